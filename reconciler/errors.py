@@ -1,0 +1,52 @@
+"""What can go wrong, by what the daemon does about it.
+
+::
+
+    ReconcilerError
+    ├── Retryable            the loop backs off and tries again
+    │   ├── StoreUnavailable       the bucket's endpoint did not answer, or throttles
+    │   ├── CatalogUnavailable     Postgres did not answer, or cut the connection
+    │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
+    │   │   └── OrderViolated      keys not strictly ascending: the sweep starts over without order
+    │   └── LeaseLost              another replica leads, or the lease could not be renewed
+    ├── Halt                 stay alive, idle, and say so; a person has to act (exit 3)
+    └── ConfigError          settings or surroundings that cannot work (exit 2)
+
+A message is one line that says what is wrong and what to do about it.
+"""
+
+
+class ReconcilerError(Exception):
+    """Base of every error that the program raises on purpose."""
+
+
+class Retryable(ReconcilerError):
+    """Transient: the same call may succeed later."""
+
+
+class StoreUnavailable(Retryable):
+    """The object store did not answer in time, refused the connection, throttles or answers 5xx."""
+
+
+class CatalogUnavailable(Retryable):
+    """Postgres is away, starting, or ended the connection."""
+
+
+class ListingBroken(Retryable):
+    """A listing that cannot be complete: an error inside a 200, a missing or repeated token."""
+
+
+class OrderViolated(ListingBroken):
+    """A stream that promised byte order is not strictly ascending."""
+
+
+class LeaseLost(Retryable):
+    """The term in hand is not the current one; nothing may be claimed under it."""
+
+
+class Halt(ReconcilerError):
+    """Going on could delete what is live: stop until a person has acted."""
+
+
+class ConfigError(ReconcilerError):
+    """Settings, permissions or schema that cannot work. The message may have several lines, one a fault."""

@@ -1,0 +1,493 @@
+"""The values that every part of the program shares. Frozen, without behaviour that does I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TypeAlias, TypeVar
+from uuid import UUID
+
+K = TypeVar("K")
+
+RESERVED_PREFIX = ".reconciler/"
+"""Our own corner of the bucket (identity marker, scratch keys): never managed, never counted."""
+
+REPLACEMENT_CHARACTER = "\ufffd"
+"""What a key that is not UTF-8 decodes to; such a key has lost its identity and is never deleted."""
+
+
+class Verdict(StrEnum):
+    """Why something ought to go (or, for ADOPT, to be made)."""
+
+    ORPHAN = "orphan"
+    DANGLING = "dangling"
+    EXPIRED = "expired"
+    STALE = "stale"
+    REVOKED = "revoked"
+    OWNERLESS = "ownerless"
+    ADOPT = "adopt"
+
+
+RETENTION_VERDICTS = (Verdict.OWNERLESS, Verdict.REVOKED, Verdict.EXPIRED, Verdict.STALE)
+"""In the order in which the first that applies wins."""
+
+
+class KeepReason(StrEnum):
+    """Why something that looks like drift stays."""
+
+    PENDING = "pending"
+    HOLD = "hold"
+    OUTSIDE_PREFIX = "outside_prefix"
+    UNKNOWN_SHAPE = "unknown_shape"
+    FOLDER_MARKER = "folder_marker"
+    REPLACEMENT_CHARACTER = "replacement_character"
+    DISABLED = "disabled"
+
+
+class Mode(StrEnum):
+    """Whether the write gateway lets writes through."""
+
+    LIVE = "live"
+    DRY_RUN = "dry_run"
+
+
+class Outcome(StrEnum):
+    """How a pass, or a run of all of them, ended. In order of precedence."""
+
+    FAILED = "failed"
+    HALTED = "halted"
+    TRIPPED = "tripped"
+    PENDING = "pending"
+    CONVERGED = "converged"
+
+
+class Marker(StrEnum):
+    """The two kinds of pass that write marks."""
+
+    SWEEP = "sweep"
+    RETENTION = "retention"
+
+
+class ListingOrder(StrEnum):
+    """How the bucket's listing is joined with the rows."""
+
+    BYTES = "bytes"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object as the store lists it. `etag` without quotes, `size` in bytes."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """One page of a listing, in columns: a million keys must not become a million objects.
+
+    The four columns have the same length. `modified` is the store's own text (ISO 8601), parsed
+    only for the few objects that become findings. `next_token` is None on the last page.
+    """
+
+    keys: list[str]
+    sizes: list[int]
+    etags: list[str]
+    modified: list[str]
+    next_token: str | None = None
+
+    def object_at(self, index: int) -> StoredObject:
+        """The object at `index`; an unreadable Last-Modified becomes None, which protects it."""
+        return StoredObject(
+            key=self.keys[index],
+            size=self.sizes[index],
+            etag=self.etags[index],
+            last_modified=parse_timestamp(self.modified[index]),
+        )
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """An ISO 8601 time; without zone it is UTC; None where it cannot be read."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualKey:
+    """The state of a record's owner, as far as a verdict reads it.
+
+    `disabled_since` is the first pass that saw it disabled; None while enabled or never seen so.
+    """
+
+    id: str
+    enabled: bool
+    expires_at: datetime | None
+    disabled_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row of the media table, as far as a verdict reads it.
+
+    `id` and `virtual_key_id` are the columns' text form. `owner` is None where no such virtual
+    key exists. `version` is a hash of the columns that a verdict reads.
+    """
+
+    id: str
+    storage_key: str
+    virtual_key_id: str | None
+    owner: VirtualKey | None
+    size_bytes: int | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    last_accessed_at: datetime | None
+    deleted_at: datetime | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRange:
+    """The keys of one managed prefix in `(after, upto]`, in byte order.
+
+    `after` "" is the start of the prefix, `upto` None its end.
+    """
+
+    prefix: str
+    after: str = ""
+    upto: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The desired state: what may stay, for how long, and which kinds of clean-up are on."""
+
+    prefixes: tuple[str, ...]
+    grace_period: timedelta
+    delete_delay: timedelta
+    media_retention: timedelta
+    recent_access: timedelta
+    key_grace: timedelta
+    delete_revoked: bool
+    auto_cleanup: bool = True
+    orphan_cleanup: bool = True
+    dangling_cleanup: bool = True
+    key_shape: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerLimits:
+    """Above any of them a pass trips. The fraction is asked from `min_count` findings on."""
+
+    max_fraction: float
+    max_count: int
+    max_dangling: int
+    min_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One classified drift. `kept` says why nothing is done about it (then no mark is written).
+
+    `bytes` is the listed size, else the row's, else 0. The object's fields are None where the
+    marker did not list it, `record_created_at` where there is no row.
+    """
+
+    verdict: Verdict
+    storage_key: str
+    bytes: int
+    reason: str
+    kept: KeepReason | None = None
+    virtual_key_id: str | None = None
+    record_created_at: datetime | None = None
+    object_etag: str | None = None
+    object_last_modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a stretch of a pass saw. Adds up over ranges and pages.
+
+    `missing` counts every row beyond its grace without an object, whatever its verdict: it is
+    what the dangling cap is compared with. `found_bytes` goes with `found`.
+    """
+
+    objects: int = 0
+    records: int = 0
+    bytes: int = 0
+    missing: int = 0
+    found: Mapping[Verdict, int] = field(default_factory=dict)
+    found_bytes: Mapping[Verdict, int] = field(default_factory=dict)
+    kept: Mapping[KeepReason, int] = field(default_factory=dict)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            objects=self.objects + other.objects,
+            records=self.records + other.records,
+            bytes=self.bytes + other.bytes,
+            missing=self.missing + other.missing,
+            found=_sum(self.found, other.found),
+            found_bytes=_sum(self.found_bytes, other.found_bytes),
+            kept=_sum(self.kept, other.kept),
+        )
+
+
+def _sum(left: Mapping[K, int], right: Mapping[K, int]) -> dict[K, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in (*left, *right)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One spell of leadership: the fencing token that every claiming transaction compares."""
+
+    epoch: int
+    nonce: UUID
+    holder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBy:
+    """Somebody else's lease, and the server's time at which it ends unless renewed."""
+
+    holder: str
+    expires_at: datetime
+
+
+class PassState(StrEnum):
+    """RUNNING until its last range; then ARMED or TRIPPED; FAILED where it could not be finished."""
+
+    RUNNING = "running"
+    ARMED = "armed"
+    TRIPPED = "tripped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One run of a marker. `cutoff` is the server's time at its start, frozen for all its verdicts."""
+
+    id: int
+    marker: Marker
+    cutoff: datetime
+    config_hash: str
+    mode: Mode
+    order: ListingOrder | None
+    state: PassState = PassState.RUNNING
+    tally: Tally = field(default_factory=Tally)
+    finished_at: datetime | None = None
+    trip_reason: str | None = None
+    both_sides: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeProgress:
+    """A key range of a pass and how far it got: everything up to `watermark` is compared and marked."""
+
+    ordinal: int
+    range: KeyRange
+    watermark: str
+    done: bool
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What the breaker adds to a pass: marks not yet collected, and what went in the last 24 h.
+
+    `pending` includes the marks that the pass itself wrote; `gone` counts storage keys of live
+    deletions by verdict.
+    """
+
+    pending: Mapping[Verdict, int]
+    gone: Mapping[Verdict, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """Why a pass was not released, in plain words. `both_sides`: the join itself looks wrong."""
+
+    reason: str
+    both_sides: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The durable intention to delete one storage key, with what was seen of it."""
+
+    storage_key: str
+    verdict: Verdict
+    reason: str
+    bytes: int
+    pass_id: int
+    object_etag: str | None
+    object_last_modified: datetime | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    sightings: int
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRef:
+    """A row that a claim decided to remove, and the version it decided on."""
+
+    id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Decision: the key goes. `delete_object` False where another row still needs the object.
+
+    `verify_absence` True: there must be no object (dangling); the rows go only after a HEAD 404.
+    """
+
+    records: tuple[RecordRef, ...] = ()
+    delete_object: bool = True
+    verify_absence: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Decision: the mark no longer holds; it is removed and the ledger says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postpone:
+    """Decision: not now; the mark is looked at again later. It neither moves the due time nor disarms."""
+
+    reason: str
+
+
+Decision: TypeAlias = Remove | Cancel | Postpone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedKey:
+    """One key of a claim: the mark as it was, and what was decided about it."""
+
+    mark: Mark
+    decision: Remove
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Up to 1,000 keys claimed under one operation id; its intent is in the ledger.
+
+    `xid` is the claiming transaction's own: without triggers the delete waits until the horizon
+    has passed it. `taken` is how many marks the claim looked at, those cancelled or put off
+    included: 0 means that nothing is due, and only then is the collector at its end.
+    """
+
+    operation_id: UUID
+    epoch: int
+    xid: int
+    keys: tuple[ClaimedKey, ...]
+    taken: int = 0
+    cancelled: int = 0
+    postponed: int = 0
+
+
+class ObjectResult(StrEnum):
+    """What became of one key of a claim, as the store confirmed it."""
+
+    DELETED = "deleted"
+    MISSING = "missing"
+    """404 NoSuchKey: gone already, which counts as done."""
+    CHANGED = "changed"
+    """The object is not the one that was marked; it stays, and so do its rows."""
+    PRESENT = "present"
+    """A dangling record's object is there after all: the row stays."""
+    SPARED = "spared"
+    """A row appeared or changed between claim and delete: nothing was sent for this key."""
+    UNTOUCHED = "untouched"
+    """Another row needs the object: only the rows of the decision go."""
+    FAILED = "failed"
+    """The store refused it or nothing is known: the claim stays and is repeated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueKey:
+    """A due mark as a dry run sees it: what would go. `seen` True where a dry run reported it before."""
+
+    mark: Mark
+    decision: Remove
+    seen: bool
+
+
+GONE = frozenset({ObjectResult.DELETED, ObjectResult.MISSING})
+"""Results after which the object is known to be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """What the store is asked to delete. `etag` None: unconditionally."""
+
+    key: str
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionResult:
+    """The store's answer for one key. `detail` is its code and message where it FAILED."""
+
+    key: str
+    result: ObjectResult
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a claim's confirmation counted: what store *and* database confirmed. Adds up.
+
+    `lost` are rows that became live after their object had gone: recorded, kept, and alarming.
+    """
+
+    objects: int = 0
+    records: int = 0
+    bytes: int = 0
+    failed: int = 0
+    lost: int = 0
+
+    def __add__(self, other: Removed) -> Removed:
+        return Removed(
+            objects=self.objects + other.objects,
+            records=self.records + other.records,
+            bytes=self.bytes + other.bytes,
+            failed=self.failed + other.failed,
+            lost=self.lost + other.lost,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the store was seen to do, on scratch keys of ours."""
+
+    order: ListingOrder
+    conditional_batch_delete: bool
+    """DeleteObjects compares a key's ETag, and refuses that key where it differs."""
+    conditional_delete: bool
+    """DeleteObject honours If-Match."""
+    versioned: bool = False
+    """The bucket keeps versions: a plain delete only hides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object."""
+
+    site_id: UUID
+    bucket: str
+    prefixes: tuple[str, ...]
+    created_at: datetime

@@ -1,0 +1,358 @@
+"""What the engine needs of a bucket, a catalog, a clock and its observers: narrow protocols.
+
+Adapters raise only the errors of `reconciler.errors`; each retries once, bounded, on its own side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from reconciler.model import (
+    Backlog,
+    Capabilities,
+    Claim,
+    Decision,
+    Deletion,
+    DeletionResult,
+    DueKey,
+    Finding,
+    HeldBy,
+    Identity,
+    KeyRange,
+    ListingOrder,
+    Mark,
+    Marker,
+    Mode,
+    ObjectPage,
+    ObjectResult,
+    Outcome,
+    Pass,
+    PassState,
+    Policy,
+    RangeProgress,
+    Record,
+    Removed,
+    StoredObject,
+    Tally,
+    Term,
+    Trip,
+    Verdict,
+)
+
+Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
+"""Pure: the mark, every row that names its key now, and the server's time."""
+
+
+# --- bucket ---------------------------------------------------------------------------------------
+
+
+class Listing(Protocol):
+    """ListObjectsV2, a page a call."""
+
+    async def list_page(
+        self, prefix: str, *, start_after: str = "", token: str | None = None
+    ) -> ObjectPage:
+        """The next page under `prefix`: after `start_after` ("" for the beginning), or by `token`.
+
+        Raises StoreUnavailable, ListingBroken (an error inside a 200, truncated without a token),
+        Halt (no such bucket, access denied).
+        """
+        ...
+
+
+class ObjectStore(Protocol):
+    """Single objects: looked at, and deleted by the write gateway alone."""
+
+    async def head(self, key: str) -> StoredObject | None:
+        """The object, or None on 404. A 404 alone is not proof of absence: see `marker_exists`."""
+        ...
+
+    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        """Delete up to 1,000 keys; one result for each, in the order asked.
+
+        A key that the store's answer leaves out is FAILED. Raises StoreUnavailable only where
+        nothing is known of any key, after its own bounded retries.
+        """
+        ...
+
+
+class IdentityMarker(Protocol):
+    """The object under `.reconciler/` that says whose bucket this is."""
+
+    async def read(self) -> Identity | None:
+        """The marker, or None where the bucket answers NoSuchKey. Raises Halt if it cannot be read
+        as one, or if the bucket does not exist or access is denied."""
+        ...
+
+    async def write(self, identity: Identity) -> None:
+        """Write it, whatever was there."""
+        ...
+
+    async def exists(self) -> bool:
+        """HEAD 200: the proof that a 404 on another key came from the right bucket."""
+        ...
+
+
+class Prober(Protocol):
+    """Finds out, on scratch keys under `.reconciler/`, what the store can do; cleans up after itself."""
+
+    async def probe(self) -> Capabilities: ...
+
+
+# --- catalog --------------------------------------------------------------------------------------
+
+
+class Records(Protocol):
+    """The gateway's rows, read from the primary. Keys compare in byte order everywhere."""
+
+    async def now(self) -> datetime:
+        """The server's clock (UTC): the one clock that cutoffs and due times are computed from."""
+        ...
+
+    async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
+        """The first `limit` storage keys of the span, strictly ascending in byte order, each once."""
+        ...
+
+    async def lookup(self, keys: Sequence[str]) -> Sequence[Record]:
+        """Every row that names one of the keys, with its owner's state."""
+        ...
+
+    async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
+        """About `count` storage keys of the prefix, evenly drawn and ascending; for range bounds."""
+        ...
+
+    async def count(self, prefixes: Sequence[str]) -> int:
+        """Rows inside the prefixes."""
+        ...
+
+    async def count_outside(self, prefixes: Sequence[str]) -> int:
+        """Rows outside all of the prefixes: kept, and counted."""
+        ...
+
+    def nominate(
+        self, verdict: Verdict, policy: Policy, now: datetime, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Pages of rows in the prefixes that might deserve the retention verdict, from indexes.
+
+        Never narrower than `planning.retention`'s decision; a row may come under several verdicts.
+        """
+        ...
+
+    async def observe_keys(self, now: datetime) -> None:
+        """Note virtual keys first seen disabled at `now`, and forget those enabled again."""
+        ...
+
+
+class Staging(Protocol):
+    """An unordered listing, copied beside the rows and joined with them by the database."""
+
+    async def copy(self, page: ObjectPage) -> None: ...
+
+    async def seal(self) -> tuple[int, int]:
+        """End of the listing. Returns distinct objects and their bytes. Only now are rows read."""
+        ...
+
+    def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]: ...
+
+    def records_without_object(
+        self, prefixes: Sequence[str], page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]: ...
+
+
+class StagingArea(Protocol):
+    def open(self, pass_id: int | None) -> AbstractAsyncContextManager[Staging]:
+        """A staging table that goes with the context; with `pass_id` None (plan) a temporary one.
+
+        Tables left by a crash are dropped at the next open for a pass.
+        """
+        ...
+
+
+class Passes(Protocol):
+    """The passes and their key ranges. Every write compares the term, and raises LeaseLost."""
+
+    async def begin(
+        self, term: Term, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder | None
+    ) -> Pass:
+        """A new pass with a frozen cutoff; an older running pass of that marker becomes failed."""
+        ...
+
+    async def resumable(
+        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+    ) -> Pass | None:
+        """The running pass that a crash left, if it ran under the same configuration and order."""
+        ...
+
+    async def plan_ranges(self, term: Term, pass_id: int, ranges: Sequence[KeyRange]) -> None: ...
+
+    async def ranges(self, pass_id: int) -> Sequence[RangeProgress]: ...
+
+    async def record(
+        self,
+        term: Term,
+        current: Pass,
+        findings: Sequence[Finding],
+        delete_delay: timedelta,
+        progress: RangeProgress | None = None,
+    ) -> None:
+        """In one transaction: marks for the findings (those with `kept` None), and the watermark.
+
+        ON CONFLICT DO NOTHING; a key marked before joins this pass unless its own is armed, its due
+        time is kept, and its sightings rise once a pass. Marks locked by others are skipped.
+        """
+        ...
+
+    async def arm(self, term: Term, current: Pass, tally: Tally) -> None:
+        """Release: a transaction of its own, later than every mark, that stores its xid as the stamp."""
+        ...
+
+    async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None: ...
+
+    async def fail(self, term: Term, current: Pass, reason: str) -> None: ...
+
+    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
+        """The newest finished pass of the marker, in that state if given."""
+        ...
+
+    async def backlog(self) -> Backlog: ...
+
+
+class Marks(Protocol):
+    """Marks and the ledger: the database's half of the deletion protocol."""
+
+    async def claim(
+        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+    ) -> Claim:
+        """Protocol step 2, one short transaction. Empty (`taken` 0) when nothing claimable is due.
+
+        Raises LeaseLost; Halt is never raised here.
+        """
+        ...
+
+    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+        """A claim to roll forward: of this epoch with its `not_before` behind, or of a dead epoch
+        whose last attempt is older than `dead_after`. Taken over under this term."""
+        ...
+
+    async def horizon_passed(self, xid: int) -> bool:
+        """Whether every transaction that was open at `xid` has ended."""
+        ...
+
+    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
+        """The claim's keys that must be spared after all, with the reason."""
+        ...
+
+    async def confirm(
+        self,
+        term: Term,
+        claim: Claim,
+        results: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        upload_window: timedelta,
+    ) -> Removed:
+        """Protocol step 4: ledger, rows (by id and version, in savepoints), tombstones, marks.
+
+        FAILED keys stay claimed with a growing `not_before`. The operation id must still be ours.
+        """
+        ...
+
+    def due(
+        self, policy: Policy, verdicts: Sequence[Verdict], decide: Decide, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[DueKey]]:
+        """Dry run: every claimable mark once, in key order, as a claim would decide it; not claimed."""
+        ...
+
+    async def note_preview(self, term: Term, keys: Sequence[str]) -> None:
+        """Remember that a dry run has reported these marks."""
+        ...
+
+    async def waiting(self) -> int:
+        """Marks that are armed but not yet due, put off, claimed, or dangling seen once."""
+        ...
+
+    async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
+        """Marks by verdict: count, bytes, first sighting of the oldest."""
+        ...
+
+    async def blocked_by(self) -> str | None:
+        """What holds the horizon back, in words (pid, application, since), for the log."""
+        ...
+
+    async def purge(self) -> None:
+        """Drop tombstones past their end."""
+        ...
+
+
+class Lease(Protocol):
+    """One row in Postgres, on a connection of its own; times by the server's clock."""
+
+    async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
+        """Take it if it is free or expired: a new epoch each time."""
+        ...
+
+    async def renew(self, term: Term, ttl: timedelta) -> None:
+        """Raises LeaseLost where the term is no longer current."""
+        ...
+
+    async def release(self, term: Term) -> None:
+        """By expiring it, never by deleting the row."""
+        ...
+
+    async def observe_mode(self, term: Term, mode: Mode) -> None:
+        """Remember the mode; from dry run to live, every due time is at least a delay from now."""
+        ...
+
+
+class Site(Protocol):
+    """Which bucket this database is tied to."""
+
+    async def identity(self) -> Identity | None: ...
+
+    async def bind(self, identity: Identity) -> None:
+        """At first contact, or when the prefixes changed. The site id never changes."""
+        ...
+
+    async def new_id(self) -> UUID:
+        """The site id of this database, made once."""
+        ...
+
+
+# --- surroundings -----------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Monotonic time, in seconds; sleeping that a cancellation ends at once."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Observer(Protocol):
+    """What the engine tells metrics and progress bars. Never awaits, never raises."""
+
+    def page_listed(self, keys: int) -> None: ...
+
+    def records_read(self, rows: int) -> None: ...
+
+    def pass_started(self, marker: Marker) -> None: ...
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None: ...
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        """`result` is an ObjectResult, or "record" for rows removed, "lost" for rows that lost theirs."""
+        ...
+
+    def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None: ...
+
+    def alive(self, loop: str) -> None:
+        """A supervised loop's progress stamp."""
+        ...
+
+    def halted(self, reason: str | None) -> None: ...
+
+    def leading(self, *, leader: bool) -> None: ...
