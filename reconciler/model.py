@@ -491,3 +491,39 @@ class Identity:
     bucket: str
     prefixes: tuple[str, ...]
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one run of every marker and the collector did: the body of `once --json`.
+
+    `detail` says in one line why the outcome is not `converged`; it is for people and not in the JSON.
+    """
+
+    mode: Mode
+    outcome: Outcome
+    objects: int = 0
+    records: int = 0
+    found: Mapping[Verdict, int] = field(default_factory=dict)
+    removed: Removed = field(default_factory=Removed)
+    kept: Mapping[KeepReason, int] = field(default_factory=dict)
+    duration_seconds: float = 0.0
+    detail: str = ""
+
+
+class CheckStatus(StrEnum):
+    """How one check of `doctor` went. Only FAIL makes it exit non-zero."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that `doctor` looked at; `advice` is the command or change that mends it."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+    advice: str = ""
