@@ -206,8 +206,11 @@ class Passes(Protocol):
         """
         ...
 
-    async def arm(self, term: Term, current: Pass, tally: Tally) -> None:
-        """Release: a transaction of its own, later than every mark, that stores its xid as the stamp."""
+    async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
+        """Release: a transaction of its own, later than every mark, that stores its xid as the stamp.
+
+        Returns the stamp.
+        """
         ...
 
     async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None: ...
@@ -270,8 +273,13 @@ class Marks(Protocol):
         """Remember that a dry run has reported these marks."""
         ...
 
-    async def waiting(self) -> int:
-        """Marks that are armed but not yet due, put off, claimed, or dangling seen once."""
+    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+        """Armed marks of these verdicts that no claim could take now: not yet due, put off,
+        claimed, or dangling and seen once."""
+        ...
+
+    async def abandoned(self, term: Term) -> int:
+        """Keys claimed under another epoch that nobody has rolled forward yet."""
         ...
 
     async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
