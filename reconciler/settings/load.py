@@ -1,0 +1,277 @@
+"""Reading the settings: defaults, under the file, under the environment, under the runtime file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, TypeVar, overload
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from reconciler.errors import ConfigError
+from reconciler.settings.names import (
+    CONFIG_FILE,
+    PREFIX,
+    RUNTIME_FILE,
+    Leaf,
+    Path,
+    is_service_link,
+    leaves,
+    sections,
+    suggestion,
+    variable,
+)
+from reconciler.settings.schema import DatabaseSettings, Settings
+
+S = TypeVar("S", bound=DatabaseSettings)
+Warn = Callable[[str], None]
+
+KNOWN = leaves(Settings)
+SECTIONS = sections(KNOWN)
+FREE_TEXT = frozenset({("bucket", "prefixes"), ("bucket", "key_shape")})
+"""Settings in which white space at either end may be meant."""
+SHOWN = 80
+"""Characters of a value that a message shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A value as somebody wrote it, and where: "" is the environment, else a file."""
+
+    raw: object
+    origin: str
+
+
+@dataclass(slots=True)
+class Layers:
+    """Values by path, the last layer on top, and every fault met on the way."""
+
+    values: dict[Path, Written] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+@overload
+def load(
+    environ: Mapping[str, str] | None = None, *, runtime_text: str | None = None, warn: Warn = ...
+) -> Settings: ...
+@overload
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    kind: type[S],
+    runtime_text: str | None = None,
+    warn: Warn = ...,
+) -> S: ...
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    kind: type[DatabaseSettings] = Settings,
+    runtime_text: str | None = None,
+    warn: Warn = lambda _: None,
+) -> DatabaseSettings:
+    """The settings, checked whole.
+
+    `kind` may be a smaller class (`DatabaseSettings`): then only its settings must be there and are
+    checked, though unknown names are found all the same. `runtime_text` stands in for the runtime
+    file's content. Raises ConfigError with one line for each fault.
+    """
+    environ = os.environ if environ is None else environ
+    layers = Layers()
+    if path := environ.get(CONFIG_FILE):
+        _read_yaml(path, _read(path, CONFIG_FILE, layers), layers, runtime=False)
+    _read_environment(environ, layers, warn)
+    if path := environ.get(RUNTIME_FILE):
+        text = _read(path, RUNTIME_FILE, layers) if runtime_text is None else runtime_text
+        _read_yaml(path, text, layers, runtime=True)
+    settings = _validate(kind, layers)
+    if settings is None or layers.faults:
+        raise ConfigError("\n".join(layers.faults))
+    return settings
+
+
+def _read(path: str, name: str, layers: Layers) -> str | None:
+    try:
+        return FilePath(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        layers.faults.append(f"{name}={path}: cannot be read ({reason}); name a readable YAML file or unset it")
+        return None
+
+
+# --- the environment --------------------------------------------------------------------------------
+
+
+def _read_environment(environ: Mapping[str, str], layers: Layers, warn: Warn) -> None:
+    by_name = {leaf.name: leaf for leaf in KNOWN.values()}
+    for name, raw in sorted(environ.items()):
+        if not name.upper().startswith(PREFIX):
+            continue
+        if name in by_name:
+            layers.values[by_name[name].path] = Written(raw, "")
+        elif name in {CONFIG_FILE, RUNTIME_FILE}:
+            if not raw:
+                layers.faults.append(f"{name} is empty: name a YAML file or unset it")
+        elif is_service_link(name, raw):
+            warn(f"{name} looks like a Kubernetes service link and is ignored; set enableServiceLinks: false")
+        else:
+            layers.faults.append(_unknown_variable(name, by_name))
+
+
+def _unknown_variable(name: str, by_name: Mapping[str, Leaf]) -> str:
+    # The value is not shown: what has no meaning here may be somebody's password.
+    inside = [known for known in by_name if known.startswith(f"{name.upper()}__")]
+    if inside:
+        return f"{name}: is a group of settings; set {', '.join(inside[:3])}{' …' if len(inside) > 3 else ''}"  # noqa: PLR2004
+    return f"{name}: no such setting{suggestion(name.upper(), [*by_name, CONFIG_FILE, RUNTIME_FILE])}"
+
+
+# --- YAML -------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a name written twice instead of taking the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is set twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(path: str, text: str | None, layers: Layers, *, runtime: bool) -> None:
+    if text is None:
+        return
+    try:
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        layers.faults.append(f"{path}: is not YAML: {_yaml_problem(error)}")
+        return
+    if tree is None:
+        return
+    if not isinstance(tree, dict):
+        layers.faults.append(f"{path}: must be a YAML mapping of lower-case names, such as dry_run: true")
+        return
+    _read_mapping(path, tree, (), layers, runtime=runtime)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or 'unreadable'}{where}"
+
+
+def _read_mapping(
+    file: str, tree: Mapping[object, object], at: Path, layers: Layers, *, runtime: bool
+) -> None:
+    for key, raw in tree.items():
+        path = (*at, str(key))
+        if path in KNOWN:
+            if runtime and not KNOWN[path].runtime:
+                layers.faults.append(
+                    f"{variable(path)} ({file}): cannot change while the daemon runs;"
+                    f" set it in the environment or in {CONFIG_FILE}"
+                )
+            else:
+                layers.values[path] = Written(raw, file)
+        elif path in SECTIONS:
+            _read_section(file, raw, path, layers, runtime=runtime)
+        else:
+            near = suggestion(".".join(path).lower(), (".".join(known) for known in KNOWN))
+            layers.faults.append(f"{file}: {'.'.join(path)}: no such setting{near}")
+
+
+def _read_section(file: str, raw: object, path: Path, layers: Layers, *, runtime: bool) -> None:
+    if isinstance(raw, dict):
+        _read_mapping(file, raw, path, layers, runtime=runtime)
+    elif raw is not None:  # a section whose lines are all commented out reads as null
+        layers.faults.append(f"{file}: {'.'.join(path)}: must be a mapping of settings")
+
+
+# --- checking ---------------------------------------------------------------------------------------
+
+
+def _validate(kind: type[S], layers: Layers) -> S | None:
+    wanted = leaves(kind)
+    tree: dict[str, Any] = {name: {} for name in kind.model_fields if (name,) in SECTIONS}
+    spoiled: set[Path] = set()
+    for path, written in layers.values.items():
+        if path not in wanted:
+            continue
+        if trouble := _misspelt(path, written.raw):
+            layers.faults.append(f"{_label(path, layers)}: {trouble}")
+            spoiled.add(path)
+        else:
+            _put(tree, path, written.raw)
+    try:
+        return kind(**tree)
+    except ValidationError as errors:
+        for error in errors.errors(include_url=False):
+            path = tuple(str(part) for part in error["loc"])
+            if path not in spoiled:
+                layers.faults.append(_fault(path, error["type"], str(error["msg"]), layers))
+        return None
+
+
+def _misspelt(path: Path, raw: object) -> str | None:
+    """Faults of any setting: an empty value, or white space around it."""
+    if raw is None or raw == "":
+        return f"is empty; {_wanted(KNOWN[path].field)}"
+    if isinstance(raw, str) and raw != raw.strip() and path not in FREE_TEXT:
+        return "has white space around it; remove it"
+    return None
+
+
+def _wanted(field_info: FieldInfo) -> str:
+    purpose = (field_info.description or "").split("\n")[0].split(". ")[0].rstrip(".")
+    if field_info.is_required():
+        return f"it is required: {purpose}"
+    return f"unset it, or give it a value: {purpose}"
+
+
+def _put(tree: dict[str, Any], path: Path, raw: object) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = raw
+
+
+def _fault(path: Path, kind: str, message: str, layers: Layers) -> str:
+    leaf = KNOWN.get(path)
+    if kind == "missing" and leaf is not None:
+        return f"{leaf.name} is not set; {_wanted(leaf.field)}"
+    return f"{_label(path, layers)}: {message.removeprefix('Value error, ')}"
+
+
+def _label(path: Path, layers: Layers) -> str:
+    """`RECONCILER_X='value'`, with the file it stands in."""
+    written = layers.values.get(path)
+    if written is None:
+        return variable(path)
+    shown = mask(written.raw) if isinstance(written.raw, str) else written.raw
+    text = repr(shown)
+    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    origin = f" ({written.origin})" if written.origin else ""
+    return f"{variable(path)}={text}{origin}"
+
+
+CREDENTIALS = re.compile(r"(?<=://)\S*@|(?<=password=)[^&\s]*", re.IGNORECASE)
+
+
+def mask(text: str) -> str:
+    """The text with the credentials of any URL in it blotted out."""
+    if "://" not in text and "password" not in text.lower():
+        return text
+    try:
+        user = urlsplit(text).username
+    except ValueError:
+        user = None
+    kept = f"{user}:***@" if user else "***@"
+    return CREDENTIALS.sub(lambda found: kept if found.group().endswith("@") else "***", text)

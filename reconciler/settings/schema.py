@@ -1,0 +1,271 @@
+"""Every setting: its name, unit, default, why that default, and whether it may change while the daemon runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from reconciler.model import BreakerLimits, ListingOrder, Mode, Policy
+from reconciler.settings import values
+
+
+class Runtime:
+    """Marks a setting that the runtime file may set, and that takes effect without a restart."""
+
+
+RUNTIME = Runtime()
+
+
+def _secret_url(raw: object) -> SecretStr:
+    return SecretStr(values.database_url(raw.get_secret_value() if isinstance(raw, SecretStr) else raw))
+
+
+def _written(parse: Callable[[object], object]) -> BeforeValidator:
+    return BeforeValidator(parse)
+
+
+Flag: TypeAlias = Annotated[bool, _written(values.boolean)]
+Duration: TypeAlias = Annotated[timedelta, _written(values.duration)]
+Seconds: TypeAlias = Annotated[timedelta, _written(values.at_least(timedelta(seconds=1), "1s"))]
+Days: TypeAlias = Annotated[int, _written(values.whole(0, values.LONGEST.days, "days"))]
+Count: TypeAlias = Annotated[int, _written(values.whole(0, 10**12, "keys"))]
+Column: TypeAlias = Annotated[str, _written(values.column)]
+Table: TypeAlias = Annotated[str, _written(values.table)]
+
+
+class Section(BaseModel):
+    """A group of settings that share a prefix of their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class MediaColumns(Section):
+    """Columns of the media table; the defaults are the gateway's own PascalCase names."""
+
+    id: Column = "Id"
+    """Primary key."""
+    storage_key: Column = "StorageKey"
+    """The object's key in the bucket."""
+    virtual_key_id: Column = "VirtualKeyId"
+    """The owner: the id of a virtual key."""
+    size_bytes: Column = "SizeBytes"
+    """The object's size in bytes; may be NULL or 0."""
+    created_at: Column = "CreatedAt"
+    """When the row was made; NULL protects."""
+    expires_at: Column = "ExpiresAt"
+    """When the media expires; NULL never."""
+    last_accessed_at: Column = "LastAccessedAt"
+    """Last access; NULL means never accessed."""
+    deleted_at: Column = "DeletedAt"
+    """Soft deletion; a table without this column has none."""
+
+
+class KeyColumns(Section):
+    """Columns of the virtual keys' table; the defaults are the gateway's own PascalCase names."""
+
+    id: Column = "Id"
+    """Primary key: integer, bigint, uuid or text."""
+    is_enabled: Column = "IsEnabled"
+    """Whether the key may be used."""
+    expires_at: Column = "ExpiresAt"
+    """When the key expires; NULL never."""
+
+
+class CatalogSettings(Section):
+    """Where the gateway keeps its rows. Names are written as Postgres stores them, unquoted."""
+
+    media_table: Table = "MediaRecords"
+    """The media table, `table` or `schema.table`. Default: the gateway's own."""
+    keys_table: Table = "VirtualKeys"
+    """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own."""
+    media_columns: MediaColumns = MediaColumns()
+    key_columns: KeyColumns = KeyColumns()
+
+
+class BucketSettings(Section):
+    """The bucket. Credentials come from the usual AWS chain (environment, profile, IRSA) and not from here."""
+
+    name: Annotated[str, _written(values.bucket_name)]
+    """The bucket's name."""
+    endpoint_url: Annotated[str | None, _written(values.endpoint_url)] = None
+    """Another S3-compatible store's address. Default: AWS."""
+    region: Annotated[str | None, _written(values.region)] = None
+    """The bucket's region. Default: what the AWS chain says."""
+    prefixes: Annotated[tuple[str, ...], _written(values.prefixes)]
+    """Managed prefixes, a JSON list, each ending in `/` (or `""` said outright). Nothing outside is touched."""
+    listing_order: Annotated[Literal["probe", "bytes", "none"], _written(values.one_of("probe", "bytes", "none"))] = (
+        "probe"
+    )
+    """`bytes` trusts byte order and StartAfter (still asserted), `none` joins without order.
+    Default `probe`: find out, since a wrong guess costs a pass and the probe costs a few requests."""
+    request_timeout: Seconds = timedelta(seconds=30)
+    """The longest one request may take. 30s: a page or a batch of 1,000 deletions takes a slow store that long."""
+    key_shape: Annotated[re.Pattern[str] | None, _written(values.pattern)] = None
+    """A regular expression that a whole key matches; keys of another shape are kept and counted.
+    Default: none, every key in the prefixes is ours."""
+
+    @property
+    def order(self) -> ListingOrder | None:
+        """The declared order, or None where it is to be probed."""
+        return None if self.listing_order == "probe" else ListingOrder(self.listing_order)
+
+
+class BreakerSettings(Section):
+    """Above any of these a pass is not released."""
+
+    max_fraction: Annotated[float, _written(values.fraction)] = 0.1
+    """Share of what was looked at that may go in 24 h. A tenth: retention of a busy day stays well below."""
+    max_count: Count = 100_000
+    """Keys that may go in 24 h, whatever their share: the bound that still holds in a large bucket."""
+    max_dangling: Count = 100
+    """Rows without their object that may go in 24 h. Small: each of them is a lost object."""
+    min_count: Count = 20
+    """Below this many findings the fraction is not asked: one orphan among five objects is no alarm."""
+
+
+class LeaseSettings(Section):
+    """Which replica may act."""
+
+    ttl: Seconds = timedelta(seconds=30)
+    """How long a lease lasts unless renewed. 30s: a dead leader is replaced within a minute."""
+
+
+class WebSettings(Section):
+    """Where metrics and probes are served."""
+
+    host: Annotated[str, _written(values.host)] = "0.0.0.0"  # noqa: S104 - the pod's network is the boundary
+    """Address to listen on. All of them: Prometheus and the kubelet come from outside the pod."""
+    port: Annotated[int, _written(values.whole(0, 65_535, "a port (0 takes a free one)"))] = 8080
+    """TCP port; 0 takes a free one."""
+
+
+class DatabaseSettings(BaseSettings):
+    """What `migrate` needs: the database, the gateway's schema, and how to log."""
+
+    # `load` reads the sources, since it knows where each value came from; the class itself reads none.
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    database_url: Annotated[SecretStr, _written(_secret_url)]
+    """`postgresql://user:password@host:port/database`, the primary: a replica lags, and lag looks like drift."""
+    catalog: CatalogSettings = CatalogSettings()
+    log_format: Annotated[Literal["auto", "console", "json"], _written(values.one_of("auto", "console", "json"))] = (
+        "auto"
+    )
+    """`console` or `json`. Default `auto`: console on a terminal, JSON elsewhere."""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        _written(values.one_of("debug", "info", "warning", "error")),
+    ] = "info"
+    """The least severe event that is logged; `debug` adds tracebacks."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class Settings(DatabaseSettings):
+    """Every setting of the daemon."""
+
+    bucket: BucketSettings
+
+    dry_run: Annotated[Flag, RUNTIME] = True
+    """Whether the write gateway refuses. True: nothing is deleted before somebody says so."""
+    enable_auto_cleanup: Annotated[Flag, RUNTIME] = True
+    """Whether expired, stale, revoked and ownerless media go."""
+    orphan_cleanup_enabled: Annotated[Flag, RUNTIME] = True
+    """Whether objects without a record go."""
+    dangling_cleanup_enabled: Annotated[Flag, RUNTIME] = True
+    """Whether records without an object go."""
+    media_retention_days: Annotated[
+        int, _written(values.whole(1, values.LONGEST.days, "days")), RUNTIME
+    ] = 90
+    """Days after which media that is no longer accessed goes. At least 1: 0 would empty the bucket."""
+    recent_access_days: Annotated[Days, RUNTIME] = 30
+    """Days for which an access protects media beyond its retention."""
+    revoked_key_policy: Annotated[
+        Literal["keep", "delete"], _written(values.one_of("keep", "delete")), RUNTIME
+    ] = "keep"
+    """What becomes of the media of a disabled or expired virtual key. `keep`: such keys are often enabled again."""
+    key_grace: Annotated[Duration, RUNTIME] = timedelta(days=7)
+    """How long a key must have been disabled or expired before `delete` applies. A week to notice a mistake."""
+    max_deletes_per_second: Annotated[float | None, _written(values.rate), RUNTIME] = 100.0
+    """Keys a second over all replicas, or `unlimited` (None). 100: far below what stores throttle at."""
+    breaker: Annotated[BreakerSettings, RUNTIME] = BreakerSettings()
+
+    grace_period: Duration = timedelta(hours=48)
+    """Minimum age of an object or row before it counts as drift. Two days: late uploads and presigned URLs."""
+    delete_delay: Duration = timedelta(hours=24)
+    """Time between mark and deletion. A day in which a person can step in."""
+    delete_mode: Annotated[Literal["direct"], _written(values.one_of("direct"))] = "direct"
+    """How objects are deleted. `direct`: for good; the only mode there is."""
+    upload_window: Duration = timedelta(hours=1)
+    """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
+    sweep_interval: Duration = timedelta(hours=6)
+    """Time between two sweeps of the bucket. 6h: a listing of 100 M keys costs half a dollar."""
+    retention_interval: Duration = timedelta(minutes=5)
+    """Time between two retention passes, which read indexes only."""
+    listing_concurrency: Annotated[int, _written(values.whole(1, 1_024, "key ranges at once"))] = 16
+    """Key ranges listed at once. 16 streams of 50 ms a page are 300,000 keys a second."""
+    delete_concurrency: Annotated[int, _written(values.whole(1, 256, "batches in flight"))] = 8
+    """Batches of up to 1,000 deletions in flight. Beyond about 8 stores get slower, not faster."""
+    lease: LeaseSettings = LeaseSettings()
+    web: WebSettings = WebSettings()
+
+    def policy(self) -> Policy:
+        """The desired state, as planning reads it."""
+        return Policy(
+            prefixes=self.bucket.prefixes,
+            grace_period=self.grace_period,
+            delete_delay=self.delete_delay,
+            media_retention=timedelta(days=self.media_retention_days),
+            recent_access=timedelta(days=self.recent_access_days),
+            key_grace=self.key_grace,
+            delete_revoked=self.revoked_key_policy == "delete",
+            auto_cleanup=self.enable_auto_cleanup,
+            orphan_cleanup=self.orphan_cleanup_enabled,
+            dangling_cleanup=self.dangling_cleanup_enabled,
+            key_shape=self.bucket.key_shape,
+        )
+
+    def limits(self) -> BreakerLimits:
+        """The breaker's limits."""
+        return BreakerLimits(**self.breaker.model_dump())
+
+    def mode(self) -> Mode:
+        """Whether the write gateway lets writes through."""
+        return Mode.DRY_RUN if self.dry_run else Mode.LIVE
+
+    def config_hash(self) -> str:
+        """16 hexadecimal digits that change with whatever could change a verdict or a release.
+
+        Policy, limits, bucket, prefixes and the schema's mapping; neither the rate nor logging.
+        """
+        policy = self.policy()
+        shape = policy.key_shape
+        parts = {
+            "policy": {name: str(getattr(policy, name)) for name in sorted(POLICY_FIELDS)},
+            "prefixes": policy.prefixes,
+            "key_shape": shape.pattern if shape else None,
+            "limits": self.breaker.model_dump(),
+            "bucket": [self.bucket.endpoint_url, self.bucket.name],
+            "catalog": self.catalog.model_dump(),
+        }
+        canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+POLICY_FIELDS = frozenset(Policy.__dataclass_fields__) - {"prefixes", "key_shape"}

@@ -1,0 +1,269 @@
+"""The forms in which a setting's value may be written. Each parser raises ValueError saying what is allowed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+from reconciler.model import REPLACEMENT_CHARACTER, RESERVED_PREFIX
+
+LONGEST = timedelta(days=36_500)
+"""A hundred years: beyond it `now - duration` would leave the calendar of Postgres and Python."""
+
+UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
+NUMBER = r"\d{1,12}(?:\.\d{1,9})?"
+SHORT_FORM = re.compile(rf"(?:{NUMBER}(?:ms|[wdhms]))+")
+SHORT_PART = re.compile(rf"({NUMBER})(ms|[wdhms])")
+ISO_FORM = re.compile(
+    rf"P(?=.)(?:({NUMBER})W)?(?:({NUMBER})D)?(?:T(?=.)(?:({NUMBER})H)?(?:({NUMBER})M)?(?:({NUMBER})S)?)?"
+)
+WHOLE = re.compile(r"\d{1,18}")
+DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,18})?")
+BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+IDENTIFIER_BYTES = 63
+"""Postgres cuts longer names off (NAMEDATALEN - 1)."""
+KEY_BYTES = 1024
+"""The longest key that S3 takes."""
+
+DURATION_FORMS = "a duration such as 90d, 24h, 15m, 30s, 1h30m or 0s, or in ISO 8601 such as PT24H"
+PREFIX_FORMS = 'a JSON list of prefixes that each end in "/", such as ["image/", "video/"]; [""] is the whole bucket'
+
+
+def duration(raw: object) -> timedelta:
+    """`90d`, `1h30m`, `PT24H`; from 0s to a hundred years."""
+    if isinstance(raw, timedelta):
+        parsed: timedelta | None = raw
+    else:
+        parsed = _duration_of(raw) if isinstance(raw, str) else None
+    if parsed is None:
+        hint = ""
+        if isinstance(raw, int | float) or (isinstance(raw, str) and DECIMAL.fullmatch(raw)):
+            hint = " (a number alone has no unit)"
+        raise ValueError(f"must be {DURATION_FORMS}{hint}")
+    if not timedelta(0) <= parsed <= LONGEST:
+        raise ValueError(f"must be from 0s to {LONGEST.days}d")
+    return parsed
+
+
+def _duration_of(text: str) -> timedelta | None:
+    if SHORT_FORM.fullmatch(text):
+        parts = [(float(number), unit) for number, unit in SHORT_PART.findall(text)]
+        if len({unit for _, unit in parts}) != len(parts):
+            return None
+        return _seconds(sum(number * UNITS[unit] for number, unit in parts))
+    matched = ISO_FORM.fullmatch(text)
+    if matched is None:
+        return None
+    numbers = (float(group or 0) for group in matched.groups())
+    return _seconds(sum(number * UNITS[unit] for number, unit in zip(numbers, "wdhms", strict=True)))
+
+
+def _seconds(seconds: float) -> timedelta:
+    # Anything beyond the longest is refused by the caller; this only keeps timedelta from overflowing.
+    return timedelta(seconds=min(seconds, LONGEST.total_seconds() * 2))
+
+
+def at_least(least: timedelta, text: str) -> Callable[[object], timedelta]:
+    """A duration that cannot be shorter than `least`, which `text` spells."""
+
+    def parse(raw: object) -> timedelta:
+        parsed = duration(raw)
+        if parsed < least:
+            raise ValueError(f"must be at least {text}")
+        return parsed
+
+    return parse
+
+
+def whole(least: int, most: int, unit: str) -> Callable[[object], int]:
+    """A whole number in digits; neither `1e9` nor `nan` nor a boolean."""
+    allowed = f"must be a whole number of {unit}, from {least} to {most}"
+
+    def parse(raw: object) -> int:
+        if isinstance(raw, str) and WHOLE.fullmatch(raw):
+            number = int(raw)
+        elif isinstance(raw, int) and not isinstance(raw, bool):
+            number = raw
+        else:
+            raise ValueError(allowed)
+        if not least <= number <= most:
+            raise ValueError(allowed)
+        return number
+
+    return parse
+
+
+def _decimal(raw: object) -> float | None:
+    if isinstance(raw, str) and DECIMAL.fullmatch(raw):
+        return float(raw)
+    if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
+        return float(raw)
+    return None
+
+
+def fraction(raw: object) -> float:
+    """A share from 0 to 1."""
+    number = _decimal(raw)
+    if number is None or not 0 <= number <= 1:
+        raise ValueError("must be a fraction from 0 to 1, such as 0.1 for ten per cent")
+    return number
+
+
+def rate(raw: object) -> float | None:
+    """Keys a second; None stands for `unlimited`."""
+    if raw is None or raw == "unlimited":
+        return None
+    number = _decimal(raw)
+    if number is None or number <= 0:
+        raise ValueError("must be a positive number of keys a second, such as 100, or unlimited")
+    return number
+
+
+def boolean(raw: object) -> bool:
+    """`true` or `false`: what else could be meant is not guessed, since one of these arms deletion."""
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in {"true", "false"}:
+        return raw.lower() == "true"
+    raise ValueError("must be true or false")
+
+
+def one_of(*allowed: str) -> Callable[[object], str]:
+    """One of a few words, in lower case."""
+
+    def parse(raw: object) -> str:
+        if isinstance(raw, str) and raw in allowed:
+            return raw
+        raise ValueError(f"must be {' or '.join(allowed)}" if len(allowed) > 1 else f"must be {allowed[0]}")
+
+    return parse
+
+
+def bucket_name(raw: object) -> str:
+    if isinstance(raw, str) and BUCKET_NAME.fullmatch(raw):
+        return raw
+    raise ValueError("must be a bucket's name alone, without s3:// and without a path")
+
+
+def region(raw: object) -> str:
+    if isinstance(raw, str) and REGION.fullmatch(raw):
+        return raw
+    raise ValueError("must be a region's name such as eu-central-1")
+
+
+def host(raw: object) -> str:
+    if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9:.%_-]{1,253}", raw):
+        return raw
+    raise ValueError("must be an address to listen on, such as 0.0.0.0, 127.0.0.1 or ::")
+
+
+def endpoint_url(raw: object) -> str:
+    """`http(s)://host[:port]`; credentials come from the usual AWS chain and never from here."""
+    allowed = "must be http://host:port or https://host, without credentials, query or fragment"
+    if not isinstance(raw, str):
+        raise ValueError(allowed)  # noqa: TRY004 - pydantic gathers ValueErrors only
+    try:
+        parts = urlsplit(raw)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in {"http", "https"} or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(allowed)
+    return raw.rstrip("/")
+
+
+def database_url(raw: object) -> str:
+    """`postgresql://user:password@host:port/database`, rewritten from `postgres://` where so written."""
+    allowed = "must be postgresql://user:password@host:port/database, one host, the primary"
+    if not isinstance(raw, str):
+        raise ValueError(allowed)  # noqa: TRY004 - pydantic gathers ValueErrors only
+    try:
+        parts = urlsplit(raw)
+        usable = parts.port != 0
+    except ValueError:
+        raise ValueError(f"{allowed} (percent-encode special characters of the password)") from None
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError(allowed)
+    if not usable or "," in parts.netloc or not (parts.hostname or "host" in dict(parse_qsl(parts.query))):
+        raise ValueError(allowed)
+    database = parts.path.removeprefix("/")
+    if not database:
+        raise ValueError(f"{allowed} (the database's name is missing)")
+    if parts.fragment or set(database) & set("/@"):
+        raise ValueError(f"{allowed} (percent-encode special characters of the password)")
+    return "postgresql" + raw[len(parts.scheme) :]
+
+
+def prefixes(raw: object) -> tuple[str, ...]:
+    """A JSON list in the environment, a list in YAML; at least one, none inside another."""
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError:
+            raise ValueError(f"must be {PREFIX_FORMS}") from None
+    if not isinstance(raw, list | tuple) or not raw or not all(isinstance(entry, str) for entry in raw):
+        raise ValueError(f"must be {PREFIX_FORMS}")
+    found: tuple[str, ...] = tuple(sorted(raw))
+    for entry in found:
+        _check_prefix(entry)
+    for index, entry in enumerate(found):
+        inside = next((later for later in found[index + 1 :] if later.startswith(entry)), None)
+        if inside == entry:
+            raise ValueError(f"{entry!r} is named twice")
+        if inside is not None:
+            raise ValueError(f"{inside!r} is inside {entry!r}: name each key once, so drop one of the two")
+    return found
+
+
+def _check_prefix(entry: str) -> None:
+    if entry and not entry.endswith("/"):
+        raise ValueError(f'{entry!r} must end in "/", else it would take in its siblings; {PREFIX_FORMS}')
+    if entry.startswith(RESERVED_PREFIX):
+        raise ValueError(f"{entry!r} is the reconciler's own corner of the bucket and is never managed")
+    if len(entry.encode("utf-8", "surrogatepass")) > KEY_BYTES:
+        raise ValueError(f"{entry[:40]!r}… is longer than the {KEY_BYTES} bytes of a key")
+    if REPLACEMENT_CHARACTER in entry or not entry.isprintable():
+        raise ValueError(f"{entry!r} must not hold U+FFFD or control characters")
+
+
+def pattern(raw: object) -> re.Pattern[str]:
+    """A regular expression that a whole key matches."""
+    if isinstance(raw, re.Pattern):
+        return raw
+    if not isinstance(raw, str):
+        raise ValueError("must be a regular expression that the whole key matches")  # noqa: TRY004 - as above
+    try:
+        return re.compile(raw)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression that the whole key matches ({error})") from None
+
+
+def column(raw: object) -> str:
+    """A column's name as Postgres stores it, unquoted."""
+    if isinstance(raw, str) and _is_identifier(raw):
+        return raw
+    raise ValueError("must be a column's name as Postgres stores it, without quotes, such as StorageKey")
+
+
+def table(raw: object) -> str:
+    """`table` or `schema.table` as Postgres stores the names, unquoted."""
+    if isinstance(raw, str):
+        parts = raw.split(".")
+        if len(parts) <= 2 and all(_is_identifier(part) for part in parts):  # noqa: PLR2004 - schema and table
+            return raw
+    raise ValueError(
+        "must be a table's name as Postgres stores it, without quotes: MediaRecords or public.MediaRecords"
+    )
+
+
+def _is_identifier(name: str) -> bool:
+    return (
+        0 < len(name.encode("utf-8", "surrogatepass")) <= IDENTIFIER_BYTES
+        and name.isprintable()
+        and not set(name) & {'"', "'", "`"}
+    )
