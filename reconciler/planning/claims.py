@@ -1,0 +1,114 @@
+"""The last word on a mark: the same judgement again, on what the database says at the claim.
+
+===========  ===============================  ======================================================
+mark         rows that name the key now       decision
+===========  ===============================  ======================================================
+any          key outside the prefixes, or     cancel: should the settings come back, a later pass
+             protected by its shape           marks it anew, with a new delay
+any          clean-up of its kind off         put off
+orphan       any                              cancel: a record names it now
+orphan       none                             the object goes; within its grace (the settings may
+                                              have changed) it is put off
+retention    none                             cancel: the sweep judges the object
+retention    every row says so                object and rows go
+retention    some say so                      those rows go, the object stays for the others
+retention    none says so                     cancel
+dangling     none                             cancel
+dangling     any within its grace             put off: its object may be on its way
+dangling     dangling, or due by retention    those rows go, once the object is proven absent
+===========  ===============================  ======================================================
+
+A dangling mark never takes an object with it, even where its rows have become due by retention: if
+there is one after all, the retention pass marks it under its own breaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from reconciler.model import (
+    RETENTION_VERDICTS,
+    Cancel,
+    Decision,
+    Finding,
+    KeepReason,
+    Mark,
+    Policy,
+    Postpone,
+    Record,
+    RecordRef,
+    Remove,
+    Verdict,
+)
+from reconciler.planning import judge
+from reconciler.planning.keys import protection
+from reconciler.planning.retention import judge_record
+
+_DISABLED = Postpone(reason="this kind of clean-up is switched off")
+
+
+def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+    """Whether the mark's key goes after all, and which of the rows. See the module's table.
+
+    `records` is every row that names the key, read after the mark was locked; `now` the server's
+    time.
+    """
+    protected = protection(mark.storage_key, policy)
+    if protected is not None:
+        return Cancel(reason=f"the key is protected now: {protected.value}")
+    if mark.verdict is Verdict.ORPHAN:
+        return _orphan(mark, records, policy, now)
+    if mark.verdict is Verdict.DANGLING:
+        return _dangling(records, policy, now)
+    if mark.verdict in RETENTION_VERDICTS:
+        return _retention(records, policy, now)
+    return Cancel(reason=f"{mark.verdict.value} removes nothing")
+
+
+def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+    if records:
+        return Cancel(reason="a record names it now")
+    if not policy.orphan_cleanup:
+        return _DISABLED
+    if not judge.past(mark.object_last_modified, policy, now):
+        return Postpone(reason="within the grace period, as it is set now")
+    return Remove()
+
+
+def _retention(records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+    if not records:
+        return Cancel(reason="its record is gone; the sweep judges the object")
+    verdicts = [(record, judge_record(record, policy, now)) for record in records]
+    going = [record for record, finding in verdicts if finding is not None and finding.kept is None]
+    if going:
+        return Remove(records=_refs(going), delete_object=len(going) == len(records))
+    if any(finding is not None for _, finding in verdicts):
+        return _DISABLED
+    return Cancel(reason="its record is to be kept now")
+
+
+def _dangling(records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+    if not records:
+        return Cancel(reason="its record is gone")
+    if not policy.dangling_cleanup:
+        return _DISABLED
+    verdicts = [(record, _missing(record, policy, now)) for record in records]
+    if any(verdict is KeepReason.PENDING for _, verdict in verdicts):
+        return Postpone(reason="a record that names it is within its grace period")
+    going = [record for record, verdict in verdicts if _goes(verdict)]
+    if not going:
+        return _DISABLED
+    return Remove(records=_refs(going), delete_object=False, verify_absence=True)
+
+
+def _missing(record: Record, policy: Policy, now: datetime) -> Finding | KeepReason | None:
+    return judge_record(record, policy, now) or judge.judge_missing(record, policy, now)
+
+
+def _goes(verdict: Finding | KeepReason | None) -> bool:
+    return isinstance(verdict, Finding) and verdict.kept is None
+
+
+def _refs(records: Iterable[Record]) -> tuple[RecordRef, ...]:
+    return tuple(RecordRef(id=record.id, version=record.version) for record in records)

@@ -1,0 +1,75 @@
+"""What is on one side only: an object without a record, a record without an object."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconciler.model import Finding, KeepReason, Policy, Record, StoredObject, Verdict
+from reconciler.planning import wording
+from reconciler.planning.keys import protection
+from reconciler.planning.retention import judge_record
+
+
+def judge_object(obj: StoredObject, policy: Policy, now: datetime) -> Finding | KeepReason:
+    """An object that no record names: an orphan, or why it stays.
+
+    A missing Last-Modified protects. With the clean-up of orphans off it is found, and kept.
+    """
+    protected = protection(obj.key, policy)
+    if protected is not None:
+        return protected
+    if not past(obj.last_modified, policy, now):
+        return KeepReason.PENDING
+    return Finding(
+        verdict=Verdict.ORPHAN,
+        storage_key=obj.key,
+        bytes=obj.size,
+        reason=f"no record; last modified {_since(obj.last_modified, policy, now)}",
+        kept=None if policy.orphan_cleanup else KeepReason.DISABLED,
+        object_etag=obj.etag,
+        object_last_modified=obj.last_modified,
+    )
+
+
+def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | KeepReason | None:
+    """A row whose object the store did not list: dangling, or why it stays.
+
+    None where a retention verdict applies, switched off or not: a row has one verdict, and
+    retention goes first. A missing creation time protects.
+    """
+    protected = protection(record.storage_key, policy)
+    if protected is not None:
+        return protected
+    if judge_record(record, policy, now) is not None:
+        return None
+    if not past(record.created_at, policy, now):
+        return KeepReason.PENDING
+    return Finding(
+        verdict=Verdict.DANGLING,
+        storage_key=record.storage_key,
+        bytes=record.size_bytes or 0,
+        reason=f"no object; row created {_since(record.created_at, policy, now)}",
+        kept=None if policy.dangling_cleanup else KeepReason.DISABLED,
+        virtual_key_id=record.virtual_key_id,
+        record_created_at=record.created_at,
+    )
+
+
+def counts_as_missing(record: Record, policy: Policy, now: datetime) -> bool:
+    """Whether a row without an object counts against the dangling cap.
+
+    It does beyond its grace, whatever its verdict, unless the clean-up of that verdict is off: then
+    nothing is done about it, and there is nothing to hold back.
+    """
+    finding = judge_record(record, policy, now) or judge_missing(record, policy, now)
+    return isinstance(finding, Finding) and finding.kept is None and past(record.created_at, policy, now)
+
+
+def past(since: datetime | None, policy: Policy, now: datetime) -> bool:
+    """Whether something of that age is beyond the grace period; what has no age never is."""
+    return since is not None and now - since >= policy.grace_period
+
+
+def _since(since: datetime | None, policy: Policy, now: datetime) -> str:
+    elapsed = wording.age(now - (since or now))
+    return f"{elapsed} ago (grace period {wording.setting(policy.grace_period)})"

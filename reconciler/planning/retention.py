@@ -1,0 +1,98 @@
+"""Which rows have outlived their purpose. One verdict a row, the first that applies:
+
+=========  ======================================================================================
+ownerless  names a virtual key that does not exist (no virtual key named at all: protects)
+revoked    its virtual key is disabled or expired, for `key_grace`
+expired    its `ExpiresAt` has passed, or it was soft-deleted a grace period ago
+stale      older than `media_retention`, and not accessed within `recent_access`
+=========  ======================================================================================
+
+All bounds are inclusive: what is due at `now` goes. A missing creation time protects from *stale*;
+a missing last access means never accessed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from reconciler.model import Finding, KeepReason, Policy, Record, Verdict, VirtualKey
+from reconciler.planning import wording
+from reconciler.planning.keys import protection
+
+
+def judge_record(record: Record, policy: Policy, now: datetime) -> Finding | None:
+    """The row's retention verdict, or None where it stays. Whether its object exists is not asked.
+
+    `kept` is DISABLED with automatic clean-up off, and for *revoked* under the policy `keep`; then
+    *expired* and *stale* win over it. A row whose key is protected is never a finding.
+    """
+    if protection(record.storage_key, policy) is not None:
+        return None
+    disabled = None if policy.auto_cleanup else KeepReason.DISABLED
+    if reason := _ownerless(record):
+        return _finding(record, Verdict.OWNERLESS, reason, disabled)
+    revoked = _revoked(record.owner, policy, now)
+    if revoked and policy.delete_revoked:
+        return _finding(record, Verdict.REVOKED, revoked, disabled)
+    if reason := _expired(record, policy, now):
+        return _finding(record, Verdict.EXPIRED, reason, disabled)
+    if reason := _stale(record, policy, now):
+        return _finding(record, Verdict.STALE, reason, disabled)
+    return _finding(record, Verdict.REVOKED, revoked, KeepReason.DISABLED) if revoked else None
+
+
+def _finding(record: Record, verdict: Verdict, reason: str, kept: KeepReason | None) -> Finding:
+    return Finding(
+        verdict=verdict,
+        storage_key=record.storage_key,
+        bytes=record.size_bytes or 0,
+        reason=reason,
+        kept=kept,
+        virtual_key_id=record.virtual_key_id,
+        record_created_at=record.created_at,
+    )
+
+
+def _ownerless(record: Record) -> str:
+    if record.virtual_key_id is None or record.owner is not None:
+        return ""
+    return f"virtual key {record.virtual_key_id} does not exist"
+
+
+def _revoked(owner: VirtualKey | None, policy: Policy, now: datetime) -> str:
+    if owner is None:
+        return ""
+    grace = f"(key grace {wording.setting(policy.key_grace)})"
+    if not owner.enabled and _elapsed(owner.disabled_since, policy.key_grace, now):
+        return f"virtual key {owner.id} disabled {_ago(owner.disabled_since, now)} {grace}"
+    if _elapsed(owner.expires_at, policy.key_grace, now):
+        return f"virtual key {owner.id} expired {_ago(owner.expires_at, now)} {grace}"
+    return ""
+
+
+def _expired(record: Record, policy: Policy, now: datetime) -> str:
+    if _elapsed(record.expires_at, timedelta(0), now):
+        return f"expired {_ago(record.expires_at, now)}"
+    if _elapsed(record.deleted_at, policy.grace_period, now):
+        grace = wording.setting(policy.grace_period)
+        return f"soft-deleted {_ago(record.deleted_at, now)} (grace period {grace})"
+    return ""
+
+
+def _stale(record: Record, policy: Policy, now: datetime) -> str:
+    accessed = record.last_accessed_at
+    recently = accessed is not None and not _elapsed(accessed, policy.recent_access, now)
+    if recently or not _elapsed(record.created_at, policy.media_retention, now):
+        return ""
+    seen = "never accessed" if accessed is None else f"last accessed {_ago(accessed, now)}"
+    retention = wording.setting(policy.media_retention)
+    return f"created {_ago(record.created_at, now)} (retention {retention}), {seen}"
+
+
+def _elapsed(since: datetime | None, duration: timedelta, now: datetime) -> bool:
+    """Compares ages, not sums: a huge duration must not run past the last year of the calendar."""
+    return since is not None and now - since >= duration
+
+
+def _ago(since: datetime | None, now: datetime) -> str:
+    return f"{wording.age(now - (since or now))} ago"

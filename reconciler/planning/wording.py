@@ -1,0 +1,31 @@
+"""Numbers and durations as people read them, for the reasons that findings and trips carry."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def age(elapsed: timedelta) -> str:
+    """An elapsed time in its largest whole unit, from two days, hours or minutes on: "12 days", "30 hours"."""
+    seconds = max(0, int(elapsed.total_seconds()))
+    for unit, length in _UNITS[:-1]:
+        if seconds >= 2 * length:
+            return counted(seconds // length, unit)
+    return counted(seconds, "second")
+
+
+def setting(duration: timedelta) -> str:
+    """A duration as it is written in the settings: "90d", "48h", "15m", "30s"."""
+    seconds = int(duration.total_seconds())
+    for suffix, length in (("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            days = seconds % 86400 == 0 and seconds > 2 * 86400
+            return f"{seconds // 86400}d" if days else f"{seconds // length}{suffix}"
+    return f"{seconds}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it needs one: "1 orphan", "1,200 orphans"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
