@@ -1,0 +1,205 @@
+"""The collector: the only code that deletes anything. Claim, delete, confirm; forward only.
+
+A crash between any two lines leaves marks, claims and intents in Postgres, and repeating is harmless.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+import structlog
+
+from reconciler.engine.deletion import Answers, delete_claimed
+from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.steering import Limits, Ports, Steer, Steering
+from reconciler.engine.tasks import task_group
+from reconciler.model import (
+    GONE,
+    Claim,
+    Decision,
+    Mark,
+    Mode,
+    ObjectResult,
+    Record,
+    Removed,
+    Term,
+    Verdict,
+)
+from reconciler.planning import claims, pacing
+from reconciler.ports import Decide
+
+log = structlog.get_logger(__name__)
+
+HORIZON_PATIENCE = 30.0
+"""Seconds to wait for older transactions before a claim is left for a later round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What one round did. `blocked`: an open transaction held deletions back. `waiting`: armed marks
+    that no claim could take now."""
+
+    removed: Removed = field(default_factory=Removed)
+    blocked: bool = False
+    waiting: int = 0
+
+
+class Collector:
+    """Collects due marks until none is left, several batches at once, at the set rate."""
+
+    def __init__(self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._steer = steer
+        self._stopping = stopping
+        self._gateway = WriteGateway(ports.store, ports.marks, lambda: steer().mode)
+        self._pace = pacing.TokenBucket(rate=steer().rate)
+        self._intake = anyio.Lock()
+
+    async def run(self, term: Term, *, report_again: bool) -> Collected:
+        """One round. In dry run every due mark is reported once instead, with `report_again` also
+        those that an earlier dry run has reported. Raises LeaseLost, Halt, CatalogUnavailable."""
+        steering = self._steer()
+        await self._ports.marks.purge()
+        if steering.mode is Mode.DRY_RUN:
+            removed, blocked = await self._preview(term, steering, report_again=report_again), False
+        else:
+            removed, blocked = await self._collect(term)
+        waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
+        return Collected(removed=removed, blocked=blocked, waiting=waiting)
+
+    async def wait_for_horizon(self, xid: int) -> bool:
+        """Wait until every transaction open at `xid` has ended; False if one outlasts our patience."""
+        delay = 0.002
+        deadline = self._ports.clock.monotonic() + HORIZON_PATIENCE
+        while not await self._ports.marks.horizon_passed(xid):
+            if self._ports.clock.monotonic() > deadline or self._stopping.is_set():
+                blocker = await self._ports.marks.blocked_by()
+                log.warning("deletion waits for an open transaction", blocked_by=blocker)
+                return False
+            await self._ports.clock.sleep(delay)
+            delay = min(delay * 2, 0.5)
+        return True
+
+    async def _collect(self, term: Term) -> tuple[Removed, bool]:
+        done: list[Removed] = []
+        blocked = anyio.Event()
+        enough = anyio.Event()
+
+        async def work() -> None:
+            while not (self._stopping.is_set() or enough.is_set()):
+                claim = await self._take(term)
+                if claim is None:
+                    return
+                if claim.keys and not await self.wait_for_horizon(claim.xid):
+                    blocked.set()
+                elif claim.keys:
+                    removed, store_away = await self._finish(term, claim)
+                    done.append(removed)
+                    if store_away:
+                        enough.set()
+
+        try:
+            async with task_group() as group:
+                for _ in range(self._limits.delete_concurrency):
+                    group.start_soon(work)
+        except Refused as refusal:
+            log.info("collection stopped", reason=str(refusal))
+        return sum(done, Removed()), blocked.is_set()
+
+    async def _take(self, term: Term) -> Claim | None:
+        """The next batch, paid for; unfinished claims go first. None when nothing is due.
+
+        One worker at a time: so a batch waits for its tokens alone, and at most about a second.
+        """
+        async with self._intake:
+            steering = self._steer()
+            limit = pacing.batch_size(steering.rate)
+            claim = await self._gateway.unfinished(term, self._limits.dead_after, limit)
+            if claim is None:
+                policy, kinds = steering.policy, enabled(steering)
+                claim = await self._gateway.claim(term, policy, kinds, limit, decider(steering))
+                if not claim.taken:
+                    return None
+            clock = self._ports.clock
+            self._pace.set_rate(steering.rate)
+            await clock.sleep(self._pace.reserve(clock.monotonic(), len(claim.keys)))
+            return claim
+
+    async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, bool]:
+        """Look again, delete, confirm; and whether the store stopped answering on the way."""
+        steering = self._steer()
+        decide = decider(steering)
+        answers = Answers()
+        for key, reason in (await self._ports.marks.look_again(claim, decide)).items():
+            answers.settle(key, ObjectResult.SPARED, reason)
+        await delete_claimed(self._ports, self._gateway, claim, answers)
+        window = steering.upload_window
+        removed = await self._gateway.confirm(term, claim, answers.results, decide, window)
+        self._report(claim, answers, removed)
+        return removed, answers.store_away
+
+    async def _preview(self, term: Term, steering: Steering, *, report_again: bool) -> Removed:
+        """What a live round would do, mark by mark, with nothing of it done."""
+        total = Removed()
+        marks, decide = self._ports.marks, decider(steering)
+        async for page in marks.due(steering.policy, enabled(steering), decide):
+            for due in page:
+                if not (report_again or not due.seen):
+                    continue
+                goes = due.decision.delete_object
+                size = due.mark.bytes if goes else 0
+                total += Removed(objects=int(goes), records=len(due.decision.records), bytes=size)
+            unseen = [due for due in page if not due.seen]
+            for due in unseen:
+                self._ports.observer.deleted(Mode.DRY_RUN, due.mark.verdict, "deleted", 1, due.mark.bytes)
+            await marks.note_preview(term, [due.mark.storage_key for due in unseen])
+        return total
+
+    def _report(self, claim: Claim, answers: Answers, removed: Removed) -> None:
+        counts: Counter[tuple[Verdict, ObjectResult]] = Counter()
+        sizes: Counter[tuple[Verdict, ObjectResult]] = Counter()
+        for key in claim.keys:
+            result, _ = answers.results[key.mark.storage_key]
+            counts[key.mark.verdict, result] += 1
+            sizes[key.mark.verdict, result] += key.mark.bytes if result in GONE else 0
+        for (verdict, result), number in counts.items():
+            self._ports.observer.deleted(Mode.LIVE, verdict, result, number, sizes[verdict, result])
+        say = log.bind(operation=str(claim.operation_id), epoch=claim.epoch)
+        say.info(
+            "batch collected",
+            keys=len(claim.keys),
+            objects=removed.objects,
+            records=removed.records,
+            bytes=removed.bytes,
+            failed=removed.failed,
+        )
+        if removed.lost:
+            say.error("records became live after their object had gone", lost=removed.lost)
+
+
+def decider(steering: Steering) -> Decide:
+    """The pure decision, bound to the policy in force."""
+
+    def decide(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
+        return claims.decide(mark, records, steering.policy, now)
+
+    return decide
+
+
+def enabled(steering: Steering) -> tuple[Verdict, ...]:
+    """The kinds of clean-up that are switched on."""
+    policy = steering.policy
+    on = {
+        Verdict.ORPHAN: policy.orphan_cleanup,
+        Verdict.DANGLING: policy.dangling_cleanup,
+        Verdict.OWNERLESS: policy.auto_cleanup,
+        Verdict.REVOKED: policy.auto_cleanup and policy.delete_revoked,
+        Verdict.EXPIRED: policy.auto_cleanup,
+        Verdict.STALE: policy.auto_cleanup,
+    }
+    return tuple(verdict for verdict, switched_on in on.items() if switched_on)

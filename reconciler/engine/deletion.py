@@ -1,0 +1,99 @@
+"""What a claim asks of the store: look where looking decides, then delete. Protocol step 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reconciler.engine.gateway import WriteGateway
+from reconciler.engine.steering import Ports
+from reconciler.engine.tasks import for_each
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import Claim, ClaimedKey, Deletion, ObjectResult
+
+HEAD_CONCURRENCY = 32
+
+
+@dataclass(slots=True)
+class Answers:
+    """What became of each key so far. `store_away`: the store stopped answering on the way."""
+
+    results: dict[str, tuple[ObjectResult, str]] = field(default_factory=dict)
+    store_away: bool = False
+
+    def settle(self, key: str, result: ObjectResult, detail: str) -> None:
+        self.results[key] = (result, detail)
+
+    def unsettled(self, keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
+        return [key for key in keys if key.mark.storage_key not in self.results]
+
+
+async def delete_claimed(ports: Ports, gateway: WriteGateway, claim: Claim, answers: Answers) -> None:
+    """Settle every key of the claim that `answers` has not settled yet.
+
+    Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run; a
+    store that does not answer leaves the keys FAILED, which keeps them claimed.
+    """
+    try:
+        await _settle(ports, gateway, answers.unsettled(claim.keys), answers)
+    except StoreUnavailable as error:
+        answers.store_away = True
+        for key in answers.unsettled(claim.keys):
+            answers.settle(key.mark.storage_key, ObjectResult.FAILED, str(error))
+
+
+async def _settle(
+    ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers
+) -> None:
+    can = ports.capabilities
+    compares = can.conditional_batch_delete or can.conditional_delete
+    await _verify_absence(ports, [key for key in keys if key.decision.verify_absence], answers)
+    if not compares:
+        await _compare_by_head(ports, [key for key in keys if key.decision.delete_object], answers)
+    for key in answers.unsettled(keys):
+        if not key.decision.delete_object:
+            answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
+    batch = [
+        Deletion(key=key.mark.storage_key, etag=key.mark.object_etag if compares else None)
+        for key in answers.unsettled(keys)
+    ]
+    for answer in await gateway.delete(batch) if batch else ():
+        answers.settle(answer.key, answer.result, answer.detail)
+
+
+async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    """HEAD 404 for a key and *then* HEAD 200 for the bucket's marker: only both prove absence."""
+    absent: list[str] = []
+
+    async def look(claimed: ClaimedKey) -> None:
+        key = claimed.mark.storage_key
+        if await ports.store.head(key) is None:
+            absent.append(key)
+        else:
+            answers.settle(key, ObjectResult.PRESENT, "the object is there after all")
+
+    await for_each(keys, look, concurrency=HEAD_CONCURRENCY)
+    if absent and not await ports.marker.exists():
+        message = (
+            "the bucket answers 404 for its own identity marker as well: either this is not the bucket"
+            " that was listed, or the marker was deleted. No record is removed; see `reconciler doctor`"
+        )
+        raise Halt(message)
+    for key in absent:
+        answers.settle(key, ObjectResult.MISSING, "HEAD 404")
+
+
+async def _compare_by_head(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    """Where the delete call cannot compare and nothing can be recovered, a HEAD must equal the mark."""
+
+    async def look(claimed: ClaimedKey) -> None:
+        mark = claimed.mark
+        stored = await ports.store.head(mark.storage_key)
+        if stored is None:
+            return
+        seen = (mark.object_etag, mark.object_last_modified)
+        if (stored.etag, stored.last_modified) != seen:
+            answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
+
+    listed = [key for key in keys if key.mark.object_etag is not None]
+    await for_each(listed, look, concurrency=HEAD_CONCURRENCY)

@@ -1,0 +1,70 @@
+"""The one gate through which every write to the bucket and to the gateway's rows passes.
+
+In dry run it refuses, whatever the caller believes: the mode is read at the moment of each write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from reconciler.errors import Retryable
+from reconciler.model import (
+    Claim,
+    Deletion,
+    DeletionResult,
+    Mode,
+    ObjectResult,
+    Policy,
+    Removed,
+    Term,
+    Verdict,
+)
+from reconciler.ports import Decide, Marks, ObjectStore
+
+
+class Refused(Retryable):
+    """A write was asked for in dry run. What was claimed stays claimed until the mode is live."""
+
+
+class WriteGateway:
+    """Claims, deletes and confirms in live mode only."""
+
+    def __init__(self, store: ObjectStore, marks: Marks, mode: Callable[[], Mode]) -> None:
+        self._store = store
+        self._marks = marks
+        self._mode = mode
+
+    async def claim(
+        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+    ) -> Claim:
+        """Take due marks for deletion; see `Marks.claim`."""
+        self._refuse_in_dry_run("claim marks")
+        return await self._marks.claim(term, policy, verdicts, limit, decide)
+
+    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+        """Take over a claim that has to roll forward; see `Marks.unfinished`."""
+        self._refuse_in_dry_run("take over a claim")
+        return await self._marks.unfinished(term, dead_after, limit)
+
+    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        """Delete objects from the bucket."""
+        self._refuse_in_dry_run("delete objects")
+        return await self._store.delete(batch)
+
+    async def confirm(
+        self,
+        term: Term,
+        claim: Claim,
+        results: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        upload_window: timedelta,
+    ) -> Removed:
+        """Remove the rows whose objects are gone; see `Marks.confirm`."""
+        self._refuse_in_dry_run("remove records")
+        return await self._marks.confirm(term, claim, results, decide, upload_window)
+
+    def _refuse_in_dry_run(self, action: str) -> None:
+        if self._mode() is not Mode.LIVE:
+            message = f"dry run: refused to {action}; set RECONCILER_DRY_RUN=false to let it happen"
+            raise Refused(message)

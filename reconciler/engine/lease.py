@@ -1,0 +1,66 @@
+"""Leadership: take the lease, keep it, and stop before it can be somebody else's."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from datetime import timedelta
+from uuid import uuid4
+
+import anyio
+import structlog
+
+from reconciler.errors import LeaseLost, Retryable
+from reconciler.model import HeldBy, Term
+from reconciler.ports import Clock, Lease
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+def holder_name() -> str:
+    """Who we are, for the lease row and for people: host, pid, and a nonce for pids that come again."""
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+
+
+async def acquire(lease: Lease, holder: str, ttl: timedelta, clock: Clock, wait: timedelta) -> Term | HeldBy:
+    """Take the lease, trying for `wait`; who holds it if that was not enough."""
+    deadline = clock.monotonic() + wait.total_seconds()
+    while True:
+        got = await lease.acquire(holder, ttl)
+        left = deadline - clock.monotonic()
+        if isinstance(got, Term) or left <= 0:
+            return got
+        await clock.sleep(min(RETRY_SECONDS, left))
+
+
+async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock) -> None:
+    """Renew until cancelled. Raises LeaseLost at two thirds of the TTL after the last good renewal
+    was *sent*: by then no other replica can have it yet."""
+    patience = ttl.total_seconds() * 2 / 3
+    good_until = clock.monotonic() + patience
+    pause = _pause(ttl)
+    while True:
+        await clock.sleep(min(pause, max(0.0, good_until - clock.monotonic())))
+        sent = clock.monotonic()
+        if sent >= good_until:
+            message = "the lease could not be renewed in time; another replica may lead from now on"
+            raise LeaseLost(message)
+        try:
+            with anyio.fail_after(good_until - sent):
+                await lease.renew(term, ttl)
+        except LeaseLost:
+            raise
+        except (Retryable, TimeoutError) as error:
+            log.warning("lease not renewed, trying again", reason=str(error) or "timed out")
+            pause = RETRY_SECONDS
+        else:
+            good_until = sent + patience
+            pause = _pause(ttl)
+
+
+def _pause(ttl: timedelta) -> float:
+    """A third of the TTL, give or take a tenth, so that replicas do not knock in step."""
+    return ttl.total_seconds() / 3 * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,76 @@
+"""What the engine runs under: the ports it acts through, and the settings in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
+from reconciler.ports import (
+    Clock,
+    IdentityMarker,
+    Lease,
+    Listing,
+    Marks,
+    ObjectStore,
+    Observer,
+    Passes,
+    Records,
+    Site,
+    StagingArea,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """One consistent reading of the settings. Passes keep theirs; the collector reads anew each batch.
+
+    `rate` is in keys a second, None for unlimited; `config_hash` covers all that changes a verdict
+    or a release.
+    """
+
+    mode: Mode
+    policy: Policy
+    limits: BreakerLimits
+    config_hash: str
+    rate: float | None
+    upload_window: timedelta
+
+
+Steer: TypeAlias = Callable[[], Steering]
+"""Gives the steering in force at the moment of the call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How wide the engine works and how long it waits; fixed for the life of the program."""
+
+    listing_concurrency: int = 16
+    delete_concurrency: int = 8
+    lease_ttl: timedelta = timedelta(seconds=30)
+    request_timeout: timedelta = timedelta(seconds=30)
+
+    @property
+    def dead_after(self) -> timedelta:
+        """When a dead epoch's requests can no longer be on their way: then its claims roll forward."""
+        return self.lease_ttl + self.request_timeout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Every port that the engine acts through, as the composition root wired them."""
+
+    listing: Listing
+    store: ObjectStore
+    marker: IdentityMarker
+    records: Records
+    staging: StagingArea
+    passes: Passes
+    marks: Marks
+    lease: Lease
+    site: Site
+    clock: Clock
+    observer: Observer
+    capabilities: Capabilities

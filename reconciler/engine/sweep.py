@@ -1,0 +1,150 @@
+"""The sweep: bucket against rows, by key ranges that resume after a crash, or without order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from reconciler.engine.join import Comparison, OrderedJoin, Sink, UnorderedJoin
+from reconciler.engine.passes import MarkSink, PassResult, release
+from reconciler.engine.steering import Limits, Ports, Steering
+from reconciler.errors import CatalogUnavailable, LeaseLost, OrderViolated, ReconcilerError
+from reconciler.model import (
+    KeepReason,
+    KeyRange,
+    ListingOrder,
+    Marker,
+    Pass,
+    Policy,
+    RangeProgress,
+    Tally,
+    Term,
+)
+from reconciler.planning import ranges
+
+log = structlog.get_logger(__name__)
+
+ROWS_A_RANGE = 10_000
+RANGES_A_WORKER = 4
+"""More ranges than workers, so that uneven ones even out; few enough that partial pages cost little."""
+
+SAMPLES_A_RANGE = 32
+
+RESUMABLE_FOR = timedelta(hours=24)
+"""An older pass starts over: its frozen cutoff would leave too much to the next one."""
+
+
+class Sweep:
+    """One sweep after another; remembers when a store has broken the order it promised."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._order = ports.capabilities.order
+
+    async def run(self, term: Term, steering: Steering) -> PassResult:
+        """One pass to its end: armed or tripped.
+
+        Raises what made it impossible: then nothing of it is released, and an ordered pass resumes
+        where it stood.
+        """
+        if self._order is ListingOrder.BYTES:
+            try:
+                return await self._pass(term, steering)
+            except OrderViolated as violation:
+                log.warning("the store broke byte order: sweeping again without it", reason=str(violation))
+                self._order = ListingOrder.NONE
+        return await self._pass(term, steering)
+
+    async def survey(self, steering: Steering, sink: Sink) -> Tally:
+        """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
+        comparison = self._comparison(steering.policy, await self._ports.records.now())
+        if self._order is ListingOrder.NONE:
+            tally = await self._join_unordered(comparison, sink, None)
+        else:
+            planned = await self._plan_ranges(steering.policy.prefixes)
+            progress = [
+                RangeProgress(ordinal=i, range=span, watermark="", done=False)
+                for i, span in enumerate(planned)
+            ]
+            tally = await self._join_ordered(comparison, sink, progress)
+        return tally + await self._outside(steering.policy)
+
+    async def _pass(self, term: Term, steering: Steering) -> PassResult:
+        current, progress = await self._begin(term, steering)
+        comparison = self._comparison(steering.policy, current.cutoff)
+        delay = steering.policy.delete_delay
+        sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
+        try:
+            if current.order is ListingOrder.BYTES:
+                tally = await self._join_ordered(comparison, sink, progress)
+            else:
+                tally = await self._join_unordered(comparison, sink, current.id)
+            tally += await self._outside(steering.policy)
+        except (LeaseLost, CatalogUnavailable):
+            raise
+        except ReconcilerError as error:
+            if current.order is ListingOrder.NONE or isinstance(error, OrderViolated):
+                await self._ports.passes.fail(term, current, str(error))
+            raise
+        return await release(self._ports, steering, term, current, tally, tally.records)
+
+    async def _begin(self, term: Term, steering: Steering) -> tuple[Pass, Sequence[RangeProgress]]:
+        passes = self._ports.passes
+        if self._order is ListingOrder.NONE:
+            begun = await passes.begin(
+                term, Marker.SWEEP, steering.config_hash, steering.mode, self._order
+            )
+            return begun, ()
+        current = await passes.resumable(
+            Marker.SWEEP, steering.config_hash, steering.mode, self._order, RESUMABLE_FOR
+        )
+        progress = await passes.ranges(current.id) if current else ()
+        if current is not None and progress:
+            log.info("sweep resumed", pass_id=current.id, ranges_left=sum(not p.done for p in progress))
+            return current, progress
+        planned = await self._plan_ranges(steering.policy.prefixes)
+        begun = await passes.begin(term, Marker.SWEEP, steering.config_hash, steering.mode, self._order)
+        await passes.plan_ranges(term, begun.id, planned)
+        return begun, await passes.ranges(begun.id)
+
+    async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
+        """Bounds drawn from the rows' own keys, so that each range holds about as many."""
+        planned: list[KeyRange] = []
+        most = RANGES_A_WORKER * self._limits.listing_concurrency
+        for prefix in ranges.merge_prefixes(prefixes):
+            count = await self._ports.records.count([prefix])
+            wanted = max(1, min(most, count // ROWS_A_RANGE))
+            samples: Sequence[str] = ()
+            if wanted > 1:
+                samples = await self._ports.records.sample_keys(prefix, wanted * SAMPLES_A_RANGE)
+            planned += ranges.split(prefix, samples, wanted)
+        return planned
+
+    async def _join_ordered(
+        self, comparison: Comparison, sink: Sink, progress: Sequence[RangeProgress]
+    ) -> Tally:
+        return await OrderedJoin(comparison, sink).run(progress, self._limits.listing_concurrency)
+
+    async def _join_unordered(self, comparison: Comparison, sink: Sink, pass_id: int | None) -> Tally:
+        prefixes = ranges.merge_prefixes(comparison.policy.prefixes)
+        async with self._ports.staging.open(pass_id) as staging:
+            join = UnorderedJoin(comparison, sink, staging)
+            return await join.run(prefixes, self._limits.listing_concurrency)
+
+    async def _outside(self, policy: Policy) -> Tally:
+        """Rows that no managed prefix covers: kept, and counted."""
+        outside = await self._ports.records.count_outside(policy.prefixes)
+        return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
+
+    def _comparison(self, policy: Policy, now: datetime) -> Comparison:
+        ports = self._ports
+        return Comparison(
+            listing=ports.listing,
+            records=ports.records,
+            observer=ports.observer,
+            policy=policy,
+            now=now,
+        )

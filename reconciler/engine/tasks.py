@@ -1,0 +1,60 @@
+"""Structured concurrency, with one error out instead of a group of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from reconciler.errors import ConfigError, Halt, LeaseLost, Retryable
+
+T = TypeVar("T")
+
+PRECEDENCE: tuple[type[BaseException], ...] = (Halt, ConfigError, LeaseLost, Retryable)
+"""Which of several errors speaks for all: the one that asks most of a person; a bug before any."""
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[TaskGroup]:
+    """A task group that raises the weightiest of its tasks' errors, alone."""
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        raise weightiest(errors) from errors
+
+
+def weightiest(error: BaseException) -> BaseException:
+    """The leaf that says most about a group of errors; an error that is no group is itself."""
+    leaves = list(_leaves(error))
+    unexpected = [leaf for leaf in leaves if not isinstance(leaf, PRECEDENCE)]
+    return min(unexpected or leaves, key=_rank)
+
+
+def _leaves(error: BaseException) -> Iterable[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _rank(error: BaseException) -> int:
+    kinds = (i for i, kind in enumerate(PRECEDENCE) if isinstance(error, kind))
+    return next(kinds, len(PRECEDENCE))
+
+
+async def for_each(over: Iterable[T], act: Callable[[T], Awaitable[None]], *, concurrency: int) -> None:
+    """Await `act` for every element, at most `concurrency` at once."""
+    queue = iter(over)
+
+    async def work() -> None:
+        for element in queue:
+            await act(element)
+
+    async with task_group() as group:
+        for _ in range(concurrency):
+            group.start_soon(work)
