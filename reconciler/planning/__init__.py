@@ -1,1 +1,1 @@
-"""Pure decisions: what agrees, what ought to go, whether it may. Nothing here awaits, logs or reads a clock."""
+"""Pure decisions: what agrees, what ought to go, and whether it may. No await, log or clock here."""

@@ -112,7 +112,7 @@ def _dangling(backlog: Backlog, records: int) -> _Drift:
 
 
 def _retention(backlog: Backlog, records: int) -> _Drift:
-    return _drift("record past retention", RETENTION_VERDICTS, backlog, records, "row")
+    return _drift("outlived record", RETENTION_VERDICTS, backlog, records, "row")
 
 
 def _drift(noun: str, kinds: Iterable[Verdict], backlog: Backlog, whole: int, of: str) -> _Drift:
