@@ -1,0 +1,1 @@
+"""`reconciler demo`: embedded servers, seeded drift, a dry run, then convergence, verified."""

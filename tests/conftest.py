@@ -1,0 +1,197 @@
+"""Fixtures shared by all tests: real servers, started when first asked for and once a session.
+
+`empty_database` and `database` are addresses of a Postgres database of the test's own, the latter
+migrated. `bucket` is a fresh bucket on SeaweedFS and, in a second run of the test, on moto;
+`seaweed_bucket` and `moto_bucket` are on one of them; each puts its server's credentials into the
+environment. `icu_database` is a migrated database whose default collation is ICU's `en-US`, on
+Debian's Postgres: tests that use it carry `@pytest.mark.debian("postgresql-15")`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.demo.servers import EmbeddedPostgres, Guardian, open_guardian, start_postgres, start_s3
+from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
+
+ROOT = Path(__file__).parent.parent
+DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15/bin")
+TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting or credential of whoever runs the tests leaks in; programs started find our code."""
+    for name in os.environ:
+        if name.startswith(("AWS_", "RECONCILER_", "PG")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+# --- servers ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def guardian() -> Iterator[Guardian]:
+    """Keeps the servers, and ends them even when the test run is killed."""
+    opened = open_guardian()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(guardian: Guardian) -> EmbeddedPostgres:
+    return start_postgres(guardian)
+
+
+@pytest.fixture(scope="session")
+def seaweed(guardian: Guardian) -> S3Server:
+    server = start_s3(guardian)
+    return S3Server(
+        kind="seaweedfs",
+        endpoint_url=server.endpoint_url,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        region=server.region,
+    )
+
+
+@pytest.fixture(scope="session")
+def moto(guardian: Guardian) -> S3Server:
+    return start_moto(guardian)
+
+
+@pytest.fixture(scope="session")
+def icu_postgres(guardian: Guardian) -> EmbeddedPostgres:
+    """Debian's Postgres 15, whose default collation sorts as people do and not by bytes."""
+    locale = ("--locale=C", "--locale-provider=icu", "--icu-locale=en-US")
+    return start_postgres(guardian, name="icu-postgres", binaries=DEBIAN_POSTGRES, locale=locale)
+
+
+# --- databases -------------------------------------------------------------------------------------------
+
+
+def _make_template(server: EmbeddedPostgres) -> str:
+    if importlib.util.find_spec("reconciler.catalog.migrate") is None:
+        pytest.fail("reconciler.catalog.migrate does not exist: use `empty_database`")
+    execute(server.url(), f'CREATE DATABASE "{TEMPLATE}" TEMPLATE template0')
+    from reconciler.catalog import migrate  # noqa: PLC0415
+
+    migrate.upgrade(server.url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    return _make_template(postgres)
+
+
+@pytest.fixture(scope="session")
+def icu_migrated_template(icu_postgres: EmbeddedPostgres) -> str:
+    return _make_template(icu_postgres)
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    with fresh_database(postgres, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def icu_empty_database(icu_postgres: EmbeddedPostgres) -> Iterator[str]:
+    with fresh_database(icu_postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def icu_database(icu_postgres: EmbeddedPostgres, icu_migrated_template: str) -> Iterator[str]:
+    with fresh_database(icu_postgres, icu_migrated_template) as url:
+        yield url
+
+
+# --- buckets ---------------------------------------------------------------------------------------------
+
+
+def _bucket_with_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    with fresh_bucket(server) as bucket:
+        yield bucket
+
+
+@pytest.fixture(params=["seaweed", "moto"])
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """Each of the S3 servers in turn."""
+    server: S3Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    yield from _bucket_with_credentials(s3_server, monkeypatch)
+
+
+@pytest.fixture
+def seaweed_bucket(seaweed: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    yield from _bucket_with_credentials(seaweed, monkeypatch)
+
+
+@pytest.fixture
+def moto_bucket(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    yield from _bucket_with_credentials(moto, monkeypatch)
+
+
+# --- tests that need a Debian package ------------------------------------------------------------------------
+
+_missing: Counter[str] = Counter()
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    query = shutil.which("dpkg-query")
+    if query is None:
+        return False
+    asked = subprocess.run([query, "-W", "-f=${Status}", package], capture_output=True, text=True, check=False)
+    return asked.stdout == "install ok installed"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    packages = [str(name) for mark in item.iter_markers("debian") for name in mark.args]
+    lacking = [package for package in packages if not _installed(package)]
+    if not lacking:
+        return
+    reason = f"needs Debian's {', '.join(lacking)}: apt-get install {' '.join(lacking)}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    _missing.update(lacking)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for package, count in sorted(_missing.items()):
+        terminalreporter.write_line(
+            f"{count} tests skipped for want of Debian's {package} (apt-get install {package})", yellow=True
+        )

@@ -1,0 +1,138 @@
+"""The real servers of the tests, as values: how to reach them, and a bucket to look into independently."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import boto3
+from botocore.config import Config
+
+from reconciler.demo.servers import HOST, EmbeddedPostgres, Guardian, free_ports
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Server:
+    """`kind` is "seaweedfs" or "moto"; they differ in what the facts about stores say they differ in."""
+
+    kind: str
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    region: str
+
+    def environment(self) -> dict[str, str]:
+        """The usual AWS variables, from which the reconciler takes its credentials."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def client(self) -> Any:
+        """A blocking boto3 client, which shares no code with the reconciler's bucket."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=self.region,
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A fresh bucket; `client` is a blocking boto3 client."""
+
+    name: str
+    server: S3Server
+    client: Any
+
+    def put(self, key: str, body: bytes = b"x", metadata: Mapping[str, str] | None = None) -> str:
+        """Store an object and return its ETag, unquoted."""
+        answer = self.client.put_object(Bucket=self.name, Key=key, Body=body, Metadata=dict(metadata or {}))
+        return str(answer["ETag"]).strip('"')
+
+    def keys(self, prefix: str = "") -> set[str]:
+        """Every key under the prefix, `.reconciler/` included."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return {entry["Key"] for page in pages for entry in page.get("Contents", ())}
+
+    def environment(self) -> dict[str, str]:
+        """Credentials, and the reconciler's settings of the bucket."""
+        return {
+            **self.server.environment(),
+            "RECONCILER_BUCKET__NAME": self.name,
+            "RECONCILER_BUCKET__ENDPOINT_URL": self.server.endpoint_url,
+            "RECONCILER_BUCKET__REGION": self.server.region,
+        }
+
+
+@contextmanager
+def fresh_bucket(server: S3Server) -> Iterator[Bucket]:
+    """A new bucket; it goes with its server at the end of the session."""
+    client = server.client()
+    bucket = Bucket(name=f"test-{secrets.token_hex(6)}", server=server, client=client)
+    client.create_bucket(Bucket=bucket.name)
+    try:
+        yield bucket
+    finally:
+        client.close()
+
+
+def start_moto(guardian: Guardian) -> S3Server:
+    """moto's server as a process of its own: its threads and warnings stay out of the tests."""
+    port = free_ports(1)
+    guardian.start("moto", [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)])
+    guardian.wait_for("moto", lambda: _answers(port), "moto")
+    return S3Server(
+        kind="moto",
+        endpoint_url=f"http://{HOST}:{port}",
+        access_key="moto",
+        secret_key="moto-secret",
+        region="us-east-1",
+    )
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/moto-api/")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements, each in a transaction of its own, for fixtures that have no event loop."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def fresh_database(server: EmbeddedPostgres, template: str = "template0") -> Iterator[str]:
+    """The address of a new database, a copy of the template; dropped at the end with its connections."""
+    name = f"test_{secrets.token_hex(6)}"
+    execute(server.url(), f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+    try:
+        yield server.url(name)
+    finally:
+        execute(server.url(), f'DROP DATABASE "{name}" WITH (FORCE)')
