@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.demo.servers import EmbeddedPostgres, Guardian, open_guardian, start_postgres, start_s3
+from reconciler.demo.guarding import Guardian, open_guardian
+from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
 from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-# --- servers ---------------------------------------------------------------------------------------------
+# --- servers -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +86,7 @@ def icu_postgres(guardian: Guardian) -> EmbeddedPostgres:
     return start_postgres(guardian, name="icu-postgres", binaries=DEBIAN_POSTGRES, locale=locale)
 
 
-# --- databases -------------------------------------------------------------------------------------------
+# --- databases -----------------------------------------------------------------------------------------
 
 
 def _make_template(server: EmbeddedPostgres) -> str:
@@ -132,7 +133,7 @@ def icu_database(icu_postgres: EmbeddedPostgres, icu_migrated_template: str) -> 
         yield url
 
 
-# --- buckets ---------------------------------------------------------------------------------------------
+# --- buckets -------------------------------------------------------------------------------------------
 
 
 def _bucket_with_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
@@ -164,7 +165,7 @@ def moto_bucket(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buc
     yield from _bucket_with_credentials(moto, monkeypatch)
 
 
-# --- tests that need a Debian package ------------------------------------------------------------------------
+# --- tests that need a Debian package ------------------------------------------------------------------
 
 _missing: Counter[str] = Counter()
 
@@ -174,7 +175,9 @@ def _installed(package: str) -> bool:
     query = shutil.which("dpkg-query")
     if query is None:
         return False
-    asked = subprocess.run([query, "-W", "-f=${Status}", package], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        [query, "-W", "-f=${Status}", package], capture_output=True, text=True, check=False
+    )
     return asked.stdout == "install ok installed"
 
 

@@ -15,7 +15,8 @@ import asyncpg
 import boto3
 from botocore.config import Config
 
-from reconciler.demo.servers import HOST, EmbeddedPostgres, Guardian, free_ports
+from reconciler.demo.guarding import HOST, Guardian, free_ports
+from reconciler.demo.servers import EmbeddedPostgres
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ def fresh_bucket(server: S3Server) -> Iterator[Bucket]:
 
 
 def start_moto(guardian: Guardian) -> S3Server:
-    """moto's server as a process of its own: its threads and warnings stay out of the tests."""
+    """A moto server as a process of its own: its threads and warnings stay out of the tests."""
     port = free_ports(1)
     guardian.start("moto", [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)])
     guardian.wait_for("moto", lambda: _answers(port), "moto")

@@ -7,9 +7,9 @@ the directory and exits. Everything that could be left behind is made here and n
 is no moment between a thing's making and its registration. The guardian leads a session of its own:
 a ^C at the terminal does not reach it, nor the servers, which have sessions of their own too.
 
-Requests: `{"op": "start", "name", "argv", "log", "env", "cwd", "uid", "gid", "stop_signal", "scraps"}` answers
-`{"pid"}`; `{"op": "poll", "name"}` answers `{"status"}`, null while running; `{"op": "stop", "name"}`
-answers `{}` once it has ended. Where something fails the answer is `{"error"}`.
+Requests: `{"op": "start", "name", "argv", "log", "env", "cwd", "uid", "gid", "stop_signal", "scraps"}`
+answers `{"pid"}`; `{"op": "poll", "name"}` answers `{"status"}`, null while running;
+`{"op": "stop", "name"}` answers `{}` once it has ended. Where something fails: `{"error"}`.
 """
 
 from __future__ import annotations
