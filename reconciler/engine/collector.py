@@ -57,13 +57,14 @@ class Collector:
         self._steer = steer
         self._stopping = stopping
         self._gateway = WriteGateway(ports.store, ports.marks, lambda: steer().mode)
-        self._pace = pacing.TokenBucket(rate=steer().rate)
+        self._pace = pacing.TokenBucket(steer().rate)
         self._intake = anyio.Lock()
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
         """One round. In dry run every due mark is reported once instead, with `report_again` also
         those that an earlier dry run has reported. Raises LeaseLost, Halt, CatalogUnavailable."""
         steering = self._steer()
+        await self._ports.lease.observe_mode(term, steering.mode)
         await self._ports.marks.purge()
         if steering.mode is Mode.DRY_RUN:
             removed, blocked = await self._preview(term, steering, report_again=report_again), False
@@ -81,6 +82,7 @@ class Collector:
                 blocker = await self._ports.marks.blocked_by()
                 log.warning("deletion waits for an open transaction", blocked_by=blocker)
                 return False
+            self._ports.observer.alive("collector")
             await self._ports.clock.sleep(delay)
             delay = min(delay * 2, 0.5)
         return True
@@ -126,12 +128,13 @@ class Collector:
                 if not claim.taken:
                     return None
             clock = self._ports.clock
-            self._pace.set_rate(steering.rate)
+            self._pace.change(steering.rate)
             await clock.sleep(self._pace.reserve(clock.monotonic(), len(claim.keys)))
             return claim
 
     async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, bool]:
         """Look again, delete, confirm; and whether the store stopped answering on the way."""
+        self._ports.observer.alive("collector")
         steering = self._steer()
         decide = decider(steering)
         answers = Answers()

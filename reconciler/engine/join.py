@@ -6,7 +6,6 @@ Neither writes: what they find goes to a sink, a page at a time, in memory O(pag
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,25 +14,29 @@ from typing import Protocol
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from reconciler.engine.tasks import for_each, task_group
 from reconciler.errors import ListingBroken
 from reconciler.model import (
     RESERVED_PREFIX,
     Finding,
-    KeyRange,
+    KeepReason,
     ObjectPage,
     Policy,
     RangeProgress,
     Record,
+    StoredObject,
     Tally,
 )
-from reconciler.planning import compare, judge, reporting
+from reconciler.planning import judge
+from reconciler.planning.compare import WindowJoin
+from reconciler.planning.reporting import tally_of
 from reconciler.ports import Listing, Observer, Records, Staging
 
 ROWS_A_QUERY = 5_000
-"""Keys a window's query may return: enough for a page's window in one go, small enough to stay flat."""
+"""Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
 
 PAGES_A_WATERMARK = 20
-"""A clean stretch of this many pages writes its watermark: what a crash costs at most."""
+"""A stretch of this many pages writes its watermark: what a crash costs at most."""
 
 LOOKUP_SIZE = 1_000
 
@@ -54,6 +57,11 @@ class Comparison:
     policy: Policy
     now: datetime
 
+    def listed(self, page: ObjectPage) -> None:
+        """Count a page, and stamp the sweep's progress."""
+        self.observer.page_listed(len(page.keys))
+        self.observer.alive("sweep")
+
 
 class OrderedJoin:
     """A merge of listing and rows over key ranges, for stores that list in byte order."""
@@ -63,86 +71,54 @@ class OrderedJoin:
         self._sink = sink
 
     async def run(self, ranges: Sequence[RangeProgress], concurrency: int) -> Tally:
-        """Compare every range, `concurrency` at once; the sum of what they saw, resumed parts included.
+        """Compare every range, `concurrency` at once; what they saw, parts done before included.
 
         Raises OrderViolated or ListingBroken as soon as any page cannot be trusted.
         """
-        open_ranges = [progress for progress in ranges if not progress.done]
         tallies = [progress.tally for progress in ranges if progress.done]
-        queue = iter(open_ranges)
 
-        async def work() -> None:
-            for progress in queue:
-                tallies.append(await self._compare_range(progress))
+        async def compare(progress: RangeProgress) -> None:
+            tallies.append(await self._compare_range(progress))
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(concurrency, len(open_ranges))):
-                group.start_soon(work)
+        await for_each((p for p in ranges if not p.done), compare, concurrency=concurrency)
         return sum(tallies, Tally())
 
     async def _compare_range(self, progress: RangeProgress) -> Tally:
-        span, at, tally = progress.range, progress.watermark or progress.range.after, progress.tally
-        token: str | None = None
-        unsaved = 0
-        while True:
-            page = await self._with.listing.list_page(
-                span.prefix, start_after="" if token else at, token=token
+        join = WindowJoin(progress.range, progress.watermark)
+        tally, token, unsaved = progress.tally, None, 0
+        while not join.done:
+            after = "" if token else join.watermark
+            listed = await self._with.listing.list_page(
+                progress.range.prefix, start_after=after, token=token
             )
-            token = _next_token(page, token)
-            page = page if span.prefix else _without_reserved(page)
-            self._with.observer.page_listed(len(page.keys))
-            keys, reached_end = _within(page, at, span)
-            done = reached_end or token is None
-            if not keys and not done:
-                continue
-            window = dataclasses.replace(span, after=at, upto=span.upto if done else keys[-1])
-            findings, seen = await self._compare_window(page, keys, window)
+            token = _next_token(listed, token)
+            self._with.listed(listed)
+            findings, seen = await self._compare_page(join, join.take(listed))
             tally += seen
             unsaved += 1
-            at = keys[-1] if keys else at
-            if findings or done or unsaved >= PAGES_A_WATERMARK:
-                await self._sink.write(
-                    findings, dataclasses.replace(progress, watermark=at, done=done, tally=tally)
+            if findings or join.done or unsaved >= PAGES_A_WATERMARK:
+                reached = dataclasses.replace(
+                    progress, watermark=join.watermark, done=join.done, tally=tally
                 )
+                await self._sink.write(findings, reached)
                 unsaved = 0
-            if done:
-                return tally
+        return tally
 
-    async def _compare_window(
-        self, page: ObjectPage, keys: Sequence[str], window: KeyRange
-    ) -> tuple[list[Finding], Tally]:
-        """Rows of the window in as many queries as they need; `keys` are the page's first ones."""
+    async def _compare_page(self, join: WindowJoin, page: ObjectPage) -> tuple[list[Finding], Tally]:
+        """Read the rows of the page's window, in as many queries as it takes, and judge the drift."""
         findings: list[Finding] = []
-        tally = Tally(objects=len(keys), bytes=sum(page.sizes[: len(keys)]))
-        after, start = window.after, 0
-        while True:
-            span = dataclasses.replace(window, after=after)
-            rows = await self._with.records.keys_in(span, ROWS_A_QUERY)
-            compare.check_ascending(rows, after)
+        tally = Tally(objects=len(page.keys), bytes=sum(page.sizes))
+        while (window := join.window) is not None:
+            rows = await self._with.records.keys_in(window, ROWS_A_QUERY)
             self._with.observer.records_read(len(rows))
-            last = len(rows) < ROWS_A_QUERY
-            stop = len(keys) if last else bisect.bisect_right(keys, rows[-1], start)
-            drift = compare.difference(keys[start:stop], rows)
-            if drift.objects or drift.records:
-                found, seen = await self._judge(page, [start + i for i in drift.objects], drift.records)
-                findings += found
-                tally += seen
-            tally += Tally(records=len(rows))
-            if last:
-                return findings, tally
-            after, start = rows[-1], stop
-
-    async def _judge(
-        self, page: ObjectPage, objects: Sequence[int], missing: Sequence[str]
-    ) -> tuple[list[Finding], Tally]:
-        context = self._with
-        verdicts = [judge.judge_object(page.object_at(i), context.policy, context.now) for i in objects]
-        findings, tally = reporting.tally_of(verdicts)
-        for first in range(0, len(missing), LOOKUP_SIZE):
-            rows = await context.records.lookup(missing[first : first + LOOKUP_SIZE])
-            found, seen = judge_rows(rows, context)
-            findings += found
-            tally += seen
+            apart = join.compare(rows, ROWS_A_QUERY)
+            tally += Tally(records=apart.compared)
+            if apart.objects:
+                stored = [page.object_at(index) for index in apart.objects]
+                tally += _gather(findings, [judge_object(self._with, each) for each in stored])
+            for start in range(0, len(apart.records), LOOKUP_SIZE):
+                rows_apart = await self._with.records.lookup(apart.records[start : start + LOOKUP_SIZE])
+                tally += judge_rows(self._with, rows_apart, findings)
         return findings, tally
 
 
@@ -159,59 +135,77 @@ class UnorderedJoin:
         await self._copy_listing(prefixes, concurrency)
         objects, size = await self._staging.seal()
         tally = Tally(objects=objects, bytes=size)
-        context = self._with
         async for page in self._staging.objects_without_record():
-            found, seen = reporting.tally_of(
-                [judge.judge_object(stored, context.policy, context.now) for stored in page]
-            )
-            tally += seen
-            await self._sink.write(found, None)
+            findings: list[Finding] = []
+            tally += _gather(findings, [judge_object(self._with, stored) for stored in page])
+            await self._flush(findings)
         async for rows in self._staging.records_without_object(prefixes):
-            found, seen = judge_rows(rows, context)
-            tally += seen
-            await self._sink.write(found, None)
-        records = await context.records.count(prefixes)
-        context.observer.records_read(records)
+            findings = []
+            tally += judge_rows(self._with, rows, findings)
+            await self._flush(findings)
+        records = await self._with.records.count(prefixes)
+        self._with.observer.records_read(records)
         return tally + Tally(records=records)
 
-    async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
-        send, receive = anyio.create_memory_object_stream[ObjectPage](2)
-        limiter = anyio.CapacityLimiter(concurrency)
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._copy, receive)
-            async with send:
-                for prefix in prefixes:
-                    group.start_soon(self._list, prefix, send.clone(), limiter)
+    async def _flush(self, findings: Sequence[Finding]) -> None:
+        self._with.observer.alive("sweep")
+        await self._sink.write(findings, None)
 
-    async def _list(
-        self, prefix: str, send: MemoryObjectSendStream[ObjectPage], limiter: anyio.CapacityLimiter
-    ) -> None:
+    async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
+        """Prefixes are listed side by side; one connection copies, so listing overlaps with it."""
+        send, receive = anyio.create_memory_object_stream[ObjectPage](2)
+
+        async def list_prefix(prefix: str) -> None:
+            await self._list(prefix, send)
+
+        async with task_group() as group, receive:
+            group.start_soon(self._copy, receive.clone())
+            async with send:
+                await for_each(prefixes, list_prefix, concurrency=concurrency)
+
+    async def _list(self, prefix: str, send: MemoryObjectSendStream[ObjectPage]) -> None:
         token: str | None = None
-        async with limiter, send:
-            while True:
-                page = await self._with.listing.list_page(prefix, token=token)
-                token = _next_token(page, token)
-                await send.send(page if prefix else _without_reserved(page))
-                if token is None:
-                    return
+        while True:
+            page = await self._with.listing.list_page(prefix, token=token)
+            token = _next_token(page, token)
+            self._with.listed(page)
+            await send.send(page if prefix else _without_reserved(page))
+            if token is None:
+                return
 
     async def _copy(self, receive: MemoryObjectReceiveStream[ObjectPage]) -> None:
         async with receive:
             async for page in receive:
                 if page.keys:
                     await self._staging.copy(page)
-                    self._with.observer.page_listed(len(page.keys))
 
 
-def judge_rows(rows: Iterable[Record], context: Comparison) -> tuple[list[Finding], Tally]:
-    """Judge rows that have no object.
+def judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
+    return judge.judge_object(stored, context.policy, context.now)
 
-    Those that retention takes anyway are its findings, not ours, but count as missing all the same.
+
+def judge_rows(context: Comparison, rows: Iterable[Record], findings: list[Finding]) -> Tally:
+    """Judge rows without an object, adding to `findings`.
+
+    Those that retention takes anyway are its findings, but count as missing all the same.
     """
-    verdicts = [judge.judge_missing(row, context.policy, context.now) for row in rows]
-    findings, tally = reporting.tally_of([verdict for verdict in verdicts if verdict is not None])
-    gone = len(findings) + sum(verdict is None for verdict in verdicts)
-    return findings, tally + Tally(missing=gone)
+    rows = list(rows)
+    policy, now = context.policy, context.now
+    verdicts = [judge.judge_missing(row, policy, now) for row in rows]
+    missing = sum(judge.counts_as_missing(row, policy, now) for row in rows)
+    return _gather(findings, [each for each in verdicts if each is not None]) + Tally(missing=missing)
+
+
+def _gather(findings: list[Finding], verdicts: Iterable[Finding | KeepReason]) -> Tally:
+    found: list[Finding] = []
+    kept: list[KeepReason] = []
+    for verdict in verdicts:
+        if isinstance(verdict, Finding):
+            found.append(verdict)
+        else:
+            kept.append(verdict)
+    findings += found
+    return tally_of(found, kept)
 
 
 def _next_token(page: ObjectPage, asked: str | None) -> str | None:
@@ -219,15 +213,6 @@ def _next_token(page: ObjectPage, asked: str | None) -> str | None:
         message = f"the listing repeats its continuation token {asked!r}: it would never end"
         raise ListingBroken(message)
     return page.next_token
-
-
-def _within(page: ObjectPage, after: str, span: KeyRange) -> tuple[Sequence[str], bool]:
-    """The page's keys up to the range's end, and whether that end was reached. Asserts byte order."""
-    keys: Sequence[str] = page.keys
-    compare.check_ascending(keys, after)
-    if span.upto is None or not keys or keys[-1] <= span.upto:
-        return keys, bool(keys) and keys[-1] == span.upto
-    return keys[: bisect.bisect_right(keys, span.upto)], True
 
 
 def _without_reserved(page: ObjectPage) -> ObjectPage:

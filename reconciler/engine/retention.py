@@ -9,7 +9,8 @@ from reconciler.engine.passes import MarkSink, PassResult, release
 from reconciler.engine.steering import Ports, Steering
 from reconciler.errors import CatalogUnavailable, LeaseLost, ReconcilerError
 from reconciler.model import RETENTION_VERDICTS, Marker, Policy, Tally, Term
-from reconciler.planning import reporting, retention
+from reconciler.planning import retention
+from reconciler.planning.reporting import tally_of
 
 
 class Retention:
@@ -46,9 +47,7 @@ class Retention:
             async for rows in self._ports.records.nominate(verdict, policy, now):
                 self._ports.observer.alive("retention")
                 judged = [retention.judge_record(row, policy, now) for row in rows]
-                findings, seen = reporting.tally_of(
-                    [finding for finding in judged if finding and finding.verdict is verdict]
-                )
-                tally += seen
+                findings = [found for found in judged if found and found.verdict is verdict]
+                tally += tally_of(findings)
                 await sink.write(findings, None)
         return tally

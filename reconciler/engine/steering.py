@@ -27,7 +27,7 @@ from reconciler.ports import (
 class Steering:
     """One consistent reading of the settings. Passes keep theirs; the collector reads anew each batch.
 
-    `rate` is in keys a second, None for unlimited; `config_hash` covers all that changes a verdict
+    `rate` is in keys a second, infinite for unlimited; `config_hash` covers all that changes a verdict
     or a release.
     """
 
@@ -35,7 +35,7 @@ class Steering:
     policy: Policy
     limits: BreakerLimits
     config_hash: str
-    rate: float | None
+    rate: float
     upload_window: timedelta
 
 

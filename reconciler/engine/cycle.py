@@ -1,0 +1,162 @@
+"""One pass of every marker and a collection, under one term: what `once` is, and what `run` repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import anyio
+import structlog
+
+from reconciler.engine import identity
+from reconciler.engine.collector import Collected, Collector
+from reconciler.engine.passes import PassResult
+from reconciler.engine.retention import Retention
+from reconciler.engine.steering import Limits, Ports, Steer, Steering
+from reconciler.engine.sweep import Sweep
+from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Report, Tally, Term
+from reconciler.planning import reporting
+
+log = structlog.get_logger(__name__)
+
+ABANDONED_POLL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far: the report of one that failed half-way tells it all the same."""
+
+    mode: Mode
+    tally: Tally = field(default_factory=Tally)
+    trips: list[str] = field(default_factory=list)
+    collected: Collected = field(default_factory=Collected)
+
+    def report(self, seconds: float, *, failed: str = "", halted: str = "") -> Report:
+        """The report as it stands, with the reason for a failure or a halt, if there was one."""
+        waiting = self.collected.waiting + self.collected.blocked
+        failures = self.collected.removed.failed
+        outcome = reporting.outcome(
+            failed=bool(failed or failures),
+            halted=bool(halted),
+            tripped=bool(self.trips),
+            waiting=waiting,
+        )
+        kept = {**self.tally.kept}
+        kept[KeepReason.PENDING] = kept.get(KeepReason.PENDING, 0) + self.collected.waiting
+        return Report(
+            mode=self.mode,
+            outcome=outcome,
+            objects=self.tally.objects,
+            records=self.tally.records,
+            found=self.tally.found,
+            removed=self.collected.removed,
+            kept=kept,
+            duration_seconds=seconds,
+            detail=failed or halted or self._detail(outcome),
+        )
+
+    def _detail(self, outcome: Outcome) -> str:
+        if outcome is Outcome.FAILED:
+            return f"{self.collected.removed.failed} keys could not be deleted; they stay claimed and are repeated"
+        if outcome is Outcome.TRIPPED:
+            return "; ".join(self.trips)
+        if self.collected.blocked:
+            return "an open database transaction holds deletions back; see the log for its pid"
+        if outcome is Outcome.PENDING:
+            return f"{self.collected.waiting} marks are not yet due"
+        return ""
+
+
+class Cycle:
+    """The markers and the collector, wired to the same ports. One at a time in `once`; `run` runs
+    each in a loop of its own."""
+
+    def __init__(self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event, bucket: str) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._steer = steer
+        self._stopping = stopping
+        self._bucket = bucket
+        self._sweep = Sweep(ports, limits)
+        self._retention = Retention(ports)
+        self._collector = Collector(ports, limits, steer, stopping)
+
+    async def first_contact(self) -> None:
+        """The bucket is ours, or becomes so. Raises Halt where it is not."""
+        await identity.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
+
+    async def sweep(self, term: Term) -> PassResult:
+        """One sweep, after another look at the bucket's marker."""
+        await self.first_contact()
+        return await self._observed(Marker.SWEEP, term)
+
+    async def retention(self, term: Term) -> PassResult:
+        """One retention pass."""
+        return await self._observed(Marker.RETENTION, term)
+
+    async def collect(self, term: Term, *, report_again: bool) -> Collected:
+        """One round of the collector, and fresh drift figures."""
+        collected = await self._collector.run(term, report_again=report_again)
+        self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting)
+        return collected
+
+    async def released(self, *results: PassResult) -> bool:
+        """Wait until the horizon is past the passes' stamps: only then can a claim take their marks."""
+        stamps = [result.stamp for result in results if result.stamp is not None]
+        return not stamps or await self._collector.wait_for_horizon(max(stamps))
+
+    async def everything(self, term: Term, progress: Progress) -> None:
+        """Every marker once, then collect until nothing due is left. Fills `progress` as it goes."""
+        swept = await self.sweep(term)
+        _count(progress, swept)
+        retained = await self.retention(term)
+        _count(progress, replace(retained, tally=replace(retained.tally, records=0)))
+        released = await self.released(swept, retained)
+        progress.collected = await self.collect(term, report_again=True)
+        if progress.mode is Mode.LIVE:
+            await self._finish_abandoned(term, progress)
+        blocked = progress.collected.blocked or not released
+        progress.collected = replace(progress.collected, blocked=blocked)
+
+    async def _observed(self, marker: Marker, term: Term) -> PassResult:
+        observer, clock = self._ports.observer, self._ports.clock
+        steering = self._steer()
+        await self._ports.lease.observe_mode(term, steering.mode)
+        observer.pass_started(marker)
+        started = clock.monotonic()
+        tally, outcome = Tally(), Outcome.FAILED
+        try:
+            result = await self._run(marker, term, steering)
+            tally = result.tally
+            outcome = Outcome.TRIPPED if result.trip else Outcome.CONVERGED
+        finally:
+            observer.pass_finished(marker, outcome, clock.monotonic() - started, tally)
+        return result
+
+    async def _run(self, marker: Marker, term: Term, steering: Steering) -> PassResult:
+        if marker is Marker.SWEEP:
+            return await self._sweep.run(term, steering)
+        return await self._retention.run(term, steering, await self._records_in_prefixes(steering))
+
+    async def _records_in_prefixes(self, steering: Steering) -> int:
+        """The last sweep's count where there is one: counting anew every few minutes costs too much."""
+        last = await self._ports.passes.last(Marker.SWEEP, PassState.ARMED)
+        if last is not None and last.config_hash == steering.config_hash:
+            return last.tally.records
+        return await self._ports.records.count(steering.policy.prefixes)
+
+    async def _finish_abandoned(self, term: Term, progress: Progress) -> None:
+        """Claims of a killed replica, once none of its requests can still be on their way."""
+        deadline = self._ports.clock.monotonic() + self._limits.dead_after.total_seconds() + 5
+        while await self._ports.marks.abandoned(term) and not self._stopping.is_set():
+            if self._ports.clock.monotonic() > deadline:
+                return
+            await self._ports.clock.sleep(ABANDONED_POLL_SECONDS)
+            more = await self.collect(term, report_again=False)
+            removed = progress.collected.removed + more.removed
+            progress.collected = replace(more, removed=removed)
+
+
+def _count(progress: Progress, result: PassResult) -> None:
+    progress.tally += result.tally
+    if result.trip is not None:
+        progress.trips.append(result.trip.reason)
