@@ -53,9 +53,7 @@ class SettingsSource:
             return Change(settings=self._settings, error=self.error)
         self.error = None
         before, self._settings = self._settings, fresh
-        changed = tuple(
-            leaf.name for path, leaf in leaves().items() if _at(fresh, path) != _at(before, path)
-        )
+        changed = tuple(leaf.name for path, leaf in leaves().items() if _at(fresh, path) != _at(before, path))
         return Change(settings=fresh, changed=changed)
 
     def _content(self) -> str | None:

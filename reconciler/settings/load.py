@@ -100,7 +100,7 @@ def _read(path: str, name: str, layers: Layers) -> str | None:
         return FilePath(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        layers.faults.append(f"{name}={path}: cannot be read ({reason}); name a readable YAML file or unset it")
+        layers.faults.append(f"{name}={path}: cannot be read ({reason}); name a YAML file or unset it")
         return None
 
 
@@ -142,7 +142,8 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = key_node.value
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is set twice", key_node.start_mark)
+                problem = f"{key!r} is set twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 

@@ -1,4 +1,4 @@
-"""Every setting: its name, unit, default, why that default, and whether it may change while the daemon runs."""
+"""Every setting: name, unit, default and why that default, and whether it may change at run time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.model import BreakerLimits, ListingOrder, Mode, Policy
@@ -90,7 +90,7 @@ class CatalogSettings(Section):
 
 
 class BucketSettings(Section):
-    """The bucket. Credentials come from the usual AWS chain (environment, profile, IRSA) and not from here."""
+    """The bucket. Credentials come from the usual AWS chain (environment, profile, IRSA)."""
 
     name: Annotated[str, _written(values.bucket_name)]
     """The bucket's name."""
@@ -99,14 +99,16 @@ class BucketSettings(Section):
     region: Annotated[str | None, _written(values.region)] = None
     """The bucket's region. Default: what the AWS chain says."""
     prefixes: Annotated[tuple[str, ...], _written(values.prefixes)]
-    """Managed prefixes, a JSON list, each ending in `/` (or `""` said outright). Nothing outside is touched."""
-    listing_order: Annotated[Literal["probe", "bytes", "none"], _written(values.one_of("probe", "bytes", "none"))] = (
-        "probe"
-    )
+    """Managed prefixes, a JSON list, each ending in `/` (or `""` said outright).
+    Nothing outside is ever touched."""
+    listing_order: Annotated[
+        Literal["probe", "bytes", "none"], _written(values.one_of("probe", "bytes", "none"))
+    ] = "probe"
     """`bytes` trusts byte order and StartAfter (still asserted), `none` joins without order.
     Default `probe`: find out, since a wrong guess costs a pass and the probe costs a few requests."""
     request_timeout: Seconds = timedelta(seconds=30)
-    """The longest one request may take. 30s: a page or a batch of 1,000 deletions takes a slow store that long."""
+    """The longest one request may take. 30s: a slow store takes that long
+    for a batch of 1,000 deletions."""
     key_shape: Annotated[re.Pattern[str] | None, _written(values.pattern)] = None
     """A regular expression that a whole key matches; keys of another shape are kept and counted.
     Default: none, every key in the prefixes is ours."""
@@ -140,7 +142,7 @@ class LeaseSettings(Section):
 class WebSettings(Section):
     """Where metrics and probes are served."""
 
-    host: Annotated[str, _written(values.host)] = "0.0.0.0"  # noqa: S104 - the pod's network is the boundary
+    host: Annotated[str, _written(values.host)] = "0.0.0.0"
     """Address to listen on. All of them: Prometheus and the kubelet come from outside the pod."""
     port: Annotated[int, _written(values.whole(0, 65_535, "a port (0 takes a free one)"))] = 8080
     """TCP port; 0 takes a free one."""
@@ -153,11 +155,12 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     database_url: Annotated[SecretStr, _written(_secret_url)]
-    """`postgresql://user:password@host:port/database`, the primary: a replica lags, and lag looks like drift."""
+    """`postgresql://user:password@host:port/database`, the primary: a replica
+    lags, and lag looks like drift."""
     catalog: CatalogSettings = CatalogSettings()
-    log_format: Annotated[Literal["auto", "console", "json"], _written(values.one_of("auto", "console", "json"))] = (
-        "auto"
-    )
+    log_format: Annotated[
+        Literal["auto", "console", "json"], _written(values.one_of("auto", "console", "json"))
+    ] = "auto"
     """`console` or `json`. Default `auto`: console on a terminal, JSON elsewhere."""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -190,24 +193,25 @@ class Settings(DatabaseSettings):
     """Whether objects without a record go."""
     dangling_cleanup_enabled: Annotated[Flag, RUNTIME] = True
     """Whether records without an object go."""
-    media_retention_days: Annotated[
-        int, _written(values.whole(1, values.LONGEST.days, "days")), RUNTIME
-    ] = 90
+    media_retention_days: Annotated[int, _written(values.whole(1, values.LONGEST.days, "days")), RUNTIME] = 90
     """Days after which media that is no longer accessed goes. At least 1: 0 would empty the bucket."""
     recent_access_days: Annotated[Days, RUNTIME] = 30
     """Days for which an access protects media beyond its retention."""
     revoked_key_policy: Annotated[
         Literal["keep", "delete"], _written(values.one_of("keep", "delete")), RUNTIME
     ] = "keep"
-    """What becomes of the media of a disabled or expired virtual key. `keep`: such keys are often enabled again."""
+    """What becomes of the media of a disabled or expired virtual key.
+    `keep`: such keys are often enabled again."""
     key_grace: Annotated[Duration, RUNTIME] = timedelta(days=7)
-    """How long a key must have been disabled or expired before `delete` applies. A week to notice a mistake."""
+    """How long a key must have been disabled or expired before `delete` applies.
+    A week to notice a mistake."""
     max_deletes_per_second: Annotated[float | None, _written(values.rate), RUNTIME] = 100.0
     """Keys a second over all replicas, or `unlimited` (None). 100: far below what stores throttle at."""
     breaker: Annotated[BreakerSettings, RUNTIME] = BreakerSettings()
 
     grace_period: Duration = timedelta(hours=48)
-    """Minimum age of an object or row before it counts as drift. Two days: late uploads and presigned URLs."""
+    """Minimum age of an object or row before it counts as drift. Two days, for
+    late uploads and presigned URLs."""
     delete_delay: Duration = timedelta(hours=24)
     """Time between mark and deletion. A day in which a person can step in."""
     delete_mode: Annotated[Literal["direct"], _written(values.one_of("direct"))] = "direct"

@@ -1,4 +1,4 @@
-"""The forms in which a setting's value may be written. Each parser raises ValueError saying what is allowed."""
+"""The forms in which a value may be written. Each parser raises ValueError saying what is allowed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ KEY_BYTES = 1024
 """The longest key that S3 takes."""
 
 DURATION_FORMS = "a duration such as 90d, 24h, 15m, 30s, 1h30m or 0s, or in ISO 8601 such as PT24H"
-PREFIX_FORMS = 'a JSON list of prefixes that each end in "/", such as ["image/", "video/"]; [""] is the whole bucket'
+PREFIX_FORMS = (
+    'a JSON list of prefixes that each end in "/", such as ["image/", "video/"]; [""] is the whole bucket'
+)
 
 
 def duration(raw: object) -> timedelta:
@@ -172,7 +174,13 @@ def endpoint_url(raw: object) -> str:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.scheme not in {"http", "https"} or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        not usable
+        or parts.scheme not in {"http", "https"}
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
         raise ValueError(allowed)
     return raw.rstrip("/")
 

@@ -1,0 +1,1 @@
+"""What the program says of itself: metrics, logs, and the progress that the probes read."""

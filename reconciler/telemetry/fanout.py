@@ -1,0 +1,52 @@
+"""One observer that tells several: metrics and a progress bar see the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
+from reconciler.ports import Observer
+
+
+class Fanout:
+    """Implements `ports.Observer` by telling each of `observers`, in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def page_listed(self, keys: int) -> None:
+        for observer in self._observers:
+            observer.page_listed(keys)
+
+    def records_read(self, rows: int) -> None:
+        for observer in self._observers:
+            observer.records_read(rows)
+
+    def pass_started(self, marker: Marker) -> None:
+        for observer in self._observers:
+            observer.pass_started(marker)
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        for observer in self._observers:
+            observer.pass_finished(marker, outcome, seconds, tally)
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        for observer in self._observers:
+            observer.deleted(mode, verdict, result, keys, size)
+
+    def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None:
+        for observer in self._observers:
+            observer.drift(by_verdict, waiting)
+
+    def alive(self, loop: str) -> None:
+        for observer in self._observers:
+            observer.alive(loop)
+
+    def halted(self, reason: str | None) -> None:
+        for observer in self._observers:
+            observer.halted(reason)
+
+    def leading(self, *, leader: bool) -> None:
+        for observer in self._observers:
+            observer.leading(leader=leader)

@@ -1,0 +1,119 @@
+"""structlog, configured once: console on a terminal, JSON elsewhere; to stderr; without secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+URL_CREDENTIALS = re.compile(r"(?<=://)(?:([^\s:/@]*):)?[^\s/]*@")
+PASSWORD = re.compile(r"(?i)\b(password|passwd|secret[\w-]*|aws_secret_access_key)(\s*[=:]\s*)[^\s,;&]+")
+SECRET_NAMES = re.compile(r"(?i)password|secret|token$|credential")
+
+
+def configure(log_format: str = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's logging. May be called again; the last call holds.
+
+    `log_format` is auto, console or json; `log_level` debug, info, warning or error.
+    """
+    out = sys.stderr if stream is None else stream
+    console = log_format == "console" or (log_format == "auto" and out.isatty())
+    level = LEVELS[log_level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _errors_in_full if level <= LEVELS["debug"] else _errors_in_one_line,
+        mask_secrets,
+    ]
+    last: Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+    _configure_standard_library([*shared, last], level, out)
+
+
+def _configure_standard_library(processors: list[Processor], level: int, out: TextIO) -> None:
+    # Libraries log through logging. Below warning they are of no use but when debugging.
+    stream = logging.StreamHandler(out)
+    stream.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=processors[:-1],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, processors[-1]],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(max(level, LEVELS["warning"]) if level > LEVELS["debug"] else LEVELS["info"])
+
+
+def mask(text: str) -> str:
+    """The text without the passwords of the URLs and key-value pairs in it."""
+    masked = URL_CREDENTIALS.sub(lambda found: f"{found[1]}:***@" if found[1] else "***@", text)
+    return PASSWORD.sub(r"\1\2***", masked)
+
+
+def mask_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Processor: no value of any depth leaves with a credential in it."""
+    for name in event:
+        event[name] = _masked(name, event[name])
+    return event
+
+
+def _masked(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever somebody logs
+    if SECRET_NAMES.search(name) and value:
+        return "***"
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {key: _masked(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked("", inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return mask(str(value))
+
+
+def _exception_of(event: MutableMapping[str, Any]) -> BaseException | None:
+    given = event.pop("exc_info", None)
+    if given is True:
+        return sys.exc_info()[1]
+    if isinstance(given, tuple):
+        found = given[1]
+        return found if isinstance(found, BaseException) else None
+    return given if isinstance(given, BaseException) else None
+
+
+def _errors_in_one_line(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if error := _exception_of(event):
+        event["error"] = describe(error)
+    return event
+
+
+def _errors_in_full(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if error := _exception_of(event):
+        event["exception"] = "".join(traceback.format_exception(error)).rstrip()
+    return event
+
+
+def describe(error: BaseException) -> str:
+    """The error's type and message in one line; of a group, those inside it."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(describe(inner) for inner in error.exceptions))
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,0 +1,263 @@
+"""Prometheus metrics over an injected registry; the engine feeds them through `ports.Observer`.
+
+Labels are closed sets, never a key or a prefix, and every child exists from the start, at zero, so that
+a rate has something to start from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from reconciler.model import Marker, Mode, ObjectResult, Outcome, Tally, Verdict
+
+NAMESPACE = "media_reconciler"
+
+PASS_BUCKETS = (1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600)
+"""Seconds, 1 s to 6 h: a retention pass takes seconds, a sweep of a large bucket hours."""
+
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+OPERATIONS = (
+    "ListObjectsV2",
+    "HeadObject",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetObject",
+    "PutObject",
+    "other",
+)
+REQUEST_OUTCOMES = ("ok", "not_found", "throttled", "error")
+
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "delete_object": tuple(ObjectResult),
+    "delete_record": ("deleted", "lost"),
+}
+"""Actions and their results. A record that is `lost` became live after its object had gone."""
+
+RECORD_RESULTS = {"record": "deleted", "lost": "lost"}
+SUCCESSES = frozenset({Outcome.CONVERGED, Outcome.PENDING})
+
+Drift = Mapping[Verdict, tuple[int, int, datetime | None]]
+
+
+class LeaderGauges(Collector):
+    """What only the leader knows; a replica that does not lead exports none of it.
+
+    A gauge that stayed behind after a demotion would go on telling an old truth.
+    """
+
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._now = wall_clock
+        self.leading = False
+        self.drift: Drift = {}
+        self.waiting = 0
+        self.listed = Tally()
+
+    def collect(self) -> Iterable[Metric]:
+        if not self.leading:
+            return
+        keys = _family("drift_keys", "Marked storage keys that still have to go, by verdict.", "verdict")
+        size = _family("drift_bytes", "Bytes of the marked storage keys, by verdict.", "verdict")
+        age = _family(
+            "drift_oldest_age_seconds",
+            "Time since the oldest mark was first seen; 0 without marks.",
+            "verdict",
+        )
+        for verdict in Verdict:
+            number, total, oldest = self.drift.get(verdict, (0, 0, None))
+            keys.add_metric([verdict], number)
+            size.add_metric([verdict], total)
+            age.add_metric([verdict], max(0.0, self._now() - oldest.timestamp()) if oldest else 0.0)
+        waiting = _family(
+            "marks_pending", "Armed marks that no claim could take now: not due, put off or claimed."
+        )
+        waiting.add_metric([], self.waiting)
+        objects = _family("bucket_objects", "Objects that the last finished sweep listed.")
+        objects.add_metric([], self.listed.objects)
+        stored = _family("bucket_bytes", "Bytes of the objects that the last finished sweep listed.")
+        stored.add_metric([], self.listed.bytes)
+        yield from (keys, size, age, waiting, objects, stored)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not ask for values that a standby does not have."""
+        return ()
+
+
+def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
+
+
+class Metrics:
+    """Implements `ports.Observer` and `ports.RequestObserver`. `alive` is told every progress stamp."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        version: str,
+        alive: Callable[[str], None] = lambda _: None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._now = wall_clock
+        self._alive = alive
+        self._make_state(registry, version)
+        self._make_passes(registry)
+        self._make_reading(registry)
+        self._make_actions(registry)
+        self._leader_gauges = LeaderGauges(wall_clock)
+        registry.register(self._leader_gauges)
+
+    # --- ports.Observer ---------------------------------------------------------------------------
+
+    def page_listed(self, keys: int) -> None:
+        self._pages.inc()
+        self._keys.inc(keys)
+
+    def records_read(self, rows: int) -> None:
+        self._rows.inc(rows)
+
+    def pass_started(self, marker: Marker) -> None:
+        self._last_attempt.labels(marker).set(self._now())
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        self._durations.labels(marker, outcome).observe(seconds)
+        if outcome in SUCCESSES:
+            self._last_success.labels(marker).set(self._now())
+        if marker is Marker.SWEEP and outcome is not Outcome.FAILED:
+            self._leader_gauges.listed = tally
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        del verdict  # the drift gauges and the ledger tell it; here it would only multiply the series
+        if result in RECORD_RESULTS:
+            self._actions.labels("delete_record", RECORD_RESULTS[result], mode).inc(keys)
+        else:
+            self._actions.labels("delete_object", result, mode).inc(keys)
+            self._deleted_bytes.labels(mode).inc(size)
+
+    def drift(self, by_verdict: Drift, waiting: int) -> None:
+        self._leader_gauges.drift = dict(by_verdict)
+        self._leader_gauges.waiting = waiting
+
+    def alive(self, loop: str) -> None:
+        self._alive(loop)
+
+    def halted(self, reason: str | None) -> None:
+        self._halted.set(reason is not None)
+
+    def leading(self, *, leader: bool) -> None:
+        self._leader.set(leader)
+        if leader != self._leader_gauges.leading:
+            # What an earlier term knew is not known to this one.
+            self._leader_gauges.drift, self._leader_gauges.waiting = {}, 0
+            self._leader_gauges.listed = Tally()
+        self._leader_gauges.leading = leader
+
+    # --- ports.RequestObserver --------------------------------------------------------------------
+
+    def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
+        operation = operation if operation in OPERATIONS else "other"
+        outcome = outcome if outcome in REQUEST_OUTCOMES else "error"
+        self._requests.labels(operation, outcome).inc()
+        self._request_seconds.labels(operation).observe(seconds)
+
+    # --- settings ---------------------------------------------------------------------------------
+
+    def settings_in_force(self, mode: Mode) -> None:
+        """The mode that the write gateway now applies."""
+        self._dry_run.set(mode is Mode.DRY_RUN)
+
+    def settings_read(self, *, valid: bool) -> None:
+        """How the last reading of the settings' files went."""
+        self._reload_ok.set(valid)
+        if valid:
+            self._reloaded.set(self._now())
+
+    # --- making them ------------------------------------------------------------------------------
+
+    def _make_state(self, registry: CollectorRegistry, version: str) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, namespace=NAMESPACE, registry=registry)
+
+        Info("build", "The running version.", namespace=NAMESPACE, registry=registry).info(
+            {"version": version}
+        )
+        self._leader = gauge("leader", "1 while this replica holds the lease.")
+        self._halted = gauge("halted", "1 while the daemon stays idle until a person has acted.")
+        self._dry_run = gauge("dry_run", "1 while the write gateway refuses every deletion.")
+        self._reload_ok = gauge("config_last_reload_successful", "1 if the settings last read were valid.")
+        self._reloaded = gauge(
+            "config_last_reload_success_timestamp_seconds", "When valid settings were last read."
+        )
+
+    def _make_passes(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            made = Gauge(name, text, ("marker",), namespace=NAMESPACE, registry=registry)
+            for marker in Marker:
+                made.labels(marker)
+            return made
+
+        self._last_attempt = gauge(
+            "pass_last_attempt_timestamp_seconds", "When a pass last began; 0 for never."
+        )
+        self._last_success = gauge(
+            "pass_last_success_timestamp_seconds",
+            "When a pass last ended complete and released; 0 for never.",
+        )
+        self._durations = Histogram(
+            "pass_duration_seconds",
+            "How long passes took.",
+            ("marker", "outcome"),
+            namespace=NAMESPACE,
+            registry=registry,
+            buckets=PASS_BUCKETS,
+        )
+        for marker in Marker:
+            for outcome in Outcome:
+                self._durations.labels(marker, outcome)
+
+    def _make_reading(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(name, text, labels, namespace=NAMESPACE, registry=registry)
+
+        self._pages = counter("pages_listed", "Pages that the bucket listed.")
+        self._keys = counter("keys_listed", "Keys that the bucket listed.")
+        self._rows = counter("records_read", "Rows of the media table that were compared.")
+        self._requests = counter("requests", "Requests to the object store.", ("operation", "outcome"))
+        self._request_seconds = Histogram(
+            "request_duration_seconds",
+            "How long requests to the object store took.",
+            ("operation",),
+            namespace=NAMESPACE,
+            registry=registry,
+            buckets=REQUEST_BUCKETS,
+        )
+        for operation in OPERATIONS:
+            self._request_seconds.labels(operation)
+            for outcome in REQUEST_OUTCOMES:
+                self._requests.labels(operation, outcome)
+
+    def _make_actions(self, registry: CollectorRegistry) -> None:
+        self._actions = Counter(
+            "actions",
+            "Storage keys and rows acted on, by what came of it; in dry run what would have gone.",
+            ("action", "result", "mode"),
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        self._deleted_bytes = Counter(
+            "deleted_bytes",
+            "Bytes of the objects known to be gone; in dry run of those that would have gone.",
+            ("mode",),
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        for mode in Mode:
+            self._deleted_bytes.labels(mode)
+            for action, results in ACTIONS.items():
+                for result in results:
+                    self._actions.labels(action, result, mode)

@@ -1,0 +1,43 @@
+"""`/metrics`, `/healthz`, `/readyz`; everything else is 404."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from reconciler.telemetry.health import Health
+
+
+def build_app(registry: CollectorRegistry, health: Health) -> Starlette:
+    """The application over one registry and one health, both shared with the loops of this process."""
+
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"content-type": content_type})
+
+    async def healthz(_: Request) -> Response:
+        return _verdict(health.stuck())
+
+    async def readyz(_: Request) -> Response:
+        return _verdict([f"not yet: {condition}" for condition in health.unmet()])
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+        ]
+    )
+
+
+def _verdict(faults: Sequence[str]) -> Response:
+    """200 `ok`, or 503 with one fault a line."""
+    if faults:
+        return PlainTextResponse("\n".join(faults) + "\n", status_code=503)
+    return PlainTextResponse("ok\n")

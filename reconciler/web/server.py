@@ -1,0 +1,89 @@
+"""uvicorn inside a task group of ours: it handles no signal, and a cancellation ends it within a second."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AbstractContextManager, nullcontext
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+
+from reconciler.errors import ConfigError
+
+GRACE = 0.5
+"""Seconds that open requests get when the server is cancelled: a scrape is answered in milliseconds."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: who cancels us decides when to stop."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator there
+        return nullcontext()
+
+
+async def serve(app: Starlette, host: str, port: int, *, started: anyio.Event) -> None:
+    """Serve until cancelled; `started` is set once requests are answered.
+
+    Raises ConfigError where the address cannot be listened on, before anything else happens.
+    """
+    listener = listen(host, port)
+    try:
+        await _serve_on(app, listener, started)
+    finally:
+        listener.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises ConfigError, naming the settings to change."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(_cannot_listen(host, port, error)) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(_cannot_listen(host, port, error)) from error
+    listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    return (
+        f"cannot listen on {host} port {port} ({error.strerror}); set RECONCILER_WEB__PORT to a free port"
+        " (0 takes any) or RECONCILER_WEB__HOST to an address of this machine"
+    )
+
+
+async def _serve_on(app: Starlette, listener: socket.socket, started: anyio.Event) -> None:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,  # type: ignore[arg-type]  # declared whole, passed on to wait_for
+    )
+    server = _Server(config)
+
+    async def run() -> None:
+        # Shielded: uvicorn closes its connections only where it is asked to stop, not where it is cancelled.
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=[listener])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        try:
+            while not server.started:  # noqa: ASYNC110 - uvicorn has a flag and no event
+                await anyio.sleep(0.01)
+            started.set()
+            await anyio.sleep_forever()
+        finally:
+            server.should_exit = True
