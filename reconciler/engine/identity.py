@@ -6,6 +6,8 @@ somebody else's, or a database pointed at another bucket, halts before anything 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
 from reconciler.engine.steering import Ports
@@ -17,23 +19,27 @@ log = structlog.get_logger(__name__)
 
 async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> None:
     """Check the tie, making it where neither side has one. Raises Halt naming both identities."""
-    ours = await ports.site.identity()
-    seen = await ports.marker.read()
-    check_tie(ours, seen, bucket)
+    ours = await verify(ports, bucket)
     if ours is None:
-        ours = await _tie(ports, seen, bucket, prefixes)
+        ours = await _tie(ports, bucket, prefixes)
     if ours.prefixes != prefixes:
         log.info("managed prefixes changed", before=ours.prefixes, after=prefixes)
-        await _write(ports, _identity(ours, prefixes))
+        await _write(ports, replace(ours, prefixes=prefixes))
 
 
-def check_tie(ours: Identity | None, seen: Identity | None, bucket: str) -> None:
-    """Raise Halt unless the database's and the bucket's identity belong together.
+async def verify(ports: Ports, bucket: str) -> Identity | None:
+    """The database's identity if the bucket's marker agrees with it; None where there is no tie yet."""
+    ours = await ports.site.identity()
+    seen = await ports.marker.read()
+    if ours is not None:
+        check_tie(ours, seen, bucket)
+    elif seen is not None and seen.site_id != (site_id := await ports.site.new_id()):
+        raise Halt(_foreign(bucket, seen, f"site {site_id}, not tied to a bucket yet"))
+    return ours
 
-    With `ours` None the site's id may have been written before a crash; `_tie` settles that.
-    """
-    if ours is None:
-        return
+
+def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
+    """Raise Halt unless the database's and the bucket's identity belong together."""
     if ours.bucket != bucket:
         message = (
             f"this database is tied to bucket {ours.bucket!r} ({describe(ours)}), and the settings name"
@@ -51,33 +57,22 @@ def check_tie(ours: Identity | None, seen: Identity | None, bucket: str) -> None
         raise Halt(_foreign(bucket, seen, describe(ours)))
 
 
-async def _tie(
-    ports: Ports, seen: Identity | None, bucket: str, prefixes: tuple[str, ...]
-) -> Identity:
-    site_id = await ports.site.new_id()
-    if seen is not None and seen.site_id != site_id:
-        raise Halt(_foreign(bucket, seen, f"site {site_id}, not tied to a bucket yet"))
-    identity = Identity(
-        site_id=site_id, bucket=bucket, prefixes=prefixes, created_at=await ports.records.now()
-    )
+async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity:
+    """The site id is made before the marker is written, so that a crash in between is no foreign bucket."""
+    site_id, now = await ports.site.new_id(), await ports.records.now()
+    identity = Identity(site_id=site_id, bucket=bucket, prefixes=prefixes, created_at=now)
     await _write(ports, identity)
     log.info("bucket tied to this database", bucket=bucket, prefixes=prefixes, site=str(site_id))
     return identity
 
 
 async def _write(ports: Ports, identity: Identity) -> None:
-    """The marker first: a crash before the row is mended by the site id, which is made once."""
+    """The bucket first, then the row: with the marker alone, the next start finds its own site id."""
     await ports.marker.write(identity)
     seen = await ports.marker.read()
     if seen is None or seen.site_id != identity.site_id:
         raise Halt(_foreign(identity.bucket, seen, describe(identity)))
     await ports.site.bind(identity)
-
-
-def _identity(old: Identity, prefixes: tuple[str, ...]) -> Identity:
-    return Identity(
-        site_id=old.site_id, bucket=old.bucket, prefixes=prefixes, created_at=old.created_at
-    )
 
 
 def _foreign(bucket: str, seen: Identity | None, ours: str) -> str:

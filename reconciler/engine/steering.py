@@ -51,6 +51,8 @@ class Limits:
     delete_concurrency: int = 8
     lease_ttl: timedelta = timedelta(seconds=30)
     request_timeout: timedelta = timedelta(seconds=30)
+    sweep_interval: timedelta = timedelta(hours=6)
+    retention_interval: timedelta = timedelta(minutes=5)
 
     @property
     def dead_after(self) -> timedelta:

@@ -45,7 +45,7 @@ async def survey(
     Raises Halt where the bucket belongs to another database.
     """
     started = ports.clock.monotonic()
-    identity.check_tie(await ports.site.identity(), await ports.marker.read(), bucket)
+    await identity.verify(ports, bucket)
     sink = EmitSink(emit)
     swept = await Sweep(ports, limits).survey(steering, sink)
     retained = await Retention(ports).survey(steering, sink)

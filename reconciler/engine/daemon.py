@@ -1,0 +1,245 @@
+"""The daemon: take the lease, run the supervised loops while it lasts, hand it over politely."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from reconciler.engine import lease
+from reconciler.engine.cycle import Cycle
+from reconciler.engine.steering import Limits, Ports, Steer
+from reconciler.engine.tasks import task_group
+from reconciler.errors import ConfigError, Halt, LeaseLost, ReconcilerError, Retryable
+from reconciler.model import HeldBy, Marker, Term
+from reconciler.planning import pacing
+
+log = structlog.get_logger(__name__)
+
+STAMP_SECONDS = 5.0
+"""A sleeping loop stamps its progress this often: a long sleep is not a dead loop."""
+
+COLLECT_SECONDS = 10.0
+"""Between two rounds of the collector, unless a pass was armed meanwhile."""
+
+HALT_SECONDS = 60.0
+"""A halted daemon looks this often whether a person has acted."""
+
+BACKOFF_BASE = 1.0
+BACKOFF_CAP = 300.0
+
+DRAIN_SECONDS = 20.0
+"""How long the batch in hand may take after a signal; what it leaves behind rolls forward later."""
+
+
+class Bell:
+    """Wakes whoever waits; rung while nobody waits, it is remembered once."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One supervised loop: what it runs, how long it rests, and what may wake it before.
+
+    `first_after` is in seconds, awaited once, so that a restart does not repeat a fresh pass.
+    """
+
+    name: str
+    act: Callable[[], Awaitable[None]]
+    seconds: float
+    first_after: Callable[[], Awaitable[float]]
+    bell: Bell | None = None
+
+
+class Daemon:
+    """Leads when it can, stands by when it cannot, idles when a person has to act."""
+
+    def __init__(self, ports: Ports, limits: Limits, cycle: Cycle, stopping: anyio.Event) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._cycle = cycle
+        self._stopping = stopping
+        self._armed = Bell()
+        self._holder = lease.holder_name()
+
+    async def run(self) -> None:
+        """Until `stopping` is set. Raises ConfigError alone: all else is waited out."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await self._stand_for_election()
+                failures = 0
+            except Halt as halt:
+                log.error("halted: a person has to act", reason=str(halt))
+                self._ports.observer.halted(str(halt))
+                await self._rest("leadership", HALT_SECONDS)
+            except LeaseLost as lost:
+                log.warning("lease lost, standing by", reason=str(lost))
+            except Retryable as error:
+                failures += 1
+                log.warning("not leading, trying again", reason=str(error), failures=failures)
+                await self._rest("leadership", _backoff(failures))
+
+    async def _stand_for_election(self) -> None:
+        ttl = self._limits.lease_ttl
+        self._ports.observer.alive("leadership")
+        got = await self._ports.lease.acquire(self._holder, ttl)
+        if isinstance(got, HeldBy):
+            self._ports.observer.leading(leader=False)
+            log.debug("standing by", holder=got.holder)
+            await self._rest("leadership", min(ttl.total_seconds() / 3, 2.0))
+            return
+        log.info("leading", epoch=got.epoch, holder=self._holder)
+        try:
+            await self._cycle.first_contact()
+            self._ports.observer.halted(None)
+            self._ports.observer.leading(leader=True)
+            await self._lead(got)
+        finally:
+            self._ports.observer.leading(leader=False)
+            await self._release(got)
+
+    async def _release(self, term: Term) -> None:
+        """After every loop has ended: a successor must never work beside us."""
+        with anyio.move_on_after(5, shield=True):
+            try:
+                await self._ports.lease.release(term)
+            except Retryable as error:
+                log.warning("lease not released; it ends by itself", reason=str(error))
+
+    async def _lead(self, term: Term) -> None:
+        """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
+        ports, ttl = self._ports, self._limits.lease_ttl
+        async with task_group() as group:
+            group.start_soon(lease.keep, ports.lease, term, ttl, ports.clock)
+            group.start_soon(self._stamp_leadership)
+            drained = anyio.Event()
+            group.start_soon(self._collect_until_stopped, term, drained)
+            async with task_group() as markers:
+                for loop in self._markers(term):
+                    markers.start_soon(self._supervise, loop)
+                await self._stopping.wait()
+                markers.cancel_scope.cancel()
+            with anyio.move_on_after(DRAIN_SECONDS):
+                await drained.wait()
+            group.cancel_scope.cancel()
+
+    def _markers(self, term: Term) -> tuple[Loop, ...]:
+        async def sweep() -> None:
+            await self._cycle.released(await self._cycle.sweep(term))
+            self._armed.ring()
+
+        async def retain() -> None:
+            await self._cycle.released(await self._cycle.retention(term))
+            self._armed.ring()
+
+        limits = self._limits
+        sweep_seconds = limits.sweep_interval.total_seconds()
+        retain_seconds = limits.retention_interval.total_seconds()
+        return (
+            Loop(
+                name="sweep",
+                act=sweep,
+                seconds=sweep_seconds,
+                first_after=lambda: self._since_last(Marker.SWEEP, sweep_seconds),
+            ),
+            Loop(
+                name="retention",
+                act=retain,
+                seconds=retain_seconds,
+                first_after=lambda: self._since_last(Marker.RETENTION, retain_seconds),
+            ),
+        )
+
+    async def _collect_until_stopped(self, term: Term, drained: anyio.Event) -> None:
+        async def collect() -> None:
+            collected = await self._cycle.collect(term, report_again=False)
+            if collected.removed.failed:
+                message = f"{collected.removed.failed} keys could not be deleted"
+                raise Retryable(message)
+
+        async def at_once() -> float:
+            return 0.0
+
+        loop = Loop(
+            name="collector", act=collect, seconds=COLLECT_SECONDS, first_after=at_once, bell=self._armed
+        )
+        await self._supervise(loop)
+        drained.set()
+
+    async def _supervise(self, loop: Loop) -> None:
+        """Run a loop until the daemon stops. Errors back off; a halt or a lost lease ends the term."""
+        failures = 0
+        await self._rest(loop.name, await self._first_rest(loop))
+        while not self._stopping.is_set():
+            self._ports.observer.alive(loop.name)
+            try:
+                await loop.act()
+            except (Halt, LeaseLost, ConfigError):
+                raise
+            except ReconcilerError as error:
+                failures += 1
+                log.warning("loop failed", loop=loop.name, reason=str(error), failures=failures)
+                await self._rest(loop.name, _backoff(failures))
+            except Exception:
+                failures += 1
+                log.exception("loop failed on a fault of the program", loop=loop.name, failures=failures)
+                await self._rest(loop.name, _backoff(failures))
+            else:
+                failures = 0
+                await self._rest(loop.name, loop.seconds * random.uniform(0.9, 1.1), loop.bell)  # noqa: S311 - jitter
+
+    async def _first_rest(self, loop: Loop) -> float:
+        try:
+            return await loop.first_after()
+        except LeaseLost:
+            raise
+        except Retryable as error:
+            log.warning("last pass unknown, starting one", loop=loop.name, reason=str(error))
+            return 0.0
+
+    async def _since_last(self, marker: Marker, interval: float) -> float:
+        """What is left of the interval since the last pass ended, whoever ran it."""
+        last = await self._ports.passes.last(marker)
+        if last is None or last.finished_at is None:
+            return 0.0
+        elapsed = await self._ports.records.now() - last.finished_at
+        return max(0.0, interval - elapsed.total_seconds())
+
+    async def _stamp_leadership(self) -> None:
+        while True:
+            self._ports.observer.alive("leadership")
+            await self._ports.clock.sleep(STAMP_SECONDS)
+
+    async def _rest(self, name: str, seconds: float, bell: Bell | None = None) -> None:
+        """Sleep, stamping progress; a bell or the stop signal ends it."""
+        async with task_group() as group:
+
+            async def until(wait: Callable[[], Awaitable[None]]) -> None:
+                await wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(until, self._stopping.wait)
+            if bell is not None:
+                group.start_soon(until, bell.wait)
+            end = self._ports.clock.monotonic() + seconds
+            while (left := end - self._ports.clock.monotonic()) > 0:
+                self._ports.observer.alive(name)
+                await self._ports.clock.sleep(min(left, STAMP_SECONDS))
+            group.cancel_scope.cancel()
+
+
+def _backoff(failures: int) -> float:
+    return pacing.backoff(failures, BACKOFF_BASE, BACKOFF_CAP, random.random())  # noqa: S311 - jitter
