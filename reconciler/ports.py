@@ -364,11 +364,3 @@ class Observer(Protocol):
     def halted(self, reason: str | None) -> None: ...
 
     def leading(self, *, leader: bool) -> None: ...
-
-
-class RequestObserver(Protocol):
-    """What the bucket's adapter tells metrics of its requests. Never awaits, never raises."""
-
-    def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
-        """`operation` as S3 names it (ListObjectsV2); `outcome` ok, not_found, throttled or error."""
-        ...

@@ -7,7 +7,7 @@ a rate has something to start from.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -22,17 +22,6 @@ PASS_BUCKETS = (1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1_800, 3_600, 7_200, 14_40
 """Seconds, 1 s to 6 h: a retention pass takes seconds, a sweep of a large bucket hours."""
 
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-OPERATIONS = (
-    "ListObjectsV2",
-    "HeadObject",
-    "DeleteObject",
-    "DeleteObjects",
-    "GetObject",
-    "PutObject",
-    "other",
-)
-REQUEST_OUTCOMES = ("ok", "not_found", "throttled", "error")
-
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     "delete_object": tuple(ObjectResult),
     "delete_record": ("deleted", "lost"),
@@ -93,13 +82,19 @@ def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 
 class Metrics:
-    """Implements `ports.Observer` and `ports.RequestObserver`. `alive` is told every progress stamp."""
+    """Implements `ports.Observer`; `request_ended` is what the bucket's adapter calls after each request.
+
+    `operations` and `outcomes` are every label that a request can have, so that each child exists from
+    the start; `alive` is told every progress stamp.
+    """
 
     def __init__(
         self,
         registry: CollectorRegistry,
         *,
         version: str,
+        operations: Sequence[str] = (),
+        outcomes: Sequence[str] = (),
         alive: Callable[[str], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -108,6 +103,7 @@ class Metrics:
         self._make_state(registry, version)
         self._make_passes(registry)
         self._make_reading(registry)
+        self._make_requests(registry, operations, outcomes)
         self._make_actions(registry)
         self._leader_gauges = LeaderGauges(wall_clock)
         registry.register(self._leader_gauges)
@@ -157,11 +153,10 @@ class Metrics:
             self._leader_gauges.listed = Tally()
         self._leader_gauges.leading = leader
 
-    # --- ports.RequestObserver --------------------------------------------------------------------
+    # --- the bucket's requests --------------------------------------------------------------------
 
     def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
-        operation = operation if operation in OPERATIONS else "other"
-        outcome = outcome if outcome in REQUEST_OUTCOMES else "error"
+        """One attempt, of an operation as S3 names it (ListObjectsV2)."""
         self._requests.labels(operation, outcome).inc()
         self._request_seconds.labels(operation).observe(seconds)
 
@@ -221,13 +216,23 @@ class Metrics:
                 self._durations.labels(marker, outcome)
 
     def _make_reading(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(name, text, labels, namespace=NAMESPACE, registry=registry)
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, namespace=NAMESPACE, registry=registry)
 
         self._pages = counter("pages_listed", "Pages that the bucket listed.")
         self._keys = counter("keys_listed", "Keys that the bucket listed.")
         self._rows = counter("records_read", "Rows of the media table that were compared.")
-        self._requests = counter("requests", "Requests to the object store.", ("operation", "outcome"))
+
+    def _make_requests(
+        self, registry: CollectorRegistry, operations: Sequence[str], outcomes: Sequence[str]
+    ) -> None:
+        self._requests = Counter(
+            "requests",
+            "Requests to the object store.",
+            ("operation", "outcome"),
+            namespace=NAMESPACE,
+            registry=registry,
+        )
         self._request_seconds = Histogram(
             "request_duration_seconds",
             "How long requests to the object store took.",
@@ -236,9 +241,9 @@ class Metrics:
             registry=registry,
             buckets=REQUEST_BUCKETS,
         )
-        for operation in OPERATIONS:
+        for operation in operations:
             self._request_seconds.labels(operation)
-            for outcome in REQUEST_OUTCOMES:
+            for outcome in outcomes:
                 self._requests.labels(operation, outcome)
 
     def _make_actions(self, registry: CollectorRegistry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -11,7 +12,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from reconciler.telemetry.health import Health
+
+class Health(Protocol):
+    """What the probes ask; each answer is one line for each fault, none where all is well."""
+
+    def stuck(self) -> Sequence[str]:
+        """The loops that have been silent for too long, by name."""
+        ...
+
+    def unmet(self) -> Sequence[str]:
+        """The conditions of readiness that do not hold yet."""
+        ...
 
 
 def build_app(registry: CollectorRegistry, health: Health) -> Starlette:
