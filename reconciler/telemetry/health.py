@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-READY_CONDITIONS = ("configuration valid", "schema at head", "first contact made")
-"""All of them are met once by a standby as well as by the leader."""
+from reconciler.model import Mode, Verdict
+from reconciler.telemetry.observers import Quiet
+
+CONFIGURATION = "configuration valid"
+SCHEMA = "schema at head"
+FIRST_CONTACT = "first contact made"
+"""Conditions of readiness. A standby meets all of them, as the leader does."""
+
+ALWAYS: Mapping[str, timedelta] = {"leadership": timedelta(minutes=2)}
+"""Loops of every replica and their allowed silence: leadership stamps every 5 s, and one statement to a
+database that does not answer ends well within two minutes."""
+
+WHILE_LEADING: Mapping[str, timedelta] = {
+    "sweep": timedelta(minutes=30),
+    "retention": timedelta(minutes=30),
+    "collector": timedelta(minutes=15),
+}
+"""Loops of the leader. They stamp with every page and batch, and every few seconds while they rest; the
+join of an unordered listing is one statement that may take many minutes without a sign."""
 
 
 @dataclass(slots=True)
@@ -17,8 +34,8 @@ class _Loop:
     stamped: float
 
 
-class Health:
-    """The loops' own progress stamps and the conditions of readiness.
+class Health(Quiet):
+    """The loops' own progress stamps and the conditions of readiness. Listens as `ports.Observer`.
 
     Liveness never depends on whether S3 or Postgres can be reached: a loop that backs off stamps too.
     `monotonic` counts seconds.
@@ -26,12 +43,18 @@ class Health:
 
     def __init__(
         self,
-        conditions: Sequence[str] = READY_CONDITIONS,
+        *,
+        conditions: Sequence[str] = (CONFIGURATION, SCHEMA, FIRST_CONTACT),
+        always: Mapping[str, timedelta] = ALWAYS,
+        while_leading: Mapping[str, timedelta] = WHILE_LEADING,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monotonic = monotonic
-        self._loops: dict[str, _Loop] = {}
         self._unmet = list(conditions)
+        self._while_leading = while_leading
+        self._loops: dict[str, _Loop] = {}
+        for loop, silence in always.items():
+            self.watch(loop, silence)
 
     def watch(self, loop: str, silence: timedelta) -> None:
         """From now on the loop has to stamp at least once in every `silence`."""
@@ -45,6 +68,24 @@ class Health:
         """The loop's progress stamp; that of a loop nobody watches is dropped."""
         if watched := self._loops.get(loop):
             watched.stamped = self._monotonic()
+
+    def page_listed(self, keys: int) -> None:  # noqa: ARG002 - any page is progress, an empty one too
+        self.alive("sweep")
+
+    def records_read(self, rows: int) -> None:  # noqa: ARG002 - as above; either marker reads rows
+        self.alive("sweep")
+        self.alive("retention")
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:  # noqa: ARG002
+        self.alive("collector")
+
+    def leading(self, *, leader: bool) -> None:
+        """The leader's loops are watched from the start of a term to its end."""
+        for loop, silence in self._while_leading.items():
+            if not leader:
+                self.unwatch(loop)
+            elif loop not in self._loops:
+                self.watch(loop, silence)
 
     def meet(self, condition: str) -> None:
         """A condition of readiness holds from now on."""

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from reconciler.model import Marker, Mode, ObjectResult, Outcome, Tally, Verdict
+from reconciler.telemetry.observers import Quiet
 
 NAMESPACE = "media_reconciler"
 
@@ -81,11 +82,11 @@ def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
 
 
-class Metrics:
-    """Implements `ports.Observer`; `request_ended` is what the bucket's adapter calls after each request.
+class Metrics(Quiet):
+    """Listens as `ports.Observer`; `request_ended` is what the bucket's adapter calls after each request.
 
     `operations` and `outcomes` are every label that a request can have, so that each child exists from
-    the start; `alive` is told every progress stamp.
+    the start.
     """
 
     def __init__(
@@ -95,11 +96,9 @@ class Metrics:
         version: str,
         operations: Sequence[str] = (),
         outcomes: Sequence[str] = (),
-        alive: Callable[[str], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._now = wall_clock
-        self._alive = alive
         self._make_state(registry, version)
         self._make_passes(registry)
         self._make_reading(registry)
@@ -138,9 +137,6 @@ class Metrics:
     def drift(self, by_verdict: Drift, waiting: int) -> None:
         self._leader_gauges.drift = dict(by_verdict)
         self._leader_gauges.waiting = waiting
-
-    def alive(self, loop: str) -> None:
-        self._alive(loop)
 
     def halted(self, reason: str | None) -> None:
         self._halted.set(reason is not None)

@@ -1,4 +1,4 @@
-"""One observer that tells several: metrics and a progress bar see the same run."""
+"""Observers to build on: one that takes no notice, and one that tells several others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,37 @@ from datetime import datetime
 
 from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
 from reconciler.ports import Observer
+
+
+class Quiet:
+    """Implements `ports.Observer` by taking no notice; subclasses listen to what concerns them."""
+
+    def page_listed(self, keys: int) -> None:
+        pass
+
+    def records_read(self, rows: int) -> None:
+        pass
+
+    def pass_started(self, marker: Marker) -> None:
+        pass
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        pass
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        pass
+
+    def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None:
+        pass
+
+    def alive(self, loop: str) -> None:
+        pass
+
+    def halted(self, reason: str | None) -> None:
+        pass
+
+    def leading(self, *, leader: bool) -> None:
+        pass
 
 
 class Fanout:
