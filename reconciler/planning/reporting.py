@@ -19,7 +19,7 @@ def outcome(*, failed: bool, halted: bool, tripped: bool, waiting: int) -> Outco
     return Outcome.PENDING if waiting else Outcome.CONVERGED
 
 
-def tally_of(  # noqa: PLR0913 - the fields of a Tally, all named
+def tally_of(
     findings: Iterable[Finding] = (),
     keeps: Iterable[KeepReason] = (),
     *,

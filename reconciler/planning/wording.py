@@ -8,7 +8,7 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def age(elapsed: timedelta) -> str:
-    """An elapsed time in its largest whole unit, from two days, hours or minutes on: "12 days", "30 hours"."""
+    """An elapsed time in its largest whole unit, from two of it on: "12 days", "30 hours"."""
     seconds = max(0, int(elapsed.total_seconds()))
     for unit, length in _UNITS[:-1]:
         if seconds >= 2 * length:

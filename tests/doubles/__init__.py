@@ -1,0 +1,1 @@
+"""In-memory doubles of every port, and builders of the values that tests speak of."""

@@ -1,0 +1,214 @@
+"""What trips, what does not, and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.model import Backlog, BreakerLimits, Marker, Tally, Trip, Verdict
+from reconciler.planning.breaker import check, with_findings
+from tests.doubles.build import LIMITS
+
+NOTHING = Backlog(pending={}, gone={})
+MEANT = replace(LIMITS, max_fraction=1.0)
+
+
+def sweep(
+    *,
+    objects: int = 1000,
+    records: int = 1000,
+    orphans: int = 0,
+    orphans_gone: int = 0,
+    dangling: int = 0,
+    dangling_gone: int = 0,
+    missing: int | None = None,
+    previous: Tally | None = None,
+    limits: BreakerLimits = LIMITS,
+) -> Trip | None:
+    tally = Tally(objects=objects, records=records, missing=dangling if missing is None else missing)
+    backlog = Backlog(
+        pending={Verdict.ORPHAN: orphans, Verdict.DANGLING: dangling},
+        gone={Verdict.ORPHAN: orphans_gone, Verdict.DANGLING: dangling_gone},
+    )
+    return check(Marker.SWEEP, tally, backlog, previous, records, limits)
+
+
+def retention(
+    pending: dict[Verdict, int], gone: dict[Verdict, int] | None = None, **changes: Any
+) -> Trip | None:
+    backlog = Backlog(pending=pending, gone=gone or {})
+    values = {"tally": Tally(), "previous": None, "records": 1000, "limits": LIMITS, **changes}
+    return check(Marker.RETENTION, backlog=backlog, **values)
+
+
+def test_a_quiet_pass_is_released() -> None:
+    assert sweep() is None
+    assert retention({}) is None
+    assert check(Marker.SWEEP, Tally(), NOTHING, None, 0, LIMITS) is None
+
+
+def test_the_fraction_trips_strictly_above_and_says_so_in_plain_words() -> None:
+    assert sweep(orphans=100) is None
+    trip = sweep(orphans=101)
+    assert trip == Trip(
+        reason="101 orphans against 1,000 listed objects (10.1 %): above "
+        "RECONCILER_BREAKER__MAX_FRACTION=0.1; if this is meant, raise it for one run",
+        both_sides=False,
+    )
+
+
+def test_the_fraction_is_the_decimal_that_was_written() -> None:
+    limits = replace(LIMITS, max_fraction=0.3)
+    assert sweep(objects=1000, orphans=300, limits=limits) is None
+    assert sweep(objects=1000, orphans=301, limits=limits) is not None
+
+
+def test_below_the_least_count_the_fraction_is_not_asked() -> None:
+    """R-13: one orphan among five objects must not latch for ever."""
+    assert sweep(objects=19, orphans=19) is None
+    assert sweep(objects=20, orphans=20) is not None
+
+
+def test_slices_within_the_limit_trip_over_a_day() -> None:
+    """R-13: 10 % every few minutes empties a bucket."""
+    assert sweep(objects=900, orphans=90, orphans_gone=100) is not None
+    trip = sweep(objects=900, orphans=11, orphans_gone=90)
+    assert trip is not None
+    assert "90 of them went in the last 24 hours" in trip.reason
+
+
+def test_deletion_does_not_by_itself_raise_the_fraction() -> None:
+    """Exactly a tenth, half of it gone: the same tenth still."""
+    assert sweep(objects=950, orphans=50, orphans_gone=50) is None
+
+
+def test_what_went_does_not_trip_a_pass_that_has_nothing_to_release() -> None:
+    assert sweep(objects=100, orphans_gone=900, dangling_gone=900) is None
+    assert retention({}, {Verdict.EXPIRED: 900}, records=100) is None
+
+
+def test_the_count_trips_however_large_the_whole() -> None:
+    limits = replace(LIMITS, max_count=50)
+    assert sweep(objects=10**6, orphans=30, orphans_gone=20, limits=limits) is None
+    trip = sweep(objects=10**6, orphans=31, orphans_gone=20, limits=limits)
+    assert trip is not None
+    assert "above RECONCILER_BREAKER__MAX_COUNT=50" in trip.reason
+
+
+def test_more_marks_than_objects_trip_even_where_nothing_is_listed() -> None:
+    assert sweep(objects=0, orphans=30) is not None
+    assert sweep(objects=0, orphans=30, limits=MEANT) is None
+
+
+def test_the_dangling_cap_takes_in_what_went() -> None:
+    assert sweep(records=10**6, dangling=60, dangling_gone=40) is None
+    trip = sweep(records=10**6, dangling=61, dangling_gone=40)
+    assert trip is not None
+    assert trip.reason.startswith("61 records without an object and 40 removed in the last 24 hours: above ")
+    assert "RECONCILER_BREAKER__MAX_DANGLING=100" in trip.reason
+
+
+def test_missing_objects_count_against_the_cap_whatever_the_rows_verdict() -> None:
+    assert sweep(records=10**6, dangling=0, missing=101) is not None
+    assert sweep(records=10**6, dangling=0, missing=100) is None
+
+
+def test_older_dangling_marks_count_where_the_pass_saw_fewer() -> None:
+    assert sweep(records=10**6, dangling=101, missing=1) is not None
+
+
+def test_dangling_records_trip_by_the_fraction_as_well() -> None:
+    assert sweep(records=300, dangling=31) is not None
+    assert sweep(records=300, dangling=30) is None
+
+
+def test_both_sides_at_once_mean_that_the_join_is_wrong() -> None:
+    """I-27."""
+    trip = sweep(orphans=500, dangling=500)
+    assert trip is not None
+    assert trip.both_sides
+    assert trip.reason.startswith("objects without records and records without objects are both above")
+    one = sweep(orphans=500, dangling=5)
+    assert one is not None
+    assert not one.both_sides
+
+
+@pytest.mark.parametrize(("objects", "records"), [(0, 1000), (1000, 0), (0, 0)])
+def test_a_side_that_is_empty_and_was_not_trips(objects: int, records: int) -> None:
+    """I-30: an error is not an empty answer, and an empty answer is suspicious."""
+    before = Tally(objects=5, records=5)
+    trip = sweep(objects=objects, records=records, previous=before)
+    assert trip is not None
+    assert ("no objects at all, where the last pass saw 5" in trip.reason) == (objects == 0)
+    assert ("no rows at all, where the last pass saw 5" in trip.reason) == (records == 0)
+    assert "RECONCILER_BREAKER__MAX_FRACTION=1" in trip.reason
+    assert sweep(objects=objects, records=records, previous=before, limits=MEANT) is None
+    assert sweep(objects=objects, records=records, previous=Tally()) is None
+
+
+def test_a_side_that_our_own_deletions_emptied_does_not_trip() -> None:
+    assert sweep(objects=0, orphans_gone=5, previous=Tally(objects=5)) is None
+    assert sweep(objects=0, orphans_gone=4, previous=Tally(objects=5)) is not None
+    assert sweep(records=0, dangling_gone=5, previous=Tally(records=5)) is None
+    assert sweep(records=0, orphans_gone=5, previous=Tally(records=5)) is not None
+
+
+def test_an_empty_table_trips_a_retention_pass() -> None:
+    assert retention({}, records=0, previous=Tally(records=5)) is not None
+    assert retention({}, {Verdict.STALE: 5}, records=0, previous=Tally(records=5)) is None
+
+
+def test_retention_verdicts_count_together_over_the_rows() -> None:
+    kinds = (Verdict.EXPIRED, Verdict.STALE, Verdict.REVOKED, Verdict.OWNERLESS)
+    assert retention(dict.fromkeys(kinds, 25)) is None
+    trip = retention({**dict.fromkeys(kinds, 25), Verdict.STALE: 26})
+    assert trip is not None
+    assert trip.reason.startswith("101 outlived records against 1,000 rows (10.1 %)")
+
+
+def test_each_marker_answers_for_its_own_verdicts() -> None:
+    assert retention({Verdict.ORPHAN: 900, Verdict.DANGLING: 900}) is None
+    backlog = Backlog(pending={Verdict.EXPIRED: 900}, gone={})
+    assert check(Marker.SWEEP, Tally(objects=1000), backlog, None, 1000, LIMITS) is None
+
+
+def test_a_plan_counts_its_findings_as_if_they_were_marked() -> None:
+    backlog = Backlog(pending={Verdict.ORPHAN: 5, Verdict.STALE: 2}, gone={Verdict.ORPHAN: 1})
+    planned = with_findings(backlog, {Verdict.ORPHAN: 7, Verdict.EXPIRED: 3, Verdict.STALE: 1})
+    assert planned.pending == {Verdict.ORPHAN: 7, Verdict.EXPIRED: 3, Verdict.STALE: 2}
+    assert planned.gone == backlog.gone
+
+
+counts = st.integers(0, 300)
+
+
+@given(
+    numbers=st.fixed_dictionaries(
+        {
+            "objects": counts,
+            "records": counts,
+            "orphans": counts,
+            "orphans_gone": counts,
+            "dangling": counts,
+            "missing": counts,
+        }
+    ),
+    growth=st.tuples(st.sampled_from(["orphans", "dangling", "missing"]), st.integers(1, 300)),
+    least=st.integers(0, 50),
+    fraction=st.sampled_from([0.0, 0.05, 0.1, 0.5, 1.0]),
+    before=st.one_of(st.none(), st.builds(Tally, objects=counts, records=counts)),
+)
+def test_more_drift_never_un_trips(
+    numbers: dict[str, int], growth: tuple[str, int], least: int, fraction: float, before: Tally | None
+) -> None:
+    grown, by = growth
+    limits = replace(LIMITS, min_count=least, max_fraction=fraction, max_count=200)
+    trip = sweep(**numbers, previous=before, limits=limits)
+    worse = sweep(**{**numbers, grown: numbers[grown] + by}, previous=before, limits=limits)
+    if trip is not None:
+        assert worse is not None
+        assert worse.both_sides >= trip.both_sides
