@@ -18,7 +18,7 @@ def batch_size(rate: float) -> int:
 class TokenBucket:
     """A schedule of keys a second; `rate` may be `math.inf`, `capacity` is what an idle time saves up.
 
-    Starts empty: by any time `t` after the first call at most `rate × t` keys have gone, and in any
+    Starts empty: by any time `t` after the first call at most `rate * t` keys have gone, and in any
     second after an idle time at most `capacity` more. State is one instant, so that a changed rate
     neither forgives nor multiplies what was promised before.
     """
