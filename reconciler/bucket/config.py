@@ -1,0 +1,44 @@
+"""What the bucket adapter needs to know, and the words in which it reports its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+OPERATIONS: Final = (
+    "ListObjectsV2",
+    "HeadObject",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetObject",
+    "PutObject",
+    "GetBucketVersioning",
+    "ListObjectVersions",
+)
+"""Every operation that `on_request` can name: labels that a metric may create at zero."""
+
+OUTCOMES: Final = ("ok", "missing", "refused", "throttled", "unavailable")
+"""Every outcome of a request. `missing` is a 404, `refused` any other answer that a retry cannot mend,
+`throttled` SlowDown, 429 and their kin, `unavailable` a 5xx, a time-out or no connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketConfig:
+    """One bucket at one endpoint; credentials come from the usual AWS chain.
+
+    `endpoint_url` None is AWS itself; with one, requests are path-style. `listing_concurrency` is in
+    pages at once, `delete_concurrency` in batches at once; each has a connection pool of that size.
+    `request_timeout` bounds one attempt; a call with all its retries lasts at most twice as long,
+    which is also the longest that a request of a dead replica can still be on its way.
+    `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
+    """
+
+    name: str
+    endpoint_url: str | None
+    region: str | None
+    listing_concurrency: int
+    delete_concurrency: int
+    request_timeout: timedelta
+    on_request: Callable[[str, str, float], None] | None = None

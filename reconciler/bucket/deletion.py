@@ -1,0 +1,239 @@
+"""Objects looked at and deleted: HeadObject, DeleteObjects, DeleteObject."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+
+from reconciler.bucket.answers import DeleteAnswer, parse_delete_answer
+from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.parsing import bare_etag
+from reconciler.bucket.retries import ATTEMPTS, Calls, pause_after
+from reconciler.errors import ReconcilerError, StoreUnavailable
+from reconciler.model import Capabilities, Deletion, DeletionResult, ObjectResult, StoredObject
+
+SINGLES_AT_ONCE: Final = 8
+"""Single DELETE and HEAD requests in flight for one bucket; they share connections beside the batches'."""
+
+_UNFIT_FOR_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|^/|^\\s+$")
+"""Keys that go as single DELETEs. Control characters break the XML of a whole batch, or fail in silence
+(SeaweedFS reports such a key deleted and leaves it); a carriage return may come back as a newline; MinIO
+strips a leading slash in a batch, so `/a` would delete `a`; XML readers drop text that is all white space."""
+
+
+class BucketObjects:
+    """`ports.ObjectStore` of one bucket, which uses only what the store was seen to honour."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        capabilities: Capabilities,
+        singles: anyio.CapacityLimiter,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._capabilities = capabilities
+        self._singles = singles
+
+    async def head(self, key: str) -> StoredObject | None:
+        """The object, or None on 404. Raises StoreUnavailable, Halt (access denied)."""
+        async with self._singles:
+            return await head_object(self._client, self._bucket, self._calls, key)
+
+    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        """Delete up to 1,000 keys; one result for each, in the order asked.
+
+        An ETag is compared by the store: per key in the batch where it honours that, else in single
+        DELETEs with If-Match. A key of which the answer says nothing is FAILED. A store that refuses
+        a condition for an object that is gone has it MISSING, so a repeated delete ends well (I-37).
+
+        Raises ValueError for a key given twice and for an ETag that this store cannot compare (HEAD
+        first, then ask without); StoreUnavailable or Halt only where nothing is known of any key.
+        """
+        self._check(batch)
+        until = self._calls.deadline()
+        alone = [entry for entry in batch if self._goes_alone(entry)]
+        together = [entry for entry in batch if not self._goes_alone(entry)]
+        results = await self._delete_together(together, until) if together else {}
+        results |= await self._delete_alone(alone, until, known=bool(results))
+        await self._tell_missing_from_changed(results)
+        return [results[entry.key] for entry in batch]
+
+    def _check(self, batch: Sequence[Deletion]) -> None:
+        if len({entry.key for entry in batch}) != len(batch):
+            raise ValueError("a key is named twice in one batch")
+        known = self._capabilities
+        if known.conditional_delete or known.conditional_batch_delete:
+            return
+        if any(entry.etag is not None for entry in batch):
+            raise ValueError("this store compares no ETag when it deletes: HEAD first, then ask without")
+
+    def _goes_alone(self, entry: Deletion) -> bool:
+        known = self._capabilities
+        if entry.etag is not None and not known.conditional_batch_delete:
+            return True
+        # A key that XML cannot carry, with an ETag that only a batch compares, fails as what it is.
+        return _UNFIT_FOR_XML.search(entry.key) is not None
+
+    # --- batches -----------------------------------------------------------------------------------
+
+    async def _delete_together(self, batch: Sequence[Deletion], until: float) -> dict[str, DeletionResult]:
+        """Rounds of DeleteObjects: the keys that were refused with a transient code go again."""
+        results: dict[str, DeletionResult] = {}
+        waiting = batch
+        for failures in range(1, ATTEMPTS + 1):
+            try:
+                answer = await self._ask(waiting, until)
+            except StoreUnavailable:
+                if results:  # what an earlier round said still holds
+                    return results
+                raise
+            results |= {entry.key: _result(entry.key, answer) for entry in waiting}
+            waiting = [entry for entry in waiting if _may_succeed(entry.key, answer)]
+            pause = pause_after(failures)
+            if not waiting or failures == ATTEMPTS or anyio.current_time() + pause >= until:
+                return results
+            await anyio.sleep(pause)
+        return results
+
+    async def _ask(self, batch: Sequence[Deletion], until: float) -> DeleteAnswer:
+        entries = [
+            {"Key": entry.key} if entry.etag is None else {"Key": entry.key, "ETag": entry.etag}
+            for entry in batch
+        ]
+        call = partial(
+            self._client.delete_objects, Bucket=self._bucket, Delete={"Objects": entries, "Quiet": False}
+        )
+        try:
+            return await self._calls.send("DeleteObjects", call, _read_answer, deadline=until)
+        except Refusal as refusal:
+            if refusal.fatal:
+                raise self._calls.place.explain("DeleteObjects", refusal) from None
+            return DeleteAnswer(deleted=frozenset(), refused={entry.key: refusal for entry in batch})
+
+    # --- single keys -------------------------------------------------------------------------------
+
+    async def _delete_alone(
+        self, entries: Sequence[Deletion], until: float, *, known: bool
+    ) -> dict[str, DeletionResult]:
+        """One DELETE a key, a few at once. Raises only where no key of the call is known."""
+        results: dict[str, DeletionResult] = {}
+        unanswered: list[ReconcilerError] = []
+
+        async def delete(entry: Deletion) -> None:
+            try:
+                results[entry.key] = await self._delete_one(entry, until)
+            except ReconcilerError as error:
+                unanswered.append(error)
+                results[entry.key] = _failed(entry.key, str(error))
+
+        async with anyio.create_task_group() as group:
+            for entry in entries:
+                group.start_soon(delete, entry)
+        if unanswered and len(unanswered) == len(entries) and not known:
+            raise unanswered[0]
+        return results
+
+    async def _delete_one(self, entry: Deletion, until: float) -> DeletionResult:
+        asked = {"Bucket": self._bucket, "Key": entry.key}
+        if entry.etag is not None:
+            if not self._capabilities.conditional_delete:
+                return _failed(
+                    entry.key, "this store compares ETags in batches alone, which cannot carry the key"
+                )
+            asked["IfMatch"] = f'"{entry.etag}"'
+        async with self._singles:
+            if anyio.current_time() >= until:
+                return _failed(entry.key, "not asked: the batch has used up its time")
+            try:
+                call = partial(self._client.delete_object, **asked)
+                await self._calls.send("DeleteObject", call, _nothing, deadline=until)
+            except Refusal as refusal:
+                if refusal.fatal:
+                    raise self._calls.place.explain("DeleteObject", refusal) from None
+                return _refused(entry.key, refusal)
+        return DeletionResult(key=entry.key, result=ObjectResult.DELETED)
+
+    # --- afterwards --------------------------------------------------------------------------------
+
+    async def _tell_missing_from_changed(self, results: dict[str, DeletionResult]) -> None:
+        """HEAD what is said to have changed: stores answer 412 for an object that is gone as well."""
+
+        async def look(key: str) -> None:
+            try:
+                found = await self.head(key)
+            except ReconcilerError as error:
+                results[key] = _failed(key, str(error))
+            else:
+                if found is None:
+                    results[key] = DeletionResult(key=key, result=ObjectResult.MISSING)
+
+        changed = [key for key, result in results.items() if result.result is ObjectResult.CHANGED]
+        async with anyio.create_task_group() as group:
+            for key in changed:
+                group.start_soon(look, key)
+
+
+async def head_object(
+    client: Any,  # noqa: ANN401 - made at run time
+    bucket: str,
+    calls: Calls,
+    key: str,
+) -> StoredObject | None:
+    """What HEAD says of one key; None on 404."""
+    try:
+        return await calls.send(
+            "HeadObject",
+            partial(client.head_object, Bucket=bucket, Key=key),
+            lambda answer: StoredObject(
+                key=key,
+                size=answer["ContentLength"],
+                etag=bare_etag(answer.get("ETag", "")),
+                last_modified=answer.get("LastModified"),
+            ),
+        )
+    except Refusal as refusal:
+        if refusal.missing:
+            return None
+        raise calls.place.explain("HeadObject", refusal) from None
+
+
+def _read_answer(answer: Mapping[str, Any]) -> DeleteAnswer:
+    return parse_delete_answer(answer["Body"])
+
+
+def _nothing(_: object) -> None:
+    """The answer of a single DELETE says nothing."""
+
+
+def _result(key: str, answer: DeleteAnswer) -> DeletionResult:
+    if key in answer.deleted:
+        return DeletionResult(key=key, result=ObjectResult.DELETED)
+    refusal = answer.refused.get(key)
+    if refusal is None:
+        return _failed(key, "the store's answer does not mention the key")
+    return _refused(key, refusal)
+
+
+def _refused(key: str, refusal: Refusal) -> DeletionResult:
+    if refusal.missing:
+        return DeletionResult(key=key, result=ObjectResult.MISSING)
+    if refusal.code in CHANGED:
+        return DeletionResult(key=key, result=ObjectResult.CHANGED, detail=str(refusal))
+    return _failed(key, str(refusal))
+
+
+def _failed(key: str, detail: str) -> DeletionResult:
+    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail)
+
+
+def _may_succeed(key: str, answer: DeleteAnswer) -> bool:
+    refusal = answer.refused.get(key)
+    return refusal is not None and refusal.transient and key not in answer.deleted

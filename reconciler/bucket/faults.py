@@ -1,0 +1,155 @@
+"""What a store's refusal means to us, and the one line that a person gets to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import Halt, ReconcilerError, StoreUnavailable
+
+THROTTLING: Final = frozenset(
+    {
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "RequestRateLimitExceeded",  # Wasabi sends it as a 400
+        "BandwidthLimitExceeded",
+        "429",
+    }
+)
+TRANSIENT: Final = THROTTLING | {
+    "InternalError",
+    "InternalServerError",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "OperationAborted",
+    "XMinioServerNotInitialized",
+}
+MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404", "NoSuchVersion"})
+CHANGED: Final = frozenset({"PreconditionFailed", "412"})
+
+_TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+_DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401"})
+_CREDENTIALS: Final = frozenset(
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidSecurity",
+        "InvalidToken",
+        "ExpiredToken",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+_REGION: Final = frozenset(
+    {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"}
+)
+_CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+
+
+class Refusal(Exception):
+    """The store answered, and the answer is not what was asked for; or it did not answer at all.
+
+    `code` is the S3 error code (an HTTP status in digits where the answer had no body, as for HEAD;
+    `Unreachable` where there was no answer), `status` the HTTP status, 0 without an answer. An error
+    document inside a 200 comes with status 200.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int) -> None:
+        super().__init__(code, message, status)
+        self.code = code
+        self.message = " ".join(message.split())
+        self.status = status
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return self.code in TRANSIENT or self.status in _TRANSIENT_STATUS or self.status == 0
+
+    @property
+    def missing(self) -> bool:
+        """A key that is not there. A missing *bucket* is another matter."""
+        return self.code in MISSING
+
+    @property
+    def fatal(self) -> bool:
+        """Whether nothing at all will work until a person has acted: wrong bucket, wrong credentials."""
+        return self.code == "NoSuchBucket" or self.code in _CREDENTIALS | _REGION | _CLOCK
+
+    @property
+    def denied(self) -> bool:
+        """Whether the credentials are known and this operation is not allowed to them."""
+        return self.code in _DENIED
+
+    @property
+    def outcome(self) -> str:
+        """One of `config.OUTCOMES`."""
+        if self.missing:
+            return "missing"
+        if self.code in THROTTLING or self.status == 429:  # noqa: PLR2004 - Too Many Requests
+            return "throttled"
+        return "unavailable" if self.transient else "refused"
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" if self.message else self.code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The bucket and where it is, for messages."""
+
+    bucket: str
+    endpoint_url: str | None
+
+    def __str__(self) -> str:
+        return f"bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
+
+    def unavailable(self, operation: str, why: object, tries: int) -> StoreUnavailable:
+        """What is left to say after the last retry."""
+        times = "once" if tries == 1 else f"{tries} times"
+        return StoreUnavailable(
+            f"{operation} on {self} failed {times}, last with: {why}. "
+            "It will be tried again; check that the store is up and RECONCILER_BUCKET__ENDPOINT_URL is right."
+        )
+
+    def explain(
+        self,
+        operation: str,
+        refusal: Refusal,
+        otherwise: type[ReconcilerError] = StoreUnavailable,
+    ) -> ReconcilerError:
+        """The error that a refusal which no retry can mend becomes; `otherwise` for the unforeseen."""
+        advice = _advice(operation, refusal)
+        if advice is None:
+            return otherwise(f"{operation} on {self} was refused with {refusal}")
+        return Halt(f"{operation} on {self} was refused with {refusal}. {advice}")
+
+
+def _advice(operation: str, refusal: Refusal) -> str | None:
+    code = refusal.code
+    if code == "NoSuchBucket":
+        return "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL."
+    if code in _CREDENTIALS:
+        return "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use."
+    if refusal.denied:
+        return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
+    if code in _REGION:
+        return "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in."
+    if code in _CLOCK:
+        return "Set this machine's clock: it differs too much from the store's."
+    return None
+
+
+def _permission(operation: str) -> str:
+    return {
+        "ListObjectsV2": "s3:ListBucket",
+        "ListObjectVersions": "s3:ListBucketVersions",
+        "HeadObject": "s3:GetObject and s3:ListBucket",
+        "GetObject": "s3:GetObject",
+        "PutObject": "s3:PutObject",
+    }.get(operation, "s3:DeleteObject")

@@ -1,0 +1,75 @@
+"""Where we reach into botocore, and why.
+
+As it comes, aiobotocore spends 64 ms of processor time on a page of 1,000 keys (measured, Python 3.11):
+two full XML parses and a dateutil call for each key. With the hooks below it is 1.8 ms.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiobotocore.session
+from aiobotocore.parsers import AioResponseParserFactory, AioRestXMLParser
+from botocore.handlers import _handle_200_error  # type: ignore[attr-defined]  # not in the stubs
+
+RAW_OPERATIONS: Final = frozenset({"ListObjectsV2", "DeleteObjects"})
+"""Their bodies are handed over unparsed: we have parsers of our own, which also look for an error
+document inside a 200."""
+
+_CHECKSUM_HEADERS: Final = ("x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm")
+
+
+class _RawBodies(AioRestXMLParser):
+    """Leaves the body of a successful ListObjectsV2 or DeleteObjects as it is, under `Body`."""
+
+    async def parse(self, response: Mapping[str, Any], shape: Any) -> Any:  # noqa: ANN401 - botocore's shapes
+        if response["context"].get("operation_name") in RAW_OPERATIONS and response["status_code"] == 200:  # noqa: PLR2004
+            return {"Body": response["body"], "ResponseMetadata": {"HTTPStatusCode": 200}}
+        return await super().parse(response, shape)
+
+
+class _Parsers(AioResponseParserFactory):
+    def create_parser(self, protocol_name: str) -> Any:  # noqa: ANN401 - botocore's parser
+        if protocol_name == "rest-xml":
+            return _RawBodies()
+        return super().create_parser(protocol_name)
+
+
+def raw_session() -> aiobotocore.session.AioSession:
+    """A session whose clients leave the bodies of RAW_OPERATIONS unparsed."""
+    session = aiobotocore.session.get_session()
+    session.register_component("response_parser_factory", _Parsers())
+    return session
+
+
+def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
+    """Register our handlers with one client: the 200 check, and the digest of DeleteObjects."""
+    events = client.meta.events
+    events.unregister("before-parse.s3.*", _handle_200_error)
+    events.register_first("before-parse.s3.*", _check_parsed_bodies)
+    events.register("before-sign.s3.DeleteObjects", _digest_with_md5)
+
+
+def _check_parsed_bodies(operation_model: Any, **kwargs: Any) -> None:  # noqa: ANN401 - botocore's event
+    """Botocore's search for an error inside a 200, where the body is not ours to read.
+
+    It parses the whole body with ElementTree a second time: 5 ms a page.
+    """
+    if operation_model.name not in RAW_OPERATIONS:
+        _handle_200_error(operation_model=operation_model, **kwargs)
+
+
+def _digest_with_md5(request: Any, **_: Any) -> None:  # noqa: ANN401 - botocore's event
+    """Content-MD5 in place of CRC32, which older stores answer with MissingContentMD5 (I-22).
+
+    botocore >= 1.36 sends CRC32 whatever `request_checksum_calculation` says. Every store takes
+    Content-MD5, AWS included
+    (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html).
+    """
+    for name in _CHECKSUM_HEADERS:
+        del request.headers[name]
+    digest = hashlib.md5(request.data, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()

@@ -1,0 +1,116 @@
+"""The object that says whose bucket this is: `.reconciler/identity.json`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from reconciler.bucket.deletion import head_object
+from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.retries import Calls
+from reconciler.errors import Halt
+from reconciler.model import RESERVED_PREFIX, Identity
+
+MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
+FORMAT: Final = 1
+"""The version of the marker's JSON. A newer one is not read: it may mean something else."""
+
+_NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
+
+
+class BucketMarker:
+    """`ports.IdentityMarker` of one bucket."""
+
+    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+
+    async def read(self) -> Identity | None:
+        """The marker, or None where there is none. Raises Halt where it cannot be read as one."""
+        try:
+            body = await self._calls.send("GetObject", self._fetch, bytes)
+        except Refusal as refusal:
+            if refusal.missing:
+                return None
+            raise self._calls.place.explain("GetObject", refusal, Halt) from None
+        try:
+            return decode(body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Halt(
+                f"{MARKER_KEY} in {self._calls.place} is no marker that this version reads ({error!r}): "
+                "find out who wrote it before anything here is deleted"
+            ) from None
+
+    async def write(self, identity: Identity) -> None:
+        """Write the marker, unless another site's stands there: read it back to know.
+
+        Two sites that meet an unmarked bucket at once must not both believe that it is theirs, so the
+        first write is made only where there is nothing, on stores that can compare.
+        """
+        body = encode(identity)
+        try:
+            await self._put(body, IfNoneMatch="*")
+        except Refusal as refusal:
+            if refusal.code in CHANGED:
+                found = await self.read()
+                if found is not None and found.site_id != identity.site_id:
+                    return
+            elif refusal.code not in _NO_CONDITIONS:
+                raise self._calls.place.explain("PutObject", refusal, Halt) from None
+        else:
+            return
+        try:
+            await self._put(body)
+        except Refusal as refusal:
+            raise self._calls.place.explain("PutObject", refusal, Halt) from None
+
+    async def exists(self) -> bool:
+        """HEAD 200: the proof that a 404 on another key came from the right bucket."""
+        return await head_object(self._client, self._bucket, self._calls, MARKER_KEY) is not None
+
+    async def _fetch(self) -> bytes:
+        answer = await self._client.get_object(Bucket=self._bucket, Key=MARKER_KEY)
+        async with answer["Body"] as stream:
+            return bytes(await stream.read())
+
+    async def _put(self, body: bytes, **conditions: str) -> None:
+        call = partial(
+            self._client.put_object,
+            Bucket=self._bucket,
+            Key=MARKER_KEY,
+            Body=body,
+            ContentType="application/json",
+            **conditions,
+        )
+        await self._calls.send("PutObject", call, lambda _: None)
+
+
+def encode(identity: Identity) -> bytes:
+    """The marker's JSON, for people too."""
+    fields = {
+        "format": FORMAT,
+        "site_id": str(identity.site_id),
+        "bucket": identity.bucket,
+        "prefixes": list(identity.prefixes),
+        "created_at": identity.created_at.isoformat(),
+    }
+    return json.dumps(fields, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def decode(body: bytes) -> Identity:
+    """The identity in a marker's JSON. Raises ValueError, KeyError or TypeError for anything else."""
+    fields = json.loads(body)
+    if fields["format"] != FORMAT:
+        raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")
+    if not isinstance(fields["prefixes"], list):
+        raise TypeError("prefixes are not a list")
+    return Identity(
+        site_id=UUID(fields["site_id"]),
+        bucket=str(fields["bucket"]),
+        prefixes=tuple(map(str, fields["prefixes"])),
+        created_at=datetime.fromisoformat(fields["created_at"]),
+    )

@@ -1,0 +1,125 @@
+"""The one place where requests to the store are timed, bounded and repeated."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import anyio
+from aiohttp import ClientError as HTTPError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from reconciler.bucket.config import BucketConfig
+from reconciler.bucket.faults import Place, Refusal
+from reconciler.errors import ConfigError
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 5
+"""The first included. With the pauses below, a store that is away is given up after about 1.5 s."""
+FIRST_PAUSE: Final = 0.1
+"""Seconds: the longest pause after the first failure; it doubles with each."""
+LONGEST_PAUSE: Final = 5.0
+
+
+def pause_after(failures: int) -> float:
+    """Seconds to wait after that many failures (1 for the first): capped, doubling, fully jittered.
+
+    Full jitter spreads clients that failed together
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (failures - 1))
+    return random.uniform(0, ceiling)
+
+
+class Calls:
+    """Sends requests to one bucket: each attempt under a deadline, transient failures repeated.
+
+    botocore's own retries are off, because its `standard` mode has a quota that some hundred
+    outstanding retries exhaust for the whole client.
+    """
+
+    def __init__(self, config: BucketConfig) -> None:
+        self.place = Place(bucket=config.name, endpoint_url=config.endpoint_url)
+        self._timeout = config.request_timeout.total_seconds()
+        self._on_request = config.on_request
+
+    def deadline(self) -> float:
+        """The monotonic time until which a call that begins now may start further attempts."""
+        return anyio.current_time() + self._timeout
+
+    async def send(
+        self,
+        operation: str,
+        call: Callable[[], Awaitable[Any]],
+        read: Callable[[Any], T],
+        *,
+        deadline: float | None = None,
+    ) -> T:
+        """What `read` makes of the answer. `read` may raise Refusal for an error inside a 200.
+
+        Raises Refusal where no retry can mend it, StoreUnavailable after the last attempt, ConfigError
+        where there are no credentials to sign with.
+        """
+        until = self.deadline() if deadline is None else deadline
+        failures = 0
+        while True:
+            try:
+                return await self._attempt(operation, call, read)
+            except Refusal as refusal:
+                if not refusal.transient:
+                    raise
+                failures += 1
+                pause = pause_after(failures)
+                if failures == ATTEMPTS or anyio.current_time() + pause >= until:
+                    raise self.place.unavailable(operation, refusal, failures) from None
+            await anyio.sleep(pause)
+
+    async def _attempt(
+        self, operation: str, call: Callable[[], Awaitable[Any]], read: Callable[[Any], T]
+    ) -> T:
+        began = anyio.current_time()
+        outcome = "unavailable"
+        try:
+            answer = read(await self._answered(call))
+            outcome = "ok"
+        except Refusal as refusal:
+            outcome = refusal.outcome
+            raise
+        finally:
+            if self._on_request is not None:
+                self._on_request(operation, outcome, anyio.current_time() - began)
+        return answer
+
+    async def _answered(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - botocore's dict
+        try:
+            with anyio.fail_after(self._timeout):
+                return await call()
+        except TimeoutError:
+            raise Refusal("Unreachable", f"no answer within {self._timeout:g} s", status=0) from None
+        except ClientError as error:
+            raise _refusal(error) from None
+        except (HTTPClientError, HTTPError) as error:
+            raise Refusal("Unreachable", str(error), status=0) from None
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            raise ConfigError(
+                f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role "
+                f"that may use {self.place}"
+            ) from None
+        except BotoCoreError as error:
+            raise ConfigError(f"{self.place} cannot be used: {error}") from None
+
+
+def _refusal(error: ClientError) -> Refusal:
+    answer = error.response
+    fault = answer.get("Error", {})
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return Refusal(str(fault.get("Code", status)), str(fault.get("Message", "")), status=status)
