@@ -172,6 +172,9 @@ class Collector:
             sizes[key.mark.verdict, result] += key.mark.bytes if result in GONE else 0
         for (verdict, result), number in counts.items():
             self._ports.observer.deleted(Mode.LIVE, verdict, result, number, sizes[verdict, result])
+        first = claim.keys[0].mark.verdict
+        for what, number in (("record", removed.records), ("lost", removed.lost)):
+            self._ports.observer.deleted(Mode.LIVE, first, what, number, 0)
         say = log.bind(operation=str(claim.operation_id), epoch=claim.epoch)
         say.info(
             "batch collected",

@@ -13,6 +13,7 @@ from reconciler.engine.passes import PassResult
 from reconciler.engine.retention import Retention
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.sweep import Sweep
+from reconciler.engine.tasks import ended_by
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Report, Tally, Term
 from reconciler.planning import reporting
 
@@ -105,12 +106,17 @@ class Cycle:
         return not stamps or await self._collector.wait_for_horizon(max(stamps))
 
     async def everything(self, term: Term, progress: Progress) -> None:
-        """Every marker once, then collect until nothing due is left. Fills `progress` as it goes."""
-        swept = await self.sweep(term)
-        _count(progress, swept)
-        retained = await self.retention(term)
-        _count(progress, replace(retained, tally=replace(retained.tally, records=0)))
-        released = await self.released(swept, retained)
+        """Every marker once, then collect until nothing due is left. Fills `progress` as it goes.
+
+        `stopping` ends the markers at once, and the collector after the batches in hand.
+        """
+        released = False
+        async with ended_by(self._stopping):
+            swept = await self.sweep(term)
+            _count(progress, swept)
+            retained = await self.retention(term)
+            _count(progress, replace(retained, tally=replace(retained.tally, records=0)))
+            released = await self.released(swept, retained)
         progress.collected = await self.collect(term, report_again=True)
         if progress.mode is Mode.LIVE:
             await self._finish_abandoned(term, progress)

@@ -12,7 +12,7 @@ import structlog
 from reconciler.engine import lease
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.steering import Limits, Ports, Steer
-from reconciler.engine.tasks import task_group
+from reconciler.engine.tasks import ended_by, task_group
 from reconciler.errors import ConfigError, Halt, LeaseLost, ReconcilerError, Retryable
 from reconciler.model import HeldBy, Marker, Term
 from reconciler.planning import pacing
@@ -33,6 +33,9 @@ BACKOFF_CAP = 300.0
 
 DRAIN_SECONDS = 20.0
 """How long the batch in hand may take after a signal; what it leaves behind rolls forward later."""
+
+
+RELEASE_SECONDS = 5.0
 
 
 class Bell:
@@ -109,15 +112,8 @@ class Daemon:
             await self._lead(got)
         finally:
             self._ports.observer.leading(leader=False)
-            await self._release(got)
-
-    async def _release(self, term: Term) -> None:
-        """After every loop has ended: a successor must never work beside us."""
-        with anyio.move_on_after(5, shield=True):
-            try:
-                await self._ports.lease.release(term)
-            except Retryable as error:
-                log.warning("lease not released; it ends by itself", reason=str(error))
+            with anyio.move_on_after(RELEASE_SECONDS, shield=True):
+                await lease.release(self._ports.lease, got)
 
     async def _lead(self, term: Term) -> None:
         """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
@@ -225,20 +221,12 @@ class Daemon:
 
     async def _rest(self, name: str, seconds: float, bell: Bell | None = None) -> None:
         """Sleep, stamping progress; a bell or the stop signal ends it."""
-        async with task_group() as group:
-
-            async def until(wait: Callable[[], Awaitable[None]]) -> None:
-                await wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(until, self._stopping.wait)
-            if bell is not None:
-                group.start_soon(until, bell.wait)
-            end = self._ports.clock.monotonic() + seconds
-            while (left := end - self._ports.clock.monotonic()) > 0:
+        clock = self._ports.clock
+        end = clock.monotonic() + seconds
+        async with ended_by(self._stopping), ended_by(bell or Bell()):
+            while (left := end - clock.monotonic()) > 0:
                 self._ports.observer.alive(name)
-                await self._ports.clock.sleep(min(left, STAMP_SECONDS))
-            group.cancel_scope.cancel()
+                await clock.sleep(min(left, STAMP_SECONDS))
 
 
 def _backoff(failures: int) -> float:

@@ -61,6 +61,14 @@ async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock) -> None:
             pause = _pause(ttl)
 
 
+async def release(lease: Lease, term: Term) -> None:
+    """Expire it at once; where the database cannot be reached it ends by itself."""
+    try:
+        await lease.release(term)
+    except Retryable as error:
+        log.warning("lease not released; it ends by itself", reason=str(error))
+
+
 def _pause(ttl: timedelta) -> float:
     """A third of the TTL, give or take a tenth, so that replicas do not knock in step."""
     return ttl.total_seconds() / 3 * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret

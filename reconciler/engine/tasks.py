@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,6 +15,12 @@ T = TypeVar("T")
 
 PRECEDENCE: tuple[type[BaseException], ...] = (Halt, ConfigError, LeaseLost, Retryable)
 """Which of several errors speaks for all: the one that asks most of a person; a bug before any."""
+
+
+class Waitable(Protocol):
+    """An event, or anything else that can be waited for."""
+
+    async def wait(self) -> object: ...
 
 
 @asynccontextmanager
@@ -45,6 +51,20 @@ def _leaves(error: BaseException) -> Iterable[BaseException]:
 def _rank(error: BaseException) -> int:
     kinds = (i for i, kind in enumerate(PRECEDENCE) if isinstance(error, kind))
     return next(kinds, len(PRECEDENCE))
+
+
+@asynccontextmanager
+async def ended_by(event: Waitable) -> AsyncIterator[None]:
+    """The body is cancelled, quietly, as soon as the event is set."""
+    async with task_group() as group:
+
+        async def watch() -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        yield
+        group.cancel_scope.cancel()
 
 
 async def for_each(over: Iterable[T], act: Callable[[T], Awaitable[None]], *, concurrency: int) -> None:

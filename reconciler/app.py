@@ -1,0 +1,327 @@
+"""The composition root: the only module that names every adapter, and what each command does."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import version
+
+import anyio
+import structlog
+from prometheus_client import CollectorRegistry
+
+from reconciler.bucket import OPERATIONS, OUTCOMES, Bucket, BucketConfig, open_bucket
+from reconciler.catalog import Catalog, CatalogConfig, open_catalog
+from reconciler.catalog.config import KeyColumns, MediaColumns, TableMapping
+from reconciler.engine import lease
+from reconciler.engine.cycle import Cycle, Progress
+from reconciler.engine.daemon import Daemon
+from reconciler.engine.steering import Limits, Ports, Steer, Steering
+from reconciler.engine.survey import survey
+from reconciler.engine.tasks import task_group
+from reconciler.errors import ConfigError, Halt, Retryable
+from reconciler.model import Capabilities, Finding, HeldBy, Outcome, Report, Term
+from reconciler.ports import Observer
+from reconciler.settings import DatabaseSettings, Settings, SettingsSource
+from reconciler.telemetry.health import Health
+from reconciler.telemetry.metrics import Metrics
+from reconciler.web.routes import build_app
+from reconciler.web.server import serve
+
+log = structlog.get_logger(__name__)
+
+RELOAD_SECONDS = 2.0
+"""How often the runtime file is looked at: well within the ten seconds that operators are promised."""
+
+RECONNECT_SECONDS = 5.0
+"""Between two attempts of a daemon that cannot reach its database or bucket yet."""
+
+STOP_SECONDS = 25.0
+"""After a signal: what has not ended by then is cancelled. Above the daemon's own time to drain."""
+
+SILENCE = {
+    "leadership": timedelta(minutes=2),
+    "sweep": timedelta(minutes=15),
+    "retention": timedelta(minutes=15),
+    "collector": timedelta(minutes=5),
+}
+"""How long each loop may be silent before the liveness probe fails: above its longest single statement."""
+
+
+class SystemClock:
+    """Implements `ports.Clock`."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+class NullObserver:
+    """Implements `ports.Observer` for commands that nobody watches."""
+
+    def page_listed(self, keys: int) -> None: ...
+    def records_read(self, rows: int) -> None: ...
+    def pass_started(self, marker: object) -> None: ...
+    def pass_finished(self, marker: object, outcome: object, seconds: float, tally: object) -> None: ...
+    def deleted(self, mode: object, verdict: object, result: str, keys: int, size: int) -> None: ...
+    def drift(self, by_verdict: object, waiting: int) -> None: ...
+    def alive(self, loop: str) -> None: ...
+    def halted(self, reason: str | None) -> None: ...
+    def leading(self, *, leader: bool) -> None: ...
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | None = None) -> Report:
+    """One pass of every marker and the collector until nothing due is left, under the lease.
+
+    Every ending but a ConfigError, which is raised, is a report: a lease not had in `wait` is a
+    failed one that names the holder.
+    """
+    settings = source.current()
+    progress = Progress(settings.mode())
+    stopping = anyio.Event()
+    started = time.monotonic()
+    try:
+        async with _ports(settings, observer or NullObserver()) as ports:
+            limits = _limits(settings)
+            cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
+            holder = lease.holder_name()
+            got = await lease.acquire(ports.lease, holder, limits.lease_ttl, ports.clock, wait)
+            if isinstance(got, HeldBy):
+                return progress.report(time.monotonic() - started, failed=_held(got, wait))
+            started = time.monotonic()
+            await _under_lease(ports, limits, cycle, got, progress, stopping)
+        failed = "stopped by a signal before the end" if stopping.is_set() else ""
+        return progress.report(time.monotonic() - started, failed=failed)
+    except Halt as halt:
+        return progress.report(time.monotonic() - started, halted=str(halt))
+    except Retryable as error:
+        return progress.report(time.monotonic() - started, failed=str(error))
+
+
+async def plan(
+    settings: Settings, emit: Callable[[Sequence[Finding]], None], observer: Observer | None = None
+) -> Report:
+    """One pass without lease, marks or writes; each finding goes to `emit`, in pages."""
+    started = time.monotonic()
+    try:
+        async with _ports(settings, observer or NullObserver()) as ports:
+            return await survey(ports, _limits(settings), _steering(settings), settings.bucket.name, emit)
+    except Halt as halt:
+        seconds = time.monotonic() - started
+        return Report(mode=settings.mode(), outcome=Outcome.HALTED, duration_seconds=seconds, detail=str(halt))
+    except Retryable as error:
+        seconds = time.monotonic() - started
+        return Report(mode=settings.mode(), outcome=Outcome.FAILED, duration_seconds=seconds, detail=str(error))
+
+
+async def run(source: SettingsSource) -> None:
+    """The daemon, until SIGTERM or SIGINT. Raises ConfigError where it cannot start at all."""
+    settings = source.current()
+    registry, health, stopping = CollectorRegistry(), Health(), anyio.Event()
+    metrics = Metrics(
+        registry,
+        version=version("media-reconciler"),
+        operations=OPERATIONS,
+        outcomes=OUTCOMES,
+        alive=health.alive,
+    )
+    metrics.settings_in_force(settings.mode())
+    metrics.settings_read(valid=True)
+    health.meet("configuration valid")
+    health.watch("leadership", SILENCE["leadership"])
+    web = build_app(registry, health)
+    async with task_group() as group:
+        group.start_soon(_stop_on_signal, stopping, group.cancel_scope)
+        listening = anyio.Event()
+
+        async def listen() -> None:
+            await serve(web, settings.web.host, settings.web.port, started=listening)
+
+        group.start_soon(listen)
+        await listening.wait()
+        group.start_soon(_follow_runtime_file, source, metrics)
+        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, web_port=settings.web.port)
+        await _connect_and_lead(source, metrics, health, stopping)
+        group.cancel_scope.cancel()
+    log.info("stopped")
+
+
+async def _connect_and_lead(
+    source: SettingsSource, metrics: Metrics, health: Health, stopping: anyio.Event
+) -> None:
+    """Reach database and bucket, however long that takes, then run the daemon on them."""
+    settings = source.current()
+    while not stopping.is_set():
+        try:
+            async with _ports(settings, metrics, metrics.request_ended) as ports:
+                health.meet("schema at head")
+                limits = _limits(settings)
+                cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
+                await Daemon(ports, limits, cycle, stopping).run()
+        except Halt as halt:
+            log.error("halted: a person has to act", reason=str(halt))
+            metrics.halted(str(halt))
+        except (Retryable, ConfigError) as error:
+            log.warning("not ready, trying again", reason=str(error))
+        with anyio.move_on_after(RECONNECT_SECONDS):
+            metrics.alive("leadership")
+            await stopping.wait()
+
+
+# --- wiring ---------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _ports(
+    settings: Settings, observer: Observer, on_request: Callable[[str, str, float], None] | None = None
+) -> AsyncIterator[Ports]:
+    """Both adapters, open and checked: the schema is at head, the store's abilities are known."""
+    async with (
+        open_catalog(catalog_config(settings)) as catalog,
+        open_bucket(bucket_config(settings, on_request)) as bucket,
+    ):
+        if not await catalog.schema_at_head():
+            message = "the database's schema is not at this version's: run `reconciler migrate`"
+            raise ConfigError(message)
+        yield _wire(catalog, bucket, await _capabilities(settings, bucket), observer)
+
+
+async def _capabilities(settings: Settings, bucket: Bucket) -> Capabilities:
+    """What the store can do, by probe; a declared listing order is believed, and still asserted."""
+    found = await bucket.prober.probe()
+    return replace(found, order=settings.bucket.order or found.order)
+
+
+def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer: Observer) -> Ports:
+    return Ports(
+        listing=bucket.listing,
+        store=bucket.store(capabilities),
+        marker=bucket.marker,
+        records=catalog.records,
+        staging=catalog.staging,
+        passes=catalog.passes,
+        marks=catalog.marks,
+        lease=catalog.lease,
+        site=catalog.site,
+        clock=SystemClock(),
+        observer=observer,
+        capabilities=capabilities,
+    )
+
+
+def bucket_config(
+    settings: Settings, on_request: Callable[[str, str, float], None] | None = None
+) -> BucketConfig:
+    """The bucket adapter's part of the settings."""
+    return BucketConfig(
+        name=settings.bucket.name,
+        endpoint_url=settings.bucket.endpoint_url,
+        region=settings.bucket.region,
+        listing_concurrency=settings.listing_concurrency,
+        delete_concurrency=settings.delete_concurrency,
+        request_timeout=settings.bucket.request_timeout,
+        on_request=on_request,
+    )
+
+
+def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
+    """The catalog adapter's part of the settings."""
+    mapped = settings.catalog
+    return CatalogConfig(
+        database_url=settings.database_url.get_secret_value(),
+        tables=TableMapping(
+            media_table=mapped.media_table,
+            keys_table=mapped.keys_table,
+            media=MediaColumns(**mapped.media_columns.model_dump()),
+            keys=KeyColumns(**mapped.key_columns.model_dump()),
+        ),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        listing_concurrency=settings.listing_concurrency,
+        delete_concurrency=settings.delete_concurrency,
+        lease_ttl=settings.lease.ttl,
+        request_timeout=settings.bucket.request_timeout,
+        sweep_interval=settings.sweep_interval,
+        retention_interval=settings.retention_interval,
+    )
+
+
+def _steer(source: SettingsSource) -> Steer:
+    return lambda: _steering(source.current())
+
+
+def _steering(settings: Settings) -> Steering:
+    rate = settings.max_deletes_per_second
+    return Steering(
+        mode=settings.mode(),
+        policy=settings.policy(),
+        limits=settings.limits(),
+        config_hash=settings.config_hash(),
+        rate=math.inf if rate is None else rate,
+        upload_window=settings.upload_window,
+    )
+
+
+# --- lifetimes ------------------------------------------------------------------------------------
+
+
+async def _under_lease(
+    ports: Ports, limits: Limits, cycle: Cycle, term: Term, progress: Progress, stopping: anyio.Event
+) -> None:
+    """The whole cycle beside the lease's keeper; the lease is released when all of it has ended."""
+    try:
+        async with task_group() as group:
+            group.start_soon(lease.keep, ports.lease, term, limits.lease_ttl, ports.clock)
+            group.start_soon(_stop_on_signal, stopping, group.cancel_scope)
+            await cycle.everything(term, progress)
+            group.cancel_scope.cancel()
+    finally:
+        with anyio.move_on_after(5, shield=True):
+            await lease.release(ports.lease, term)
+
+
+async def _stop_on_signal(stopping: anyio.Event, scope: anyio.CancelScope) -> None:
+    """The first signal asks for a polite end, with a bound; the second ends at once."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for received in signals:
+            if stopping.is_set():
+                break
+            log.info("stopping", signal=signal.Signals(received).name)
+            stopping.set()
+            scope.deadline = anyio.current_time() + STOP_SECONDS
+    scope.cancel()
+
+
+async def _follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
+    """Put a changed runtime file in force; an invalid one keeps the last good settings, and says so."""
+    while True:
+        await anyio.sleep(RELOAD_SECONDS)
+        change = source.refresh()
+        if change is None:
+            continue
+        metrics.settings_read(valid=change.error is None)
+        metrics.settings_in_force(change.settings.mode())
+        if change.error is not None:
+            log.error("runtime file refused, keeping the last good settings", reason=change.error)
+        else:
+            log.info("settings changed", changed=change.changed)
+
+
+def _held(by: HeldBy, wait: timedelta) -> str:
+    return (
+        f"the lease is held by {by.holder} until {by.expires_at:%H:%M:%S} UTC unless renewed; waited"
+        f" {wait.total_seconds():g} s. Wait longer (--wait), or stop the other replica"
+    )
