@@ -85,8 +85,8 @@ class OrderedJoin:
 
     async def _compare_range(self, progress: RangeProgress) -> Tally:
         join = WindowJoin(progress.range, progress.watermark)
-        tally, token, unsaved = progress.tally, None, 0
-        while not join.done:
+        tally, token, unsaved, done = progress.tally, None, 0, False
+        while not done:
             after = "" if token else join.watermark
             listed = await self._with.listing.list_page(
                 progress.range.prefix, start_after=after, token=token
@@ -94,12 +94,11 @@ class OrderedJoin:
             token = _next_token(listed, token)
             self._with.listed(listed)
             findings, seen = await self._compare_page(join, join.take(listed))
+            done = join.done
             tally += seen
             unsaved += 1
-            if findings or join.done or unsaved >= PAGES_A_WATERMARK:
-                reached = dataclasses.replace(
-                    progress, watermark=join.watermark, done=join.done, tally=tally
-                )
+            if findings or done or unsaved >= PAGES_A_WATERMARK:
+                reached = dataclasses.replace(progress, watermark=join.watermark, done=done, tally=tally)
                 await self._sink.write(findings, reached)
                 unsaved = 0
         return tally
