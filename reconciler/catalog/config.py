@@ -1,0 +1,108 @@
+"""How to reach the catalog, and which of its tables and columns are the gateway's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaColumns:
+    """Columns of the media table; an empty name says that the schema has no such column.
+
+    `id`, `storage_key` and `virtual_key_id` are always needed. What an absent column means:
+
+    - `size_bytes`: sizes are unknown (0 in counts).
+    - `created_at`: every row is of unknown age, which protects it from *stale* and *dangling*.
+    - `expires_at`: nothing expires. `deleted_at`: nothing is soft-deleted.
+    - `last_accessed_at`: nobody can say that a row was *not* accessed lately, so none is *stale*.
+
+    `deleted_at` under its default name is used where the column exists.
+    """
+
+    id: str = "Id"
+    storage_key: str = "StorageKey"
+    virtual_key_id: str = "VirtualKeyId"
+    size_bytes: str = "SizeBytes"
+    created_at: str = "CreatedAt"
+    expires_at: str = "ExpiresAt"
+    last_accessed_at: str = "LastAccessedAt"
+    deleted_at: str = "DeletedAt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyColumns:
+    """Columns of the virtual keys' table. Without `expires_at` ("") keys do not expire."""
+
+    id: str = "Id"
+    is_enabled: str = "IsEnabled"
+    expires_at: str = "ExpiresAt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMapping:
+    """Which tables are the gateway's: `table` or `schema.table`, as Postgres stores them, unquoted."""
+
+    media_table: str = "public.MediaRecords"
+    keys_table: str = "public.VirtualKeys"
+    media: MediaColumns = field(default_factory=MediaColumns)
+    keys: KeyColumns = field(default_factory=KeyColumns)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it names the gateway's own schema: only that one is ever created by us."""
+        default = TableMapping()
+        return (
+            split_table(self.media_table) == split_table(default.media_table)
+            and split_table(self.keys_table) == split_table(default.keys_table)
+            and self.media == default.media
+            and self.keys == default.keys
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogConfig:
+    """One Postgres database, the primary.
+
+    `pool_size` connections at most, beside one for the lease and one for each staging area.
+    `statement_cache_size` 0 suits a pooler that hands out another server connection for each
+    transaction.
+    """
+
+    database_url: str = field(repr=False)
+    tables: TableMapping = field(default_factory=TableMapping)
+    pool_size: int = 10
+    statement_timeout: timedelta = timedelta(seconds=60)
+    lock_timeout: timedelta = timedelta(seconds=5)
+    connect_timeout: timedelta = timedelta(seconds=5)
+    statement_cache_size: int = 100
+
+    @property
+    def where(self) -> str:
+        """`host:port/database`, for messages: never the password."""
+        parts = urlsplit(self.database_url)
+        host = parts.netloc.rpartition("@")[2] or "localhost"
+        return f"{host}/{parts.path.lstrip('/')}" if parts.path.strip("/") else host
+
+
+def split_table(name: str) -> tuple[str, str]:
+    """Schema and table of `table` or `schema.table`; without a schema it is `public`."""
+    schema, dot, table = name.partition(".")
+    return (schema, table) if dot else ("public", name)
+
+
+def quoted(name: str) -> str:
+    """The name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def qualified(name: str) -> str:
+    """`table` or `schema.table` as an SQL name with its schema."""
+    schema, table = split_table(name)
+    return f"{quoted(schema)}.{quoted(table)}"
+
+
+def column_settings(columns: MediaColumns | KeyColumns) -> dict[str, str]:
+    """Each mapped column by the name of its field."""
+    return {each.name: getattr(columns, each.name) for each in fields(columns)}

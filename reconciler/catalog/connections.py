@@ -1,0 +1,164 @@
+"""Connections to the primary: their settings, the pool, and transactions that are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import anyio
+import asyncpg
+
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.faults import translated
+from reconciler.catalog.tables import SCHEMA
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    PooledConnection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    AnyConnection: TypeAlias = Connection | PooledConnection
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = PooledConnection = AnyConnection = Pool = Any
+
+T = TypeVar("T")
+
+APPLICATION = "media-reconciler"
+
+COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""Another transaction won; the same one may succeed at once."""
+
+TRIES = 3
+RETRY_AFTER = 0.2
+"""Seconds before the second attempt to connect."""
+
+
+def server_settings(config: CatalogConfig) -> dict[str, str]:
+    """What every session is told, whatever role and database are set to."""
+    return {
+        "application_name": APPLICATION,
+        # A policy that filters must be an error: hidden rows look like orphans.
+        "row_security": "off",
+        "search_path": "pg_catalog, pg_temp",
+        # The hash of a row is over the text of its columns.
+        "timezone": "UTC",
+        "datestyle": "ISO, YMD",
+        "default_transaction_isolation": "read committed",
+        "default_transaction_read_only": "off",
+        # A generic plan does not know that a window is the first thousand of a million rows.
+        "plan_cache_mode": "force_custom_plan",
+        "jit": "off",
+        "statement_timeout": _milliseconds(config.statement_timeout.total_seconds()),
+        "lock_timeout": _milliseconds(config.lock_timeout.total_seconds()),
+        "idle_in_transaction_session_timeout": _milliseconds(config.statement_timeout.total_seconds()),
+    }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
+async def connect(config: CatalogConfig, **settings: str) -> Connection:
+    """One connection of its own, outside the pool; tried twice."""
+    for attempt in (1, 2):
+        try:
+            return await asyncpg.connect(
+                config.database_url,
+                timeout=config.connect_timeout.total_seconds(),
+                statement_cache_size=config.statement_cache_size,
+                server_settings=server_settings(config) | settings,
+            )
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
+            if attempt == 2:  # noqa: PLR2004  # the second and last
+                raise
+            await anyio.sleep(RETRY_AFTER)
+    raise AssertionError("unreachable")
+
+
+async def revision(connection: AnyConnection) -> str | None:
+    """The migration that the database is at; None before the first."""
+    # to_regclass and not a bare query: before the first migration there is no such table.
+    if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version") is None:
+        return None
+    # The cast is for a column type of Alembic's own choosing.
+    found: str | None = await connection.fetchval(f"SELECT version_num::text FROM {SCHEMA}.alembic_version")
+    return found
+
+
+class Database:
+    """The pool, with our errors instead of the driver's."""
+
+    def __init__(self, config: CatalogConfig, pool: Pool) -> None:
+        self.config = config
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PooledConnection]:
+        """A pooled connection; statements run in a transaction each."""
+        with translated(self.config.where):
+            connection = await self._acquire()
+            try:
+                yield connection
+            finally:
+                # Shielded, so that a cancellation cannot leak the connection.
+                with anyio.CancelScope(shield=True):
+                    await self._pool.release(connection)
+
+    async def transaction(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
+        """Run `work` in one READ COMMITTED transaction; again, bounded, where another one won.
+
+        `work` must do nothing but talk to the database, since it may run up to three times.
+        """
+        with translated(self.config.where):
+            for attempt in range(1, TRIES + 1):
+                try:
+                    async with self.connection() as connection, connection.transaction():
+                        return await work(connection)
+                except COLLISIONS:
+                    if attempt == TRIES:
+                        raise
+        raise AssertionError("unreachable")
+
+    async def _acquire(self) -> PooledConnection:
+        try:
+            return await self._pool.acquire()
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
+            await anyio.sleep(RETRY_AFTER)
+            return await self._pool.acquire()
+
+
+@asynccontextmanager
+async def open_database(config: CatalogConfig) -> AsyncIterator[Database]:
+    """A pool for as long as the context lasts."""
+    with translated(config.where):
+        pool = await _make_pool(config)
+    try:
+        yield Database(config, pool)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _close(pool, config)
+
+
+async def _make_pool(config: CatalogConfig) -> Pool:
+    # The first connection is made apart, where it is tried twice and its errors are plain.
+    await (await connect(config)).close()
+    return await asyncpg.create_pool(
+        config.database_url,
+        min_size=0,
+        max_size=config.pool_size,
+        timeout=config.connect_timeout.total_seconds(),
+        statement_cache_size=config.statement_cache_size,
+        server_settings=server_settings(config),
+        reset=_nothing_to_reset,
+    )
+
+
+async def _nothing_to_reset(_connection: PooledConnection) -> None:
+    """Nothing here outlives its transaction, so a connection goes back without another round trip."""
+
+
+async def _close(pool: Pool, config: CatalogConfig) -> None:
+    with anyio.move_on_after(config.connect_timeout.total_seconds()):
+        await pool.close()
+        return
+    pool.terminate()

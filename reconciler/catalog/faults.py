@@ -1,0 +1,74 @@
+"""What Postgres and asyncpg raise, as the errors that the rest of the program knows.
+
+=============================================  ==========================================
+connection lost, shut down, too many, time-out CatalogUnavailable: the loop tries again
+wrong password, no such role or database       ConfigError
+privilege missing, row-level security, schema  Halt: a person has to act
+=============================================  ==========================================
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError
+
+AWAY = ("08", "53", "57", "40", "25", "58", "55")
+"""Classes of SQLSTATE after which the same call may succeed later: connection, resources, operator
+intervention, rollback, read-only (a failover under way), system error, object in use."""
+
+MISSING_SCHEMA = frozenset({"3F000", "42P01", "42703", "42883"})
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn the driver's exceptions into ours; `where` is `host:port/database`."""
+    try:
+        yield
+    except ReconcilerError:
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        raise translate(error, where) from error
+
+
+def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
+    """The error of ours that says the same; a ValueError that is none of Postgres' stays what it is."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _by_state(error, where)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return ConfigError(f"DATABASE_URL cannot be used: {_line(error)}")
+    if isinstance(error, socket.gaierror):
+        return CatalogUnavailable(f"Postgres at {where}: the host name cannot be resolved")
+    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
+        return error
+    if isinstance(error, TimeoutError):
+        return CatalogUnavailable(f"Postgres at {where} did not answer in time")
+    return CatalogUnavailable(f"Postgres at {where} is not reachable: {_line(error)}")
+
+
+def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
+    state = error.sqlstate or ""
+    message = _line(error)
+    if state.startswith("28"):
+        return ConfigError(f"Postgres at {where} refuses the login: {message}; check DATABASE_URL")
+    if state == "3D000":
+        return ConfigError(f"Postgres at {where}: {message}; check DATABASE_URL")
+    if "row-level security" in message or "row security" in message:
+        return Halt(f"{message}: rows would be hidden and their objects look orphaned; grant BYPASSRLS")
+    if state == "42501":
+        return Halt(f"{message} in {where}; grant it, `reconciler doctor` lists what is needed")
+    if state in MISSING_SCHEMA:
+        return Halt(f"{message} in {where}; run `reconciler migrate`, then `reconciler doctor`")
+    if state[:2] in AWAY:
+        return CatalogUnavailable(f"Postgres at {where}: {message}")
+    return Halt(f"Postgres at {where} refused a statement ({state}): {message}")
+
+
+def _line(error: BaseException) -> str:
+    """The first line of a message, with the kind of error where there is none."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,178 @@
+"""Brings the schema to a revision, or writes the SQL that would. Blocking: call it from a thread.
+
+What is the gateway's is left alone: its two tables are made only where neither exists, and the one
+index that the sweep asks for only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import alembic.command
+import asyncpg
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from reconciler.catalog import connections, indexes
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.faults import translate, translated
+from reconciler.catalog.tables import SCHEMA
+from reconciler.errors import ConfigError
+
+Say = Callable[[str], None]
+
+
+def upgrade(
+    config: CatalogConfig | str,
+    revision: str = "head",
+    *,
+    sql: bool = False,
+    create_index: bool = False,
+    out: TextIO | None = None,
+) -> None:
+    """Bring the schema up to `revision`, and say on `out` what was done.
+
+    `config` may be a database's address alone, for the gateway's own table names. With `sql` the
+    statements are written to `out` instead, without a database. `create_index` also builds the index
+    on the storage key in byte order, without locking the table. Raises ConfigError, CatalogUnavailable.
+    """
+    config, say = _resolved(config), _teller(out)
+    if sql:
+        _offline(config, revision, create_index=create_index, out=out or sys.stdout)
+        return
+    with translated(config.where):
+        asyncio.run(_upgrade(config, revision, create_index=create_index, say=say))
+
+
+def downgrade(config: CatalogConfig | str, revision: str = "base", *, out: TextIO | None = None) -> None:
+    """Take the schema down to `revision`; of the gateway's schema only what a migration made is dropped."""
+    config, say = _resolved(config), _teller(out)
+    with translated(config.where):
+        asyncio.run(_downgrade(config, revision, say))
+
+
+def current(config: CatalogConfig | str) -> str | None:
+    """The revision that the database is at; None before the first."""
+    config = _resolved(config)
+    with translated(config.where):
+        return asyncio.run(_current(config))
+
+
+def alembic_config(config: CatalogConfig | None = None) -> Config:
+    """Alembic's configuration, without a file: `migrations/` lies beside the package or inside it."""
+    made = Config()
+    made.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    made.attributes["gateway_is_default"] = config is None or config.tables.is_default
+    return made
+
+
+def _scripts() -> Path:
+    package = Path(__file__).parent.parent
+    for candidate in (package / "migrations", package.parent / "migrations"):
+        if (candidate / "env.py").is_file():
+            return candidate
+    raise ConfigError(f"the migrations are missing from {package}; install media-reconciler again")
+
+
+def _resolved(config: CatalogConfig | str) -> CatalogConfig:
+    return CatalogConfig(database_url=config) if isinstance(config, str) else config
+
+
+def _teller(out: TextIO | None) -> Say:
+    return lambda line: None if out is None else print(line, file=out)
+
+
+def _offline(config: CatalogConfig, revision: str, *, create_index: bool, out: TextIO) -> None:
+    made = alembic_config(config)
+    made.output_buffer = text = io.StringIO()
+    alembic.command.upgrade(made, revision, sql=True)
+    out.write(text.getvalue())
+    if create_index:
+        out.write(f"\n{indexes.offline_statement(config.tables)};\n")
+
+
+async def _upgrade(config: CatalogConfig, revision: str, *, create_index: bool, say: Say) -> None:
+    before, after = await _run(
+        config, lambda made: alembic.command.upgrade(made, revision)
+    )
+    say(f"schema {SCHEMA} is at {after}" + (" already" if before == after else f", was at {before or 'nothing'}"))
+    connection = await connections.connect(config)
+    try:
+        if before is None:
+            for name in await connection.fetch(f"SELECT name FROM {SCHEMA}.created WHERE kind = 'table'"):
+                say(f"created {name['name']}")
+        if create_index:
+            say(await indexes.ensure(connection, config.tables))
+    finally:
+        await connection.close()
+
+
+async def _downgrade(config: CatalogConfig, revision: str, say: Say) -> None:
+    before, after = await _run(config, lambda made: alembic.command.downgrade(made, revision))
+    if after is None:
+        connection = await connections.connect(config)
+        try:
+            # The last trace: Alembic's own table and the schema, which is empty now.
+            await connection.execute(f"DROP TABLE IF EXISTS {SCHEMA}.alembic_version")
+            await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA}")
+        finally:
+            await connection.close()
+    say(f"schema {SCHEMA} is at {after or 'nothing'}, was at {before or 'nothing'}")
+
+
+async def _current(config: CatalogConfig) -> str | None:
+    connection = await connections.connect(config)
+    try:
+        return await connections.revision(connection)
+    finally:
+        await connection.close()
+
+
+async def _run(config: CatalogConfig, command: Callable[[Config], None]) -> tuple[str | None, str | None]:
+    """One transaction for all of it. Returns the revisions before and after."""
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        async_creator=lambda: connections.connect(config),
+    )
+    try:
+        async with engine.connect() as connection, connection.begin():
+            return await connection.run_sync(_commanded, alembic_config(config), command)
+    except DBAPIError as error:
+        raise _explained(error, config) from error
+    except CommandError as error:
+        raise ConfigError(f"migrate: {str(error).splitlines()[0]}") from error
+    finally:
+        await engine.dispose()
+
+
+def _commanded(
+    connection: Connection, made: Config, command: Callable[[Config], None]
+) -> tuple[str | None, str | None]:
+    made.attributes["connection"] = connection
+    before = _revision(connection)
+    command(made)
+    return before, _revision(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def _explained(error: DBAPIError, config: CatalogConfig) -> Exception:
+    """The driver's own error, whose message a RAISE in a migration wrote for the reader."""
+    cause = error.orig.__cause__ if error.orig else None
+    if isinstance(cause, asyncpg.RaiseError):
+        return ConfigError(str(cause))
+    return translate(cause, config.where) if cause else error

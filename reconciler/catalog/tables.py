@@ -1,0 +1,258 @@
+"""The tables as SQLAlchemy knows them: what migrations are compared with. Runtime SQL is in the stores.
+
+`OWN` are the reconciler's, in a Postgres schema of their own; `GATEWAY` the gateway's, which the
+first migration creates only where neither exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import UserDefinedType
+
+SCHEMA = "reconciler"
+
+HEAD_REVISION = "0001"
+"""The newest migration, so that readiness can be told without loading Alembic (a test compares)."""
+
+KEY = Text(collation="C")
+"""Storage keys: byte order everywhere."""
+
+TIME = DateTime(timezone=True)
+
+
+class Xid8(UserDefinedType[int]):
+    """A transaction id that never wraps."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
+
+
+OWN = MetaData(schema=SCHEMA)
+GATEWAY = MetaData(schema="public")
+
+
+def _singleton() -> Column[int]:
+    return Column("singleton", SmallInteger, primary_key=True, server_default=text("1"))
+
+
+def _one_row(name: str) -> CheckConstraint:
+    return CheckConstraint("singleton = 1", name=name)
+
+
+created = Table(
+    "created",
+    OWN,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    comment="What of the gateway's schema the migrations made, and may drop again",
+)
+
+site = Table(
+    "site",
+    OWN,
+    _singleton(),
+    Column("site_id", Uuid, nullable=False),
+    Column("bucket", Text),
+    Column("prefixes", ARRAY(Text)),
+    Column("bound_at", TIME),
+    _one_row("site_one_row"),
+    comment="Which bucket this database is tied to",
+)
+
+lease = Table(
+    "lease",
+    OWN,
+    _singleton(),
+    Column("holder", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("nonce", Uuid),
+    Column("expires_at", TIME, nullable=False),
+    _one_row("lease_one_row"),
+    comment="Who leads until when; renewed often, so claims lock `term` instead",
+)
+
+term = Table(
+    "term",
+    OWN,
+    _singleton(),
+    Column("epoch", BigInteger, nullable=False),
+    Column("nonce", Uuid),
+    Column("mode", Text),
+    Column("live_since", TIME),
+    _one_row("term_one_row"),
+    comment="The fencing token that every writing transaction locks and compares",
+)
+
+passes = Table(
+    "passes",
+    OWN,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("marker", Text, nullable=False),
+    Column("cutoff", TIME, nullable=False),
+    Column("config_hash", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("listing_order", Text),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("tally", JSONB, nullable=False),
+    Column("finished_at", TIME),
+    Column("trip_reason", Text),
+    Column("both_sides", Boolean, nullable=False, server_default=text("false")),
+    Column("armed_xid", Xid8),
+    Index("passes_marker_id_idx", "marker", "id"),
+)
+
+ranges = Table(
+    "ranges",
+    OWN,
+    Column(
+        "pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("ordinal", Integer, primary_key=True),
+    Column("prefix", KEY, nullable=False),
+    Column("after", KEY, nullable=False),
+    Column("upto", KEY),
+    Column("watermark", KEY, nullable=False),
+    Column("done", Boolean, nullable=False, server_default=text("false")),
+    Column("tally", JSONB, nullable=False),
+)
+
+marks = Table(
+    "marks",
+    OWN,
+    Column("storage_key", KEY, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id"), nullable=False),
+    Column("object_etag", Text),
+    Column("object_last_modified", TIME),
+    Column("first_seen_at", TIME, nullable=False),
+    Column("last_seen_at", TIME, nullable=False),
+    Column("last_pass_id", BigInteger, nullable=False),
+    Column("last_sweep_id", BigInteger),
+    Column("sightings", Integer, nullable=False),
+    Column("due_at", TIME, nullable=False),
+    Column("previewed_at", TIME),
+    Column("state", Text, nullable=False, server_default=text("'found'")),
+    Column("not_before", TIME),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("operation_id", Uuid),
+    Column("epoch", BigInteger),
+    Column("claimed_xid", Xid8),
+    Column("attempted_at", TIME),
+    Column("record_ids", ARRAY(Text)),
+    Column("record_versions", ARRAY(Text)),
+    Column("delete_object", Boolean),
+    Column("verify_absence", Boolean),
+    Column("object_gone_at", TIME),
+    CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
+    Index("marks_due_at_idx", "due_at"),
+    Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
+)
+
+tombstones = Table(
+    "tombstones",
+    OWN,
+    Column("storage_key", KEY, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("gone_at", TIME, nullable=False),
+    Column("ends_at", TIME, nullable=False),
+    Index("tombstones_ends_at_idx", "ends_at"),
+)
+
+ledger = Table(
+    "ledger",
+    OWN,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("operation_id", Uuid),
+    Column("event", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("storage_key", KEY, nullable=False),
+    Column("record_id", Text),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("result", Text),
+    Column("detail", Text),
+    Column("bytes", BigInteger),
+    Column("etag", Text),
+    Column("pass_id", BigInteger),
+    Column("epoch", BigInteger, nullable=False),
+    Column("mode", Text, nullable=False),
+    CheckConstraint("event IN ('intent', 'result', 'cancelled')", name="ledger_event"),
+    CheckConstraint("what IN ('object', 'record')", name="ledger_what"),
+    Index("ledger_at_idx", "at"),
+)
+
+revoked_keys = Table(
+    "revoked_keys",
+    OWN,
+    Column("key_id", KEY, primary_key=True),
+    Column("first_seen_at", TIME, nullable=False),
+    comment="Since when a virtual key is known to be disabled",
+)
+
+virtual_keys = Table(
+    "VirtualKeys",
+    GATEWAY,
+    Column("Id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("KeyName", String(100), nullable=False),
+    Column("KeyHash", String(128), nullable=False, unique=True),
+    Column("IsEnabled", Boolean, nullable=False, server_default=text("true")),
+    Column("ExpiresAt", TIME),
+    Column("CreatedAt", TIME, nullable=False, server_default=text("now()")),
+)
+
+media_records = Table(
+    "MediaRecords",
+    GATEWAY,
+    Column("Id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    # In byte order, so that the index that keeps it unique also serves the sweep.
+    Column("StorageKey", String(500, collation="C"), nullable=False, unique=True),
+    Column(
+        "VirtualKeyId",
+        Uuid,
+        ForeignKey("public.VirtualKeys.Id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("MediaType", String(50), nullable=False),
+    Column("ContentType", String(100)),
+    Column("SizeBytes", BigInteger),
+    Column("ContentHash", String(64)),
+    Column("Provider", String(50)),
+    Column("Model", String(100)),
+    Column("Prompt", Text),
+    Column("StorageUrl", Text),
+    Column("PublicUrl", Text),
+    Column("ExpiresAt", TIME),
+    Column("CreatedAt", TIME, nullable=False, server_default=text("now()")),
+    Column("LastAccessedAt", TIME),
+    Column("AccessCount", Integer, server_default=text("0")),
+    Index("IX_MediaRecords_VirtualKeyId", "VirtualKeyId"),
+    Index("IX_MediaRecords_ExpiresAt", "ExpiresAt"),
+    Index("IX_MediaRecords_CreatedAt", "CreatedAt"),
+)
