@@ -28,8 +28,9 @@ from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.model import Capabilities, Finding, HeldBy, Outcome, Report, Term
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, Settings, SettingsSource
-from reconciler.telemetry.health import Health
+from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, SCHEMA, Health
 from reconciler.telemetry.metrics import Metrics
+from reconciler.telemetry.observers import Fanout, Quiet
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
 
@@ -44,14 +45,6 @@ RECONNECT_SECONDS = 5.0
 STOP_SECONDS = 25.0
 """After a signal: what has not ended by then is cancelled. Above the daemon's own time to drain."""
 
-SILENCE = {
-    "leadership": timedelta(minutes=2),
-    "sweep": timedelta(minutes=15),
-    "retention": timedelta(minutes=15),
-    "collector": timedelta(minutes=5),
-}
-"""How long each loop may be silent before the liveness probe fails: above its longest single statement."""
-
 
 class SystemClock:
     """Implements `ports.Clock`."""
@@ -61,20 +54,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-
-
-class NullObserver:
-    """Implements `ports.Observer` for commands that nobody watches."""
-
-    def page_listed(self, keys: int) -> None: ...
-    def records_read(self, rows: int) -> None: ...
-    def pass_started(self, marker: object) -> None: ...
-    def pass_finished(self, marker: object, outcome: object, seconds: float, tally: object) -> None: ...
-    def deleted(self, mode: object, verdict: object, result: str, keys: int, size: int) -> None: ...
-    def drift(self, by_verdict: object, waiting: int) -> None: ...
-    def alive(self, loop: str) -> None: ...
-    def halted(self, reason: str | None) -> None: ...
-    def leading(self, *, leader: bool) -> None: ...
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -91,7 +70,7 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     stopping = anyio.Event()
     started = time.monotonic()
     try:
-        async with _ports(settings, observer or NullObserver()) as ports:
+        async with _ports(settings, observer or Quiet()) as ports:
             limits = _limits(settings)
             cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
             holder = lease.holder_name()
@@ -114,7 +93,7 @@ async def plan(
     """One pass without lease, marks or writes; each finding goes to `emit`, in pages."""
     started = time.monotonic()
     try:
-        async with _ports(settings, observer or NullObserver()) as ports:
+        async with _ports(settings, observer or Quiet()) as ports:
             return await survey(ports, _limits(settings), _steering(settings), settings.bucket.name, emit)
     except Halt as halt:
         seconds = time.monotonic() - started
@@ -133,12 +112,10 @@ async def run(source: SettingsSource) -> None:
         version=version("media-reconciler"),
         operations=OPERATIONS,
         outcomes=OUTCOMES,
-        alive=health.alive,
     )
     metrics.settings_in_force(settings.mode())
     metrics.settings_read(valid=True)
-    health.meet("configuration valid")
-    health.watch("leadership", SILENCE["leadership"])
+    health.meet(CONFIGURATION)
     web = build_app(registry, health)
     async with task_group() as group:
         group.start_soon(_stop_on_signal, stopping, group.cancel_scope)
@@ -163,8 +140,9 @@ async def _connect_and_lead(
     settings = source.current()
     while not stopping.is_set():
         try:
-            async with _ports(settings, metrics, metrics.request_ended) as ports:
-                health.meet("schema at head")
+            async with _ports(settings, Fanout(metrics, health), metrics.request_ended) as ports:
+                health.meet(SCHEMA)
+                health.meet(FIRST_CONTACT)
                 limits = _limits(settings)
                 cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
                 await Daemon(ports, limits, cycle, stopping).run()
@@ -174,7 +152,7 @@ async def _connect_and_lead(
         except (Retryable, ConfigError) as error:
             log.warning("not ready, trying again", reason=str(error))
         with anyio.move_on_after(RECONNECT_SECONDS):
-            metrics.alive("leadership")
+            health.alive("leadership")
             await stopping.wait()
 
 
