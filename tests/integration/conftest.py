@@ -1,0 +1,24 @@
+"""Sites: on every store, and on the one with byte order or the one without."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.site import Site, make_site
+from tests.servers import Bucket
+
+
+@pytest.fixture
+def site(database: str, bucket: Bucket) -> Site:
+    """Once on SeaweedFS (joined without order) and once on moto (joined in byte order)."""
+    return make_site(database, bucket)
+
+
+@pytest.fixture
+def ordered_site(database: str, moto_bucket: Bucket) -> Site:
+    return make_site(database, moto_bucket)
+
+
+@pytest.fixture
+def unordered_site(database: str, seaweed_bucket: Bucket) -> Site:
+    return make_site(database, seaweed_bucket)

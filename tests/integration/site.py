@@ -1,0 +1,144 @@
+"""A gateway's site on real servers: its bucket, its tables, and the reconciler's settings for both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import anyio
+import anyio.to_thread
+
+from reconciler import app
+from reconciler.model import Finding, Report
+from reconciler.settings import SettingsSource, load
+from tests.servers import Bucket
+
+DAY = timedelta(days=1)
+
+IMPATIENT = {
+    "RECONCILER_BUCKET__PREFIXES": '["image/", "video/"]',
+    "RECONCILER_DRY_RUN": "false",
+    "RECONCILER_GRACE_PERIOD": "0s",
+    "RECONCILER_DELETE_DELAY": "0s",
+    "RECONCILER_KEY_GRACE": "0s",
+    "RECONCILER_REVOKED_KEY_POLICY": "delete",
+    "RECONCILER_MAX_DELETES_PER_SECOND": "unlimited",
+    "RECONCILER_BREAKER__MAX_FRACTION": "1",
+    "RECONCILER_LEASE__TTL": "2s",
+    "RECONCILER_BUCKET__REQUEST_TIMEOUT": "5s",
+}
+"""No grace, no delay and an open breaker: a test says itself which of them it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """`environment` holds every setting and credential of this site."""
+
+    database: str
+    bucket: Bucket
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def settings(self, **changes: str) -> dict[str, str]:
+        """The site's environment with settings changed: `grace_period="1h"`, `breaker__max_count="5"`."""
+        named = {f"RECONCILER_{name.upper()}": value for name, value in changes.items()}
+        return {**self.environment, **named}
+
+    async def once(self, **changes: str) -> Report:
+        with _environment(self.settings(**changes)):
+            return await app.once(SettingsSource(), wait=timedelta(seconds=20))
+
+    async def plan(self, **changes: str) -> tuple[Report, list[Finding]]:
+        findings: list[Finding] = []
+        with _environment(self.settings(**changes)):
+            report = await app.plan(load(), findings.extend)
+        return report, findings
+
+    async def put(self, *keys: str) -> None:
+        """Objects, put now."""
+        for key in keys:
+            await anyio.to_thread.run_sync(self.bucket.put, key)
+
+    async def virtual_key(self, *, enabled: bool = True, expires_at: datetime | None = None) -> UUID:
+        key = uuid4()
+        await self.sql(
+            'INSERT INTO "VirtualKeys" ("Id", "KeyName", "KeyHash", "IsEnabled", "ExpiresAt", "CreatedAt")'
+            " VALUES ($1, $2, $2, $3, $4, now())",
+            key,
+            key.hex,
+            enabled,
+            expires_at,
+        )
+        return key
+
+    async def row(self, key: str, owner: UUID | None = None, *, age: timedelta = DAY, **columns: Any) -> UUID:
+        """A row of that age; further columns by their name: `ExpiresAt=...`."""
+        row = uuid4()
+        values = {
+            "Id": row,
+            "StorageKey": key,
+            "VirtualKeyId": owner or await self.virtual_key(),
+            "MediaType": "image",
+            "SizeBytes": 1,
+            "CreatedAt": datetime.now(UTC) - age,
+            **columns,
+        }
+        names = ", ".join(f'"{name}"' for name in values)
+        marks = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        await self.sql(f'INSERT INTO "MediaRecords" ({names}) VALUES ({marks})', *values.values())  # noqa: S608
+        return row
+
+    async def tracked(self, *keys: str, owner: UUID | None = None) -> None:
+        """Objects with rows that nothing speaks against."""
+        owner = owner or await self.virtual_key()
+        for key in keys:
+            await self.put(key)
+            await self.row(key, owner)
+
+    async def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.database)
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        finally:
+            await connection.close()
+
+    async def keys(self) -> set[str]:
+        """What the bucket holds, but for our own corner."""
+        found = await anyio.to_thread.run_sync(self.bucket.keys)
+        return {key for key in found if not key.startswith(".reconciler/")}
+
+    async def rows(self) -> set[str]:
+        """The storage keys of the rows."""
+        return {str(row[0]) for row in await self.sql('SELECT "StorageKey" FROM "MediaRecords"')}
+
+    async def state(self) -> tuple[set[str], set[str]]:
+        return await self.keys(), await self.rows()
+
+    async def ledger(self) -> list[tuple[str, str, str, str]]:
+        """Event, storage key, what and result of each entry, in order."""
+        found = await self.sql(
+            "SELECT event, storage_key, what, coalesce(result, '') FROM reconciler.ledger ORDER BY id"
+        )
+        return [(row[0], row[1], row[2], row[3]) for row in found]
+
+
+def make_site(database: str, bucket: Bucket) -> Site:
+    environment = {**bucket.environment(), **IMPATIENT, "RECONCILER_DATABASE_URL": database}
+    return Site(database, bucket, environment)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """The settings in `os.environ`, where credentials are looked for as well."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
