@@ -1,0 +1,49 @@
+"""`python -m tests.integration.kill_at PORT METHOD before|after COMMAND…`: the program, killed at a chosen call.
+
+SIGKILL, so that nothing can clean up: the next run has only what is in Postgres and in the bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from typing import Any
+
+from reconciler import app, cli
+
+
+class Deadly:
+    """A port whose one method kills the process, before it acts or after."""
+
+    def __init__(self, port: Any, method: str, when: str) -> None:
+        self._port, self._method, self._when = port, method, when
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._port, name)
+        if name != self._method:
+            return call
+
+        async def deadly(*args: Any, **kwargs: Any) -> Any:
+            if self._when == "after":
+                await call(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        return deadly
+
+
+def main() -> int:
+    port, method, when, *command = sys.argv[1:]
+    wire = app._wire  # noqa: SLF001 - the one seam where every port passes
+
+    def wire_deadly(*args: Any, **kwargs: Any) -> Any:
+        ports = wire(*args, **kwargs)
+        return replace(ports, **{port: Deadly(getattr(ports, port), method, when)})
+
+    app._wire = wire_deadly  # noqa: SLF001
+    return cli.main(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

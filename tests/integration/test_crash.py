@@ -1,0 +1,85 @@
+"""Killed at any point and run again, it ends in the same state."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from reconciler.model import Outcome
+from tests.integration.site import Site
+
+pytestmark = pytest.mark.anyio
+
+CALLS = [
+    ("passes", "begin", "after"),
+    ("passes", "record", "before"),
+    ("passes", "record", "after"),
+    ("passes", "arm", "before"),
+    ("passes", "arm", "after"),
+    ("marks", "claim", "after"),
+    ("marks", "look_again", "after"),
+    ("store", "delete", "before"),
+    ("store", "delete", "after"),
+    ("marks", "confirm", "before"),
+    ("marks", "confirm", "after"),
+    ("lease", "release", "before"),
+    ("site", "new_id", "after"),
+    ("marker", "write", "after"),
+    ("site", "bind", "after"),
+]
+
+
+async def kill_once(site: Site, *where: str) -> None:
+    """One run, killed at that call. Fails if the call was never made."""
+    command = [sys.executable, "-m", "tests.integration.kill_at", *where, "once", "--json"]
+    environment = {**os.environ, **site.environment}
+    ended = await anyio.run_process(
+        command, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+
+
+@pytest.mark.parametrize("where", CALLS, ids="-".join)
+async def test_a_run_that_was_killed_is_finished_by_the_next(site: Site, where: tuple[str, str, str]) -> None:
+    await site.tracked("image/live-1", "image/live-2", "video/live")
+    await site.put("image/orphan-1", "video/orphan-2", "image/expired")
+    await site.row("image/expired", ExpiresAt=datetime.now(UTC) - timedelta(hours=1))
+    await site.row("image/dangling")
+
+    await kill_once(site, *where)
+    for _ in range(3):
+        report = await site.once()
+        if report.outcome is Outcome.CONVERGED:
+            break
+
+    assert report.outcome is Outcome.CONVERGED, report
+    live = {"image/live-1", "image/live-2", "video/live"}
+    assert await site.state() == (live, live)
+    await assert_ledger_complete(site)
+
+
+async def assert_ledger_complete(site: Site) -> None:
+    """Every key that went has an intent before its one confirmed result, and no claim is left."""
+    entries = await site.ledger()
+    for key in ("image/orphan-1", "video/orphan-2", "image/expired"):
+        of_key = [(event, result) for event, name, what, result in entries if name == key and what == "object"]
+        assert of_key[0][0] == "intent", of_key
+        assert sum(result in {"deleted", "missing"} for event, result in of_key if event == "result") == 1
+    assert await site.sql("SELECT 1 FROM reconciler.marks") == []
+
+
+async def test_a_killed_sweep_resumes_from_its_watermarks(ordered_site: Site) -> None:
+    """The second run lists only what the first had not compared, under the first one's cutoff."""
+    await ordered_site.put("image/orphan", "video/orphan")
+    await kill_once(ordered_site, "passes", "arm", "before")
+    (before,) = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE marker = 'sweep'")
+    report = await ordered_site.once()
+    after = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE marker = 'sweep'")
+    assert [tuple(row) for row in after] == [tuple(before)]
+    assert (report.objects, report.removed.objects) == (2, 2)
