@@ -97,10 +97,10 @@ async def plan(
             return await survey(ports, _limits(settings), _steering(settings), settings.bucket.name, emit)
     except Halt as halt:
         seconds = time.monotonic() - started
-        return Report(mode=settings.mode(), outcome=Outcome.HALTED, duration_seconds=seconds, detail=str(halt))
+        return _empty_report(settings, Outcome.HALTED, seconds, str(halt))
     except Retryable as error:
         seconds = time.monotonic() - started
-        return Report(mode=settings.mode(), outcome=Outcome.FAILED, duration_seconds=seconds, detail=str(error))
+        return _empty_report(settings, Outcome.FAILED, seconds, str(error))
 
 
 async def run(source: SettingsSource) -> None:
@@ -127,7 +127,7 @@ async def run(source: SettingsSource) -> None:
         group.start_soon(listen)
         await listening.wait()
         group.start_soon(_follow_runtime_file, source, metrics)
-        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, web_port=settings.web.port)
+        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name)
         await _connect_and_lead(source, metrics, health, stopping)
         group.cancel_scope.cancel()
     log.info("stopped")
@@ -296,6 +296,10 @@ async def _follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None
             log.error("runtime file refused, keeping the last good settings", reason=change.error)
         else:
             log.info("settings changed", changed=change.changed)
+
+
+def _empty_report(settings: Settings, outcome: Outcome, seconds: float, detail: str) -> Report:
+    return Report(mode=settings.mode(), outcome=outcome, duration_seconds=seconds, detail=detail)
 
 
 def _held(by: HeldBy, wait: timedelta) -> str:

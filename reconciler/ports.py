@@ -53,9 +53,7 @@ Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
 class Listing(Protocol):
     """ListObjectsV2, a page a call."""
 
-    async def list_page(
-        self, prefix: str, *, start_after: str = "", token: str | None = None
-    ) -> ObjectPage:
+    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
         """The next page under `prefix`: after `start_after` ("" for the beginning), or by `token`.
 
         Raises StoreUnavailable, ListingBroken (an error inside a 200, truncated without a token),
@@ -84,8 +82,10 @@ class IdentityMarker(Protocol):
     """The object under `.reconciler/` that says whose bucket this is."""
 
     async def read(self) -> Identity | None:
-        """The marker, or None where the bucket answers NoSuchKey. Raises Halt if it cannot be read
-        as one, or if the bucket does not exist or access is denied."""
+        """The marker, or None where the bucket answers NoSuchKey.
+
+        Raises Halt if it cannot be read as one, or if the bucket does not exist or access is denied.
+        """
         ...
 
     async def write(self, identity: Identity) -> None:
@@ -164,6 +164,8 @@ class Staging(Protocol):
 
 
 class StagingArea(Protocol):
+    """Where an unordered listing is put for the length of a pass."""
+
     def open(self, pass_id: int | None) -> AbstractAsyncContextManager[Staging]:
         """A staging table that goes with the context; with `pass_id` None (plan) a temporary one.
 
@@ -237,8 +239,11 @@ class Marks(Protocol):
         ...
 
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
-        """A claim to roll forward: of this epoch with its `not_before` behind, or of a dead epoch
-        whose last attempt is older than `dead_after`. Taken over under this term."""
+        """A claim to roll forward, taken over under this term.
+
+        Of this epoch with its `not_before` behind, or of a dead epoch whose last attempt is older
+        than `dead_after`.
+        """
         ...
 
     async def horizon_passed(self, xid: int) -> bool:
@@ -274,8 +279,10 @@ class Marks(Protocol):
         ...
 
     async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
-        """Armed marks of these verdicts that no claim could take now: not yet due, put off,
-        claimed, or dangling and seen once."""
+        """Armed marks of these verdicts that no claim could take now.
+
+        That is: not yet due, put off, claimed, or dangling and seen once.
+        """
         ...
 
     async def abandoned(self, term: Term) -> int:

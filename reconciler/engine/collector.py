@@ -40,8 +40,11 @@ HORIZON_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What one round did. `blocked`: an open transaction held deletions back. `waiting`: armed marks
-    that no claim could take now."""
+    """What one round did.
+
+    `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
+    take now.
+    """
 
     removed: Removed = field(default_factory=Removed)
     blocked: bool = False
@@ -61,8 +64,11 @@ class Collector:
         self._intake = anyio.Lock()
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
-        """One round. In dry run every due mark is reported once instead, with `report_again` also
-        those that an earlier dry run has reported. Raises LeaseLost, Halt, CatalogUnavailable."""
+        """One round, until nothing due is left.
+
+        In dry run every due mark is reported once instead, with `report_again` also those that an
+        earlier dry run has reported. Raises LeaseLost, Halt, CatalogUnavailable.
+        """
         steering = self._steer()
         await self._ports.lease.observe_mode(term, steering.mode)
         await self._ports.marks.purge()

@@ -57,7 +57,8 @@ class Progress:
 
     def _detail(self, outcome: Outcome) -> str:
         if outcome is Outcome.FAILED:
-            return f"{self.collected.removed.failed} keys could not be deleted; they stay claimed and are repeated"
+            failed = self.collected.removed.failed
+            return f"{failed} keys could not be deleted; they stay claimed and are repeated"
         if outcome is Outcome.TRIPPED:
             return "; ".join(self.trips)
         if self.collected.blocked:
@@ -68,10 +69,11 @@ class Progress:
 
 
 class Cycle:
-    """The markers and the collector, wired to the same ports. One at a time in `once`; `run` runs
-    each in a loop of its own."""
+    """The markers and the collector, wired to the same ports; `run` runs each in a loop of its own."""
 
-    def __init__(self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event, bucket: str) -> None:
+    def __init__(
+        self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event, bucket: str
+    ) -> None:
         self._ports = ports
         self._limits = limits
         self._steer = steer

@@ -11,7 +11,7 @@ import structlog
 
 from reconciler.engine import lease
 from reconciler.engine.cycle import Cycle
-from reconciler.engine.steering import Limits, Ports, Steer
+from reconciler.engine.steering import Limits, Ports
 from reconciler.engine.tasks import ended_by, task_group
 from reconciler.errors import ConfigError, Halt, LeaseLost, ReconcilerError, Retryable
 from reconciler.model import HeldBy, Marker, Term
@@ -195,7 +195,7 @@ class Daemon:
                 await self._rest(loop.name, _backoff(failures))
             else:
                 failures = 0
-                await self._rest(loop.name, loop.seconds * random.uniform(0.9, 1.1), loop.bell)  # noqa: S311 - jitter
+                await self._rest(loop.name, loop.seconds * random.uniform(0.9, 1.1), loop.bell)
 
     async def _first_rest(self, loop: Loop) -> float:
         try:
@@ -230,4 +230,4 @@ class Daemon:
 
 
 def _backoff(failures: int) -> float:
-    return pacing.backoff(failures, BACKOFF_BASE, BACKOFF_CAP, random.random())  # noqa: S311 - jitter
+    return pacing.backoff(failures, BACKOFF_BASE, BACKOFF_CAP, random.random())

@@ -42,9 +42,7 @@ async def delete_claimed(ports: Ports, gateway: WriteGateway, claim: Claim, answ
             answers.settle(key.mark.storage_key, ObjectResult.FAILED, str(error))
 
 
-async def _settle(
-    ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers
-) -> None:
+async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers) -> None:
     can = ports.capabilities
     compares = can.conditional_batch_delete or can.conditional_delete
     await _verify_absence(ports, [key for key in keys if key.decision.verify_absence], answers)

@@ -43,7 +43,8 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
     if ours.bucket != bucket:
         message = (
             f"this database is tied to bucket {ours.bucket!r} ({describe(ours)}), and the settings name"
-            f" bucket {bucket!r} ({describe(seen)}); set RECONCILER_BUCKET__NAME back, or use another database"
+            f" bucket {bucket!r} ({describe(seen)}); set RECONCILER_BUCKET__NAME back,"
+            " or use another database"
         )
         raise Halt(message)
     if seen is None:
@@ -78,7 +79,8 @@ async def _write(ports: Ports, identity: Identity) -> None:
 def _foreign(bucket: str, seen: Identity | None, ours: str) -> str:
     return (
         f"bucket {bucket!r} belongs to another database: its marker says {describe(seen)}, this database"
-        f" is {ours}; point RECONCILER_BUCKET__NAME or RECONCILER_DATABASE_URL at the pair that belongs together"
+        f" is {ours}; point RECONCILER_BUCKET__NAME or RECONCILER_DATABASE_URL at the pair that"
+        " belongs together"
     )
 
 

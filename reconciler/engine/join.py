@@ -88,9 +88,7 @@ class OrderedJoin:
         tally, token, unsaved, done = progress.tally, None, 0, False
         while not done:
             after = "" if token else join.watermark
-            listed = await self._with.listing.list_page(
-                progress.range.prefix, start_after=after, token=token
-            )
+            listed = await self._with.listing.list_page(progress.range.prefix, start_after=after, token=token)
             token = _next_token(listed, token)
             self._with.listed(listed)
             findings, seen = await self._compare_page(join, join.take(listed))

@@ -37,8 +37,11 @@ async def acquire(lease: Lease, holder: str, ttl: timedelta, clock: Clock, wait:
 
 
 async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock) -> None:
-    """Renew until cancelled. Raises LeaseLost at two thirds of the TTL after the last good renewal
-    was *sent*: by then no other replica can have it yet."""
+    """Renew until cancelled.
+
+    Raises LeaseLost at two thirds of the TTL after the last good renewal was *sent*: by then no
+    other replica can have it yet.
+    """
     patience = ttl.total_seconds() * 2 / 3
     good_until = clock.monotonic() + patience
     pause = _pause(ttl)
@@ -71,4 +74,4 @@ async def release(lease: Lease, term: Term) -> None:
 
 def _pause(ttl: timedelta) -> float:
     """A third of the TTL, give or take a tenth, so that replicas do not knock in step."""
-    return ttl.total_seconds() / 3 * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret
+    return ttl.total_seconds() / 3 * random.uniform(0.9, 1.1)

@@ -94,9 +94,7 @@ class Sweep:
     async def _begin(self, term: Term, steering: Steering) -> tuple[Pass, Sequence[RangeProgress]]:
         passes = self._ports.passes
         if self._order is ListingOrder.NONE:
-            begun = await passes.begin(
-                term, Marker.SWEEP, steering.config_hash, steering.mode, self._order
-            )
+            begun = await passes.begin(term, Marker.SWEEP, steering.config_hash, steering.mode, self._order)
             return begun, ()
         current = await passes.resumable(
             Marker.SWEEP, steering.config_hash, steering.mode, self._order, RESUMABLE_FOR

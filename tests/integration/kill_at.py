@@ -35,13 +35,13 @@ class Deadly:
 
 def main() -> int:
     port, method, when, *command = sys.argv[1:]
-    wire = app._wire  # noqa: SLF001 - the one seam where every port passes
+    wire = app._wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:
         ports = wire(*args, **kwargs)
         return replace(ports, **{port: Deadly(getattr(ports, port), method, when)})
 
-    app._wire = wire_deadly  # noqa: SLF001
+    app._wire = wire_deadly
     return cli.main(command)
 
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import anyio
 import anyio.to_thread
+import asyncpg
 
 from reconciler import app
 from reconciler.model import Finding, Report
@@ -90,7 +90,7 @@ class Site:
         }
         names = ", ".join(f'"{name}"' for name in values)
         marks = ", ".join(f"${number}" for number in range(1, len(values) + 1))
-        await self.sql(f'INSERT INTO "MediaRecords" ({names}) VALUES ({marks})', *values.values())  # noqa: S608
+        await self.sql(f'INSERT INTO "MediaRecords" ({names}) VALUES ({marks})', *values.values())
         return row
 
     async def tracked(self, *keys: str, owner: UUID | None = None) -> None:

@@ -68,7 +68,9 @@ async def assert_ledger_complete(site: Site) -> None:
     """Every key that went has an intent before its one confirmed result, and no claim is left."""
     entries = await site.ledger()
     for key in ("image/orphan-1", "video/orphan-2", "image/expired"):
-        of_key = [(event, result) for event, name, what, result in entries if name == key and what == "object"]
+        of_key = [
+            (event, result) for event, name, what, result in entries if name == key and what == "object"
+        ]
         assert of_key[0][0] == "intent", of_key
         assert sum(result in {"deleted", "missing"} for event, result in of_key if event == "result") == 1
     assert await site.sql("SELECT 1 FROM reconciler.marks") == []

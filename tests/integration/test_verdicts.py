@@ -191,7 +191,11 @@ async def test_an_object_that_a_live_row_names_stays_though_another_row_has_expi
         " WHERE indrelid = '\"MediaRecords\"'::regclass AND indisunique AND NOT indisprimary"
     )
     for index, constraint in found:
-        drop = f'ALTER TABLE "MediaRecords" DROP CONSTRAINT "{constraint}"' if constraint else f"DROP INDEX {index}"
+        drop = (
+            f'ALTER TABLE "MediaRecords" DROP CONSTRAINT "{constraint}"'
+            if constraint
+            else f"DROP INDEX {index}"
+        )
         await site.sql(drop)
     await site.put("image/shared")
     await site.row("image/shared", ExpiresAt=NOW - HOUR)
