@@ -59,8 +59,10 @@ class BucketObjects:
         """
         self._check(batch)
         until = self._calls.deadline()
-        alone = [entry for entry in batch if self._goes_alone(entry)]
-        together = [entry for entry in batch if not self._goes_alone(entry)]
+        alone: list[Deletion] = []
+        together: list[Deletion] = []
+        for entry in batch:
+            (alone if self._goes_alone(entry) else together).append(entry)
         results = await self._delete_together(together, until) if together else {}
         results |= await self._delete_alone(alone, until, known=bool(results))
         await self._tell_missing_from_changed(results)
