@@ -26,7 +26,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from reconciler.errors import ConfigError
+from reconciler.errors import ReconcilerError
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
@@ -34,7 +34,7 @@ _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 """Nothing of the caller's: a locale that is not generated here would fail initdb."""
 
 
-class ServerFailed(ConfigError):
+class ServerFailed(ReconcilerError):
     """An embedded server did not start; the message ends with the last lines of its log."""
 
 
@@ -164,13 +164,9 @@ class Guardian:
         if status != 0:
             raise ServerFailed(f"{what} failed (exit status {status}):\n{self.last_lines(name)}")
 
-    def last_lines(self, name: str, count: int = 8) -> str:
+    def last_lines(self, name: str) -> str:
         """The end of a program's log."""
-        try:
-            text = self.log_of(name).read_text(errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.rstrip().splitlines()[-count:])
+        return tail(self.log_of(name))
 
     def close(self) -> None:
         """End everything, and return when it is gone. Harmless when repeated."""
@@ -180,6 +176,15 @@ class Guardian:
             self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+def tail(path: Path, count: int = 8) -> str:
+    """The last lines of a file; nothing where it cannot be read."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.rstrip().splitlines()[-count:])
 
 
 @asynccontextmanager

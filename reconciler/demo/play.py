@@ -1,0 +1,327 @@
+"""The demo from its first line to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import asyncpg
+from anyio import to_thread
+
+from reconciler import app
+from reconciler.catalog import migrate
+from reconciler.demo import DemoOptions
+from reconciler.demo.guarding import ServerFailed, guarded, tail
+from reconciler.demo.scene import MANAGED, RECENT_ACCESS_DAYS, RETENTION_DAYS, Scene, imagine
+from reconciler.demo.seed import (
+    BUCKET,
+    DATABASE,
+    Seeder,
+    bucket_client,
+    create_database,
+    database_connection,
+)
+from reconciler.demo.servers import EmbeddedPostgres, EmbeddedS3, start_both, wheel_postgres, wheel_weed
+from reconciler.demo.show import Deletions, Findings, Screen
+from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
+from reconciler.model import Outcome, Report
+from reconciler.ports import Observer
+from reconciler.settings import SettingsSource
+from reconciler.telemetry import logs
+from reconciler.terminal.text import human_bytes
+
+if TYPE_CHECKING:  # the stubs are no dependency of the program
+    from types_aiobotocore_s3 import S3Client
+
+GRACE_SECONDS = 15
+"""Longer than a pass takes to begin after the uploads in flight, short enough to be waited for."""
+
+MAX_FRACTION = "0.6"
+LEAST_RATE = 100
+LIVE_SECONDS = 8
+"""About how long the deletions take: enough to watch them, at a rate above `LEAST_RATE` if need be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What the acts play on."""
+
+    screen: Screen
+    scene: Scene
+    client: S3Client
+    connection: asyncpg.Connection
+    seeder: Seeder
+    settings: Mapping[str, str]
+    signals: Signals
+
+    async def look(self) -> Contents:
+        """What is there, as the demo's own eyes see it."""
+        return await look(self.client, self.connection)
+
+    def source(self, *, dry_run: bool) -> SettingsSource:
+        return SettingsSource({**self.settings, "RECONCILER_DRY_RUN": str(dry_run).lower()})
+
+    async def once(self, *, dry_run: bool, observer: Observer | None = None) -> Report:
+        """What `reconciler once` does, on uploads in flight that have just been made."""
+        await self.seeder.store_fresh()
+        try:
+            return await app.once(self.source(dry_run=dry_run), wait=timedelta(0), observer=observer)
+        finally:
+            self.signals.listen()
+
+
+class Signals:
+    """SIGINT and SIGTERM cancel the scope. Where they are `expected`, that is the way to end the demo."""
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self._scope = scope
+        self._loop = asyncio.get_running_loop()
+        self.received = ""
+        self.expected = False
+
+    def listen(self) -> None:
+        """To be repeated after a pass, which listens for itself and lets go of both signals at its end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._end, number.name)
+
+    def ignore(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.remove_signal_handler(number)
+
+    def _end(self, name: str) -> None:
+        self.received = name
+        self._scope.cancel()
+
+
+async def play(options: DemoOptions) -> int:
+    """Everything, and the exit status. A signal ends it in order; if we are killed, the guardian does."""
+    scene = imagine(options.objects)
+    wheel_postgres()
+    wheel_weed()
+    screen = Screen()
+    with anyio.CancelScope() as scope:
+        signals = Signals(scope)
+        signals.listen()
+        try:
+            return await _play(screen, scene, signals, keep=options.keep)
+        except ServerFailed as failure:
+            screen.verdict(str(failure), good=False)
+            return 1
+        finally:
+            signals.ignore()
+    screen.verdict(f"Ended by {signals.received}: no server and no file is left.", good=signals.expected)
+    return 0 if signals.expected else 1
+
+
+async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -> int:
+    started = time.monotonic()
+    async with guarded() as guardian:
+        screen.step("Starting a Postgres and an S3 server of the demo's own")
+        postgres, s3 = await start_both(guardian)
+        screen.say(f"Postgres at 127.0.0.1:{postgres.port}, SeaweedFS at {s3.endpoint_url}")
+        settings = _settings(postgres, s3, scene)
+        with _environment(s3.environment()), _logs_to(guardian.directory / "reconciler.log") as log:
+            async with _stage(screen, scene, postgres, s3, settings, signals) as stage:
+                done = await _acts(stage)
+            if not done:
+                screen.say(f"the end of the reconciler's log:\n{tail(log)}")
+                return 1
+            screen.say(f"{time.monotonic() - started:.0f} s in all")
+            if keep:
+                await _keep_up(screen, {**s3.environment(), **settings}, guardian.directory, signals)
+            _suggest(screen)
+    return 0
+
+
+@asynccontextmanager
+async def _stage(
+    screen: Screen,
+    scene: Scene,
+    postgres: EmbeddedPostgres,
+    s3: EmbeddedS3,
+    settings: Mapping[str, str],
+    signals: Signals,
+) -> AsyncIterator[Stage]:
+    """An empty bucket, a migrated database, and a client of the demo's own for each."""
+    await create_database(postgres)
+    await to_thread.run_sync(migrate.upgrade, postgres.url(DATABASE), abandon_on_cancel=True)
+    async with bucket_client(s3) as client, database_connection(postgres) as connection:
+        await client.create_bucket(Bucket=BUCKET)
+        yield Stage(
+            screen=screen,
+            scene=scene,
+            client=client,
+            connection=connection,
+            seeder=Seeder(scene, client, connection),
+            settings=settings,
+            signals=signals,
+        )
+
+
+# --- the acts -------------------------------------------------------------------------------------
+
+
+async def _acts(stage: Stage) -> bool:
+    """Seed, dry run, live; whether all went as it should."""
+    await _seed(stage)
+    await stage.seeder.store_fresh()
+    before = await stage.look()
+    return await _dry_run(stage, before) and await _live(stage, before)
+
+
+async def _seed(stage: Stage) -> None:
+    screen, scene = stage.screen, stage.scene
+    objects = scene.objects(fresh=False)
+    screen.step(f"Filling the bucket and the gateway's tables, {len(scene.going()):,} keys of it drift")
+    orphans_stored = time.monotonic()
+
+    def note_time() -> None:
+        nonlocal orphans_stored
+        orphans_stored = time.monotonic()
+
+    with screen.counter("objects stored", len(objects)).shown() as counter:
+        await stage.seeder.store(counter.add, note_time)
+    left = orphans_stored + GRACE_SECONDS + 1 - time.monotonic()
+    if left > 0:
+        screen.say(
+            f"waiting {left:.0f} s: an object without a row is an orphan only when it is older than"
+            f" RECONCILER_GRACE_PERIOD={GRACE_SECONDS}s (48h by default), and only the store sets its age"
+        )
+        await anyio.sleep(left)
+
+
+async def _dry_run(stage: Stage, before: Contents) -> bool:
+    screen = stage.screen
+    screen.step("A dry run, then its plan (`reconciler once` and `reconciler plan`, RECONCILER_DRY_RUN=true)")
+    report = await stage.once(dry_run=True)
+    if report.outcome not in (Outcome.CONVERGED, Outcome.PENDING):
+        return _failed(screen, report)
+    await stage.seeder.store_fresh()
+    findings = Findings()
+    planned = await app.plan(stage.source(dry_run=True).current(), findings.emit)
+    if planned.outcome is not Outcome.CONVERGED:
+        return _failed(screen, planned)
+    screen.plan(findings.groups, planned)
+    now = await stage.look()
+    if differences := unchanged(before, now):
+        return _wrong(screen, differences)
+    screen.say(f"nothing was deleted: {len(now.objects):,} objects and {len(now.rows):,} rows, all as before")
+    return True
+
+
+async def _live(stage: Stage, before: Contents) -> bool:
+    screen, scene = stage.screen, stage.scene
+    rate = stage.settings["RECONCILER_MAX_DELETES_PER_SECOND"]
+    screen.step(f"The same, live, at {rate} keys a second (`reconciler once`, RECONCILER_DRY_RUN=false)")
+    screen.say(
+        f"the drift here is about a third; the breaker holds back more than a tenth by default, so"
+        f" RECONCILER_BREAKER__MAX_FRACTION={MAX_FRACTION} is set for this demo"
+    )
+    with screen.counter("keys done with", len(scene.going())).shown() as counter:
+        report = await stage.once(dry_run=False, observer=Deletions(counter))
+    if report.outcome is not Outcome.CONVERGED:
+        return _failed(screen, report)
+    removed = report.removed
+    screen.say(
+        f"deleted {removed.objects:,} objects ({human_bytes(removed.bytes)}) and {removed.records:,} rows"
+    )
+    now = await stage.look()
+    if differences := converged(before, now, scene):
+        return _wrong(screen, differences)
+    screen.verdict(
+        f"Verified by a listing and a query of the demo's own: {len(now.objects):,} objects and"
+        f" {len(now.rows):,} rows are left, exactly those that should be, and unaltered.",
+        good=True,
+    )
+    return True
+
+
+def _failed(screen: Screen, report: Report) -> bool:
+    screen.verdict(f"The pass ended as {report.outcome}: {report.detail}", good=False)
+    return False
+
+
+def _wrong(screen: Screen, differences: Sequence[Difference]) -> bool:
+    screen.verdict(f"Not as it should be: {'; '.join(map(str, differences))}", good=False)
+    return False
+
+
+# --- surroundings ---------------------------------------------------------------------------------
+
+
+def _settings(postgres: EmbeddedPostgres, s3: EmbeddedS3, scene: Scene) -> dict[str, str]:
+    """The reconciler's settings, as environment variables."""
+    going = len(scene.going())
+    return {
+        "RECONCILER_DATABASE_URL": postgres.url(DATABASE),
+        "RECONCILER_BUCKET__NAME": BUCKET,
+        "RECONCILER_BUCKET__ENDPOINT_URL": s3.endpoint_url,
+        "RECONCILER_BUCKET__REGION": s3.region,
+        "RECONCILER_BUCKET__PREFIXES": json.dumps(MANAGED),
+        "RECONCILER_DRY_RUN": "true",
+        "RECONCILER_GRACE_PERIOD": f"{GRACE_SECONDS}s",
+        "RECONCILER_DELETE_DELAY": "0s",
+        "RECONCILER_MEDIA_RETENTION_DAYS": str(RETENTION_DAYS),
+        "RECONCILER_RECENT_ACCESS_DAYS": str(RECENT_ACCESS_DAYS),
+        "RECONCILER_REVOKED_KEY_POLICY": "delete",
+        "RECONCILER_KEY_GRACE": "0s",
+        "RECONCILER_BREAKER__MAX_FRACTION": MAX_FRACTION,
+        "RECONCILER_BREAKER__MAX_COUNT": str(max(100_000, going)),
+        "RECONCILER_BREAKER__MAX_DANGLING": str(max(100, going)),
+        "RECONCILER_MAX_DELETES_PER_SECOND": str(max(LEAST_RATE, going // LIVE_SECONDS)),
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The reconciler takes its credentials from where every AWS client does."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def _logs_to(path: Path) -> Iterator[Path]:
+    """The program's log goes to a file, out of the way of what the demo says."""
+    with path.open("w", encoding="utf-8") as file:
+        logs.configure("console", "info", file)
+        try:
+            yield path
+        finally:
+            logs.configure()
+
+
+async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Path, signals: Signals) -> None:
+    """Say how to reach the servers, and wait for a signal."""
+    signals.expected = True
+    screen.step("The servers stay up until you end this with ^C. In another terminal:")
+    screen.exports(environment)
+    screen.step("and then, for example")
+    screen.say("reconciler doctor")
+    screen.say("reconciler plan      # the uploads that were in flight have no row yet: orphans by now")
+    screen.say("RECONCILER_DRY_RUN=false reconciler once")
+    screen.say(f"the logs are in {directory}")
+    await anyio.sleep_forever()
+
+
+def _suggest(screen: Screen) -> None:
+    screen.step("To try next")
+    screen.say("reconciler demo --keep              leaves the servers up, for `reconciler plan` and `once`")
+    screen.say("reconciler demo --objects 20000     a larger bucket")
+    screen.say("reconciler doctor                   your own bucket and database: it says what is missing")

@@ -1,0 +1,108 @@
+"""What the demo says: lines, a plan as a table, progress. Plain lines where nobody watches a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reconciler.model import Finding, Mode, ObjectResult, Report, Verdict
+from reconciler.telemetry.observers import Quiet
+from reconciler.terminal.plan import Group, summary
+
+PLAIN_WIDTH = 120
+_QUARTER = 0.25
+
+
+class Counter:
+    """Counts towards a total: a bar on a terminal, a line at each quarter elsewhere."""
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self._console = console
+        self._what = what
+        self._total = max(1, total)
+        self._done = 0
+        self._told = 0.0
+        self._bar = Progress(
+            TextColumn(f"  {what}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(what, total=self._total)
+
+    def add(self, number: int) -> None:
+        self._done += number
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done)
+        elif self._done / self._total >= self._told + _QUARTER:
+            self._told = self._done / self._total
+            self._console.print(f"  {self._what}: {self._done:,} of {self._total:,}", soft_wrap=True)
+
+    @contextmanager
+    def shown(self) -> Iterator[Counter]:
+        with self._bar:
+            yield self
+
+
+class Deletions(Quiet):
+    """Implements `ports.Observer`: feeds the keys that are done with to a counter."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:  # noqa: ARG002
+        # What becomes of a key's rows is told apart from what becomes of the key.
+        if result in frozenset(ObjectResult):
+            self._counter.add(keys)
+
+
+class Screen:
+    """Standard output, with colours only on a terminal."""
+
+    def __init__(self) -> None:
+        terminal = Console(highlight=False)
+        self._console = terminal if terminal.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+    def step(self, text: str) -> None:
+        """What happens next, after an empty line."""
+        self._console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(f"  {text}", markup=False, soft_wrap=True)
+
+    def verdict(self, text: str, *, good: bool) -> None:
+        """The line that everything was done for."""
+        self._console.print(
+            f"\n{text}", style="bold green" if good else "bold red", markup=False, soft_wrap=True
+        )
+
+    def plan(self, groups: Mapping[Verdict, Group], report: Report) -> None:
+        """A row for each verdict, then what looks like drift and stays."""
+        self._console.print(summary([(verdict, groups[verdict]) for verdict in Verdict if verdict in groups]))
+        kept = ", ".join(f"{number:,} {reason}" for reason, number in report.kept.items() if number)
+        self.say(f"kept, and why: {kept or 'nothing'}")
+
+    def counter(self, what: str, total: int) -> Counter:
+        return Counter(self._console, what, total)
+
+    def exports(self, environment: Mapping[str, str]) -> None:
+        """Lines for a POSIX shell, with nothing before or behind them."""
+        for name, value in environment.items():
+            self._console.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+
+
+class Findings:
+    """Gathers the findings of a plan by verdict, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.groups: dict[Verdict, Group] = {}
+
+    def emit(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self.groups.setdefault(finding.verdict, Group()).add(finding)
