@@ -15,6 +15,7 @@ from reconciler.settings.schema import (
     KeyColumns,
     LeaseSettings,
     MediaColumns,
+    SchemaSettings,
     Settings,
     WebSettings,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "KeyColumns",
     "LeaseSettings",
     "MediaColumns",
+    "SchemaSettings",
     "Settings",
     "SettingsSource",
     "WebSettings",

@@ -27,9 +27,9 @@ from reconciler.settings.names import (
     suggestion,
     variable,
 )
-from reconciler.settings.schema import DatabaseSettings, Settings
+from reconciler.settings.schema import SchemaSettings, Settings
 
-S = TypeVar("S", bound=DatabaseSettings)
+S = TypeVar("S", bound=SchemaSettings)
 Warn = Callable[[str], None]
 
 KNOWN = leaves(Settings)
@@ -71,10 +71,10 @@ def load(
 def load(
     environ: Mapping[str, str] | None = None,
     *,
-    kind: type[DatabaseSettings] = Settings,
+    kind: type[SchemaSettings] = Settings,
     runtime_text: str | None = None,
     warn: Warn = lambda _: None,
-) -> DatabaseSettings:
+) -> SchemaSettings:
     """The settings, checked whole.
 
     `kind` may be a smaller class (`DatabaseSettings`): then only its settings must be there and are
@@ -224,8 +224,9 @@ def _validate(kind: type[S], layers: Layers) -> S | None:
 
 def _misspelt(path: Path, raw: object) -> str | None:
     """Faults of any setting: an empty value, or white space around it."""
-    if raw is None or raw == "":
-        return f"is empty; {_wanted(KNOWN[path].field)}"
+    leaf = KNOWN[path]
+    if raw is None or (raw == "" and not leaf.may_be_empty):
+        return f"is empty; {_wanted(leaf.field)}"
     if isinstance(raw, str) and raw != raw.strip() and path not in FREE_TEXT:
         return "has white space around it; remove it"
     return None

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from reconciler.settings.schema import Runtime, Settings
+from reconciler.settings.schema import MayBeEmpty, Runtime, Settings
 
 PREFIX = "RECONCILER_"
 CONFIG_FILE = "RECONCILER_CONFIG_FILE"
@@ -36,6 +36,10 @@ class Leaf:
     path: Path
     field: FieldInfo
     runtime: bool
+
+    @property
+    def may_be_empty(self) -> bool:
+        return any(isinstance(entry, MayBeEmpty) for entry in self.field.metadata)
 
     @property
     def name(self) -> str:

@@ -23,6 +23,13 @@ class Runtime:
 RUNTIME = Runtime()
 
 
+class MayBeEmpty:
+    """Marks a setting for which an empty value has a meaning."""
+
+
+MAY_BE_EMPTY = MayBeEmpty()
+
+
 def _secret_url(raw: object) -> SecretStr:
     return SecretStr(values.database_url(raw.get_secret_value() if isinstance(raw, SecretStr) else raw))
 
@@ -37,6 +44,8 @@ Seconds: TypeAlias = Annotated[timedelta, _written(values.at_least(timedelta(sec
 Days: TypeAlias = Annotated[int, _written(values.whole(0, values.LONGEST.days, "days"))]
 Count: TypeAlias = Annotated[int, _written(values.whole(0, 10**12, "keys"))]
 Column: TypeAlias = Annotated[str, _written(values.column)]
+NoColumn: TypeAlias = Annotated[str, _written(values.column_or_none), MAY_BE_EMPTY]
+"""A column's name; empty where the table has no such column."""
 Table: TypeAlias = Annotated[str, _written(values.table)]
 
 
@@ -47,7 +56,10 @@ class Section(BaseModel):
 
 
 class MediaColumns(Section):
-    """Columns of the media table; the defaults are the gateway's own PascalCase names."""
+    """Columns of the media table; the defaults are the gateway's own PascalCase names.
+
+    All but the first three may be set to nothing (`""`) where the table has no such column.
+    """
 
     id: Column = "Id"
     """Primary key."""
@@ -55,16 +67,16 @@ class MediaColumns(Section):
     """The object's key in the bucket."""
     virtual_key_id: Column = "VirtualKeyId"
     """The owner: the id of a virtual key."""
-    size_bytes: Column = "SizeBytes"
+    size_bytes: NoColumn = "SizeBytes"
     """The object's size in bytes; may be NULL or 0."""
-    created_at: Column = "CreatedAt"
-    """When the row was made; NULL protects."""
-    expires_at: Column = "ExpiresAt"
+    created_at: NoColumn = "CreatedAt"
+    """When the row was made; NULL protects, and without the column every row is protected."""
+    expires_at: NoColumn = "ExpiresAt"
     """When the media expires; NULL never."""
-    last_accessed_at: Column = "LastAccessedAt"
-    """Last access; NULL means never accessed."""
-    deleted_at: Column = "DeletedAt"
-    """Soft deletion; a table without this column has none."""
+    last_accessed_at: NoColumn = "LastAccessedAt"
+    """Last access; NULL means never accessed. Without the column nothing is ever stale."""
+    deleted_at: NoColumn = "DeletedAt"
+    """Soft deletion; used where the table has this column."""
 
 
 class KeyColumns(Section):
@@ -74,7 +86,7 @@ class KeyColumns(Section):
     """Primary key: integer, bigint, uuid or text."""
     is_enabled: Column = "IsEnabled"
     """Whether the key may be used."""
-    expires_at: Column = "ExpiresAt"
+    expires_at: NoColumn = "ExpiresAt"
     """When the key expires; NULL never."""
 
 
@@ -148,15 +160,12 @@ class WebSettings(Section):
     """TCP port; 0 takes a free one."""
 
 
-class DatabaseSettings(BaseSettings):
-    """What `migrate` needs: the database, the gateway's schema, and how to log."""
+class SchemaSettings(BaseSettings):
+    """What `migrate --sql` needs: the gateway's schema, and how to log."""
 
     # `load` reads the sources, since it knows where each value came from; the class itself reads none.
     model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    database_url: Annotated[SecretStr, _written(_secret_url)]
-    """`postgresql://user:password@host:port/database`, the primary: a replica
-    lags, and lag looks like drift."""
     catalog: CatalogSettings = CatalogSettings()
     log_format: Annotated[
         Literal["auto", "console", "json"], _written(values.one_of("auto", "console", "json"))
@@ -178,6 +187,14 @@ class DatabaseSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+
+class DatabaseSettings(SchemaSettings):
+    """What `migrate` needs: the same, and the database."""
+
+    database_url: Annotated[SecretStr, _written(_secret_url)]
+    """`postgresql://user:password@host:port/database`, the primary: a replica
+    lags, and lag looks like drift."""
 
 
 class Settings(DatabaseSettings):

@@ -258,6 +258,11 @@ def column(raw: object) -> str:
     raise ValueError("must be a column's name as Postgres stores it, without quotes, such as StorageKey")
 
 
+def column_or_none(raw: object) -> str:
+    """A column's name; nothing where the table has no such column."""
+    return "" if raw == "" else column(raw)
+
+
 def table(raw: object) -> str:
     """`table` or `schema.table` as Postgres stores the names, unquoted."""
     if isinstance(raw, str):

@@ -1,0 +1,291 @@
+"""The command line: commands, exit statuses, and errors in one line that says what to do.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reconciler.errors import ConfigError, Halt, ReconcilerError
+from reconciler.terminal.arguments import parser
+
+if TYPE_CHECKING:
+    from reconciler.model import Report
+    from reconciler.settings import SchemaSettings, Settings, SettingsSource
+    from reconciler.terminal.plan import PlanWriter
+
+T = TypeVar("T")
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+"""Exit statuses of the contract; STOPPED is halted or tripped."""
+INTERRUPTED = 130
+"""Ctrl-C, as shells report it (128 + SIGINT)."""
+NO_READER = 141
+"""Whoever read our output has gone (128 + SIGPIPE)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A key that the terminal's encoding lacks must not end the listing.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams have it
+    args = parser().parse_args(argv)
+    try:
+        _log_until_settings_are_read(args)
+        status = COMMANDS[args.command](args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseException as error:  # noqa: BLE001 - the last place that can turn an error into a line
+        return _failed(error)
+    return status
+
+
+def _failed(error: BaseException) -> int:
+    """Say the error, and give the exit status that it stands for."""
+    error = _leaf(error)
+    match error:
+        case SystemExit():
+            raise error
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case BrokenPipeError():
+            _forget_stdout()
+            return NO_READER
+        case ConfigError():
+            complain(str(error))
+            return USAGE
+        case Halt():
+            complain(str(error))
+            return STOPPED
+        case ReconcilerError():
+            complain(str(error))
+            return FAILED
+        case _:
+            _log_unexpected(error)
+            return FAILED
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """The error itself, or the first one inside a group of them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _log_unexpected(error: BaseException) -> None:
+    import structlog
+
+    from reconciler.telemetry.logs import describe, mask
+
+    structlog.get_logger(__name__).debug("unexpected error", exc_info=error)
+    complain(f"{mask(describe(error))} (unexpected; RECONCILER_LOG_LEVEL=debug shows where)")
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, else the interpreter fails once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(message: str) -> None:
+    """One line on stderr for each line of the message."""
+    from reconciler.terminal.text import printable
+
+    for line in message.splitlines() or ["failed"]:
+        print(f"reconciler: {printable(line)}", file=sys.stderr)
+
+
+# --- commands ---------------------------------------------------------------------------------------
+
+
+def migrate(args: argparse.Namespace) -> int:
+    from reconciler import app
+    from reconciler.settings import DatabaseSettings, SchemaSettings, load
+
+    settings = load(kind=SchemaSettings if args.sql else DatabaseSettings, warn=complain)
+    _log_as(settings, args)
+    app.migrate(settings, sql=args.sql, create_index=args.create_index, out=sys.stdout)
+    return DONE
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from reconciler import app
+    from reconciler.model import CheckStatus
+    from reconciler.terminal.checks import print_checks
+
+    settings = _settings(args)
+    checks = _wait_for(lambda: app.doctor(settings))
+    print_checks(checks, Console(highlight=False))
+    return FAILED if any(check.status is CheckStatus.FAIL for check in checks) else DONE
+
+
+def plan(args: argparse.Namespace) -> int:
+    from reconciler import app
+    from reconciler.model import Outcome
+    from reconciler.terminal.progress import ProgressBar
+
+    settings = _settings(args)
+    writer = _plan_writer(args.format, datetime.now(UTC) + settings.delete_delay)
+    with ProgressBar() as bar:
+        report = _wait_for(lambda: app.plan(settings, writer.emit, bar))
+    if report.outcome in {Outcome.FAILED, Outcome.HALTED}:
+        sys.stdout.flush()
+    else:
+        writer.finish(report)
+    return _ended(report)
+
+
+def _plan_writer(form: str, due_at: datetime) -> PlanWriter:
+    from rich.console import Console
+
+    from reconciler.terminal.plan import Csv, JsonLines, PlanTable
+
+    if form == "jsonl":
+        return JsonLines(sys.stdout, due_at)
+    if form == "csv":
+        return Csv(sys.stdout, due_at)
+    return PlanTable(_console(Console))
+
+
+def once(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from reconciler import app
+    from reconciler.terminal.progress import ProgressBar
+    from reconciler.terminal.report import as_json, print_report
+
+    wait = _duration(args.wait, "--wait")
+    source = _source(args)
+    with ProgressBar() as bar:
+        report = _report_of(lambda: app.once(source, wait=wait, observer=bar), source)
+    if args.json:
+        print(as_json(report))
+    else:
+        print_report(report, _console(Console))
+    return _ended(report)
+
+
+def _report_of(act: Callable[[], Coroutine[Any, Any, Report]], source: SettingsSource) -> Report:
+    """What `act` reports; an error of the program is a report too, since a script waits for one."""
+    import structlog
+
+    from reconciler.model import Outcome, Report
+    from reconciler.telemetry.logs import describe, mask
+
+    try:
+        return _wait_for(act)
+    except (ConfigError, BrokenPipeError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, the report says it
+        cause = _leaf(error)
+        structlog.get_logger(__name__).debug("unexpected error", exc_info=cause)
+        known = isinstance(cause, ReconcilerError)
+        return Report(
+            mode=source.current().mode(),
+            outcome=Outcome.HALTED if isinstance(cause, Halt) else Outcome.FAILED,
+            detail=str(cause)
+            if known
+            else f"{mask(describe(cause))} (unexpected; RECONCILER_LOG_LEVEL=debug shows where)",
+        )
+
+
+def _ended(report: Report) -> int:
+    """Say on stderr why a report is not what was hoped for. Returns its exit status."""
+    from reconciler.terminal.report import EXIT_STATUS
+
+    status = EXIT_STATUS[report.outcome]
+    if status != DONE:
+        complain(report.detail or f"{report.outcome}")
+    return status
+
+
+def run(args: argparse.Namespace) -> int:
+    from reconciler import app
+
+    source = _source(args, daemon=True)
+    _wait_for(lambda: app.run(source))
+    return DONE
+
+
+def demo(args: argparse.Namespace) -> int:
+    from reconciler.demo import DemoOptions
+    from reconciler.demo.play import play
+
+    return _wait_for(lambda: play(DemoOptions(objects=args.objects, keep=args.keep)))
+
+
+# --- what commands share ----------------------------------------------------------------------------
+
+
+def _wait_for(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    import anyio
+
+    return anyio.run(act)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from reconciler.settings import load
+
+    settings = load(warn=complain)
+    _log_as(settings, args)
+    return settings
+
+
+def _source(args: argparse.Namespace, *, daemon: bool = False) -> SettingsSource:
+    from reconciler.settings import SettingsSource
+
+    source = SettingsSource(warn=complain)
+    _log_as(source.current(), args, daemon=daemon)
+    return source
+
+
+def _log_as(settings: SchemaSettings, args: argparse.Namespace, *, daemon: bool = False) -> None:
+    """The option, else the setting, else `info` for the daemon and `warning` for what a person watches."""
+    from reconciler.telemetry.logs import configure
+
+    asked = "log_level" in settings.model_fields_set
+    level = args.log_level or (settings.log_level if asked or daemon else "warning")
+    configure(settings.log_format, level)
+
+
+def _log_until_settings_are_read(args: argparse.Namespace) -> None:
+    from reconciler.telemetry.logs import configure
+
+    configure("auto", getattr(args, "log_level", None) or "warning")
+
+
+def _duration(text: str, option: str) -> timedelta:
+    from reconciler.settings.values import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        message = f"{option} {text!r}: {error}"
+        raise ConfigError(message) from None
+
+
+def _console(make: Callable[..., Any]) -> Any:  # noqa: ANN401 - rich is imported where it is used
+    """stdout; where that is no terminal, lines are as long as they need to be."""
+    return make(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "demo": demo,
+    "migrate": migrate,
+    "doctor": doctor,
+    "plan": plan,
+    "once": once,
+    "run": run,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""A progress bar on stderr, for whoever waits at a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from reconciler.model import Marker, Mode, ObjectResult, Outcome, Tally, Verdict
+from reconciler.telemetry.observers import Quiet
+
+STAGES = {Marker.SWEEP: "sweeping the bucket", Marker.RETENTION: "looking for expired media"}
+NOT_ROWS = frozenset(ObjectResult)
+
+
+class ProgressBar(Quiet):
+    """Listens as `ports.Observer`, and shows nothing where stderr is no terminal. A context manager.
+
+    `total` is how many keys are expected to go, where that is known: the bar then fills.
+    """
+
+    def __init__(self, console: Console | None = None, *, total: int | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=total, counts="")
+        self._keys = self._rows = self._gone = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def page_listed(self, keys: int) -> None:
+        self._keys += keys
+        self._show()
+
+    def records_read(self, rows: int) -> None:
+        self._rows += rows
+        self._show()
+
+    def pass_started(self, marker: Marker) -> None:
+        self._progress.update(self._task, description=STAGES[marker])
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:  # noqa: ARG002
+        self._progress.update(self._task, description="collecting")
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:  # noqa: ARG002
+        if result in NOT_ROWS:
+            self._gone += keys
+            self._progress.advance(self._task, keys)
+            self._show()
+
+    def _show(self) -> None:
+        counts = f"{self._keys:,} objects, {self._rows:,} records looked at"
+        if self._gone:
+            counts += f", {self._gone:,} keys dealt with"
+        self._progress.update(self._task, counts=counts)
