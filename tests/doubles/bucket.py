@@ -1,0 +1,154 @@
+"""A bucket in memory: listing, objects, identity marker, probe."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import timedelta
+from hashlib import md5
+
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import (
+    Capabilities,
+    Deletion,
+    DeletionResult,
+    Identity,
+    ListingOrder,
+    ObjectPage,
+    ObjectResult,
+    StoredObject,
+)
+from tests.doubles.surroundings import Surroundings, port
+
+MARKER_KEY = ".reconciler/identity.json"
+
+
+class MemoryBucket:
+    """Lists in byte order, or in none that anybody could use; compares ETags on delete, or does not.
+
+    `away` makes every call fail as an endpoint does that cannot be reached; `missing` answers as a
+    bucket that does not exist; `foreign` answers 404 to every key, as a wrong endpoint does; keys in
+    `refusing` cannot be deleted; keys in `hidden` are skipped by listings.
+    """
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        order: ListingOrder = ListingOrder.BYTES,
+        compares: bool = True,
+        page_size: int = 1000,
+    ) -> None:
+        self.around = around
+        self.order = order
+        self.compares = compares
+        self.page_size = page_size
+        self.objects: dict[str, StoredObject] = {}
+        self.identity: Identity | None = None
+        self.away = self.missing = self.foreign = False
+        self.refusing: set[str] = set()
+        self.hidden: set[str] = set()
+        self.deleted: list[str] = []
+        self._uploads = 0
+
+    def upload(self, key: str, size: int = 10, age: timedelta = timedelta(0)) -> None:
+        """A PUT of new content, `age` ago."""
+        self._uploads += 1
+        self.objects[key] = StoredObject(
+            key=key,
+            size=size,
+            etag=md5(f"{key}{self._uploads}".encode(), usedforsecurity=False).hexdigest(),
+            last_modified=self.around.now - age,
+        )
+
+    # --- Listing ---
+
+    @port
+    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+        self._answer()
+        if self.missing:
+            raise Halt("the bucket does not exist")
+        listed = sorted(
+            (key for key in self.objects if key.startswith(prefix) and key not in self.hidden),
+            key=self._rank,
+        )
+        if token is not None:
+            first = bisect_right(listed, self._rank(token.removeprefix("after ")), key=self._rank)
+        else:
+            first = bisect_right(listed, self._rank(start_after), key=self._rank) if start_after else 0
+        keys = listed[first : first + self.page_size]
+        stored = [self.objects[key] for key in keys]
+        more = first + self.page_size < len(listed)
+        return ObjectPage(
+            keys=keys,
+            sizes=[one.size for one in stored],
+            etags=[one.etag for one in stored],
+            modified=[one.last_modified.isoformat() if one.last_modified else "" for one in stored],
+            next_token=f"after {keys[-1]}" if more else None,
+        )
+
+    def _rank(self, key: str) -> str:
+        """What the listing is sorted by; without order, backwards from the last character."""
+        return key if self.order is ListingOrder.BYTES else key[::-1]
+
+    # --- ObjectStore ---
+
+    @port
+    async def head(self, key: str) -> StoredObject | None:
+        self._answer()
+        return None if self.missing or self.foreign else self.objects.get(key)
+
+    @port
+    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        self._answer()
+        assert len(batch) <= 1000
+        return [DeletionResult(key=each.key, result=self._delete(each)) for each in batch]
+
+    def _delete(self, deletion: Deletion) -> ObjectResult:
+        stored = self.objects.get(deletion.key)
+        if deletion.key in self.refusing:
+            return ObjectResult.FAILED
+        if stored is None or self.foreign:
+            return ObjectResult.MISSING
+        if self.compares and deletion.etag is not None and deletion.etag != stored.etag:
+            return ObjectResult.CHANGED
+        del self.objects[deletion.key]
+        self.deleted.append(deletion.key)
+        return ObjectResult.DELETED
+
+    # --- IdentityMarker ---
+
+    @port
+    async def read(self) -> Identity | None:
+        self._answer()
+        if self.missing:
+            raise Halt("the bucket does not exist")
+        return None if self.foreign else self.identity
+
+    @port
+    async def write(self, identity: Identity) -> None:
+        self._answer()
+        self.identity = identity
+        self.upload(MARKER_KEY)
+
+    @port
+    async def exists(self) -> bool:
+        self._answer()
+        return self.identity is not None and not (self.foreign or self.missing)
+
+    # --- Prober ---
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            order=self.order, conditional_batch_delete=self.compares, conditional_delete=self.compares
+        )
+
+    @port
+    async def probe(self) -> Capabilities:
+        self._answer()
+        return self.capabilities
+
+    def _answer(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the store does not answer")

@@ -1,0 +1,201 @@
+"""A database in memory: the gateway's rows and keys, transactions that are open, and our own state."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+from reconciler.errors import CatalogUnavailable, LeaseLost
+from reconciler.model import (
+    Identity,
+    Mark,
+    Mode,
+    Pass,
+    RangeProgress,
+    Record,
+    Remove,
+    Term,
+    Verdict,
+    VirtualKey,
+)
+from tests.doubles.surroundings import Surroundings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the media table."""
+
+    id: str
+    storage_key: str
+    virtual_key_id: str | None = None
+    size_bytes: int | None = 10
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_accessed_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class MarkRow:
+    """A mark as the database keeps it. `not_before` of a claim: when it may be repeated."""
+
+    mark: Mark
+    delay: timedelta
+    seen_in: int
+    previewed: bool = False
+    not_before: datetime | None = None
+    operation_id: UUID | None = None
+    epoch: int | None = None
+    decision: Remove | None = None
+    attempted_at: datetime | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """What was meant or done to one key, by which operation."""
+
+    key: str
+    verdict: Verdict
+    event: str
+    at: datetime
+    operation_id: UUID | None = None
+    epoch: int | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A writer's transaction: its rows are nobody's until it commits, its xid holds the horizon back."""
+
+    database: MemoryDatabase
+    xid: int
+    rows: list[Row] = field(default_factory=list)
+
+    def commit(self) -> None:
+        self.database.rows.update({row.id: row for row in self.rows})
+        self.database.open.pop(self.xid)
+
+    def roll_back(self) -> None:
+        self.database.open.pop(self.xid)
+
+
+class MemoryDatabase:
+    """State alone; the ports over it are the other modules here.
+
+    `locked` are ids of rows that another transaction holds; `away` makes every call fail as a
+    Postgres does that cannot be reached.
+    """
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.away = False
+        self.rows: dict[str, Row] = {}
+        self.owners: dict[str, VirtualKey] = {}
+        self.disabled_since: dict[str, datetime] = {}
+        self.locked: set[str] = set()
+        self.open: dict[int, Transaction] = {}
+        self.passes: dict[int, Pass] = {}
+        self.stamps: dict[int, int] = {}
+        self.ranges: dict[int, list[RangeProgress]] = {}
+        self.marks: dict[str, MarkRow] = {}
+        self.tombstones: dict[str, datetime] = {}
+        self.ledger: list[LedgerEntry] = []
+        self.term: Term | None = None
+        self.lease_ends: datetime = around.now
+        self.mode: Mode | None = None
+        self.identity: Identity | None = None
+        self.site_id: UUID = uuid4()
+        self._xids = itertools.count(1)
+        self._ids = itertools.count(1)
+        self.last_xid = 0
+
+    @property
+    def now(self) -> datetime:
+        return self.around.now
+
+    def answer(self) -> None:
+        if self.away:
+            raise CatalogUnavailable("Postgres does not answer")
+
+    def next_xid(self) -> int:
+        self.last_xid = next(self._xids)
+        return self.last_xid
+
+    def horizon(self) -> int:
+        """Every xid below it has ended."""
+        return min(self.open, default=self.last_xid + 1)
+
+    def check(self, term: Term) -> None:
+        """Compare the fencing token, as every writing transaction does."""
+        self.answer()
+        if self.term != term:
+            raise LeaseLost("the term in hand is not the current one")
+
+    # --- what the gateway does ---
+
+    def insert(self, key: str, age: timedelta = timedelta(0), **columns: object) -> str:
+        """A committed row, created `age` ago; returns its id."""
+        row = self._row(key, age, columns)
+        self.rows[row.id] = row
+        return row.id
+
+    def begin(self) -> Transaction:
+        """A transaction that stays open."""
+        transaction = Transaction(self, self.next_xid())
+        self.open[transaction.xid] = transaction
+        return transaction
+
+    def begin_insert(self, key: str, age: timedelta = timedelta(0), **columns: object) -> Transaction:
+        """A transaction that has inserted a row and not committed."""
+        transaction = self.begin()
+        transaction.rows.append(self._row(key, age, columns))
+        return transaction
+
+    def update(self, row_id: str, **columns: object) -> None:
+        self.rows[row_id] = replace(self.rows[row_id], **columns)  # type: ignore[arg-type]  # any column
+
+    def add_key(self, key_id: str, *, enabled: bool = True, expires_at: datetime | None = None) -> None:
+        self.owners[key_id] = VirtualKey(id=key_id, enabled=enabled, expires_at=expires_at)
+
+    def delete_key(self, key_id: str) -> None:
+        """As ON DELETE CASCADE does it."""
+        self.owners.pop(key_id, None)
+        for row in [row for row in self.rows.values() if row.virtual_key_id == key_id]:
+            del self.rows[row.id]
+
+    def _row(self, key: str, age: timedelta, columns: dict[str, object]) -> Row:
+        number = next(self._ids)
+        values: dict[str, object] = {"created_at": self.now - age, **columns}
+        return Row(id=f"row-{number:06}", storage_key=key, **values)  # type: ignore[arg-type]  # any column
+
+    # --- what the ports read ---
+
+    def record(self, row: Row) -> Record:
+        owner = self.owners.get(row.virtual_key_id) if row.virtual_key_id is not None else None
+        if owner is not None:
+            owner = replace(owner, disabled_since=self.disabled_since.get(owner.id))
+        read = (row.storage_key, row.created_at, row.expires_at, row.last_accessed_at, row.deleted_at)
+        version = sha256(repr((read, row.virtual_key_id, owner and astuple(owner))).encode()).hexdigest()
+        return Record(
+            id=row.id,
+            storage_key=row.storage_key,
+            virtual_key_id=row.virtual_key_id,
+            owner=owner,
+            size_bytes=row.size_bytes,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            last_accessed_at=row.last_accessed_at,
+            deleted_at=row.deleted_at,
+            version=version,
+        )
+
+    def records_of(self, keys: Iterable[str]) -> list[Record]:
+        """Every row that names one of the keys, in the order of key and id."""
+        wanted = set(keys)
+        rows = [row for row in self.rows.values() if row.storage_key in wanted]
+        return [self.record(row) for row in sorted(rows, key=lambda row: (row.storage_key, row.id))]

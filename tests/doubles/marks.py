@@ -1,0 +1,305 @@
+"""The database's half of the deletion protocol, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from uuid import UUID, uuid4
+
+from reconciler.errors import LeaseLost
+from reconciler.model import (
+    GONE,
+    Cancel,
+    Claim,
+    ClaimedKey,
+    DueKey,
+    Marker,
+    ObjectResult,
+    PassState,
+    Policy,
+    Postpone,
+    Remove,
+    Removed,
+    Term,
+    Verdict,
+)
+from reconciler.planning.ranges import is_managed
+from reconciler.ports import Decide
+from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase
+from tests.doubles.records import pages
+from tests.doubles.surroundings import Surroundings, port
+
+PUT_OFF = timedelta(minutes=1)
+IN_HAND = timedelta(minutes=5)
+"""A claim of the own epoch that is not confirmed by then was left by its worker, and is repeated."""
+
+
+class MemoryMarks:
+    """Claims, confirmations and the ledger."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    # --- claiming ---
+
+    @port
+    async def claim(
+        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+    ) -> Claim:
+        database = self._database
+        database.check(term)
+        operation, xid = uuid4(), database.next_xid()
+        due = [] if self._all_stopped() else self._claimable(policy, verdicts)[:limit]
+        keys, cancelled, postponed = [], 0, 0
+        for row in due:
+            decision = self._decide(row, decide)
+            if isinstance(decision, Cancel):
+                self._drop(row, "cancelled", None, decision.reason)
+                cancelled += 1
+            elif isinstance(decision, Postpone):
+                row.not_before = database.now + PUT_OFF
+                postponed += 1
+            else:
+                row.decision = decision
+                self._take(row, operation, term)
+                keys.append(ClaimedKey(mark=row.mark, decision=decision))
+        return Claim(
+            operation_id=operation,
+            epoch=term.epoch,
+            xid=xid,
+            keys=tuple(keys),
+            taken=len(due),
+            cancelled=cancelled,
+            postponed=postponed,
+        )
+
+    def _all_stopped(self) -> bool:
+        """The newest sweep found both sides wrong at once."""
+        sweeps = [
+            one
+            for one in self._database.passes.values()
+            if one.marker is Marker.SWEEP and one.state in {PassState.ARMED, PassState.TRIPPED}
+        ]
+        return bool(sweeps) and max(sweeps, key=lambda one: one.id).both_sides
+
+    def _claimable(self, policy: Policy, verdicts: Sequence[Verdict]) -> list[MarkRow]:
+        database = self._database
+        return [
+            row
+            for _, row in sorted(database.marks.items())
+            if self._armed(row, verdicts)
+            and self._could_go(row)
+            and is_managed(row.mark.storage_key, policy.prefixes)
+            and database.stamps[row.mark.pass_id] < database.horizon()
+        ]
+
+    def _armed(self, row: MarkRow, verdicts: Sequence[Verdict]) -> bool:
+        armed = self._database.passes[row.mark.pass_id].state is PassState.ARMED
+        return armed and row.mark.verdict in verdicts
+
+    def _could_go(self, row: MarkRow) -> bool:
+        """Due, in nobody's hand, not put off, and a dangling one seen twice."""
+        now = self._database.now
+        put_off = row.not_before is not None and row.not_before > now
+        seen = row.mark.sightings >= 2 or row.mark.verdict is not Verdict.DANGLING
+        return row.operation_id is None and row.mark.due_at <= now and not put_off and seen
+
+    def _decide(self, row: MarkRow, decide: Decide) -> Remove | Cancel | Postpone:
+        records = self._database.records_of([row.mark.storage_key])
+        if any(record.id in self._database.locked for record in records):
+            return Postpone(reason="another transaction holds its record")
+        return decide(row.mark, records, self._database.now)
+
+    def _take(self, row: MarkRow, operation: UUID, term: Term) -> None:
+        now = self._database.now
+        row.operation_id, row.epoch = operation, term.epoch
+        row.attempted_at, row.not_before = now, now + IN_HAND
+        self._note(row, "intent")
+
+    @port
+    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+        database = self._database
+        database.check(term)
+        left = [row for row in database.marks.values() if self._to_repeat(row, term, dead_after)]
+        for _, group in groupby(left, key=lambda row: row.operation_id):
+            rows = list(group)[:limit]
+            operation, xid = uuid4(), database.next_xid()
+            for row in rows:
+                self._take(row, operation, term)
+            keys = tuple(_claimed(row) for row in rows)
+            return Claim(operation_id=operation, epoch=term.epoch, xid=xid, keys=keys, taken=len(keys))
+        return None
+
+    def _to_repeat(self, row: MarkRow, term: Term, dead_after: timedelta) -> bool:
+        if row.operation_id is None or row.attempted_at is None or row.not_before is None:
+            return False
+        now = self._database.now
+        if row.epoch == term.epoch:
+            return row.not_before <= now
+        return row.attempted_at + dead_after <= now
+
+    @port
+    async def horizon_passed(self, xid: int) -> bool:
+        self._database.answer()
+        return xid < self._database.horizon()
+
+    @port
+    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
+        self._database.answer()
+        spared = {}
+        for key in claim.keys:
+            records = self._database.records_of([key.mark.storage_key])
+            decision = decide(key.mark, records, self._database.now)
+            if decision != key.decision:
+                spared[key.mark.storage_key] = getattr(decision, "reason", "its records have changed")
+        return spared
+
+    # --- confirming ---
+
+    @port
+    async def confirm(
+        self,
+        term: Term,
+        claim: Claim,
+        results: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        upload_window: timedelta,
+    ) -> Removed:
+        database = self._database
+        database.check(term)
+        total = Removed()
+        for key in claim.keys:
+            row = database.marks.get(key.mark.storage_key)
+            if row is None or row.operation_id != claim.operation_id:
+                raise LeaseLost("the claim was taken over")
+            result, detail = results[key.mark.storage_key]
+            total += self._settle(row, key, result, detail, decide, upload_window)
+        return total
+
+    def _settle(
+        self,
+        row: MarkRow,
+        key: ClaimedKey,
+        result: ObjectResult,
+        detail: str,
+        decide: Decide,
+        upload_window: timedelta,
+    ) -> Removed:
+        database, decision = self._database, key.decision
+        if result is ObjectResult.FAILED:
+            row.attempts += 1
+            row.not_before = database.now + timedelta(seconds=2.0 ** min(row.attempts, 10))
+            return Removed(failed=1)
+        if result not in GONE and result is not ObjectResult.UNTOUCHED:
+            self._drop(row, "spared", result, detail)
+            return Removed()
+        records, lost = self._remove_records(key, decide)
+        gone = decision.delete_object and result in GONE
+        if gone:
+            database.tombstones[key.mark.storage_key] = database.now + upload_window
+        self._drop(row, "removed" if gone or records else "spared", result, detail)
+        size = key.mark.bytes if gone else 0
+        return Removed(objects=int(gone), records=records, bytes=size, lost=lost)
+
+    def _remove_records(self, key: ClaimedKey, decide: Decide) -> tuple[int, int]:
+        """By id and version; one that has changed is decided anew, and lost if it is to stay."""
+        database = self._database
+        now = {record.id: record for record in database.records_of([key.mark.storage_key])}
+        removed = lost = 0
+        for ref in key.decision.records:
+            record = now.get(ref.id)
+            if record is None:
+                continue
+            again = decide(key.mark, [record], database.now)
+            if record.version == ref.version or isinstance(again, Remove):
+                del database.rows[ref.id]
+                removed += 1
+            else:
+                lost += key.decision.delete_object
+        return removed, lost
+
+    def _drop(self, row: MarkRow, event: str, result: ObjectResult | None, detail: str) -> None:
+        self._note(row, event, f"{result}: {detail}" if result else detail)
+        del self._database.marks[row.mark.storage_key]
+
+    def _note(self, row: MarkRow, event: str, detail: str = "") -> None:
+        entry = LedgerEntry(
+            key=row.mark.storage_key,
+            verdict=row.mark.verdict,
+            event=event,
+            at=self._database.now,
+            operation_id=row.operation_id,
+            epoch=row.epoch,
+            detail=detail,
+        )
+        self._database.ledger.append(entry)
+
+    # --- looking ---
+
+    async def due(
+        self, policy: Policy, verdicts: Sequence[Verdict], decide: Decide, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[DueKey]]:
+        found = []
+        for row in [] if self._all_stopped() else self._claimable(policy, verdicts):
+            decision = self._decide(row, decide)
+            if isinstance(decision, Remove):
+                found.append(DueKey(mark=row.mark, decision=decision, seen=row.previewed))
+        for page in pages(found, page_size):
+            await self.around.step()
+            yield page
+
+    @port
+    async def note_preview(self, term: Term, keys: Sequence[str]) -> None:
+        self._database.check(term)
+        for key in keys:
+            if key in self._database.marks:
+                self._database.marks[key].previewed = True
+
+    @port
+    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+        self._database.answer()
+        rows = [
+            row
+            for row in self._database.marks.values()
+            if self._armed(row, verdicts) and is_managed(row.mark.storage_key, policy.prefixes)
+        ]
+        return sum(not self._could_go(row) for row in rows)
+
+    @port
+    async def abandoned(self, term: Term) -> int:
+        self._database.answer()
+        return sum(row.epoch is not None and row.epoch != term.epoch for row in self._rows())
+
+    @port
+    async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
+        self._database.answer()
+        return {verdict: self._drift_of(verdict) for verdict in Verdict}
+
+    def _drift_of(self, verdict: Verdict) -> tuple[int, int, datetime | None]:
+        marks = [row.mark for row in self._rows() if row.mark.verdict is verdict]
+        oldest = min((mark.first_seen_at for mark in marks), default=None)
+        return len(marks), sum(mark.bytes for mark in marks), oldest
+
+    @port
+    async def blocked_by(self) -> str | None:
+        self._database.answer()
+        return f"transaction {min(self._database.open)}" if self._database.open else None
+
+    @port
+    async def purge(self) -> None:
+        database = self._database
+        database.answer()
+        database.tombstones = {key: ends for key, ends in database.tombstones.items() if ends > database.now}
+
+    def _rows(self) -> Iterable[MarkRow]:
+        return self._database.marks.values()
+
+
+def _claimed(row: MarkRow) -> ClaimedKey:
+    assert row.decision is not None
+    return ClaimedKey(mark=row.mark, decision=row.decision, attempts=row.attempts)

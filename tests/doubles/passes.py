@@ -1,0 +1,269 @@
+"""Passes, ranges, marks being written, the lease and the site, over the database in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from reconciler.errors import LeaseLost
+from reconciler.model import (
+    Backlog,
+    Finding,
+    HeldBy,
+    Identity,
+    KeyRange,
+    ListingOrder,
+    Mark,
+    Marker,
+    Mode,
+    Pass,
+    PassState,
+    RangeProgress,
+    Tally,
+    Term,
+    Trip,
+    Verdict,
+)
+from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase
+from tests.doubles.surroundings import Surroundings, port
+
+
+class MemoryPasses:
+    """The passes and their marks."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def begin(
+        self, term: Term, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder | None
+    ) -> Pass:
+        database = self._database
+        database.check(term)
+        for older in list(database.passes.values()):
+            if older.marker is marker and older.state is PassState.RUNNING:
+                self._finish(older, PassState.FAILED)
+        begun = Pass(
+            id=len(database.passes) + 1,
+            marker=marker,
+            cutoff=database.now,
+            config_hash=config_hash,
+            mode=mode,
+            order=order,
+        )
+        database.passes[begun.id] = begun
+        return begun
+
+    @port
+    async def resumable(
+        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+    ) -> Pass | None:
+        database = self._database
+        database.answer()
+        wanted = (marker, config_hash, mode, order, PassState.RUNNING)
+        for one in database.passes.values():
+            same = (one.marker, one.config_hash, one.mode, one.order, one.state) == wanted
+            if same and database.now - one.cutoff <= max_age:
+                return one
+        return None
+
+    @port
+    async def plan_ranges(self, term: Term, pass_id: int, ranges: Sequence[KeyRange]) -> None:
+        self._database.check(term)
+        self._database.ranges[pass_id] = [
+            RangeProgress(ordinal=ordinal, range=span, watermark="", done=False)
+            for ordinal, span in enumerate(ranges)
+        ]
+
+    @port
+    async def ranges(self, pass_id: int) -> Sequence[RangeProgress]:
+        self._database.answer()
+        return list(self._database.ranges.get(pass_id, ()))
+
+    @port
+    async def record(
+        self,
+        term: Term,
+        current: Pass,
+        findings: Sequence[Finding],
+        delete_delay: timedelta,
+        progress: RangeProgress | None = None,
+    ) -> None:
+        self._database.check(term)
+        for finding in findings:
+            if finding.kept is None:
+                self._mark(current, finding, delete_delay)
+        if progress is not None:
+            self._database.ranges[current.id][progress.ordinal] = progress
+
+    def _mark(self, current: Pass, finding: Finding, delay: timedelta) -> None:
+        database, key = self._database, finding.storage_key
+        row = database.marks.get(key)
+        if row is None:
+            mark = Mark(
+                storage_key=key,
+                verdict=finding.verdict,
+                reason=finding.reason,
+                bytes=finding.bytes,
+                pass_id=current.id,
+                object_etag=finding.object_etag,
+                object_last_modified=finding.object_last_modified,
+                first_seen_at=database.now,
+                last_seen_at=database.now,
+                sightings=1,
+                due_at=database.now + delay,
+            )
+            database.marks[key] = MarkRow(mark, delay, seen_in=current.id)
+        elif row.operation_id is None and row.seen_in != current.id:
+            armed = database.passes[row.mark.pass_id].state is PassState.ARMED
+            row.mark = replace(
+                row.mark,
+                pass_id=row.mark.pass_id if armed else current.id,
+                last_seen_at=database.now,
+                sightings=row.mark.sightings + (row.mark.verdict is finding.verdict),
+            )
+            row.seen_in = current.id
+
+    @port
+    async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
+        database = self._database
+        database.check(term)
+        self._finish(current, PassState.ARMED, tally=tally)
+        if current.marker is Marker.SWEEP:
+            self._withdraw_found_again(current)
+        database.stamps[current.id] = database.next_xid()
+        return database.stamps[current.id]
+
+    def _withdraw_found_again(self, sweep: Pass) -> None:
+        """A complete sweep that no longer misses a record's object takes its dangling mark back."""
+        database = self._database
+        for key, row in list(database.marks.items()):
+            unseen = row.seen_in != sweep.id and row.operation_id is None
+            if row.mark.verdict is Verdict.DANGLING and unseen:
+                del database.marks[key]
+                database.ledger.append(
+                    LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
+                )
+
+    @port
+    async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
+        self._database.check(term)
+        self._finish(
+            current,
+            PassState.TRIPPED,
+            tally=tally,
+            trip_reason=trip.reason,
+            both_sides=trip.both_sides,
+        )
+
+    @port
+    async def fail(self, term: Term, current: Pass, reason: str) -> None:
+        self._database.check(term)
+        self._finish(current, PassState.FAILED, trip_reason=reason)
+
+    def _finish(self, current: Pass, state: PassState, **changes: object) -> None:
+        now = self._database.now
+        finished = replace(current, state=state, finished_at=now, **changes)  # type: ignore[arg-type]  # fields
+        self._database.passes[current.id] = finished
+
+    @port
+    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
+        self._database.answer()
+        for one in sorted(self._database.passes.values(), key=lambda one: -one.id):
+            finished = one.state is not PassState.RUNNING if state is None else one.state is state
+            if one.marker is marker and finished:
+                return one
+        return None
+
+    @port
+    async def backlog(self) -> Backlog:
+        database = self._database
+        database.answer()
+        day = database.now - timedelta(days=1)
+        gone = {
+            (entry.key, entry.verdict)
+            for entry in database.ledger
+            if entry.event == "removed" and entry.at > day
+        }
+        return Backlog(
+            pending=Counter(row.mark.verdict for row in database.marks.values()),
+            gone=Counter(verdict for _, verdict in gone),
+        )
+
+
+class MemoryLease:
+    """One row, by the database's clock."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
+        database = self._database
+        database.answer()
+        if database.term is not None and database.lease_ends > database.now:
+            return HeldBy(holder=database.term.holder, expires_at=database.lease_ends)
+        epoch = database.term.epoch + 1 if database.term else 1
+        database.term = Term(epoch=epoch, nonce=uuid4(), holder=holder)
+        database.lease_ends = database.now + ttl
+        return database.term
+
+    @port
+    async def renew(self, term: Term, ttl: timedelta) -> None:
+        database = self._database
+        database.check(term)
+        if database.lease_ends <= database.now:
+            raise LeaseLost("the lease has expired")
+        database.lease_ends = database.now + ttl
+
+    @port
+    async def release(self, term: Term) -> None:
+        if self._database.term == term:
+            self._database.lease_ends = self._database.now
+
+    @port
+    async def observe_mode(self, term: Term, mode: Mode) -> None:
+        database = self._database
+        database.check(term)
+        if database.mode is Mode.DRY_RUN and mode is Mode.LIVE:
+            for row in database.marks.values():
+                due = max(row.mark.due_at, database.now + row.delay)
+                row.mark = replace(row.mark, due_at=due)
+        database.mode = mode
+
+
+class MemorySite:
+    """Which bucket the database is tied to."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def identity(self) -> Identity | None:
+        self._database.answer()
+        return self._database.identity
+
+    @port
+    async def bind(self, identity: Identity) -> None:
+        self._database.answer()
+        self._database.identity = identity
+
+    @port
+    async def new_id(self) -> UUID:
+        self._database.answer()
+        return self._database.site_id

@@ -1,0 +1,145 @@
+"""Records and staging over the database in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar
+
+from reconciler.model import KeyRange, ObjectPage, Policy, Record, StoredObject, Verdict
+from reconciler.planning.ranges import is_managed
+from tests.doubles.database import MemoryDatabase
+from tests.doubles.surroundings import Surroundings, port
+
+T = TypeVar("T")
+
+
+class MemoryRecords:
+    """The rows. Nominates every row in the prefixes for every verdict: never too few."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def now(self) -> datetime:
+        self._database.answer()
+        return self._database.now
+
+    @port
+    async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
+        self._database.answer()
+        keys = {row.storage_key for row in self._database.rows.values()}
+        return sorted(key for key in keys if _inside(key, span))[:limit]
+
+    @port
+    async def lookup(self, keys: Sequence[str]) -> Sequence[Record]:
+        self._database.answer()
+        return self._database.records_of(keys)
+
+    @port
+    async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
+        self._database.answer()
+        keys = sorted({key for key in self._keys() if key.startswith(prefix)})
+        return keys[:: max(1, len(keys) // max(1, count))]
+
+    @port
+    async def count(self, prefixes: Sequence[str]) -> int:
+        self._database.answer()
+        return sum(is_managed(key, tuple(prefixes)) for key in self._keys())
+
+    @port
+    async def count_outside(self, prefixes: Sequence[str]) -> int:
+        self._database.answer()
+        return sum(not key.startswith(tuple(prefixes)) for key in self._keys())
+
+    async def nominate(
+        self, verdict: Verdict, policy: Policy, now: datetime, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]:
+        rows = self._database.records_of(key for key in self._keys() if key.startswith(policy.prefixes))
+        for page in pages(rows, page_size):
+            await self._database.around.step()
+            self._database.answer()
+            yield page
+
+    @port
+    async def observe_keys(self, now: datetime) -> None:
+        database = self._database
+        database.answer()
+        for owner in database.owners.values():
+            if not owner.enabled:
+                database.disabled_since.setdefault(owner.id, now)
+        known = {owner.id for owner in database.owners.values() if not owner.enabled}
+        database.disabled_since = {id_: at for id_, at in database.disabled_since.items() if id_ in known}
+
+    def _keys(self) -> list[str]:
+        return [row.storage_key for row in self._database.rows.values()]
+
+
+class MemoryStaging:
+    """A copied listing; later copies of a key replace earlier ones."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        self._objects: dict[str, StoredObject] = {}
+        self._sealed = False
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def copy(self, page: ObjectPage) -> None:
+        assert not self._sealed, "copied after the end of the listing"
+        self._database.answer()
+        self._objects.update((key, page.object_at(index)) for index, key in enumerate(page.keys))
+
+    @port
+    async def seal(self) -> tuple[int, int]:
+        self._database.answer()
+        self._sealed = True
+        return len(self._objects), sum(stored.size for stored in self._objects.values())
+
+    async def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]:
+        assert self._sealed, "rows are read only after the listing"
+        named = {row.storage_key for row in self._database.rows.values()}
+        alone = [stored for key, stored in sorted(self._objects.items()) if key not in named]
+        for page in pages(alone, page_size):
+            await self._database.around.step()
+            yield page
+
+    async def records_without_object(
+        self, prefixes: Sequence[str], page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]:
+        assert self._sealed, "rows are read only after the listing"
+        named = {row.storage_key for row in self._database.rows.values()}
+        alone = [key for key in named - self._objects.keys() if is_managed(key, tuple(prefixes))]
+        for page in pages(self._database.records_of(alone), page_size):
+            await self._database.around.step()
+            yield page
+
+
+class MemoryStagingArea:
+    """One staging table a pass."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def open(self, pass_id: int | None) -> AsyncIterator[MemoryStaging]:
+        self._database.answer()
+        yield MemoryStaging(self._database)
+
+
+def pages(whole: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(whole), size):
+        yield whole[start : start + size]
+
+
+def _inside(key: str, span: KeyRange) -> bool:
+    upto = span.upto
+    return key.startswith(span.prefix) and key > span.after and (upto is None or key <= upto)

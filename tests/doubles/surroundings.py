@@ -1,0 +1,123 @@
+"""The world outside bucket and catalog: time that tests move, crashes that tests place, an observer."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ParamSpec, TypeVar
+
+import anyio.lowlevel
+
+from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
+
+P = ParamSpec("P")
+R = TypeVar("R")
+EPOCH = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+class Crash(Exception):
+    """The program dies here."""
+
+
+class Surroundings:
+    """One clock for server and program, and a count of the calls on every port.
+
+    `sleep` takes no time of ours: it moves the clock. `at` places an act before the call of that
+    number, counted from 0 at `restart`: a writer's commit in the middle of a pass, or a crash.
+    """
+
+    def __init__(self) -> None:
+        self.elapsed = timedelta(0)
+        self.calls = 0
+        self._acts: dict[int, Callable[[], None]] = {}
+
+    @property
+    def now(self) -> datetime:
+        return EPOCH + self.elapsed
+
+    def tick(self, duration: timedelta) -> None:
+        self.elapsed += duration
+
+    def restart(self) -> None:
+        """A new program: nothing is placed, and calls count from 0."""
+        self.calls = 0
+        self._acts.clear()
+
+    def at(self, call: int, act: Callable[[], None]) -> None:
+        self._acts[call] = act
+
+    async def step(self) -> None:
+        """A point where the program can be interrupted."""
+        await anyio.lowlevel.checkpoint()
+        act = self._acts.pop(self.calls, None)
+        self.calls += 1
+        if act is not None:
+            act()
+
+    def monotonic(self) -> float:
+        return self.elapsed.total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        end = self.elapsed + timedelta(seconds=seconds)
+        await anyio.lowlevel.checkpoint()
+        self.elapsed = max(self.elapsed, end)
+
+
+def crash() -> None:
+    """For `Surroundings.at`."""
+    raise Crash
+
+
+def port(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """A port's method, interruptible before it takes effect and after."""
+
+    @functools.wraps(method)
+    async def interruptible(*args: P.args, **kwargs: P.kwargs) -> R:
+        around: Surroundings = args[0].around  # type: ignore[attr-defined]  # every double has it
+        await around.step()
+        result = await method(*args, **kwargs)
+        await around.step()
+        return result
+
+    return interruptible
+
+
+class RecordingObserver:
+    """Remembers what the engine told it."""
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+        self.results: Counter[tuple[Mode, Verdict, str]] = Counter()
+        self.outcomes: list[tuple[Marker, Outcome]] = []
+        self.halts: list[str | None] = []
+        self.leader: list[bool] = []
+
+    def page_listed(self, keys: int) -> None:
+        self.told["pages"] += 1
+        self.told["keys"] += keys
+
+    def records_read(self, rows: int) -> None:
+        self.told["rows"] += rows
+
+    def pass_started(self, marker: Marker) -> None:
+        self.told[f"{marker} started"] += 1
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        self.outcomes.append((marker, outcome))
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        self.results[mode, verdict, result] += keys
+
+    def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, Any]], waiting: int) -> None:
+        self.told["drift"] += 1
+
+    def alive(self, loop: str) -> None:
+        self.told[f"{loop} alive"] += 1
+
+    def halted(self, reason: str | None) -> None:
+        self.halts.append(reason)
+
+    def leading(self, *, leader: bool) -> None:
+        self.leader.append(leader)

@@ -1,0 +1,95 @@
+"""A bucket, a database and a program between them, all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import anyio
+
+from reconciler.engine.cycle import Cycle, Progress
+from reconciler.engine.steering import Limits, Ports, Steering
+from reconciler.model import HeldBy, ListingOrder, Mode, Policy, Report, Term
+from tests.doubles.bucket import MemoryBucket
+from tests.doubles.build import LIMITS, policy
+from tests.doubles.database import MemoryDatabase
+from tests.doubles.marks import MemoryMarks
+from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
+from tests.doubles.records import MemoryRecords, MemoryStagingArea
+from tests.doubles.surroundings import RecordingObserver, Surroundings
+
+BUCKET = "media"
+
+
+class World:
+    """Everything that outlives a program, and a program to run once.
+
+    `steering` may be replaced between runs; `limits` and the doubles' own switches likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        order: ListingOrder = ListingOrder.BYTES,
+        compares: bool = True,
+        page_size: int = 1000,
+        under: Policy | None = None,
+    ) -> None:
+        self.around = Surroundings()
+        self.bucket = MemoryBucket(self.around, order=order, compares=compares, page_size=page_size)
+        self.database = MemoryDatabase(self.around)
+        self.observer = RecordingObserver()
+        self.marks = MemoryMarks(self.database)
+        self.limits = Limits(listing_concurrency=2, delete_concurrency=2)
+        self.steering = Steering(
+            mode=Mode.LIVE,
+            policy=under or policy(),
+            limits=LIMITS,
+            config_hash="c1",
+            rate=float("inf"),
+            upload_window=timedelta(hours=1),
+        )
+
+    def steer(self, **changes: object) -> None:
+        """Change settings; the configuration's hash changes with them."""
+        hashed = {} if "mode" in changes else {"config_hash": repr(changes)}
+        self.steering = replace(self.steering, **hashed, **changes)  # type: ignore[arg-type]  # any field
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(
+            listing=self.bucket,
+            store=self.bucket,
+            marker=self.bucket,
+            records=MemoryRecords(self.database),
+            staging=MemoryStagingArea(self.database),
+            passes=MemoryPasses(self.database),
+            marks=self.marks,
+            lease=MemoryLease(self.database),
+            site=MemorySite(self.database),
+            clock=self.around,
+            observer=self.observer,
+            capabilities=self.bucket.capabilities,
+        )
+
+    def cycle(self) -> Cycle:
+        """A new program, as a restart would make it."""
+        return Cycle(self.ports, self.limits, lambda: self.steering, anyio.Event(), BUCKET)
+
+    async def take_lease(self) -> Term:
+        """Wait for whoever holds it to let it lapse, and lead."""
+        while isinstance(got := await self.ports.lease.acquire("test", self.limits.lease_ttl), HeldBy):
+            self.around.tick(self.limits.lease_ttl)
+        return got
+
+    async def run_once(self, meanwhile: Callable[[], None] = lambda: None) -> Report:
+        """What `once` does, from lease to release; `meanwhile` places acts before the first call."""
+        self.around.restart()
+        term = await self.take_lease()
+        meanwhile()
+        progress = Progress(mode=self.steering.mode)
+        started = self.around.monotonic()
+        await self.cycle().everything(term, progress)
+        await self.ports.lease.release(term)
+        return progress.report(self.around.monotonic() - started)
