@@ -1,9 +1,186 @@
 from __future__ import annotations
 
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+
 import asyncpg
 import pytest
 
+from reconciler.demo.guarding import Guardian, ServerFailed, free_ports, open_guardian
+from reconciler.demo.servers import start_postgres, wheel_postgres
+from tests.leftovers import Playground, ordinary_user, playground
 from tests.servers import Bucket
+
+START_BOTH = """
+import anyio
+from reconciler.demo.guarding import guarded
+from reconciler.demo.servers import start_both
+
+async def main():
+    async with guarded() as guardian:
+        await start_both(guardian)
+        print("up", flush=True)
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+KILLED_AT_A_REQUEST = """
+import os, signal, sys
+from reconciler.demo import guarding, servers
+
+requests = 0
+plain = guarding.Guardian._ask
+
+def ask(self, **request):
+    global requests
+    requests += request["op"] == "start"
+    when, number = sys.argv[1], int(sys.argv[2])
+    if when == "before" and requests == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    answer = plain(self, **request)
+    if when == "after" and requests == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+guarding.Guardian._ask = ask
+guardian = guarding.open_guardian()
+servers.start_postgres(guardian)
+servers.start_s3(guardian)
+"""
+
+
+@pytest.fixture
+def ground() -> Iterator[Playground]:
+    with playground() as opened:
+        yield opened
+
+
+def _first_line(program: subprocess.Popen[str]) -> str:
+    assert program.stdout is not None
+    return program.stdout.readline().strip()
+
+
+def _ended(program: subprocess.Popen[str]) -> int:
+    with program:
+        return program.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_servers_go_with_whoever_started_them(ground: Playground, number: signal.Signals) -> None:
+    program = ground.spawn(["-c", START_BOTH])
+    assert _first_line(program) == "up"
+    sockets = ground.sockets()
+    assert len(ground.processes()) > 3
+    assert sockets
+
+    os.killpg(program.pid, number)
+
+    assert _ended(program) != 0
+    assert ground.is_clean()
+    assert not any(path.exists() for path in sockets)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("request_number", [1, 2, 3])
+def test_a_kill_between_any_two_steps_of_the_start_leaves_nothing(
+    ground: Playground, when: str, request_number: int
+) -> None:
+    program = ground.spawn(["-c", KILLED_AT_A_REQUEST, when, str(request_number)])
+
+    assert _ended(program) == -signal.SIGKILL
+    assert ground.is_clean()
+
+
+def test_an_ordinary_user_can_start_both() -> None:
+    identity = ordinary_user()
+    if identity is None:
+        pytest.skip("the interpreter lies below a directory that no other account can enter")
+    with playground(identity) as ground:
+        program = ground.spawn(["-c", START_BOTH], **identity)
+        assert _first_line(program) == "up"
+        program.kill()
+        _ended(program)
+        assert ground.is_clean()
+
+
+def test_the_guardian_outlives_signals_meant_for_its_parent(ground: Playground) -> None:
+    program = ground.spawn(["-c", START_BOTH])
+    assert _first_line(program) == "up"
+    (guardian,) = [process for process in ground.processes() if "guardian.py" in " ".join(process.cmdline())]
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        guardian.send_signal(number)
+    assert guardian.is_running()
+
+    program.kill()
+    _ended(program)
+    assert ground.is_clean()
+
+
+def test_no_permission_outside_our_own_directory_is_changed(ground: Playground) -> None:
+    watched = [ground.directory, *ground.directory.parents, *wheel_postgres().parents]
+    before = {path: path.stat().st_mode for path in watched}
+    program = ground.spawn(["-c", START_BOTH])
+    assert _first_line(program) == "up"
+    program.kill()
+    _ended(program)
+
+    assert {path: path.stat().st_mode for path in watched} == before
+
+
+def test_servers_listen_on_loopback_alone(ground: Playground) -> None:
+    program = ground.spawn(["-c", START_BOTH])
+    assert _first_line(program) == "up"
+    listening = {
+        connection.laddr.ip
+        for process in ground.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == "LISTEN"
+    }
+    program.kill()
+    _ended(program)
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_server_that_does_not_start_is_quoted(guardian: Guardian) -> None:
+    with pytest.raises(ServerFailed, match=r"initdb .*failed(?s:.)*no-such-locale"):
+        start_postgres(guardian, name="broken", locale=("--locale=no-such-locale",))
+
+
+def test_a_program_that_ends_before_it_is_ready_is_quoted(guardian: Guardian) -> None:
+    guardian.start("gone", ["/bin/sh", "-c", "echo the reason >&2; exit 3"])
+    with pytest.raises(ServerFailed, match=r"(?s)exit status 3.*the reason"):
+        guardian.wait_for("gone", lambda: False, "the program")
+
+
+def test_a_program_that_ignores_being_asked_is_killed_with_its_children() -> None:
+    guardian = open_guardian()
+    guardian.start(
+        "deaf", ["/bin/sh", "-c", "trap '' TERM; sleep 600 & wait; sleep 600"], stop_signal=signal.SIGKILL
+    )
+    guardian.close()
+    assert not guardian.directory.exists()
+
+
+def test_closing_twice_is_harmless_and_later_calls_say_why_they_fail() -> None:
+    guardian = open_guardian()
+    guardian.close()
+    guardian.close()
+    with pytest.raises(ServerFailed, match="shut down"):
+        guardian.poll("anything")
+
+
+def test_the_directory_is_not_for_other_users_to_read(guardian: Guardian) -> None:
+    assert not stat.S_IMODE(guardian.directory.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWOTH)
+
+
+def test_free_ports_are_free_at_every_offset() -> None:
+    first = free_ports(3, (0, 10_000))
+    assert 12_000 <= first < 22_000
 
 
 @pytest.mark.anyio
