@@ -10,24 +10,28 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
+from typing import TextIO
 
 import anyio
 import structlog
 from prometheus_client import CollectorRegistry
 
+from reconciler import doctor as doctoring
 from reconciler.bucket import OPERATIONS, OUTCOMES, Bucket, BucketConfig, open_bucket
 from reconciler.catalog import Catalog, CatalogConfig, open_catalog
 from reconciler.catalog.config import KeyColumns, MediaColumns, TableMapping
-from reconciler.engine import lease
+from reconciler.catalog.inspection import inspect
+from reconciler.catalog.migrate import upgrade
+from reconciler.engine import identity, lease
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.survey import survey
 from reconciler.engine.tasks import task_group
 from reconciler.errors import ConfigError, Halt, Retryable
-from reconciler.model import Capabilities, Finding, HeldBy, Outcome, Report, Term
+from reconciler.model import Capabilities, Check, Finding, HeldBy, Outcome, Report, Term
 from reconciler.ports import Observer
-from reconciler.settings import DatabaseSettings, Settings, SettingsSource
+from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, SCHEMA, Health
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.observers import Fanout, Quiet
@@ -156,6 +160,49 @@ async def _connect_and_lead(
             await stopping.wait()
 
 
+def migrate(settings: SchemaSettings, *, sql: bool, create_index: bool, out: TextIO) -> None:
+    """The schema to head, telling on `out` what was done; with `sql` the statements go there instead.
+
+    Blocking. Raises ConfigError, CatalogUnavailable.
+    """
+    config = catalog_config(settings) if isinstance(settings, DatabaseSettings) else _offline(settings)
+    upgrade(config, sql=sql, create_index=create_index, out=out)
+
+
+async def doctor(settings: Settings) -> Sequence[Check]:
+    """Everything that a pass needs, looked at as far as the parts before it allow. Raises nothing of ours."""
+    checks = [*doctoring.configuration(settings.mode(), settings.bucket.prefixes)]
+    at_head = False
+
+    async def look_at_database() -> Sequence[Check]:
+        nonlocal at_head
+        report = await inspect(catalog_config(settings))
+        at_head = report.at_head and not report.faults
+        return doctoring.database(report)
+
+    async def look_at_bucket() -> Sequence[Check]:
+        async with open_bucket(bucket_config(settings)) as bucket:
+            found = await bucket.prober.probe()
+            store, prefixes = bucket.store(found), settings.bucket.prefixes
+            seen = [
+                *await doctoring.attempt("access", lambda: doctoring.access(bucket.listing, store, prefixes)),
+                *doctoring.abilities(found, settings.bucket.order),
+            ]
+            if at_head:
+                seen += await doctoring.attempt("identity", lambda: look_at_tie(bucket, found))
+            return seen
+
+    async def look_at_tie(bucket: Bucket, found: Capabilities) -> Sequence[Check]:
+        async with open_catalog(catalog_config(settings)) as catalog:
+            ports = _wire(catalog, bucket, found, Quiet())
+            tie = await identity.verify(ports, settings.bucket.name)
+            return [*doctoring.identity(tie), *doctoring.clocks(await ports.records.now())]
+
+    checks += await doctoring.attempt("database", look_at_database)
+    checks += await doctoring.attempt("bucket", look_at_bucket)
+    return checks
+
+
 # --- wiring ---------------------------------------------------------------------------------------
 
 
@@ -214,16 +261,24 @@ def bucket_config(
 
 def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
     """The catalog adapter's part of the settings."""
-    mapped = settings.catalog
     return CatalogConfig(
-        database_url=settings.database_url.get_secret_value(),
-        tables=TableMapping(
-            media_table=mapped.media_table,
-            keys_table=mapped.keys_table,
-            media=MediaColumns(**mapped.media_columns.model_dump()),
-            keys=KeyColumns(**mapped.key_columns.model_dump()),
-        ),
+        database_url=settings.database_url.get_secret_value(), tables=_tables(settings)
     )
+
+
+def _tables(settings: SchemaSettings) -> TableMapping:
+    mapped = settings.catalog
+    return TableMapping(
+        media_table=mapped.media_table,
+        keys_table=mapped.keys_table,
+        media=MediaColumns(**mapped.media_columns.model_dump()),
+        keys=KeyColumns(**mapped.key_columns.model_dump()),
+    )
+
+
+def _offline(settings: SchemaSettings) -> CatalogConfig:
+    """For SQL that is only written down: the gateway's names, and no database."""
+    return CatalogConfig(database_url="postgresql:///", tables=_tables(settings))
 
 
 def _limits(settings: Settings) -> Limits:

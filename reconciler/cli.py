@@ -85,7 +85,7 @@ def _log_unexpected(error: BaseException) -> None:
     from reconciler.telemetry.logs import describe, mask
 
     structlog.get_logger(__name__).debug("unexpected error", exc_info=error)
-    complain(f"{mask(describe(error))} (unexpected; RECONCILER_LOG_LEVEL=debug shows where)")
+    complain(f"{mask(describe(error))} (unexpected; --log-level debug shows where)")
 
 
 def _forget_stdout() -> None:
@@ -193,7 +193,7 @@ def _report_of(act: Callable[[], Coroutine[Any, Any, Report]], source: SettingsS
             outcome=Outcome.HALTED if isinstance(cause, Halt) else Outcome.FAILED,
             detail=str(cause)
             if known
-            else f"{mask(describe(cause))} (unexpected; RECONCILER_LOG_LEVEL=debug shows where)",
+            else f"{mask(describe(cause))} (unexpected; --log-level debug shows where)",
         )
 
 
@@ -216,10 +216,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def demo(args: argparse.Namespace) -> int:
-    from reconciler.demo import DemoOptions
-    from reconciler.demo.play import play
+    from reconciler import demo as shown
 
-    return _wait_for(lambda: play(DemoOptions(objects=args.objects, keep=args.keep)))
+    return _wait_for(lambda: shown.demo(shown.DemoOptions(objects=args.objects, keep=args.keep)))
 
 
 # --- what commands share ----------------------------------------------------------------------------
@@ -259,7 +258,7 @@ def _log_as(settings: SchemaSettings, args: argparse.Namespace, *, daemon: bool 
 def _log_until_settings_are_read(args: argparse.Namespace) -> None:
     from reconciler.telemetry.logs import configure
 
-    configure("auto", getattr(args, "log_level", None) or "warning")
+    configure("auto", args.log_level or "warning")
 
 
 def _duration(text: str, option: str) -> timedelta:

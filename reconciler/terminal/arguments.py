@@ -87,6 +87,7 @@ def _add_demo(commands: Any) -> None:  # noqa: ANN401
     made.add_argument(
         "--keep", action="store_true", help="leave the servers up until Ctrl-C, and print how to reach them"
     )
+    _log_level(made)
 
 
 def _add_migrate(commands: Any) -> None:  # noqa: ANN401

@@ -1,0 +1,168 @@
+"""What `doctor` makes of what it finds: one check for each thing that a pass needs, with what mends it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from reconciler.catalog.inspection import SchemaReport
+from reconciler.errors import ReconcilerError
+from reconciler.model import (
+    RESERVED_PREFIX,
+    Capabilities,
+    Check,
+    CheckStatus,
+    Deletion,
+    Identity,
+    ListingOrder,
+    Mode,
+    ObjectResult,
+)
+from reconciler.ports import Listing, ObjectStore
+
+CLOCKS_APART = timedelta(seconds=30)
+"""S3 refuses requests from 15 minutes on; ages and logs are off long before."""
+
+
+def ok(name: str, detail: str) -> Check:
+    return Check(name=name, status=CheckStatus.OK, detail=detail)
+
+
+def warn(name: str, detail: str, advice: str = "") -> Check:
+    return Check(name=name, status=CheckStatus.WARN, detail=detail, advice=advice)
+
+
+def fail(name: str, detail: str, advice: str = "") -> Check:
+    return Check(name=name, status=CheckStatus.FAIL, detail=detail, advice=advice)
+
+
+async def attempt(name: str, act: Callable[[], Awaitable[Sequence[Check]]]) -> Sequence[Check]:
+    """The checks that `act` makes; an error of the program becomes a failed one, and the rest goes on."""
+    try:
+        return await act()
+    except ReconcilerError as error:
+        return [fail(name, line) for line in str(error).splitlines()]
+
+
+def configuration(mode: Mode, prefixes: Sequence[str]) -> Sequence[Check]:
+    """The settings were read, so they are valid; what they will do is worth a line."""
+    shown = ", ".join(repr(prefix) for prefix in prefixes)
+    if mode is Mode.DRY_RUN:
+        return [ok("configuration", f"valid; dry run, nothing will be deleted; managed prefixes {shown}")]
+    return [ok("configuration", f"valid; live, what is due will be deleted; managed prefixes {shown}")]
+
+
+def database(report: SchemaReport) -> Sequence[Check]:
+    """The server, our own schema, and the gateway's tables, columns, index and privileges."""
+    checks = [ok("database", f"Postgres {report.release}, connected as {report.role}")]
+    if report.at_head:
+        checks.append(ok("schema", f"at revision {report.revision}"))
+    else:
+        found = (
+            f"at revision {report.revision}, which is not this version's" if report.revision else "not there"
+        )
+        checks.append(fail("schema", found, "run `reconciler migrate`"))
+    checks += [fail("gateway tables", *_advised(fault)) for fault in report.faults]
+    checks += [warn("gateway tables", *_advised(warning)) for warning in report.warnings]
+    if not report.faults:
+        checks.append(ok("gateway tables", "every table and column that is mapped is there and readable"))
+    if report.byte_order_index:
+        checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
+    return checks
+
+
+def _advised(line: str) -> tuple[str, str]:
+    """What is wrong, and what to do about it, where the line has both."""
+    wrong, _, advice = line.partition("; ")
+    return wrong, advice
+
+
+async def access(listing: Listing, store: ObjectStore, prefixes: Sequence[str]) -> Sequence[Check]:
+    """Listing each prefix; HEAD and DELETE on a scratch key that does not exist.
+
+    Permissions may differ by prefix, and only listing can be tried on the managed ones without harm.
+    """
+    checks = []
+    for prefix in prefixes:
+        page = await listing.list_page(prefix)
+        found = f"{len(page.keys):,}{' or more' if page.next_token else ''} objects"
+        checks.append(ok("list", f"{prefix!r}: {found}"))
+        if not page.keys:
+            checks.append(
+                warn(
+                    "list", f"{prefix!r} is empty", "correct RECONCILER_BUCKET__PREFIXES if it should not be"
+                )
+            )
+    scratch = f"{RESERVED_PREFIX}doctor/{secrets.token_hex(8)}"
+    await store.head(scratch)
+    checks.append(ok("head", f"allowed under {RESERVED_PREFIX}"))
+    (answer,) = await store.delete([Deletion(key=scratch)])
+    if answer.result is ObjectResult.FAILED:
+        advice = "allow these credentials s3:DeleteObject on the bucket"
+        checks.append(fail("delete", f"refused under {RESERVED_PREFIX}: {answer.detail}", advice))
+    else:
+        checks.append(ok("delete", f"allowed under {RESERVED_PREFIX}"))
+    return checks
+
+
+def abilities(found: Capabilities, declared: ListingOrder | None) -> Sequence[Check]:
+    """What the probe saw, what that means for a sweep, and for deleting for good."""
+    order = declared or found.order
+    listed = (
+        "in byte order: key ranges are compared side by side"
+        if order is ListingOrder.BYTES
+        else "without an order: the listing is copied into the database and joined there"
+    )
+    checks = [ok("listing order", listed + (" (declared)" if declared else ""))]
+    if declared is ListingOrder.BYTES and found.order is ListingOrder.NONE:
+        advice = "set RECONCILER_BUCKET__LISTING_ORDER to probe or none"
+        checks.append(warn("listing order", "declared as bytes, but the probe saw another order", advice))
+    if found.conditional_batch_delete or found.conditional_delete:
+        how = "1,000 at a time" if found.conditional_batch_delete else "one by one"
+        checks.append(ok("conditional delete", f"the store compares the ETag, {how}"))
+    else:
+        checks.append(
+            warn(
+                "conditional delete",
+                "the store does not compare the ETag: each key is looked at first (HEAD)",
+            )
+        )
+    checks.append(_direct(versioned=found.versioned))
+    return checks
+
+
+def _direct(*, versioned: bool) -> Check:
+    if versioned:
+        return warn(
+            "delete mode",
+            "direct, and the bucket keeps versions: deleted objects are hidden, and their bytes stay",
+            "expire noncurrent versions by a lifecycle rule, or the bucket never shrinks",
+        )
+    return warn(
+        "delete mode",
+        "direct: objects are deleted for good, and a row that a writer inserts between the last look and"
+        " the deletion loses its object",
+        "keep RECONCILER_GRACE_PERIOD above the longest time from upload to row, and do not reuse keys",
+    )
+
+
+def identity(tie: Identity | None) -> Sequence[Check]:
+    """Whose bucket it is: a foreign one has raised Halt before."""
+    if tie is None:
+        return [ok("identity", "bucket and database are not tied yet; the first `once` or `run` ties them")]
+    return [ok("identity", f"bucket and database are tied as site {tie.site_id}")]
+
+
+def clocks(server: datetime) -> Sequence[Check]:
+    """The database's clock, by which everything is decided, against this machine's."""
+    apart = abs(datetime.now(UTC) - server)
+    if apart > CLOCKS_APART:
+        return [
+            warn(
+                "clocks",
+                f"the database's clock and this machine's are {apart.total_seconds():.0f} s apart",
+                "keep both in step with NTP; ages and due times go by the database's",
+            )
+        ]
+    return [ok("clocks", f"database and this machine agree within {CLOCKS_APART.total_seconds():.0f} s")]
