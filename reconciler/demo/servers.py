@@ -130,7 +130,7 @@ def start_postgres(
     if account:
         guardian.directory.chmod(0o711)
         os.chown(home, account.uid, account.gid)
-    programs = _runnable_by(account, binaries or wheel_postgres(), guardian.directory)
+    programs = _runnable_by(account, binaries or wheel_postgres(), home)
     password = secrets.token_urlsafe(24)
     secret = home / "password"
     secret.write_text(password)

@@ -4,11 +4,15 @@ import os
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
+from reconciler.demo import guardian as guardian_program
 from reconciler.demo.guarding import Guardian, ServerFailed, free_ports, open_guardian
 from reconciler.demo.servers import start_postgres, wheel_postgres
 from tests.leftovers import Playground, ordinary_user, playground
@@ -16,6 +20,7 @@ from tests.servers import Bucket
 
 START_BOTH = """
 import anyio
+from reconciler.demo import guardian as guardian_program
 from reconciler.demo.guarding import guarded
 from reconciler.demo.servers import start_both
 
@@ -157,13 +162,30 @@ def test_a_program_that_ends_before_it_is_ready_is_quoted(guardian: Guardian) ->
         guardian.wait_for("gone", lambda: False, "the program")
 
 
-def test_a_program_that_ignores_being_asked_is_killed_with_its_children() -> None:
-    guardian = open_guardian()
-    guardian.start(
-        "deaf", ["/bin/sh", "-c", "trap '' TERM; sleep 600 & wait; sleep 600"], stop_signal=signal.SIGKILL
+def test_a_program_that_ignores_being_asked_is_killed_with_its_children(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    deaf = guardian_program.start(
+        {
+            "argv": ["/bin/sh", "-c", "trap '' TERM; sleep 600 & echo deaf; wait; wait"],
+            "log": str(log),
+            "env": {"PATH": os.defpath},
+            "cwd": "/",
+            "uid": None,
+            "gid": None,
+            "stop_signal": int(signal.SIGTERM),
+            "scraps": [],
+        }
     )
-    guardian.close()
-    assert not guardian.directory.exists()
+    while "deaf" not in log.read_text():
+        time.sleep(0.01)
+    children = psutil.Process(deaf.popen.pid).children()
+
+    deaf.stop(time.monotonic() + 0.1)
+
+    assert deaf.popen.returncode == -signal.SIGKILL
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert gone
+    assert not alive
 
 
 def test_closing_twice_is_harmless_and_later_calls_say_why_they_fail() -> None:
