@@ -11,6 +11,7 @@ from aiohttp import ClientError as HTTPError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own: neither it nor HTTPClientError is the other's base
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
@@ -107,8 +108,9 @@ class Calls:
             raise Refusal("Unreachable", f"no answer within {self._timeout:g} s", status=0) from None
         except ClientError as error:
             raise _refusal(error) from None
-        except (HTTPClientError, HTTPError) as error:
-            raise Refusal("Unreachable", str(error), status=0) from None
+        except (ConnectionError, HTTPClientError, HTTPError) as error:
+            # What follows in an address is the query, of no use to the reader.
+            raise Refusal("Unreachable", str(error).partition("?")[0], status=0) from None
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
             raise ConfigError(
                 f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role "

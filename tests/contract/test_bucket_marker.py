@@ -1,0 +1,105 @@
+"""The object that says whose bucket this is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from reconciler.bucket import open_bucket
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import Identity
+from tests.servers import Bucket
+from tests.support.buckets import config_for, config_of
+from tests.support.faulty_store import Answer, error, faulty_store
+
+pytestmark = pytest.mark.anyio
+
+OURS = Identity(
+    site_id=UUID(int=1),
+    bucket="media",
+    prefixes=("media/", "bilder-\u00fc/"),
+    created_at=datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
+)
+THEIRS = replace(OURS, site_id=UUID(int=2))
+
+
+async def test_an_unmarked_bucket_is_marked_and_read_back(bucket: Bucket) -> None:
+    async with open_bucket(config_of(bucket)) as opened:
+        assert await opened.marker.read() is None
+        assert not await opened.marker.exists()
+        await opened.marker.write(OURS)
+        assert await opened.marker.read() == OURS
+        assert await opened.marker.exists()
+    assert bucket.keys() == {".reconciler/identity.json"}
+
+
+async def test_our_own_marker_may_be_written_anew(bucket: Bucket) -> None:
+    async with open_bucket(config_of(bucket)) as opened:
+        await opened.marker.write(OURS)
+        await opened.marker.write(replace(OURS, prefixes=("other/",)))
+        found = await opened.marker.read()
+    assert found is not None
+    assert found.prefixes == ("other/",)
+
+
+async def test_a_foreign_marker_is_left_as_it_is(bucket: Bucket) -> None:
+    """I-5: two sites at first contact at once must not both believe that the bucket is theirs."""
+    async with open_bucket(config_of(bucket)) as opened:
+        await opened.marker.write(THEIRS)
+        await opened.marker.write(OURS)
+        assert await opened.marker.read() == THEIRS
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", b"[]", b'{"format": 2}', b'{"format": 1}', b'{"format": 1, "site_id": 7}']
+)
+async def test_what_is_no_marker_halts(bucket: Bucket, body: bytes) -> None:
+    bucket.put(".reconciler/identity.json", body)
+    async with open_bucket(config_of(bucket)) as opened:
+        with pytest.raises(Halt, match=r"identity\.json"):
+            await opened.marker.read()
+
+
+async def test_a_missing_bucket_is_not_an_unmarked_one(bucket: Bucket) -> None:
+    async with open_bucket(config_of(bucket, name="no-such-bucket")) as opened:
+        with pytest.raises(Halt, match="RECONCILER_BUCKET__NAME"):
+            await opened.marker.read()
+        with pytest.raises(Halt, match="RECONCILER_BUCKET__NAME"):
+            await opened.marker.write(OURS)
+
+
+async def test_denied_is_not_missing(credentials: None) -> None:
+    async with (
+        faulty_store(Answer(error("AccessDenied"), 403)) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        with pytest.raises(Halt, match="s3:GetObject"):
+            await opened.marker.read()
+        with pytest.raises(Halt, match="s3:PutObject"):
+            await opened.marker.write(OURS)
+        with pytest.raises(Halt, match="s3:GetObject"):
+            await opened.marker.exists()
+
+
+async def test_a_store_that_is_away_is_not_an_unmarked_bucket(credentials: None) -> None:
+    """I-30."""
+    async with (
+        faulty_store(Answer(error("InternalError"), 500)) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        with pytest.raises(StoreUnavailable):
+            await opened.marker.read()
+        with pytest.raises(StoreUnavailable):
+            await opened.marker.exists()
+
+
+async def test_a_store_without_conditional_writes_is_written_without(credentials: None) -> None:
+    async with (
+        faulty_store(Answer(error("NotImplemented"), 501), Answer("")) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        await opened.marker.write(OURS)
+    assert ["if-none-match" in request.headers for request in store.requests] == [True, False]

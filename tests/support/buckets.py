@@ -1,0 +1,39 @@
+"""How the contract tests of the bucket reach a store, and what each store can do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from reconciler.bucket import BucketConfig
+from reconciler.model import Capabilities, ListingOrder
+from tests.servers import Bucket
+
+CAPABILITIES = {
+    "seaweedfs": Capabilities(
+        order=ListingOrder.NONE, conditional_batch_delete=True, conditional_delete=True, versioned=False
+    ),
+    "moto": Capabilities(
+        order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=True, versioned=False
+    ),
+}
+
+
+def config_of(bucket: Bucket, *, name: str | None = None) -> BucketConfig:
+    return config_for(bucket.server.endpoint_url, name=name or bucket.name, region=bucket.server.region)
+
+
+def config_for(
+    endpoint_url: str,
+    *,
+    name: str = "bucket",
+    region: str | None = None,
+    timeout: timedelta = timedelta(seconds=20),
+) -> BucketConfig:
+    return BucketConfig(
+        name=name,
+        endpoint_url=endpoint_url,
+        region=region,
+        listing_concurrency=4,
+        delete_concurrency=4,
+        request_timeout=timeout,
+    )
