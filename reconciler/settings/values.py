@@ -16,13 +16,14 @@ LONGEST = timedelta(days=36_500)
 
 UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 NUMBER = r"\d{1,12}(?:\.\d{1,9})?"
-SHORT_FORM = re.compile(rf"(?:{NUMBER}(?:ms|[wdhms]))+")
-SHORT_PART = re.compile(rf"({NUMBER})(ms|[wdhms])")
+SHORT_FORM = re.compile(rf"(?:{NUMBER}(?:ms|[wdhms]))+", re.ASCII)
+SHORT_PART = re.compile(rf"({NUMBER})(ms|[wdhms])", re.ASCII)
 ISO_FORM = re.compile(
-    rf"P(?=.)(?:({NUMBER})W)?(?:({NUMBER})D)?(?:T(?=.)(?:({NUMBER})H)?(?:({NUMBER})M)?(?:({NUMBER})S)?)?"
+    rf"P(?=.)(?:({NUMBER})W)?(?:({NUMBER})D)?(?:T(?=.)(?:({NUMBER})H)?(?:({NUMBER})M)?(?:({NUMBER})S)?)?",
+    re.ASCII,
 )
-WHOLE = re.compile(r"\d{1,18}")
-DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,18})?")
+WHOLE = re.compile(r"\d{1,18}", re.ASCII)
+DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 IDENTIFIER_BYTES = 63

@@ -38,13 +38,15 @@ def build_app(registry: CollectorRegistry, health: Health) -> Starlette:
     async def readyz(_: Request) -> Response:
         return _verdict([f"not yet: {condition}" for condition in health.unmet()])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
         ]
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _verdict(faults: Sequence[str]) -> Response:

@@ -1,0 +1,364 @@
+"""Metrics as Prometheus sees them: every test scrapes, and none looks inside."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
+from reconciler.ports import Observer
+from reconciler.telemetry.health import Health
+from reconciler.telemetry.metrics import Metrics
+from reconciler.telemetry.observers import Fanout, Quiet
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+OPERATIONS = ("ListObjectsV2", "DeleteObjects")
+OUTCOMES = ("ok", "throttled")
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(
+        registry, version="1.2.3", operations=OPERATIONS, outcomes=OUTCOMES, wall_clock=NOW.timestamp
+    )
+
+
+def families(registry: CollectorRegistry) -> Mapping[str, Metric]:
+    text = generate_latest(registry).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    """The one sample of that name and exactly those labels; None where it is not exported."""
+    found = [
+        sample.value
+        for family in families(registry).values()
+        for sample in family.samples
+        if sample.name == f"media_reconciler_{name}" and sample.labels == labels
+    ]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_every_child_exists_from_the_start_at_zero(registry: CollectorRegistry, metrics: Metrics) -> None:
+    for mode in ("live", "dry_run"):
+        for result in ("deleted", "missing", "changed", "present", "spared", "untouched", "failed"):
+            labels = {"action": "delete_object", "result": result, "mode": mode}
+            assert value(registry, "actions_total", **labels) == 0
+        for result in ("deleted", "lost"):
+            labels = {"action": "delete_record", "result": result, "mode": mode}
+            assert value(registry, "actions_total", **labels) == 0
+        assert value(registry, "deleted_bytes_total", mode=mode) == 0
+    for marker in ("sweep", "retention"):
+        assert value(registry, "pass_last_attempt_timestamp_seconds", marker=marker) == 0
+        assert value(registry, "pass_last_success_timestamp_seconds", marker=marker) == 0
+        for outcome in ("converged", "pending", "tripped", "halted", "failed"):
+            assert value(registry, "pass_duration_seconds_count", marker=marker, outcome=outcome) == 0
+    for operation in OPERATIONS:
+        assert value(registry, "request_duration_seconds_count", operation=operation) == 0
+        for outcome in OUTCOMES:
+            assert value(registry, "requests_total", operation=operation, outcome=outcome) == 0
+    for name in ("pages_listed_total", "keys_listed_total", "records_read_total", "leader", "halted"):
+        assert value(registry, name) == 0
+
+
+def test_names_follow_prometheus_conventions(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.leading(leader=True)
+    for name, family in families(registry).items():
+        assert name.startswith("media_reconciler_")
+        assert family.documentation.endswith(".")
+        if family.type == "counter":
+            counted = {sample.name for sample in family.samples if not sample.name.endswith("_created")}
+            assert counted == {f"{name}_total"}
+        if family.type == "histogram":
+            assert name.endswith("_seconds")
+        assert not name.endswith("_total") or family.type == "counter"
+
+
+@pytest.mark.debian("prometheus")
+def test_promtool_finds_nothing_to_mend(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.leading(leader=True)
+    promtool = shutil.which("promtool")
+    assert promtool is not None
+    told = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=generate_latest(registry),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
+
+
+def test_build_info_names_the_version(registry: CollectorRegistry, metrics: Metrics) -> None:
+    assert value(registry, "build_info", version="1.2.3") == 1
+
+
+def test_reading_is_counted(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.page_listed(1000)
+    metrics.page_listed(7)
+    metrics.records_read(12)
+    assert value(registry, "pages_listed_total") == 2
+    assert value(registry, "keys_listed_total") == 1007
+    assert value(registry, "records_read_total") == 12
+
+
+def test_requests_are_counted_and_timed(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.request_ended("ListObjectsV2", "ok", 0.2)
+    metrics.request_ended("ListObjectsV2", "throttled", 0.3)
+    assert value(registry, "requests_total", operation="ListObjectsV2", outcome="ok") == 1
+    assert value(registry, "requests_total", operation="ListObjectsV2", outcome="throttled") == 1
+    assert value(registry, "request_duration_seconds_count", operation="ListObjectsV2") == 2
+    assert value(registry, "request_duration_seconds_bucket", operation="ListObjectsV2", le="0.25") == 1
+
+
+def test_actions_are_counted_by_action_result_and_mode(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.deleted(Mode.LIVE, Verdict.ORPHAN, "deleted", 3, 300)
+    metrics.deleted(Mode.LIVE, Verdict.STALE, "deleted", 2, 20)
+    metrics.deleted(Mode.LIVE, Verdict.STALE, "failed", 1, 0)
+    metrics.deleted(Mode.LIVE, Verdict.STALE, "record", 2, 0)
+    metrics.deleted(Mode.LIVE, Verdict.STALE, "lost", 1, 0)
+    metrics.deleted(Mode.DRY_RUN, Verdict.ORPHAN, "deleted", 5, 50)
+
+    def count(action: str, result: str, mode: str) -> float | None:
+        return value(registry, "actions_total", action=action, result=result, mode=mode)
+
+    assert count("delete_object", "deleted", "live") == 5
+    assert count("delete_object", "failed", "live") == 1
+    assert count("delete_record", "deleted", "live") == 2
+    assert count("delete_record", "lost", "live") == 1
+    assert count("delete_object", "deleted", "dry_run") == 5
+    assert value(registry, "deleted_bytes_total", mode="live") == 320
+    assert value(registry, "deleted_bytes_total", mode="dry_run") == 50
+
+
+@pytest.mark.parametrize(
+    ("outcome", "success"),
+    [
+        (Outcome.CONVERGED, True),
+        (Outcome.PENDING, True),
+        (Outcome.TRIPPED, False),
+        (Outcome.HALTED, False),
+        (Outcome.FAILED, False),
+    ],
+)
+def test_a_pass_leaves_its_duration_and_two_timestamps(
+    registry: CollectorRegistry, metrics: Metrics, outcome: Outcome, success: bool
+) -> None:
+    metrics.pass_started(Marker.SWEEP)
+    metrics.pass_finished(Marker.SWEEP, outcome, 90.0, Tally())
+    stamped = NOW.timestamp()
+    assert value(registry, "pass_last_attempt_timestamp_seconds", marker="sweep") == stamped
+    expected = stamped if success else 0
+    assert value(registry, "pass_last_success_timestamp_seconds", marker="sweep") == expected
+    assert value(registry, "pass_last_success_timestamp_seconds", marker="retention") == 0
+    labels = {"marker": "sweep", "outcome": str(outcome)}
+    assert value(registry, "pass_duration_seconds_sum", **labels) == 90
+    assert value(registry, "pass_duration_seconds_bucket", le="60.0", **labels) == 0
+    assert value(registry, "pass_duration_seconds_bucket", le="21600.0", **labels) == 1
+
+
+def test_state_is_told_as_it_is(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.settings_in_force(Mode.DRY_RUN)
+    metrics.settings_read(valid=True)
+    metrics.halted("the bucket is another's")
+    assert value(registry, "dry_run") == 1
+    assert value(registry, "halted") == 1
+    assert value(registry, "config_last_reload_successful") == 1
+    assert value(registry, "config_last_reload_success_timestamp_seconds") == NOW.timestamp()
+    metrics.settings_in_force(Mode.LIVE)
+    metrics.settings_read(valid=False)
+    metrics.halted(None)
+    assert value(registry, "dry_run") == 0
+    assert value(registry, "halted") == 0
+    assert value(registry, "config_last_reload_successful") == 0
+    assert value(registry, "config_last_reload_success_timestamp_seconds") == NOW.timestamp()
+
+
+LEADER_ONLY = {
+    "media_reconciler_drift_keys",
+    "media_reconciler_drift_bytes",
+    "media_reconciler_drift_oldest_age_seconds",
+    "media_reconciler_marks_pending",
+    "media_reconciler_bucket_objects",
+    "media_reconciler_bucket_bytes",
+}
+
+
+def test_the_leader_tells_drift_as_count_bytes_and_age_of_the_oldest(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    metrics.drift({Verdict.ORPHAN: (3, 300, NOW - timedelta(hours=1)), Verdict.STALE: (1, 5, None)}, 2)
+    assert value(registry, "leader") == 1
+    assert value(registry, "drift_keys", verdict="orphan") == 3
+    assert value(registry, "drift_bytes", verdict="orphan") == 300
+    assert value(registry, "drift_oldest_age_seconds", verdict="orphan") == 3600
+    assert value(registry, "drift_oldest_age_seconds", verdict="stale") == 0
+    assert value(registry, "marks_pending") == 2
+    for verdict in Verdict:
+        assert value(registry, "drift_keys", verdict=verdict) is not None
+
+
+def test_the_size_of_the_bucket_is_that_of_the_last_sweep(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    metrics.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally(objects=9, bytes=90))
+    metrics.pass_finished(Marker.RETENTION, Outcome.CONVERGED, 1.0, Tally(records=4))
+    metrics.pass_finished(Marker.SWEEP, Outcome.FAILED, 1.0, Tally(objects=1))
+    assert value(registry, "bucket_objects") == 9
+    assert value(registry, "bucket_bytes") == 90
+
+
+@pytest.mark.incident(36)
+def test_a_demoted_leader_exports_no_leader_gauge(registry: CollectorRegistry, metrics: Metrics) -> None:
+    """I-36: a demoted leader went on exporting stale gauges."""
+    assert not LEADER_ONLY & set(families(registry))
+    metrics.leading(leader=True)
+    metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
+    assert set(families(registry)) >= LEADER_ONLY
+    metrics.leading(leader=False)
+    assert not LEADER_ONLY & set(families(registry))
+    assert value(registry, "leader") == 0
+
+
+def test_a_new_term_starts_without_what_an_earlier_one_knew(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
+    metrics.leading(leader=False)
+    metrics.leading(leader=True)
+    assert value(registry, "drift_keys", verdict="orphan") == 0
+    assert value(registry, "marks_pending") == 0
+
+
+def test_two_registries_do_not_share_anything(registry: CollectorRegistry, metrics: Metrics) -> None:
+    other = CollectorRegistry()
+    Metrics(other, version="0").page_listed(5)
+    assert value(registry, "keys_listed_total") == 0
+    assert value(other, "keys_listed_total") == 5
+
+
+def test_a_fan_out_tells_every_observer_everything() -> None:
+    told: list[tuple[int, str]] = []
+
+    class Listening(Quiet):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __getattribute__(self, name: str) -> object:
+            if not name.startswith("_") and name != "number":
+                told.append((self.number, name))
+            return super().__getattribute__(name)
+
+    both: Observer = Fanout(Listening(1), Listening(2))
+    both.page_listed(1)
+    both.records_read(1)
+    both.pass_started(Marker.SWEEP)
+    both.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally())
+    both.deleted(Mode.LIVE, Verdict.ORPHAN, "deleted", 1, 1)
+    both.drift({}, 0)
+    both.alive("sweep")
+    both.halted(None)
+    both.leading(leader=True)
+    names = [name for number, name in told if number == 1]
+    assert names == [name for number, name in told if number == 2]
+    assert set(names) == {name for name in dir(Quiet) if not name.startswith("_")}
+
+
+# --- health -----------------------------------------------------------------------------------------
+
+
+class Elapsed:
+    """A monotonic clock that a test moves."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Elapsed:
+    return Elapsed()
+
+
+@pytest.fixture
+def health(clock: Elapsed) -> Health:
+    return Health(
+        always={"leadership": timedelta(seconds=10)},
+        while_leading={name: timedelta(seconds=20) for name in ("sweep", "retention", "collector")},
+        monotonic=clock,
+    )
+
+
+@pytest.mark.incident(35)
+def test_a_silent_loop_is_named(health: Health, clock: Elapsed) -> None:
+    """I-35: a dead task behind a green probe."""
+    clock.seconds = 10
+    assert not health.stuck()
+    clock.seconds = 11
+    assert health.stuck() == ["leadership: silent for 11 s, allowed are 10 s"]
+    health.alive("leadership")
+    assert not health.stuck()
+
+
+def test_the_loops_of_a_leader_are_watched_only_while_it_leads(health: Health, clock: Elapsed) -> None:
+    clock.seconds = 100
+    health.alive("leadership")
+    assert not health.stuck()
+    health.leading(leader=True)
+    clock.seconds = 121
+    health.alive("leadership")
+    assert [line.split(":")[0] for line in health.stuck()] == ["collector", "retention", "sweep"]
+    health.leading(leader=False)
+    assert not health.stuck()
+
+
+def test_pages_rows_and_batches_are_progress(health: Health, clock: Elapsed) -> None:
+    health.leading(leader=True)
+    clock.seconds = 21
+    health.alive("leadership")
+    health.page_listed(0)
+    assert [line.split(":")[0] for line in health.stuck()] == ["collector", "retention"]
+    health.records_read(0)
+    assert [line.split(":")[0] for line in health.stuck()] == ["collector"]
+    health.deleted(Mode.LIVE, Verdict.ORPHAN, "deleted", 1, 1)
+    assert not health.stuck()
+
+
+def test_hearing_again_that_it_leads_is_no_progress(health: Health, clock: Elapsed) -> None:
+    health.leading(leader=True)
+    clock.seconds = 21
+    health.leading(leader=True)
+    assert "sweep" in " ".join(health.stuck())
+
+
+def test_a_loop_that_nobody_watches_may_be_silent(health: Health, clock: Elapsed) -> None:
+    health.alive("unheard of")
+    clock.seconds = 9
+    assert not health.stuck()
+
+
+def test_conditions_are_met_once_and_for_all() -> None:
+    health = Health(conditions=("one", "two"))
+    assert health.unmet() == ("one", "two")
+    health.meet("two")
+    health.meet("two")
+    assert health.unmet() == ("one",)
+    health.meet("one")
+    assert health.unmet() == ()
