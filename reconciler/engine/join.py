@@ -7,6 +7,7 @@ Neither writes: what they find goes to a sink, a page at a time, in memory O(pag
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -36,7 +37,7 @@ ROWS_A_QUERY = 5_000
 """Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
 
 PAGES_A_WATERMARK = 20
-"""A stretch of this many pages writes its watermark: what a crash costs at most."""
+"""A stretch of this many windows is written with its watermark: what a crash costs at most."""
 
 LOOKUP_SIZE = 1_000
 
@@ -85,38 +86,75 @@ class OrderedJoin:
 
     async def _compare_range(self, progress: RangeProgress) -> Tally:
         join = WindowJoin(progress.range, progress.watermark)
-        tally, token, unsaved, done = progress.tally, None, 0, False
-        while not done:
+        stretch = _Stretch(self._with, self._sink, progress)
+        token: str | None = None
+        while not join.done:
             after = "" if token else join.watermark
             listed = await self._with.listing.list_page(progress.range.prefix, start_after=after, token=token)
             token = _next_token(listed, token)
             self._with.listed(listed)
-            findings, seen = await self._compare_page(join, join.take(listed))
-            done = join.done
-            tally += seen
-            unsaved += 1
-            if findings or done or unsaved >= PAGES_A_WATERMARK:
-                reached = dataclasses.replace(progress, watermark=join.watermark, done=done, tally=tally)
-                await self._sink.write(findings, reached)
-                unsaved = 0
-        return tally
+            await self._compare_page(join, join.take(listed), stretch)
+        return stretch.progress.tally
 
-    async def _compare_page(self, join: WindowJoin, page: ObjectPage) -> tuple[list[Finding], Tally]:
-        """Read the rows of the page's window, in as many queries as it takes, and judge the drift."""
-        findings: list[Finding] = []
-        tally = Tally(objects=len(page.keys), bytes=sum(page.sizes))
+    async def _compare_page(self, join: WindowJoin, page: ObjectPage, stretch: _Stretch) -> None:
+        """Read the rows of the page's window, in as many queries as it takes, and note the drift."""
+        compared = 0
         while (window := join.window) is not None:
             rows = await self._with.records.keys_in(window, ROWS_A_QUERY)
             self._with.observer.records_read(len(rows))
             apart = join.compare(rows, ROWS_A_QUERY)
-            tally += Tally(records=apart.compared)
-            if apart.objects:
-                stored = [page.object_at(index) for index in apart.objects]
-                tally += _gather(findings, [judge_object(self._with, each) for each in stored])
-            for start in range(0, len(apart.records), LOOKUP_SIZE):
-                rows_apart = await self._with.records.lookup(apart.records[start : start + LOOKUP_SIZE])
-                tally += judge_rows(self._with, rows_apart, findings)
-        return findings, tally
+            upto = len(page.keys) if join.window is None else bisect_right(page.keys, join.watermark)
+            size = sum(page.sizes[compared:upto])
+            seen = Tally(objects=upto - compared, records=apart.compared, bytes=size)
+            compared = upto
+            stretch.add(seen, [page.object_at(index) for index in apart.objects], apart.records)
+            if join.done or stretch.full:
+                await stretch.write(join.watermark, done=join.done)
+
+
+class _Stretch:
+    """What the windows of a range hold since its last watermark, written together.
+
+    Drift is spread thinly as a rule: a transaction for each page that has some would cost more than
+    the comparison.
+    """
+
+    def __init__(self, context: Comparison, sink: Sink, progress: RangeProgress) -> None:
+        self.progress = progress
+        self._with = context
+        self._sink = sink
+        self._clear()
+
+    def _clear(self) -> None:
+        self._windows = 0
+        self._seen = Tally()
+        self._findings: list[Finding] = []
+        self._missing: list[str] = []
+
+    @property
+    def full(self) -> bool:
+        """Long enough, or with enough drift, that it must not wait for more."""
+        drift = len(self._findings) + len(self._missing)
+        return self._windows >= PAGES_A_WATERMARK or drift >= LOOKUP_SIZE
+
+    def add(self, seen: Tally, orphans: Sequence[StoredObject], missing: Sequence[str]) -> None:
+        """One window: its counts, its objects without a row, and its rows' keys without an object."""
+        self._windows += 1
+        self._seen += seen
+        if orphans:
+            self._seen += _gather(self._findings, [judge_object(self._with, each) for each in orphans])
+        self._missing += missing
+
+    async def write(self, watermark: str, *, done: bool) -> None:
+        """Judge the rows without an object, and hand everything on with the new watermark."""
+        for start in range(0, len(self._missing), LOOKUP_SIZE):
+            rows = await self._with.records.lookup(self._missing[start : start + LOOKUP_SIZE])
+            self._seen += judge_rows(self._with, rows, self._findings)
+        tally = self.progress.tally + self._seen
+        reached = dataclasses.replace(self.progress, watermark=watermark, done=done, tally=tally)
+        await self._sink.write(self._findings, reached)
+        self.progress = reached
+        self._clear()
 
 
 class UnorderedJoin:
