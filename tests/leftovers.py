@@ -92,6 +92,7 @@ def playground(owner: Mapping[str, int] | None = None) -> Iterator[Playground]:
     try:
         yield ground
     finally:
+        ground.is_clean()  # a guardian that is killed cannot remove what lies outside the directory
         for process in ground.processes():
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)

@@ -136,10 +136,9 @@ async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -
             if not done:
                 screen.say(f"the end of the reconciler's log:\n{tail(log)}")
                 return 1
-            screen.say(f"{time.monotonic() - started:.0f} s in all")
             if keep:
                 await _keep_up(screen, {**s3.environment(), **settings}, guardian.directory, signals)
-            _suggest(screen)
+            _suggest(screen, time.monotonic() - started)
     return 0
 
 
@@ -192,11 +191,10 @@ async def _seed(stage: Stage) -> None:
     with screen.counter("objects stored", len(objects)).shown() as counter:
         await stage.seeder.store(counter.add, note_time)
     left = orphans_stored + GRACE_SECONDS + 1 - time.monotonic()
-    if left > 0:
-        screen.say(
-            f"waiting {left:.0f} s: an object without a row is an orphan only when it is older than"
-            f" RECONCILER_GRACE_PERIOD={GRACE_SECONDS}s (48h by default), and only the store sets its age"
-        )
+    with screen.waiting(
+        f"waiting {max(0, left):.0f} s: an object without a row is an orphan only when it is older than"
+        f" RECONCILER_GRACE_PERIOD={GRACE_SECONDS}s (48h by default), and only the store sets its age"
+    ):
         await anyio.sleep(left)
 
 
@@ -320,8 +318,8 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
     await anyio.sleep_forever()
 
 
-def _suggest(screen: Screen) -> None:
-    screen.step("To try next")
+def _suggest(screen: Screen, seconds: float) -> None:
+    screen.step(f"That took {seconds:.0f} s. To try next")
     screen.say("reconciler demo --keep              leaves the servers up, for `reconciler plan` and `once`")
     screen.say("reconciler demo --objects 20000     a larger bucket")
     screen.say("reconciler doctor                   your own bucket and database: it says what is missing")

@@ -14,7 +14,6 @@ from reconciler.telemetry.observers import Quiet
 from reconciler.terminal.plan import Group, summary
 
 PLAIN_WIDTH = 120
-_QUARTER = 0.25
 
 
 class Counter:
@@ -25,7 +24,7 @@ class Counter:
         self._what = what
         self._total = max(1, total)
         self._done = 0
-        self._told = 0.0
+        self._quarters = 0
         self._bar = Progress(
             TextColumn(f"  {what}"),
             BarColumn(bar_width=40),
@@ -40,8 +39,8 @@ class Counter:
         self._done += number
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done)
-        elif self._done / self._total >= self._told + _QUARTER:
-            self._told = self._done / self._total
+        elif (quarters := 4 * self._done // self._total) > self._quarters:
+            self._quarters = quarters
             self._console.print(f"  {self._what}: {self._done:,} of {self._total:,}", soft_wrap=True)
 
     @contextmanager
@@ -87,6 +86,13 @@ class Screen:
         self._console.print(summary([(verdict, groups[verdict]) for verdict in Verdict if verdict in groups]))
         kept = ", ".join(f"{number:,} {reason}" for reason, number in report.kept.items() if number)
         self.say(f"kept, and why: {kept or 'nothing'}")
+
+    @contextmanager
+    def waiting(self, why: str) -> Iterator[None]:
+        """Say why, with something that moves on a terminal."""
+        self.say(why)
+        with self._console.status("waiting"):
+            yield
 
     def counter(self, what: str, total: int) -> Counter:
         return Counter(self._console, what, total)
