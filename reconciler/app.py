@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry
 
 from reconciler import doctor as doctoring
 from reconciler.bucket import OPERATIONS, OUTCOMES, Bucket, BucketConfig, open_bucket
-from reconciler.catalog import Catalog, CatalogConfig, open_catalog
-from reconciler.catalog.config import KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.inspection import inspect
 from reconciler.catalog.migrate import upgrade
+from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine import identity, lease
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
