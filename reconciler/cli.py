@@ -1,6 +1,7 @@
 """The command line: commands, exit statuses, and errors in one line that says what to do.
 
-Nothing heavy is imported before a command runs, so that `--help` answers at once.
+Nothing heavy is imported before it is needed: `--help` answers at once, and faults of the settings are
+told before the adapters are loaded.
 """
 
 from __future__ import annotations
@@ -105,34 +106,35 @@ def complain(message: str) -> None:
 
 
 def migrate(args: argparse.Namespace) -> int:
-    from reconciler import app
     from reconciler.settings import DatabaseSettings, SchemaSettings, load
 
     settings = load(kind=SchemaSettings if args.sql else DatabaseSettings, warn=complain)
     _log_as(settings, args)
+    from reconciler import app
+
     app.migrate(settings, sql=args.sql, create_index=args.create_index, out=sys.stdout)
     return DONE
 
 
 def doctor(args: argparse.Namespace) -> int:
+    settings = _settings(args)
     from rich.console import Console
 
     from reconciler import app
     from reconciler.model import CheckStatus
     from reconciler.terminal.checks import print_checks
 
-    settings = _settings(args)
     checks = _wait_for(lambda: app.doctor(settings))
     print_checks(checks, Console(highlight=False))
     return FAILED if any(check.status is CheckStatus.FAIL for check in checks) else DONE
 
 
 def plan(args: argparse.Namespace) -> int:
+    settings = _settings(args)
     from reconciler import app
     from reconciler.model import Outcome
     from reconciler.terminal.progress import ProgressBar
 
-    settings = _settings(args)
     writer = _plan_writer(args.format, datetime.now(UTC) + settings.delete_delay)
     with ProgressBar() as bar:
         report = _wait_for(lambda: app.plan(settings, writer.emit, bar))
@@ -156,14 +158,14 @@ def _plan_writer(form: str, due_at: datetime) -> PlanWriter:
 
 
 def once(args: argparse.Namespace) -> int:
+    wait = _duration(args.wait, "--wait")
+    source = _source(args)
     from rich.console import Console
 
     from reconciler import app
     from reconciler.terminal.progress import ProgressBar
     from reconciler.terminal.report import as_json, print_report
 
-    wait = _duration(args.wait, "--wait")
-    source = _source(args)
     with ProgressBar() as bar:
         report = _report_of(lambda: app.once(source, wait=wait, observer=bar), source)
     if args.json:
@@ -208,9 +210,9 @@ def _ended(report: Report) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    source = _source(args, daemon=True)
     from reconciler import app
 
-    source = _source(args, daemon=True)
     _wait_for(lambda: app.run(source))
     return DONE
 

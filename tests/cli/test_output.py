@@ -1,0 +1,353 @@
+"""What is printed: exact for scripts, safe and bounded for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from rich.console import Console
+
+from reconciler.model import (
+    Check,
+    CheckStatus,
+    Finding,
+    KeepReason,
+    Marker,
+    Mode,
+    Outcome,
+    Removed,
+    Report,
+    Tally,
+    Verdict,
+)
+from reconciler.telemetry.logs import configure
+from reconciler.terminal.checks import print_checks
+from reconciler.terminal.plan import LISTED, Csv, JsonLines, PlanTable
+from reconciler.terminal.progress import ProgressBar
+from reconciler.terminal.report import as_json, print_report
+from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
+
+DUE = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+REPORT = Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED)
+ODD = 'a\nb\x1b[2J\u202etxt.exe\\,"quoted" \'é😀\udcff'
+
+
+def finding(key: str = "image/a", verdict: Verdict = Verdict.ORPHAN, **changes: object) -> Finding:
+    values: dict[str, object] = {"verdict": verdict, "storage_key": key, "bytes": 5, "reason": "no record"}
+    return Finding(**{**values, **changes})  # type: ignore[arg-type]  # the fields of a Finding
+
+
+def screen(*, terminal: bool = False) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=200, force_terminal=terminal, highlight=False), out
+
+
+# --- scripts ----------------------------------------------------------------------------------------
+
+
+def test_the_report_has_every_key_of_the_contract_zero_included() -> None:
+    text = as_json(REPORT)
+    assert "\n" not in text
+    assert json.loads(text) == {
+        "mode": "dry_run",
+        "outcome": "converged",
+        "objects": 0,
+        "records": 0,
+        "found": dict.fromkeys(
+            ("orphan", "dangling", "expired", "stale", "revoked", "ownerless", "adopt"), 0
+        ),
+        "deleted": {"objects": 0, "records": 0, "bytes": 0},
+        "kept": dict.fromkeys(
+            (
+                "pending",
+                "hold",
+                "outside_prefix",
+                "unknown_shape",
+                "folder_marker",
+                "replacement_character",
+                "disabled",
+            ),
+            0,
+        ),
+        "failed": 0,
+        "duration_seconds": 0,
+    }
+
+
+def test_the_report_tells_what_was_counted() -> None:
+    told = json.loads(
+        as_json(
+            Report(
+                mode=Mode.LIVE,
+                outcome=Outcome.PENDING,
+                objects=3,
+                records=2,
+                found={Verdict.STALE: 1},
+                removed=Removed(objects=4, records=5, bytes=6, failed=7),
+                kept={KeepReason.PENDING: 8},
+                duration_seconds=1.23456,
+            )
+        )
+    )
+    assert (told["mode"], told["outcome"], told["objects"], told["records"]) == ("live", "pending", 3, 2)
+    assert (told["found"]["stale"], told["found"]["orphan"], told["kept"]["pending"]) == (1, 0, 8)
+    assert told["deleted"] == {"objects": 4, "records": 5, "bytes": 6}
+    assert (told["failed"], told["duration_seconds"]) == (7, 1.235)
+
+
+def test_json_lines_have_exactly_the_fields_of_the_contract() -> None:
+    out = io.StringIO()
+    writer = JsonLines(out, DUE)
+    writer.emit(
+        [
+            finding(
+                virtual_key_id="7",
+                object_last_modified=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2))),
+                record_created_at=datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC),
+            ),
+            finding(ODD, kept=KeepReason.HOLD),
+        ]
+    )
+    writer.finish(REPORT)
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert first == {
+        "verdict": "orphan",
+        "storage_key": "image/a",
+        "bytes": 5,
+        "reason": "no record",
+        "virtual_key_id": "7",
+        "object_last_modified": "2026-01-02T01:04:05Z",
+        "record_created_at": "2026-01-02T03:04:05.600000Z",
+        "due_at": "2026-11-23T12:00:00Z",
+    }
+    assert second["storage_key"] == ODD
+    assert second["due_at"] is None
+    assert out.getvalue().isascii()
+
+
+def test_csv_has_the_same_columns_and_one_line_for_each_finding() -> None:
+    out = io.StringIO()
+    writer = Csv(out, DUE)
+    writer.emit([finding(ODD, reason="line\nbreak"), finding(kept=KeepReason.PENDING)])
+    writer.finish(REPORT)
+    assert len(out.getvalue().splitlines()) == 3
+    first, second = csv.DictReader(io.StringIO(out.getvalue()))
+    assert list(first) == [
+        "verdict",
+        "storage_key",
+        "bytes",
+        "reason",
+        "virtual_key_id",
+        "object_last_modified",
+        "record_created_at",
+        "due_at",
+    ]
+    assert first["storage_key"] == 'a\\nb\\x1b[2J\\u202etxt.exe\\\\,"quoted" \'é😀\\udcff'
+    assert (first["virtual_key_id"], second["due_at"]) == ("", "")
+
+
+# --- people -----------------------------------------------------------------------------------------
+
+
+def test_the_table_counts_by_verdict_and_shows_examples() -> None:
+    console, out = screen()
+    table = PlanTable(console)
+    table.emit([finding(f"image/{number:03}", bytes=1024) for number in reversed(range(30))])
+    table.emit([finding("image/x", Verdict.STALE, reason="older than 90 days", kept=KeepReason.DISABLED)])
+    table.finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, objects=31, records=4))
+    text = out.getvalue()
+    (orphans,) = [line for line in text.splitlines() if line.startswith("orphan") and "30" in line]
+    assert orphans.split()[:5] == ["orphan", "30", "0", "30.0", "KiB"]
+    assert "image/000, image/001" in orphans
+    assert "image/009" in text
+    assert "image/010" not in text
+    assert "older than 90 days [kept: disabled]" in text
+    assert f"The first {LISTED} of each verdict; --format jsonl prints every finding." in text
+    assert "31 objects and 4 records looked at" in text
+
+
+def test_the_table_is_the_same_in_whatever_order_findings_come() -> None:
+    findings = [finding(f"image/{number:03}") for number in range(40)]
+    texts = []
+    for order in (findings, findings[::-1], findings[20:] + findings[:20]):
+        console, out = screen()
+        table = PlanTable(console)
+        for one in order:
+            table.emit([one])
+        table.finish(REPORT)
+        texts.append(out.getvalue())
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_no_key_reaches_the_terminal_raw() -> None:
+    console, out = screen()
+    table = PlanTable(console)
+    table.emit([finding(ODD), finding("[red]image/markup[/red]", Verdict.STALE)])
+    table.finish(REPORT)
+    assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}
+    assert "a\\nb\\x1b[2J\\u202etxt.exe" in out.getvalue()
+    assert "[red]image/markup[/red]" in out.getvalue()
+
+
+def test_colour_is_for_terminals() -> None:
+    plain, plain_out = screen()
+    coloured, coloured_out = screen(terminal=True)
+    for console in (plain, coloured):
+        table = PlanTable(console)
+        table.emit([finding()])
+        table.finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.TRIPPED))
+    assert "\x1b" not in plain_out.getvalue()
+    assert "\x1b[" in coloured_out.getvalue()
+    assert "The breaker would trip." in plain_out.getvalue()
+
+
+def test_no_drift_is_said_in_words() -> None:
+    console, out = screen()
+    PlanTable(console).finish(REPORT)
+    assert "No drift" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (REPORT, "dry run, nothing was deleted; would have gone: 0 objects (0 B), 0 records"),
+        (Report(mode=Mode.LIVE, outcome=Outcome.CONVERGED), "deleted: 0 objects"),
+        (Report(mode=Mode.LIVE, outcome=Outcome.FAILED, removed=Removed(failed=2)), "failed: 2"),
+        (
+            Report(mode=Mode.LIVE, outcome=Outcome.PENDING, kept={KeepReason.PENDING: 3, KeepReason.HOLD: 0}),
+            "kept: 3 pending\n",
+        ),
+        (Report(mode=Mode.LIVE, outcome=Outcome.PENDING, found={Verdict.STALE: 1200}), "1,200"),
+    ],
+)
+def test_the_summary_tells_what_happened(report: Report, told: str) -> None:
+    console, out = screen()
+    print_report(report, console)
+    assert told in out.getvalue()
+    assert str(report.outcome) in out.getvalue()
+
+
+def test_checks_are_a_line_each_with_advice_where_it_helps() -> None:
+    console, out = screen()
+    print_checks(
+        [
+            Check(name="database", status=CheckStatus.OK, detail="Postgres 18", advice="none needed"),
+            Check(
+                name="schema", status=CheckStatus.FAIL, detail="not\nthere", advice="run `reconciler migrate`"
+            ),
+            Check(name="clocks", status=CheckStatus.WARN, detail="apart"),
+        ],
+        console,
+    )
+    assert out.getvalue().splitlines() == [
+        "ok    database  Postgres 18",
+        "fail  schema    not\\nthere",
+        "                → run `reconciler migrate`",
+        "warn  clocks    apart",
+        "3 checks, 1 failed, 1 with a warning",
+    ]
+
+
+def feed(bar: ProgressBar) -> None:
+    with bar:
+        bar.pass_started(Marker.SWEEP)
+        bar.page_listed(1000)
+        bar.records_read(7)
+        bar.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally())
+        bar.deleted(Mode.LIVE, Verdict.ORPHAN, "deleted", 5, 5)
+        bar.deleted(Mode.LIVE, Verdict.ORPHAN, "record", 5, 0)
+
+
+def test_the_progress_bar_counts_and_is_for_terminals() -> None:
+    quiet, quiet_out = screen()
+    feed(ProgressBar(quiet))
+    assert quiet_out.getvalue() == ""
+    seen, seen_out = screen(terminal=True)
+    feed(ProgressBar(seen, total=5))
+    assert "1,000 objects, 7 records looked at, 5 keys dealt with" in seen_out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 2**30, "5.0 GiB"), (2**70, "1024.0 EiB")],
+)
+def test_sizes_are_in_binary_units(size: int, text: str) -> None:
+    assert human_bytes(size) == text
+
+
+def test_long_keys_keep_both_ends() -> None:
+    assert shortened("abcdefghij", 7) == "abc…hij"
+    assert shortened("abc", 7) == "abc"
+
+
+def test_different_keys_never_look_the_same() -> None:
+    assert printable("a\nb") != printable("a\\nb")
+    assert printable("") == ""
+
+
+def test_times_end_in_z() -> None:
+    assert timestamp(datetime(2026, 1, 1)) == "2026-01-01T00:00:00Z"  # noqa: DTZ001 - that is the case
+    assert timestamp(None) is None
+
+
+# --- logs -------------------------------------------------------------------------------------------
+
+
+def logged(log_format: str, level: str, **event: object) -> str:
+    import structlog  # noqa: PLC0415 - configured anew by each test
+
+    out = io.StringIO()
+    configure(log_format, level, out)
+    try:
+        structlog.get_logger("test").info("something happened", **event)
+    finally:
+        structlog.reset_defaults()
+    return out.getvalue()
+
+
+def test_logs_are_json_where_nobody_watches() -> None:
+    line = json.loads(logged("auto", "info", objects=3))
+    assert (line["event"], line["level"], line["objects"]) == ("something happened", "info", 3)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_logs_are_plain_lines_on_a_console() -> None:
+    text = logged("console", "info", objects=3)
+    assert "something happened" in text
+    assert "objects=3" in text
+
+
+def test_what_is_less_severe_is_left_out() -> None:
+    assert logged("json", "warning") == ""
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"url": "postgresql://u:s3cr3t@h/d"},
+        {"error": OSError("cannot reach postgresql://u:s3cr3t@h/d")},
+        {"nested": {"urls": ["http://k:s3cr3t@h"]}},
+        {"aws_secret_access_key": "s3cr3t"},
+        {"text": "password=s3cr3t host=h"},
+        {"exc_info": ValueError("postgresql://u:s3cr3t@h/d")},
+    ],
+)
+@pytest.mark.parametrize(("log_format", "level"), [("json", "info"), ("console", "debug"), ("json", "debug")])
+def test_secrets_are_never_logged(event: dict[str, object], log_format: str, level: str) -> None:
+    text = logged(log_format, level, **event)
+    assert "something happened" in text
+    assert "s3cr3t" not in text
+
+
+def test_an_error_is_one_line_unless_debugging() -> None:
+    try:
+        raise ExceptionGroup("several", [ValueError("odd\nthing"), KeyError("k")])
+    except ExceptionGroup as error:
+        caught = error
+    line = json.loads(logged("json", "info", exc_info=caught))
+    assert line["error"] == "ValueError: odd thing; KeyError: 'k'"
+    assert "Traceback" not in json.dumps(line)
+    assert "Traceback" in json.loads(logged("json", "debug", exc_info=caught))["exception"]

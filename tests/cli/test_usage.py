@@ -1,0 +1,198 @@
+"""Help, usage and configuration: what a person meets before anything is reached."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from reconciler import __version__
+from reconciler.cli import main
+from reconciler.errors import CatalogUnavailable, ConfigError, Halt
+from tests.cli.program import reconciler
+
+UNEXPECTED = "(unexpected; --log-level debug shows where)"
+COMMANDS = ("demo", "migrate", "doctor", "plan", "once", "run")
+SETTINGS = {
+    "RECONCILER_DATABASE_URL": "postgresql://gateway:s3cr3t@127.0.0.1:1/media",
+    "RECONCILER_BUCKET__NAME": "media",
+    "RECONCILER_BUCKET__PREFIXES": '["image/"]',
+    "RECONCILER_BUCKET__ENDPOINT_URL": "http://127.0.0.1:1",
+    "RECONCILER_BUCKET__REQUEST_TIMEOUT": "1s",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "s3cr3t",
+}
+
+
+def test_help_lists_every_command_and_the_exit_statuses() -> None:
+    ran = reconciler("--help")
+    assert (ran.status, ran.told) == (0, [])
+    for command in COMMANDS:
+        assert f"    {command} " in ran.out
+    assert "0 done, 1 failed, 2 usage or configuration, 3 halted or tripped" in ran.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"examples:\n  reconciler {command}" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_help_does_not_wait_for_the_imports_of_a_command() -> None:
+    program = (
+        "import sys\nfrom reconciler.cli import main\n"
+        "try:\n    main(['plan', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'aioboto3', 'sqlalchemy', 'pydantic', 'rich', 'structlog', 'anyio', 'asyncpg'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_version() -> None:
+    ran = reconciler("--version")
+    assert (ran.status, ran.out) == (0, f"reconciler {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "reconciler: the following arguments are required: COMMAND; see reconciler --help"),
+        (["sweep"], "invalid choice: 'sweep'"),
+        (["plan", "--format", "xml"], "invalid choice: 'xml'"),
+        (["plan", "--form", "csv"], "unrecognized arguments: --form csv"),
+        (["demo", "--objects", "0"], "must be a whole number above 0"),
+        (["demo", "--objects", "many"], "must be a whole number above 0"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exits_2(
+    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("reconciler")
+    assert told in line
+
+
+@pytest.mark.parametrize("command", ["plan", "once", "doctor", "run"])
+def test_every_fault_of_the_settings_is_told_at_once(command: str) -> None:
+    env = {
+        **SETTINGS,
+        "RECONCILER_DRY_RUN": "maybe",
+        "RECONCILER_GRACE_PERIOD": "48",
+        "RECONCILER_BUCKET__PREFIXES": '["image"]',
+        "RECONCILER_MAX_DELETES": "5",
+    }
+    ran = reconciler(command, env=env)
+    assert (ran.status, ran.out) == (2, "")
+    assert len(ran.told) == 4
+    assert all(line.startswith("reconciler: RECONCILER_") for line in ran.told)
+    assert ran.told[0] == (
+        "reconciler: RECONCILER_MAX_DELETES: no such setting; did you mean RECONCILER_MAX_DELETES_PER_SECOND?"
+    )
+
+
+def test_nothing_set_names_what_is_required() -> None:
+    ran = reconciler("plan")
+    assert ran.status == 2
+    assert [line.split()[1] for line in ran.told] == [
+        "RECONCILER_DATABASE_URL",
+        "RECONCILER_BUCKET__NAME",
+        "RECONCILER_BUCKET__PREFIXES",
+    ]
+
+
+def test_migrate_asks_for_the_database_alone() -> None:
+    ran = reconciler("migrate")
+    assert ran.status == 2
+    assert len(ran.told) == 1
+    assert "RECONCILER_DATABASE_URL is not set" in ran.told[0]
+
+
+def test_a_wait_that_is_no_duration_is_wrong_usage() -> None:
+    ran = reconciler("once", "--wait", "soon", env=SETTINGS)
+    assert (ran.status, ran.out) == (2, "")
+    (told,) = ran.told
+    assert told.startswith("reconciler: --wait 'soon': must be a duration such as")
+
+
+@pytest.mark.parametrize("command", ["plan", "migrate"])
+def test_a_database_that_is_away_is_one_line_without_the_password(command: str) -> None:
+    ran = reconciler(command, env=SETTINGS)
+    assert (ran.status, ran.out) == (1, "")
+    (told,) = ran.told
+    assert told.startswith("reconciler: ")
+    assert "127.0.0.1:1" in told
+    assert "s3cr3t" not in told
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (ConfigError("one\ntwo"), 2, ["reconciler: one", "reconciler: two"]),
+        (Halt("stop"), 3, ["reconciler: stop"]),
+        (CatalogUnavailable("away"), 1, ["reconciler: away"]),
+        (ExceptionGroup("several", [CatalogUnavailable("away")]), 1, ["reconciler: away"]),
+        (
+            ValueError("odd\npostgresql://u:s3cr3t@h/d"),
+            1,
+            [f"reconciler: ValueError: odd postgresql://u:***@h/d {UNEXPECTED}"],
+        ),
+        (KeyboardInterrupt(), 130, []),
+        (ExceptionGroup("several", [OSError("\x1b[31mred")]), 1, None),
+    ],
+)
+def test_an_error_is_a_line_and_an_exit_status(
+    error: BaseException,
+    status: int,
+    told: list[str] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setitem(main.__globals__["COMMANDS"], "plan", fail)
+    assert main(["plan"]) == status
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    if told is not None:
+        assert err.splitlines() == told
+
+
+def test_the_traceback_is_there_for_who_asks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        secret = "hunter2"
+        raise ValueError(f"odd {len(secret)}")
+
+    monkeypatch.setitem(main.__globals__["COMMANDS"], "plan", fail)
+    assert main(["plan", "--log-level", "debug"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    assert "ValueError: odd 7" in err
+    assert "'hunter2'" not in err.replace('secret = "hunter2"', "")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        ended = subprocess.run(
+            [sys.executable, "-m", "reconciler", "migrate", "--sql"],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=100,
+        )
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
