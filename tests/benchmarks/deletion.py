@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import asyncpg
 
+from reconciler.demo.guarding import open_guardian
 from reconciler.demo.servers import EmbeddedS3, start_s3
 from tests.benchmarks.corpus import PREFIX, keys_by_day
 from tests.benchmarks.figures import TIMES, Figure, at_least, at_most, for_comparison
@@ -44,12 +46,11 @@ class Batch:
 
 def against_s5cmd(site: Site, keys: int) -> list[Figure]:
     """Everything listed, found without a record and deleted, against `s5cmd rm` of as many objects."""
-    store = start_s3(site.guardian)
-    _upload(store, "other", keys)
-    removal = _s5cmd(store, "rm", f"s3://other/{PREFIX}*")
-    _upload(store, BUCKET, keys)
-    duration, batches = _collect(site, store, keys, "unlimited")
-    site.guardian.stop("seaweedfs")
+    with _store() as store:
+        _upload(store, "other", keys)
+        removal = _s5cmd(store, "rm", f"s3://other/{PREFIX}*")
+        _upload(store, BUCKET, keys)
+        duration, batches = _collect(site, store, keys, "unlimited")
     title = f"deleting {keys:,} orphans"
     return [
         at_least(title, "against s5cmd rm, the whole pass", removal.seconds / duration, 0.9, TIMES),
@@ -61,10 +62,9 @@ def against_s5cmd(site: Site, keys: int) -> list[Figure]:
 
 def at_a_set_rate(site: Site, keys: int) -> list[Figure]:
     """The rate achieved, and the fullest second, from the ledger's own timestamps."""
-    store = start_s3(site.guardian)
-    _upload(store, BUCKET, keys)
-    _, batches = _collect(site, store, keys, str(RATE))
-    site.guardian.stop("seaweedfs")
+    with _store() as store:
+        _upload(store, BUCKET, keys)
+        _, batches = _collect(site, store, keys, str(RATE))
     title = f"deleting at {RATE} keys a second"
     allowed = RATE + max(batch.keys for batch in batches)
     return [
@@ -105,6 +105,16 @@ async def _batches(database: str) -> list[Batch]:
         return [Batch(row["at"], row["keys"]) for row in await connection.fetch(_BATCHES)]
     finally:
         await connection.close()
+
+
+@contextmanager
+def _store() -> Iterator[EmbeddedS3]:
+    """A SeaweedFS of its own, empty."""
+    guardian = open_guardian()
+    try:
+        yield start_s3(guardian)
+    finally:
+        guardian.close()
 
 
 def _upload(store: EmbeddedS3, bucket: str, keys: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from reconciler.demo.guarding import Guardian, open_guardian
+from reconciler.demo.guarding import open_guardian
 from reconciler.demo.servers import EmbeddedPostgres, start_postgres
 from tests.benchmarks.corpus import PREFIX, keys_by_day
 from tests.benchmarks.programs import Run, measure
@@ -53,7 +53,6 @@ class Site:
     """A Postgres with templates of loaded databases, one for each number of rows."""
 
     postgres: EmbeddedPostgres
-    guardian: Guardian
 
     @contextmanager
     def database(self, keys: int) -> Iterator[str]:
@@ -76,7 +75,7 @@ def opened() -> Iterator[Site]:
         postgres = start_postgres(guardian)
         tuning = [f"ALTER SYSTEM SET {name} = '{value}'" for name, value in _TUNING.items()]
         execute(postgres.url(), *tuning, "SELECT pg_reload_conf()")
-        yield Site(postgres, guardian)
+        yield Site(postgres)
     finally:
         guardian.close()
 
