@@ -1,4 +1,4 @@
-"""The answer of DeleteObjects: what the store says of each key."""
+"""The answer of DeleteObjects: what the store says of each key, and what that comes to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from reconciler.bucket.faults import Refusal
+from reconciler.bucket.faults import CHANGED, Refusal
 from reconciler.bucket.parsing import error_document, local_name
+from reconciler.model import DeletionResult, ObjectResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +47,34 @@ def parse_delete_answer(body: bytes) -> DeleteAnswer:
 
 def _refusal(fields: Mapping[str, Any]) -> Refusal:
     return Refusal(fields.get("Code", "UnknownError"), fields.get("Message", ""), status=200)
+
+
+def read_answer(answer: Mapping[str, Any]) -> DeleteAnswer:
+    """The same, from what `hooks` leaves of the response."""
+    return parse_delete_answer(answer["Body"])
+
+
+# --- what it comes to for one key ----------------------------------------------------------------------
+
+
+def result_of(key: str, answer: DeleteAnswer) -> DeletionResult:
+    """A key of which the answer says nothing is FAILED."""
+    if key in answer.deleted:
+        return DeletionResult(key=key, result=ObjectResult.DELETED)
+    refusal = answer.refused.get(key)
+    if refusal is None:
+        return failed(key, "the store's answer does not mention the key")
+    return refused(key, refusal)
+
+
+def refused(key: str, refusal: Refusal) -> DeletionResult:
+    """404 is done (I-37), 412 is another object, the rest is a failure of this key."""
+    if refusal.missing:
+        return DeletionResult(key=key, result=ObjectResult.MISSING)
+    if refusal.code in CHANGED:
+        return DeletionResult(key=key, result=ObjectResult.CHANGED, detail=str(refusal))
+    return failed(key, str(refusal))
+
+
+def failed(key: str, detail: str) -> DeletionResult:
+    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail)

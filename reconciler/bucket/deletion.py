@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import anyio
 
-from reconciler.bucket.answers import DeleteAnswer, parse_delete_answer
-from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.answers import DeleteAnswer, failed, read_answer, refused, result_of
+from reconciler.bucket.concurrency import side_by_side
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import ATTEMPTS, Calls, pause_after
 from reconciler.errors import ReconcilerError, StoreUnavailable
@@ -97,7 +98,7 @@ class BucketObjects:
                 if results:  # what an earlier round said still holds
                     return results
                 raise
-            results |= {entry.key: _result(entry.key, answer) for entry in waiting}
+            results |= {entry.key: result_of(entry.key, answer) for entry in waiting}
             waiting = [entry for entry in waiting if _may_succeed(entry.key, answer)]
             pause = pause_after(failures)
             if not waiting or failures == ATTEMPTS or anyio.current_time() + pause >= until:
@@ -114,7 +115,7 @@ class BucketObjects:
             self._client.delete_objects, Bucket=self._bucket, Delete={"Objects": entries, "Quiet": False}
         )
         try:
-            return await self._calls.send("DeleteObjects", call, _read_answer, deadline=until)
+            return await self._calls.send("DeleteObjects", call, read_answer, deadline=until)
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("DeleteObjects", refusal) from None
@@ -126,41 +127,38 @@ class BucketObjects:
         self, entries: Sequence[Deletion], until: float, *, known: bool
     ) -> dict[str, DeletionResult]:
         """One DELETE a key, a few at once. Raises only where no key of the call is known."""
-        results: dict[str, DeletionResult] = {}
         unanswered: list[ReconcilerError] = []
 
-        async def delete(entry: Deletion) -> None:
+        async def delete(entry: Deletion) -> DeletionResult:
             try:
-                results[entry.key] = await self._delete_one(entry, until)
+                return await self._delete_one(entry, until)
             except ReconcilerError as error:
                 unanswered.append(error)
-                results[entry.key] = _failed(entry.key, str(error))
+                return failed(entry.key, str(error))
 
-        async with anyio.create_task_group() as group:
-            for entry in entries:
-                group.start_soon(delete, entry)
+        results = await side_by_side([partial(delete, entry) for entry in entries])
         if unanswered and len(unanswered) == len(entries) and not known:
             raise unanswered[0]
-        return results
+        return {result.key: result for result in results}
 
     async def _delete_one(self, entry: Deletion, until: float) -> DeletionResult:
         asked = {"Bucket": self._bucket, "Key": entry.key}
         if entry.etag is not None:
             if not self._capabilities.conditional_delete:
-                return _failed(
+                return failed(
                     entry.key, "this store compares ETags in batches alone, which cannot carry the key"
                 )
             asked["IfMatch"] = f'"{entry.etag}"'
         async with self._singles:
             if anyio.current_time() >= until:
-                return _failed(entry.key, "not asked: the batch has used up its time")
+                return failed(entry.key, "not asked: the batch has used up its time")
             try:
                 call = partial(self._client.delete_object, **asked)
                 await self._calls.send("DeleteObject", call, _nothing, deadline=until)
             except Refusal as refusal:
                 if refusal.fatal:
                     raise self._calls.place.explain("DeleteObject", refusal) from None
-                return _refused(entry.key, refusal)
+                return refused(entry.key, refusal)
         return DeletionResult(key=entry.key, result=ObjectResult.DELETED)
 
     # --- afterwards --------------------------------------------------------------------------------
@@ -170,17 +168,13 @@ class BucketObjects:
 
         async def look(key: str) -> None:
             try:
-                found = await self.head(key)
-            except ReconcilerError as error:
-                results[key] = _failed(key, str(error))
-            else:
-                if found is None:
+                if await self.head(key) is None:
                     results[key] = DeletionResult(key=key, result=ObjectResult.MISSING)
+            except ReconcilerError as error:
+                results[key] = failed(key, str(error))
 
         changed = [key for key, result in results.items() if result.result is ObjectResult.CHANGED]
-        async with anyio.create_task_group() as group:
-            for key in changed:
-                group.start_soon(look, key)
+        await side_by_side([partial(look, key) for key in changed])
 
 
 async def head_object(
@@ -207,35 +201,10 @@ async def head_object(
         raise calls.place.explain("HeadObject", refusal) from None
 
 
-def _read_answer(answer: Mapping[str, Any]) -> DeleteAnswer:
-    return parse_delete_answer(answer["Body"])
-
-
 def _nothing(_: object) -> None:
     """The answer of a single DELETE says nothing."""
 
 
-def _result(key: str, answer: DeleteAnswer) -> DeletionResult:
-    if key in answer.deleted:
-        return DeletionResult(key=key, result=ObjectResult.DELETED)
-    refusal = answer.refused.get(key)
-    if refusal is None:
-        return _failed(key, "the store's answer does not mention the key")
-    return _refused(key, refusal)
-
-
-def _refused(key: str, refusal: Refusal) -> DeletionResult:
-    if refusal.missing:
-        return DeletionResult(key=key, result=ObjectResult.MISSING)
-    if refusal.code in CHANGED:
-        return DeletionResult(key=key, result=ObjectResult.CHANGED, detail=str(refusal))
-    return _failed(key, str(refusal))
-
-
-def _failed(key: str, detail: str) -> DeletionResult:
-    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail)
-
-
 def _may_succeed(key: str, answer: DeleteAnswer) -> bool:
     refusal = answer.refused.get(key)
-    return refusal is not None and refusal.transient and key not in answer.deleted
+    return refusal is not None and refusal.transient

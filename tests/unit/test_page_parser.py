@@ -193,6 +193,17 @@ def test_an_entry_written_otherwise_is_read_all_the_same(change: str, to: str) -
     assert page.etags == ["first", "second" if to else ""]
 
 
+def test_quotes_that_only_some_etags_have_are_taken_off() -> None:
+    text = render([Entry(key="media/1", etag="first"), Entry(key="media/2", etag='"second"')], UNQUOTED)
+    assert parse_page(text.encode()).etags == ["first", "second"]
+
+
+def test_what_stands_in_a_comment_is_not_believed() -> None:
+    comment = "<!-- <EncodingType>url</EncodingType> --><IsTruncated>"
+    text = render([Entry(key="a+b")], GCS).replace("<IsTruncated>", comment)
+    assert parse_page(text.encode()).keys == ["a+b"]
+
+
 def test_a_namespace_with_a_prefix_is_no_empty_page() -> None:
     """A reader that looks for `<Contents>` alone would find none, and take the bucket for empty."""
     text = render([Entry(key="media/1")])
