@@ -1,4 +1,4 @@
-"""`python -m tests.integration.kill_at PORT METHOD before|after COMMAND…`: the program, killed at a chosen call.
+"""`python -m tests.integration.kill_at PORT METHOD before|after COMMAND…`: killed at a chosen call.
 
 SIGKILL, so that nothing can clean up: the next run has only what is in Postgres and in the bucket.
 """
@@ -39,7 +39,8 @@ def main() -> int:
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:
         ports = wire(*args, **kwargs)
-        return replace(ports, **{port: Deadly(getattr(ports, port), method, when)})
+        deadly: dict[str, Any] = {port: Deadly(getattr(ports, port), method, when)}
+        return replace(ports, **deadly)
 
     app._wire = wire_deadly
     return cli.main(command)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.error import HTTPError, URLError
 
@@ -85,10 +85,10 @@ async def daemon(site: Site, **settings: str) -> AsyncIterator[Daemon]:
         await process.aclose()
 
 
-async def until(condition: anyio.abc.AsyncResource | object) -> None:
-    """Poll an async condition, bounded: the daemon tells its state over HTTP and in its tables only."""
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Poll, bounded: the daemon tells its state over HTTP and in its tables, and in no other way."""
     with anyio.fail_after(60):
-        while not await condition():  # type: ignore[operator]
+        while not await condition():  # noqa: ASYNC110 - as said
             await anyio.sleep(0.1)
 
 
