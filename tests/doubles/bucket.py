@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from hashlib import md5
 
@@ -49,6 +49,7 @@ class MemoryBucket:
         self.refusing: set[str] = set()
         self.hidden: set[str] = set()
         self.deleted: list[str] = []
+        self.on_delete: Callable[[StoredObject], None] = lambda _: None
         self._uploads = 0
 
     def upload(self, key: str, size: int = 10, age: timedelta = timedelta(0)) -> None:
@@ -112,6 +113,7 @@ class MemoryBucket:
             return ObjectResult.MISSING
         if self.compares and deletion.etag is not None and deletion.etag != stored.etag:
             return ObjectResult.CHANGED
+        self.on_delete(stored)
         del self.objects[deletion.key]
         self.deleted.append(deletion.key)
         return ObjectResult.DELETED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -110,6 +110,7 @@ class MemoryDatabase:
         self.mode: Mode | None = None
         self.identity: Identity | None = None
         self.site_id: UUID = uuid4()
+        self.on_remove: Callable[[Row], None] = lambda _: None
         self._xids = itertools.count(1)
         self._ids = itertools.count(1)
         self.last_xid = 0

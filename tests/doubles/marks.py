@@ -217,6 +217,7 @@ class MemoryMarks:
                 continue
             again = decide(key.mark, [record], database.now)
             if record.version == ref.version or isinstance(again, Remove):
+                database.on_remove(database.rows[ref.id])
                 del database.rows[ref.id]
                 removed += 1
             else:

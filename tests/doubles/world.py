@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -83,11 +83,12 @@ class World:
             self.around.tick(self.limits.lease_ttl)
         return got
 
-    async def run_once(self, meanwhile: Callable[[], None] = lambda: None) -> Report:
-        """What `once` does, from lease to release; `meanwhile` places acts before the first call."""
+    async def run_once(self, acts: Mapping[int, Callable[[], None]] | None = None) -> Report:
+        """What `once` does, from lease to release, with `acts` before the calls of those numbers."""
         self.around.restart()
+        for call, act in (acts or {}).items():
+            self.around.at(call, act)
         term = await self.take_lease()
-        meanwhile()
         progress = Progress(mode=self.steering.mode)
         started = self.around.monotonic()
         await self.cycle().everything(term, progress)
