@@ -10,14 +10,6 @@ from reconciler.catalog.tables import OWN, SCHEMA
 ADVISORY_LOCK = 7_236_837_005_911_042
 """Any number that nobody else takes: it lets one run of the migrations in at a time."""
 
-OPTIONS = {
-    "version_table_schema": SCHEMA,
-    "target_metadata": OWN,
-    "transactional_ddl": True,
-    "transaction_per_migration": False,
-}
-
-
 def run_offline() -> None:
     """Write the SQL instead; it can be run as one script, and asks the database itself what is there."""
     context.configure(
@@ -25,7 +17,8 @@ def run_offline() -> None:
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},
         output_buffer=context.config.output_buffer,
-        **OPTIONS,
+        version_table_schema=SCHEMA,
+        target_metadata=OWN,
     )
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -38,7 +31,7 @@ def run_online() -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
     if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
-    context.configure(connection=connection, **OPTIONS)
+    context.configure(connection=connection, version_table_schema=SCHEMA, target_metadata=OWN)
     with context.begin_transaction():
         context.run_migrations()
 

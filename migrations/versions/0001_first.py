@@ -114,8 +114,7 @@ OWN = (
         epoch bigint,
         claimed_xid xid8,
         attempted_at timestamptz,
-        record_ids text[],
-        record_versions text[],
+        records jsonb,
         delete_object boolean,
         verify_absence boolean,
         object_gone_at timestamptz

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 else:
     Connection = PooledConnection = AnyConnection = Pool = Any
 
+Row: TypeAlias = asyncpg.Record
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+
 T = TypeVar("T")
 
 APPLICATION = "media-reconciler"
@@ -66,6 +70,7 @@ async def connect(config: CatalogConfig, **settings: str) -> Connection:
                 config.database_url,
                 timeout=config.connect_timeout.total_seconds(),
                 statement_cache_size=config.statement_cache_size,
+                command_timeout=_command_timeout(config, settings),
                 server_settings=server_settings(config) | settings,
             )
         except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
@@ -73,6 +78,16 @@ async def connect(config: CatalogConfig, **settings: str) -> Connection:
                 raise
             await anyio.sleep(RETRY_AFTER)
     raise AssertionError("unreachable")
+
+
+def _command_timeout(config: CatalogConfig, settings: dict[str, str]) -> float | None:
+    """By our own clock, a little later than the server's: a network that is gone does not answer at all.
+
+    None for sessions whose statements may take as long as they need.
+    """
+    if "statement_timeout" in settings:
+        return None
+    return config.statement_timeout.total_seconds() + config.connect_timeout.total_seconds()
 
 
 async def revision(connection: AnyConnection) -> str | None:
@@ -148,6 +163,7 @@ async def _make_pool(config: CatalogConfig) -> Pool:
         max_size=config.pool_size,
         timeout=config.connect_timeout.total_seconds(),
         statement_cache_size=config.statement_cache_size,
+        command_timeout=_command_timeout(config, {}),
         server_settings=server_settings(config),
         reset=_nothing_to_reset,
     )

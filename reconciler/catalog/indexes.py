@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import asyncpg
 
-from reconciler.catalog.config import TableMapping, quoted, split_table
+from reconciler.catalog.config import TableMapping, qualified, quoted, split_table
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.tables import SCHEMA
 from reconciler.errors import ConfigError
@@ -12,26 +14,41 @@ from reconciler.errors import ConfigError
 MAX_NAME = 63
 """Bytes that Postgres keeps of a name."""
 
-# Valid indexes whose first column is the storage key under a collation that compares bytes: "C" and
-# POSIX, or the database's own where that is C. No predicate, since every row counts.
+# Valid indexes whose first column is the storage key and compares bytes: under "C", or under the
+# column's own collation where that is C (the database's may be). No predicate, since every row counts.
 FIND = """
-SELECT i.indexrelid::regclass::text
+SELECT i.indexrelid::regclass::text AS name, i.indcollation[0] = a.attcollation AS is_natural
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-WHERE i.indrelid = $1::regclass AND a.attname = $2
+JOIN pg_collation l ON l.oid = a.attcollation
+JOIN pg_database d ON d.datname = current_database()
+WHERE i.indrelid = to_regclass($1) AND a.attname = $2
   AND i.indisvalid AND i.indisready AND i.indpred IS NULL
-  AND (i.indcollation[0] IN ('pg_catalog."C"'::regcollation, 'pg_catalog."POSIX"'::regcollation)
-       OR i.indcollation[0] = 'pg_catalog."default"'::regcollation
-          AND (SELECT datcollate IN ('C', 'POSIX') AND datlocprovider = 'c'
-               FROM pg_database WHERE datname = current_database()))
-ORDER BY i.indcollation[0] = 'pg_catalog."default"'::regcollation, i.indexrelid
+  AND (i.indcollation[0] = 'pg_catalog."C"'::regcollation
+       OR i.indcollation[0] = a.attcollation AND {bytewise})
+ORDER BY is_natural DESC, i.indexrelid
 LIMIT 1
 """
 
-# Postgres 14 and before know no other provider than the C library.
-FIND_BEFORE_15 = FIND.replace(" AND datlocprovider = 'c'", "")
+BYTEWISE = """(coalesce(l.collname IN ('C', 'POSIX')
+    OR l.collname = 'default' AND d.datcollate IN ('C', 'POSIX') AND {libc}, false))"""
+"""Whether a collation `l` in the database `d` compares bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteOrder:
+    """An index in byte order. `natural`: under the column's own collation, so no COLLATE is needed."""
+
+    name: str
+    natural: bool
+
+
+def bytewise(connection: Connection) -> str:
+    """`BYTEWISE` for this server: Postgres 14 and before know no provider but the C library."""
+    newer = connection.get_server_version().major >= 15  # noqa: PLR2004
+    return BYTEWISE.format(libc="d.datlocprovider = 'c'" if newer else "true")
 
 
 def name_of(tables: TableMapping) -> str:
@@ -44,10 +61,9 @@ def name_of(tables: TableMapping) -> str:
 
 def statement(tables: TableMapping) -> str:
     """Builds the index while the gateway goes on reading and writing."""
-    schema, table = split_table(tables.media_table)
     return (
         f"CREATE INDEX CONCURRENTLY {quoted(name_of(tables))}"
-        f' ON {quoted(schema)}.{quoted(table)} ({quoted(tables.media.storage_key)} COLLATE "C")'
+        f' ON {qualified(tables.media_table)} ({quoted(tables.media.storage_key)} COLLATE "C")'
     )
 
 
@@ -56,14 +72,12 @@ def offline_statement(tables: TableMapping) -> str:
     return statement(tables).replace("CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS")
 
 
-async def find(connection: Connection, tables: TableMapping) -> str | None:
-    """The name of an index in byte order on the storage key."""
-    schema, table = split_table(tables.media_table)
-    query = FIND if connection.get_server_version().major >= 15 else FIND_BEFORE_15  # noqa: PLR2004
-    found: str | None = await connection.fetchval(
-        query, f"{quoted(schema)}.{quoted(table)}", tables.media.storage_key
+async def find(connection: Connection, tables: TableMapping) -> ByteOrder | None:
+    """An index in byte order on the storage key."""
+    row = await connection.fetchrow(
+        FIND.format(bytewise=bytewise(connection)), qualified(tables.media_table), tables.media.storage_key
     )
-    return found
+    return None if row is None else ByteOrder(name=row["name"], natural=row["is_natural"])
 
 
 async def ensure(connection: Connection, tables: TableMapping) -> str:
@@ -72,9 +86,11 @@ async def ensure(connection: Connection, tables: TableMapping) -> str:
     A build that was interrupted leaves an invalid index behind, which is dropped first. Raises
     ConfigError where the table is missing or partitioned.
     """
+    if await connection.fetchval("SELECT to_regclass($1)", qualified(tables.media_table)) is None:
+        raise ConfigError(f"CATALOG__MEDIA_TABLE {tables.media_table}: no such table, so no index is built")
     existing = await find(connection, tables)
     if existing is not None:
-        return f"index {existing} is in byte order already"
+        return f"index {existing.name} is in byte order already"
     schema, _ = split_table(tables.media_table)
     name = f"{quoted(schema)}.{quoted(name_of(tables))}"
     # A build waits for older transactions, and over many rows takes longer than any statement of ours.

@@ -1,0 +1,100 @@
+"""Managed prefixes as stretches of byte order: `[low, high)`, `high` None for the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from reconciler.model import RESERVED_PREFIX
+
+Bounds: TypeAlias = tuple[tuple[str, str | None], ...]
+
+_LAST = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+
+
+def prefix_end(prefix: str) -> str | None:
+    """The least string in byte order that is behind every key of the prefix; None for the end.
+
+    UTF-8 bytes sort as code points do, so the last code point that has a successor is raised.
+    """
+    for index in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[index]) + 1
+        if code in _SURROGATES:
+            code = _SURROGATES.stop
+        if code <= _LAST:
+            return prefix[:index] + chr(code)
+    return None
+
+
+def of_prefix(prefix: str) -> Bounds:
+    return ((prefix, prefix_end(prefix)),)
+
+
+def managed(prefixes: Sequence[str]) -> Bounds:
+    """The keys under any of the prefixes, each once, without our own corner of the bucket."""
+    merged: list[tuple[str, str | None]] = []
+    for prefix in sorted(prefixes):
+        # A prefix that starts with an earlier one lies inside it, and sorts right behind it.
+        if not merged or not _inside(prefix, merged[-1]):
+            merged.append((prefix, prefix_end(prefix)))
+    return _without_reserved(tuple(merged))
+
+
+def outside(prefixes: Sequence[str]) -> Bounds:
+    """The keys under none of the prefixes, without our own corner of the bucket."""
+    gaps: list[tuple[str, str | None]] = []
+    start: str | None = ""
+    for low, high in managed([*prefixes]):
+        if start is not None and start < low:
+            gaps.append((start, low))
+        start = high
+    if start is not None:
+        gaps.append((start, None))
+    return _without_reserved(tuple(gaps))
+
+
+def _inside(key: str, stretch: tuple[str, str | None]) -> bool:
+    low, high = stretch
+    return key >= low and (high is None or key < high)
+
+
+def _without_reserved(bounds: Bounds) -> Bounds:
+    first, last = RESERVED_PREFIX, prefix_end(RESERVED_PREFIX)
+    assert last is not None
+    kept: list[tuple[str, str | None]] = []
+    for low, high in bounds:
+        if low >= last or (high is not None and high <= first):
+            kept.append((low, high))
+            continue
+        if low < first:
+            kept.append((low, first))
+        if high is None or high > last:
+            kept.append((max(low, last), high))
+    return tuple(kept)
+
+
+def condition(expression: str, bounds: Bounds, first: int) -> tuple[str, list[str]]:
+    """SQL that is true inside the bounds, with parameters numbered from `first`, and their values."""
+    clauses, values = [], []
+    for low, high in bounds:
+        parts = []
+        if low:
+            values.append(low)
+            parts.append(f"{expression} >= ${first + len(values) - 1}::text")
+        if high is not None:
+            values.append(high)
+            parts.append(f"{expression} < ${first + len(values) - 1}::text")
+        clauses.append(" AND ".join(parts) or f"{expression} IS NOT NULL")
+    return "(" + (" OR ".join(clauses) or "false") + ")", values
+
+
+def storable(key: str) -> bool:
+    """Whether Postgres' text can hold the key: no NUL, valid Unicode. Others can never match a row."""
+    if "\0" in key:
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

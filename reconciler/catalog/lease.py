@@ -1,0 +1,142 @@
+"""The lease: one row that is renewed, and one that is compared; times by the server's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import anyio
+
+from reconciler.catalog import connections
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.connections import Connection
+from reconciler.catalog.faults import translated
+from reconciler.catalog.tables import SCHEMA
+from reconciler.errors import LeaseLost
+from reconciler.model import HeldBy, Mode, Term
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 5
+"""A renewal that takes longer than this would come too late anyway."""
+
+
+class PostgresLease:
+    """`ports.Lease` on a connection of its own, which a busy pool cannot keep waiting."""
+
+    def __init__(self, config: CatalogConfig) -> None:
+        self._config = config
+        self._connection: Connection | None = None
+        self._alone = anyio.Lock()
+
+    async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
+        async def work(connection: Connection) -> Term | HeldBy:
+            # Waits for a renewal in flight, and for nothing else.
+            row = await connection.fetchrow(
+                "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held"
+                f" FROM {SCHEMA}.lease FOR UPDATE"
+            )
+            assert row is not None, "the migration made the row"
+            if row["held"]:
+                return HeldBy(holder=row["holder"], expires_at=row["expires_at"])
+            return await self._begin(connection, holder, row["epoch"] + 1, ttl)
+
+        return await self._transaction(work)
+
+    async def _begin(self, connection: Connection, holder: str, epoch: int, ttl: timedelta) -> Term:
+        # The fence: waits for what is being written under the last term, and shuts out what comes later.
+        nonce = await connection.fetchval(
+            f"UPDATE {SCHEMA}.term SET epoch = $1, nonce = gen_random_uuid() RETURNING nonce", epoch
+        )
+        await connection.execute(
+            f"UPDATE {SCHEMA}.lease SET holder = $1, epoch = $2, nonce = $3,"
+            " expires_at = clock_timestamp() + $4::interval",
+            holder,
+            epoch,
+            nonce,
+            ttl,
+        )
+        # After a restore into another cluster a stamp may lie in the future of its transaction ids,
+        # and would never be passed: such passes are stamped anew (R-14).
+        await connection.execute(
+            f"UPDATE {SCHEMA}.passes SET armed_xid = pg_current_xact_id()"
+            " WHERE armed_xid >= pg_snapshot_xmax(pg_current_snapshot())"
+        )
+        return Term(epoch=epoch, nonce=nonce, holder=holder)
+
+    async def renew(self, term: Term, ttl: timedelta) -> None:
+        async def work(connection: Connection) -> None:
+            # Not once it has expired: somebody may have looked, and be about to take it.
+            renewed = await connection.fetchval(
+                f"UPDATE {SCHEMA}.lease SET expires_at = clock_timestamp() + $3::interval"
+                " WHERE epoch = $1 AND nonce = $2 AND expires_at > clock_timestamp() RETURNING true",
+                term.epoch,
+                term.nonce,
+                ttl,
+            )
+            if not renewed:
+                raise LeaseLost(f"epoch {term.epoch} of {term.holder} has expired or was taken over")
+
+        await self._transaction(work)
+
+    async def release(self, term: Term) -> None:
+        async def work(connection: Connection) -> None:
+            # The row stays, and with it the epoch, which only ever rises.
+            await connection.execute(
+                f"UPDATE {SCHEMA}.lease SET expires_at = least(expires_at, clock_timestamp())"
+                " WHERE epoch = $1 AND nonce = $2",
+                term.epoch,
+                term.nonce,
+            )
+
+        await self._transaction(work)
+
+    async def observe_mode(self, term: Term, mode: Mode) -> None:
+        async def work(connection: Connection) -> None:
+            row = await connection.fetchrow(f"SELECT epoch, nonce, mode FROM {SCHEMA}.term")
+            if row is None or (row["epoch"], row["nonce"]) != (term.epoch, term.nonce):
+                raise LeaseLost(f"epoch {term.epoch} of {term.holder} is over; another replica has led since")
+            if row["mode"] == mode.value:
+                return
+            # From dry run to live the clock of every mark starts anew. A database that has never been
+            # in dry run has no marks from one.
+            await connection.execute(
+                f"UPDATE {SCHEMA}.term SET live_since = CASE WHEN $1::text = 'dry_run' THEN NULL"
+                " WHEN mode IS NULL THEN '-infinity' ELSE clock_timestamp() END, mode = $1"
+                " WHERE epoch = $2",
+                mode.value,
+                term.epoch,
+            )
+
+        await self._transaction(work)
+
+    async def close(self) -> None:
+        """Drop the connection; the lease ends when it expires, unless it was released."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
+
+    async def _transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        with translated(self._config.where):
+            async with self._alone:
+                try:
+                    # By our own clock too: a network that is gone does not even time out.
+                    with anyio.fail_after(PATIENCE_SECONDS):
+                        connection = await self._connected()
+                        async with connection.transaction():
+                            return await work(connection)
+                except LeaseLost:
+                    raise
+                except BaseException:
+                    # Whatever state it is in: the next call begins with a fresh one.
+                    await self.close()
+                    raise
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            limit = str(PATIENCE_SECONDS * 1000)
+            self._connection = await connections.connect(
+                self._config, statement_timeout=limit, lock_timeout=limit
+            )
+        return self._connection

@@ -1,0 +1,206 @@
+"""Marks and the ledger: the database's half of the deletion protocol, a transaction a step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.catalog.claims import (
+    BEHIND_HORIZON,
+    CLAIMABLE,
+    MARK_COLUMNS,
+    Claimer,
+    claimable_arguments,
+    mark_from,
+)
+from reconciler.catalog.confirmation import Confirmer
+from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.gateway import Gateway, by_key
+from reconciler.catalog.records import lookup
+from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.terms import stand
+from reconciler.model import (
+    Cancel,
+    Claim,
+    ClaimedKey,
+    Decision,
+    DueKey,
+    ObjectResult,
+    Policy,
+    Postpone,
+    Remove,
+    Removed,
+    Term,
+    Verdict,
+)
+from reconciler.ports import Decide
+
+# A preview does not wait for the horizon: it deletes nothing.
+PREVIEW = f"""
+SELECT {MARK_COLUMNS}, m.previewed_at IS NOT NULL AS previewed
+FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+WHERE {CLAIMABLE} AND m.storage_key > $6::text
+ORDER BY m.storage_key LIMIT $7
+"""
+
+# Armed marks of the kinds that no claim could take now, in the managed prefixes.
+WAITING = f"""
+SELECT count(*) FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+WHERE m.verdict = ANY($2::text[])
+  AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
+              WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
+  AND (m.state = 'claimed' OR p.state = 'armed' AND ({CLAIMABLE} AND {BEHIND_HORIZON}) IS NOT TRUE)
+"""
+
+# Transactions hold a lock on their own id, which every role may see; what their session is called
+# only some may. The one that has been open longest holds the horizon back.
+OLDEST_TRANSACTION = """
+SELECT l.pid, a.application_name, a.xact_start, x.gid, x.prepared
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_prepared_xacts x ON x.transaction = l.transactionid
+WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
+  AND l.pid IS DISTINCT FROM pg_backend_pid()
+ORDER BY age(l.transactionid) DESC LIMIT 1
+"""
+
+
+class PostgresMarks:
+    """`ports.Marks` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._claimer = Claimer(gateway)
+        self._confirmer = Confirmer(gateway)
+
+    async def claim(
+        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+    ) -> Claim:
+        async def work(connection: AnyConnection) -> Claim:
+            return await self._claimer.claim(connection, term, policy, verdicts, limit, decide)
+
+        return await self._database.transaction(work)
+
+    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+        async def work(connection: AnyConnection) -> Claim | None:
+            return await self._claimer.take_over(connection, term, dead_after, limit)
+
+        return await self._database.transaction(work)
+
+    async def confirm(
+        self,
+        term: Term,
+        claim: Claim,
+        results: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        upload_window: timedelta,
+    ) -> Removed:
+        async def work(connection: AnyConnection) -> Removed:
+            return await self._confirmer.confirm(connection, term, claim, results, decide, upload_window)
+
+        return await self._database.transaction(work)
+
+    async def horizon_passed(self, xid: int) -> bool:
+        async with self._database.connection() as connection:
+            passed: bool = await connection.fetchval(
+                "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", str(xid)
+            )
+        return passed
+
+    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            keys = [key.mark.storage_key for key in claim.keys]
+            named = by_key(await lookup(connection, self._gateway, keys))
+        spared = {}
+        for key in claim.keys:
+            decision = decide(key.mark, named.get(key.mark.storage_key, ()), now)
+            reason = _spared(key, decision)
+            if reason:
+                spared[key.mark.storage_key] = reason
+        return spared
+
+    async def due(
+        self, policy: Policy, verdicts: Sequence[Verdict], decide: Decide, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[DueKey]]:
+        last = ""
+        while True:
+            async with self._database.connection() as connection:
+                now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                arguments = claimable_arguments(now, policy, verdicts)
+                rows = await connection.fetch(PREVIEW, *arguments, last, page_size)
+                named = by_key(await lookup(connection, self._gateway, [row["storage_key"] for row in rows]))
+            page = []
+            for row in rows:
+                mark = mark_from(row)
+                decision = decide(mark, named.get(mark.storage_key, ()), now)
+                if isinstance(decision, Remove):
+                    page.append(DueKey(mark=mark, decision=decision, seen=row["previewed"]))
+            if page:
+                yield page
+            if len(rows) < page_size:
+                return
+            last = rows[-1]["storage_key"]
+
+    async def note_preview(self, term: Term, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(
+                f"UPDATE {SCHEMA}.marks SET previewed_at = clock_timestamp()"
+                " WHERE storage_key = ANY($1::text[]) AND previewed_at IS NULL",
+                list(keys),
+            )
+
+        await self._database.transaction(work)
+
+    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            arguments = claimable_arguments(now, policy, verdicts)
+            waiting: int = await connection.fetchval(WAITING, *arguments)
+        return waiting
+
+    async def abandoned(self, term: Term) -> int:
+        async with self._database.connection() as connection:
+            abandoned: int = await connection.fetchval(
+                f"SELECT count(*) FROM {SCHEMA}.marks WHERE state = 'claimed' AND epoch <> $1", term.epoch
+            )
+        return abandoned
+
+    async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT verdict, count(*) AS keys, sum(bytes)::bigint AS bytes, min(first_seen_at) AS oldest"
+                f" FROM {SCHEMA}.marks GROUP BY verdict"
+            )
+        return {Verdict(row["verdict"]): (row["keys"], row["bytes"], row["oldest"]) for row in rows}
+
+    async def blocked_by(self) -> str | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(OLDEST_TRANSACTION)
+        if row is None:
+            return None
+        if row["gid"] is not None:
+            return f"prepared transaction {row['gid']}, open since {row['prepared']:%Y-%m-%dT%H:%M:%SZ}"
+        name = f" ({row['application_name']})" if row["application_name"] else ""
+        since = f", open since {row['xact_start']:%Y-%m-%dT%H:%M:%SZ}" if row["xact_start"] else ""
+        return f"pid {row['pid']}{name}{since}"
+
+    async def purge(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(f"DELETE FROM {SCHEMA}.tombstones WHERE ends_at <= clock_timestamp()")
+
+
+def _spared(key: ClaimedKey, decision: Decision) -> str | None:
+    """Why nothing may be sent for the key any more; None where the decision still stands."""
+    if isinstance(decision, Cancel | Postpone):
+        return decision.reason
+    if key.decision.delete_object and not decision.delete_object:
+        return "another row names it now"
+    if {ref.id for ref in key.decision.records} != {ref.id for ref in decision.records}:
+        return "other rows name it now"
+    return None

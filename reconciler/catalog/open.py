@@ -1,0 +1,70 @@
+"""Opens the catalog: the schema is looked at first, then the stores are made over one pool."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from reconciler.catalog import connections
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.connections import Database, open_database
+from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.inspection import SchemaReport, inspect
+from reconciler.catalog.lease import PostgresLease
+from reconciler.catalog.marks import PostgresMarks
+from reconciler.catalog.passes import PostgresPasses
+from reconciler.catalog.records import GatewayRecords
+from reconciler.catalog.site import PostgresSite
+from reconciler.catalog.staging import PostgresStagingArea
+from reconciler.catalog.tables import HEAD_REVISION
+from reconciler.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The stores of one database. `report` is what the inspection found when it was opened."""
+
+    records: GatewayRecords
+    passes: PostgresPasses
+    marks: PostgresMarks
+    lease: PostgresLease
+    site: PostgresSite
+    staging: PostgresStagingArea
+    report: SchemaReport
+    database: Database
+
+    async def schema_at_head(self) -> bool:
+        """Whether our own schema is, by now, what this program was written for."""
+        async with self.database.connection() as connection:
+            return await connections.revision(connection) == HEAD_REVISION
+
+
+@asynccontextmanager
+async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
+    """The catalog, for as long as the context lasts.
+
+    Raises ConfigError with every fault of the mapping, one a line; CatalogUnavailable.
+    """
+    report = await inspect(config)
+    if report.types is None:
+        raise ConfigError("\n".join(report.faults))
+    gateway = Gateway(config.tables, report.types)
+    lease = PostgresLease(config)
+    async with open_database(config) as database:
+        try:
+            yield Catalog(
+                records=GatewayRecords(database, gateway),
+                passes=PostgresPasses(database),
+                marks=PostgresMarks(database, gateway),
+                lease=lease,
+                site=PostgresSite(database),
+                staging=PostgresStagingArea(config, gateway),
+                report=report,
+                database=database,
+            )
+        finally:
+            with anyio.CancelScope(shield=True):
+                await lease.close()
