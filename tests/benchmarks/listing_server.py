@@ -2,7 +2,8 @@
 
 It answers ListObjectsV2 (prefix, start-after, continuation-token, max-keys) in byte order, HEAD and
 location of its bucket, small objects under `.reconciler/` (kept in memory), and DeleteObjects, which
-it reports as done and otherwise ignores. Path style, any signature, one bucket, loopback only.
+it reports as done whatever was there: what is rendered stays. Path style, any signature, one bucket,
+loopback only.
 
     python -m tests.benchmarks.listing_server --keys 1000000 --delay-ms 50
 
@@ -27,8 +28,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import escape, unescape
 
 from tests.benchmarks.corpus import (
     Listing,
@@ -43,7 +44,7 @@ from tests.benchmarks.corpus import (
 RESERVED = ".reconciler/"
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-_DELETED_KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
+_DELETED_KEY = re.compile("<Key>(.*?)</Key>", re.DOTALL)
 _SEND_BUFFER = 4 << 20
 
 
@@ -94,7 +95,7 @@ class Store:
         if request.method == "GET":
             return self._bucket_get(request.query)
         if request.method == "POST" and "delete" in request.query:
-            return _delete_result(request.body)
+            return self._delete_batch(request.body)
         return _error(501, "NotImplemented", f"{request.method} {request.path}")
 
     def _bucket_get(self, query: dict[str, str]) -> Response:
@@ -121,23 +122,31 @@ class Store:
         head = (
             f"{_XML}<ListBucketResult {_NAMESPACE}><Name>{self._bucket}</Name>"
             f"<Prefix>{escape(prefix)}</Prefix><KeyCount>{count}</KeyCount><MaxKeys>{limit}</MaxKeys>"
-            f"{'<EncodingType>url</EncodingType>' if query.get('encoding-type') else ''}"
+            f"{'<EncodingType>url</EncodingType>' if 'encoding-type' in query else ''}"
             f"<IsTruncated>{'true' if tail else 'false'}</IsTruncated>{tail}"
         )
         return Response(
             200,
             (
                 head.encode(),
-                b"".join(self._small_element(key) for key in small),
+                b"".join(self._small_element(key, url="encoding-type" in query) for key in small),
                 self._listing.elements(first, upto),
                 b"</ListBucketResult>",
             ),
         )
 
-    def _small_element(self, key: str) -> bytes:
+    def _small_element(self, key: str, *, url: bool) -> bytes:
         small = self._small[key]
         modified = f"{small.modified:%Y-%m-%dT%H:%M:%S}.000Z"
-        return contents(key, modified=modified, etag=small.etag, size=len(small.body))
+        written = quote(key) if url else escape(key)
+        return contents(written, modified=modified, etag=small.etag, size=len(small.body))
+
+    def _delete_batch(self, body: bytes) -> Response:
+        keys = _DELETED_KEY.findall(body.decode())
+        for key in keys:
+            self._small.pop(unescape(key), None)
+        deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+        return _xml(f"<DeleteResult {_NAMESPACE}>{deleted}</DeleteResult>")
 
     def _object(self, request: Request, key: str) -> Response:
         small = self._small.get(key)
@@ -224,11 +233,6 @@ def _xml(text: str, status: int = 200) -> Response:
 
 def _error(status: int, code: str, message: str) -> Response:
     return _xml(f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>", status)
-
-
-def _delete_result(body: bytes) -> Response:
-    deleted = b"".join(b"<Deleted><Key>%b</Key></Deleted>" % key for key in _DELETED_KEY.findall(body))
-    return _xml(f"<DeleteResult {_NAMESPACE}>{deleted.decode()}</DeleteResult>")
 
 
 def _object_headers(small: _Small) -> dict[str, str]:

@@ -105,7 +105,7 @@ def once(database: str, endpoint: str, settings: Mapping[str, str], credentials:
 def forget_identity(endpoint: str) -> None:
     """Remove what a reconciler left under `.reconciler/`, so that another database may come first."""
     bucket = f"{endpoint}/{BUCKET}"
-    with urllib.request.urlopen(f"{bucket}?list-type=2&prefix=.reconciler/") as page:
+    with urllib.request.urlopen(f"{bucket}?list-type=2&encoding-type=url&prefix=.reconciler/") as page:
         keys = re.findall("<Key>(.+?)</Key>", page.read().decode())
     for key in keys:
         urllib.request.urlopen(urllib.request.Request(f"{bucket}/{key}", method="DELETE")).close()

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
+from xml.sax.saxutils import escape
 
 import httpx
 import pytest
@@ -89,6 +91,16 @@ def test_reserved_objects_are_stored_listed_and_removed(client: httpx.Client) ->
     assert client.delete(path, headers={"If-Match": '"other"'}).status_code == 412
     assert client.delete(path, headers={"If-Match": etag}).status_code == 204
     assert client.head(path).status_code == 404
+
+
+def test_a_batch_of_deletions_takes_reserved_objects(client: httpx.Client) -> None:
+    name = ".reconciler/a & \u00fc"
+    client.put(f"/bench/{quote(name)}", content=b"x").raise_for_status()
+    assert page(client, prefix=".reconciler/", encoding_type="url")[0] == [quote(name)]
+    body = f"<Delete><Object><Key>{escape(name)}</Key></Object></Delete>".encode()
+    answer = client.post("/bench?delete", content=body)
+    assert f"<Deleted><Key>{escape(name)}</Key></Deleted>" in answer.text
+    assert page(client, prefix=".reconciler/")[0] == []
 
 
 def test_another_bucket_does_not_exist(client: httpx.Client) -> None:
