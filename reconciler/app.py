@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from importlib.metadata import version
 from typing import TextIO
 
 import anyio
 import structlog
 from prometheus_client import CollectorRegistry
 
+from reconciler import __version__
 from reconciler import doctor as doctoring
 from reconciler.bucket import OPERATIONS, OUTCOMES, Bucket, BucketConfig, open_bucket
 from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
@@ -113,7 +113,7 @@ async def run(source: SettingsSource) -> None:
     registry, health, stopping = CollectorRegistry(), Health(), anyio.Event()
     metrics = Metrics(
         registry,
-        version=version("media-reconciler"),
+        version=__version__,
         operations=OPERATIONS,
         outcomes=OUTCOMES,
     )
