@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from xml.sax.saxutils import escape
 
 import aiobotocore.session
 from aiobotocore.parsers import AioResponseParserFactory, AioRestXMLParser
@@ -19,6 +21,8 @@ RAW_OPERATIONS: Final = frozenset({"ListObjectsV2", "DeleteObjects"})
 """Their bodies are handed over unparsed: we have parsers of our own, which also look for an error
 document inside a 200."""
 
+_NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+_PLAIN: Final = re.compile(r"[\w./-]*+")
 _CHECKSUM_HEADERS: Final = ("x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm")
 
 
@@ -46,10 +50,12 @@ def raw_session() -> aiobotocore.session.AioSession:
 
 
 def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
-    """Register our handlers with one client: the 200 check, and the digest of DeleteObjects."""
+    """Register our handlers with one client: the 200 check, and the body and digest of DeleteObjects."""
     events = client.meta.events
     events.unregister("before-parse.s3.*", _handle_200_error)
     events.register_first("before-parse.s3.*", _check_parsed_bodies)
+    events.register("before-parameter-build.s3.DeleteObjects", _write_body)
+    events.register_last("before-call.s3.DeleteObjects", _send_written_body)
     events.register("before-sign.s3.DeleteObjects", _digest_with_md5)
 
 
@@ -60,6 +66,34 @@ def _check_parsed_bodies(operation_model: Any, **kwargs: Any) -> None:  # noqa: 
     """
     if operation_model.name not in RAW_OPERATIONS:
         _handle_200_error(operation_model=operation_model, **kwargs)
+
+
+def _write_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
+    """Write the XML ourselves, and leave botocore an empty list: its own way takes 9 ms for 1,000 keys."""
+    context["delete_body"] = delete_body(params["Delete"]["Objects"])
+    params["Delete"] = {"Objects": []}
+
+
+def _send_written_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
+    params["body"] = context["delete_body"]
+
+
+def delete_body(entries: Iterable[Mapping[str, str]]) -> bytes:
+    """The body of a verbose DeleteObjects for entries with a Key and, where given, ETag and VersionId."""
+    objects = "".join(
+        "<Object>"
+        + "".join(f"<{name}>{_escaped(text)}</{name}>" for name, text in entry.items())
+        + "</Object>"
+        for entry in entries
+    )
+    return f'<Delete xmlns="{_NAMESPACE}">{objects}<Quiet>false</Quiet></Delete>'.encode()
+
+
+def _escaped(text: str) -> str:
+    """As XML text; line ends as references, which no reader normalises."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return escape(text, {"\r": "&#13;", "\n": "&#10;"})
 
 
 def _digest_with_md5(request: Any, **_: Any) -> None:  # noqa: ANN401 - botocore's event

@@ -190,9 +190,7 @@ class BucketProber:
         return [ObjectResult.DELETED]
 
     async def _delete_batch(self, entries: Sequence[Mapping[str, str]]) -> DeleteAnswer:
-        call = partial(
-            self._client.delete_objects, Bucket=self._bucket, Delete={"Objects": entries, "Quiet": False}
-        )
+        call = partial(self._client.delete_objects, Bucket=self._bucket, Delete={"Objects": entries})
         return await self._calls.send("DeleteObjects", call, read_answer)
 
     async def _exists(self, key: str) -> bool:
