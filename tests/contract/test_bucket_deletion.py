@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import unquote
 
 import pytest
@@ -386,3 +387,34 @@ async def test_a_leading_slash_never_goes_in_a_batch(credentials: None) -> None:
     ):
         await opened.store(PLAIN).delete(asked("/a"))
     assert [(request.method, request.target) for request in store.requests] == [("DELETE", "/bucket//a")]
+
+
+async def test_a_look_behind_a_412_that_fails_leaves_the_key_failed(credentials: None) -> None:
+    async with (
+        faulty_store(Answer(delete_result(a="PreconditionFailed")), Answer("", 403)) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        results = await opened.store(BATCHED).delete(asked("a", etag="0123"))
+    assert [result.result for result in results] == [FAILED]
+    assert "403" in results[0].detail
+
+
+async def test_single_deletes_that_the_time_does_not_suffice_for_are_not_sent(credentials: None) -> None:
+    """However long a batch is, none of its deletions is sent late."""
+    async with faulty_store(Answer(silent=True)) as store:
+        config = config_for(store.endpoint_url, timeout=timedelta(seconds=0.2))
+        async with open_bucket(config) as opened:
+            keys = [f"bell\x07{number}" for number in range(12)]
+            results = await opened.store(replace(PLAIN)).delete([Deletion(key="/first"), *asked(*keys)])
+    assert {result.result for result in results} == {FAILED}
+    assert len(store.requests) < 12
+    assert "used up its time" in results[-1].detail
+
+
+async def test_a_batch_with_a_known_key_survives_silence_about_the_others(credentials: None) -> None:
+    async with (
+        faulty_store(Answer(delete_result(["a"])), Answer("", 503)) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        results = await opened.store(PLAIN).delete(asked("bell\x07", "a"))
+    assert [result.result for result in results] == [FAILED, DELETED]

@@ -1,0 +1,101 @@
+"""What the bucket sends, how long it waits, and what it says when the store says no."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.bucket.config import OUTCOMES
+from reconciler.bucket.deletion import _UNFIT_FOR_XML
+from reconciler.bucket.faults import Place, Refusal
+from reconciler.bucket.hooks import delete_body
+from reconciler.bucket.retries import LONGEST_PAUSE, pause_after
+from reconciler.errors import Halt, ListingBroken, StoreUnavailable
+
+NAME = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+PLACE = Place(bucket="media", endpoint_url="http://store:9000")
+
+batch_key = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+    lambda key: not _UNFIT_FOR_XML.search(key)
+)
+
+
+@given(st.lists(st.tuples(batch_key, st.none() | batch_key), max_size=8))
+def test_every_key_fit_for_a_batch_reads_back_from_its_xml(asked: list[tuple[str, str | None]]) -> None:
+    entries = [{"Key": key} if etag is None else {"Key": key, "ETag": etag} for key, etag in asked]
+    root = ET.fromstring(delete_body(entries))
+    read = [
+        (found.findtext(f"{NAME}Key"), found.findtext(f"{NAME}ETag")) for found in root.iter(f"{NAME}Object")
+    ]
+    assert read == asked
+    assert root.findtext(f"{NAME}Quiet") == "false"
+
+
+@given(st.integers(min_value=1, max_value=500))
+def test_pauses_are_capped(failures: int) -> None:
+    assert 0 <= pause_after(failures) <= LONGEST_PAUSE
+
+
+def test_the_first_pauses_double_at_most() -> None:
+    for failures, longest in ((1, 0.1), (2, 0.2), (3, 0.4)):
+        drawn = [pause_after(failures) for _ in range(200)]
+        assert max(drawn) <= longest
+        assert len(set(drawn)) > 100, "pauses without jitter bring all clients back at once"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "transient", "outcome"),
+    [
+        ("SlowDown", 503, True, "throttled"),
+        ("SlowDown", 200, True, "throttled"),
+        ("RequestRateLimitExceeded", 400, True, "throttled"),
+        ("429", 429, True, "throttled"),
+        ("InternalError", 200, True, "unavailable"),
+        ("502", 502, True, "unavailable"),
+        ("RequestTimeout", 400, True, "unavailable"),
+        ("Unreachable", 0, True, "unavailable"),
+        ("NotImplemented", 501, False, "refused"),
+        ("AccessDenied", 403, False, "refused"),
+        ("NoSuchBucket", 404, False, "refused"),
+        ("NoSuchKey", 404, False, "missing"),
+        ("404", 404, False, "missing"),
+        ("PreconditionFailed", 412, False, "refused"),
+    ],
+)
+def test_refusals_are_told_apart(code: str, status: int, transient: bool, outcome: str) -> None:
+    refusal = Refusal(code, "", status=status)
+    assert refusal.transient is transient
+    assert refusal.outcome == outcome
+    assert outcome in OUTCOMES
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("NoSuchBucket", "RECONCILER_BUCKET__NAME"),
+        ("InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        ("AccessDenied", "s3:ListBucket"),
+        ("403", "s3:ListBucket"),
+        ("PermanentRedirect", "RECONCILER_BUCKET__REGION"),
+        ("AuthorizationHeaderMalformed", "RECONCILER_BUCKET__REGION"),
+        ("RequestTimeTooSkewed", "clock"),
+    ],
+)
+def test_a_halt_names_the_bucket_the_cause_and_what_to_do(code: str, advice: str) -> None:
+    error = PLACE.explain("ListObjectsV2", Refusal(code, "said\nthe store", status=400))
+    message = str(error)
+    assert isinstance(error, Halt)
+    assert "'media' at http://store:9000" in message
+    assert f"{code}: said the store" in message
+    assert advice in message
+    assert "\n" not in message
+
+
+def test_an_unforeseen_refusal_is_what_the_caller_says() -> None:
+    refusal = Refusal("Odd", "", status=400)
+    assert isinstance(PLACE.explain("ListObjectsV2", refusal, ListingBroken), ListingBroken)
+    assert isinstance(PLACE.explain("HeadObject", refusal), StoreUnavailable)
