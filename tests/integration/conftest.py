@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from reconciler.demo.servers import EmbeddedPostgres
 from tests.integration.site import Site, make_site
-from tests.servers import Bucket
+from tests.servers import Bucket, fresh_database
 
 
 @pytest.fixture
@@ -22,3 +25,10 @@ def ordered_site(database: str, moto_bucket: Bucket) -> Site:
 @pytest.fixture
 def unordered_site(database: str, seaweed_bucket: Bucket) -> Site:
     return make_site(database, seaweed_bucket)
+
+
+@pytest.fixture
+def other_database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """A second migrated database, of somebody else's."""
+    with fresh_database(postgres, migrated_template) as url:
+        yield url

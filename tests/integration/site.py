@@ -20,6 +20,7 @@ from reconciler.settings import SettingsSource, load
 from tests.servers import Bucket
 
 DAY = timedelta(days=1)
+PATIENCE = timedelta(seconds=20)
 
 IMPATIENT = {
     "RECONCILER_BUCKET__PREFIXES": '["image/", "video/"]',
@@ -49,9 +50,9 @@ class Site:
         named = {f"RECONCILER_{name.upper()}": value for name, value in changes.items()}
         return {**self.environment, **named}
 
-    async def once(self, **changes: str) -> Report:
+    async def once(self, wait: timedelta = PATIENCE, **changes: str) -> Report:
         with _environment(self.settings(**changes)):
-            return await app.once(SettingsSource(), wait=timedelta(seconds=20))
+            return await app.once(SettingsSource(), wait=wait)
 
     async def plan(self, **changes: str) -> tuple[Report, list[Finding]]:
         findings: list[Finding] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ async def test_a_second_run_names_who_holds_the_lease(ordered_site: Site) -> Non
     await ordered_site.sql(
         "UPDATE reconciler.lease SET holder = 'somebody/42', expires_at = now() + interval '1 hour'"
     )
-    report = await ordered_site.once()
+    report = await ordered_site.once(wait=timedelta(0))
     assert report.outcome is Outcome.FAILED
     assert "somebody/42" in report.detail
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.model import Outcome
 from tests.integration.site import Site, make_site
-from tests.servers import fresh_bucket, fresh_database
+from tests.servers import fresh_bucket
 
 pytestmark = pytest.mark.anyio
 
@@ -32,17 +32,15 @@ async def test_probing_leaves_nothing_but_the_marker(site: Site) -> None:
 
 
 async def test_another_database_halts_before_a_foreign_bucket(
-    ordered_site: Site, request: pytest.FixtureRequest
+    ordered_site: Site, other_database: str
 ) -> None:
     await ordered_site.put("image/theirs")
     assert (await ordered_site.once(dry_run="true")).outcome is Outcome.CONVERGED
-    postgres = request.getfixturevalue("postgres")
-    with fresh_database(postgres, request.getfixturevalue("migrated_template")) as other:
-        stranger = make_site(other, ordered_site.bucket)
-        report = await stranger.once()
-        planned, _ = await stranger.plan()
-        ((site_id,),) = await ordered_site.sql("SELECT site_id::text FROM reconciler.site")
-        ((own_id,),) = await stranger.sql("SELECT site_id::text FROM reconciler.site")
+    stranger = make_site(other_database, ordered_site.bucket)
+    report = await stranger.once()
+    planned, _ = await stranger.plan()
+    ((site_id,),) = await ordered_site.sql("SELECT site_id::text FROM reconciler.site")
+    ((own_id,),) = await stranger.sql("SELECT site_id::text FROM reconciler.site")
     assert report.outcome is planned.outcome is Outcome.HALTED
     assert site_id in report.detail
     assert own_id in report.detail
