@@ -10,7 +10,6 @@ Debian's Postgres: tests that use it carry `@pytest.mark.debian("postgresql-15")
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.catalog import migrate
 from reconciler.demo.guarding import Guardian, open_guardian
 from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
 from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
@@ -90,11 +90,7 @@ def icu_postgres(guardian: Guardian) -> EmbeddedPostgres:
 
 
 def _make_template(server: EmbeddedPostgres) -> str:
-    if importlib.util.find_spec("reconciler.catalog.migrate") is None:
-        pytest.fail("reconciler.catalog.migrate does not exist: use `empty_database`")
     execute(server.url(), f'CREATE DATABASE "{TEMPLATE}" TEMPLATE template0')
-    from reconciler.catalog import migrate  # noqa: PLC0415
-
     migrate.upgrade(server.url(TEMPLATE))
     return TEMPLATE
 
