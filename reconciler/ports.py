@@ -89,7 +89,7 @@ class IdentityMarker(Protocol):
         ...
 
     async def write(self, identity: Identity) -> None:
-        """Write it, whatever was there."""
+        """Write it, but never over another site's: whether it is ours, reading it back tells."""
         ...
 
     async def exists(self) -> bool:
