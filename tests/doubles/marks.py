@@ -15,10 +15,12 @@ from reconciler.model import (
     ClaimedKey,
     DueKey,
     Marker,
+    Mode,
     ObjectResult,
     PassState,
     Policy,
     Postpone,
+    RecordRef,
     Remove,
     Removed,
     Term,
@@ -54,7 +56,8 @@ class MemoryMarks:
         database = self._database
         database.check(term)
         operation, xid = uuid4(), database.next_xid()
-        due = [] if self._all_stopped() else self._claimable(policy, verdicts)[:limit]
+        stopped = database.mode is Mode.DRY_RUN or self._all_stopped()
+        due = [] if stopped else self._claimable(policy, verdicts)[:limit]
         keys, cancelled, postponed = [], 0, 0
         for row in due:
             decision = self._decide(row, decide)
@@ -95,8 +98,11 @@ class MemoryMarks:
             if self._armed(row, verdicts)
             and self._could_go(row)
             and is_managed(row.mark.storage_key, policy.prefixes)
-            and database.stamps[row.mark.pass_id] < database.horizon()
+            and self._behind_horizon(row)
         ]
+
+    def _behind_horizon(self, row: MarkRow) -> bool:
+        return self._database.stamps[row.mark.pass_id] < self._database.horizon()
 
     def _armed(self, row: MarkRow, verdicts: Sequence[Verdict]) -> bool:
         armed = self._database.passes[row.mark.pass_id].state is PassState.ARMED
@@ -208,15 +214,14 @@ class MemoryMarks:
 
     def _remove_records(self, key: ClaimedKey, decide: Decide) -> tuple[int, int]:
         """By id and version; one that has changed is decided anew, and lost if it is to stay."""
-        database = self._database
-        now = {record.id: record for record in database.records_of([key.mark.storage_key])}
+        database, planned = self._database, set(key.decision.records)
+        records = database.records_of([key.mark.storage_key])
+        again = decide(key.mark, records, database.now)
+        going = set(again.records) if isinstance(again, Remove) else set()
         removed = lost = 0
-        for ref in key.decision.records:
-            record = now.get(ref.id)
-            if record is None:
-                continue
-            again = decide(key.mark, [record], database.now)
-            if record.version == ref.version or isinstance(again, Remove):
+        for record in records:
+            ref = RecordRef(id=record.id, version=record.version)
+            if ref in planned or ref in going:
                 database.on_remove(database.rows[ref.id])
                 del database.rows[ref.id]
                 removed += 1
@@ -269,7 +274,7 @@ class MemoryMarks:
             for row in self._database.marks.values()
             if self._armed(row, verdicts) and is_managed(row.mark.storage_key, policy.prefixes)
         ]
-        return sum(not self._could_go(row) for row in rows)
+        return sum(not (self._could_go(row) and self._behind_horizon(row)) for row in rows)
 
     @port
     async def abandoned(self, term: Term) -> int:

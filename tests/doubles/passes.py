@@ -123,11 +123,13 @@ class MemoryPasses:
             database.marks[key] = MarkRow(mark, delay, seen_in=current.id)
         elif row.operation_id is None and row.seen_in != current.id:
             armed = database.passes[row.mark.pass_id].state is PassState.ARMED
+            before = database.passes[row.seen_in].state
+            again = row.mark.verdict is finding.verdict and before in {PassState.ARMED, PassState.TRIPPED}
             row.mark = replace(
                 row.mark,
                 pass_id=row.mark.pass_id if armed else current.id,
                 last_seen_at=database.now,
-                sightings=row.mark.sightings + (row.mark.verdict is finding.verdict),
+                sightings=row.mark.sightings + again,
             )
             row.seen_in = current.id
 
@@ -136,17 +138,22 @@ class MemoryPasses:
         database = self._database
         database.check(term)
         self._finish(current, PassState.ARMED, tally=tally)
-        if current.marker is Marker.SWEEP:
-            self._withdraw_found_again(current)
+        self._withdraw_unseen(current)
         database.stamps[current.id] = database.next_xid()
         return database.stamps[current.id]
 
-    def _withdraw_found_again(self, sweep: Pass) -> None:
-        """A complete sweep that no longer misses a record's object takes its dangling mark back."""
+    def _withdraw_unseen(self, complete: Pass) -> None:
+        """What a complete pass of the same marker has not seen again, and nobody will look at anew.
+
+        Findings of passes that were never released, and dangling records whose object is back: a
+        mark seen once would wait for ever.
+        """
         database = self._database
         for key, row in list(database.marks.items()):
-            unseen = row.seen_in != sweep.id and row.operation_id is None
-            if row.mark.verdict is Verdict.DANGLING and unseen:
+            found_by = database.passes[row.mark.pass_id]
+            released = found_by.state is PassState.ARMED and row.mark.verdict is not Verdict.DANGLING
+            unseen = row.seen_in < complete.id and row.operation_id is None
+            if found_by.marker is complete.marker and unseen and not released:
                 del database.marks[key]
                 database.ledger.append(
                     LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
@@ -192,8 +199,14 @@ class MemoryPasses:
             for entry in database.ledger
             if entry.event == "removed" and entry.at > day
         }
+        held_back = {PassState.TRIPPED, PassState.FAILED}
+        pending = Counter(
+            row.mark.verdict
+            for row in database.marks.values()
+            if row.operation_id is not None or database.passes[row.mark.pass_id].state not in held_back
+        )
         return Backlog(
-            pending=Counter(row.mark.verdict for row in database.marks.values()),
+            pending=pending,
             gone=Counter(verdict for _, verdict in gone),
         )
 
