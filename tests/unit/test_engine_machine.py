@@ -39,18 +39,6 @@ WRITES = (
     *("upload", "insert", "store", "delete", "lose", "expire", "keep", "use"),
     *("begin", "commit", "roll back"),
 )
-    "upload",
-    "insert",
-    "store",
-    "begin",
-    "commit",
-    "roll back",
-    "delete",
-    "lose",
-    "expire",
-    "keep",
-    "use",
-)
 writes = st.sampled_from(WRITES)
 
 
