@@ -120,7 +120,7 @@ OWN = (
         object_gone_at timestamptz
     )
     """,
-    "CREATE INDEX marks_due_at_idx ON reconciler.marks (due_at)",
+    "CREATE INDEX marks_found_idx ON reconciler.marks (due_at, storage_key) WHERE state = 'found'",
     "CREATE INDEX marks_claimed_idx ON reconciler.marks (storage_key) WHERE state = 'claimed'",
     """
     CREATE TABLE reconciler.tombstones (

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from reconciler.catalog import bounds, ledger
-from reconciler.catalog.connections import AnyConnection
+from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
 from reconciler.catalog.records import lookup
@@ -68,11 +68,12 @@ SELECT coalesce((SELECT state = 'tripped' AND both_sides FROM {SCHEMA}.passes
     WHERE marker = 'sweep' AND state IN ('armed', 'tripped') ORDER BY id DESC LIMIT 1), false)
 """
 
-# Locked by others (a writer, another claim): left for a later one, not waited for.
+# The longest due first, and those of one pass in key order. Locked by others (a writer, another
+# claim): left for a later one, not waited for.
 TAKE = f"""
 SELECT {MARK_COLUMNS} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 WHERE {CLAIMABLE} AND {BEHIND_HORIZON}
-ORDER BY m.storage_key LIMIT $6
+ORDER BY m.due_at, m.storage_key LIMIT $6
 FOR UPDATE OF m SKIP LOCKED
 """
 
@@ -149,7 +150,9 @@ class Claimer:
         if standing.mode is Mode.DRY_RUN or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         arguments = claimable_arguments(standing.now, policy, verdicts)
+        await by_index(connection)
         taken = [mark_from(row) for row in await connection.fetch(TAKE, *arguments, limit)]
+        taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         rows = await self._rows(connection, taken)
@@ -244,6 +247,7 @@ class Claimer:
     ) -> Claim | None:
         """See `ports.Marks.unfinished`. What was decided stands: a claim only rolls forward."""
         standing = await stand(connection, term)
+        await by_index(connection)
         rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit)
         if not rows:
             return None

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from reconciler.catalog import ledger
-from reconciler.catalog.connections import COLLISIONS, AnyConnection
+from reconciler.catalog.connections import COLLISIONS, AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
 from reconciler.catalog.records import lookup
@@ -100,6 +100,7 @@ class Confirmer:
         upload_window: timedelta,
     ) -> Removed:
         now = (await stand(connection, term)).now
+        await by_index(connection)
         wanted = [key.mark.storage_key for key in claim.keys if key.mark.storage_key in results]
         ours = {
             row["storage_key"]: row["gone"]

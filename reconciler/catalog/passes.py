@@ -9,7 +9,7 @@ from datetime import timedelta
 import asyncpg
 
 from reconciler.catalog.bounds import storable
-from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.connections import AnyConnection, Database, by_index
 from reconciler.catalog.tables import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.errors import LeaseLost
@@ -283,6 +283,7 @@ async def _still_running(connection: AnyConnection, pass_id: int) -> None:
 async def _mark(
     connection: AnyConnection, current: Pass, findings: Sequence[Finding], delete_delay: timedelta
 ) -> None:
+    await by_index(connection)
     keys = [each.storage_key for each in findings]
     verdicts = [each.verdict.value for each in findings]
     sweep = current.marker is Marker.SWEEP

@@ -168,7 +168,7 @@ marks = Table(
     Column("verify_absence", Boolean),
     Column("object_gone_at", TIME),
     CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
-    Index("marks_due_at_idx", "due_at"),
+    Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
 )
 
