@@ -96,7 +96,10 @@ class Refusal(Exception):
         return "unavailable" if self.transient else "refused"
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}" if self.message else self.code
+        message = self.message.rstrip(".")
+        if self.status == 0 and message:  # no answer, so no code of the store's either
+            return message
+        return f"{self.code}: {message}" if message else self.code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
     events.register("before-parameter-build.s3.DeleteObjects", _write_body)
     events.register_last("before-call.s3.DeleteObjects", _send_written_body)
     events.register("before-sign.s3.DeleteObjects", _digest_with_md5)
+    events.register("before-call.s3.HeadBucket", _never_redirect)
 
 
 def _check_parsed_bodies(operation_model: Any, **kwargs: Any) -> None:  # noqa: ANN401 - botocore's event
@@ -107,3 +108,10 @@ def _digest_with_md5(request: Any, **_: Any) -> None:  # noqa: ANN401 - botocore
         del request.headers[name]
     digest = hashlib.md5(request.data, usedforsecurity=False).digest()
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _never_redirect(context: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - botocore's event
+    """Botocore asks HeadBucket where a bucket lies when it is answered 301; answered 301 to that as well,
+    it asks again without end.
+    """
+    context.setdefault("s3_redirect", {})["redirected"] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
 )
 
@@ -29,6 +31,8 @@ ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.1
 """Seconds: the longest pause after the first failure; it doubles with each."""
 LONGEST_PAUSE: Final = 5.0
+_QUERY: Final = re.compile(r'\?[^"\s]*')
+"""In an address that a message names: of no use to the reader."""
 
 
 def pause_after(failures: int) -> float:
@@ -109,19 +113,22 @@ class Calls:
         except ClientError as error:
             raise _refusal(error) from None
         except (ConnectionError, HTTPClientError, HTTPError) as error:
-            # What follows in an address is the query, of no use to the reader.
-            raise Refusal("Unreachable", str(error).partition("?")[0], status=0) from None
+            raise Refusal("Unreachable", _QUERY.sub("", str(error)), status=0) from None
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
             raise ConfigError(
                 f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role "
                 f"that may use {self.place}"
             ) from None
+        except ParamValidationError:
+            # The bucket's name is all that is still checked.
+            raise ConfigError(f"{self.place}: RECONCILER_BUCKET__NAME is no name of a bucket") from None
         except BotoCoreError as error:
-            raise ConfigError(f"{self.place} cannot be used: {error}") from None
+            raise ConfigError(f"{self.place} cannot be used: {' '.join(str(error).split())}") from None
 
 
 def _refusal(error: ClientError) -> Refusal:
     answer = error.response
     fault = answer.get("Error", {})
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return Refusal(str(fault.get("Code", status)), str(fault.get("Message", "")), status=status)
+    # HEAD answers have no body, and proxies write HTML: then the status is all there is.
+    return Refusal(str(fault.get("Code") or status), str(fault.get("Message", "")), status=status)

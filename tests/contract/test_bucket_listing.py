@@ -270,11 +270,37 @@ async def test_keys_are_decoded_only_where_the_store_says_it_encoded_them(creden
     assert all("encoding-type=url" in request.target for request in store.requests)
 
 
-@pytest.mark.parametrize("changes", [{"endpoint_url": "not a url"}, {"name": "no bucket/name"}])
+async def test_a_redirect_that_never_ends_asks_for_the_region(credentials: None) -> None:
+    async with (
+        faulty_store(Answer("", 301)) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        with pytest.raises(Halt, match=r"301.*RECONCILER_BUCKET__REGION"):
+            await opened.listing.list_page("media/")
+
+
+async def test_a_404_that_is_no_answer_of_a_store_breaks_the_listing(credentials: None) -> None:
+    """I-30: a proxy's page, for one."""
+    async with (
+        faulty_store(Answer("<html>not found</html>", 404)) as store,
+        open_bucket(config_for(store.endpoint_url)) as opened,
+    ):
+        with pytest.raises(ListingBroken, match="404"):
+            await opened.listing.list_page("media/")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"endpoint_url": "not a url"}, "Invalid endpoint"),
+        ({"name": "no bucket/name"}, "RECONCILER_BUCKET__NAME"),
+    ],
+)
 async def test_settings_that_cannot_work_are_faults_of_the_configuration(
-    credentials: None, changes: dict[str, str]
+    credentials: None, changes: dict[str, str], complaint: str
 ) -> None:
     config: BucketConfig = replace(config_for("http://127.0.0.1:1"), **changes)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=complaint) as caught:
         async with open_bucket(config) as opened:
             await opened.listing.list_page("media/")
+    assert "\n" not in str(caught.value)

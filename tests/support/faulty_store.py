@@ -74,9 +74,11 @@ def delete_result(deleted: Sequence[str] = (), **errors: str) -> str:
 async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
     store = FaultyStore(answers=list(answers))
     writers: set[asyncio.StreamWriter] = set()
+    serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
+        serving.add(asyncio.current_task())
         try:
             while await _one(store, reader, writer):
                 pass
@@ -84,6 +86,7 @@ async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
             pass
         finally:
             writers.discard(writer)
+            serving.discard(asyncio.current_task())
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -94,8 +97,10 @@ async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
     finally:
         server.close()
         for writer in list(writers):
-            writer.close()
+            writer.close()  # which ends what is being read
         await server.wait_closed()
+        if left := [task for task in serving if task is not None]:
+            await asyncio.wait(left)
 
 
 async def _one(store: FaultyStore, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
