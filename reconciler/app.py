@@ -28,7 +28,17 @@ from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.survey import survey
 from reconciler.engine.tasks import task_group
 from reconciler.errors import ConfigError, Halt, Retryable
-from reconciler.model import Capabilities, Check, Finding, HeldBy, Outcome, Report, Term
+from reconciler.model import (
+    Capabilities,
+    Check,
+    Finding,
+    HeldBy,
+    Marker,
+    Outcome,
+    PassState,
+    Report,
+    Term,
+)
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, SCHEMA, Health
@@ -44,6 +54,9 @@ RELOAD_SECONDS = 2.0
 
 RECONNECT_SECONDS = 5.0
 """Between two attempts of a daemon that cannot reach its database or bucket yet."""
+
+RECALL_SECONDS = 60.0
+"""How often a replica looks what passes there were, its own and those of others."""
 
 STOP_SECONDS = 25.0
 """After a signal: what has not ended by then is cancelled. Above the daemon's own time to drain."""
@@ -146,9 +159,13 @@ async def _connect_and_lead(
             async with _ports(settings, Fanout(metrics, health), metrics.request_ended) as ports:
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
+                metrics.halted(None)
                 limits = _limits(settings)
                 cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
-                await Daemon(ports, limits, cycle, stopping).run()
+                async with task_group() as group:
+                    group.start_soon(_recall_passes, ports, metrics)
+                    await Daemon(ports, limits, cycle, stopping).run()
+                    group.cancel_scope.cancel()
         except Halt as halt:
             log.error("halted: a person has to act", reason=str(halt))
             metrics.halted(str(halt))
@@ -157,6 +174,18 @@ async def _connect_and_lead(
         with anyio.move_on_after(RECONNECT_SECONDS):
             health.alive("leadership")
             await stopping.wait()
+
+
+async def _recall_passes(ports: Ports, metrics: Metrics) -> None:
+    """Keep the passes' timestamps at what the database knows: they outlive this process and its terms."""
+    while True:
+        try:
+            for marker in Marker:
+                last = await ports.passes.last(marker)
+                metrics.pass_recalled(marker, last, await ports.passes.last(marker, PassState.ARMED))
+        except Retryable as error:
+            log.debug("passes not recalled", reason=str(error))
+        await ports.clock.sleep(RECALL_SECONDS)
 
 
 def migrate(settings: SchemaSettings, *, sql: bool, create_index: bool, out: TextIO) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler.model import Marker, Mode, ObjectResult, Outcome, Tally, Verdict
+from reconciler.model import Marker, Mode, ObjectResult, Outcome, Pass, Tally, Verdict
 from reconciler.telemetry.observers import Quiet
 
 NAMESPACE = "media_reconciler"
@@ -99,6 +99,7 @@ class Metrics(Quiet):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._now = wall_clock
+        self._stamps: dict[tuple[Gauge, Marker], float] = {}
         self._make_state(registry, version)
         self._make_passes(registry)
         self._make_reading(registry)
@@ -117,13 +118,13 @@ class Metrics(Quiet):
         self._rows.inc(rows)
 
     def pass_started(self, marker: Marker) -> None:
-        self._last_attempt.labels(marker).set(self._now())
+        self._stamp(self._last_attempt, marker, self._now())
 
     def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
         self._durations.labels(marker, outcome).observe(seconds)
         if outcome in SUCCESSES:
-            self._last_success.labels(marker).set(self._now())
-        if marker is Marker.SWEEP and outcome is not Outcome.FAILED:
+            self._stamp(self._last_success, marker, self._now())
+        if marker is Marker.SWEEP and outcome in SUCCESSES:
             self._leader_gauges.listed = tally
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
@@ -146,7 +147,6 @@ class Metrics(Quiet):
         if leader != self._leader_gauges.leading:
             # What an earlier term knew is not known to this one.
             self._leader_gauges.drift, self._leader_gauges.waiting = {}, 0
-            self._leader_gauges.listed = Tally()
         self._leader_gauges.leading = leader
 
     # --- the bucket's requests --------------------------------------------------------------------
@@ -155,6 +155,25 @@ class Metrics(Quiet):
         """One attempt, of an operation as S3 names it (ListObjectsV2)."""
         self._requests.labels(operation, outcome).inc()
         self._request_seconds.labels(operation).observe(seconds)
+
+    # --- the database's memory --------------------------------------------------------------------
+
+    def pass_recalled(self, marker: Marker, last: Pass | None, last_success: Pass | None) -> None:
+        """The marker's newest finished pass and its newest released one, whoever ran them."""
+        if last is not None:
+            self._stamp(self._last_attempt, marker, last.cutoff.timestamp())
+        if last_success is None:
+            return
+        if last_success.finished_at is not None:
+            self._stamp(self._last_success, marker, last_success.finished_at.timestamp())
+        if marker is Marker.SWEEP:
+            self._leader_gauges.listed = last_success.tally
+
+    def _stamp(self, gauge: Gauge, marker: Marker, seconds: float) -> None:
+        """A timestamp never goes back: what this process saw may be newer than what is stored."""
+        newest = max(self._stamps.get((gauge, marker), 0.0), seconds)
+        self._stamps[gauge, marker] = newest
+        gauge.labels(marker).set(newest)
 
     # --- settings ---------------------------------------------------------------------------------
 

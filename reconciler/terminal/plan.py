@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.model import Finding, Outcome, Report, Verdict
+from reconciler.terminal.report import print_kept
 from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
 
 FIELDS = (
@@ -136,6 +137,7 @@ class PlanTable:
             console.print(listing(groups), soft_wrap=True)
         if any(group.going + group.kept > LISTED for _, group in groups):
             console.print(f"The first {LISTED} of each verdict; --format jsonl prints every finding.")
+        print_kept(report, console)
         console.print(
             f"{report.objects:,} objects and {report.records:,} records looked at in"
             f" {report.duration_seconds:.1f} s; nothing was written, nothing was deleted."
@@ -143,7 +145,7 @@ class PlanTable:
         if report.outcome is Outcome.TRIPPED:
             console.print("The breaker would trip.", style="red")
         elif not groups:
-            console.print("No drift: bucket and database agree.", style="green")
+            console.print("No drift was found.", style="green")
 
 
 def summary(groups: Sequence[tuple[Verdict, Group]]) -> Table:

@@ -43,15 +43,16 @@ def as_json(report: Report) -> str:
 
 def print_report(report: Report, console: Console) -> None:
     """What was found, what went, what stayed and why, and how it ended."""
-    console.print(_found(report))
+    if any(report.found.values()):
+        console.print(_found(report))
+    else:
+        console.print("no drift found")
     removed = report.removed
     went = "deleted" if report.mode is Mode.LIVE else "dry run, nothing was deleted; would have gone"
     console.print(
         f"{went}: {removed.objects:,} objects ({human_bytes(removed.bytes)}), {removed.records:,} records"
     )
-    kept = [f"{number:,} {reason}" for reason, number in sorted(report.kept.items()) if number]
-    if kept:
-        console.print(f"kept: {', '.join(kept)}")
+    print_kept(report, console)
     if removed.failed:
         console.print(f"failed: {removed.failed:,}", style="red")
     console.print(
@@ -61,12 +62,17 @@ def print_report(report: Report, console: Console) -> None:
     )
 
 
+def print_kept(report: Report, console: Console) -> None:
+    """What looks like drift and stays, by reason; nothing where there is none."""
+    kept = [f"{number:,} {reason}" for reason, number in sorted(report.kept.items()) if number]
+    if kept:
+        console.print(f"kept: {', '.join(kept)}")
+
+
 def _found(report: Report) -> Table:
-    table = Table("verdict", title=None, box=None, pad_edge=False)
+    table = Table("verdict", box=None, pad_edge=False)
     table.add_column("found", justify="right")
     for verdict in Verdict:
         if number := report.found.get(verdict, 0):
             table.add_row(verdict, f"{number:,}")
-    if not table.row_count:
-        table.add_row("no drift", "0")
     return table

@@ -206,13 +206,16 @@ def test_colour_is_for_terminals() -> None:
 
 def test_no_drift_is_said_in_words() -> None:
     console, out = screen()
-    PlanTable(console).finish(REPORT)
-    assert "No drift" in out.getvalue()
+    kept = {KeepReason.PENDING: 4, KeepReason.HOLD: 0}
+    PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, kept=kept))
+    assert "kept: 4 pending\n" in out.getvalue()
+    assert "No drift was found." in out.getvalue()
 
 
 @pytest.mark.parametrize(
     ("report", "told"),
     [
+        (REPORT, "no drift found"),
         (REPORT, "dry run, nothing was deleted; would have gone: 0 objects (0 B), 0 records"),
         (Report(mode=Mode.LIVE, outcome=Outcome.CONVERGED), "deleted: 0 objects"),
         (Report(mode=Mode.LIVE, outcome=Outcome.FAILED, removed=Removed(failed=2)), "failed: 2"),

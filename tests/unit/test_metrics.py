@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
+from reconciler.model import Marker, Mode, Outcome, Pass, Tally, Verdict
 from reconciler.ports import Observer
 from reconciler.telemetry.health import Health
 from reconciler.telemetry.metrics import Metrics
@@ -221,6 +221,41 @@ def test_the_size_of_the_bucket_is_that_of_the_last_sweep(
     metrics.pass_finished(Marker.SWEEP, Outcome.FAILED, 1.0, Tally(objects=1))
     assert value(registry, "bucket_objects") == 9
     assert value(registry, "bucket_bytes") == 90
+
+
+def remembered(marker: Marker, cutoff: datetime, finished_at: datetime, tally: Tally) -> Pass:
+    return Pass(
+        id=1,
+        marker=marker,
+        cutoff=cutoff,
+        config_hash="",
+        mode=Mode.LIVE,
+        order=None,
+        tally=tally,
+        finished_at=finished_at,
+    )
+
+
+def test_a_new_process_knows_the_passes_of_an_earlier_one(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    hour = timedelta(hours=1)
+    success = remembered(Marker.SWEEP, NOW - 3 * hour, NOW - 2 * hour, Tally(objects=7, bytes=70))
+    metrics.pass_recalled(Marker.SWEEP, remembered(Marker.SWEEP, NOW - hour, NOW, Tally()), success)
+    metrics.pass_recalled(Marker.RETENTION, None, None)
+    metrics.leading(leader=True)
+
+    def stamp(which: str, marker: str) -> float | None:
+        return value(registry, f"pass_last_{which}_timestamp_seconds", marker=marker)
+
+    assert stamp("attempt", "sweep") == (NOW - hour).timestamp()
+    assert stamp("success", "sweep") == (NOW - 2 * hour).timestamp()
+    assert (stamp("attempt", "retention"), stamp("success", "retention")) == (0, 0)
+    assert (value(registry, "bucket_objects"), value(registry, "bucket_bytes")) == (7, 70)
+    metrics.pass_started(Marker.SWEEP)
+    metrics.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally(objects=8))
+    metrics.pass_recalled(Marker.SWEEP, success, success)
+    assert (stamp("attempt", "sweep"), stamp("success", "sweep")) == (NOW.timestamp(), NOW.timestamp())
 
 
 @pytest.mark.incident(36)
