@@ -1,0 +1,211 @@
+"""What `doctor` makes of what it is told; the commands' tests run it on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from reconciler import doctor
+from reconciler.catalog.inspection import SchemaReport
+from reconciler.catalog.tables import HEAD_REVISION
+from reconciler.errors import ConfigError, Halt, StoreUnavailable
+from reconciler.model import (
+    Capabilities,
+    Check,
+    CheckStatus,
+    Deletion,
+    DeletionResult,
+    Identity,
+    ListingOrder,
+    Mode,
+    ObjectPage,
+    ObjectResult,
+    StoredObject,
+)
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def statuses(checks: Sequence[Check]) -> dict[str, CheckStatus]:
+    """The worst status of each check's name."""
+    order = (CheckStatus.OK, CheckStatus.WARN, CheckStatus.FAIL)
+    worst: dict[str, CheckStatus] = {}
+    for check in checks:
+        worst[check.name] = max(worst.get(check.name, CheckStatus.OK), check.status, key=order.index)
+    return worst
+
+
+def capabilities(
+    order: ListingOrder = ListingOrder.BYTES,
+    *,
+    batch: bool = True,
+    single: bool = True,
+    versioned: bool = False,
+) -> Capabilities:
+    return Capabilities(
+        order=order, conditional_batch_delete=batch, conditional_delete=single, versioned=versioned
+    )
+
+
+class Store:
+    """A listing and a store that answer as told."""
+
+    def __init__(self, keys: list[str], result: ObjectResult) -> None:
+        self._keys = keys
+        self._result = result
+        self.deleted: list[str] = []
+
+    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+        found = [key for key in self._keys if key.startswith(prefix)]
+        blank = [""] * len(found)
+        return ObjectPage(found, [1] * len(found), blank, blank, "more" if found else None)
+
+    async def head(self, key: str) -> StoredObject | None:
+        return None
+
+    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        self.deleted += [each.key for each in batch]
+        return [DeletionResult(key=each.key, result=self._result, detail="AccessDenied") for each in batch]
+
+
+@pytest.mark.parametrize(("mode", "told"), [(Mode.DRY_RUN, "nothing will be deleted"), (Mode.LIVE, "live")])
+def test_the_mode_is_said_first(mode: Mode, told: str) -> None:
+    (check,) = doctor.configuration(mode, ["image/"])
+    assert check.status is CheckStatus.OK
+    assert told in check.detail
+    assert "'image/'" in check.detail
+
+
+def test_a_schema_in_order_is_all_ok() -> None:
+    report = SchemaReport(release="18.4", role="r", revision=HEAD_REVISION, byte_order_index="by_key")
+    assert set(statuses(doctor.database(report)).values()) == {CheckStatus.OK}
+
+
+@pytest.mark.parametrize("revision", [None, "0000"])
+def test_another_schema_asks_for_migrate(revision: str | None) -> None:
+    checks = doctor.database(SchemaReport(release="18.4", role="r", revision=revision))
+    (schema,) = [check for check in checks if check.name == "schema"]
+    assert schema.status is CheckStatus.FAIL
+    assert schema.advice == "run `reconciler migrate`"
+
+
+def test_each_fault_and_warning_of_the_schema_is_a_check_with_its_advice() -> None:
+    report = SchemaReport(
+        revision=HEAD_REVISION,
+        faults=("CATALOG__MEDIA_TABLE x: no such table; there is public.y", "no advice here"),
+        warnings=("no index; build one",),
+    )
+    found = [(c.status, c.detail, c.advice) for c in doctor.database(report) if c.name == "gateway tables"]
+    assert found == [
+        (CheckStatus.FAIL, "CATALOG__MEDIA_TABLE x: no such table", "there is public.y"),
+        (CheckStatus.FAIL, "no advice here", ""),
+        (CheckStatus.WARN, "no index", "build one"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_access_is_tried_on_each_prefix_and_on_a_scratch_key_only() -> None:
+    store = Store(["image/a"], ObjectResult.MISSING)
+    checks = await doctor.access(store, store, ["image/", "video/"])
+    assert statuses(checks) == {
+        "list": CheckStatus.WARN,
+        "head": CheckStatus.OK,
+        "delete": CheckStatus.OK,
+    }
+    assert [check.detail for check in checks if check.name == "list"] == [
+        "'image/': 1 or more objects",
+        "'video/': 0 objects",
+        "'video/' is empty",
+    ]
+    assert all(key.startswith(".reconciler/") for key in store.deleted)
+
+
+@pytest.mark.anyio
+async def test_a_refused_delete_is_a_failure_with_the_permission_to_give() -> None:
+    store = Store(["image/a"], ObjectResult.FAILED)
+    checks = await doctor.access(store, store, ["image/"])
+    (refused,) = [check for check in checks if check.name == "delete"]
+    assert refused.status is CheckStatus.FAIL
+    assert "AccessDenied" in refused.detail
+    assert "s3:DeleteObject" in refused.advice
+
+
+def test_direct_deletion_is_always_a_warning() -> None:
+    for versioned in (True, False):
+        assert statuses(doctor.abilities(capabilities(versioned=versioned), None))["delete mode"] is (
+            CheckStatus.WARN
+        )
+
+
+@pytest.mark.parametrize(
+    ("found", "declared", "status", "told"),
+    [
+        (ListingOrder.BYTES, None, CheckStatus.OK, "side by side"),
+        (ListingOrder.NONE, None, CheckStatus.OK, "joined there"),
+        (ListingOrder.BYTES, ListingOrder.NONE, CheckStatus.OK, "joined there (declared)"),
+        (ListingOrder.NONE, ListingOrder.BYTES, CheckStatus.WARN, "side by side"),
+    ],
+)
+def test_a_declared_order_that_was_not_seen_is_a_warning(
+    found: ListingOrder, declared: ListingOrder | None, status: CheckStatus, told: str
+) -> None:
+    checks = doctor.abilities(capabilities(found), declared)
+    assert statuses(checks)["listing order"] is status
+    assert told in checks[0].detail
+
+
+@pytest.mark.parametrize(
+    ("batch", "single", "status", "told"),
+    [
+        (True, True, CheckStatus.OK, "1,000 at a time"),
+        (False, True, CheckStatus.OK, "one by one"),
+        (False, False, CheckStatus.WARN, "HEAD"),
+    ],
+)
+def test_a_store_that_cannot_compare_is_a_warning(
+    batch: bool, single: bool, status: CheckStatus, told: str
+) -> None:
+    checks = doctor.abilities(capabilities(batch=batch, single=single), None)
+    (check,) = [check for check in checks if check.name == "conditional delete"]
+    assert check.status is status
+    assert told in check.detail
+
+
+def test_the_tie_is_told() -> None:
+    site = UUID(int=7)
+    tie = Identity(site_id=site, bucket="media", prefixes=("image/",), created_at=NOW)
+    assert str(site) in doctor.identity(tie)[0].detail
+    assert "not tied yet" in doctor.identity(None)[0].detail
+
+
+@pytest.mark.incident(26)
+def test_clocks_apart_are_a_warning() -> None:
+    """I-26: clock skew."""
+    assert statuses(doctor.clocks(datetime.now(UTC)))["clocks"] is CheckStatus.OK
+    assert statuses(doctor.clocks(datetime.now(UTC) - timedelta(minutes=2)))["clocks"] is CheckStatus.WARN
+    assert statuses(doctor.clocks(datetime.now(UTC) + timedelta(minutes=2)))["clocks"] is CheckStatus.WARN
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [ConfigError("one\ntwo"), Halt("one\ntwo"), StoreUnavailable("one\ntwo")])
+async def test_an_error_is_a_failed_check_a_line(error: Exception) -> None:
+    async def fail() -> Sequence[Check]:
+        raise error
+
+    checks = await doctor.attempt("bucket", fail)
+    assert [(check.name, check.status, check.detail) for check in checks] == [
+        ("bucket", CheckStatus.FAIL, "one"),
+        ("bucket", CheckStatus.FAIL, "two"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_fault_of_the_program_is_not_taken_for_a_finding() -> None:
+    async def fail() -> Sequence[Check]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await doctor.attempt("bucket", fail)
