@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
@@ -89,9 +90,15 @@ async def _compare_by_head(ports: Ports, keys: Sequence[ClaimedKey], answers: An
         stored = await ports.store.head(mark.storage_key)
         if stored is None:
             return
-        seen = (mark.object_etag, mark.object_last_modified)
-        if (stored.etag, stored.last_modified) != seen:
+        if stored.etag != mark.object_etag or _second(stored.last_modified) != _second(
+            mark.object_last_modified
+        ):
             answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
 
     listed = [key for key in keys if key.mark.object_etag is not None]
     await for_each(listed, look, concurrency=HEAD_CONCURRENCY)
+
+
+def _second(at: datetime | None) -> datetime | None:
+    """Whole seconds: all that the header of a HEAD carries, where a listing may be finer."""
+    return at and at.replace(microsecond=0)
