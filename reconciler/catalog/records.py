@@ -18,7 +18,7 @@ SMALL = 50_000
 """Rows up to which a sample is drawn from all of them."""
 
 OVERSAMPLING = 4
-"""A sample by pages is uneven, and part of it lies under other prefixes."""
+"""Pages looked at for each key wanted: part of them lie under other prefixes."""
 
 BYTES_A_ROW = 200
 """What a row takes at least, where the table was never analysed."""
@@ -78,32 +78,38 @@ class GatewayRecords:
 
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         async with self._database.connection() as connection:
-            rows = await self._estimated_rows(connection)
-            if rows > SMALL and count * OVERSAMPLING < rows:
-                keys = await self._sampled(connection, prefix, 100 * count * OVERSAMPLING / rows)
+            rows, pages = await self._estimated_size(connection)
+            if rows > SMALL and OVERSAMPLING * count < pages:
+                keys = await self._sampled(connection, prefix, OVERSAMPLING * count / pages, pages / rows)
                 if len(keys) >= count // 2:
                     return _thinned(keys, count)
             return await self._evenly(connection, prefix, count)
 
-    async def _estimated_rows(self, connection: AnyConnection) -> float:
+    async def _estimated_size(self, connection: AnyConnection) -> tuple[float, int]:
         # What the planner would think: the density at the last ANALYZE, with the size of today.
-        estimate: float = await connection.fetchval(
-            "SELECT CASE WHEN c.reltuples > 0 AND c.relpages > 0"
-            " THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int)"
-            " ELSE pg_relation_size(c.oid) / $2::float END"
-            " FROM pg_class c WHERE c.oid = to_regclass($1)",
+        row = await connection.fetchrow(
+            "SELECT pages, CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages * pages"
+            " ELSE pages * current_setting('block_size')::int / $2::float END AS rows"
+            " FROM (SELECT reltuples, relpages,"
+            " pg_relation_size(oid) / current_setting('block_size')::int AS pages"
+            " FROM pg_class WHERE oid = to_regclass($1)) size",
             qualified(self._database.config.tables.media_table),
             BYTES_A_ROW,
         )
-        return estimate
+        assert row is not None
+        return row["rows"], row["pages"]
 
-    async def _sampled(self, connection: AnyConnection, prefix: str, percent: float) -> list[str]:
-        where, values = bounds.condition(self._gateway.ordered_key, bounds.of_prefix(prefix), 2)
-        # SYSTEM takes whole pages, so it reads as little as it returns.
+    async def _sampled(
+        self, connection: AnyConnection, prefix: str, of_pages: float, of_rows: float
+    ) -> list[str]:
+        where, values = bounds.condition(self._gateway.ordered_key, bounds.of_prefix(prefix), 3)
+        # Some pages, since SYSTEM reads only what it takes, and of each about one row, since the rows
+        # of a page were written together and name neighbouring keys.
         keys: list[str] = await connection.fetchval(
             f"SELECT ARRAY(SELECT DISTINCT {self._gateway.key_text} FROM {self._gateway.media}"
-            f" TABLESAMPLE SYSTEM ($1) WHERE {where})",
-            min(percent, 100.0),
+            f" TABLESAMPLE SYSTEM ($1) WHERE random() < $2 AND {where})",
+            100 * of_pages,
+            of_rows,
             *values,
         )
         return sorted(keys)
