@@ -21,7 +21,7 @@ from anyio import to_thread
 from reconciler import app
 from reconciler.catalog import migrate
 from reconciler.demo import DemoOptions
-from reconciler.demo.guarding import ServerFailed, guarded, tail
+from reconciler.demo.guarding import guarded, tail
 from reconciler.demo.scene import MANAGED, RECENT_ACCESS_DAYS, RETENTION_DAYS, Scene, imagine
 from reconciler.demo.seed import (
     BUCKET,
@@ -104,7 +104,10 @@ class Signals:
 
 
 async def play(options: DemoOptions) -> int:
-    """Everything, and the exit status. A signal ends it in order; if we are killed, the guardian does."""
+    """Everything, and the exit status. A signal ends it in order; if we are killed, the guardian does.
+
+    Raises ConfigError before anything is started, ServerFailed where a server does not start.
+    """
     scene = imagine(options.objects)
     wheel_postgres()
     wheel_weed()
@@ -114,9 +117,6 @@ async def play(options: DemoOptions) -> int:
         signals.listen()
         try:
             return await _play(screen, scene, signals, keep=options.keep)
-        except ServerFailed as failure:
-            screen.verdict(str(failure), good=False)
-            return 1
         finally:
             signals.ignore()
     screen.verdict(f"Ended by {signals.received}: no server and no file is left.", good=signals.expected)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
+from reconciler.demo.verify import Contents, unchanged
 from reconciler.errors import ConfigError
 from reconciler.model import Verdict
 from tests.leftovers import Playground, ordinary_user, playground
@@ -23,6 +24,33 @@ DRY_RUN = "A dry run"
 LIVE = "keys done with"
 VERIFIED = "Verified by a listing and a query"
 KEPT_UP = "and then, for example"
+
+
+QUICK = """
+import sys
+from reconciler import app
+from reconciler.demo import play, servers
+from reconciler.cli import main
+
+play.GRACE_SECONDS = 4
+sys.argv[1:] = ["demo", "--objects", "100"]
+"""
+
+LOSES_AN_OBJECT = """
+import boto3
+
+plain = app.once
+
+async def once(source, **how):
+    report = await plain(source, **how)
+    settings = source.current()
+    if settings.dry_run is DRY_RUN:
+        store = boto3.client("s3", endpoint_url=settings.bucket.endpoint_url)
+        store.delete_object(Bucket="media", Key="other/odd/kept/two words.png")
+    return report
+
+app.once = once
+"""
 
 
 @pytest.fixture
@@ -112,6 +140,59 @@ def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: 
     assert re.search(r"objects and [\d,]+ records looked at", planned)
     assert program.returncode == 0, ended
     assert ground.is_clean()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_object_that_should_not_have_gone_fails_the_demo(ground: Playground, dry_run: bool) -> None:
+    loses = LOSES_AN_OBJECT.replace("DRY_RUN", str(dry_run))
+    program = ground.spawn(["-c", f"{QUICK}{loses}\nsys.exit(main())"])
+    told = _rest(program)
+
+    assert program.returncode == 1
+    assert "objects: 1 lost, such as 'other/odd/kept/two words.png'" in told
+    assert VERIFIED not in told
+    assert ground.is_clean()
+
+
+def test_a_pass_that_fails_fails_the_demo_with_its_reason(ground: Playground) -> None:
+    program = ground.spawn(["-c", f"{QUICK}\nplay.MAX_FRACTION = '0.01'\nsys.exit(main())"])
+    told = _rest(program)
+
+    assert program.returncode == 1
+    assert "The pass ended as tripped" in told
+    assert "MAX_FRACTION=0.01" in told
+    assert ground.is_clean()
+
+
+def test_a_server_that_does_not_start_is_told_in_its_own_words(ground: Playground) -> None:
+    breaks = "from pathlib import Path\nservers.wheel_weed = lambda: Path('/bin/ls')"
+    program = ground.spawn(["-c", f"{QUICK}\n{breaks}\nsys.exit(main())"])
+    told = _rest(program)
+
+    assert program.returncode == 1
+    assert "the embedded S3 server did not start" in told
+    assert "ls: " in told
+    assert "Traceback" not in told
+    assert ground.is_clean()
+
+
+def _contents(objects: dict[str, str], rows: dict[str, str]) -> Contents:
+    return Contents(objects=objects, rows=rows)
+
+
+def test_verification_tells_left_over_lost_and_altered_apart() -> None:
+    before = _contents({"a": "1", "b": "1"}, {"a": "row", "b": "row"})
+
+    assert unchanged(before, before) == []
+    assert [str(one) for one in unchanged(before, _contents({"a": "1"}, before.rows))] == [
+        "objects: 1 lost, such as 'b'"
+    ]
+    assert [str(one) for one in unchanged(before, _contents({**before.objects, "c": "1"}, before.rows))] == [
+        "objects: 1 still there, such as 'c'"
+    ]
+    assert [str(one) for one in unchanged(before, _contents(before.objects, {"a": "row", "b": "new"}))] == [
+        "rows: 1 altered, such as 'b'"
+    ]
 
 
 def test_without_the_extra_the_demo_says_how_to_get_it() -> None:
