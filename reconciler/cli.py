@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,8 +28,25 @@ DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 """Exit statuses of the contract; STOPPED is halted or tripped."""
 INTERRUPTED = 130
 """Ctrl-C, as shells report it (128 + SIGINT)."""
+TERMINATED = 143
+"""SIGTERM (128 + SIGTERM) of a command that only looks. `once` answers with its report, `run` with 0."""
 NO_READER = 141
 """Whoever read our output has gone (128 + SIGPIPE)."""
+
+
+class Terminated(Exception):
+    """SIGTERM asked a command that only looks to end."""
+
+
+SILENT: Mapping[type[BaseException], int] = {
+    KeyboardInterrupt: INTERRUPTED,
+    Terminated: TERMINATED,
+    BrokenPipeError: NO_READER,
+}
+"""What needs no words, and its exit status."""
+
+TOLD: Mapping[type[BaseException], int] = {ConfigError: USAGE, Halt: STOPPED, ReconcilerError: FAILED}
+"""Errors whose message is for the reader, and their exit status; the first that applies."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log_until_settings_are_read(args)
         status = COMMANDS[args.command](args)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - the last place that can turn an error into a line
         return _failed(error)
     return status
@@ -51,26 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: BaseException) -> int:
     """Say the error, and give the exit status that it stands for."""
     error = _leaf(error)
-    match error:
-        case SystemExit():
-            raise error
-        case KeyboardInterrupt():
-            return INTERRUPTED
-        case BrokenPipeError():
-            _forget_stdout()
-            return NO_READER
-        case ConfigError():
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, BrokenPipeError):
+        _forget_stdout()
+    for kind, status in SILENT.items():
+        if isinstance(error, kind):
+            return status
+    for kind, status in TOLD.items():
+        if isinstance(error, kind):
             complain(str(error))
-            return USAGE
-        case Halt():
-            complain(str(error))
-            return STOPPED
-        case ReconcilerError():
-            complain(str(error))
-            return FAILED
-        case _:
-            _log_unexpected(error)
-            return FAILED
+            return status
+    _log_unexpected(error)
+    return FAILED
 
 
 def _leaf(error: BaseException) -> BaseException:
@@ -124,7 +133,7 @@ def doctor(args: argparse.Namespace) -> int:
     from reconciler.model import CheckStatus
     from reconciler.terminal.checks import print_checks
 
-    checks = _wait_for(lambda: app.doctor(settings))
+    checks = _wait_for(lambda: _until_sigterm(app.doctor(settings)))
     print_checks(checks, Console(highlight=False))
     return FAILED if any(check.status is CheckStatus.FAIL for check in checks) else DONE
 
@@ -137,7 +146,7 @@ def plan(args: argparse.Namespace) -> int:
 
     writer = _plan_writer(args.format, datetime.now(UTC) + settings.delete_delay)
     with ProgressBar() as bar:
-        report = _wait_for(lambda: app.plan(settings, writer.emit, bar))
+        report = _wait_for(lambda: _until_sigterm(app.plan(settings, writer.emit, bar)))
     if report.outcome in {Outcome.FAILED, Outcome.HALTED}:
         sys.stdout.flush()
     else:
@@ -230,6 +239,22 @@ def _wait_for(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
     import anyio
 
     return anyio.run(act)
+
+
+async def _until_sigterm(act: Coroutine[Any, Any, T]) -> T:
+    """Cancelled by SIGTERM, instead of dying in the middle with scratch keys left in the bucket."""
+    import anyio
+
+    async def watch() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                raise Terminated
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        result = await act
+        group.cancel_scope.cancel()
+    return result
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -308,12 +308,19 @@ def test_run_on_a_port_in_use_is_a_configuration_error(env: Mapping[str, str]) -
     assert "RECONCILER_WEB__PORT" in told
 
 
-def test_interrupting_plan_is_quiet(env: Mapping[str, str], database: str) -> None:
-    """Ctrl-C while a plan waits for the database."""
-    asyncio.run(_interrupt_plan(env, database))
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupting_plan_is_quiet_and_leaves_no_scratch_key(
+    env: Mapping[str, str], database: str, moto_bucket: Bucket, number: signal.Signals, status: int
+) -> None:
+    """Ctrl-C, or a pod that is deleted, while a plan waits for the database."""
+    ended = asyncio.run(_interrupt_plan(env, database, number))
+    assert ended == (status, b"", b"")
+    assert moto_bucket.keys() == set()
 
 
-async def _interrupt_plan(env: Mapping[str, str], database: str) -> None:
+async def _interrupt_plan(
+    env: Mapping[str, str], database: str, number: signal.Signals
+) -> tuple[int | None, bytes, bytes]:
     connection = await asyncpg.connect(database)
     try:
         async with connection.transaction():
@@ -331,8 +338,8 @@ async def _interrupt_plan(env: Mapping[str, str], database: str) -> None:
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
                 while not await connection.fetchval(waiting):  # noqa: ASYNC110 - another program's state
                     await asyncio.sleep(0.05)
-                planning.send_signal(signal.SIGINT)
+                planning.send_signal(number)
                 out, err = await planning.communicate()
     finally:
         await connection.close()
-    assert (planning.returncode, out, err) == (130, b"", b"")
+    return planning.returncode, out, err
