@@ -52,12 +52,14 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     for key in answers.unsettled(keys):
         if not key.decision.delete_object:
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
+    doomed = answers.unsettled(keys)
     batch = [
-        Deletion(key=key.mark.storage_key, etag=key.mark.object_etag if compares else None)
-        for key in answers.unsettled(keys)
+        Deletion(key=key.mark.storage_key, etag=key.mark.object_etag if compares else None) for key in doomed
     ]
     for answer in await gateway.delete(batch) if batch else ():
         answers.settle(answer.key, answer.result, answer.detail)
+    if any(key.decision.records for key in doomed):
+        await _require_marker(ports)
 
 
 async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
@@ -72,14 +74,20 @@ async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Ans
             answers.settle(key, ObjectResult.PRESENT, "the object is there after all")
 
     await for_each(keys, look, concurrency=HEAD_CONCURRENCY)
-    if absent and not await ports.marker.exists():
+    if absent:
+        await _require_marker(ports)
+    for key in absent:
+        answers.settle(key, ObjectResult.MISSING, "HEAD 404")
+
+
+async def _require_marker(ports: Ports) -> None:
+    """What answered just now was our bucket: otherwise "gone" says nothing about our objects."""
+    if not await ports.marker.exists():
         message = (
             "the bucket answers 404 for its own identity marker as well: either this is not the bucket"
             " that was listed, or the marker was deleted. No record is removed; see `reconciler doctor`"
         )
         raise Halt(message)
-    for key in absent:
-        answers.settle(key, ObjectResult.MISSING, "HEAD 404")
 
 
 async def _compare_by_head(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:

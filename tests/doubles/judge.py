@@ -6,33 +6,15 @@ the collector's last look at it (see "The deletion protocol", 6). Everything els
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 from reconciler.model import Claim, Mode, StoredObject
-from reconciler.ports import Decide
 from tests.doubles.bucket import MARKER_KEY
 from tests.doubles.database import Row
-from tests.doubles.marks import MemoryMarks
-from tests.doubles.surroundings import port
 from tests.doubles.world import World
 
 GRACE, KEY_GRACE = timedelta(hours=48), timedelta(days=7)
 RETENTION, RECENT = timedelta(days=90), timedelta(days=30)
-
-
-class WatchedMarks(MemoryMarks):
-    """Tells the judge when the collector looks at the rows of its claim for the last time."""
-
-    def __init__(self, judge: Judge) -> None:
-        super().__init__(judge.world.database)
-        self._judge = judge
-
-    @port
-    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
-        spared = await super().look_again(claim, decide)
-        self._judge.looked(claim)
-        return spared
 
 
 class Judge:
@@ -47,7 +29,7 @@ class Judge:
         self.disabled_at: dict[str, timedelta] = {}
         self._touched: set[str] = set()
         self._claimed_at: dict[str, int] = {}
-        world.marks = WatchedMarks(self)
+        world.marks.on_look = self.looked
         world.bucket.on_delete = self.object_goes
         world.database.on_remove = self.row_goes
 
@@ -58,6 +40,7 @@ class Judge:
         self._touched.update(keys)
 
     def looked(self, claim: Claim) -> None:
+        """The collector looks at the rows of its claim for the last time."""
         for key in claim.keys:
             self._touched.discard(key.mark.storage_key)
             self._claimed_at[key.mark.storage_key] = claim.xid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID, uuid4
@@ -42,6 +42,7 @@ class MemoryMarks:
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
+        self.on_look: Callable[[Claim], None] = lambda _: None
 
     @property
     def around(self) -> Surroundings:
@@ -157,6 +158,7 @@ class MemoryMarks:
     @port
     async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
         self._database.answer()
+        self.on_look(claim)
         spared = {}
         for key in claim.keys:
             records = self._database.records_of([key.mark.storage_key])

@@ -1,0 +1,224 @@
+"""What the collector does with each answer, at which rate, and when it leaves a claim for later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.errors import LeaseLost
+from reconciler.model import (
+    Cancel,
+    Claim,
+    Decision,
+    Deletion,
+    Mode,
+    ObjectResult,
+    Outcome,
+    Remove,
+    Removed,
+    Term,
+    Verdict,
+)
+from tests.doubles.build import LIMITS, policy
+from tests.doubles.surroundings import Crash
+from tests.doubles.world import World
+
+pytestmark = pytest.mark.anyio
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+async def due(**objects: int) -> World:
+    """A world whose orphans are marked and due."""
+    world = World()
+    for name, size in objects.items():
+        world.bucket.upload(f"image/{name}", size=size, age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    return world
+
+
+async def test_what_the_store_confirmed_is_counted() -> None:
+    world = await due(a=3, b=4)
+    report = await world.run_once()
+    assert report.removed == Removed(objects=2, records=0, bytes=7)
+    assert report.outcome is Outcome.CONVERGED
+
+
+async def test_an_object_gone_already_counts_as_done() -> None:
+    """I-37."""
+    world = await due(a=3)
+
+    def vanish() -> None:
+        del world.bucket.objects["image/a"]
+
+    report = await world.run_once({40: vanish})
+    assert report.removed.objects == 1
+    assert world.observer.results[Mode.LIVE, Verdict.ORPHAN, ObjectResult.MISSING] == 1
+
+
+async def test_a_refused_key_fails_alone_and_is_repeated_later() -> None:
+    """I-23: a failure inside a 200."""
+    world = await due(a=3, b=4)
+    world.bucket.refusing.add("image/a")
+    report = await world.run_once()
+    assert report.outcome is Outcome.FAILED
+    assert (report.removed.objects, report.removed.failed) == (1, 1)
+    world.bucket.refusing.clear()
+    world.around.tick(HOUR)
+    again = await world.run_once()
+    assert (again.removed.objects, again.outcome) == (1, Outcome.CONVERGED)
+
+
+async def test_a_store_that_goes_away_leaves_the_claim_which_is_repeated() -> None:
+    world = await due(a=3)
+
+    def away(_: Claim) -> None:
+        world.bucket.away = True
+
+    world.marks.on_look = away
+    report = await world.run_once()
+    assert report.outcome is Outcome.FAILED
+    assert "image/a" in world.bucket.objects
+    world.bucket.away = False
+    world.marks.on_look = lambda _: None
+    assert (await world.run_once()).removed.objects == 1
+
+
+async def test_an_open_transaction_holds_deletions_back_and_is_named() -> None:
+    world = await due(a=3)
+    transaction = world.database.begin()
+    report = await world.run_once()
+    assert report.removed.objects == 0
+    assert report.outcome is Outcome.PENDING
+    transaction.commit()
+    world.around.tick(HOUR)
+    assert (await world.run_once()).removed.objects == 1
+
+
+async def test_a_row_that_others_hold_is_put_off_and_the_rest_goes_on() -> None:
+    """R-27."""
+    world = World()
+    for name in ("a", "b"):
+        world.bucket.upload(f"image/{name}", age=3 * DAY)
+    held = world.database.insert("image/a", age=3 * DAY, expires_at=world.around.now)
+    world.database.insert("image/b", age=3 * DAY, expires_at=world.around.now)
+    await world.run_once()
+    world.around.tick(DAY)
+    world.database.locked.add(held)
+    report = await world.run_once()
+    assert (report.removed.records, report.outcome) == (1, Outcome.PENDING)
+    world.database.locked.clear()
+    world.around.tick(HOUR)
+    assert (await world.run_once()).removed.records == 1
+
+
+async def test_a_dangling_record_whose_object_is_back_stays() -> None:
+    """I-15: two listings skipped it; the HEAD did not."""
+    world = World()
+    world.bucket.upload("image/a", age=3 * DAY)
+    world.database.insert("image/a", age=3 * DAY)
+    world.bucket.hidden.add("image/a")
+    await world.run_once()
+    world.around.tick(DAY)
+    report = await world.run_once()
+    assert report.removed == Removed()
+    assert world.observer.results[Mode.LIVE, Verdict.DANGLING, ObjectResult.PRESENT] == 1
+    assert len(world.database.rows) == 1
+    assert not world.database.marks
+
+
+async def test_a_dangling_record_seen_once_waits_for_a_second_pass() -> None:
+    world = World(under=policy(delete_delay=timedelta(0)))
+    world.database.insert("image/a", age=3 * DAY)
+    first = await world.run_once()
+    assert (first.outcome, first.removed.records) == (Outcome.PENDING, 0)
+    second = await world.run_once()
+    assert (second.outcome, second.removed.records, second.removed.objects) == (Outcome.CONVERGED, 1, 0)
+
+
+async def test_a_rate_holds_over_the_whole_round() -> None:
+    world = await due(**{f"k{number}": 1 for number in range(95)})
+    world.steer(rate=10.0, limits=replace(LIMITS, max_fraction=1.0))
+    report = await world.run_once()
+    assert report.removed.objects == 95
+    assert report.duration_seconds == pytest.approx(9.5, abs=0.1)
+
+
+async def test_a_paused_leader_cannot_confirm_what_was_taken_over() -> None:
+    """R-21."""
+    world = await due(a=3)
+    held: list[Claim] = []
+
+    def pause(claim: Claim) -> None:
+        held.append(claim)
+        raise Crash
+
+    world.marks.on_look = pause
+    with pytest.raises(Crash):
+        await world.run_once()
+    paused = world.database.term
+    assert paused is not None
+    world.marks.on_look = held.append
+    assert (await world.run_once()).removed.objects == 1
+    before, after = held
+    assert (before.keys, before.epoch) == (after.keys, after.epoch - 1)
+    assert before.operation_id != after.operation_id
+    results = {"image/a": (ObjectResult.DELETED, "")}
+    with pytest.raises(LeaseLost):
+        await world.marks.confirm(paused, before, results, lambda *_: Cancel(reason=""), HOUR)
+
+
+async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
+    """I-31."""
+    world = await due(a=3)
+    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.DRY_RUN)
+    term = Term(epoch=1, nonce=world.database.site_id, holder="t")
+    calls_before = world.around.calls
+
+    def decide(*_: object) -> Decision:
+        return Remove()
+
+    claim = Claim(operation_id=term.nonce, epoch=1, xid=1, keys=())
+    for write in (
+        gateway.claim(term, policy(), tuple(Verdict), 1, decide),
+        gateway.unfinished(term, HOUR, 1),
+        gateway.delete([Deletion(key="image/a")]),
+        gateway.confirm(term, claim, {}, decide, HOUR),
+    ):
+        with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
+            await write
+    assert world.around.calls == calls_before
+
+
+async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
+    """I-32: the same marks as a live run."""
+    world = World()
+    world.steer(mode=Mode.DRY_RUN)
+    for name in ("a", "b"):
+        world.bucket.upload(f"image/{name}", size=5, age=3 * DAY)
+    world.database.insert("image/b", age=3 * DAY, expires_at=world.around.now)
+    await world.run_once()
+    world.around.tick(DAY)
+    for _ in range(2):
+        report = await world.run_once()
+        assert report.removed == Removed(objects=2, records=1, bytes=15)
+    assert world.observer.results[Mode.DRY_RUN, Verdict.ORPHAN, "deleted"] == 1
+    assert world.bucket.deleted == []
+    assert len(world.database.rows) == 1
+
+
+async def test_the_delay_starts_anew_when_dry_run_ends() -> None:
+    world = World()
+    world.steer(mode=Mode.DRY_RUN)
+    world.bucket.upload("image/a", age=3 * DAY)
+    await world.run_once()
+    world.around.tick(9 * DAY)
+    world.steer(mode=Mode.LIVE)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.PENDING, 0)
+    world.around.tick(DAY)
+    assert (await world.run_once()).removed.objects == 1
