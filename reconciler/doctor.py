@@ -25,6 +25,12 @@ CLOCKS_APART = timedelta(seconds=30)
 """S3 refuses requests from 15 minutes on; ages and logs are off long before."""
 
 
+UNKNOWN = Capabilities(
+    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, versioned=False
+)
+"""What a probe makes of a store that refuses its scratch keys."""
+
+
 def ok(name: str, detail: str) -> Check:
     return Check(name=name, status=CheckStatus.OK, detail=detail)
 
@@ -127,6 +133,13 @@ def abilities(found: Capabilities, declared: ListingOrder | None) -> Sequence[Ch
                 "conditional delete",
                 "the store does not compare the ETag: each key is looked at first (HEAD)",
             )
+        )
+    if found == UNKNOWN:
+        advice = (
+            "if these credentials may not write there, allow them s3:PutObject; without it nothing is tied"
+        )
+        checks.append(
+            warn("probe", f"nothing could be found out on scratch keys under {RESERVED_PREFIX}", advice)
         )
     checks.append(_direct(versioned=found.versioned))
     return checks

@@ -174,6 +174,14 @@ def test_a_store_that_cannot_compare_is_a_warning(
     assert told in check.detail
 
 
+def test_a_probe_that_found_out_nothing_asks_for_the_permission_to_write() -> None:
+    checks = doctor.abilities(capabilities(ListingOrder.NONE, batch=False, single=False), None)
+    (probe,) = [check for check in checks if check.name == "probe"]
+    assert probe.status is CheckStatus.WARN
+    assert "s3:PutObject" in probe.advice
+    assert "probe" not in statuses(doctor.abilities(capabilities(), None))
+
+
 def test_the_tie_is_told() -> None:
     site = UUID(int=7)
     tie = Identity(site_id=site, bucket="media", prefixes=("image/",), created_at=NOW)
