@@ -23,8 +23,6 @@ else:
 
 Row: TypeAlias = asyncpg.Record
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
-
 T = TypeVar("T")
 
 APPLICATION = "media-reconciler"
@@ -125,13 +123,8 @@ class Database:
     async def connection(self) -> AsyncIterator[PooledConnection]:
         """A pooled connection; statements run in a transaction each."""
         with translated(self.config.where):
-            connection = await self._acquire()
-            try:
+            async with self._lent() as connection:
                 yield connection
-            finally:
-                # Shielded, so that a cancellation cannot leak the connection.
-                with anyio.CancelScope(shield=True):
-                    await self._pool.release(connection)
 
     async def transaction(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
         """Run `work` in one READ COMMITTED transaction; again, bounded, where another one won.
@@ -141,12 +134,22 @@ class Database:
         with translated(self.config.where):
             for attempt in range(1, TRIES + 1):
                 try:
-                    async with self.connection() as connection, connection.transaction():
+                    async with self._lent() as connection, connection.transaction():
                         return await work(connection)
                 except COLLISIONS:
                     if attempt == TRIES:
                         raise
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[PooledConnection]:
+        connection = await self._acquire()
+        try:
+            yield connection
+        finally:
+            # Shielded, so that a cancellation cannot leak the connection.
+            with anyio.CancelScope(shield=True):
+                await self._pool.release(connection)
 
     async def _acquire(self) -> PooledConnection:
         try:

@@ -17,6 +17,9 @@ import asyncpg
 
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError
 
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises. The last is what a connection says that the server has ended while it was idle."""
+
 AWAY = ("08", "53", "57", "40", "25", "58", "55")
 """Classes of SQLSTATE after which the same call may succeed later: connection, resources, operator
 intervention, rollback, read-only (a failover under way), system error, object in use."""
@@ -31,7 +34,7 @@ def translated(where: str) -> Iterator[None]:
         yield
     except ReconcilerError:
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+    except (*DRIVER_ERRORS, OSError, TimeoutError, ValueError) as error:
         raise translate(error, where) from error
 
 

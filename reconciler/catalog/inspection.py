@@ -231,7 +231,7 @@ class _Inspection:
         schema, name = split_table(table.name)
         names = [row["name"] for row in await self._connection.fetch(TABLE_NAMES)]
         lowered = {each.lower(): each for each in names}
-        near = difflib.get_close_matches(f"{schema}.{name}".lower(), lowered, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(f"{schema}.{name}".lower(), lowered, n=3, cutoff=0.7)
         hint = f"; there is {', '.join(lowered[each] for each in near)}" if near else ""
         create = " (`reconciler migrate` creates both tables where neither exists)"
         return f"{table.setting} {table.name}: no such table{hint}" + ("" if near else create)

@@ -69,6 +69,16 @@ SET last_seen_at = clock_timestamp(),
 FROM again WHERE m.storage_key = again.storage_key
 """
 
+# What a complete pass has not seen again: findings of passes that were never released, and records
+# whose objects are back. A dangling mark that no sweep sees a second time would wait for ever, and
+# keep its key from every other verdict.
+WITHDRAW_UNSEEN = f"""
+DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.passes p
+WHERE p.id = m.pass_id AND p.marker = $2 AND m.state = 'found'
+  AND (p.state IN ('tripped', 'failed') AND m.pass_id < $1 AND m.last_pass_id < $1
+       OR p.state = 'armed' AND m.verdict = 'dangling' AND m.last_sweep_id < $1)
+"""
+
 # What the breaker adds: marks that may still go (a pass that tripped or failed releases nothing) ...
 PENDING = f"""
 SELECT m.verdict, count(*) AS keys
@@ -207,14 +217,7 @@ class PostgresPasses:
                 " RETURNING armed_xid::text",
                 current.id,
             )
-            # Findings of a pass that was never released, which this complete one has not seen again.
-            await connection.execute(
-                f"DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.passes p"
-                " WHERE p.id = m.pass_id AND p.marker = $2 AND p.state IN ('tripped', 'failed')"
-                " AND m.pass_id < $1 AND m.last_pass_id < $1 AND m.state = 'found'",
-                current.id,
-                current.marker.value,
-            )
+            await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
             return int(stamp)
 
         return await self._database.transaction(work)

@@ -10,7 +10,7 @@ import anyio
 from reconciler.catalog import bounds, connections
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
-from reconciler.catalog.faults import translated
+from reconciler.catalog.faults import DRIVER_ERRORS, translated
 from reconciler.catalog.gateway import Gateway, record_from
 from reconciler.catalog.tables import SCHEMA
 from reconciler.model import ObjectPage, Record, StoredObject, parse_timestamp
@@ -95,7 +95,7 @@ class PostgresStaging:
                     tables = ", ".join(f"{self._table}{suffix}" for suffix in ("", "_objects", "_records"))
                     await self._connection.execute(f"DROP TABLE IF EXISTS {tables}")
                 await self._connection.close()
-        except (OSError, *connections.DRIVER_ERRORS):
+        except (OSError, *DRIVER_ERRORS):
             pass
         finally:
             if not self._connection.is_closed():

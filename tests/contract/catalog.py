@@ -154,11 +154,11 @@ def claimed(claim: Claim) -> list[str]:
 
 
 @asynccontextmanager
-async def staged(url: str) -> AsyncIterator[Stage]:
+async def staged(url: str, config: CatalogConfig | None = None) -> AsyncIterator[Stage]:
     """A migrated database, with the lease taken and live mode observed."""
     sql = await asyncpg.connect(url)
     try:
-        async with open_catalog(CatalogConfig(database_url=url)) as catalog:
+        async with open_catalog(config or CatalogConfig(database_url=url)) as catalog:
             term = await catalog.lease.acquire("test", TTL)
             assert isinstance(term, Term)
             await catalog.lease.observe_mode(term, Mode.LIVE)

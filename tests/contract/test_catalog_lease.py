@@ -1,0 +1,204 @@
+"""The lease, the term and the site, on a real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import anyio
+import asyncpg
+import pytest
+
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.open import Catalog, open_catalog
+from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
+from reconciler.model import HeldBy, Identity, Mode, Tally, Term
+from tests.contract.catalog import NOTHING, TTL, Stage, finding, staged
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def catalog(database: str) -> AsyncIterator[Catalog]:
+    async with open_catalog(CatalogConfig(database_url=database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def _acquired(catalog: Catalog, holder: str) -> Term:
+    term = await catalog.lease.acquire(holder, TTL)
+    assert isinstance(term, Term)
+    return term
+
+
+async def test_a_held_lease_is_refused_naming_the_holder(catalog: Catalog, database: str) -> None:
+    term = await _acquired(catalog, "first")
+    async with open_catalog(CatalogConfig(database_url=database)) as other:
+        held = await other.lease.acquire("second", TTL)
+    assert isinstance(held, HeldBy)
+    assert held.holder == "first"
+    assert held.expires_at > datetime.now(UTC)
+    await catalog.lease.renew(term, TTL)
+
+
+async def test_every_acquisition_has_a_new_epoch_and_nonce(catalog: Catalog) -> None:
+    terms = []
+    for holder in ("one", "one", "two"):
+        terms.append(await _acquired(catalog, holder))
+        await catalog.lease.release(terms[-1])
+    assert [term.epoch for term in terms] == [1, 2, 3]
+    assert len({term.nonce for term in terms}) == 3
+
+
+async def test_an_expired_lease_is_taken_and_its_former_holder_cannot_renew(
+    catalog: Catalog, sql: asyncpg.Connection
+) -> None:
+    first = await _acquired(catalog, "first")
+    await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
+    with pytest.raises(LeaseLost, match="expired"):
+        await catalog.lease.renew(first, TTL)
+    second = await _acquired(catalog, "second")
+    with pytest.raises(LeaseLost, match="epoch 1 of first"):
+        await catalog.lease.renew(first, TTL)
+    await catalog.lease.release(first)
+    await catalog.lease.renew(second, TTL)
+
+
+async def test_a_release_keeps_the_row_and_so_the_epoch(catalog: Catalog, sql: asyncpg.Connection) -> None:
+    await catalog.lease.release(await _acquired(catalog, "first"))
+    assert await sql.fetchval("SELECT epoch FROM reconciler.lease") == 1
+
+
+async def test_of_many_at_once_one_gets_it(catalog: Catalog, database: str) -> None:
+    got: list[Term | HeldBy] = []
+
+    async def contend(number: int) -> None:
+        async with open_catalog(CatalogConfig(database_url=database)) as other:
+            got.append(await other.lease.acquire(f"holder {number}", TTL))
+
+    async with anyio.create_task_group() as group:
+        for number in range(5):
+            group.start_soon(contend, number)
+    assert [type(each) for each in got].count(Term) == 1
+
+
+@pytest.mark.incident(12)
+async def test_an_acquisition_waits_for_what_is_being_written_under_the_last_term(database: str) -> None:
+    async with staged(database) as stage:
+        current = await stage.begin()
+        writer = await asyncpg.connect(database)
+        order: list[str] = []
+        try:
+            transaction = writer.transaction()
+            await transaction.start()
+            await writer.execute("SELECT FROM reconciler.term FOR SHARE")
+            await stage.catalog.lease.release(stage.term)
+
+            async def acquire() -> None:
+                await _acquired(stage.catalog, "next")
+                order.append("acquired")
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(acquire)
+                while not await stage.sql.fetchval(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                ):
+                    await anyio.sleep(0.005)
+                order.append("committed")
+                await transaction.commit()
+        finally:
+            await writer.close()
+        assert order == ["committed", "acquired"]
+        with pytest.raises(LeaseLost):
+            await stage.catalog.passes.record(stage.term, current, [finding("image/a")], NOTHING)
+
+
+async def test_a_claim_does_not_hold_up_a_renewal(database: str) -> None:
+    async with staged(database) as stage:
+        writer = await asyncpg.connect(database)
+        try:
+            async with writer.transaction():
+                await writer.execute("SELECT FROM reconciler.term FOR SHARE")
+                await stage.catalog.lease.renew(stage.term, TTL)
+        finally:
+            await writer.close()
+
+
+async def test_a_lost_connection_is_made_anew(catalog: Catalog, sql: asyncpg.Connection) -> None:
+    term = await _acquired(catalog, "first")
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    # Whether we are told before we ask, or by the answer, is chance.
+    with suppress(CatalogUnavailable):
+        await catalog.lease.renew(term, TTL)
+    await catalog.lease.renew(term, TTL)
+
+
+async def test_the_mode_and_since_when_it_is_live_outlive_a_term(database: str) -> None:
+    async with staged(database) as stage:
+        lease = stage.catalog.lease
+        since = "SELECT live_since FROM reconciler.term WHERE live_since > '-infinity'"
+        assert await stage.sql.fetchval(since) is None, "no dry run came before"
+        await lease.observe_mode(stage.term, Mode.DRY_RUN)
+        assert await stage.sql.fetchval("SELECT live_since FROM reconciler.term") is None
+        await lease.observe_mode(stage.term, Mode.LIVE)
+        began = await stage.sql.fetchval(since)
+        assert began is not None
+        await lease.release(stage.term)
+        await lease.observe_mode(await _acquired(stage.catalog, "next"), Mode.LIVE)
+        assert await stage.sql.fetchval(since) == began
+
+
+# --- passes ----------------------------------------------------------------------------------------
+
+
+async def test_a_newer_pass_ends_the_one_that_a_crash_left(stage: Stage) -> None:
+    old = await stage.begin()
+    await stage.begin()
+    with pytest.raises(LeaseLost, match=f"pass {old.id} is no longer running"):
+        await stage.catalog.passes.record(stage.term, old, [finding("image/a")], NOTHING)
+    with pytest.raises(LeaseLost, match="superseded"):
+        await stage.catalog.passes.arm(stage.term, old, Tally())
+    assert await stage.marks() == {}
+
+
+@pytest.fixture
+async def stage(database: str) -> AsyncIterator[Stage]:
+    async with staged(database) as opened:
+        yield opened
+
+
+# --- site ------------------------------------------------------------------------------------------
+
+
+async def test_the_site_id_is_made_once_and_the_tie_remembered(catalog: Catalog) -> None:
+    site = catalog.site
+    assert await site.identity() is None
+    site_id = await site.new_id()
+    assert await site.new_id() == site_id
+    assert await site.identity() is None, "not tied yet"
+    made = Identity(site_id=site_id, bucket="b", prefixes=("image/",), created_at=datetime.now(UTC))
+    await site.bind(made)
+    assert await site.identity() == made
+    await site.bind(Identity(site_id=site_id, bucket="b", prefixes=("",), created_at=made.created_at))
+    tied = await site.identity()
+    assert tied is not None
+    assert tied.prefixes == ("",)
+
+
+@pytest.mark.incident(5)
+async def test_another_sites_identity_is_never_written_over(catalog: Catalog) -> None:
+    await catalog.site.new_id()
+    other = Identity(site_id=uuid4(), bucket="b", prefixes=("",), created_at=datetime.now(UTC))
+    with pytest.raises(Halt, match=str(other.site_id)):
+        await catalog.site.bind(other)

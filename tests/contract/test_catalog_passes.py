@@ -1,0 +1,122 @@
+"""Passes, ranges and watermarks, on a real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from reconciler.model import (
+    KeepReason,
+    KeyRange,
+    ListingOrder,
+    Marker,
+    Mode,
+    PassState,
+    Tally,
+    Trip,
+    Verdict,
+)
+from tests.contract.catalog import DAY, NOTHING, Stage, finding, staged
+
+pytestmark = pytest.mark.anyio
+
+TALLY = Tally(
+    objects=5,
+    records=4,
+    bytes=30,
+    missing=1,
+    found={Verdict.ORPHAN: 2},
+    found_bytes={Verdict.ORPHAN: 20},
+    kept={KeepReason.PENDING: 3},
+)
+
+
+@pytest.fixture
+async def stage(database: str) -> AsyncIterator[Stage]:
+    async with staged(database) as opened:
+        yield opened
+
+
+async def test_a_killed_pass_is_found_again_with_its_watermarks(stage: Stage) -> None:
+    passes = stage.catalog.passes
+    begun = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    spans = [
+        KeyRange(prefix="image/", upto="image/m"),
+        KeyRange(prefix="image/", after="image/m"),
+        KeyRange(prefix="video/", after="video/\n'\U0001f600"),
+    ]
+    await passes.plan_ranges(stage.term, begun.id, spans)
+    planned = await passes.ranges(begun.id)
+    assert [each.range for each in planned] == spans
+    assert [(each.ordinal, each.watermark, each.done) for each in planned] == [
+        (0, "", False),
+        (1, "image/m", False),
+        (2, "video/\n'\U0001f600", False),
+    ]
+    progress = replace(planned[1], watermark="image/q", done=True, tally=TALLY)
+    await passes.record(stage.term, begun, [finding("image/o")], NOTHING, progress)
+    resumed = await passes.resumable(Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES, DAY)
+    assert resumed == begun
+    assert list(await passes.ranges(begun.id)) == [planned[0], progress, planned[2]]
+
+
+@pytest.mark.parametrize(
+    ("config_hash", "mode", "order", "age"),
+    [
+        ("other", Mode.LIVE, ListingOrder.BYTES, DAY),
+        ("hash", Mode.DRY_RUN, ListingOrder.BYTES, DAY),
+        ("hash", Mode.LIVE, ListingOrder.NONE, DAY),
+        ("hash", Mode.LIVE, ListingOrder.BYTES, timedelta(0)),
+    ],
+)
+async def test_a_pass_under_other_circumstances_is_not_resumed(
+    stage: Stage, config_hash: str, mode: Mode, order: ListingOrder, age: timedelta
+) -> None:
+    passes = stage.catalog.passes
+    await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    assert await passes.resumable(Marker.SWEEP, config_hash, mode, order, age) is None
+
+
+async def test_a_finished_pass_is_not_resumed_and_is_remembered(stage: Stage) -> None:
+    passes = stage.catalog.passes
+    assert await passes.last(Marker.SWEEP) is None
+    armed = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
+    await passes.arm(stage.term, armed, TALLY)
+    tripped = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
+    await passes.trip(stage.term, tripped, TALLY, Trip(reason="too many", both_sides=True))
+    failed = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
+    await passes.fail(stage.term, failed, "the listing broke")
+    await passes.begin(stage.term, Marker.RETENTION, "hash", Mode.LIVE, None)
+    assert await passes.resumable(Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE, DAY) is None
+    last = await passes.last(Marker.SWEEP)
+    assert last is not None
+    assert (last.id, last.state, last.trip_reason) == (failed.id, PassState.FAILED, "the listing broke")
+    found = await passes.last(Marker.SWEEP, PassState.TRIPPED)
+    assert found == replace(
+        tripped,
+        state=PassState.TRIPPED,
+        tally=TALLY,
+        trip_reason="too many",
+        both_sides=True,
+        finished_at=found.finished_at if found else None,
+    )
+    assert (await passes.last(Marker.SWEEP, PassState.ARMED) or tripped).id == armed.id
+    assert await passes.last(Marker.RETENTION) is None
+
+
+async def test_the_cutoff_is_the_servers_time_at_the_start(stage: Stage) -> None:
+    before = await stage.catalog.records.now()
+    begun = await stage.begin()
+    assert before < begun.cutoff < await stage.catalog.records.now()
+
+
+async def test_the_stamp_is_the_arming_transactions_own(stage: Stage) -> None:
+    current = await stage.mark(finding("image/a"), arm=False)
+    written = await stage.sql.fetchval("SELECT max(xmin::text::bigint) FROM reconciler.marks")
+    stamp = await stage.catalog.passes.arm(stage.term, current, Tally())
+    assert stamp > written
+    assert await stage.catalog.marks.horizon_passed(stamp)
+    assert not await stage.catalog.marks.horizon_passed(stamp + 1000)

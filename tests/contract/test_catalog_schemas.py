@@ -1,0 +1,355 @@
+"""What the inspection says of schemas that are not the default, and what goes wrong on the way to them."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from typing import Any
+
+import anyio.to_thread
+import asyncpg
+import pytest
+
+from reconciler.catalog import migrate
+from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.inspection import SchemaReport, inspect
+from reconciler.catalog.open import open_catalog
+from reconciler.errors import CatalogUnavailable, ConfigError, Halt
+from reconciler.model import (
+    KeyRange,
+    Marker,
+    Mode,
+    ObjectResult,
+    Tally,
+    Term,
+    Verdict,
+)
+from tests.contract.catalog import (
+    ALL,
+    DAY,
+    LONG_AGO,
+    NOTHING,
+    POLICY,
+    TTL,
+    claimed,
+    finding,
+    staged,
+    unless_named,
+)
+
+pytestmark = pytest.mark.anyio
+
+SNAKE = """
+CREATE SCHEMA gate;
+CREATE TABLE gate.api_keys (key_id text PRIMARY KEY, active boolean NOT NULL, valid_until timestamp);
+CREATE TABLE gate.media (
+    row_id bigint PRIMARY KEY, path text NOT NULL, api_key text, size integer,
+    made timestamp, expires timestamp, used timestamp);
+CREATE INDEX ON gate.media (path);
+"""
+
+MAPPED = TableMapping(
+    media_table="gate.media",
+    keys_table="gate.api_keys",
+    media=MediaColumns(
+        id="row_id",
+        storage_key="path",
+        virtual_key_id="api_key",
+        size_bytes="size",
+        created_at="made",
+        expires_at="expires",
+        last_accessed_at="used",
+        deleted_at="",
+    ),
+    keys=KeyColumns(id="key_id", is_enabled="active", expires_at="valid_until"),
+)
+
+
+async def _prepared(url: str, script: str, tables: TableMapping) -> CatalogConfig:
+    sql = await asyncpg.connect(url)
+    await sql.execute(script)
+    await sql.close()
+    config = CatalogConfig(database_url=url, tables=tables)
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(config))
+    return config
+
+
+async def _report(url: str, **tables: Any) -> SchemaReport:
+    return await inspect(CatalogConfig(database_url=url, tables=TableMapping(**tables)))
+
+
+# --- other schemas ---------------------------------------------------------------------------------
+
+
+@pytest.mark.attack(19)
+async def test_an_object_goes_only_if_every_row_that_names_it_says_so(empty_database: str) -> None:
+    """Lower-case names, a schema, bigint and text ids, times without zone, keys that are not unique."""
+    config = await _prepared(empty_database, SNAKE, MAPPED)
+    sql = await asyncpg.connect(empty_database)
+    await sql.execute("INSERT INTO gate.api_keys VALUES ('k', true, NULL)")
+    await sql.execute(
+        "INSERT INTO gate.media VALUES"
+        " (1, 'image/a', 'k', 5, '2020-01-01', '2020-02-01 12:00', NULL),"
+        " (2, 'image/a', 'k', 5, '2020-01-01', NULL, NULL),"
+        " (3, 'image/b', 'k', 5, '2020-01-01', '2020-02-01', NULL),"
+        " (4, 'image/b', 'k', 5, '2020-01-01', '2020-02-01', NULL)"
+    )
+    async with open_catalog(config) as catalog:
+        assert not catalog.report.storage_key_unique
+        keys = await catalog.records.keys_in(KeyRange(prefix="image/"), 10)
+        assert list(keys) == ["image/a", "image/b"], "each once"
+        rows = {row.id: row for row in await catalog.records.lookup(keys)}
+        expires = rows["1"].expires_at
+        assert expires is not None
+        assert expires - LONG_AGO == timedelta(days=31, hours=12), "without zone it is UTC"
+        term = await catalog.lease.acquire("test", TTL)
+        assert isinstance(term, Term)
+        await catalog.lease.observe_mode(term, Mode.LIVE)
+        current = await catalog.passes.begin(term, Marker.RETENTION, "hash", Mode.LIVE, None)
+        pages = catalog.records.nominate(Verdict.EXPIRED, POLICY, await catalog.records.now())
+        found = [finding(row.storage_key, Verdict.EXPIRED) async for page in pages for row in page]
+        assert len(found) == 3
+        await catalog.passes.record(term, current, found, NOTHING)
+        await catalog.passes.arm(term, current, Tally())
+        claim = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named)
+        assert [key.decision.delete_object for key in claim.keys] == [False, True]
+        answers = {"image/a": (ObjectResult.UNTOUCHED, ""), "image/b": (ObjectResult.DELETED, "")}
+        removed = await catalog.marks.confirm(term, claim, answers, unless_named, DAY)
+        assert (removed.objects, removed.records, removed.lost) == (1, 3, 0)
+        async with catalog.staging.open(None) as staging:
+            await staging.seal()
+            missing = [page async for page in staging.records_without_object(["image/"])]
+    assert [row.id for page in missing for row in page] == ["2"]
+    assert await sql.fetchval("SELECT array_agg(row_id) FROM gate.media") == [2]
+    await sql.close()
+
+
+async def test_a_schema_that_does_not_say_when_media_was_used_has_nothing_stale(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    await sql.execute('ALTER TABLE public."MediaRecords" DROP COLUMN "LastAccessedAt"')
+    await sql.close()
+    config = CatalogConfig(
+        database_url=database, tables=TableMapping(media=MediaColumns(last_accessed_at=""))
+    )
+    async with staged(database, config) as stage:
+        await stage.add_row("image/a")
+        records = stage.catalog.records
+        (row,) = await records.lookup(["image/a"])
+        now = await records.now()
+        assert row.last_accessed_at is not None
+        assert row.last_accessed_at > now
+        assert [page async for page in records.nominate(Verdict.STALE, POLICY, now)] == []
+        assert any("none is ever stale" in warning for warning in stage.catalog.report.warnings)
+
+
+@pytest.mark.parametrize("absent", ["size_bytes", "created_at", "expires_at", "deleted_at"])
+async def test_columns_mapped_to_nothing_are_not_read(database: str, absent: str) -> None:
+    config = CatalogConfig(
+        database_url=database,
+        tables=TableMapping(media=MediaColumns(**{absent: ""}), keys=KeyColumns(expires_at="")),
+    )
+    async with staged(database, config) as stage:
+        await stage.add_row("image/a", SizeBytes=5, ExpiresAt=LONG_AGO)
+        (row,) = await stage.catalog.records.lookup(["image/a"])
+        assert getattr(row, absent) is None
+        for verdict in (Verdict.EXPIRED, Verdict.STALE, Verdict.REVOKED, Verdict.OWNERLESS):
+            _ = [page async for page in stage.catalog.records.nominate(verdict, POLICY, LONG_AGO)]
+
+
+# --- faults ----------------------------------------------------------------------------------------
+
+
+async def test_all_faults_of_a_mapping_are_told_at_once(empty_database: str) -> None:
+    sql = await asyncpg.connect(empty_database)
+    await sql.execute(SNAKE + "ALTER TABLE gate.media ALTER row_id TYPE numeric;")
+    await sql.close()
+    media = MediaColumns(
+        id="row_id",
+        storage_key="size",
+        virtual_key_id="apikey",
+        size_bytes="size",
+        created_at="CreatedAt",
+        expires_at="expires",
+        last_accessed_at="path",
+    )
+    report = await _report(empty_database, media_table="gate.media", keys_table="gate.api_key", media=media)
+    assert report.types is None
+    assert report.faults == (
+        "CATALOG__MEDIA_COLUMNS__ID row_id: its type is numeric;"
+        " allowed are integer, bigint, uuid, text, varchar",
+        "CATALOG__MEDIA_COLUMNS__STORAGE_KEY size: its type is integer; allowed are text, varchar",
+        "CATALOG__MEDIA_COLUMNS__VIRTUAL_KEY_ID apikey: no such column in gate.media; there is api_key",
+        "CATALOG__MEDIA_COLUMNS__CREATED_AT CreatedAt: no such column in gate.media;"
+        " there are api_key, expires, made, path, row_id, size, used",
+        "CATALOG__MEDIA_COLUMNS__LAST_ACCESSED_AT path: its type is text; allowed are timestamptz, timestamp",
+        "CATALOG__KEYS_TABLE gate.api_key: no such table; there is gate.api_keys",
+    )
+    with pytest.raises(ConfigError, match="(?s)row_id.*api_keys"):
+        async with open_catalog(CatalogConfig(database_url=empty_database, tables=MAPPED_WRONG)):
+            pytest.fail("opened")
+
+
+MAPPED_WRONG = TableMapping(media_table="gate.media", keys_table="gate.api_key", media=MAPPED.media)
+
+
+async def test_an_empty_database_is_told_to_migrate(empty_database: str) -> None:
+    report = await _report(empty_database)
+    assert not report.at_head
+    assert [fault.partition(":")[0] for fault in report.faults] == [
+        "CATALOG__MEDIA_TABLE public.MediaRecords",
+        "CATALOG__KEYS_TABLE public.VirtualKeys",
+    ]
+    assert all("reconciler migrate" in fault for fault in report.faults)
+
+
+async def test_a_view_and_ids_that_do_not_compare_are_refused(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    await sql.execute(
+        'CREATE VIEW public.shown AS SELECT * FROM public."MediaRecords";'
+        "CREATE TABLE public.other (id integer PRIMARY KEY, active boolean, until timestamptz);"
+        "CREATE TABLE public.loose (id integer, active boolean, until timestamptz)"
+    )
+    await sql.close()
+    other = KeyColumns(id="id", is_enabled="active", expires_at="until")
+    assert "not a table but a view" in (await _report(database, media_table="shown")).faults[0]
+    (fault,) = (await _report(database, keys_table="other", keys=other)).faults
+    assert "its type is uuid, but CATALOG__KEY_COLUMNS__ID is integer" in fault
+    (fault,) = (await _report(database, keys_table="loose", keys=other)).faults
+    assert "not unique in loose; name its primary key" in fault
+
+
+@pytest.mark.attack(5)
+async def test_row_level_security_is_a_fault_and_never_a_filter(database: str) -> None:
+    owner = await asyncpg.connect(database)
+    role = f"reader_{owner.get_server_pid()}"
+    await owner.execute(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'secret';"
+        f' GRANT USAGE ON SCHEMA public, reconciler TO {role};'
+        f' GRANT SELECT ON public."MediaRecords", public."VirtualKeys" TO {role};'
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA reconciler TO {role}"
+    )
+    url = _as(database, role)
+    try:
+        report = await _report(url)
+        assert report.faults == ()
+        assert [warning for warning in report.warnings if "GRANT" in warning] == [
+            'CATALOG__MEDIA_TABLE public.MediaRecords: enough for a dry run; to delete, GRANT UPDATE, DELETE'
+            ' ON "public"."MediaRecords" (UPDATE to lock rows, which are never changed)',
+            "CATALOG__KEYS_TABLE public.VirtualKeys: enough for a dry run; to delete, GRANT UPDATE"
+            ' ON "public"."VirtualKeys" (UPDATE to lock rows, which are never changed)',
+        ]
+        async with open_catalog(CatalogConfig(database_url=url)) as catalog:
+            await owner.execute('ALTER TABLE public."MediaRecords" ENABLE ROW LEVEL SECURITY')
+            with pytest.raises(Halt, match="look orphaned; grant BYPASSRLS"):
+                await catalog.records.keys_in(KeyRange(prefix="image/"), 10)
+            with pytest.raises(Halt, match="permission denied for table .*; grant it"):
+                await catalog.site.new_id()
+        (fault,) = (await _report(url)).faults
+        assert "grant the role BYPASSRLS" in fault
+        await owner.execute(f'REVOKE SELECT ON public."VirtualKeys" FROM {role}')
+        assert any("not readable; GRANT SELECT" in fault for fault in (await _report(url)).faults)
+    finally:
+        await owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await owner.close()
+
+
+def _as(url: str, role: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{role}:secret@{rest.rpartition('@')[2]}"
+
+
+async def test_a_wrong_password_is_a_configuration_error_without_the_password(database: str) -> None:
+    with pytest.raises(ConfigError, match="check DATABASE_URL") as caught:
+        await _report(_as(database, "postgres"))
+    assert "secret@" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_missing_database_is_a_configuration_error(database: str) -> None:
+    with pytest.raises(ConfigError, match='database "nowhere" does not exist'):
+        await _report(database.rpartition("/")[0] + "/nowhere")
+
+
+async def test_a_server_that_is_away_is_unavailable() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(CatalogUnavailable, match=f"127.0.0.1:{port}/db is not reachable") as caught:
+            await _report(f"postgresql://u:hidden@127.0.0.1:{port}/db")
+    assert "hidden" not in str(caught.value)
+
+
+async def test_a_connection_that_is_cut_is_unavailable_and_then_made_anew(database: str) -> None:
+    async with staged(database) as stage:
+        await stage.catalog.records.now()
+        async with stage.catalog.database.connection() as connection:
+            pid = connection.get_server_pid()
+            await stage.sql.execute("SELECT pg_terminate_backend($1)", pid)
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)):
+                await connection.fetchval("SELECT 1")
+        assert await stage.catalog.records.now()
+
+
+async def test_a_statement_that_takes_too_long_is_unavailable_and_never_an_end(database: str) -> None:
+    config = CatalogConfig(database_url=database, statement_timeout=timedelta(milliseconds=50))
+    async with open_catalog(config) as catalog:
+        locker = await asyncpg.connect(database)
+        try:
+            async with locker.transaction():
+                await locker.execute('LOCK TABLE public."MediaRecords"')
+                with pytest.raises(CatalogUnavailable, match="timeout"):
+                    await catalog.records.keys_in(KeyRange(prefix="image/"), 10)
+        finally:
+            await locker.close()
+
+
+@pytest.mark.incident(7)
+async def test_every_session_is_told_what_it_must_not_inherit(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    name = database.rpartition("/")[2]
+    for setting in (
+        "row_security = on",
+        "search_path = public",
+        "timezone = 'Asia/Tokyo'",
+        "datestyle = 'SQL, DMY'",
+        "default_transaction_isolation = 'serializable'",
+    ):
+        await sql.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    await sql.close()
+    async with open_catalog(CatalogConfig(database_url=database)) as catalog, catalog.database.connection() as c:
+        shown = [
+            await c.fetchval(f"SHOW {setting}")
+            for setting in ("row_security", "search_path", "timezone", "datestyle", "transaction_isolation")
+        ]
+        assert shown == ["off", "pg_catalog, pg_temp", "UTC", "ISO, YMD", "read committed"]
+        assert await c.fetchval("SHOW application_name") == "media-reconciler"
+
+
+async def test_a_lost_serialization_is_tried_again(database: str) -> None:
+    async with staged(database) as stage:
+        tries = []
+
+        async def work(connection: Any) -> int:
+            tries.append(1)
+            if len(tries) < 3:
+                raise asyncpg.DeadlockDetectedError("deadlock detected")
+            return await connection.fetchval("SELECT 7")
+
+        assert await stage.catalog.database.transaction(work) == 7
+
+        async def never(_: Any) -> None:
+            raise asyncpg.SerializationError("could not serialize")
+
+        with pytest.raises(CatalogUnavailable, match="could not serialize"):
+            await stage.catalog.database.transaction(never)
+
+
+async def test_no_prepared_statement_is_needed(database: str) -> None:
+    """As behind a pooler that hands out another server connection for each transaction."""
+    config = CatalogConfig(database_url=database, statement_cache_size=0)
+    async with staged(database, config) as stage:
+        await stage.add_row("image/a", ExpiresAt=LONG_AGO)
+        await stage.mark(finding("image/a", Verdict.EXPIRED))
+        claim = await stage.claim()
+        assert claimed(claim) == ["image/a"]
+        assert (await stage.confirm(claim)).records == 1
