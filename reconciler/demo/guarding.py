@@ -79,6 +79,7 @@ class Guardian:
             start_new_session=True,
         )
         self._lock = threading.Lock()
+        self.given_up = False
         self.directory = Path(self._answer()["directory"])
 
     def _answer(self) -> dict[str, Any]:
@@ -95,12 +96,12 @@ class Guardian:
     def _ask(self, **request: object) -> dict[str, Any]:
         assert self._process.stdin is not None
         with self._lock:
-            try:
+            if self.given_up:
+                message = "the embedded servers are being shut down"
+                raise ServerFailed(message)
+            with suppress(OSError):  # the answer will be missing, and says so
                 self._process.stdin.write(json.dumps(request) + "\n")
                 self._process.stdin.flush()
-            except (OSError, ValueError) as error:
-                message = "the embedded servers are being shut down"
-                raise ServerFailed(message) from error
             return self._answer()
 
     def start(
@@ -168,8 +169,13 @@ class Guardian:
         """The end of a program's log."""
         return tail(self.log_of(name))
 
+    def give_up(self) -> None:
+        """Let every later call fail, so that threads that start something come to an end soon."""
+        self.given_up = True
+
     def close(self) -> None:
         """End everything, and return when it is gone. Harmless when repeated."""
+        self.give_up()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(OSError):

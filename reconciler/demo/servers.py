@@ -287,15 +287,33 @@ def _with_other_ports(attempt: Callable[[], T]) -> T:
 
 
 async def start_both(guardian: Guardian) -> tuple[EmbeddedPostgres, EmbeddedS3]:
-    """Both servers at once. When cancelled it leaves the starting to the guardian's end."""
+    """Both servers at once.
+
+    When cancelled, or when one fails, it waits until the other's starting has come to a stop: what
+    a thread still made in the guardian's directory after the guardian's end would stay.
+    """
     postgres: list[EmbeddedPostgres] = []
     s3: list[EmbeddedS3] = []
 
     async def start(into: list[T], starter: Callable[[Guardian], T]) -> None:
-        into.append(await to_thread.run_sync(starter, guardian, abandon_on_cancel=True))
+        try:
+            into.append(await to_thread.run_sync(starter, guardian))
+        except ServerFailed:
+            if not guardian.given_up:
+                raise
+        if postgres and s3:
+            group.cancel_scope.cancel()
+
+    async def hurry() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if not (postgres and s3):
+                guardian.give_up()
 
     try:
         async with anyio.create_task_group() as group:
+            group.start_soon(hurry)
             group.start_soon(start, postgres, start_postgres)
             group.start_soon(start, s3, start_s3)
     except* ServerFailed as failures:

@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import asyncpg
 import psutil
 import pytest
 
 from reconciler.demo import guardian as guardian_program
-from reconciler.demo.guarding import Guardian, ServerFailed, free_ports, open_guardian
-from reconciler.demo.servers import start_postgres, wheel_postgres
+from reconciler.demo import servers
+from reconciler.demo.guarding import Guardian, ServerFailed, free_ports, guarded, open_guardian
+from reconciler.demo.servers import start_both, start_postgres, wheel_postgres
 from tests.leftovers import Playground, ordinary_user, playground
 from tests.servers import Bucket
 
@@ -115,6 +117,24 @@ def test_an_ordinary_user_can_start_both() -> None:
         program.kill()
         _ended(program)
         assert ground.is_clean()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.2, 0.5])
+async def test_a_start_given_up_leaves_nothing(seconds: float) -> None:
+    async with guarded() as guardian:
+        with anyio.move_on_after(seconds):
+            await start_both(guardian)
+    assert not guardian.directory.exists()
+
+
+@pytest.mark.anyio
+async def test_one_server_that_fails_ends_the_start_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "wheel_weed", lambda: Path("/bin/ls"))
+    async with guarded() as guardian:
+        with pytest.raises(ServerFailed, match=r"(?s)the embedded S3 server did not start .*ls: "):
+            await start_both(guardian)
+    assert not guardian.directory.exists()
 
 
 def test_the_guardian_outlives_signals_meant_for_its_parent(ground: Playground) -> None:
