@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -182,6 +183,35 @@ def test_the_traceback_is_there_for_who_asks(
     assert "Traceback (most recent call last)" in err
     assert "ValueError: odd 7" in err
     assert "'hunter2'" not in err.replace('secret = "hunter2"', "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "outcome", "told"),
+    [
+        (ExceptionGroup("several", [ValueError("odd")]), 1, "failed", f"ValueError: odd {UNEXPECTED}"),
+        (CatalogUnavailable("away"), 1, "failed", "away"),
+        (Halt("stop"), 3, "halted", "stop"),
+    ],
+)
+def test_once_reports_whatever_happened(
+    error: Exception,
+    status: int,
+    outcome: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("reconciler.app.once", fail)
+    for name, setting in SETTINGS.items():
+        monkeypatch.setenv(name, setting)
+    assert main(["once", "--json"]) == status
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert (report["outcome"], report["mode"], report["objects"]) == (outcome, "dry_run", 0)
+    assert printed.err == f"reconciler: {told}\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -376,6 +376,18 @@ def test_faults_in_files_name_the_file(tmp_path: Path) -> None:
     assert len(told) == 6
 
 
+def test_a_yaml_value_of_another_type_is_told_as_such(tmp_path: Path) -> None:
+    text = "database_url: 5\nlog_level: [debug]\nmedia_retention_days: true\nkey_grace: 2026-01-01\n"
+    text += "bucket: {name: 5, endpoint_url: 5, region: 5, key_shape: 5, prefixes: 5}\n"
+    text += (
+        "catalog: {media_table: 5, media_columns: {id: 5}}\nweb: {host: 5}\nbreaker: {max_fraction: true}\n"
+    )
+    path = write(tmp_path / "static.yaml", text)
+    told = faults({"RECONCILER_CONFIG_FILE": path})
+    assert len(told) == 13
+    assert all(f" ({path}): must be " in line for line in told)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
