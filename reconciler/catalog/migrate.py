@@ -18,6 +18,7 @@ import asyncpg
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util.exc import CommandError
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -30,6 +31,9 @@ from reconciler.catalog.tables import SCHEMA
 from reconciler.errors import ConfigError
 
 Say = Callable[[str], None]
+
+ADVISORY_LOCK = 7_236_837_005_911_042
+"""Any number that nobody else takes: it lets one run of the migrations in at a time."""
 
 
 def upgrade(
@@ -94,9 +98,9 @@ def _teller(out: TextIO | None) -> Say:
 
 def _offline(config: CatalogConfig, revision: str, *, create_index: bool, out: TextIO) -> None:
     made = alembic_config(config)
-    made.output_buffer = text = io.StringIO()
+    made.output_buffer = written = io.StringIO()
     alembic.command.upgrade(made, revision, sql=True)
-    out.write(text.getvalue())
+    out.write(written.getvalue())
     if create_index:
         out.write(f"\n{indexes.offline_statement(config.tables)};\n")
 
@@ -160,6 +164,12 @@ def _commanded(
     connection: Connection, made: Config, command: Callable[[Config], None]
 ) -> tuple[str | None, str | None]:
     made.attributes["connection"] = connection
+    # Before anything is read, so that whoever waited sees what the other one did; it ends with the
+    # transaction.
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+    if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
+        # Asked first: IF NOT EXISTS takes the privilege even where there is nothing to make.
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     before = _revision(connection)
     command(made)
     return before, _revision(connection)

@@ -49,7 +49,7 @@ ON CONFLICT (storage_key) DO NOTHING
 # another complete sweep that says the same is a second sighting. Claimed or locked ones stay as they are.
 REJOIN_MARKS = f"""
 WITH again AS (
-    SELECT m.storage_key, p.state = 'armed' AS released,
+    SELECT m.storage_key, p.state = 'armed' AS released, m.verdict = f.verdict AND $4 AS same,
            m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
                AND s.state IN ('armed', 'tripped') AS second
     FROM unnest($1::text[], $2::text[]) AS f (storage_key, verdict)
@@ -63,7 +63,7 @@ WITH again AS (
 UPDATE {SCHEMA}.marks m
 SET last_seen_at = clock_timestamp(),
     last_pass_id = $3,
-    last_sweep_id = CASE WHEN $4 THEN $3 ELSE m.last_sweep_id END,
+    last_sweep_id = CASE WHEN again.same THEN $3 ELSE m.last_sweep_id END,
     sightings = m.sightings + coalesce(again.second, false)::int,
     pass_id = CASE WHEN again.released THEN m.pass_id ELSE $3 END
 FROM again WHERE m.storage_key = again.storage_key
@@ -230,7 +230,8 @@ class PostgresPasses:
 
     async def fail(self, term: Term, current: Pass, reason: str) -> None:
         async def work(connection: AnyConnection) -> None:
-            await self._finish(connection, term, current, current.tally, PassState.FAILED, Trip(reason=reason))
+            failure = Trip(reason=reason)
+            await self._finish(connection, term, current, current.tally, PassState.FAILED, failure)
 
         await self._database.transaction(work)
 

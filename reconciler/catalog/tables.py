@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
 SCHEMA = "reconciler"
@@ -48,6 +49,9 @@ class Xid8(UserDefinedType[int]):
     def get_col_spec(self, **_: Any) -> str:
         return "xid8"
 
+
+# So that a database that is read back compares as well.
+ischema_names["xid8"] = Xid8
 
 OWN = MetaData(schema=SCHEMA)
 GATEWAY = MetaData(schema="public")

@@ -1,0 +1,270 @@
+"""Up, down, up again; what is the gateway's stays as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from reconciler.catalog import migrate, tables
+from reconciler.catalog.config import CatalogConfig, KeyColumns, TableMapping
+from reconciler.catalog.inspection import inspect
+from reconciler.errors import CatalogUnavailable, ConfigError
+
+GATEWAY = """
+CREATE TABLE public."VirtualKeys" ("Id" integer PRIMARY KEY, "IsEnabled" boolean, "ExpiresAt" timestamptz);
+CREATE TABLE public."MediaRecords" (
+    "Id" uuid PRIMARY KEY, "StorageKey" varchar(500) COLLATE "und-x-icu" NOT NULL UNIQUE,
+    "VirtualKeyId" integer REFERENCES public."VirtualKeys" ON DELETE CASCADE, "SizeBytes" bigint,
+    "ExpiresAt" timestamptz, "CreatedAt" timestamptz, "LastAccessedAt" timestamptz);
+"""
+PLAIN_GATEWAY = GATEWAY.replace(' COLLATE "und-x-icu"', ' COLLATE "POSIX"')
+
+# Everything that a schema consists of, as text.
+SHAPE = """
+SELECT c.oid::regclass::text || ' ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod) AS part
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = $1::regnamespace AND a.attnum > 0
+UNION ALL
+SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE c.relnamespace = $1::regnamespace
+UNION ALL
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = $1::regnamespace
+ORDER BY 1
+"""
+
+
+def _ask(url: str, query: str, *arguments: Any) -> list[Any]:
+    async def ask() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def _run(url: str, script: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(script)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def _shape(url: str, schema: str) -> list[str]:
+    return [row["part"] for row in _ask(url, SHAPE, schema)]
+
+
+def _tables(url: str) -> set[str]:
+    query = "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname = ANY($1)"
+    return {row["name"] for row in _ask(url, query, ["public", "reconciler"])}
+
+
+def _told(action: Any, *arguments: Any, **options: Any) -> list[str]:
+    out = io.StringIO()
+    action(*arguments, out=out, **options)
+    return out.getvalue().splitlines()
+
+
+def test_up_down_and_up_again(empty_database: str) -> None:
+    assert _told(migrate.upgrade, empty_database) == [
+        "schema reconciler is at 0001, was at nothing",
+        'created public."MediaRecords"',
+        'created public."VirtualKeys"',
+    ]
+    before = _shape(empty_database, "public"), _shape(empty_database, "reconciler")
+    assert migrate.current(empty_database) == "0001"
+    assert _told(migrate.upgrade, empty_database) == ["schema reconciler is at 0001 already"]
+    assert _told(migrate.downgrade, empty_database) == ["schema reconciler is at nothing, was at 0001"]
+    assert _tables(empty_database) == set()
+    assert _ask(empty_database, "SELECT to_regnamespace('reconciler') AS schema")[0]["schema"] is None
+    assert migrate.current(empty_database) is None
+    migrate.upgrade(empty_database)
+    assert (_shape(empty_database, "public"), _shape(empty_database, "reconciler")) == before
+
+
+def test_the_head_that_readiness_knows_is_the_newest_migration() -> None:
+    script = ScriptDirectory.from_config(migrate.alembic_config())
+    assert script.get_heads() == [tables.HEAD_REVISION]
+
+
+@pytest.mark.parametrize(("metadata", "schema"), [(tables.OWN, "reconciler"), (tables.GATEWAY, "public")])
+def test_models_and_migrations_agree(database: str, metadata: MetaData, schema: str) -> None:
+    """Alembic sees no difference, and a database made from the models alone has the same shape."""
+
+    def compare(connection: Connection) -> Any:
+        options = {
+            "include_schemas": True,
+            "include_name": lambda name, kind, _: kind != "schema" or name == schema,
+            "compare_type": True,
+            "version_table_schema": "reconciler",
+        }
+        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+
+    async def differences() -> Any:
+        engine = create_async_engine(
+            database.replace("postgresql", "postgresql+asyncpg", 1),
+            poolclass=NullPool,
+            # No schema is the default one, so that each is named.
+            connect_args={"server_settings": {"search_path": "pg_catalog"}},
+        )
+        async with engine.connect() as connection:
+            return await connection.run_sync(compare)
+
+    assert asyncio.run(differences()) == []
+
+
+@pytest.mark.parametrize(("metadata", "schema"), [(tables.OWN, "reconciler"), (tables.GATEWAY, "public")])
+def test_a_database_made_from_the_models_has_the_migrations_shape(
+    database: str, empty_database: str, metadata: MetaData, schema: str
+) -> None:
+    async def make() -> None:
+        url = empty_database.replace("postgresql", "postgresql+asyncpg", 1)
+        engine = create_async_engine(url, poolclass=NullPool)
+        async with engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+
+    _run(empty_database, "CREATE SCHEMA IF NOT EXISTS reconciler")
+    asyncio.run(make())
+    migrated = [part for part in _shape(database, schema) if "alembic_version" not in part]
+    assert [part for part in migrated if "version_num" not in part] == _shape(empty_database, schema)
+
+
+def test_a_gateways_existing_schema_is_left_alone(empty_database: str) -> None:
+    _run(empty_database, PLAIN_GATEWAY)
+    before = _shape(empty_database, "public")
+    assert _told(migrate.upgrade, empty_database) == ["schema reconciler is at 0001, was at nothing"]
+    assert _shape(empty_database, "public") == before
+    migrate.downgrade(empty_database)
+    assert _shape(empty_database, "public") == before
+
+
+@pytest.mark.parametrize(
+    ("kept", "missing"), [("MediaRecords", "VirtualKeys"), ("VirtualKeys", "MediaRecords")]
+)
+def test_one_gateway_table_without_the_other_is_an_error(
+    empty_database: str, kept: str, missing: str
+) -> None:
+    _run(empty_database, f'CREATE TABLE public."{kept}" (a int)')
+    with pytest.raises(ConfigError, match=f'public."{kept}" exists and public."{missing}" does not') as caught:
+        migrate.upgrade(empty_database)
+    assert "\n" not in str(caught.value)
+    assert _tables(empty_database) == {f"public.{kept}"}, "all or nothing"
+
+
+def test_no_gateway_table_is_made_under_a_mapping(empty_database: str) -> None:
+    mapped = TableMapping(keys=KeyColumns(id="key_id"))
+    migrate.upgrade(CatalogConfig(database_url=empty_database, tables=mapped))
+    assert not any(name.startswith("public.") for name in _tables(empty_database))
+
+
+def test_the_sql_alone_does_the_same(database: str, empty_database: str) -> None:
+    out = io.StringIO()
+    migrate.upgrade(CatalogConfig(database_url="postgresql://nobody@nowhere/none"), sql=True, out=out)
+    _run(empty_database, out.getvalue())
+    for schema in ("public", "reconciler"):
+        assert _shape(empty_database, schema) == _shape(database, schema)
+    assert migrate.current(empty_database) == "0001"
+    migrate.downgrade(empty_database)
+    assert _tables(empty_database) == set()
+
+
+def test_the_sql_with_an_index_builds_it_outside_a_transaction(empty_database: str) -> None:
+    out = io.StringIO()
+    migrate.upgrade(empty_database, sql=True, create_index=True, out=out)
+    script = out.getvalue()
+    last = script.index("COMMIT;") + len("COMMIT;")
+    _run(empty_database, script[:last])
+    _run(empty_database, script[last:].strip())
+    assert 'MediaRecords_StorageKey_bytes' in str(_shape(empty_database, "public"))
+
+
+@pytest.mark.debian("postgresql-15")
+def test_the_index_is_built_when_asked_for_and_goes_with_us(icu_empty_database: str) -> None:
+    url = icu_empty_database
+    _run(url, GATEWAY)
+    before = _shape(url, "public")
+    migrate.upgrade(url)
+    assert any("--create-index" in warning for warning in asyncio.run(_inspected(url)).warnings)
+    assert _told(migrate.upgrade, url, create_index=True) == [
+        "schema reconciler is at 0001 already",
+        'created index "public"."MediaRecords_StorageKey_bytes"',
+    ]
+    (added,) = set(_shape(url, "public")) - {*before, 'public."MediaRecords_StorageKey_bytes"'} - {
+        part for part in _shape(url, "public") if part.startswith('public."MediaRecords_StorageKey_bytes" ')
+    } - {part for part in _shape(url, "public") if part.startswith('"MediaRecords_StorageKey_bytes"')}
+    assert 'COLLATE "C"' in added
+    assert _told(migrate.upgrade, url, create_index=True)[-1].endswith("is in byte order already")
+    assert not any("--create-index" in warning for warning in asyncio.run(_inspected(url)).warnings)
+    migrate.downgrade(url)
+    assert _shape(url, "public") == before
+
+
+async def _inspected(url: str) -> Any:
+    return await inspect(CatalogConfig(database_url=url))
+
+
+@pytest.mark.debian("postgresql-15")
+def test_an_index_that_an_interrupted_build_left_is_built_again(icu_empty_database: str) -> None:
+    url = icu_empty_database
+    _run(url, GATEWAY)
+    _run(url, 'CREATE INDEX "MediaRecords_StorageKey_bytes" ON public."MediaRecords" ("StorageKey" COLLATE "C")')
+    _run(
+        url,
+        "UPDATE pg_index SET indisvalid = false"
+        " WHERE indexrelid = 'public.\"MediaRecords_StorageKey_bytes\"'::regclass",
+    )
+    assert _told(migrate.upgrade, url, create_index=True)[-1].startswith("created index")
+    valid = _ask(url, "SELECT bool_and(indisvalid) AS valid FROM pg_index")
+    assert valid[0]["valid"] is True
+
+
+def test_an_index_for_a_missing_table_is_an_error(empty_database: str) -> None:
+    config = CatalogConfig(database_url=empty_database, tables=TableMapping(media_table="gate.media"))
+    with pytest.raises(ConfigError, match=r"CATALOG__MEDIA_TABLE gate\.media: no such table"):
+        migrate.upgrade(config, create_index=True)
+
+
+def test_runs_at_the_same_time_do_not_disturb_one_another(empty_database: str) -> None:
+    told: list[list[str]] = []
+
+    def run() -> None:
+        told.append(_told(migrate.upgrade, empty_database))
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    firsts = sorted(lines[0] for lines in told)
+    assert firsts == ["schema reconciler is at 0001 already"] * 2 + [
+        "schema reconciler is at 0001, was at nothing"
+    ]
+
+
+def test_errors_are_one_line_without_the_password() -> None:
+    with pytest.raises(CatalogUnavailable) as caught:
+        migrate.upgrade("postgresql://u:hidden@127.0.0.1:1/db")
+    assert "hidden" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_revision_is_an_error(database: str) -> None:
+    with pytest.raises(ConfigError, match="0815"):
+        migrate.upgrade(database, "0815")
