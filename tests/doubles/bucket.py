@@ -130,8 +130,9 @@ class MemoryBucket:
     @port
     async def write(self, identity: Identity) -> None:
         self._answer()
-        self.identity = identity
-        self.upload(MARKER_KEY)
+        if self.identity is None or self.identity.site_id == identity.site_id:
+            self.identity = identity
+            self.upload(MARKER_KEY)
 
     @port
     async def exists(self) -> bool:

@@ -41,11 +41,14 @@ class Row:
 
 @dataclass(slots=True)
 class MarkRow:
-    """A mark as the database keeps it. `not_before` of a claim: when it may be repeated."""
+    """A mark as the database keeps it. `seen_in` is the last pass that found its key, `confirmed_in` the
+    last that gave it the same verdict; `not_before` of a claim: when it may be repeated.
+    """
 
     mark: Mark
     delay: timedelta
     seen_in: int
+    confirmed_in: int
     previewed: bool = False
     not_before: datetime | None = None
     operation_id: UUID | None = None

@@ -120,11 +120,12 @@ class MemoryPasses:
                 sightings=1,
                 due_at=database.now + delay,
             )
-            database.marks[key] = MarkRow(mark, delay, seen_in=current.id)
+            database.marks[key] = MarkRow(mark, delay, seen_in=current.id, confirmed_in=current.id)
         elif row.operation_id is None and row.seen_in != current.id:
             armed = database.passes[row.mark.pass_id].state is PassState.ARMED
-            before = database.passes[row.seen_in].state
-            again = row.mark.verdict is finding.verdict and before in {PassState.ARMED, PassState.TRIPPED}
+            before = database.passes[row.confirmed_in].state
+            same = row.mark.verdict is finding.verdict
+            again = same and before in {PassState.ARMED, PassState.TRIPPED}
             row.mark = replace(
                 row.mark,
                 pass_id=row.mark.pass_id if armed else current.id,
@@ -132,6 +133,7 @@ class MemoryPasses:
                 sightings=row.mark.sightings + again,
             )
             row.seen_in = current.id
+            row.confirmed_in = current.id if same else row.confirmed_in
 
     @port
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
@@ -151,9 +153,11 @@ class MemoryPasses:
         database = self._database
         for key, row in list(database.marks.items()):
             found_by = database.passes[row.mark.pass_id]
-            released = found_by.state is PassState.ARMED and row.mark.verdict is not Verdict.DANGLING
-            unseen = row.seen_in < complete.id and row.operation_id is None
-            if found_by.marker is complete.marker and unseen and not released:
+            if found_by.state is PassState.ARMED:
+                unseen = row.mark.verdict is Verdict.DANGLING and row.confirmed_in < complete.id
+            else:
+                unseen = row.seen_in < complete.id
+            if found_by.marker is complete.marker and unseen and row.operation_id is None:
                 del database.marks[key]
                 database.ledger.append(
                     LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
