@@ -1,0 +1,249 @@
+"""What a pass sees, when it is released, how it resumes, and how the lease is kept meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from reconciler.engine import lease
+from reconciler.errors import CatalogUnavailable, LeaseLost, ListingBroken, StoreUnavailable
+from reconciler.model import KeepReason, ListingOrder, Marker, ObjectPage, Outcome, PassState, Term, Verdict
+from tests.doubles.build import LIMITS, policy
+from tests.doubles.passes import MemoryLease
+from tests.doubles.surroundings import Crash, crash
+from tests.doubles.world import World
+
+pytestmark = pytest.mark.anyio
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+NO_DELAY = policy(delete_delay=timedelta(0))
+
+
+def paired(world: World, count: int, prefix: str = "image/live") -> None:
+    """Objects with their rows, all old."""
+    for number in range(count):
+        world.bucket.upload(f"{prefix}{number:03}", age=3 * DAY)
+        world.database.insert(f"{prefix}{number:03}", age=3 * DAY)
+
+
+# --- what is seen ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_a_pass_counts_what_it_saw_found_and_kept(order: ListingOrder) -> None:
+    world = World(order=order, page_size=3)
+    paired(world, 5)
+    for key in ("image/orphan", "image/folder/", "image/\ufffd", "images/sibling"):
+        world.bucket.upload(key, age=3 * DAY)
+    world.bucket.upload("image/young")
+    world.database.insert("image/dangling", age=3 * DAY)
+    world.database.insert("images/outside", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.objects, report.records) == (9, 6)
+    assert report.found == {Verdict.ORPHAN: 1, Verdict.DANGLING: 1}
+    kept = {reason: number for reason, number in report.kept.items() if number}
+    assert kept == {
+        KeepReason.PENDING: 3,
+        KeepReason.FOLDER_MARKER: 1,
+        KeepReason.REPLACEMENT_CHARACTER: 1,
+        KeepReason.OUTSIDE_PREFIX: 1,
+    }
+
+
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_our_own_corner_is_not_counted_even_under_the_empty_prefix(order: ListingOrder) -> None:
+    world = World(order=order, under=policy(prefixes=("",)))
+    world.bucket.upload("a", age=3 * DAY)
+    world.bucket.upload(".reconciler/scratch", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.objects, report.found) == (1, {Verdict.ORPHAN: 1})
+
+
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_nested_prefixes_are_listed_once(order: ListingOrder) -> None:
+    world = World(order=order, under=policy(prefixes=("image/", "image/a/")))
+    world.bucket.upload("image/a/b", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.objects, report.found) == (1, {Verdict.ORPHAN: 1})
+
+
+async def test_a_store_that_breaks_its_order_is_swept_again_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I-14: a merge over a stream out of order calls live objects orphans."""
+    world = World(page_size=4)
+    paired(world, 12)
+    monkeypatch.setattr(world.bucket, "_rank", lambda key: key[::-1])
+    report = await world.run_once()
+    assert (report.objects, report.found, report.outcome) == (12, {}, Outcome.CONVERGED)
+    states = [one.state for one in world.database.passes.values() if one.marker is Marker.SWEEP]
+    assert states == [PassState.FAILED, PassState.ARMED]
+
+
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_a_listing_that_repeats_its_token_releases_nothing(
+    order: ListingOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I-1: an incomplete scan releases nothing."""
+    world = World(order=order, under=policy(prefixes=("image/",), delete_delay=timedelta(0)))
+    pages = iter(("image/orphan", "image/p", "image/q"))
+
+    async def list_page(prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+        return ObjectPage([next(pages)], [1], ["e"], ["2020-01-01T00:00:00Z"], "again")
+
+    monkeypatch.setattr(world.bucket, "list_page", list_page)
+    with pytest.raises(ListingBroken, match="again"):
+        await world.run_once()
+    monkeypatch.undo()
+    assert not any(one.state is PassState.ARMED for one in world.database.passes.values())
+
+
+async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
+    world = World(page_size=2, under=policy(prefixes=("image/",)))
+    paired(world, 60)
+    world.bucket.upload("image/a-orphan", age=3 * DAY)
+    with pytest.raises(Crash):
+        await world.run_once({125: crash})
+    listed = world.observer.told["pages"]
+    left = next(iter(world.database.passes.values()))
+    assert left.state is PassState.RUNNING
+    assert world.database.ranges[left.id][0].watermark
+    report = await world.run_once()
+    assert world.database.passes[left.id].state is PassState.ARMED
+    assert (report.objects, report.records, report.found) == (61, 60, {Verdict.ORPHAN: 1})
+    assert world.observer.told["pages"] - listed < 25, "listed again from the start"
+
+
+# --- when it is released ---------------------------------------------------------------------------
+
+
+async def test_a_tripped_pass_releases_nothing_until_the_setting_is_raised() -> None:
+    world = World(under=NO_DELAY)
+    paired(world, 100)
+    for number in range(30):
+        world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
+    for _ in range(2):
+        report = await world.run_once()
+        assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+        assert "RECONCILER_BREAKER__MAX_FRACTION=0.1" in report.detail
+    world.steer(limits=replace(LIMITS, max_fraction=0.5))
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 30)
+    world.steer(limits=LIMITS)
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+
+
+async def test_a_trip_does_not_stop_the_marks_of_other_passes() -> None:
+    world = World(under=NO_DELAY)
+    paired(world, 100)
+    row = world.database.insert("image/expired", age=3 * DAY, expires_at=world.around.now)
+    for number in range(30):
+        world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.records) == (Outcome.TRIPPED, 1)
+    assert row not in world.database.rows
+
+
+async def test_both_sides_at_once_stop_every_claim() -> None:
+    """I-27: the rows speak of other keys than the bucket holds."""
+    world = World(under=NO_DELAY)
+    world.database.insert("image/expired", age=3 * DAY, expires_at=world.around.now)
+    for number in range(30):
+        world.bucket.upload(f"image/x{number}", age=3 * DAY)
+        world.database.insert(f"image/X{number}", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.records) == (Outcome.TRIPPED, 0)
+    assert "both above their limits" in report.detail
+
+
+@pytest.mark.parametrize("side", ["objects", "rows"])
+async def test_a_side_emptied_behind_our_back_trips_again_and_again(side: str) -> None:
+    world = World(under=NO_DELAY)
+    paired(world, 5)
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+    if side == "objects":
+        for key in [key for key in world.bucket.objects if key.startswith("image/")]:
+            del world.bucket.objects[key]
+    else:
+        world.database.rows.clear()
+    for _ in range(3):
+        report = await world.run_once()
+        assert report.outcome is Outcome.TRIPPED
+        assert f"no {side} at all" in report.detail
+        assert (report.removed.objects, report.removed.records) == (0, 0)
+
+
+async def test_what_we_emptied_ourselves_does_not_trip() -> None:
+    world = World(under=NO_DELAY)
+    for number in range(5):
+        world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
+    assert (await world.run_once()).removed.objects == 5
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+
+
+async def test_slices_under_the_limit_trip_over_a_day() -> None:
+    """R-13."""
+    world = World(under=NO_DELAY)
+    paired(world, 900)
+    outcomes = []
+    for slice_ in range(3):
+        for number in range(45):
+            world.bucket.upload(f"image/slice{slice_}-{number}", age=3 * DAY)
+        outcomes.append((await world.run_once()).outcome)
+    assert outcomes == [Outcome.CONVERGED, Outcome.CONVERGED, Outcome.TRIPPED]
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable, CatalogUnavailable])
+async def test_a_pass_whose_server_went_away_releases_nothing(fault: type[Exception]) -> None:
+    """I-3, I-30: an error is not an empty answer."""
+    world = World(under=NO_DELAY)
+    paired(world, 5)
+
+    def away() -> None:
+        world.bucket.away = fault is StoreUnavailable
+        world.database.away = fault is CatalogUnavailable
+
+    with pytest.raises(fault):
+        await world.run_once({30: away})
+    world.bucket.away = world.database.away = False
+    assert not any(one.state is PassState.ARMED for one in world.database.passes.values())
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+
+
+# --- the lease -------------------------------------------------------------------------------------
+
+
+async def held() -> tuple[World, MemoryLease, Term]:
+    world = World()
+    port = MemoryLease(world.database)
+    return world, port, await world.take_lease()
+
+
+async def test_a_lease_that_another_took_is_lost() -> None:
+    world, port, term = await held()
+    world.around.tick(HOUR)
+    await port.acquire("other", HOUR)
+    with pytest.raises(LeaseLost):
+        await lease.keep(port, term, world.limits.lease_ttl, world.around)
+
+
+async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> None:
+    """Two thirds of its time: nobody else can have it yet."""
+    world, port, term = await held()
+    world.database.away = True
+    with pytest.raises(LeaseLost, match="in time"):
+        await lease.keep(port, term, world.limits.lease_ttl, world.around)
+    assert world.around.elapsed < world.limits.lease_ttl
+    assert world.around.elapsed >= world.limits.lease_ttl * 0.6
+
+
+async def test_a_lease_is_waited_for_and_its_holder_named() -> None:
+    world, port, term = await held()
+    ttl, clock = world.limits.lease_ttl, world.around
+    got = await lease.acquire(port, "second", ttl, clock, timedelta(seconds=5))
+    assert not isinstance(got, Term)
+    assert got.holder == term.holder
+    assert clock.elapsed == timedelta(seconds=5)
+    got = await lease.acquire(port, "second", ttl, clock, ttl)
+    assert isinstance(got, Term)
+    assert got.epoch == term.epoch + 1
