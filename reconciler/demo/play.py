@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -50,6 +51,16 @@ MAX_FRACTION = "0.6"
 LEAST_RATE = 100
 LIVE_SECONDS = 8
 """About how long the deletions take: enough to watch them, at a rate above `LEAST_RATE` if need be."""
+
+_IN_THE_WAY = (
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "HTTP_PROXY",
+    "http_proxy",
+    "RECONCILER_CONFIG_FILE",
+    "RECONCILER_RUNTIME_FILE",
+)
+"""Variables of the user's that would win over the demo's, or lead its requests elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +144,12 @@ async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -
         with _environment(s3.environment()), _logs_to(guardian.directory / "reconciler.log") as log:
             async with _stage(screen, scene, postgres, s3, settings, signals) as stage:
                 done = await _acts(stage)
-            if not done:
-                screen.say(f"the end of the reconciler's log:\n{tail(log)}")
-                return 1
-            if keep:
-                await _keep_up(screen, {**s3.environment(), **settings}, guardian.directory, signals)
-            _suggest(screen, time.monotonic() - started)
+        if not done:
+            screen.say(f"the end of the reconciler's log:\n{tail(log)}")
+            return 1
+        if keep:
+            await _keep_up(screen, {**s3.environment(), **settings}, guardian.directory, signals)
+        _suggest(screen, time.monotonic() - started)
     return 0
 
 
@@ -281,17 +292,21 @@ def _settings(postgres: EmbeddedPostgres, s3: EmbeddedS3, scene: Scene) -> dict[
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The reconciler takes its credentials from where every AWS client does."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+def _environment(credentials: Mapping[str, str]) -> Iterator[None]:
+    """The reconciler takes its credentials from where every AWS client does, so nothing else may be there.
+
+    A profile, a session token or a proxy of the user's would get in the way.
+    """
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ.update(credentials)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager
@@ -309,7 +324,10 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
     """Say how to reach the servers, and wait for a signal."""
     signals.expected = True
     screen.step("The servers stay up until you end this with ^C. In another terminal:")
-    screen.exports(environment)
+    if in_the_way := [name for name in _IN_THE_WAY if name in os.environ]:
+        screen.shell(f"unset {' '.join(in_the_way)}")
+    for name, value in environment.items():
+        screen.shell(f"export {name}={shlex.quote(value)}")
     screen.step("and then, for example")
     screen.say("reconciler doctor")
     screen.say("reconciler plan      # the uploads that were in flight have no row yet: orphans by now")

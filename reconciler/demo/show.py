@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -97,10 +96,9 @@ class Screen:
     def counter(self, what: str, total: int) -> Counter:
         return Counter(self._console, what, total)
 
-    def exports(self, environment: Mapping[str, str]) -> None:
-        """Lines for a POSIX shell, with nothing before or behind them."""
-        for name, value in environment.items():
-            self._console.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+    def shell(self, command: str) -> None:
+        """A line to be copied, with nothing before or behind it."""
+        self._console.print(command, markup=False, soft_wrap=True)
 
 
 class Findings:

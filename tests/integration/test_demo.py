@@ -23,6 +23,14 @@ SEEDING = "objects stored"
 DRY_RUN = "A dry run"
 LIVE = "keys done with"
 VERIFIED = "Verified by a listing and a query"
+NOT_THE_DEMOS = {
+    "AWS_PROFILE": "nobody",
+    "AWS_SESSION_TOKEN": "of another account",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "RECONCILER_DRY_RUN": "false",
+    "RECONCILER_NO_SUCH_SETTING": "1",
+}
 KEPT_UP = "and then, for example"
 
 
@@ -81,7 +89,7 @@ def test_the_demo_converges_and_verifies_it() -> None:
     """As an ordinary user wherever one can run the interpreter; the other tests run it as ourselves."""
     identity = ordinary_user() or {}
     with playground(identity) as ground:
-        program = ground.spawn(DEMO, **identity)
+        program = ground.spawn(DEMO, env=NOT_THE_DEMOS, **identity)
         told = _rest(program)
         assert ground.is_clean()
 
@@ -125,8 +133,9 @@ def test_a_signal_in_the_middle_of_a_pass_leaves_nothing() -> None:
 
 @pytest.mark.timeout(180)
 def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: Playground) -> None:
-    program = ground.spawn([*DEMO, "--keep"])
+    program = ground.spawn([*DEMO, "--keep"], env={"AWS_PROFILE": "nobody"})
     told = _until(program, KEPT_UP)
+    assert "unset AWS_PROFILE\n" in told
     exports = dict(
         shlex.split(line)[1].split("=", 1) for line in told.splitlines() if line.startswith("export ")
     )
