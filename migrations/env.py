@@ -6,6 +6,7 @@ from alembic import context
 
 from reconciler.catalog.tables import OWN, SCHEMA
 
+
 def run_offline() -> None:
     """Write the SQL instead; it can be run as one script, and asks the database itself what is there."""
     context.configure(

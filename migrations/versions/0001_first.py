@@ -187,10 +187,10 @@ BEGIN
         RETURN;
     ELSIF media THEN
         RAISE EXCEPTION 'public."MediaRecords" exists and public."VirtualKeys" does not: '
-            'create the missing table, or map the gateway''s own with CATALOG__KEYS_TABLE';
+            'create the missing table, or map the gateway''s own with RECONCILER_CATALOG__KEYS_TABLE';
     ELSIF keys THEN
         RAISE EXCEPTION 'public."VirtualKeys" exists and public."MediaRecords" does not: '
-            'create the missing table, or map the gateway''s own with CATALOG__MEDIA_TABLE';
+            'create the missing table, or map the gateway''s own with RECONCILER_CATALOG__MEDIA_TABLE';
     END IF;
     CREATE TABLE public."VirtualKeys" (
         "Id" uuid DEFAULT gen_random_uuid() PRIMARY KEY,

@@ -99,7 +99,8 @@ UNFINISHED = f"""
 SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence
 FROM {SCHEMA}.marks m
 WHERE m.state = 'claimed'
-  AND (m.epoch = $1 AND m.not_before <= $2::timestamptz OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2)
+  AND (m.epoch = $1 AND m.not_before <= $2::timestamptz
+       OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2)
 ORDER BY m.storage_key LIMIT $4
 FOR UPDATE OF m SKIP LOCKED
 """
@@ -131,7 +132,7 @@ class _Rows:
 
 
 class Claimer:
-    """Takes marks for the collector, in the caller's transaction."""
+    """Takes marks for the collector, in the caller's transaction; claims have no `xid` yet."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -157,11 +158,11 @@ class Claimer:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         rows = await self._rows(connection, taken)
         decided = _decided(taken, rows, decide, standing.now)
-        xid = await self._write(connection, term, operation, decided, standing.now)
+        await self._write(connection, term, operation, decided, standing.now)
         return Claim(
             operation_id=operation,
             epoch=term.epoch,
-            xid=xid,
+            xid=0,
             keys=tuple(decided.claimed),
             taken=len(taken),
             cancelled=len(decided.cancelled),
@@ -170,7 +171,8 @@ class Claimer:
 
     async def _rows(self, connection: AnyConnection, taken: Sequence[Mark]) -> _Rows:
         """Read, in statements later than the marks' locks: first without a lock, then what was found
-        under one. A row that others hold must not look like none (R-27)."""
+        under one. A row that others hold must not look like none (R-27).
+        """
         gateway = self._gateway
         keys = [mark.storage_key for mark in taken]
         seen = by_key(await lookup(connection, gateway, keys))
@@ -215,7 +217,7 @@ class Claimer:
 
     async def _write(
         self, connection: AnyConnection, term: Term, operation: UUID, decided: _Sorted, now: datetime
-    ) -> int:
+    ) -> None:
         if decided.cancelled:
             await connection.execute(CANCEL, [mark.storage_key for mark, _ in decided.cancelled])
             entries = [Entry(ledger.OBJECT, mark, detail=reason) for mark, reason in decided.cancelled]
@@ -239,7 +241,6 @@ class Claimer:
             await ledger.append(
                 connection, ledger.INTENT, operation, term.epoch, _intents(decided.claimed, None)
             )
-        return int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
 
     @staticmethod
     async def take_over(
@@ -263,8 +264,7 @@ class Claimer:
         )
         former = f"rolls operation {rows[0]['operation_id']} forward"
         await ledger.append(connection, ledger.INTENT, operation, term.epoch, _intents(keys, former))
-        xid = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
-        return Claim(operation_id=operation, epoch=term.epoch, xid=xid, keys=keys, taken=len(keys))
+        return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=keys, taken=len(keys))
 
 
 def claimable_arguments(

@@ -128,7 +128,8 @@ class Confirmer:
         outcome: _Outcome,
     ) -> None:
         """Rows whose object is gone, or is not theirs alone, by id and version; what else names the
-        key by now is decided anew."""
+        key by now is decided anew.
+        """
         settled = [key for key in keys if _rows_go(answers[key.mark.storage_key][0])]
         if not settled:
             return
@@ -164,9 +165,7 @@ class Confirmer:
         )
         return {row["id"] for row in rows}
 
-    async def _delete(
-        self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: _Outcome
-    ) -> int:
+    async def _delete(self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: _Outcome) -> int:
         """All at once; where one row makes that fail, row by row, so that it fails alone (R-30)."""
         if not doomed:
             return 0
@@ -255,9 +254,7 @@ def _object_entries(
     for key in keys:
         result, detail = answers[key.mark.storage_key]
         went = key.mark.bytes if _object_went(key, result) else None
-        entries.append(
-            Entry(ledger.OBJECT, key.mark, result=result.value, detail=detail or None, bytes=went)
-        )
+        entries.append(Entry(ledger.OBJECT, key.mark, result=result.value, detail=detail or None, bytes=went))
     return entries
 
 

@@ -43,7 +43,7 @@ def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error, where)
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return ConfigError(f"DATABASE_URL cannot be used: {_line(error)}")
+        return ConfigError(f"RECONCILER_DATABASE_URL cannot be used: {_line(error)}")
     if isinstance(error, socket.gaierror):
         return CatalogUnavailable(f"Postgres at {where}: the host name cannot be resolved")
     if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
@@ -56,10 +56,8 @@ def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
 def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
     state = error.sqlstate or ""
     message = _line(error)
-    if state.startswith("28"):
-        return ConfigError(f"Postgres at {where} refuses the login: {message}; check DATABASE_URL")
-    if state == "3D000":
-        return ConfigError(f"Postgres at {where}: {message}; check DATABASE_URL")
+    if state.startswith("28") or state == "3D000":
+        return ConfigError(f"Postgres at {where} refuses the login: {message}; check RECONCILER_DATABASE_URL")
     if "row-level security" in message or "row security" in message:
         return Halt(f"{message}: rows would be hidden and their objects look orphaned; grant BYPASSRLS")
     if state == "42501":

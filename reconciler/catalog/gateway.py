@@ -93,6 +93,9 @@ class Gateway:
     def _media(self, field: str) -> str:
         return self._time(self.media_time(field), self._types.media.get(field, ""))
 
+    def _owner_expires(self) -> str:
+        return self._time(self.key_time("expires_at"), self._types.keys.get("expires_at", ""))
+
     def _record_columns(self) -> str:
         size = "size_bytes" in self._types.media
         accessed = self._media("last_accessed_at")
@@ -106,8 +109,7 @@ class Gateway:
                 f"{self.owner_id}::text AS virtual_key_id",
                 f"{self.key_id}::text AS owner_id",
                 f"{self.key_enabled} AS owner_enabled",
-                f"{self._time(self.key_time('expires_at'), self._types.keys.get('expires_at', ''))}"
-                " AS owner_expires_at",
+                f"{self._owner_expires()} AS owner_expires_at",
                 f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
                 (f"m.{quoted(self._tables.media.size_bytes)}::bigint" if size else "NULL::bigint")
                 + " AS size_bytes",
@@ -121,7 +123,8 @@ class Gateway:
 
     def _version(self) -> str:
         """A hash of what a verdict reads, the owner's state included; its text form needs the
-        session's fixed time zone and date style. Counters and sizes are no part of it (R-26)."""
+        session's fixed time zone and date style. Counters and sizes are no part of it (R-26).
+        """
         parts = [self.key_text, self.owner_id, f"({self.key_id} IS NOT NULL)", self.key_enabled]
         fields = ("created_at", "expires_at", "last_accessed_at", "deleted_at")
         parts += [column for field in fields if (column := self.media_time(field))]

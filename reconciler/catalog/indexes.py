@@ -87,7 +87,9 @@ async def ensure(connection: Connection, tables: TableMapping) -> str:
     ConfigError where the table is missing or partitioned.
     """
     if await connection.fetchval("SELECT to_regclass($1)", qualified(tables.media_table)) is None:
-        raise ConfigError(f"CATALOG__MEDIA_TABLE {tables.media_table}: no such table, so no index is built")
+        raise ConfigError(
+            f"RECONCILER_CATALOG__MEDIA_TABLE {tables.media_table}: no such table, so no index is built"
+        )
     existing = await find(connection, tables)
     if existing is not None:
         return f"index {existing.name} is in byte order already"

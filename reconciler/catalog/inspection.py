@@ -137,7 +137,9 @@ class _Table:
 
     def __init__(self, setting: str, name: str, columns: MediaColumns | KeyColumns) -> None:
         self.setting = setting
-        self.columns_setting = "CATALOG__MEDIA_COLUMNS" if "MEDIA" in setting else "CATALOG__KEY_COLUMNS"
+        self.columns_setting = (
+            "RECONCILER_CATALOG__MEDIA_COLUMNS" if "MEDIA" in setting else "RECONCILER_CATALOG__KEY_COLUMNS"
+        )
         self.name = name
         self.mapped = column_settings(columns)
         self.oid: int | None = None
@@ -155,8 +157,8 @@ class _Inspection:
         self._faults: list[str] = []
         self._warnings: list[str] = []
         tables = config.tables
-        self._media = _Table("CATALOG__MEDIA_TABLE", tables.media_table, tables.media)
-        self._keys = _Table("CATALOG__KEYS_TABLE", tables.keys_table, tables.keys)
+        self._media = _Table("RECONCILER_CATALOG__MEDIA_TABLE", tables.media_table, tables.media)
+        self._keys = _Table("RECONCILER_CATALOG__KEYS_TABLE", tables.keys_table, tables.keys)
 
     async def report(self) -> SchemaReport:
         server = await self._connection.fetchrow(SERVER)
@@ -164,7 +166,8 @@ class _Inspection:
         self._check_server(server["version"], server["release"], server["encoding"])
         if server["in_recovery"]:
             self._faults.append(
-                f"DATABASE_URL {self._config.where}: a replica, whose lag looks like drift; name the primary"
+                f"RECONCILER_DATABASE_URL {self._config.where}: a replica, whose lag looks like drift;"
+                " name the primary"
             )
         for table in (self._media, self._keys):
             await self._look_at(table)
@@ -191,9 +194,13 @@ class _Inspection:
 
     def _check_server(self, version: int, release: str, encoding: str) -> None:
         if version < OLDEST:
-            self._faults.append(f"DATABASE_URL: Postgres {release} is too old; 13 or later is needed")
+            self._faults.append(
+                f"RECONCILER_DATABASE_URL: Postgres {release} is too old; 13 or later is needed"
+            )
         if encoding != "UTF8":
-            self._faults.append(f"DATABASE_URL: the database's encoding is {encoding}; it must be UTF8")
+            self._faults.append(
+                f"RECONCILER_DATABASE_URL: the database's encoding is {encoding}; it must be UTF8"
+            )
 
     async def _look_at(self, table: _Table) -> None:
         found = await self._connection.fetchrow(TABLE, *split_table(table.name))
@@ -262,9 +269,11 @@ class _Inspection:
     def _no_column(table: _Table, field: str, column: str, found: Iterable[str]) -> str:
         lowered = {each.lower().replace("_", ""): each for each in found}
         near = difflib.get_close_matches(column.lower().replace("_", ""), lowered, n=1, cutoff=0.6)
-        hint = f"; there is {lowered[near[0]]}" if near else f"; there are {', '.join(sorted(lowered.values()))}"
+        those = lowered[near[0]] if near else ", ".join(sorted(lowered.values()))
+        hint = f"; there {'is' if near else 'are'} {those}"
+        absent = "" if field in REQUIRED else ' (set it to "" if the table has none)'
         setting = f"{table.columns_setting}__{field.upper()}"
-        return f"{setting} {column or '(empty)'}: no such column in {table.name}{hint}"
+        return f"{setting} {column or '(empty)'}: no such column in {table.name}{hint}{absent}"
 
     def _check_type(self, table: _Table, field: str, column: str, kind: str) -> None:
         allowed = ALLOWED.get(field, TIMES)
@@ -285,9 +294,9 @@ class _Inspection:
         kinds = {media.types["virtual_key_id"], keys.types["id"]}
         if not any(kinds <= family for family in COMPARABLE):
             self._faults.append(
-                f"CATALOG__MEDIA_COLUMNS__VIRTUAL_KEY_ID {media.mapped['virtual_key_id']}: its type is "
-                f"{media.types['virtual_key_id']}, but CATALOG__KEY_COLUMNS__ID is {keys.types['id']}; "
-                "they must be comparable"
+                f"{media.columns_setting}__VIRTUAL_KEY_ID {media.mapped['virtual_key_id']}: its type is"
+                f" {media.types['virtual_key_id']}, but {keys.columns_setting}__ID is {keys.types['id']};"
+                " they must be comparable"
             )
             return None
         # An index serves one collation: what is compared has to be written in the index's.

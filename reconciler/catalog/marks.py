@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.catalog.claims import (
@@ -80,13 +81,26 @@ class PostgresMarks:
         async def work(connection: AnyConnection) -> Claim:
             return await self._claimer.claim(connection, term, policy, verdicts, limit, decide)
 
-        return await self._database.transaction(work)
+        return await self._stamped(await self._database.transaction(work))
 
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         async def work(connection: AnyConnection) -> Claim | None:
             return await self._claimer.take_over(connection, term, dead_after, limit)
 
-        return await self._database.transaction(work)
+        claim = await self._database.transaction(work)
+        return None if claim is None else await self._stamped(claim)
+
+    async def _stamped(self, claim: Claim) -> Claim:
+        """With a transaction id newer than that of any writer who could not see the claim.
+
+        The claim's own is too old: it is given out with the first lock, and a writer that began
+        between then and the commit has a later one.
+        """
+        if not claim.keys:
+            return claim
+        async with self._database.connection() as connection:
+            xid = await connection.fetchval("SELECT pg_current_xact_id()::text")
+        return replace(claim, xid=int(xid))
 
     async def confirm(
         self,

@@ -106,10 +106,9 @@ def _offline(config: CatalogConfig, revision: str, *, create_index: bool, out: T
 
 
 async def _upgrade(config: CatalogConfig, revision: str, *, create_index: bool, say: Say) -> None:
-    before, after = await _run(
-        config, lambda made: alembic.command.upgrade(made, revision)
-    )
-    say(f"schema {SCHEMA} is at {after}" + (" already" if before == after else f", was at {before or 'nothing'}"))
+    before, after = await _run(config, lambda made: alembic.command.upgrade(made, revision))
+    was = " already" if before == after else f", was at {before or 'nothing'}"
+    say(f"schema {SCHEMA} is at {after}{was}")
     connection = await connections.connect(config)
     try:
         if before is None:

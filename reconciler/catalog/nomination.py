@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from reconciler.catalog import bounds
 from reconciler.catalog.connections import AnyConnection, Database, Row
@@ -29,7 +28,7 @@ class Branch:
     """
 
     condition: str
-    values: tuple[Any, ...]
+    values: tuple[object, ...]
     order: str
     order_type: str
 
@@ -63,7 +62,7 @@ class Nominator:
             return [await self._ownerless()]
         raise ValueError(f"{verdict} is no retention verdict")
 
-    def _until(self, field: str, instant: datetime, extra: str = "", *more: Any) -> list[Branch]:
+    def _until(self, field: str, instant: datetime, extra: str = "", *more: datetime) -> list[Branch]:
         column = self._gateway.media_time(field)
         if column is None:
             return []
@@ -163,7 +162,7 @@ class Nominator:
         self, connection: AnyConnection, branch: Branch, policy: Policy, last: tuple[str, str] | None
     ) -> list[Row]:
         gateway = self._gateway
-        values: list[Any] = list(branch.values)
+        values: list[object] = list(branch.values)
         within, limits = bounds.condition(
             gateway.ordered_key, bounds.managed(policy.prefixes), len(values) + 1
         )

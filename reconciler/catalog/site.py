@@ -42,7 +42,9 @@ class PostgresSite:
                 identity.created_at,
             )
         if bound is None:
-            raise Halt(f"this database is of another site than {identity.site_id}; check DATABASE_URL")
+            raise Halt(
+                f"this database is of another site than {identity.site_id}; check RECONCILER_DATABASE_URL"
+            )
 
     async def new_id(self) -> UUID:
         async with self._database.connection() as connection:

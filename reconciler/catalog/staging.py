@@ -191,8 +191,7 @@ class PostgresStaging:
             async with self._alone:
                 with translated(self._config.where):
                     rows = await self._connection.fetch(
-                        f"SELECT {columns} FROM {table} f{joined}"
-                        " WHERE f.n > $1 AND f.n <= $2 ORDER BY f.n",
+                        f"SELECT {columns} FROM {table} f{joined} WHERE f.n > $1 AND f.n <= $2 ORDER BY f.n",
                         start,
                         start + page_size,
                     )

@@ -6,8 +6,6 @@ first migration creates only where neither exists.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -46,7 +44,7 @@ class Xid8(UserDefinedType[int]):
 
     cache_ok = True
 
-    def get_col_spec(self, **_: Any) -> str:
+    def get_col_spec(self, **_: object) -> str:
         return "xid8"
 
 
@@ -131,9 +129,7 @@ passes = Table(
 ranges = Table(
     "ranges",
     OWN,
-    Column(
-        "pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id", ondelete="CASCADE"), primary_key=True
-    ),
+    Column("pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id", ondelete="CASCADE"), primary_key=True),
     Column("ordinal", Integer, primary_key=True),
     Column("prefix", KEY, nullable=False),
     Column("after", KEY, nullable=False),

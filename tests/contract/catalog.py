@@ -104,9 +104,7 @@ class Stage:
     async def _insert(self, table: str, columns: dict[str, Any]) -> None:
         names = ", ".join(f'"{name}"' for name in columns)
         places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
-        await self.sql.execute(
-            f'INSERT INTO public."{table}" ({names}) VALUES ({places})', *columns.values()
-        )
+        await self.sql.execute(f'INSERT INTO public."{table}" ({names}) VALUES ({places})', *columns.values())
 
     async def begin(self, marker: Marker = Marker.SWEEP) -> Pass:
         return await self.catalog.passes.begin(self.term, marker, "hash", Mode.LIVE, None)
@@ -119,9 +117,7 @@ class Stage:
             await self.catalog.passes.arm(self.term, current, Tally())
         return current
 
-    async def claim(
-        self, decide: Decide = unless_named, policy: Policy = POLICY, limit: int = 1000
-    ) -> Claim:
+    async def claim(self, decide: Decide = unless_named, policy: Policy = POLICY, limit: int = 1000) -> Claim:
         return await self.catalog.marks.claim(self.term, policy, ALL, limit, decide)
 
     async def confirm(

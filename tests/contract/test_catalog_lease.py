@@ -19,6 +19,8 @@ from tests.contract.catalog import NOTHING, TTL, Stage, finding, staged
 
 pytestmark = pytest.mark.anyio
 
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
 
 @pytest.fixture
 async def catalog(database: str) -> AsyncIterator[Catalog]:
@@ -108,9 +110,7 @@ async def test_an_acquisition_waits_for_what_is_being_written_under_the_last_ter
 
             async with anyio.create_task_group() as group:
                 group.start_soon(acquire)
-                while not await stage.sql.fetchval(
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
-                ):
+                while not await stage.sql.fetchval(WAITING):  # noqa: ASYNC110  # Postgres sends no event
                     await anyio.sleep(0.005)
                 order.append("committed")
                 await transaction.commit()

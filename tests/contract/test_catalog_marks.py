@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
+from reconciler.catalog import claims
+from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.records import lookup
 from reconciler.errors import LeaseLost
 from reconciler.model import (
     Cancel,
@@ -19,6 +24,7 @@ from reconciler.model import (
     Mode,
     ObjectResult,
     Postpone,
+    Record,
     Remove,
     Tally,
     Term,
@@ -107,14 +113,10 @@ async def test_delay_starts_anew_when_dry_run_is_switched_off(stage: Stage) -> N
     await stage.mark(finding("image/a"))
     assert (await stage.claim()).taken == 0, "nothing is claimed in dry run"
     await lease.observe_mode(stage.term, Mode.LIVE)
-    later = POLICY.__class__(**{**_fields(POLICY), "delete_delay": DAY})
+    later = replace(POLICY, delete_delay=DAY)
     assert (await stage.claim(policy=later)).taken == 0
     assert await stage.catalog.marks.waiting(later, ALL) == 1
     assert claimed(await stage.claim()) == ["image/a"]
-
-
-def _fields(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]  # slotted
 
 
 async def test_a_dangling_mark_takes_two_complete_sweeps(stage: Stage) -> None:
@@ -192,23 +194,26 @@ async def test_a_stamp_of_another_cluster_is_renewed_by_the_next_term(stage: Sta
 
 
 @pytest.mark.attack(28)
-async def test_the_horizon_waits_for_a_writer_open_at_the_claim(stage: Stage, database: str) -> None:
-    await stage.mark(finding("image/a"))
-    await stage.add_owner()
+async def test_the_horizon_waits_for_a_writer_that_could_not_see_the_claim(
+    stage: Stage, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens after the stamp was compared and before the claim commits."""
     writer = await asyncpg.connect(database)
+
+    async def open_first(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
+        await writer.execute("BEGIN; SELECT pg_current_xact_id()")
+        return await lookup(connection, gateway, keys)
+
     try:
-        transaction = writer.transaction()
+        await stage.mark(finding("image/a"), finding("image/b"))
+        before = await stage.claim(limit=1)
+        assert await stage.catalog.marks.horizon_passed(before.xid)
+        monkeypatch.setattr(claims, "lookup", open_first)
         claim = await stage.claim()
+        assert claimed(claim) == ["image/b"]
+        assert not await stage.catalog.marks.horizon_passed(claim.xid)
+        await writer.execute("ROLLBACK")
         assert await stage.catalog.marks.horizon_passed(claim.xid)
-        await stage.mark(finding("image/b"))
-        await transaction.start()
-        claim = None
-        # Claimed before the writer had a transaction id, committed after: the claim's own id counts.
-        claim = await stage.claim()
-        await writer.execute("SELECT pg_current_xact_id()")
-        assert await stage.catalog.marks.horizon_passed(claim.xid), "a later writer does not hold it"
-        assert not await stage.catalog.marks.horizon_passed(claim.xid + 1000)
-        await transaction.rollback()
     finally:
         await writer.close()
 
@@ -330,9 +335,7 @@ async def test_marking_again_moves_no_due_time_and_waits_for_nobody(stage: Stage
     holder = await asyncpg.connect(database)
     try:
         async with holder.transaction():
-            await holder.execute(
-                "SELECT FROM reconciler.marks WHERE storage_key = 'image/b' FOR SHARE"
-            )
+            await holder.execute("SELECT FROM reconciler.marks WHERE storage_key = 'image/b' FOR SHARE")
             await stage.mark(finding("image/a"), finding("image/b"), delay=NOTHING)
     finally:
         await holder.close()
@@ -453,9 +456,7 @@ async def test_a_row_that_came_after_the_orphan_went_is_counted_lost(stage: Stag
 
 @pytest.mark.attack(30)
 async def test_one_row_that_cannot_be_deleted_fails_alone(stage: Stage) -> None:
-    await stage.sql.execute(
-        'CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id"))'
-    )
+    await stage.sql.execute('CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id"))')
     keys = ["image/a", "image/b", "image/c"]
     rows = [await stage.add_row(key, ExpiresAt=LONG_AGO) for key in keys]
     await stage.sql.execute("INSERT INTO public.child VALUES ($1)", rows[1])
@@ -545,7 +546,8 @@ async def test_a_preview_reports_each_due_mark_once_and_takes_nothing(stage: Sta
     assert keys == ["image/0", "image/1", "image/3", "image/4", "image/9"]
     assert await stage.marks() == before
     await marks.note_preview(stage.term, ["image/0", "image/1"])
-    seen = {due.mark.storage_key: due.seen async for page in marks.due(POLICY, ALL, unless_named) for due in page}
+    pages = [page async for page in marks.due(POLICY, ALL, unless_named)]
+    seen = {due.mark.storage_key: due.seen for page in pages for due in page}
     assert [key for key, was_seen in seen.items() if was_seen] == ["image/0", "image/1"]
 
 

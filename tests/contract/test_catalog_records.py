@@ -240,6 +240,8 @@ async def test_keys_disabled_are_remembered_from_the_first_pass_and_forgotten_wh
     assert await since() == later
 
 
+WITHOUT_FOREIGN_KEY = 'ALTER TABLE public."MediaRecords" DROP CONSTRAINT "MediaRecords_VirtualKeyId_fkey"'
+
 # --- nominations -----------------------------------------------------------------------------------
 
 
@@ -257,10 +259,10 @@ async def _seed_everything(stage: Stage, now: datetime) -> list[str]:
         await stage.add_owner(ExpiresAt=now - POLICY.key_grace),
         await stage.add_owner(ExpiresAt=now - POLICY.key_grace + just),
     ]
-    await stage.sql.execute('ALTER TABLE public."MediaRecords" DROP CONSTRAINT "MediaRecords_VirtualKeyId_fkey"')
+    await stage.sql.execute(WITHOUT_FOREIGN_KEY)
     missing = await stage.add_owner()
     await stage.sql.execute('DELETE FROM public."VirtualKeys" WHERE "Id" = $1', missing)
-    keys = []
+    keys: list[str] = []
     for owner in [*owners, missing]:
         for created in (now, now - POLICY.media_retention + just, now - POLICY.media_retention, LONG_AGO):
             for expires in (None, now - just, now, now + just):
@@ -311,7 +313,7 @@ async def test_a_disabled_key_that_no_pass_has_noted_counts_as_seen_now(stage: S
 
 @pytest.mark.anyio
 async def test_ownerless_rows_are_found_without_an_index_on_the_key(stage: Stage, database: str) -> None:
-    await stage.sql.execute('ALTER TABLE public."MediaRecords" DROP CONSTRAINT "MediaRecords_VirtualKeyId_fkey"')
+    await stage.sql.execute(WITHOUT_FOREIGN_KEY)
     await stage.sql.execute('DROP INDEX public."IX_MediaRecords_VirtualKeyId"')
     await stage.add_row("image/kept")
     await stage.add_row("image/a", VirtualKeyId="00000000-0000-0000-0000-000000000001")
@@ -392,10 +394,11 @@ async def test_key_ids_of_every_kind(empty_database: str, kind: str, first: str,
         records = catalog.records
         now = await records.now()
         await records.observe_keys(LONG_AGO)
-        found = {record.storage_key: record for record in await records.lookup(["image/a", "image/b", "image/c"])}
-        owner = found["image/a"].owner
-        assert owner is not None
-        assert (owner.id, owner.enabled, owner.disabled_since) == (first, False, LONG_AGO)
+        rows = await records.lookup(["image/a", "image/b", "image/c"])
+        found = {record.storage_key: record for record in rows}
+        disabled = found["image/a"].owner
+        assert disabled is not None
+        assert (disabled.id, disabled.enabled, disabled.disabled_since) == (first, False, LONG_AGO)
         assert (found["image/b"].virtual_key_id, found["image/b"].owner) == (second, None)
         assert found["image/c"].virtual_key_id is None
 

@@ -49,7 +49,7 @@ def _ask(url: str, query: str, *arguments: Any) -> list[Any]:
     async def ask() -> list[Any]:
         connection = await asyncpg.connect(url)
         try:
-            return await connection.fetch(query, *arguments)
+            return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
 
@@ -162,7 +162,8 @@ def test_one_gateway_table_without_the_other_is_an_error(
     empty_database: str, kept: str, missing: str
 ) -> None:
     _run(empty_database, f'CREATE TABLE public."{kept}" (a int)')
-    with pytest.raises(ConfigError, match=f'public."{kept}" exists and public."{missing}" does not') as caught:
+    message = f'public."{kept}" exists and public."{missing}" does not'
+    with pytest.raises(ConfigError, match=message) as caught:
         migrate.upgrade(empty_database)
     assert "\n" not in str(caught.value)
     assert _tables(empty_database) == {f"public.{kept}"}, "all or nothing"
@@ -192,7 +193,7 @@ def test_the_sql_with_an_index_builds_it_outside_a_transaction(empty_database: s
     last = script.index("COMMIT;") + len("COMMIT;")
     _run(empty_database, script[:last])
     _run(empty_database, script[last:].strip())
-    assert 'MediaRecords_StorageKey_bytes' in str(_shape(empty_database, "public"))
+    assert "MediaRecords_StorageKey_bytes" in str(_shape(empty_database, "public"))
 
 
 @pytest.mark.debian("postgresql-15")
@@ -206,10 +207,9 @@ def test_the_index_is_built_when_asked_for_and_goes_with_us(icu_empty_database: 
         "schema reconciler is at 0001 already",
         'created index "public"."MediaRecords_StorageKey_bytes"',
     ]
-    (added,) = set(_shape(url, "public")) - {*before, 'public."MediaRecords_StorageKey_bytes"'} - {
-        part for part in _shape(url, "public") if part.startswith('public."MediaRecords_StorageKey_bytes" ')
-    } - {part for part in _shape(url, "public") if part.startswith('"MediaRecords_StorageKey_bytes"')}
-    assert 'COLLATE "C"' in added
+    added = set(_shape(url, "public")) - set(before)
+    (definition,) = [part for part in added if part.startswith("CREATE INDEX")]
+    assert definition.endswith('("StorageKey" COLLATE "C")')
     assert _told(migrate.upgrade, url, create_index=True)[-1].endswith("is in byte order already")
     assert not any("--create-index" in warning for warning in asyncio.run(_inspected(url)).warnings)
     migrate.downgrade(url)
@@ -224,9 +224,9 @@ async def _inspected(url: str) -> Any:
 def test_an_index_that_an_interrupted_build_left_is_built_again(icu_empty_database: str) -> None:
     url = icu_empty_database
     _run(url, GATEWAY)
-    _run(url, 'CREATE INDEX "MediaRecords_StorageKey_bytes" ON public."MediaRecords" ("StorageKey" COLLATE "C")')
     _run(
         url,
+        'CREATE INDEX "MediaRecords_StorageKey_bytes" ON public."MediaRecords" ("StorageKey" COLLATE "C");'
         "UPDATE pg_index SET indisvalid = false"
         " WHERE indexrelid = 'public.\"MediaRecords_StorageKey_bytes\"'::regclass",
     )
@@ -237,7 +237,7 @@ def test_an_index_that_an_interrupted_build_left_is_built_again(icu_empty_databa
 
 def test_an_index_for_a_missing_table_is_an_error(empty_database: str) -> None:
     config = CatalogConfig(database_url=empty_database, tables=TableMapping(media_table="gate.media"))
-    with pytest.raises(ConfigError, match=r"CATALOG__MEDIA_TABLE gate\.media: no such table"):
+    with pytest.raises(ConfigError, match=r"RECONCILER_CATALOG__MEDIA_TABLE gate\.media: no such table"):
         migrate.upgrade(config, create_index=True)
 
 
