@@ -385,8 +385,8 @@ class ClaimedKey:
 class Claim:
     """Up to 1,000 keys claimed under one operation id; its intent is in the ledger.
 
-    `xid` is the claiming transaction's own: without triggers the delete waits until the horizon
-    has passed it. `taken` is how many marks the claim looked at, those cancelled or put off
+    `xid` was given out after the claim's commit: without triggers the delete waits until the
+    horizon has passed it, when every writer that could not see the claim has ended. `taken` is how many marks the claim looked at, those cancelled or put off
     included: 0 means that nothing is due, and only then is the collector at its end.
     """
 
