@@ -386,8 +386,9 @@ class Claim:
     """Up to 1,000 keys claimed under one operation id; its intent is in the ledger.
 
     `xid` was given out after the claim's commit: without triggers the delete waits until the
-    horizon has passed it, when every writer that could not see the claim has ended. `taken` is how many marks the claim looked at, those cancelled or put off
-    included: 0 means that nothing is due, and only then is the collector at its end.
+    horizon has passed it, when every writer that could not see the claim has ended. `taken` is how
+    many marks the claim looked at, those cancelled or put off included: 0 means that nothing is
+    due, and only then is the collector at its end.
     """
 
     operation_id: UUID

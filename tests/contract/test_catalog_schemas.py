@@ -242,8 +242,8 @@ async def test_row_level_security_is_a_fault_and_never_a_filter(database: str) -
         assert report.faults == ()
         assert [warning for warning in report.warnings if "GRANT" in warning] == [
             (
-                f"{CATALOG}__MEDIA_TABLE public.MediaRecords: enough for a dry run; to delete, GRANT UPDATE, DELETE"
-                ' ON "public"."MediaRecords" (UPDATE to lock rows, which are never changed)'
+                f"{CATALOG}__MEDIA_TABLE public.MediaRecords: enough for a dry run; to delete, GRANT UPDATE,"
+                ' DELETE ON "public"."MediaRecords" (UPDATE to lock rows, which are never changed)'
             ),
             (
                 f"{CATALOG}__KEYS_TABLE public.VirtualKeys: enough for a dry run; to delete, GRANT UPDATE"
