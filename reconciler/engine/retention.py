@@ -20,7 +20,11 @@ class Retention:
         self._ports = ports
 
     async def run(self, term: Term, steering: Steering, records: int) -> PassResult:
-        """One pass to its end: armed or tripped. `records` is what its findings are a fraction of."""
+        """One pass to its end: armed or tripped.
+
+        `records` is what its findings are a fraction of, as last counted; where there are enough of
+        them for the fraction to be asked, the rows are counted anew.
+        """
         passes = self._ports.passes
         current = await passes.begin(term, Marker.RETENTION, steering.config_hash, steering.mode, None)
         delay = steering.policy.delete_delay
@@ -33,6 +37,8 @@ class Retention:
         except ReconcilerError as error:
             await passes.fail(term, current, str(error))
             raise
+        if sum(tally.found.values()) >= steering.limits.min_count:
+            records = await self._ports.records.count(steering.policy.prefixes)
         tally += Tally(records=records)
         return await release(self._ports, steering, term, current, tally, records)
 

@@ -193,6 +193,22 @@ async def test_slices_under_the_limit_trip_over_a_day() -> None:
     assert outcomes == [Outcome.CONVERGED, Outcome.CONVERGED, Outcome.TRIPPED]
 
 
+@pytest.mark.parametrize(("before", "after", "trips"), [(0, 300, False), (300, 100, True)])
+async def test_retention_is_a_fraction_of_the_rows_of_now(before: int, after: int, *, trips: bool) -> None:
+    """The last sweep may be hours old, and the table filled or emptied since."""
+    world = World()
+    term, cycle = await world.take_lease(), world.cycle()
+    paired(world, before)
+    await cycle.sweep(term)
+    world.database.rows.clear()
+    for number in range(after):
+        expires = world.around.now if number < 25 else None
+        world.database.insert(f"image/live{number:03}", age=3 * DAY, expires_at=expires)
+    result = await cycle.retention(term)
+    assert (result.trip is not None) == trips
+    assert result.tally.records == after
+
+
 @pytest.mark.parametrize("fault", [StoreUnavailable, CatalogUnavailable])
 async def test_a_pass_whose_server_went_away_releases_nothing(fault: type[Exception]) -> None:
     """I-3, I-30: an error is not an empty answer."""
