@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +20,9 @@ from anyio import to_thread
 
 from reconciler import app
 from reconciler.catalog import migrate
-from reconciler.demo import DemoOptions
+from reconciler.demo import DemoOptions, surroundings
 from reconciler.demo.guarding import guarded, tail
-from reconciler.demo.scene import MANAGED, RECENT_ACCESS_DAYS, RETENTION_DAYS, Scene, imagine
+from reconciler.demo.scene import Scene, imagine
 from reconciler.demo.seed import (
     BUCKET,
     DATABASE,
@@ -34,33 +33,15 @@ from reconciler.demo.seed import (
 )
 from reconciler.demo.servers import EmbeddedPostgres, EmbeddedS3, start_both, wheel_postgres, wheel_weed
 from reconciler.demo.show import Deletions, Findings, Screen
+from reconciler.demo.surroundings import logs_to, only_credentials, settings_for
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
 from reconciler.model import Outcome, Report
 from reconciler.ports import Observer
 from reconciler.settings import SettingsSource
-from reconciler.telemetry import logs
 from reconciler.terminal.text import human_bytes
 
 if TYPE_CHECKING:  # the stubs are no dependency of the program
     from types_aiobotocore_s3 import S3Client
-
-GRACE_SECONDS = 15
-"""Longer than a pass takes to begin after the uploads in flight, short enough to be waited for."""
-
-MAX_FRACTION = "0.6"
-LEAST_RATE = 100
-LIVE_SECONDS = 8
-"""About how long the deletions take: enough to watch them, at a rate above `LEAST_RATE` if need be."""
-
-_IN_THE_WAY = (
-    "AWS_PROFILE",
-    "AWS_SESSION_TOKEN",
-    "HTTP_PROXY",
-    "http_proxy",
-    "RECONCILER_CONFIG_FILE",
-    "RECONCILER_RUNTIME_FILE",
-)
-"""Variables of the user's that would win over the demo's, or lead its requests elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +121,8 @@ async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -
         screen.step("Starting a Postgres and an S3 server of the demo's own")
         postgres, s3 = await start_both(guardian)
         screen.say(f"Postgres at 127.0.0.1:{postgres.port}, SeaweedFS at {s3.endpoint_url}")
-        settings = _settings(postgres, s3, scene)
-        with _environment(s3.environment()), _logs_to(guardian.directory / "reconciler.log") as log:
+        settings = settings_for(postgres, s3, scene)
+        with only_credentials(s3.environment()), logs_to(guardian.directory / "reconciler.log") as log:
             async with _stage(screen, scene, postgres, s3, settings, signals) as stage:
                 done = await _acts(stage)
         if not done:
@@ -201,10 +182,11 @@ async def _seed(stage: Stage) -> None:
 
     with screen.counter("objects stored", len(objects)).shown() as counter:
         await stage.seeder.store(counter.add, note_time)
-    left = orphans_stored + GRACE_SECONDS + 1 - time.monotonic()
+    grace = surroundings.GRACE_SECONDS
+    left = orphans_stored + grace + 1 - time.monotonic()
     with screen.waiting(
-        f"waiting {max(0, left):.0f} s: an object without a row is an orphan only when it is older than"
-        f" RECONCILER_GRACE_PERIOD={GRACE_SECONDS}s (48h by default), and only the store sets its age"
+        f"waiting {max(0, left):.0f} s: an object without a row is an orphan only when it is older than the"
+        f" grace period, which is {grace} s here (48 h by default); the store sets its age"
     ):
         await anyio.sleep(left)
 
@@ -234,7 +216,7 @@ async def _live(stage: Stage, before: Contents) -> bool:
     screen.step(f"The same, live, at {rate} keys a second (`reconciler once`, RECONCILER_DRY_RUN=false)")
     screen.say(
         f"the drift here is about a third; the breaker holds back more than a tenth by default, so"
-        f" RECONCILER_BREAKER__MAX_FRACTION={MAX_FRACTION} is set for this demo"
+        f" RECONCILER_BREAKER__MAX_FRACTION={surroundings.MAX_FRACTION} is set for this demo"
     )
     with screen.counter("keys done with", len(scene.going())).shown() as counter:
         report = await stage.once(dry_run=False, observer=Deletions(counter))
@@ -265,66 +247,14 @@ def _wrong(screen: Screen, differences: Sequence[Difference]) -> bool:
     return False
 
 
-# --- surroundings ---------------------------------------------------------------------------------
-
-
-def _settings(postgres: EmbeddedPostgres, s3: EmbeddedS3, scene: Scene) -> dict[str, str]:
-    """The reconciler's settings, as environment variables."""
-    going = len(scene.going())
-    return {
-        "RECONCILER_DATABASE_URL": postgres.url(DATABASE),
-        "RECONCILER_BUCKET__NAME": BUCKET,
-        "RECONCILER_BUCKET__ENDPOINT_URL": s3.endpoint_url,
-        "RECONCILER_BUCKET__REGION": s3.region,
-        "RECONCILER_BUCKET__PREFIXES": json.dumps(MANAGED),
-        "RECONCILER_DRY_RUN": "true",
-        "RECONCILER_GRACE_PERIOD": f"{GRACE_SECONDS}s",
-        "RECONCILER_DELETE_DELAY": "0s",
-        "RECONCILER_MEDIA_RETENTION_DAYS": str(RETENTION_DAYS),
-        "RECONCILER_RECENT_ACCESS_DAYS": str(RECENT_ACCESS_DAYS),
-        "RECONCILER_REVOKED_KEY_POLICY": "delete",
-        "RECONCILER_KEY_GRACE": "0s",
-        "RECONCILER_BREAKER__MAX_FRACTION": MAX_FRACTION,
-        "RECONCILER_BREAKER__MAX_COUNT": str(max(100_000, going)),
-        "RECONCILER_BREAKER__MAX_DANGLING": str(max(100, going)),
-        "RECONCILER_MAX_DELETES_PER_SECOND": str(max(LEAST_RATE, going // LIVE_SECONDS)),
-    }
-
-
-@contextmanager
-def _environment(credentials: Mapping[str, str]) -> Iterator[None]:
-    """The reconciler takes its credentials from where every AWS client does, so nothing else may be there.
-
-    A profile, a session token or a proxy of the user's would get in the way.
-    """
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
-            del os.environ[name]
-    os.environ.update(credentials)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
-def _logs_to(path: Path) -> Iterator[Path]:
-    """The program's log goes to a file, out of the way of what the demo says."""
-    with path.open("w", encoding="utf-8") as file:
-        logs.configure("console", "info", file)
-        try:
-            yield path
-        finally:
-            logs.configure()
+# --- the end ------------------------------------------------------------------------------------------
 
 
 async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Path, signals: Signals) -> None:
     """Say how to reach the servers, and wait for a signal."""
     signals.expected = True
     screen.step("The servers stay up until you end this with ^C. In another terminal:")
-    if in_the_way := [name for name in _IN_THE_WAY if name in os.environ]:
+    if in_the_way := [name for name in surroundings.IN_THE_WAY if name in os.environ]:
         screen.shell(f"unset {' '.join(in_the_way)}")
     for name, value in environment.items():
         screen.shell(f"export {name}={shlex.quote(value)}")

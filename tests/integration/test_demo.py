@@ -37,10 +37,10 @@ KEPT_UP = "and then, for example"
 QUICK = """
 import sys
 from reconciler import app
-from reconciler.demo import play, servers
+from reconciler.demo import servers, surroundings
 from reconciler.cli import main
 
-play.GRACE_SECONDS = 4
+surroundings.GRACE_SECONDS = 4
 sys.argv[1:] = ["demo", "--objects", "100"]
 """
 
@@ -164,7 +164,7 @@ def test_an_object_that_should_not_have_gone_fails_the_demo(ground: Playground, 
 
 
 def test_a_pass_that_fails_fails_the_demo_with_its_reason(ground: Playground) -> None:
-    program = ground.spawn(["-c", f"{QUICK}\nplay.MAX_FRACTION = '0.01'\nsys.exit(main())"])
+    program = ground.spawn(["-c", f"{QUICK}\nsurroundings.MAX_FRACTION = '0.01'\nsys.exit(main())"])
     told = _rest(program)
 
     assert program.returncode == 1
