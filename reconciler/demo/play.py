@@ -184,8 +184,10 @@ async def _seed(stage: Stage) -> None:
         await stage.seeder.store(counter.add, note_time)
     grace = surroundings.GRACE_SECONDS
     left = orphans_stored + grace + 1 - time.monotonic()
+    if left <= 0:
+        return
     with screen.waiting(
-        f"waiting {max(0, left):.0f} s: an object without a row is an orphan only when it is older than the"
+        f"waiting {left:.0f} s: an object without a row is an orphan only when it is older than the"
         f" grace period, which is {grace} s here (48 h by default); the store sets its age"
     ):
         await anyio.sleep(left)

@@ -173,6 +173,16 @@ def test_a_pass_that_fails_fails_the_demo_with_its_reason(ground: Playground) ->
     assert ground.is_clean()
 
 
+def test_nothing_is_waited_for_where_the_orphans_are_old_enough(ground: Playground) -> None:
+    program = ground.spawn(["-c", f"{QUICK}\nsurroundings.GRACE_SECONDS = -1\nsys.exit(main())"])
+    told = _until(program, DRY_RUN)
+    program.kill()
+    _rest(program)
+
+    assert "waiting" not in told
+    assert ground.is_clean()
+
+
 def test_a_server_that_does_not_start_is_told_in_its_own_words(ground: Playground) -> None:
     breaks = "from pathlib import Path\nservers.wheel_weed = lambda: Path('/bin/ls')"
     program = ground.spawn(["-c", f"{QUICK}\n{breaks}\nsys.exit(main())"])
