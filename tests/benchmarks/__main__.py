@@ -52,7 +52,9 @@ def main() -> int:
         for name in options.only or NAMES:
             print(f"{name} …", file=sys.stderr, flush=True)
             try:
-                figures += benchmarks[name]()
+                measured = benchmarks[name]()
+                print(table(measured), file=sys.stderr, flush=True)
+                figures += measured
             except ProgramFailed as failure:
                 figures.append(Figure(benchmark=name, name="could not be measured", measured="", met=False))
                 print(failure, file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -118,17 +117,14 @@ def _store() -> Iterator[EmbeddedS3]:
 
 
 def _upload(store: EmbeddedS3, bucket: str, keys: int) -> None:
-    """Fill a new bucket with small objects, all the same file by many names."""
-    with tempfile.TemporaryDirectory(prefix="objects-") as scratch:
-        body = Path(scratch) / "body"
-        body.write_bytes(b"sixteen octets..")
-        tree = Path(scratch) / "tree"
+    """Fill a new bucket with small objects."""
+    with tempfile.TemporaryDirectory(prefix="objects-") as tree:
         for _, names in keys_by_day(keys):
             for name in names:
-                path = tree / name
+                path = Path(tree) / name
                 if not path.parent.exists():
                     path.parent.mkdir(parents=True)
-                os.link(body, path)
+                path.write_bytes(b"sixteen octets..")
         _s5cmd(store, "mb", f"s3://{bucket}")
         _s5cmd(store, "cp", f"{tree}/", f"s3://{bucket}/")
 
