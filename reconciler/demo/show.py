@@ -72,13 +72,12 @@ class Screen:
         self._console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self._console.print(f"  {text}", markup=False, soft_wrap=True)
+        self._console.print(f"  {text}", markup=False, soft_wrap=not self._console.is_terminal)
 
     def verdict(self, text: str, *, good: bool) -> None:
         """The line that everything was done for."""
-        self._console.print(
-            f"\n{text}", style="bold green" if good else "bold red", markup=False, soft_wrap=True
-        )
+        style = "bold green" if good else "bold red"
+        self._console.print(f"\n{text}", style=style, markup=False, soft_wrap=not self._console.is_terminal)
 
     def plan(self, groups: Mapping[Verdict, Group], report: Report) -> None:
         """A row for each verdict, then what looks like drift and stays."""
