@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from reconciler.catalog.tables import OWN, SCHEMA
+from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.tables import OWN
 
 
 def run_offline() -> None:

@@ -15,7 +15,7 @@ from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
 from reconciler.catalog.records import lookup
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
     Cancel,

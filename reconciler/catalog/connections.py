@@ -11,7 +11,7 @@ import asyncpg
 
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import translated
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]

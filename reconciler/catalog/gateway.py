@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from reconciler.catalog.config import TableMapping, qualified, quoted
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Record, VirtualKey
 
 END_OF_TIME = "'9000-01-01 00:00+00'::timestamptz"

@@ -8,7 +8,7 @@ import asyncpg
 
 from reconciler.catalog.config import TableMapping, qualified, quoted, split_table
 from reconciler.catalog.connections import Connection
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import ConfigError
 
 MAX_NAME = 63

@@ -18,7 +18,7 @@ from reconciler.catalog.config import (
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import translated
 from reconciler.catalog.gateway import ColumnTypes
-from reconciler.catalog.tables import HEAD_REVISION
+from reconciler.catalog.schema import HEAD_REVISION
 
 OLDEST = 130000
 """Postgres 13: the first with xid8 and pg_current_snapshot()."""

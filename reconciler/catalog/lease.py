@@ -12,7 +12,7 @@ from reconciler.catalog import connections
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import translated
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import LeaseLost
 from reconciler.model import HeldBy, Mode, Term
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from reconciler.catalog.connections import AnyConnection
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Mark, Mode
 
 # One statement for a batch; the time is the wall clock's.

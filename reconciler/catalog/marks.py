@@ -18,7 +18,7 @@ from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.records import lookup
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
     Cancel,

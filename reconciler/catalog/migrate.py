@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from reconciler.catalog import connections, indexes
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import translate, translated
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import ConfigError
 
 Say = Callable[[str], None]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from reconciler.catalog import bounds
 from reconciler.catalog.connections import AnyConnection, Database, Row
 from reconciler.catalog.gateway import Gateway, record_from
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Policy, Record, Verdict
 
 DRAW = 20_000

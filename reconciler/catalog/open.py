@@ -17,9 +17,9 @@ from reconciler.catalog.lease import PostgresLease
 from reconciler.catalog.marks import PostgresMarks
 from reconciler.catalog.passes import PostgresPasses
 from reconciler.catalog.records import GatewayRecords
+from reconciler.catalog.schema import HEAD_REVISION
 from reconciler.catalog.site import PostgresSite
 from reconciler.catalog.staging import PostgresStagingArea
-from reconciler.catalog.tables import HEAD_REVISION
 from reconciler.errors import ConfigError
 
 

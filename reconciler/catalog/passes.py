@@ -10,7 +10,7 @@ import asyncpg
 
 from reconciler.catalog.bounds import storable
 from reconciler.catalog.connections import AnyConnection, Database, by_index
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.errors import LeaseLost
 from reconciler.model import (

@@ -11,7 +11,7 @@ from reconciler.catalog.config import qualified
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, record_from
 from reconciler.catalog.nomination import Nominator
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Verdict
 
 SMALL = 50_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from reconciler.catalog.connections import Database
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import Halt
 from reconciler.model import Identity
 

@@ -12,7 +12,7 @@ from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import DRIVER_ERRORS, translated
 from reconciler.catalog.gateway import Gateway, record_from
-from reconciler.catalog.tables import SCHEMA
+from reconciler.catalog.schema import SCHEMA
 from reconciler.model import ObjectPage, Record, StoredObject, parse_timestamp
 
 COLUMNS = ("key", "size", "etag", "modified")

@@ -28,10 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
-SCHEMA = "reconciler"
-
-HEAD_REVISION = "0001"
-"""The newest migration, so that readiness can be told without loading Alembic (a test compares)."""
+from reconciler.catalog.schema import SCHEMA
 
 KEY = Text(collation="C")
 """Storage keys: byte order everywhere."""

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from reconciler.catalog import migrate, tables
 from reconciler.catalog.config import CatalogConfig, KeyColumns, TableMapping
 from reconciler.catalog.inspection import inspect
+from reconciler.catalog.schema import HEAD_REVISION
 from reconciler.errors import CatalogUnavailable, ConfigError
 
 GATEWAY = """
@@ -101,7 +102,7 @@ def test_up_down_and_up_again(empty_database: str) -> None:
 
 def test_the_head_that_readiness_knows_is_the_newest_migration() -> None:
     script = ScriptDirectory.from_config(migrate.alembic_config())
-    assert script.get_heads() == [tables.HEAD_REVISION]
+    assert script.get_heads() == [HEAD_REVISION]
 
 
 @pytest.mark.parametrize(("metadata", "schema"), [(tables.OWN, "reconciler"), (tables.GATEWAY, "public")])

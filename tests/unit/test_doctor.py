@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import doctor
 from reconciler.catalog.inspection import SchemaReport
-from reconciler.catalog.tables import HEAD_REVISION
+from reconciler.catalog.schema import HEAD_REVISION
 from reconciler.errors import ConfigError, Halt, StoreUnavailable
 from reconciler.model import (
     Capabilities,
