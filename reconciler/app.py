@@ -292,9 +292,7 @@ def bucket_config(
 
 def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
     """The catalog adapter's part of the settings."""
-    return CatalogConfig(
-        database_url=settings.database_url.get_secret_value(), tables=_tables(settings)
-    )
+    return CatalogConfig(database_url=settings.database_url.get_secret_value(), tables=_tables(settings))
 
 
 def _tables(settings: SchemaSettings) -> TableMapping:

@@ -41,7 +41,7 @@ class _Drift:
         return f"{counted(self.total, self.noun)} against {counted(self.whole, self.of)}{share}{past}"
 
 
-def check(  # noqa: PLR0917 - each is one thing the breaker is told
+def check(
     marker: Marker,
     tally: Tally,
     backlog: Backlog,

@@ -50,7 +50,11 @@ class Site:
         named = {f"RECONCILER_{name.upper()}": value for name, value in changes.items()}
         return {**self.environment, **named}
 
-    async def once(self, wait: timedelta = PATIENCE, **changes: str) -> Report:
+    async def once(self, **changes: str) -> Report:
+        return await self.once_within(PATIENCE, **changes)
+
+    async def once_within(self, wait: timedelta, **changes: str) -> Report:
+        """Giving up on a lease that is not had in `wait`."""
         with _environment(self.settings(**changes)):
             return await app.once(SettingsSource(), wait=wait)
 

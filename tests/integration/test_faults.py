@@ -57,7 +57,7 @@ async def test_a_second_run_names_who_holds_the_lease(ordered_site: Site) -> Non
     await ordered_site.sql(
         "UPDATE reconciler.lease SET holder = 'somebody/42', expires_at = now() + interval '1 hour'"
     )
-    report = await ordered_site.once(wait=timedelta(0))
+    report = await ordered_site.once_within(timedelta(0))
     assert report.outcome is Outcome.FAILED
     assert "somebody/42" in report.detail
 
