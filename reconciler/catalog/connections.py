@@ -97,8 +97,9 @@ async def by_index(connection: AnyConnection) -> None:
     number is never true, and a batch of a thousand must not read them all.
     """
     await connection.execute(
-        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;"
-        " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
+        " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
+        " SET LOCAL random_page_cost = 0.1"
     )
 
 
