@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -93,13 +93,14 @@ class ObjectPage:
     """One page of a listing, in columns: a million keys must not become a million objects.
 
     The four columns have the same length. `modified` is the store's own text (ISO 8601), parsed
-    only for the few objects that become findings. `next_token` is None on the last page.
+    only for the few objects that become findings; `etags` and `modified` may be read out of the page
+    as late as that. `next_token` is None on the last page.
     """
 
     keys: list[str]
     sizes: list[int]
-    etags: list[str]
-    modified: list[str]
+    etags: Sequence[str]
+    modified: Sequence[str]
     next_token: str | None = None
 
     def object_at(self, index: int) -> StoredObject:
