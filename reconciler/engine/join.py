@@ -21,6 +21,7 @@ from reconciler.model import (
     RESERVED_PREFIX,
     Finding,
     KeepReason,
+    KeyRange,
     ObjectPage,
     Policy,
     RangeProgress,
@@ -35,6 +36,9 @@ from reconciler.ports import Listing, Observer, Records, Staging
 
 ROWS_A_QUERY = 5_000
 """Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
+
+PAGES_A_QUERY = 4
+"""Pages listed before their rows are read: a query a page would cost half as much as the listing."""
 
 PAGES_A_WATERMARK = 20
 """A stretch of this many windows is written with its watermark: what a crash costs at most."""
@@ -87,22 +91,38 @@ class OrderedJoin:
     async def _compare_range(self, progress: RangeProgress) -> Tally:
         join = WindowJoin(progress.range, progress.watermark)
         stretch = _Stretch(self._with, self._sink, progress)
-        token: str | None = None
+        pages: Sequence[ObjectPage] = ()
         while not join.done:
-            after = "" if token else join.watermark
-            listed = await self._with.listing.list_page(progress.range.prefix, start_after=after, token=token)
-            token = _next_token(listed, token)
-            self._with.listed(listed)
-            await self._compare_page(join, join.take(listed), stretch)
+            pages = await self._list(progress.range, join.watermark, pages)
+            rows = _RowsAhead(self._with, progress.range, pages)
+            for listed in pages:
+                await self._compare_page(join, join.take(listed), rows, stretch)
         return stretch.progress.tally
 
-    async def _compare_page(self, join: WindowJoin, page: ObjectPage, stretch: _Stretch) -> None:
-        """Read the rows of the page's window, in as many queries as it takes, and note the drift."""
+    async def _list(
+        self, span: KeyRange, watermark: str, before: Sequence[ObjectPage]
+    ) -> Sequence[ObjectPage]:
+        """The next few pages of the range, after the pages `before`; none beyond its end."""
+        token = before[-1].next_token if before else None
+        pages: list[ObjectPage] = []
+        while len(pages) < PAGES_A_QUERY:
+            after = "" if token else watermark
+            page = await self._with.listing.list_page(span.prefix, start_after=after, token=token)
+            token = _next_token(page, token)
+            self._with.listed(page)
+            pages.append(page)
+            if token is None or (span.upto is not None and page.keys and page.keys[-1] >= span.upto):
+                break
+        return pages
+
+    async def _compare_page(
+        self, join: WindowJoin, page: ObjectPage, rows_ahead: _RowsAhead, stretch: _Stretch
+    ) -> None:
+        """Compare the page with the rows of its window, however many, and note the drift."""
         compared = 0
         while (window := join.window) is not None:
-            rows = await self._with.records.keys_in(window, ROWS_A_QUERY)
-            self._with.observer.records_read(len(rows))
-            apart = join.compare(rows, ROWS_A_QUERY)
+            rows, complete = await rows_ahead.within(window)
+            apart = join.compare(rows, len(rows) + complete)
             upto = len(page.keys) if join.window is None else bisect_right(page.keys, join.watermark)
             size = sum(page.sizes[compared:upto])
             seen = Tally(objects=upto - compared, records=apart.compared, bytes=size)
@@ -110,6 +130,49 @@ class OrderedJoin:
             stretch.add(seen, [page.object_at(index) for index in apart.objects], apart.records)
             if join.done or stretch.full:
                 await stretch.write(join.watermark, done=join.done)
+
+
+class _RowsAhead:
+    """Rows of a few listed pages, read in one query where they are few enough.
+
+    All of the pages were listed before, so that a row which appears in between still protects.
+    """
+
+    def __init__(self, context: Comparison, span: KeyRange, pages: Sequence[ObjectPage]) -> None:
+        last = next((page.keys[-1] for page in reversed(pages) if page.keys), None)
+        past_end = span.upto is not None and last is not None and last >= span.upto
+        ends = past_end or pages[-1].next_token is None
+        self._with = context
+        self._horizon = span.upto if ends else last
+        self._rows: Sequence[str] = ()
+        self._after: str | None = None
+        self._upto: str | None = ""
+        """`_rows` holds all that lies in `(_after, _upto]`, None being the range's end."""
+
+    async def within(self, window: KeyRange) -> tuple[Sequence[str], bool]:
+        """The window's first rows, and whether those are all of them."""
+        if not self._covers(window.after):
+            await self._read(window)
+        start = bisect_right(self._rows, window.after)
+        if window.upto is None:
+            return self._rows[start:], self._upto is None
+        stop = bisect_right(self._rows, window.upto, start)
+        return self._rows[start:stop], self._upto is None or window.upto <= self._upto
+
+    def _covers(self, after: str) -> bool:
+        """Whether the rows that follow `after` are here, or known not to be."""
+        if self._after is None or after < self._after:
+            return False
+        return self._upto is None or after < self._upto
+
+    async def _read(self, window: KeyRange) -> None:
+        beyond = self._horizon is None or (window.upto is not None and self._horizon > window.upto)
+        upto = self._horizon if beyond else window.upto
+        span = dataclasses.replace(window, upto=upto)
+        self._rows = await self._with.records.keys_in(span, ROWS_A_QUERY)
+        self._with.observer.records_read(len(self._rows))
+        self._after = window.after
+        self._upto = self._rows[-1] if len(self._rows) >= ROWS_A_QUERY else upto
 
 
 class _Stretch:
