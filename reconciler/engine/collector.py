@@ -144,9 +144,8 @@ class Collector:
         steering = self._steer()
         decide = decider(steering)
         answers = Answers()
-        for key, reason in (await self._ports.marks.look_again(claim, decide)).items():
-            answers.settle(key, ObjectResult.SPARED, reason)
-        await delete_claimed(self._ports, self._gateway, claim, answers)
+        spared = await self._ports.marks.look_again(claim, decide)
+        await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         window = steering.upload_window
         removed = await self._gateway.confirm(term, claim, answers.results, decide, window)
         self._report(claim, answers, removed)

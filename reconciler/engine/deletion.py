@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -29,18 +29,46 @@ class Answers:
         return [key for key in keys if key.mark.storage_key not in self.results]
 
 
-async def delete_claimed(ports: Ports, gateway: WriteGateway, claim: Claim, answers: Answers) -> None:
-    """Settle every key of the claim that `answers` has not settled yet.
+async def delete_claimed(
+    ports: Ports, gateway: WriteGateway, claim: Claim, spared: Mapping[str, str], answers: Answers
+) -> None:
+    """Settle every key of the claim; nothing is sent for those in `spared`, which says why.
 
     Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run; a
     store that does not answer leaves the keys FAILED, which keeps them claimed.
     """
     try:
+        await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
         await _settle(ports, gateway, answers.unsettled(claim.keys), answers)
     except StoreUnavailable as error:
         answers.store_away = True
         for key in answers.unsettled(claim.keys):
             answers.settle(key.mark.storage_key, ObjectResult.FAILED, str(error))
+
+
+async def _spare(
+    ports: Ports, keys: Sequence[ClaimedKey], reasons: Mapping[str, str], answers: Answers
+) -> None:
+    """Settle what is not to go after all.
+
+    Of a claim that is repeated, an earlier request may have reached the store: an object that is
+    gone is written down as gone, so that the rows which need it are known to have lost it.
+    """
+    missing: list[str] = []
+
+    async def look(claimed: ClaimedKey) -> None:
+        if await ports.store.head(claimed.mark.storage_key) is None:
+            missing.append(claimed.mark.storage_key)
+
+    repeated = [key for key in keys if key.attempts and key.decision.delete_object]
+    await for_each(repeated, look, concurrency=HEAD_CONCURRENCY)
+    if missing:
+        await _require_marker(ports)
+    for key in missing:
+        answers.settle(key, ObjectResult.MISSING, f"gone before it could be spared: {reasons[key]}")
+    for claimed in answers.unsettled(keys):
+        key = claimed.mark.storage_key
+        answers.settle(key, ObjectResult.SPARED, reasons[key])
 
 
 async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers) -> None:

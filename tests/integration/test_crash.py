@@ -85,3 +85,17 @@ async def test_a_killed_sweep_resumes_from_its_watermarks(ordered_site: Site) ->
     after = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE marker = 'sweep'")
     assert [tuple(row) for row in after] == [tuple(before)]
     assert (report.objects, report.removed.objects) == (2, 2)
+
+
+async def test_an_object_that_went_before_its_row_became_live_is_reported_lost(site: Site) -> None:
+    """The delete reached the store and its confirmation was killed: nobody may call the row spared."""
+    await site.tracked("image/live")
+    await site.put("image/expired")
+    await site.row("image/expired", ExpiresAt=datetime.now(UTC) - timedelta(hours=1))
+    await kill_once(site, "store", "delete", "after")
+    await site.sql('UPDATE "MediaRecords" SET "ExpiresAt" = NULL')
+    report = await site.once()
+    assert (report.removed.objects, report.removed.records, report.removed.lost) == (1, 0, 1)
+    results = [(what, result) for event, _, what, result in await site.ledger() if event == "result"]
+    assert results == [("object", "missing"), ("record", "lost")]
+    assert await site.rows() == {"image/live", "image/expired"}
