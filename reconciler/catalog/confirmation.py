@@ -169,6 +169,8 @@ class Confirmer:
         """All at once; where one row makes that fail, row by row, so that it fails alone (R-30)."""
         if not doomed:
             return 0
+        # A deferred constraint would speak at the commit, against the whole batch instead of its row.
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         try:
             async with connection.transaction():
                 gone = await self._delete_ids(connection, [each.record.id for each in doomed])
@@ -178,9 +180,15 @@ class Confirmer:
             gone = set()
             for each in doomed:
                 gone |= await self._delete_one(connection, each, outcome)
+        refused = outcome.failed.copy()
         for each in doomed:
             if each.record.id in gone:
                 outcome.entries.append(_record_entry(each.key, each.record.id, "deleted"))
+            elif each.key.mark.storage_key not in refused:
+                # Nobody else can have removed a row that we hold locked.
+                detail = "a trigger or a rule of the table keeps the row"
+                outcome.entries.append(_record_entry(each.key, each.record.id, "failed", detail))
+                outcome.failed.add(each.key.mark.storage_key)
         return len(gone)
 
     async def _delete_ids(self, connection: AnyConnection, ids: Sequence[str]) -> set[str]:

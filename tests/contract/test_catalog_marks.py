@@ -475,6 +475,35 @@ async def test_one_row_that_cannot_be_deleted_fails_alone(stage: Stage) -> None:
 
 
 @pytest.mark.attack(30)
+async def test_a_deferred_constraint_fails_its_row_alone(stage: Stage) -> None:
+    """It would speak at the commit, and take the confirmation of the whole batch with it, every time."""
+    await stage.sql.execute(
+        'CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id")'
+        " DEFERRABLE INITIALLY DEFERRED)"
+    )
+    rows = [await stage.add_row(key, ExpiresAt=LONG_AGO) for key in ("image/a", "image/b")]
+    await stage.sql.execute("INSERT INTO public.child VALUES ($1)", rows[0])
+    await stage.mark(*(finding(key, Verdict.EXPIRED) for key in ("image/a", "image/b")))
+    removed = await stage.confirm(await stage.claim())
+    assert (removed.objects, removed.records, removed.failed) == (2, 1, 1)
+    assert await stage.keys_left() == ["image/a"]
+
+
+async def test_a_row_that_a_trigger_keeps_is_a_failure_and_not_a_success(stage: Stage) -> None:
+    await stage.sql.execute(
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        ' CREATE TRIGGER keep BEFORE DELETE ON public."MediaRecords"'
+        " FOR EACH ROW EXECUTE FUNCTION public.keep()"
+    )
+    await stage.add_row("image/a", ExpiresAt=LONG_AGO)
+    await stage.mark(finding("image/a", Verdict.EXPIRED))
+    removed = await stage.confirm(await stage.claim())
+    assert (removed.objects, removed.records, removed.failed) == (1, 0, 1)
+    assert await stage.ledger() == [("image/a", "object", "deleted"), ("image/a", "record", "failed")]
+    assert list(await stage.marks()) == ["image/a"]
+
+
+@pytest.mark.attack(30)
 async def test_a_row_locked_at_confirmation_is_left_for_the_next_attempt(stage: Stage, database: str) -> None:
     await stage.add_row("image/a", ExpiresAt=LONG_AGO)
     await stage.mark(finding("image/a", Verdict.EXPIRED))
