@@ -76,10 +76,14 @@ class Nominator:
         ]
 
     def _expired(self, policy: Policy, now: datetime) -> list[Branch]:
-        return [
-            *self._until("expires_at", now),
-            *self._until("deleted_at", _before(now, policy.grace_period)),
-        ]
+        expires = self._gateway.media_time("expires_at")
+        deleted = _before(now, policy.grace_period)
+        if expires is None:
+            return self._until("deleted_at", deleted)
+        # A row that is both is drawn once, or it would be counted twice.
+        instant = self._gateway.instant("$2", media="expires_at")
+        apart = f" AND ({expires} IS NULL OR {expires} > ({instant}))"
+        return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
 
     def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
         accessed = self._gateway.media_time("last_accessed_at")

@@ -299,6 +299,25 @@ async def test_nominations_are_never_narrower_than_the_decision(stage: Stage) ->
 
 
 @pytest.mark.anyio
+async def test_a_row_both_expired_and_soft_deleted_is_nominated_once(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute('ALTER TABLE public."MediaRecords" ADD "DeletedAt" timestamptz')
+    await connection.close()
+    async with staged(database) as stage:
+        await stage.add_row("image/both", ExpiresAt=LONG_AGO, DeletedAt=LONG_AGO)
+        await stage.add_row("image/expired", ExpiresAt=LONG_AGO)
+        await stage.add_row("image/deleted", DeletedAt=LONG_AGO)
+        await stage.add_row("image/unset", DeletedAt=LONG_AGO)
+        unset = """UPDATE public."MediaRecords" SET "ExpiresAt" = '-infinity' WHERE "StorageKey" = $1"""
+        await stage.sql.execute(unset, "image/unset")
+        now = await stage.catalog.records.now()
+        pages = stage.catalog.records.nominate(Verdict.EXPIRED, POLICY, now)
+        found = [judge_record(row, POLICY, now) async for page in pages for row in page]
+    keys = sorted(each.storage_key for each in found if each)
+    assert keys == ["image/both", "image/deleted", "image/expired", "image/unset"]
+
+
+@pytest.mark.anyio
 async def test_a_disabled_key_that_no_pass_has_noted_counts_as_seen_now(stage: Stage) -> None:
     owner = await stage.add_owner(IsEnabled=False)
     await stage.add_row("image/a", VirtualKeyId=owner)
