@@ -89,6 +89,14 @@ def condition(expression: str, bounds: Bounds, first: int) -> tuple[str, list[st
     return "(" + (" OR ".join(clauses) or "false") + ")", values
 
 
+def comparable(key: str) -> str:
+    """A bound that Postgres can hold and that parts the rows as `key` does.
+
+    Text has no NUL, so a row is beyond a key with one exactly where it is beyond the part before it.
+    """
+    return key.partition("\0")[0]
+
+
 def storable(key: str) -> bool:
     """Whether Postgres' text can hold the key: no NUL, valid Unicode. Others can never match a row."""
     if "\0" in key:

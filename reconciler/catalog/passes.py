@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from reconciler.catalog.bounds import storable
+from reconciler.catalog.bounds import comparable, storable
 from reconciler.catalog.connections import AnyConnection, Database, by_index
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
@@ -45,11 +45,13 @@ ORDER BY f.storage_key COLLATE "C"
 ON CONFLICT (storage_key) DO NOTHING
 """
 
-# Marks found again: they join this pass unless their own is armed, and keep their due time. Only
-# another complete sweep that says the same is a second sighting. Claimed or locked ones stay as they are.
+# Marks found again: they join this pass unless their own is armed or of the other marker, whose breaker
+# alone has counted them, and keep their due time. Only another complete sweep that says the same is a
+# second sighting. Claimed or locked ones stay as they are.
 REJOIN_MARKS = f"""
 WITH again AS (
-    SELECT m.storage_key, p.state = 'armed' AS released, m.verdict = f.verdict AND $4 AS same,
+    SELECT m.storage_key, p.state = 'armed' OR p.marker <> $5::text AS stays,
+           m.verdict = f.verdict AND $4 AS same,
            m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
                AND s.state IN ('armed', 'tripped') AS second
     FROM unnest($1::text[], $2::text[]) AS f (storage_key, verdict)
@@ -65,7 +67,7 @@ SET last_seen_at = clock_timestamp(),
     last_pass_id = $3,
     last_sweep_id = CASE WHEN again.same THEN $3 ELSE m.last_sweep_id END,
     sightings = m.sightings + coalesce(again.second, false)::int,
-    pass_id = CASE WHEN again.released THEN m.pass_id ELSE $3 END
+    pass_id = CASE WHEN again.stays THEN m.pass_id ELSE $3 END
 FROM again WHERE m.storage_key = again.storage_key
 """
 
@@ -200,7 +202,7 @@ class PostgresPasses:
                     " WHERE pass_id = $1 AND ordinal = $2",
                     current.id,
                     progress.ordinal,
-                    progress.watermark,
+                    comparable(progress.watermark),
                     progress.done,
                     _tally_text(progress.tally),
                 )
@@ -304,7 +306,8 @@ async def _mark(
         delete_delay,
     )
     if int(status.rpartition(" ")[2]) < len(keys):
-        await connection.execute(REJOIN_MARKS, keys, verdicts, current.id, sweep)
+        marker = current.marker.value
+        await connection.execute(REJOIN_MARKS, keys, verdicts, current.id, sweep, marker)
 
 
 def _pass_from(row: asyncpg.Record) -> Pass:

@@ -63,7 +63,7 @@ class GatewayRecords:
         sql, values = bounds.condition(key, bounds.of_prefix(span.prefix), 1)
         for operator, value in ((">", span.after), ("<=", span.upto)):
             if value:
-                values.append(value)
+                values.append(bounds.comparable(value))
                 sql += f" AND {key} {operator} ${len(values)}::text"
         if RESERVED_PREFIX.startswith(span.prefix):
             end = bounds.prefix_end(RESERVED_PREFIX)

@@ -120,3 +120,35 @@ async def test_the_stamp_is_the_arming_transactions_own(stage: Stage) -> None:
     assert stamp > written
     assert await stage.catalog.marks.horizon_passed(stamp)
     assert not await stage.catalog.marks.horizon_passed(stamp + 1000)
+
+
+async def test_a_watermark_that_text_cannot_hold_parts_the_rows_all_the_same(stage: Stage) -> None:
+    """A page may end in a key with NUL, which Postgres refuses; no row can name one."""
+    passes, records = stage.catalog.passes, stage.catalog.records
+    for key in ("image/a", "image/a\x01", "image/b"):
+        await stage.add_row(key)
+    assert await records.keys_in(KeyRange(prefix="image/", upto="image/a\0z"), 10) == ["image/a"]
+    after = await records.keys_in(KeyRange(prefix="image/", after="image/a\0z"), 10)
+    assert after == ["image/a\x01", "image/b"]
+    begun = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    await passes.plan_ranges(stage.term, begun.id, [KeyRange(prefix="image/")])
+    (planned,) = await passes.ranges(begun.id)
+    await passes.record(stage.term, begun, [], NOTHING, replace(planned, watermark="image/a\0z"))
+    assert (await passes.ranges(begun.id))[0].watermark == "image/a"
+
+
+async def test_a_pass_of_the_other_marker_releases_no_mark_that_tripped(stage: Stage) -> None:
+    """Its breaker has not counted them: the orphans of a sweep that tripped, whose rows came back and
+    have expired, would go should those rows vanish once more.
+    """
+    passes = stage.catalog.passes
+    tripped = await stage.mark(finding("image/a"), arm=False)
+    await passes.trip(stage.term, tripped, Tally(), Trip(reason="too many"))
+    retention = await stage.begin(Marker.RETENTION)
+    await passes.record(stage.term, retention, [finding("image/a", Verdict.EXPIRED)], NOTHING)
+    await passes.arm(stage.term, retention, Tally())
+    assert (await stage.claim()).taken == 0
+    assert (await stage.marks())["image/a"]["pass_id"] == tripped.id
+    # A sweep that is let through and does not see it again frees the key for the other marker.
+    await stage.mark()
+    assert await stage.marks() == {}

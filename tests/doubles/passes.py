@@ -122,13 +122,14 @@ class MemoryPasses:
             )
             database.marks[key] = MarkRow(mark, delay, seen_in=current.id, confirmed_in=current.id)
         elif row.operation_id is None and row.seen_in != current.id:
-            armed = database.passes[row.mark.pass_id].state is PassState.ARMED
+            own = database.passes[row.mark.pass_id]
+            stays = own.state is PassState.ARMED or own.marker is not current.marker
             before = database.passes[row.confirmed_in].state
             same = row.mark.verdict is finding.verdict
             again = same and before in {PassState.ARMED, PassState.TRIPPED}
             row.mark = replace(
                 row.mark,
-                pass_id=row.mark.pass_id if armed else current.id,
+                pass_id=row.mark.pass_id if stays else current.id,
                 last_seen_at=database.now,
                 sightings=row.mark.sightings + again,
             )
