@@ -103,7 +103,7 @@ async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
     paired(world, 60)
     world.bucket.upload("image/a-orphan", age=3 * DAY)
     with pytest.raises(Crash):
-        await world.run_once({80: crash})
+        await world.run_once({100: crash})
     listed = world.observer.told["pages"]
     left = next(iter(world.database.passes.values()))
     assert left.state is PassState.RUNNING
