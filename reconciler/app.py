@@ -88,7 +88,8 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     try:
         async with _ports(settings, observer or Quiet()) as ports:
             limits = _limits(settings)
-            cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
+            steer = _steer(source, ports.capabilities)
+            cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
             holder = lease.holder_name()
             got = await lease.acquire(ports.lease, holder, limits.lease_ttl, ports.clock, wait)
             if isinstance(got, HeldBy):
@@ -110,7 +111,8 @@ async def plan(
     started = time.monotonic()
     try:
         async with _ports(settings, observer or Quiet()) as ports:
-            return await survey(ports, _limits(settings), _steering(settings), settings.bucket.name, emit)
+            steering = _steering(settings, ports.capabilities)
+            return await survey(ports, _limits(settings), steering, settings.bucket.name, emit)
     except Halt as halt:
         seconds = time.monotonic() - started
         return _empty_report(settings, Outcome.HALTED, seconds, str(halt))
@@ -161,7 +163,8 @@ async def _connect_and_lead(
                 health.meet(FIRST_CONTACT)
                 metrics.halted(None)
                 limits = _limits(settings)
-                cycle = Cycle(ports, limits, _steer(source), stopping, settings.bucket.name)
+                steer = _steer(source, ports.capabilities)
+                cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
                 async with task_group() as group:
                     group.start_soon(_recall_passes, ports, metrics)
                     await Daemon(ports, limits, cycle, stopping).run()
@@ -253,9 +256,12 @@ async def _ports(
 
 
 async def _capabilities(settings: Settings, bucket: Bucket) -> Capabilities:
-    """What the store can do, by probe; a declared listing order is believed, and still asserted."""
+    """What the store can do, by probe; a declared listing order is believed, and still asserted.
+
+    But not of a store that rewrites keys: its listing cannot be merged with the rows in any order.
+    """
     found = await bucket.prober.probe()
-    return replace(found, order=settings.bucket.order or found.order)
+    return found if found.rewrites_keys else replace(found, order=settings.bucket.order or found.order)
 
 
 def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer: Observer) -> Ports:
@@ -321,15 +327,15 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _steer(source: SettingsSource) -> Steer:
-    return lambda: _steering(source.current())
+def _steer(source: SettingsSource, found: Capabilities) -> Steer:
+    return lambda: _steering(source.current(), found)
 
 
-def _steering(settings: Settings) -> Steering:
+def _steering(settings: Settings, found: Capabilities) -> Steering:
     rate = settings.max_deletes_per_second
     return Steering(
         mode=settings.mode(),
-        policy=settings.policy(),
+        policy=replace(settings.policy(), rewrites_keys=found.rewrites_keys),
         limits=settings.limits(),
         config_hash=settings.config_hash(),
         rate=math.inf if rate is None else rate,

@@ -182,6 +182,8 @@ class Policy:
     orphan_cleanup: bool = True
     dangling_cleanup: bool = True
     key_shape: re.Pattern[str] | None = None
+    rewrites_keys: bool = False
+    """Of the store rather than the settings: see `Capabilities`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -483,6 +485,8 @@ class Capabilities:
     """DeleteObject honours If-Match."""
     versioned: bool = False
     """The bucket keeps versions: a plain delete only hides."""
+    rewrites_keys: bool = False
+    """The store takes `a//b`, or one with a backslash, for `a/b`: what a row names is not what is listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

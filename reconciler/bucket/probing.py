@@ -1,8 +1,8 @@
 """What the store can do, found out on scratch keys of our own: some stores say yes and mean no.
 
-About 30 requests in ten rounds, those of a round side by side. SeaweedFS lists `a/b` before `a!`; MinIO
-ignored If-Match and deleted (I-24); moto ignores the ETag in a batch and deletes. None of that can be
-read off an answer.
+About 30 requests in a dozen rounds, those of a round side by side. SeaweedFS lists `a/b` before `a!`, and
+`a//b` as `a/b`; MinIO ignored If-Match and deleted (I-24); moto ignores the ETag in a batch and deletes.
+None of that can be read off an answer.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _NAMES: Final = ("B", "a", "a!", "a/b", "a/b/c", "a0", "b/1", "b/2", "\uff5e", "
 UTF-16 sorts the other way round."""
 _STARTS: Final = ("A", "a", "a!", "a/", "a/b", "a/b/z", "a/zz", "b", "c", "\uff5e")
 """StartAfter at keys, between them, at directories, inside them and past their end."""
+_ODD: Final = "n//1\\2"
+_REWRITTEN: Final = "n/1/2"
+"""What SeaweedFS makes of the key before."""
 _STEP: Final = 3
 """Keys a page while the tokens are tried: entries and directories are cut in all places."""
 _WRONG_ETAG: Final = "00000000000000000000000000000000"
@@ -61,15 +64,18 @@ class BucketProber:
             async with self._scratch(root, versioned=versioned) as etags:
                 order = await self._order(root)
                 in_batch, alone = await self._conditions(etags)
+                rewrites = await self._rewrites(root)
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("PutObject", refusal, Halt) from None
             return _NOTHING
         return Capabilities(
-            order=order,
+            # A listing that names rows' keys otherwise cannot be merged with them.
+            order=ListingOrder.NONE if rewrites else order,
             conditional_batch_delete=in_batch,
             conditional_delete=alone,
             versioned=versioned,
+            rewrites_keys=rewrites,
         )
 
     async def _versioned(self) -> bool:
@@ -94,7 +100,7 @@ class BucketProber:
             yield await self._put_all(keys)
         finally:
             with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
-                await self._remove(root, keys, versioned=versioned)
+                await self._remove(root, [*keys, root + _ODD, root + _REWRITTEN], versioned=versioned)
 
     async def _put_all(self, keys: Sequence[str]) -> dict[str, str]:
         etags = await side_by_side([partial(self._put, key) for key in keys])
@@ -148,6 +154,15 @@ class BucketProber:
             page = await self._listing.list_page(root, token=page.next_token, page_size=_STEP)
             keys = keys + page.keys
         return keys
+
+    async def _rewrites(self, root: str) -> bool:
+        """Whether a key comes back as the one that a file system makes of it."""
+        try:
+            await self._put(root + _ODD)
+            page = await self._listing.list_page(root + _ODD[:2])
+        except (Refusal, ListingBroken):
+            return False
+        return root + _REWRITTEN in page.keys
 
     # --- conditions --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from reconciler.catalog import bounds, ledger
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
-from reconciler.catalog.records import lookup
+from reconciler.catalog.records import lookup, lookup_rewritten
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -157,6 +157,11 @@ class Claimer:
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         rows = await self._rows(connection, taken)
+        if policy.rewrites_keys:
+            # They need the object as the others do, and stay themselves.
+            keys = [mark.storage_key for mark in taken]
+            for key, named in (await lookup_rewritten(connection, self._gateway, keys)).items():
+                rows.named.setdefault(key, []).extend(named)
         decided = _decided(taken, rows, decide, standing.now)
         await self._write(connection, term, operation, decided, standing.now)
         return Claim(

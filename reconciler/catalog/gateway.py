@@ -57,6 +57,11 @@ class Gateway:
         self.key_text = f"{bare}::text"
         self.ordered_key = f"{bare}{types.byte_order}"
         self.equal_key = f"{bare}{types.equality}"
+        # What a store that keeps objects as files makes of a key, and whether that is another one.
+        # Under "C", since collations that are not deterministic do not search.
+        key = f'({self.key_text} COLLATE "C")'
+        self.rewritten_key = rf"ltrim(regexp_replace({key}, '[/\\]+', '/', 'g'), '/')"
+        self.is_rewritten = rf"(strpos({key}, '//') > 0 OR strpos({key}, '\') > 0 OR starts_with({key}, '/'))"
         self.unique = types.unique
         self.virtual_key_index = types.virtual_key_index
         self.joined = (

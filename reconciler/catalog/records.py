@@ -178,6 +178,24 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
     return [record_from(row) for row in rows]
 
 
+async def lookup_rewritten(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str]
+) -> dict[str, list[Record]]:
+    """Rows by the key that a store makes of theirs, where it is one of these and not their own.
+
+    No index serves this; it is asked only where the store rewrites keys.
+    """
+    rows = await connection.fetch(
+        f"SELECT {gateway.columns}, {gateway.rewritten_key} AS rewritten FROM {gateway.joined}"
+        f" WHERE {gateway.is_rewritten} AND {gateway.rewritten_key} = ANY($1::text[])",
+        [key for key in keys if bounds.storable(key)],
+    )
+    found: dict[str, list[Record]] = {}
+    for row in rows:
+        found.setdefault(row["rewritten"], []).append(record_from(row))
+    return found
+
+
 def _thinned(keys: list[str], count: int) -> list[str]:
     step = max(len(keys) // max(count, 1), 1)
     return keys[::step]

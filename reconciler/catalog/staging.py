@@ -136,12 +136,15 @@ class PostgresStaging:
         return row["objects"], row["bytes"]
 
     async def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]:
-        # The keep-set is every row, whatever its state and prefix.
+        # The keep-set is every row, whatever its state and prefix; and a row protects the key that a store
+        # without order may have made of its own: `a/b` of `a//b`.
         await self._write_down(
             "_objects",
             "SELECT row_number() OVER () AS n, each.* FROM (SELECT s.key, s.size, s.etag, s.modified"
             f" FROM {self._table} s WHERE NOT EXISTS (SELECT FROM {self._gateway.media}"
-            f' WHERE {self._gateway.key_text} COLLATE "C" = s.key) ORDER BY s.key) each',
+            f' WHERE {self._gateway.key_text} COLLATE "C" = s.key)'
+            f" AND NOT EXISTS (SELECT FROM {self._gateway.media} WHERE {self._gateway.is_rewritten}"
+            f" AND {self._gateway.rewritten_key} = s.key) ORDER BY s.key) each",
         )
         async for rows in self._pages("_objects", "key, size, etag, modified", "", page_size):
             yield [

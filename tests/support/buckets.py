@@ -10,7 +10,11 @@ from tests.servers import Bucket
 
 CAPABILITIES = {
     "seaweedfs": Capabilities(
-        order=ListingOrder.NONE, conditional_batch_delete=True, conditional_delete=True, versioned=False
+        rewrites_keys=True,
+        order=ListingOrder.NONE,
+        conditional_batch_delete=True,
+        conditional_delete=True,
+        versioned=False,
     ),
     "moto": Capabilities(
         order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=True, versioned=False
