@@ -352,7 +352,7 @@ async def _under_lease(
     """The whole cycle beside the lease's keeper; the lease is released when all of it has ended."""
     try:
         async with task_group() as group:
-            group.start_soon(lease.keep, ports.lease, term, limits.lease_ttl, ports.clock)
+            group.start_soon(lease.keep, ports.lease, term, limits.lease_ttl, ports.clock, cycle.tenure)
             group.start_soon(_stop_on_signal, stopping, group.cancel_scope)
             await cycle.everything(term, progress)
             group.cancel_scope.cancel()

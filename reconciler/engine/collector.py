@@ -15,6 +15,7 @@ import structlog
 
 from reconciler.engine.deletion import Answers, delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.lease import Tenure
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.tasks import task_group
 from reconciler.model import (
@@ -59,7 +60,8 @@ class Collector:
         self._limits = limits
         self._steer = steer
         self._stopping = stopping
-        self._gateway = WriteGateway(ports.store, ports.marks, lambda: steer().mode)
+        self.tenure = Tenure()
+        self._gateway = WriteGateway(ports.store, ports.marks, lambda: steer().mode, self._leads)
         self._pace = pacing.TokenBucket(steer().rate)
         self._intake = anyio.Lock()
 
@@ -78,6 +80,9 @@ class Collector:
             removed, blocked = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
         return Collected(removed=removed, blocked=blocked, waiting=waiting)
+
+    def _leads(self) -> bool:
+        return self._ports.clock.monotonic() < self.tenure.good_until
 
     async def wait_for_horizon(self, xid: int) -> bool:
         """Wait until every transaction open at `xid` has ended; False if one outlasts our patience."""

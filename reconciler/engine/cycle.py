@@ -9,6 +9,7 @@ import structlog
 
 from reconciler.engine import identity
 from reconciler.engine.collector import Collected, Collector
+from reconciler.engine.lease import Tenure
 from reconciler.engine.passes import PassResult
 from reconciler.engine.retention import Retention
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
@@ -82,6 +83,11 @@ class Cycle:
         self._sweep = Sweep(ports, limits)
         self._retention = Retention(ports)
         self._collector = Collector(ports, limits, steer, stopping)
+
+    @property
+    def tenure(self) -> Tenure:
+        """For the lease's keeper to say until when the collector may delete."""
+        return self._collector.tenure
 
     async def first_contact(self) -> None:
         """The bucket is ours, or becomes so. Raises Halt where it is not."""

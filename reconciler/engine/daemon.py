@@ -119,7 +119,7 @@ class Daemon:
         """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
         ports, ttl = self._ports, self._limits.lease_ttl
         async with task_group() as group:
-            group.start_soon(lease.keep, ports.lease, term, ttl, ports.clock)
+            group.start_soon(lease.keep, ports.lease, term, ttl, ports.clock, self._cycle.tenure)
             group.start_soon(self._stamp_leadership)
             drained = anyio.Event()
             group.start_soon(self._collect_until_stopped, term, drained)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from reconciler.errors import Retryable
+from reconciler.errors import LeaseLost, Retryable
 from reconciler.model import (
     Claim,
     Deletion,
@@ -30,10 +30,13 @@ class Refused(Retryable):
 class WriteGateway:
     """Claims, deletes and confirms in live mode only."""
 
-    def __init__(self, store: ObjectStore, marks: Marks, mode: Callable[[], Mode]) -> None:
+    def __init__(
+        self, store: ObjectStore, marks: Marks, mode: Callable[[], Mode], leads: Callable[[], bool]
+    ) -> None:
         self._store = store
         self._marks = marks
         self._mode = mode
+        self._leads = leads
 
     async def claim(
         self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
@@ -48,8 +51,14 @@ class WriteGateway:
         return await self._marks.unfinished(term, dead_after, limit)
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
-        """Delete objects from the bucket."""
+        """Delete objects from the bucket.
+
+        The store compares no epoch. So who was paused and wakes after the lease has ended asks
+        nothing more of it: a successor may have spared the key meanwhile.
+        """
         self._refuse_in_dry_run("delete objects")
+        if not self._leads():
+            raise LeaseLost("the lease ended before the delete was sent; the claim is left to whoever leads")
         return await self._store.delete(batch)
 
     async def confirm(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import socket
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
@@ -18,6 +20,13 @@ from reconciler.ports import Clock, Lease
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Tenure:
+    """Until when, by our own monotonic clock, the lease is certainly ours. Kept by `keep`."""
+
+    good_until: float = math.inf
 
 
 def holder_name() -> str:
@@ -36,14 +45,14 @@ async def acquire(lease: Lease, holder: str, ttl: timedelta, clock: Clock, wait:
         await clock.sleep(min(RETRY_SECONDS, left))
 
 
-async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock) -> None:
-    """Renew until cancelled.
+async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock, tenure: Tenure) -> None:
+    """Renew until cancelled, noting in `tenure` how long that is good for.
 
     Raises LeaseLost at two thirds of the TTL after the last good renewal was *sent*: by then no
     other replica can have it yet.
     """
     patience = ttl.total_seconds() * 2 / 3
-    good_until = clock.monotonic() + patience
+    good_until = tenure.good_until = clock.monotonic() + patience
     pause = _pause(ttl)
     while True:
         await clock.sleep(min(pause, max(0.0, good_until - clock.monotonic())))
@@ -60,7 +69,7 @@ async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock) -> None:
             log.warning("lease not renewed, trying again", reason=str(error) or "timed out")
             pause = RETRY_SECONDS
         else:
-            good_until = sent + patience
+            good_until = tenure.good_until = sent + patience
             pause = _pause(ttl)
 
 

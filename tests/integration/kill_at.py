@@ -1,6 +1,7 @@
-"""`python -m tests.integration.kill_at PORT METHOD before|after COMMAND…`: killed at a chosen call.
+"""`python -m tests.integration.kill_at PORT METHOD before|after|stop COMMAND…`: killed at a chosen call.
 
-SIGKILL, so that nothing can clean up: the next run has only what is in Postgres and in the bucket.
+SIGKILL, so that nothing can clean up: the next run has only what is in Postgres and in the bucket. With
+`stop` it is paused after the call instead, and goes on when it is sent SIGCONT.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ class Deadly:
             return call
 
         async def deadly(*args: Any, **kwargs: Any) -> Any:
+            if self._when == "stop":
+                answer = await call(*args, **kwargs)
+                os.kill(os.getpid(), signal.SIGSTOP)
+                return answer
             if self._when == "after":
                 await call(*args, **kwargs)
-            os.kill(os.getpid(), signal.SIGKILL)
+            return os.kill(os.getpid(), signal.SIGKILL)
 
         return deadly
 

@@ -175,7 +175,7 @@ async def test_a_paused_leader_cannot_confirm_what_was_taken_over() -> None:
 async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
-    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.DRY_RUN)
+    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True)
     term = Term(epoch=1, nonce=world.database.site_id, holder="t")
     calls_before = world.around.calls
 
@@ -192,6 +192,20 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
         with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
             await write
     assert world.around.calls == calls_before
+
+
+@pytest.mark.attack(21)
+async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
+    world = await due(a=3)
+    leads = True
+    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.LIVE, lambda: leads)
+    leads = False
+    with pytest.raises(LeaseLost):
+        await gateway.delete([Deletion(key="image/a")])
+    leads = True
+    assert [answer.result for answer in await gateway.delete([Deletion(key="image/a")])] == [
+        ObjectResult.DELETED
+    ]
 
 
 async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:

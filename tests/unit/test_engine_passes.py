@@ -240,15 +240,17 @@ async def test_a_lease_that_another_took_is_lost() -> None:
     world.around.tick(HOUR)
     await port.acquire("other", HOUR)
     with pytest.raises(LeaseLost):
-        await lease.keep(port, term, world.limits.lease_ttl, world.around)
+        await lease.keep(port, term, world.limits.lease_ttl, world.around, lease.Tenure())
 
 
 async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> None:
     """Two thirds of its time: nobody else can have it yet."""
     world, port, term = await held()
     world.database.away = True
+    tenure = lease.Tenure()
     with pytest.raises(LeaseLost, match="in time"):
-        await lease.keep(port, term, world.limits.lease_ttl, world.around)
+        await lease.keep(port, term, world.limits.lease_ttl, world.around, tenure)
+    assert world.around.monotonic() >= tenure.good_until, "the collector knows as well"
     assert world.around.elapsed < world.limits.lease_ttl
     assert world.around.elapsed >= world.limits.lease_ttl * 0.6
 
