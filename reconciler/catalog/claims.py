@@ -14,7 +14,7 @@ from reconciler.catalog import bounds, ledger
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
-from reconciler.catalog.records import lookup, lookup_rewritten
+from reconciler.catalog.records import lookup, lookup_rewritten, require_tables
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -150,6 +150,7 @@ class Claimer:
         standing = await stand(connection, term)
         if standing.mode is Mode.DRY_RUN or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
+        await require_tables(connection, self._gateway)
         arguments = claimable_arguments(standing.now, policy, verdicts)
         await by_index(connection)
         taken = [mark_from(row) for row in await connection.fetch(TAKE, *arguments, limit)]

@@ -31,6 +31,8 @@ class ColumnTypes:
 
     media: dict[str, str]
     keys: dict[str, str]
+    media_oid: int
+    keys_oid: int
     byte_order: str
     equality: str
     unique: bool
@@ -43,6 +45,8 @@ class Gateway:
     def __init__(self, tables: TableMapping, types: ColumnTypes) -> None:
         self._tables = tables
         self._types = types
+        self.names = (qualified(tables.media_table), qualified(tables.keys_table))
+        self.oids = (types.media_oid, types.keys_oid)
         self.media = f"{qualified(tables.media_table)} m"
         self.keys = f"{qualified(tables.keys_table)} k"
         self.id = f"m.{quoted(tables.media.id)}"

@@ -303,7 +303,11 @@ class _Inspection:
         collate = ' COLLATE "C"'
         natural = index.natural if index else media.bytewise["storage_key"]
         own_index = self._storage_key in media.indexed and media.deterministic["storage_key"]
+        assert media.oid is not None
+        assert keys.oid is not None
         return ColumnTypes(
+            media_oid=media.oid,
+            keys_oid=keys.oid,
             media=media.types,
             keys=keys.types,
             byte_order="" if natural else collate,

@@ -17,7 +17,7 @@ from reconciler.catalog.claims import (
 from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, by_key
-from reconciler.catalog.records import lookup
+from reconciler.catalog.records import lookup, require_tables
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -124,6 +124,7 @@ class PostgresMarks:
 
     async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
         async with self._database.connection() as connection:
+            await require_tables(connection, self._gateway)
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             keys = [key.mark.storage_key for key in claim.keys]
             named = by_key(await lookup(connection, self._gateway, keys))

@@ -12,6 +12,7 @@ from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, record_from
 from reconciler.catalog.nomination import Nominator
 from reconciler.catalog.schema import SCHEMA
+from reconciler.errors import Halt
 from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Verdict
 
 SMALL = 50_000
@@ -176,6 +177,21 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
         f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.equal_key} = ANY($1::text[])", wanted
     )
     return [record_from(row) for row in rows]
+
+
+async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
+    """Raise Halt unless both names still mean the tables that were inspected (R-5).
+
+    A view in their place, or a new table that is being filled, would hide rows.
+    """
+    found = await connection.fetchrow(
+        "SELECT to_regclass($1)::oid AS media, to_regclass($2)::oid AS keys", *gateway.names
+    )
+    if found is None or (found["media"], found["keys"]) != gateway.oids:
+        raise Halt(
+            f"{gateway.names[0]} or {gateway.names[1]} was replaced while this program ran; nothing is"
+            " deleted until it is started again and has inspected the new table"
+        )
 
 
 async def lookup_rewritten(

@@ -13,7 +13,7 @@ import pytest
 from reconciler.catalog import claims
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.records import lookup
-from reconciler.errors import LeaseLost
+from reconciler.errors import Halt, LeaseLost
 from reconciler.model import (
     Cancel,
     Claim,
@@ -230,6 +230,21 @@ async def test_looking_again_spares_what_has_a_row_by_now(stage: Stage) -> None:
     assert (removed.objects, removed.lost) == (1, 0)
     assert await stage.keys_left() == ["image/a"]
     assert await stage.marks() == {}
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("claimed_before", [False, True])
+async def test_a_table_replaced_by_a_view_halts(stage: Stage, claimed_before: bool) -> None:
+    """A daemon has looked at the table days ago; the view hides rows."""
+    await stage.mark(finding("image/a"))
+    claim = await stage.claim() if claimed_before else None
+    await stage.sql.execute(
+        'ALTER TABLE public."MediaRecords" RENAME TO media;'
+        ' CREATE VIEW public."MediaRecords" AS SELECT * FROM public.media WHERE false'
+    )
+    look = stage.catalog.marks.look_again(claim, unless_named) if claim else stage.claim()
+    with pytest.raises(Halt, match="MediaRecords"):
+        await look
 
 
 @pytest.mark.attack(27)
