@@ -30,6 +30,9 @@ APPLICATION = "media-reconciler"
 COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """Another transaction won; the same one may succeed at once."""
 
+IDLE_SECONDS = 10.0
+"""The longest pause between two statements of a transaction; ours do nothing else in between."""
+
 TRIES = 3
 RETRY_AFTER = 0.2
 """Seconds before the second attempt to connect."""
@@ -54,7 +57,8 @@ def server_settings(config: CatalogConfig) -> dict[str, str]:
         "random_page_cost": "1.1",
         "statement_timeout": _milliseconds(config.statement_timeout.total_seconds()),
         "lock_timeout": _milliseconds(config.lock_timeout.total_seconds()),
-        "idle_in_transaction_session_timeout": _milliseconds(config.statement_timeout.total_seconds()),
+        # A process that was stopped in mid-transaction must not hold the others up for long.
+        "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
     }
 
 

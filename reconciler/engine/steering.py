@@ -56,8 +56,12 @@ class Limits:
 
     @property
     def dead_after(self) -> timedelta:
-        """When a dead epoch's requests can no longer be on their way: then its claims roll forward."""
-        return self.lease_ttl + self.request_timeout
+        """When a dead epoch's requests can no longer be on their way: then its claims roll forward.
+
+        Counted from the claim. Its last call begins before its lease ends, and lasts at most two
+        requests' time-outs.
+        """
+        return self.lease_ttl + 2 * self.request_timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

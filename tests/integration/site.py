@@ -32,7 +32,7 @@ IMPATIENT = {
     "RECONCILER_MAX_DELETES_PER_SECOND": "unlimited",
     "RECONCILER_BREAKER__MAX_FRACTION": "1",
     "RECONCILER_LEASE__TTL": "2s",
-    "RECONCILER_BUCKET__REQUEST_TIMEOUT": "5s",
+    "RECONCILER_BUCKET__REQUEST_TIMEOUT": "3s",
 }
 """No grace, no delay and an open breaker: a test says itself which of them it is about."""
 
