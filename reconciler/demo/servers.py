@@ -192,6 +192,7 @@ _WEED_FLAGS = (
     "-master.telemetry=false",  # it reports to its makers unless told not to
     "-s3.autoCreateBucket=false",
     "-s3.allowDeleteBucketNotEmpty=false",
+    "-volume.max=10000",  # each bucket takes one; unless told, there are as many as the disk has free GiB
 )
 _WEED_PORTS = ("master", "volume", "filer", "s3", "admin")
 _WEED_ACTIONS = ["Admin", "Read", "ReadAcp", "List", "Tagging", "Write", "WriteAcp"]
