@@ -104,5 +104,8 @@ def ordinary_user() -> dict[str, Any] | None:
     account = unprivileged_account()
     if account is None:
         return {}
-    reachable = reachable_by_all(Path(sys.executable).parent) and reachable_by_all(ROOT)
+    interpreter = Path(sys.executable)
+    # A virtual environment's is a link, often to below somebody's home.
+    needed = (interpreter.parent, interpreter.resolve().parent, ROOT)
+    reachable = all(reachable_by_all(directory) for directory in needed)
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if reachable else None
