@@ -131,14 +131,13 @@ def migrate(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     settings = _settings(args)
-    from rich.console import Console
-
     from reconciler import app
     from reconciler.model import CheckStatus
     from reconciler.terminal.checks import print_checks
+    from reconciler.terminal.output import Output
 
     checks = _wait_for(lambda: _until_sigterm(app.doctor(settings)))
-    print_checks(checks, Console(highlight=False))
+    print_checks(checks, Output(highlight=False))
     return FAILED if any(check.status is CheckStatus.FAIL for check in checks) else DONE
 
 
@@ -159,23 +158,21 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _plan_writer(form: str, due_at: datetime) -> PlanWriter:
-    from rich.console import Console
-
+    from reconciler.terminal.output import Output
     from reconciler.terminal.plan import Csv, JsonLines, PlanTable
 
     if form == "jsonl":
         return JsonLines(sys.stdout, due_at)
     if form == "csv":
         return Csv(sys.stdout, due_at)
-    return PlanTable(_console(Console))
+    return PlanTable(_console(Output))
 
 
 def once(args: argparse.Namespace) -> int:
     wait = _duration(args.wait, "--wait")
     source = _source(args)
-    from rich.console import Console
-
     from reconciler import app
+    from reconciler.terminal.output import Output
     from reconciler.terminal.progress import ProgressBar
     from reconciler.terminal.report import as_json, print_report
 
@@ -184,7 +181,7 @@ def once(args: argparse.Namespace) -> int:
     if args.json:
         print(as_json(report))
     else:
-        print_report(report, _console(Console))
+        print_report(report, _console(Output))
     return _ended(report)
 
 

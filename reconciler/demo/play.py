@@ -92,6 +92,8 @@ class Signals:
 
     def _end(self, name: str) -> None:
         self.received = name
+        # What is cancelled half-way, such as a connection being made, needs no words.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
         self._scope.cancel()
 
 
@@ -258,6 +260,8 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
     screen.step("The servers stay up until you end this with ^C. In another terminal:")
     if in_the_way := [name for name in surroundings.IN_THE_WAY if name in os.environ]:
         screen.shell(f"unset {' '.join(in_the_way)}")
+    if (program := surroundings.program()) != "reconciler":
+        screen.shell(f"export PATH={shlex.quote(str(Path(program).parent.absolute()))}:$PATH")
     for name, value in environment.items():
         screen.shell(f"export {name}={shlex.quote(value)}")
     screen.step("and then, for example")
@@ -269,7 +273,11 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
 
 
 def _suggest(screen: Screen, seconds: float) -> None:
+    program = surroundings.program()
     screen.step(f"That took {seconds:.0f} s. To try next")
-    screen.say("reconciler demo --keep              leaves the servers up, for `reconciler plan` and `once`")
-    screen.say("reconciler demo --objects 20000     a larger bucket")
-    screen.say("reconciler doctor                   your own bucket and database: it says what is missing")
+    for arguments, what in (
+        ("demo --keep", "leaves the servers up, for `reconciler plan` and `once`"),
+        ("demo --objects 20000", "a larger bucket"),
+        ("doctor", "your own bucket and database: it says what is missing"),
+    ):
+        screen.say(f"{program} {arguments:<24}{what}")

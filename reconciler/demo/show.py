@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from reconciler.model import Finding, Mode, ObjectResult, Report, Verdict
 from reconciler.telemetry.observers import Quiet
+from reconciler.terminal.output import Output
 from reconciler.terminal.plan import Group, summary
 
 PLAIN_WIDTH = 120
@@ -64,12 +65,12 @@ class Screen:
     """Standard output, with colours only on a terminal."""
 
     def __init__(self) -> None:
-        terminal = Console(highlight=False)
-        self._console = terminal if terminal.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+        terminal = Output(highlight=False)
+        self._console = terminal if terminal.is_terminal else Output(highlight=False, width=PLAIN_WIDTH)
 
     def step(self, text: str) -> None:
         """What happens next, after an empty line."""
-        self._console.print(f"\n{text}", style="bold", markup=False, soft_wrap=True)
+        self._console.print(f"\n{text}", style="bold", markup=False, soft_wrap=not self._console.is_terminal)
 
     def say(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False, soft_wrap=not self._console.is_terminal)

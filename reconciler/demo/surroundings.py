@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +84,9 @@ def logs_to(path: Path) -> Iterator[Path]:
             yield path
         finally:
             logs.configure()
+
+
+def program() -> str:
+    """How to call this program: as was done, where it is in a directory that the shell does not search."""
+    called = sys.argv[0]
+    return called if Path(called).name == "reconciler" and not shutil.which("reconciler") else "reconciler"

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from reconciler.demo import surroundings
 from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
 from reconciler.demo.verify import Contents, unchanged
 from reconciler.errors import ConfigError
@@ -42,6 +44,15 @@ from reconciler.cli import main
 
 surroundings.GRACE_SECONDS = 4
 sys.argv[1:] = ["demo", "--objects", "100"]
+"""
+
+READS_TWO_LINES = """
+import subprocess, sys
+
+with subprocess.Popen([sys.executable, *sys.argv[1:]], stdout=subprocess.PIPE) as demo:
+    demo.stdout.readline(), demo.stdout.readline()
+    demo.stdout.close()
+print("exit status", demo.returncode)
 """
 
 LOSES_AN_OBJECT = """
@@ -129,6 +140,28 @@ def test_a_signal_in_the_middle_of_a_pass_leaves_nothing() -> None:
     with ThreadPoolExecutor(len(cases)) as pool:
         wrong = [said for said in pool.map(lambda case: _signalled_at(*case), cases) if said]
     assert not wrong
+
+
+def test_a_reader_that_goes_away_leaves_nothing(ground: Playground) -> None:
+    program = ground.spawn(["-c", READS_TWO_LINES, *DEMO])
+    told = _rest(program)
+
+    assert told == f"exit status {128 + signal.SIGPIPE}\n"
+    assert ground.is_clean()
+
+
+def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed = tmp_path / "bin" / "reconciler"
+    installed.parent.mkdir()
+    installed.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [str(installed)])
+    assert surroundings.program() == str(installed)
+    monkeypatch.setattr("sys.argv", ["cli.py"])
+    assert surroundings.program() == "reconciler"
+    monkeypatch.setattr("sys.argv", [str(installed)])
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert surroundings.program() == "reconciler"
 
 
 @pytest.mark.timeout(180)
