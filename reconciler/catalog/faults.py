@@ -45,12 +45,17 @@ def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
     if isinstance(error, asyncpg.ClientConfigurationError):
         return ConfigError(f"RECONCILER_DATABASE_URL cannot be used: {_line(error)}")
     if isinstance(error, socket.gaierror):
-        return CatalogUnavailable(f"Postgres at {where}: the host name cannot be resolved")
+        return CatalogUnavailable(
+            f"Postgres at {where}: the host name cannot be resolved; check RECONCILER_DATABASE_URL"
+        )
     if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
         return error
     if isinstance(error, TimeoutError):
         return CatalogUnavailable(f"Postgres at {where} did not answer in time")
-    return CatalogUnavailable(f"Postgres at {where} is not reachable: {_line(error)}")
+    return CatalogUnavailable(
+        f"Postgres at {where} is not reachable: {_line(error)};"
+        " check that it is up and RECONCILER_DATABASE_URL is right"
+    )
 
 
 def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
@@ -61,12 +66,21 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
     if "row-level security" in message or "row security" in message:
         return Halt(f"{message}: rows would be hidden and their objects look orphaned; grant BYPASSRLS")
     if state == "42501":
-        return Halt(f"{message} in {where}; grant it, `reconciler doctor` lists what is needed")
+        return Halt(f"{message} in {where}; {_needed(message)}")
     if state in MISSING_SCHEMA:
         return Halt(f"{message} in {where}; run `reconciler migrate`, then `reconciler doctor`")
     if state[:2] in AWAY:
         return CatalogUnavailable(f"Postgres at {where}: {message}")
     return Halt(f"Postgres at {where} refused a statement ({state}): {message}")
+
+
+def _needed(message: str) -> str:
+    """What mends a refusal. `doctor` cannot list what is missing before it may read our own schema."""
+    if message.endswith("permission denied for schema reconciler"):
+        return "make this role the owner of the schema and all in it, or run `reconciler migrate` as it first"
+    if "permission denied for database" in message:
+        return "grant this role CREATE on the database, or make the schema `reconciler` first, owned by it"
+    return "grant it, `reconciler doctor` lists what is needed"
 
 
 def _line(error: BaseException) -> str:

@@ -111,7 +111,7 @@ class BucketSettings(Section):
     region: Annotated[str | None, _written(values.region)] = None
     """The bucket's region. Default: what the AWS chain says."""
     prefixes: Annotated[tuple[str, ...], _written(values.prefixes)]
-    """Managed prefixes, a JSON list, each ending in `/` (or `""` said outright).
+    """Managed prefixes, a JSON list such as `["image/", "video/"]`; `[""]` is the whole bucket.
     Nothing outside is ever touched."""
     listing_order: Annotated[
         Literal["probe", "bytes", "none"], _written(values.one_of("probe", "bytes", "none"))
@@ -193,8 +193,8 @@ class DatabaseSettings(SchemaSettings):
     """What `migrate` needs: the same, and the database."""
 
     database_url: Annotated[SecretStr, _written(_secret_url)]
-    """`postgresql://user:password@host:port/database`, the primary: a replica
-    lags, and lag looks like drift."""
+    """`postgresql://user:password@host:port/database`, the primary.
+    A replica lags, and lag looks like drift."""
 
 
 class Settings(DatabaseSettings):

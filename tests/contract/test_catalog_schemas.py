@@ -277,6 +277,20 @@ async def test_a_wrong_password_is_a_configuration_error_without_the_password(da
     assert "\n" not in str(caught.value)
 
 
+async def test_a_refused_schema_says_what_to_do_and_not_to_ask_doctor(database: str) -> None:
+    owner = await asyncpg.connect(database)
+    role = f"stranger_{owner.get_server_pid()}"
+    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    try:
+        with pytest.raises(Halt, match="permission denied for schema reconciler") as caught:
+            await _report(_as(database, role))
+    finally:
+        await owner.execute(f"DROP ROLE {role}")
+        await owner.close()
+    assert "make this role the owner" in str(caught.value)
+    assert "doctor" not in str(caught.value)
+
+
 async def test_a_missing_database_is_a_configuration_error(database: str) -> None:
     with pytest.raises(ConfigError, match='database "nowhere" does not exist'):
         await _report(database.rpartition("/")[0] + "/nowhere")
