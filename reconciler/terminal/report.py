@@ -45,7 +45,7 @@ def print_report(report: Report, console: Console) -> None:
     """What was found, what went, what stayed and why, and how it ended."""
     if any(report.found.values()):
         console.print(_found(report))
-    else:
+    elif report.outcome not in {Outcome.FAILED, Outcome.HALTED}:  # those may not have looked at all
         console.print("no drift found")
     removed = report.removed
     went = "deleted" if report.mode is Mode.LIVE else "dry run, nothing was deleted; would have gone"

@@ -204,6 +204,13 @@ def test_colour_is_for_terminals() -> None:
     assert "The breaker would trip." in plain_out.getvalue()
 
 
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.HALTED])
+def test_what_did_not_look_does_not_say_that_there_is_no_drift(outcome: Outcome) -> None:
+    console, out = screen()
+    print_report(Report(mode=Mode.DRY_RUN, outcome=outcome), console)
+    assert "no drift" not in out.getvalue()
+
+
 def test_no_drift_is_said_in_words() -> None:
     console, out = screen()
     kept = {KeepReason.PENDING: 4, KeepReason.HOLD: 0}
