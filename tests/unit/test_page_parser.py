@@ -292,3 +292,16 @@ def test_deleted_keys_come_back_as_the_store_wrote_them(keys: list[str]) -> None
     answer = parse_delete_answer(f'<DeleteResult xmlns="{NAMESPACE}">{gone}</DeleteResult>'.encode())
     assert answer.deleted == set(keys)
     assert answer.refused == {}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize("asked", [1, 20])
+def test_entries_read_one_by_one_are_those_of_the_columns(dialect: Dialect, asked: int) -> None:
+    """A few are read alone, and from some number on all at once: neither may take another's."""
+    entries = [
+        Entry(key=f"image/{number}", etag=f"{number:032x}", modified=f"2026-01-02T03:04:{number:02}.000Z")
+        for number in range(30)
+    ]
+    page = parse_page(render(entries, dialect).encode())
+    for number in range(29, 29 - asked, -1):
+        assert (page.etags[number], page.modified[number]) == (entries[number].etag, entries[number].modified)
