@@ -104,3 +104,10 @@ def test_a_retention_verdict_that_is_switched_off_still_goes_first() -> None:
     kept = record(owner=owner(enabled=False, disabled_since=NOW - 8 * DAY))
     assert judge_missing(kept, policy(), NOW) is None
     assert not counts_as_missing(kept, policy(), NOW)
+
+
+@pytest.mark.parametrize("key", ["image/a//b", "image/a\\b", "image/../a", "image/./a"])
+def test_a_key_that_the_store_takes_for_another_is_protected(key: str) -> None:
+    assert judge_object(stored(key), policy(rewrites_keys=True), NOW) is KeepReason.UNKNOWN_SHAPE
+    assert isinstance(judge_object(stored(key), policy(), NOW), Finding)
+    assert isinstance(judge_object(stored("image/a.b/..c"), policy(rewrites_keys=True), NOW), Finding)
