@@ -74,8 +74,11 @@ def _first_line(program: subprocess.Popen[str]) -> str:
 
 
 def _ended(program: subprocess.Popen[str]) -> int:
-    with program:
-        return program.wait()
+    try:
+        return program.wait(timeout=60)
+    finally:
+        program.kill()
+        program.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
