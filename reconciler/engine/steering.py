@@ -48,7 +48,7 @@ class Limits:
     """How wide the engine works and how long it waits; fixed for the life of the program."""
 
     listing_concurrency: int = 16
-    delete_concurrency: int = 8
+    delete_concurrency: int = 32
     lease_ttl: timedelta = timedelta(seconds=30)
     request_timeout: timedelta = timedelta(seconds=30)
     sweep_interval: timedelta = timedelta(hours=6)

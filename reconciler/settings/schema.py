@@ -241,8 +241,9 @@ class Settings(DatabaseSettings):
     """Time between two retention passes, which read indexes only."""
     listing_concurrency: Annotated[int, _written(values.whole(1, 1_024, "key ranges at once"))] = 16
     """Key ranges listed at once. 16 streams of 50 ms a page are 300,000 keys a second."""
-    delete_concurrency: Annotated[int, _written(values.whole(1, 256, "batches in flight"))] = 8
-    """Batches of up to 1,000 deletions in flight. Beyond about 8 stores get slower, not faster."""
+    delete_concurrency: Annotated[int, _written(values.whole(1, 256, "batches in flight"))] = 32
+    """Batches of up to 1,000 deletions in flight, as far as the rate allows.
+    32: measured, SeaweedFS goes a quarter faster than with 8."""
     lease: LeaseSettings = LeaseSettings()
     web: WebSettings = WebSettings()
 
