@@ -63,7 +63,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         timedelta(hours=6),
         timedelta(minutes=5),
     )
-    assert (settings.listing_concurrency, settings.delete_concurrency) == (16, 8)
+    assert (settings.listing_concurrency, settings.delete_concurrency) == (16, 32)
     assert settings.bucket.listing_order == "probe"
     assert (settings.lease.ttl, settings.bucket.request_timeout) == (timedelta(seconds=30),) * 2
     assert (settings.web.host, settings.web.port) == ("0.0.0.0", 8080)
