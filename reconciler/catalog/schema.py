@@ -4,5 +4,5 @@ from __future__ import annotations
 
 SCHEMA = "reconciler"
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 """The newest migration, so that readiness can be told without loading Alembic (a test compares)."""

@@ -177,7 +177,19 @@ tombstones = Table(
     Column("operation_id", Uuid, nullable=False),
     Column("gone_at", TIME, nullable=False),
     Column("ends_at", TIME, nullable=False),
+    Column("recoverable", Boolean, nullable=False, server_default=text("false")),
     Index("tombstones_ends_at_idx", "ends_at"),
+)
+
+restores = Table(
+    "restores",
+    OWN,
+    Column("storage_key", KEY, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("queued_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("not_before", TIME),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    comment="Objects to bring back where they are gone: a row needs them",
 )
 
 ledger = Table(

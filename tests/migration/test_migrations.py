@@ -85,14 +85,16 @@ def _told(action: Any, *arguments: Any, **options: Any) -> list[str]:
 
 def test_up_down_and_up_again(empty_database: str) -> None:
     assert _told(migrate.upgrade, empty_database) == [
-        "schema reconciler is at 0001, was at nothing",
+        f"schema reconciler is at {HEAD_REVISION}, was at nothing",
         'created public."MediaRecords"',
         'created public."VirtualKeys"',
     ]
     before = _shape(empty_database, "public"), _shape(empty_database, "reconciler")
-    assert migrate.current(empty_database) == "0001"
-    assert _told(migrate.upgrade, empty_database) == ["schema reconciler is at 0001 already"]
-    assert _told(migrate.downgrade, empty_database) == ["schema reconciler is at nothing, was at 0001"]
+    assert migrate.current(empty_database) == HEAD_REVISION
+    assert _told(migrate.upgrade, empty_database) == [f"schema reconciler is at {HEAD_REVISION} already"]
+    assert _told(migrate.downgrade, empty_database) == [
+        f"schema reconciler is at nothing, was at {HEAD_REVISION}"
+    ]
     assert _tables(empty_database) == set()
     assert _ask(empty_database, "SELECT to_regnamespace('reconciler') AS schema")[0]["schema"] is None
     assert migrate.current(empty_database) is None
@@ -150,7 +152,9 @@ def test_a_database_made_from_the_models_has_the_migrations_shape(
 def test_a_gateways_existing_schema_is_left_alone(empty_database: str) -> None:
     _run(empty_database, PLAIN_GATEWAY)
     before = _shape(empty_database, "public")
-    assert _told(migrate.upgrade, empty_database) == ["schema reconciler is at 0001, was at nothing"]
+    assert _told(migrate.upgrade, empty_database) == [
+        f"schema reconciler is at {HEAD_REVISION}, was at nothing"
+    ]
     assert _shape(empty_database, "public") == before
     migrate.downgrade(empty_database)
     assert _shape(empty_database, "public") == before
@@ -182,7 +186,7 @@ def test_the_sql_alone_does_the_same(database: str, empty_database: str) -> None
     _run(empty_database, out.getvalue())
     for schema in ("public", "reconciler"):
         assert _shape(empty_database, schema) == _shape(database, schema)
-    assert migrate.current(empty_database) == "0001"
+    assert migrate.current(empty_database) == HEAD_REVISION
     migrate.downgrade(empty_database)
     assert _tables(empty_database) == set()
 
@@ -205,7 +209,7 @@ def test_the_index_is_built_when_asked_for_and_goes_with_us(icu_empty_database: 
     migrate.upgrade(url)
     assert any("--create-index" in warning for warning in asyncio.run(_inspected(url)).warnings)
     assert _told(migrate.upgrade, url, create_index=True) == [
-        "schema reconciler is at 0001 already",
+        f"schema reconciler is at {HEAD_REVISION} already",
         'created index "public"."MediaRecords_StorageKey_bytes"',
     ]
     added = set(_shape(url, "public")) - set(before)
@@ -254,8 +258,8 @@ def test_runs_at_the_same_time_do_not_disturb_one_another(empty_database: str) -
     for thread in threads:
         thread.join()
     firsts = sorted(lines[0] for lines in told)
-    assert firsts == ["schema reconciler is at 0001 already"] * 2 + [
-        "schema reconciler is at 0001, was at nothing"
+    assert firsts == [f"schema reconciler is at {HEAD_REVISION} already"] * 2 + [
+        f"schema reconciler is at {HEAD_REVISION}, was at nothing"
     ]
 
 
