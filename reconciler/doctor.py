@@ -25,9 +25,7 @@ CLOCKS_APART = timedelta(seconds=30)
 """S3 refuses requests from 15 minutes on; ages and logs are off long before."""
 
 
-UNKNOWN = Capabilities(
-    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, versioned=False
-)
+UNKNOWN = Capabilities(order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False)
 """What a probe makes of a store that refuses its scratch keys."""
 
 

@@ -22,7 +22,7 @@ from reconciler.bucket.listing import BucketListing
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
 from reconciler.errors import Halt, ListingBroken
-from reconciler.model import RESERVED_PREFIX, Capabilities, Deletion, ListingOrder, ObjectResult
+from reconciler.model import RESERVED_PREFIX, Capabilities, Deletion, ListingOrder, ObjectResult, Versioning
 
 SCRATCH_PREFIX: Final = f"{RESERVED_PREFIX}probe/"
 
@@ -39,7 +39,7 @@ _STEP: Final = 3
 _WRONG_ETAG: Final = "00000000000000000000000000000000"
 _CLEANUP_SECONDS: Final = 10.0
 _NOTHING: Final = Capabilities(
-    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, versioned=False
+    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False
 )
 
 
@@ -74,7 +74,7 @@ class BucketProber:
             order=ListingOrder.NONE if rewrites else order,
             conditional_batch_delete=in_batch,
             conditional_delete=alone,
-            versioned=versioned,
+            versioning=Versioning.ENABLED if versioned else Versioning.OFF,
             rewrites_keys=rewrites,
         )
 

@@ -14,11 +14,8 @@ CAPABILITIES = {
         order=ListingOrder.NONE,
         conditional_batch_delete=True,
         conditional_delete=True,
-        versioned=False,
     ),
-    "moto": Capabilities(
-        order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=True, versioned=False
-    ),
+    "moto": Capabilities(order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=True),
 }
 
 

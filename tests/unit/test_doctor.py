@@ -24,6 +24,7 @@ from reconciler.model import (
     ObjectPage,
     ObjectResult,
     StoredObject,
+    Versioning,
 )
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -46,7 +47,10 @@ def capabilities(
     versioned: bool = False,
 ) -> Capabilities:
     return Capabilities(
-        order=order, conditional_batch_delete=batch, conditional_delete=single, versioned=versioned
+        order=order,
+        conditional_batch_delete=batch,
+        conditional_delete=single,
+        versioning=Versioning.ENABLED if versioned else Versioning.OFF,
     )
 
 
