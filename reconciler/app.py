@@ -275,6 +275,7 @@ def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer
         marks=catalog.marks,
         lease=catalog.lease,
         site=catalog.site,
+        budget=catalog.budget,
         clock=SystemClock(),
         observer=observer,
         capabilities=capabilities,

@@ -336,6 +336,18 @@ class Site(Protocol):
         ...
 
 
+class Budget(Protocol):
+    """Keys a second over all replicas, and over everything that deletes, copies or aborts."""
+
+    async def reserve(self, keys: int, rate: float, saved: int) -> float:
+        """Take `keys` at `rate` keys a second; returns the seconds to wait before they may be used.
+
+        By the server's clock. An idle time saves up `saved` keys and no more; what was taken is not
+        given back. An infinite rate asks nobody and waits for nothing. Raises CatalogUnavailable.
+        """
+        ...
+
+
 # --- surroundings -----------------------------------------------------------------------------------
 
 

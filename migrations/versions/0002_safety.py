@@ -28,12 +28,40 @@ RESTORES_DOWN = (
     "DROP TABLE reconciler.restores",
 )
 
+# Both rows exist from the start, so that the first use is like every other.
+CONTROL = (
+    """
+    CREATE TABLE reconciler.budget (
+        singleton smallint DEFAULT 1 PRIMARY KEY CONSTRAINT budget_one_row CHECK (singleton = 1),
+        paid_until timestamptz NOT NULL
+    )
+    """,
+    "COMMENT ON TABLE reconciler.budget IS 'Until when the keys already granted use up the rate of them all'",
+    "INSERT INTO reconciler.budget (paid_until) VALUES (clock_timestamp())",
+    """
+    CREATE TABLE reconciler.pause (
+        singleton smallint DEFAULT 1 PRIMARY KEY CONSTRAINT pause_one_row CHECK (singleton = 1),
+        paused boolean NOT NULL DEFAULT false,
+        changed_at timestamptz,
+        changed_by text,
+        reason text
+    )
+    """,
+    "COMMENT ON TABLE reconciler.pause IS 'Whether every replica has to stop deleting; who said so, and why'",
+    "INSERT INTO reconciler.pause (paused) VALUES (false)",
+)
+
+CONTROL_DOWN = (
+    "DROP TABLE reconciler.pause",
+    "DROP TABLE reconciler.budget",
+)
+
 
 def upgrade() -> None:
-    for statement in (*RESTORES,):
+    for statement in (*RESTORES, *CONTROL):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    for statement in (*RESTORES_DOWN,):
+    for statement in (*CONTROL_DOWN, *RESTORES_DOWN):
         op.execute(statement)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from reconciler.catalog import connections
+from reconciler.catalog.budget import PostgresBudget
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Database, open_database
 from reconciler.catalog.gateway import Gateway
@@ -32,6 +33,7 @@ class Catalog:
     marks: PostgresMarks
     lease: PostgresLease
     site: PostgresSite
+    budget: PostgresBudget
     staging: PostgresStagingArea
     report: SchemaReport
     database: Database
@@ -61,6 +63,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 marks=PostgresMarks(database, gateway),
                 lease=lease,
                 site=PostgresSite(database),
+                budget=PostgresBudget(database),
                 staging=PostgresStagingArea(config, gateway),
                 report=report,
                 database=database,

@@ -192,6 +192,27 @@ restores = Table(
     comment="Objects to bring back where they are gone: a row needs them",
 )
 
+budget = Table(
+    "budget",
+    OWN,
+    _singleton(),
+    Column("paid_until", TIME, nullable=False),
+    _one_row("budget_one_row"),
+    comment="Until when the keys already granted use up the rate of them all",
+)
+
+pause = Table(
+    "pause",
+    OWN,
+    _singleton(),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("changed_at", TIME),
+    Column("changed_by", Text),
+    Column("reason", Text),
+    _one_row("pause_one_row"),
+    comment="Whether every replica has to stop deleting; who said so, and why",
+)
+
 ledger = Table(
     "ledger",
     OWN,

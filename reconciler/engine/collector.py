@@ -16,6 +16,7 @@ import structlog
 from reconciler.engine.deletion import Answers, delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.lease import Tenure
+from reconciler.engine.pace import Pace
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.tasks import task_group
 from reconciler.model import (
@@ -30,7 +31,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.planning import claims, pacing
+from reconciler.planning import claims
 from reconciler.ports import Decide
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,7 @@ class Collector:
         self._stopping = stopping
         self.tenure = Tenure()
         self._gateway = WriteGateway(ports.store, ports.marks, lambda: steer().mode, self._leads)
-        self._pace = pacing.TokenBucket(steer().rate)
+        self._pace = Pace(ports.budget, ports.clock)
         self._intake = anyio.Lock()
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
@@ -131,16 +132,14 @@ class Collector:
         """
         async with self._intake:
             steering = self._steer()
-            limit = pacing.batch_size(steering.rate)
+            limit = self._pace.batch_size(steering.rate)
             claim = await self._gateway.unfinished(term, self._limits.dead_after, limit)
             if claim is None:
                 policy, kinds = steering.policy, enabled(steering)
                 claim = await self._gateway.claim(term, policy, kinds, limit, decider(steering))
                 if not claim.taken:
                     return None
-            clock = self._ports.clock
-            self._pace.change(steering.rate)
-            await clock.sleep(self._pace.reserve(clock.monotonic(), len(claim.keys)))
+            await self._pace.take(len(claim.keys), steering.rate)
             return claim
 
     async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, bool]:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
 from reconciler.ports import (
+    Budget,
     Clock,
     IdentityMarker,
     Lease,
@@ -77,6 +78,7 @@ class Ports:
     marks: Marks
     lease: Lease
     site: Site
+    budget: Budget
     clock: Clock
     observer: Observer
     capabilities: Capabilities

@@ -6,6 +6,7 @@ far as they behave the same. What only a real server can do is asked in the othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +38,17 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
-from reconciler.ports import IdentityMarker, Lease, Listing, Marks, ObjectStore, Passes, Records, StagingArea
+from reconciler.ports import (
+    Budget,
+    IdentityMarker,
+    Lease,
+    Listing,
+    Marks,
+    ObjectStore,
+    Passes,
+    Records,
+    StagingArea,
+)
 from tests.contract.catalog import (
     ALL,
     DAY,
@@ -52,6 +63,7 @@ from tests.contract.catalog import (
     unless_named,
 )
 from tests.doubles.bucket import MemoryBucket
+from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.passes import MemoryLease, MemoryPasses
@@ -189,6 +201,7 @@ class CatalogSide:
     passes: Passes
     marks: Marks
     lease: Lease
+    budget: Budget
     staging: StagingArea
     term: Term
     add_row: Callable[..., Any]
@@ -227,6 +240,7 @@ async def memory_catalog() -> CatalogSide:
         passes=MemoryPasses(database),
         marks=MemoryMarks(database),
         lease=lease,
+        budget=MemoryBudget(database),
         staging=MemoryStagingArea(database),
         term=term,
         add_row=add_row,
@@ -254,6 +268,7 @@ async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
             passes=stage.catalog.passes,
             marks=stage.catalog.marks,
             lease=stage.catalog.lease,
+            budget=stage.catalog.budget,
             staging=stage.catalog.staging,
             term=stage.term,
             add_row=add_row,
@@ -295,6 +310,22 @@ async def test_staging_finds_what_is_on_one_side_only(catalog: CatalogSide) -> N
         objects = [one.key async for page in staging.objects_without_record() for one in page]
         rows = [row.storage_key async for page in staging.records_without_object(["image/"]) for row in page]
     assert (objects, rows) == ([KEYS[4]], [KEYS[2]])
+
+
+async def test_the_budget_is_one_for_all_who_take_from_it(catalog: CatalogSide) -> None:
+    """Waits are by the server's clock, which moves on a little between two calls."""
+    await catalog.budget.reserve(100, 100.0, 100)
+    waits = [await catalog.budget.reserve(200, 100.0, 100) for _ in range(3)]
+    assert waits == pytest.approx([waits[0], waits[0] + 2, waits[0] + 4], abs=0.5)
+    assert await catalog.budget.reserve(1000, 1000.0, 1000) == pytest.approx(waits[2] + 1, abs=0.5)
+    assert await catalog.budget.reserve(10**9, math.inf, 1000) == 0.0
+    assert await catalog.budget.reserve(0, 100.0, 100) == pytest.approx(waits[2] + 1, abs=0.5)
+
+
+async def test_a_budget_far_ahead_of_the_clock_does_not_wait_for_ever(catalog: CatalogSide) -> None:
+    """The server's clock went back, or a rate was set that nobody meant."""
+    await catalog.budget.reserve(1000, 0.01, 1)
+    assert await catalog.budget.reserve(1, 1.0, 1) == pytest.approx(61, abs=0.5)
 
 
 async def test_a_lease_is_held_by_one_and_fences_the_other(catalog: CatalogSide) -> None:

@@ -110,6 +110,7 @@ class MemoryDatabase:
         self.ledger: list[LedgerEntry] = []
         self.term: Term | None = None
         self.lease_ends: datetime = around.now
+        self.paid_until: datetime = around.now
         self.mode: Mode | None = None
         self.identity: Identity | None = None
         self.site_id: UUID = uuid4()

@@ -12,6 +12,7 @@ from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.model import HeldBy, ListingOrder, Mode, Policy, Report, Term
 from tests.doubles.bucket import MemoryBucket
+from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.marks import MemoryMarks
@@ -68,6 +69,7 @@ class World:
             marks=self.marks,
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),
+            budget=MemoryBudget(self.database),
             clock=self.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,
