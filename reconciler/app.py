@@ -276,6 +276,7 @@ def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer
         lease=catalog.lease,
         site=catalog.site,
         budget=catalog.budget,
+        holds=catalog.holds,
         clock=SystemClock(),
         observer=observer,
         capabilities=capabilities,

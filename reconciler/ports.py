@@ -21,6 +21,8 @@ from reconciler.model import (
     DueKey,
     Finding,
     HeldBy,
+    Hold,
+    HoldKind,
     Identity,
     KeyRange,
     ListingOrder,
@@ -299,6 +301,40 @@ class Marks(Protocol):
 
     async def purge(self) -> None:
         """Drop tombstones past their end."""
+        ...
+
+
+class Holds(Protocol):
+    """What is deliberately kept. A claim reads them after it has locked its marks: none slips in between."""
+
+    async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
+        """Put these in force, however many; one again, by the same author, takes the newer reason and end.
+
+        Returns the keys under them that are claimed already, ascending: those may still go. Of every
+        other key it is certain that it is not claimed while the hold is in force. Raises ConfigError
+        for a target that cannot be one (a virtual key's id of another type than the table's).
+        """
+        ...
+
+    async def remove(self, kind: HoldKind, targets: Sequence[str], author: str | None = None) -> int:
+        """Lift the holds on these targets, of everybody unless `author` is given. Returns how many."""
+        ...
+
+    async def page(
+        self, kind: HoldKind | None = None, prefix: str = "", after: Hold | None = None, limit: int = 1000
+    ) -> Sequence[Hold]:
+        """Holds in force whose target begins with `prefix`, by kind, target and author; from `after` on."""
+        ...
+
+    async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
+        """Of these storage keys the held ones, by themselves, by a prefix or by the owner of a row.
+
+        One hold for each, however many there are.
+        """
+        ...
+
+    async def count(self) -> Mapping[HoldKind, int]:
+        """Holds in force, by kind."""
         ...
 
 

@@ -57,11 +57,33 @@ CONTROL_DOWN = (
 )
 
 
+HOLDS = (
+    """
+    CREATE TABLE reconciler.holds (
+        kind text NOT NULL CONSTRAINT holds_kind CHECK (kind IN ('key', 'prefix', 'virtual_key')),
+        target text COLLATE "C" NOT NULL,
+        author text NOT NULL,
+        reason text NOT NULL,
+        until timestamptz,
+        added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (kind, target, author)
+    )
+    """,
+    """
+    COMMENT ON TABLE reconciler.holds IS
+        'What is deliberately kept, why, by whom and until when; one that has ended frees its keys'
+    """,
+    "CREATE INDEX holds_until_idx ON reconciler.holds (until)",
+)
+
+HOLDS_DOWN = ("DROP TABLE reconciler.holds",)
+
+
 def upgrade() -> None:
-    for statement in (*RESTORES, *CONTROL):
+    for statement in (*RESTORES, *CONTROL, *HOLDS):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    for statement in (*CONTROL_DOWN, *RESTORES_DOWN):
+    for statement in (*HOLDS_DOWN, *CONTROL_DOWN, *RESTORES_DOWN):
         op.execute(statement)

@@ -13,6 +13,7 @@ from reconciler.catalog.budget import PostgresBudget
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Database, open_database
 from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.holds import PostgresHolds
 from reconciler.catalog.inspection import SchemaReport, inspect
 from reconciler.catalog.lease import PostgresLease
 from reconciler.catalog.marks import PostgresMarks
@@ -35,6 +36,7 @@ class Catalog:
     site: PostgresSite
     budget: PostgresBudget
     staging: PostgresStagingArea
+    holds: PostgresHolds
     report: SchemaReport
     database: Database
 
@@ -65,6 +67,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 site=PostgresSite(database),
                 budget=PostgresBudget(database),
                 staging=PostgresStagingArea(config, gateway),
+                holds=PostgresHolds(database, gateway),
                 report=report,
                 database=database,
             )

@@ -213,6 +213,20 @@ pause = Table(
     comment="Whether every replica has to stop deleting; who said so, and why",
 )
 
+holds = Table(
+    "holds",
+    OWN,
+    Column("kind", Text, primary_key=True),
+    Column("target", KEY, primary_key=True),
+    Column("author", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("until", TIME),
+    Column("added_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("kind IN ('key', 'prefix', 'virtual_key')", name="holds_kind"),
+    Index("holds_until_idx", "until"),
+    comment="What is deliberately kept, why, by whom and until when; one that has ended frees its keys",
+)
+
 ledger = Table(
     "ledger",
     OWN,

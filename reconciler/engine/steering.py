@@ -11,6 +11,7 @@ from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
 from reconciler.ports import (
     Budget,
     Clock,
+    Holds,
     IdentityMarker,
     Lease,
     Listing,
@@ -79,6 +80,7 @@ class Ports:
     lease: Lease
     site: Site
     budget: Budget
+    holds: Holds
     clock: Clock
     observer: Observer
     capabilities: Capabilities

@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 
 from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
+    Hold,
+    HoldKind,
     Identity,
     Mark,
     Mode,
@@ -107,6 +109,7 @@ class MemoryDatabase:
         self.ranges: dict[int, list[RangeProgress]] = {}
         self.marks: dict[str, MarkRow] = {}
         self.tombstones: dict[str, datetime] = {}
+        self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
         self.ledger: list[LedgerEntry] = []
         self.term: Term | None = None
         self.lease_ends: datetime = around.now
@@ -204,3 +207,17 @@ class MemoryDatabase:
         wanted = set(keys)
         rows = [row for row in self.rows.values() if row.storage_key in wanted]
         return [self.record(row) for row in sorted(rows, key=lambda row: (row.storage_key, row.id))]
+
+    def holds_in_force(self) -> list[Hold]:
+        return [hold for hold in self.holds.values() if hold.until is None or hold.until > self.now]
+
+    def hold_on(self, key: str) -> Hold | None:
+        """One of the holds that keep the key, by itself, by a prefix or by the owner of a row."""
+        return next((hold for hold in self.holds_in_force() if self.covers(hold, key)), None)
+
+    def covers(self, hold: Hold, key: str) -> bool:
+        if hold.kind is HoldKind.KEY:
+            return key == hold.target
+        if hold.kind is HoldKind.PREFIX:
+            return key.startswith(hold.target)
+        return any(row.storage_key == key and row.virtual_key_id == hold.target for row in self.rows.values())

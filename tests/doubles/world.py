@@ -15,6 +15,7 @@ from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.database import MemoryDatabase
+from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
@@ -70,6 +71,7 @@ class World:
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),
             budget=MemoryBudget(self.database),
+            holds=MemoryHolds(self.database),
             clock=self.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

@@ -1,0 +1,263 @@
+"""Holds: what is deliberately kept. Looked up by index, never read as a whole.
+
+A claim takes the lock of `claims_wait` shared and reads the holds in a statement after its marks are
+locked; who adds holds takes it alone, and looks for claims afterwards. So one of the two sees the other:
+a key under a new hold is either not claimed while the hold lasts, or reported as claimed already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+import asyncpg
+
+from reconciler.catalog import bounds
+from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.schema import SCHEMA
+from reconciler.errors import ConfigError
+from reconciler.model import Hold, HoldKind
+
+CHUNK = 10_000
+"""Holds that one transaction adds: for its length no mark is claimed."""
+
+AUTHOR_LENGTH = 200
+"""An entry of the index holds the target (a key has up to 1,024 bytes) and the author."""
+
+LOCK = 5_217_320_843_911
+"""Of our own choosing: the advisory lock between claims and new holds."""
+
+ADD = f"""
+INSERT INTO {SCHEMA}.holds (kind, target, author, reason, until)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+ON CONFLICT (kind, target, author) DO UPDATE SET reason = excluded.reason, until = excluded.until
+"""
+
+REMOVE = f"""
+WITH lifted AS (
+    DELETE FROM {SCHEMA}.holds
+    WHERE kind = $1 AND target = ANY($2::text[]) AND ($3::text IS NULL OR author = $3)
+    RETURNING until
+)
+SELECT count(*) FROM lifted WHERE until IS NULL OR until > clock_timestamp()
+"""
+
+PAGE = f"""
+SELECT * FROM {SCHEMA}.holds
+WHERE (until IS NULL OR until > clock_timestamp()) AND starts_with(target, $1)
+  AND ($2::text IS NULL OR kind = $2)
+  AND ($3::text IS NULL OR (kind, target, author) > ($3, $4, $5))
+ORDER BY kind, target, author LIMIT $6
+"""
+
+COUNT = f"""
+SELECT kind, count(*) AS holds FROM {SCHEMA}.holds
+WHERE until IS NULL OR until > clock_timestamp() GROUP BY kind
+"""
+
+PURGE = f"DELETE FROM {SCHEMA}.holds WHERE until <= clock_timestamp()"
+
+
+class PostgresHolds:
+    """`ports.Holds` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+
+    async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
+        """In chunks, each in force from its own commit on."""
+        last_said = {(hold.kind, hold.target, hold.author): hold for hold in holds}
+        claimed: set[str] = set()
+        for chunk in _chunks(list(last_said.values())):
+
+            async def work(connection: AnyConnection, chunk: Sequence[Hold] = chunk) -> list[str]:
+                return await add(connection, self._gateway, chunk)
+
+            claimed.update(await self._database.transaction(work))
+        return sorted(claimed)
+
+    async def remove(self, kind: HoldKind, targets: Sequence[str], author: str | None = None) -> int:
+        async with self._database.connection() as connection:
+            names = [target for target in targets if bounds.storable(target)]
+            if kind is HoldKind.VIRTUAL_KEY:
+                names = await _as_ids(connection, self._gateway, names)
+            removed: int = await connection.fetchval(REMOVE, kind.value, names, author)
+        return removed
+
+    async def page(
+        self, kind: HoldKind | None = None, prefix: str = "", after: Hold | None = None, limit: int = 1000
+    ) -> Sequence[Hold]:
+        last = (after.kind.value, after.target, after.author) if after else (None, None, None)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(PAGE, prefix, kind.value if kind else None, *last, limit)
+        return [_hold_from(row) for row in rows]
+
+    async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
+        async with self._database.connection() as connection:
+            return await held(connection, self._gateway, keys)
+
+    async def count(self) -> Mapping[HoldKind, int]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(COUNT)
+        return {HoldKind(row["kind"]): row["holds"] for row in rows}
+
+
+async def claims_wait(connection: AnyConnection) -> None:
+    """For the rest of the caller's transaction, which claims: nobody adds a hold."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", LOCK)
+
+
+async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]) -> list[str]:
+    """Put them in force in the caller's transaction, and return the keys under them that are claimed.
+
+    Claims wait until that transaction ends. No two of the holds may have kind, target and author in
+    common. Raises ConfigError.
+    """
+    _check(holds)
+    targets = dict[HoldKind, list[str]]((kind, []) for kind in HoldKind)
+    for hold in holds:
+        targets[hold.kind].append(hold.target)
+    ids = dict(
+        zip(
+            targets[HoldKind.VIRTUAL_KEY],
+            await _as_ids(connection, gateway, targets[HoldKind.VIRTUAL_KEY]),
+            strict=True,
+        )
+    )
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    await connection.execute(
+        ADD,
+        [hold.kind.value for hold in holds],
+        [ids.get(hold.target, hold.target) if hold.kind is HoldKind.VIRTUAL_KEY else hold.target
+         for hold in holds],
+        [hold.author for hold in holds],
+        [hold.reason for hold in holds],
+        [hold.until for hold in holds],
+    )  # fmt: skip
+    rows = await connection.fetch(
+        _claimed_under(gateway), targets[HoldKind.KEY], targets[HoldKind.PREFIX], list(ids.values())
+    )
+    return [row["storage_key"] for row in rows]
+
+
+async def held(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> dict[str, Hold]:
+    """See `ports.Holds.held`."""
+    wanted = [key for key in keys if bounds.storable(key)]
+    if not wanted:
+        return {}
+    rows = await connection.fetch(_holds_on(gateway), wanted)
+    return {row["key"]: _hold_from(row) for row in rows}
+
+
+def held_condition(gateway: Gateway, now: str) -> str:
+    """SQL that is true of a mark `m` under a hold in force at the time `now` (a parameter).
+
+    What a mark is cheaply passed over by; whether it is held, a claim asks once it has the mark.
+    """
+    force = _in_force("h", now)
+    # The inner query's `m` is the media table. Without the mark's collation, as a parameter would be,
+    # so that the table's own decides and its index answers.
+    return f"""(
+        EXISTS (SELECT FROM {SCHEMA}.holds h
+                WHERE h.kind = 'key' AND h.target = m.storage_key AND {force})
+        OR EXISTS (SELECT FROM {SCHEMA}.holds h
+                   WHERE h.kind = 'prefix' AND starts_with(m.storage_key, h.target) AND {force})
+        OR {_some_owner_held(now)} AND EXISTS (
+            SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
+            JOIN {gateway.media} ON {gateway.equal_key} = own.marked
+            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force})
+    )"""
+
+
+def _holds_on(gateway: Gateway) -> str:
+    """One hold for each of the keys $1 that are held."""
+    force = _in_force("h", "clock_timestamp()")
+    return f"""
+        SELECT DISTINCT ON (key) * FROM (
+            SELECT h.target AS key, h.* FROM {SCHEMA}.holds h
+            WHERE h.kind = 'key' AND h.target = ANY($1::text[]) AND {force}
+            UNION ALL
+            SELECT k.key COLLATE "C", h.* FROM {SCHEMA}.holds h
+            JOIN unnest($1::text[]) AS k (key) ON starts_with(k.key, h.target)
+            WHERE h.kind = 'prefix' AND {force}
+            UNION ALL
+            SELECT {gateway.key_text} COLLATE "C", h.* FROM {gateway.media}
+            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force}
+            WHERE {_some_owner_held("clock_timestamp()")} AND {gateway.equal_key} = ANY($1::text[])
+        ) found ORDER BY key, kind
+    """
+
+
+def _claimed_under(gateway: Gateway) -> str:
+    """Claimed marks among the keys $1, under the prefixes $2, or with a row of one of the owners $3."""
+    return f"""
+        SELECT m.storage_key FROM {SCHEMA}.marks m
+        WHERE m.state = 'claimed' AND (
+            m.storage_key = ANY($1::text[])
+            OR EXISTS (SELECT FROM unnest($2::text[]) AS p (low) WHERE starts_with(m.storage_key, p.low))
+            OR EXISTS (SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
+                       JOIN {gateway.media} ON {gateway.equal_key} = own.marked
+                       WHERE {_owner(gateway)} = ANY($3::text[])))
+        ORDER BY m.storage_key
+    """
+
+
+def _owner(gateway: Gateway) -> str:
+    return f'({gateway.owner_id}::text COLLATE "C")'
+
+
+def _some_owner_held(now: str) -> str:
+    """Asked once a query, so that rows are looked at only where a hold could be theirs."""
+    force = _in_force("o", now)
+    return f"(SELECT EXISTS (SELECT FROM {SCHEMA}.holds o WHERE o.kind = 'virtual_key' AND {force}))"
+
+
+def _in_force(alias: str, now: str) -> str:
+    return f"({alias}.until IS NULL OR {alias}.until > {now})"
+
+
+async def _as_ids(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[str]:
+    """The virtual keys' ids as the table writes them; a uuid may be given in other ways."""
+    if not ids:
+        return []
+    try:
+        rows = await connection.fetch(
+            f"SELECT id::{gateway.owner_type}::text AS id"
+            " FROM unnest($1::text[]) WITH ORDINALITY AS given (id, n) ORDER BY n",
+            list(ids),
+        )
+    except asyncpg.DataError as error:
+        message = f"not the id of a virtual key ({gateway.owner_type}): {error}"
+        raise ConfigError(message) from None
+    return [row["id"] for row in rows]
+
+
+def _check(holds: Sequence[Hold]) -> None:
+    for hold in holds:
+        if not bounds.storable(hold.target):
+            message = f"{hold.target!r} cannot be held: no key that the database can hold is like that"
+            raise ConfigError(message)
+        if not hold.reason.strip() or not hold.author.strip():
+            raise ConfigError("a hold needs a reason and an author")
+        if len(hold.author.encode()) > AUTHOR_LENGTH:
+            message = f"an author's name has at most {AUTHOR_LENGTH} bytes"
+            raise ConfigError(message)
+
+
+def _chunks(holds: Sequence[Hold]) -> Iterator[list[Hold]]:
+    rest = iter(holds)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
+def _hold_from(row: asyncpg.Record) -> Hold:
+    return Hold(
+        kind=HoldKind(row["kind"]),
+        target=row["target"],
+        reason=row["reason"],
+        author=row["author"],
+        until=row["until"],
+        added_at=row["added_at"],
+    )

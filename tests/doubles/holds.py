@@ -1,0 +1,82 @@
+"""Holds over the database in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.errors import ConfigError
+from reconciler.model import Hold, HoldKind
+from tests.doubles.database import MemoryDatabase
+from tests.doubles.surroundings import Surroundings, port
+
+
+class MemoryHolds:
+    """What is deliberately kept, by kind, target and author."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
+        database = self._database
+        database.answer()
+        for hold in holds:
+            if not (hold.reason.strip() and hold.author.strip()):
+                raise ConfigError("a hold needs a reason and an author")
+            key = (hold.kind, hold.target, hold.author)
+            before = database.holds.get(key)
+            added = before.added_at if before else database.now
+            database.holds[key] = replace(hold, added_at=added)
+        return sorted(
+            key
+            for key, row in database.marks.items()
+            if row.operation_id is not None and any(database.covers(hold, key) for hold in holds)
+        )
+
+    @port
+    async def remove(self, kind: HoldKind, targets: Sequence[str], author: str | None = None) -> int:
+        database = self._database
+        database.answer()
+        going = [
+            hold
+            for hold in database.holds_in_force()
+            if hold.kind is kind and hold.target in targets and author in {None, hold.author}
+        ]
+        for hold in going:
+            del database.holds[hold.kind, hold.target, hold.author]
+        return len(going)
+
+    @port
+    async def page(
+        self, kind: HoldKind | None = None, prefix: str = "", after: Hold | None = None, limit: int = 1000
+    ) -> Sequence[Hold]:
+        self._database.answer()
+        found = [
+            hold
+            for hold in self._database.holds_in_force()
+            if kind in {None, hold.kind} and hold.target.startswith(prefix)
+        ]
+        last = _place(after) if after else ("", "", "")
+        return sorted((hold for hold in found if _place(hold) > last), key=_place)[:limit]
+
+    @port
+    async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
+        database = self._database
+        database.answer()
+        found = {key: database.hold_on(key) for key in keys}
+        return {key: hold for key, hold in found.items() if hold is not None}
+
+    @port
+    async def count(self) -> Mapping[HoldKind, int]:
+        self._database.answer()
+        return Counter(hold.kind for hold in self._database.holds_in_force())
+
+
+def _place(hold: Hold) -> tuple[str, str, str]:
+    return hold.kind.value, hold.target, hold.author
