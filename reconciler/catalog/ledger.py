@@ -10,15 +10,22 @@ from reconciler.catalog.connections import AnyConnection
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Mark, Mode
 
-# One statement for a batch; the time is the wall clock's.
-INSERT = f"""
-INSERT INTO {SCHEMA}.ledger
-    (operation_id, epoch, event, mode, what, storage_key, record_id, verdict, reason, result, detail,
-     bytes, etag, pass_id)
-SELECT $1::uuid, $2::bigint, $3::text, $4::text, e.*
-FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-            $12::bigint[], $13::text[], $14::bigint[]) AS e
-"""
+COLUMNS = (
+    "operation_id",
+    "epoch",
+    "event",
+    "mode",
+    "what",
+    "storage_key",
+    "record_id",
+    "verdict",
+    "reason",
+    "result",
+    "detail",
+    "bytes",
+    "etag",
+    "pass_id",
+)
 
 OBJECT, RECORD = "object", "record"
 INTENT, RESULT, CANCELLED = "intent", "result", "cancelled"
@@ -42,20 +49,28 @@ async def append(
     """Write the entries in the caller's transaction."""
     if not entries:
         return
-    await connection.execute(
-        INSERT,
-        operation_id,
-        epoch,
-        event,
-        Mode.LIVE.value,
-        [each.what for each in entries],
-        [each.mark.storage_key for each in entries],
-        [each.record_id for each in entries],
-        [each.mark.verdict.value for each in entries],
-        [each.mark.reason for each in entries],
-        [each.result for each in entries],
-        [each.detail for each in entries],
-        [each.bytes for each in entries],
-        [each.mark.object_etag for each in entries],
-        [each.mark.pass_id for each in entries],
+    # COPY: a third of the time of an INSERT from arrays, here and there.
+    await connection.copy_records_to_table(
+        "ledger",
+        schema_name=SCHEMA,
+        columns=COLUMNS,
+        records=[
+            (
+                operation_id,
+                epoch,
+                event,
+                Mode.LIVE.value,
+                each.what,
+                each.mark.storage_key,
+                each.record_id,
+                each.mark.verdict.value,
+                each.mark.reason,
+                each.result,
+                each.detail,
+                each.bytes,
+                each.mark.object_etag,
+                each.mark.pass_id,
+            )
+            for each in entries
+        ],
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -44,6 +44,11 @@ PAGES_A_WATERMARK = 20
 """A stretch of this many windows is written with its watermark: what a crash costs at most."""
 
 LOOKUP_SIZE = 1_000
+
+WRITERS = 3
+"""Transactions side by side that write what the unordered join finds: one alone waits for each commit."""
+
+Page = TypeVar("Page")
 
 
 class Sink(Protocol):
@@ -232,22 +237,43 @@ class UnorderedJoin:
         """List every prefix to its end, then judge what the database finds on one side only."""
         await self._copy_listing(prefixes, concurrency)
         objects, size = await self._staging.seal()
-        tally = Tally(objects=objects, bytes=size)
-        async for page in self._staging.objects_without_record():
-            findings: list[Finding] = []
-            tally += _gather(findings, [judge_object(self._with, stored) for stored in page])
-            await self._flush(findings)
-        async for rows in self._staging.records_without_object(prefixes):
-            findings = []
-            tally += judge_rows(self._with, rows, findings)
-            await self._flush(findings)
+        seen = Tally(objects=objects, bytes=size)
+        seen += await self._judge(self._staging.objects_without_record(), self._judge_objects)
+        seen += await self._judge(self._staging.records_without_object(prefixes), self._judge_records)
         records = await self._with.records.count(prefixes)
         self._with.observer.records_read(records)
-        return tally + Tally(records=records)
+        return seen + Tally(records=records)
 
-    async def _flush(self, findings: Sequence[Finding]) -> None:
-        self._with.observer.alive("sweep")
-        await self._sink.write(findings, None)
+    async def _judge(
+        self, pages: AsyncIterator[Page], judge: Callable[[Page], tuple[list[Finding], Tally]]
+    ) -> Tally:
+        """Every page judged and written, a few at once; no page is read ahead of a free writer."""
+        tallies: list[Tally] = []
+        send, receive = anyio.create_memory_object_stream[Page]()
+
+        async def write(receive: MemoryObjectReceiveStream[Page]) -> None:
+            async with receive:
+                async for page in receive:
+                    findings, seen = judge(page)
+                    await self._sink.write(findings, None)
+                    self._with.observer.alive("sweep")
+                    tallies.append(seen)
+
+        async with task_group() as group, receive:
+            for _ in range(WRITERS):
+                group.start_soon(write, receive.clone())
+            async with send:
+                async for page in pages:
+                    await send.send(page)
+        return sum(tallies, Tally())
+
+    def _judge_objects(self, page: Sequence[StoredObject]) -> tuple[list[Finding], Tally]:
+        findings: list[Finding] = []
+        return findings, _gather(findings, [judge_object(self._with, stored) for stored in page])
+
+    def _judge_records(self, page: Sequence[Record]) -> tuple[list[Finding], Tally]:
+        findings: list[Finding] = []
+        return findings, judge_rows(self._with, page, findings)
 
     async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
         """Prefixes are listed side by side; one connection copies, so listing overlaps with it."""
