@@ -16,6 +16,12 @@ OPERATIONS: Final = (
     "PutObject",
     "GetBucketVersioning",
     "ListObjectVersions",
+    "GetObjectLockConfiguration",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "UploadPartCopy",
+    "ListMultipartUploads",
+    "AbortMultipartUpload",
 )
 """Every operation that `on_request` can name: labels that a metric may create at zero."""
 

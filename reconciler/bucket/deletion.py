@@ -111,7 +111,8 @@ class BucketObjects:
             {"Key": entry.key} if entry.etag is None else {"Key": entry.key, "ETag": entry.etag}
             for entry in batch
         ]
-        call = partial(self._client.delete_objects, Bucket=self._bucket, Delete={"Objects": entries})
+        doomed = {"Objects": entries, "Digest": self._capabilities.batch_digest}
+        call = partial(self._client.delete_objects, Bucket=self._bucket, Delete=doomed)
         try:
             return await self._calls.send("DeleteObjects", call, read_answer, deadline=until)
         except Refusal as refusal:

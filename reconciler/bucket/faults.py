@@ -30,6 +30,8 @@ TRANSIENT: Final = THROTTLING | {
     "OperationAborted",
     "XMinioServerNotInitialized",
 }
+NOT_S3: Final = "NotS3"
+"""A code of ours: what answered speaks another language."""
 MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404", "NoSuchVersion"})
 CHANGED: Final = frozenset({"PreconditionFailed", "412"})
 
@@ -49,6 +51,7 @@ _CREDENTIALS: Final = frozenset(
 _REGION: Final = frozenset(
     {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"}
 )
+_LISTINGS: Final = frozenset({"ListObjectsV2"})
 _CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 
 
@@ -80,6 +83,16 @@ class Refusal(Exception):
     def fatal(self) -> bool:
         """Whether nothing at all will work until a person has acted: wrong bucket, wrong credentials."""
         return self.code == "NoSuchBucket" or self.code in _CREDENTIALS | _REGION | _CLOCK
+
+    @property
+    def foreign(self) -> bool:
+        """Whether no S3 store answers a GET in this way: an error, and no document that says which.
+
+        A page of HTML from a console, a proxy or a web server is one. Of HEAD it says nothing.
+        """
+        if self.code == NOT_S3:
+            return True
+        return self.code.isdigit() and not (self.transient or self.denied or self.fatal)
 
     @property
     def denied(self) -> bool:
@@ -135,17 +148,25 @@ class Place:
 
 def _advice(operation: str, refusal: Refusal) -> str | None:
     code = refusal.code
-    if code == "NoSuchBucket":
-        return "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL."
-    if code in _CREDENTIALS:
-        return "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use."
     if refusal.denied:
         return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
-    if code in _REGION:
-        return "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in."
-    if code in _CLOCK:
-        return "Set this machine's clock: it differs too much from the store's."
-    return None
+    if refusal.foreign and operation in _LISTINGS:
+        return (
+            "This is not how an S3 store answers: correct RECONCILER_BUCKET__ENDPOINT_URL (a store's console"
+            " has another port than its S3)."
+        )
+    return next((advice for codes, advice in _ADVICE if code in codes), None)
+
+
+_ADVICE: Final = (
+    (
+        {"NoSuchBucket"},
+        "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL.",
+    ),
+    (_CREDENTIALS, "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use."),
+    (_REGION, "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in."),
+    (_CLOCK, "Set this machine's clock: it differs too much from the store's."),
+)
 
 
 def _permission(operation: str) -> str:

@@ -17,6 +17,8 @@ import aiobotocore.session
 from aiobotocore.parsers import AioResponseParserFactory, AioRestXMLParser
 from botocore.handlers import _handle_200_error  # type: ignore[attr-defined]  # not in the stubs
 
+from reconciler.model import Digest
+
 RAW_OPERATIONS: Final = frozenset({"ListObjectsV2", "DeleteObjects"})
 """Their bodies are handed over unparsed: we have parsers of our own, which also look for an error
 document inside a 200."""
@@ -70,8 +72,12 @@ def _check_parsed_bodies(operation_model: Any, **kwargs: Any) -> None:  # noqa: 
 
 
 def _write_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
-    """Write the XML ourselves, and leave botocore an empty list: its own way takes 9 ms for 1,000 keys."""
+    """Write the XML ourselves, and leave botocore an empty list: its own way takes 9 ms for 1,000 keys.
+
+    `Digest`, beside the objects, is ours: which digest the body is sent with.
+    """
     context["delete_body"] = delete_body(params["Delete"]["Objects"])
+    context["delete_digest"] = params["Delete"]["Digest"]
     params["Delete"] = {"Objects": []}
 
 
@@ -98,12 +104,14 @@ def _escaped(text: str) -> str:
 
 
 def _digest_with_md5(request: Any, **_: Any) -> None:  # noqa: ANN401 - botocore's event
-    """Content-MD5 in place of CRC32, which older stores answer with MissingContentMD5 (I-22).
+    """Content-MD5 in place of CRC32, where the caller asks for it.
 
-    botocore >= 1.36 sends CRC32 whatever `request_checksum_calculation` says. Every store takes
-    Content-MD5, AWS included
+    botocore >= 1.36 sends CRC32 whatever `request_checksum_calculation` says, which older stores answer with
+    MissingContentMD5 (I-22); directory buckets of S3 take nothing else
     (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html).
     """
+    if request.context["delete_digest"] is not Digest.MD5:
+        return
     for name in _CHECKSUM_HEADERS:
         del request.headers[name]
     digest = hashlib.md5(request.data, usedforsecurity=False).digest()

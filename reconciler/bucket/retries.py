@@ -19,6 +19,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from reconciler.bucket.config import BucketConfig
 from reconciler.bucket.faults import Place, Refusal
@@ -54,12 +55,13 @@ class Calls:
 
     def __init__(self, config: BucketConfig) -> None:
         self.place = Place(bucket=config.name, endpoint_url=config.endpoint_url)
-        self._timeout = config.request_timeout.total_seconds()
+        self.timeout = config.request_timeout.total_seconds()
+        """Seconds that one attempt may take."""
         self._on_request = config.on_request
 
     def deadline(self) -> float:
         """The monotonic time until which a call that begins now may start further attempts."""
-        return anyio.current_time() + self._timeout
+        return anyio.current_time() + self.timeout
 
     async def send(
         self,
@@ -106,12 +108,14 @@ class Calls:
 
     async def _answered(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - botocore's dict
         try:
-            with anyio.fail_after(self._timeout):
+            with anyio.fail_after(self.timeout):
                 return await call()
         except TimeoutError:
-            raise Refusal("Unreachable", f"no answer within {self._timeout:g} s", status=0) from None
+            raise Refusal("Unreachable", f"no answer within {self.timeout:g} s", status=0) from None
         except ClientError as error:
             raise _refusal(error) from None
+        except ResponseParserError:
+            raise Refusal("Unreadable", "the answer is cut off or not XML", status=0) from None
         except (ConnectionError, HTTPClientError, HTTPError) as error:
             raise Refusal("Unreachable", _QUERY.sub("", str(error)), status=0) from None
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 
 from reconciler.bucket import BucketConfig
-from reconciler.model import Capabilities, ListingOrder
+from reconciler.model import Capabilities, Digest, ListingOrder
 from tests.servers import Bucket
 
 CAPABILITIES = {
     "seaweedfs": Capabilities(
-        rewrites_keys=True,
         order=ListingOrder.NONE,
+        rewrites_keys=True,
         conditional_batch_delete=True,
         conditional_delete=True,
+        batch_digest=Digest.CRC32,
+        copy=True,
+        copy_conditional=True,
+        multipart_copy=True,
+        multipart_listing=True,
     ),
-    "moto": Capabilities(order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=True),
+    "moto": Capabilities(
+        order=ListingOrder.BYTES,
+        start_after=True,
+        conditional_batch_delete=False,
+        conditional_delete=True,
+        batch_digest=Digest.CRC32,
+        copy=True,
+        multipart_copy=True,
+        multipart_listing=True,
+    ),
 }
 
 

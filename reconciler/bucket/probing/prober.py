@@ -1,0 +1,137 @@
+"""The whole probe: what the bucket says of itself, then what it does, three subjects side by side.
+
+About 60 requests in some 15 rounds; nothing outside of `.reconciler/probe/` is read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+from reconciler.bucket.concurrency import side_by_side
+from reconciler.bucket.faults import NOT_S3, Refusal
+from reconciler.bucket.listing import BucketListing
+from reconciler.bucket.probing.deleting import probe_deleting
+from reconciler.bucket.probing.ordering import probe_ordering
+from reconciler.bucket.probing.recovery import probe_copying, probe_versioning
+from reconciler.bucket.probing.scratch import SCRATCH_PREFIX, scratch_keys
+from reconciler.bucket.retries import Calls
+from reconciler.errors import Halt
+from reconciler.model import Capabilities, ListingOrder, Versioning
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+_UNKNOWN: Final = Capabilities(
+    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, probed=False
+)
+
+
+class BucketProber:
+    """`ports.Prober` of one bucket."""
+
+    def __init__(self, client: Any, bucket: str, calls: Calls, listing: BucketListing) -> None:  # noqa: ANN401
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._listing = listing
+
+    async def probe(self) -> Capabilities:
+        """What the store was seen to do; what could not be found out counts as not there.
+
+        Raises StoreUnavailable where the store does not answer, and Halt where nothing could work (no
+        such bucket, wrong credentials, no S3 at all): neither says anything about what the store can do.
+        """
+        await self._recognise()
+        told, locks = await _both(self._versioning, self._object_lock)
+        try:
+            found = await self._find_out(told)
+        except Refusal as refusal:
+            if refusal.fatal:
+                raise self._calls.place.explain("PutObject", refusal, Halt) from None
+            found = replace(_UNKNOWN, versioning=told or Versioning.OFF)
+        return replace(found, object_lock=locks)
+
+    async def _find_out(self, told: Versioning | None) -> Capabilities:
+        """Three subjects side by side, each on keys of its own. Raises Refusal where none can be put."""
+        async with scratch_keys(self._client, self._bucket, self._calls) as scratch:
+            versioning, undelete = await probe_versioning(scratch, told)
+            ordering, deleting, copying = await _all_three(
+                partial(probe_ordering, scratch, self._listing),
+                partial(probe_deleting, scratch),
+                partial(probe_copying, scratch),
+            )
+        return Capabilities(
+            order=ordering.order,
+            start_after=ordering.start_after,
+            rewrites_keys=ordering.rewrites_keys,
+            batch_digest=deleting.batches.digest,
+            batch_size=deleting.batches.size,
+            conditional_batch_delete=deleting.conditional_batch_delete,
+            conditional_delete=deleting.conditional_delete,
+            versioning=versioning,
+            undelete=undelete,
+            copy=copying.copy,
+            copy_conditional=copying.copy_conditional,
+            multipart_copy=copying.multipart_copy,
+            multipart_listing=copying.multipart_listing,
+        )
+
+    # --- what the bucket says of itself ------------------------------------------------------------
+
+    async def _recognise(self) -> None:
+        """Raises Halt where what answers is no S3: a console, a proxy, a web server."""
+        call = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=SCRATCH_PREFIX, MaxKeys=1)
+        try:
+            await self._calls.send("ListObjectsV2", call, _require_s3)
+        except Refusal as refusal:
+            if refusal.fatal or refusal.foreign:
+                raise self._calls.place.explain("ListObjectsV2", refusal, Halt) from None
+
+    async def _versioning(self) -> Versioning | None:
+        """None where the bucket will not say."""
+        call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
+        try:
+            return await self._calls.send("GetBucketVersioning", call, _versioning_of)
+        except Refusal as refusal:
+            if refusal.fatal:
+                raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
+            return None
+
+    async def _object_lock(self) -> bool:
+        """False where the bucket has none, and where it will not say."""
+        call = partial(self._client.get_object_lock_configuration, Bucket=self._bucket)
+        try:
+            return await self._calls.send("GetObjectLockConfiguration", call, _locks)
+        except Refusal:
+            return False
+
+
+def _require_s3(answer: Mapping[str, Any]) -> None:
+    """Raises Refusal for a body that no S3 store would send."""
+    body = bytes(answer["Body"]).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if b"<ListBucketResult" not in body and b"<Error" not in body:
+        raise Refusal(NOT_S3, "the answer is no listing", status=200)
+
+
+def _versioning_of(answer: Mapping[str, Any]) -> Versioning:
+    return {"Enabled": Versioning.ENABLED, "Suspended": Versioning.SUSPENDED}.get(
+        answer.get("Status", ""), Versioning.OFF
+    )
+
+
+def _locks(answer: Mapping[str, Any]) -> bool:
+    return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+
+async def _both(first: Callable[[], Awaitable[A]], second: Callable[[], Awaitable[B]]) -> tuple[A, B]:
+    return cast("tuple[A, B]", tuple(await side_by_side([first, second])))
+
+
+async def _all_three(
+    first: Callable[[], Awaitable[A]], second: Callable[[], Awaitable[B]], third: Callable[[], Awaitable[C]]
+) -> tuple[A, B, C]:
+    return cast("tuple[A, B, C]", tuple(await side_by_side([first, second, third])))
