@@ -206,7 +206,8 @@ class Passes(Protocol):
         """In one transaction: marks for the findings (those with `kept` None), and the watermark.
 
         ON CONFLICT DO NOTHING; a key marked before joins this pass unless its own is armed, its due
-        time is kept, and its sightings rise once a pass. Marks locked by others are skipped.
+        time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and what is
+        on hold is not marked.
         """
         ...
 
@@ -253,7 +254,7 @@ class Marks(Protocol):
         ...
 
     async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
-        """The claim's keys that must be spared after all, with the reason."""
+        """The claim's keys that must be spared after all, with the reason; those on hold by now included."""
         ...
 
     async def confirm(
@@ -283,7 +284,7 @@ class Marks(Protocol):
     async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
         """Armed marks of these verdicts that no claim could take now.
 
-        That is: not yet due, put off, claimed, or dangling and seen once.
+        That is: not yet due, put off, claimed, or dangling and seen once; but not what is on hold.
         """
         ...
 
@@ -300,7 +301,7 @@ class Marks(Protocol):
         ...
 
     async def purge(self) -> None:
-        """Drop tombstones past their end."""
+        """Drop tombstones and holds past their end."""
         ...
 
 

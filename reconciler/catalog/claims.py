@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
 
-from reconciler.catalog import bounds, ledger
+from reconciler.catalog import bounds, holds, ledger
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
@@ -68,11 +68,11 @@ SELECT coalesce((SELECT state = 'tripped' AND both_sides FROM {SCHEMA}.passes
     WHERE marker = 'sweep' AND state IN ('armed', 'tripped') ORDER BY id DESC LIMIT 1), false)
 """
 
-# The longest due first, and those of one pass in key order. Locked by others (a writer, another
-# claim): left for a later one, not waited for.
+# The longest due first, and those of one pass in key order. Held ones are passed over. Locked by others
+# (a writer, another claim): left for a later one, not waited for.
 TAKE = f"""
 SELECT {MARK_COLUMNS} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-WHERE {CLAIMABLE} AND {BEHIND_HORIZON}
+WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND NOT {{held}}
 ORDER BY m.due_at, m.storage_key LIMIT $6
 FOR UPDATE OF m SKIP LOCKED
 """
@@ -136,6 +136,7 @@ class Claimer:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._take = TAKE.format(held=holds.held_condition(gateway, "$1"))
 
     async def claim(
         self,
@@ -153,17 +154,20 @@ class Claimer:
         await require_tables(connection, self._gateway)
         arguments = claimable_arguments(standing.now, policy, verdicts)
         await by_index(connection)
-        taken = [mark_from(row) for row in await connection.fetch(TAKE, *arguments, limit)]
+        await holds.claims_wait(connection)
+        taken = [mark_from(row) for row in await connection.fetch(self._take, *arguments, limit)]
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         rows = await self._rows(connection, taken)
+        # Later than the marks' locks: what came into force since they were chosen is seen here.
+        held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
         if policy.rewrites_keys:
             # They need the object as the others do, and stay themselves.
             keys = [mark.storage_key for mark in taken]
             for key, named in (await lookup_rewritten(connection, self._gateway, keys)).items():
                 rows.named.setdefault(key, []).extend(named)
-        decided = _decided(taken, rows, decide, standing.now)
+        decided = _decided(taken, rows, held, decide, standing.now)
         await self._write(connection, term, operation, decided, standing.now)
         return Claim(
             operation_id=operation,
@@ -304,10 +308,12 @@ def mark_from(row: asyncpg.Record) -> Mark:
     )
 
 
-def _decided(taken: Sequence[Mark], rows: _Rows, decide: Decide, now: datetime) -> _Sorted:
+def _decided(
+    taken: Sequence[Mark], rows: _Rows, held: Collection[str], decide: Decide, now: datetime
+) -> _Sorted:
     result = _Sorted()
     for mark in taken:
-        if mark.storage_key in rows.busy:
+        if mark.storage_key in rows.busy or mark.storage_key in held:
             result.postponed.append(mark)
             continue
         decision = decide(mark, rows.named.get(mark.storage_key, ()), now)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from reconciler.catalog import holds
 from reconciler.catalog.claims import (
     BEHIND_HORIZON,
     CLAIMABLE,
@@ -40,17 +41,19 @@ from reconciler.ports import Decide
 PREVIEW = f"""
 SELECT {MARK_COLUMNS}, m.previewed_at IS NOT NULL AS previewed
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-WHERE {CLAIMABLE} AND m.storage_key > $6::text
+WHERE {CLAIMABLE} AND NOT {{held}} AND m.storage_key > $6::text
 ORDER BY m.storage_key LIMIT $7
 """
 
-# Armed marks of the kinds that no claim could take now, in the managed prefixes.
+# Armed marks of the kinds that no claim could take now, in the managed prefixes. Held ones are kept, and
+# do not wait.
 WAITING = f"""
 SELECT count(*) FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 WHERE m.verdict = ANY($2::text[])
   AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
               WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
-  AND (m.state = 'claimed' OR p.state = 'armed' AND ({CLAIMABLE} AND {BEHIND_HORIZON}) IS NOT TRUE)
+  AND (m.state = 'claimed' OR p.state = 'armed' AND NOT {{held}}
+       AND ({CLAIMABLE} AND {BEHIND_HORIZON}) IS NOT TRUE)
 """
 
 # Transactions hold a lock on their own id, which every role may see; what their session is called
@@ -74,6 +77,9 @@ class PostgresMarks:
         self._gateway = gateway
         self._claimer = Claimer(gateway)
         self._confirmer = Confirmer(gateway)
+        held = holds.held_condition(gateway, "$1")
+        self._preview = PREVIEW.format(held=held)
+        self._waiting = WAITING.format(held=held)
 
     async def claim(
         self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
@@ -128,7 +134,8 @@ class PostgresMarks:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             keys = [key.mark.storage_key for key in claim.keys]
             named = by_key(await lookup(connection, self._gateway, keys))
-        spared = {}
+            held = await holds.held(connection, self._gateway, keys)
+        spared = {key: f"on hold: {hold.reason}" for key, hold in held.items()}
         for key in claim.keys:
             decision = decide(key.mark, named.get(key.mark.storage_key, ()), now)
             reason = _spared(key, decision)
@@ -144,7 +151,7 @@ class PostgresMarks:
             async with self._database.connection() as connection:
                 now: datetime = await connection.fetchval("SELECT clock_timestamp()")
                 arguments = claimable_arguments(now, policy, verdicts)
-                rows = await connection.fetch(PREVIEW, *arguments, last, page_size)
+                rows = await connection.fetch(self._preview, *arguments, last, page_size)
                 named = by_key(await lookup(connection, self._gateway, [row["storage_key"] for row in rows]))
             page = []
             for row in rows:
@@ -176,7 +183,7 @@ class PostgresMarks:
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             arguments = claimable_arguments(now, policy, verdicts)
-            waiting: int = await connection.fetchval(WAITING, *arguments)
+            waiting: int = await connection.fetchval(self._waiting, *arguments)
         return waiting
 
     async def abandoned(self, term: Term) -> int:
@@ -208,6 +215,7 @@ class PostgresMarks:
     async def purge(self) -> None:
         async with self._database.connection() as connection:
             await connection.execute(f"DELETE FROM {SCHEMA}.tombstones WHERE ends_at <= clock_timestamp()")
+            await connection.execute(holds.PURGE)
 
 
 def _spared(key: ClaimedKey, decision: Decision) -> str | None:

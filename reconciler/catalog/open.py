@@ -61,7 +61,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
         try:
             yield Catalog(
                 records=GatewayRecords(database, gateway),
-                passes=PostgresPasses(database),
+                passes=PostgresPasses(database, gateway),
                 marks=PostgresMarks(database, gateway),
                 lease=lease,
                 site=PostgresSite(database),

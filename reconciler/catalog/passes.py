@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import asyncpg
 
+from reconciler.catalog import holds
 from reconciler.catalog.bounds import comparable, storable
 from reconciler.catalog.connections import AnyConnection, Database, by_index
+from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.errors import LeaseLost
@@ -102,8 +104,9 @@ GROUP BY verdict
 class PostgresPasses:
     """`ports.Passes` on Postgres."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
+        self._gateway = gateway
 
     async def begin(
         self, term: Term, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder | None
@@ -194,8 +197,9 @@ class PostgresPasses:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await _still_running(connection, current.id)
-            if marked:
-                await _mark(connection, current, marked, delete_delay)
+            held = await holds.held(connection, self._gateway, [each.storage_key for each in marked])
+            if free := [each for each in marked if each.storage_key not in held]:
+                await _mark(connection, current, free, delete_delay)
             if progress is not None:
                 await connection.execute(
                     f"UPDATE {SCHEMA}.ranges SET watermark = $3, done = $4, tally = $5"

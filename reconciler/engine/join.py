@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from reconciler.engine.holds import keep_held
 from reconciler.engine.tasks import for_each, task_group
 from reconciler.errors import ListingBroken
 from reconciler.model import (
@@ -32,7 +33,7 @@ from reconciler.model import (
 from reconciler.planning import judge
 from reconciler.planning.compare import WindowJoin
 from reconciler.planning.reporting import tally_of
-from reconciler.ports import Listing, Observer, Records, Staging
+from reconciler.ports import Holds, Listing, Observer, Records, Staging
 
 ROWS_A_QUERY = 5_000
 """Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
@@ -63,6 +64,7 @@ class Comparison:
 
     listing: Listing
     records: Records
+    holds: Holds
     observer: Observer
     policy: Policy
     now: datetime
@@ -218,6 +220,7 @@ class _Stretch:
         for start in range(0, len(self._missing), LOOKUP_SIZE):
             rows = await self._with.records.lookup(self._missing[start : start + LOOKUP_SIZE])
             self._seen += judge_rows(self._with, rows, self._findings)
+        self._seen += await keep_held(self._with.holds, self._findings)
         tally = self.progress.tally + self._seen
         reached = dataclasses.replace(self.progress, watermark=watermark, done=done, tally=tally)
         await self._sink.write(self._findings, reached)
@@ -255,6 +258,7 @@ class UnorderedJoin:
             async with receive:
                 async for page in receive:
                     findings, seen = judge(page)
+                    seen += await keep_held(self._with.holds, findings)
                     await self._sink.write(findings, None)
                     self._with.observer.alive("sweep")
                     tallies.append(seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from reconciler.engine.holds import keep_held
 from reconciler.engine.join import Sink
 from reconciler.engine.passes import MarkSink, PassResult, release
 from reconciler.engine.steering import Ports, Steering
@@ -54,6 +55,6 @@ class Retention:
                 self._ports.observer.alive("retention")
                 judged = [retention.judge_record(row, policy, now) for row in rows]
                 findings = [found for found in judged if found and found.verdict is verdict]
-                tally += tally_of(findings)
+                tally += tally_of(findings) + await keep_held(self._ports.holds, findings)
                 await sink.write(findings, None)
         return tally

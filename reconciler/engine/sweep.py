@@ -142,6 +142,7 @@ class Sweep:
         return Comparison(
             listing=ports.listing,
             records=ports.records,
+            holds=ports.holds,
             observer=ports.observer,
             policy=policy,
             now=now,

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 
+from reconciler.catalog.holds import _holds_on, add
 from reconciler.errors import ConfigError
-from reconciler.model import Finding, Hold, HoldKind, Marker, Mode, ObjectResult, Tally, Term
+from reconciler.model import Finding, Hold, HoldKind, Marker, Mode, ObjectResult, Tally, Term, Verdict
 from reconciler.ports import Holds, Marks, Passes
 from tests.contract.catalog import (
     ALL,
@@ -20,7 +22,10 @@ from tests.contract.catalog import (
     POLICY,
     TTL,
     all_go,
+    claimed,
+    finding,
     staged,
+    unless_named,
 )
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
@@ -156,3 +161,157 @@ async def test_holds_are_paged_by_kind_and_target(side: Side) -> None:
 async def test_a_hold_needs_a_reason(side: Side) -> None:
     with pytest.raises(ConfigError, match="needs a reason"):
         await side.holds.add([hold("image/a", reason=" ")])
+
+
+# --- what a hold does to marks -----------------------------------------------------------------------
+
+
+def expired(key: str) -> Finding:
+    return finding(key, Verdict.EXPIRED)
+
+
+HELD_IN_EVERY_WAY = [
+    hold("image/a"),
+    hold("image/b/", HoldKind.PREFIX),
+    hold(str(OWNER), HoldKind.VIRTUAL_KEY),
+]
+KEYS = ["image/a", "image/b/c", "image/theirs", "image/free"]
+
+
+async def test_a_held_key_is_not_marked(side: Side) -> None:
+    await side.add_row("image/theirs")
+    await side.holds.add(HELD_IN_EVERY_WAY)
+    await side.sweep(*map(expired, KEYS))
+    for each in HELD_IN_EVERY_WAY:
+        assert await side.holds.remove(each.kind, [each.target]) == 1
+    assert claimed(await side.claim()) == ["image/free"]
+
+
+async def test_a_key_held_after_it_was_marked_is_not_claimed(side: Side) -> None:
+    await side.add_row("image/theirs")
+    await side.sweep(*map(expired, KEYS))
+    assert await side.holds.add(HELD_IN_EVERY_WAY) == []
+    due = [one.mark.storage_key async for page in side.marks.due(POLICY, ALL, all_go) for one in page]
+    assert due == ["image/free"]
+    assert claimed(await side.claim()) == ["image/free"]
+    assert (await side.claim()).taken == 0
+    assert await side.marks.waiting(POLICY, ALL) == 1, "the claimed one alone: what is held does not wait"
+    for each in HELD_IN_EVERY_WAY:
+        await side.holds.remove(each.kind, [each.target])
+    assert claimed(await side.claim()) == ["image/a", "image/b/c", "image/theirs"]
+
+
+async def test_a_hold_says_which_keys_are_claimed_already(side: Side) -> None:
+    await side.add_row("image/theirs")
+    await side.sweep(*map(expired, KEYS))
+    claim = await side.claim()
+    assert claimed(claim) == sorted(KEYS)
+    assert await side.holds.add(HELD_IN_EVERY_WAY) == ["image/a", "image/b/c", "image/theirs"]
+    assert await side.holds.add([hold("image/none"), hold("image/f", HoldKind.PREFIX)]) == ["image/free"]
+
+
+async def test_a_claimed_key_is_spared_where_nothing_was_sent_for_it_yet(side: Side) -> None:
+    await side.sweep(expired("image/a"), expired("image/b"))
+    claim = await side.claim()
+    await side.holds.add([hold("image/a")])
+    spared = await side.marks.look_again(claim, all_go)
+    assert spared == {"image/a": "on hold: a court asked for it"}
+
+
+async def test_what_was_sent_before_the_hold_is_confirmed_all_the_same(side: Side) -> None:
+    """A claim only rolls forward: what the store says is gone cannot be kept any more."""
+    await side.sweep(expired("image/a"))
+    claim = await side.claim()
+    assert await side.holds.add([hold("image/a")]) == ["image/a"]
+    removed = await side.confirm(claim, ObjectResult.DELETED)
+    assert removed.objects == 1
+    assert await side.holds.add([hold("image/a")]) == []
+
+
+async def test_holds_that_have_ended_are_dropped(side: Side) -> None:
+    await side.holds.add([hold("image/a", until=LONG_AGO), hold("image/b")])
+    await side.marks.purge()
+    assert [each.target for each in await side.holds.page()] == ["image/b"]
+
+
+# --- what only a real server can show ---------------------------------------------------------------
+
+
+async def test_a_hold_waits_for_the_claim_under_way_and_then_tells_of_it(database: str) -> None:
+    """Between the choice of the marks and the claim's commit no hold can slip in unseen."""
+    async with staged(database) as stage:
+        await stage.mark(finding("image/a"))
+        catalog, told = stage.catalog, list[str]()
+
+        async def add() -> None:
+            told.extend(await catalog.holds.add([hold("image/a")]))
+
+        async with catalog.database.connection() as other:
+            await (transaction := other.transaction()).start()
+            claimer = catalog.marks._claimer
+            claim = await claimer.claim(other, stage.term, POLICY, ALL, 1000, unless_named)
+            assert claimed(claim) == ["image/a"]
+            async with anyio.create_task_group() as group:
+                group.start_soon(add)
+                await waits_for_lock(stage.sql)
+                assert told == []
+                await transaction.commit()
+        assert told == ["image/a"]
+
+
+async def test_a_claim_waits_for_the_hold_under_way_and_then_heeds_it(database: str) -> None:
+    async with staged(database) as stage:
+        await stage.mark(finding("image/a"), finding("image/b"))
+        catalog, claims = stage.catalog, list[Any]()
+
+        async def claim() -> None:
+            claims.append(await stage.claim())
+
+        async with catalog.database.connection() as other:
+            await (transaction := other.transaction()).start()
+            assert await add(other, catalog.holds._gateway, [hold("image/a")]) == []
+            async with anyio.create_task_group() as group:
+                group.start_soon(claim)
+                await waits_for_lock(stage.sql)
+                await transaction.commit()
+        assert claimed(claims[0]) == ["image/b"]
+
+
+async def waits_for_lock(sql: Any) -> None:
+    """Until a session of this database waits for the lock between holds and claims."""
+    waiting = "locktype = 'advisory' AND NOT granted AND database = d.oid AND d.datname = current_database()"
+    while not await sql.fetchval(f"SELECT EXISTS (SELECT FROM pg_locks, pg_database d WHERE {waiting})"):  # noqa: ASYNC110 - of another session
+        await anyio.sleep(0.005)
+
+
+async def test_a_hundred_thousand_holds_are_added_at_once_and_looked_up_by_index(database: str) -> None:
+    async with staged(database) as stage:
+        holds = stage.catalog.holds
+        many = [hold(f"image/{number:06}") for number in range(100_000)]
+        assert await holds.add(many) == []
+        assert await holds.count() == {HoldKind.KEY: 100_000}
+        keys = [f"image/{number:06}" for number in range(99_500, 100_500)]
+        assert len(await holds.held(keys)) == 500
+        plan = await stage.sql.fetch(f"EXPLAIN {_holds_on(holds._gateway)}".replace("$1", "'{image/1}'"))
+        assert not any("Seq Scan on holds" in row[0] for row in plan)
+
+
+async def test_virtual_keys_are_held_however_their_id_is_written(database: str) -> None:
+    async with staged(database) as stage:
+        owner = await stage.add_owner()
+        await stage.add_row("image/theirs", VirtualKeyId=owner)
+        shouted = hold(f"{{{str(owner).upper()}}}", HoldKind.VIRTUAL_KEY)
+        await stage.catalog.holds.add([shouted])
+        assert list(await stage.catalog.holds.held(["image/theirs"])) == ["image/theirs"]
+        assert await stage.catalog.holds.remove(HoldKind.VIRTUAL_KEY, [shouted.target]) == 1
+        with pytest.raises(ConfigError, match="not the id of a virtual key"):
+            await stage.catalog.holds.add([hold("k-17", HoldKind.VIRTUAL_KEY)])
+
+
+@pytest.mark.parametrize("target", ["image/\0", "image/\udc80"])
+async def test_a_key_that_the_database_cannot_hold_is_refused(database: str, target: str) -> None:
+    async with staged(database) as stage:
+        with pytest.raises(ConfigError, match="cannot be held"):
+            await stage.catalog.holds.add([hold(target)])
+        assert await stage.catalog.holds.remove(HoldKind.KEY, [target]) == 0
+        assert await stage.catalog.holds.held([target]) == {}

@@ -97,6 +97,7 @@ class MemoryMarks:
             row
             for _, row in sorted(database.marks.items())
             if self._armed(row, verdicts)
+            and database.hold_on(row.mark.storage_key) is None
             and self._could_go(row)
             and is_managed(row.mark.storage_key, policy.prefixes)
             and self._behind_horizon(row)
@@ -163,7 +164,10 @@ class MemoryMarks:
         for key in claim.keys:
             records = self._database.records_of([key.mark.storage_key])
             decision = decide(key.mark, records, self._database.now)
-            if decision != key.decision:
+            hold = self._database.hold_on(key.mark.storage_key)
+            if hold is not None:
+                spared[key.mark.storage_key] = f"on hold: {hold.reason}"
+            elif decision != key.decision:
                 spared[key.mark.storage_key] = getattr(decision, "reason", "its records have changed")
         return spared
 
@@ -276,7 +280,11 @@ class MemoryMarks:
             for row in self._database.marks.values()
             if self._armed(row, verdicts) and is_managed(row.mark.storage_key, policy.prefixes)
         ]
-        return sum(not (self._could_go(row) and self._behind_horizon(row)) for row in rows)
+        return sum(
+            not (self._could_go(row) and self._behind_horizon(row))
+            and (row.operation_id is not None or self._database.hold_on(row.mark.storage_key) is None)
+            for row in rows
+        )
 
     @port
     async def abandoned(self, term: Term) -> int:
@@ -303,6 +311,8 @@ class MemoryMarks:
         database = self._database
         database.answer()
         database.tombstones = {key: ends for key, ends in database.tombstones.items() if ends > database.now}
+        in_force = database.holds_in_force()
+        database.holds = {key: hold for key, hold in database.holds.items() if hold in in_force}
 
     def _rows(self) -> Iterable[MarkRow]:
         return self._database.marks.values()

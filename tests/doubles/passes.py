@@ -98,7 +98,7 @@ class MemoryPasses:
     ) -> None:
         self._database.check(term)
         for finding in findings:
-            if finding.kept is None:
+            if finding.kept is None and self._database.hold_on(finding.storage_key) is None:
                 self._mark(current, finding, delete_delay)
         if progress is not None:
             self._database.ranges[current.id][progress.ordinal] = progress

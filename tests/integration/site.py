@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,8 @@ import anyio.to_thread
 import asyncpg
 
 from reconciler import app
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.model import Finding, Report
 from reconciler.settings import SettingsSource, load
 from tests.servers import Bucket
@@ -63,6 +65,10 @@ class Site:
         with _environment(self.settings(**changes)):
             report = await app.plan(load(), findings.extend)
         return report, findings
+
+    def catalog(self) -> AbstractAsyncContextManager[Catalog]:
+        """The site's database, as the program sees it."""
+        return open_catalog(CatalogConfig(database_url=self.database))
 
     async def put(self, *keys: str) -> None:
         """Objects, put now."""

@@ -1,0 +1,73 @@
+"""Holds, over whole runs on real servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from reconciler.model import Hold, HoldKind, KeepReason, Outcome, Verdict
+from tests.integration.site import Site
+
+pytestmark = pytest.mark.anyio
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+async def drifted(site: Site) -> UUID:
+    """An orphan under each prefix, a record without an object, and two records of one owner that expired."""
+    await site.put("image/orphan", "video/orphan")
+    await site.row("image/dangling", age=timedelta(days=9))
+    owner = await site.virtual_key()
+    for key in ("image/expired", "video/expired"):
+        await site.put(key)
+        await site.row(key, owner, ExpiresAt=LONG_AGO)
+    return owner
+
+
+async def test_what_is_held_stays_and_is_counted_and_goes_once_it_is_free(site: Site) -> None:
+    owner = await drifted(site)
+    everything = await site.state()
+    holds = [
+        Hold(kind=HoldKind.KEY, target="image/orphan", reason="a case", author="alice"),
+        Hold(kind=HoldKind.KEY, target="image/dangling", reason="a case", author="alice"),
+        Hold(kind=HoldKind.PREFIX, target="video/", reason="a case", author="alice"),
+        Hold(kind=HoldKind.VIRTUAL_KEY, target=str(owner), reason="a case", author="alice"),
+    ]
+    async with site.catalog() as catalog:
+        await catalog.holds.add(holds)
+    for _ in range(2):
+        report = await site.once()
+        assert report.outcome is Outcome.CONVERGED
+        assert report.found == {Verdict.ORPHAN: 2, Verdict.DANGLING: 1, Verdict.EXPIRED: 2}
+        assert report.kept[KeepReason.HOLD] == 5
+        assert report.removed.objects == report.removed.records == 0
+    assert await site.state() == everything
+    planned, findings = await site.plan()
+    assert planned.kept[KeepReason.HOLD] == 5
+    assert all("on hold by alice: a case" in each.reason for each in findings)
+    async with site.catalog() as catalog:
+        for each in holds:
+            assert await catalog.holds.remove(each.kind, [each.target]) == 1
+    for _ in range(2):  # a dangling record takes two sightings
+        report = await site.once()
+    assert report.kept.get(KeepReason.HOLD, 0) == 0
+    assert await site.state() == (set(), set())
+
+
+async def test_a_hold_on_what_is_marked_keeps_it_and_counts_it(site: Site) -> None:
+    await site.put("image/orphan")
+    marked = await site.once(delete_delay="1h")
+    assert marked.outcome is Outcome.PENDING
+    async with site.catalog() as catalog:
+        hold = Hold(kind=HoldKind.KEY, target="image/orphan", reason="a case", author="alice")
+        assert await catalog.holds.add([hold]) == []
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    report = await site.once()
+    assert (report.outcome, report.kept[KeepReason.HOLD], report.kept[KeepReason.PENDING]) == (
+        Outcome.CONVERGED,
+        1,
+        0,
+    )
+    assert await site.keys() == {"image/orphan"}
