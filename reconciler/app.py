@@ -191,7 +191,9 @@ async def _recall_passes(ports: Ports, metrics: Metrics) -> None:
         await ports.clock.sleep(RECALL_SECONDS)
 
 
-def migrate(settings: SchemaSettings, *, sql: bool, create_index: bool, out: TextIO) -> None:
+def migrate(
+    settings: SchemaSettings, *, sql: bool, create_index: bool, with_triggers: bool | None, out: TextIO
+) -> None:
     """The schema to head, telling on `out` what was done; with `sql` the statements go there instead.
 
     Blocking. Raises ConfigError, CatalogUnavailable.
@@ -200,7 +202,7 @@ def migrate(settings: SchemaSettings, *, sql: bool, create_index: bool, out: Tex
     from reconciler.catalog.migrate import upgrade  # noqa: PLC0415
 
     config = catalog_config(settings) if isinstance(settings, DatabaseSettings) else _offline(settings)
-    upgrade(config, sql=sql, create_index=create_index, out=out)
+    upgrade(config, sql=sql, create_index=create_index, with_triggers=with_triggers, out=out)
 
 
 async def doctor(settings: Settings) -> Sequence[Check]:

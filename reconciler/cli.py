@@ -125,7 +125,10 @@ def migrate(args: argparse.Namespace) -> int:
     _log_as(settings, args)
     from reconciler import app
 
-    app.migrate(settings, sql=args.sql, create_index=args.create_index, out=sys.stdout)
+    triggers = True if args.install_triggers else False if args.remove_triggers else None
+    app.migrate(
+        settings, sql=args.sql, create_index=args.create_index, with_triggers=triggers, out=sys.stdout
+    )
     return DONE
 
 

@@ -253,8 +253,21 @@ class Marks(Protocol):
         """Whether every transaction that was open at `xid` has ended."""
         ...
 
-    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
-        """The claim's keys that must be spared after all, with the reason; those on hold by now included."""
+    async def guarded(self) -> bool:
+        """Whether the triggers hold: who is open now has locked its marks, or was refused.
+
+        Then the rows read after this answer are all that can name a claimed key, and the horizon
+        need not be waited for.
+        """
+        ...
+
+    async def look_again(
+        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+    ) -> Mapping[str, str]:
+        """The claim's keys that must be spared after all, with the reason; those on hold by now included.
+
+        `rewrites_keys` as in `Policy`: rows whose key the store takes for the claimed one count too.
+        """
         ...
 
     async def confirm(

@@ -79,11 +79,18 @@ HOLDS = (
 HOLDS_DOWN = ("DROP TABLE reconciler.holds",)
 
 
+# Made only where `reconciler migrate --install-triggers` asks for them; the triggers go with them.
+TRIGGERS_DOWN = tuple(
+    f"DROP FUNCTION IF EXISTS reconciler.{name} CASCADE"
+    for name in ("guard_record()", "guard_keys(text)", "guard_key(text)", "guard_probe(text)")
+)
+
+
 def upgrade() -> None:
     for statement in (*RESTORES, *CONTROL, *HOLDS):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    for statement in (*HOLDS_DOWN, *CONTROL_DOWN, *RESTORES_DOWN):
+    for statement in (*TRIGGERS_DOWN, *HOLDS_DOWN, *CONTROL_DOWN, *RESTORES_DOWN):
         op.execute(statement)

@@ -14,7 +14,7 @@ from reconciler.catalog import bounds, holds, ledger
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
-from reconciler.catalog.records import lookup, lookup_rewritten, require_tables
+from reconciler.catalog.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -163,10 +163,8 @@ class Claimer:
         # Later than the marks' locks: what came into force since they were chosen is seen here.
         held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
         if policy.rewrites_keys:
-            # They need the object as the others do, and stay themselves.
             keys = [mark.storage_key for mark in taken]
-            for key, named in (await lookup_rewritten(connection, self._gateway, keys)).items():
-                rows.named.setdefault(key, []).extend(named)
+            await add_rewritten(connection, self._gateway, keys, rows.named)
         decided = _decided(taken, rows, held, decide, standing.now)
         await self._write(connection, term, operation, decided, standing.now)
         return Claim(

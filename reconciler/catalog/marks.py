@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.catalog import holds
+from reconciler.catalog import holds, triggers
 from reconciler.catalog.claims import (
     BEHIND_HORIZON,
     CLAIMABLE,
@@ -18,7 +18,7 @@ from reconciler.catalog.claims import (
 from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, by_key
-from reconciler.catalog.records import lookup, require_tables
+from reconciler.catalog.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -128,12 +128,21 @@ class PostgresMarks:
             )
         return passed
 
-    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
+    async def guarded(self) -> bool:
+        async with self._database.connection() as connection:
+            found = await triggers.state(connection, self._database.config.tables)
+        return found is triggers.Triggers.INSTALLED
+
+    async def look_again(
+        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+    ) -> Mapping[str, str]:
         async with self._database.connection() as connection:
             await require_tables(connection, self._gateway)
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             keys = [key.mark.storage_key for key in claim.keys]
             named = by_key(await lookup(connection, self._gateway, keys))
+            if rewrites_keys:
+                await add_rewritten(connection, self._gateway, keys, named)
             held = await holds.held(connection, self._gateway, keys)
         spared = {key: f"on hold: {hold.reason}" for key, hold in held.items()}
         for key in claim.keys:

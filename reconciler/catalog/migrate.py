@@ -10,6 +10,7 @@ import asyncio
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -24,13 +25,22 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from reconciler.catalog import connections, indexes
+from reconciler.catalog import connections, indexes, triggers
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import translate, translated
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import ConfigError
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What of the gateway's schema is to be touched, besides ours."""
+
+    create_index: bool
+    with_triggers: bool | None
+
 
 ADVISORY_LOCK = 7_236_837_005_911_042
 """Any number that nobody else takes: it lets one run of the migrations in at a time."""
@@ -42,20 +52,24 @@ def upgrade(
     *,
     sql: bool = False,
     create_index: bool = False,
+    with_triggers: bool | None = None,
     out: TextIO | None = None,
 ) -> None:
     """Bring the schema up to `revision`, and say on `out` what was done.
 
     `config` may be a database's address alone, for the gateway's own table names. With `sql` the
     statements are written to `out` instead, without a database. `create_index` also builds the index
-    on the storage key in byte order, without locking the table. Raises ConfigError, CatalogUnavailable.
+    on the storage key in byte order, without locking the table. `with_triggers` installs the optional
+    triggers (True), removes them (False), or leaves them as they are. Raises ConfigError,
+    CatalogUnavailable.
     """
     config, say = _resolved(config), _teller(out)
+    asked = _Asked(create_index=create_index, with_triggers=with_triggers)
     if sql:
-        _offline(config, revision, create_index=create_index, out=out or sys.stdout)
+        _offline(config, revision, asked, out=out or sys.stdout)
         return
     with translated(config.where):
-        asyncio.run(_upgrade(config, revision, create_index=create_index, say=say))
+        asyncio.run(_upgrade(config, revision, asked, say=say))
 
 
 def downgrade(config: CatalogConfig | str, revision: str = "base", *, out: TextIO | None = None) -> None:
@@ -96,16 +110,18 @@ def _teller(out: TextIO | None) -> Say:
     return lambda line: None if out is None else print(line, file=out)
 
 
-def _offline(config: CatalogConfig, revision: str, *, create_index: bool, out: TextIO) -> None:
+def _offline(config: CatalogConfig, revision: str, asked: _Asked, out: TextIO) -> None:
     made = alembic_config(config)
     made.output_buffer = written = io.StringIO()
     alembic.command.upgrade(made, revision, sql=True)
     out.write(written.getvalue())
-    if create_index:
+    if asked.create_index:
         out.write(f"\n{indexes.offline_statement(config.tables)};\n")
+    if asked.with_triggers is not None:
+        out.write("\n" + (triggers.script(config.tables) if asked.with_triggers else triggers.removal()))
 
 
-async def _upgrade(config: CatalogConfig, revision: str, *, create_index: bool, say: Say) -> None:
+async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say) -> None:
     before, after = await _run(config, lambda made: alembic.command.upgrade(made, revision))
     was = " already" if before == after else f", was at {before or 'nothing'}"
     say(f"schema {SCHEMA} is at {after}{was}")
@@ -114,8 +130,11 @@ async def _upgrade(config: CatalogConfig, revision: str, *, create_index: bool, 
         if before is None:
             for name in await connection.fetch(f"SELECT name FROM {SCHEMA}.created WHERE kind = 'table'"):
                 say(f"created {name['name']}")
-        if create_index:
+        if asked.create_index:
             say(await indexes.ensure(connection, config.tables))
+        if asked.with_triggers is not None:
+            act = triggers.install if asked.with_triggers else triggers.remove
+            say(await act(connection, config.tables))
     finally:
         await connection.close()
 

@@ -194,22 +194,21 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
         )
 
 
-async def lookup_rewritten(
-    connection: AnyConnection, gateway: Gateway, keys: Sequence[str]
-) -> dict[str, list[Record]]:
-    """Rows by the key that a store makes of theirs, where it is one of these and not their own.
+async def add_rewritten(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], named: dict[str, list[Record]]
+) -> None:
+    """Add to `named` the rows of which a store makes one of these keys, where it is not their own (R-25).
 
-    No index serves this; it is asked only where the store rewrites keys.
+    They need the object as the others do, and stay themselves. No index serves this; it is asked only
+    where the store rewrites keys.
     """
     rows = await connection.fetch(
         f"SELECT {gateway.columns}, {gateway.rewritten_key} AS rewritten FROM {gateway.joined}"
         f" WHERE {gateway.is_rewritten} AND {gateway.rewritten_key} = ANY($1::text[])",
         [key for key in keys if bounds.storable(key)],
     )
-    found: dict[str, list[Record]] = {}
     for row in rows:
-        found.setdefault(row["rewritten"], []).append(record_from(row))
-    return found
+        named.setdefault(row["rewritten"], []).append(record_from(row))
 
 
 def _thinned(keys: list[str], count: int) -> list[str]:

@@ -39,6 +39,9 @@ log = structlog.get_logger(__name__)
 HORIZON_PATIENCE = 30.0
 """Seconds to wait for older transactions before a claim is left for a later round."""
 
+OWNERS_READ = frozenset({Verdict.REVOKED, Verdict.OWNERLESS})
+"""Verdicts that depend on a virtual key's row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
@@ -85,6 +88,18 @@ class Collector:
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self.tenure.good_until
 
+    async def _settled(self, claim: Claim) -> bool:
+        """Whether every writer who could not see the claim has ended, or was held off by the triggers.
+
+        A change of a virtual key is held off by nothing, so it is waited for where a verdict reads one.
+        """
+        if (
+            not any(key.mark.verdict in OWNERS_READ for key in claim.keys)
+            and await self._ports.marks.guarded()
+        ):
+            return True
+        return await self.wait_for_horizon(claim.xid)
+
     async def wait_for_horizon(self, xid: int) -> bool:
         """Wait until every transaction open at `xid` has ended; False if one outlasts our patience."""
         delay = 0.002
@@ -109,7 +124,7 @@ class Collector:
                 claim = await self._take(term)
                 if claim is None:
                     return
-                if claim.keys and not await self.wait_for_horizon(claim.xid):
+                if claim.keys and not await self._settled(claim):
                     blocked.set()
                 elif claim.keys:
                     removed, store_away = await self._finish(term, claim)
@@ -148,7 +163,8 @@ class Collector:
         steering = self._steer()
         decide = decider(steering)
         answers = Answers()
-        spared = await self._ports.marks.look_again(claim, decide)
+        rewrites_keys = steering.policy.rewrites_keys
+        spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
         await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         window = steering.upload_window
         removed = await self._gateway.confirm(term, claim, answers.results, decide, window)

@@ -96,9 +96,11 @@ def _add_migrate(commands: Any) -> None:  # noqa: ANN401
         "migrate",
         "bring the database's schema to this version's",
         "Makes the reconciler's own schema, and the gateway's two tables where they do not exist.\n"
-        "Nothing of an existing gateway is altered, except one index where --create-index asks for it.\n"
+        "Nothing of an existing gateway is altered, except where --create-index asks for an index and\n"
+        "--install-triggers for triggers that hold off writers of keys that are being deleted.\n"
         "Needs RECONCILER_DATABASE_URL, and RECONCILER_CATALOG__... where tables have other names.",
-        "  reconciler migrate\n  reconciler migrate --create-index\n  reconciler migrate --sql > schema.sql",
+        "  reconciler migrate\n  reconciler migrate --create-index\n  reconciler migrate --install-triggers\n"
+        "  reconciler migrate --sql > schema.sql",
     )
     made.add_argument("--sql", action="store_true", help="print the SQL instead; needs no database")
     made.add_argument(
@@ -106,6 +108,13 @@ def _add_migrate(commands: Any) -> None:  # noqa: ANN401
         action="store_true",
         help="also build the index on the storage key in byte order (CONCURRENTLY, without a lock)",
     )
+    guarding = made.add_mutually_exclusive_group()
+    guarding.add_argument(
+        "--install-triggers",
+        action="store_true",
+        help="also install the triggers that refuse a row whose object is being deleted (needs the owner)",
+    )
+    guarding.add_argument("--remove-triggers", action="store_true", help="remove those triggers again")
     _log_level(made)
 
 

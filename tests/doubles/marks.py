@@ -157,7 +157,15 @@ class MemoryMarks:
         return xid < self._database.horizon()
 
     @port
-    async def look_again(self, claim: Claim, decide: Decide) -> Mapping[str, str]:
+    async def guarded(self) -> bool:
+        """Writers here have no triggers."""
+        self._database.answer()
+        return False
+
+    @port
+    async def look_again(
+        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+    ) -> Mapping[str, str]:
         self._database.answer()
         self.on_look(claim)
         spared = {}

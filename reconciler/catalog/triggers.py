@@ -1,0 +1,304 @@
+"""The optional triggers on the gateway's rows: a writer and the collector never pass each other unseen.
+
+Protocol step 6. A writer's row locks the mark of its key, so that no claim takes it while the writer is
+open; a key that is claimed refuses the row; one that went within the upload window has its object
+brought back, or refuses the row where it cannot be. Nothing of a mark is changed.
+
+Enabled ALWAYS, so that `session_replication_role` does not skip them, and SECURITY DEFINER, so that the
+gateway's role needs no right on our schema. The keys' table has none: a key is never refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+import asyncpg
+
+from reconciler.catalog.config import TableMapping, qualified, quoted
+from reconciler.catalog.connections import AnyConnection, Connection
+from reconciler.catalog.schema import SCHEMA
+from reconciler.errors import CatalogUnavailable, ConfigError
+
+REFUSED = "MR409"
+"""SQLSTATE of a row that is refused: its object is going, or gone for good. Upload again."""
+
+TRIGGER = "zz_reconciler_guard"
+"""Triggers fire by name: behind the gateway's own, so that it sees the row that they leave."""
+
+WATCHED = ("storage_key", "virtual_key_id", "created_at", "expires_at", "last_accessed_at", "deleted_at")
+"""The columns that a verdict reads, the key first."""
+
+# Makes a mark or a tombstone that this transaction's snapshot cannot see raise 40001: an insertion of
+# the same key meets it all the same. What it inserts is undone at once.
+PROBE = f"""
+BEGIN
+    INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
+        VALUES (key, '', gen_random_uuid(), clock_timestamp(), clock_timestamp())
+        ON CONFLICT (storage_key) DO NOTHING;
+    INSERT INTO {SCHEMA}.marks
+        (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at, last_pass_id,
+         sightings, due_at)
+        VALUES (key, '', '', 0, -1, clock_timestamp(), clock_timestamp(), -1, 0, 'infinity')
+        ON CONFLICT (storage_key) DO NOTHING;
+    RAISE EXCEPTION USING ERRCODE = 'MR000';
+EXCEPTION
+    WHEN foreign_key_violation OR SQLSTATE 'MR000' THEN
+        RETURN;
+END
+"""
+
+# One key of a row. READ COMMITTED takes a snapshot for each statement, so the order decides: the
+# transaction's id before the mark is looked for, the mark's lock before its tombstone is.
+GUARD = f"""
+DECLARE
+    mark_state text;
+    gone timestamptz;
+    ends timestamptz;
+    comes_back boolean;
+BEGIN
+    PERFORM pg_current_xact_id();
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM {SCHEMA}.guard_probe(key);
+    END IF;
+    SELECT m.state INTO mark_state FROM {SCHEMA}.marks m WHERE m.storage_key = key FOR SHARE;
+    IF mark_state = 'claimed' THEN
+        RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
+            MESSAGE = format('the object of %s is being deleted: upload again', quote_literal(key)),
+            HINT = 'Put the object again, best under a new key, then write its row.';
+    END IF;
+    SELECT t.gone_at, t.ends_at, t.recoverable INTO gone, ends, comes_back
+        FROM {SCHEMA}.tombstones t WHERE t.storage_key = key AND t.ends_at > clock_timestamp();
+    IF comes_back THEN
+        INSERT INTO {SCHEMA}.restores AS r (storage_key, reason)
+            VALUES (key, 'a row names it again')
+            ON CONFLICT (storage_key) DO UPDATE SET queued_at = clock_timestamp(), not_before = NULL;
+    ELSIF ends IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
+            MESSAGE = format('the object of %s was deleted at %s: upload again', quote_literal(key), gone),
+            HINT = format('Put the object again under a new key, or under this one after %s.', ends);
+    END IF;
+END
+"""
+
+# A store that keeps objects as files takes `a//b` for `a/b`. Where it does not, the second look is at
+# another object's mark, which costs a row of such a name a needless wait or refusal at most (R-25).
+GUARD_KEYS = rf"""
+DECLARE
+    rewritten text := ltrim(regexp_replace(key, '[/\\]+', '/', 'g'), '/');
+BEGIN
+    PERFORM {SCHEMA}.guard_key(key);
+    IF rewritten <> key THEN
+        PERFORM {SCHEMA}.guard_key(rewritten);
+    END IF;
+END
+"""
+
+# Bytes decide whether the key is another one: a collation may call two of them equal.
+GUARD_RECORD = f"""
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.<key>::text COLLATE "C" IS NOT DISTINCT FROM NEW.<key>::text COLLATE "C"
+        AND ROW(<old>) IS NOT DISTINCT FROM ROW(<new>) THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.<key> IS NOT NULL THEN
+        PERFORM {SCHEMA}.guard_keys(NEW.<key>::text);
+    END IF;
+    RETURN NEW;
+END
+"""
+
+FIXED = (
+    ("guard_probe(key text)", "void", PROBE),
+    ("guard_key(key text)", "void", GUARD),
+    ("guard_keys(key text)", "void", GUARD_KEYS),
+)
+RECORD_FUNCTION = "guard_record()"
+DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
+
+DROP = tuple(
+    f"DROP FUNCTION IF EXISTS {SCHEMA}.{name} CASCADE"
+    for name in (RECORD_FUNCTION, "guard_keys(text)", "guard_key(text)", "guard_probe(text)")
+)
+"""The triggers go with their function."""
+
+# The watched columns that the table has are asked for where it runs, so that a script does the same.
+# Each partition, and each table that inherits, is set to ALWAYS, since rows may be written there.
+INSTALL = f"""
+DO $install$
+DECLARE
+    media regclass := to_regclass(:table);
+    key text := :key;
+    watched text[];
+    body text := :body;
+    each regclass;
+BEGIN
+    IF media IS NULL THEN
+        RAISE EXCEPTION '% does not exist, so no trigger is installed', :table;
+    ELSIF EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = media AND attname = key AND attgenerated <> ''
+    ) THEN
+        RAISE EXCEPTION '% of % is a generated column, which no trigger sees before the row is written',
+            key, media;
+    END IF;
+    SELECT array_agg('"' || replace(w.name, '"', '""') || '"' ORDER BY w.place) INTO watched
+    FROM unnest(:watched) WITH ORDINALITY AS w (name, place)
+    JOIN pg_attribute a ON a.attrelid = media AND a.attname = w.name AND a.attnum > 0;
+    body := replace(body, '<key>', '"' || replace(key, '"', '""') || '"');
+    body := replace(body, '<old>', 'OLD.' || array_to_string(watched, ', OLD.'));
+    body := replace(body, '<new>', 'NEW.' || array_to_string(watched, ', NEW.'));
+    EXECUTE format('CREATE FUNCTION {SCHEMA}.{RECORD_FUNCTION} RETURNS trigger LANGUAGE plpgsql'
+        ' {DEFINER} AS %L', body);
+    FOR each IN
+        WITH RECURSIVE tables (oid, depth) AS (
+            SELECT media::oid, 0
+            UNION SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+        )
+        SELECT t.oid FROM tables t ORDER BY t.depth
+    LOOP
+        -- A partition has a copy of its table's by now; what merely inherits has none.
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = each AND tgname = '{TRIGGER}') THEN
+            EXECUTE format('CREATE TRIGGER {TRIGGER} BEFORE INSERT OR UPDATE ON %s'
+                ' FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.{RECORD_FUNCTION}', each);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER {TRIGGER}', each);
+    END LOOP;
+END
+$install$
+"""
+
+# Of every table that rows can be written to: whether the trigger is there, fires always and for all
+# that it should, and is the last to see the row. 23: before, for each row, insert or update.
+STATE = f"""
+WITH RECURSIVE tables (oid) AS (
+    SELECT to_regclass($1)::oid
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+)
+SELECT count(g.oid) = 0 AS absent,
+       coalesce(bool_or(g.tgenabled IN ('D', 'R')), false) AS disabled,
+       coalesce(bool_or(g.tgenabled = 'O'), false) AS demoted,
+       bool_and(g.oid IS NOT NULL AND g.tgtype = 23 AND g.tgqual IS NULL AND g.tgattr::text = '') AS whole,
+       bool_or(EXISTS (SELECT FROM pg_trigger later WHERE later.tgrelid = t.oid AND NOT later.tgisinternal
+           AND later.tgenabled <> 'D' AND later.tgtype & 3 = 3 AND later.tgtype & 20 <> 0
+           AND later.tgname > g.tgname)) AS overtaken,
+       ARRAY(SELECT w.name FROM unnest($2::text[]) WITH ORDINALITY AS w (name, place)
+             JOIN pg_attribute a ON a.attrelid = to_regclass($1) AND a.attname = w.name AND a.attnum > 0
+             ORDER BY w.place) AS watched
+FROM tables t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = '{TRIGGER}'
+    AND g.tgfoid = to_regprocedure('{SCHEMA}.{RECORD_FUNCTION}')
+"""
+
+BODIES = f"""
+SELECT count(*) = cardinality($1::text[]) FROM unnest($1::text[], $2::text[]) AS w (name, body)
+JOIN pg_proc p ON p.oid = to_regprocedure('{SCHEMA}.' || w.name) AND p.prosrc = w.body
+WHERE p.prosecdef = (w.name = '{RECORD_FUNCTION}')
+  AND (NOT p.prosecdef OR p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'])
+"""
+
+
+class Triggers(StrEnum):
+    """What became of the triggers. Only INSTALLED holds writers off; otherwise a claim waits instead."""
+
+    INSTALLED = "installed"
+    ABSENT = "absent"
+    DISABLED = "disabled"
+    DEMOTED = "demoted"
+    """Enabled, but not ALWAYS: `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL` leave them so."""
+    OVERTAKEN = "overtaken"
+    """Another trigger fires later and may change the row."""
+    OUTDATED = "outdated"
+    """Not on every partition, or not those of this version and mapping."""
+
+
+def script(tables: TableMapping) -> str:
+    """The statements that install them, in one transaction; repeating it is harmless."""
+    key, *others = (getattr(tables.media, field) for field in WATCHED)
+    values = {
+        ":table": _literal(qualified(tables.media_table)),
+        ":key": _literal(key),
+        ":watched": f"ARRAY[{', '.join(_literal(name) for name in others if name)}]",
+        ":body": _literal(GUARD_RECORD),
+    }
+    install = re.sub("|".join(values), lambda found: values[found.group()], INSTALL)
+    functions = [
+        f"CREATE FUNCTION {SCHEMA}.{name} RETURNS {kind} LANGUAGE plpgsql AS {_literal(body)}"
+        for name, kind, body in FIXED
+    ]
+    return _in_one((*DROP, *functions, install.strip()))
+
+
+def removal() -> str:
+    """The statements that remove them, in one transaction."""
+    return _in_one(DROP)
+
+
+async def install(connection: Connection, tables: TableMapping) -> str:
+    """Install them unless they are there as they should be; says what was done.
+
+    Raises ConfigError where the table or the right to it is missing, CatalogUnavailable where an open
+    transaction keeps the table.
+    """
+    table = qualified(tables.media_table)
+    if await state(connection, tables) is Triggers.INSTALLED:
+        return f"the triggers on {table} are installed already"
+    await _execute(connection, script(tables), table)
+    return f"installed the triggers on {table}"
+
+
+async def remove(connection: Connection, tables: TableMapping) -> str:
+    """Remove them, whatever is left of them; says what was done. Raises as `install` does."""
+    table = qualified(tables.media_table)
+    if await state(connection, tables) is Triggers.ABSENT:
+        return f"there are no triggers on {table}"
+    await _execute(connection, removal(), table)
+    return f"removed the triggers on {table}"
+
+
+async def _execute(connection: Connection, statements: str, table: str) -> None:
+    try:
+        await connection.execute(statements)
+    except asyncpg.LockNotAvailableError as error:
+        raise CatalogUnavailable(
+            f"an open transaction keeps {table}, and writers must not queue up behind this one; try again"
+        ) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigError(
+            f"{str(error).splitlines()[0]}: run it as the owner of {table} and of schema {SCHEMA}, or give"
+            " an administrator the output of --sql"
+        ) from error
+    except asyncpg.RaiseError as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
+    """What is there now. Every role may ask."""
+    key, *others = (getattr(tables.media, field) for field in WATCHED)
+    row = await connection.fetchrow(STATE, qualified(tables.media_table), others)
+    assert row is not None
+    if row["absent"]:
+        return Triggers.ABSENT
+    for found in (Triggers.DISABLED, Triggers.DEMOTED, Triggers.OVERTAKEN):
+        if row[found.value]:
+            return found
+    names = [name.replace("key text", "text") for name, _, _ in FIXED]
+    bodies = [body for _, _, body in FIXED]
+    body = _record_body(key, row["watched"])
+    current = await connection.fetchval(BODIES, [*names, RECORD_FUNCTION], [*bodies, body])
+    return Triggers.INSTALLED if current and row["whole"] else Triggers.OUTDATED
+
+
+def _record_body(key: str, watched: list[str]) -> str:
+    """What INSTALL makes of it."""
+    names = [quoted(name) for name in watched]
+    body = GUARD_RECORD.replace("<key>", quoted(key))
+    body = body.replace("<old>", ", ".join(f"OLD.{name}" for name in names))
+    return body.replace("<new>", ", ".join(f"NEW.{name}" for name in names))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _in_one(statements: Iterable[str]) -> str:
+    return "".join(f"{statement};\n" for statement in ("BEGIN", *statements, "COMMIT"))
