@@ -247,6 +247,8 @@ class Scene:
             marks=catalog.marks,
             lease=catalog.lease,
             site=catalog.site,
+            budget=catalog.budget,
+            holds=catalog.holds,
             clock=self.bucket.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,
