@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio
 
 from reconciler.bucket.answers import DeleteAnswer, failed, read_answer, refused, result_of
+from reconciler.bucket.batching import BatchSize
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.parsing import bare_etag
@@ -20,6 +21,7 @@ from reconciler.model import Capabilities, Deletion, DeletionResult, ObjectResul
 SINGLES_AT_ONCE: Final = 8
 """Single DELETE and HEAD requests in flight for one bucket; they share connections beside the batches'."""
 
+TOO_LATE: Final = "not asked: the batch has used up its time"
 _UNFIT_FOR_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|^/|^\\s+$")
 """Keys that go as single DELETEs. Control characters break the XML of a whole batch, or fail in silence
 (SeaweedFS reports such a key deleted and leaves it); a carriage return may come back as a newline; MinIO
@@ -42,6 +44,7 @@ class BucketObjects:
         self._calls = calls
         self._capabilities = capabilities
         self._singles = singles
+        self._batch_size = BatchSize(capabilities.batch_size)
 
     async def head(self, key: str) -> StoredObject | None:
         """The object, or None on 404. Raises StoreUnavailable, Halt (access denied)."""
@@ -80,6 +83,8 @@ class BucketObjects:
 
     def _goes_alone(self, entry: Deletion) -> bool:
         known = self._capabilities
+        if known.batch_digest is None:
+            return True
         if entry.etag is not None and not known.conditional_batch_delete:
             return True
         # A key that XML cannot carry, with an ETag that only a batch compares, fails as what it is.
@@ -88,13 +93,36 @@ class BucketObjects:
     # --- batches -----------------------------------------------------------------------------------
 
     async def _delete_together(self, batch: Sequence[Deletion], until: float) -> dict[str, DeletionResult]:
+        """As many keys a call as the store takes. Raises only where no key of the batch is known."""
+        chunks = self._batch_size.split(batch)
+        if len(chunks) == 1:
+            return await self._delete_chunk(batch, until)
+        unanswered: list[ReconcilerError] = []
+
+        async def delete(chunk: Sequence[Deletion]) -> dict[str, DeletionResult]:
+            async with self._singles:
+                if anyio.current_time() >= until:
+                    return {entry.key: failed(entry.key, TOO_LATE) for entry in chunk}
+                try:
+                    return await self._delete_chunk(chunk, until)
+                except ReconcilerError as error:
+                    unanswered.append(error)
+                    return {entry.key: failed(entry.key, str(error)) for entry in chunk}
+
+        results = await side_by_side([partial(delete, chunk) for chunk in chunks])
+        if len(unanswered) == len(chunks):
+            raise unanswered[0]
+        return {key: result for chunk in results for key, result in chunk.items()}
+
+    async def _delete_chunk(self, batch: Sequence[Deletion], until: float) -> dict[str, DeletionResult]:
         """Rounds of DeleteObjects: the keys that were refused with a transient code go again."""
         results: dict[str, DeletionResult] = {}
         waiting = batch
         for failures in range(1, ATTEMPTS + 1):
             try:
                 answer = await self._ask(waiting, until)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                self._batch_size.learn(len(waiting), error)
                 if results:  # what an earlier round said still holds
                     return results
                 raise
@@ -118,6 +146,7 @@ class BucketObjects:
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("DeleteObjects", refusal) from None
+            self._batch_size.learn(len(batch), refusal)
             return DeleteAnswer(deleted=frozenset(), refused={entry.key: refusal for entry in batch})
 
     # --- single keys -------------------------------------------------------------------------------
@@ -150,7 +179,7 @@ class BucketObjects:
             asked["IfMatch"] = f'"{entry.etag}"'
         async with self._singles:
             if anyio.current_time() >= until:
-                return failed(entry.key, "not asked: the batch has used up its time")
+                return failed(entry.key, TOO_LATE)
             try:
                 call = partial(self._client.delete_object, **asked)
                 await self._calls.send("DeleteObject", call, _nothing, deadline=until)

@@ -30,6 +30,8 @@ TRANSIENT: Final = THROTTLING | {
     "OperationAborted",
     "XMinioServerNotInitialized",
 }
+TIMED_OUT: Final = "TimedOut"
+"""A code of ours: the store was silent."""
 NOT_S3: Final = "NotS3"
 """A code of ours: what answered speaks another language."""
 MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404", "NoSuchVersion"})
@@ -55,12 +57,16 @@ _LISTINGS: Final = frozenset({"ListObjectsV2"})
 _CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 
 
+class TimedOut(StoreUnavailable):
+    """No answer in time: what was asked may have been too much at once."""
+
+
 class Refusal(Exception):
     """The store answered, and the answer is not what was asked for; or it did not answer at all.
 
     `code` is the S3 error code (an HTTP status in digits where the answer had no body, as for HEAD;
-    `Unreachable` where there was no answer), `status` the HTTP status, 0 without an answer. An error
-    document inside a 200 comes with status 200.
+    `Unreachable` or TIMED_OUT where there was no answer), `status` the HTTP status, 0 without an answer.
+    An error document inside a 200 comes with status 200.
     """
 
     def __init__(self, code: str, message: str, *, status: int) -> None:
@@ -73,6 +79,10 @@ class Refusal(Exception):
     def transient(self) -> bool:
         """Whether the same request may succeed a moment later."""
         return self.code in TRANSIENT or self.status in _TRANSIENT_STATUS or self.status == 0
+
+    @property
+    def timed_out(self) -> bool:
+        return self.code == TIMED_OUT or self.status == 504  # noqa: PLR2004 - Gateway Timeout
 
     @property
     def missing(self) -> bool:
@@ -125,10 +135,10 @@ class Place:
     def __str__(self) -> str:
         return f"bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
 
-    def unavailable(self, operation: str, why: object, tries: int) -> StoreUnavailable:
+    def unavailable(self, operation: str, why: Refusal, tries: int) -> StoreUnavailable:
         """What is left to say after the last retry."""
         times = "once" if tries == 1 else f"{tries} times"
-        return StoreUnavailable(
+        return (TimedOut if why.timed_out else StoreUnavailable)(
             f"{operation} on {self} failed {times}, last with: {why}. "
             "It will be tried again; check that the store is up and RECONCILER_BUCKET__ENDPOINT_URL is right."
         )

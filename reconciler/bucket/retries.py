@@ -18,11 +18,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
+    ReadTimeoutError,
 )
 from botocore.parsers import ResponseParserError
 
 from reconciler.bucket.config import BucketConfig
-from reconciler.bucket.faults import Place, Refusal
+from reconciler.bucket.faults import TIMED_OUT, Place, Refusal
 from reconciler.errors import ConfigError
 
 T = TypeVar("T")
@@ -111,9 +112,11 @@ class Calls:
             with anyio.fail_after(self.timeout):
                 return await call()
         except TimeoutError:
-            raise Refusal("Unreachable", f"no answer within {self.timeout:g} s", status=0) from None
+            raise Refusal(TIMED_OUT, f"no answer within {self.timeout:g} s", status=0) from None
         except ClientError as error:
             raise _refusal(error) from None
+        except ReadTimeoutError as error:
+            raise Refusal(TIMED_OUT, _QUERY.sub("", str(error)), status=0) from None
         except ResponseParserError:
             raise Refusal("Unreadable", "the answer is cut off or not XML", status=0) from None
         except (ConnectionError, HTTPClientError, HTTPError) as error:

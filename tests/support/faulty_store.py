@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -29,6 +29,7 @@ class Answer:
     status: int = 200
     missing: int = 0
     silent: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +74,18 @@ def delete_result(deleted: Sequence[str] = (), **errors: str) -> str:
 @asynccontextmanager
 async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
     store = FaultyStore(answers=list(answers))
+
+    def answer(request: Request) -> Answer:
+        store.requests.append(request)
+        return store.next_answer()
+
+    async with serving(answer) as store.endpoint_url:
+        yield store
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[Request], Answer]) -> AsyncIterator[str]:
+    """The address of a server that gives `answer`'s answers, in this event loop."""
     writers: set[asyncio.StreamWriter] = set()
     serving: set[asyncio.Task[None] | None] = set()
 
@@ -80,7 +93,7 @@ async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
         writers.add(writer)
         serving.add(asyncio.current_task())
         try:
-            while await _one(store, reader, writer):
+            while await _one(answer, reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -91,9 +104,8 @@ async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    store.endpoint_url = f"http://127.0.0.1:{port}"
     try:
-        yield store
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.close()
         for writer in list(writers):
@@ -103,7 +115,9 @@ async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
             await asyncio.wait(left)
 
 
-async def _one(store: FaultyStore, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def _one(
+    answering: Callable[[Request], Answer], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     """Read one request and answer it; whether the connection stays open."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = head[0].split(" ", 2)
@@ -111,16 +125,19 @@ async def _one(store: FaultyStore, reader: asyncio.StreamReader, writer: asyncio
     if headers.get("expect") == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    store.requests.append(Request(method=method, target=target, headers=headers, body=body))
-    answer = store.next_answer()
+    answer = answering(Request(method=method, target=target, headers=headers, body=body))
     if answer.silent:
         await reader.read()  # until the client goes away
         return False
     text = answer.body.encode() if method != "HEAD" else b""
+    named = {
+        "Content-Type": "application/xml",
+        "Content-Length": len(text) + answer.missing,
+        **answer.headers,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     writer.write(
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nContent-Type: application/xml\r\n"
-        f"Content-Length: {len(text) + answer.missing}\r\n\r\n".encode()
-        + text
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n{lines}\r\n".encode() + text
     )
     await writer.drain()
     return not answer.missing

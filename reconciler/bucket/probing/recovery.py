@@ -139,7 +139,7 @@ async def _copy_part(scratch: Scratch, source: str, asked: Mapping[str, str]) ->
         PartNumber=1,
         CopySource={"Bucket": scratch.bucket, "Key": source},
     )
-    return await scratch.calls.send("UploadPartCopy", call, lambda answer: bool(answer["CopyPartResult"]))
+    return await scratch.calls.send("UploadPartCopy", call, lambda answer: "CopyPartResult" in answer)
 
 
 async def _lists(scratch: Scratch, key: str) -> bool:
@@ -154,7 +154,10 @@ async def _abort(scratch: Scratch, asked: Mapping[str, str]) -> bool:
 
 
 def _upload_id(answer: Mapping[str, Any]) -> str:
-    return str(answer["UploadId"])
+    try:
+        return str(answer["UploadId"])
+    except KeyError:
+        raise Refusal("Unreadable", "the answer names no upload", status=0) from None
 
 
 async def _or_false(call: Awaitable[bool]) -> bool:

@@ -1,0 +1,257 @@
+"""A small S3 store of our own in this event loop, whose quirks a test switches on, one at a time or together.
+
+It keeps objects in memory, lists them in byte order, compares ETags and copies, unless told otherwise. It
+knows no versions and no uploads in parts.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from hashlib import md5
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from tests.servers import Bucket, S3Server
+from tests.support.faulty_store import NAMESPACE, Answer, Request, error, serving
+
+BUCKET = "quirky"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object."""
+
+    body: bytes
+    modified: datetime
+
+    @property
+    def etag(self) -> str:
+        return md5(self.body, usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True, kw_only=True)
+class Quirks:
+    """What the store gets wrong. Nothing unless set; may be changed while it runs."""
+
+    needs_md5: bool = False
+    """A batch without Content-MD5 is answered with MissingContentMD5, as older MinIO and OVH do."""
+    needs_crc32: bool = False
+    """A batch with Content-MD5 alone is refused, as directory buckets of S3 do."""
+    no_batches: bool = False
+    """DeleteObjects is not implemented, as in Google's store until 2026."""
+    silent_above: int | None = None
+    """Batches of more keys are never answered, nor carried out."""
+    ignores_etag_alone: bool = False
+    """If-Match on DELETE is ignored, as MinIO did."""
+    ignores_etag_in_batch: bool = False
+    """ETags in a batch are ignored, as moto does."""
+    ignores_etag_of_source: bool = False
+    """x-amz-copy-source-if-match is ignored, as moto does."""
+    rank: Callable[[str], object] | None = None
+    """What the listing is sorted by instead of the key."""
+    ignores_start_after: bool = False
+    skipped: set[str] = field(default_factory=set)
+    """Keys that no listing names."""
+    empty_pages: bool = False
+    """Every other page is empty, and truncated."""
+    repeats_token: bool = False
+    """The token is always the same, and leads to the same page."""
+    failing: dict[str, str] = field(default_factory=dict)
+    """Codes by key, inside of the 200 that a batch is answered with."""
+    unmentioned: set[str] = field(default_factory=set)
+    """Keys that a batch's answer says nothing of; they stay."""
+    says_deleted: set[str] = field(default_factory=set)
+    """Keys that are said to be deleted, and stay."""
+    error_in_200: dict[str, int] = field(default_factory=dict)
+    """How many of the next requests of an operation are answered with an error document inside a 200."""
+    slow_down: int = 0
+    """How many of the next requests are answered with SlowDown."""
+
+
+class QuirkyStore:
+    """The objects, the quirks, and the requests so far, as "METHOD /path?query" and by operation."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.quirks = quirks
+        self.objects: dict[str, Stored] = {}
+        self.operations: list[str] = []
+        self.batches: list[int] = []
+        """Keys of each batch that was asked for, carried out or not."""
+        self.endpoint_url = ""
+
+    def put(self, *keys: str, age: timedelta = timedelta(0)) -> None:
+        for key in keys:
+            self.objects[key] = Stored(key.encode(), datetime.now(UTC) - age)
+
+    def keys(self) -> set[str]:
+        return {key for key in self.objects if not key.startswith(".reconciler/")}
+
+    def bucket(self) -> Bucket:
+        """As the real servers' buckets are handed to tests."""
+        server = S3Server(
+            kind="quirky",
+            endpoint_url=self.endpoint_url,
+            access_key="any",
+            secret_key=secrets.token_hex(8),
+            region="us-east-1",
+        )
+        return Bucket(name=BUCKET, server=server, client=server.client())
+
+    # --- answering -----------------------------------------------------------------------------------
+
+    def answer(self, request: Request) -> Answer:
+        path, query = urlsplit(request.target).path, _query(request)
+        key = unquote(path.removeprefix(f"/{BUCKET}").removeprefix("/"))
+        operation = _operation(request, key, query)
+        self.operations.append(operation)
+        if self.quirks.slow_down:
+            self.quirks.slow_down -= 1
+            return Answer(error("SlowDown"), 503)
+        if self.quirks.error_in_200.get(operation):
+            self.quirks.error_in_200[operation] -= 1
+            return Answer(error("InternalError"))
+        answers: dict[str, Callable[[], Answer]] = {
+            "ListObjectsV2": lambda: self._list(query),
+            "PutObject": lambda: self._put(key, request),
+            "CopyObject": lambda: self._copy(key, request),
+            "GetObject": lambda: self._get(key),
+            "HeadObject": lambda: self._get(key),
+            "DeleteObject": lambda: self._delete(key, request.headers.get("if-match", "").strip('"')),
+            "DeleteObjects": lambda: self._delete_batch(request),
+            "GetBucketVersioning": lambda: Answer(f"<VersioningConfiguration {NAMESPACE}/>"),
+        }
+        return answers.get(operation, lambda: Answer(error("NotImplemented"), 501))()
+
+    def _list(self, query: dict[str, str]) -> Answer:
+        quirks, prefix, size = self.quirks, query.get("prefix", ""), int(query.get("max-keys", 1000))
+        found = sorted(key for key in self.objects if key.startswith(prefix) and key not in quirks.skipped)
+        if quirks.rank is not None:
+            found.sort(key=quirks.rank)  # type: ignore[arg-type]  # whatever can be compared
+        start, empty = 0, False
+        if token := query.get("continuation-token"):
+            start, empty = int(token.rstrip("e")), token.endswith("e")
+        elif (after := query.get("start-after")) and not quirks.ignores_start_after:
+            found = [key for key in found if key > after]
+        if empty:
+            return self._page([], str(start))
+        stop = start if quirks.repeats_token else start + size
+        more = start + size < len(found)
+        mark = "e" if quirks.empty_pages else ""
+        return self._page(found[start : start + size], f"{stop}{mark}" if more else None)
+
+    def _page(self, keys: list[str], token: str | None) -> Answer:
+        entries = "".join(
+            f"<Contents><Key>{quote(key, safe='/')}</Key>"
+            f"<LastModified>{self.objects[key].modified.isoformat(timespec='milliseconds')}</LastModified>"
+            f"<ETag>&quot;{self.objects[key].etag}&quot;</ETag><Size>{len(self.objects[key].body)}</Size>"
+            "</Contents>"
+            for key in keys
+        )
+        following = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+        return Answer(
+            f"<ListBucketResult {NAMESPACE}><EncodingType>url</EncodingType>"
+            f"<IsTruncated>{str(token is not None).lower()}</IsTruncated>{following}{entries}"
+            "</ListBucketResult>"
+        )
+
+    def _put(self, key: str, request: Request) -> Answer:
+        if request.headers.get("if-none-match") == "*" and key in self.objects:
+            return Answer(error("PreconditionFailed"), 412)
+        self.objects[key] = Stored(request.body, datetime.now(UTC))
+        return Answer(headers={"ETag": f'"{self.objects[key].etag}"'})
+
+    def _copy(self, key: str, request: Request) -> Answer:
+        source = self.objects.get(unquote(request.headers["x-amz-copy-source"]).partition("/")[2])
+        if source is None:
+            return Answer(error("NoSuchKey"), 404)
+        wanted = request.headers.get("x-amz-copy-source-if-match", "").strip('"')
+        if wanted and wanted != source.etag and not self.quirks.ignores_etag_of_source:
+            return Answer(error("PreconditionFailed"), 412)
+        self.objects[key] = Stored(source.body, datetime.now(UTC))
+        return Answer(f"<CopyObjectResult><ETag>&quot;{source.etag}&quot;</ETag></CopyObjectResult>")
+
+    def _get(self, key: str) -> Answer:
+        stored = self.objects.get(key)
+        if stored is None:
+            return Answer(error("NoSuchKey"), 404)
+        headers = {"ETag": f'"{stored.etag}"', "Last-Modified": format_datetime(stored.modified, usegmt=True)}
+        return Answer(stored.body.decode(), headers={"Content-Length": str(len(stored.body)), **headers})
+
+    def _delete(self, key: str, etag: str) -> Answer:
+        if self._differs(key, etag, ignored=self.quirks.ignores_etag_alone):
+            return Answer(error("PreconditionFailed"), 412)
+        self.objects.pop(key, None)
+        return Answer("", 204)
+
+    def _differs(self, key: str, etag: str, *, ignored: bool) -> bool:
+        return bool(etag) and not ignored and (key not in self.objects or self.objects[key].etag != etag)
+
+    def _delete_batch(self, request: Request) -> Answer:
+        quirks = self.quirks
+        asked = [(_text(each, "Key"), _text(each, "ETag").strip('"')) for each in _objects(request.body)]
+        self.batches.append(len(asked))
+        if quirks.no_batches:
+            return Answer(error("NotImplemented"), 501)
+        if quirks.needs_md5 and "content-md5" not in request.headers:
+            return Answer(error("MissingContentMD5"), 400)
+        if quirks.needs_crc32 and "x-amz-checksum-crc32" not in request.headers:
+            return Answer(error("InvalidRequest", "no checksum that is known here"), 400)
+        if quirks.silent_above is not None and len(asked) > quirks.silent_above:
+            return Answer(silent=True)
+        results = [self._delete_one(key, etag) for key, etag in asked]
+        return Answer(f"<DeleteResult {NAMESPACE}>{''.join(results)}</DeleteResult>")
+
+    def _delete_one(self, key: str, etag: str) -> str:
+        """One entry of a batch, as the answer tells it."""
+        name, quirks = escape(key), self.quirks
+        if key in quirks.unmentioned:
+            return ""
+        code = quirks.failing.get(key)
+        if code is None and self._differs(key, etag, ignored=quirks.ignores_etag_in_batch):
+            code = "PreconditionFailed"
+        if code is not None:
+            return f"<Error><Key>{name}</Key><Code>{code}</Code></Error>"
+        if key not in quirks.says_deleted:
+            self.objects.pop(key, None)
+        return f"<Deleted><Key>{name}</Key></Deleted>"
+
+
+def _query(request: Request) -> dict[str, str]:
+    parsed = parse_qs(urlsplit(request.target).query, keep_blank_values=True)
+    return {name: values[0] for name, values in parsed.items()}
+
+
+def _operation(request: Request, key: str, query: dict[str, str]) -> str:
+    match request.method, bool(key):
+        case "GET", False:
+            named = {"list-type": "ListObjectsV2", "versioning": "GetBucketVersioning"}
+            return next((operation for name, operation in named.items() if name in query), "another")
+        case "POST", False:
+            return "DeleteObjects" if "delete" in query else "another"
+        case "PUT", True:
+            return "CopyObject" if "x-amz-copy-source" in request.headers else "PutObject"
+        case method, True:
+            known = {"GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
+            return "another" if "uploads" in query else known.get(method, "another")
+    return "another"
+
+
+def _objects(body: bytes) -> list[ET.Element]:
+    return ET.fromstring(body).findall("{*}Object")
+
+
+def _text(element: ET.Element, name: str) -> str:
+    return element.findtext(f"{{*}}{name}") or ""
+
+
+@asynccontextmanager
+async def quirky_store(quirks: Quirks | None = None) -> AsyncIterator[QuirkyStore]:
+    store = QuirkyStore(quirks or Quirks())
+    async with serving(store.answer) as store.endpoint_url:
+        yield store
