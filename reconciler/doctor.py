@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from reconciler.catalog.inspection import SchemaReport
+from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     RESERVED_PREFIX,
@@ -73,7 +74,26 @@ def database(report: SchemaReport) -> Sequence[Check]:
         checks.append(ok("gateway tables", "every table and column that is mapped is there and readable"))
     if report.byte_order_index:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
+    if not report.faults:
+        checks.append(_triggers(report.triggers))
     return checks
+
+
+GUARDS = {
+    Triggers.DISABLED: "disabled",
+    Triggers.DEMOTED: "no longer ENABLE ALWAYS, so replicas' and loaders' sessions skip them",
+    Triggers.OVERTAKEN: "followed by another trigger, which may change the row behind them",
+    Triggers.OUTDATED: "not those of this version, of these column names, or not on every partition",
+}
+
+
+def _triggers(found: Triggers) -> Check:
+    install = "run `reconciler migrate --install-triggers`"
+    if found is Triggers.INSTALLED:
+        return ok("triggers", "installed: a row whose object is being deleted is refused, or restored")
+    if found is Triggers.ABSENT:
+        return ok("triggers", f"not installed: a deletion waits for open transactions instead; {install}")
+    return warn("triggers", f"{GUARDS[found]}; until then a deletion waits for open transactions", install)
 
 
 def _advised(line: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reconciler.catalog import connections, indexes
+from reconciler.catalog import connections, indexes, triggers
 from reconciler.catalog.config import (
     CatalogConfig,
     KeyColumns,
@@ -19,6 +19,7 @@ from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import translated
 from reconciler.catalog.gateway import ColumnTypes
 from reconciler.catalog.schema import HEAD_REVISION
+from reconciler.catalog.triggers import Triggers
 
 OLDEST = 130000
 """Postgres 13: the first with xid8 and pg_current_snapshot()."""
@@ -115,6 +116,7 @@ class SchemaReport:
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     types: ColumnTypes | None = None
+    triggers: Triggers = Triggers.ABSENT
 
     @property
     def at_head(self) -> bool:
@@ -172,8 +174,9 @@ class _Inspection:
         for table in (self._media, self._keys):
             await self._look_at(table)
         revision = await connections.revision(self._connection)
-        types, index = None, None
+        types, index, found = None, None, Triggers.ABSENT
         if not self._faults:
+            found = await triggers.state(self._connection, self._config.tables)
             index = await indexes.find(self._connection, self._config.tables)
             types = self._column_types(index)
             self._weigh(index)
@@ -186,6 +189,7 @@ class _Inspection:
             faults=tuple(self._faults),
             warnings=tuple(self._warnings),
             types=types,
+            triggers=found,
         )
 
     @property

@@ -239,7 +239,7 @@ async def install(connection: Connection, tables: TableMapping) -> str:
     Raises ConfigError where the table or the right to it is missing, CatalogUnavailable where an open
     transaction keeps the table.
     """
-    table = qualified(tables.media_table)
+    table = tables.media_table
     if await state(connection, tables) is Triggers.INSTALLED:
         return f"the triggers on {table} are installed already"
     await _execute(connection, script(tables), table)
@@ -248,7 +248,7 @@ async def install(connection: Connection, tables: TableMapping) -> str:
 
 async def remove(connection: Connection, tables: TableMapping) -> str:
     """Remove them, whatever is left of them; says what was done. Raises as `install` does."""
-    table = qualified(tables.media_table)
+    table = tables.media_table
     if await state(connection, tables) is Triggers.ABSENT:
         return f"there are no triggers on {table}"
     await _execute(connection, removal(), table)

@@ -11,6 +11,7 @@ import pytest
 from reconciler import doctor
 from reconciler.catalog.inspection import SchemaReport
 from reconciler.catalog.schema import HEAD_REVISION
+from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ConfigError, Halt, StoreUnavailable
 from reconciler.model import (
     Capabilities,
@@ -73,6 +74,15 @@ class Store:
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         self.deleted += [each.key for each in batch]
         return [DeletionResult(key=each.key, result=self._result, detail="AccessDenied") for each in batch]
+
+
+@pytest.mark.parametrize("found", list(Triggers))
+def test_the_triggers_are_told_of_and_whatever_spoils_them_is_a_warning(found: Triggers) -> None:
+    report = SchemaReport(revision=HEAD_REVISION, triggers=found)
+    (check,) = [check for check in doctor.database(report) if check.name == "triggers"]
+    spoilt = found not in {Triggers.INSTALLED, Triggers.ABSENT}
+    assert check.status is (CheckStatus.WARN if spoilt else CheckStatus.OK)
+    assert ("--install-triggers" in check.detail + check.advice) is (found is not Triggers.INSTALLED)
 
 
 @pytest.mark.parametrize(("mode", "told"), [(Mode.DRY_RUN, "nothing will be deleted"), (Mode.LIVE, "live")])

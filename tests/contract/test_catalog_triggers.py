@@ -1,0 +1,379 @@
+"""The triggers themselves: installed on any schema, removed, and recognised whatever becomes of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import anyio.to_thread
+import asyncpg
+import pytest
+
+from reconciler.catalog import migrate, triggers
+from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.inspection import inspect
+from reconciler.catalog.triggers import REFUSED, Triggers
+from reconciler.errors import CatalogUnavailable, ConfigError
+
+pytestmark = pytest.mark.anyio
+
+MEDIA = 'public."MediaRecords"'
+
+CLAIM = """
+WITH pass AS (
+    INSERT INTO reconciler.passes (marker, cutoff, config_hash, mode, state, epoch, tally)
+    VALUES ('sweep', now(), '', 'live', 'armed', 1, '{}') RETURNING id
+)
+INSERT INTO reconciler.marks (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at,
+                              last_pass_id, sightings, due_at, state)
+SELECT $1, 'orphan', '', 0, id, now(), now(), id, 1, now(), 'claimed' FROM pass
+"""
+"""A claimed mark, as a writer meets it."""
+
+
+@asynccontextmanager
+async def connected(url: str, **options: Any) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(url, **options)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def migrated(config: CatalogConfig | str, **options: Any) -> list[str]:
+    """What `migrate` says, or with `sql` writes."""
+    out = io.StringIO()
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(config, out=out, **options))
+    return out.getvalue().splitlines()
+
+
+async def found(url: str, tables: TableMapping | None = None) -> Triggers:
+    report = await inspect(CatalogConfig(database_url=url, tables=tables or TableMapping()))
+    assert report.faults == ()
+    return report.triggers
+
+
+async def insert(sql: Any, key: str, owner: Any) -> None:
+    await sql.execute(
+        f'INSERT INTO {MEDIA} ("Id", "StorageKey", "VirtualKeyId", "MediaType") VALUES ($1, $2, $3, $4)',
+        uuid4(),
+        key,
+        owner,
+        "image",
+    )
+
+
+async def add_owner(sql: Any) -> Any:
+    return await sql.fetchval(
+        'INSERT INTO public."VirtualKeys" ("KeyName", "KeyHash") VALUES (\'k\', \'k\') RETURNING "Id"'
+    )
+
+
+@asynccontextmanager
+async def refused() -> AsyncIterator[None]:
+    """The statement is refused by the triggers."""
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        yield
+    assert caught.value.sqlstate == REFUSED
+
+
+# --- installing and removing ---------------------------------------------------------------------------
+
+
+async def test_they_are_installed_and_removed_when_asked_for(database: str) -> None:
+    assert await found(database) is Triggers.ABSENT
+    assert (await migrated(database, with_triggers=True))[1:] == [
+        "installed the triggers on public.MediaRecords"
+    ]
+    assert await found(database) is Triggers.INSTALLED
+    told = await migrated(database, with_triggers=True)
+    assert told[1:] == ["the triggers on public.MediaRecords are installed already"]
+    assert (await migrated(database))[1:] == [], "a plain migrate leaves them"
+    assert await found(database) is Triggers.INSTALLED
+    assert (await migrated(database, with_triggers=False))[1:] == [
+        "removed the triggers on public.MediaRecords"
+    ]
+    assert await found(database) is Triggers.ABSENT
+    assert (await migrated(database, with_triggers=False))[1:] == [
+        "there are no triggers on public.MediaRecords"
+    ]
+
+
+async def test_the_way_down_takes_them_along(database: str) -> None:
+    await migrated(database, with_triggers=True)
+    await anyio.to_thread.run_sync(lambda: migrate.downgrade(database, "0001"))
+    async with connected(database) as sql:
+        assert await sql.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname = $1", triggers.TRIGGER) == 0
+        functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'reconciler'::regnamespace"
+        assert await sql.fetchval(functions) == 0
+        await insert(sql, "image/a", await add_owner(sql))
+
+
+async def test_the_script_does_the_same(empty_database: str) -> None:
+    config = CatalogConfig(database_url=empty_database)
+    async with connected(empty_database) as sql:
+        await sql.execute("\n".join(await migrated(config, sql=True, with_triggers=True)))
+        assert await found(empty_database) is Triggers.INSTALLED
+        await sql.execute(triggers.removal())
+        assert await found(empty_database) is Triggers.ABSENT
+    assert "guard_record" in "\n".join(await migrated(config, sql=True, with_triggers=False))
+
+
+async def test_an_open_transaction_on_the_table_is_named_and_not_waited_for(database: str) -> None:
+    async with connected(database) as sql:
+        await sql.execute(f"BEGIN; LOCK TABLE {MEDIA} IN ROW EXCLUSIVE MODE")
+        with pytest.raises(CatalogUnavailable, match="open transaction keeps"):
+            async with connected(database, server_settings={"lock_timeout": "50"}) as other:
+                await triggers.install(other, TableMapping())
+
+
+async def test_only_the_owner_can_install_them_and_is_told(database: str) -> None:
+    role = f"guest_{uuid4().hex[:8]}"
+    async with connected(database) as sql:
+        await sql.execute(f"CREATE ROLE {role}; GRANT ALL ON SCHEMA reconciler TO {role}; SET ROLE {role}")
+        try:
+            with pytest.raises(ConfigError, match="as the owner of"):
+                await triggers.install(sql, TableMapping())
+        finally:
+            await sql.execute(f"ROLLBACK; RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+# --- other schemas -------------------------------------------------------------------------------------
+
+
+SCHEMAS = {
+    "integer": ("integer", "1", "2"),
+    "uuid": ("uuid", f"'{uuid4()}'", f"'{uuid4()}'"),
+    "text": ("text", "'one'", "'two'"),
+}
+
+ODD = TableMapping(
+    media_table='gate.The "me"dia',
+    keys_table="gate.keys",
+    media=MediaColumns(
+        id="row id",
+        storage_key='the "pa"th',
+        virtual_key_id="owner's",
+        size_bytes="",
+        created_at="made",
+        expires_at="expires",
+        last_accessed_at="",
+        deleted_at="",
+    ),
+    keys=KeyColumns(id="id", is_enabled="active", expires_at=""),
+)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+@pytest.mark.parametrize("offline", [False, True])
+async def test_a_mapped_schema_is_guarded_too(empty_database: str, kind: str, offline: bool) -> None:
+    id_type, one, two = SCHEMAS[kind]
+    config = CatalogConfig(database_url=empty_database, tables=ODD)
+    async with connected(empty_database) as sql:
+        await sql.execute(
+            f"""
+            CREATE SCHEMA gate;
+            CREATE TABLE gate.keys (id {id_type} PRIMARY KEY, active boolean NOT NULL);
+            CREATE TABLE gate."The ""me""dia" (
+                "row id" {id_type} PRIMARY KEY, "the ""pa""th" text, "owner's" {id_type},
+                made timestamp, expires timestamptz, note text);
+            INSERT INTO gate.keys VALUES ({one}, true);
+            """
+        )
+        if offline:
+            await sql.execute("\n".join(await migrated(config, sql=True, with_triggers=True)))
+        else:
+            await migrated(config, with_triggers=True)
+        assert await found(empty_database, ODD) is Triggers.INSTALLED
+        table = 'gate."The ""me""dia"'
+        await sql.execute(f"INSERT INTO {table} VALUES ({one}, 'image/a', {one}, now(), NULL, '')")
+        await sql.execute(f"INSERT INTO {table} VALUES ({two}, NULL, {one}, now(), NULL, '')")
+        await sql.execute(CLAIM, "image/a")
+        await sql.execute(f"UPDATE {table} SET note = 'counted'")
+        async with refused():
+            await sql.execute(f"UPDATE {table} SET expires = now()")
+        await sql.execute(f"DELETE FROM {table}")
+        async with refused():
+            await sql.execute(f"INSERT INTO {table} VALUES ({one}, 'image/a', {one}, now(), NULL, '')")
+
+
+async def test_every_partition_is_guarded_also_one_that_comes_later(empty_database: str) -> None:
+    tables = TableMapping(
+        media_table="public.media",
+        media=MediaColumns(last_accessed_at="", deleted_at="", size_bytes="", expires_at=""),
+    )
+    config = CatalogConfig(database_url=empty_database, tables=tables)
+    async with connected(empty_database) as sql:
+        await sql.execute(
+            """
+            CREATE TABLE public."VirtualKeys"
+                ("Id" uuid PRIMARY KEY, "IsEnabled" boolean, "ExpiresAt" timestamptz);
+            CREATE TABLE public.media ("Id" int UNIQUE, "StorageKey" text, "VirtualKeyId" uuid,
+                "CreatedAt" timestamptz) PARTITION BY RANGE ("Id");
+            CREATE TABLE public.one PARTITION OF public.media FOR VALUES FROM (0) TO (10);
+            """
+        )
+        await migrated(config, with_triggers=True)
+        assert await found(empty_database, tables) is Triggers.INSTALLED
+        await sql.execute("CREATE TABLE public.two PARTITION OF public.media FOR VALUES FROM (10) TO (20)")
+        assert await found(empty_database, tables) is Triggers.INSTALLED
+        await sql.execute(CLAIM, "image/a")
+        for table, row in (("media", 1), ("one", 2), ("media", 11), ("two", 12)):
+            async with refused():
+                await sql.execute(f"INSERT INTO public.{table} VALUES ({row}, 'image/a')")
+        await sql.execute(f"ALTER TABLE public.one DISABLE TRIGGER {triggers.TRIGGER}")
+        assert await found(empty_database, tables) is Triggers.DISABLED
+
+
+async def test_a_table_that_inherits_is_guarded_or_else_it_is_said(database: str) -> None:
+    """What merely inherits has rows that a claim reads, and no trigger of its parent's."""
+    async with connected(database) as sql:
+        await sql.execute(f"CREATE TABLE public.one () INHERITS ({MEDIA})")
+        await migrated(database, with_triggers=True)
+        assert await found(database) is Triggers.INSTALLED
+        await sql.execute(f"CREATE TABLE public.two () INHERITS ({MEDIA})")
+        assert await found(database) is Triggers.OUTDATED
+
+
+async def test_a_generated_key_cannot_be_guarded(empty_database: str) -> None:
+    async with connected(empty_database) as sql:
+        await sql.execute(
+            """
+            CREATE TABLE public."VirtualKeys"
+                ("Id" uuid PRIMARY KEY, "IsEnabled" boolean, "ExpiresAt" timestamptz);
+            CREATE TABLE public."MediaRecords" ("Id" int PRIMARY KEY, "VirtualKeyId" uuid, name text,
+                "StorageKey" text GENERATED ALWAYS AS ('image/' || name) STORED);
+            """
+        )
+    with pytest.raises(ConfigError, match="generated column"):
+        await migrated(empty_database, with_triggers=True)
+
+
+# --- what becomes of them ------------------------------------------------------------------------------
+
+SPOILED = {
+    "a bulk load": (f"ALTER TABLE {MEDIA} DISABLE TRIGGER ALL", Triggers.DISABLED),
+    "the end of a bulk load": (
+        f"ALTER TABLE {MEDIA} DISABLE TRIGGER ALL; ALTER TABLE {MEDIA} ENABLE TRIGGER ALL",
+        Triggers.DEMOTED,
+    ),
+    "replicas alone": (f"ALTER TABLE {MEDIA} ENABLE REPLICA TRIGGER {triggers.TRIGGER}", Triggers.DISABLED),
+    "a column that a verdict reads by now": (
+        f'ALTER TABLE {MEDIA} ADD COLUMN "DeletedAt" timestamptz',
+        Triggers.OUTDATED,
+    ),
+    "another body": (
+        (
+            "CREATE OR REPLACE FUNCTION reconciler.guard_key(key text) RETURNS void LANGUAGE plpgsql"
+            " AS 'BEGIN END'"
+        ),
+        Triggers.OUTDATED,
+    ),
+    "the caller's rights": ("ALTER FUNCTION reconciler.guard_record() SECURITY INVOKER", Triggers.OUTDATED),
+    "the caller's path": ("ALTER FUNCTION reconciler.guard_record() RESET search_path", Triggers.OUTDATED),
+    "insertions alone": (
+        (
+            f"DROP TRIGGER {triggers.TRIGGER} ON {MEDIA}; CREATE TRIGGER {triggers.TRIGGER} BEFORE INSERT ON"
+            f" {MEDIA} FOR EACH ROW EXECUTE FUNCTION reconciler.guard_record(); ALTER TABLE {MEDIA}"
+            f" ENABLE ALWAYS TRIGGER {triggers.TRIGGER}"
+        ),
+        Triggers.OUTDATED,
+    ),
+    "a later trigger": (
+        (
+            "CREATE FUNCTION public.late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            f" CREATE TRIGGER zzz BEFORE UPDATE ON {MEDIA} FOR EACH ROW EXECUTE FUNCTION public.late()"
+        ),
+        Triggers.OVERTAKEN,
+    ),
+    "nothing": ("DROP FUNCTION reconciler.guard_record() CASCADE", Triggers.ABSENT),
+}
+
+
+@pytest.mark.attack(30)
+@pytest.mark.parametrize("how", SPOILED)
+async def test_whatever_spoils_them_is_noticed_and_mended(database: str, how: str) -> None:
+    statements, expected = SPOILED[how]
+    await migrated(database, with_triggers=True)
+    async with connected(database) as sql:
+        await sql.execute(statements)
+        assert await found(database) is expected
+        await migrated(database, with_triggers=True)
+        await sql.execute('DROP TRIGGER IF EXISTS zzz ON public."MediaRecords"')
+        assert await found(database) is Triggers.INSTALLED
+
+
+@pytest.mark.attack(12)
+@pytest.mark.parametrize("how", ["insert", "copy"])
+async def test_no_session_setting_and_no_bulk_load_skips_them(database: str, how: str) -> None:
+    await migrated(database, with_triggers=True)
+    async with connected(database) as sql:
+        owner = await add_owner(sql)
+        await sql.execute(CLAIM, "image/a")
+        await sql.execute("SET session_replication_role = replica")
+        rows = [(uuid4(), "image/a", owner, "image")]
+        columns = ("Id", "StorageKey", "VirtualKeyId", "MediaType")
+        load: dict[str, Callable[[], Any]] = {
+            "insert": lambda: insert(sql, "image/a", owner),
+            "copy": lambda: sql.copy_records_to_table(
+                "MediaRecords", schema_name="public", records=rows, columns=columns
+            ),
+        }
+        async with refused():
+            await load[how]()
+
+
+@pytest.mark.attack(4)
+async def test_a_row_changed_by_the_gateways_own_trigger_is_seen_as_it_ends(database: str) -> None:
+    """The statement names no column that a verdict reads; the gateway's trigger sets one."""
+    await migrated(database, with_triggers=True)
+    async with connected(database) as sql:
+        await insert(sql, "image/a", await add_owner(sql))
+        await sql.execute(
+            "CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS"
+            """ 'BEGIN NEW."LastAccessedAt" := now(); RETURN NEW; END';"""
+            f" CREATE TRIGGER touch BEFORE UPDATE ON {MEDIA} FOR EACH ROW EXECUTE FUNCTION public.touch()"
+        )
+        await sql.execute(CLAIM, "image/a")
+        async with refused():
+            await sql.execute(f'UPDATE {MEDIA} SET "AccessCount" = 1')
+
+
+# --- rights --------------------------------------------------------------------------------------------
+
+
+async def test_the_gateways_role_needs_no_right_on_our_schema(database: str) -> None:
+    """And no name of its own can come between: the path is fixed, temporary tables are last."""
+    role = f"gateway_{uuid4().hex[:8]}"
+    await migrated(database, with_triggers=True)
+    async with connected(database) as sql:
+        owner = await add_owner(sql)
+        await sql.execute(CLAIM, "image/claimed")
+        await sql.execute(
+            "INSERT INTO reconciler.tombstones VALUES"
+            " ('image/gone', 'orphan', gen_random_uuid(), now(), now() + interval '1 hour', true)"
+        )
+        await sql.execute(
+            f"CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE ON {MEDIA} TO {role};"
+            f' GRANT SELECT, REFERENCES ON public."VirtualKeys" TO {role}'
+        )
+        try:
+            async with connected(database) as gateway:
+                await gateway.execute(
+                    f"SET ROLE {role}; CREATE TEMPORARY TABLE marks (storage_key text, state text);"
+                    " CREATE TEMPORARY TABLE tombstones (LIKE marks); SET search_path = pg_temp, public"
+                )
+                for isolation in ("read committed", "repeatable read"):
+                    await gateway.execute(f"SET default_transaction_isolation = '{isolation}'")
+                    await insert(gateway, f"image/{isolation}", owner)
+                    async with refused():
+                        await insert(gateway, "image/claimed", owner)
+                await insert(gateway, "image/gone", owner)
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await gateway.execute("SELECT reconciler.guard_key('image/a')")
+            assert await sql.fetchval("SELECT storage_key FROM reconciler.restores") == "image/gone"
+        finally:
+            await sql.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
