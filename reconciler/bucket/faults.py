@@ -54,6 +54,10 @@ _REGION: Final = frozenset(
     {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"}
 )
 _LISTINGS: Final = frozenset({"ListObjectsV2"})
+_NO_STORE: Final = (
+    "This is not how an S3 store answers: correct RECONCILER_BUCKET__ENDPOINT_URL (a store's console has"
+    " another port than its S3)."
+)
 _CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 
 
@@ -150,6 +154,9 @@ class Place:
         otherwise: type[ReconcilerError] = StoreUnavailable,
     ) -> ReconcilerError:
         """The error that a refusal which no retry can mend becomes; `otherwise` for the unforeseen."""
+        if refusal.foreign and operation in _LISTINGS:
+            # At the first contact a Halt; later it may be a proxy's page, and pass.
+            return otherwise(f"{operation} on {self} was refused with {refusal}. {_NO_STORE}")
         advice = _advice(operation, refusal)
         if advice is None:
             return otherwise(f"{operation} on {self} was refused with {refusal}")
@@ -160,11 +167,6 @@ def _advice(operation: str, refusal: Refusal) -> str | None:
     code = refusal.code
     if refusal.denied:
         return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
-    if refusal.foreign and operation in _LISTINGS:
-        return (
-            "This is not how an S3 store answers: correct RECONCILER_BUCKET__ENDPOINT_URL (a store's console"
-            " has another port than its S3)."
-        )
     return next((advice for codes, advice in _ADVICE if code in codes), None)
 
 
