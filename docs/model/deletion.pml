@@ -1,0 +1,259 @@
+/* The deletion protocol on one storage key: two writers, two collectors, one crash.
+ *
+ * What has to hold: when nobody can take another step, a committed live row has its object (its
+ * writer may have got an error instead of the commit); and a live row is never removed. README.md
+ * says how it is run, with every rule and without each of them.
+ *
+ * Each `atomic` is one statement or one transaction of Postgres, or one request to the store.
+ */
+
+#define WRITERS 2
+#define COLLECTORS 2
+#define BIT(who) (1 << (who))
+
+/* What the key's rows say: no row, one that is due, one that is live. */
+#define NO_ROW 0
+#define DUE 1
+#define LIVE 2
+
+mtype = { ABSENT, FOUND, CLAIMED };		/* the mark */
+mtype = { NOTHING, UNSENT, SENT, GONE, CHANGED };	/* a collector's request to the store */
+
+/* The store. Contents are their ETags; 0 is no object. */
+byte object = 1;
+byte latest = 1;		/* what was put last: what would be there without us */
+byte copied = 0;		/* the copy in quarantine */
+
+/* The database, as committed. */
+byte row;
+mtype mark = ABSENT;
+byte mark_etag, mark_operation;
+bool armed, tombstone;
+byte epoch;
+
+/* Open transactions of writers: those with an id; those that hold the mark FOR SHARE; those of the
+ * first that the pass's stamp is not yet behind; and those that may not have seen the claim. */
+byte open, sharing, stamped, unseen;
+
+mtype request[COLLECTORS] = NOTHING;
+byte request_etag[COLLECTORS];
+bool crashed;
+
+/* --- writers -------------------------------------------------------------------------------- */
+
+inline ended(me) {
+	open = open & ~BIT(me);
+	sharing = sharing & ~BIT(me);
+	stamped = stamped & ~BIT(me);
+	unseen = unseen & ~BIT(me)
+}
+
+/* Puts an object, then inserts its row or makes it live again, through the trigger. */
+proctype Writer(byte me; byte content) {
+	atomic { object = content; latest = content }	/* PUT */
+
+	open = open | BIT(me);			/* the trigger takes an id first ... */
+	atomic {				/* ... and then looks for the mark, and locks it */
+		if
+#if !defined(NO_RAISE) && !defined(NO_TRIGGERS)
+		:: mark == CLAIMED -> ended(me); goto refused
+#endif
+#if !defined(NO_SHARE) && !defined(NO_TRIGGERS)
+		:: mark == FOUND -> sharing = sharing | BIT(me)
+#endif
+		:: else
+		fi
+	}
+	atomic {
+		if
+#if !defined(NO_TOMBSTONE) && !defined(NO_TRIGGERS) && !defined(QUARANTINE)
+		:: tombstone -> ended(me); goto refused	/* nothing could bring the object back */
+#endif
+		:: else
+		fi
+	}
+	if
+	:: atomic { row = LIVE; ended(me) }	/* commit */
+	:: atomic { ended(me) }			/* or roll back */
+	fi;
+refused:
+	skip
+}
+
+/* --- collectors ----------------------------------------------------------------------------- */
+
+inline may_crash() {
+	if
+	:: atomic { !crashed -> crashed = true; goto dead }
+	:: skip
+	fi
+}
+
+/* Every transaction that was open at arming has ended. */
+#ifdef NO_STAMP
+#define BEHIND_HORIZON true
+#else
+#define BEHIND_HORIZON (stamped == 0)
+#endif
+
+/* Nothing of the other one can still reach the store: its lease and its longest request are over. */
+#ifdef LATE
+#define SILENT(other) true
+#else
+#define SILENT(other) (request[other] != UNSENT && request[other] != SENT)
+#endif
+
+/* The requests of collector `me`, delivered whenever the network likes. */
+active [COLLECTORS] proctype Network() {
+	byte me = _pid;
+end:
+	do
+	:: atomic { request[me] == SENT ->
+		if
+		:: object == 0 -> request[me] = GONE
+#ifdef NO_IF_MATCH
+		:: object != 0 -> object = 0; request[me] = GONE
+#else
+		:: object != 0 && object == request_etag[me] -> object = 0; request[me] = GONE
+		:: object != 0 && object != request_etag[me] -> request[me] = CHANGED
+#endif
+		fi }
+	od
+}
+
+proctype Collector(byte me) {
+	byte my_epoch, seen, listed;
+
+	atomic { epoch++; my_epoch = epoch }	/* the lease, taken whenever it likes */
+
+	/* The sweep: bucket first, rows after. */
+	listed = object;
+	seen = row;
+	atomic {
+		if
+		:: epoch == my_epoch && listed != 0 && seen != LIVE && mark == ABSENT ->
+			mark = FOUND; mark_etag = listed; armed = false
+		:: else
+		fi
+	}
+	may_crash();
+
+	/* Arm, by a later transaction whose stamp says who was open. */
+	atomic {
+		if
+		:: epoch == my_epoch && mark == FOUND && !armed -> armed = true; stamped = open
+		:: else
+		fi
+	}
+	may_crash();
+
+	/* Claim; or roll another one's claim forward, once nothing of it can still arrive. */
+	atomic {
+		if
+		:: epoch == my_epoch && mark == FOUND && armed && sharing == 0 && BEHIND_HORIZON ->
+			if
+			:: row == LIVE -> mark = ABSENT; goto done
+			:: else -> mark = CLAIMED; mark_operation = me
+			fi
+		:: epoch == my_epoch && mark == CLAIMED && mark_operation != me && SILENT(1 - me) ->
+#ifdef REOPEN
+			mark = FOUND; goto done		/* and the writers may go on */
+#else
+			mark_operation = me
+#endif
+		:: else -> goto done
+		fi;
+		request[me] = UNSENT;
+		request_etag[me] = mark_etag;
+		unseen = open
+	}
+	may_crash();
+
+#ifdef NO_TRIGGERS
+	/* Whoever could not see the claim has ended: look again. */
+	unseen == 0;
+	if
+	:: row == LIVE -> request[me] = CHANGED
+	:: else
+	fi;
+#endif
+#ifdef QUARANTINE
+	/* The copy compares as well; where it cannot be made nothing is deleted. */
+	atomic {
+		if
+		:: request[me] == UNSENT && object == 0 -> request[me] = GONE
+		:: request[me] == UNSENT && object == request_etag[me] -> copied = object
+		:: request[me] == UNSENT && object != 0 && object != request_etag[me] -> request[me] = CHANGED
+		:: else
+		fi
+	}
+	may_crash();
+#endif
+	atomic {
+		if
+#ifndef LATE	/* the gateway refuses once the lease may have ended */
+		:: request[me] == UNSENT && epoch != my_epoch -> request[me] = NOTHING; goto done
+#endif
+		:: request[me] == UNSENT -> request[me] = SENT
+		:: else
+		fi
+	}
+	may_crash();
+	request[me] == GONE || request[me] == CHANGED;
+
+	/* Confirm, while the operation is still ours. */
+	atomic {
+		if
+		:: epoch == my_epoch && mark == CLAIMED && mark_operation == me ->
+			mark = ABSENT;
+			if
+			:: request[me] == GONE ->
+				tombstone = true;
+				if
+				:: row == DUE -> row = NO_ROW
+#ifdef NO_VERSION
+				:: row == LIVE -> assert(false)		/* a live row would go */
+#endif
+				:: else
+				fi
+			:: else
+			fi
+		:: else
+		fi
+	}
+	goto done;
+dead:
+	/* A request that was only meant is never sent; one under way may still arrive. */
+	atomic {
+		if
+		:: request[me] == UNSENT -> request[me] = NOTHING
+		:: else
+		fi
+	}
+done:
+	skip
+}
+
+/* --- everything ----------------------------------------------------------------------------- */
+
+init {
+	atomic {
+		if
+		:: row = NO_ROW			/* an orphan */
+		:: row = DUE			/* an object whose row retention takes */
+		fi;
+		run Writer(0, 1);		/* the same content again, as content-addressed keys have it */
+		run Writer(1, 2);
+		run Collector(0);
+		run Collector(1)
+	}
+	timeout;				/* nobody can take another step */
+#if defined(QUARANTINE) && !defined(NO_HEALING)
+	/* Healing: a live row whose object is gone gets the copy back, if it is the one meant. */
+	if
+	:: row == LIVE && object == 0 && copied == latest -> object = copied
+	:: else
+	fi;
+#endif
+	assert(row != LIVE || object == latest)
+}
