@@ -112,6 +112,18 @@ class ObjectPage:
             last_modified=parse_timestamp(self.modified[index]),
         )
 
+    def only(self, kept: Sequence[int]) -> ObjectPage:
+        """The page's objects at these indices; itself where those are all."""
+        if len(kept) == len(self.keys):
+            return self
+        return ObjectPage(
+            keys=[self.keys[index] for index in kept],
+            sizes=[self.sizes[index] for index in kept],
+            etags=[self.etags[index] for index in kept],
+            modified=[self.modified[index] for index in kept],
+            next_token=self.next_token,
+        )
+
 
 def parse_timestamp(text: str) -> datetime | None:
     """An ISO 8601 time; without zone it is UTC; None where it cannot be read."""

@@ -345,13 +345,4 @@ def _next_token(page: ObjectPage, asked: str | None) -> str | None:
 
 def _without_reserved(page: ObjectPage) -> ObjectPage:
     """The page without our own objects, which only the prefix "" can list."""
-    keep = [i for i, key in enumerate(page.keys) if not key.startswith(RESERVED_PREFIX)]
-    if len(keep) == len(page.keys):
-        return page
-    return ObjectPage(
-        keys=[page.keys[i] for i in keep],
-        sizes=[page.sizes[i] for i in keep],
-        etags=[page.etags[i] for i in keep],
-        modified=[page.modified[i] for i in keep],
-        next_token=page.next_token,
-    )
+    return page.only([i for i, key in enumerate(page.keys) if not key.startswith(RESERVED_PREFIX)])

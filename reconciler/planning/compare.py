@@ -148,15 +148,7 @@ def _managed_part(page: ObjectPage, upto: str | None) -> ObjectPage:
     reserved = _reserved(keys)
     if end == len(keys) and not reserved:
         return page
-    kept = [index for index in range(end) if index not in reserved]
-    sizes, etags, modified = page.sizes, page.etags, page.modified
-    return ObjectPage(
-        keys=[keys[index] for index in kept],
-        sizes=[sizes[index] for index in kept],
-        etags=[etags[index] for index in kept],
-        modified=[modified[index] for index in kept],
-        next_token=page.next_token,
-    )
+    return page.only([index for index in range(end) if index not in reserved])
 
 
 def _managed_rows(rows: Sequence[str]) -> Sequence[str]:
