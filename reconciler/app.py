@@ -205,6 +205,15 @@ def migrate(
     upgrade(config, sql=sql, create_index=create_index, with_triggers=with_triggers, out=out)
 
 
+@asynccontextmanager
+async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
+    """The database alone, its schema at head: for commands that need no bucket and no lease."""
+    async with open_catalog(catalog_config(settings)) as catalog:
+        if not await catalog.schema_at_head():
+            raise ConfigError("the database's schema is not at this version's: run `reconciler migrate`")
+        yield catalog
+
+
 async def doctor(settings: Settings) -> Sequence[Check]:
     """Everything that a pass needs, looked at as far as the parts before it allow. Raises nothing of ours."""
     checks = [*doctoring.configuration(settings.mode(), settings.bucket.prefixes)]

@@ -20,7 +20,7 @@ from reconciler.terminal.arguments import parser
 
 if TYPE_CHECKING:
     from reconciler.model import Report
-    from reconciler.settings import SchemaSettings, Settings, SettingsSource
+    from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
     from reconciler.terminal.plan import PlanWriter
 
 T = TypeVar("T")
@@ -230,6 +230,22 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def marks(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler.terminal.marking import marks as act
+    from reconciler.terminal.output import Output
+
+    return _wait_for(lambda: _until_sigterm(act(settings, args, _console(Output), complain)))
+
+
+def hold(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler.terminal.holding import hold as act
+    from reconciler.terminal.output import Output
+
+    return _wait_for(lambda: _until_sigterm(act(settings, args, _console(Output), complain)))
+
+
 def demo(args: argparse.Namespace) -> int:
     from reconciler import demo as shown
 
@@ -266,6 +282,14 @@ def _settings(args: argparse.Namespace) -> Settings:
     from reconciler.settings import load
 
     settings = load(warn=complain)
+    _log_as(settings, args)
+    return settings
+
+
+def _database(args: argparse.Namespace) -> DatabaseSettings:
+    from reconciler.settings import DatabaseSettings, load
+
+    settings = load(kind=DatabaseSettings, warn=complain)
     _log_as(settings, args)
     return settings
 
@@ -315,6 +339,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "plan": plan,
     "once": once,
     "run": run,
+    "marks": marks,
+    "hold": hold,
 }
 
 

@@ -527,6 +527,49 @@ class Hold:
     added_at: datetime | None = None
 
 
+class MarkState(StrEnum):
+    """How a mark stands, as an operator sees it. The first that applies."""
+
+    CLAIMED = "claimed"
+    """In the collector's hands: it goes, and nothing holds it back any more."""
+    HELD = "held"
+    """Kept for as long as a hold is in force."""
+    UNRELEASED = "unreleased"
+    """Its pass is running, or the breaker did not let it through."""
+    WAITING = "waiting"
+    """Not yet due, put off, or a dangling record that a second sweep has to see."""
+    DUE = "due"
+    """The next claim may take it, once every transaction that was open at its pass's end has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedMark:
+    """A mark with its surroundings, for people. `hold` is one of those in force on its key.
+
+    `not_before` is until when it is put off, or when its claim is repeated; `attempts` counts those.
+    """
+
+    mark: Mark
+    state: MarkState
+    marker: Marker
+    pass_state: PassState
+    hold: Hold | None = None
+    not_before: datetime | None = None
+    attempts: int = 0
+    operation_id: UUID | None = None
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkFilter:
+    """Which marks to list: those to which all of it applies; None applies to every mark."""
+
+    verdict: Verdict | None = None
+    state: MarkState | None = None
+    prefix: str = ""
+    pass_id: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What the store was seen to do, on scratch keys of ours. What could not be found out is not there."""

@@ -16,6 +16,7 @@ from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.holds import PostgresHolds
 from reconciler.catalog.inspection import SchemaReport, inspect
 from reconciler.catalog.lease import PostgresLease
+from reconciler.catalog.marklist import MarkList
 from reconciler.catalog.marks import PostgresMarks
 from reconciler.catalog.passes import PostgresPasses
 from reconciler.catalog.records import GatewayRecords
@@ -37,6 +38,7 @@ class Catalog:
     budget: PostgresBudget
     staging: PostgresStagingArea
     holds: PostgresHolds
+    mark_list: MarkList
     report: SchemaReport
     database: Database
 
@@ -68,6 +70,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 budget=PostgresBudget(database),
                 staging=PostgresStagingArea(config, gateway),
                 holds=PostgresHolds(database, gateway),
+                mark_list=MarkList(database, gateway),
                 report=report,
                 database=database,
             )

@@ -7,6 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from reconciler import __version__
+from reconciler.terminal import keeping
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +42,7 @@ def parser() -> Parser:
     )
     root.add_argument("--version", action="version", version=f"reconciler {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_migrate, _add_doctor, _add_plan, _add_once, _add_run):
+    for add in (_add_demo, _add_migrate, _add_doctor, _add_plan, _add_once, _add_run, _add_marks, _add_hold):
         add(commands)
     return root
 
@@ -173,6 +174,20 @@ def _add_run(commands: Any) -> None:  # noqa: ANN401
         "  reconciler run\n  RECONCILER_WEB__PORT=9090 reconciler run",
     )
     _log_level(made)
+
+
+def _add_marks(commands: Any) -> None:  # noqa: ANN401
+    keeping.add_marks(commands, _add_logged)
+
+
+def _add_hold(commands: Any) -> None:  # noqa: ANN401
+    keeping.add_hold(commands, _add_logged)
+
+
+def _add_logged(commands: Any, name: str, summary: str, text: str, examples: str) -> Parser:  # noqa: ANN401
+    made = _add(commands, name, summary, text, examples)
+    _log_level(made)
+    return made
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,126 @@
+"""Marks as an operator asks for them: listed, looked at, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from reconciler.catalog import bounds, holds, ledger
+from reconciler.catalog.claims import MARK_COLUMNS, mark_from
+from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.ledger import Entry
+from reconciler.catalog.schema import SCHEMA
+from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
+
+# How the mark stands is computed for what the other conditions leave, key by key from the last one on.
+LIST = f"""
+SELECT * FROM (
+    SELECT {MARK_COLUMNS}, m.not_before, m.attempts, m.operation_id, m.epoch, p.marker, p.state AS pass_state,
+           CASE WHEN m.state = 'claimed' THEN 'claimed'
+                WHEN {{held}} THEN 'held'
+                WHEN p.state <> 'armed' THEN 'unreleased'
+                WHEN m.due_at > clock_timestamp() OR m.not_before > clock_timestamp()
+                     OR m.verdict = 'dangling' AND m.sightings < 2 THEN 'waiting'
+                ELSE 'due' END AS stands
+    FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    WHERE m.storage_key > $1::text AND m.storage_key >= $2::text
+      AND ($3::text IS NULL OR m.storage_key < $3)
+      AND ($4::text IS NULL OR m.verdict = $4) AND ($5::bigint IS NULL OR m.pass_id = $5)
+      AND ($6::text[] IS NULL OR m.storage_key = ANY($6))
+) each
+WHERE $7::text IS NULL OR stands = $7
+ORDER BY storage_key LIMIT $8
+"""
+
+# A claim under way is waited for, and then wins: a claimed mark is no longer anybody's to cancel.
+CANCEL = f"""
+DELETE FROM {SCHEMA}.marks m WHERE m.storage_key = ANY($1::text[]) AND m.state = 'found'
+RETURNING {MARK_COLUMNS}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """What became of keys whose marks were to be cancelled; `claimed` ones go all the same."""
+
+    cancelled: tuple[str, ...]
+    claimed: tuple[str, ...]
+    unmarked: tuple[str, ...]
+
+
+class MarkList:
+    """Reads marks without a lease, and cancels them without one: neither can delete anything."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._list = LIST.format(held=holds.held_condition(gateway, "clock_timestamp()"))
+
+    async def page(self, wanted: MarkFilter, after: str = "", limit: int = 1000) -> Sequence[ListedMark]:
+        """The first `limit` marks that the filter lets through, by key from `after` on."""
+        ((low, high),) = bounds.of_prefix(wanted.prefix)
+        return await self._marks(
+            bounds.comparable(after),
+            bounds.comparable(low),
+            high and bounds.comparable(high),
+            wanted.verdict and wanted.verdict.value,
+            wanted.pass_id,
+            None,
+            wanted.state and wanted.state.value,
+            limit,
+        )
+
+    async def look(self, key: str) -> ListedMark | None:
+        """The mark of one key, or None."""
+        if not bounds.storable(key):
+            return None
+        found = await self._marks("", "", None, None, None, [key], None, 1)
+        return found[0] if found else None
+
+    async def _marks(self, *arguments: object) -> list[ListedMark]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._list, *arguments)
+            held = await holds.held(connection, self._gateway, [row["storage_key"] for row in rows])
+        return [_listed(row, held) for row in rows]
+
+    async def cancel(self, keys: Sequence[str], author: str, reason: str) -> Cancelled:
+        """Withdraw the marks of these keys, and write down who did and why.
+
+        The next pass that finds such a key marks it anew, with a new delay, unless it is on hold.
+        """
+        wanted = [key for key in dict.fromkeys(keys) if bounds.storable(key)]
+
+        async def work(connection: AnyConnection) -> tuple[list[str], list[str]]:
+            marks = [mark_from(row) for row in await connection.fetch(CANCEL, wanted)]
+            await _write_down(connection, marks, f"cancelled by {author}: {reason}")
+            left = await connection.fetch(
+                f"SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])", wanted
+            )
+            return [mark.storage_key for mark in marks], [row["storage_key"] for row in left]
+
+        cancelled, claimed = await self._database.transaction(work)
+        unmarked = [key for key in dict.fromkeys(keys) if key not in {*cancelled, *claimed}]
+        return Cancelled(cancelled=tuple(sorted(cancelled)), claimed=tuple(claimed), unmarked=tuple(unmarked))
+
+
+async def _write_down(connection: AnyConnection, marks: Sequence[Mark], detail: str) -> None:
+    epoch = await connection.fetchval(f"SELECT epoch FROM {SCHEMA}.term")
+    entries = [Entry(ledger.OBJECT, mark, detail=detail) for mark in marks]
+    await ledger.append(connection, ledger.CANCELLED, None, epoch, entries)
+
+
+def _listed(row: asyncpg.Record, held: Mapping[str, Hold]) -> ListedMark:
+    return ListedMark(
+        mark=mark_from(row),
+        state=MarkState(row["stands"]),
+        marker=Marker(row["marker"]),
+        pass_state=PassState(row["pass_state"]),
+        hold=held.get(row["storage_key"]),
+        not_before=row["not_before"],
+        attempts=row["attempts"],
+        operation_id=row["operation_id"],
+        epoch=row["epoch"],
+    )

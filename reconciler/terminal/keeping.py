@@ -1,0 +1,164 @@
+"""Arguments of the commands that look at marks and keep keys: `marks` and `hold`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+VERDICTS = ("ownerless", "revoked", "expired", "stale", "orphan", "dangling")
+STATES = ("claimed", "held", "unreleased", "waiting", "due")
+
+Make = Callable[[Any, str, str, str, str], Any]
+"""Adds a command: the group it belongs to, its name, one line, a text, examples."""
+
+MARKS = """\
+A mark is the intention to delete one key. Its state is the first that applies: claimed (the collector
+has it, and it goes), held, unreleased (its pass is not through, or tripped the breaker), waiting (for
+its time), due. Needs RECONCILER_DATABASE_URL alone."""
+
+HOLDS = """\
+What is on hold is found and counted, and never deleted: by its key, by all keys that begin with a
+prefix (write the slash at its end), or by the virtual key of its record, as long as the hold lasts.
+Needs RECONCILER_DATABASE_URL alone."""
+
+
+def add_marks(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's own type is private
+    """`reconciler marks list|show|cancel`."""
+    group = make(
+        commands,
+        "marks",
+        "list, show and cancel what is marked for deletion",
+        MARKS,
+        "  reconciler marks list --verdict orphan --state due\n  reconciler marks show image/2026/cat.png\n"
+        '  reconciler marks cancel image/2026/cat.png --reason "still in use"',
+    )
+    actions = group.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    _add_marks_list(actions, make)
+    shown = make(
+        actions,
+        "show",
+        "show one key's mark",
+        "What was seen of it, when, by which pass, and what it waits for.",
+        "  reconciler marks show image/2026/cat.png\n  reconciler marks show --json image/2026/cat.png",
+    )
+    shown.set_defaults(command="marks")
+    shown.add_argument("key", help="the storage key")
+    shown.add_argument("--json", action="store_true", help="print it as JSON, alone on stdout")
+    cancelled = make(
+        actions,
+        "cancel",
+        "withdraw marks",
+        "Written in the ledger, with the reason. A pass that finds such a key again marks it anew, with a\n"
+        "new delay: to keep it for good, put it on hold. A claimed mark cannot be cancelled. Exits 1\n"
+        "where one of the marks was not there or is claimed.",
+        '  reconciler marks cancel image/2026/cat.png --reason "still in use"',
+    )
+    cancelled.set_defaults(command="marks")
+    cancelled.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
+    _who_and_why(cancelled)
+
+
+def _add_marks_list(actions: Any, make: Make) -> None:  # noqa: ANN401
+    listed = make(
+        actions,
+        "list",
+        "list marks by key",
+        "The table shows the first ones; jsonl prints every one, a line each.",
+        "  reconciler marks list --prefix image/ --pass 17\n"
+        "  reconciler marks list --limit 50 --after image/2026/cat.png\n"
+        "  reconciler marks list --format jsonl | jq -r .storage_key",
+    )
+    listed.set_defaults(command="marks")
+    listed.add_argument("--verdict", choices=VERDICTS, help="only these")
+    listed.add_argument("--state", choices=STATES, help="only those that stand so")
+    listed.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
+    listed.add_argument("--pass", type=_number, dest="pass_id", metavar="ID", help="only this pass's")
+    _paging(listed)
+
+
+def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
+    """`reconciler hold add|list|remove`."""
+    group = make(
+        commands,
+        "hold",
+        "keep keys, prefixes or a virtual key's media from deletion",
+        HOLDS,
+        '  reconciler hold add --key image/cat.png --reason "case 2026-17" --for 30d\n'
+        "  reconciler hold list\n  reconciler hold remove --key image/cat.png",
+    )
+    actions = group.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    added = make(
+        actions,
+        "add",
+        "put keys on hold",
+        "Nothing under the hold is claimed for deletion from then on. Says which keys were claimed before,\n"
+        "and exits 1 for them: they may still go. Again for the same target and author, the newer reason\n"
+        "and end count; holds of several authors stand side by side.",
+        '  reconciler hold add --prefix image/tenant-7/ --reason "moving house"\n'
+        '  reconciler hold add --virtual-key 7f0c… --reason "case 2026-17" --until 2027-01-01',
+    )
+    added.set_defaults(command="hold")
+    _targets(added)
+    _who_and_why(added)
+    ends = added.add_mutually_exclusive_group()
+    ends.add_argument("--until", metavar="TIME", help="its end, as 2027-01-01 or 2027-01-01T12:00Z (UTC)")
+    ends.add_argument(
+        "--for", dest="lasting", metavar="30d", help="how long it lasts; default: until removed"
+    )
+    listed = make(
+        actions,
+        "list",
+        "list the holds in force",
+        "The table shows the first ones; jsonl prints every one, a line each.",
+        "  reconciler hold list --kind prefix\n  reconciler hold list --format jsonl",
+    )
+    listed.set_defaults(command="hold")
+    listed.add_argument("--kind", choices=("key", "prefix", "virtual_key"), help="only these")
+    listed.add_argument("--prefix", default="", metavar="P", help="only targets that begin with it")
+    _limit_and_format(listed)
+    removed = make(
+        actions,
+        "remove",
+        "lift holds",
+        "Of every author, unless one is named. Marks made before the hold go on as if there had been none:\n"
+        "what is due may go at once. Exits 1 where there was no such hold.",
+        "  reconciler hold remove --key image/cat.png\n"
+        "  reconciler hold remove --prefix image/tenant-7/ --author alice@ops",
+    )
+    removed.set_defaults(command="hold")
+    _targets(removed)
+    removed.add_argument("--author", metavar="NAME", help="only this author's")
+
+
+def _targets(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--key", action="append", default=[], metavar="KEY", help="a storage key (repeatable)")
+    made.add_argument(
+        "--prefix", action="append", default=[], metavar="P", help="all keys that begin so (repeatable)"
+    )
+    made.add_argument(
+        "--virtual-key", action="append", default=[], metavar="ID", help="all its records' keys (repeatable)"
+    )
+
+
+def _who_and_why(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--reason", required=True, metavar="TEXT", help="why, for those who find it later")
+    made.add_argument("--author", metavar="NAME", help="who says so (default: the user of this shell)")
+
+
+def _paging(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--after", default="", metavar="KEY", help="only keys behind this one")
+    _limit_and_format(made)
+
+
+def _limit_and_format(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--limit", type=_number, metavar="N", help="how many (default: 50, or all in jsonl)")
+    made.add_argument("--format", choices=("table", "jsonl"), default="table", help="default: table")
+    made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        message = "must be a whole number above 0"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)

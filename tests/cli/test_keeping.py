@@ -1,0 +1,202 @@
+"""`marks` and `hold`, as a shell or a script runs them; in this process, since starting one takes longest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+from reconciler.cli import main
+from tests.cli.program import Ran
+from tests.servers import execute
+
+PASSES = """
+INSERT INTO reconciler.passes (id, marker, cutoff, config_hash, mode, state, epoch, tally, armed_xid)
+VALUES (1, 'sweep', now(), 'h', 'live', 'armed', 1, '{}', '3'),
+       (2, 'sweep', now(), 'h', 'live', 'tripped', 1, '{}', NULL)
+"""
+MARK = """
+INSERT INTO reconciler.marks
+    (storage_key, verdict, reason, bytes, pass_id, object_etag, first_seen_at, last_seen_at, last_pass_id,
+     sightings, due_at, state)
+SELECT key, verdict, 'no record', 7, pass, 'e1', now(), now(), pass, 1, now() + due::interval, state
+FROM (VALUES ('image/claimed', 'orphan', 1, '0s', 'claimed'),
+             ('image/due', 'orphan', 1, '0s', 'found'),
+             ('image/once', 'dangling', 1, '0s', 'found'),
+             ('image/waiting', 'orphan', 1, '1h', 'found'),
+             ('video/tripped', 'expired', 2, '0s', 'found')) AS m (key, verdict, pass, due, state)
+"""
+
+
+class Shell:
+    """Runs commands on a database with a mark in each state, but for a held one."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *args: str) -> Ran:
+        try:
+            status = main(args)
+        except SystemExit as ended:
+            status = int(str(ended.code))
+        out, told = self._capsys.readouterr()
+        return Ran(status=status, out=out, told=told.splitlines())
+
+
+@pytest.fixture
+def shell(database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    execute(database, PASSES, MARK)
+    monkeypatch.setenv("RECONCILER_DATABASE_URL", database)
+    for name in ("LOGNAME", "USER"):
+        monkeypatch.setenv(name, "alice")
+    return Shell(capsys)
+
+
+def listed(shell: Shell, *options: str) -> dict[str, str]:
+    """State by key, as `marks list` has it."""
+    ran = shell("marks", "list", "--format", "jsonl", *options)
+    assert (ran.status, ran.told) == (0, [])
+    return {mark["storage_key"]: mark["state"] for mark in map(json.loads, ran.out.splitlines())}
+
+
+def test_marks_are_listed_with_how_they_stand_and_by_every_filter(shell: Shell) -> None:
+    held = shell("hold", "add", "--key", "image/due", "--reason", "a case")
+    assert held.status == 0
+    everything = {
+        "image/claimed": "claimed",
+        "image/due": "held",
+        "image/once": "waiting",
+        "image/waiting": "waiting",
+        "video/tripped": "unreleased",
+    }
+    assert listed(shell) == everything
+    assert set(listed(shell, "--verdict", "dangling")) == {"image/once"}
+    assert set(listed(shell, "--state", "waiting")) == {"image/once", "image/waiting"}
+    assert set(listed(shell, "--prefix", "video/")) == {"video/tripped"}
+    assert set(listed(shell, "--pass", "2", "--state", "unreleased")) == {"video/tripped"}
+    assert list(listed(shell, "--limit", "2")) == ["image/claimed", "image/due"]
+    assert list(listed(shell, "--after", "image/once")) == ["image/waiting", "video/tripped"]
+    shell("hold", "remove", "--key", "image/due")
+    assert listed(shell, "--state", "due") == {"image/due": "due"}
+
+
+def test_the_table_of_marks_is_aligned_and_says_how_to_go_on(shell: Shell) -> None:
+    ran = shell("marks", "list", "--limit", "3")
+    assert (ran.status, ran.told) == (0, [])
+    heading, *rows, more = ran.out.splitlines()
+    column = heading.index("key")
+    assert [row[column:].split()[0] for row in rows] == ["image/claimed", "image/due", "image/once"]
+    assert "--after 'image/once'" in more
+    assert shell("marks", "list", "--verdict", "stale").out == "no such mark\n"
+
+
+def test_one_mark_is_shown_with_its_hold(shell: Shell) -> None:
+    shell("hold", "add", "--prefix", "image/", "--reason", "a case", "--until", "2999-01-01")
+    ran = shell("marks", "show", "image/due")
+    assert ran.status == 0
+    assert "on hold" not in ran.told
+    assert "reason: a case" in ran.out
+    shown = json.loads(shell("marks", "show", "--json", "image/due").out)
+    assert (shown["state"], shown["pass"], shown["pass_state"], shown["bytes"]) == ("held", 1, "armed", 7)
+    assert (shown["hold"]["kind"], shown["hold"]["until"]) == ("prefix", "2999-01-01T00:00:00Z")
+    missing = shell("marks", "show", "image/none")
+    assert (missing.status, missing.out) == (1, "")
+    assert missing.told == ["reconciler: image/none: there is no mark on this key"]
+
+
+def test_cancelling_is_in_the_ledger_and_says_that_a_pass_may_mark_anew(shell: Shell, database: str) -> None:
+    keys = ["image/due", "image/claimed", "image/none"]
+    ran = shell("marks", "cancel", *keys, "--reason", "still in use", "--author", "bob")
+    assert ran.status == 1
+    assert ran.out.splitlines() == [
+        "cancelled: image/due",
+        "a pass that finds such a key again marks it anew; `reconciler hold add` keeps it",
+    ]
+    assert ran.told == [
+        "reconciler: image/claimed: claimed for deletion already, it goes; nothing was cancelled",
+        "reconciler: image/none: there is no mark on this key",
+    ]
+    assert set(listed(shell)) == {"image/claimed", "image/once", "image/waiting", "video/tripped"}
+    written = asyncio.run(rows(database, "SELECT event, storage_key, reason, detail FROM reconciler.ledger"))
+    assert [tuple(row) for row in written] == [
+        ("cancelled", "image/due", "no record", "cancelled by bob: still in use")
+    ]
+
+
+async def rows(database: str, query: str) -> list[Any]:
+    connection = await asyncpg.connect(database)
+    try:
+        return list(await connection.fetch(query))
+    finally:
+        await connection.close()
+
+
+def holds(shell: Shell, *options: str) -> list[dict[str, str]]:
+    ran = shell("hold", "list", "--json", *options)
+    assert (ran.status, ran.told) == (0, [])
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def test_holds_are_added_listed_and_removed(shell: Shell) -> None:
+    owner = "a0000000-0000-4000-8000-000000000001"
+    targets = ("--key", "image/a", "--key", "image/b", "--prefix", "video/", "--virtual-key", owner.upper())
+    added = shell("hold", "add", *targets, "--reason", "case 17", "--for", "30d")
+    assert (added.status, added.told) == (0, [])
+    assert len(added.out.splitlines()) == 4
+    assert "on hold until " in added.out
+    found = holds(shell)
+    assert [(each["kind"], each["target"]) for each in found] == [
+        ("key", "image/a"),
+        ("key", "image/b"),
+        ("prefix", "video/"),
+        ("virtual_key", owner),
+    ]
+    assert {each["reason"] for each in found} == {"case 17"}
+    assert all(each["author"].startswith("alice@") and each["until"] for each in found)
+    assert [each["target"] for each in holds(shell, "--kind", "key", "--limit", "1")] == ["image/a"]
+    table = shell("hold", "list").out.splitlines()
+    assert table[0].split() == ["kind", "target", "until", "author", "reason"]
+    removed = shell("hold", "remove", "--key", "image/a", "--virtual-key", owner)
+    assert (removed.status, removed.out) == (0, "2 holds lifted\n")
+    again = shell("hold", "remove", "--key", "image/a")
+    assert (again.status, again.out) == (1, "")
+    assert "no such hold" in again.told[0]
+    assert shell("hold", "remove", "--prefix", "video/", "--author", "bob").status == 1
+    assert [each["target"] for each in holds(shell)] == ["image/b", "video/"]
+
+
+def test_a_hold_names_the_keys_that_were_claimed_before_it_and_fails(shell: Shell) -> None:
+    ran = shell("hold", "add", "--prefix", "image/", "--reason", "a case")
+    assert ran.status == 1
+    assert ran.out == "on hold: prefix image/\n"
+    (told,) = ran.told
+    assert (
+        "1 of these keys were claimed for deletion before the hold, and may still go: image/claimed." in told
+    )
+    assert len(holds(shell)) == 1, "the hold is in force all the same"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--reason", "r"), "say what"),
+        (("--key", "", "--reason", "r"), "reconciler pause"),
+        (("--key", "image/a"), "--reason"),
+        (("--key", "image/a", "--reason", " "), "needs a reason"),
+        (("--key", "image/a", "--reason", "r", "--until", "2020-01-01"), "is past"),
+        (("--key", "image/a", "--reason", "r", "--until", "soon"), "write a time"),
+        (("--key", "image/a", "--reason", "r", "--for", "30"), "has no unit"),
+        (("--virtual-key", "k-17", "--reason", "r"), "not the id of a virtual key (uuid)"),
+        (("--key", "image/a", "--reason", "r", "--author", "a" * 201), "at most 200 bytes"),
+    ],
+)
+def test_a_hold_that_makes_no_sense_is_a_usage_error(
+    shell: Shell, options: tuple[str, ...], message: str
+) -> None:
+    ran: Ran = shell("hold", "add", *options)
+    assert (ran.status, ran.out) == (2, "")
+    assert message in ran.told[-1]
+    assert holds(shell) == []
