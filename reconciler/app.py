@@ -91,11 +91,12 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
             steer = _steer(source, ports.capabilities)
             cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
             holder = lease.holder_name()
-            got = await lease.acquire(ports.lease, holder, limits.lease_ttl, ports.clock, wait)
+            ttl, clock = limits.lease_ttl, ports.clock
+            got = await lease.acquire(ports.lease, holder, ttl, clock, wait, cycle.tenure)
             if isinstance(got, HeldBy):
                 return progress.report(time.monotonic() - started, failed=_held(got, wait))
             started = time.monotonic()
-            await _under_lease(ports, limits, cycle, got, progress, stopping)
+            await _under_lease(ports, cycle, got, progress, stopping)
         failed = "stopped by a signal before the end" if stopping.is_set() else ""
         return progress.report(time.monotonic() - started, failed=failed)
     except Halt as halt:
@@ -360,13 +361,15 @@ def _steering(settings: Settings, found: Capabilities) -> Steering:
 
 
 async def _under_lease(
-    ports: Ports, limits: Limits, cycle: Cycle, term: Term, progress: Progress, stopping: anyio.Event
+    ports: Ports, cycle: Cycle, term: Term, progress: Progress, stopping: anyio.Event
 ) -> None:
     """The whole cycle beside the lease's keeper; the lease is released when all of it has ended."""
     try:
         async with task_group() as group:
-            group.start_soon(lease.keep, ports.lease, term, limits.lease_ttl, ports.clock, cycle.tenure)
+            group.start_soon(cycle.keep, term)
             group.start_soon(_stop_on_signal, stopping, group.cancel_scope)
+            await cycle.first_contact(term)
+            group.start_soon(cycle.watch)
             await cycle.everything(term, progress)
             group.cancel_scope.cancel()
     finally:

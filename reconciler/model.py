@@ -261,11 +261,17 @@ def _sum(left: Mapping[K, int], right: Mapping[K, int]) -> dict[K, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One spell of leadership: the fencing token that every claiming transaction compares."""
+    """One spell of leadership: the fencing token that every claiming transaction compares.
+
+    `seal` is the nonce last read from the bucket's marker, for a claim to compare as well. `vanished`:
+    the term before was not released, so that whoever held it may still be alive somewhere.
+    """
 
     epoch: int
     nonce: UUID
     holder: str
+    seal: UUID | None = field(default=None, compare=False)
+    vanished: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -610,13 +616,36 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """Which term last wrote the bucket's marker, and a nonce that no copy of the database can know."""
+
+    epoch: int
+    nonce: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seals:
+    """What the database knows of the marker's nonce: the last confirmed, and one being written."""
+
+    confirmed: UUID | None = None
+    pending: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object."""
+    """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object.
+
+    `seal`, `contested` (why two databases dispute the bucket, "" where none do) and `etag` (of the
+    marker object, unquoted) are the marker's alone.
+    """
 
     site_id: UUID
     bucket: str
     prefixes: tuple[str, ...]
     created_at: datetime
+    seal: Seal | None = None
+    contested: str = ""
+    etag: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

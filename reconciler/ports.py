@@ -38,6 +38,7 @@ from reconciler.model import (
     RangeProgress,
     Record,
     Removed,
+    Seals,
     StoredObject,
     Tally,
     Term,
@@ -92,6 +93,14 @@ class IdentityMarker(Protocol):
 
     async def write(self, identity: Identity) -> None:
         """Write it, but never over another site's: whether it is ours, reading it back tells."""
+        ...
+
+    async def exchange(self, identity: Identity, seen: Identity) -> bool:
+        """Write it over the one that was seen; False where the store says that another stands there.
+
+        True proves nothing, since some stores do not compare: reading it back tells. In a bucket that
+        keeps versions the superseded ones are removed.
+        """
         ...
 
     async def exists(self) -> bool:
@@ -237,7 +246,7 @@ class Marks(Protocol):
     ) -> Claim:
         """Protocol step 2, one short transaction. Empty (`taken` 0) when nothing claimable is due.
 
-        Raises LeaseLost; Halt is never raised here.
+        Raises LeaseLost, and Halt where the database does not know the term's `seal`.
         """
         ...
 
@@ -383,6 +392,23 @@ class Site(Protocol):
 
     async def new_id(self) -> UUID:
         """The site id of this database, made once."""
+        ...
+
+    async def seals(self) -> Seals: ...
+
+    async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
+        """Before the marker is written: what it says now, and what it will say. Raises LeaseLost."""
+        ...
+
+    async def confirm(self, term: Term, nonce: UUID) -> None:
+        """The marker was seen to say so. Raises LeaseLost."""
+        ...
+
+    async def adopt(self, term: Term, identity: Identity) -> int:
+        """Tie the database to the bucket as the marker now says, under a site id of its own.
+
+        Withdraws every mark: each was found under another tie. Returns how many. Raises LeaseLost.
+        """
         ...
 
 

@@ -86,11 +86,27 @@ TRIGGERS_DOWN = tuple(
 )
 
 
+SEAL = (
+    "ALTER TABLE reconciler.site ADD COLUMN nonce uuid, ADD COLUMN pending_nonce uuid",
+    # A term that ended by itself may have a holder who is still alive.
+    "ALTER TABLE reconciler.lease ADD COLUMN released boolean NOT NULL DEFAULT false",
+    "UPDATE reconciler.lease SET released = true WHERE epoch = 0",
+    # In which cluster the passes were stamped.
+    "ALTER TABLE reconciler.term ADD COLUMN cluster bigint",
+)
+
+SEAL_DOWN = (
+    "ALTER TABLE reconciler.term DROP COLUMN cluster",
+    "ALTER TABLE reconciler.lease DROP COLUMN released",
+    "ALTER TABLE reconciler.site DROP COLUMN nonce, DROP COLUMN pending_nonce",
+)
+
+
 def upgrade() -> None:
-    for statement in (*RESTORES, *CONTROL, *HOLDS):
+    for statement in (*RESTORES, *CONTROL, *HOLDS, *SEAL):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    for statement in (*TRIGGERS_DOWN, *HOLDS_DOWN, *CONTROL_DOWN, *RESTORES_DOWN):
+    for statement in (*SEAL_DOWN, *TRIGGERS_DOWN, *HOLDS_DOWN, *CONTROL_DOWN, *RESTORES_DOWN):
         op.execute(statement)

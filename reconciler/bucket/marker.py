@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -10,15 +11,19 @@ from uuid import UUID
 
 from reconciler.bucket.deletion import head_object
 from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
-from reconciler.errors import Halt
-from reconciler.model import RESERVED_PREFIX, Identity
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import RESERVED_PREFIX, Identity, Seal
 
 MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
 FORMAT: Final = 1
 """The version of the marker's JSON. A newer one is not read: it may mean something else."""
 
 _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
+
+_NOT_EXCHANGED: Final = CHANGED | {"ConditionalRequestConflict", "409"}
+"""Another write came before, or at the same time."""
 
 
 class BucketMarker:
@@ -32,13 +37,13 @@ class BucketMarker:
     async def read(self) -> Identity | None:
         """The marker, or None where there is none. Raises Halt where it cannot be read as one."""
         try:
-            body = await self._calls.send("GetObject", self._fetch, bytes)
+            body, etag = await self._calls.send("GetObject", self._fetch, lambda got: got)
         except Refusal as refusal:
             if refusal.missing:
                 return None
             raise self._calls.place.explain("GetObject", refusal, Halt) from None
         try:
-            return decode(body)
+            return replace(decode(body), etag=etag)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Halt(
                 f"{MARKER_KEY} in {self._calls.place} is no marker that this version reads ({error!r}): "
@@ -68,16 +73,57 @@ class BucketMarker:
         except Refusal as refusal:
             raise self._calls.place.explain("PutObject", refusal, Halt) from None
 
+    async def exchange(self, identity: Identity, seen: Identity) -> bool:
+        """Write the marker over the one that was seen; see `ports.IdentityMarker.exchange`.
+
+        The condition is always sent and never believed: a store that ignores it says yes (I-24), and
+        who writes reads it back, and again before each batch.
+        """
+        body = encode(identity)
+        try:
+            try:
+                version = await self._put(body, IfMatch=f'"{seen.etag}"')
+            except Refusal as refusal:
+                if refusal.code in _NOT_EXCHANGED or refusal.missing:
+                    return False
+                if refusal.code not in _NO_CONDITIONS:
+                    raise
+                version = await self._put(body)
+        except Refusal as refusal:
+            raise self._calls.place.explain("PutObject", refusal, Halt) from None
+        if version not in {"", "null"}:
+            await self._remove_superseded()
+        return True
+
     async def exists(self) -> bool:
         """HEAD 200: the proof that a 404 on another key came from the right bucket."""
         return await head_object(self._client, self._bucket, self._calls, MARKER_KEY) is not None
 
-    async def _fetch(self) -> bytes:
+    async def _fetch(self) -> tuple[bytes, str]:
         answer = await self._client.get_object(Bucket=self._bucket, Key=MARKER_KEY)
         async with answer["Body"] as stream:
-            return bytes(await stream.read())
+            return bytes(await stream.read()), bare_etag(answer.get("ETag", ""))
 
-    async def _put(self, body: bytes, **conditions: str) -> None:
+    async def _remove_superseded(self) -> None:
+        """Former versions of the marker, one for each renewal, would pile up. Best effort: the next tries."""
+        listing = partial(self._client.list_object_versions, Bucket=self._bucket, Prefix=MARKER_KEY)
+        try:
+            answer: dict[str, Any] = await self._calls.send("ListObjectVersions", listing, dict)
+            entries = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
+            doomed = [
+                {"Key": MARKER_KEY, "VersionId": entry["VersionId"]}
+                for entry in entries
+                if entry["Key"] == MARKER_KEY and not entry["IsLatest"]
+            ]
+            if doomed:
+                wanted = {"Objects": doomed, "Quiet": True}
+                removal = partial(self._client.delete_objects, Bucket=self._bucket, Delete=wanted)
+                await self._calls.send("DeleteObjects", removal, lambda _: None)
+        except (Refusal, StoreUnavailable):
+            return
+
+    async def _put(self, body: bytes, **conditions: str) -> str:
+        """The version that it became; "" where the bucket keeps none."""
         call = partial(
             self._client.put_object,
             Bucket=self._bucket,
@@ -86,18 +132,22 @@ class BucketMarker:
             ContentType="application/json",
             **conditions,
         )
-        await self._calls.send("PutObject", call, lambda _: None)
+        return await self._calls.send("PutObject", call, lambda answer: str(answer.get("VersionId") or ""))
 
 
 def encode(identity: Identity) -> bytes:
     """The marker's JSON, for people too."""
-    fields = {
+    fields: dict[str, Any] = {
         "format": FORMAT,
         "site_id": str(identity.site_id),
         "bucket": identity.bucket,
         "prefixes": list(identity.prefixes),
         "created_at": identity.created_at.isoformat(),
     }
+    if identity.seal is not None:
+        fields |= {"epoch": identity.seal.epoch, "nonce": str(identity.seal.nonce)}
+    if identity.contested:
+        fields["contested"] = identity.contested
     return json.dumps(fields, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
@@ -113,4 +163,6 @@ def decode(body: bytes) -> Identity:
         bucket=str(fields["bucket"]),
         prefixes=tuple(map(str, fields["prefixes"])),
         created_at=datetime.fromisoformat(fields["created_at"]),
+        seal=Seal(epoch=int(fields["epoch"]), nonce=UUID(fields["nonce"])) if "nonce" in fields else None,
+        contested=str(fields.get("contested", "")),
     )

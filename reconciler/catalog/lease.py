@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -34,13 +35,14 @@ class PostgresLease:
         async def work(connection: Connection) -> Term | HeldBy:
             # Waits for a renewal in flight, and for nothing else.
             row = await connection.fetchrow(
-                "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held"
+                "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held, released"
                 f" FROM {SCHEMA}.lease FOR UPDATE"
             )
             assert row is not None, "the migration made the row"
             if row["held"]:
                 return HeldBy(holder=row["holder"], expires_at=row["expires_at"])
-            return await self._begin(connection, holder, row["epoch"] + 1, ttl)
+            term = await self._begin(connection, holder, row["epoch"] + 1, ttl)
+            return replace(term, vanished=not row["released"])
 
         return await self._transaction(work)
 
@@ -50,20 +52,32 @@ class PostgresLease:
             f"UPDATE {SCHEMA}.term SET epoch = $1, nonce = gen_random_uuid() RETURNING nonce", epoch
         )
         await connection.execute(
-            f"UPDATE {SCHEMA}.lease SET holder = $1, epoch = $2, nonce = $3,"
+            f"UPDATE {SCHEMA}.lease SET holder = $1, epoch = $2, nonce = $3, released = false,"
             " expires_at = clock_timestamp() + $4::interval",
             holder,
             epoch,
             nonce,
             ttl,
         )
-        # After a restore into another cluster a stamp may lie in the future of its transaction ids,
-        # and would never be passed: such passes are stamped anew (R-14).
+        await self._stamp_anew(connection)
+        return Term(epoch=epoch, nonce=nonce, holder=holder)
+
+    @staticmethod
+    async def _stamp_anew(connection: Connection) -> None:
+        """In another cluster transaction ids mean nothing: passes armed elsewhere are stamped anew (R-14).
+
+        There a stamp may lie in the future, and would never be passed, or in the past, and say nothing.
+        """
+        moved = await connection.fetchval(
+            f"UPDATE {SCHEMA}.term SET cluster = system_identifier FROM pg_control_system()"
+            " WHERE cluster IS DISTINCT FROM system_identifier RETURNING true"
+        )
         await connection.execute(
             f"UPDATE {SCHEMA}.passes SET armed_xid = pg_current_xact_id()"
             " WHERE armed_xid >= pg_snapshot_xmax(pg_current_snapshot())"
+            f" OR $1 AND armed_xid IS NOT NULL AND id IN (SELECT pass_id FROM {SCHEMA}.marks)",
+            bool(moved),
         )
-        return Term(epoch=epoch, nonce=nonce, holder=holder)
 
     async def renew(self, term: Term, ttl: timedelta) -> None:
         async def work(connection: Connection) -> None:
@@ -84,7 +98,8 @@ class PostgresLease:
         async def work(connection: Connection) -> None:
             # The row stays, and with it the epoch, which only ever rises.
             await connection.execute(
-                f"UPDATE {SCHEMA}.lease SET expires_at = least(expires_at, clock_timestamp())"
+                f"UPDATE {SCHEMA}.lease"
+                " SET released = true, expires_at = least(expires_at, clock_timestamp())"
                 " WHERE epoch = $1 AND nonce = $2",
                 term.epoch,
                 term.nonce,

@@ -1,13 +1,22 @@
-"""Which bucket this database is tied to: one row, made once."""
+"""Which bucket this database is tied to, and what it last wrote to that bucket's marker: one row."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from reconciler.catalog.connections import Database
+from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.terms import stand
 from reconciler.errors import Halt
-from reconciler.model import Identity
+from reconciler.model import Identity, Seals, Term
+
+WITHDRAW = f"""
+WITH gone AS (DELETE FROM {SCHEMA}.marks RETURNING *)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, event, what, storage_key, verdict, reason, detail, bytes, etag, pass_id, epoch, mode)
+SELECT operation_id, 'cancelled', 'object', storage_key, verdict, reason,
+    'found before the bucket was adopted', bytes, object_etag, pass_id, $1, 'live' FROM gone
+"""
 
 
 class PostgresSite:
@@ -54,3 +63,46 @@ class PostgresSite:
             )
             site_id: UUID = await connection.fetchval(f"SELECT site_id FROM {SCHEMA}.site")
         return site_id
+
+    async def seals(self) -> Seals:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"SELECT nonce, pending_nonce FROM {SCHEMA}.site")
+        return Seals(confirmed=row["nonce"], pending=row["pending_nonce"]) if row else Seals()
+
+    async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(
+                f"UPDATE {SCHEMA}.site SET nonce = $1, pending_nonce = $2", confirmed, pending
+            )
+
+        await self._database.transaction(work)
+
+    async def confirm(self, term: Term, nonce: UUID) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(f"UPDATE {SCHEMA}.site SET nonce = $1, pending_nonce = NULL", nonce)
+
+        await self._database.transaction(work)
+
+    async def adopt(self, term: Term, identity: Identity) -> int:
+        """See `ports.Site.adopt`."""
+        nonce = identity.seal.nonce if identity.seal else None
+
+        async def work(connection: AnyConnection) -> int:
+            await stand(connection, term)
+            await connection.execute(
+                f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at, nonce)"
+                " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (singleton) DO UPDATE SET site_id = $1,"
+                " bucket = $2, prefixes = $3, bound_at = $4, nonce = $5, pending_nonce = NULL",
+                identity.site_id,
+                identity.bucket,
+                list(identity.prefixes),
+                identity.created_at,
+                nonce,
+            )
+            # What was half done goes with its marks: it was compared with another bucket, or other rows.
+            await connection.execute(f"UPDATE {SCHEMA}.passes SET state = 'failed' WHERE state = 'running'")
+            return int((await connection.execute(WITHDRAW, term.epoch)).split()[-1])
+
+        return await self._database.transaction(work)

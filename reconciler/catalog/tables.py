@@ -76,6 +76,8 @@ site = Table(
     Column("bucket", Text),
     Column("prefixes", ARRAY(Text)),
     Column("bound_at", TIME),
+    Column("nonce", Uuid),
+    Column("pending_nonce", Uuid),
     _one_row("site_one_row"),
     comment="Which bucket this database is tied to",
 )
@@ -88,6 +90,7 @@ lease = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("nonce", Uuid),
     Column("expires_at", TIME, nullable=False),
+    Column("released", Boolean, nullable=False, server_default=text("false")),
     _one_row("lease_one_row"),
     comment="Who leads until when; renewed often, so claims lock `term` instead",
 )
@@ -100,6 +103,7 @@ term = Table(
     Column("nonce", Uuid),
     Column("mode", Text),
     Column("live_since", TIME),
+    Column("cluster", BigInteger),
     _one_row("term_one_row"),
     comment="The fencing token that every writing transaction locks and compares",
 )

@@ -7,8 +7,13 @@ from datetime import datetime
 
 from reconciler.catalog.connections import AnyConnection
 from reconciler.catalog.schema import SCHEMA
-from reconciler.errors import LeaseLost
+from reconciler.errors import Halt, LeaseLost
 from reconciler.model import Mode, Term
+
+UNKNOWN_SEAL = (
+    "the bucket's marker bears a nonce that this database does not know: the database was restored, failed"
+    " over to a replica that lagged, or is a copy; decide with `reconciler adopt-bucket` which one goes on"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +27,16 @@ class Standing:
 async def stand(connection: AnyConnection, term: Term) -> Standing:
     """Lock the term's row against an acquisition for the rest of the transaction, and compare.
 
-    Raises LeaseLost where another term is current. Others that write under this term are not held up.
+    Raises LeaseLost where another term is current, and Halt where the bucket's marker, as the term
+    last saw it, says what this database never wrote: it is a copy, or went back in time. Others that
+    write under this term are not held up.
     """
     row = await connection.fetchrow(
-        f"SELECT epoch, nonce, mode, clock_timestamp() AS now FROM {SCHEMA}.term FOR SHARE"
+        "SELECT t.epoch, t.nonce, t.mode, clock_timestamp() AS now, s.nonce AS confirmed, s.pending_nonce"
+        f" FROM {SCHEMA}.term t LEFT JOIN {SCHEMA}.site s ON true FOR SHARE OF t"
     )
     if row is None or (row["epoch"], row["nonce"]) != (term.epoch, term.nonce):
         raise LeaseLost(f"epoch {term.epoch} of {term.holder} is over; another replica has led since")
+    if term.seal is not None and term.seal not in (row["confirmed"], row["pending_nonce"]):
+        raise Halt(UNKNOWN_SEAL)
     return Standing(mode=Mode(row["mode"]) if row["mode"] else None, now=row["now"])

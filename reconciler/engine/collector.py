@@ -17,8 +17,10 @@ from reconciler.engine.deletion import Answers, delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.lease import Tenure
 from reconciler.engine.pace import Pace
+from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.tasks import task_group
+from reconciler.errors import StoreUnavailable
 from reconciler.model import (
     GONE,
     Claim,
@@ -59,13 +61,24 @@ class Collected:
 class Collector:
     """Collects due marks until none is left, several batches at once, at the set rate."""
 
-    def __init__(self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        limits: Limits,
+        steer: Steer,
+        stopping: anyio.Event,
+        tenure: Tenure,
+        sealer: Sealer,
+    ) -> None:
         self._ports = ports
         self._limits = limits
         self._steer = steer
         self._stopping = stopping
-        self.tenure = Tenure()
-        self._gateway = WriteGateway(ports.store, ports.marks, lambda: steer().mode, self._leads)
+        self._tenure = tenure
+        self._sealer = sealer
+        self._gateway = WriteGateway(
+            ports.store, ports.marks, lambda: steer().mode, self._leads, sealer.check
+        )
         self._pace = Pace(ports.budget, ports.clock)
         self._intake = anyio.Lock()
 
@@ -81,12 +94,13 @@ class Collector:
         if steering.mode is Mode.DRY_RUN:
             removed, blocked = await self._preview(term, steering, report_again=report_again), False
         else:
+            await self._sealer.settle(self._stopping)
             removed, blocked = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
         return Collected(removed=removed, blocked=blocked, waiting=waiting)
 
     def _leads(self) -> bool:
-        return self._ports.clock.monotonic() < self.tenure.good_until
+        return self._ports.clock.monotonic() < self._tenure.good_until
 
     async def _settled(self, claim: Claim) -> bool:
         """Whether every writer who could not see the claim has ended, or was held off by the triggers.
@@ -116,12 +130,13 @@ class Collector:
 
     async def _collect(self, term: Term) -> tuple[Removed, bool]:
         done: list[Removed] = []
+        away: list[StoreUnavailable] = []
         blocked = anyio.Event()
         enough = anyio.Event()
 
         async def work() -> None:
-            while not (self._stopping.is_set() or enough.is_set()):
-                claim = await self._take(term)
+            while not (self._stopping.is_set() or enough.is_set() or away):
+                claim = await self._take_unless(term, away)
                 if claim is None:
                     return
                 if claim.keys and not await self._settled(claim):
@@ -138,7 +153,21 @@ class Collector:
                     group.start_soon(work)
         except Refused as refusal:
             log.info("collection stopped", reason=str(refusal))
-        return sum(done, Removed()), blocked.is_set()
+        removed = sum(done, Removed())
+        if away and not removed.failed:
+            raise away[0]
+        return removed, blocked.is_set()
+
+    async def _take_unless(self, term: Term, away: list[StoreUnavailable]) -> Claim | None:
+        """The next batch; None also where the marker cannot be read, which `away` then says.
+
+        What other workers have in hand is confirmed all the same.
+        """
+        try:
+            return await self._take(term)
+        except StoreUnavailable as error:
+            away.append(error)
+            return None
 
     async def _take(self, term: Term) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 import anyio
 import structlog
 
-from reconciler.engine import identity
+from reconciler.engine import identity, lease
 from reconciler.engine.collector import Collected, Collector
 from reconciler.engine.lease import Tenure
 from reconciler.engine.passes import PassResult
 from reconciler.engine.retention import Retention
+from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.tasks import ended_by
@@ -82,20 +83,27 @@ class Cycle:
         self._bucket = bucket
         self._sweep = Sweep(ports, limits)
         self._retention = Retention(ports)
-        self._collector = Collector(ports, limits, steer, stopping)
+        self.tenure = Tenure()
+        self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
+        self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
 
-    @property
-    def tenure(self) -> Tenure:
-        """For the lease's keeper to say until when the collector may delete."""
-        return self._collector.tenure
-
-    async def first_contact(self) -> None:
-        """The bucket is ours, or becomes so. Raises Halt where it is not."""
+    async def first_contact(self, term: Term) -> None:
+        """The bucket is ours, or becomes so, and bears this term's seal. Raises Halt where it is not."""
         await identity.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
+        await self._sealer.take(term)
+
+    async def keep(self, term: Term) -> None:
+        """Renew the lease until cancelled. Raises LeaseLost once another replica may have it."""
+        ports, ttl = self._ports, self._limits.lease_ttl
+        await lease.keep(ports.lease, term, ttl, ports.clock, self.tenure)
+
+    async def watch(self) -> None:
+        """Look after the seal until cancelled, once `first_contact` has made it. Raises LeaseLost, Halt."""
+        await self._sealer.watch()
 
     async def sweep(self, term: Term) -> PassResult:
         """One sweep, after another look at the bucket's marker."""
-        await self.first_contact()
+        await self.first_contact(term)
         return await self._observed(Marker.SWEEP, term)
 
     async def retention(self, term: Term) -> PassResult:

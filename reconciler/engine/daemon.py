@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import anyio
 import structlog
@@ -27,6 +28,9 @@ COLLECT_SECONDS = 10.0
 
 HALT_SECONDS = 60.0
 """A halted daemon looks this often whether a person has acted."""
+
+STANDBY_SECONDS = 1.0
+"""A standby asks for the lease this often, so that one which is handed over is taken within two seconds."""
 
 BACKOFF_BASE = 1.0
 BACKOFF_CAP = 300.0
@@ -98,17 +102,15 @@ class Daemon:
     async def _stand_for_election(self) -> None:
         ttl = self._limits.lease_ttl
         self._ports.observer.alive("leadership")
-        got = await self._ports.lease.acquire(self._holder, ttl)
+        clock, tenure = self._ports.clock, self._cycle.tenure
+        got = await lease.acquire(self._ports.lease, self._holder, ttl, clock, timedelta(0), tenure)
         if isinstance(got, HeldBy):
             self._ports.observer.leading(leader=False)
             log.debug("standing by", holder=got.holder)
-            await self._rest("leadership", min(ttl.total_seconds() / 3, 2.0))
+            await self._rest("leadership", min(ttl.total_seconds() / 3, STANDBY_SECONDS))
             return
         log.info("leading", epoch=got.epoch, holder=self._holder)
         try:
-            await self._cycle.first_contact()
-            self._ports.observer.halted(None)
-            self._ports.observer.leading(leader=True)
             await self._lead(got)
         finally:
             self._ports.observer.leading(leader=False)
@@ -117,10 +119,20 @@ class Daemon:
 
     async def _lead(self, term: Term) -> None:
         """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
-        ports, ttl = self._ports, self._limits.lease_ttl
         async with task_group() as group:
-            group.start_soon(lease.keep, ports.lease, term, ttl, ports.clock, self._cycle.tenure)
+            group.start_soon(self._cycle.keep, term)
             group.start_soon(self._stamp_leadership)
+            async with ended_by(self._stopping):
+                await self._cycle.first_contact(term)
+                self._ports.observer.halted(None)
+                self._ports.observer.leading(leader=True)
+            if not self._stopping.is_set():
+                await self._work(term)
+            group.cancel_scope.cancel()
+
+    async def _work(self, term: Term) -> None:
+        async with task_group() as group:
+            group.start_soon(self._cycle.watch)
             drained = anyio.Event()
             group.start_soon(self._collect_until_stopped, term, drained)
             async with task_group() as markers:

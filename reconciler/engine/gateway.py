@@ -5,8 +5,10 @@ In dry run it refuses, whatever the caller believes: the mode is read at the mom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from reconciler.errors import LeaseLost, Retryable
 from reconciler.model import (
@@ -22,6 +24,9 @@ from reconciler.model import (
 )
 from reconciler.ports import Decide, Marks, ObjectStore
 
+SEAL_AGE = 1.0
+"""Seconds for which the marker that a claim looked at is not read again before its delete."""
+
 
 class Refused(Retryable):
     """A write was asked for in dry run. What was claimed stays claimed until the mode is live."""
@@ -31,34 +36,46 @@ class WriteGateway:
     """Claims, deletes and confirms in live mode only."""
 
     def __init__(
-        self, store: ObjectStore, marks: Marks, mode: Callable[[], Mode], leads: Callable[[], bool]
+        self,
+        store: ObjectStore,
+        marks: Marks,
+        mode: Callable[[], Mode],
+        leads: Callable[[], bool],
+        seal: Callable[[float], Awaitable[UUID]],
     ) -> None:
         self._store = store
         self._marks = marks
         self._mode = mode
         self._leads = leads
+        self._seal = seal
 
     async def claim(
         self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
     ) -> Claim:
         """Take due marks for deletion; see `Marks.claim`."""
         self._refuse_in_dry_run("claim marks")
-        return await self._marks.claim(term, policy, verdicts, limit, decide)
+        # With the marker's nonce as it is now, for the claim to compare with the database's.
+        sealed = replace(term, seal=await self._seal(0.0))
+        return await self._marks.claim(sealed, policy, verdicts, limit, decide)
 
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.unfinished`."""
         self._refuse_in_dry_run("take over a claim")
-        return await self._marks.unfinished(term, dead_after, limit)
+        sealed = replace(term, seal=await self._seal(0.0))
+        return await self._marks.unfinished(sealed, dead_after, limit)
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete objects from the bucket.
 
         The store compares no epoch. So who was paused and wakes after the lease has ended asks
-        nothing more of it: a successor may have spared the key meanwhile.
+        nothing more of it: a successor may have spared the key meanwhile. Nor does who no longer finds
+        its own seal on the bucket's marker.
         """
         self._refuse_in_dry_run("delete objects")
-        if not self._leads():
-            raise LeaseLost("the lease ended before the delete was sent; the claim is left to whoever leads")
+        self._refuse_without_lease()
+        await self._seal(SEAL_AGE)
+        # Asked last: looking took time, too.
+        self._refuse_without_lease()
         return await self._store.delete(batch)
 
     async def confirm(
@@ -72,6 +89,10 @@ class WriteGateway:
         """Remove the rows whose objects are gone; see `Marks.confirm`."""
         self._refuse_in_dry_run("remove records")
         return await self._marks.confirm(term, claim, results, decide, upload_window)
+
+    def _refuse_without_lease(self) -> None:
+        if not self._leads():
+            raise LeaseLost("the lease ended before the delete was sent; the claim is left to whoever leads")
 
     def _refuse_in_dry_run(self, action: str) -> None:
         if self._mode() is not Mode.LIVE:

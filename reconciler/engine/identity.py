@@ -24,11 +24,14 @@ async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) ->
         ours = await _tie(ports, bucket, prefixes)
     if ours.prefixes != prefixes:
         log.info("managed prefixes changed", before=ours.prefixes, after=prefixes)
-        await _write(ports, replace(ours, prefixes=prefixes))
+        await _write_prefixes(ports, replace(ours, prefixes=prefixes))
 
 
 async def verify(ports: Ports, bucket: str) -> Identity | None:
-    """The database's identity if the bucket's marker agrees with it; None where there is no tie yet."""
+    """The database's identity if the bucket's marker agrees with it; None where there is no tie yet.
+
+    Writes nothing. The seal is compared by who leads: a copy may look.
+    """
     ours = await ports.site.identity()
     seen = await ports.marker.read()
     if ours is not None:
@@ -44,18 +47,21 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
         message = (
             f"this database is tied to bucket {ours.bucket!r} ({describe(ours)}), and the settings name"
             f" bucket {bucket!r} ({describe(seen)}); set RECONCILER_BUCKET__NAME back,"
-            " or use another database"
+            " use another database, or move this one with `reconciler adopt-bucket`"
         )
         raise Halt(message)
     if seen is None:
         message = (
             f"bucket {bucket!r} has no identity marker, but this database ({describe(ours)}) wrote one:"
             " the bucket was emptied or made anew, or the endpoint is another; nothing is deleted until"
-            " RECONCILER_BUCKET__ENDPOINT_URL is right or the object .reconciler/identity.json is restored"
+            " RECONCILER_BUCKET__ENDPOINT_URL is right, the object .reconciler/identity.json is restored, or"
+            " `reconciler adopt-bucket` ties them anew"
         )
         raise Halt(message)
     if seen.site_id != ours.site_id:
         raise Halt(_foreign(bucket, seen, describe(ours)))
+    if seen.contested:
+        raise Halt(contested(bucket, seen.contested))
 
 
 async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity:
@@ -76,11 +82,29 @@ async def _write(ports: Ports, identity: Identity) -> None:
     await ports.site.bind(identity)
 
 
+async def _write_prefixes(ports: Ports, identity: Identity) -> None:
+    """The marker keeps its seal; a crash in between repeats it."""
+    seen = await ports.marker.read()
+    check_tie(identity, seen, identity.bucket)
+    assert seen is not None
+    await ports.marker.exchange(replace(seen, prefixes=identity.prefixes), seen)
+    await ports.site.bind(identity)
+
+
+def contested(bucket: str, why: str) -> str:
+    """What a person is told, on both sides."""
+    return (
+        f"bucket {bucket!r} is contested: two databases with the same site id act on it, or this one was"
+        f" restored from a backup or a lagging replica ({why}). Nothing is deleted until"
+        " `reconciler adopt-bucket --yes`, run with the database that is to go on, has settled it"
+    )
+
+
 def _foreign(bucket: str, seen: Identity | None, ours: str) -> str:
     return (
         f"bucket {bucket!r} belongs to another database: its marker says {describe(seen)}, this database"
         f" is {ours}; point RECONCILER_BUCKET__NAME or RECONCILER_DATABASE_URL at the pair that"
-        " belongs together"
+        " belongs together, or take the bucket over with `reconciler adopt-bucket`"
     )
 
 

@@ -24,9 +24,13 @@ RETRY_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Tenure:
-    """Until when, by our own monotonic clock, the lease is certainly ours. Kept by `keep`."""
+    """Until when, by our own monotonic clock, the lease is certainly ours: not at all until `acquire`."""
 
-    good_until: float = math.inf
+    good_until: float = -math.inf
+
+    def extend(self, sent: float, ttl: timedelta) -> None:
+        """Two thirds of the TTL after a good request was *sent*: no other replica can have it by then."""
+        self.good_until = sent + ttl.total_seconds() * 2 / 3
 
 
 def holder_name() -> str:
@@ -34,11 +38,16 @@ def holder_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
 
 
-async def acquire(lease: Lease, holder: str, ttl: timedelta, clock: Clock, wait: timedelta) -> Term | HeldBy:
+async def acquire(
+    lease: Lease, holder: str, ttl: timedelta, clock: Clock, wait: timedelta, tenure: Tenure
+) -> Term | HeldBy:
     """Take the lease, trying for `wait`; who holds it if that was not enough."""
     deadline = clock.monotonic() + wait.total_seconds()
     while True:
+        sent = clock.monotonic()
         got = await lease.acquire(holder, ttl)
+        if isinstance(got, Term):
+            tenure.extend(sent, ttl)
         left = deadline - clock.monotonic()
         if isinstance(got, Term) or left <= 0:
             return got
@@ -51,17 +60,15 @@ async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock, tenure: T
     Raises LeaseLost at two thirds of the TTL after the last good renewal was *sent*: by then no
     other replica can have it yet.
     """
-    patience = ttl.total_seconds() * 2 / 3
-    good_until = tenure.good_until = clock.monotonic() + patience
     pause = _pause(ttl)
     while True:
-        await clock.sleep(min(pause, max(0.0, good_until - clock.monotonic())))
+        await clock.sleep(min(pause, max(0.0, tenure.good_until - clock.monotonic())))
         sent = clock.monotonic()
-        if sent >= good_until:
+        if sent >= tenure.good_until:
             message = "the lease could not be renewed in time; another replica may lead from now on"
             raise LeaseLost(message)
         try:
-            with anyio.fail_after(good_until - sent):
+            with anyio.fail_after(tenure.good_until - sent):
                 await lease.renew(term, ttl)
         except LeaseLost:
             raise
@@ -69,7 +76,7 @@ async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock, tenure: T
             log.warning("lease not renewed, trying again", reason=str(error) or "timed out")
             pause = RETRY_SECONDS
         else:
-            good_until = tenure.good_until = sent + patience
+            tenure.extend(sent, ttl)
             pause = _pause(ttl)
 
 

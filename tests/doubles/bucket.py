@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import md5
 
@@ -131,8 +132,19 @@ class MemoryBucket:
     async def write(self, identity: Identity) -> None:
         self._answer()
         if self.identity is None or self.identity.site_id == identity.site_id:
-            self.identity = identity
-            self.upload(MARKER_KEY)
+            self._mark(identity)
+
+    @port
+    async def exchange(self, identity: Identity, seen: Identity) -> bool:
+        self._answer()
+        if self.identity is None or (self.compares and self.identity.etag != seen.etag):
+            return False
+        self._mark(identity)
+        return True
+
+    def _mark(self, identity: Identity) -> None:
+        self.upload(MARKER_KEY)
+        self.identity = replace(identity, etag=self.objects[MARKER_KEY].etag)
 
     @port
     async def exists(self) -> bool:

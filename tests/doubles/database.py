@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
-from reconciler.errors import CatalogUnavailable, LeaseLost
+from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
 from reconciler.model import (
     Hold,
     HoldKind,
@@ -20,6 +20,7 @@ from reconciler.model import (
     RangeProgress,
     Record,
     Remove,
+    Seals,
     Term,
     Verdict,
     VirtualKey,
@@ -117,6 +118,8 @@ class MemoryDatabase:
         self.mode: Mode | None = None
         self.identity: Identity | None = None
         self.site_id: UUID = uuid4()
+        self.seals = Seals()
+        self.released = True
         self.on_remove: Callable[[Row], None] = lambda _: None
         self._xids = itertools.count(1)
         self._ids = itertools.count(1)
@@ -143,6 +146,8 @@ class MemoryDatabase:
         self.answer()
         if self.term != term:
             raise LeaseLost("the term in hand is not the current one")
+        if term.seal is not None and term.seal not in (self.seals.confirmed, self.seals.pending):
+            raise Halt("the marker bears a nonce that this database does not know")
 
     # --- what the gateway does ---
 

@@ -22,6 +22,7 @@ from reconciler.model import (
     Pass,
     PassState,
     RangeProgress,
+    Seals,
     Tally,
     Term,
     Trip,
@@ -233,8 +234,9 @@ class MemoryLease:
         if database.term is not None and database.lease_ends > database.now:
             return HeldBy(holder=database.term.holder, expires_at=database.lease_ends)
         epoch = database.term.epoch + 1 if database.term else 1
-        database.term = Term(epoch=epoch, nonce=uuid4(), holder=holder)
+        database.term = Term(epoch=epoch, nonce=uuid4(), holder=holder, vanished=not database.released)
         database.lease_ends = database.now + ttl
+        database.released = False
         return database.term
 
     @port
@@ -249,6 +251,7 @@ class MemoryLease:
     async def release(self, term: Term) -> None:
         if self._database.term == term:
             self._database.lease_ends = self._database.now
+            self._database.released = True
 
     @port
     async def observe_mode(self, term: Term, mode: Mode) -> None:
@@ -285,3 +288,32 @@ class MemorySite:
     async def new_id(self) -> UUID:
         self._database.answer()
         return self._database.site_id
+
+    @port
+    async def seals(self) -> Seals:
+        self._database.answer()
+        return self._database.seals
+
+    @port
+    async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
+        self._database.check(term)
+        self._database.seals = Seals(confirmed=confirmed, pending=pending)
+
+    @port
+    async def confirm(self, term: Term, nonce: UUID) -> None:
+        self._database.check(term)
+        self._database.seals = Seals(confirmed=nonce)
+
+    @port
+    async def adopt(self, term: Term, identity: Identity) -> int:
+        database = self._database
+        database.check(term)
+        database.site_id = identity.site_id
+        database.identity = replace(identity, seal=None)
+        database.seals = Seals(confirmed=identity.seal.nonce if identity.seal else None)
+        withdrawn = len(database.marks)
+        for key, row in database.marks.items():
+            entry = LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
+            database.ledger.append(entry)
+        database.marks.clear()
+        return withdrawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 
 import anyio
 
@@ -78,8 +79,10 @@ class World:
         )
 
     def cycle(self) -> Cycle:
-        """A new program, as a restart would make it."""
-        return Cycle(self.ports, self.limits, lambda: self.steering, anyio.Event(), BUCKET)
+        """A new program, as a restart would make it, whose lease nobody has to keep."""
+        cycle = Cycle(self.ports, self.limits, lambda: self.steering, anyio.Event(), BUCKET)
+        cycle.tenure.good_until = inf
+        return cycle
 
     async def take_lease(self) -> Term:
         """Wait for whoever holds it to let it lapse, and lead."""

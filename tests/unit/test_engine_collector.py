@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -174,10 +175,19 @@ async def test_a_paused_leader_cannot_confirm_what_was_taken_over() -> None:
         await world.marks.confirm(paused, before, results, lambda *_: Cancel(reason=""), HOUR)
 
 
+async def sealed(max_age: float) -> UUID:
+    """The marker bears our seal."""
+    return UUID(int=1)
+
+
+async def unasked(max_age: float) -> UUID:
+    raise AssertionError("the marker was read")
+
+
 async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
-    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True)
+    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked)
     term = Term(epoch=1, nonce=world.database.site_id, holder="t")
     calls_before = world.around.calls
 
@@ -200,7 +210,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     world = await due(a=3)
     leads = True
-    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.LIVE, lambda: leads)
+    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed)
     leads = False
     with pytest.raises(LeaseLost):
         await gateway.delete([Deletion(key="image/a")])

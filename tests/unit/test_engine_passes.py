@@ -103,7 +103,7 @@ async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
     paired(world, 60)
     world.bucket.upload("image/a-orphan", age=3 * DAY)
     with pytest.raises(Crash):
-        await world.run_once({100: crash})
+        await world.run_once({130: crash})
     listed = world.observer.told["pages"]
     left = next(iter(world.database.passes.values()))
     assert left.state is PassState.RUNNING
@@ -240,7 +240,13 @@ async def test_a_lease_that_another_took_is_lost() -> None:
     world.around.tick(HOUR)
     await port.acquire("other", HOUR)
     with pytest.raises(LeaseLost):
-        await lease.keep(port, term, world.limits.lease_ttl, world.around, lease.Tenure())
+        await lease.keep(
+            port,
+            term,
+            world.limits.lease_ttl,
+            world.around,
+            lease.Tenure(good_until=2 * HOUR.total_seconds()),
+        )
 
 
 async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> None:
@@ -248,6 +254,7 @@ async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> No
     world, port, term = await held()
     world.database.away = True
     tenure = lease.Tenure()
+    tenure.extend(world.around.monotonic(), world.limits.lease_ttl)
     with pytest.raises(LeaseLost, match="in time"):
         await lease.keep(port, term, world.limits.lease_ttl, world.around, tenure)
     assert world.around.monotonic() >= tenure.good_until, "the collector knows as well"
@@ -258,10 +265,12 @@ async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> No
 async def test_a_lease_is_waited_for_and_its_holder_named() -> None:
     world, port, term = await held()
     ttl, clock = world.limits.lease_ttl, world.around
-    got = await lease.acquire(port, "second", ttl, clock, timedelta(seconds=5))
+    tenure = lease.Tenure()
+    got = await lease.acquire(port, "second", ttl, clock, timedelta(seconds=5), tenure)
     assert not isinstance(got, Term)
     assert got.holder == term.holder
     assert clock.elapsed == timedelta(seconds=5)
-    got = await lease.acquire(port, "second", ttl, clock, ttl)
+    assert tenure.good_until < clock.monotonic(), "nothing is ours"
+    got = await lease.acquire(port, "second", ttl, clock, ttl, tenure)
     assert isinstance(got, Term)
     assert got.epoch == term.epoch + 1
