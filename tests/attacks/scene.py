@@ -8,10 +8,12 @@ middle of a deletion. At the end, `scene.losses()` are the rows that lost their 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +26,8 @@ from reconciler.catalog.triggers import REFUSED
 from reconciler.engine.collector import Collector, decider
 from reconciler.engine.deletion import Answers, delete_claimed
 from reconciler.engine.gateway import WriteGateway
+from reconciler.engine.lease import Tenure
+from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.model import (
     Claim,
@@ -213,7 +217,8 @@ class Scene:
 
     async def delete(self, claim: Claim, spared: Mapping[str, str] | None = None) -> Answers:
         answers = Answers()
-        gateway = WriteGateway(self.ports.store, self.ports.marks, lambda: Mode.LIVE, lambda: True)
+        ports, check = self.ports, self.sealer.check
+        gateway = WriteGateway(ports.store, ports.marks, lambda: Mode.LIVE, lambda: True, check)
         await delete_claimed(self.ports, gateway, claim, spared or {}, answers)
         return answers
 
@@ -232,7 +237,13 @@ class Scene:
 
     def collector(self) -> Collector:
         """Its clock is the bucket's, so that its patience takes no time of ours."""
-        return Collector(self.ports, Limits(delete_concurrency=1), lambda: self.steering, anyio.Event())
+        limits, tenure = Limits(delete_concurrency=1), Tenure(good_until=inf)
+        return Collector(self.ports, limits, lambda: self.steering, anyio.Event(), tenure, self.sealer)
+
+    @functools.cached_property
+    def sealer(self) -> Sealer:
+        """Keeps the marker in the bucket ours."""
+        return Sealer(self.ports, "media", TTL, Tenure(good_until=inf))
 
     @property
     def ports(self) -> Ports:
@@ -262,6 +273,7 @@ class Scene:
         term = await self.stage.catalog.lease.acquire("next", TTL)
         assert isinstance(term, Term)
         self.stage.term = term
+        await self.sealer.take(term)
         return term
 
     # --- what came of it ---
@@ -293,6 +305,8 @@ async def open_scene(url: str, *, guarded: bool = True, compares: bool = True) -
     )
     async with AsyncExitStack() as closing, staged(url, CatalogConfig(database_url=url)) as stage:
         scene = Scene(stage=stage, bucket=bucket, url=url, closing=closing)
+        await stage.catalog.site.bind(bucket.identity)
+        await scene.sealer.take(scene.term)
         if guarded:
             await scene.install_triggers()
         yield scene
