@@ -30,6 +30,7 @@ from reconciler.model import (
     Remove,
     Term,
     Verdict,
+    VirtualKey,
 )
 from reconciler.ports import Decide
 
@@ -159,7 +160,7 @@ class Claimer:
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
-        rows = await self._rows(connection, taken)
+        rows = await self._rows(connection, taken, standing.now)
         # Later than the marks' locks: what came into force since they were chosen is seen here.
         held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
         if policy.rewrites_keys:
@@ -177,7 +178,7 @@ class Claimer:
             postponed=len(decided.postponed),
         )
 
-    async def _rows(self, connection: AnyConnection, taken: Sequence[Mark]) -> _Rows:
+    async def _rows(self, connection: AnyConnection, taken: Sequence[Mark], now: datetime) -> _Rows:
         """Read, in statements later than the marks' locks: first without a lock, then what was found
         under one. A row that others hold must not look like none (R-27).
         """
@@ -187,9 +188,15 @@ class Claimer:
         if not seen:
             return _Rows(named={}, busy=frozenset())
         locked = await self._lock_rows(connection, [row.id for rows in seen.values() for row in rows])
-        # Keys' rows only where the verdict reads them: a busy one would hold up all its records.
+        # Keys' rows only where the verdict reads them: a busy one would hold up all its records. One
+        # that has ended may decide whatever the mark says, since its other reason may be gone (R-32).
         revoked = {mark.storage_key for mark in taken if mark.verdict is Verdict.REVOKED}
-        owners = {row.owner.id for key in revoked for row in seen.get(key, ()) if row.owner}
+        owners = {
+            row.owner.id
+            for key, rows in seen.items()
+            for row in rows
+            if row.owner and (key in revoked or _ended(row.owner, now))
+        }
         held = await self._lock_owners(connection, sorted(owners))
         # Once more, now that nothing of it can change.
         named = by_key(await lookup(connection, gateway, list(seen)))
@@ -197,7 +204,10 @@ class Claimer:
             key
             for key, rows in named.items()
             if any(row.id not in locked for row in rows)
-            or (key in revoked and any(row.owner and row.owner.id not in held for row in rows))
+            or any(
+                row.owner and row.owner.id not in held and (key in revoked or _ended(row.owner, now))
+                for row in rows
+            )
         }
         return _Rows(named=named, busy=frozenset(busy))
 
@@ -322,6 +332,10 @@ def _decided(
         else:
             result.claimed.append(ClaimedKey(mark=mark, decision=decision))
     return result
+
+
+def _ended(owner: VirtualKey, now: datetime) -> bool:
+    return not owner.enabled or (owner.expires_at is not None and owner.expires_at <= now)
 
 
 def _intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:

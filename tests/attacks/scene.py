@@ -296,14 +296,19 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(url: str, *, guarded: bool = True, compares: bool = True) -> AsyncIterator[Scene]:
-    """A scene on a migrated database, with the triggers or not; the bucket compares ETags, or does not."""
+async def open_scene(
+    url: str, *, guarded: bool = True, compares: bool = True, config: CatalogConfig | None = None
+) -> AsyncIterator[Scene]:
+    """A scene on a migrated database, with the triggers or not; the bucket compares ETags, or does not.
+
+    `config` is the reconciler's own way to the database, where it is not the writers'.
+    """
     around = Surroundings()
     bucket = MemoryBucket(around, compares=compares)
     bucket.identity = Identity(
         site_id=uuid4(), bucket="media", prefixes=POLICY.prefixes, created_at=datetime.now(UTC)
     )
-    async with AsyncExitStack() as closing, staged(url, CatalogConfig(database_url=url)) as stage:
+    async with AsyncExitStack() as closing, staged(url, config) as stage:
         scene = Scene(stage=stage, bucket=bucket, url=url, closing=closing)
         await stage.catalog.site.bind(bucket.identity)
         await scene.sealer.take(scene.term)

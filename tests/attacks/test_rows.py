@@ -1,0 +1,105 @@
+"""The rows' half of a deletion: after the object, apart from claims, each for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from reconciler.catalog import confirmation
+from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.records import lookup
+from reconciler.model import ObjectResult, Record, Verdict
+from tests.attacks.scene import Refused, Scene
+from tests.contract.catalog import LONG_AGO
+
+pytestmark = pytest.mark.anyio
+
+A, B = "image/a", "image/b"
+
+
+@pytest.mark.attack(11)
+@pytest.mark.attack(30)
+async def test_a_writer_across_two_keys_and_a_confirmation_do_not_deadlock(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer holds row A and waits for mark B; the confirmation holds mark B and finds row A locked."""
+    await scene.tracked(A, ExpiresAt=LONG_AGO)
+    scene.put(B)
+    await scene.mark(A, verdict=Verdict.EXPIRED)
+    await scene.mark(B)
+    claim = await scene.claim()
+    answers = await scene.delete(claim)
+    writer = await scene.writer()
+    await writer.begin()
+    await writer.update(A, AccessCount=1)
+    refused: list[bool] = []
+
+    async def insert() -> None:
+        try:
+            await writer.insert(B)
+        except Refused:
+            refused.append(True)
+
+    async with anyio.create_task_group() as group:
+
+        async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
+            group.start_soon(insert)
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1"
+            while not await scene.sql.fetchval(waiting, writer.sql.get_server_pid()):
+                await anyio.lowlevel.checkpoint()
+            monkeypatch.setattr(confirmation, "lookup", lookup)
+            return await lookup(connection, gateway, keys)
+
+        monkeypatch.setattr(confirmation, "lookup", meanwhile)
+        with anyio.fail_after(10):
+            removed = await scene.confirm(claim, answers)
+    await writer.rollback()
+    assert refused == [True]
+    assert (removed.objects, removed.records, removed.failed) == (2, 0, 0)
+    assert [result for _, _, result in await scene.stage.ledger()] == ["deleted", "deleted", "postponed"]
+    marks = await scene.stage.marks()
+    assert {key: mark["state"] for key, mark in marks.items()} == {A: "claimed"}
+
+
+@pytest.mark.attack(30)
+async def test_a_row_that_a_foreign_key_holds_fails_alone(scene: Scene) -> None:
+    await scene.sql.execute('CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id"))')
+    first = await scene.tracked(A, ExpiresAt=LONG_AGO)
+    await scene.tracked(B, ExpiresAt=LONG_AGO)
+    await scene.sql.execute("INSERT INTO public.child VALUES ($1)", first)
+    await scene.mark(A, B, verdict=Verdict.EXPIRED)
+    removed = await scene.collect()
+    assert (removed.objects, removed.records, removed.failed) == (2, 1, 1)
+    assert await scene.rows() == [A]
+
+
+@pytest.mark.attack(26)
+async def test_a_counter_that_moves_between_claim_and_confirmation_keeps_no_row(scene: Scene) -> None:
+    await scene.tracked(A, ExpiresAt=LONG_AGO)
+    await scene.mark(A, verdict=Verdict.EXPIRED)
+    claim = await scene.claim()
+    await (await scene.writer()).update(A, AccessCount=7, SizeBytes=3)
+    removed = await scene.finish(claim)
+    assert (removed.objects, removed.records, removed.lost) == (1, 1, 0)
+    assert await scene.rows() == []
+
+
+@pytest.mark.attack(21)
+async def test_what_a_former_operation_confirms_is_not_its_own_any_more(scene: Scene) -> None:
+    """A is paused, B takes the claim over and spares the key; A wakes and reports."""
+    await scene.tracked(A, ExpiresAt=LONG_AGO)
+    await scene.mark(A, verdict=Verdict.EXPIRED)
+    first = await scene.claim()
+    term = await scene.next_term()
+    second = await scene.stage.catalog.marks.unfinished(term, timedelta(0), 10)
+    assert second is not None
+    late: Mapping[str, tuple[ObjectResult, str]] = {A: (ObjectResult.DELETED, "")}
+    removed = await scene.stage.catalog.marks.confirm(term, first, late, scene.decide, timedelta(hours=1))
+    assert (removed.objects, removed.records) == (0, 0)
+    assert await scene.rows() == [A]
+    assert (await scene.finish(second)).records == 1
