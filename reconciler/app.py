@@ -22,6 +22,7 @@ from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, T
 from reconciler.catalog.inspection import inspect
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine import identity, lease
+from reconciler.engine.abilities import abilities, keep_probing
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
@@ -163,11 +164,13 @@ async def _connect_and_lead(
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
                 metrics.halted(None)
+                metrics.store_probed(ports.capabilities)
                 limits = _limits(settings)
                 steer = _steer(source, ports.capabilities)
                 cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
                 async with task_group() as group:
                     group.start_soon(_recall_passes, ports, metrics)
+                    group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     await Daemon(ports, limits, cycle, stopping).run()
                     group.cancel_scope.cancel()
         except Halt as halt:
@@ -264,16 +267,7 @@ async def _ports(
         if not await catalog.schema_at_head():
             message = "the database's schema is not at this version's: run `reconciler migrate`"
             raise ConfigError(message)
-        yield _wire(catalog, bucket, await _capabilities(settings, bucket), observer)
-
-
-async def _capabilities(settings: Settings, bucket: Bucket) -> Capabilities:
-    """What the store can do, by probe; a declared listing order is believed, and still asserted.
-
-    But not of a store that rewrites keys: its listing cannot be merged with the rows in any order.
-    """
-    found = await bucket.prober.probe()
-    return found if found.rewrites_keys else replace(found, order=settings.bucket.order or found.order)
+        yield _wire(catalog, bucket, await abilities(bucket.prober, settings.bucket.order), observer)
 
 
 def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer: Observer) -> Ports:
@@ -281,6 +275,7 @@ def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer
         listing=bucket.listing,
         store=bucket.store(capabilities),
         marker=bucket.marker,
+        prober=bucket.prober,
         records=catalog.records,
         staging=catalog.staging,
         passes=catalog.passes,

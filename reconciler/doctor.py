@@ -19,15 +19,12 @@ from reconciler.model import (
     ListingOrder,
     Mode,
     ObjectResult,
+    Versioning,
 )
 from reconciler.ports import Listing, ObjectStore
 
 CLOCKS_APART = timedelta(seconds=30)
 """S3 refuses requests from 15 minutes on; ages and logs are off long before."""
-
-
-UNKNOWN = Capabilities(order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False)
-"""What a probe makes of a store that refuses its scratch keys."""
 
 
 def ok(name: str, detail: str) -> Check:
@@ -132,18 +129,44 @@ async def access(listing: Listing, store: ObjectStore, prefixes: Sequence[str]) 
 
 def abilities(found: Capabilities, declared: ListingOrder | None) -> Sequence[Check]:
     """What the probe saw, what that means for a sweep, and for deleting for good."""
-    order = declared or found.order
+    checks = [*_listing(found, declared), *_deleting(found), *_recovering(found)]
+    if not found.probed:
+        advice = (
+            "if these credentials may not write there, allow them s3:PutObject; without it nothing is tied"
+        )
+        checks.append(
+            warn("probe", f"nothing could be found out on scratch keys under {RESERVED_PREFIX}", advice)
+        )
+    checks.append(_direct(versioned=found.versioned))
+    return checks
+
+
+def _listing(found: Capabilities, declared: ListingOrder | None) -> Sequence[Check]:
+    order = found.order_under(declared)
     listed = (
         "in byte order: key ranges are compared side by side"
         if order is ListingOrder.BYTES
         else "without an order: the listing is copied into the database and joined there"
     )
-    checks = [ok("listing order", listed + (" (declared)" if declared else ""))]
+    checks = [ok("listing order", listed + (" (declared)" if declared is order else ""))]
     if declared is ListingOrder.BYTES and found.order is ListingOrder.NONE:
         advice = "set RECONCILER_BUCKET__LISTING_ORDER to probe or none"
         checks.append(warn("listing order", "declared as bytes, but the probe saw another order", advice))
+    if found.rewrites_keys:
+        taken = "the store takes one key for another (`a//b` for `a/b`): a row protects both"
+        checks.append(ok("listed names", taken))
+    return checks
+
+
+def _deleting(found: Capabilities) -> Sequence[Check]:
+    """The ladder's rung, and what compares ETags."""
+    if found.batch_digest is None:
+        slow = "the store deletes nothing in batches: each key goes in a call of its own, which is slow"
+        checks = [warn("batches", slow)]
+    else:
+        checks = [ok("batches", f"{found.batch_size:,} keys a call, vouched for by {found.batch_digest}")]
     if found.conditional_batch_delete or found.conditional_delete:
-        how = "1,000 at a time" if found.conditional_batch_delete else "one by one"
+        how = f"{found.batch_size:,} at a time" if found.conditional_batch_delete else "one by one"
         checks.append(ok("conditional delete", f"the store compares the ETag, {how}"))
     else:
         checks.append(
@@ -152,14 +175,29 @@ def abilities(found: Capabilities, declared: ListingOrder | None) -> Sequence[Ch
                 "the store does not compare the ETag: each key is looked at first (HEAD)",
             )
         )
-    if found == UNKNOWN:
-        advice = (
-            "if these credentials may not write there, allow them s3:PutObject; without it nothing is tied"
-        )
-        checks.append(
-            warn("probe", f"nothing could be found out on scratch keys under {RESERVED_PREFIX}", advice)
-        )
-    checks.append(_direct(versioned=found.versioned))
+    return checks
+
+
+def _recovering(found: Capabilities) -> Sequence[Check]:
+    """What could bring a deleted object back, and what keeps one from going."""
+    versions = {
+        Versioning.ENABLED: "kept, and seen to come back when the delete marker goes"
+        if found.undelete
+        else "kept, but a deleted object was not seen to come back when its delete marker went",
+        Versioning.SUSPENDED: "suspended: what is deleted now is gone",
+        Versioning.OFF: "not kept: what is deleted is gone",
+    }[found.versioning]
+    copies = "compare the source's ETag" if found.copy_conditional else "do not compare the source's ETag"
+    if not found.multipart_copy:
+        copies += "; nothing above 5 GB can be copied"
+    uploads = "are listed and can be aborted" if found.multipart_listing else "cannot be listed"
+    checks = [
+        ok("versions", versions),
+        ok("copies", copies if found.copy else "the store copies nothing by itself"),
+        ok("unfinished uploads", uploads),
+    ]
+    if found.object_lock:
+        checks.append(ok("object lock", "on: versions that are locked cannot be deleted for good"))
     return checks
 
 

@@ -614,6 +614,13 @@ class Capabilities:
         """The bucket keeps versions: a plain delete only hides."""
         return self.versioning is Versioning.ENABLED
 
+    def order_under(self, declared: ListingOrder | None) -> ListingOrder:
+        """How the listing is joined: a declared order is believed, and still asserted.
+
+        But not of a store that rewrites keys: its listing cannot be merged with the rows in any order.
+        """
+        return self.order if self.rewrites_keys or declared is None else declared
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:

@@ -19,6 +19,7 @@ from reconciler.ports import (
     ObjectStore,
     Observer,
     Passes,
+    Prober,
     Records,
     Site,
     StagingArea,
@@ -73,6 +74,7 @@ class Ports:
     listing: Listing
     store: ObjectStore
     marker: IdentityMarker
+    prober: Prober
     records: Records
     staging: StagingArea
     passes: Passes

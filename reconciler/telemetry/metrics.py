@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler.model import Marker, Mode, ObjectResult, Outcome, Pass, Tally, Verdict
+from reconciler.model import Capabilities, Marker, Mode, ObjectResult, Outcome, Pass, Tally, Verdict
 from reconciler.telemetry.observers import Quiet
 
 NAMESPACE = "media_reconciler"
@@ -76,6 +76,35 @@ class LeaderGauges(Collector):
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not ask for values that a standby does not have."""
         return ()
+
+
+def store_labels(found: Capabilities) -> dict[str, str]:
+    """The abilities as labels, each of a handful of values."""
+    compares = {"batch": found.conditional_batch_delete, "single": found.conditional_delete}
+    copies = {"conditional": found.copy_conditional, "plain": found.copy}
+
+    def first(kinds: Mapping[str, bool]) -> str:
+        return next((kind for kind, can in kinds.items() if can), "none")
+
+    return {
+        "listing_order": found.order,
+        "start_after": _flag(found.start_after),
+        "rewrites_keys": _flag(found.rewrites_keys),
+        "batch_digest": found.batch_digest or "none",
+        "batch_size": str(found.batch_size),
+        "conditional_delete": first(compares),
+        "versioning": found.versioning,
+        "undelete": _flag(found.undelete),
+        "object_lock": _flag(found.object_lock),
+        "copy": first(copies),
+        "multipart_copy": _flag(found.multipart_copy),
+        "multipart_listing": _flag(found.multipart_listing),
+        "probed": _flag(found.probed),
+    }
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001 - a value, not a choice
+    return "true" if value else "false"
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -156,6 +185,13 @@ class Metrics(Quiet):
         self._requests.labels(operation, outcome).inc()
         self._request_seconds.labels(operation).observe(seconds)
 
+    # --- the store's abilities --------------------------------------------------------------------
+
+    def store_probed(self, found: Capabilities) -> None:
+        """What the store was seen to do just now."""
+        self._store.info(store_labels(found))
+        self._probed.set(self._now())
+
     # --- the database's memory --------------------------------------------------------------------
 
     def pass_recalled(self, marker: Marker, last: Pass | None, last_success: Pass | None) -> None:
@@ -199,6 +235,13 @@ class Metrics(Quiet):
         self._leader = gauge("leader", "1 while this replica holds the lease.")
         self._halted = gauge("halted", "1 while the daemon stays idle until a person has acted.")
         self._dry_run = gauge("dry_run", "1 while the write gateway refuses every deletion.")
+        self._store = Info(
+            "store",
+            "What the object store was last seen to do, on scratch keys.",
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        self._probed = gauge("store_probed_timestamp_seconds", "When the store was last probed; 0 for never.")
         self._reload_ok = gauge("config_last_reload_successful", "1 if the settings last read were valid.")
         self._reloaded = gauge(
             "config_last_reload_success_timestamp_seconds", "When valid settings were last read."

@@ -252,6 +252,7 @@ class Scene:
             listing=self.bucket,
             store=self.bucket,
             marker=self.bucket,
+            prober=self.bucket,
             records=catalog.records,
             staging=catalog.staging,
             passes=catalog.passes,

@@ -65,6 +65,7 @@ class World:
             listing=self.bucket,
             store=self.bucket,
             marker=self.bucket,
+            prober=self.bucket,
             records=MemoryRecords(self.database),
             staging=MemoryStagingArea(self.database),
             passes=MemoryPasses(self.database),

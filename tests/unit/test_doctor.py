@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -189,11 +190,48 @@ def test_a_store_that_cannot_compare_is_a_warning(
 
 
 def test_a_probe_that_found_out_nothing_asks_for_the_permission_to_write() -> None:
-    checks = doctor.abilities(capabilities(ListingOrder.NONE, batch=False, single=False), None)
+    checks = doctor.abilities(replace(capabilities(), probed=False), None)
     (probe,) = [check for check in checks if check.name == "probe"]
     assert probe.status is CheckStatus.WARN
     assert "s3:PutObject" in probe.advice
     assert "probe" not in statuses(doctor.abilities(capabilities(), None))
+
+
+def test_an_order_declared_for_a_store_that_rewrites_keys_is_not_the_one_in_use() -> None:
+    found = replace(capabilities(ListingOrder.NONE), rewrites_keys=True)
+    told = [check for check in doctor.abilities(found, ListingOrder.BYTES) if check.name == "listing order"]
+    assert [check.status for check in told] == [CheckStatus.OK, CheckStatus.WARN]
+    assert "joined there" in told[0].detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "status", "told"),
+    [
+        ({}, "batches", CheckStatus.OK, "1,000 keys a call, vouched for by md5"),
+        ({"batch_size": 250}, "batches", CheckStatus.OK, "250 keys"),
+        ({"batch_digest": None}, "batches", CheckStatus.WARN, "a call of its own"),
+        ({"versioning": Versioning.OFF}, "versions", CheckStatus.OK, "not kept"),
+        ({"versioning": Versioning.SUSPENDED}, "versions", CheckStatus.OK, "suspended"),
+        ({"versioning": Versioning.ENABLED}, "versions", CheckStatus.OK, "was not seen to come back"),
+        ({"versioning": Versioning.ENABLED, "undelete": True}, "versions", CheckStatus.OK, "kept, and seen"),
+        ({}, "copies", CheckStatus.OK, "copies nothing"),
+        ({"copy": True}, "copies", CheckStatus.OK, "nothing above 5 GB"),
+        (
+            {"copy": True, "copy_conditional": True, "multipart_copy": True},
+            "copies",
+            CheckStatus.OK,
+            "compare the source's ETag",
+        ),
+        ({"multipart_listing": True}, "unfinished uploads", CheckStatus.OK, "can be aborted"),
+        ({"object_lock": True}, "object lock", CheckStatus.OK, "cannot be deleted for good"),
+        ({"rewrites_keys": True}, "listed names", CheckStatus.OK, "a row protects both"),
+    ],
+)
+def test_each_ability_is_told(changes: dict[str, object], name: str, status: CheckStatus, told: str) -> None:
+    found = replace(capabilities(), **changes)  # type: ignore[arg-type]  # by name
+    (check,) = [check for check in doctor.abilities(found, None) if check.name == name]
+    assert check.status is status
+    assert told in check.detail
 
 
 def test_the_tie_is_told() -> None:

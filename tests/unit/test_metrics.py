@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +13,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.model import Marker, Mode, Outcome, Pass, Tally, Verdict
+from reconciler.model import (
+    Capabilities,
+    Digest,
+    ListingOrder,
+    Marker,
+    Mode,
+    Outcome,
+    Pass,
+    Tally,
+    Verdict,
+    Versioning,
+)
 from reconciler.ports import Observer
 from reconciler.telemetry.health import Health
 from reconciler.telemetry.metrics import Metrics
@@ -104,6 +116,41 @@ def test_promtool_finds_nothing_to_mend(registry: CollectorRegistry, metrics: Me
 
 def test_build_info_names_the_version(registry: CollectorRegistry, metrics: Metrics) -> None:
     assert value(registry, "build_info", version="1.2.3") == 1
+
+
+@pytest.mark.incident(22)
+def test_what_the_store_can_do_is_told_in_labels_of_a_few_values(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    found = Capabilities(
+        order=ListingOrder.BYTES,
+        conditional_batch_delete=False,
+        conditional_delete=True,
+        batch_digest=None,
+        batch_size=1,
+        versioning=Versioning.SUSPENDED,
+        copy=True,
+    )
+    metrics.store_probed(found)
+    metrics.store_probed(replace(found, batch_digest=Digest.MD5, batch_size=250))
+    told = [sample.labels for sample in families(registry)["media_reconciler_store_info"].samples]
+    assert told == [
+        {
+            "listing_order": "bytes",
+            "start_after": "false",
+            "rewrites_keys": "false",
+            "batch_digest": "md5",
+            "batch_size": "250",
+            "conditional_delete": "single",
+            "versioning": "suspended",
+            "undelete": "false",
+            "object_lock": "false",
+            "copy": "plain",
+            "multipart_copy": "false",
+            "multipart_listing": "false",
+            "probed": "true",
+        }
+    ], "one series, of the last probe"
 
 
 def test_reading_is_counted(registry: CollectorRegistry, metrics: Metrics) -> None:
