@@ -1,0 +1,107 @@
+"""`python -m tests.faults.mortal`: for each line it reads it forks a reconciler, which may die at a chosen send.
+
+Programs talk to the outside by sending on sockets, so "the n-th send" is every point that the outside
+can tell from others: before a request leaves, with half of it sent, or when all of it is and the answer
+is on its way. Forked, because the imports of a fresh program take longer than a run.
+
+A request is `{"environment": {…}, "command": […], "log": path, "dies_at": n or null, "how": …, "probes": …}`,
+the answer `{"status": -9 or the exit status, "sends": n}`, `sends` 0 for one that was killed. Without
+`probes` it is told what SeaweedFS can do, which to find out takes longer than all the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import botocore.session
+from botocore.loaders import JSONFileLoader
+
+from reconciler import app, cli
+from reconciler.bucket.client import BucketProber
+from reconciler.model import Capabilities
+from tests.support.buckets import CAPABILITIES
+
+COMMANDS = (app,)
+"""What every command imports late, here once for all."""
+
+HOW = ("before", "half", "after")
+
+
+class Lifeline:
+    """Stands in for `socket.socket.send`, and kills this program at one of the calls."""
+
+    def __init__(self, dies_at: int | None, how: str) -> None:
+        self.sends = 0
+        self._dies_at = dies_at
+        self._how = how
+        self._send: Callable[..., int] = socket.socket.send
+
+    def send(self, sock: socket.socket, content: Any, *flags: int) -> int:
+        if sock.family == socket.AF_INET:
+            self.sends += 1
+            if self.sends == self._dies_at:
+                part = {"before": 0, "half": len(content) // 2, "after": len(content)}[self._how]
+                if part:
+                    self._send(sock, content[:part], *flags)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self._send(sock, content, *flags)
+
+
+async def known_abilities(_: BucketProber) -> Capabilities:
+    return CAPABILITIES["seaweedfs"]
+
+
+def preload() -> None:
+    """Read botocore's descriptions of AWS once: each client reads ten megabytes of JSON."""
+    loader: Any = JSONFileLoader
+    loader._load_file = functools.cache(loader._load_file)
+    botocore.session.get_session().create_client("s3", region_name="us-east-1")
+
+
+def live(request: dict[str, Any], testament: int) -> NoReturn:
+    """Be that program; its last word is how often it sent."""
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    if not request["probes"]:
+        BucketProber.probe = known_abilities  # type: ignore[method-assign]  # as said
+    lifeline = Lifeline(request["dies_at"], request["how"])
+    socket.socket.send = lambda *args: lifeline.send(*args)  # type: ignore[method-assign,assignment]  # as said
+    status = 1
+    try:
+        status = cli.main(request["command"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.write(testament, str(lifeline.sends).encode())
+        os._exit(status)
+
+
+def main() -> None:
+    preload()
+    for line in sys.stdin:
+        request = json.loads(line)
+        said, testament = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(said)
+            live(request, testament)
+        os.close(testament)
+        with os.fdopen(said) as reading:
+            sends = int(reading.read() or 0)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "sends": sends}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

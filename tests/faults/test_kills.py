@@ -1,0 +1,110 @@
+"""SIGKILL at random points, with writers beside: nothing live is lost, and the next run finishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from reconciler.model import Outcome
+from tests.faults.mortal import HOW
+from tests.faults.rounds import KILL_ROUNDS, SEED, say
+from tests.faults.truth import Truth
+from tests.integration.site import Site
+
+pytestmark = pytest.mark.anyio
+
+SHORT = {
+    "RECONCILER_LEASE__TTL": "1s",
+    "RECONCILER_BUCKET__REQUEST_TIMEOUT": "2s",
+    "RECONCILER_DELETE_CONCURRENCY": "2",
+}
+RUNS = 12
+"""More than enough to converge: the second sighting of a dangling record is the second run's."""
+
+
+class Mortals:
+    """Runs of the reconciler that may die; `log` is what they said."""
+
+    def __init__(self, forker: anyio.abc.Process, log: Path) -> None:
+        self._forker = forker
+        self._log = log
+        assert forker.stdout
+        self._answers = BufferedByteReceiveStream(forker.stdout)
+
+    async def once(
+        self, site: Site, dies_at: int | None = None, how: str = "after", *, probes: bool = False
+    ) -> dict[str, Any]:
+        request = {
+            "environment": {**os.environ, **site.environment, **SHORT},
+            "command": ["once", "--json", "--wait", "20s"],
+            "log": str(self._log),
+            "dies_at": dies_at,
+            "how": how,
+            "probes": probes,
+        }
+        assert self._forker.stdin
+        await self._forker.stdin.send(json.dumps(request).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(await self._answers.receive_until(b"\n", 1000))
+        return answer
+
+    def report(self) -> dict[str, Any]:
+        """What the last run that lived printed."""
+        lines = [line for line in self._log.read_text().splitlines() if line.startswith('{"mode"')]
+        report: dict[str, Any] = json.loads(lines[-1])
+        return report
+
+
+@asynccontextmanager
+async def mortals(directory: Path) -> AsyncIterator[Mortals]:
+    command = [sys.executable, "-m", "tests.faults.mortal"]
+    async with await anyio.open_process(command, stdin=subprocess.PIPE, stderr=None) as forker:
+        yield Mortals(forker, directory / "log")
+        assert forker.stdin
+        await forker.stdin.aclose()
+        await forker.wait()
+
+
+async def converge(runs: Mortals, truth: Truth) -> None:
+    for _ in range(RUNS):
+        ended = await runs.once(truth.site)
+        assert ended["status"] in {0, 1}, runs.report()
+        if runs.report()["outcome"] == Outcome.CONVERGED and set(truth.live) == await truth.site.keys():
+            break
+    await truth.converged()
+
+
+@pytest.mark.timeout(120 + 10 * KILL_ROUNDS)
+@pytest.mark.incident(1)
+async def test_killed_at_any_point_it_loses_nothing_live_and_the_next_run_finishes(
+    truth: Truth, tmp_path: Path
+) -> None:
+    await truth.seed(live=8, drift=8)
+    chance = random.Random(f"{SEED}/kills")
+    killed = 0
+    async with mortals(tmp_path) as runs:
+        sends = (await runs.once(truth.site))["sends"]
+        for number in range(KILL_ROUNDS):
+            dies_at, how = chance.randrange(1, sends + 1), chance.choice(HOW)
+            say(f"round {number}: killed at send {dies_at} of about {sends}, {how}")
+            done = anyio.Event()
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(truth.write_until, done)
+                ended = await runs.once(truth.site, dies_at, how)
+                done.set()
+            say(f"{ended}")
+            killed += ended["status"] < 0
+            await truth.check()
+            await converge(runs, truth)
+    assert killed >= KILL_ROUNDS // 2
