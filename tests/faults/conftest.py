@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from tests.faults.rounds import SEED, say
-from tests.faults.truth import Truth
+from tests.faults.rounds import say
+from tests.faults.truth import Truth, new_truth
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
@@ -20,4 +18,4 @@ def site(database: str, seaweed_bucket: Bucket) -> Site:
 @pytest.fixture
 async def truth(site: Site, request: pytest.FixtureRequest) -> Truth:
     say(request.node.nodeid)
-    return Truth(site, random.Random(f"{SEED}/{request.node.name}"), await site.virtual_key())
+    return await new_truth(site, request.node.name)

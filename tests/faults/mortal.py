@@ -1,4 +1,4 @@
-"""`python -m tests.faults.mortal`: for each line it reads it forks a reconciler, which may die at a chosen send.
+"""`python -m tests.faults.mortal`: forks a reconciler for each line it reads, which may die at a chosen send.
 
 Programs talk to the outside by sending on sockets, so "the n-th send" is every point that the outside
 can tell from others: before a request leaves, with half of it sent, or when all of it is and the answer
@@ -24,7 +24,7 @@ import botocore.session
 from botocore.loaders import JSONFileLoader
 
 from reconciler import app, cli
-from reconciler.bucket.client import BucketProber
+from reconciler.bucket.probing import BucketProber
 from reconciler.model import Capabilities
 from tests.support.buckets import CAPABILITIES
 
@@ -74,9 +74,9 @@ def live(request: dict[str, Any], testament: int) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["environment"])
     if not request["probes"]:
-        BucketProber.probe = known_abilities  # type: ignore[method-assign]  # as said
+        BucketProber.probe = known_abilities  # type: ignore[method-assign,assignment]  # as said
     lifeline = Lifeline(request["dies_at"], request["how"])
-    socket.socket.send = lambda *args: lifeline.send(*args)  # type: ignore[method-assign,assignment]  # as said
+    socket.socket.send = lambda *args: lifeline.send(*args)  # type: ignore[method-assign]  # noqa: PLW0108 - a function is bound to its socket
     status = 1
     try:
         status = cli.main(request["command"])

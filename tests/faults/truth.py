@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -19,6 +20,7 @@ import anyio
 import anyio.to_thread
 import asyncpg
 
+from tests.faults.rounds import SEED
 from tests.integration.site import Site
 
 GONE = {"deleted", "missing"}
@@ -106,7 +108,7 @@ class Truth:
             await connection.execute('DELETE FROM "MediaRecords" WHERE "StorageKey" = $1', key)
         elif what == "expire":
             await connection.execute(
-                """UPDATE "MediaRecords" SET "ExpiresAt" = now() - interval '1 hour' WHERE "StorageKey" = $1""",
+                'UPDATE "MediaRecords" SET "ExpiresAt" = "CreatedAt" WHERE "StorageKey" = $1',
                 key,
             )
         else:
@@ -130,8 +132,18 @@ class Truth:
         finally:
             await connection.close()
 
-    async def write_until(self, done: anyio.Event) -> None:
-        """A writer beside the reconciler; it finishes the act in hand."""
+    @asynccontextmanager
+    async def writers(self) -> AsyncIterator[None]:
+        """A writer beside whatever runs in the context; at its end it finishes the act in hand."""
+        done = anyio.Event()
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._write_until, done)
+            try:
+                yield
+            finally:
+                done.set()
+
+    async def _write_until(self, done: anyio.Event) -> None:
         connection = await asyncpg.connect(self.site.database)
         try:
             while not done.is_set():
@@ -197,6 +209,11 @@ class Truth:
         keys, rows = await self.site.state()
         assert keys == rows == set(self.live)
         assert await self.site.sql("SELECT * FROM reconciler.marks") == []
+
+
+async def new_truth(site: Site, name: str) -> Truth:
+    """Of a site without rows; what its writers do is the seed's, by the name."""
+    return Truth(site, random.Random(f"{SEED}/{name}"), await site.virtual_key())
 
 
 def _in_order(told: Sequence[str]) -> bool:
