@@ -435,6 +435,8 @@ class ObjectResult(StrEnum):
     """A row appeared or changed between claim and delete: nothing was sent for this key."""
     UNTOUCHED = "untouched"
     """Another row needs the object: only the rows of the decision go."""
+    HELD = "held"
+    """It cannot be deleted, however often that is asked (object lock): it stays, on hold, with its rows."""
     FAILED = "failed"
     """The store refused it or nothing is known: the claim stays and is repeated."""
 
@@ -462,11 +464,17 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionResult:
-    """The store's answer for one key. `detail` is its code and message where it FAILED."""
+    """The store's answer for one key. `detail` is its code and message where it FAILED.
+
+    `held_until`: when what is HELD is free again, where the store says so. `denied`: it FAILED because
+    the store forbids it.
+    """
 
     key: str
     result: ObjectResult
     detail: str = ""
+    held_until: datetime | None = None
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,13 +68,15 @@ def result_of(key: str, answer: DeleteAnswer) -> DeletionResult:
 
 
 def refused(key: str, refusal: Refusal) -> DeletionResult:
-    """404 is done (I-37), 412 is another object, the rest is a failure of this key."""
+    """404 is done (I-37), 412 is another object, a lock holds it, the rest is a failure of this key."""
     if refusal.missing:
         return DeletionResult(key=key, result=ObjectResult.MISSING)
     if refusal.code in CHANGED:
         return DeletionResult(key=key, result=ObjectResult.CHANGED, detail=str(refusal))
-    return failed(key, str(refusal))
+    if refusal.locked:
+        return DeletionResult(key=key, result=ObjectResult.HELD, detail=str(refusal))
+    return failed(key, str(refusal), denied=refusal.denied)
 
 
-def failed(key: str, detail: str) -> DeletionResult:
-    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail)
+def failed(key: str, detail: str, *, denied: bool = False) -> DeletionResult:
+    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail, denied=denied)

@@ -13,6 +13,7 @@ from reconciler.bucket.answers import DeleteAnswer, failed, read_answer, refused
 from reconciler.bucket.batching import BatchSize
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
+from reconciler.bucket.locks import look_for_lock
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import ATTEMPTS, Calls, pause_after
 from reconciler.errors import ReconcilerError, StoreUnavailable
@@ -70,6 +71,7 @@ class BucketObjects:
         results = await self._delete_together(together, until) if together else {}
         results |= await self._delete_alone(alone, until, known=bool(results))
         await self._tell_missing_from_changed(results)
+        await self._tell_locked_from_denied(results)
         return [results[entry.key] for entry in batch]
 
     def _check(self, batch: Sequence[Deletion]) -> None:
@@ -203,6 +205,24 @@ class BucketObjects:
 
         changed = [key for key, result in results.items() if result.result is ObjectResult.CHANGED]
         await side_by_side([partial(look, key) for key in changed])
+
+    async def _tell_locked_from_denied(self, results: dict[str, DeletionResult]) -> None:
+        """HEAD what is locked, for its end, and what was denied where objects can be locked."""
+
+        async def look(result: DeletionResult) -> None:
+            async with self._singles:
+                lock = await look_for_lock(self._client, self._bucket, self._calls, result.key)
+            if lock is not None:
+                results[result.key] = DeletionResult(
+                    key=result.key, result=ObjectResult.HELD, detail=lock.reason, held_until=lock.until
+                )
+
+        suspects = [
+            result
+            for result in results.values()
+            if result.result is ObjectResult.HELD or (result.denied and self._capabilities.object_lock)
+        ]
+        await side_by_side([partial(look, result) for result in suspects])
 
 
 async def head_object(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,12 @@ CHANGED: Final = frozenset({"PreconditionFailed", "412"})
 
 _TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 _DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401"})
+_LOCKED: Final = frozenset(
+    {"ObjectLocked", "ObjectLockedByBucketPolicy", "RetentionPolicyNotMet", "ObjectUnderActiveHold"}
+)
+"""MinIO, R2 and Google's store have codes of their own; Amazon says it in the message."""
+_LOCK_MESSAGE: Final = re.compile(r"(?i)protected by object lock|WORM protected|under (a )?legal hold")
+"""No looser: what is not authorized is told with the names of bucket and key, which may have such words."""
 _CREDENTIALS: Final = frozenset(
     {
         "InvalidAccessKeyId",
@@ -112,6 +119,11 @@ class Refusal(Exception):
     def denied(self) -> bool:
         """Whether the credentials are known and this operation is not allowed to them."""
         return self.code in _DENIED
+
+    @property
+    def locked(self) -> bool:
+        """Whether this key is kept by object lock, a retention or a legal hold, as far as the answer says."""
+        return self.code in _LOCKED or (self.denied and _LOCK_MESSAGE.search(self.message) is not None)
 
     @property
     def outcome(self) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from reconciler.engine.deletion import Answers, delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.holds import hold_refused
 from reconciler.engine.lease import Tenure
 from reconciler.engine.pace import Pace
 from reconciler.engine.seal import Sealer
@@ -196,6 +197,7 @@ class Collector:
         spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
         await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         window = steering.upload_window
+        await hold_refused(self._ports.holds, answers)
         removed = await self._gateway.confirm(term, claim, answers.results, decide, window)
         self._report(claim, answers, removed)
         return removed, answers.store_away

@@ -17,10 +17,14 @@ HEAD_CONCURRENCY = 32
 
 @dataclass(slots=True)
 class Answers:
-    """What became of each key so far. `store_away`: the store stopped answering on the way."""
+    """What became of each key so far. `store_away`: the store stopped answering on the way.
+
+    `held_until`: when the store frees a key that it keeps, where it says so.
+    """
 
     results: dict[str, tuple[ObjectResult, str]] = field(default_factory=dict)
     store_away: bool = False
+    held_until: dict[str, datetime | None] = field(default_factory=dict)
 
     def settle(self, key: str, result: ObjectResult, detail: str) -> None:
         self.results[key] = (result, detail)
@@ -86,6 +90,7 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     ]
     for answer in await gateway.delete(batch) if batch else ():
         answers.settle(answer.key, answer.result, answer.detail)
+        answers.held_until[answer.key] = answer.held_until
     if any(key.decision.records for key in doomed):
         await _require_marker(ports)
 

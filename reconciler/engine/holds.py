@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.model import Finding, KeepReason, Tally, Verdict
+from reconciler.engine.deletion import Answers
+from reconciler.model import Finding, Hold, HoldKind, KeepReason, ObjectResult, Tally, Verdict
 from reconciler.ports import Holds
 
 LOOKUP_SIZE = 1_000
+
+AUTHOR = "the store"
+"""Of holds that the program makes by itself; a person who lifts one will see it made again."""
 
 
 async def keep_held(holds: Holds, findings: list[Finding]) -> Tally:
@@ -29,3 +33,23 @@ async def keep_held(holds: Holds, findings: list[Finding]) -> Tally:
             kept += 1
             missing += finding.verdict is Verdict.DANGLING
     return Tally(kept={KeepReason.HOLD: kept}, missing=-missing) if kept else Tally()
+
+
+async def hold_refused(holds: Holds, answers: Answers) -> None:
+    """Put on hold what cannot be deleted, or every later pass would mark it and every claim fail.
+
+    Before the claim is confirmed: a crash in between repeats the claim, and comes to the same.
+    """
+    refused = [
+        Hold(
+            kind=HoldKind.KEY,
+            target=key,
+            reason=detail,
+            author=AUTHOR,
+            until=answers.held_until.get(key),
+        )
+        for key, (result, detail) in answers.results.items()
+        if result is ObjectResult.HELD
+    ]
+    if refused:
+        await holds.add(refused)

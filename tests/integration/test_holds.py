@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from reconciler.model import Hold, HoldKind, KeepReason, Outcome, Verdict
-from tests.integration.site import Site
+from tests.integration.site import Site, make_site
+from tests.support.quirky_store import Quirks, quirky_store
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +72,28 @@ async def test_a_hold_on_what_is_marked_keeps_it_and_counts_it(site: Site) -> No
         0,
     )
     assert await site.keys() == {"image/orphan"}
+
+
+async def test_what_the_store_locks_is_put_on_hold_until_the_lock_ends(database: str) -> None:
+    until = datetime(2999, 1, 1, tzinfo=UTC)
+    quirks = Quirks(locked={"image/locked": until, "image/legal": None})
+    async with quirky_store(quirks) as store:
+        site = make_site(database, store.bucket())
+        store.put("image/locked", "image/legal", "image/free")
+        report = await site.once()
+        assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+        assert store.keys() == {"image/locked", "image/legal"}
+        async with site.catalog() as catalog:
+            holds = {hold.target: hold for hold in await catalog.holds.page()}
+        assert {key: (hold.author, hold.until) for key, hold in holds.items()} == {
+            "image/locked": ("the store", until),
+            "image/legal": ("the store", None),
+        }
+        assert "legal hold" in holds["image/legal"].reason
+        assert ("result", "image/locked", "object", "held") in await site.ledger()
+        report = await site.once()
+        assert (report.outcome, report.kept[KeepReason.HOLD]) == (Outcome.CONVERGED, 2)
+        quirks.locked.clear()
+        await site.sql("UPDATE reconciler.holds SET until = now()")
+        report = await site.once()
+        assert (report.outcome, report.removed.objects, store.keys()) == (Outcome.CONVERGED, 2, set())

@@ -64,6 +64,8 @@ class Quirks:
     """The token is always the same, and leads to the same page."""
     failing: dict[str, str] = field(default_factory=dict)
     """Codes by key, inside of the 200 that a batch is answered with."""
+    locked: dict[str, datetime | None] = field(default_factory=dict)
+    """Keys that cannot be deleted until then; None is a legal hold. Only HEAD says why, as in SeaweedFS."""
     unmentioned: set[str] = field(default_factory=set)
     """Keys that a batch's answer says nothing of; they stay."""
     says_deleted: set[str] = field(default_factory=set)
@@ -124,6 +126,7 @@ class QuirkyStore:
             "HeadObject": lambda: self._get(key),
             "DeleteObject": lambda: self._delete(key, request.headers.get("if-match", "").strip('"')),
             "DeleteObjects": lambda: self._delete_batch(request),
+            "GetObjectLockConfiguration": self._lock_configuration,
             "GetBucketVersioning": lambda: Answer(f"<VersioningConfiguration {NAMESPACE}/>"),
         }
         return answers.get(operation, lambda: Answer(error("NotImplemented"), 501))()
@@ -181,9 +184,26 @@ class QuirkyStore:
         if stored is None:
             return Answer(error("NoSuchKey"), 404)
         headers = {"ETag": f'"{stored.etag}"', "Last-Modified": format_datetime(stored.modified, usegmt=True)}
+        headers |= self._lock(key)
         return Answer(stored.body.decode(), headers={"Content-Length": str(len(stored.body)), **headers})
 
+    def _lock_configuration(self) -> Answer:
+        enabled = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>" if self.quirks.locked else ""
+        return Answer(f"<ObjectLockConfiguration {NAMESPACE}>{enabled}</ObjectLockConfiguration>")
+
+    def _lock(self, key: str) -> dict[str, str]:
+        """The headers of a locked object."""
+        if key not in self.quirks.locked:
+            return {}
+        until = self.quirks.locked[key]
+        if until is None:
+            return {"x-amz-object-lock-legal-hold": "ON"}
+        named = {"mode": "GOVERNANCE", "retain-until-date": until.isoformat().replace("+00:00", "Z")}
+        return {f"x-amz-object-lock-{name}": value for name, value in named.items()}
+
     def _delete(self, key: str, etag: str) -> Answer:
+        if key in self.quirks.locked:
+            return Answer(error("AccessDenied", "Access Denied."), 403)
         if self._differs(key, etag, ignored=self.quirks.ignores_etag_alone):
             return Answer(error("PreconditionFailed"), 412)
         self.objects.pop(key, None)
@@ -212,7 +232,7 @@ class QuirkyStore:
         name, quirks = escape(key), self.quirks
         if key in quirks.unmentioned:
             return ""
-        code = quirks.failing.get(key)
+        code = "AccessDenied" if key in quirks.locked else quirks.failing.get(key)
         if code is None and self._differs(key, etag, ignored=quirks.ignores_etag_in_batch):
             code = "PreconditionFailed"
         if code is not None:
@@ -231,6 +251,7 @@ def _operation(request: Request, key: str, query: dict[str, str]) -> str:
     match request.method, bool(key):
         case "GET", False:
             named = {"list-type": "ListObjectsV2", "versioning": "GetBucketVersioning"}
+            named["object-lock"] = "GetObjectLockConfiguration"
             return next((operation for name, operation in named.items() if name in query), "another")
         case "POST", False:
             return "DeleteObjects" if "delete" in query else "another"
