@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
+import anyio.lowlevel
 import asyncpg
 
 from reconciler.catalog import triggers
@@ -144,6 +145,13 @@ class Scene:
         sql = await asyncpg.connect(self.url, **credentials)
         self.closing.push_async_callback(sql.close)
         return Writer(self, sql)
+
+    async def waits(self, writer: Writer) -> None:
+        """Until the writer's statement, started in another task, waits for a lock."""
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1"
+        with anyio.fail_after(10):
+            while not await self.sql.fetchval(waiting, writer.sql.get_server_pid()):
+                await anyio.lowlevel.checkpoint()
 
     async def install_triggers(self) -> None:
         await triggers.install(self.sql, TableMapping())

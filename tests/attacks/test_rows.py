@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from reconciler.catalog import confirmation
@@ -49,9 +48,7 @@ async def test_a_writer_across_two_keys_and_a_confirmation_do_not_deadlock(
 
         async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
             group.start_soon(insert)
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1"
-            while not await scene.sql.fetchval(waiting, writer.sql.get_server_pid()):
-                await anyio.lowlevel.checkpoint()
+            await scene.waits(writer)
             monkeypatch.setattr(confirmation, "lookup", lookup)
             return await lookup(connection, gateway, keys)
 

@@ -43,6 +43,30 @@ async def test_a_writer_that_could_not_see_the_mark_holds_off_its_pass(scene: Sc
 
 
 @pytest.mark.attack(1)
+async def test_a_writer_has_its_id_before_the_mark_is_looked_for(scene: Scene) -> None:
+    """Its trigger has looked and its row is not written yet: that alone would give it an id."""
+    scene.put(KEY)
+    await scene.sql.execute(
+        "CREATE FUNCTION public.late() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END';"
+        ' CREATE TRIGGER zzz BEFORE INSERT ON public."MediaRecords"'
+        " FOR EACH ROW EXECUTE FUNCTION public.late()"
+    )
+    writer = await scene.writer()
+    await scene.sql.execute("SELECT pg_advisory_lock(1)")
+    await writer.begin()
+    async with anyio.create_task_group() as group:
+        group.start_soon(writer.insert, KEY)
+        await scene.waits(writer)
+        await scene.mark(KEY)
+        taken = (await scene.claim()).taken
+        await scene.sql.execute("SELECT pg_advisory_unlock(1)")
+    await writer.commit()
+    assert taken == 0
+    assert (await scene.claim()).cancelled == 1
+
+
+@pytest.mark.attack(1)
 async def test_a_pass_is_stamped_later_than_its_marks(scene: Scene) -> None:
     """The writer begins while marks are committed already and the pass is not armed."""
     scene.put(KEY)
@@ -268,10 +292,7 @@ async def test_a_writer_that_meets_a_claim_in_the_making_waits_for_it_and_is_ref
         async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
             """The marks are locked, and nothing is written yet."""
             group.start_soon(insert)
-            while not await scene.sql.fetchval(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1", writer.sql.get_server_pid()
-            ):
-                await anyio.lowlevel.checkpoint()
+            await scene.waits(writer)
             return await lookup(connection, gateway, keys)
 
         monkeypatch.setattr(claims, "lookup", meanwhile)
