@@ -184,12 +184,13 @@ async def _connect_and_lead(
 
 
 async def _recall_passes(ports: Ports, metrics: Metrics) -> None:
-    """Keep the passes' timestamps at what the database knows: they outlive this process and its terms."""
+    """Keep what metrics tell of passes and holds at what the database knows: it outlives process and term."""
     while True:
         try:
             for marker in Marker:
                 last = await ports.passes.last(marker)
                 metrics.pass_recalled(marker, last, await ports.passes.last(marker, PassState.ARMED))
+            metrics.holds_recalled(await ports.holds.count())
         except Retryable as error:
             log.debug("passes not recalled", reason=str(error))
         await ports.clock.sleep(RECALL_SECONDS)

@@ -7,17 +7,13 @@ a rate has something to start from.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from reconciler.model import Capabilities, Marker, Mode, ObjectResult, Outcome, Pass, Tally, Verdict
+from reconciler.model import Capabilities, HoldKind, Marker, Mode, ObjectResult, Outcome, Pass, Tally, Verdict
+from reconciler.telemetry.leading import NAMESPACE, Drift, LeaderGauges
 from reconciler.telemetry.observers import Quiet
-
-NAMESPACE = "media_reconciler"
 
 PASS_BUCKETS = (1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600)
 """Seconds, 1 s to 6 h: a retention pass takes seconds, a sweep of a large bucket hours."""
@@ -31,51 +27,6 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
 
 RECORD_RESULTS = {"record": "deleted", "lost": "lost"}
 SUCCESSES = frozenset({Outcome.CONVERGED, Outcome.PENDING})
-
-Drift = Mapping[Verdict, tuple[int, int, datetime | None]]
-
-
-class LeaderGauges(Collector):
-    """What only the leader knows; a replica that does not lead exports none of it.
-
-    A gauge that stayed behind after a demotion would go on telling an old truth.
-    """
-
-    def __init__(self, wall_clock: Callable[[], float]) -> None:
-        self._now = wall_clock
-        self.leading = False
-        self.drift: Drift = {}
-        self.waiting = 0
-        self.listed = Tally()
-
-    def collect(self) -> Iterable[Metric]:
-        if not self.leading:
-            return
-        keys = _family("drift_keys", "Marked storage keys that still have to go, by verdict.", "verdict")
-        size = _family("drift_bytes", "Bytes of the marked storage keys, by verdict.", "verdict")
-        age = _family(
-            "drift_oldest_age_seconds",
-            "Time since the oldest mark was first seen; 0 without marks.",
-            "verdict",
-        )
-        for verdict in Verdict:
-            number, total, oldest = self.drift.get(verdict, (0, 0, None))
-            keys.add_metric([verdict], number)
-            size.add_metric([verdict], total)
-            age.add_metric([verdict], max(0.0, self._now() - oldest.timestamp()) if oldest else 0.0)
-        waiting = _family(
-            "marks_pending", "Armed marks that no claim could take now: not due, put off or claimed."
-        )
-        waiting.add_metric([], self.waiting)
-        objects = _family("bucket_objects", "Objects that the last finished sweep listed.")
-        objects.add_metric([], self.listed.objects)
-        stored = _family("bucket_bytes", "Bytes of the objects that the last finished sweep listed.")
-        stored.add_metric([], self.listed.bytes)
-        yield from (keys, size, age, waiting, objects, stored)
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not ask for values that a standby does not have."""
-        return ()
 
 
 def store_labels(found: Capabilities) -> dict[str, str]:
@@ -105,10 +56,6 @@ def store_labels(found: Capabilities) -> dict[str, str]:
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - a value, not a choice
     return "true" if value else "false"
-
-
-def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
 
 
 class Metrics(Quiet):
@@ -153,8 +100,7 @@ class Metrics(Quiet):
         self._durations.labels(marker, outcome).observe(seconds)
         if outcome in SUCCESSES:
             self._stamp(self._last_success, marker, self._now())
-        if marker is Marker.SWEEP and outcome in SUCCESSES:
-            self._leader_gauges.listed = tally
+            self._remember(marker, tally)
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         del verdict  # the drift gauges and the ledger tell it; here it would only multiply the series
@@ -202,8 +148,16 @@ class Metrics(Quiet):
             return
         if last_success.finished_at is not None:
             self._stamp(self._last_success, marker, last_success.finished_at.timestamp())
+        self._remember(marker, last_success.tally)
+
+    def holds_recalled(self, in_force: Mapping[HoldKind, int]) -> None:
+        """How many holds there are, whoever made them."""
+        self._leader_gauges.holds = in_force
+
+    def _remember(self, marker: Marker, tally: Tally) -> None:
+        self._leader_gauges.kept[marker] = tally.kept
         if marker is Marker.SWEEP:
-            self._leader_gauges.listed = last_success.tally
+            self._leader_gauges.listed = tally
 
     def _stamp(self, gauge: Gauge, marker: Marker, seconds: float) -> None:
         """A timestamp never goes back: what this process saw may be newer than what is stored."""

@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from reconciler.model import (
     Capabilities,
     Digest,
+    HoldKind,
+    KeepReason,
     ListingOrder,
     Marker,
     Mode,
@@ -241,6 +243,8 @@ LEADER_ONLY = {
     "media_reconciler_marks_pending",
     "media_reconciler_bucket_objects",
     "media_reconciler_bucket_bytes",
+    "media_reconciler_kept_keys",
+    "media_reconciler_holds",
 }
 
 
@@ -268,6 +272,20 @@ def test_the_size_of_the_bucket_is_that_of_the_last_sweep(
     metrics.pass_finished(Marker.SWEEP, Outcome.FAILED, 1.0, Tally(objects=1))
     assert value(registry, "bucket_objects") == 9
     assert value(registry, "bucket_bytes") == 90
+
+
+def test_what_is_kept_and_how_many_holds_there_are_is_told(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    sweep, retention = Tally(kept={KeepReason.HOLD: 3}), Tally(kept={KeepReason.HOLD: 1})
+    metrics.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, sweep)
+    metrics.pass_recalled(Marker.RETENTION, None, remembered(Marker.RETENTION, NOW, NOW, retention))
+    metrics.holds_recalled({HoldKind.PREFIX: 2})
+    assert value(registry, "kept_keys", marker="sweep", reason="hold") == 3
+    assert value(registry, "kept_keys", marker="retention", reason="hold") == 1
+    assert value(registry, "kept_keys", marker="sweep", reason="pending") == 0
+    assert (value(registry, "holds", kind="prefix"), value(registry, "holds", kind="key")) == (2, 0)
 
 
 def remembered(marker: Marker, cutoff: datetime, finished_at: datetime, tally: Tally) -> Pass:
