@@ -32,6 +32,7 @@ from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.model import (
     Capabilities,
     Check,
+    DeleteMode,
     Finding,
     HeldBy,
     Marker,
@@ -236,7 +237,7 @@ async def doctor(settings: Settings) -> Sequence[Check]:
             store, prefixes = bucket.store(found), settings.bucket.prefixes
             seen = [
                 *await doctoring.attempt("access", lambda: doctoring.access(bucket.listing, store, prefixes)),
-                *doctoring.abilities(found, settings.bucket.order),
+                *doctoring.abilities(found, settings.bucket.order, _delete_mode(settings)),
             ]
             if at_head:
                 seen += await doctoring.attempt("identity", lambda: look_at_tie(bucket, found))
@@ -275,6 +276,7 @@ def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer
     return Ports(
         listing=bucket.listing,
         store=bucket.store(capabilities),
+        copies=bucket.copies,
         marker=bucket.marker,
         prober=bucket.prober,
         records=catalog.records,
@@ -345,12 +347,21 @@ def _steering(settings: Settings, found: Capabilities) -> Steering:
     rate = settings.max_deletes_per_second
     return Steering(
         mode=settings.mode(),
-        policy=replace(settings.policy(), rewrites_keys=found.rewrites_keys),
+        policy=replace(
+            settings.policy(),
+            rewrites_keys=found.rewrites_keys,
+            delete_mode=_delete_mode(settings),
+        ),
         limits=settings.limits(),
         config_hash=settings.config_hash(),
         rate=math.inf if rate is None else rate,
         upload_window=settings.upload_window,
     )
+
+
+def _delete_mode(settings: Settings) -> DeleteMode:
+    """What `auto` comes to; the other modes are what they are called."""
+    return DeleteMode.QUARANTINE if settings.delete_mode == "auto" else DeleteMode(settings.delete_mode)
 
 
 # --- lifetimes ------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from reconciler.catalog.inspection import SchemaReport
 from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
+    QUARANTINE_PREFIX,
     RESERVED_PREFIX,
     Capabilities,
     Check,
     CheckStatus,
+    DeleteMode,
     Deletion,
     Identity,
     ListingOrder,
@@ -127,7 +129,9 @@ async def access(listing: Listing, store: ObjectStore, prefixes: Sequence[str]) 
     return checks
 
 
-def abilities(found: Capabilities, declared: ListingOrder | None) -> Sequence[Check]:
+def abilities(
+    found: Capabilities, declared: ListingOrder | None, mode: DeleteMode = DeleteMode.DIRECT
+) -> Sequence[Check]:
     """What the probe saw, what that means for a sweep, and for deleting for good."""
     checks = [*_listing(found, declared), *_deleting(found), *_recovering(found)]
     if not found.probed:
@@ -137,7 +141,7 @@ def abilities(found: Capabilities, declared: ListingOrder | None) -> Sequence[Ch
         checks.append(
             warn("probe", f"nothing could be found out on scratch keys under {RESERVED_PREFIX}", advice)
         )
-    checks.append(_direct(versioned=found.versioned))
+    checks.append(_deletion(mode, versioned=found.versioned))
     return checks
 
 
@@ -201,7 +205,11 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
     return checks
 
 
-def _direct(*, versioned: bool) -> Check:
+def _deletion(mode: DeleteMode, *, versioned: bool) -> Check:
+    if mode is DeleteMode.QUARANTINE:
+        return ok(
+            "delete mode", f"quarantine: each object is copied under {QUARANTINE_PREFIX} before it is deleted"
+        )
     if versioned:
         return warn(
             "delete mode",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ K = TypeVar("K")
 
 RESERVED_PREFIX = ".reconciler/"
 """Our own corner of the bucket (identity marker, scratch keys): never managed, never counted."""
+
+QUARANTINE_PREFIX = f"{RESERVED_PREFIX}quarantine/"
+"""Where objects lie that were deleted and can still be brought back."""
 
 REPLACEMENT_CHARACTER = "\ufffd"
 """What a key that is not UTF-8 decodes to; such a key has lost its identity and is never deleted."""
@@ -52,6 +56,17 @@ class Mode(StrEnum):
 
     LIVE = "live"
     DRY_RUN = "dry_run"
+
+
+class DeleteMode(StrEnum):
+    """How an object is deleted, and so whether it can be brought back."""
+
+    DIRECT = "direct"
+    """For good."""
+    QUARANTINE = "quarantine"
+    """After a copy of it was made under `QUARANTINE_PREFIX`."""
+    VERSIONED = "versioned"
+    """By a delete marker of the bucket's."""
 
 
 class Outcome(StrEnum):
@@ -196,6 +211,8 @@ class Policy:
     key_shape: re.Pattern[str] | None = None
     rewrites_keys: bool = False
     """Of the store rather than the settings: see `Capabilities`."""
+    delete_mode: DeleteMode = DeleteMode.DIRECT
+    """What a claim that is made now does; a claim that was made keeps its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,6 +417,9 @@ class ClaimedKey:
     mark: Mark
     decision: Remove
     attempts: int = 0
+    mode: DeleteMode = DeleteMode.DIRECT
+    quarantine_key: str | None = None
+    """Where the copy goes, named by the operation that claimed the key first: a repetition finds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,7 +456,8 @@ class ObjectResult(StrEnum):
     UNTOUCHED = "untouched"
     """Another row needs the object: only the rows of the decision go."""
     HELD = "held"
-    """It cannot be deleted, however often that is asked (object lock): it stays, on hold, with its rows."""
+    """It cannot be deleted (object lock), or not so that it could come back (no copy of it can be made),
+    however often that is asked: it stays, on hold, with its rows."""
     FAILED = "failed"
     """The store refused it or nothing is known: the claim stays and is repeated."""
 
@@ -475,6 +496,55 @@ class DeletionResult:
     detail: str = ""
     held_until: datetime | None = None
     denied: bool = False
+
+
+def quarantine_key(operation_id: UUID, key: str) -> str:
+    """Where a copy goes. Hashed, since a key may have as many bytes as a name can; the ledger knows it."""
+    return f"{QUARANTINE_PREFIX}{operation_id}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+class CopyResult(StrEnum):
+    """What became of one server-side copy."""
+
+    COPIED = "copied"
+    MISSING = "missing"
+    """The source is not there."""
+    CHANGED = "changed"
+    """The source is another object than the one that was asked for."""
+    OCCUPIED = "occupied"
+    """Something lies at the target, which was to be new."""
+    IMPOSSIBLE = "impossible"
+    """The store cannot or will not copy this object, however often it is asked."""
+    FAILED = "failed"
+    """Nothing was copied this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """The outcome of one server-side copy. `etag` and `size` are the source's, where it was seen."""
+
+    result: CopyResult
+    etag: str | None = None
+    size: int = 0
+    last_modified: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """An object that was deleted and can be brought back: what it was, and where it is now.
+
+    `quarantine_key` where a copy of it lies; else the versions that delete markers hide, and those
+    markers, newest first. `size` in bytes, `etag` and `last_modified` as they were at its own key.
+    """
+
+    mode: DeleteMode
+    size: int
+    etag: str | None = None
+    last_modified: datetime | None = None
+    quarantine_key: str | None = None
+    version_ids: tuple[str, ...] = ()
+    marker_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,12 +15,14 @@ from reconciler.model import (
     Backlog,
     Capabilities,
     Claim,
+    Copied,
     Decision,
     Deletion,
     DeletionResult,
     DueKey,
     Finding,
     HeldBy,
+    Hidden,
     Hold,
     HoldKind,
     Identity,
@@ -77,6 +79,20 @@ class ObjectStore(Protocol):
 
         A key that the store's answer leaves out is FAILED. Raises StoreUnavailable only where
         nothing is known of any key, after its own bounded retries.
+        """
+        ...
+
+
+class Copies(Protocol):
+    """Server-side copies: into the quarantine and back."""
+
+    async def copy(
+        self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
+    ) -> Copied:
+        """Copy one object with its content type, metadata and tags, in parts where it is large.
+
+        `etag` None takes whatever is there; `only_new` never writes over the target. COPIED means
+        that the copy was seen in full. Raises StoreUnavailable, Halt (no such bucket, credentials).
         """
         ...
 
@@ -286,11 +302,18 @@ class Marks(Protocol):
         results: Mapping[str, tuple[ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
+        hidden: Mapping[str, Hidden] | None = None,
     ) -> Removed:
         """Protocol step 4: ledger, rows (by id and version, in savepoints), tombstones, marks.
 
         FAILED keys stay claimed with a growing `not_before`. The operation id must still be ours.
+        `hidden` says by storage key where objects still are: they are written down as recoverable
+        where the object went, and as left over where it stayed.
         """
+        ...
+
+    async def extend(self, claim: Claim) -> None:
+        """Say that the claim is being worked on, so that it is not taken for one that was left."""
         ...
 
     def due(

@@ -18,6 +18,7 @@ from reconciler.bucket.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.bucket.listing import BucketListing
 from reconciler.bucket.marker import BucketMarker
 from reconciler.bucket.probing import BucketProber
+from reconciler.bucket.quarantine import COPIES_AT_ONCE, BucketCopies
 from reconciler.bucket.retries import Calls
 from reconciler.errors import ConfigError
 from reconciler.model import Capabilities
@@ -38,6 +39,8 @@ class Bucket:
         self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
         self.listing = BucketListing(lister, config.name, self._calls)
         self.marker = BucketMarker(client, config.name, self._calls)
+        limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
+        self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes)
         self.prober = BucketProber(client, config.name, self._calls, self.listing)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:
@@ -55,7 +58,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
         try:
             session = aioboto3.Session(botocore_session=hooks.raw_session())
             lister = await stack.enter_async_context(_client(session, config, config.listing_concurrency))
-            connections = config.delete_concurrency + SINGLES_AT_ONCE
+            connections = config.delete_concurrency + SINGLES_AT_ONCE + COPIES_AT_ONCE
             client = await stack.enter_async_context(_client(session, config, connections))
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None

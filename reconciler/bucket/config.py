@@ -22,12 +22,26 @@ OPERATIONS: Final = (
     "UploadPartCopy",
     "ListMultipartUploads",
     "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "GetObjectTagging",
 )
 """Every operation that `on_request` can name: labels that a metric may create at zero."""
 
 OUTCOMES: Final = ("ok", "missing", "refused", "throttled", "unavailable")
 """Every outcome of a request. `missing` is a 404, `refused` any other answer that a retry cannot mend,
 `throttled` SlowDown, 429 and their kin, `unavailable` a 5xx, a time-out or no connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySizes:
+    """Up to how many bytes an object is copied at once, and in parts of how many where it is larger.
+
+    Stores take up to 5 GiB at once; from 1 GiB on such a request outlasts its time-out. The largest
+    object, of 50 TB, has larger parts, since no upload has more than 10,000.
+    """
+
+    at_once: int = 1024**3
+    part: int = 256 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +62,4 @@ class BucketConfig:
     delete_concurrency: int
     request_timeout: timedelta
     on_request: Callable[[str, str, float], None] | None = None
+    copy_sizes: CopySizes = CopySizes()

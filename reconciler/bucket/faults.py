@@ -200,4 +200,5 @@ def _permission(operation: str) -> str:
         "HeadObject": "s3:GetObject and s3:ListBucket",
         "GetObject": "s3:GetObject",
         "PutObject": "s3:PutObject",
+        "CopyObject": "s3:PutObject and s3:PutObjectTagging",
     }.get(operation, "s3:DeleteObject")

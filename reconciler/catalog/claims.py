@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from reconciler.catalog import bounds, holds, ledger
+from reconciler.catalog import bounds, hiding, holds, ledger
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
@@ -21,6 +21,7 @@ from reconciler.model import (
     Cancel,
     Claim,
     ClaimedKey,
+    DeleteMode,
     Mark,
     Mode,
     Policy,
@@ -88,16 +89,18 @@ CLAIM = f"""
 UPDATE {SCHEMA}.marks m
 SET state = 'claimed', operation_id = $4, epoch = $5, claimed_xid = pg_current_xact_id(),
     attempted_at = $6::timestamptz, not_before = $6 + $7::interval, records = c.records::jsonb,
-    delete_object = c.delete_object, verify_absence = c.verify_absence
-FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[])
-    AS c (storage_key, records, delete_object, verify_absence)
+    delete_object = c.delete_object, verify_absence = c.verify_absence,
+    delete_mode = $9::text, quarantine_key = c.quarantine_key
+FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[])
+    AS c (storage_key, records, delete_object, verify_absence, quarantine_key)
 WHERE m.storage_key = c.storage_key
 """
 
 # Claims that nobody carries on: ours after IN_FLIGHT or a failure, others' once none of their
 # requests can still be on its way.
 UNFINISHED = f"""
-SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence
+SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence,
+       m.delete_mode, m.quarantine_key
 FROM {SCHEMA}.marks m
 WHERE m.state = 'claimed'
   AND (m.epoch = $1 AND m.not_before <= $2::timestamptz
@@ -167,7 +170,8 @@ class Claimer:
             keys = [mark.storage_key for mark in taken]
             await add_rewritten(connection, self._gateway, keys, rows.named)
         decided = _decided(taken, rows, held, decide, standing.now)
-        await self._write(connection, term, operation, decided, standing.now)
+        decided.claimed = [hiding.in_mode(key, policy.delete_mode, operation) for key in decided.claimed]
+        await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
         return Claim(
             operation_id=operation,
             epoch=term.epoch,
@@ -234,7 +238,13 @@ class Claimer:
         return {row["id"] for row in rows}
 
     async def _write(
-        self, connection: AnyConnection, term: Term, operation: UUID, decided: _Sorted, now: datetime
+        self,
+        connection: AnyConnection,
+        term: Term,
+        operation: UUID,
+        decided: _Sorted,
+        now: datetime,
+        mode: DeleteMode,
     ) -> None:
         if decided.cancelled:
             await connection.execute(CANCEL, [mark.storage_key for mark, _ in decided.cancelled])
@@ -255,6 +265,8 @@ class Claimer:
                 now,
                 IN_FLIGHT,
                 [key.decision.verify_absence for key in decided.claimed],
+                mode.value,
+                [key.quarantine_key for key in decided.claimed],
             )
             await ledger.append(
                 connection, ledger.INTENT, operation, term.epoch, _intents(decided.claimed, None)
@@ -342,7 +354,10 @@ def _intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
     entries = []
     for key in keys:
         if key.decision.delete_object:
-            entries.append(Entry(ledger.OBJECT, key.mark, detail=detail, bytes=key.mark.bytes))
+            recovery = hiding.intended(key)
+            entries.append(
+                Entry(ledger.OBJECT, key.mark, detail=detail, bytes=key.mark.bytes, recovery=recovery)
+            )
         entries += [
             Entry(ledger.RECORD, key.mark, record_id=ref.id, detail=detail) for ref in key.decision.records
         ]
@@ -362,4 +377,10 @@ def _claimed_from(row: asyncpg.Record) -> ClaimedKey:
         delete_object=row["delete_object"],
         verify_absence=row["verify_absence"],
     )
-    return ClaimedKey(mark=mark_from(row), decision=decision, attempts=row["attempts"] + 1)
+    return ClaimedKey(
+        mark=mark_from(row),
+        decision=decision,
+        attempts=row["attempts"] + 1,
+        mode=DeleteMode(row["delete_mode"] or DeleteMode.DIRECT),
+        quarantine_key=row["quarantine_key"],
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import asyncpg
 
-from reconciler.catalog import ledger
+from reconciler.catalog import hiding, ledger
 from reconciler.catalog.connections import COLLISIONS, AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
@@ -19,6 +19,7 @@ from reconciler.model import (
     GONE,
     Claim,
     ClaimedKey,
+    Hidden,
     ObjectResult,
     Record,
     Remove,
@@ -40,11 +41,12 @@ ORDER BY storage_key FOR UPDATE
 
 # Leaves a tombstone where an object went by our hand; a later deletion of the same key extends it.
 ENTOMB = f"""
-INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
-SELECT t.storage_key, t.verdict, $3::uuid, $4::timestamptz, $4 + $5::interval
-FROM unnest($1::text[], $2::text[]) AS t (storage_key, verdict)
+INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
+SELECT t.storage_key, t.verdict, $3::uuid, $4::timestamptz, $4 + $5::interval, t.recoverable
+FROM unnest($1::text[], $2::text[], $6::boolean[]) AS t (storage_key, verdict, recoverable)
 ON CONFLICT (storage_key) DO UPDATE
 SET verdict = excluded.verdict, operation_id = excluded.operation_id, gone_at = excluded.gone_at,
+    recoverable = excluded.recoverable,
     ends_at = greatest({SCHEMA}.tombstones.ends_at, excluded.ends_at)
 """
 
@@ -98,6 +100,7 @@ class Confirmer:
         results: Mapping[str, tuple[ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
+        hidden: Mapping[str, Hidden],
     ) -> Removed:
         now = (await stand(connection, term)).now
         await by_index(connection)
@@ -108,14 +111,28 @@ class Confirmer:
         }
         keys = [key for key in claim.keys if key.mark.storage_key in ours]
         answers = {key.mark.storage_key: results[key.mark.storage_key] for key in keys}
+        # What failed stays claimed, and is noted when it is settled.
+        hidden = {
+            key: one
+            for key, one in hidden.items()
+            if key in answers and answers[key][0] is not ObjectResult.FAILED
+        }
         await ledger.append(
-            connection, ledger.RESULT, claim.operation_id, term.epoch, _object_entries(keys, answers)
+            connection, ledger.RESULT, claim.operation_id, term.epoch, _object_entries(keys, answers, hidden)
+        )
+        await hiding.note(
+            connection,
+            claim.operation_id,
+            [key for key in keys if not ours[key.mark.storage_key]],
+            {key.mark.storage_key for key in keys if _object_went(key, answers[key.mark.storage_key][0])},
+            hidden,
+            now,
         )
         outcome = _Outcome(counted=_objects(keys, answers, ours))
         outcome.failed |= {key for key, (result, _) in answers.items() if result is ObjectResult.FAILED}
         await self._remove_rows(connection, keys, answers, decide, now, outcome)
         await ledger.append(connection, ledger.RESULT, claim.operation_id, term.epoch, outcome.entries)
-        await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window)
+        await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window, hidden)
         return outcome.counted + Removed(failed=len(outcome.failed))
 
     async def _remove_rows(
@@ -177,13 +194,14 @@ class Confirmer:
         except COLLISIONS:
             raise
         except asyncpg.PostgresError:
-            gone = set()
+            gone = {}
             for each in doomed:
                 gone |= await self._delete_one(connection, each, outcome)
         refused = outcome.failed.copy()
         for each in doomed:
             if each.record.id in gone:
-                outcome.entries.append(_record_entry(each.key, each.record.id, "deleted"))
+                entry = _record_entry(each.key, each.record.id, "deleted", removed=gone[each.record.id])
+                outcome.entries.append(entry)
             elif each.key.mark.storage_key not in refused:
                 # Nobody else can have removed a row that we hold locked.
                 detail = "a trigger or a rule of the table keeps the row"
@@ -191,17 +209,21 @@ class Confirmer:
                 outcome.failed.add(each.key.mark.storage_key)
         return len(gone)
 
-    async def _delete_ids(self, connection: AnyConnection, ids: Sequence[str]) -> set[str]:
+    async def _delete_ids(self, connection: AnyConnection, ids: Sequence[str]) -> dict[str, str]:
+        """The rows that went, as JSON, by id."""
         gateway = self._gateway
-        # By id alone: these rows are locked, and their versions were compared under the lock.
+        # By id alone: these rows are locked, and their versions were compared under the lock. The whole
+        # row is kept, with the columns that we know nothing of.
         rows = await connection.fetch(
             f"DELETE FROM {gateway.media} WHERE {gateway.id} = ANY($1::text[]::{gateway.id_type}[])"
-            f" RETURNING {gateway.id}::text AS id",
+            f" RETURNING {gateway.id}::text AS id, to_jsonb(m)::text AS removed",
             list(ids),
         )
-        return {row["id"] for row in rows}
+        return {row["id"]: row["removed"] for row in rows}
 
-    async def _delete_one(self, connection: AnyConnection, each: _Doomed, outcome: _Outcome) -> set[str]:
+    async def _delete_one(
+        self, connection: AnyConnection, each: _Doomed, outcome: _Outcome
+    ) -> dict[str, str]:
         try:
             async with connection.transaction():
                 return await self._delete_ids(connection, [each.record.id])
@@ -211,7 +233,7 @@ class Confirmer:
             detail = str(error).splitlines()[0]
             outcome.entries.append(_record_entry(each.key, each.record.id, "failed", detail))
             outcome.failed.add(each.key.mark.storage_key)
-            return set()
+            return {}
 
     async def _finish_marks(
         self,
@@ -222,6 +244,7 @@ class Confirmer:
         outcome: _Outcome,
         now: datetime,
         upload_window: timedelta,
+        hidden: Mapping[str, Hidden],
     ) -> None:
         gone = [key for key in keys if _object_went(key, answers[key.mark.storage_key][0])]
         if outcome.unfinished:
@@ -241,6 +264,7 @@ class Confirmer:
                 claim.operation_id,
                 now,
                 upload_window,
+                [key.mark.storage_key in hidden for key in gone],
             )
         finished = [key.mark.storage_key for key in keys if key.mark.storage_key not in outcome.unfinished]
         await connection.execute(FINISH, finished)
@@ -256,13 +280,17 @@ def _object_went(key: ClaimedKey, result: ObjectResult) -> bool:
 
 
 def _object_entries(
-    keys: Sequence[ClaimedKey], answers: Mapping[str, tuple[ObjectResult, str]]
+    keys: Sequence[ClaimedKey],
+    answers: Mapping[str, tuple[ObjectResult, str]],
+    hidden: Mapping[str, Hidden],
 ) -> list[Entry]:
     entries = []
     for key in keys:
         result, detail = answers[key.mark.storage_key]
         went = key.mark.bytes if _object_went(key, result) else None
-        entries.append(Entry(ledger.OBJECT, key.mark, result=result.value, detail=detail or None, bytes=went))
+        entry = Entry(ledger.OBJECT, key.mark, result=result.value, detail=detail or None, bytes=went)
+        where = hidden.get(key.mark.storage_key)
+        entries.append(entry if where is None else replace(entry, recovery=hiding.as_json(where)))
     return entries
 
 
@@ -324,5 +352,7 @@ def _decided_anew(key: ClaimedKey, rows: Sequence[Record], decide: Decide, now: 
     return {ref.id for ref in decision.records} if isinstance(decision, Remove) else set()
 
 
-def _record_entry(key: ClaimedKey, record_id: str, result: str, detail: str | None = None) -> Entry:
-    return Entry(ledger.RECORD, key.mark, record_id=record_id, result=result, detail=detail)
+def _record_entry(
+    key: ClaimedKey, record_id: str, result: str, detail: str | None = None, removed: str | None = None
+) -> Entry:
+    return Entry(ledger.RECORD, key.mark, record_id=record_id, result=result, detail=detail, removed=removed)

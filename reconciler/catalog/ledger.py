@@ -25,6 +25,8 @@ COLUMNS = (
     "bytes",
     "etag",
     "pass_id",
+    "recovery",
+    "removed",
 )
 
 OBJECT, RECORD = "object", "record"
@@ -33,7 +35,10 @@ INTENT, RESULT, CANCELLED = "intent", "result", "cancelled"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line about one object or one row. `bytes` only where an object went or is meant to."""
+    """One line about one object or one row. `bytes` only where an object went or is meant to.
+
+    `recovery` and `removed` are JSON: where the object still is, and the whole row that was removed.
+    """
 
     what: str
     mark: Mark
@@ -41,6 +46,8 @@ class Entry:
     result: str | None = None
     detail: str | None = None
     bytes: int | None = None
+    recovery: str | None = None
+    removed: str | None = None
 
 
 async def append(
@@ -70,6 +77,8 @@ async def append(
                 each.bytes,
                 each.mark.object_etag,
                 each.mark.pass_id,
+                each.recovery,
+                each.removed,
             )
             for each in entries
         ],

@@ -10,6 +10,7 @@ from reconciler.catalog import holds, triggers
 from reconciler.catalog.claims import (
     BEHIND_HORIZON,
     CLAIMABLE,
+    IN_FLIGHT,
     MARK_COLUMNS,
     Claimer,
     claimable_arguments,
@@ -27,6 +28,7 @@ from reconciler.model import (
     ClaimedKey,
     Decision,
     DueKey,
+    Hidden,
     ObjectResult,
     Policy,
     Postpone,
@@ -115,11 +117,23 @@ class PostgresMarks:
         results: Mapping[str, tuple[ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
+        hidden: Mapping[str, Hidden] | None = None,
     ) -> Removed:
         async def work(connection: AnyConnection) -> Removed:
-            return await self._confirmer.confirm(connection, term, claim, results, decide, upload_window)
+            return await self._confirmer.confirm(
+                connection, term, claim, results, decide, upload_window, hidden or {}
+            )
 
         return await self._database.transaction(work)
+
+    async def extend(self, claim: Claim) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                f"UPDATE {SCHEMA}.marks SET not_before = clock_timestamp() + $2::interval"
+                " WHERE operation_id = $1 AND state = 'claimed'",
+                claim.operation_id,
+                IN_FLIGHT,
+            )
 
     async def horizon_passed(self, xid: int) -> bool:
         async with self._database.connection() as connection:

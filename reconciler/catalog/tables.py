@@ -168,6 +168,8 @@ marks = Table(
     Column("delete_object", Boolean),
     Column("verify_absence", Boolean),
     Column("object_gone_at", TIME),
+    Column("delete_mode", Text),
+    Column("quarantine_key", Text),
     CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
     Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
@@ -231,6 +233,34 @@ holds = Table(
     comment="What is deliberately kept, why, by whom and until when; one that has ended frees its keys",
 )
 
+hidden = Table(
+    "hidden",
+    OWN,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("storage_key", KEY, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("pass_id", BigInteger),
+    Column("verdict", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("quarantine_key", Text),
+    Column("version_ids", ARRAY(Text), nullable=False),
+    Column("marker_ids", ARRAY(Text), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("etag", Text),
+    Column("last_modified", TIME),
+    Column("hidden_at", TIME, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("claimed_at", TIME),
+    Column("erased", Boolean, nullable=False, server_default=text("false")),
+    CheckConstraint("mode IN ('quarantine', 'versioned')", name="hidden_mode"),
+    CheckConstraint(
+        "state IN ('hidden', 'restoring', 'restored', 'left over', 'purging')", name="hidden_state"
+    ),
+    Index("hidden_storage_key_idx", "storage_key"),
+    Index("hidden_hidden_at_idx", "hidden_at"),
+    comment="Objects that were deleted, and where they still are",
+)
+
 ledger = Table(
     "ledger",
     OWN,
@@ -250,9 +280,19 @@ ledger = Table(
     Column("pass_id", BigInteger),
     Column("epoch", BigInteger, nullable=False),
     Column("mode", Text, nullable=False),
-    CheckConstraint("event IN ('intent', 'result', 'cancelled')", name="ledger_event"),
-    CheckConstraint("what IN ('object', 'record')", name="ledger_what"),
+    Column("recovery", JSONB),
+    Column("removed", JSONB),
+    CheckConstraint(
+        "event IN ('intent', 'result', 'cancelled', 'restored', 'purged', 'aborted', 'erased')",
+        name="ledger_event",
+    ),
+    CheckConstraint("what IN ('object', 'record', 'upload')", name="ledger_what"),
     Index("ledger_at_idx", "at"),
+    Index(
+        "ledger_removed_idx",
+        "storage_key",
+        postgresql_where=text("removed IS NOT NULL OR event = 'restored'"),
+    ),
 )
 
 revoked_keys = Table(

@@ -13,7 +13,9 @@ from datetime import datetime
 import anyio
 import structlog
 
-from reconciler.engine.deletion import Answers, delete_claimed
+from reconciler.engine import hiding
+from reconciler.engine.answers import Answers
+from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.holds import hold_refused
 from reconciler.engine.lease import Tenure
@@ -78,7 +80,7 @@ class Collector:
         self._tenure = tenure
         self._sealer = sealer
         self._gateway = WriteGateway(
-            ports.store, ports.marks, lambda: steer().mode, self._leads, sealer.check
+            ports.store, ports.marks, lambda: steer().mode, self._leads, sealer.check, ports.copies
         )
         self._pace = Pace(ports.budget, ports.clock)
         self._intake = anyio.Lock()
@@ -195,10 +197,11 @@ class Collector:
         answers = Answers()
         rewrites_keys = steering.policy.rewrites_keys
         spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
-        await delete_claimed(self._ports, self._gateway, claim, spared, answers)
+        async with hiding.extended(self._ports, claim):
+            await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         window = steering.upload_window
         await hold_refused(self._ports.holds, answers)
-        removed = await self._gateway.confirm(term, claim, answers.results, decide, window)
+        removed = await self._gateway.confirm(term, claim, answers.results, decide, window, answers.hidden)
         self._report(claim, answers, removed)
         return removed, answers.store_away
 
@@ -240,6 +243,10 @@ class Collector:
             bytes=removed.bytes,
             failed=removed.failed,
         )
+        if held := sum(number for (_, result), number in counts.items() if result is ObjectResult.HELD):
+            say.error(
+                "objects that cannot be deleted, or not so that they could come back, are on hold", held=held
+            )
         if removed.lost:
             say.error("records became live after their object had gone", lost=removed.lost)
 

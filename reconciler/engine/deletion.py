@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from reconciler.engine import hiding
+from reconciler.engine.answers import Answers
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
 from reconciler.engine.tasks import for_each
@@ -13,24 +14,6 @@ from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import Claim, ClaimedKey, Deletion, ObjectResult
 
 HEAD_CONCURRENCY = 32
-
-
-@dataclass(slots=True)
-class Answers:
-    """What became of each key so far. `store_away`: the store stopped answering on the way.
-
-    `held_until`: when the store frees a key that it keeps, where it says so.
-    """
-
-    results: dict[str, tuple[ObjectResult, str]] = field(default_factory=dict)
-    store_away: bool = False
-    held_until: dict[str, datetime | None] = field(default_factory=dict)
-
-    def settle(self, key: str, result: ObjectResult, detail: str) -> None:
-        self.results[key] = (result, detail)
-
-    def unsettled(self, keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
-        return [key for key in keys if key.mark.storage_key not in self.results]
 
 
 async def delete_claimed(
@@ -68,6 +51,7 @@ async def _spare(
     await for_each(repeated, look, concurrency=HEAD_CONCURRENCY)
     if missing:
         await _require_marker(ports)
+    await hiding.look_for_copies(ports, repeated, answers)
     for key in missing:
         answers.settle(key, ObjectResult.MISSING, f"gone before it could be spared: {reasons[key]}")
     for claimed in answers.unsettled(keys):
@@ -85,13 +69,20 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
         if not key.decision.delete_object:
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
     doomed = answers.unsettled(keys)
+    seen = await hiding.make_copies(ports, gateway, doomed, answers)
+    if not compares:
+        await _compare_by_head(ports, [key for key in doomed if key.mark.storage_key in seen], answers, seen)
     batch = [
-        Deletion(key=key.mark.storage_key, etag=key.mark.object_etag if compares else None) for key in doomed
+        Deletion(
+            key=key.mark.storage_key,
+            etag=seen.get(key.mark.storage_key, key.mark.object_etag) if compares else None,
+        )
+        for key in answers.unsettled(doomed)
     ]
     for answer in await gateway.delete(batch) if batch else ():
         answers.settle(answer.key, answer.result, answer.detail)
         answers.held_until[answer.key] = answer.held_until
-    if any(key.decision.records for key in doomed):
+    if any(key.decision.records for key in doomed) or len(batch) < len(doomed):
         await _require_marker(ports)
 
 
@@ -123,20 +114,26 @@ async def _require_marker(ports: Ports) -> None:
         raise Halt(message)
 
 
-async def _compare_by_head(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
-    """Where the delete call cannot compare and nothing can be recovered, a HEAD must equal the mark."""
+async def _compare_by_head(
+    ports: Ports, keys: Sequence[ClaimedKey], answers: Answers, copied: Mapping[str, str] | None = None
+) -> None:
+    """Where the delete call cannot compare, a HEAD must equal the mark; or what was `copied`, by ETag."""
 
     async def look(claimed: ClaimedKey) -> None:
         mark = claimed.mark
         stored = await ports.store.head(mark.storage_key)
         if stored is None:
             return
+        if copied is not None:
+            if stored.etag != copied[mark.storage_key]:
+                answers.settle(mark.storage_key, ObjectResult.CHANGED, "uploaded again beside the copy")
+            return
         if stored.etag != mark.object_etag or _second(stored.last_modified) != _second(
             mark.object_last_modified
         ):
             answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
 
-    listed = [key for key in keys if key.mark.object_etag is not None]
+    listed = [key for key in keys if copied is not None or key.mark.object_etag is not None]
     await for_each(listed, look, concurrency=HEAD_CONCURRENCY)
 
 

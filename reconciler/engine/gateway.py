@@ -13,8 +13,10 @@ from uuid import UUID
 from reconciler.errors import LeaseLost, Retryable
 from reconciler.model import (
     Claim,
+    Copied,
     Deletion,
     DeletionResult,
+    Hidden,
     Mode,
     ObjectResult,
     Policy,
@@ -22,7 +24,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Decide, Marks, ObjectStore
+from reconciler.ports import Copies, Decide, Marks, ObjectStore
 
 SEAL_AGE = 1.0
 """Seconds for which the marker that a claim looked at is not read again before its delete."""
@@ -42,8 +44,10 @@ class WriteGateway:
         mode: Callable[[], Mode],
         leads: Callable[[], bool],
         seal: Callable[[float], Awaitable[UUID]],
+        copies: Copies,
     ) -> None:
         self._store = store
+        self._copies = copies
         self._marks = marks
         self._mode = mode
         self._leads = leads
@@ -78,6 +82,12 @@ class WriteGateway:
         self._refuse_without_lease()
         return await self._store.delete(batch)
 
+    async def copy(self, source: str, target: str, etag: str | None) -> Copied:
+        """Copy an object into the quarantine, or out of it; see `Copies.copy`."""
+        self._refuse_in_dry_run("copy objects")
+        self._refuse_without_lease()
+        return await self._copies.copy(source, target, etag=etag)
+
     async def confirm(
         self,
         term: Term,
@@ -85,14 +95,15 @@ class WriteGateway:
         results: Mapping[str, tuple[ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
+        hidden: Mapping[str, Hidden] | None = None,
     ) -> Removed:
         """Remove the rows whose objects are gone; see `Marks.confirm`."""
         self._refuse_in_dry_run("remove records")
-        return await self._marks.confirm(term, claim, results, decide, upload_window)
+        return await self._marks.confirm(term, claim, results, decide, upload_window, hidden)
 
     def _refuse_without_lease(self) -> None:
         if not self._leads():
-            raise LeaseLost("the lease ended before the delete was sent; the claim is left to whoever leads")
+            raise LeaseLost("the lease ended before the request was sent; the claim is left to whoever leads")
 
     def _refuse_in_dry_run(self, action: str) -> None:
         if self._mode() is not Mode.LIVE:

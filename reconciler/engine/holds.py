@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.engine.deletion import Answers
+from reconciler.engine.answers import Answers
 from reconciler.model import Finding, Hold, HoldKind, KeepReason, ObjectResult, Tally, Verdict
 from reconciler.ports import Holds
 

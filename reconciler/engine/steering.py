@@ -11,6 +11,7 @@ from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
 from reconciler.ports import (
     Budget,
     Clock,
+    Copies,
     Holds,
     IdentityMarker,
     Lease,
@@ -73,6 +74,7 @@ class Ports:
 
     listing: Listing
     store: ObjectStore
+    copies: Copies
     marker: IdentityMarker
     prober: Prober
     records: Records

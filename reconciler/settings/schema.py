@@ -231,8 +231,12 @@ class Settings(DatabaseSettings):
     late uploads and presigned URLs."""
     delete_delay: Duration = timedelta(hours=24)
     """Time between mark and deletion. A day in which a person can step in."""
-    delete_mode: Annotated[Literal["direct"], _written(values.one_of("direct"))] = "direct"
-    """How objects are deleted. `direct`: for good; the only mode there is."""
+    delete_mode: Annotated[
+        Literal["auto", "direct", "quarantine"],
+        _written(values.one_of("auto", "direct", "quarantine")),
+    ] = "auto"
+    """How objects are deleted: `quarantine` after a copy under `.reconciler/`, `direct` for good.
+    Default `auto`: quarantine, so that what goes can be brought back unless somebody says otherwise."""
     upload_window: Duration = timedelta(hours=1)
     """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
     sweep_interval: Duration = timedelta(hours=6)

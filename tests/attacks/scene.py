@@ -24,8 +24,9 @@ import asyncpg
 from reconciler.catalog import triggers
 from reconciler.catalog.config import CatalogConfig, TableMapping
 from reconciler.catalog.triggers import REFUSED
+from reconciler.engine.answers import Answers
 from reconciler.engine.collector import Collector, decider
-from reconciler.engine.deletion import Answers, delete_claimed
+from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.lease import Tenure
 from reconciler.engine.seal import Sealer
@@ -226,12 +227,14 @@ class Scene:
     async def delete(self, claim: Claim, spared: Mapping[str, str] | None = None) -> Answers:
         answers = Answers()
         ports, check = self.ports, self.sealer.check
-        gateway = WriteGateway(ports.store, ports.marks, lambda: Mode.LIVE, lambda: True, check)
+        gateway = WriteGateway(ports.store, ports.marks, lambda: Mode.LIVE, lambda: True, check, ports.copies)
         await delete_claimed(self.ports, gateway, claim, spared or {}, answers)
         return answers
 
     async def confirm(self, claim: Claim, answers: Answers) -> Removed:
-        return await self.stage.catalog.marks.confirm(self.term, claim, answers.results, self.decide, WINDOW)
+        return await self.stage.catalog.marks.confirm(
+            self.term, claim, answers.results, self.decide, WINDOW, answers.hidden
+        )
 
     async def finish(self, claim: Claim) -> Removed:
         """From the second look to the end."""
@@ -259,6 +262,7 @@ class Scene:
         return Ports(
             listing=self.bucket,
             store=self.bucket,
+            copies=self.bucket,
             marker=self.bucket,
             prober=self.bucket,
             records=catalog.records,

@@ -11,6 +11,8 @@ from hashlib import md5
 from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import (
     Capabilities,
+    Copied,
+    CopyResult,
     Deletion,
     DeletionResult,
     Identity,
@@ -29,7 +31,8 @@ class MemoryBucket:
 
     `away` makes every call fail as an endpoint does that cannot be reached; `missing` answers as a
     bucket that does not exist; `foreign` answers 404 to every key, as a wrong endpoint does; keys in
-    `refusing` cannot be deleted; keys in `hidden` are skipped by listings.
+    `refusing` cannot be deleted; keys in `hidden` are skipped by listings; keys in
+    `uncopyable` cannot be copied.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class MemoryBucket:
         self.away = self.missing = self.foreign = False
         self.refusing: set[str] = set()
         self.hidden: set[str] = set()
+        self.uncopyable: set[str] = set()
         self.deleted: list[str] = []
         self.on_delete: Callable[[StoredObject], None] = lambda _: None
         self._uploads = 0
@@ -118,6 +122,30 @@ class MemoryBucket:
         del self.objects[deletion.key]
         self.deleted.append(deletion.key)
         return ObjectResult.DELETED
+
+    # --- Copies ---
+
+    @port
+    async def copy(
+        self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
+    ) -> Copied:
+        self._answer()
+        stored = None if self.missing or self.foreign else self.objects.get(source)
+        if stored is None:
+            return Copied(result=CopyResult.MISSING)
+        if etag is not None and stored.etag != etag:
+            return Copied(result=CopyResult.CHANGED)
+        if source in self.uncopyable:
+            return Copied(result=CopyResult.IMPOSSIBLE, detail="the store will not copy it")
+        if only_new and target in self.objects:
+            return Copied(result=CopyResult.OCCUPIED)
+        self.objects[target] = replace(stored, key=target, last_modified=self.around.now)
+        return Copied(
+            result=CopyResult.COPIED,
+            etag=stored.etag,
+            size=stored.size,
+            last_modified=stored.last_modified,
+        )
 
     # --- IdentityMarker ---
 

@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 
 from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
 from reconciler.model import (
+    DeleteMode,
+    Hidden,
     Hold,
     HoldKind,
     Identity,
@@ -59,6 +61,8 @@ class MarkRow:
     decision: Remove | None = None
     attempted_at: datetime | None = None
     attempts: int = 0
+    mode: DeleteMode = DeleteMode.DIRECT
+    quarantine_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,7 @@ class MemoryDatabase:
         self.marks: dict[str, MarkRow] = {}
         self.tombstones: dict[str, datetime] = {}
         self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
+        self.hidden: dict[str, Hidden] = {}
         self.ledger: list[LedgerEntry] = []
         self.term: Term | None = None
         self.lease_ends: datetime = around.now

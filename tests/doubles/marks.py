@@ -13,7 +13,9 @@ from reconciler.model import (
     Cancel,
     Claim,
     ClaimedKey,
+    DeleteMode,
     DueKey,
+    Hidden,
     Marker,
     Mode,
     ObjectResult,
@@ -25,6 +27,7 @@ from reconciler.model import (
     Removed,
     Term,
     Verdict,
+    quarantine_key,
 )
 from reconciler.planning.ranges import is_managed
 from reconciler.ports import Decide
@@ -69,9 +72,11 @@ class MemoryMarks:
                 row.not_before = database.now + PUT_OFF
                 postponed += 1
             else:
-                row.decision = decision
+                row.decision, row.mode = decision, policy.delete_mode
+                if decision.delete_object and row.mode is DeleteMode.QUARANTINE:
+                    row.quarantine_key = quarantine_key(operation, row.mark.storage_key)
                 self._take(row, operation, term)
-                keys.append(ClaimedKey(mark=row.mark, decision=decision))
+                keys.append(_claimed(row))
         return Claim(
             operation_id=operation,
             epoch=term.epoch,
@@ -189,6 +194,7 @@ class MemoryMarks:
         results: Mapping[str, tuple[ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
+        hidden: Mapping[str, Hidden] | None = None,
     ) -> Removed:
         database = self._database
         database.check(term)
@@ -198,8 +204,16 @@ class MemoryMarks:
             if row is None or row.operation_id != claim.operation_id:
                 raise LeaseLost("the claim was taken over")
             result, detail = results[key.mark.storage_key]
+            if result is not ObjectResult.FAILED and key.mark.storage_key in (hidden or {}):
+                database.hidden[key.mark.storage_key] = (hidden or {})[key.mark.storage_key]
             total += self._settle(row, key, result, detail, decide, upload_window)
         return total
+
+    @port
+    async def extend(self, claim: Claim) -> None:
+        for row in self._rows():
+            if row.operation_id == claim.operation_id:
+                row.not_before = self._database.now + IN_HAND
 
     def _settle(
         self,
@@ -328,4 +342,10 @@ class MemoryMarks:
 
 def _claimed(row: MarkRow) -> ClaimedKey:
     assert row.decision is not None
-    return ClaimedKey(mark=row.mark, decision=row.decision, attempts=row.attempts)
+    return ClaimedKey(
+        mark=row.mark,
+        decision=row.decision,
+        attempts=row.attempts,
+        mode=row.mode,
+        quarantine_key=row.quarantine_key,
+    )

@@ -64,6 +64,7 @@ class World:
         return Ports(
             listing=self.bucket,
             store=self.bucket,
+            copies=self.bucket,
             marker=self.bucket,
             prober=self.bucket,
             records=MemoryRecords(self.database),

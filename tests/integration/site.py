@@ -29,6 +29,7 @@ IMPATIENT = {
     "RECONCILER_DRY_RUN": "false",
     "RECONCILER_GRACE_PERIOD": "0s",
     "RECONCILER_DELETE_DELAY": "0s",
+    "RECONCILER_DELETE_MODE": "direct",
     "RECONCILER_KEY_GRACE": "0s",
     "RECONCILER_REVOKED_KEY_POLICY": "delete",
     "RECONCILER_MAX_DELETES_PER_SECOND": "unlimited",
@@ -36,7 +37,7 @@ IMPATIENT = {
     "RECONCILER_LEASE__TTL": "2s",
     "RECONCILER_BUCKET__REQUEST_TIMEOUT": "3s",
 }
-"""No grace, no delay and an open breaker: a test says itself which of them it is about."""
+"""No grace, no delay, no way back and an open breaker: a test says itself which of them it is about."""
 
 
 @dataclass(frozen=True, slots=True)

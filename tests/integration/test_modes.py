@@ -79,7 +79,7 @@ WRITES = [name for name, _ in inspect.getmembers(WriteGateway, inspect.iscorouti
 async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
     """Found by inspection, so that a write path added later is asked as well."""
     nothing: Any = Untouchable()
-    gateway = WriteGateway(nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing)
+    gateway = WriteGateway(nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing)
     method = getattr(gateway, write)
     given = [None] * len(inspect.signature(method).parameters)
     with pytest.raises(Refused, match="RECONCILER_DRY_RUN"):
@@ -87,5 +87,5 @@ async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
 
 
 def test_the_write_paths_are_those_we_know() -> None:
-    assert set(WRITES) == {"claim", "unfinished", "delete", "confirm"}
+    assert set(WRITES) == {"claim", "unfinished", "delete", "copy", "confirm"}
     assert Deletion(key="a").etag is None

@@ -18,6 +18,7 @@ from reconciler.model import (
     Capabilities,
     Check,
     CheckStatus,
+    DeleteMode,
     Deletion,
     DeletionResult,
     Identity,
@@ -153,6 +154,11 @@ def test_direct_deletion_is_always_a_warning() -> None:
         assert statuses(doctor.abilities(capabilities(versioned=versioned), None))["delete mode"] is (
             CheckStatus.WARN
         )
+
+
+def test_deletion_that_can_be_undone_is_fine() -> None:
+    checks = doctor.abilities(capabilities(), None, DeleteMode.QUARANTINE)
+    assert statuses(checks)["delete mode"] is CheckStatus.OK
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,9 @@ async def unasked(max_age: float) -> UUID:
 async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
-    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked)
+    gateway = WriteGateway(
+        world.bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, world.bucket
+    )
     term = Term(epoch=1, nonce=world.database.site_id, holder="t")
     calls_before = world.around.calls
 
@@ -199,6 +201,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
         gateway.claim(term, policy(), tuple(Verdict), 1, decide),
         gateway.unfinished(term, HOUR, 1),
         gateway.delete([Deletion(key="image/a")]),
+        gateway.copy("image/a", "image/b", None),
         gateway.confirm(term, claim, {}, decide, HOUR),
     ):
         with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
@@ -210,10 +213,12 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     world = await due(a=3)
     leads = True
-    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed)
+    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed, world.bucket)
     leads = False
     with pytest.raises(LeaseLost):
         await gateway.delete([Deletion(key="image/a")])
+    with pytest.raises(LeaseLost):
+        await gateway.copy("image/a", "image/b", None)
     leads = True
     assert [answer.result for answer in await gateway.delete([Deletion(key="image/a")])] == [
         ObjectResult.DELETED

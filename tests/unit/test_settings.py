@@ -51,7 +51,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (settings.media_retention_days, settings.recent_access_days) == (90, 30)
     assert (settings.revoked_key_policy, settings.key_grace) == ("keep", timedelta(days=7))
     assert (settings.grace_period, settings.delete_delay) == (timedelta(hours=48), timedelta(hours=24))
-    assert (settings.delete_mode, settings.upload_window) == ("direct", timedelta(hours=1))
+    assert (settings.delete_mode, settings.upload_window) == ("auto", timedelta(hours=1))
     assert settings.max_deletes_per_second == 100
     assert settings.breaker.model_dump() == {
         "max_fraction": 0.1,
@@ -148,7 +148,7 @@ def test_a_lease_cannot_last_no_time() -> None:
         ("MAX_DELETES_PER_SECOND", "0", "positive"),
         ("MAX_DELETES_PER_SECOND", "inf", "or unlimited"),
         ("REVOKED_KEY_POLICY", "drop", "must be keep or delete"),
-        ("DELETE_MODE", "auto", "must be direct"),
+        ("DELETE_MODE", "copy", "must be auto or direct or quarantine"),
         ("BUCKET__LISTING_ORDER", "yes", "probe or bytes or none"),
         ("BUCKET__NAME", "s3://media", "a bucket's name alone"),
         ("BUCKET__REGION", "eu west", "a region's name"),

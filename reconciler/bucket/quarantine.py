@@ -1,0 +1,244 @@
+"""Server-side copies: CopyObject, and in parts where an object is too large for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import anyio
+
+from reconciler.bucket.concurrency import side_by_side
+from reconciler.bucket.config import CopySizes
+from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.parsing import bare_etag
+from reconciler.bucket.retries import Calls
+from reconciler.errors import ReconcilerError
+from reconciler.model import Copied, CopyResult
+
+COPIES_AT_ONCE: Final = 32
+"""Copies in flight for one bucket: each is a round trip or two, and the store does the work."""
+MOST_PARTS: Final = 10_000
+"""Of one multipart upload."""
+PARTS_AT_ONCE: Final = 4
+CLEANUP_SECONDS: Final = 10.0
+
+_CONTENT: Final = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "Metadata",
+    "StorageClass",
+    "WebsiteRedirectLocation",
+)
+"""What HEAD says of an object and a multipart upload has to be told anew; CopyObject takes it along."""
+
+_NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """The object to copy as HEAD saw it; `content` is what a multipart upload is told."""
+
+    key: str
+    size: int
+    etag: str
+    tags: int
+    content: Mapping[str, Any]
+    modified: Any
+
+
+class BucketCopies:
+    """`ports.Copies` of one bucket."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        limiter: anyio.CapacityLimiter,
+        sizes: CopySizes,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._limiter = limiter
+        self._sizes = sizes
+
+    async def copy(
+        self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
+    ) -> Copied:
+        """See the port. The source is looked at before and the copy after: some stores ignore conditions."""
+        async with self._limiter:
+            try:
+                return await self._copy(source, target, etag, only_new=only_new)
+            except Refusal as refusal:
+                return self._refused(refusal, only_new=only_new)
+
+    async def _copy(self, key: str, target: str, etag: str | None, *, only_new: bool) -> Copied:
+        source = await self._look(key)
+        if source is None:
+            return Copied(result=CopyResult.MISSING)
+        if etag is not None and source.etag != etag:
+            return Copied(result=CopyResult.CHANGED, detail="not the object that was marked")
+        if only_new and await self._look(target) is not None:
+            return Copied(result=CopyResult.OCCUPIED)
+        if source.size > self._sizes.at_once:
+            made = await self._in_parts(source, target, only_new=only_new)
+        else:
+            made = await self._at_once(source, target, only_new=only_new)
+        if made != source.etag and not await self._complete(source, target):
+            return Copied(result=CopyResult.FAILED, detail="the copy is not what was to be copied")
+        return Copied(
+            result=CopyResult.COPIED, etag=source.etag, size=source.size, last_modified=source.modified
+        )
+
+    def _refused(self, refusal: Refusal, *, only_new: bool) -> Copied:
+        if refusal.fatal:
+            raise self._calls.place.explain("CopyObject", refusal) from None
+        if refusal.code in CHANGED:
+            result = CopyResult.OCCUPIED if only_new else CopyResult.CHANGED
+        elif refusal.missing:
+            result = CopyResult.MISSING
+        else:
+            # What is denied now may be allowed tomorrow; other refusals are about the object itself.
+            result = CopyResult.FAILED if refusal.denied else CopyResult.IMPOSSIBLE
+        return Copied(result=result, detail=str(refusal))
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    async def _look(self, key: str) -> _Source | None:
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=key)
+        try:
+            return await self._calls.send("HeadObject", call, partial(_source, key))
+        except Refusal as refusal:
+            if refusal.missing:
+                return None
+            raise
+
+    async def _complete(self, source: _Source, target: str) -> bool:
+        """Whether the copy has every byte; an object put together from parts has another ETag."""
+        copy = await self._look(target)
+        return copy is not None and copy.size == source.size
+
+    # --- copying -----------------------------------------------------------------------------------
+
+    async def _at_once(self, source: _Source, target: str, *, only_new: bool) -> str:
+        """CopyObject, which takes content type, metadata and tags along. Returns the copy's ETag."""
+        kept = {name: source.content[name] for name in ("StorageClass",) if name in source.content}
+        asked = {**self._places(source, target), **kept, **({"IfNoneMatch": "*"} if only_new else {})}
+        return await self._conditionally("CopyObject", self._client.copy_object, asked, _copied_etag)
+
+    async def _in_parts(self, source: _Source, target: str, *, only_new: bool) -> str:
+        """UploadPartCopy, part by part; an upload that cannot be completed is aborted."""
+        told = {**source.content, **await self._tagging(source)}
+        begin = partial(self._client.create_multipart_upload, Bucket=self._bucket, Key=target, **told)
+        upload: str = await self._calls.send(
+            "CreateMultipartUpload", begin, lambda answer: answer["UploadId"]
+        )
+        try:
+            parts = await self._copy_parts(source, target, upload)
+            asked = {
+                "Bucket": self._bucket,
+                "Key": target,
+                "UploadId": upload,
+                "MultipartUpload": {"Parts": parts},
+                **({"IfNoneMatch": "*"} if only_new else {}),
+            }
+            complete = self._client.complete_multipart_upload
+            return await self._conditionally("CompleteMultipartUpload", complete, asked, _completed_etag)
+        except BaseException:
+            with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+                await self._abort(target, upload)
+            raise
+
+    async def _copy_parts(self, source: _Source, target: str, upload: str) -> list[dict[str, Any]]:
+        size = max(self._sizes.part, -(-source.size // MOST_PARTS))
+        limiter = anyio.CapacityLimiter(PARTS_AT_ONCE)
+
+        async def copy(number: int, first: int) -> dict[str, Any]:
+            last = min(first + size, source.size) - 1
+            asked = {
+                **self._places(source, target),
+                "UploadId": upload,
+                "PartNumber": number,
+                "CopySourceRange": f"bytes={first}-{last}",
+            }
+            async with limiter:
+                call = partial(self._client.upload_part_copy, **asked)
+                etag = await self._calls.send("UploadPartCopy", call, _part_etag)
+            return {"PartNumber": number, "ETag": etag}
+
+        starts = range(0, source.size, size)
+        return await side_by_side([partial(copy, number, first) for number, first in enumerate(starts, 1)])
+
+    def _places(self, source: _Source, target: str) -> dict[str, Any]:
+        return {
+            "Bucket": self._bucket,
+            "Key": target,
+            "CopySource": {"Bucket": self._bucket, "Key": source.key},
+            "CopySourceIfMatch": f'"{source.etag}"',
+        }
+
+    async def _conditionally(
+        self,
+        operation: str,
+        act: Callable[..., Any],
+        asked: Mapping[str, Any],
+        read: Callable[[Any], str],
+    ) -> str:
+        """Once more without `IfNoneMatch` where the store does not know it: the target was looked at."""
+        try:
+            return await self._calls.send(operation, partial(act, **asked), read)
+        except Refusal as refusal:
+            if "IfNoneMatch" not in asked or refusal.code not in _NO_CONDITIONS:
+                raise
+        plain = {name: value for name, value in asked.items() if name != "IfNoneMatch"}
+        return await self._calls.send(operation, partial(act, **plain), read)
+
+    async def _tagging(self, source: _Source) -> dict[str, str]:
+        if not source.tags:
+            return {}
+        call = partial(self._client.get_object_tagging, Bucket=self._bucket, Key=source.key)
+        tags = await self._calls.send("GetObjectTagging", call, lambda answer: answer["TagSet"])
+        return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
+
+    async def _abort(self, target: str, upload: str) -> None:
+        """Best effort: what stays behind is aborted with the other uploads that nobody completes."""
+        call = partial(self._client.abort_multipart_upload, Bucket=self._bucket, Key=target, UploadId=upload)
+        try:
+            await self._calls.send("AbortMultipartUpload", call, lambda _: None)
+        except (Refusal, ReconcilerError):
+            return
+
+
+def _source(key: str, answer: Mapping[str, Any]) -> _Source:
+    return _Source(
+        key=key,
+        size=answer["ContentLength"],
+        etag=bare_etag(answer.get("ETag", "")),
+        tags=answer.get("TagCount", 0),
+        content={name: answer[name] for name in _CONTENT if answer.get(name)},
+        modified=answer.get("LastModified"),
+    )
+
+
+def _upload_id(answer: Mapping[str, Any]) -> str:
+    return str(answer["UploadId"])
+
+
+def _copied_etag(answer: Mapping[str, Any]) -> str:
+    return bare_etag(answer.get("CopyObjectResult", {}).get("ETag", ""))
+
+
+def _part_etag(answer: Mapping[str, Any]) -> str:
+    return str(answer["CopyPartResult"]["ETag"])
+
+
+def _completed_etag(answer: Mapping[str, Any]) -> str:
+    return bare_etag(answer.get("ETag", ""))

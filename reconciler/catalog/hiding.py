@@ -1,0 +1,86 @@
+"""What was deleted and can be brought back: one row for each object, from its deletion to its purge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from reconciler.catalog.connections import AnyConnection
+from reconciler.catalog.schema import SCHEMA
+from reconciler.model import ClaimedKey, DeleteMode, Hidden, quarantine_key
+
+# A copy of what stayed after all is only left over: nobody needs it back.
+NOTE = f"""
+INSERT INTO {SCHEMA}.hidden
+    (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
+     bytes, etag, last_modified, state)
+SELECT $1::uuid, $2::timestamptz, h.storage_key, h.pass_id, h.verdict, h.mode, h.quarantine_key,
+       ARRAY(SELECT jsonb_array_elements_text(h.version_ids::jsonb)),
+       ARRAY(SELECT jsonb_array_elements_text(h.marker_ids::jsonb)),
+       h.bytes, h.etag, h.last_modified, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END
+FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::bigint[], $11::text[], $12::timestamptz[], $13::boolean[])
+    AS h (storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids, bytes, etag,
+          last_modified, went)
+"""
+
+
+def in_mode(key: ClaimedKey, mode: DeleteMode, operation_id: UUID) -> ClaimedKey:
+    """The claimed key with how its object is to be deleted; nothing is copied where none is deleted."""
+    copied = mode is DeleteMode.QUARANTINE and key.decision.delete_object
+    name = quarantine_key(operation_id, key.mark.storage_key) if copied else None
+    return replace(key, mode=mode, quarantine_key=name)
+
+
+def intended(key: ClaimedKey) -> str | None:
+    """For the ledger's intent, as JSON: how, and where to."""
+    if key.mode is DeleteMode.DIRECT:
+        return None
+    return json.dumps({"mode": key.mode.value, "quarantine_key": key.quarantine_key})
+
+
+def as_json(hidden: Hidden) -> str:
+    """For the ledger's result: what is needed to bring the object back."""
+    return json.dumps(
+        {
+            "mode": hidden.mode.value,
+            "quarantine_key": hidden.quarantine_key,
+            "version_ids": hidden.version_ids,
+            "marker_ids": hidden.marker_ids,
+            "etag": hidden.etag,
+            "bytes": hidden.size,
+        }
+    )
+
+
+async def note(
+    connection: AnyConnection,
+    operation_id: UUID,
+    keys: Sequence[ClaimedKey],
+    went: Collection[str],
+    hidden: Mapping[str, Hidden],
+    now: datetime,
+) -> None:
+    """Remember where the keys' objects are; a key that is not in `went` has only left a copy behind."""
+    noted = [(key, hidden[key.mark.storage_key]) for key in keys if key.mark.storage_key in hidden]
+    if not noted:
+        return
+    await connection.execute(
+        NOTE,
+        operation_id,
+        now,
+        [key.mark.storage_key for key, _ in noted],
+        [key.mark.pass_id for key, _ in noted],
+        [key.mark.verdict.value for key, _ in noted],
+        [one.mode.value for _, one in noted],
+        [one.quarantine_key for _, one in noted],
+        [json.dumps(one.version_ids) for _, one in noted],
+        [json.dumps(one.marker_ids) for _, one in noted],
+        [one.size for _, one in noted],
+        [one.etag for _, one in noted],
+        [one.last_modified for _, one in noted],
+        [key.mark.storage_key in went for key, _ in noted],
+    )

@@ -1,0 +1,142 @@
+"""Server-side copies on real servers, and on one that misbehaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.bucket import open_bucket
+from reconciler.bucket.config import BucketConfig, CopySizes
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import Copied, CopyResult
+from tests.servers import Bucket
+from tests.support.buckets import config_for, config_of
+from tests.support.faulty_store import Answer, error, faulty_store
+
+pytestmark = pytest.mark.anyio
+
+MEBIBYTE = 1024 * 1024
+SOURCE, TARGET = "media/a b+\u00e9\U0001f600", ".reconciler/quarantine/op/hash"
+TOLD: dict[str, Any] = {
+    "ContentType": "image/png",
+    "CacheControl": "no-store",
+    "Metadata": {"who": "me"},
+    "Tagging": "team=media&note=a+b%2Fc",
+}
+
+
+async def copy(config: BucketConfig, *places: str, **conditions: Any) -> Copied:
+    source, target = places or (SOURCE, TARGET)
+    async with open_bucket(config) as opened:
+        return await opened.copies.copy(source, target, **conditions)
+
+
+def put(bucket: Bucket, body: bytes, key: str = SOURCE, **told: Any) -> str:
+    answer = bucket.client.put_object(Bucket=bucket.name, Key=key, Body=body, **told)
+    return str(answer["ETag"]).strip('"')
+
+
+def told(bucket: Bucket, key: str) -> dict[str, Any]:
+    """What is known of an object besides its body."""
+    head = bucket.client.head_object(Bucket=bucket.name, Key=key)
+    tags = bucket.client.get_object_tagging(Bucket=bucket.name, Key=key)["TagSet"]
+    found = {name: head.get(name) for name in ("ContentType", "CacheControl", "Metadata")}
+    return {**found, "tags": sorted((tag["Key"], tag["Value"]) for tag in tags)}
+
+
+def body(bucket: Bucket, key: str) -> bytes:
+    answer = bucket.client.get_object(Bucket=bucket.name, Key=key)
+    with answer["Body"] as stream:
+        return bytes(stream.read())
+
+
+async def test_content_type_metadata_and_tags_survive(bucket: Bucket) -> None:
+    etag = put(bucket, b"hello", **TOLD)
+    copied = await copy(config_of(bucket), etag=etag)
+    assert (copied.result, copied.etag, copied.size) == (CopyResult.COPIED, etag, 5)
+    assert body(bucket, TARGET) == b"hello"
+    assert told(bucket, TARGET) == told(bucket, SOURCE)
+
+
+async def test_a_large_object_is_copied_in_parts(bucket: Bucket) -> None:
+    """With the limits lowered to the smallest parts that stores take."""
+    content = bytes(range(256)) * (11 * MEBIBYTE // 256) + b"the end"
+    etag = put(bucket, content, **TOLD)
+    sizes = CopySizes(at_once=5 * MEBIBYTE, part=5 * MEBIBYTE)
+    seen: list[str] = []
+    config = replace(
+        config_of(bucket), copy_sizes=sizes, on_request=lambda operation, *_: seen.append(operation)
+    )
+    copied = await copy(config, etag=etag)
+    assert (copied.result, copied.size) == (CopyResult.COPIED, len(content))
+    assert seen.count("UploadPartCopy") == 3
+    assert body(bucket, TARGET) == content
+    assert told(bucket, TARGET) == told(bucket, SOURCE)
+
+
+@pytest.mark.attack(10)
+@pytest.mark.parametrize("at_once", [100, 1])
+async def test_another_object_than_the_one_asked_for_is_not_copied(bucket: Bucket, at_once: int) -> None:
+    """Moto ignores the condition of a copy: the look before it counts as well."""
+    etag = put(bucket, b"old")
+    put(bucket, b"new")
+    config = replace(config_of(bucket), copy_sizes=CopySizes(at_once=at_once))
+    assert (await copy(config, etag=etag)).result is CopyResult.CHANGED
+    assert bucket.keys() == {SOURCE}
+
+
+async def test_what_is_not_there_is_missing(bucket: Bucket) -> None:
+    assert (await copy(config_of(bucket))).result is CopyResult.MISSING
+
+
+async def test_a_copy_that_must_be_new_writes_over_nothing(bucket: Bucket) -> None:
+    put(bucket, b"old", TARGET)
+    put(bucket, b"new")
+    assert (await copy(config_of(bucket), only_new=True)).result is CopyResult.OCCUPIED
+    assert body(bucket, TARGET) == b"old"
+    assert (await copy(config_of(bucket), SOURCE, "media/b", only_new=True)).result is CopyResult.COPIED
+
+
+# --- a store that misbehaves ---------------------------------------------------------------------------
+
+HEAD = Answer("")
+COPIED = Answer('<CopyObjectResult><ETag>"x"</ETag></CopyObjectResult>')
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(error("InvalidObjectState"), 403), CopyResult.IMPOSSIBLE),
+        (Answer(error("NotImplemented"), 501), CopyResult.IMPOSSIBLE),
+        (Answer(error("AccessDenied"), 403), CopyResult.FAILED),
+        (Answer(error("NoSuchKey"), 404), CopyResult.MISSING),
+        (Answer(error("PreconditionFailed"), 412), CopyResult.CHANGED),
+    ],
+    ids=["archived", "not implemented", "denied", "gone", "changed"],
+)
+async def test_refusals_of_a_copy_are_told_apart(
+    credentials: None, answer: Answer, expected: CopyResult
+) -> None:
+    async with faulty_store(HEAD, answer) as store:
+        assert (await copy(config_for(store.endpoint_url))).result is expected
+
+
+@pytest.mark.incident(23)
+async def test_an_error_inside_a_200_is_no_copy(credentials: None) -> None:
+    async with faulty_store(HEAD, Answer(error("InternalError"))) as store:
+        with pytest.raises(StoreUnavailable, match="InternalError"):
+            await copy(config_for(store.endpoint_url))
+
+
+async def test_a_copy_that_is_not_there_has_failed(credentials: None) -> None:
+    """The store says that it copied, with another ETag, and then has nothing."""
+    async with faulty_store(HEAD, COPIED, Answer("", 404)) as store:
+        assert (await copy(config_for(store.endpoint_url))).result is CopyResult.FAILED
+
+
+async def test_wrong_credentials_halt_a_copy(credentials: None) -> None:
+    async with faulty_store(HEAD, Answer(error("InvalidAccessKeyId"), 403)) as store:
+        with pytest.raises(Halt, match="AWS_ACCESS_KEY_ID"):
+            await copy(config_for(store.endpoint_url))
