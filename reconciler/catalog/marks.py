@@ -143,9 +143,10 @@ class PostgresMarks:
         return passed
 
     async def guarded(self) -> bool:
-        async with self._database.connection() as connection:
-            found = await triggers.state(connection, self._database.config.tables)
-        return found is triggers.Triggers.INSTALLED
+        async def work(connection: AnyConnection) -> bool:
+            return await triggers.hold(connection, self._database.config.tables)
+
+        return await self._database.transaction(work)
 
     async def look_again(
         self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False

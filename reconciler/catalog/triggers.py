@@ -85,12 +85,10 @@ END
 # A store that keeps objects as files takes `a//b` for `a/b`. Where it does not, the second look is at
 # another object's mark, which costs a row of such a name a needless wait or refusal at most (R-25).
 GUARD_KEYS = rf"""
-DECLARE
-    rewritten text := ltrim(regexp_replace(key, '[/\\]+', '/', 'g'), '/');
 BEGIN
     PERFORM {SCHEMA}.guard_key(key);
-    IF rewritten <> key THEN
-        PERFORM {SCHEMA}.guard_key(rewritten);
+    IF strpos(key, '//') > 0 OR strpos(key, '\') > 0 OR starts_with(key, '/') THEN
+        PERFORM {SCHEMA}.guard_key(ltrim(regexp_replace(key, '[/\\]+', '/', 'g'), '/'));
     END IF;
 END
 """
@@ -115,7 +113,8 @@ FIXED = (
     ("guard_keys(key text)", "void", GUARD_KEYS),
 )
 RECORD_FUNCTION = "guard_record()"
-DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
+DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off"
+"""By index, since a plan that was made while there were no marks is kept when there are a million."""
 
 DROP = tuple(
     f"DROP FUNCTION IF EXISTS {SCHEMA}.{name} CASCADE"
@@ -193,7 +192,7 @@ BODIES = f"""
 SELECT count(*) = cardinality($1::text[]) FROM unnest($1::text[], $2::text[]) AS w (name, body)
 JOIN pg_proc p ON p.oid = to_regprocedure('{SCHEMA}.' || w.name) AND p.prosrc = w.body
 WHERE p.prosecdef = (w.name = '{RECORD_FUNCTION}')
-  AND (NOT p.prosecdef OR p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'])
+  AND (NOT p.prosecdef OR p.proconfig = ARRAY['search_path=pg_catalog, pg_temp', 'enable_seqscan=off'])
 """
 
 
@@ -269,6 +268,19 @@ async def _execute(connection: Connection, statements: str, table: str) -> None:
         ) from error
     except asyncpg.RaiseError as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+
+
+async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
+    """Whether each transaction that is open now went through the triggers with all that it wrote.
+
+    They are dropped, disabled and enabled under a lock that no writer shares; so is the lock taken
+    here, for the rest of the caller's transaction. Without it, one that has switched them off, written
+    around them and not committed would not be seen (R-33).
+    """
+    if await state(connection, tables) is not Triggers.INSTALLED:
+        return False
+    await connection.execute(f"LOCK TABLE {qualified(tables.media_table)} IN ROW EXCLUSIVE MODE")
+    return await state(connection, tables) is Triggers.INSTALLED
 
 
 async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import asyncpg
 import pytest
 
 from reconciler.catalog.config import CatalogConfig
-from reconciler.errors import Halt
+from reconciler.catalog.triggers import TRIGGER
+from reconciler.errors import CatalogUnavailable, Halt
 from reconciler.model import Verdict
 from tests.attacks.scene import FOR_EVER, Scene, open_scene
 from tests.contract.catalog import LONG_AGO, NOTHING, claimed, finding
@@ -253,6 +254,27 @@ async def test_triggers_that_are_gone_or_demoted_are_not_relied_upon(scene: Scen
     assert await scene.ready(claim)
     await scene.finish(claim)
     assert await scene.losses() == []
+
+
+@pytest.mark.attack(33)
+async def test_who_switches_the_triggers_off_and_on_in_one_transaction_is_waited_for(database: str) -> None:
+    """As a restore in a single transaction does: what the catalogue says is still what it was before."""
+    config = CatalogConfig(database_url=database, lock_timeout=timedelta(milliseconds=200))
+    async with open_scene(database, config=config) as scene:
+        scene.put(KEY)
+        await scene.mark(KEY)
+        claim = await scene.claim()
+        loader = await scene.writer()
+        await loader.begin()
+        await loader.run('ALTER TABLE public."MediaRecords" DISABLE TRIGGER ALL')
+        await loader.insert(KEY)
+        await loader.run(f'ALTER TABLE public."MediaRecords" ENABLE ALWAYS TRIGGER {TRIGGER}')
+        with pytest.raises(CatalogUnavailable, match="lock timeout"):
+            await scene.ready(claim)
+        await loader.commit()
+        assert await scene.ready(claim)
+        assert (await scene.finish(claim)).objects == 0
+        assert await scene.losses() == []
 
 
 # --- writers who only come by --------------------------------------------------------------------------
