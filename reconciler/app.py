@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -21,10 +21,12 @@ from reconciler.bucket import OPERATIONS, OUTCOMES, Bucket, BucketConfig, open_b
 from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.inspection import inspect
 from reconciler.catalog.open import Catalog, open_catalog
+from reconciler.catalog.pause import PostgresPauseSwitch
 from reconciler.engine import identity, lease
 from reconciler.engine.abilities import abilities, keep_probing
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
+from reconciler.engine.pause import PauseWatch, notice_of
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.survey import survey
 from reconciler.engine.tasks import task_group
@@ -38,12 +40,13 @@ from reconciler.model import (
     Marker,
     Outcome,
     PassState,
+    Pause,
     Report,
     Term,
 )
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
-from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, SCHEMA, Health
+from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.observers import Fanout, Quiet
 from reconciler.web.routes import build_app
@@ -115,7 +118,8 @@ async def plan(
     try:
         async with _ports(settings, observer or Quiet()) as ports:
             steering = _steering(settings, ports.capabilities)
-            return await survey(ports, _limits(settings), steering, settings.bucket.name, emit)
+            report = await survey(ports, _limits(settings), steering, settings.bucket.name, emit)
+            return replace(report, notice=notice_of(await ports.pause.look()))
     except Halt as halt:
         seconds = time.monotonic() - started
         return _empty_report(settings, Outcome.HALTED, seconds, str(halt))
@@ -172,7 +176,8 @@ async def _connect_and_lead(
                 async with task_group() as group:
                     group.start_soon(_recall_passes, ports, metrics)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
-                    await Daemon(ports, limits, cycle, stopping).run()
+                    with health.watching(PAUSE, PAUSE_SILENCE):
+                        await Daemon(ports, limits, cycle, stopping).run()
                     group.cancel_scope.cancel()
         except Halt as halt:
             log.error("halted: a person has to act", reason=str(halt))
@@ -220,6 +225,27 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
         yield catalog
 
 
+async def pause(settings: DatabaseSettings, *, by: str, reason: str) -> Pause:
+    """Stop every replica. Returns the pause that stands, which may be an earlier one."""
+    return await _switch(settings, lambda switch: switch.pause(by, reason))
+
+
+async def resume(settings: DatabaseSettings, *, by: str) -> Pause:
+    """Let every replica go on. Returns how the switch stood before."""
+    return await _switch(settings, lambda switch: switch.resume(by))
+
+
+async def _switch(
+    settings: DatabaseSettings, use: Callable[[PostgresPauseSwitch], Awaitable[Pause]]
+) -> Pause:
+    """The pause switch alone: whatever else is wrong, it can be used."""
+    switch = PostgresPauseSwitch(catalog_config(settings))
+    try:
+        return await use(switch)
+    finally:
+        await switch.close()
+
+
 async def doctor(settings: Settings) -> Sequence[Check]:
     """Everything that a pass needs, looked at as far as the parts before it allow. Raises nothing of ours."""
     checks = [*doctoring.configuration(settings.mode(), settings.bucket.prefixes)]
@@ -229,7 +255,8 @@ async def doctor(settings: Settings) -> Sequence[Check]:
         nonlocal at_head
         report = await inspect(catalog_config(settings))
         at_head = report.at_head and not report.faults
-        return doctoring.database(report)
+        standing = await _switch(settings, PostgresPauseSwitch.read) if report.at_head else Pause()
+        return [*doctoring.database(report), *doctoring.pause(standing)]
 
     async def look_at_bucket() -> Sequence[Check]:
         async with open_bucket(bucket_config(settings)) as bucket:
@@ -245,7 +272,8 @@ async def doctor(settings: Settings) -> Sequence[Check]:
 
     async def look_at_tie(bucket: Bucket, found: Capabilities) -> Sequence[Check]:
         async with open_catalog(catalog_config(settings)) as catalog:
-            ports = _wire(catalog, bucket, found, Quiet())
+            pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
+            ports = _wire(catalog, bucket, found, Quiet(), pause)
             tie = await identity.verify(ports, settings.bucket.name)
             return [*doctoring.identity(tie), *doctoring.clocks(await ports.records.now())]
 
@@ -262,17 +290,20 @@ async def _ports(
     settings: Settings, observer: Observer, on_request: Callable[[str, str, float], None] | None = None
 ) -> AsyncIterator[Ports]:
     """Both adapters, open and checked: the schema is at head, the store's abilities are known."""
-    async with (
-        open_catalog(catalog_config(settings)) as catalog,
-        open_bucket(bucket_config(settings, on_request)) as bucket,
-    ):
+    async with open_catalog(catalog_config(settings)) as catalog:
         if not await catalog.schema_at_head():
             message = "the database's schema is not at this version's: run `reconciler migrate`"
             raise ConfigError(message)
-        yield _wire(catalog, bucket, await abilities(bucket.prober, settings.bucket.order), observer)
+        pause = PauseWatch(catalog.pauses, SystemClock(), observer)
+        reached = bucket_config(settings, on_request)
+        async with open_bucket(replace(reached, may_delete=pause.require_running)) as bucket:
+            found = await abilities(bucket.prober, settings.bucket.order)
+            yield _wire(catalog, bucket, found, observer, pause)
 
 
-def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer: Observer) -> Ports:
+def _wire(
+    catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer: Observer, pause: PauseWatch
+) -> Ports:
     return Ports(
         listing=bucket.listing,
         store=bucket.store(capabilities),
@@ -286,6 +317,7 @@ def _wire(catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer
         lease=catalog.lease,
         site=catalog.site,
         budget=catalog.budget,
+        pause=pause,
         holds=catalog.holds,
         clock=SystemClock(),
         observer=observer,
@@ -375,6 +407,7 @@ async def _under_lease(
         async with task_group() as group:
             group.start_soon(cycle.keep, term)
             group.start_soon(_stop_on_signal, stopping, group.cancel_scope)
+            group.start_soon(ports.pause.watch)
             await cycle.first_contact(term)
             group.start_soon(cycle.watch)
             await cycle.everything(term, progress)

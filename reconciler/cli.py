@@ -217,9 +217,35 @@ def _ended(report: Report) -> int:
     from reconciler.terminal.report import EXIT_STATUS
 
     status = EXIT_STATUS[report.outcome]
+    if report.notice:
+        complain(report.notice)
     if status != DONE:
         complain(report.detail or f"{report.outcome}")
     return status
+
+
+def pause(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler import app
+    from reconciler.planning.wording import pause as told
+    from reconciler.terminal.operator import operator
+    from reconciler.terminal.text import printable
+
+    standing = _wait_for(lambda: app.pause(settings, by=operator(), reason=args.reason))
+    print(printable(f"{told(standing)}: within a second nothing more is deleted, until `reconciler resume`"))
+    return DONE
+
+
+def resume(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler import app
+    from reconciler.planning.wording import pause as told
+    from reconciler.terminal.operator import operator
+    from reconciler.terminal.text import printable
+
+    before = _wait_for(lambda: app.resume(settings, by=operator()))
+    print(printable(f"resumed; it was {told(before)}") if before.paused else "it was not paused")
+    return DONE
 
 
 def run(args: argparse.Namespace) -> int:
@@ -341,6 +367,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "marks": marks,
     "hold": hold,
+    "pause": pause,
+    "resume": resume,
 }
 
 

@@ -21,8 +21,10 @@ from reconciler.model import (
     ListingOrder,
     Mode,
     ObjectResult,
+    Pause,
     Versioning,
 )
+from reconciler.planning import wording
 from reconciler.ports import Listing, ObjectStore
 
 CLOCKS_APART = timedelta(seconds=30)
@@ -222,6 +224,14 @@ def _deletion(mode: DeleteMode, *, versioned: bool) -> Check:
         " the deletion loses its object",
         "keep RECONCILER_GRACE_PERIOD above the longest time from upload to row, and do not reuse keys",
     )
+
+
+def pause(standing: Pause) -> Sequence[Check]:
+    """Whether an operator has stopped every deletion."""
+    if standing.paused:
+        resume = "run `reconciler resume` when they may go on"
+        return [warn("pause", f"{wording.pause(standing)}: nothing is deleted", resume)]
+    return [ok("pause", "deletions are not paused")]
 
 
 def identity(tie: Identity | None) -> Sequence[Check]:

@@ -734,10 +734,24 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The stop that lives in the database: whether it is on, and who last changed it, when and why.
+
+    `at` is by the server's clock, None where nobody has ever changed it.
+    """
+
+    paused: bool = False
+    at: datetime | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What one run of every marker and the collector did: the body of `once --json`.
 
-    `detail` says in one line why the outcome is not `converged`; it is for people and not in the JSON.
+    `detail` says in one line why the outcome is not `converged`, `notice` what holds whatever the
+    outcome; they are for people and not in the JSON.
     """
 
     mode: Mode
@@ -749,6 +763,7 @@ class Report:
     kept: Mapping[KeepReason, int] = field(default_factory=dict)
     duration_seconds: float = 0.0
     detail: str = ""
+    notice: str = ""
 
 
 class CheckStatus(StrEnum):

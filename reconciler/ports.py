@@ -36,6 +36,7 @@ from reconciler.model import (
     Outcome,
     Pass,
     PassState,
+    Pause,
     Policy,
     RangeProgress,
     Record,
@@ -447,6 +448,22 @@ class Budget(Protocol):
         ...
 
 
+class PauseSwitch(Protocol):
+    """The stop that an operator sets in the database, for every replica. On a connection of its own."""
+
+    async def read(self) -> Pause:
+        """How it stands. Raises CatalogUnavailable."""
+        ...
+
+    async def pause(self, by: str, reason: str) -> Pause:
+        """Stop. Returns the pause that stands, which may be an earlier one."""
+        ...
+
+    async def resume(self, by: str) -> Pause:
+        """Go on. Returns how it stood before."""
+        ...
+
+
 # --- surroundings -----------------------------------------------------------------------------------
 
 
@@ -482,3 +499,5 @@ class Observer(Protocol):
     def halted(self, reason: str | None) -> None: ...
 
     def leading(self, *, leader: bool) -> None: ...
+
+    def paused(self, *, paused: bool) -> None: ...

@@ -45,7 +45,10 @@ class Bucket:
 
     def store(self, capabilities: Capabilities) -> BucketObjects:
         """The objects, deleted by what the store was seen to do."""
-        return BucketObjects(self._client, self._config.name, self._calls, capabilities, self._singles)
+        config = self._config
+        return BucketObjects(
+            self._client, config.name, self._calls, capabilities, self._singles, config.may_delete
+        )
 
 
 @asynccontextmanager

@@ -53,6 +53,8 @@ class BucketConfig:
     `request_timeout` bounds one attempt, and the time in which further attempts may begin: no deletion
     is sent later than that after its call began, and none is on its way for longer than twice that.
     `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
+    `may_delete` is asked before each attempt to delete an object that is not ours; it raises one of our
+    errors where no further one may be sent.
     """
 
     name: str
@@ -63,3 +65,4 @@ class BucketConfig:
     request_timeout: timedelta
     on_request: Callable[[str, str, float], None] | None = None
     copy_sizes: CopySizes = CopySizes()
+    may_delete: Callable[[], None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ class BucketObjects:
         calls: Calls,
         capabilities: Capabilities,
         singles: anyio.CapacityLimiter,
+        may_delete: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
@@ -46,6 +47,7 @@ class BucketObjects:
         self._capabilities = capabilities
         self._singles = singles
         self._batch_size = BatchSize(capabilities.batch_size)
+        self._may_delete = may_delete
 
     async def head(self, key: str) -> StoredObject | None:
         """The object, or None on 404. Raises StoreUnavailable, Halt (access denied)."""
@@ -144,7 +146,9 @@ class BucketObjects:
         doomed = {"Objects": entries, "Digest": self._capabilities.batch_digest}
         call = partial(self._client.delete_objects, Bucket=self._bucket, Delete=doomed)
         try:
-            return await self._calls.send("DeleteObjects", call, read_answer, deadline=until)
+            return await self._calls.send(
+                "DeleteObjects", call, read_answer, deadline=until, may_send=self._may_delete
+            )
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("DeleteObjects", refusal) from None
@@ -184,7 +188,9 @@ class BucketObjects:
                 return failed(entry.key, TOO_LATE)
             try:
                 call = partial(self._client.delete_object, **asked)
-                await self._calls.send("DeleteObject", call, _nothing, deadline=until)
+                await self._calls.send(
+                    "DeleteObject", call, _nothing, deadline=until, may_send=self._may_delete
+                )
             except Refusal as refusal:
                 if refusal.fatal:
                     raise self._calls.place.explain("DeleteObject", refusal) from None

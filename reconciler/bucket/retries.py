@@ -71,8 +71,11 @@ class Calls:
         read: Callable[[Any], T],
         *,
         deadline: float | None = None,
+        may_send: Callable[[], None] | None = None,
     ) -> T:
         """What `read` makes of the answer. `read` may raise Refusal for an error inside a 200.
+
+        `may_send` is asked before each attempt, and raises where no further one may be sent.
 
         Raises Refusal where no retry can mend it, StoreUnavailable after the last attempt, ConfigError
         where there are no credentials to sign with.
@@ -80,6 +83,8 @@ class Calls:
         until = self.deadline() if deadline is None else deadline
         failures = 0
         while True:
+            if may_send is not None:
+                may_send()
             try:
                 return await self._attempt(operation, call, read)
             except Refusal as refusal:

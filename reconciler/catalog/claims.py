@@ -153,7 +153,8 @@ class Claimer:
     ) -> Claim:
         operation = uuid4()
         standing = await stand(connection, term)
-        if standing.mode is Mode.DRY_RUN or await connection.fetchval(STOPPED):
+        stopped = standing.paused or standing.mode is Mode.DRY_RUN
+        if stopped or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         await require_tables(connection, self._gateway)
         arguments = claimable_arguments(standing.now, policy, verdicts)
@@ -278,6 +279,8 @@ class Claimer:
     ) -> Claim | None:
         """See `ports.Marks.unfinished`. What was decided stands: a claim only rolls forward."""
         standing = await stand(connection, term)
+        if standing.paused:
+            return None
         await by_index(connection)
         rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit)
         if not rows:

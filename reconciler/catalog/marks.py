@@ -55,7 +55,8 @@ WHERE m.verdict = ANY($2::text[])
   AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
               WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
   AND (m.state = 'claimed' OR p.state = 'armed' AND NOT {{held}}
-       AND ({CLAIMABLE} AND {BEHIND_HORIZON}) IS NOT TRUE)
+       AND ({CLAIMABLE} AND {BEHIND_HORIZON} AND NOT EXISTS (SELECT FROM {SCHEMA}.pause WHERE paused))
+           IS NOT TRUE)
 """
 
 # Transactions hold a lock on their own id, which every role may see; what their session is called

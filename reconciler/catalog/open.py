@@ -19,6 +19,7 @@ from reconciler.catalog.lease import PostgresLease
 from reconciler.catalog.marklist import MarkList
 from reconciler.catalog.marks import PostgresMarks
 from reconciler.catalog.passes import PostgresPasses
+from reconciler.catalog.pause import PostgresPauseSwitch
 from reconciler.catalog.records import GatewayRecords
 from reconciler.catalog.schema import HEAD_REVISION
 from reconciler.catalog.site import PostgresSite
@@ -36,6 +37,7 @@ class Catalog:
     lease: PostgresLease
     site: PostgresSite
     budget: PostgresBudget
+    pauses: PostgresPauseSwitch
     staging: PostgresStagingArea
     holds: PostgresHolds
     mark_list: MarkList
@@ -58,7 +60,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
     if report.types is None:
         raise ConfigError("\n".join(report.faults))
     gateway = Gateway(config.tables, report.types)
-    lease = PostgresLease(config)
+    lease, pauses = PostgresLease(config), PostgresPauseSwitch(config)
     async with open_database(config) as database:
         try:
             yield Catalog(
@@ -68,6 +70,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 lease=lease,
                 site=PostgresSite(database),
                 budget=PostgresBudget(database),
+                pauses=pauses,
                 staging=PostgresStagingArea(config, gateway),
                 holds=PostgresHolds(database, gateway),
                 mark_list=MarkList(database, gateway),
@@ -77,3 +80,4 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
         finally:
             with anyio.CancelScope(shield=True):
                 await lease.close()
+                await pauses.close()

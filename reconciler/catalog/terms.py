@@ -18,9 +18,10 @@ UNKNOWN_SEAL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What the term's row says besides: the mode last observed, and the server's time."""
+    """What the term's row says besides: the mode last observed, whether all is paused, the server's time."""
 
     mode: Mode | None
+    paused: bool
     now: datetime
 
 
@@ -32,11 +33,12 @@ async def stand(connection: AnyConnection, term: Term) -> Standing:
     write under this term are not held up.
     """
     row = await connection.fetchrow(
-        "SELECT t.epoch, t.nonce, t.mode, clock_timestamp() AS now, s.nonce AS confirmed, s.pending_nonce"
+        "SELECT t.epoch, t.nonce, t.mode, clock_timestamp() AS now, s.nonce AS confirmed, s.pending_nonce,"
+        f" EXISTS (SELECT FROM {SCHEMA}.pause WHERE paused) AS paused"
         f" FROM {SCHEMA}.term t LEFT JOIN {SCHEMA}.site s ON true FOR SHARE OF t"
     )
     if row is None or (row["epoch"], row["nonce"]) != (term.epoch, term.nonce):
         raise LeaseLost(f"epoch {term.epoch} of {term.holder} is over; another replica has led since")
     if term.seal is not None and term.seal not in (row["confirmed"], row["pending_nonce"]):
         raise Halt(UNKNOWN_SEAL)
-    return Standing(mode=Mode(row["mode"]) if row["mode"] else None, now=row["now"])
+    return Standing(mode=Mode(row["mode"]) if row["mode"] else None, paused=row["paused"], now=row["now"])

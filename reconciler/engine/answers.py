@@ -11,13 +11,15 @@ from reconciler.model import ClaimedKey, Hidden, ObjectResult
 
 @dataclass(slots=True)
 class Answers:
-    """What became of each key so far. `store_away`: the store stopped answering on the way.
+    """What became of each key so far.
 
+    `sent`: a request that deletes went out. `store_away`: the store stopped answering on the way.
     `held_until`: when the store frees a key that it keeps, where it says so. `hidden` says where objects
     that went, or were about to, still are.
     """
 
     results: dict[str, tuple[ObjectResult, str]] = field(default_factory=dict)
+    sent: bool = False
     store_away: bool = False
     held_until: dict[str, datetime | None] = field(default_factory=dict)
     hidden: dict[str, Hidden] = field(default_factory=dict)

@@ -31,6 +31,7 @@ from reconciler.model import (
     Mark,
     Mode,
     ObjectResult,
+    Pause,
     Record,
     Removed,
     Term,
@@ -53,12 +54,13 @@ class Collected:
     """What one round did.
 
     `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
-    take now.
+    take now. `pause`: as it stood at the end.
     """
 
     removed: Removed = field(default_factory=Removed)
     blocked: bool = False
     waiting: int = 0
+    pause: Pause = field(default_factory=Pause)
 
 
 class Collector:
@@ -80,7 +82,13 @@ class Collector:
         self._tenure = tenure
         self._sealer = sealer
         self._gateway = WriteGateway(
-            ports.store, ports.marks, lambda: steer().mode, self._leads, sealer.check, ports.copies
+            ports.store,
+            ports.marks,
+            lambda: steer().mode,
+            self._leads,
+            sealer.check,
+            ports.copies,
+            ports.pause.look,
         )
         self._pace = Pace(ports.budget, ports.clock)
         self._intake = anyio.Lock()
@@ -96,11 +104,14 @@ class Collector:
         await self._ports.marks.purge()
         if steering.mode is Mode.DRY_RUN:
             removed, blocked = await self._preview(term, steering, report_again=report_again), False
+        elif (await self._ports.pause.look()).paused:
+            removed, blocked = Removed(), False
         else:
             await self._sealer.settle(self._stopping)
             removed, blocked = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
-        return Collected(removed=removed, blocked=blocked, waiting=waiting)
+        pause = await self._ports.pause.look()
+        return Collected(removed=removed, blocked=blocked, waiting=waiting, pause=pause)
 
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self._tenure.good_until
@@ -150,12 +161,17 @@ class Collector:
                     if store_away:
                         enough.set()
 
-        try:
-            async with task_group() as group:
-                for _ in range(self._limits.delete_concurrency):
-                    group.start_soon(work)
-        except Refused as refusal:
-            log.info("collection stopped", reason=str(refusal))
+        async def work_until_refused() -> None:
+            """Each worker ends by itself: what another has sent is still to be written down."""
+            try:
+                await work()
+            except Refused as refusal:
+                log.info("collection stopped", reason=str(refusal))
+                enough.set()
+
+        async with task_group() as group:
+            for _ in range(self._limits.delete_concurrency):
+                group.start_soon(work_until_refused)
         removed = sum(done, Removed())
         if away and not removed.failed:
             raise away[0]
@@ -201,7 +217,9 @@ class Collector:
             await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         window = steering.upload_window
         await hold_refused(self._ports.holds, answers)
-        removed = await self._gateway.confirm(term, claim, answers.results, decide, window, answers.hidden)
+        removed = await self._gateway.confirm(
+            term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
+        )
         self._report(claim, answers, removed)
         return removed, answers.store_away
 

@@ -11,6 +11,7 @@ from reconciler.engine import identity, lease
 from reconciler.engine.collector import Collected, Collector
 from reconciler.engine.lease import Tenure
 from reconciler.engine.passes import PassResult
+from reconciler.engine.pause import notice_of
 from reconciler.engine.retention import Retention
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
@@ -35,7 +36,7 @@ class Progress:
 
     def report(self, seconds: float, *, failed: str = "", halted: str = "") -> Report:
         """The report as it stands, with the reason for a failure or a halt, if there was one."""
-        waiting = self.collected.waiting + self.collected.blocked
+        waiting = self.collected.waiting + self.collected.blocked + self.collected.pause.paused
         failures = self.collected.removed.failed
         outcome = reporting.outcome(
             failed=bool(failed or failures),
@@ -55,6 +56,7 @@ class Progress:
             kept=kept,
             duration_seconds=seconds,
             detail=failed or halted or self._detail(outcome),
+            notice=notice_of(self.collected.pause),
         )
 
     def _detail(self, outcome: Outcome) -> str:
@@ -170,7 +172,7 @@ class Cycle:
         """Claims of a killed replica, once none of its requests can still be on their way."""
         deadline = self._ports.clock.monotonic() + self._limits.dead_after.total_seconds() + 5
         while await self._ports.marks.abandoned(term) and not self._stopping.is_set():
-            if self._ports.clock.monotonic() > deadline:
+            if self._ports.clock.monotonic() > deadline or progress.collected.pause.paused:
                 return
             await self._ports.clock.sleep(ABANDONED_POLL_SECONDS)
             more = await self.collect(term, report_again=False)

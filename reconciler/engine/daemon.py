@@ -82,7 +82,13 @@ class Daemon:
         self._holder = lease.holder_name()
 
     async def run(self) -> None:
-        """Until `stopping` is set. Raises ConfigError alone: all else is waited out."""
+        """Until `stopping` is set. Raises ConfigError, and Halt where there is no switch to look at."""
+        async with task_group() as group:
+            group.start_soon(self._ports.pause.watch)
+            await self._lead_or_stand_by()
+            group.cancel_scope.cancel()
+
+    async def _lead_or_stand_by(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             try:

@@ -21,8 +21,8 @@ async def delete_claimed(
 ) -> None:
     """Settle every key of the claim; nothing is sent for those in `spared`, which says why.
 
-    Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run; a
-    store that does not answer leaves the keys FAILED, which keeps them claimed.
+    Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run or while
+    paused; a store that does not answer leaves the keys FAILED, which keeps them claimed.
     """
     try:
         await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
@@ -79,6 +79,7 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
         )
         for key in answers.unsettled(doomed)
     ]
+    answers.sent = bool(batch)
     for answer in await gateway.delete(batch) if batch else ():
         answers.settle(answer.key, answer.result, answer.detail)
         answers.held_until[answer.key] = answer.held_until

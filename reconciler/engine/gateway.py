@@ -1,6 +1,7 @@
 """The one gate through which every write to the bucket and to the gateway's rows passes.
 
-In dry run it refuses, whatever the caller believes: the mode is read at the moment of each write.
+In dry run and while an operator has paused it, it refuses, whatever the caller believes: both are read
+at the moment of each write.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from reconciler.model import (
     Hidden,
     Mode,
     ObjectResult,
+    Pause,
     Policy,
     Removed,
     Term,
     Verdict,
 )
+from reconciler.planning import wording
 from reconciler.ports import Copies, Decide, Marks, ObjectStore
 
 SEAL_AGE = 1.0
@@ -31,11 +34,11 @@ SEAL_AGE = 1.0
 
 
 class Refused(Retryable):
-    """A write was asked for in dry run. What was claimed stays claimed until the mode is live."""
+    """A write was asked for in dry run, or while paused. What was claimed stays claimed until then."""
 
 
 class WriteGateway:
-    """Claims, deletes and confirms in live mode only."""
+    """Claims, deletes and confirms in live mode only, and not while `paused` says so."""
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class WriteGateway:
         leads: Callable[[], bool],
         seal: Callable[[float], Awaitable[UUID]],
         copies: Copies,
+        paused: Callable[[], Awaitable[Pause]],
     ) -> None:
         self._store = store
         self._copies = copies
@@ -52,12 +56,14 @@ class WriteGateway:
         self._mode = mode
         self._leads = leads
         self._seal = seal
+        self._paused = paused
 
     async def claim(
         self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
     ) -> Claim:
         """Take due marks for deletion; see `Marks.claim`."""
         self._refuse_in_dry_run("claim marks")
+        await self._refuse_while_paused("claim marks")
         # With the marker's nonce as it is now, for the claim to compare with the database's.
         sealed = replace(term, seal=await self._seal(0.0))
         return await self._marks.claim(sealed, policy, verdicts, limit, decide)
@@ -65,6 +71,7 @@ class WriteGateway:
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.unfinished`."""
         self._refuse_in_dry_run("take over a claim")
+        await self._refuse_while_paused("take over a claim")
         sealed = replace(term, seal=await self._seal(0.0))
         return await self._marks.unfinished(sealed, dead_after, limit)
 
@@ -78,12 +85,16 @@ class WriteGateway:
         self._refuse_in_dry_run("delete objects")
         self._refuse_without_lease()
         await self._seal(SEAL_AGE)
+        await self._refuse_while_paused("delete objects")
         # Asked last: looking took time, too.
         self._refuse_without_lease()
         return await self._store.delete(batch)
 
     async def copy(self, source: str, target: str, etag: str | None) -> Copied:
-        """Copy an object into the quarantine, or out of it; see `Copies.copy`."""
+        """Copy an object into the quarantine, or out of it; see `Copies.copy`.
+
+        While paused too: a copy deletes nothing, and brings back what should not have gone.
+        """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
         return await self._copies.copy(source, target, etag=etag)
@@ -96,9 +107,17 @@ class WriteGateway:
         decide: Decide,
         upload_window: timedelta,
         hidden: Mapping[str, Hidden] | None = None,
+        *,
+        sent: bool,
     ) -> Removed:
-        """Remove the rows whose objects are gone; see `Marks.confirm`."""
+        """Remove the rows whose objects are gone; see `Marks.confirm`.
+
+        `sent`: a request for the claim went out. What it did is written down even while paused, so
+        that all that has gone is known, and can be brought back.
+        """
         self._refuse_in_dry_run("remove records")
+        if not sent:
+            await self._refuse_while_paused("remove records")
         return await self._marks.confirm(term, claim, results, decide, upload_window, hidden)
 
     def _refuse_without_lease(self) -> None:
@@ -109,3 +128,7 @@ class WriteGateway:
         if self._mode() is not Mode.LIVE:
             message = f"dry run: refused to {action}; set RECONCILER_DRY_RUN=false to let it happen"
             raise Refused(message)
+
+    async def _refuse_while_paused(self, action: str) -> None:
+        if (pause := await self._paused()).paused:
+            raise Refused(f"{wording.pause(pause)}: refused to {action}; `reconciler resume` lets it happen")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
+from reconciler.engine.pause import PauseWatch
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
 from reconciler.ports import (
     Budget,
@@ -70,7 +71,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Every port that the engine acts through, as the composition root wired them."""
+    """Every port that the engine acts through, as the composition root wired them; `pause` watches one."""
 
     listing: Listing
     store: ObjectStore
@@ -84,6 +85,7 @@ class Ports:
     lease: Lease
     site: Site
     budget: Budget
+    pause: PauseWatch
     holds: Holds
     clock: Clock
     observer: Observer

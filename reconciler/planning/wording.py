@@ -1,8 +1,10 @@
-"""Numbers and durations as people read them, for the reasons that findings and trips carry."""
+"""Numbers, durations and a pause as people read them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+
+from reconciler.model import Pause
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -29,3 +31,11 @@ def setting(duration: timedelta) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural where it needs one: "1 orphan", "1,200 orphans"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def pause(standing: Pause) -> str:
+    """A pause that is on: "paused since 2026-11-22 19:55:01 UTC by alice@host (a restore is under way)"."""
+    since = f" since {standing.at:%Y-%m-%d %H:%M:%S} UTC" if standing.at else ""
+    by = f" by {standing.by}" if standing.by else ""
+    reason = f" ({standing.reason})" if standing.reason else ""
+    return f"paused{since}{by}{reason}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,6 +27,10 @@ WHILE_LEADING: Mapping[str, timedelta] = {
 }
 """Loops of the leader. They stamp with every page and batch, and every few seconds while they rest; the
 join of an unordered listing is one statement that may take many minutes without a sign."""
+
+
+PAUSE, PAUSE_SILENCE = "pause", timedelta(minutes=1)
+"""The watch on the pause switch, from the first connection on; one look at it ends within seconds."""
 
 
 @dataclass(slots=True)
@@ -63,6 +68,15 @@ class Health(Quiet):
     def unwatch(self, loop: str) -> None:
         """The loop has ended as it should."""
         self._loops.pop(loop, None)
+
+    @contextmanager
+    def watching(self, loop: str, silence: timedelta) -> Iterator[None]:
+        """Watch the loop for as long as the context lasts."""
+        self.watch(loop, silence)
+        try:
+            yield
+        finally:
+            self.unwatch(loop)
 
     def alive(self, loop: str) -> None:
         """The loop's progress stamp; that of a loop nobody watches is dropped."""

@@ -117,6 +117,9 @@ class Metrics(Quiet):
     def halted(self, reason: str | None) -> None:
         self._halted.set(reason is not None)
 
+    def paused(self, *, paused: bool) -> None:
+        self._paused.set(paused)
+
     def leading(self, *, leader: bool) -> None:
         self._leader.set(leader)
         if leader != self._leader_gauges.leading:
@@ -188,6 +191,7 @@ class Metrics(Quiet):
         )
         self._leader = gauge("leader", "1 while this replica holds the lease.")
         self._halted = gauge("halted", "1 while the daemon stays idle until a person has acted.")
+        self._paused = gauge("paused", "1 while an operator has stopped every deletion, as last read.")
         self._dry_run = gauge("dry_run", "1 while the write gateway refuses every deletion.")
         self._store = Info(
             "store",

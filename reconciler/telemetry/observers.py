@@ -39,6 +39,9 @@ class Quiet:
     def leading(self, *, leader: bool) -> None:
         pass
 
+    def paused(self, *, paused: bool) -> None:
+        pass
+
 
 class Fanout:
     """Implements `ports.Observer` by telling each of `observers`, in order."""
@@ -81,3 +84,7 @@ class Fanout:
     def leading(self, *, leader: bool) -> None:
         for observer in self._observers:
             observer.leading(leader=leader)
+
+    def paused(self, *, paused: bool) -> None:
+        for observer in self._observers:
+            observer.paused(paused=paused)

@@ -42,7 +42,18 @@ def parser() -> Parser:
     )
     root.add_argument("--version", action="version", version=f"reconciler {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_migrate, _add_doctor, _add_plan, _add_once, _add_run, _add_marks, _add_hold):
+    for add in (
+        _add_demo,
+        _add_migrate,
+        _add_doctor,
+        _add_plan,
+        _add_once,
+        _add_run,
+        _add_marks,
+        _add_hold,
+        _add_pause,
+        _add_resume,
+    ):
         add(commands)
     return root
 
@@ -188,6 +199,32 @@ def _add_logged(commands: Any, name: str, summary: str, text: str, examples: str
     made = _add(commands, name, summary, text, examples)
     _log_level(made)
     return made
+
+
+def _add_pause(commands: Any) -> None:  # noqa: ANN401
+    made = _add(
+        commands,
+        "pause",
+        "stop every deletion, on every replica, within a second",
+        "The stop is kept in the database: it outlives restarts, and holds until `reconciler resume`.\n"
+        "Sweeps and marks go on, so that what is found stays visible; nothing is claimed, no request that\n"
+        "deletes is sent, and what was claimed before waits. Needs RECONCILER_DATABASE_URL alone.",
+        '  reconciler pause --reason "restoring the database"',
+    )
+    made.add_argument("--reason", default="", metavar="TEXT", help="why, for those who find it stopped")
+    _log_level(made)
+
+
+def _add_resume(commands: Any) -> None:  # noqa: ANN401
+    made = _add(
+        commands,
+        "resume",
+        "end a pause",
+        "What is due goes at once, at the set rate: look at `reconciler plan` first. Claims that a pause\n"
+        "held up are carried on. Needs RECONCILER_DATABASE_URL alone.",
+        "  reconciler resume",
+    )
+    _log_level(made)
 
 
 def _positive(text: str) -> int:

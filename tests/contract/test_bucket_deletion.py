@@ -418,3 +418,23 @@ async def test_a_batch_with_a_known_key_survives_silence_about_the_others(creden
     ):
         results = await opened.store(PLAIN).delete(asked("bell\x07", "a"))
     assert [result.result for result in results] == [FAILED, DELETED]
+
+
+async def test_a_call_is_not_repeated_once_it_may_not_be(credentials: None) -> None:
+    """A pause seen between two attempts: what was asked before stays unknown, and is repeated later."""
+    asked_for: list[bool] = []
+
+    def may_delete() -> None:
+        asked_for.append(True)
+        if len(asked_for) > 1:
+            raise StoreUnavailable("paused")
+
+    async with faulty_store(Answer(error("SlowDown"), status=503)) as store:
+        config = replace(config_for(store.endpoint_url), may_delete=may_delete)
+        async with open_bucket(config) as opened:
+            for known, etag in ((PLAIN, None), (SINGLE, "0" * 32)):
+                asked_for.clear()
+                store.requests.clear()
+                with pytest.raises(StoreUnavailable, match="paused"):
+                    await opened.store(known).delete(asked("a", etag=etag))
+                assert len(store.requests) == 1

@@ -46,6 +46,7 @@ from reconciler.ports import (
     Marks,
     ObjectStore,
     Passes,
+    PauseSwitch,
     Records,
     StagingArea,
 )
@@ -67,6 +68,7 @@ from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.passes import MemoryLease, MemoryPasses
+from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
 from tests.doubles.surroundings import Surroundings
 from tests.servers import Bucket
@@ -202,6 +204,7 @@ class CatalogSide:
     marks: Marks
     lease: Lease
     budget: Budget
+    pauses: PauseSwitch
     staging: StagingArea
     term: Term
     add_row: Callable[..., Any]
@@ -241,6 +244,7 @@ async def memory_catalog() -> CatalogSide:
         marks=MemoryMarks(database),
         lease=lease,
         budget=MemoryBudget(database),
+        pauses=MemoryPauseSwitch(database),
         staging=MemoryStagingArea(database),
         term=term,
         add_row=add_row,
@@ -269,6 +273,7 @@ async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
             marks=stage.catalog.marks,
             lease=stage.catalog.lease,
             budget=stage.catalog.budget,
+            pauses=stage.catalog.pauses,
             staging=stage.catalog.staging,
             term=stage.term,
             add_row=add_row,
@@ -326,6 +331,38 @@ async def test_a_budget_far_ahead_of_the_clock_does_not_wait_for_ever(catalog: C
     """The server's clock went back, or a rate was set that nobody meant."""
     await catalog.budget.reserve(1000, 0.01, 1)
     assert await catalog.budget.reserve(1, 1.0, 1) == pytest.approx(61, abs=0.5)
+
+
+async def test_a_pause_stops_every_claim_until_it_is_ended(catalog: CatalogSide) -> None:
+    await catalog.sweep(("image/a", Verdict.ORPHAN))
+    assert not (await catalog.pauses.read()).paused
+    first = await catalog.pauses.pause("alice@host", "a restore")
+    assert (first.paused, first.by, first.reason) == (True, "alice@host", "a restore")
+    assert first.at is not None
+    assert await catalog.pauses.pause("bob@host", "another") == first, "the first one stands"
+    assert await catalog.pauses.read() == first
+    assert (await catalog.claim()).taken == 0
+    assert await catalog.marks.waiting(POLICY, ALL) == 1
+    assert await catalog.pauses.resume("carol@host") == first
+    ended = await catalog.pauses.read()
+    assert (ended.paused, ended.by, ended.reason) == (False, "carol@host", "")
+    assert await catalog.pauses.resume("dave@host") == ended, "nothing to end"
+    assert (await catalog.pauses.read()).by == "carol@host"
+    assert claimed(await catalog.claim()) == ["image/a"]
+
+
+async def test_a_pause_leaves_claims_to_roll_forward_after_it(catalog: CatalogSide) -> None:
+    await catalog.sweep(("image/a", Verdict.ORPHAN))
+    await catalog.claim()
+    await catalog.lease.release(catalog.term)
+    term = await catalog.lease.acquire("next", TTL)
+    assert isinstance(term, Term)
+    await catalog.pauses.pause("alice@host", "")
+    assert await catalog.marks.unfinished(term, NOTHING, 10) is None
+    await catalog.pauses.resume("alice@host")
+    after = await catalog.marks.unfinished(term, NOTHING, 10)
+    assert after is not None
+    assert claimed(after) == ["image/a"]
 
 
 async def test_a_lease_is_held_by_one_and_fences_the_other(catalog: CatalogSide) -> None:

@@ -19,6 +19,7 @@ from reconciler.model import (
     Mark,
     Mode,
     Pass,
+    Pause,
     RangeProgress,
     Record,
     Remove,
@@ -120,6 +121,7 @@ class MemoryDatabase:
         self.term: Term | None = None
         self.lease_ends: datetime = around.now
         self.paid_until: datetime = around.now
+        self.pause = Pause()
         self.mode: Mode | None = None
         self.identity: Identity | None = None
         self.site_id: UUID = uuid4()

@@ -60,7 +60,7 @@ class MemoryMarks:
         database = self._database
         database.check(term)
         operation, xid = uuid4(), database.next_xid()
-        stopped = database.mode is Mode.DRY_RUN or self._all_stopped()
+        stopped = database.pause.paused or database.mode is Mode.DRY_RUN or self._all_stopped()
         due = [] if stopped else self._claimable(policy, verdicts)[:limit]
         keys, cancelled, postponed = [], 0, 0
         for row in due:
@@ -138,6 +138,8 @@ class MemoryMarks:
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         database = self._database
         database.check(term)
+        if database.pause.paused:
+            return None
         left = [row for row in database.marks.values() if self._to_repeat(row, term, dead_after)]
         for _, group in groupby(left, key=lambda row: row.operation_id):
             rows = list(group)[:limit]
@@ -302,8 +304,9 @@ class MemoryMarks:
             for row in self._database.marks.values()
             if self._armed(row, verdicts) and is_managed(row.mark.storage_key, policy.prefixes)
         ]
+        paused = self._database.pause.paused
         return sum(
-            not (self._could_go(row) and self._behind_horizon(row))
+            (paused or not (self._could_go(row) and self._behind_horizon(row)))
             and (row.operation_id is not None or self._database.hold_on(row.mark.storage_key) is None)
             for row in rows
         )

@@ -93,6 +93,7 @@ class RecordingObserver:
         self.outcomes: list[tuple[Marker, Outcome]] = []
         self.halts: list[str | None] = []
         self.leader: list[bool] = []
+        self.pauses: list[bool] = []
 
     def page_listed(self, keys: int) -> None:
         self.told["pages"] += 1
@@ -121,3 +122,6 @@ class RecordingObserver:
 
     def leading(self, *, leader: bool) -> None:
         self.leader.append(leader)
+
+    def paused(self, *, paused: bool) -> None:
+        self.pauses.append(paused)

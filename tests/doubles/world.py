@@ -10,6 +10,7 @@ from math import inf
 import anyio
 
 from reconciler.engine.cycle import Cycle, Progress
+from reconciler.engine.pause import PauseWatch
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.model import HeldBy, ListingOrder, Mode, Policy, Report, Term
 from tests.doubles.bucket import MemoryBucket
@@ -19,6 +20,7 @@ from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
+from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
 from tests.doubles.surroundings import RecordingObserver, Surroundings
 
@@ -74,6 +76,7 @@ class World:
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),
             budget=MemoryBudget(self.database),
+            pause=PauseWatch(MemoryPauseSwitch(self.database), self.around, self.observer),
             holds=MemoryHolds(self.database),
             clock=self.around,
             observer=self.observer,

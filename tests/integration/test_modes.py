@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.engine.gateway import Refused, WriteGateway
-from reconciler.model import Deletion, Mode, Outcome, Verdict
+from reconciler.model import Deletion, Mode, Outcome, Pause, Verdict
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -69,21 +69,53 @@ class Untouchable:
     """A port that no call may reach."""
 
     def __getattr__(self, name: str) -> object:
-        raise AssertionError(f"{name} was reached in dry run")
+        raise AssertionError(f"{name} was reached")
 
 
-WRITES = [name for name, _ in inspect.getmembers(WriteGateway, inspect.iscoroutinefunction)]
+WRITES = [
+    name
+    for name, _ in inspect.getmembers(WriteGateway, inspect.iscoroutinefunction)
+    if not name.startswith("_")
+]
 
 
+async def ask(gateway: WriteGateway, write: str) -> None:
+    """Any write, of nothing: a refusal comes before whatever is given is looked at."""
+    method = getattr(gateway, write)
+    parameters = inspect.signature(method).parameters.values()
+    named = {each.name: None for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    await method(*[None] * (len(parameters) - len(named)), **named)
+
+
+async def sealed(_: float) -> UUID:
+    return UUID(int=0)
+
+
+async def running() -> Pause:
+    return Pause()
+
+
+async def paused() -> Pause:
+    return Pause(paused=True, by="alice@host", reason="a restore is under way")
+
+
+@pytest.mark.incident(31)
 @pytest.mark.parametrize("write", WRITES)
 async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
     """Found by inspection, so that a write path added later is asked as well."""
     nothing: Any = Untouchable()
-    gateway = WriteGateway(nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing)
-    method = getattr(gateway, write)
-    given = [None] * len(inspect.signature(method).parameters)
+    gateway = WriteGateway(nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing, running)
     with pytest.raises(Refused, match="RECONCILER_DRY_RUN"):
-        await method(*given)
+        await ask(gateway, write)
+
+
+@pytest.mark.parametrize("write", [write for write in WRITES if write != "copy"])
+async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> None:
+    """A copy deletes nothing, and brings back what should not have gone."""
+    nothing: Any = Untouchable()
+    gateway = WriteGateway(nothing, nothing, lambda: Mode.LIVE, lambda: True, sealed, nothing, paused)
+    with pytest.raises(Refused, match=r"paused by alice@host \(a restore is under way\).*reconciler resume"):
+        await ask(gateway, write)
 
 
 def test_the_write_paths_are_those_we_know() -> None:

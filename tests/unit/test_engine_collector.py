@@ -187,8 +187,9 @@ async def unasked(max_age: float) -> UUID:
 async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
+    bucket, look = world.bucket, world.ports.pause.look
     gateway = WriteGateway(
-        world.bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, world.bucket
+        bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, bucket, look
     )
     term = Term(epoch=1, nonce=world.database.site_id, holder="t")
     calls_before = world.around.calls
@@ -202,7 +203,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
         gateway.unfinished(term, HOUR, 1),
         gateway.delete([Deletion(key="image/a")]),
         gateway.copy("image/a", "image/b", None),
-        gateway.confirm(term, claim, {}, decide, HOUR),
+        gateway.confirm(term, claim, {}, decide, HOUR, sent=True),
     ):
         with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
             await write
@@ -213,7 +214,8 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     world = await due(a=3)
     leads = True
-    gateway = WriteGateway(world.bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed, world.bucket)
+    bucket, look = world.bucket, world.ports.pause.look
+    gateway = WriteGateway(bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed, bucket, look)
     leads = False
     with pytest.raises(LeaseLost):
         await gateway.delete([Deletion(key="image/a")])

@@ -116,6 +116,14 @@ def test_promtool_finds_nothing_to_mend(registry: CollectorRegistry, metrics: Me
     assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
 
 
+def test_a_pause_is_told_by_every_replica(registry: CollectorRegistry, metrics: Metrics) -> None:
+    assert value(registry, "paused") == 0
+    metrics.paused(paused=True)
+    assert value(registry, "paused") == 1
+    metrics.paused(paused=False)
+    assert value(registry, "paused") == 0
+
+
 def test_build_info_names_the_version(registry: CollectorRegistry, metrics: Metrics) -> None:
     assert value(registry, "build_info", version="1.2.3") == 1
 
@@ -375,6 +383,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.alive("sweep")
     both.halted(None)
     both.leading(leader=True)
+    both.paused(paused=True)
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]
     assert set(names) == {name for name in dir(Quiet) if not name.startswith("_")}

@@ -1,0 +1,73 @@
+"""The stop that an operator sets in the database, seen by every replica within a second."""
+
+from __future__ import annotations
+
+import math
+
+import anyio
+import structlog
+
+from reconciler.errors import Retryable, StoreUnavailable
+from reconciler.model import Pause
+from reconciler.planning import wording
+from reconciler.ports import Clock, Observer, PauseSwitch
+
+log = structlog.get_logger(__name__)
+
+FRESH_SECONDS = 0.5
+"""How old a reading may be that lets a write through: half of what is promised, the rest is for the way."""
+
+
+class PauseWatch:
+    """What the switch says, never older than FRESH_SECONDS where it is asked for."""
+
+    def __init__(self, switch: PauseSwitch, clock: Clock, observer: Observer) -> None:
+        self._switch = switch
+        self._clock = clock
+        self._observer = observer
+        self._alone = anyio.Lock()
+        self._asked = -math.inf
+        self.last = Pause()
+        """As last read, however long ago."""
+
+    async def look(self) -> Pause:
+        """How it stands. Raises CatalogUnavailable: who cannot see the switch must not write."""
+        async with self._alone:
+            asked = self._clock.monotonic()
+            if asked - self._asked >= FRESH_SECONDS:
+                self._note(await self._switch.read())
+                self._asked = asked
+        return self.last
+
+    def require_running(self) -> None:
+        """Raise StoreUnavailable if it was on when last read: before each repetition of one call."""
+        if self.last.paused:
+            raise StoreUnavailable(f"{wording.pause(self.last)}: no further request is sent")
+
+    async def watch(self) -> None:
+        """Look until cancelled, so that a replica without work notices too, and says so."""
+        reachable = True
+        while True:
+            self._observer.alive("pause")
+            try:
+                await self.look()
+            except Retryable as error:
+                if reachable:
+                    log.warning("the pause switch cannot be read; nothing is written", reason=str(error))
+                reachable = False
+            else:
+                reachable = True
+            await self._clock.sleep(FRESH_SECONDS)
+
+    def _note(self, seen: Pause) -> None:
+        before, self.last = self.last, seen
+        self._observer.paused(paused=seen.paused)
+        if seen.paused and seen != before:
+            log.warning("paused: nothing is deleted", by=seen.by, reason=seen.reason, since=str(seen.at))
+        elif before.paused and not seen.paused:
+            log.warning("resumed", by=seen.by, at=str(seen.at), was=wording.pause(before))
+
+
+def notice_of(pause: Pause) -> str:
+    """What a person has to know of a pause, whatever else came out; empty where there is none."""
+    return f"{wording.pause(pause)}: nothing is deleted until `reconciler resume`" if pause.paused else ""
