@@ -29,6 +29,7 @@ from reconciler.engine.collector import Collector, decider
 from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.lease import Tenure
+from reconciler.engine.pause import PauseWatch
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.model import (
@@ -227,7 +228,10 @@ class Scene:
     async def delete(self, claim: Claim, spared: Mapping[str, str] | None = None) -> Answers:
         answers = Answers()
         ports, check = self.ports, self.sealer.check
-        gateway = WriteGateway(ports.store, ports.marks, lambda: Mode.LIVE, lambda: True, check, ports.copies)
+        look = ports.pause.look
+        gateway = WriteGateway(
+            ports.store, ports.marks, lambda: Mode.LIVE, lambda: True, check, ports.copies, look
+        )
         await delete_claimed(self.ports, gateway, claim, spared or {}, answers)
         return answers
 
@@ -273,6 +277,7 @@ class Scene:
             site=catalog.site,
             budget=catalog.budget,
             holds=catalog.holds,
+            pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             clock=self.bucket.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,
