@@ -63,6 +63,16 @@ class Collected:
     pause: Pause = field(default_factory=Pause)
 
 
+@dataclass(slots=True)
+class _Round:
+    """What the workers of one round share. `away`: the marker could not be read; `enough`: no more."""
+
+    removed: Removed = field(default_factory=Removed)
+    blocked: bool = False
+    enough: bool = False
+    away: list[StoreUnavailable] = field(default_factory=list)
+
+
 class Collector:
     """Collects due marks until none is left, several batches at once, at the set rate."""
 
@@ -143,50 +153,32 @@ class Collector:
         return True
 
     async def _collect(self, term: Term) -> tuple[Removed, bool]:
-        done: list[Removed] = []
-        away: list[StoreUnavailable] = []
-        blocked = anyio.Event()
-        enough = anyio.Event()
+        this = _Round()
+        async with task_group() as group:
+            for _ in range(self._limits.delete_concurrency):
+                group.start_soon(self._work, term, this)
+        if this.away and not this.removed.failed:
+            raise this.away[0]
+        return this.removed, this.blocked
 
-        async def work() -> None:
-            while not (self._stopping.is_set() or enough.is_set() or away):
-                claim = await self._take_unless(term, away)
+    async def _work(self, term: Term, this: _Round) -> None:
+        """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
+        try:
+            while not (self._stopping.is_set() or this.enough or this.away):
+                claim = await self._take(term)
                 if claim is None:
                     return
                 if claim.keys and not await self._settled(claim):
-                    blocked.set()
+                    this.blocked = True
                 elif claim.keys:
                     removed, store_away = await self._finish(term, claim)
-                    done.append(removed)
-                    if store_away:
-                        enough.set()
-
-        async def work_until_refused() -> None:
-            """Each worker ends by itself: what another has sent is still to be written down."""
-            try:
-                await work()
-            except Refused as refusal:
-                log.info("collection stopped", reason=str(refusal))
-                enough.set()
-
-        async with task_group() as group:
-            for _ in range(self._limits.delete_concurrency):
-                group.start_soon(work_until_refused)
-        removed = sum(done, Removed())
-        if away and not removed.failed:
-            raise away[0]
-        return removed, blocked.is_set()
-
-    async def _take_unless(self, term: Term, away: list[StoreUnavailable]) -> Claim | None:
-        """The next batch; None also where the marker cannot be read, which `away` then says.
-
-        What other workers have in hand is confirmed all the same.
-        """
-        try:
-            return await self._take(term)
+                    this.removed += removed
+                    this.enough |= store_away
+        except Refused as refusal:
+            log.info("collection stopped", reason=str(refusal))
+            this.enough = True
         except StoreUnavailable as error:
-            away.append(error)
-            return None
+            this.away.append(error)
 
     async def _take(self, term: Term) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.
