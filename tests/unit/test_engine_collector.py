@@ -188,9 +188,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
     bucket, look = world.bucket, world.ports.pause.look
-    gateway = WriteGateway(
-        bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, bucket, look
-    )
+    gateway = WriteGateway(bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, bucket, look)
     term = Term(epoch=1, nonce=world.database.site_id, holder="t")
     calls_before = world.around.calls
 
