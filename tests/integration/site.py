@@ -18,6 +18,7 @@ from reconciler import app
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.model import Finding, Report
+from reconciler.ports import Observer
 from reconciler.settings import SettingsSource, load
 from tests.servers import Bucket
 
@@ -60,6 +61,11 @@ class Site:
         """Giving up on a lease that is not had in `wait`."""
         with _environment(self.settings(**changes)):
             return await app.once(SettingsSource(), wait=wait)
+
+    async def once_told(self, observer: Observer, **changes: str) -> Report:
+        """With metrics, or whoever else wants to be told."""
+        with _environment(self.settings(**changes)):
+            return await app.once(SettingsSource(), wait=PATIENCE, observer=observer)
 
     async def plan(self, **changes: str) -> tuple[Report, list[Finding]]:
         findings: list[Finding] = []

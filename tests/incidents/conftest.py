@@ -1,0 +1,19 @@
+"""Sites on both stores, and a way into the program's ports."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.site import Site, make_site
+from tests.servers import Bucket
+
+
+@pytest.fixture
+def site(database: str, bucket: Bucket) -> Site:
+    """Once on SeaweedFS (joined without order) and once on moto (joined in byte order)."""
+    return make_site(database, bucket)
+
+
+@pytest.fixture
+def ordered_site(database: str, moto_bucket: Bucket) -> Site:
+    return make_site(database, moto_bucket)
