@@ -22,7 +22,7 @@ from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, T
 from reconciler.catalog.inspection import inspect
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.catalog.pause import PostgresPauseSwitch
-from reconciler.engine import identity, lease
+from reconciler.engine import adoption, identity, lease
 from reconciler.engine.abilities import abilities, keep_probing
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
@@ -280,6 +280,40 @@ async def doctor(settings: Settings) -> Sequence[Check]:
     checks += await doctoring.attempt("database", look_at_database)
     checks += await doctoring.attempt("bucket", look_at_bucket)
     return checks
+
+
+async def adopt(settings: Settings, *, yes: bool, wait: timedelta, tell: Callable[[str], None]) -> None:
+    """Settle which database the bucket belongs to; without `yes` only say what was found.
+
+    Raises Halt where the marker cannot be read, Retryable where it could not be done now, ConfigError
+    where it is to be done and `yes` was not said.
+    """
+    name = settings.bucket.name
+    async with _ports(settings, Quiet()) as ports:
+        situation = await adoption.look(ports, name)
+        for line in situation.lines():
+            tell(line)
+        if not situation.fault:
+            return
+        if not yes:
+            raise ConfigError(
+                "nothing was changed; to make the bucket this database's, add --yes (see --help)"
+            )
+        limits, tenure = _limits(settings), lease.Tenure()
+        ttl, clock = limits.lease_ttl, ports.clock
+        got = await lease.acquire(ports.lease, lease.holder_name(), ttl, clock, wait, tenure)
+        if isinstance(got, HeldBy):
+            raise Retryable(_held(got, wait))
+        try:
+            async with task_group() as group:
+                group.start_soon(lease.keep, ports.lease, got, ttl, clock, tenure)
+                prefixes, dead_after = settings.bucket.prefixes, limits.dead_after
+                withdrawn = await adoption.adopt(ports, name, prefixes, got, dead_after)
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.move_on_after(5, shield=True):
+                await lease.release(ports.lease, got)
+        tell(f"bucket {name!r} is this database's now; {withdrawn} marks were withdrawn, to be found anew")
 
 
 # --- wiring ---------------------------------------------------------------------------------------

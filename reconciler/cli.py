@@ -256,6 +256,20 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def adopt_bucket(args: argparse.Namespace) -> int:
+    wait = _duration(args.wait, "--wait")
+    settings = _settings(args)
+    from reconciler import app
+
+    def tell(line: str) -> None:
+        from reconciler.terminal.text import printable
+
+        print(printable(line))
+
+    _wait_for(lambda: app.adopt(settings, yes=args.yes, wait=wait, tell=tell))
+    return DONE
+
+
 def marks(args: argparse.Namespace) -> int:
     settings = _database(args)
     from reconciler.terminal.marking import marks as act
@@ -365,6 +379,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "plan": plan,
     "once": once,
     "run": run,
+    "adopt-bucket": adopt_bucket,
     "marks": marks,
     "hold": hold,
     "pause": pause,

@@ -428,11 +428,15 @@ class Site(Protocol):
         """The marker was seen to say so. Raises LeaseLost."""
         ...
 
-    async def adopt(self, term: Term, identity: Identity) -> int:
-        """Tie the database to the bucket as the marker now says, under a site id of its own.
+    async def withdraw(self, term: Term, dead_after: timedelta) -> int:
+        """Withdraw every mark, claimed or not, and end what passes are running. Returns how many.
 
-        Withdraws every mark: each was found under another tie. Returns how many. Raises LeaseLost.
+        Raises Retryable where a claim's requests may still be on their way, LeaseLost.
         """
+        ...
+
+    async def adopt(self, term: Term, identity: Identity) -> None:
+        """Tie the database to the bucket as its marker now says, under that site id. Raises LeaseLost."""
         ...
 
 

@@ -110,15 +110,11 @@ class BucketMarker:
         try:
             answer: dict[str, Any] = await self._calls.send("ListObjectVersions", listing, dict)
             entries = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
-            doomed = [
-                {"Key": MARKER_KEY, "VersionId": entry["VersionId"]}
-                for entry in entries
-                if entry["Key"] == MARKER_KEY and not entry["IsLatest"]
-            ]
-            if doomed:
-                wanted = {"Objects": doomed, "Quiet": True}
-                removal = partial(self._client.delete_objects, Bucket=self._bucket, Delete=wanted)
-                await self._calls.send("DeleteObjects", removal, lambda _: None)
+            for entry in entries:
+                if entry["Key"] == MARKER_KEY and not entry["IsLatest"]:
+                    version = {"Key": MARKER_KEY, "VersionId": entry["VersionId"]}
+                    removal = partial(self._client.delete_object, Bucket=self._bucket, **version)
+                    await self._calls.send("DeleteObject", removal, lambda _: None)
         except (Refusal, StoreUnavailable):
             return
 

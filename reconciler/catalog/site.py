@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from uuid import UUID
 
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
-from reconciler.errors import Halt
+from reconciler.errors import Halt, Retryable
 from reconciler.model import Identity, Seals, Term
 
 WITHDRAW = f"""
@@ -85,11 +87,31 @@ class PostgresSite:
 
         await self._database.transaction(work)
 
-    async def adopt(self, term: Term, identity: Identity) -> int:
-        """See `ports.Site.adopt`."""
-        nonce = identity.seal.nonce if identity.seal else None
+    async def withdraw(self, term: Term, dead_after: timedelta) -> int:
+        """See `ports.Site.withdraw`."""
 
         async def work(connection: AnyConnection) -> int:
+            standing = await stand(connection, term)
+            last = await connection.fetchval(
+                f"SELECT max(attempted_at) FROM {SCHEMA}.marks WHERE state = 'claimed'"
+            )
+            if last is not None and last + dead_after > standing.now:
+                left = (last + dead_after - standing.now).total_seconds()
+                raise Retryable(f"deletions may still be on their way: try again in {math.ceil(left)} s")
+            # What was half done goes too: it was compared with another bucket, or with other rows.
+            await connection.execute(
+                f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp()"
+                " WHERE state = 'running'"
+            )
+            return int((await connection.execute(WITHDRAW, term.epoch)).split()[-1])
+
+        return await self._database.transaction(work)
+
+    async def adopt(self, term: Term, identity: Identity) -> None:
+        """See `ports.Site.adopt`."""
+        assert identity.seal is not None
+
+        async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await connection.execute(
                 f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at, nonce)"
@@ -99,10 +121,8 @@ class PostgresSite:
                 identity.bucket,
                 list(identity.prefixes),
                 identity.created_at,
-                nonce,
+                seal.nonce,
             )
-            # What was half done goes with its marks: it was compared with another bucket, or other rows.
-            await connection.execute(f"UPDATE {SCHEMA}.passes SET state = 'failed' WHERE state = 'running'")
-            return int((await connection.execute(WITHDRAW, term.epoch)).split()[-1])
 
-        return await self._database.transaction(work)
+        seal = identity.seal
+        await self._database.transaction(work)

@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from reconciler import __version__
-from reconciler.terminal import keeping
+from reconciler.terminal import adopting, keeping
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +53,7 @@ def parser() -> Parser:
         _add_hold,
         _add_pause,
         _add_resume,
+        _add_adopt,
     ):
         add(commands)
     return root
@@ -172,6 +173,10 @@ def _add_once(commands: Any) -> None:  # noqa: ANN401
         "--wait", default="60s", metavar="60s", help="how long to wait for the lease (default 60s)"
     )
     _log_level(made)
+
+
+def _add_adopt(commands: Any) -> None:  # noqa: ANN401
+    adopting.add_adopt_bucket(commands, _add_logged)
 
 
 def _add_run(commands: Any) -> None:  # noqa: ANN401

@@ -238,6 +238,23 @@ def test_doctor_tells_a_foreign_bucket(drift: Mapping[str, str], moto_bucket: Bu
     assert marker["site_id"] in ran.out
 
 
+def test_adopt_bucket_explains_first_and_acts_when_told(
+    drift: Mapping[str, str], moto_bucket: Bucket
+) -> None:
+    assert reconciler("once", env=drift).status == 0
+    agreed = reconciler("adopt-bucket", "--yes", env=drift)
+    assert (agreed.status, agreed.told) == (0, [])
+    moto_bucket.client.delete_object(Bucket=moto_bucket.name, Key=".reconciler/identity.json")
+    asked = reconciler("adopt-bucket", env=drift)
+    assert asked.status == 2
+    assert "no marker" in asked.out
+    assert "--yes" in asked.told[-1]
+    adopted = reconciler("adopt-bucket", "--yes", env=drift)
+    assert (adopted.status, adopted.told) == (0, [])
+    assert "this database's now" in adopted.out
+    assert reconciler("once", env=drift).status == 0
+
+
 # --- run --------------------------------------------------------------------------------------------
 
 

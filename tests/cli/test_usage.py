@@ -16,7 +16,19 @@ from reconciler.errors import CatalogUnavailable, ConfigError, Halt
 from tests.cli.program import reconciler
 
 UNEXPECTED = "(unexpected; --log-level debug shows where)"
-COMMANDS = ("demo", "migrate", "doctor", "plan", "once", "run", "marks", "hold", "pause", "resume")
+COMMANDS = (
+    "demo",
+    "migrate",
+    "doctor",
+    "plan",
+    "once",
+    "run",
+    "marks",
+    "hold",
+    "pause",
+    "resume",
+    "adopt-bucket",
+)
 SETTINGS = {
     "RECONCILER_DATABASE_URL": "postgresql://gateway:s3cr3t@127.0.0.1:1/media",
     "RECONCILER_BUCKET__NAME": "media",

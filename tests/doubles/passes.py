@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from reconciler.errors import LeaseLost
+from reconciler.errors import LeaseLost, Retryable
 from reconciler.model import (
     Backlog,
     Finding,
@@ -305,15 +305,27 @@ class MemorySite:
         self._database.seals = Seals(confirmed=nonce)
 
     @port
-    async def adopt(self, term: Term, identity: Identity) -> int:
+    async def withdraw(self, term: Term, dead_after: timedelta) -> int:
         database = self._database
         database.check(term)
-        database.site_id = identity.site_id
-        database.identity = replace(identity, seal=None)
-        database.seals = Seals(confirmed=identity.seal.nonce if identity.seal else None)
+        attempts = [row.attempted_at for row in database.marks.values() if row.attempted_at is not None]
+        if attempts and max(attempts) + dead_after > database.now:
+            raise Retryable("deletions may still be on their way")
         withdrawn = len(database.marks)
         for key, row in database.marks.items():
             entry = LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
             database.ledger.append(entry)
         database.marks.clear()
+        for one in database.passes.values():
+            if one.state is PassState.RUNNING:
+                database.passes[one.id] = replace(one, state=PassState.FAILED, finished_at=database.now)
         return withdrawn
+
+    @port
+    async def adopt(self, term: Term, identity: Identity) -> None:
+        database = self._database
+        database.check(term)
+        assert identity.seal is not None
+        database.site_id = identity.site_id
+        database.identity = replace(identity, seal=None)
+        database.seals = Seals(confirmed=identity.seal.nonce)
