@@ -139,7 +139,7 @@ async def test_a_person_settles_a_contested_bucket(ordered_site: Site, postgres:
         assert halted.outcome is Outcome.HALTED
         assert "belongs to another database" in halted.detail
         assert not (await marker(site)).contested, "a stranger does not contest"
-        assert "nothing has to be settled" in (await adopt(site))[-1]
+        assert "nothing to settle" in (await adopt(site))[-1]
 
 
 @pytest.mark.incident(5)
