@@ -280,8 +280,31 @@ async def test_a_claim_waits_for_the_hold_under_way_and_then_heeds_it(database: 
 async def waits_for_lock(sql: Any) -> None:
     """Until a session of this database waits for the lock between holds and claims."""
     waiting = "locktype = 'advisory' AND NOT granted AND database = d.oid AND d.datname = current_database()"
-    while not await sql.fetchval(f"SELECT EXISTS (SELECT FROM pg_locks, pg_database d WHERE {waiting})"):  # noqa: ASYNC110 - of another session
-        await anyio.sleep(0.005)
+    asked = f"SELECT EXISTS (SELECT FROM pg_locks, pg_database d WHERE {waiting})"
+    with anyio.fail_after(10):
+        while not await sql.fetchval(asked):  # noqa: ASYNC110 - of another session
+            await anyio.sleep(0.005)
+
+
+async def test_a_row_that_changes_hands_while_it_is_claimed_is_kept_for_its_new_owner(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose the rows are is asked once they are locked, and not only when the marks are chosen."""
+    async with staged(database) as stage:
+        held = await stage.add_owner()
+        await stage.add_row("image/a", ExpiresAt=LONG_AGO)
+        await stage.mark(expired("image/a"))
+        await stage.catalog.holds.add([hold(str(held), HoldKind.VIRTUAL_KEY)])
+        claimer = stage.catalog.marks._claimer
+        lock_rows = claimer._rows
+
+        async def change_hands_then_lock(*args: Any) -> Any:
+            await stage.sql.execute('UPDATE public."MediaRecords" SET "VirtualKeyId" = $1', held)
+            return await lock_rows(*args)
+
+        monkeypatch.setattr(claimer, "_rows", change_hands_then_lock)
+        claim = await stage.claim(all_go)
+        assert (claimed(claim), claim.postponed) == ([], 1)
 
 
 async def test_a_hundred_thousand_holds_are_added_at_once_and_looked_up_by_index(database: str) -> None:
