@@ -165,7 +165,7 @@ class Collector:
         """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
         try:
             while not (self._stopping.is_set() or this.enough or this.away):
-                claim = await self._take(term)
+                claim = await self._take(term, this)
                 if claim is None:
                     return
                 if claim.keys and not await self._settled(claim):
@@ -180,12 +180,14 @@ class Collector:
         except StoreUnavailable as error:
             this.away.append(error)
 
-    async def _take(self, term: Term) -> Claim | None:
+    async def _take(self, term: Term, this: _Round) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.
 
         One worker at a time: so a batch waits for its tokens alone, and at most about a second.
         """
         async with self._intake:
+            if this.enough:  # as another worker has just been told
+                return None
             steering = self._steer()
             limit = self._pace.batch_size(steering.rate)
             claim = await self._gateway.unfinished(term, self._limits.dead_after, limit)
@@ -193,6 +195,7 @@ class Collector:
                 policy, kinds = steering.policy, enabled(steering)
                 claim = await self._gateway.claim(term, policy, kinds, limit, decider(steering))
                 if not claim.taken:
+                    this.enough = True
                     return None
             await self._pace.take(len(claim.keys), steering.rate)
             return claim

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -253,3 +254,17 @@ async def test_the_delay_starts_anew_when_dry_run_ends() -> None:
     assert (report.outcome, report.removed.objects) == (Outcome.PENDING, 0)
     world.around.tick(DAY)
     assert (await world.run_once()).removed.objects == 1
+
+
+async def test_an_idle_round_asks_once_and_not_once_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    asked: list[Claim] = []
+    claim = world.marks.claim
+
+    async def counted(*args: Any) -> Claim:
+        asked.append(await claim(*args))
+        return asked[-1]
+
+    monkeypatch.setattr(world.marks, "claim", counted)
+    await world.run_once()
+    assert [claim.taken for claim in asked] == [0]
