@@ -10,7 +10,7 @@ import anyio
 import asyncpg
 
 from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.faults import translated
+from reconciler.catalog.faults import garbled, translated
 from reconciler.catalog.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -151,6 +151,10 @@ class Database:
         connection = await self._acquire()
         try:
             yield connection
+        except Exception as error:
+            if garbled(error):
+                connection.terminate()
+            raise
         finally:
             # Shielded, so that a cancellation cannot leak the connection.
             with anyio.CancelScope(shield=True):

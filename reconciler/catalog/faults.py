@@ -2,6 +2,7 @@
 
 =============================================  ==========================================
 connection lost, shut down, too many, time-out CatalogUnavailable: the loop tries again
+an answer that the driver cannot read          the same: its bytes were changed on the way
 wrong password, no such role or database       ConfigError
 privilege missing, row-level security, schema  Halt: a person has to act
 =============================================  ==========================================
@@ -10,6 +11,7 @@ privilege missing, row-level security, schema  Halt: a person has to act
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,10 +38,31 @@ def translated(where: str) -> Iterator[None]:
         raise
     except (*DRIVER_ERRORS, OSError, TimeoutError, ValueError) as error:
         raise translate(error, where) from error
+    except Exception as error:
+        if not garbled(error):
+            raise
+        raise translate(error, where) from error
+
+
+def garbled(error: BaseException) -> bool:
+    """Whether the driver failed in reading an answer: it checks no sums, and trips over what comes.
+
+    It raises whatever then goes wrong (AssertionError, UnicodeDecodeError, struct's own), and what it
+    believes of the connection is worth nothing from there on.
+    """
+    if isinstance(error, (*DRIVER_ERRORS, OSError, ReconcilerError)):
+        return False
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and "asyncpg" in frames[-1][0].f_code.co_filename.split("/")
 
 
 def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
     """The error of ours that says the same; a ValueError that is none of Postgres' stays what it is."""
+    if garbled(error):
+        return CatalogUnavailable(
+            f"an answer of Postgres at {where} cannot be read ({type(error).__name__}): its bytes were changed"
+            " on the way; use TLS (sslmode=require in RECONCILER_DATABASE_URL), which finds that out"
+        )
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error, where)
     if isinstance(error, asyncpg.ClientConfigurationError):
