@@ -30,6 +30,11 @@ TRANSIENT: Final = THROTTLING | {
     "ServiceUnavailable",
     "OperationAborted",
     "XMinioServerNotInitialized",
+    # What we sent is not what arrived: bytes of it were changed or lost on the way.
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+    "IncompleteBody",
 }
 TIMED_OUT: Final = "TimedOut"
 """A code of ours: the store was silent."""

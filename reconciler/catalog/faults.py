@@ -37,11 +37,11 @@ def translated(where: str) -> Iterator[None]:
     except ReconcilerError:
         raise
     except (*DRIVER_ERRORS, OSError, TimeoutError, ValueError) as error:
-        raise translate(error, where) from error
+        raise (_unreadable(error, where) if garbled(error) else translate(error, where)) from error
     except Exception as error:
         if not garbled(error):
             raise
-        raise translate(error, where) from error
+        raise _unreadable(error, where) from error
 
 
 def garbled(error: BaseException) -> bool:
@@ -58,11 +58,6 @@ def garbled(error: BaseException) -> bool:
 
 def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
     """The error of ours that says the same; a ValueError that is none of Postgres' stays what it is."""
-    if garbled(error):
-        return CatalogUnavailable(
-            f"an answer of Postgres at {where} cannot be read ({type(error).__name__}): its bytes were changed"
-            " on the way; use TLS (sslmode=require in RECONCILER_DATABASE_URL), which finds that out"
-        )
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error, where)
     if isinstance(error, asyncpg.ClientConfigurationError):
@@ -78,6 +73,13 @@ def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
     return CatalogUnavailable(
         f"Postgres at {where} is not reachable: {_line(error)};"
         " check that it is up and RECONCILER_DATABASE_URL is right"
+    )
+
+
+def _unreadable(error: Exception, where: str) -> CatalogUnavailable:
+    return CatalogUnavailable(
+        f"an answer of Postgres at {where} cannot be read ({type(error).__name__}): bytes of it were changed"
+        " on the way; TLS would have told (sslmode=require in RECONCILER_DATABASE_URL)"
     )
 
 
