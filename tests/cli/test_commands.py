@@ -80,6 +80,23 @@ def test_migrate_brings_an_empty_database_to_head_and_says_what_it_did(empty_dat
     assert "already" in again.out
 
 
+def test_triggers_are_installed_told_of_and_removed(env: Mapping[str, str]) -> None:
+    def told() -> str:
+        (line,) = [line for line in reconciler("doctor", env=env).out.splitlines() if "triggers " in line]
+        return " ".join(line.split())
+
+    assert told().startswith("ok triggers not installed")
+    assert reconciler("migrate", "--install-triggers", env=env).out.splitlines()[1:] == [
+        "installed the triggers on public.MediaRecords"
+    ]
+    assert told().startswith("ok triggers installed")
+    assert reconciler("migrate", "--remove-triggers", env=env).status == 0
+    both = reconciler("migrate", "--install-triggers", "--remove-triggers", env=env)
+    assert (both.status, len(both.told)) == (2, 1)
+    script = reconciler("migrate", "--sql", "--install-triggers").out
+    assert "ENABLE ALWAYS TRIGGER" in script
+
+
 def test_migrate_writes_its_sql_without_a_database() -> None:
     ran = reconciler("migrate", "--sql")
     assert (ran.status, ran.told) == (0, [])
