@@ -169,7 +169,8 @@ async def test_a_key_that_postgres_cannot_store_takes_no_other_mark_with_it(eith
 async def test_a_prefix_taken_out_of_the_settings_keeps_its_armed_marks(either: Scene) -> None:
     either.put(KEY, "video/a")
     await either.mark(KEY, "video/a")
-    assert claimed(await either.claim()) == [KEY]
+    claim = await either.claim()
+    assert (claimed(claim), claim.taken) == ([KEY], 1)
 
 
 # --- time ----------------------------------------------------------------------------------------------

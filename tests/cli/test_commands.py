@@ -87,7 +87,7 @@ def test_triggers_are_installed_told_of_and_removed(env: Mapping[str, str]) -> N
 
     assert told().startswith("ok triggers not installed")
     assert reconciler("migrate", "--install-triggers", env=env).out.splitlines()[1:] == [
-        "installed the triggers on public.MediaRecords"
+        "installed the triggers on MediaRecords"
     ]
     assert told().startswith("ok triggers installed")
     assert reconciler("migrate", "--remove-triggers", env=env).status == 0
