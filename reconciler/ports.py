@@ -201,6 +201,10 @@ class StagingArea(Protocol):
         """
         ...
 
+    async def clear(self) -> None:
+        """Drop what a crash left, for a pass that needs no table of its own."""
+        ...
+
 
 class Passes(Protocol):
     """The passes and their key ranges. Every write compares the term, and raises LeaseLost."""

@@ -26,6 +26,12 @@ AWAY = ("08", "53", "57", "40", "25", "58", "55")
 """Classes of SQLSTATE after which the same call may succeed later: connection, resources, operator
 intervention, rollback, read-only (a failover under way), system error, object in use."""
 
+_ROOM = "a sweep without order needs some 300 bytes for each listed object, and nothing of it was released"
+FULL = {
+    "53100": f". Free space on its disk: {_ROOM}",
+    "53400": f". Raise that limit, if it is the one on temporary files: {_ROOM}",
+}
+"""What to do where Postgres has run out of room."""
 MISSING_SCHEMA = frozenset({"3F000", "42P01", "42703", "42883"})
 
 
@@ -95,7 +101,7 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
     if state in MISSING_SCHEMA:
         return Halt(f"{message} in {where}; run `reconciler migrate`, then `reconciler doctor`")
     if state[:2] in AWAY:
-        return CatalogUnavailable(f"Postgres at {where}: {message}")
+        return CatalogUnavailable(f"Postgres at {where}: {message}{FULL.get(state, '')}")
     return Halt(f"Postgres at {where} refused a statement ({state}): {message}")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
+import asyncpg
 
 from reconciler.catalog import bounds, connections
 from reconciler.catalog.config import CatalogConfig
@@ -13,6 +15,7 @@ from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import DRIVER_ERRORS, translated
 from reconciler.catalog.gateway import Gateway, record_from
 from reconciler.catalog.schema import SCHEMA
+from reconciler.errors import CatalogUnavailable
 from reconciler.model import ObjectPage, Record, StoredObject, parse_timestamp
 
 COLUMNS = ("key", "size", "etag", "modified")
@@ -23,12 +26,26 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
     "work_mem": "64MB",
     "maintenance_work_mem": "256MB",
+    # A dead leader's connection may hold a table of its own for as long as nobody notices.
+    "lock_timeout": "10s",
 }
+
+ROWS_A_COPY = 10_000
+"""Keys that one COPY carries, some 3 MB of memory: each COPY costs as much again as 2,000 rows."""
+
+LOST = "the listing that was copied into Postgres is not what is there, so Postgres was restarted meanwhile"
 
 LEFTOVERS = r"""
 SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname LIKE 'staging\_%'
 """
+
+
+async def drop_leftovers(connection: Connection) -> None:
+    """Drop what a crash left. A table that somebody still holds goes when the next one looks."""
+    for row in await connection.fetch(LEFTOVERS, SCHEMA):
+        with contextlib.suppress(asyncpg.LockNotAvailableError):
+            await connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{row["relname"]}"')
 
 
 class PostgresStagingArea:
@@ -37,6 +54,15 @@ class PostgresStagingArea:
     def __init__(self, config: CatalogConfig, gateway: Gateway) -> None:
         self._config = config
         self._gateway = gateway
+
+    async def clear(self) -> None:
+        """See `ports.StagingArea.clear`."""
+        with translated(self._config.where):
+            connection = await connections.connect(self._config, **SETTINGS)
+            try:
+                await drop_leftovers(connection)
+            finally:
+                await connection.close()
 
     @asynccontextmanager
     async def open(self, pass_id: int | None) -> AsyncIterator[PostgresStaging]:
@@ -72,14 +98,15 @@ class PostgresStaging:
         self._temporary = pass_id is None
         self._alone = anyio.Lock()
         self._sealed = False
+        self._waiting: list[tuple[str, int, str, str]] = []
+        self._copied = 0
         self.skipped = 0
         """Keys that Postgres' text cannot hold: they can match no row, and were left out."""
 
     async def create(self) -> None:
         with translated(self._config.where):
             if not self._temporary:
-                for row in await self._connection.fetch(LEFTOVERS, SCHEMA):
-                    await self._connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{row["relname"]}"')
+                await drop_leftovers(self._connection)
             # No index while it is filled; no vacuum, since it never changes after.
             await self._connection.execute(
                 f"CREATE {self._kind} TABLE {self._table}"
@@ -104,36 +131,57 @@ class PostgresStaging:
     async def copy(self, page: ObjectPage) -> None:
         rows = zip(page.keys, page.sizes, page.etags, page.modified, strict=True)
         # Asked of the page at once: a page with such a key is one in a million.
-        if not bounds.storable("".join(page.keys)):
+        if bounds.storable("".join(page.keys)):
+            self._waiting += rows
+        else:
             kept = [row for row in rows if bounds.storable(row[0])]
             self.skipped += len(page.keys) - len(kept)
-            rows = iter(kept)  # type: ignore[assignment]  # the same rows, fewer of them
-        async with self._alone:
-            with translated(self._config.where):
-                await self._connection.copy_records_to_table(
-                    self._name, schema_name=self._schema, records=rows, columns=COLUMNS
-                )
+            self._waiting += kept
+        if len(self._waiting) >= ROWS_A_COPY:
+            async with self._alone:
+                with translated(self._config.where):
+                    await self._flush()
+
+    async def _flush(self) -> None:
+        await self._connection.copy_records_to_table(
+            self._name, schema_name=self._schema, records=self._waiting, columns=COLUMNS
+        )
+        self._copied += len(self._waiting)
+        self._waiting.clear()
 
     async def seal(self) -> tuple[int, int]:
         async with self._alone:
             with translated(self._config.where):
-                return await self._seal()
-
-    async def _seal(self) -> tuple[int, int]:
-        await self._connection.execute(f"CREATE INDEX ON {self._table} (key)")
-        await self._connection.execute(f"ANALYZE {self._table}")
-        # A listing without order may name a key twice: any one of them stays.
-        await self._connection.execute(
-            f"DELETE FROM {self._table} s USING"
-            f" (SELECT key, min(ctid) AS first FROM {self._table} GROUP BY key HAVING count(*) > 1) d"
-            " WHERE s.key = d.key AND s.ctid <> d.first"
-        )
-        row = await self._connection.fetchrow(
-            f"SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM {self._table}"
-        )
+                await self._flush()
+                doubles = await self._index()
+                await self._connection.execute(f"ANALYZE {self._table}")
+                row = await self._connection.fetchrow(
+                    f"SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM {self._table}"
+                )
         assert row is not None
+        if row["objects"] != self._copied - doubles:
+            raise CatalogUnavailable(
+                f"{LOST}: {self._copied - doubles:,} of its keys were copied, {row['objects']:,} are there"
+            )
         self._sealed = True
         return row["objects"], row["bytes"]
+
+    async def _index(self) -> int:
+        """An index on the key, which shows whether any key is there twice; how many were too many.
+
+        A listing without order may name a key twice: any one of them stays.
+        """
+        try:
+            await self._connection.execute(f"CREATE UNIQUE INDEX ON {self._table} (key)")
+        except asyncpg.UniqueViolationError:
+            await self._connection.execute(f"CREATE INDEX ON {self._table} (key)")
+            deleted = await self._connection.execute(
+                f"DELETE FROM {self._table} s USING"
+                f" (SELECT key, min(ctid) AS first FROM {self._table} GROUP BY key HAVING count(*) > 1) d"
+                " WHERE s.key = d.key AND s.ctid <> d.first"
+            )
+            return int(deleted.rpartition(" ")[2])
+        return 0
 
     async def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]:
         # The keep-set is every row, whatever its state and prefix; and a row protects the key that a store
@@ -180,8 +228,14 @@ class PostgresStaging:
         async with self._alone:
             with translated(self._config.where):
                 await self._connection.execute(f"CREATE {self._kind} TABLE {table} AS {query}", *values)
+                await self._require_listing()
                 await self._connection.execute(f"CREATE INDEX ON {table} (n)")
                 await self._connection.execute(f"ANALYZE {table}")
+
+    async def _require_listing(self) -> None:
+        """A crash of Postgres empties an unlogged table; a connection that is pooled may survive that."""
+        if self._copied and not await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._table})"):
+            raise CatalogUnavailable(f"{LOST}: the table is empty")
 
     async def _pages(
         self, suffix: str, columns: str, joined: str, page_size: int

@@ -96,6 +96,7 @@ class Sweep:
         if self._order is ListingOrder.NONE:
             begun = await passes.begin(term, Marker.SWEEP, steering.config_hash, steering.mode, self._order)
             return begun, ()
+        await self._ports.staging.clear()
         current = await passes.resumable(
             Marker.SWEEP, steering.config_hash, steering.mode, self._order, RESUMABLE_FOR
         )

@@ -16,6 +16,7 @@ from tests.benchmarks.site import BUCKET, CREDENTIALS, DRIFT_EVERY, Site, forget
 ROUNDS = 3
 DELAY_MS = 50
 ORDERED = {"DRY_RUN": "true", "BUCKET__LISTING_ORDER": "bytes"}
+UNORDERED = {"DRY_RUN": "true", "BUCKET__LISTING_ORDER": "none"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +74,28 @@ def slow_store(site: Site, keys: int, cache: Path) -> list[Figure]:
     return [at_least(title, "keys compared a second", keys / duration, 100_000)]
 
 
-def dry_run(site: Site, keys: int, endpoint: str) -> DryRun:
+def without_order(site: Site, keys: int, cache: Path) -> list[Figure]:
+    """The join that needs no order against the ordered one, on the same bucket and rows, turn about."""
+    runs: dict[str, list[DryRun]] = {"ordered": [], "unordered": []}
+    with listing_server(keys, cache) as endpoint:
+        for _ in range(ROUNDS):
+            runs["ordered"].append(dry_run(site, keys, endpoint))
+            runs["unordered"].append(dry_run(site, keys, endpoint, UNORDERED))
+    took = {name: median(each.duration for each in those) for name, those in runs.items()}
+    peak = max(each.run.peak_mib for each in runs["unordered"])
+    title = f"join without order, {keys:,} objects and rows"
+    return [
+        at_most(title, "against the ordered join", took["unordered"] / took["ordered"], 2, TIMES),
+        at_most(title, "peak resident memory", peak, 160, " MiB"),
+        *(for_comparison(title, f"{name} join", each, " s") for name, each in took.items()),
+    ]
+
+
+def dry_run(site: Site, keys: int, endpoint: str, settings: Mapping[str, str] = ORDERED) -> DryRun:
     """One pass on a fresh copy of the database; raises ProgramFailed unless it finds the drift made."""
     forget_identity(endpoint)
     with site.database(keys) as database:
-        run = once(database, endpoint, ORDERED, CREDENTIALS)
+        run = once(database, endpoint, settings, CREDENTIALS)
     report = run.report()
     drift = keys // DRIFT_EVERY
     wanted: Mapping[str, object] = {

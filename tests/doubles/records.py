@@ -134,6 +134,9 @@ class MemoryStagingArea:
         self._database.answer()
         yield MemoryStaging(self._database)
 
+    async def clear(self) -> None:
+        self._database.answer()
+
 
 def pages(whole: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(whole), size):

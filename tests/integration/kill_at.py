@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -38,13 +40,29 @@ class Deadly:
         return deadly
 
 
+class DeadlyArea:
+    """Likewise for a call on the staging table that the area opens."""
+
+    def __init__(self, area: Any, method: str, when: str) -> None:
+        self._area, self._method, self._when = area, method, when
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._area, name)
+
+    @asynccontextmanager
+    async def open(self, pass_id: int | None) -> AsyncIterator[Any]:
+        async with self._area.open(pass_id) as staging:
+            yield Deadly(staging, self._method, self._when)
+
+
 def main() -> int:
     port, method, when, *command = sys.argv[1:]
     wire = app._wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:
         ports = wire(*args, **kwargs)
-        deadly: dict[str, Any] = {port: Deadly(getattr(ports, port), method, when)}
+        kind = DeadlyArea if port == "staging" else Deadly
+        deadly: dict[str, Any] = {port: kind(getattr(ports, port), method, when)}
         return replace(ports, **deadly)
 
     app._wire = wire_deadly
