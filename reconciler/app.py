@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TextIO
+from uuid import UUID
 
 import anyio
 import structlog
@@ -26,10 +27,12 @@ from reconciler.engine import adoption, identity, lease
 from reconciler.engine.abilities import abilities, keep_probing
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
+from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.pause import PauseWatch, notice_of
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.survey import survey
 from reconciler.engine.tasks import task_group
+from reconciler.engine.undo import Emit, Undo, Undone
 from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.model import (
     Capabilities,
@@ -38,11 +41,13 @@ from reconciler.model import (
     Finding,
     HeldBy,
     Marker,
+    Mode,
     Outcome,
     PassState,
     Pause,
     Report,
     Term,
+    UndoScope,
 )
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
@@ -126,6 +131,35 @@ async def plan(
     except Retryable as error:
         seconds = time.monotonic() - started
         return _empty_report(settings, Outcome.FAILED, seconds, str(error))
+
+
+async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: Mode, emit: Emit) -> Undone:
+    """Bring back what was deleted, beside whoever leads; each object and row goes to `emit`.
+
+    Raises Halt where the bucket is not this database's, Retryable.
+    """
+    settings = source.current()
+    async with _ports(settings, Quiet()) as ports:
+        if await identity.verify(ports, settings.bucket.name) is None:
+            raise ConfigError("bucket and database are not tied to each other: nothing was ever deleted here")
+        read = _steer(source, ports.capabilities)
+
+        def steer() -> Steering:
+            return replace(read(), mode=mode)
+
+        async def sealed(_: float) -> UUID:
+            raise AssertionError("an undo claims and deletes nothing")
+
+        gateway = WriteGateway(
+            ports.store,
+            ports.marks,
+            lambda: steer().mode,
+            lambda: True,
+            sealed,
+            ports.copies,
+            ports.pause.look,
+        )
+        return await Undo(ports, gateway, steer, author, emit).run(scope)
 
 
 async def run(source: SettingsSource) -> None:
@@ -353,6 +387,7 @@ def _wire(
         budget=catalog.budget,
         pause=pause,
         holds=catalog.holds,
+        recovery=catalog.recovery,
         clock=SystemClock(),
         observer=observer,
         capabilities=capabilities,

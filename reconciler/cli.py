@@ -286,6 +286,14 @@ def hold(args: argparse.Namespace) -> int:
     return _wait_for(lambda: _until_sigterm(act(settings, args, _console(Output), complain)))
 
 
+def undo(args: argparse.Namespace) -> int:
+    source = _source(args)
+    from reconciler.terminal.output import Output
+    from reconciler.terminal.undoing import undo as act
+
+    return _wait_for(lambda: _until_sigterm(act(source, args, _console(Output), complain)))
+
+
 def demo(args: argparse.Namespace) -> int:
     from reconciler import demo as shown
 
@@ -384,6 +392,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "hold": hold,
     "pause": pause,
     "resume": resume,
+    "undo": undo,
 }
 
 

@@ -548,6 +548,73 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndoScope:
+    """What to undo: the deletions of these keys, of one pass, or from `since` on and before `until`.
+
+    What is None, or empty, does not narrow it. Times are the server's.
+    """
+
+    keys: tuple[str, ...] = ()
+    pass_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenObject:
+    """One object that can be brought back. `erased`: it must not be, on request."""
+
+    id: int
+    storage_key: str
+    operation_id: UUID
+    verdict: Verdict
+    hidden: Hidden
+    hidden_at: datetime
+    erased: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedRow:
+    """One row that was removed and not put back. `ledger_id` is its line of the ledger, which keeps it."""
+
+    ledger_id: int
+    record_id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What was deleted under one key and can be brought back: the newest object, and rows, newest first."""
+
+    storage_key: str
+    object: HiddenObject | None = None
+    rows: tuple[RemovedRow, ...] = ()
+
+
+class Return(StrEnum):
+    """What became of one object or row that was to be brought back."""
+
+    RESTORED = "restored"
+    PRESENT = "present"
+    """It was there already."""
+    REFUSED = "refused"
+    """It cannot be brought back as things stand; the reason says what stands in the way."""
+    FAILED = "failed"
+    """Not this time: the store did not do it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """One object or row (`record_id`) that was to be brought back, and why it was not. `size` in bytes."""
+
+    storage_key: str
+    outcome: Return
+    record_id: str | None = None
+    reason: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
     """What a claim's confirmation counted: what store *and* database confirmed. Adds up.
 

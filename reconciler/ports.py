@@ -40,12 +40,15 @@ from reconciler.model import (
     Policy,
     RangeProgress,
     Record,
+    Removal,
     Removed,
+    Returned,
     Seals,
     StoredObject,
     Tally,
     Term,
     Trip,
+    UndoScope,
     Verdict,
 )
 
@@ -386,6 +389,33 @@ class Holds(Protocol):
 
     async def count(self) -> Mapping[HoldKind, int]:
         """Holds in force, by kind."""
+        ...
+
+
+class Recovery(Protocol):
+    """What was deleted and can be brought back. A purge and a return each claim an object alone."""
+
+    async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
+        """What can be brought back in the scope, a key each, ascending, from behind `after` on."""
+        ...
+
+    async def gone(self, scope: UndoScope) -> int:
+        """Objects of the scope that went and cannot be brought back: deleted for good, or purged since."""
+        ...
+
+    async def claim_return(self, object_id: int) -> bool:
+        """Take the object for bringing it back; again where a return was left. False where it is being
+        purged, was brought back, or must not be (erasure).
+        """
+        ...
+
+    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
+        """Once its object is there (`object_back`: by our doing): its rows, in one transaction.
+
+        Lifts the key's mark unless it is claimed, and its tombstone; writes the ledger. A row that is
+        there already is PRESENT, one that its table refuses REFUSED, with the reason. Repeating does
+        nothing. The rows of a key whose mark is claimed are FAILED.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from reconciler.catalog.marks import PostgresMarks
 from reconciler.catalog.passes import PostgresPasses
 from reconciler.catalog.pause import PostgresPauseSwitch
 from reconciler.catalog.records import GatewayRecords
+from reconciler.catalog.recovery import PostgresRecovery
 from reconciler.catalog.schema import HEAD_REVISION
 from reconciler.catalog.site import PostgresSite
 from reconciler.catalog.staging import PostgresStagingArea
@@ -41,6 +42,7 @@ class Catalog:
     staging: PostgresStagingArea
     holds: PostgresHolds
     mark_list: MarkList
+    recovery: PostgresRecovery
     report: SchemaReport
     database: Database
 
@@ -74,6 +76,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 staging=PostgresStagingArea(config, gateway),
                 holds=PostgresHolds(database, gateway),
                 mark_list=MarkList(database, gateway),
+                recovery=PostgresRecovery(database, gateway),
                 report=report,
                 database=database,
             )

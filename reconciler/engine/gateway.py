@@ -90,14 +90,16 @@ class WriteGateway:
         self._refuse_without_lease()
         return await self._store.delete(batch)
 
-    async def copy(self, source: str, target: str, etag: str | None) -> Copied:
+    async def copy(
+        self, source: str, target: str, etag: str | None = None, *, only_new: bool = False
+    ) -> Copied:
         """Copy an object into the quarantine, or out of it; see `Copies.copy`.
 
         While paused too: a copy deletes nothing, and brings back what should not have gone.
         """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
-        return await self._copies.copy(source, target, etag=etag)
+        return await self._copies.copy(source, target, etag=etag, only_new=only_new)
 
     async def confirm(
         self,

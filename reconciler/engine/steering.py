@@ -23,6 +23,7 @@ from reconciler.ports import (
     Passes,
     Prober,
     Records,
+    Recovery,
     Site,
     StagingArea,
 )
@@ -87,6 +88,7 @@ class Ports:
     budget: Budget
     pause: PauseWatch
     holds: Holds
+    recovery: Recovery
     clock: Clock
     observer: Observer
     capabilities: Capabilities

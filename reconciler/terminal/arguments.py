@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from reconciler import __version__
-from reconciler.terminal import adopting, keeping
+from reconciler.terminal import adopting, keeping, recovering
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,6 +54,7 @@ def parser() -> Parser:
         _add_pause,
         _add_resume,
         _add_adopt,
+        _add_undo,
     ):
         add(commands)
     return root
@@ -198,6 +199,10 @@ def _add_marks(commands: Any) -> None:  # noqa: ANN401
 
 def _add_hold(commands: Any) -> None:  # noqa: ANN401
     keeping.add_hold(commands, _add_logged)
+
+
+def _add_undo(commands: Any) -> None:  # noqa: ANN401
+    recovering.add_undo(commands, _add_logged)
 
 
 def _add_logged(commands: Any, name: str, summary: str, text: str, examples: str) -> Parser:  # noqa: ANN401

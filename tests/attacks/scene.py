@@ -278,6 +278,7 @@ class Scene:
             budget=catalog.budget,
             holds=catalog.holds,
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
+            recovery=catalog.recovery,
             clock=self.bucket.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

@@ -29,6 +29,7 @@ COMMANDS = (
     "pause",
     "resume",
     "adopt-bucket",
+    "undo",
 )
 SETTINGS = {
     "RECONCILER_DATABASE_URL": "postgresql://gateway:s3cr3t@127.0.0.1:1/media",
@@ -84,6 +85,9 @@ def test_version() -> None:
         (["plan", "--form", "csv"], "unrecognized arguments: --form csv"),
         (["demo", "--objects", "0"], "must be a whole number above 0"),
         (["demo", "--objects", "many"], "must be a whole number above 0"),
+        (["undo"], "one of the arguments --key --pass --since is required"),
+        (["undo", "--pass", "last"], "invalid int value"),
+        (["undo", "--key", "a", "--since", "1h"], "not allowed with argument"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exits_2(

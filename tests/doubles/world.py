@@ -22,6 +22,7 @@ from tests.doubles.marks import MemoryMarks
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
+from tests.doubles.recovery import MemoryRecovery
 from tests.doubles.surroundings import RecordingObserver, Surroundings
 
 BUCKET = "media"
@@ -78,6 +79,7 @@ class World:
             budget=MemoryBudget(self.database),
             pause=PauseWatch(MemoryPauseSwitch(self.database), self.around, self.observer),
             holds=MemoryHolds(self.database),
+            recovery=MemoryRecovery(self.database),
             clock=self.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

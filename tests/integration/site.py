@@ -17,7 +17,8 @@ import asyncpg
 from reconciler import app
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.model import Finding, Report
+from reconciler.engine.undo import Undone
+from reconciler.model import Finding, Mode, Report, UndoScope
 from reconciler.ports import Observer
 from reconciler.settings import SettingsSource, load
 from tests.servers import Bucket
@@ -76,6 +77,11 @@ class Site:
     def catalog(self) -> AbstractAsyncContextManager[Catalog]:
         """The site's database, as the program sees it."""
         return open_catalog(CatalogConfig(database_url=self.database))
+
+    async def undo(self, mode: Mode = Mode.LIVE, **scope: Any) -> Undone:
+        with _environment(self.environment):
+            source, wanted = SettingsSource(), UndoScope(**scope)
+            return await app.undo(source, wanted, author="test", mode=mode, emit=lambda _: None)
 
     async def put(self, *keys: str) -> None:
         """Objects, put now."""

@@ -1,0 +1,254 @@
+"""What was deleted and can be brought back: objects by `hidden`, rows by the ledger that kept them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from reconciler.catalog.connections import COLLISIONS, AnyConnection, Database
+from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.schema import SCHEMA
+from reconciler.model import (
+    DeleteMode,
+    Hidden,
+    HiddenObject,
+    Removal,
+    RemovedRow,
+    Return,
+    Returned,
+    UndoScope,
+    Verdict,
+)
+
+LEFT_AFTER = timedelta(hours=1)
+"""A return that was begun so long ago was left: none of its requests is still on its way."""
+
+# In the scope of parameters $1 to $4: keys, pass, and a stretch of time.
+SCOPE = """
+    ($1::text[] IS NULL OR {0}.storage_key = ANY($1)) AND ($2::bigint IS NULL OR {0}.pass_id = $2)
+    AND ($3::timestamptz IS NULL OR {0}.{1} >= $3) AND ($4::timestamptz IS NULL OR {0}.{1} < $4)
+"""
+OF_HIDDEN = SCOPE.format("h", "hidden_at")
+OF_LEDGER = SCOPE.format("l", "at")
+
+RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
+
+# A row of which the ledger still has all, and that nobody has put back.
+UNRESTORED = f"""
+    l.removed IS NOT NULL AND l.event = 'result'
+    AND NOT EXISTS (SELECT FROM {SCHEMA}.ledger r
+                    WHERE r.event = 'restored' AND r.what = 'record' AND r.storage_key = l.storage_key
+                      AND r.operation_id = l.operation_id AND r.record_id = l.record_id)
+"""
+
+KEYS = f"""
+SELECT storage_key FROM (
+    SELECT h.storage_key FROM {SCHEMA}.hidden h
+    WHERE {RESTORABLE} AND {OF_HIDDEN} AND h.storage_key > $5
+    UNION
+    SELECT l.storage_key FROM {SCHEMA}.ledger l
+    WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key > $5
+) found ORDER BY storage_key LIMIT $6
+"""
+
+HIDDEN_COLUMNS = (
+    "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"
+    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased"
+)
+
+# Of each key the one that went last: what lay there before it was written over by it.
+OBJECTS = f"""
+SELECT DISTINCT ON (h.storage_key) {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
+WHERE {RESTORABLE} AND {OF_HIDDEN} AND h.storage_key = ANY($5::text[])
+ORDER BY h.storage_key, h.id DESC
+"""
+
+ROWS = f"""
+SELECT l.id, l.storage_key, l.record_id, l.verdict FROM {SCHEMA}.ledger l
+WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key = ANY($5::text[])
+ORDER BY l.id DESC
+"""
+
+# Of all that went in the scope, what has no copy or version left.
+GONE = f"""
+SELECT count(DISTINCT l.storage_key) FROM {SCHEMA}.ledger l
+WHERE {OF_LEDGER} AND l.event = 'result' AND l.what = 'object' AND l.result = 'deleted'
+  AND NOT EXISTS (SELECT FROM {SCHEMA}.hidden h
+                  WHERE h.storage_key = l.storage_key AND h.operation_id = l.operation_id)
+  AND NOT EXISTS (SELECT FROM {SCHEMA}.ledger r
+                  WHERE r.event = 'restored' AND r.what = 'object' AND r.storage_key = l.storage_key
+                    AND r.operation_id = l.operation_id)
+"""
+
+CLAIM_RETURN = f"""
+UPDATE {SCHEMA}.hidden SET state = 'restoring', claimed_at = clock_timestamp()
+WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
+"""
+
+# The mark is looked at first: a claimed one refuses every row of the key.
+LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'found'"
+UNBURY = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
+UNQUEUE = f"DELETE FROM {SCHEMA}.restores WHERE storage_key = $1"
+CLAIMED = f"SELECT true FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'claimed' FOR SHARE"
+
+BACK = f"""
+WITH back AS (
+    UPDATE {SCHEMA}.hidden SET state = 'restored' WHERE id = $1 AND state = 'restoring' RETURNING *
+)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'object', storage_key, verdict,
+       $2, $3, bytes, etag, pass_id
+FROM back
+"""
+
+NOTE_ROW = f"""
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, record_id, verdict, reason, result, pass_id)
+SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'record', storage_key, record_id,
+       verdict, $2, $3, pass_id
+FROM {SCHEMA}.ledger WHERE id = $1
+"""
+
+# What the table takes: no column that it computes itself. One that the removed row has and the table
+# no longer does is left out; one that is new gets its default.
+COLUMNS = f"""
+SELECT coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), '')
+FROM pg_attribute a
+WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  AND (SELECT removed FROM {SCHEMA}.ledger WHERE id = $2) ? a.attname
+"""
+
+
+class PostgresRecovery:
+    """`ports.Recovery` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+
+    async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
+        within = _scope(scope)
+        async with self._database.connection() as connection:
+            keys = [row["storage_key"] for row in await connection.fetch(KEYS, *within, after, limit)]
+            objects = {
+                row["storage_key"]: hidden_from(row) for row in await connection.fetch(OBJECTS, *within, keys)
+            }
+            rows: dict[str, list[RemovedRow]] = {}
+            for row in await connection.fetch(ROWS, *within, keys):
+                rows.setdefault(row["storage_key"], []).append(_removed_from(row))
+        return [
+            Removal(storage_key=key, object=objects.get(key), rows=tuple(rows.get(key, ()))) for key in keys
+        ]
+
+    async def gone(self, scope: UndoScope) -> int:
+        async with self._database.connection() as connection:
+            gone: int = await connection.fetchval(GONE, *_scope(scope))
+        return gone
+
+    async def claim_return(self, object_id: int) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(CLAIM_RETURN, object_id))
+
+    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
+        async def work(connection: AnyConnection) -> list[Returned]:
+            return await self._put_back(connection, removal, author, object_back=object_back)
+
+        return await self._database.transaction(work)
+
+    async def _put_back(
+        self, connection: AnyConnection, removal: Removal, author: str, *, object_back: bool
+    ) -> list[Returned]:
+        key = removal.storage_key
+        await connection.execute(LIFT, key)
+        if await connection.fetchval(CLAIMED, key):
+            reason = "its key is being deleted at this moment; undo it again in a minute"
+            return [_row(removal, row, Return.FAILED, reason) for row in removal.rows]
+        if removal.object is not None:
+            outcome = Return.RESTORED if object_back else Return.PRESENT
+            await connection.execute(BACK, removal.object.id, author, outcome.value)
+        await connection.execute(UNBURY, key)
+        await connection.execute(UNQUEUE, key)
+        return [await self._row_back(connection, removal, row, author) for row in removal.rows]
+
+    async def _row_back(
+        self, connection: AnyConnection, removal: Removal, row: RemovedRow, author: str
+    ) -> Returned:
+        """One row, in a savepoint: what its table refuses is told, and stays in the ledger."""
+        try:
+            async with connection.transaction():
+                await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                outcome, reason = await self._insert(connection, row)
+        except COLLISIONS:
+            raise
+        except asyncpg.PostgresError as error:
+            return _row(removal, row, Return.REFUSED, _explained(error))
+        if outcome is not Return.REFUSED:
+            await connection.execute(NOTE_ROW, row.ledger_id, author, outcome.value)
+        return _row(removal, row, outcome, reason)
+
+    async def _insert(self, connection: AnyConnection, row: RemovedRow) -> tuple[Return, str]:
+        gateway = self._gateway
+        columns = await connection.fetchval(COLUMNS, gateway.oids[0], row.ledger_id)
+        if not columns:
+            return Return.REFUSED, "the ledger no longer has the row"
+        inserted = await connection.fetchval(
+            f"INSERT INTO {gateway.names[0]} ({columns}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {columns} FROM jsonb_populate_record(NULL::{gateway.names[0]},"
+            f" (SELECT removed FROM {SCHEMA}.ledger WHERE id = $1)) ON CONFLICT DO NOTHING RETURNING true",
+            row.ledger_id,
+        )
+        if inserted:
+            return Return.RESTORED, ""
+        there = await connection.fetchval(
+            f"SELECT true FROM {gateway.media} WHERE {gateway.id} = $1::text::{gateway.id_type}",
+            row.record_id,
+        )
+        if there:
+            return Return.PRESENT, ""
+        return Return.REFUSED, "another row took its place, or a trigger of the table keeps it out"
+
+
+def hidden_from(row: asyncpg.Record) -> HiddenObject:
+    """One row of `HIDDEN_COLUMNS`."""
+    return HiddenObject(
+        id=row["id"],
+        storage_key=row["storage_key"],
+        operation_id=row["operation_id"],
+        verdict=Verdict(row["verdict"]),
+        hidden=Hidden(
+            mode=DeleteMode(row["mode"]),
+            size=row["bytes"],
+            etag=row["etag"],
+            last_modified=row["last_modified"],
+            quarantine_key=row["quarantine_key"],
+            version_ids=tuple(row["version_ids"]),
+            marker_ids=tuple(row["marker_ids"]),
+        ),
+        hidden_at=row["hidden_at"],
+        erased=row["erased"],
+    )
+
+
+def _removed_from(row: asyncpg.Record) -> RemovedRow:
+    return RemovedRow(ledger_id=row["id"], record_id=row["record_id"], verdict=Verdict(row["verdict"]))
+
+
+def _scope(scope: UndoScope) -> tuple[list[str] | None, int | None, object, object]:
+    return list(scope.keys) or None, scope.pass_id, scope.since, scope.until
+
+
+def _row(removal: Removal, row: RemovedRow, outcome: Return, reason: str) -> Returned:
+    return Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=outcome, reason=reason)
+
+
+def _explained(error: asyncpg.PostgresError) -> str:
+    """What a person can do something about, in one line."""
+    message = str(error).splitlines()[0]
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return f"what it belongs to is gone ({error.detail or message}); make that anew, then undo it again"
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return f"{message}; GRANT INSERT on the media table, then undo it again"
+    return message

@@ -1,0 +1,137 @@
+"""Undo: what a pass, a stretch of time or some keys lost comes back, objects and rows.
+
+Beside whoever leads, and without a lease: each object is claimed alone, so that no purge meets it. What
+has come back is told key by key, and repeating is harmless; so a crash anywhere is undone by undoing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.engine.gateway import WriteGateway
+from reconciler.engine.pace import Pace
+from reconciler.engine.recovery import bring_back
+from reconciler.engine.steering import Ports, Steer
+from reconciler.engine.tasks import for_each
+from reconciler.model import Hold, HoldKind, Mode, Removal, Return, Returned, UndoScope, Verdict
+
+AT_ONCE = 16
+
+Emit = Callable[[Returned], None]
+
+
+@dataclass(slots=True)
+class Undone:
+    """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since."""
+
+    objects: int = 0
+    records: int = 0
+    bytes: int = 0
+    present: int = 0
+    gone: int = 0
+    refused: list[Returned] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return not self.refused and not self.gone
+
+    def count(self, returned: Returned) -> None:
+        if returned.outcome is Return.PRESENT:
+            self.present += 1
+        elif returned.outcome is not Return.RESTORED:
+            self.refused.append(returned)
+        elif returned.record_id is not None:
+            self.records += 1
+        else:
+            self.objects += 1
+            self.bytes += returned.size
+
+
+class Undo:
+    """One undo, by one author, who is named in the ledger and by the holds on what came back."""
+
+    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer, author: str, emit: Emit) -> None:
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+        self._author = author
+        self._emit = emit
+        self._pace = Pace(ports.budget, ports.clock)
+
+    async def run(self, scope: UndoScope) -> Undone:
+        """Everything in the scope; in dry run it is only told. Raises Halt, Retryable."""
+        undone = Undone(gone=await self._ports.recovery.gone(scope))
+        after = ""
+        while page := await self._next(scope, after):
+            if self._steer().mode is Mode.LIVE:
+                await self._bring_back(page, undone)
+            else:
+                for removal in page:
+                    for told in _would(removal):
+                        self._tell(undone, told)
+            after = page[-1].storage_key
+        return undone
+
+    async def _next(self, scope: UndoScope, after: str) -> Sequence[Removal]:
+        limit = self._pace.batch_size(self._steer().rate)
+        return await self._ports.recovery.removals(scope, after, limit)
+
+    async def _bring_back(self, page: Sequence[Removal], undone: Undone) -> None:
+        """Held first: a pass that ran in between would mark what has just come back."""
+        reason = "brought back by undo"
+        holds = [
+            Hold(kind=HoldKind.KEY, target=each.storage_key, reason=reason, author=self._author)
+            for each in page
+        ]
+        await self._ports.holds.add(holds)
+        await self._pace.take(len(page), self._steer().rate)
+
+        async def restore(removal: Removal) -> None:
+            for returned in await self._restore(removal):
+                self._tell(undone, returned)
+
+        await for_each(page, restore, concurrency=AT_ONCE)
+
+    async def _restore(self, removal: Removal) -> Sequence[Returned]:
+        returned, back = [], False
+        if removal.object is not None:
+            returned.append(await bring_back(self._ports, self._gateway, removal.object))
+            if returned[0].outcome not in {Return.RESTORED, Return.PRESENT}:
+                return returned
+            back = returned[0].outcome is Return.RESTORED
+        elif await self._lacks_object(removal):
+            reason = "its object was deleted for good: the row alone would name nothing"
+            return [
+                Returned(
+                    storage_key=removal.storage_key,
+                    record_id=row.record_id,
+                    outcome=Return.REFUSED,
+                    reason=reason,
+                )
+                for row in removal.rows
+            ]
+        recovery = self._ports.recovery
+        return [*returned, *await recovery.put_back(removal, self._author, object_back=back)]
+
+    async def _lacks_object(self, removal: Removal) -> bool:
+        """Whether rows would come back to nothing that once was there; dangling ones never had an object."""
+        if all(row.verdict is Verdict.DANGLING for row in removal.rows):
+            return False
+        return await self._ports.store.head(removal.storage_key) is None
+
+    def _tell(self, undone: Undone, returned: Returned) -> None:
+        undone.count(returned)
+        self._emit(returned)
+
+
+def _would(removal: Removal) -> Sequence[Returned]:
+    """What bringing it back would come to, if nothing stands in the way."""
+    told = [
+        Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=Return.RESTORED)
+        for row in removal.rows
+    ]
+    if removal.object is not None:
+        size = removal.object.hidden.size
+        told.insert(0, Returned(storage_key=removal.storage_key, outcome=Return.RESTORED, size=size))
+    return told

@@ -1,0 +1,39 @@
+"""Arguments of the commands that bring back what was deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Make = Callable[[Any, str, str, str, str], Any]
+"""Adds a command: the group it belongs to, its name, one line, a text, examples."""
+
+UNDO = """\
+Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the quarantine or from behind
+their delete markers, rows out of the ledger. Never writes over what is there now. What comes back is put
+on hold, or the next pass would delete it again (`reconciler hold remove KEY` lifts that). Runs beside the
+daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only tells. Exits 1 where
+something could not be brought back."""
+
+
+def add_undo(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's own type is private
+    """`reconciler undo`."""
+    made = make(
+        commands,
+        "undo",
+        "bring back what was deleted",
+        UNDO,
+        "  reconciler undo --key image/2026/cat.png\n  reconciler undo --pass 1204 --dry-run\n"
+        "  reconciler undo --since 2h\n"
+        "  reconciler undo --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --json",
+    )
+    scope = made.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--key", action="append", metavar="KEY", help="this storage key; may be repeated")
+    scope.add_argument("--pass", dest="pass_id", type=int, metavar="ID", help="all that this pass deleted")
+    scope.add_argument(
+        "--since", metavar="TIME", help="all from then on: ISO 8601, or how long ago, as in 2h"
+    )
+    made.add_argument("--until", metavar="TIME", help="with --since: before then")
+    made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
+    made.add_argument("--json", action="store_true", help="print a report as JSON, alone on stdout")
+    made.add_argument("--author", help="who brings it back (default: you, at this machine)")

@@ -1,0 +1,76 @@
+"""`undo` as a person and a script meet it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import anyio
+import pytest
+
+from tests.cli.program import reconciler
+from tests.integration.site import Site, make_site
+from tests.servers import Bucket
+
+
+@pytest.fixture
+def site(database: str, seaweed_bucket: Bucket) -> Site:
+    made = make_site(database, seaweed_bucket)
+    made.environment["RECONCILER_DELETE_MODE"] = "auto"
+    return made
+
+
+@pytest.fixture
+def lost(site: Site) -> Mapping[str, str]:
+    """A site that lost an orphan."""
+
+    async def lose() -> None:
+        await site.put("image/orphan")
+        await site.once()
+
+    anyio.run(lose)
+    return site.environment
+
+
+def test_undo_tells_what_would_come_back_and_then_brings_it(lost: Mapping[str, str]) -> None:
+    told = reconciler("undo", "--since", "1h", "--dry-run", env=lost)
+    assert (told.status, told.told) == (0, [])
+    assert "image/orphan" in told.out
+    assert "1 objects (1 B) and 0 rows would come back" in told.out
+    done = reconciler("undo", "--since", "1h", "--json", env=lost)
+    assert done.status == 0
+    report = json.loads(done.out)
+    assert report.pop("duration_seconds") > 0
+    assert report == {
+        "mode": "live",
+        "outcome": "complete",
+        "objects": 1,
+        "records": 0,
+        "bytes": 1,
+        "present": 0,
+        "gone": 0,
+        "refused": [],
+    }
+
+
+@pytest.mark.incident(31)
+def test_undo_writes_nothing_where_the_setting_says_dry_run(lost: Mapping[str, str]) -> None:
+    told = reconciler("undo", "--key", "image/orphan", env={**lost, "RECONCILER_DRY_RUN": "true"})
+    assert told.status == 0
+    assert "RECONCILER_DRY_RUN is true" in told.told[0]
+    assert "would come back" in told.out
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--until", "1h", "--key", "a"), "--until needs --since"),
+        (("--since", "yesterday"), "ISO 8601, or how long ago"),
+    ],
+)
+def test_times_that_mean_nothing_are_usage_errors(
+    lost: Mapping[str, str], args: tuple[str, ...], told: str
+) -> None:
+    ended = reconciler("undo", *args, env=lost)
+    assert ended.status == 2
+    assert told in ended.told[0]
