@@ -84,6 +84,7 @@ async def test_a_key_that_is_gone_already_counts_as_gone(bucket: Bucket) -> None
     assert results[0].result in {DELETED, MISSING}
 
 
+@pytest.mark.incident(10)
 async def test_only_the_object_that_was_marked_is_deleted(bucket: Bucket) -> None:
     """I-10: the second key was uploaded again in between."""
     marked = {key: bucket.put(key, b"old") for key in ("media/same", "media/again")}

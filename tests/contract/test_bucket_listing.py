@@ -114,6 +114,7 @@ async def test_an_empty_prefix_is_an_empty_last_page(bucket: Bucket) -> None:
         assert await opened.listing.list_page("media/") == ObjectPage([], [], [], [], None)
 
 
+@pytest.mark.incident(30)
 async def test_a_missing_bucket_halts_and_says_what_to_check(bucket: Bucket) -> None:
     """I-30: it is not an empty one."""
     async with open_bucket(config_of(bucket, name="no-such-bucket")) as opened:
@@ -201,6 +202,8 @@ async def test_a_fault_that_lasts_is_given_up_after_a_few_tries(credentials: Non
     assert seen == [("ListObjectsV2", "throttled")] * 5
 
 
+@pytest.mark.incident(1)
+@pytest.mark.incident(30)
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
@@ -279,6 +282,7 @@ async def test_a_redirect_that_never_ends_asks_for_the_region(credentials: None)
             await opened.listing.list_page("media/")
 
 
+@pytest.mark.incident(30)
 async def test_a_404_that_is_no_answer_of_a_store_breaks_the_listing(credentials: None) -> None:
     """I-30: a proxy's page, for one."""
     async with (

@@ -150,6 +150,7 @@ async def test_a_sighting_by_a_failed_pass_or_by_retention_does_not_count(stage:
     assert (await stage.marks())["image/gone"]["sightings"] == 2
 
 
+@pytest.mark.incident(8)
 @pytest.mark.attack(1)
 async def test_a_writer_that_was_open_when_the_pass_was_armed_holds_off_the_claim(
     stage: Stage, database: str
@@ -218,6 +219,7 @@ async def test_the_horizon_waits_for_a_writer_that_could_not_see_the_claim(
         await writer.close()
 
 
+@pytest.mark.incident(10)
 @pytest.mark.attack(28)
 async def test_looking_again_spares_what_has_a_row_by_now(stage: Stage) -> None:
     await stage.mark(finding("image/a"), finding("image/b"))

@@ -40,6 +40,7 @@ async def test_dangling_records_have_a_small_cap_of_their_own(site: Site) -> Non
     assert len(await site.rows()) == 4
 
 
+@pytest.mark.incident(30)
 async def test_an_emptied_bucket_trips(site: Site) -> None:
     await site.tracked("image/a", "image/b")
     limits = {"breaker__max_fraction": "0.5"}

@@ -132,6 +132,7 @@ async def test_a_standby_takes_over_when_the_leader_stops_politely(ordered_site:
             assert await second.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.incident(29)
 async def test_a_halted_daemon_stays_alive_and_says_so(ordered_site: Site) -> None:
     await ordered_site.once(dry_run="true")
     ordered_site.bucket.client.delete_object(Bucket=ordered_site.bucket.name, Key=".reconciler/identity.json")

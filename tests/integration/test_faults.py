@@ -77,6 +77,7 @@ class ErrsHalfWay:
         return page
 
 
+@pytest.mark.incident(1)
 async def test_a_listing_that_errs_half_way_releases_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ async def drifted(site: Site) -> None:
     await site.put("image/orphan-1", "image/orphan-2")
 
 
+@pytest.mark.incident(31)
 async def test_a_dry_run_counts_what_would_go_and_deletes_nothing(site: Site) -> None:
     await drifted(site)
     before = await site.state()

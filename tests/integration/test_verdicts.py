@@ -33,6 +33,7 @@ async def test_an_orphan_goes(site: Site) -> None:
     assert await site.state() == ({"image/live"}, {"image/live"})
 
 
+@pytest.mark.incident(9)
 async def test_an_orphan_within_its_grace_stays_and_is_counted(site: Site) -> None:
     await site.put("image/young")
     report = await site.once(grace_period="1h")
@@ -52,6 +53,7 @@ async def test_a_dangling_record_goes_on_its_second_sighting(site: Site) -> None
     assert await site.rows() == {"image/live"}
 
 
+@pytest.mark.incident(28)
 async def test_a_dangling_record_whose_object_came_back_stays(site: Site) -> None:
     await site.row("image/late")
     await site.once()

@@ -209,6 +209,7 @@ async def test_retention_is_a_fraction_of_the_rows_of_now(before: int, after: in
     assert result.tally.records == after
 
 
+@pytest.mark.incident(3)
 @pytest.mark.parametrize("fault", [StoreUnavailable, CatalogUnavailable])
 async def test_a_pass_whose_server_went_away_releases_nothing(fault: type[Exception]) -> None:
     """I-3, I-30: an error is not an empty answer."""

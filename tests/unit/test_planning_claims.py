@@ -30,6 +30,7 @@ def test_an_orphan_that_no_row_names_goes() -> None:
     assert decide(mark(), [], policy(), NOW) == Remove(records=(), delete_object=True, verify_absence=False)
 
 
+@pytest.mark.incident(4)
 @pytest.mark.parametrize("row", [record(), record(**EXPIRED), record(deleted_at=NOW - 9 * DAY)])
 def test_any_row_whatever_its_state_saves_an_orphan(row: Record) -> None:
     """I-4: the keep-set is every row."""
