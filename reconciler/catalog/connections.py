@@ -50,6 +50,8 @@ def server_settings(config: CatalogConfig) -> dict[str, str]:
         "datestyle": "ISO, YMD",
         "default_transaction_isolation": "read committed",
         "default_transaction_read_only": "off",
+        # A claim that a crash of the server forgets has sent its delete all the same.
+        "synchronous_commit": "on",
         # A generic plan does not know that a window is the first thousand of a million rows.
         "plan_cache_mode": "force_custom_plan",
         "jit": "off",

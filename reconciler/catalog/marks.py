@@ -197,8 +197,12 @@ class PostgresMarks:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await connection.execute(
-                f"UPDATE {SCHEMA}.marks SET previewed_at = clock_timestamp()"
-                " WHERE storage_key = ANY($1::text[]) AND previewed_at IS NULL",
+                # Past what a writer holds, for whom nothing here may wait: it is reported once more.
+                f"WITH free AS (SELECT storage_key FROM {SCHEMA}.marks"
+                " WHERE storage_key = ANY($1::text[]) AND previewed_at IS NULL"
+                " ORDER BY storage_key FOR UPDATE SKIP LOCKED)"
+                f" UPDATE {SCHEMA}.marks m SET previewed_at = clock_timestamp() FROM free"
+                " WHERE m.storage_key = free.storage_key",
                 list(keys),
             )
 

@@ -279,7 +279,11 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
     """
     if await state(connection, tables) is not Triggers.INSTALLED:
         return False
-    await connection.execute(f"LOCK TABLE {qualified(tables.media_table)} IN ROW EXCLUSIVE MODE")
+    table = qualified(tables.media_table)
+    await connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+    if await connection.fetchval("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass($1)", table):
+        # Rows can also come with a partition, which takes a lock that writers do share (R-34).
+        await connection.execute(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE")
     return await state(connection, tables) is Triggers.INSTALLED
 
 

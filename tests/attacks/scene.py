@@ -127,6 +127,7 @@ class Scene:
     bucket: MemoryBucket
     url: str
     closing: AsyncExitStack
+    tables: TableMapping = field(default_factory=TableMapping)
     policy: Policy = FOR_EVER
     observer: RecordingObserver = field(default_factory=RecordingObserver)
 
@@ -156,7 +157,7 @@ class Scene:
                 await anyio.lowlevel.checkpoint()
 
     async def install_triggers(self) -> None:
-        await triggers.install(self.sql, TableMapping())
+        await triggers.install(self.sql, self.tables)
 
     # --- what the bucket holds ---
 
@@ -329,6 +330,7 @@ async def open_scene(
     )
     async with AsyncExitStack() as closing, staged(url, config) as stage:
         scene = Scene(stage=stage, bucket=bucket, url=url, closing=closing)
+        scene.tables = config.tables if config else scene.tables
         await stage.catalog.site.bind(bucket.identity)
         await scene.sealer.take(scene.term)
         if guarded:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import anyio.to_thread
 import asyncpg
 import pytest
 
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog import migrate
+from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
+from reconciler.catalog.connections import open_database
 from reconciler.catalog.triggers import TRIGGER
 from reconciler.errors import CatalogUnavailable, Halt
 from reconciler.model import Verdict
@@ -276,6 +279,59 @@ async def test_who_switches_the_triggers_off_and_on_in_one_transaction_is_waited
         assert await scene.ready(claim)
         assert (await scene.finish(claim)).objects == 0
         assert await scene.losses() == []
+
+
+@pytest.mark.attack(34)
+async def test_rows_that_come_with_a_partition_are_waited_for(empty_database: str) -> None:
+    """They were written before it was one, so that no trigger has seen them."""
+    tables = TableMapping(
+        media_table="public.media",
+        media=MediaColumns(last_accessed_at="", deleted_at="", size_bytes="", expires_at=""),
+    )
+    lock_timeout = timedelta(milliseconds=200)
+    config = CatalogConfig(database_url=empty_database, tables=tables, lock_timeout=lock_timeout)
+    admin = await asyncpg.connect(empty_database)
+    await admin.execute(
+        """
+        CREATE TABLE public."VirtualKeys" ("Id" uuid PRIMARY KEY, "KeyName" text, "KeyHash" text,
+            "IsEnabled" boolean, "ExpiresAt" timestamptz);
+        CREATE TABLE public.media ("Id" int UNIQUE, "StorageKey" text, "VirtualKeyId" uuid,
+            "CreatedAt" timestamptz) PARTITION BY RANGE ("Id");
+        CREATE TABLE public.late ("Id" int, "StorageKey" text, "VirtualKeyId" uuid, "CreatedAt" timestamptz);
+        INSERT INTO public.late VALUES (1, 'image/a');
+        """
+    )
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(config))
+    try:
+        async with open_scene(empty_database, config=config) as scene:
+            scene.put(KEY)
+            await scene.mark(KEY)
+            claim = await scene.claim()
+            assert await scene.ready(claim)
+            await admin.execute(
+                "BEGIN; ALTER TABLE public.media ATTACH PARTITION public.late FOR VALUES FROM (0) TO (9)"
+            )
+            with pytest.raises(CatalogUnavailable, match="lock timeout"):
+                await scene.ready(claim)
+            await admin.execute("COMMIT")
+            assert await scene.ready(claim)
+            assert (await scene.finish(claim)).objects == 0
+    finally:
+        await admin.close()
+
+
+@pytest.mark.attack(35)
+async def test_a_claim_outlives_a_crash_of_a_server_that_commits_lazily(database: str) -> None:
+    """It sends a delete; forgotten, the key would be found free, and take a row."""
+    admin = await asyncpg.connect(database)
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    await admin.close()
+    async with (
+        open_database(CatalogConfig(database_url=database)) as opened,
+        opened.connection() as connection,
+    ):
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
 
 
 # --- writers who only come by --------------------------------------------------------------------------
