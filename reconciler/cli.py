@@ -270,6 +270,16 @@ def adopt_bucket(args: argparse.Namespace) -> int:
     return DONE
 
 
+def decide(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler.terminal import deciding
+    from reconciler.terminal.output import Output
+
+    act = {"passes": deciding.passes, "approve": deciding.approve, "discard": deciding.discard}[args.command]
+    _wait_for(lambda: _until_sigterm(act(settings, args, _console(Output))))
+    return DONE
+
+
 def marks(args: argparse.Namespace) -> int:
     settings = _database(args)
     from reconciler.terminal.marking import marks as act
@@ -388,6 +398,9 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "once": once,
     "run": run,
     "adopt-bucket": adopt_bucket,
+    "passes": decide,
+    "approve": decide,
+    "discard": decide,
     "marks": marks,
     "hold": hold,
     "pause": pause,

@@ -8,7 +8,9 @@
     │   ├── CatalogUnavailable     Postgres did not answer, or cut the connection
     │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
     │   │   └── OrderViolated      keys not strictly ascending: the sweep starts over without order
-    │   └── LeaseLost              another replica leads, or the lease could not be renewed
+    │   ├── LeaseLost              another replica leads, or the lease could not be renewed
+    │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
+    ├── NotDecided           a decision about a pass that cannot be taken, or not like this (exit 1)
     ├── Halt                 stay alive, idle, and say so; a person has to act (exit 3)
     └── ConfigError          settings or surroundings that cannot work (exit 2)
 
@@ -42,6 +44,20 @@ class OrderViolated(ListingBroken):
 
 class LeaseLost(Retryable):
     """The term in hand is not the current one; nothing may be claimed under it."""
+
+
+class PassEnded(Retryable):
+    """The pass in hand was ended from outside; nothing of it is released."""
+
+    def __init__(self, pass_id: int) -> None:
+        super().__init__(
+            f"pass {pass_id} is no longer running: an earlier one was discarded meanwhile, or a newer one"
+            " has begun; nothing of it is released, the next pass looks at everything anew"
+        )
+
+
+class NotDecided(ReconcilerError):
+    """A pass cannot be approved or discarded: there is none, it is not tripped, or it needs more."""
 
 
 class Halt(ReconcilerError):

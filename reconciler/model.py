@@ -230,7 +230,8 @@ class Finding:
     """One classified drift. `kept` says why nothing is done about it (then no mark is written).
 
     `bytes` is the listed size, else the row's, else 0. The object's fields are None where the
-    marker did not list it, `record_created_at` where there is no row.
+    marker did not list it, `record_created_at` where there is no row. `newly`: the settings of the
+    last released pass would have kept it.
     """
 
     verdict: Verdict
@@ -242,6 +243,7 @@ class Finding:
     record_created_at: datetime | None = None
     object_etag: str | None = None
     object_last_modified: datetime | None = None
+    newly: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +251,9 @@ class Tally:
     """What a stretch of a pass saw. Adds up over ranges and pages.
 
     `missing` counts every row beyond its grace without an object, whatever its verdict: it is
-    what the dangling cap is compared with. `found_bytes` goes with `found`.
+    what the dangling cap is compared with. `found_bytes` goes with `found`. `newly` are findings
+    that the settings of the last released pass would have kept. `by_prefix` is the same by managed
+    prefix, where it was told apart.
     """
 
     objects: int = 0
@@ -259,6 +263,8 @@ class Tally:
     found: Mapping[Verdict, int] = field(default_factory=dict)
     found_bytes: Mapping[Verdict, int] = field(default_factory=dict)
     kept: Mapping[KeepReason, int] = field(default_factory=dict)
+    newly: Mapping[Verdict, int] = field(default_factory=dict)
+    by_prefix: Mapping[str, Tally] = field(default_factory=dict)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -269,11 +275,17 @@ class Tally:
             found=_sum(self.found, other.found),
             found_bytes=_sum(self.found_bytes, other.found_bytes),
             kept=_sum(self.kept, other.kept),
+            newly=_sum(self.newly, other.newly),
+            by_prefix=_sum_tallies(self.by_prefix, other.by_prefix),
         )
 
 
 def _sum(left: Mapping[K, int], right: Mapping[K, int]) -> dict[K, int]:
     return {key: left.get(key, 0) + right.get(key, 0) for key in (*left, *right)}
+
+
+def _sum_tallies(left: Mapping[str, Tally], right: Mapping[str, Tally]) -> dict[str, Tally]:
+    return {key: left.get(key, Tally()) + right.get(key, Tally()) for key in (*left, *right)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,17 +312,25 @@ class HeldBy:
 
 
 class PassState(StrEnum):
-    """RUNNING until its last range; then ARMED or TRIPPED; FAILED where it could not be finished."""
+    """RUNNING until its last range; then ARMED or TRIPPED; FAILED where it could not be finished.
+
+    A TRIPPED one stays so until a person approves it, which arms it, or has it DISCARDED.
+    """
 
     RUNNING = "running"
     ARMED = "armed"
     TRIPPED = "tripped"
     FAILED = "failed"
+    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One run of a marker. `cutoff` is the server's time at its start, frozen for all its verdicts."""
+    """One run of a marker. `cutoff` is the server's time at its start, frozen for all its verdicts.
+
+    `policy` is what it judged by, None where that was not kept. `decided_by` and `decided_at` tell
+    of a person's decision: an armed pass that has them was approved.
+    """
 
     id: int
     marker: Marker
@@ -323,6 +343,24 @@ class Pass:
     finished_at: datetime | None = None
     trip_reason: str | None = None
     both_sides: bool = False
+    policy: Policy | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassDetail:
+    """A pass with the marks that it would release, or has released, and that are still there.
+
+    Of a tripped pass these take in the marks of older tripped passes of its marker: they are decided
+    together. `marks` counts them by prefix ("" where the prefixes are not known) and verdict;
+    `examples` are the first few of each verdict, by key. `together` are the ids of those passes.
+    """
+
+    current: Pass
+    marks: Mapping[tuple[str, Verdict], int]
+    examples: Sequence[Mark]
+    together: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,11 +379,17 @@ class Backlog:
     """What the breaker adds to a pass: marks not yet collected, and what went in the last 24 h.
 
     `pending` includes the marks that the pass itself wrote; `gone` counts storage keys of live
-    deletions by verdict.
+    deletions by verdict. Neither holds what a person has approved: that is in `approved` and
+    `approved_gone`, and `approved_missing` is how many rows without an object were approved with it.
+    `by_prefix` is the same by managed prefix.
     """
 
     pending: Mapping[Verdict, int]
     gone: Mapping[Verdict, int]
+    approved: Mapping[Verdict, int] = field(default_factory=dict)
+    approved_gone: Mapping[Verdict, int] = field(default_factory=dict)
+    approved_missing: int = 0
+    by_prefix: Mapping[str, Backlog] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +398,14 @@ class Trip:
 
     reason: str
     both_sides: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrippedPass:
+    """A pass that was released and tripped when its marks were to be claimed."""
+
+    pass_id: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -429,7 +481,8 @@ class Claim:
     `xid` was given out after the claim's commit: without triggers the delete waits until the
     horizon has passed it, when every writer that could not see the claim has ended. `taken` is how
     many marks the claim looked at, those cancelled or put off included: 0 means that nothing is
-    due, and only then is the collector at its end.
+    due, and only then is the collector at its end. `tripped` are passes whose marks it would not
+    take, because they were above the caps.
     """
 
     operation_id: UUID
@@ -439,6 +492,7 @@ class Claim:
     taken: int = 0
     cancelled: int = 0
     postponed: int = 0
+    tripped: tuple[TrippedPass, ...] = ()
 
 
 class ObjectResult(StrEnum):

@@ -35,6 +35,7 @@ from reconciler.model import (
     ObjectResult,
     Outcome,
     Pass,
+    PassDetail,
     PassState,
     Pause,
     Policy,
@@ -54,6 +55,10 @@ from reconciler.model import (
 
 Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
 """Pure: the mark, every row that names its key now, and the server's time."""
+
+Cap = Callable[[Backlog, Mapping[Marker, Tally]], Mapping[Marker, str]]
+"""Pure: the batch (`pending`) and what was claimed in 24 h (`gone`), and what the last released pass of
+each marker saw. Returns why the marks of a marker must not be claimed now."""
 
 
 # --- bucket ---------------------------------------------------------------------------------------
@@ -210,12 +215,23 @@ class StagingArea(Protocol):
 
 
 class Passes(Protocol):
-    """The passes and their key ranges. Every write compares the term, and raises LeaseLost."""
+    """The passes and their key ranges. Every write compares the term, and raises LeaseLost; PassEnded
+    where the pass is no longer running.
+    """
 
     async def begin(
-        self, term: Term, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder | None
+        self,
+        term: Term,
+        marker: Marker,
+        config_hash: str,
+        mode: Mode,
+        order: ListingOrder | None,
+        policy: Policy | None = None,
     ) -> Pass:
-        """A new pass with a frozen cutoff; an older running pass of that marker becomes failed."""
+        """A new pass with a frozen cutoff; an older running pass of that marker becomes failed.
+
+        The policy is kept for later passes to compare theirs with.
+        """
         ...
 
     async def resumable(
@@ -238,9 +254,9 @@ class Passes(Protocol):
     ) -> None:
         """In one transaction: marks for the findings (those with `kept` None), and the watermark.
 
-        ON CONFLICT DO NOTHING; a key marked before joins this pass unless its own is armed, its due
-        time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and what is
-        on hold is not marked.
+        ON CONFLICT DO NOTHING; a key marked before joins this pass unless its own is armed or tripped,
+        its due time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and
+        what is on hold is not marked.
         """
         ...
 
@@ -251,7 +267,9 @@ class Passes(Protocol):
         """
         ...
 
-    async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None: ...
+    async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
+        """Hold the pass back until a person decides; marks of earlier trips not seen again go."""
+        ...
 
     async def fail(self, term: Term, current: Pass, reason: str) -> None: ...
 
@@ -259,18 +277,73 @@ class Passes(Protocol):
         """The newest finished pass of the marker, in that state if given."""
         ...
 
-    async def backlog(self) -> Backlog: ...
+    async def undecided(self, marker: Marker) -> Pass | None:
+        """The oldest tripped pass of the marker that nobody has decided about.
+
+        Its `both_sides` is true where any such pass found both sides wrong.
+        """
+        ...
+
+    async def backlog(self, prefixes: Sequence[str] = (), current: Pass | None = None) -> Backlog:
+        """What may still go and what went, by prefix as well.
+
+        Of the marks of tripped passes those that `current` has seen again are in it.
+        """
+        ...
+
+
+class Approvals(Protocol):
+    """What a person decides about passes, without the lease: beside whoever leads.
+
+    Passes of one marker that tripped one after the other are decided together: a decision about one is
+    about the marks of the earlier ones too, as far as each later pass has seen them again. What later
+    ones have added is judged anew by the next pass.
+    """
+
+    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+        """The newest passes first, without examples.
+
+        Tripped ones that a later one of their marker takes in are left out, unless `everything` is
+        asked for.
+        """
+        ...
+
+    async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
+        """One pass with its marks by prefix, and a few of each verdict. Raises NotDecided: no such pass."""
+        ...
+
+    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+        """Arm it with a new stamp; returns how many marks that releases.
+
+        They still wait for their due time, and each claim decides anew. Raises NotDecided where it is
+        not tripped, or found both sides wrong and that is not `understood`.
+        """
+        ...
+
+    async def discard(self, pass_id: int, who: str) -> int:
+        """Withdraw its marks; returns how many. A running pass of the marker ends, and begins anew.
+
+        Raises NotDecided where it is not tripped.
+        """
+        ...
 
 
 class Marks(Protocol):
     """Marks and the ledger: the database's half of the deletion protocol."""
 
     async def claim(
-        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+        self,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        limit: int,
+        decide: Decide,
+        cap: Cap,
     ) -> Claim:
         """Protocol step 2, one short transaction. Empty (`taken` 0) when nothing claimable is due.
 
-        Raises LeaseLost, and Halt where the database does not know the term's `seal`.
+        Passes that `cap` objects to trip, but for approved ones: nothing of them is taken. Raises
+        LeaseLost, and Halt where the database does not know the term's `seal`.
         """
         ...
 

@@ -78,6 +78,42 @@ HOLDS = (
 
 HOLDS_DOWN = ("DROP TABLE reconciler.holds",)
 
+# A trip used to be taken back by the next pass that was let through: those are over, and must not wait
+# for a decision. `spending` counts claimed keys by five minutes: the caps are asked of each claim.
+LATCH = (
+    "ALTER TABLE reconciler.passes ADD COLUMN policy jsonb",
+    "ALTER TABLE reconciler.passes ADD COLUMN decided_by text",
+    "ALTER TABLE reconciler.passes ADD COLUMN decided_at timestamptz",
+    "CREATE INDEX passes_tripped_idx ON reconciler.passes (marker, id) WHERE state = 'tripped'",
+    """
+    UPDATE reconciler.passes p SET state = 'failed'
+    WHERE p.state = 'tripped' AND EXISTS (
+        SELECT FROM reconciler.passes n WHERE n.marker = p.marker AND n.state = 'armed' AND n.id > p.id)
+    """,
+    """
+    CREATE TABLE reconciler.spending (
+        since timestamptz NOT NULL,
+        verdict text NOT NULL,
+        prefix text COLLATE "C" NOT NULL,
+        keys bigint NOT NULL,
+        PRIMARY KEY (since, verdict, prefix)
+    )
+    """,
+    """
+    COMMENT ON TABLE reconciler.spending IS
+        'Keys claimed by five minutes, but for those that a person approved: what the caps are asked of'
+    """,
+)
+
+LATCH_DOWN = (
+    "DROP TABLE reconciler.spending",
+    "DROP INDEX reconciler.passes_tripped_idx",
+    "UPDATE reconciler.passes SET state = 'failed' WHERE state = 'discarded'",
+    "ALTER TABLE reconciler.passes DROP COLUMN decided_at",
+    "ALTER TABLE reconciler.passes DROP COLUMN decided_by",
+    "ALTER TABLE reconciler.passes DROP COLUMN policy",
+)
+
 
 # Made only where `reconciler migrate --install-triggers` asks for them; the triggers go with them.
 TRIGGERS_DOWN = tuple(
@@ -158,12 +194,13 @@ HIDDEN_DOWN = (
 
 
 def upgrade() -> None:
-    for statement in (*RESTORES, *CONTROL, *HOLDS, *SEAL, *HIDDEN):
+    for statement in (*RESTORES, *CONTROL, *HOLDS, *SEAL, *HIDDEN, *LATCH):
         op.execute(statement)
 
 
 def downgrade() -> None:
     for statement in (
+        *LATCH_DOWN,
         *HIDDEN_DOWN,
         *SEAL_DOWN,
         *TRIGGERS_DOWN,

@@ -31,14 +31,19 @@ def of_prefix(prefix: str) -> Bounds:
     return ((prefix, prefix_end(prefix)),)
 
 
-def managed(prefixes: Sequence[str]) -> Bounds:
-    """The keys under any of the prefixes, each once, without our own corner of the bucket."""
-    merged: list[tuple[str, str | None]] = []
+def merged(prefixes: Sequence[str]) -> tuple[str, ...]:
+    """The prefixes in byte order, without those that lie inside another."""
+    outer: list[str] = []
     for prefix in sorted(prefixes):
         # A prefix that starts with an earlier one lies inside it, and sorts right behind it.
-        if not merged or not _inside(prefix, merged[-1]):
-            merged.append((prefix, prefix_end(prefix)))
-    return _without_reserved(tuple(merged))
+        if not outer or not prefix.startswith(outer[-1]):
+            outer.append(prefix)
+    return tuple(outer)
+
+
+def managed(prefixes: Sequence[str]) -> Bounds:
+    """The keys under any of the prefixes, each once, without our own corner of the bucket."""
+    return _without_reserved(tuple((prefix, prefix_end(prefix)) for prefix in merged(prefixes)))
 
 
 def outside(prefixes: Sequence[str]) -> Bounds:
@@ -52,11 +57,6 @@ def outside(prefixes: Sequence[str]) -> Bounds:
     if start is not None:
         gaps.append((start, None))
     return _without_reserved(tuple(gaps))
-
-
-def _inside(key: str, stretch: tuple[str, str | None]) -> bool:
-    low, high = stretch
-    return key >= low and (high is None or key < high)
 
 
 def _without_reserved(bounds: Bounds) -> Bounds:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from reconciler.catalog import bounds, hiding, holds, ledger
+from reconciler.catalog import bounds, hiding, holds, ledger, spending
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
@@ -33,7 +33,7 @@ from reconciler.model import (
     Verdict,
     VirtualKey,
 )
-from reconciler.ports import Decide
+from reconciler.ports import Cap, Decide
 
 IN_FLIGHT = timedelta(minutes=2)
 """How long a claim is left to whoever took it: the wait for the horizon, the longest request, and
@@ -64,10 +64,9 @@ CLAIMABLE = f"""
 BEHIND_HORIZON = "p.armed_xid < pg_snapshot_xmin(pg_current_snapshot())"
 
 # A sweep in which both sides were above their limits means that the join itself is wrong: until a
-# complete one says otherwise nothing at all is claimed.
+# person has decided about it nothing at all is claimed.
 STOPPED = f"""
-SELECT coalesce((SELECT state = 'tripped' AND both_sides FROM {SCHEMA}.passes
-    WHERE marker = 'sweep' AND state IN ('armed', 'tripped') ORDER BY id DESC LIMIT 1), false)
+SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE marker = 'sweep' AND state = 'tripped' AND both_sides)
 """
 
 # The longest due first, and those of one pass in key order. Held ones are passed over. Locked by others
@@ -150,6 +149,7 @@ class Claimer:
         verdicts: Sequence[Verdict],
         limit: int,
         decide: Decide,
+        cap: Cap,
     ) -> Claim:
         operation = uuid4()
         standing = await stand(connection, term)
@@ -171,7 +171,8 @@ class Claimer:
             keys = [mark.storage_key for mark in taken]
             await add_rewritten(connection, self._gateway, keys, rows.named)
         decided = _decided(taken, rows, held, decide, standing.now)
-        decided.claimed = [hiding.in_mode(key, policy.delete_mode, operation) for key in decided.claimed]
+        allowed = await spending.allow(connection, decided.claimed, policy, cap, standing.now)
+        decided.claimed = [hiding.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
         return Claim(
             operation_id=operation,
@@ -181,6 +182,7 @@ class Claimer:
             taken=len(taken),
             cancelled=len(decided.cancelled),
             postponed=len(decided.postponed),
+            tripped=allowed.tripped,
         )
 
     async def _rows(self, connection: AnyConnection, taken: Sequence[Mark], now: datetime) -> _Rows:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.catalog import holds, triggers
+from reconciler.catalog import holds, spending, triggers
 from reconciler.catalog.claims import (
     BEHIND_HORIZON,
     CLAIMABLE,
@@ -37,7 +37,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Decide
+from reconciler.ports import Cap, Decide
 
 # A preview does not wait for the horizon: it deletes nothing.
 PREVIEW = f"""
@@ -85,10 +85,16 @@ class PostgresMarks:
         self._waiting = WAITING.format(held=held)
 
     async def claim(
-        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+        self,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        limit: int,
+        decide: Decide,
+        cap: Cap,
     ) -> Claim:
         async def work(connection: AnyConnection) -> Claim:
-            return await self._claimer.claim(connection, term, policy, verdicts, limit, decide)
+            return await self._claimer.claim(connection, term, policy, verdicts, limit, decide, cap)
 
         return await self._stamped(await self._database.transaction(work))
 
@@ -245,6 +251,7 @@ class PostgresMarks:
         async with self._database.connection() as connection:
             await connection.execute(f"DELETE FROM {SCHEMA}.tombstones WHERE ends_at <= clock_timestamp()")
             await connection.execute(holds.PURGE)
+            await spending.purge(connection)
 
 
 def _spared(key: ClaimedKey, decision: Decision) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from reconciler.catalog import connections
+from reconciler.catalog.approvals import PostgresApprovals
 from reconciler.catalog.budget import PostgresBudget
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Database, open_database
@@ -34,6 +35,7 @@ class Catalog:
 
     records: GatewayRecords
     passes: PostgresPasses
+    approvals: PostgresApprovals
     marks: PostgresMarks
     lease: PostgresLease
     site: PostgresSite
@@ -68,6 +70,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
             yield Catalog(
                 records=GatewayRecords(database, gateway),
                 passes=PostgresPasses(database, gateway),
+                approvals=PostgresApprovals(database),
                 marks=PostgresMarks(database, gateway),
                 lease=lease,
                 site=PostgresSite(database),

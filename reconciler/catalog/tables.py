@@ -124,7 +124,21 @@ passes = Table(
     Column("trip_reason", Text),
     Column("both_sides", Boolean, nullable=False, server_default=text("false")),
     Column("armed_xid", Xid8),
+    Column("policy", JSONB),
+    Column("decided_by", Text),
+    Column("decided_at", TIME),
     Index("passes_marker_id_idx", "marker", "id"),
+    Index("passes_tripped_idx", "marker", "id", postgresql_where=text("state = 'tripped'")),
+)
+
+spending = Table(
+    "spending",
+    OWN,
+    Column("since", TIME, primary_key=True),
+    Column("verdict", Text, primary_key=True),
+    Column("prefix", KEY, primary_key=True),
+    Column("keys", BigInteger, nullable=False),
+    comment="Keys claimed by five minutes, but for those that a person approved: what the caps are asked of",
 )
 
 ranges = Table(

@@ -6,8 +6,8 @@ A crash between any two lines leaves marks, claims and intents in Postgres, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import anyio
@@ -26,19 +26,23 @@ from reconciler.engine.tasks import task_group
 from reconciler.errors import StoreUnavailable
 from reconciler.model import (
     GONE,
+    Backlog,
     Claim,
     Decision,
     Mark,
+    Marker,
     Mode,
     ObjectResult,
     Pause,
     Record,
     Removed,
+    Tally,
     Term,
+    TrippedPass,
     Verdict,
 )
-from reconciler.planning import claims
-from reconciler.ports import Decide
+from reconciler.planning import breaker, claims
+from reconciler.ports import Cap, Decide
 
 log = structlog.get_logger(__name__)
 
@@ -54,13 +58,15 @@ class Collected:
     """What one round did.
 
     `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
-    take now. `pause`: as it stood at the end.
+    take now. `pause`: as it stood at the end. `tripped`: passes whose marks were above the caps when they
+    were to be claimed.
     """
 
     removed: Removed = field(default_factory=Removed)
     blocked: bool = False
     waiting: int = 0
     pause: Pause = field(default_factory=Pause)
+    tripped: tuple[TrippedPass, ...] = ()
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class _Round:
     blocked: bool = False
     enough: bool = False
     away: list[StoreUnavailable] = field(default_factory=list)
+    tripped: list[TrippedPass] = field(default_factory=list)
 
 
 class Collector:
@@ -113,15 +120,14 @@ class Collector:
         await self._ports.lease.observe_mode(term, steering.mode)
         await self._ports.marks.purge()
         if steering.mode is Mode.DRY_RUN:
-            removed, blocked = await self._preview(term, steering, report_again=report_again), False
+            collected = Collected(removed=await self._preview(term, steering, report_again=report_again))
         elif (await self._ports.pause.look()).paused:
-            removed, blocked = Removed(), False
+            collected = Collected()
         else:
             await self._sealer.settle(self._stopping)
-            removed, blocked = await self._collect(term)
+            collected = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
-        pause = await self._ports.pause.look()
-        return Collected(removed=removed, blocked=blocked, waiting=waiting, pause=pause)
+        return replace(collected, waiting=waiting, pause=await self._ports.pause.look())
 
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self._tenure.good_until
@@ -152,14 +158,14 @@ class Collector:
             delay = min(delay * 2, 0.5)
         return True
 
-    async def _collect(self, term: Term) -> tuple[Removed, bool]:
+    async def _collect(self, term: Term) -> Collected:
         this = _Round()
         async with task_group() as group:
             for _ in range(self._limits.delete_concurrency):
                 group.start_soon(self._work, term, this)
         if this.away and not this.removed.failed:
             raise this.away[0]
-        return this.removed, this.blocked
+        return Collected(removed=this.removed, blocked=this.blocked, tripped=tuple(this.tripped))
 
     async def _work(self, term: Term, this: _Round) -> None:
         """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
@@ -168,6 +174,7 @@ class Collector:
                 claim = await self._take(term, this)
                 if claim is None:
                     return
+                this.tripped += claim.tripped
                 if claim.keys and not await self._settled(claim):
                     this.blocked = True
                 elif claim.keys:
@@ -193,10 +200,14 @@ class Collector:
             claim = await self._gateway.unfinished(term, self._limits.dead_after, limit)
             if claim is None:
                 policy, kinds = steering.policy, enabled(steering)
-                claim = await self._gateway.claim(term, policy, kinds, limit, decider(steering))
+                claim = await self._gateway.claim(
+                    term, policy, kinds, limit, decider(steering), capper(steering)
+                )
                 if not claim.taken:
                     this.enough = True
                     return None
+                for each in claim.tripped:
+                    log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)
             await self._pace.take(len(claim.keys), steering.rate)
             return claim
 
@@ -271,6 +282,19 @@ def decider(steering: Steering) -> Decide:
         return claims.decide(mark, records, steering.policy, now)
 
     return decide
+
+
+def capper(steering: Steering) -> Cap:
+    """The breaker's caps, bound to the limits in force."""
+
+    def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+        reasons = {
+            marker: breaker.at_claim(marker, tally, backlog, steering.limits)
+            for marker, tally in seen.items()
+        }
+        return {marker: reason for marker, reason in reasons.items() if reason}
+
+    return cap
 
 
 def enabled(steering: Steering) -> tuple[Verdict, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -10,7 +11,7 @@ import structlog
 from reconciler.engine import identity, lease
 from reconciler.engine.collector import Collected, Collector
 from reconciler.engine.lease import Tenure
-from reconciler.engine.passes import PassResult
+from reconciler.engine.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.pause import notice_of
 from reconciler.engine.retention import Retention
 from reconciler.engine.seal import Sealer
@@ -19,6 +20,7 @@ from reconciler.engine.sweep import Sweep
 from reconciler.engine.tasks import ended_by
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Report, Tally, Term
 from reconciler.planning import reporting
+from reconciler.planning.ranges import merge_prefixes
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +43,7 @@ class Progress:
         outcome = reporting.outcome(
             failed=bool(failed or failures),
             halted=bool(halted),
-            tripped=bool(self.trips),
+            tripped=bool(self._trips()),
             waiting=waiting,
         )
         kept = {**self.tally.kept}
@@ -59,12 +61,16 @@ class Progress:
             notice=notice_of(self.collected.pause),
         )
 
+    def _trips(self) -> list[str]:
+        """Of the passes, and of those whose marks were above the caps when they were to be claimed."""
+        return [*self.trips, *(what_to_do(each.pass_id, each.reason) for each in self.collected.tripped)]
+
     def _detail(self, outcome: Outcome) -> str:
         if outcome is Outcome.FAILED:
             failed = self.collected.removed.failed
             return f"{failed} keys could not be deleted; they stay claimed and are repeated"
         if outcome is Outcome.TRIPPED:
-            return "; ".join(self.trips)
+            return "; ".join(self._trips())
         if self.collected.blocked:
             return "an open database transaction holds deletions back; see the log for its pid"
         if outcome is Outcome.PENDING:
@@ -159,14 +165,16 @@ class Cycle:
     async def _run(self, marker: Marker, term: Term, steering: Steering) -> PassResult:
         if marker is Marker.SWEEP:
             return await self._sweep.run(term, steering)
-        return await self._retention.run(term, steering, await self._records_in_prefixes(steering))
+        return await self._retention.run(term, steering, await self._rows_in_prefixes(steering))
 
-    async def _records_in_prefixes(self, steering: Steering) -> int:
+    async def _rows_in_prefixes(self, steering: Steering) -> Mapping[str, int]:
         """The last sweep's count where there is one: counting anew every few minutes costs too much."""
+        prefixes = steering.policy.prefixes
         last = await self._ports.passes.last(Marker.SWEEP, PassState.ARMED)
-        if last is not None and last.config_hash == steering.config_hash:
-            return last.tally.records
-        return await self._ports.records.count(steering.policy.prefixes)
+        seen = last.tally.by_prefix if last is not None else {}
+        if sorted(seen) == sorted(merge_prefixes(prefixes)):
+            return {prefix: tally.records for prefix, tally in seen.items()}
+        return await count_rows(self._ports, prefixes)
 
     async def _finish_abandoned(self, term: Term, progress: Progress) -> None:
         """Claims of a killed replica, once none of its requests can still be on their way."""
@@ -175,12 +183,13 @@ class Cycle:
             if self._ports.clock.monotonic() > deadline or progress.collected.pause.paused:
                 return
             await self._ports.clock.sleep(ABANDONED_POLL_SECONDS)
-            more = await self.collect(term, report_again=False)
-            removed = progress.collected.removed + more.removed
-            progress.collected = replace(more, removed=removed)
+            before, more = progress.collected, await self.collect(term, report_again=False)
+            progress.collected = replace(
+                more, removed=before.removed + more.removed, tripped=before.tripped + more.tripped
+            )
 
 
 def _count(progress: Progress, result: PassResult) -> None:
     progress.tally += result.tally
     if result.trip is not None:
-        progress.trips.append(result.trip.reason)
+        progress.trips.append(what_to_do(result.pass_id, result.trip.reason))

@@ -27,7 +27,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.planning import wording
-from reconciler.ports import Copies, Decide, Marks, ObjectStore
+from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore
 
 SEAL_AGE = 1.0
 """Seconds for which the marker that a claim looked at is not read again before its delete."""
@@ -59,14 +59,20 @@ class WriteGateway:
         self._paused = paused
 
     async def claim(
-        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+        self,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        limit: int,
+        decide: Decide,
+        cap: Cap,
     ) -> Claim:
         """Take due marks for deletion; see `Marks.claim`."""
         self._refuse_in_dry_run("claim marks")
         await self._refuse_while_paused("claim marks")
         # With the marker's nonce as it is now, for the claim to compare with the database's.
         sealed = replace(term, seal=await self._seal(0.0))
-        return await self._marks.claim(sealed, policy, verdicts, limit, decide)
+        return await self._marks.claim(sealed, policy, verdicts, limit, decide, cap)
 
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.unfinished`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -30,9 +31,9 @@ from reconciler.model import (
     StoredObject,
     Tally,
 )
-from reconciler.planning import judge
+from reconciler.planning import judge, latch
 from reconciler.planning.compare import WindowJoin
-from reconciler.planning.reporting import tally_of
+from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 from reconciler.ports import Holds, Listing, Observer, Records, Staging
 
 ROWS_A_QUERY = 5_000
@@ -68,6 +69,8 @@ class Comparison:
     observer: Observer
     policy: Policy
     now: datetime
+    before: Policy | None = None
+    """What the last released pass judged by, where that was something else."""
 
     def listed(self, page: ObjectPage) -> None:
         """Count a page, and stamp the sweep's progress."""
@@ -87,10 +90,10 @@ class OrderedJoin:
 
         Raises OrderViolated or ListingBroken as soon as any page cannot be trusted.
         """
-        tallies = [progress.tally for progress in ranges if progress.done]
+        tallies = [_of_prefix(progress.range, progress.tally) for progress in ranges if progress.done]
 
         async def compare(progress: RangeProgress) -> None:
-            tallies.append(await self._compare_range(progress))
+            tallies.append(_of_prefix(progress.range, await self._compare_range(progress)))
 
         await for_each((p for p in ranges if not p.done), compare, concurrency=concurrency)
         return sum(tallies, Tally())
@@ -221,6 +224,7 @@ class _Stretch:
             rows = await self._with.records.lookup(self._missing[start : start + LOOKUP_SIZE])
             self._seen += judge_rows(self._with, rows, self._findings)
         self._seen += await keep_held(self._with.holds, self._findings)
+        self._seen += newly_of(self._findings)
         tally = self.progress.tally + self._seen
         reached = dataclasses.replace(self.progress, watermark=watermark, done=done, tally=tally)
         await self._sink.write(self._findings, reached)
@@ -235,20 +239,26 @@ class UnorderedJoin:
         self._with = comparison
         self._sink = sink
         self._staging = staging
+        self._listed: Counter[str] = Counter()
 
     async def run(self, prefixes: Sequence[str], concurrency: int) -> Tally:
         """List every prefix to its end, then judge what the database finds on one side only."""
         await self._copy_listing(prefixes, concurrency)
         objects, size = await self._staging.seal()
-        seen = Tally(objects=objects, bytes=size)
-        seen += await self._judge(self._staging.objects_without_record(), self._judge_objects)
-        seen += await self._judge(self._staging.records_without_object(prefixes), self._judge_records)
-        records = await self._with.records.count(prefixes)
-        self._with.observer.records_read(records)
-        return seen + Tally(records=records)
+        listed = {prefix: Tally(objects=self._listed[prefix]) for prefix in prefixes}
+        seen = Tally(objects=objects, bytes=size, by_prefix=listed)
+        unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object
+        seen += await self._judge(prefixes, unmatched(), self._judge_objects)
+        seen += await self._judge(prefixes, missing(prefixes), self._judge_records)
+        rows = rows_by_prefix({prefix: await self._with.records.count([prefix]) for prefix in prefixes})
+        self._with.observer.records_read(rows.records)
+        return seen + rows
 
     async def _judge(
-        self, pages: AsyncIterator[Page], judge: Callable[[Page], tuple[list[Finding], Tally]]
+        self,
+        prefixes: Sequence[str],
+        pages: AsyncIterator[Page],
+        judge: Callable[[Page], tuple[list[Finding], Tally]],
     ) -> Tally:
         """Every page judged and written, a few at once; no page is read ahead of a free writer."""
         tallies: list[Tally] = []
@@ -259,6 +269,7 @@ class UnorderedJoin:
                 async for page in receive:
                     findings, seen = judge(page)
                     seen += await keep_held(self._with.holds, findings)
+                    seen += newly_of(findings) + found_by_prefix(findings, prefixes)
                     await self._sink.write(findings, None)
                     self._with.observer.alive("sweep")
                     tallies.append(seen)
@@ -297,7 +308,9 @@ class UnorderedJoin:
             page = await self._with.listing.list_page(prefix, token=token)
             token = _next_token(page, token)
             self._with.listed(page)
-            await send.send(page if prefix else _without_reserved(page))
+            kept = page if prefix else _without_reserved(page)
+            self._listed[prefix] += len(kept.keys)
+            await send.send(kept)
             if token is None:
                 return
 
@@ -309,7 +322,8 @@ class UnorderedJoin:
 
 
 def judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
-    return judge.judge_object(stored, context.policy, context.now)
+    verdict = judge.judge_object(stored, context.policy, context.now)
+    return _told_apart(context, stored, verdict) if isinstance(verdict, Finding) else verdict
 
 
 def judge_rows(context: Comparison, rows: Iterable[Record], findings: list[Finding]) -> Tally:
@@ -319,9 +333,25 @@ def judge_rows(context: Comparison, rows: Iterable[Record], findings: list[Findi
     """
     rows = list(rows)
     policy, now = context.policy, context.now
-    verdicts = [judge.judge_missing(row, policy, now) for row in rows]
+    verdicts = [
+        _told_apart(context, row, verdict) if isinstance(verdict, Finding) else verdict
+        for row in rows
+        if (verdict := judge.judge_missing(row, policy, now)) is not None
+    ]
     missing = sum(judge.counts_as_missing(row, policy, now) for row in rows)
-    return _gather(findings, [each for each in verdicts if each is not None]) + Tally(missing=missing)
+    return _gather(findings, verdicts) + Tally(missing=missing)
+
+
+def _told_apart(context: Comparison, seen: StoredObject | Record, finding: Finding) -> Finding:
+    """The finding, noting whether it is one only since the settings changed."""
+    before = context.before
+    if before is None or not latch.is_new(seen, before, context.now):
+        return finding
+    return dataclasses.replace(finding, newly=True)
+
+
+def _of_prefix(span: KeyRange, tally: Tally) -> Tally:
+    return dataclasses.replace(tally, by_prefix={span.prefix: tally})
 
 
 def _gather(findings: list[Finding], verdicts: Iterable[Finding | KeepReason]) -> Tally:

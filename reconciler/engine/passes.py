@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
 from reconciler.engine.steering import Ports, Steering
-from reconciler.model import Finding, Marker, Pass, PassState, RangeProgress, Tally, Term, Trip
-from reconciler.planning import breaker
+from reconciler.model import (
+    Backlog,
+    Finding,
+    Marker,
+    Pass,
+    PassState,
+    Policy,
+    RangeProgress,
+    Tally,
+    Term,
+    Trip,
+)
+from reconciler.planning import breaker, latch, ranges
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +31,7 @@ class PassResult:
     """A finished pass: what it saw, and the stamp it was armed with, or why it was not."""
 
     marker: Marker
+    pass_id: int
     tally: Tally
     stamp: int | None = None
     trip: Trip | None = None
@@ -40,23 +52,51 @@ class MarkSink:
             await passes.record(self.term, self.current, findings, self.delete_delay, progress)
 
 
-async def release(
-    ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally, records: int
-) -> PassResult:
-    """The breaker speaks over a complete pass; then its marks are armed, in a later transaction.
+async def earlier_policy(ports: Ports, marker: Marker, policy: Policy) -> Policy | None:
+    """What the last released pass of the marker judged by, where that was something else."""
+    return latch.earlier(await ports.passes.last(marker, PassState.ARMED), policy)
 
-    `records` is what dangling and retention findings are a fraction of.
+
+async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]:
+    """The rows under each managed prefix."""
+    merged = ranges.merge_prefixes(prefixes)
+    return {prefix: await ports.records.count([prefix]) for prefix in merged}
+
+
+async def speak(
+    ports: Ports, steering: Steering, marker: Marker, tally: Tally, backlog: Backlog
+) -> Trip | None:
+    """What the breaker says of a complete pass, or of a plan: its caps, its settings, and its latch.
+
+    Of a retention pass, `tally.records` is what its findings are a fraction of.
     """
-    previous = await ports.passes.last(current.marker, PassState.ARMED)
-    backlog = await ports.passes.backlog()
+    previous = await ports.passes.last(marker, PassState.ARMED)
     before = previous.tally if previous else None
-    trip = breaker.check(current.marker, tally, backlog, before, records, steering.limits)
+    trip = latch.both(
+        breaker.check(marker, tally, backlog, before, steering.limits),
+        latch.widened(tally, steering.policy, previous),
+    )
+    return latch.latched(trip, await ports.passes.undecided(marker))
+
+
+async def release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
+    """The breaker speaks over a complete pass; then its marks are armed, in a later transaction."""
+    backlog = await ports.passes.backlog(steering.policy.prefixes, current)
+    trip = await speak(ports, steering, current.marker, tally, backlog)
     say = log.bind(pass_id=current.id, marker=str(current.marker), epoch=term.epoch)
     if trip is not None:
         await ports.passes.trip(term, current, tally, trip)
         say.error("breaker tripped: nothing of this pass is released", reason=trip.reason)
-        return PassResult(marker=current.marker, tally=tally, trip=trip)
+        return PassResult(marker=current.marker, pass_id=current.id, tally=tally, trip=trip)
     stamp = await ports.passes.arm(term, current, tally)
     found = {str(verdict): number for verdict, number in tally.found.items() if number}
     say.info("pass armed", objects=tally.objects, records=tally.records, found=found)
-    return PassResult(marker=current.marker, tally=tally, stamp=stamp)
+    return PassResult(marker=current.marker, pass_id=current.id, tally=tally, stamp=stamp)
+
+
+def what_to_do(pass_id: int, reason: str) -> str:
+    """A trip in one line, with the commands that a person needs."""
+    return (
+        f"pass {pass_id} tripped: {reason}. Look at it with `reconciler passes show {pass_id}`, then"
+        f" `reconciler approve {pass_id}` or `reconciler discard {pass_id}`"
+    )

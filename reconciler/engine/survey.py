@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.engine import identity
+from reconciler.engine.passes import speak
 from reconciler.engine.retention import Retention
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.sweep import Sweep
@@ -14,7 +15,6 @@ from reconciler.model import (
     Finding,
     Marker,
     Outcome,
-    PassState,
     RangeProgress,
     Report,
     Tally,
@@ -22,6 +22,8 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.planning import breaker
+from reconciler.planning.ranges import merge_prefixes, prefix_of
+from reconciler.planning.reporting import rows_by_prefix
 
 
 @dataclass(slots=True)
@@ -29,10 +31,16 @@ class EmitSink:
     """Hands findings to whoever prints them, and counts those that a pass would mark."""
 
     emit: Callable[[Sequence[Finding]], None]
+    prefixes: Sequence[str]
     to_mark: Counter[Verdict] = field(default_factory=Counter)
+    by_prefix: dict[str, Counter[Verdict]] = field(default_factory=dict)
 
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:  # noqa: ARG002
-        self.to_mark.update(finding.verdict for finding in findings if finding.kept is None)
+        for finding in findings:
+            prefix = prefix_of(finding.storage_key, self.prefixes)
+            if finding.kept is None and prefix is not None:
+                self.to_mark[finding.verdict] += 1
+                self.by_prefix.setdefault(prefix, Counter())[finding.verdict] += 1
         if findings:
             self.emit(findings)
 
@@ -46,13 +54,13 @@ async def survey(
     """
     started = ports.clock.monotonic()
     await identity.verify(ports, bucket)
-    sink = EmitSink(emit)
+    sink = EmitSink(emit, merge_prefixes(steering.policy.prefixes))
     swept = await Sweep(ports, limits).survey(steering, sink)
     retained = await Retention(ports).survey(steering, sink)
     trips = [
         trip.reason
-        for marker, tally in ((Marker.SWEEP, swept), (Marker.RETENTION, retained))
-        if (trip := await _would_trip(ports, steering, marker, tally, swept.records, sink))
+        for marker, tally in ((Marker.SWEEP, swept), (Marker.RETENTION, _whole(retained, swept)))
+        if (trip := await _would_trip(ports, steering, marker, tally, sink))
     ]
     tally = swept + replace(retained, records=0)
     return Report(
@@ -68,9 +76,13 @@ async def survey(
 
 
 async def _would_trip(
-    ports: Ports, steering: Steering, marker: Marker, tally: Tally, records: int, sink: EmitSink
+    ports: Ports, steering: Steering, marker: Marker, tally: Tally, sink: EmitSink
 ) -> Trip | None:
-    previous = await ports.passes.last(marker, PassState.ARMED)
-    backlog = breaker.with_findings(await ports.passes.backlog(), sink.to_mark)
-    before = previous.tally if previous else None
-    return breaker.check(marker, tally, backlog, before, records, steering.limits)
+    waiting = await ports.passes.backlog(steering.policy.prefixes)
+    backlog = breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
+    return await speak(ports, steering, marker, tally, backlog)
+
+
+def _whole(retained: Tally, swept: Tally) -> Tally:
+    """A retention's tally with the rows that its findings are a fraction of."""
+    return retained + rows_by_prefix({prefix: part.records for prefix, part in swept.by_prefix.items()})

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from reconciler.engine.join import Comparison, OrderedJoin, Sink, UnorderedJoin
-from reconciler.engine.passes import MarkSink, PassResult, release
+from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release
 from reconciler.engine.steering import Limits, Ports, Steering
-from reconciler.errors import CatalogUnavailable, LeaseLost, OrderViolated, ReconcilerError
+from reconciler.errors import CatalogUnavailable, LeaseLost, OrderViolated, PassEnded, ReconcilerError
 from reconciler.model import (
     KeepReason,
     KeyRange,
@@ -60,7 +60,7 @@ class Sweep:
 
     async def survey(self, steering: Steering, sink: Sink) -> Tally:
         """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
-        comparison = self._comparison(steering.policy, await self._ports.records.now())
+        comparison = await self._comparison(steering.policy, await self._ports.records.now())
         if self._order is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
@@ -74,7 +74,7 @@ class Sweep:
 
     async def _pass(self, term: Term, steering: Steering) -> PassResult:
         current, progress = await self._begin(term, steering)
-        comparison = self._comparison(steering.policy, current.cutoff)
+        comparison = await self._comparison(steering.policy, current.cutoff)
         delay = steering.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
@@ -83,18 +83,18 @@ class Sweep:
             else:
                 tally = await self._join_unordered(comparison, sink, current.id)
             tally += await self._outside(steering.policy)
-        except (LeaseLost, CatalogUnavailable):
+        except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:
             if current.order is ListingOrder.NONE or isinstance(error, OrderViolated):
                 await self._ports.passes.fail(term, current, str(error))
             raise
-        return await release(self._ports, steering, term, current, tally, tally.records)
+        return await release(self._ports, steering, term, current, tally)
 
     async def _begin(self, term: Term, steering: Steering) -> tuple[Pass, Sequence[RangeProgress]]:
         passes = self._ports.passes
         if self._order is ListingOrder.NONE:
-            begun = await passes.begin(term, Marker.SWEEP, steering.config_hash, steering.mode, self._order)
+            begun = await self._begin_new(term, steering)
             return begun, ()
         await self._ports.staging.clear()
         current = await passes.resumable(
@@ -105,9 +105,13 @@ class Sweep:
             log.info("sweep resumed", pass_id=current.id, ranges_left=sum(not p.done for p in progress))
             return current, progress
         planned = await self._plan_ranges(steering.policy.prefixes)
-        begun = await passes.begin(term, Marker.SWEEP, steering.config_hash, steering.mode, self._order)
+        begun = await self._begin_new(term, steering)
         await passes.plan_ranges(term, begun.id, planned)
         return begun, await passes.ranges(begun.id)
+
+    async def _begin_new(self, term: Term, steering: Steering) -> Pass:
+        passes, config, mode = self._ports.passes, steering.config_hash, steering.mode
+        return await passes.begin(term, Marker.SWEEP, config, mode, self._order, steering.policy)
 
     async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
         """Bounds drawn from the rows' own keys, so that each range holds about as many."""
@@ -138,7 +142,7 @@ class Sweep:
         outside = await self._ports.records.count_outside(policy.prefixes)
         return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
 
-    def _comparison(self, policy: Policy, now: datetime) -> Comparison:
+    async def _comparison(self, policy: Policy, now: datetime) -> Comparison:
         ports = self._ports
         return Comparison(
             listing=ports.listing,
@@ -147,4 +151,5 @@ class Sweep:
             observer=ports.observer,
             policy=policy,
             now=now,
+            before=await earlier_policy(ports, Marker.SWEEP, policy),
         )

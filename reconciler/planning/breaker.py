@@ -1,16 +1,20 @@
 """Whether a complete pass may be released, or somebody has to look first.
 
 A pass trips when what it would remove is strictly above the fraction, or above the count, or above
-the dangling cap, or when a side is empty that was not. What would be removed takes in every mark
-not yet collected and what went in the last 24 hours, so that slices thinner than the limit trip
-too. What went counts on both sides of the fraction: it is part of what there was to remove from.
-Findings whose clean-up is switched off have no mark and do not count. Where nothing waits to be
-released there is nothing to hold back.
+the dangling cap, or when a side is empty that was not. Each is enough by itself, and the fraction is
+asked of every managed prefix as well as in total: a small prefix must not vanish within a large
+bucket. (Count and dangling cap hold in total, hence in each prefix.) What would be removed takes in
+every mark not yet collected and what went in the last 24 hours, so that slices thinner than the limit
+trip too. What went counts on both sides of the fraction: it is part of what there was to remove from.
+What a person has approved does not count. Findings whose clean-up is switched off have no mark and do
+not count. Where nothing waits to be released there is nothing to hold back.
+
+The same caps are asked again of each batch that is to be claimed: see `at_claim`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,7 +22,7 @@ from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, Marker,
 from reconciler.planning.wording import counted
 
 _SETTING = "RECONCILER_BREAKER__"
-_MEANT = "if this is meant, raise it for one run"
+_NOTHING = Backlog(pending={}, gone={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,60 +34,80 @@ class _Drift:
     gone: int
     whole: int
     of: str
+    where: str = ""
 
     @property
     def total(self) -> int:
         return self.pending + self.gone
 
     def __str__(self) -> str:
+        against = f"{counted(self.total, self.noun)}{self.where} against {counted(self.whole, self.of)}"
         share = f" ({100 * self.total / (self.whole + self.gone):.1f} %)" if self.whole + self.gone else ""
         past = f"; {self.gone:,} of them went in the last 24 hours" if self.gone else ""
-        return f"{counted(self.total, self.noun)} against {counted(self.whole, self.of)}{share}{past}"
+        return f"{against}{share}{past}"
 
 
 def check(
-    marker: Marker,
-    tally: Tally,
-    backlog: Backlog,
-    previous: Tally | None,
-    records: int,
-    limits: BreakerLimits,
+    marker: Marker, tally: Tally, backlog: Backlog, previous: Tally | None, limits: BreakerLimits
 ) -> Trip | None:
     """The trip that holds the pass back, or None where it may be released.
 
-    `tally` is what the pass saw, `previous` what the last *released* pass of the same marker saw
-    (not the last tripped one: a second look at the same emptiness must not let it through),
-    `records` the rows in the managed prefixes. `backlog.pending` holds this pass's own marks
-    already; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more
+    `tally` is what the pass saw (of a retention pass, `records` is what its findings are a fraction
+    of), `previous` what the last *released* pass of the same marker saw (not the last tripped one: a
+    second look at the same emptiness must not let it through). `backlog.pending` holds this pass's own
+    marks already; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more
     means: no fraction is too large, and emptiness is meant.
     """
+    no_rows = _emptied("rows", tally, previous, backlog, limits)
     if marker is Marker.RETENTION:
-        return _first(
-            _emptied("rows", records, previous.records if previous else 0, _rows_gone(backlog), limits),
-            _too_much(_retention(backlog, records), limits),
-        )
-    orphans = _too_much(_orphans(tally, backlog), limits)
-    dangling = _too_many_missing(tally, backlog, limits) or _too_much(_dangling(backlog, records), limits)
+        return _first(no_rows, _retention_over(tally, backlog, limits))
+    orphans = _orphans_over(tally, backlog, limits)
+    dangling = _too_many_missing(tally, backlog, limits) or _dangling_over(tally, backlog, limits)
     if orphans and dangling:
         return _both_sides(orphans, dangling)
-    return _first(
-        _emptied(
-            "objects", tally.objects, previous.objects if previous else 0, _objects_gone(backlog), limits
-        ),
-        _emptied("rows", records, previous.records if previous else 0, _rows_gone(backlog), limits),
-        orphans,
-        dangling,
-    )
+    return _first(_emptied("objects", tally, previous, backlog, limits), no_rows, orphans, dangling)
 
 
-def with_findings(backlog: Backlog, to_mark: Mapping[Verdict, int]) -> Backlog:
+def at_claim(marker: Marker, seen: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
+    """Why the marks of a batch must not be claimed, or None: the caps, where the deletion begins.
+
+    `backlog.pending` is the batch, `backlog.gone` what was claimed in the last 24 hours, neither with
+    what a person has approved; `seen` is what the last released pass of the marker saw. Never stricter
+    than `check` was, unless the limits were lowered or the whole has shrunk since.
+    """
+    if marker is Marker.RETENTION:
+        return _retention_over(seen, backlog, limits)
+    missing = _too_many_missing(Tally(), backlog, limits)
+    return _orphans_over(seen, backlog, limits) or missing or _dangling_over(seen, backlog, limits)
+
+
+def with_findings(
+    backlog: Backlog,
+    to_mark: Mapping[Verdict, int],
+    by_prefix: Mapping[str, Mapping[Verdict, int]] | None = None,
+) -> Backlog:
     """The backlog as if a pass had marked these findings (those with `kept` None).
 
-    Older marks of a verdict are taken to be among what was found again.
+    Older marks of a verdict are taken to be among what was found again, the approved ones included.
     """
     verdicts = {*backlog.pending, *to_mark}
-    pending = {verdict: max(backlog.pending.get(verdict, 0), to_mark.get(verdict, 0)) for verdict in verdicts}
-    return Backlog(pending=pending, gone=backlog.gone)
+    pending = {
+        verdict: max(
+            backlog.pending.get(verdict, 0), to_mark.get(verdict, 0) - backlog.approved.get(verdict, 0)
+        )
+        for verdict in verdicts
+    }
+    return Backlog(
+        pending=pending,
+        gone=backlog.gone,
+        approved=backlog.approved,
+        approved_gone=backlog.approved_gone,
+        approved_missing=backlog.approved_missing,
+        by_prefix={
+            prefix: with_findings(backlog.by_prefix.get(prefix, _NOTHING), found)
+            for prefix, found in (by_prefix or {}).items()
+        },
+    )
 
 
 def _first(*reasons: str | None) -> Trip | None:
@@ -95,76 +119,138 @@ def _both_sides(orphans: str, dangling: str) -> Trip:
     reason = (
         "objects without records and records without objects are both above their limits, so the "
         "comparison itself looks wrong (another bucket, database or prefix, or keys written "
-        f"differently on the two sides); nothing at all is deleted until a pass is in order: {orphans}; "
+        f"differently on the two sides); nothing at all is deleted until a person has decided: {orphans}; "
         f"and {dangling}"
     )
     return Trip(reason=reason, both_sides=True)
 
 
-def _orphans(tally: Tally, backlog: Backlog) -> _Drift:
+def _orphans_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
     kinds = (Verdict.ORPHAN,)
-    return _drift("orphan", kinds, backlog, tally.objects, "listed object")
-
-
-def _dangling(backlog: Backlog, records: int) -> _Drift:
-    kinds = (Verdict.DANGLING,)
-    return _drift("dangling record", kinds, backlog, records, "row")
-
-
-def _retention(backlog: Backlog, records: int) -> _Drift:
-    return _drift("outlived record", RETENTION_VERDICTS, backlog, records, "row")
-
-
-def _drift(noun: str, kinds: Iterable[Verdict], backlog: Backlog, whole: int, of: str) -> _Drift:
-    kinds = tuple(kinds)
-    return _Drift(
-        noun=noun, pending=_sum(backlog.pending, kinds), gone=_sum(backlog.gone, kinds), whole=whole, of=of
+    return _over(
+        (
+            _drift("orphan", kinds, part, seen.objects, "listed object", where)
+            for where, seen, part in _parts(tally, backlog)
+        ),
+        limits,
     )
+
+
+def _dangling_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
+    return _rows_over("dangling record", (Verdict.DANGLING,), tally, backlog, limits)
+
+
+def _retention_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
+    return _rows_over("outlived record", RETENTION_VERDICTS, tally, backlog, limits)
+
+
+def _rows_over(
+    noun: str, kinds: Iterable[Verdict], tally: Tally, backlog: Backlog, limits: BreakerLimits
+) -> str | None:
+    return _over(
+        (
+            _drift(noun, kinds, part, seen.records, "row", where)
+            for where, seen, part in _parts(tally, backlog)
+        ),
+        limits,
+    )
+
+
+def _parts(tally: Tally, backlog: Backlog) -> Iterator[tuple[str, Tally, Backlog]]:
+    """The whole, then each prefix where there are several: where, what was seen, what would go."""
+    yield "", tally, backlog
+    if len(tally.by_prefix) > 1:
+        for prefix, seen in sorted(tally.by_prefix.items()):
+            yield f" under {prefix!r}", seen, backlog.by_prefix.get(prefix, _NOTHING)
+
+
+def _drift(noun: str, kinds: Iterable[Verdict], backlog: Backlog, whole: int, of: str, where: str) -> _Drift:
+    kinds = tuple(kinds)
+    pending, gone = _sum(backlog.pending, kinds), _sum(backlog.gone, kinds)
+    return _Drift(noun=noun, pending=pending, gone=gone, whole=whole, of=of, where=where)
+
+
+def _over(drifts: Iterable[_Drift], limits: BreakerLimits) -> str | None:
+    """What is above its limit: the whole, or else each prefix that is."""
+    whole, *parts = drifts
+    if reason := _too_much(whole, limits):
+        return reason
+    reasons = [reason for part in parts if (reason := _too_much(part, limits))]
+    return "; and ".join(reasons) or None
 
 
 def _too_much(drift: _Drift, limits: BreakerLimits) -> str | None:
     if drift.pending == 0:
         return None
     if drift.total > limits.max_count:
-        return f"{drift}: above {_SETTING}MAX_COUNT={limits.max_count}; {_MEANT}"
+        return f"{drift}: above {_SETTING}MAX_COUNT={limits.max_count}"
     if drift.total < limits.min_count or limits.max_fraction >= 1:
         return None
     # As written in decimal: 0.1 is a tenth, not the binary number beside it.
     if drift.total > Fraction(str(limits.max_fraction)) * (drift.whole + drift.gone):
-        return f"{drift}: above {_SETTING}MAX_FRACTION={limits.max_fraction:g}; {_MEANT}"
+        return f"{drift}: above {_SETTING}MAX_FRACTION={limits.max_fraction:g}"
     return None
 
 
 def _too_many_missing(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
-    now_missing = max(tally.missing, backlog.pending.get(Verdict.DANGLING, 0))
+    now_missing = max(tally.missing - backlog.approved_missing, backlog.pending.get(Verdict.DANGLING, 0))
     gone = backlog.gone.get(Verdict.DANGLING, 0)
-    if now_missing == 0 or now_missing + gone <= limits.max_dangling:
+    if now_missing <= 0 or now_missing + gone <= limits.max_dangling:
         return None
     past = f" and {gone:,} removed in the last 24 hours" if gone else ""
     return (
         f"{counted(now_missing, 'record')} without an object{past}: above "
-        f"{_SETTING}MAX_DANGLING={limits.max_dangling}; this may be data loss, look at the bucket first; "
-        f"{_MEANT}"
+        f"{_SETTING}MAX_DANGLING={limits.max_dangling}; this may be data loss, look at the bucket first"
     )
 
 
-def _emptied(what: str, seen: int, before: int, gone: int, limits: BreakerLimits) -> str | None:
-    """Nothing where there was something, unless our own deletions account for all of it."""
-    if seen or before <= gone or limits.max_fraction >= 1:
+def _emptied(
+    what: str, tally: Tally, previous: Tally | None, backlog: Backlog, limits: BreakerLimits
+) -> str | None:
+    """Nothing where there was something, unless our own deletions account for all of it.
+
+    Asked of the prefixes that both passes looked at: one that was added must not hide that the
+    others are empty, and one that was taken out is not missed.
+    """
+    if previous is None or limits.max_fraction >= 1:
+        return None
+    seen, before, gone = _compared(what, tally, previous, backlog)
+    if seen or before <= gone:
         return None
     return (
-        f"no {what} at all, where the last pass saw {before:,}: is this the right "
-        f"{'bucket' if what == 'objects' else 'database'}? If it is meant, set "
-        f"{_SETTING}MAX_FRACTION=1 for one run"
+        f"no {what} at all, where the last released pass saw {before:,}: is this the right "
+        f"{'bucket' if what == 'objects' else 'database'}?"
     )
+
+
+def _compared(what: str, tally: Tally, previous: Tally, backlog: Backlog) -> tuple[int, int, int]:
+    """What is seen now, what was seen before, and what went by our hand meanwhile."""
+    went = _objects_gone if what == "objects" else _rows_gone
+    if not (tally.by_prefix and previous.by_prefix):
+        return _seen(what, tally), _seen(what, previous), went(backlog)
+    common = sorted({*tally.by_prefix} & {*previous.by_prefix})
+    return (
+        sum(_seen(what, tally.by_prefix[prefix]) for prefix in common),
+        sum(_seen(what, previous.by_prefix[prefix]) for prefix in common),
+        sum(went(backlog.by_prefix.get(prefix, _NOTHING)) for prefix in common),
+    )
+
+
+def _seen(what: str, tally: Tally) -> int:
+    return tally.objects if what == "objects" else tally.records
 
 
 def _objects_gone(backlog: Backlog) -> int:
-    return _sum(backlog.gone, (Verdict.ORPHAN, *RETENTION_VERDICTS))
+    return _went(backlog, (Verdict.ORPHAN, *RETENTION_VERDICTS))
 
 
 def _rows_gone(backlog: Backlog) -> int:
-    return _sum(backlog.gone, (Verdict.DANGLING, *RETENTION_VERDICTS))
+    return _went(backlog, (Verdict.DANGLING, *RETENTION_VERDICTS))
+
+
+def _went(backlog: Backlog, kinds: Iterable[Verdict]) -> int:
+    kinds = tuple(kinds)
+    return _sum(backlog.gone, kinds) + _sum(backlog.approved_gone, kinds)
 
 
 def _sum(counts: Mapping[Verdict, int], kinds: Iterable[Verdict]) -> int:

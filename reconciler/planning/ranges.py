@@ -40,6 +40,11 @@ def merge_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
     return tuple(merged)
 
 
+def prefix_of(key: str, prefixes: Sequence[str]) -> str | None:
+    """Which of the prefixes the key lies in; they do not lie inside one another (`merge_prefixes`)."""
+    return next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+
+
 def split(prefix: str, samples: Sequence[str], count: int) -> tuple[KeyRange, ...]:
     """At most `count` ranges, ascending, disjoint, together the whole prefix.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model import Finding, KeepReason, Outcome, Tally, Verdict
+from reconciler.planning.ranges import prefix_of
 
 
 def outcome(*, failed: bool, halted: bool, tripped: bool, waiting: int) -> Outcome:
@@ -49,3 +50,24 @@ def tally_of(
         found_bytes=dict(found_bytes),
         kept=dict(kept),
     )
+
+
+def newly_of(findings: Iterable[Finding]) -> Tally:
+    """Of findings that are to go, those that the settings of the last released pass would have kept."""
+    return Tally(newly=Counter(each.verdict for each in findings if each.newly and each.kept is None))
+
+
+def found_by_prefix(findings: Iterable[Finding], prefixes: Sequence[str]) -> Tally:
+    """What was found under each of the prefixes, which do not lie inside one another."""
+    found: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        prefix = prefix_of(finding.storage_key, prefixes)
+        if prefix is not None:
+            found[prefix].append(finding)
+    return Tally(by_prefix={prefix: tally_of(under) for prefix, under in found.items()})
+
+
+def rows_by_prefix(rows: Mapping[str, int]) -> Tally:
+    """Rows of each prefix, and of all of them."""
+    by_prefix = {prefix: Tally(records=number) for prefix, number in rows.items()}
+    return Tally(records=sum(rows.values()), by_prefix=by_prefix)

@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from reconciler import __version__
-from reconciler.terminal import adopting, keeping, recovering
+from reconciler.terminal import adopting, decisions, keeping, recovering
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +57,8 @@ def parser() -> Parser:
         _add_undo,
     ):
         add(commands)
+    for decide in (decisions.add_passes, decisions.add_approve, decisions.add_discard):
+        decide(commands, _add_logged)
     return root
 
 

@@ -46,7 +46,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.ports import Decide
-from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, staged
+from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, no_cap, staged
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.build import LIMITS
 from tests.doubles.surroundings import RecordingObserver, Surroundings
@@ -215,7 +215,7 @@ class Scene:
         return decider(self.steering)
 
     async def claim(self, limit: int = 1000) -> Claim:
-        return await self.stage.catalog.marks.claim(self.term, self.policy, ALL, limit, self.decide)
+        return await self.stage.catalog.marks.claim(self.term, self.policy, ALL, limit, self.decide, no_cap)
 
     async def ready(self, claim: Claim) -> bool:
         """What a deletion waits for, asked once: the triggers hold, or the horizon has passed the claim."""

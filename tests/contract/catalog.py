@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ import asyncpg
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.model import (
+    Backlog,
     Cancel,
     Claim,
     Decision,
@@ -32,7 +33,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Decide
+from reconciler.ports import Cap, Decide
 
 DAY = timedelta(days=1)
 NOTHING = timedelta(0)
@@ -71,6 +72,11 @@ def all_go(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
 def finding(key: str, verdict: Verdict = Verdict.ORPHAN, **changes: Any) -> Finding:
     values: dict[str, Any] = {"bytes": 10, "reason": "for the test", "object_etag": "e1"}
     return Finding(storage_key=key, verdict=verdict, **{**values, **changes})
+
+
+def no_cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+    """The breaker's caps, wide open."""
+    return {}
 
 
 @dataclass
@@ -117,8 +123,10 @@ class Stage:
             await self.catalog.passes.arm(self.term, current, Tally())
         return current
 
-    async def claim(self, decide: Decide = unless_named, policy: Policy = POLICY, limit: int = 1000) -> Claim:
-        return await self.catalog.marks.claim(self.term, policy, ALL, limit, decide)
+    async def claim(
+        self, decide: Decide = unless_named, policy: Policy = POLICY, limit: int = 1000, cap: Cap = no_cap
+    ) -> Claim:
+        return await self.catalog.marks.claim(self.term, policy, ALL, limit, decide, cap)
 
     async def confirm(
         self,

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
+from reconciler.errors import CatalogUnavailable, Halt, LeaseLost, PassEnded
 from reconciler.model import HeldBy, Identity, Mode, Tally, Term
 from tests.contract.catalog import NOTHING, TTL, Stage, finding, staged
 
@@ -165,9 +165,9 @@ async def test_the_mode_and_since_when_it_is_live_outlive_a_term(database: str) 
 async def test_a_newer_pass_ends_the_one_that_a_crash_left(stage: Stage) -> None:
     old = await stage.begin()
     await stage.begin()
-    with pytest.raises(LeaseLost, match=f"pass {old.id} is no longer running"):
+    with pytest.raises(PassEnded, match=f"pass {old.id} is no longer running"):
         await stage.catalog.passes.record(stage.term, old, [finding("image/a")], NOTHING)
-    with pytest.raises(LeaseLost, match="superseded"):
+    with pytest.raises(PassEnded, match="a newer one has begun"):
         await stage.catalog.passes.arm(stage.term, old, Tally())
     assert await stage.marks() == {}
 

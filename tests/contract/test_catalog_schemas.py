@@ -34,6 +34,7 @@ from tests.contract.catalog import (
     TTL,
     claimed,
     finding,
+    no_cap,
     staged,
     unless_named,
 )
@@ -115,7 +116,7 @@ async def test_an_object_goes_only_if_every_row_that_names_it_says_so(empty_data
         assert len(found) == 3
         await catalog.passes.record(term, current, found, NOTHING)
         await catalog.passes.arm(term, current, Tally())
-        claim = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named)
+        claim = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named, no_cap)
         assert [key.decision.delete_object for key in claim.keys] == [False, True]
         answers = {"image/a": (ObjectResult.UNTOUCHED, ""), "image/b": (ObjectResult.DELETED, "")}
         removed = await catalog.marks.confirm(term, claim, answers, unless_named, DAY)

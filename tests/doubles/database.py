@@ -19,6 +19,7 @@ from reconciler.model import (
     Mark,
     Mode,
     Pass,
+    PassState,
     Pause,
     RangeProgress,
     Record,
@@ -77,6 +78,16 @@ class LedgerEntry:
     operation_id: UUID | None = None
     epoch: int | None = None
     detail: str = ""
+    pass_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A key claimed of a pass that nobody had to approve."""
+
+    at: datetime
+    key: str
+    verdict: Verdict
 
 
 @dataclass(slots=True)
@@ -118,6 +129,7 @@ class MemoryDatabase:
         self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
         self.hidden: dict[str, Hidden] = {}
         self.ledger: list[LedgerEntry] = []
+        self.spent: list[Spent] = []
         self.term: Term | None = None
         self.lease_ends: datetime = around.now
         self.paid_until: datetime = around.now
@@ -194,6 +206,11 @@ class MemoryDatabase:
         return Row(id=f"row-{number:06}", storage_key=key, **values)  # type: ignore[arg-type]  # any column
 
     # --- what the ports read ---
+
+    def approved(self, pass_id: int | None) -> bool:
+        """A person has let the pass through."""
+        one = self.passes.get(pass_id or 0)
+        return one is not None and one.state is PassState.ARMED and one.decided_at is not None
 
     def record(self, row: Row) -> Record:
         owner = self.owners.get(row.virtual_key_id) if row.virtual_key_id is not None else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID, uuid4
@@ -10,6 +12,7 @@ from uuid import UUID, uuid4
 from reconciler.errors import LeaseLost
 from reconciler.model import (
     GONE,
+    Backlog,
     Cancel,
     Claim,
     ClaimedKey,
@@ -25,13 +28,15 @@ from reconciler.model import (
     RecordRef,
     Remove,
     Removed,
+    Tally,
     Term,
+    TrippedPass,
     Verdict,
     quarantine_key,
 )
-from reconciler.planning.ranges import is_managed
-from reconciler.ports import Decide
-from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase
+from reconciler.planning.ranges import is_managed, merge_prefixes
+from reconciler.ports import Cap, Decide
+from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Spent
 from tests.doubles.records import pages
 from tests.doubles.surroundings import Surroundings, port
 
@@ -55,14 +60,20 @@ class MemoryMarks:
 
     @port
     async def claim(
-        self, term: Term, policy: Policy, verdicts: Sequence[Verdict], limit: int, decide: Decide
+        self,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        limit: int,
+        decide: Decide,
+        cap: Cap,
     ) -> Claim:
         database = self._database
         database.check(term)
         operation, xid = uuid4(), database.next_xid()
         stopped = database.pause.paused or database.mode is Mode.DRY_RUN or self._all_stopped()
         due = [] if stopped else self._claimable(policy, verdicts)[:limit]
-        keys, cancelled, postponed = [], 0, 0
+        taken, cancelled, postponed = [], 0, 0
         for row in due:
             decision = self._decide(row, decide)
             if isinstance(decision, Cancel):
@@ -75,7 +86,14 @@ class MemoryMarks:
                 row.decision, row.mode = decision, policy.delete_mode
                 if decision.delete_object and row.mode is DeleteMode.QUARANTINE:
                     row.quarantine_key = quarantine_key(operation, row.mark.storage_key)
+                taken.append(row)
+        tripped = self._over_the_caps(taken, policy, cap)
+        stopped_passes = {each.pass_id for each in tripped}
+        keys = []
+        for row in taken:
+            if row.mark.pass_id not in stopped_passes:
                 self._take(row, operation, term)
+                self._spend(row)
                 keys.append(_claimed(row))
         return Claim(
             operation_id=operation,
@@ -85,16 +103,45 @@ class MemoryMarks:
             taken=len(due),
             cancelled=cancelled,
             postponed=postponed,
+            tripped=tripped,
         )
 
+    def _over_the_caps(self, taken: Sequence[MarkRow], policy: Policy, cap: Cap) -> tuple[TrippedPass, ...]:
+        database, day = self._database, self._database.now - timedelta(days=1)
+        bound = [row for row in taken if not database.approved(row.mark.pass_id)]
+        batch = [(row.mark.storage_key, row.mark.verdict) for row in bound]
+        spent = [(each.key, each.verdict) for each in database.spent if each.at >= day]
+        by_prefix = {
+            prefix: Backlog(pending=_under(prefix, batch), gone=_under(prefix, spent))
+            for prefix in merge_prefixes(policy.prefixes)
+        }
+        backlog = Backlog(pending=_under("", batch), gone=_under("", spent), by_prefix=by_prefix)
+        passes = {row.mark.pass_id: database.passes[row.mark.pass_id] for row in bound}
+        seen = {marker: self._last_armed(marker) for marker in {one.marker for one in passes.values()}}
+        objections = cap(backlog, seen) if bound else {}
+        tripped = []
+        for pass_id, one in sorted(passes.items()):
+            if one.marker in objections:
+                reason = f"at the claim: {objections[one.marker]}"
+                database.passes[pass_id] = replace(one, state=PassState.TRIPPED, trip_reason=reason)
+                tripped.append(TrippedPass(pass_id=pass_id, reason=reason))
+        return tuple(tripped)
+
+    def _last_armed(self, marker: Marker) -> Tally:
+        passes = self._database.passes.values()
+        armed = [one for one in passes if one.marker is marker and one.state is PassState.ARMED]
+        return max(armed, key=lambda one: one.id).tally
+
+    def _spend(self, row: MarkRow) -> None:
+        database = self._database
+        if not database.approved(row.mark.pass_id):
+            spent = Spent(at=database.now, key=row.mark.storage_key, verdict=row.mark.verdict)
+            database.spent.append(spent)
+
     def _all_stopped(self) -> bool:
-        """The newest sweep found both sides wrong at once."""
-        sweeps = [
-            one
-            for one in self._database.passes.values()
-            if one.marker is Marker.SWEEP and one.state in {PassState.ARMED, PassState.TRIPPED}
-        ]
-        return bool(sweeps) and max(sweeps, key=lambda one: one.id).both_sides
+        """A sweep found both sides wrong at once, and nobody has decided about it."""
+        passes = self._database.passes.values()
+        return any(one.state is PassState.TRIPPED and one.both_sides for one in passes)
 
     def _claimable(self, policy: Policy, verdicts: Sequence[Verdict]) -> list[MarkRow]:
         database = self._database
@@ -272,6 +319,7 @@ class MemoryMarks:
             operation_id=row.operation_id,
             epoch=row.epoch,
             detail=detail,
+            pass_id=row.mark.pass_id,
         )
         self._database.ledger.append(entry)
 
@@ -352,3 +400,7 @@ def _claimed(row: MarkRow) -> ClaimedKey:
         mode=row.mode,
         quarantine_key=row.quarantine_key,
     )
+
+
+def _under(prefix: str, keys: Sequence[tuple[str, Verdict]]) -> Counter[Verdict]:
+    return Counter(verdict for key, verdict in keys if key.startswith(prefix))

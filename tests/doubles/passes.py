@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from reconciler.errors import LeaseLost, Retryable
+from reconciler.errors import LeaseLost, PassEnded, Retryable
 from reconciler.model import (
     Backlog,
     Finding,
@@ -21,6 +21,7 @@ from reconciler.model import (
     Mode,
     Pass,
     PassState,
+    Policy,
     RangeProgress,
     Seals,
     Tally,
@@ -28,6 +29,7 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
+from reconciler.planning.ranges import merge_prefixes
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 
@@ -44,7 +46,13 @@ class MemoryPasses:
 
     @port
     async def begin(
-        self, term: Term, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder | None
+        self,
+        term: Term,
+        marker: Marker,
+        config_hash: str,
+        mode: Mode,
+        order: ListingOrder | None,
+        policy: Policy | None = None,
     ) -> Pass:
         database = self._database
         database.check(term)
@@ -58,6 +66,7 @@ class MemoryPasses:
             config_hash=config_hash,
             mode=mode,
             order=order,
+            policy=policy,
         )
         database.passes[begun.id] = begun
         return begun
@@ -98,6 +107,7 @@ class MemoryPasses:
         progress: RangeProgress | None = None,
     ) -> None:
         self._database.check(term)
+        self._still_running(current)
         for finding in findings:
             if finding.kept is None and self._database.hold_on(finding.storage_key) is None:
                 self._mark(current, finding, delete_delay)
@@ -124,7 +134,8 @@ class MemoryPasses:
             database.marks[key] = MarkRow(mark, delay, seen_in=current.id, confirmed_in=current.id)
         elif row.operation_id is None and row.seen_in != current.id:
             own = database.passes[row.mark.pass_id]
-            stays = own.state is PassState.ARMED or own.marker is not current.marker
+            released = own.state in {PassState.ARMED, PassState.TRIPPED}
+            stays = released or own.marker is not current.marker
             before = database.passes[row.confirmed_in].state
             same = row.mark.verdict is finding.verdict
             again = same and before in {PassState.ARMED, PassState.TRIPPED}
@@ -141,6 +152,7 @@ class MemoryPasses:
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
         database = self._database
         database.check(term)
+        self._still_running(current)
         self._finish(current, PassState.ARMED, tally=tally)
         self._withdraw_unseen(current)
         database.stamps[current.id] = database.next_xid()
@@ -155,7 +167,10 @@ class MemoryPasses:
         database = self._database
         for key, row in list(database.marks.items()):
             found_by = database.passes[row.mark.pass_id]
-            if found_by.state is PassState.ARMED:
+            released = found_by.state is PassState.ARMED
+            if released and database.passes[complete.id].state is not PassState.ARMED:
+                continue
+            if released:
                 unseen = row.mark.verdict is Verdict.DANGLING and row.confirmed_in < complete.id
             else:
                 unseen = row.seen_in < complete.id
@@ -168,6 +183,7 @@ class MemoryPasses:
     @port
     async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
         self._database.check(term)
+        self._still_running(current)
         self._finish(
             current,
             PassState.TRIPPED,
@@ -175,11 +191,17 @@ class MemoryPasses:
             trip_reason=trip.reason,
             both_sides=trip.both_sides,
         )
+        self._withdraw_unseen(current)
 
     @port
     async def fail(self, term: Term, current: Pass, reason: str) -> None:
         self._database.check(term)
+        self._still_running(current)
         self._finish(current, PassState.FAILED, trip_reason=reason)
+
+    def _still_running(self, current: Pass) -> None:
+        if self._database.passes[current.id].state is not PassState.RUNNING:
+            raise PassEnded(current.id)
 
     def _finish(self, current: Pass, state: PassState, **changes: object) -> None:
         now = self._database.now
@@ -196,25 +218,59 @@ class MemoryPasses:
         return None
 
     @port
-    async def backlog(self) -> Backlog:
+    async def undecided(self, marker: Marker) -> Pass | None:
+        self._database.answer()
+        tripped = [
+            one
+            for _, one in sorted(self._database.passes.items())
+            if one.marker is marker and one.state is PassState.TRIPPED
+        ]
+        return replace(tripped[0], both_sides=any(one.both_sides for one in tripped)) if tripped else None
+
+    @port
+    async def backlog(self, prefixes: Sequence[str] = (), current: Pass | None = None) -> Backlog:
         database = self._database
         database.answer()
+        whole = self._backlog(current, "")
+        by_prefix = {prefix: self._backlog(current, prefix) for prefix in merge_prefixes(prefixes)}
+        approved = [one for _, one in sorted(database.passes.items()) if self._approved_sweep(one)]
+        missing = approved[-1].tally.missing if approved else 0
+        return replace(whole, approved_missing=missing, by_prefix=by_prefix)
+
+    def _approved_sweep(self, one: Pass) -> bool:
+        database = self._database
+        if one.marker is not Marker.SWEEP or not database.approved(one.id) or one.decided_at is None:
+            return False
+        waits = any(
+            database.approved(row.mark.pass_id) and row.mark.verdict is Verdict.DANGLING
+            for row in database.marks.values()
+        )
+        return waits or one.decided_at > database.now - timedelta(days=1)
+
+    def _backlog(self, current: Pass | None, prefix: str) -> Backlog:
+        database = self._database
         day = database.now - timedelta(days=1)
         gone = {
-            (entry.key, entry.verdict)
+            (entry.key, entry.verdict, database.approved(entry.pass_id))
             for entry in database.ledger
-            if entry.event == "removed" and entry.at > day
+            if entry.event == "removed" and entry.at > day and entry.key.startswith(prefix)
         }
-        held_back = {PassState.TRIPPED, PassState.FAILED}
-        pending = Counter(
-            row.mark.verdict
+        pending = [
+            (row.mark.verdict, database.approved(row.mark.pass_id))
             for row in database.marks.values()
-            if row.operation_id is not None or database.passes[row.mark.pass_id].state not in held_back
-        )
+            if row.mark.storage_key.startswith(prefix) and self._may_go(row, current)
+        ]
         return Backlog(
-            pending=pending,
-            gone=Counter(verdict for _, verdict in gone),
+            pending=Counter(verdict for verdict, approved in pending if not approved),
+            gone=Counter(verdict for _, verdict, approved in gone if not approved),
+            approved=Counter(verdict for verdict, approved in pending if approved),
+            approved_gone=Counter(verdict for _, verdict, approved in gone if approved),
         )
+
+    def _may_go(self, row: MarkRow, current: Pass | None) -> bool:
+        state = self._database.passes[row.mark.pass_id].state
+        again = state is PassState.TRIPPED and current is not None and row.seen_in == current.id
+        return again or row.operation_id is not None or state in {PassState.RUNNING, PassState.ARMED}
 
 
 class MemoryLease:

@@ -12,7 +12,8 @@ import anyio
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.steering import Limits, Ports, Steering
-from reconciler.model import HeldBy, ListingOrder, Mode, Policy, Report, Term
+from reconciler.model import HeldBy, ListingOrder, Mode, PassState, Policy, Report, Term
+from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import LIMITS, policy
@@ -90,6 +91,19 @@ class World:
         cycle = Cycle(self.ports, self.limits, lambda: self.steering, anyio.Event(), BUCKET)
         cycle.tenure.good_until = inf
         return cycle
+
+    async def decide(self, *, approve: bool = True) -> int:
+        """A person approves, or discards, everything that has tripped. Returns how many marks."""
+        approvals = MemoryApprovals(self.database)
+        marks = 0
+        for detail in await approvals.listed(100):
+            if detail.current.state is not PassState.TRIPPED:
+                continue
+            if approve:
+                marks += await approvals.approve(detail.current.id, "ada", understood=True)
+            else:
+                marks += await approvals.discard(detail.current.id, "ada")
+        return marks
 
     async def take_lease(self) -> Term:
         """Wait for whoever holds it to let it lapse, and lead."""

@@ -12,6 +12,7 @@ import pytest
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.errors import LeaseLost
 from reconciler.model import (
+    BreakerLimits,
     Cancel,
     Claim,
     Decision,
@@ -24,6 +25,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
+from tests.contract.catalog import no_cap
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.surroundings import Crash
 from tests.doubles.world import World
@@ -33,9 +35,10 @@ pytestmark = pytest.mark.anyio
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-async def due(**objects: int) -> World:
+async def due(limits: BreakerLimits = LIMITS, **objects: int) -> World:
     """A world whose orphans are marked and due."""
     world = World()
+    world.steer(limits=limits)
     for name, size in objects.items():
         world.bucket.upload(f"image/{name}", size=size, age=3 * DAY)
     await world.run_once()
@@ -145,8 +148,9 @@ async def test_a_dangling_record_seen_once_waits_for_a_second_pass() -> None:
 @pytest.mark.incident(21)
 async def test_a_rate_holds_over_the_whole_round() -> None:
     """The first batch was saved up while nothing went."""
-    world = await due(**{f"k{number}": 1 for number in range(95)})
-    world.steer(rate=10.0, limits=replace(LIMITS, max_fraction=1.0))
+    open_wide = replace(LIMITS, max_fraction=1.0)
+    world = await due(open_wide, **{f"k{number}": 1 for number in range(95)})
+    world.steer(rate=10.0)
     report = await world.run_once()
     assert report.removed.objects == 95
     assert report.duration_seconds == pytest.approx(8.5, abs=0.1)
@@ -198,7 +202,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 
     claim = Claim(operation_id=term.nonce, epoch=1, xid=1, keys=())
     for write in (
-        gateway.claim(term, policy(), tuple(Verdict), 1, decide),
+        gateway.claim(term, policy(), tuple(Verdict), 1, decide, no_cap),
         gateway.unfinished(term, HOUR, 1),
         gateway.delete([Deletion(key="image/a")]),
         gateway.copy("image/a", "image/b", None),

@@ -195,6 +195,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.bucket.hidden.clear()
         self.world.steer(limits=replace(LIMITS, max_fraction=1.0))
         self.world.steer(mode=Mode.LIVE)
+        anyio.run(self.world.decide)
         for _ in range(12):
             report = self.run({})
             assert report is not None

@@ -117,7 +117,8 @@ async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
 # --- when it is released ---------------------------------------------------------------------------
 
 
-async def test_a_tripped_pass_releases_nothing_until_the_setting_is_raised() -> None:
+async def test_a_tripped_pass_releases_nothing_until_a_person_approves_it() -> None:
+    """Raising the setting is no decision."""
     world = World(under=NO_DELAY)
     paired(world, 100)
     for number in range(30):
@@ -128,8 +129,11 @@ async def test_a_tripped_pass_releases_nothing_until_the_setting_is_raised() -> 
         assert "RECONCILER_BREAKER__MAX_FRACTION=0.1" in report.detail
     world.steer(limits=replace(LIMITS, max_fraction=0.5))
     report = await world.run_once()
-    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 30)
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert await world.decide() == 30
     world.steer(limits=LIMITS)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 30)
     assert (await world.run_once()).outcome is Outcome.CONVERGED
 
 

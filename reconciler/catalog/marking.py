@@ -1,0 +1,92 @@
+"""How a pass's findings become marks, and which marks a complete pass takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from reconciler.catalog.connections import AnyConnection, by_index
+from reconciler.catalog.schema import SCHEMA
+from reconciler.model import Finding, Marker, Pass
+
+# Marks that are new. A key that is marked already is left alone here, without waiting for whoever
+# holds it (R-29). In key order, so that two passes cannot wait for one another.
+INSERT_MARKS = f"""
+INSERT INTO {SCHEMA}.marks
+    (storage_key, verdict, reason, bytes, object_etag, object_last_modified,
+     pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, sightings, due_at)
+SELECT f.storage_key, f.verdict, f.reason, f.bytes, f.etag, f.modified,
+       $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, 1, seen.at + $9::interval
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[])
+         AS f (storage_key, verdict, reason, bytes, etag, modified),
+     (SELECT clock_timestamp() AS at) seen
+ORDER BY f.storage_key COLLATE "C"
+ON CONFLICT (storage_key) DO NOTHING
+"""
+
+# Marks found again: they join this pass unless their own is armed, or tripped and a person's to decide
+# (who approves it releases what it found, neither less nor more), or of the other marker, whose breaker
+# alone has counted them; and keep their due time. Only another complete sweep that says the same is a
+# second sighting. Claimed or locked ones stay as they are.
+REJOIN_MARKS = f"""
+WITH again AS (
+    SELECT m.storage_key, p.state IN ('armed', 'tripped') OR p.marker <> $5::text AS stays,
+           m.verdict = f.verdict AND $4 AS same,
+           m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
+               AND s.state IN ('armed', 'tripped') AS second
+    FROM unnest($1::text[], $2::text[]) AS f (storage_key, verdict)
+    JOIN {SCHEMA}.marks m ON m.storage_key = f.storage_key
+    JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    LEFT JOIN {SCHEMA}.passes s ON s.id = m.last_sweep_id
+    WHERE m.state = 'found' AND m.last_pass_id <> $3
+    ORDER BY m.storage_key
+    FOR UPDATE OF m SKIP LOCKED
+)
+UPDATE {SCHEMA}.marks m
+SET last_seen_at = clock_timestamp(),
+    last_pass_id = $3,
+    last_sweep_id = CASE WHEN again.same THEN $3 ELSE m.last_sweep_id END,
+    sightings = m.sightings + coalesce(again.second, false)::int,
+    pass_id = CASE WHEN again.stays THEN m.pass_id ELSE $3 END
+FROM again WHERE m.storage_key = again.storage_key
+"""
+
+# What a complete pass has not seen again of passes that were never released.
+WITHDRAW_UNSEEN = f"""
+DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.passes p
+WHERE p.id = m.pass_id AND p.marker = $2 AND m.state = 'found'
+  AND p.state IN ('tripped', 'failed', 'discarded') AND m.pass_id < $1 AND m.last_pass_id < $1
+"""
+
+# And of released ones the records whose objects are back. A dangling mark that no sweep sees a second
+# time would wait for ever, and keep its key from every other verdict.
+WITHDRAW_BACK = f"""
+DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.passes p
+WHERE p.id = m.pass_id AND p.marker = $2 AND m.state = 'found'
+  AND p.state = 'armed' AND m.verdict = 'dangling' AND m.last_sweep_id < $1
+"""
+
+
+async def mark(
+    connection: AnyConnection, current: Pass, findings: Sequence[Finding], delete_delay: timedelta
+) -> None:
+    """Marks for the findings, in the caller's transaction."""
+    await by_index(connection)
+    keys = [each.storage_key for each in findings]
+    verdicts = [each.verdict.value for each in findings]
+    sweep = current.marker is Marker.SWEEP
+    status = await connection.execute(
+        INSERT_MARKS,
+        keys,
+        verdicts,
+        [each.reason for each in findings],
+        [each.bytes for each in findings],
+        [each.object_etag for each in findings],
+        [each.object_last_modified for each in findings],
+        current.id,
+        sweep,
+        delete_delay,
+    )
+    if int(status.rpartition(" ")[2]) < len(keys):
+        marker = current.marker.value
+        await connection.execute(REJOIN_MARKS, keys, verdicts, current.id, sweep, marker)

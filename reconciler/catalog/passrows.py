@@ -1,0 +1,108 @@
+"""Passes as rows: their tallies and policies as JSON, both ways."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from reconciler.model import (
+    KeepReason,
+    ListingOrder,
+    Marker,
+    Mode,
+    Pass,
+    PassState,
+    Policy,
+    Tally,
+    Verdict,
+)
+
+_DURATIONS = ("grace_period", "delete_delay", "media_retention", "recent_access", "key_grace")
+_FLAGS = ("delete_revoked", "auto_cleanup", "orphan_cleanup", "dangling_cleanup", "rewrites_keys")
+
+
+def pass_from(row: asyncpg.Record) -> Pass:
+    """One row of `passes`."""
+    return Pass(
+        id=row["id"],
+        marker=Marker(row["marker"]),
+        cutoff=row["cutoff"],
+        config_hash=row["config_hash"],
+        mode=Mode(row["mode"]),
+        order=ListingOrder(row["listing_order"]) if row["listing_order"] else None,
+        state=PassState(row["state"]),
+        tally=tally_from(row["tally"]),
+        finished_at=row["finished_at"],
+        trip_reason=row["trip_reason"],
+        both_sides=row["both_sides"],
+        policy=policy_from(row["policy"]) if row["policy"] else None,
+        decided_by=row["decided_by"],
+        decided_at=row["decided_at"],
+    )
+
+
+def tally_text(tally: Tally) -> str:
+    """A tally as JSON, the prefixes' within it."""
+    return json.dumps(_tally(tally))
+
+
+def _tally(tally: Tally) -> Mapping[str, Any]:
+    stored: dict[str, Any] = {
+        "objects": tally.objects,
+        "records": tally.records,
+        "bytes": tally.bytes,
+        "missing": tally.missing,
+        "found": dict(tally.found),
+        "found_bytes": dict(tally.found_bytes),
+        "kept": dict(tally.kept),
+    }
+    if tally.newly:
+        stored["newly"] = dict(tally.newly)
+    if tally.by_prefix:
+        stored["by_prefix"] = {prefix: _tally(part) for prefix, part in tally.by_prefix.items()}
+    return stored
+
+
+def tally_from(text: str) -> Tally:
+    """What `tally_text` wrote; a count that it did not write is 0."""
+    return _tally_from(json.loads(text))
+
+
+def _tally_from(stored: Mapping[str, Any]) -> Tally:
+    return Tally(
+        objects=stored.get("objects", 0),
+        records=stored.get("records", 0),
+        bytes=stored.get("bytes", 0),
+        missing=stored.get("missing", 0),
+        found={Verdict(name): number for name, number in stored.get("found", {}).items()},
+        found_bytes={Verdict(name): number for name, number in stored.get("found_bytes", {}).items()},
+        kept={KeepReason(name): number for name, number in stored.get("kept", {}).items()},
+        newly={Verdict(name): number for name, number in stored.get("newly", {}).items()},
+        by_prefix={prefix: _tally_from(part) for prefix, part in stored.get("by_prefix", {}).items()},
+    )
+
+
+def policy_text(policy: Policy) -> str:
+    """What a later pass compares its own policy with; durations in seconds."""
+    return json.dumps(
+        {
+            "prefixes": policy.prefixes,
+            "key_shape": policy.key_shape.pattern if policy.key_shape else None,
+            **{name: getattr(policy, name).total_seconds() for name in _DURATIONS},
+            **{name: getattr(policy, name) for name in _FLAGS},
+        }
+    )
+
+
+def policy_from(text: str) -> Policy:
+    """What `policy_text` wrote."""
+    stored = json.loads(text)
+    values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
+    values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
+    shape = re.compile(stored["key_shape"]) if stored["key_shape"] else None
+    return Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)

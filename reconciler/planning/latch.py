@@ -1,0 +1,100 @@
+"""What a person has to decide about, beyond the caps: undecided trips, and settings that let more go.
+
+A trip is latched. While one of a marker's passes waits for a decision, every later pass of that marker
+trips too, even one that is in order by itself: whatever was wrong, a person has seen to it before
+anything is released (I-27).
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+
+from reconciler.model import Finding, Pass, Policy, Record, StoredObject, Tally, Trip
+from reconciler.planning import judge, retention, wording
+
+_OF_NO_VERDICT = frozenset({"delete_delay", "delete_mode", "rewrites_keys"})
+
+
+def earlier(previous: Pass | None, policy: Policy) -> Policy | None:
+    """The settings that the last released pass judged by, where they were others than these."""
+    if previous is None or previous.policy is None:
+        return None
+    before = replace(previous.policy, **{name: getattr(policy, name) for name in _OF_NO_VERDICT})
+    return None if before == policy else before
+
+
+def latched(trip: Trip | None, undecided: Pass | None) -> Trip | None:
+    """The pass's own trip, and the latch of the oldest undecided pass of its marker, if there is one.
+
+    `undecided.both_sides` says whether any undecided pass found both sides wrong: that stays, however
+    this one looks.
+    """
+    if undecided is None:
+        return trip
+    waits = f"pass {undecided.id} tripped, and nobody has decided about it yet"
+    if trip is None:
+        reason = f"in order by itself, but {waits}: {undecided.trip_reason}"
+        return Trip(reason=reason, both_sides=undecided.both_sides)
+    return Trip(reason=f"{trip.reason}; and {waits}", both_sides=trip.both_sides or undecided.both_sides)
+
+
+def widened(tally: Tally, policy: Policy, previous: Pass | None) -> Trip | None:
+    """The trip of a pass that finds what the settings of the last released one would have kept.
+
+    Counted finding by finding, at the same moment, so that time and growth make nothing new: a
+    retention of 30 days instead of 90 concerns exactly what is between 30 and 90 days old, and a change
+    that lets nothing more go needs nobody.
+    """
+    newly = {verdict: number for verdict, number in tally.newly.items() if number}
+    before = earlier(previous, policy)
+    # None also where these settings were approved while the pass was under way.
+    if previous is None or before is None or not newly:
+        return None
+    changed = "; ".join(_changed(before, policy))
+    kinds = ", ".join(f"{number:,} {verdict}" for verdict, number in sorted(newly.items()))
+    return Trip(
+        reason=f"{wording.counted(sum(newly.values()), 'finding')} ({kinds}) that the settings of the last"
+        f" released pass, number {previous.id}, would have kept; changed since: {changed}"
+    )
+
+
+def both(*trips: Trip | None) -> Trip | None:
+    """The trips as one."""
+    found = [trip for trip in trips if trip is not None]
+    if not found:
+        return None
+    reason = "; and ".join(trip.reason for trip in found)
+    return Trip(reason=reason, both_sides=any(trip.both_sides for trip in found))
+
+
+def is_new(found: StoredObject | Record, before: Policy, now: datetime) -> bool:
+    """Whether the earlier settings would have kept what is a finding now."""
+    if isinstance(found, StoredObject):
+        return not _goes(judge.judge_object(found, before, now))
+    return not (
+        _goes(retention.judge_record(found, before, now)) or _goes(judge.judge_missing(found, before, now))
+    )
+
+
+def is_newly_outlived(row: Record, before: Policy, now: datetime) -> bool:
+    """The same for a retention finding, whose object is taken to be there."""
+    return not _goes(retention.judge_record(row, before, now))
+
+
+def _goes(verdict: object) -> bool:
+    return isinstance(verdict, Finding) and verdict.kept is None
+
+
+def _changed(before: Policy, after: Policy) -> list[str]:
+    """The settings that differ, with both values, in the order in which they are declared."""
+    pairs = [(each.name, getattr(before, each.name), getattr(after, each.name)) for each in fields(Policy)]
+    return [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in pairs if old != new]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, timedelta):
+        return wording.setting(value)
+    if isinstance(value, tuple):
+        return ", ".join(repr(each) for each in value)
+    return str(getattr(value, "pattern", value))

@@ -1,0 +1,87 @@
+"""Arguments of the commands with which people look at passes and decide about them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from reconciler.terminal.keeping import Make
+
+LIMIT = 20
+LARGEST = 2**63 - 1
+
+
+def add_passes(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's own type is private
+    """`reconciler passes`, and `reconciler passes show ID`."""
+    made = make(
+        commands,
+        "passes",
+        "list the passes, or show one",
+        "The newest first. A tripped pass waits until somebody approves or discards it; one that tripped\n"
+        "after it takes it in, and the earlier ones are left out (--all lists them). Writes nothing, takes\n"
+        "no lease. Needs RECONCILER_DATABASE_URL alone.",
+        "  reconciler passes\n  reconciler passes show 12\n  reconciler passes --json | jq '.[0].state'",
+    )
+    made.add_argument("--all", action="store_true", help="list tripped passes that a later one takes in, too")
+    made.add_argument("--limit", type=_number, default=LIMIT, metavar="N", help=f"default {LIMIT}")
+    made.add_argument("--json", action="store_true", help="print them as JSON, alone on stdout")
+    show = make(
+        made.add_subparsers(title="actions", metavar="ACTION", dest="action"),
+        "show",
+        "show one pass: why it tripped, what it would release, and examples",
+        "Counts by prefix and verdict, the reasons, and the first keys of each verdict.",
+        "  reconciler passes show 12\n  reconciler passes show 12 --json",
+    )
+    show.set_defaults(command="passes")
+    show.add_argument("pass_id", type=_number, metavar="ID", help="the pass")
+    # Given before or after `show`, it means the same.
+    show.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print it as JSON, alone on stdout"
+    )
+
+
+def add_approve(commands: Any, make: Make) -> None:  # noqa: ANN401
+    """`reconciler approve ID`."""
+    made = make(
+        commands,
+        "approve",
+        "let a tripped pass go",
+        "Its marks are released: they still wait for their due time, and each is decided anew before it\n"
+        "goes. Who approved it and when is recorded. Marks of tripped passes before it go with it, as far\n"
+        "as it has seen them again. Works beside a running daemon; takes no lease. Exits 1 where the pass\n"
+        "is not tripped, or needs --i-understand.",
+        "  reconciler passes show 12\n  reconciler approve 12",
+    )
+    _decision(made)
+    made.add_argument(
+        "--i-understand",
+        action="store_true",
+        help="needed where both sides were above their limits: that says that the comparison is wrong",
+    )
+
+
+def add_discard(commands: Any, make: Make) -> None:  # noqa: ANN401
+    """`reconciler discard ID`."""
+    made = make(
+        commands,
+        "discard",
+        "withdraw the marks of a tripped pass",
+        "Nothing of it goes; the next pass looks at everything anew, and is released if it is in order. For\n"
+        "when the cause is mended. Who discarded it and when is recorded. Works beside a running daemon;\n"
+        "takes no lease. Exits 1 where the pass is not tripped.",
+        "  reconciler discard 12",
+    )
+    _decision(made)
+
+
+def _decision(made: argparse.ArgumentParser) -> None:
+    made.add_argument("pass_id", type=_number, metavar="ID", help="the pass, see `reconciler passes`")
+    made.add_argument("--by", metavar="NAME", help="who decides (default: user@host)")
+    made.add_argument("--json", action="store_true", help="print the outcome as JSON, alone on stdout")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= LARGEST:
+        message = "must be a whole number above 0"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)

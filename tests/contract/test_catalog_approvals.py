@@ -1,0 +1,385 @@
+"""What the latch promises, asked of the doubles and of a real Postgres alike: who decides, and what goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+
+from reconciler.errors import NotDecided, PassEnded
+from reconciler.model import (
+    Backlog,
+    Claim,
+    Finding,
+    Marker,
+    Mode,
+    ObjectResult,
+    Pass,
+    PassState,
+    Tally,
+    Term,
+    Trip,
+    TrippedPass,
+    Verdict,
+)
+from reconciler.ports import Approvals, Cap, Marks, Passes
+from tests.contract.catalog import ALL, DAY, NOTHING, POLICY, TTL, all_go, claimed, finding, no_cap, staged
+from tests.doubles.approvals import MemoryApprovals
+from tests.doubles.database import MemoryDatabase
+from tests.doubles.marks import MemoryMarks
+from tests.doubles.passes import MemoryLease, MemoryPasses
+from tests.doubles.surroundings import Surroundings
+
+pytestmark = pytest.mark.anyio
+
+TOO_MANY = Trip(reason="too many")
+BOTH = Trip(reason="both sides", both_sides=True)
+TWO_PREFIXES = replace(POLICY, prefixes=("video/", "image/", "image/a/"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    approvals: Approvals
+    passes: Passes
+    marks: Marks
+    term: Term
+
+    async def begin(self, *findings: Finding, marker: Marker = Marker.SWEEP) -> Pass:
+        """A pass under way that has found these."""
+        begun = await self.passes.begin(self.term, marker, "hash", Mode.LIVE, None, TWO_PREFIXES)
+        await self.passes.record(self.term, begun, findings, NOTHING)
+        return begun
+
+    async def arm(self, *keys: str) -> int:
+        begun = await self.begin(*map(finding, keys))
+        await self.passes.arm(self.term, begun, Tally(objects=100, records=100))
+        return begun.id
+
+    async def trip(self, *keys: str, trip: Trip = TOO_MANY, missing: int = 0) -> int:
+        begun = await self.begin(*map(finding, keys))
+        await self.passes.trip(self.term, begun, Tally(objects=100, records=100, missing=missing), trip)
+        return begun.id
+
+    async def state(self, pass_id: int) -> PassState:
+        return (await self.approvals.show(pass_id)).current.state
+
+    async def claim(self, cap: Cap = no_cap, limit: int = 1000) -> Claim:
+        return await self.marks.claim(self.term, TWO_PREFIXES, ALL, limit, all_go, cap)
+
+    async def confirm(self, claim: Claim) -> None:
+        answers = {key.mark.storage_key: (ObjectResult.DELETED, "") for key in claim.keys}
+        await self.marks.confirm(self.term, claim, answers, all_go, DAY)
+
+
+async def memory_side() -> Side:
+    database = MemoryDatabase(Surroundings())
+    lease = MemoryLease(database)
+    term = await lease.acquire("test", TTL)
+    assert isinstance(term, Term)
+    await lease.observe_mode(term, Mode.LIVE)
+    passes, marks = MemoryPasses(database), MemoryMarks(database)
+    return Side(approvals=MemoryApprovals(database), passes=passes, marks=marks, term=term)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def backing_database(request: pytest.FixtureRequest) -> str | None:
+    """The address of a real database, or None for one in memory."""
+    return None if request.param == "memory" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+async def side(backing_database: str | None) -> AsyncIterator[Side]:
+    if backing_database is None:
+        yield await memory_side()
+        return
+    async with staged(backing_database) as stage:
+        catalog = stage.catalog
+        yield Side(approvals=catalog.approvals, passes=catalog.passes, marks=catalog.marks, term=stage.term)
+
+
+# --- the latch -------------------------------------------------------------------------------------
+
+
+@pytest.mark.incident(27)
+async def test_what_tripped_waits_for_a_person_however_often_it_is_seen_again(side: Side) -> None:
+    tripped = await side.trip("image/a", "image/b")
+    assert (await side.claim()).taken == 0
+    await side.arm("image/a", "image/b", "image/c")
+    assert claimed(await side.claim()) == ["image/c"]
+    assert await side.state(tripped) is PassState.TRIPPED
+    undecided = await side.passes.undecided(Marker.SWEEP)
+    assert undecided is not None
+    assert (undecided.id, undecided.trip_reason) == (tripped, "too many")
+    assert await side.passes.undecided(Marker.RETENTION) is None
+
+
+async def test_an_approved_pass_releases_its_marks_and_says_by_whom(side: Side) -> None:
+    tripped = await side.trip("image/a", "image/b")
+    assert await side.approvals.approve(tripped, "ada@desk") == 2
+    assert await side.passes.undecided(Marker.SWEEP) is None
+    current = (await side.approvals.show(tripped)).current
+    assert (current.state, current.decided_by) == (PassState.ARMED, "ada@desk")
+    assert current.decided_at is not None
+    assert current.decided_at >= current.cutoff
+    assert claimed(await side.claim()) == ["image/a", "image/b"]
+
+
+async def test_a_discarded_pass_withdraws_its_marks_and_says_by_whom(side: Side) -> None:
+    tripped = await side.trip("image/a", "image/b")
+    assert await side.approvals.discard(tripped, "ada@desk") == 2
+    detail = await side.approvals.show(tripped)
+    assert (detail.current.state, detail.current.decided_by) == (PassState.DISCARDED, "ada@desk")
+    assert sum(detail.marks.values()) == 0
+    assert await side.passes.undecided(Marker.SWEEP) is None
+    await side.arm("image/a")
+    assert claimed(await side.claim()) == ["image/a"], "found anew, and judged anew"
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_what_is_not_tripped_is_not_decided_about(side: Side, *, approve: bool) -> None:
+    act = side.approvals.approve if approve else side.approvals.discard
+    with pytest.raises(NotDecided, match="there is no pass 77"):
+        await act(77, "ada")
+    armed = await side.arm("image/a")
+    with pytest.raises(NotDecided, match=f"pass {armed} is armed"):
+        await act(armed, "ada")
+    tripped = await side.trip("image/b")
+    await act(tripped, "ada")
+    with pytest.raises(NotDecided, match="not tripped"):
+        await act(tripped, "bob")
+
+
+async def test_trips_one_after_the_other_are_decided_together(side: Side) -> None:
+    first = await side.trip("image/a", "image/b")
+    second = await side.trip("image/b", "image/c")
+    detail = await side.approvals.show(second)
+    assert detail.together == [first, second]
+    assert [mark.storage_key for mark in detail.examples] == ["image/b", "image/c"], "a was not seen again"
+    undecided = await side.passes.undecided(Marker.SWEEP)
+    assert undecided is not None
+    assert undecided.id == first
+    assert await side.approvals.approve(second, "ada") == 2
+    assert [await side.state(each) for each in (first, second)] == [PassState.ARMED, PassState.ARMED]
+    assert claimed(await side.claim()) == ["image/b", "image/c"]
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_what_a_later_pass_added_is_judged_anew(side: Side, *, approve: bool) -> None:
+    """Somebody who approves what was shown approves no more than that."""
+    first = await side.trip("image/a")
+    second = await side.trip("image/a", "image/b")
+    act = side.approvals.approve if approve else side.approvals.discard
+    assert await act(first, "ada") == 1
+    assert await side.state(second) is PassState.FAILED
+    assert await side.passes.undecided(Marker.SWEEP) is None
+    assert claimed(await side.claim()) == (["image/a"] if approve else [])
+    await side.arm("image/b")
+    assert claimed(await side.claim()) == ["image/b"]
+
+
+async def test_a_pass_under_way_keeps_on_where_an_earlier_one_is_approved(side: Side) -> None:
+    tripped = await side.trip("image/a")
+    running = await side.begin(finding("image/a"), finding("image/b"))
+    assert await side.approvals.approve(tripped, "ada") == 1, "what it has seen again stays where it was"
+    backlog = await side.passes.backlog(("image/",), running)
+    assert (backlog.pending, backlog.approved) == ({Verdict.ORPHAN: 1}, {Verdict.ORPHAN: 1})
+    await side.passes.arm(side.term, running, Tally())
+    assert claimed(await side.claim()) == ["image/a", "image/b"]
+
+
+async def test_a_pass_under_way_ends_where_an_earlier_one_is_discarded(side: Side) -> None:
+    """It left out what was marked already: without those marks it would look smaller than it is."""
+    tripped = await side.trip("image/a")
+    running = await side.begin(finding("image/a"), finding("image/b"))
+    await side.approvals.discard(tripped, "ada")
+    assert await side.state(running.id) is PassState.FAILED
+    with pytest.raises(PassEnded, match="discarded"):
+        await side.passes.record(side.term, running, [finding("image/c")], NOTHING)
+    for end in (
+        side.passes.arm(side.term, running, Tally()),
+        side.passes.trip(side.term, running, Tally(), TOO_MANY),
+        side.passes.fail(side.term, running, "broken"),
+    ):
+        with pytest.raises(PassEnded):
+            await end
+    assert (await side.claim()).taken == 0
+
+
+async def test_the_other_marker_is_not_latched(side: Side) -> None:
+    tripped = await side.trip("image/a")
+    running = await side.begin(finding("image/b", Verdict.EXPIRED), marker=Marker.RETENTION)
+    await side.approvals.discard(tripped, "ada")
+    await side.passes.arm(side.term, running, Tally())
+    assert claimed(await side.claim()) == ["image/b"]
+
+
+# --- both sides ------------------------------------------------------------------------------------
+
+
+@pytest.mark.incident(27)
+@pytest.mark.attack(13)
+async def test_both_sides_stop_every_claim_until_a_person_says_that_they_understand(side: Side) -> None:
+    await side.arm("image/early")
+    tripped = await side.trip("image/a", trip=BOTH)
+    await side.arm("image/a", "image/late")
+    assert (await side.claim()).taken == 0, "not even a later pass in order lifts it"
+    with pytest.raises(NotDecided, match="--i-understand"):
+        await side.approvals.approve(tripped, "ada")
+    assert (await side.claim()).taken == 0
+    await side.approvals.approve(tripped, "ada", understood=True)
+    assert claimed(await side.claim()) == ["image/a", "image/early", "image/late"]
+
+
+async def test_discarding_a_trip_of_both_sides_lets_the_other_passes_go(side: Side) -> None:
+    await side.arm("image/early")
+    tripped = await side.trip("image/a", trip=BOTH)
+    await side.approvals.discard(tripped, "ada")
+    assert claimed(await side.claim()) == ["image/early"]
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_no_decision_about_an_earlier_pass_lifts_a_later_trip_of_both_sides(
+    side: Side, *, approve: bool
+) -> None:
+    first = await side.trip("image/a")
+    await side.trip("image/a", trip=BOTH)
+    act = side.approvals.approve if approve else side.approvals.discard
+    with pytest.raises(NotDecided, match="both sides wrong"):
+        await act(first, "ada")
+    assert (await side.claim()).taken == 0
+
+
+async def test_that_both_sides_were_wrong_once_stays_with_the_trips_after_it(side: Side) -> None:
+    await side.trip("image/a", trip=BOTH)
+    later = await side.trip("image/a")
+    undecided = await side.passes.undecided(Marker.SWEEP)
+    assert undecided is not None
+    assert undecided.both_sides
+    with pytest.raises(NotDecided, match="--i-understand"):
+        await side.approvals.approve(later, "ada")
+
+
+# --- what the breaker counts -----------------------------------------------------------------------
+
+
+async def test_the_backlog_is_told_apart_by_prefix_and_by_what_was_approved(side: Side) -> None:
+    approved = await side.trip("image/a", "image/a/b", "video/a", missing=7)
+    await side.approvals.approve(approved, "ada")
+    await side.confirm(await side.claim(limit=1))
+    await side.arm("image/c", "video/c")
+    await side.confirm(await side.claim(limit=1))
+    backlog = await side.passes.backlog(("video/", "image/", "image/a/"))
+    one, two = {Verdict.ORPHAN: 1}, {Verdict.ORPHAN: 2}
+    assert (backlog.pending, backlog.gone) == (two, {})
+    assert (backlog.approved, backlog.approved_gone, backlog.approved_missing) == (one, two, 7)
+    assert set(backlog.by_prefix) == {"image/", "video/"}
+    image, video = backlog.by_prefix["image/"], backlog.by_prefix["video/"]
+    assert (image.pending, image.approved, image.approved_gone) == (one, {}, two)
+    assert (video.pending, video.approved, video.approved_gone) == (one, one, {})
+
+
+async def test_a_pass_counts_the_marks_of_earlier_trips_that_it_has_seen_again(side: Side) -> None:
+    await side.trip("image/a", "image/b")
+    assert not any((await side.passes.backlog()).pending.values())
+    running = await side.begin(finding("image/b"), finding("image/c"))
+    assert (await side.passes.backlog((), running)).pending == {Verdict.ORPHAN: 2}
+
+
+# --- the caps, where the deletion begins -----------------------------------------------------------
+
+
+def most(number: int) -> Cap:
+    """No more than so many orphans in all, claimed and to be claimed."""
+
+    def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+        assert seen[Marker.SWEEP].objects == 100
+        count = backlog.pending.get(Verdict.ORPHAN, 0) + backlog.gone.get(Verdict.ORPHAN, 0)
+        return {Marker.SWEEP: f"{count} orphans"} if count > number else {}
+
+    return cap
+
+
+@pytest.mark.incident(33)
+@pytest.mark.attack(13)
+async def test_a_claim_above_the_caps_trips_the_pass_that_released_it(side: Side) -> None:
+    armed = await side.arm("image/a", "image/b", "image/c", "image/d")
+    first = await side.claim(most(3), limit=2)
+    assert claimed(first) == ["image/a", "image/b"]
+    await side.confirm(first)
+    second = await side.claim(most(3), limit=2)
+    assert (second.keys, second.taken) == ((), 2)
+    assert second.tripped == (TrippedPass(pass_id=armed, reason="at the claim: 4 orphans"),)
+    assert (await side.claim(most(100))).taken == 0, "raising a limit releases nothing"
+    current = (await side.approvals.show(armed)).current
+    assert (current.state, current.trip_reason) == (PassState.TRIPPED, "at the claim: 4 orphans")
+    assert await side.approvals.approve(armed, "ada") == 2
+    assert claimed(await side.claim(most(3))) == ["image/c", "image/d"], "approved: no cap is asked"
+
+
+@pytest.mark.incident(33)
+async def test_what_was_approved_counts_against_no_cap(side: Side) -> None:
+    approved = await side.trip("image/a", "image/b", "image/c")
+    await side.approvals.approve(approved, "ada")
+    assert len((await side.claim(most(0))).keys) == 3
+    await side.arm("image/d")
+    assert claimed(await side.claim(most(1))) == ["image/d"]
+
+
+async def test_a_batch_above_the_caps_holds_back_no_other_marker(side: Side) -> None:
+    await side.arm("image/a")
+    retained = await side.begin(finding("image/b", Verdict.EXPIRED), marker=Marker.RETENTION)
+    await side.passes.arm(side.term, retained, Tally(records=10))
+    assert claimed(await side.claim(most(0))) == ["image/b"]
+
+
+async def test_the_caps_see_what_was_claimed_by_prefix(side: Side) -> None:
+    seen: list[Backlog] = []
+
+    def look(backlog: Backlog, _: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+        seen.append(backlog)
+        return {}
+
+    await side.arm("image/a", "image/b", "video/a")
+    for _ in range(2):
+        await side.claim(look, limit=2)
+    whole, image, video = seen[1], seen[1].by_prefix["image/"], seen[1].by_prefix["video/"]
+    one, two = {Verdict.ORPHAN: 1}, {Verdict.ORPHAN: 2}
+    assert (whole.pending, whole.gone) == (one, two)
+    assert (image.pending, image.gone) == ({}, two)
+    assert (video.pending, video.gone) == (one, {})
+
+
+# --- looking ---------------------------------------------------------------------------------------
+
+
+async def test_passes_are_listed_newest_first_without_the_trips_that_others_take_in(side: Side) -> None:
+    ids = [await side.trip("image/a"), await side.arm("image/z"), await side.trip("image/a", "video/b")]
+    listed = await side.approvals.listed(10)
+    assert [each.current.id for each in listed] == [ids[2], ids[1]]
+    assert [sum(each.marks.values()) for each in listed] == [2, 1]
+    assert [each.current.id for each in await side.approvals.listed(10, everything=True)] == ids[::-1]
+    assert [each.current.id for each in await side.approvals.listed(1)] == [ids[2]]
+
+
+async def test_a_pass_is_shown_with_its_marks_by_prefix_and_some_of_each_verdict(side: Side) -> None:
+    found = [finding(f"image/{name}") for name in "cab"]
+    found += [finding("image/a/x", Verdict.DANGLING), finding("video/v", Verdict.DANGLING)]
+    begun = await side.begin(*found)
+    await side.passes.trip(side.term, begun, Tally(), TOO_MANY)
+    detail = await side.approvals.show(begun.id, examples=2)
+    assert detail.marks == {
+        ("image/", Verdict.ORPHAN): 3,
+        ("image/", Verdict.DANGLING): 1,
+        ("video/", Verdict.DANGLING): 1,
+    }
+    shown = sorted((mark.verdict, mark.storage_key) for mark in detail.examples)
+    assert shown == [
+        (Verdict.DANGLING, "image/a/x"),
+        (Verdict.DANGLING, "video/v"),
+        (Verdict.ORPHAN, "image/a"),
+        (Verdict.ORPHAN, "image/b"),
+    ]
+    assert detail.current.policy == TWO_PREFIXES
+    with pytest.raises(NotDecided, match="no pass 77"):
+        await side.approvals.show(77)

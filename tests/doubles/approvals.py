@@ -1,0 +1,129 @@
+"""What people decide about passes, over the database in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reconciler.errors import NotDecided
+from reconciler.model import Mark, Pass, PassDetail, PassState, Verdict
+from reconciler.planning.ranges import merge_prefixes, prefix_of
+from tests.doubles.database import MemoryDatabase
+from tests.doubles.surroundings import Surroundings, port
+
+
+class MemoryApprovals:
+    """Lists, shows, approves and discards."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+        self._database.answer()
+        passes = [one for _, one in sorted(self._database.passes.items(), reverse=True)]
+        newest = {one.marker: one.id for one in reversed(passes) if one.state is PassState.TRIPPED}
+        shown = [
+            one
+            for one in passes
+            if everything or one.state is not PassState.TRIPPED or newest[one.marker] == one.id
+        ]
+        return [replace(self._detail(one, ()), examples=()) for one in shown[:limit]]
+
+    @port
+    async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
+        self._database.answer()
+        if pass_id not in self._database.passes:
+            raise NotDecided(f"there is no pass {pass_id}")
+        one = self._database.passes[pass_id]
+        detail = self._detail(one, one.policy.prefixes if one.policy else ())
+        return replace(detail, examples=_first(detail.examples, examples))
+
+    def _detail(self, one: Pass, prefixes: Sequence[str]) -> PassDetail:
+        together = [each.id for each in self._together(one)] or [one.id]
+        rows = [row for _, row in sorted(self._database.marks.items()) if row.mark.pass_id in together]
+        merged = merge_prefixes(prefixes)
+        marks = Counter((prefix_of(row.mark.storage_key, merged) or "", row.mark.verdict) for row in rows)
+        return PassDetail(current=one, marks=marks, examples=[row.mark for row in rows], together=together)
+
+    def _together(self, one: Pass) -> list[Pass]:
+        if one.state is not PassState.TRIPPED:
+            return []
+        return [each for each in self._tripped(one) if each.id <= one.id]
+
+    def _tripped(self, one: Pass) -> list[Pass]:
+        return [
+            each
+            for _, each in sorted(self._database.passes.items())
+            if each.marker is one.marker and each.state is PassState.TRIPPED
+        ]
+
+    @port
+    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+        database = self._database
+        one, together = self._decidable(pass_id, "approve")
+        if any(each.both_sides for each in together) and not understood:
+            raise NotDecided(f"pass {pass_id}: --i-understand")
+        later = [each for each in self._tripped(one) if each.id > pass_id]
+        stamp = database.next_xid()
+        for each in together:
+            database.passes[each.id] = replace(
+                each, state=PassState.ARMED, decided_by=who, decided_at=database.now
+            )
+            database.stamps[each.id] = stamp
+        self._end(later)
+        ids = {each.id for each in together}
+        rows = database.marks.values()
+        return sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
+
+    @port
+    async def discard(self, pass_id: int, who: str) -> int:
+        database = self._database
+        one, together = self._decidable(pass_id, "discard")
+        running = [
+            each
+            for each in database.passes.values()
+            if each.marker is one.marker and each.state is PassState.RUNNING
+        ]
+        self._end([*(each for each in self._tripped(one) if each.id > pass_id), *running])
+        for each in together:
+            database.passes[each.id] = replace(
+                each, state=PassState.DISCARDED, decided_by=who, decided_at=database.now
+            )
+        ids = {each.id for each in together}
+        withdrawn = [
+            key for key, row in database.marks.items() if row.mark.pass_id in ids and row.operation_id is None
+        ]
+        for key in withdrawn:
+            del database.marks[key]
+        return len(withdrawn)
+
+    def _decidable(self, pass_id: int, action: str) -> tuple[Pass, list[Pass]]:
+        self._database.answer()
+        one = self._database.passes.get(pass_id)
+        if one is None:
+            raise NotDecided(f"there is no pass {pass_id}")
+        if one.state is not PassState.TRIPPED:
+            raise NotDecided(f"pass {pass_id} is {one.state}, not tripped: there is nothing to {action}")
+        if not one.both_sides and any(each.id > pass_id and each.both_sides for each in self._tripped(one)):
+            raise NotDecided(f"a pass later than {pass_id} found both sides wrong")
+        return one, self._together(one)
+
+    def _end(self, passes: Sequence[Pass]) -> None:
+        for each in passes:
+            self._database.passes[each.id] = replace(each, state=PassState.FAILED)
+
+
+def _first(marks: Sequence[Mark], count: int) -> list[Mark]:
+    seen: Counter[Verdict] = Counter()
+    first = []
+    for mark in marks:
+        seen[mark.verdict] += 1
+        if seen[mark.verdict] <= count:
+            first.append(mark)
+    return first
