@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model import Backlog, BreakerLimits, Marker, Tally, Trip, Verdict
-from reconciler.planning.breaker import check, with_findings
+from reconciler.planning.breaker import at_claim, check, with_findings
 from tests.doubles.build import LIMITS
 
 NOTHING = Backlog(pending={}, gone={})
@@ -69,12 +69,14 @@ def test_the_fraction_is_the_decimal_that_was_written() -> None:
     assert sweep(objects=1000, orphans=301, limits=limits) is not None
 
 
+@pytest.mark.attack(13)
 def test_below_the_least_count_the_fraction_is_not_asked() -> None:
     """R-13: one orphan among five objects must not latch for ever."""
     assert sweep(objects=19, orphans=19) is None
     assert sweep(objects=20, orphans=20) is not None
 
 
+@pytest.mark.attack(13)
 def test_slices_within_the_limit_trip_over_a_day() -> None:
     """R-13: 10 % every few minutes empties a bucket."""
     assert sweep(objects=900, orphans=90, orphans_gone=100) is not None
@@ -106,6 +108,7 @@ def test_more_marks_than_objects_trip_even_where_nothing_is_listed() -> None:
     assert sweep(objects=0, orphans=30, limits=MEANT) is None
 
 
+@pytest.mark.incident(16)
 def test_the_dangling_cap_takes_in_what_went() -> None:
     assert sweep(records=10**6, dangling=60, dangling_gone=40) is None
     trip = sweep(records=10**6, dangling=61, dangling_gone=40)
@@ -114,6 +117,7 @@ def test_the_dangling_cap_takes_in_what_went() -> None:
     assert "RECONCILER_BREAKER__MAX_DANGLING=100" in trip.reason
 
 
+@pytest.mark.incident(16)
 def test_missing_objects_count_against_the_cap_whatever_the_rows_verdict() -> None:
     assert sweep(records=10**6, dangling=0, missing=101) is not None
     assert sweep(records=10**6, dangling=0, missing=100) is None
@@ -128,6 +132,7 @@ def test_dangling_records_trip_by_the_fraction_as_well() -> None:
     assert sweep(records=300, dangling=30) is None
 
 
+@pytest.mark.incident(27)
 def test_both_sides_at_once_mean_that_the_join_is_wrong() -> None:
     """I-27."""
     trip = sweep(orphans=500, dangling=500)
@@ -140,6 +145,8 @@ def test_both_sides_at_once_mean_that_the_join_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(("objects", "records"), [(0, 1000), (1000, 0), (0, 0)])
+@pytest.mark.incident(1)
+@pytest.mark.incident(30)
 def test_a_side_that_is_empty_and_was_not_trips(objects: int, records: int) -> None:
     """I-30: an error is not an empty answer, and an empty answer is suspicious."""
     before = Tally(objects=5, records=5)
@@ -182,6 +189,180 @@ def test_a_plan_counts_its_findings_as_if_they_were_marked() -> None:
     planned = with_findings(backlog, {Verdict.ORPHAN: 7, Verdict.EXPIRED: 3, Verdict.STALE: 1})
     assert planned.pending == {Verdict.ORPHAN: 7, Verdict.EXPIRED: 3, Verdict.STALE: 2}
     assert planned.gone == backlog.gone
+
+
+def test_a_plan_leaves_out_what_was_approved_and_is_not_yet_gone() -> None:
+    backlog = Backlog(
+        pending={},
+        gone={},
+        approved={Verdict.ORPHAN: 5},
+        by_prefix={"image/": Backlog(pending={}, gone={Verdict.ORPHAN: 1}, approved={Verdict.ORPHAN: 4})},
+    )
+    found = {"image/": {Verdict.ORPHAN: 6}, "video/": {Verdict.ORPHAN: 1}}
+    planned = with_findings(backlog, {Verdict.ORPHAN: 7}, found)
+    assert planned.pending == {Verdict.ORPHAN: 2}
+    assert planned.by_prefix["image/"].pending == {Verdict.ORPHAN: 2}
+    assert planned.by_prefix["image/"].gone == {Verdict.ORPHAN: 1}
+    assert planned.by_prefix["video/"].pending == {Verdict.ORPHAN: 1}
+
+
+# --- by prefix -------------------------------------------------------------------------------------
+
+
+def by_prefix(
+    marker: Marker, verdict: Verdict, *parts: tuple[int, int, int], limits: BreakerLimits = LIMITS
+) -> Trip | None:
+    """One prefix for each part: what is there, what is to go, what has gone."""
+    seen = {f"p{n}/": Tally(objects=whole, records=whole) for n, (whole, _, _) in enumerate(parts)}
+    waiting = {
+        f"p{n}/": Backlog(pending={verdict: pending}, gone={verdict: gone})
+        for n, (_, pending, gone) in enumerate(parts)
+    }
+    whole = sum(part[0] for part in parts)
+    backlog = Backlog(
+        pending={verdict: sum(part[1] for part in parts)},
+        gone={verdict: sum(part[2] for part in parts)},
+        by_prefix=waiting,
+    )
+    return check(marker, Tally(objects=whole, records=whole, by_prefix=seen), backlog, None, limits)
+
+
+@pytest.mark.incident(27)
+@pytest.mark.parametrize(
+    ("marker", "verdict", "noun"),
+    [
+        (Marker.SWEEP, Verdict.ORPHAN, "25 orphans under 'p1/' against 100 listed objects (25.0 %)"),
+        (Marker.SWEEP, Verdict.DANGLING, "25 dangling records under 'p1/' against 100 rows (25.0 %)"),
+        (Marker.RETENTION, Verdict.STALE, "25 outlived records under 'p1/' against 100 rows (25.0 %)"),
+    ],
+)
+def test_a_small_prefix_does_not_vanish_within_a_large_bucket(
+    marker: Marker, verdict: Verdict, noun: str
+) -> None:
+    trip = by_prefix(marker, verdict, (10_000, 0, 0), (100, 25, 0))
+    assert trip == Trip(reason=f"{noun}: above RECONCILER_BREAKER__MAX_FRACTION=0.1")
+    assert by_prefix(marker, verdict, (10_000, 0, 0), (250, 25, 0)) is None
+    assert by_prefix(marker, verdict, (10_000, 0, 0), (10, 10, 0)) is None, "below the least count"
+
+
+def test_each_prefix_above_its_limit_is_named_unless_the_whole_is() -> None:
+    trip = by_prefix(Marker.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (100, 25, 0), (100, 30, 0))
+    assert trip is not None
+    assert "under 'p1/'" in trip.reason
+    assert "under 'p2/'" in trip.reason
+    whole = by_prefix(Marker.SWEEP, Verdict.ORPHAN, (100, 25, 0), (100, 0, 0))
+    assert whole is not None
+    assert "under" not in whole.reason
+
+
+@pytest.mark.attack(13)
+def test_slices_of_a_prefix_add_up_over_a_day() -> None:
+    assert by_prefix(Marker.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (900, 90, 10)) is not None
+    assert by_prefix(Marker.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (900, 80, 10)) is None
+
+
+@pytest.mark.incident(27)
+def test_both_sides_of_different_prefixes_say_that_the_join_is_wrong() -> None:
+    seen = {"a/": Tally(objects=100, records=100), "b/": Tally(objects=100, records=100)}
+    waiting = {
+        "a/": Backlog(pending={Verdict.ORPHAN: 30}, gone={}),
+        "b/": Backlog(pending={Verdict.DANGLING: 30}, gone={}),
+    }
+    backlog = Backlog(pending={Verdict.ORPHAN: 30, Verdict.DANGLING: 30}, gone={}, by_prefix=waiting)
+    tally = Tally(objects=10_000, records=10_000, missing=30, by_prefix=seen)
+    trip = check(Marker.SWEEP, tally, backlog, None, LIMITS)
+    assert trip is not None
+    assert trip.both_sides
+
+
+# --- what was approved, and which prefixes there were ----------------------------------------------
+
+
+def test_rows_without_an_object_that_were_approved_do_not_count_again() -> None:
+    tally = Tally(objects=10**6, records=10**6, missing=150)
+    approved = Backlog(pending={}, gone={}, approved={Verdict.DANGLING: 150}, approved_missing=150)
+    assert check(Marker.SWEEP, tally, approved, None, LIMITS) is None
+    more = replace(tally, missing=251)
+    assert check(Marker.SWEEP, more, approved, None, LIMITS) is not None
+
+
+def test_a_side_that_an_approved_deletion_emptied_does_not_trip() -> None:
+    backlog = Backlog(pending={}, gone={}, approved_gone={Verdict.ORPHAN: 5})
+    before = Tally(objects=5, records=0)
+    assert check(Marker.SWEEP, Tally(), backlog, before, LIMITS) is None
+    assert check(Marker.SWEEP, Tally(), NOTHING, before, LIMITS) is not None
+
+
+@pytest.mark.incident(1)
+@pytest.mark.incident(30)
+def test_a_prefix_that_was_added_does_not_hide_that_the_others_are_empty() -> None:
+    one = Tally(objects=5, records=5)
+    before = one + Tally(by_prefix={"a/": one})
+    now = one + Tally(by_prefix={"a/": Tally(records=5), "b/": Tally(objects=5)})
+    trip = check(Marker.SWEEP, now, NOTHING, before, LIMITS)
+    assert trip is not None
+    assert "no objects at all, where the last released pass saw 5" in trip.reason
+    went = Backlog(pending={}, gone={}, by_prefix={"a/": Backlog(pending={}, gone={Verdict.ORPHAN: 5})})
+    assert check(Marker.SWEEP, now, went, before, LIMITS) is None
+
+
+def test_a_prefix_that_was_taken_out_is_not_missed() -> None:
+    one = Tally(objects=5, records=5)
+    before = one + Tally(by_prefix={"a/": one, "b/": Tally()})
+    now = Tally(by_prefix={"b/": Tally(), "c/": Tally()})
+    assert check(Marker.SWEEP, now, NOTHING, before, LIMITS) is None
+    assert check(Marker.SWEEP, Tally(), NOTHING, before, LIMITS) is not None, "not told apart by prefix"
+
+
+# --- at the claim ----------------------------------------------------------------------------------
+
+
+def claim(
+    verdict: Verdict, batch: int, claimed: int, *, whole: int = 1000, limits: BreakerLimits = LIMITS
+) -> str | None:
+    marker = Marker.SWEEP if verdict in {Verdict.ORPHAN, Verdict.DANGLING} else Marker.RETENTION
+    seen = Tally(objects=whole, records=whole)
+    backlog = Backlog(pending={verdict: batch}, gone={verdict: claimed})
+    return at_claim(marker, seen, backlog, limits)
+
+
+@pytest.mark.incident(33)
+@pytest.mark.attack(13)
+def test_the_caps_are_asked_of_each_batch() -> None:
+    few = replace(LIMITS, max_count=50)
+    for verdict in (Verdict.ORPHAN, Verdict.STALE):
+        assert claim(verdict, 20, 30, limits=few) is None
+        assert "MAX_COUNT=50" in (claim(verdict, 21, 30, limits=few) or "")
+        assert "MAX_FRACTION" in (claim(verdict, 60, 60) or "")
+        assert claim(verdict, 19, 0, whole=20) is None
+    wide = replace(LIMITS, max_fraction=1.0)
+    assert claim(Verdict.DANGLING, 60, 40, limits=wide) is None
+    assert "MAX_DANGLING=100" in (claim(Verdict.DANGLING, 61, 40, limits=wide) or "")
+    assert "MAX_FRACTION" in (claim(Verdict.DANGLING, 61, 39, whole=800) or "")
+
+
+@given(
+    objects=st.integers(0, 400),
+    released=st.integers(0, 300),
+    claimed_before=st.integers(0, 300),
+    verdict=st.sampled_from([Verdict.ORPHAN, Verdict.DANGLING, Verdict.EXPIRED]),
+    fraction=st.sampled_from([0.0, 0.05, 0.1, 0.5, 1.0]),
+    part=st.integers(1, 300),
+)
+def test_what_was_released_can_be_claimed_in_batches_of_any_size(
+    objects: int, released: int, claimed_before: int, verdict: Verdict, fraction: float, part: int
+) -> None:
+    """The cap at the claim is a second look at the same, and holds up nothing that passed the first."""
+    limits = replace(LIMITS, max_fraction=fraction, max_count=200)
+    marker = Marker.RETENTION if verdict is Verdict.EXPIRED else Marker.SWEEP
+    seen = Tally(objects=objects, records=objects)
+    backlog = Backlog(pending={verdict: released}, gone={verdict: claimed_before})
+    if check(marker, seen, backlog, None, limits) is not None:
+        return
+    for start in range(0, released, part):
+        size = min(part, released - start)
+        batch = Backlog(pending={verdict: size}, gone={verdict: claimed_before + start})
+        assert at_claim(marker, seen, batch, limits) is None
 
 
 counts = st.integers(0, 300)
