@@ -20,7 +20,7 @@ from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.undo import Undone
 from reconciler.model import Finding, Mode, Report, UndoScope
 from reconciler.ports import Observer
-from reconciler.settings import SettingsSource, load
+from reconciler.settings import DatabaseSettings, SettingsSource, load
 from tests.servers import Bucket
 
 DAY = timedelta(days=1)
@@ -82,6 +82,26 @@ class Site:
         with _environment(self.environment):
             source, wanted = SettingsSource(), UndoScope(**scope)
             return await app.undo(source, wanted, author="test", mode=mode, emit=lambda _: None)
+
+    async def approve(self, pass_id: int, *, understood: bool = False) -> int:
+        """As a person does, beside whoever leads; returns how many marks that releases."""
+        with _environment(self.environment):
+            async with app.open_database(load(kind=DatabaseSettings)) as catalog:
+                return await catalog.approvals.approve(pass_id, "ada@desk", understood=understood)
+
+    async def discard(self, pass_id: int) -> int:
+        with _environment(self.environment):
+            async with app.open_database(load(kind=DatabaseSettings)) as catalog:
+                return await catalog.approvals.discard(pass_id, "ada@desk")
+
+    async def passes(self) -> list[tuple[int, str, str]]:
+        """Id, marker and state of every pass, in order."""
+        found = await self.sql("SELECT id, marker, state FROM reconciler.passes ORDER BY id")
+        return [(row[0], row[1], row[2]) for row in found]
+
+    async def tripped(self) -> int:
+        """The newest pass that waits for a decision."""
+        return max(number for number, _, state in await self.passes() if state == "tripped")
 
     async def put(self, *keys: str) -> None:
         """Objects, put now."""
