@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TextIO
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from reconciler.engine.pause import PauseWatch, notice_of
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.survey import survey
 from reconciler.engine.tasks import task_group
+from reconciler.engine.throttle import ThrottledListing, Throttles
 from reconciler.engine.undo import Emit, Undo, Undone
 from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.model import (
@@ -52,6 +54,7 @@ from reconciler.model import (
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
+from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.observers import Fanout, Quiet
 from reconciler.web.routes import build_app
@@ -208,6 +211,7 @@ async def _connect_and_lead(
                 steer = _steer(source, ports.capabilities)
                 cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
                 async with task_group() as group:
+                    metrics.limits.follow(partial(_limits_in_force, ports.throttles, steer))
                     group.start_soon(_recall_passes, ports, metrics)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     with health.watching(PAUSE, PAUSE_SILENCE):
@@ -221,6 +225,14 @@ async def _connect_and_lead(
         with anyio.move_on_after(RECONNECT_SECONDS):
             health.alive("leadership")
             await stopping.wait()
+
+
+def _limits_in_force(throttles: Throttles, steer: Steer) -> LimitsInForce:
+    return LimitsInForce(
+        keys_a_second=throttles.deleting.rate(steer().rate),
+        batches=throttles.deleting.in_flight,
+        pages=throttles.listing.in_flight,
+    )
 
 
 async def _recall_passes(ports: Ports, metrics: Metrics) -> None:
@@ -307,7 +319,7 @@ async def doctor(settings: Settings) -> Sequence[Check]:
     async def look_at_tie(bucket: Bucket, found: Capabilities) -> Sequence[Check]:
         async with open_catalog(catalog_config(settings)) as catalog:
             pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
-            ports = _wire(catalog, bucket, found, Quiet(), pause)
+            ports = _wire(catalog, bucket, found, Quiet(), pause, _throttles(settings))
             tie = await identity.verify(ports, settings.bucket.name)
             return [*doctoring.identity(tie), *doctoring.clocks(await ports.records.now())]
 
@@ -363,17 +375,35 @@ async def _ports(
             message = "the database's schema is not at this version's: run `reconciler migrate`"
             raise ConfigError(message)
         pause = PauseWatch(catalog.pauses, SystemClock(), observer)
-        reached = bucket_config(settings, on_request)
+        throttles = _throttles(settings)
+
+        def request_ended(operation: str, outcome: str, seconds: float) -> None:
+            throttles.request_ended(operation, outcome, seconds)
+            if on_request is not None:
+                on_request(operation, outcome, seconds)
+
+        reached = bucket_config(settings, request_ended)
         async with open_bucket(replace(reached, may_delete=pause.require_running)) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
-            yield _wire(catalog, bucket, found, observer, pause)
+            yield _wire(catalog, bucket, found, observer, pause, throttles)
+
+
+def _throttles(settings: Settings) -> Throttles:
+    return Throttles(
+        listing=settings.listing_concurrency, deleting=settings.delete_concurrency, clock=SystemClock()
+    )
 
 
 def _wire(
-    catalog: Catalog, bucket: Bucket, capabilities: Capabilities, observer: Observer, pause: PauseWatch
+    catalog: Catalog,
+    bucket: Bucket,
+    capabilities: Capabilities,
+    observer: Observer,
+    pause: PauseWatch,
+    throttles: Throttles,
 ) -> Ports:
     return Ports(
-        listing=bucket.listing,
+        listing=ThrottledListing(bucket.listing, throttles.listing),
         store=bucket.store(capabilities),
         copies=bucket.copies,
         marker=bucket.marker,
@@ -386,6 +416,7 @@ def _wire(
         site=catalog.site,
         budget=catalog.budget,
         pause=pause,
+        throttles=throttles,
         holds=catalog.holds,
         recovery=catalog.recovery,
         clock=SystemClock(),

@@ -19,6 +19,12 @@ class DeleteAnswer:
     deleted: frozenset[str]
     refused: Mapping[str, Refusal]
 
+    @property
+    def outcome(self) -> str:
+        """One of `config.OUTCOMES`: a 200 in which keys are refused as too many is no good news."""
+        throttled = any(refusal.outcome == "throttled" for refusal in self.refused.values())
+        return "throttled" if throttled else "ok"
+
 
 def parse_delete_answer(body: bytes) -> DeleteAnswer:
     """Read a verbose DeleteObjects answer. A key in both lists counts as refused.

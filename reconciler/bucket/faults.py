@@ -20,6 +20,7 @@ THROTTLING: Final = frozenset(
         "RequestLimitExceeded",
         "RequestRateLimitExceeded",  # Wasabi sends it as a 400
         "BandwidthLimitExceeded",
+        "ServiceUnavailable",  # of S3: "reduce your request rate"
         "429",
     }
 )
@@ -27,7 +28,6 @@ TRANSIENT: Final = THROTTLING | {
     "InternalError",
     "InternalServerError",
     "RequestTimeout",
-    "ServiceUnavailable",
     "OperationAborted",
     "XMinioServerNotInitialized",
     # What we sent is not what arrived: bytes of it were changed or lost on the way.
@@ -44,6 +44,8 @@ MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404", "NoSuchVersion"})
 CHANGED: Final = frozenset({"PreconditionFailed", "412"})
 
 _TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+_TOO_MANY: Final = frozenset({429, 503})
+"""A HEAD has no body: its 503 is a SlowDown as likely as anything."""
 _DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401"})
 _LOCKED: Final = frozenset(
     {"ObjectLocked", "ObjectLockedByBucketPolicy", "RetentionPolicyNotMet", "ObjectUnderActiveHold"}
@@ -135,7 +137,7 @@ class Refusal(Exception):
         """One of `config.OUTCOMES`."""
         if self.missing:
             return "missing"
-        if self.code in THROTTLING or self.status == 429:  # noqa: PLR2004 - Too Many Requests
+        if self.code in THROTTLING or self.status in _TOO_MANY:
             return "throttled"
         return "unavailable" if self.transient else "refused"
 

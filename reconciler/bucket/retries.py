@@ -22,6 +22,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from reconciler.bucket.answers import DeleteAnswer
 from reconciler.bucket.config import BucketConfig
 from reconciler.bucket.faults import TIMED_OUT, Place, Refusal
 from reconciler.errors import ConfigError
@@ -103,7 +104,7 @@ class Calls:
         outcome = "unavailable"
         try:
             answer = read(await self._answered(call))
-            outcome = "ok"
+            outcome = answer.outcome if isinstance(answer, DeleteAnswer) else "ok"
         except Refusal as refusal:
             outcome = refusal.outcome
             raise

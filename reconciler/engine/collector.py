@@ -107,7 +107,7 @@ class Collector:
             ports.copies,
             ports.pause.look,
         )
-        self._pace = Pace(ports.budget, ports.clock)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
         self._intake = anyio.Lock()
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
@@ -170,22 +170,30 @@ class Collector:
     async def _work(self, term: Term, this: _Round) -> None:
         """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
         try:
-            while not (self._stopping.is_set() or this.enough or this.away):
-                claim = await self._take(term, this)
-                if claim is None:
-                    return
-                this.tripped += claim.tripped
-                if claim.keys and not await self._settled(claim):
-                    this.blocked = True
-                elif claim.keys:
-                    removed, store_away = await self._finish(term, claim)
-                    this.removed += removed
-                    this.enough |= store_away
+            while await self._one_batch(term, this):
+                pass
         except Refused as refusal:
             log.info("collection stopped", reason=str(refusal))
             this.enough = True
         except StoreUnavailable as error:
             this.away.append(error)
+
+    async def _one_batch(self, term: Term, this: _Round) -> bool:
+        """One batch under way, where the store bears as many; whether there may be another."""
+        async with self._ports.throttles.deleting.slot():
+            if self._stopping.is_set() or this.enough or this.away:
+                return False
+            claim = await self._take(term, this)
+            if claim is None:
+                return False
+            this.tripped += claim.tripped
+            if claim.keys and not await self._settled(claim):
+                this.blocked = True
+            elif claim.keys:
+                removed, store_away = await self._finish(term, claim)
+                this.removed += removed
+                this.enough |= store_away
+            return True
 
     async def _take(self, term: Term, this: _Round) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.

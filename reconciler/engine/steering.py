@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from reconciler.engine.pause import PauseWatch
+from reconciler.engine.throttle import Throttles
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
 from reconciler.ports import (
     Budget,
@@ -72,7 +73,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Every port that the engine acts through, as the composition root wired them; `pause` watches one."""
+    """Every port that the engine acts through, as the composition root wired them.
+
+    `pause` and `throttles` are the engine's own: they watch one, and what the bucket's adapter tells.
+    """
 
     listing: Listing
     store: ObjectStore
@@ -87,6 +91,7 @@ class Ports:
     site: Site
     budget: Budget
     pause: PauseWatch
+    throttles: Throttles
     holds: Holds
     recovery: Recovery
     clock: Clock

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from reconciler.model import Capabilities, HoldKind, Marker, Mode, ObjectResult, Outcome, Pass, Tally, Verdict
 from reconciler.telemetry.leading import NAMESPACE, Drift, LeaderGauges
+from reconciler.telemetry.limits import LimitGauges
 from reconciler.telemetry.observers import Quiet
 
 PASS_BUCKETS = (1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600)
@@ -83,6 +84,8 @@ class Metrics(Quiet):
         self._make_actions(registry)
         self._leader_gauges = LeaderGauges(wall_clock)
         registry.register(self._leader_gauges)
+        self.limits = LimitGauges(NAMESPACE)
+        registry.register(self.limits)
 
     # --- ports.Observer ---------------------------------------------------------------------------
 

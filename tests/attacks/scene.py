@@ -32,6 +32,7 @@ from reconciler.engine.lease import Tenure
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steering
+from reconciler.engine.throttle import Throttles
 from reconciler.model import (
     Claim,
     Finding,
@@ -278,6 +279,7 @@ class Scene:
             site=catalog.site,
             budget=catalog.budget,
             holds=catalog.holds,
+            throttles=Throttles(listing=1, deleting=1, clock=self.bucket.around),
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             recovery=catalog.recovery,
             clock=self.bucket.around,

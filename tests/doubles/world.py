@@ -12,6 +12,7 @@ import anyio
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.steering import Limits, Ports, Steering
+from reconciler.engine.throttle import Throttles
 from reconciler.model import HeldBy, ListingOrder, Mode, PassState, Policy, Report, Term
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket
@@ -48,6 +49,7 @@ class World:
         self.database = MemoryDatabase(self.around)
         self.observer = RecordingObserver()
         self.marks = MemoryMarks(self.database)
+        self.throttles = Throttles(listing=2, deleting=2, clock=self.around)
         self.limits = Limits(listing_concurrency=2, delete_concurrency=2)
         self.steering = Steering(
             mode=Mode.LIVE,
@@ -78,6 +80,7 @@ class World:
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),
             budget=MemoryBudget(self.database),
+            throttles=self.throttles,
             pause=PauseWatch(MemoryPauseSwitch(self.database), self.around, self.observer),
             holds=MemoryHolds(self.database),
             recovery=MemoryRecovery(self.database),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.engine.pace import Pace
+from reconciler.engine.throttle import Throttle
 from reconciler.planning.pacing import batch_size
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase
@@ -25,7 +26,7 @@ rates = st.floats(0.1, 5000)
 def send(rate: float, sizes: list[int], idle: list[float] | None = None) -> list[float]:
     """When each batch goes, if its sender pauses `idle` before it."""
     around = Surroundings()
-    pace = Pace(MemoryBudget(MemoryDatabase(around)), around)
+    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, Throttle("deleting", 1, around))
     times = []
 
     async def run() -> None:
