@@ -160,11 +160,12 @@ def held_condition(gateway: Gateway, now: str) -> str:
     # The inner query's `m` is the media table. Without the mark's collation, as a parameter would be,
     # so that the table's own decides and its index answers.
     return f"""(
-        EXISTS (SELECT FROM {SCHEMA}.holds h
-                WHERE h.kind = 'key' AND h.target = m.storage_key AND {force})
-        OR EXISTS (SELECT FROM {SCHEMA}.holds h
-                   WHERE h.kind = 'prefix' AND starts_with(m.storage_key, h.target) AND {force})
-        OR {_some_owner_held(now)} AND EXISTS (
+        {_any(HoldKind.KEY, now)} AND EXISTS (
+            SELECT FROM {SCHEMA}.holds h WHERE h.kind = 'key' AND h.target = m.storage_key AND {force})
+        OR {_any(HoldKind.PREFIX, now)} AND EXISTS (
+            SELECT FROM {SCHEMA}.holds h
+            WHERE h.kind = 'prefix' AND starts_with(m.storage_key, h.target) AND {force})
+        OR {_any(HoldKind.VIRTUAL_KEY, now)} AND EXISTS (
             SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
             JOIN {gateway.media} ON {gateway.equal_key} = own.marked
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force})
@@ -185,7 +186,7 @@ def _holds_on(gateway: Gateway) -> str:
             UNION ALL
             SELECT {gateway.key_text} COLLATE "C", h.* FROM {gateway.media}
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force}
-            WHERE {_some_owner_held("clock_timestamp()")} AND {gateway.equal_key} = ANY($1::text[])
+            WHERE {_any(HoldKind.VIRTUAL_KEY, "clock_timestamp()")} AND {gateway.equal_key} = ANY($1::text[])
         ) found ORDER BY key, kind
     """
 
@@ -208,10 +209,10 @@ def _owner(gateway: Gateway) -> str:
     return f'({gateway.owner_id}::text COLLATE "C")'
 
 
-def _some_owner_held(now: str) -> str:
-    """Asked once a query, so that rows are looked at only where a hold could be theirs."""
+def _any(kind: HoldKind, now: str) -> str:
+    """Asked once a query, so that marks and rows are looked at only where a hold could be theirs."""
     force = _in_force("o", now)
-    return f"(SELECT EXISTS (SELECT FROM {SCHEMA}.holds o WHERE o.kind = 'virtual_key' AND {force}))"
+    return f"(SELECT EXISTS (SELECT FROM {SCHEMA}.holds o WHERE o.kind = '{kind.value}' AND {force}))"
 
 
 def _in_force(alias: str, now: str) -> str:

@@ -17,8 +17,12 @@ from reconciler.catalog.inspection import SchemaReport, inspect
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt
 from reconciler.model import (
+    Hold,
+    HoldKind,
     KeyRange,
     Marker,
+    MarkFilter,
+    MarkState,
     Mode,
     ObjectResult,
     Tally,
@@ -32,6 +36,7 @@ from tests.contract.catalog import (
     NOTHING,
     POLICY,
     TTL,
+    all_go,
     claimed,
     finding,
     no_cap,
@@ -381,3 +386,44 @@ async def test_no_prepared_statement_is_needed(database: str) -> None:
         claim = await stage.claim()
         assert claimed(claim) == ["image/a"]
         assert (await stage.confirm(claim)).records == 1
+
+
+# --- holds -------------------------------------------------------------------------------------------
+
+COLLATED = SNAKE.replace("path text", 'path text COLLATE "de-x-icu"').replace(
+    "api_key text", 'api_key text COLLATE "de-x-icu"'
+)
+NOT_SEARCHABLE = "CREATE COLLATION folded (provider = icu, locale = 'und', deterministic = false);" + (
+    SNAKE.replace("path text", "path text COLLATE public.folded")
+)
+
+
+@pytest.mark.debian("postgresql-15")
+@pytest.mark.parametrize("script", [COLLATED, NOT_SEARCHABLE])
+async def test_holds_are_found_whatever_the_collation_of_the_tables(
+    icu_empty_database: str, script: str
+) -> None:
+    config = await _prepared(icu_empty_database, script, MAPPED)
+    sql = await asyncpg.connect(icu_empty_database)
+    await sql.execute("INSERT INTO gate.api_keys VALUES ('K', true, NULL)")
+    await sql.execute("INSERT INTO gate.media VALUES (1, 'image/theirs', 'K'), (2, 'image/Theirs', NULL)")
+    await sql.close()
+    keys = ["image/theirs", "image/Theirs", "image/key", "image/a/b"]
+    holds = [
+        Hold(kind=HoldKind.KEY, target="image/key", reason="a case", author="alice"),
+        Hold(kind=HoldKind.PREFIX, target="image/a/", reason="a case", author="alice"),
+        Hold(kind=HoldKind.VIRTUAL_KEY, target="K", reason="a case", author="alice"),
+    ]
+    async with open_catalog(config) as catalog:
+        term = await catalog.lease.acquire("test", TTL)
+        assert isinstance(term, Term)
+        await catalog.lease.observe_mode(term, Mode.LIVE)
+        current = await catalog.passes.begin(term, Marker.SWEEP, "hash", Mode.LIVE, None)
+        await catalog.passes.record(term, current, [finding(key) for key in keys], NOTHING)
+        await catalog.passes.arm(term, current, Tally())
+        assert await catalog.holds.add(holds) == []
+        listed = await catalog.mark_list.page(MarkFilter(state=MarkState.HELD))
+        assert "image/Theirs" not in await catalog.holds.held(keys)
+        assert [each.mark.storage_key for each in listed] == ["image/a/b", "image/key", "image/theirs"]
+        assert claimed(await catalog.marks.claim(term, POLICY, ALL, 10, all_go)) == ["image/Theirs"]
+        assert await catalog.marks.waiting(POLICY, ALL) == 1
