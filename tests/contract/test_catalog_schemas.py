@@ -425,5 +425,5 @@ async def test_holds_are_found_whatever_the_collation_of_the_tables(
         listed = await catalog.mark_list.page(MarkFilter(state=MarkState.HELD))
         assert "image/Theirs" not in await catalog.holds.held(keys)
         assert [each.mark.storage_key for each in listed] == ["image/a/b", "image/key", "image/theirs"]
-        assert claimed(await catalog.marks.claim(term, POLICY, ALL, 10, all_go)) == ["image/Theirs"]
+        assert claimed(await catalog.marks.claim(term, POLICY, ALL, 10, all_go, no_cap)) == ["image/Theirs"]
         assert await catalog.marks.waiting(POLICY, ALL) == 1

@@ -53,7 +53,6 @@ async def test_a_dangling_record_goes_on_its_second_sighting(site: Site) -> None
     assert await site.rows() == {"image/live"}
 
 
-@pytest.mark.incident(28)
 async def test_a_dangling_record_whose_object_came_back_stays(site: Site) -> None:
     await site.row("image/late")
     await site.once()
