@@ -160,6 +160,7 @@ async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: M
             lambda: True,
             sealed,
             ports.copies,
+            ports.versions,
             ports.pause.look,
         )
         return await Undo(ports, gateway, steer, author, emit).run(scope)
@@ -310,7 +311,7 @@ async def doctor(settings: Settings) -> Sequence[Check]:
             store, prefixes = bucket.store(found), settings.bucket.prefixes
             seen = [
                 *await doctoring.attempt("access", lambda: doctoring.access(bucket.listing, store, prefixes)),
-                *doctoring.abilities(found, settings.bucket.order, _delete_mode(settings)),
+                *doctoring.abilities(found, settings.bucket.order, _delete_mode(settings, found)),
             ]
             if at_head:
                 seen += await doctoring.attempt("identity", lambda: look_at_tie(bucket, found))
@@ -385,6 +386,7 @@ async def _ports(
         reached = bucket_config(settings, request_ended)
         async with open_bucket(replace(reached, may_delete=pause.require_running)) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
+            _check_delete_mode(settings, found)
             yield _wire(catalog, bucket, found, observer, pause, throttles)
 
 
@@ -406,6 +408,7 @@ def _wire(
         listing=ThrottledListing(bucket.listing, throttles.listing),
         store=bucket.store(capabilities),
         copies=bucket.copies,
+        versions=bucket.versions,
         marker=bucket.marker,
         prober=bucket.prober,
         records=catalog.records,
@@ -482,7 +485,7 @@ def _steering(settings: Settings, found: Capabilities) -> Steering:
         policy=replace(
             settings.policy(),
             rewrites_keys=found.rewrites_keys,
-            delete_mode=_delete_mode(settings),
+            delete_mode=_delete_mode(settings, found),
         ),
         limits=settings.limits(),
         config_hash=settings.config_hash(),
@@ -491,9 +494,25 @@ def _steering(settings: Settings, found: Capabilities) -> Steering:
     )
 
 
-def _delete_mode(settings: Settings) -> DeleteMode:
+def _delete_mode(settings: Settings, found: Capabilities) -> DeleteMode:
     """What `auto` comes to; the other modes are what they are called."""
-    return DeleteMode.QUARANTINE if settings.delete_mode == "auto" else DeleteMode(settings.delete_mode)
+    if settings.delete_mode != "auto":
+        return DeleteMode(settings.delete_mode)
+    return DeleteMode.VERSIONED if found.versioned else DeleteMode.QUARANTINE
+
+
+def _check_delete_mode(settings: Settings, found: Capabilities) -> None:
+    """Raises ConfigError where the bucket cannot delete as it is told to, or would never shrink."""
+    if settings.delete_mode == "versioned" and not found.versioned:
+        raise ConfigError(
+            "RECONCILER_DELETE_MODE versioned: the bucket keeps no versions; switch versioning on, or take"
+            " auto or quarantine"
+        )
+    if settings.delete_mode == "quarantine" and found.versioned:
+        raise ConfigError(
+            "RECONCILER_DELETE_MODE quarantine: the bucket keeps versions, so that what is deleted would stay"
+            " as a version beside its copy; take auto or versioned"
+        )
 
 
 # --- lifetimes ------------------------------------------------------------------------------------

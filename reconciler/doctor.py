@@ -208,6 +208,8 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
 
 
 def _deletion(mode: DeleteMode, *, versioned: bool) -> Check:
+    if mode is DeleteMode.VERSIONED:
+        return ok("delete mode", "versioned: a delete marker hides each object until its version is purged")
     if mode is DeleteMode.QUARANTINE:
         return ok(
             "delete mode", f"quarantine: each object is copied under {QUARANTINE_PREFIX} before it is deleted"

@@ -101,6 +101,21 @@ class StoredObject:
     size: int
     etag: str
     last_modified: datetime | None
+    version_id: str | None = None
+    """Where HEAD named one: a listing does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a key, or one of its delete markers (without ETag and size)."""
+
+    key: str
+    id: str
+    marker: bool
+    latest: bool
+    last_modified: datetime | None
+    etag: str | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,6 +565,8 @@ class DeletionResult:
     detail: str = ""
     held_until: datetime | None = None
     denied: bool = False
+    marker_id: str | None = None
+    """Of the delete marker that the store made instead of deleting anything."""
 
 
 def quarantine_key(operation_id: UUID, key: str) -> str:

@@ -51,6 +51,7 @@ from reconciler.model import (
     Trip,
     UndoScope,
     Verdict,
+    Version,
 )
 
 Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
@@ -102,6 +103,25 @@ class Copies(Protocol):
 
         `etag` None takes whatever is there; `only_new` never writes over the target. COPIED means
         that the copy was seen in full. Raises StoreUnavailable, Halt (no such bucket, credentials).
+        """
+        ...
+
+
+class Versions(Protocol):
+    """The versions and delete markers of single keys, in a bucket that keeps them."""
+
+    async def kept(self) -> bool:
+        """Whether a plain delete hides and no more, as the bucket is set now."""
+        ...
+
+    async def of(self, key: str) -> Sequence[Version]:
+        """Every version and delete marker of the key, in no order. Raises StoreUnavailable, Halt."""
+        ...
+
+    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+        """Delete these by id, for good; of a delete marker: what it hid is there again.
+
+        One result for each, in the order asked; one that is gone already is MISSING.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -18,6 +18,8 @@ class DeleteAnswer:
 
     deleted: frozenset[str]
     refused: Mapping[str, Refusal]
+    markers: Mapping[str, str] = field(default_factory=dict)
+    """The ids of the delete markers that were made, by key."""
 
     @property
     def outcome(self) -> str:
@@ -41,14 +43,16 @@ def parse_delete_answer(body: bytes) -> DeleteAnswer:
         raise error_document(root)
     if name not in {"DeleteResult", "DeleteObjectsOutput"}:
         raise Refusal("Unreadable", f"the answer is a document of another kind, <{name[:40]}>", status=0)
-    deleted, refused = set[str](), dict[str, Refusal]()
+    deleted, refused, markers = set[str](), dict[str, Refusal](), dict[str, str]()
     for element in root:
         fields = {local_name(field): field.text or "" for field in element}
         if local_name(element) == "Deleted":
             deleted.add(fields.get("Key", ""))
+            if fields.get("DeleteMarker") == "true":
+                markers[fields.get("Key", "")] = fields.get("DeleteMarkerVersionId", "")
         elif local_name(element) == "Error":
             refused[fields.get("Key", "")] = _refusal(fields)
-    return DeleteAnswer(deleted=frozenset(deleted - refused.keys()), refused=refused)
+    return DeleteAnswer(deleted=frozenset(deleted - refused.keys()), refused=refused, markers=markers)
 
 
 def _refusal(fields: Mapping[str, Any]) -> Refusal:
@@ -66,7 +70,7 @@ def read_answer(answer: Mapping[str, Any]) -> DeleteAnswer:
 def result_of(key: str, answer: DeleteAnswer) -> DeletionResult:
     """A key of which the answer says nothing is FAILED."""
     if key in answer.deleted:
-        return DeletionResult(key=key, result=ObjectResult.DELETED)
+        return DeletionResult(key=key, result=ObjectResult.DELETED, marker_id=answer.markers.get(key))
     refusal = answer.refused.get(key)
     if refusal is None:
         return failed(key, "the store's answer does not mention the key")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -188,14 +188,14 @@ class BucketObjects:
                 return failed(entry.key, TOO_LATE)
             try:
                 call = partial(self._client.delete_object, **asked)
-                await self._calls.send(
-                    "DeleteObject", call, _nothing, deadline=until, may_send=self._may_delete
+                marker = await self._calls.send(
+                    "DeleteObject", call, _marker_id, deadline=until, may_send=self._may_delete
                 )
             except Refusal as refusal:
                 if refusal.fatal:
                     raise self._calls.place.explain("DeleteObject", refusal) from None
                 return refused(entry.key, refusal)
-        return DeletionResult(key=entry.key, result=ObjectResult.DELETED)
+        return DeletionResult(key=entry.key, result=ObjectResult.DELETED, marker_id=marker)
 
     # --- afterwards --------------------------------------------------------------------------------
 
@@ -247,6 +247,7 @@ async def head_object(
                 size=answer["ContentLength"],
                 etag=bare_etag(answer.get("ETag", "")),
                 last_modified=answer.get("LastModified"),
+                version_id=answer.get("VersionId"),
             ),
         )
     except Refusal as refusal:
@@ -255,8 +256,9 @@ async def head_object(
         raise calls.place.explain("HeadObject", refusal) from None
 
 
-def _nothing(_: object) -> None:
-    """The answer of a single DELETE says nothing."""
+def _marker_id(answer: Mapping[str, Any]) -> str | None:
+    """All that the answer of a single DELETE says: which delete marker it made, if any."""
+    return str(answer.get("VersionId", "")) if answer.get("DeleteMarker") else None
 
 
 def _may_succeed(key: str, answer: DeleteAnswer) -> bool:

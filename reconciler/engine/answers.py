@@ -23,6 +23,10 @@ class Answers:
     store_away: bool = False
     held_until: dict[str, datetime | None] = field(default_factory=dict)
     hidden: dict[str, Hidden] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    """Keys that were found missing when they were to be hidden: a repeated request may have hidden them."""
+    halt: str = ""
+    """Why nothing more may be deleted once this is written down."""
 
     def settle(self, key: str, result: ObjectResult, detail: str) -> None:
         self.results[key] = (result, detail)

@@ -23,7 +23,7 @@ from reconciler.engine.pace import Pace
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.tasks import task_group
-from reconciler.errors import StoreUnavailable
+from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import (
     GONE,
     Backlog,
@@ -105,6 +105,7 @@ class Collector:
             self._leads,
             sealer.check,
             ports.copies,
+            ports.versions,
             ports.pause.look,
         )
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
@@ -235,6 +236,8 @@ class Collector:
             term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
         )
         self._report(claim, answers, removed)
+        if answers.halt:
+            raise Halt(answers.halt)
         return removed, answers.store_away
 
     async def _preview(self, term: Term, steering: Steering, *, report_again: bool) -> Removed:

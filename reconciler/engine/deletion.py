@@ -70,6 +70,7 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
     doomed = answers.unsettled(keys)
     seen = await hiding.make_copies(ports, gateway, doomed, answers)
+    seen |= await hiding.look_at_versions(ports, doomed, answers)
     if not compares:
         await _compare_by_head(ports, [key for key in doomed if key.mark.storage_key in seen], answers, seen)
     batch = [
@@ -83,6 +84,8 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     for answer in await gateway.delete(batch) if batch else ():
         answers.settle(answer.key, answer.result, answer.detail)
         answers.held_until[answer.key] = answer.held_until
+        hiding.note_marker(answer, answers)
+    await hiding.look_behind_markers(ports, doomed, answers)
     if any(key.decision.records for key in doomed) or len(batch) < len(doomed):
         await _require_marker(ports)
 

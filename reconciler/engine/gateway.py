@@ -25,9 +25,10 @@ from reconciler.model import (
     Removed,
     Term,
     Verdict,
+    Version,
 )
 from reconciler.planning import wording
-from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore
+from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore, Versions
 
 SEAL_AGE = 1.0
 """Seconds for which the marker that a claim looked at is not read again before its delete."""
@@ -48,10 +49,12 @@ class WriteGateway:
         leads: Callable[[], bool],
         seal: Callable[[float], Awaitable[UUID]],
         copies: Copies,
+        versions: Versions,
         paused: Callable[[], Awaitable[Pause]],
     ) -> None:
         self._store = store
         self._copies = copies
+        self._versions = versions
         self._marks = marks
         self._mode = mode
         self._leads = leads
@@ -106,6 +109,23 @@ class WriteGateway:
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
         return await self._copies.copy(source, target, etag=etag, only_new=only_new)
+
+    async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+        """Delete versions and delete markers by id, for good."""
+        self._refuse_in_dry_run("purge versions")
+        self._refuse_without_lease()
+        await self._seal(SEAL_AGE)
+        await self._refuse_while_paused("purge versions")
+        self._refuse_without_lease()
+        return await self._versions.remove(batch)
+
+    async def reveal(self, markers: Sequence[Version]) -> Sequence[DeletionResult]:
+        """Take delete markers away: what they hid is there again. While paused too, as copies are made."""
+        self._refuse_in_dry_run("remove delete markers")
+        self._refuse_without_lease()
+        if not all(each.marker for each in markers):
+            raise ValueError("only delete markers hide anything")
+        return await self._versions.remove(markers)
 
     async def confirm(
         self,

@@ -1,9 +1,13 @@
-"""How objects go so that they can come back: first a copy of each in quarantine, seen in full."""
+"""How objects go so that they can come back: with a copy of each in quarantine, seen in full, or as versions
+that a delete marker hides.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import anyio
 
@@ -11,8 +15,18 @@ from reconciler.engine.answers import Answers
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
 from reconciler.engine.tasks import for_each, task_group
-from reconciler.errors import CatalogUnavailable, StoreUnavailable
-from reconciler.model import Claim, ClaimedKey, Copied, CopyResult, DeleteMode, Hidden, ObjectResult
+from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
+from reconciler.model import (
+    Claim,
+    ClaimedKey,
+    Copied,
+    CopyResult,
+    DeleteMode,
+    DeletionResult,
+    Hidden,
+    ObjectResult,
+    Version,
+)
 
 COPIES_AT_ONCE = 32
 PATIENCE = 8
@@ -21,6 +35,8 @@ cannot copy just now must not hold up the others."""
 
 EXTEND_SECONDS = 30.0
 """How often a claim whose copies take long says that it is alive."""
+
+_MISSING = (ObjectResult.MISSING, "")
 
 RESULTS = {
     CopyResult.MISSING: ObjectResult.MISSING,
@@ -66,7 +82,7 @@ async def make_copies(
 
 
 async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers: Answers) -> None:
-    """Note the copies that earlier attempts at these keys made, whose confirmation was lost."""
+    """Note what earlier attempts at these keys have hidden, whose confirmation was lost."""
 
     async def look(claimed: ClaimedKey) -> None:
         key, target = claimed.mark.storage_key, claimed.quarantine_key
@@ -81,12 +97,109 @@ async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers:
                 quarantine_key=target,
             )
 
+    await look_behind_markers(ports, repeated, answers)
     unknown = [
         key
         for key in repeated
         if key.quarantine_key is not None and key.mark.storage_key not in answers.hidden
     ]
     await for_each(unknown, look, concurrency=COPIES_AT_ONCE)
+
+
+async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> dict[str, str]:
+    """Note the versions that are to be hidden; settle what is another object than the one marked, or gone.
+
+    Returns the ETags, by storage key: nothing else may be deleted. Raises Halt where the bucket keeps no
+    versions any more: what is deleted there is gone.
+    """
+    seen: dict[str, str] = {}
+
+    async def look(claimed: ClaimedKey) -> None:
+        mark = claimed.mark
+        stored = await ports.store.head(mark.storage_key)
+        if stored is None:
+            answers.settle(mark.storage_key, ObjectResult.MISSING, "HEAD 404")
+        elif mark.object_etag is not None and stored.etag != mark.object_etag:
+            answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
+        else:
+            seen[mark.storage_key] = stored.etag
+            answers.hidden[mark.storage_key] = Hidden(
+                mode=DeleteMode.VERSIONED,
+                size=stored.size,
+                etag=stored.etag,
+                last_modified=stored.last_modified,
+                version_ids=(stored.version_id,) if stored.version_id else (),
+            )
+
+    wanted = _in_versions(keys)
+    if wanted and not await ports.versions.kept():
+        raise Halt(
+            "the bucket does not keep versions any more, and these keys were claimed to be deleted by a"
+            " delete marker; nothing is deleted until versioning is on again"
+        )
+    await for_each(wanted, look, concurrency=COPIES_AT_ONCE)
+    return seen
+
+
+def note_marker(answer: DeletionResult, answers: Answers) -> None:
+    """Which delete marker hides the version now. Without one it is gone, and so is our way back."""
+    hidden = answers.hidden.get(answer.key)
+    if hidden is None or hidden.mode is not DeleteMode.VERSIONED:
+        return
+    if answer.result is not ObjectResult.DELETED:
+        del answers.hidden[answer.key]
+        if answer.result is ObjectResult.MISSING:
+            answers.unsure.add(answer.key)
+    elif answer.marker_id in {None, "", "null"}:
+        del answers.hidden[answer.key]
+        answers.halt = (
+            f"the store deleted {answer.key!r} without a delete marker: it keeps no versions, whatever it"
+            " says; set RECONCILER_DELETE_MODE to quarantine, or find out why, before anything else goes"
+        )
+    else:
+        answers.hidden[answer.key] = replace(hidden, marker_ids=(str(answer.marker_id),))
+
+
+async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    """Note which delete markers hide what, where an answer was lost: ours, or an earlier attempt's.
+
+    All markers above the marked version: a request that was repeated may have made several. A first
+    attempt that finds nothing hid nothing itself.
+    """
+
+    async def look(claimed: ClaimedKey) -> None:
+        key, etag = claimed.mark.storage_key, claimed.mark.object_etag
+        found = await ports.versions.of(key)
+        versions = [each for each in found if not each.marker and etag in {None, each.etag}]
+        markers = [each for each in found if each.marker]
+        if not versions or not any(each.latest for each in markers):
+            return
+        newest = max(versions, key=_modified)
+        answers.hidden[key] = Hidden(
+            mode=DeleteMode.VERSIONED,
+            size=newest.size,
+            etag=newest.etag,
+            last_modified=newest.last_modified,
+            version_ids=(newest.id,),
+            marker_ids=tuple(each.id for each in markers if _modified(each) >= _modified(newest)),
+        )
+
+    unsure = [
+        key
+        for key in _in_versions(keys)
+        if (key.attempts or key.mark.storage_key in answers.unsure)
+        and key.mark.storage_key not in answers.hidden
+        and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
+    ]
+    await for_each(unsure, look, concurrency=COPIES_AT_ONCE)
+
+
+def _in_versions(keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
+    return [key for key in keys if key.mode is DeleteMode.VERSIONED and key.decision.delete_object]
+
+
+def _modified(version: Version) -> datetime:
+    return version.last_modified or datetime.min.replace(tzinfo=UTC)
 
 
 def _in_quarantine(target: str, copied: Copied) -> Hidden:

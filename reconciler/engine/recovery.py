@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
 from reconciler.errors import StoreUnavailable
-from reconciler.model import CopyResult, HiddenObject, Return, Returned
+from reconciler.model import GONE, CopyResult, DeleteMode, HiddenObject, Return, Returned, Version
+
+SLACK = timedelta(minutes=1)
+"""By how much the store's clock may be ahead of the database's."""
 
 
 async def bring_back(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
@@ -16,6 +21,8 @@ async def bring_back(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) 
     if not await ports.recovery.claim_return(hidden.id):
         return _told(hidden, Return.REFUSED, "it is being purged, or was brought back or erased meanwhile")
     try:
+        if hidden.hidden.mode is DeleteMode.VERSIONED:
+            return await _from_behind_markers(ports, gateway, hidden)
         return await _out_of_quarantine(ports, gateway, hidden)
     except StoreUnavailable as error:
         return _told(hidden, Return.FAILED, str(error))
@@ -35,6 +42,36 @@ async def _out_of_quarantine(ports: Ports, gateway: WriteGateway, hidden: Hidden
     if await ports.store.head(hidden.storage_key) is None:
         return _told(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
     return _told(hidden, Return.RESTORED)
+
+
+async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+    """Every delete marker of the operation goes: those that are known, and what its repetitions made."""
+    key, wanted = hidden.storage_key, hidden.hidden
+    found = await ports.versions.of(key)
+    if not any(each.id in wanted.version_ids for each in found):
+        return _told(hidden, Return.REFUSED, "the version is not in the bucket any more")
+    if any(each.latest and not each.marker for each in found):
+        return await _what_is_there(ports, hidden)
+    ours = [each for each in found if each.marker and _made_by(each, hidden)]
+    for answer in await gateway.reveal(ours):
+        if answer.result not in GONE:
+            return _told(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
+    stored = await ports.store.head(key)
+    if stored is None:
+        return _told(hidden, Return.REFUSED, "a delete marker that is not ours hides it")
+    if stored.version_id is not None and stored.version_id not in wanted.version_ids:
+        return _told(hidden, Return.REFUSED, "another version lies at its key, and is not hidden for it")
+    return _told(hidden, Return.RESTORED)
+
+
+def _made_by(marker: Version, hidden: HiddenObject) -> bool:
+    """Known to be ours; or made while the operation lasted, as by a request that was repeated."""
+    if marker.id in hidden.hidden.marker_ids:
+        return True
+    made, before = marker.last_modified, hidden.hidden.last_modified
+    if made is None or before is None:
+        return False
+    return before <= made <= hidden.hidden_at + SLACK
 
 
 async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:

@@ -27,6 +27,7 @@ from reconciler.ports import (
     Recovery,
     Site,
     StagingArea,
+    Versions,
 )
 
 
@@ -81,6 +82,7 @@ class Ports:
     listing: Listing
     store: ObjectStore
     copies: Copies
+    versions: Versions
     marker: IdentityMarker
     prober: Prober
     records: Records

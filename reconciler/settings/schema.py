@@ -232,11 +232,17 @@ class Settings(DatabaseSettings):
     delete_delay: Duration = timedelta(hours=24)
     """Time between mark and deletion. A day in which a person can step in."""
     delete_mode: Annotated[
-        Literal["auto", "direct", "quarantine"],
-        _written(values.one_of("auto", "direct", "quarantine")),
+        Literal["auto", "direct", "quarantine", "versioned"],
+        _written(values.one_of("auto", "direct", "quarantine", "versioned")),
     ] = "auto"
-    """How objects are deleted: `quarantine` after a copy under `.reconciler/`, `direct` for good.
-    Default `auto`: quarantine, so that what goes can be brought back unless somebody says otherwise."""
+    """How objects are deleted: `versioned` by a delete marker, `quarantine` after a copy under
+    `.reconciler/`, `direct` for good. Default `auto`: versioned where the bucket keeps versions, else
+    quarantine, so that what goes can be brought back unless somebody says otherwise."""
+    undo_window: Duration = timedelta(days=7)
+    """How long what was deleted can be brought back; then copies, hidden versions and removed rows go.
+    A week to notice a mistake; until then the bytes are paid for, and prompts are kept."""
+    ledger_retention: Duration = timedelta(days=90)
+    """How long the ledger says what went and why. 90d: a quarter, for whoever asks later."""
     upload_window: Duration = timedelta(hours=1)
     """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
     sweep_interval: Duration = timedelta(hours=6)

@@ -232,7 +232,14 @@ class Scene:
         ports, check = self.ports, self.sealer.check
         look = ports.pause.look
         gateway = WriteGateway(
-            ports.store, ports.marks, lambda: Mode.LIVE, lambda: True, check, ports.copies, look
+            ports.store,
+            ports.marks,
+            lambda: Mode.LIVE,
+            lambda: True,
+            check,
+            ports.copies,
+            ports.versions,
+            look,
         )
         await delete_claimed(self.ports, gateway, claim, spared or {}, answers)
         return answers
@@ -269,6 +276,7 @@ class Scene:
             listing=self.bucket,
             store=self.bucket,
             copies=self.bucket,
+            versions=self.bucket,
             marker=self.bucket,
             prober=self.bucket,
             records=catalog.records,

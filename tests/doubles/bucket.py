@@ -20,6 +20,7 @@ from reconciler.model import (
     ObjectPage,
     ObjectResult,
     StoredObject,
+    Version,
 )
 from tests.doubles.surroundings import Surroundings, port
 
@@ -146,6 +147,23 @@ class MemoryBucket:
             size=stored.size,
             last_modified=stored.last_modified,
         )
+
+    # --- Versions: none are kept ---
+
+    @port
+    async def kept(self) -> bool:
+        self._answer()
+        return False
+
+    @port
+    async def of(self, key: str) -> Sequence[Version]:
+        self._answer()
+        return []
+
+    @port
+    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+        self._answer()
+        return [DeletionResult(key=each.key, result=ObjectResult.MISSING) for each in batch]
 
     # --- IdentityMarker ---
 

@@ -71,6 +71,7 @@ class World:
             listing=self.bucket,
             store=self.bucket,
             copies=self.bucket,
+            versions=self.bucket,
             marker=self.bucket,
             prober=self.bucket,
             records=MemoryRecords(self.database),

@@ -148,7 +148,7 @@ def test_a_lease_cannot_last_no_time() -> None:
         ("MAX_DELETES_PER_SECOND", "0", "positive"),
         ("MAX_DELETES_PER_SECOND", "inf", "or unlimited"),
         ("REVOKED_KEY_POLICY", "drop", "must be keep or delete"),
-        ("DELETE_MODE", "copy", "must be auto or direct or quarantine"),
+        ("DELETE_MODE", "copy", "must be auto or direct or quarantine or versioned"),
         ("BUCKET__LISTING_ORDER", "yes", "probe or bytes or none"),
         ("BUCKET__NAME", "s3://media", "a bucket's name alone"),
         ("BUCKET__REGION", "eu west", "a region's name"),

@@ -1,0 +1,111 @@
+"""Versions and delete markers of single keys: ListObjectVersions, and DeleteObject by VersionId."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+
+from reconciler.bucket.answers import failed, refused
+from reconciler.bucket.concurrency import side_by_side
+from reconciler.bucket.faults import Refusal
+from reconciler.bucket.parsing import bare_etag
+from reconciler.bucket.retries import Calls
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import DeletionResult, ObjectResult, Version
+
+PAGE_SIZE = 1000
+
+
+class BucketVersions:
+    """`ports.Versions` of one bucket."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        limiter: anyio.CapacityLimiter,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._limiter = limiter
+
+    async def kept(self) -> bool:
+        """Suspended is not kept: what is deleted then leaves a marker, and no version."""
+        call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
+        try:
+            return await self._calls.send("GetBucketVersioning", call, _enabled)
+        except Refusal as refusal:
+            raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
+
+    async def of(self, key: str) -> Sequence[Version]:
+        found: list[Version] = []
+        place: dict[str, str] = {}
+        async with self._limiter:
+            while True:
+                answer = await self._page(key, place)
+                page = [*map(_version, answer.get("Versions", ())), *_markers(answer)]
+                ours = [each for each in page if each.key == key]
+                found += ours
+                # Other keys that begin with this one come after all of it, on every store.
+                if not answer.get("IsTruncated") or len(ours) < len(page):
+                    return found
+                place = _next_place(answer)
+
+    async def _page(self, key: str, place: Mapping[str, str]) -> dict[str, Any]:
+        call = partial(
+            self._client.list_object_versions, Bucket=self._bucket, Prefix=key, MaxKeys=PAGE_SIZE, **place
+        )
+        try:
+            return await self._calls.send("ListObjectVersions", call, dict)
+        except Refusal as refusal:
+            raise self._calls.place.explain("ListObjectVersions", refusal, Halt) from None
+
+    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+        """One request each, a few at once: in a batch, stores tell two versions of a key apart badly."""
+        until = self._calls.deadline()
+        return await side_by_side([partial(self._remove, each, until) for each in batch])
+
+    async def _remove(self, version: Version, until: float) -> DeletionResult:
+        call = partial(self._client.delete_object, Bucket=self._bucket, Key=version.key, VersionId=version.id)
+        async with self._limiter:
+            if anyio.current_time() >= until:
+                return failed(version.key, "not asked: the batch has used up its time")
+            try:
+                await self._calls.send("DeleteObject", call, lambda _: None, deadline=until)
+            except StoreUnavailable as error:
+                return failed(version.key, str(error))
+            except Refusal as refusal:
+                if refusal.fatal:
+                    raise self._calls.place.explain("DeleteObject", refusal) from None
+                return refused(version.key, refusal)
+        return DeletionResult(key=version.key, result=ObjectResult.DELETED)
+
+
+def _enabled(answer: Mapping[str, Any]) -> bool:
+    return answer.get("Status") == "Enabled"
+
+
+def _version(entry: Mapping[str, Any], *, marker: bool = False) -> Version:
+    return Version(
+        key=entry["Key"],
+        id=entry["VersionId"],
+        marker=marker,
+        latest=bool(entry.get("IsLatest")),
+        last_modified=entry.get("LastModified"),
+        etag=None if marker else bare_etag(entry.get("ETag", "")),
+        size=entry.get("Size", 0),
+    )
+
+
+def _markers(answer: Mapping[str, Any]) -> list[Version]:
+    return [_version(entry, marker=True) for entry in answer.get("DeleteMarkers", ())]
+
+
+def _next_place(answer: Mapping[str, Any]) -> dict[str, str]:
+    place = {"KeyMarker": answer.get("NextKeyMarker"), "VersionIdMarker": answer.get("NextVersionIdMarker")}
+    return {name: value for name, value in place.items() if value}
