@@ -77,6 +77,7 @@ async def test_a_newline_goes_in_a_batch(seaweed_bucket: Bucket) -> None:
     assert seaweed_bucket.keys() == set()
 
 
+@pytest.mark.incident(37)
 async def test_a_key_that_is_gone_already_counts_as_gone(bucket: Bucket) -> None:
     """I-37."""
     async with open_bucket(config_of(bucket)) as opened:
@@ -238,6 +239,7 @@ async def test_codes_of_single_keys_are_told_apart(credentials: None) -> None:
     assert [result.result for result in results] == [DELETED, MISSING, CHANGED, FAILED]
 
 
+@pytest.mark.incident(37)
 async def test_a_412_for_an_object_that_is_gone_is_missing(credentials: None) -> None:
     """I-37: the HEAD behind the 412 says 404."""
     async with (
