@@ -51,19 +51,28 @@ SET last_seen_at = clock_timestamp(),
 FROM again WHERE m.storage_key = again.storage_key
 """
 
-# What a complete pass has not seen again of passes that were never released.
+# What a complete pass has not seen again of passes that were never released. Past the marks that a
+# writer holds, as everywhere: it may be waiting for another of these in its turn (R-36).
 WITHDRAW_UNSEEN = f"""
-DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.passes p
-WHERE p.id = m.pass_id AND p.marker = $2 AND m.state = 'found'
-  AND p.state IN ('tripped', 'failed', 'discarded') AND m.pass_id < $1 AND m.last_pass_id < $1
+WITH free AS (
+    SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    WHERE p.marker = $2 AND m.state = 'found'
+      AND p.state IN ('tripped', 'failed', 'discarded') AND m.pass_id < $1 AND m.last_pass_id < $1
+    FOR UPDATE OF m SKIP LOCKED
+)
+DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
 """
 
 # And of released ones the records whose objects are back. A dangling mark that no sweep sees a second
 # time would wait for ever, and keep its key from every other verdict.
 WITHDRAW_BACK = f"""
-DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.passes p
-WHERE p.id = m.pass_id AND p.marker = $2 AND m.state = 'found'
-  AND p.state = 'armed' AND m.verdict = 'dangling' AND m.last_sweep_id < $1
+WITH free AS (
+    SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    WHERE p.marker = $2 AND m.state = 'found'
+      AND p.state = 'armed' AND m.verdict = 'dangling' AND m.last_sweep_id < $1
+    FOR UPDATE OF m SKIP LOCKED
+)
+DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
 """
 
 

@@ -188,13 +188,18 @@ class Collector:
             if claim is None:
                 return False
             this.tripped += claim.tripped
-            if claim.keys and not await self._settled(claim):
-                this.blocked = True
-            elif claim.keys:
-                removed, store_away = await self._finish(term, claim)
-                this.removed += removed
-                this.enough |= store_away
+            if claim.keys:
+                async with hiding.extended(self._ports, claim):
+                    await self._carry_out(term, claim, this)
             return True
+
+    async def _carry_out(self, term: Term, claim: Claim, this: _Round) -> None:
+        if not await self._settled(claim):
+            this.blocked = True
+            return
+        removed, store_away = await self._finish(term, claim)
+        this.removed += removed
+        this.enough |= store_away
 
     async def _take(self, term: Term, this: _Round) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.
@@ -228,8 +233,7 @@ class Collector:
         answers = Answers()
         rewrites_keys = steering.policy.rewrites_keys
         spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
-        async with hiding.extended(self._ports, claim):
-            await delete_claimed(self._ports, self._gateway, claim, spared, answers)
+        await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         window = steering.upload_window
         await hold_refused(self._ports.holds, answers)
         removed = await self._gateway.confirm(

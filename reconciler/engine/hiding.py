@@ -34,7 +34,7 @@ PATIENCE = 8
 cannot copy just now must not hold up the others."""
 
 EXTEND_SECONDS = 30.0
-"""How often a claim whose copies take long says that it is alive."""
+"""How often a claim in hand says so."""
 
 _MISSING = (ObjectResult.MISSING, "")
 
@@ -214,7 +214,7 @@ def _in_quarantine(target: str, copied: Copied) -> Hidden:
 
 @asynccontextmanager
 async def extended(ports: Ports, claim: Claim) -> AsyncIterator[None]:
-    """While the body runs, nobody takes the claim for one that was left, however long its copies take."""
+    """While the body runs, nobody takes the claim for one that was left, however slow the store is (R-37)."""
 
     async def pulse() -> None:
         while True:
@@ -224,9 +224,6 @@ async def extended(ports: Ports, claim: Claim) -> AsyncIterator[None]:
             except CatalogUnavailable:
                 continue
 
-    if not any(key.quarantine_key for key in claim.keys):
-        yield
-        return
     async with task_group() as group:
         group.start_soon(pulse)
         yield

@@ -357,3 +357,21 @@ async def test_marking_again_waits_for_no_writer(either: Scene) -> None:
     with anyio.fail_after(5):
         await either.mark(KEY, verdict=Verdict.EXPIRED)
     await writer.commit()
+
+
+@pytest.mark.attack(36)
+async def test_no_pass_waits_for_a_writer_whose_mark_it_withdraws_or_previews(either: Scene) -> None:
+    """It would hold other marks meanwhile, for which the writer waits in its turn."""
+    await either.stage.add_row(KEY)
+    await either.stage.add_row("image/b")
+    await either.mark(KEY, "image/b", verdict=Verdict.DANGLING)
+    writer = await either.writer()
+    await writer.begin()
+    await writer.update(KEY, LastAccessedAt=datetime.now(UTC))
+    with anyio.fail_after(4):
+        await either.stage.catalog.marks.note_preview(either.term, [KEY, "image/b"])
+        await either.mark()
+    await writer.update("image/b", LastAccessedAt=datetime.now(UTC))
+    await writer.commit()
+    await either.mark()
+    assert await either.stage.marks() == {}

@@ -7,14 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from reconciler.catalog import confirmation
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.records import lookup
-from reconciler.model import ObjectResult, Record, Verdict
+from reconciler.engine import hiding
+from reconciler.model import Deletion, DeletionResult, ObjectResult, Record, Verdict
 from tests.attacks.scene import Refused, Scene
-from tests.contract.catalog import LONG_AGO
+from tests.contract.catalog import DAY, LONG_AGO
 
 pytestmark = pytest.mark.anyio
 
@@ -100,3 +102,33 @@ async def test_what_a_former_operation_confirms_is_not_its_own_any_more(scene: S
     assert (removed.objects, removed.records) == (0, 0)
     assert await scene.rows() == [A]
     assert (await scene.finish(second)).records == 1
+
+
+@pytest.mark.attack(37)
+async def test_a_claim_in_hand_is_not_taken_for_one_that_was_left(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow store: another worker takes the claim over and spares the key, then the delete is sent."""
+    scene.put(A)
+    await scene.mark(A)
+    monkeypatch.setattr(hiding, "EXTEND_SECONDS", 0.01)
+    asked, answer = anyio.Event(), anyio.Event()
+    delete = scene.bucket.delete
+
+    async def slow(batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        asked.set()
+        await answer.wait()
+        return await delete(batch)
+
+    monkeypatch.setattr(scene.bucket, "delete", slow)
+    still = "SELECT count(*) FROM reconciler.marks WHERE not_before > clock_timestamp()"
+    async with anyio.create_task_group() as group:
+        group.start_soon(scene.collect)
+        await asked.wait()
+        await scene.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
+        with anyio.move_on_after(5):
+            while not await scene.sql.fetchval(still):
+                await anyio.lowlevel.checkpoint()
+        taken = await scene.stage.catalog.marks.unfinished(scene.term, DAY, 10)
+        answer.set()
+    assert taken is None
