@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -14,10 +14,14 @@ from reconciler.model import DeletionResult, ObjectResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteAnswer:
-    """The keys that are gone, and the refusal of each key that is not. A key may be in neither."""
+    """The keys that are gone, and the refusal of each key that is not. A key may be in neither.
+
+    `unasked` are those gone that nobody asked for.
+    """
 
     deleted: frozenset[str]
     refused: Mapping[str, Refusal]
+    unasked: frozenset[str] = frozenset()
     markers: Mapping[str, str] = field(default_factory=dict)
     """The ids of the delete markers that were made, by key."""
 
@@ -73,8 +77,19 @@ def result_of(key: str, answer: DeleteAnswer) -> DeletionResult:
         return DeletionResult(key=key, result=ObjectResult.DELETED, marker_id=answer.markers.get(key))
     refusal = answer.refused.get(key)
     if refusal is None:
-        return failed(key, "the store's answer does not mention the key")
+        return failed(key, _unmentioned(answer.unasked))
     return refused(key, refusal)
+
+
+def _unmentioned(unasked: Collection[str]) -> str:
+    """Not every store compares the digest of a batch: a byte that changes on the way names another key."""
+    if not unasked:
+        return "the store's answer does not mention the key"
+    names = ", ".join(map(repr, sorted(unasked)[:3]))
+    return (
+        f"the store's answer does not mention the key, and says that {names} is gone, which nobody asked for:"
+        " bytes were changed on the way there or back. See whether it is still there, and use https"
+    )
 
 
 def refused(key: str, refusal: Refusal) -> DeletionResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -146,9 +147,10 @@ class BucketObjects:
         doomed = {"Objects": entries, "Digest": self._capabilities.batch_digest}
         call = partial(self._client.delete_objects, Bucket=self._bucket, Delete=doomed)
         try:
-            return await self._calls.send(
+            answer = await self._calls.send(
                 "DeleteObjects", call, read_answer, deadline=until, may_send=self._may_delete
             )
+            return replace(answer, unasked=answer.deleted - {entry.key for entry in batch})
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("DeleteObjects", refusal) from None

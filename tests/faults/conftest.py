@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
+from reconciler import app
+from reconciler.catalog.config import CatalogConfig
+from reconciler.settings import DatabaseSettings
 from tests.faults.rounds import say
 from tests.faults.truth import Truth, new_truth
 from tests.integration.site import Site, make_site
@@ -19,3 +28,32 @@ def site(database: str, seaweed_bucket: Bucket) -> Site:
 async def truth(site: Site, request: pytest.FixtureRequest) -> Truth:
     say(request.node.nodeid)
     return await new_truth(site, request.node.name)
+
+
+@pytest.fixture(autouse=True)
+async def quiet_driver() -> AsyncIterator[None]:
+    """Asyncpg leaves a future behind where a connection ends while it asks for TLS: nothing for a test."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    assert before
+
+    def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "unexpected connection_lost()" not in str(context.get("exception")):
+            before(loop, context)
+
+    loop.set_exception_handler(handler)
+    yield
+    loop.set_exception_handler(before)
+
+
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A length that was garbled makes the driver wait for what never comes: here for seconds alone."""
+    configured = app.catalog_config
+
+    def impatient(settings: DatabaseSettings) -> CatalogConfig:
+        return replace(
+            configured(settings), statement_timeout=timedelta(seconds=3), connect_timeout=timedelta(seconds=2)
+        )
+
+    monkeypatch.setattr(app, "catalog_config", impatient)

@@ -51,6 +51,7 @@ async def converge(truth: Truth, settings: Mapping[str, str]) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("short_patience")
 @pytest.mark.parametrize("name", ROUNDS)
 async def test_a_network_that_fails_loses_nothing_live(truth: Truth, name: str) -> None:
     site = truth.site

@@ -28,6 +28,8 @@ ACTS = ("upload", "touch", "orphan", "drop", "expire", "lose")
 WEIGHTS = (8, 4, 2, 2, 3, 1)
 PAUSE = 0.05
 """Seconds between two acts of a writer: it has to leave the processors to the program under test."""
+ACTS_A_ROUND = 60
+"""The most, however long the program takes."""
 
 
 @dataclass(slots=True)
@@ -146,7 +148,9 @@ class Truth:
     async def _write_until(self, done: anyio.Event) -> None:
         connection = await asyncpg.connect(self.site.database)
         try:
-            while not done.is_set():
+            for _ in range(ACTS_A_ROUND):
+                if done.is_set():
+                    return
                 await self.act(connection)
                 await anyio.sleep(PAUSE)
         finally:

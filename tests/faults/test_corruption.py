@@ -1,0 +1,151 @@
+"""Single bytes changed on their way, where it would hurt most. TLS finds that out; plain connections do not.
+
+No single reading is believed: what a listing lacks has to be lacking twice and to answer a HEAD with 404,
+what the rows do not name is looked up again at the claim and before the delete, and what is sent to the
+store carries a digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from reconciler.model import Outcome
+from tests.integration.site import Site, make_site
+from tests.servers import Bucket
+from tests.support.proxy import Direction, Rewrite, proxy_of
+
+pytestmark = pytest.mark.anyio
+
+LIVE = {"image/live-1", "image/live-2", "video/live-3"}
+
+
+@pytest.fixture
+def ordered_site(database: str, moto_bucket: Bucket) -> Site:
+    return make_site(database, moto_bucket)
+
+
+@pytest.fixture
+def any_site(database: str, bucket: Bucket) -> Site:
+    """On the store without order, and on the one with it."""
+    return make_site(database, bucket)
+
+
+def changing(before: bytes, after: bytes, where: Direction, *, places: int | None = None) -> Rewrite:
+    """The first `places` of `before` become `after` (of the same length); all of them where it is None."""
+    assert len(before) == len(after)
+    left = places
+
+    def rewrite(direction: Direction, block: bytes) -> bytes:
+        nonlocal left
+        if direction is not where:
+            return block
+        found = block.count(before)
+        times = found if left is None else min(found, left)
+        if left is not None:
+            left -= times
+        return block.replace(before, after, times) if times else block
+
+    return rewrite
+
+
+@asynccontextmanager
+async def store_through(site: Site, rewrite: Rewrite) -> AsyncIterator[dict[str, str]]:
+    """Settings that lead to the store by way of a network that does this."""
+    async with proxy_of(site.bucket.server.endpoint_url) as proxy:
+        proxy.rewrite = rewrite
+        yield {"bucket__endpoint_url": proxy.through(site.bucket.server.endpoint_url)}
+
+
+@asynccontextmanager
+async def database_through(site: Site, rewrite: Rewrite) -> AsyncIterator[dict[str, str]]:
+    async with proxy_of(site.database) as proxy:
+        proxy.rewrite = rewrite
+        yield {"database_url": proxy.through(site.database)}
+
+
+@pytest.mark.incident(15)
+async def test_a_key_that_listings_garble_every_time_costs_no_row_and_no_object(any_site: Site) -> None:
+    """The listing invents a key and loses one, in every pass: HEAD says that it is there."""
+    site = any_site
+    await site.tracked(*LIVE)
+    garbled = changing(b"<Key>image/live-2", b"<Key>image/liwe-2", Direction.ANSWER)
+    async with store_through(site, garbled) as settings:
+        for _ in range(3):
+            report = await site.once(**settings)
+            assert report.outcome is not Outcome.FAILED, report.detail
+    assert await site.state() == (LIVE, LIVE)
+
+
+async def test_a_garbled_key_that_becomes_anothers_takes_it_not_along(site: Site) -> None:
+    """The key of an orphan becomes that of a fresh upload, which has no row yet: it has another ETag."""
+    site.bucket.put("image/orphan-1", b"old")
+    await site.tracked(*LIVE)
+    garbled = changing(b"<Key>image/orphan-1", b"<Key>image/upload-1", Direction.ANSWER)
+    async with store_through(site, garbled) as settings:
+        await site.once(**settings, delete_delay="1h")  # marked, and not yet due
+    marked = await site.sql("SELECT storage_key FROM reconciler.marks")
+    assert [row["storage_key"] for row in marked] == ["image/upload-1"]
+    site.bucket.put("image/upload-1", b"new")
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    await site.once(grace_period="1h")  # of the upload itself: it is seconds old
+    assert "image/upload-1" in await site.keys()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_row_whose_key_is_garbled_on_its_way_still_protects(ordered_site: Site, times: int) -> None:
+    """Once: the sweep marks the object, and the claim finds the row. Twice: the second look does."""
+    site = ordered_site
+    await site.tracked(*LIVE)
+    garbled = changing(b"image/live-2", b"image/liwe-2", Direction.ANSWER, places=times)
+    async with database_through(site, garbled) as settings:
+        await site.once(**settings)
+    assert await site.state() == (LIVE, LIVE)
+    assert (await site.once()).outcome is Outcome.CONVERGED
+    assert await site.sql("SELECT * FROM reconciler.marks") == []
+
+
+async def test_a_garbled_key_in_a_request_to_delete_deletes_nothing_else(site: Site) -> None:
+    """SeaweedFS compares no digest of a batch, as AWS does; but each key goes with its object's ETag."""
+    await site.tracked("image/live-2", "video/live-3")
+    site.bucket.put("image/live-1", b"of its own")
+    await site.row("image/live-1")
+    await site.put("image/dead-1")
+    garbled = changing(b"<Key>image/dead-1", b"<Key>image/live-1", Direction.REQUEST, places=1)
+    async with store_through(site, garbled) as settings:
+        assert (await site.once(**settings)).outcome is Outcome.FAILED
+    assert await site.keys() > LIVE
+    await site.sql("UPDATE reconciler.marks SET not_before = now()")
+    assert (await site.once()).outcome is Outcome.CONVERGED
+    assert await site.state() == (LIVE, LIVE)
+
+
+async def test_a_deletion_that_nobody_asked_for_is_told(site: Site) -> None:
+    """What the store did not confirm stays claimed, and is found to be gone when it is repeated."""
+    await site.tracked(*LIVE)
+    await site.put("image/dead-1")
+    garbled = changing(b"<Deleted><Key>image/dead-1", b"<Deleted><Key>image/dear-1", Direction.ANSWER)
+    async with store_through(site, garbled) as settings:
+        report = await site.once(**settings)
+    assert (report.outcome, report.removed.objects, report.removed.failed) == (Outcome.FAILED, 0, 1)
+    (told,) = await site.sql("SELECT detail FROM reconciler.ledger WHERE result = 'failed'")
+    assert "'image/dear-1' is gone, which nobody asked for" in told["detail"]
+    await site.sql("UPDATE reconciler.marks SET not_before = now()")
+    assert (await site.once()).removed.objects == 1
+    assert await site.state() == (LIVE, LIVE)
+
+
+async def test_an_answer_of_postgres_that_cannot_be_read_fails_in_one_line(ordered_site: Site) -> None:
+    site = ordered_site
+    await site.tracked(*LIVE)
+    await site.put("image/orphan")
+    garbled = changing(b"image/live-2", b"image/li\xffe-2", Direction.ANSWER, places=1)
+    async with database_through(site, garbled) as settings:
+        report = await site.once(**settings)
+    assert report.outcome is Outcome.FAILED
+    assert "cannot be read" in report.detail
+    assert "\n" not in report.detail
+    assert (await site.once()).outcome is Outcome.CONVERGED
+    assert await site.state() == (LIVE, LIVE)
