@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TextIO
 from uuid import UUID
@@ -26,6 +26,7 @@ from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.catalog.pause import PostgresPauseSwitch
 from reconciler.engine import adoption, identity, lease
 from reconciler.engine.abilities import abilities, keep_probing
+from reconciler.engine.clocks import Clocks
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.daemon import Daemon
 from reconciler.engine.gateway import WriteGateway
@@ -81,6 +82,9 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def wall_clock(self) -> datetime:
+        return datetime.now(UTC)
+
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
@@ -127,7 +131,8 @@ async def plan(
         async with _ports(settings, observer or Quiet()) as ports:
             steering = _steering(settings, ports.capabilities)
             report = await survey(ports, _limits(settings), steering, settings.bucket.name, emit)
-            return replace(report, notice=notice_of(await ports.pause.look()))
+            told = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
+            return replace(report, notice="\n".join(filter(None, told)))
     except Halt as halt:
         seconds = time.monotonic() - started
         return _empty_report(settings, Outcome.HALTED, seconds, str(halt))
@@ -214,6 +219,7 @@ async def _connect_and_lead(
                 async with task_group() as group:
                     metrics.limits.follow(partial(_limits_in_force, ports.throttles, steer))
                     group.start_soon(_recall_passes, ports, metrics)
+                    group.start_soon(ports.clocks.watch)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     with health.watching(PAUSE, PAUSE_SILENCE):
                         await Daemon(ports, limits, cycle, stopping).run()
@@ -322,7 +328,7 @@ async def doctor(settings: Settings) -> Sequence[Check]:
             pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
             ports = _wire(catalog, bucket, found, Quiet(), pause, _throttles(settings))
             tie = await identity.verify(ports, settings.bucket.name)
-            return [*doctoring.identity(tie), *doctoring.clocks(await ports.records.now())]
+            return [*doctoring.identity(tie), *doctoring.clocks(await ports.clocks.look())]
 
     checks += await doctoring.attempt("database", look_at_database)
     checks += await doctoring.attempt("bucket", look_at_bucket)
@@ -420,6 +426,7 @@ def _wire(
         budget=catalog.budget,
         pause=pause,
         throttles=throttles,
+        clocks=Clocks(catalog.records.now, bucket.clock, SystemClock(), observer),
         holds=catalog.holds,
         recovery=catalog.recovery,
         clock=SystemClock(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from reconciler.catalog.inspection import SchemaReport
 from reconciler.catalog.triggers import Triggers
@@ -25,10 +24,10 @@ from reconciler.model import (
     Versioning,
 )
 from reconciler.planning import wording
+from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.ports import Listing, ObjectStore
 
-CLOCKS_APART = timedelta(seconds=30)
-"""S3 refuses requests from 15 minutes on; ages and logs are off long before."""
+CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
 
 
 def ok(name: str, detail: str) -> Check:
@@ -243,15 +242,11 @@ def identity(tie: Identity | None) -> Sequence[Check]:
     return [ok("identity", f"bucket and database are tied as site {tie.site_id}")]
 
 
-def clocks(server: datetime) -> Sequence[Check]:
-    """The database's clock, by which everything is decided, against this machine's."""
-    apart = abs(datetime.now(UTC) - server)
-    if apart > CLOCKS_APART:
-        return [
-            warn(
-                "clocks",
-                f"the database's clock and this machine's are {apart.total_seconds():.0f} s apart",
-                "keep both in step with NTP; ages and due times go by the database's",
-            )
-        ]
-    return [ok("clocks", f"database and this machine agree within {CLOCKS_APART.total_seconds():.0f} s")]
+def clocks(compared: Compared) -> Sequence[Check]:
+    """The database's clock, by which everything is decided, the store's and this machine's."""
+    if compared.halts:
+        return [fail("clocks", f"{compared.line}: nothing will be claimed", CLOCKS_ADVICE)]
+    if compared.warns:
+        return [warn("clocks", compared.line, CLOCKS_ADVICE)]
+    which = "database, store and this machine" if STORE in compared.ahead else "database and this machine"
+    return [ok("clocks", f"{which} agree within {WARN_APART.total_seconds():.0f} s")]

@@ -153,6 +153,14 @@ class IdentityMarker(Protocol):
         ...
 
 
+class StoreClock(Protocol):
+    """What the store takes for the time."""
+
+    async def date(self) -> datetime | None:
+        """In whole seconds; None where it tells none. Raises StoreUnavailable, Halt."""
+        ...
+
+
 class Prober(Protocol):
     """Finds out, on scratch keys under `.reconciler/`, what the store can do; cleans up after itself."""
 
@@ -599,9 +607,11 @@ class PauseSwitch(Protocol):
 
 
 class Clock(Protocol):
-    """Monotonic time, in seconds; sleeping that a cancellation ends at once."""
+    """Monotonic time, in seconds; this machine's clock; sleeping that a cancellation ends at once."""
 
     def monotonic(self) -> float: ...
+
+    def wall_clock(self) -> datetime: ...
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -632,3 +642,7 @@ class Observer(Protocol):
     def leading(self, *, leader: bool) -> None: ...
 
     def paused(self, *, paused: bool) -> None: ...
+
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        """Seconds by which other clocks are ahead of this machine's, by name."""
+        ...

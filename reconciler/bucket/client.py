@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError
 
 from reconciler import __version__
 from reconciler.bucket import hooks
+from reconciler.bucket.clock import BucketClock
 from reconciler.bucket.config import BucketConfig
 from reconciler.bucket.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.bucket.listing import BucketListing
@@ -40,6 +41,7 @@ class Bucket:
         self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
         self.listing = BucketListing(lister, config.name, self._calls)
         self.marker = BucketMarker(client, config.name, self._calls)
+        self.clock = BucketClock(client, config.name, self._calls)
         limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
         self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes)
         self.versions = BucketVersions(client, config.name, self._calls, limiter)

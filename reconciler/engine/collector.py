@@ -209,6 +209,7 @@ class Collector:
         async with self._intake:
             if this.enough:  # as another worker has just been told
                 return None
+            await self._ports.clocks.require()
             steering = self._steer()
             limit = self._pace.batch_size(steering.rate)
             claim = await self._gateway.unfinished(term, self._limits.dead_after, limit)

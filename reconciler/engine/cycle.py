@@ -96,7 +96,11 @@ class Cycle:
         self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
 
     async def first_contact(self, term: Term) -> None:
-        """The bucket is ours, or becomes so, and bears this term's seal. Raises Halt where it is not."""
+        """The bucket is ours, or becomes so, and bears this term's seal.
+
+        Raises Halt where it is not, or where the clocks are too far apart.
+        """
+        await self._ports.clocks.require()
         await identity.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
         await self._sealer.take(term)
 

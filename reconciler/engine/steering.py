@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
+from reconciler.engine.clocks import Clocks
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.throttle import Throttles
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
@@ -76,7 +77,7 @@ class Limits:
 class Ports:
     """Every port that the engine acts through, as the composition root wired them.
 
-    `pause` and `throttles` are the engine's own: they watch one, and what the bucket's adapter tells.
+    `pause`, `throttles` and `clocks` are the engine's own: each watches one of the others, or the adapter.
     """
 
     listing: Listing
@@ -94,6 +95,7 @@ class Ports:
     budget: Budget
     pause: PauseWatch
     throttles: Throttles
+    clocks: Clocks
     holds: Holds
     recovery: Recovery
     clock: Clock

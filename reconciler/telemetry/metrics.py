@@ -123,6 +123,10 @@ class Metrics(Quiet):
     def paused(self, *, paused: bool) -> None:
         self._paused.set(paused)
 
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        for name, seconds in ahead.items():
+            self._clocks.labels(name.removeprefix("the ")).set(seconds)
+
     def leading(self, *, leader: bool) -> None:
         self._leader.set(leader)
         if leader != self._leader_gauges.leading:
@@ -195,6 +199,15 @@ class Metrics(Quiet):
         self._leader = gauge("leader", "1 while this replica holds the lease.")
         self._halted = gauge("halted", "1 while the daemon stays idle until a person has acted.")
         self._paused = gauge("paused", "1 while an operator has stopped every deletion, as last read.")
+        self._clocks = Gauge(
+            "clock_ahead_seconds",
+            "How far another clock is ahead of this machine's, as last compared.",
+            ("clock",),
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        for clock in ("database", "store"):
+            self._clocks.labels(clock)
         self._dry_run = gauge("dry_run", "1 while the write gateway refuses every deletion.")
         self._store = Info(
             "store",

@@ -42,6 +42,9 @@ class Quiet:
     def paused(self, *, paused: bool) -> None:
         pass
 
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        pass
+
 
 class Fanout:
     """Implements `ports.Observer` by telling each of `observers`, in order."""
@@ -88,3 +91,7 @@ class Fanout:
     def paused(self, *, paused: bool) -> None:
         for observer in self._observers:
             observer.paused(paused=paused)
+
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        for observer in self._observers:
+            observer.clocks(ahead)

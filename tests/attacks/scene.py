@@ -25,6 +25,7 @@ from reconciler.catalog import triggers
 from reconciler.catalog.config import CatalogConfig, TableMapping
 from reconciler.catalog.triggers import REFUSED
 from reconciler.engine.answers import Answers
+from reconciler.engine.clocks import Clocks
 from reconciler.engine.collector import Collector, decider
 from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import WriteGateway
@@ -287,6 +288,7 @@ class Scene:
             site=catalog.site,
             budget=catalog.budget,
             holds=catalog.holds,
+            clocks=Clocks(self.tell, self.bucket, self.bucket.around, self.observer),
             throttles=Throttles(listing=1, deleting=1, clock=self.bucket.around),
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             recovery=catalog.recovery,
@@ -294,6 +296,10 @@ class Scene:
             observer=self.observer,
             capabilities=self.bucket.capabilities,
         )
+
+    async def tell(self) -> datetime:
+        """For the comparison of clocks: the bucket's stands still, and the database's is the real one."""
+        return self.bucket.around.now
 
     # --- leadership ---
 

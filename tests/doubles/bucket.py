@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import md5
 
 from reconciler.errors import Halt, StoreUnavailable
@@ -56,6 +56,8 @@ class MemoryBucket:
         self.uncopyable: set[str] = set()
         self.deleted: list[str] = []
         self.on_delete: Callable[[StoredObject], None] = lambda _: None
+        self.ahead = timedelta(0)
+        self.tells_time = True
         self._uploads = 0
 
     def upload(self, key: str, size: int = 10, age: timedelta = timedelta(0)) -> None:
@@ -196,6 +198,13 @@ class MemoryBucket:
     async def exists(self) -> bool:
         self._answer()
         return self.identity is not None and not (self.foreign or self.missing)
+
+    # --- StoreClock ---
+
+    @port
+    async def date(self) -> datetime | None:
+        self._answer()
+        return (self.around.now + self.ahead).replace(microsecond=0) if self.tells_time else None
 
     # --- Prober ---
 

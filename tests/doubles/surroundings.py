@@ -31,6 +31,7 @@ class Surroundings:
     def __init__(self) -> None:
         self.elapsed = timedelta(0)
         self.calls = 0
+        self.machine_ahead = timedelta(0)
         self._acts: dict[int, Callable[[], None]] = {}
 
     @property
@@ -55,6 +56,10 @@ class Surroundings:
         self.calls += 1
         if act is not None:
             act()
+
+    def wall_clock(self) -> datetime:
+        """The program's machine, whose clock may be wrong."""
+        return self.now + self.machine_ahead
 
     def monotonic(self) -> float:
         return self.elapsed.total_seconds()
@@ -94,6 +99,7 @@ class RecordingObserver:
         self.halts: list[str | None] = []
         self.leader: list[bool] = []
         self.pauses: list[bool] = []
+        self.ahead: Mapping[str, float] = {}
 
     def page_listed(self, keys: int) -> None:
         self.told["pages"] += 1
@@ -125,3 +131,6 @@ class RecordingObserver:
 
     def paused(self, *, paused: bool) -> None:
         self.pauses.append(paused)
+
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        self.ahead = dict(ahead)

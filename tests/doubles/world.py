@@ -9,6 +9,7 @@ from math import inf
 
 import anyio
 
+from reconciler.engine.clocks import Clocks
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.steering import Limits, Ports, Steering
@@ -82,6 +83,7 @@ class World:
             site=MemorySite(self.database),
             budget=MemoryBudget(self.database),
             throttles=self.throttles,
+            clocks=Clocks(MemoryRecords(self.database).now, self.bucket, self.around, self.observer),
             pause=PauseWatch(MemoryPauseSwitch(self.database), self.around, self.observer),
             holds=MemoryHolds(self.database),
             recovery=MemoryRecovery(self.database),

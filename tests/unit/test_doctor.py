@@ -29,6 +29,7 @@ from reconciler.model import (
     StoredObject,
     Versioning,
 )
+from reconciler.planning.clocks import Ahead, compare
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -248,11 +249,14 @@ def test_the_tie_is_told() -> None:
 
 
 @pytest.mark.incident(26)
-def test_clocks_apart_are_a_warning() -> None:
-    """I-26: clock skew."""
-    assert statuses(doctor.clocks(datetime.now(UTC)))["clocks"] is CheckStatus.OK
-    assert statuses(doctor.clocks(datetime.now(UTC) - timedelta(minutes=2)))["clocks"] is CheckStatus.WARN
-    assert statuses(doctor.clocks(datetime.now(UTC) + timedelta(minutes=2)))["clocks"] is CheckStatus.WARN
+@pytest.mark.incident(26)
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(20, CheckStatus.OK), (120, CheckStatus.WARN), (400, CheckStatus.FAIL)]
+)
+def test_clocks_apart_are_a_warning_and_then_a_failure(seconds: int, status: CheckStatus) -> None:
+    apart = timedelta(seconds=seconds)
+    compared = compare(Ahead(low=apart, high=apart), Ahead())
+    assert statuses(doctor.clocks(compared))["clocks"] is status
 
 
 @pytest.mark.anyio

@@ -124,6 +124,12 @@ def test_a_pause_is_told_by_every_replica(registry: CollectorRegistry, metrics: 
     assert value(registry, "paused") == 0
 
 
+def test_clocks_are_told_by_how_far_they_are_ahead(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.clocks({"the database": -2.5, "the store": 400.0})
+    assert value(registry, "clock_ahead_seconds", clock="database") == -2.5
+    assert value(registry, "clock_ahead_seconds", clock="store") == 400
+
+
 def test_build_info_names_the_version(registry: CollectorRegistry, metrics: Metrics) -> None:
     assert value(registry, "build_info", version="1.2.3") == 1
 
@@ -384,6 +390,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.halted(None)
     both.leading(leader=True)
     both.paused(paused=True)
+    both.clocks({"the store": 1.0})
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]
     assert set(names) == {name for name in dir(Quiet) if not name.startswith("_")}
