@@ -429,6 +429,7 @@ def _wire(
         clocks=Clocks(catalog.records.now, bucket.clock, SystemClock(), observer),
         holds=catalog.holds,
         recovery=catalog.recovery,
+        purges=catalog.purges,
         clock=SystemClock(),
         observer=observer,
         capabilities=capabilities,
@@ -498,6 +499,8 @@ def _steering(settings: Settings, found: Capabilities) -> Steering:
         config_hash=settings.config_hash(),
         rate=math.inf if rate is None else rate,
         upload_window=settings.upload_window,
+        undo_window=settings.undo_window,
+        ledger_retention=settings.ledger_retention,
     )
 
 

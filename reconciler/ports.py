@@ -23,6 +23,7 @@ from reconciler.model import (
     Finding,
     HeldBy,
     Hidden,
+    HiddenObject,
     Hold,
     HoldKind,
     Identity,
@@ -520,6 +521,35 @@ class Recovery(Protocol):
         ...
 
 
+class Purges(Protocol):
+    """What can no longer be brought back. A purge and a return each claim an object alone."""
+
+    async def claim(
+        self, term: Term, window: timedelta, dead_after: timedelta, limit: int
+    ) -> Sequence[HiddenObject]:
+        """Take what is hidden for longer than the window, was erased, or is only left over.
+
+        Also what a purge claimed `dead_after` ago and did not finish. Nobody brings it back from now on.
+        """
+        ...
+
+    async def done(self, term: Term, ids: Sequence[int]) -> None:
+        """Their bytes are freed: into the ledger."""
+        ...
+
+    async def spent(self, event: str) -> int:
+        """How many such events ("purged", "aborted") the ledger has of the last 24 hours."""
+        ...
+
+    async def hidden(self) -> tuple[int, int]:
+        """Objects that are hidden and not purged, and their bytes: deleted, and not freed."""
+        ...
+
+    async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
+        """Drop removed rows older than the window from the ledger, and lines older than the retention."""
+        ...
+
+
 class Lease(Protocol):
     """One row in Postgres, on a connection of its own; times by the server's clock."""
 
@@ -632,6 +662,14 @@ class Observer(Protocol):
         ...
 
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None: ...
+
+    def hidden(self, objects: int, size: int) -> None:
+        """What is deleted and not freed, in objects and bytes."""
+        ...
+
+    def purged(self, objects: int, size: int) -> None:
+        """What was freed just now."""
+        ...
 
     def alive(self, loop: str) -> None:
         """A supervised loop's progress stamp."""

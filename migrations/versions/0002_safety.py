@@ -176,9 +176,11 @@ HIDDEN = (
     CREATE INDEX ledger_removed_idx ON reconciler.ledger (storage_key)
         WHERE removed IS NOT NULL OR event = 'restored'
     """,
+    "CREATE INDEX ledger_freed_idx ON reconciler.ledger (at) WHERE event IN ('purged', 'aborted')",
 )
 
 HIDDEN_DOWN = (
+    "DROP INDEX reconciler.ledger_freed_idx",
     "DROP INDEX reconciler.ledger_removed_idx",
     "DELETE FROM reconciler.ledger WHERE event NOT IN ('intent', 'result', 'cancelled')",
     "ALTER TABLE reconciler.ledger DROP CONSTRAINT ledger_event, DROP CONSTRAINT ledger_what",

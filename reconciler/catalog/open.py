@@ -21,6 +21,7 @@ from reconciler.catalog.marklist import MarkList
 from reconciler.catalog.marks import PostgresMarks
 from reconciler.catalog.passes import PostgresPasses
 from reconciler.catalog.pause import PostgresPauseSwitch
+from reconciler.catalog.purging import PostgresPurges
 from reconciler.catalog.records import GatewayRecords
 from reconciler.catalog.recovery import PostgresRecovery
 from reconciler.catalog.schema import HEAD_REVISION
@@ -45,6 +46,7 @@ class Catalog:
     holds: PostgresHolds
     mark_list: MarkList
     recovery: PostgresRecovery
+    purges: PostgresPurges
     report: SchemaReport
     database: Database
 
@@ -80,6 +82,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 holds=PostgresHolds(database, gateway),
                 mark_list=MarkList(database, gateway),
                 recovery=PostgresRecovery(database, gateway),
+                purges=PostgresPurges(database),
                 report=report,
                 database=database,
             )

@@ -307,6 +307,7 @@ ledger = Table(
         "storage_key",
         postgresql_where=text("removed IS NOT NULL OR event = 'restored'"),
     ),
+    Index("ledger_freed_idx", "at", postgresql_where=text("event IN ('purged', 'aborted')")),
 )
 
 revoked_keys = Table(

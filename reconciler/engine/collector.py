@@ -98,7 +98,7 @@ class Collector:
         self._stopping = stopping
         self._tenure = tenure
         self._sealer = sealer
-        self._gateway = WriteGateway(
+        self.gateway = self._gateway = WriteGateway(
             ports.store,
             ports.marks,
             lambda: steer().mode,

@@ -13,6 +13,7 @@ from reconciler.engine.collector import Collected, Collector
 from reconciler.engine.lease import Tenure
 from reconciler.engine.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.pause import notice_of
+from reconciler.engine.purging import Purger
 from reconciler.engine.retention import Retention
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
@@ -94,6 +95,7 @@ class Cycle:
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
+        self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after)
 
     async def first_contact(self, term: Term) -> None:
         """The bucket is ours, or becomes so, and bears this term's seal.
@@ -123,8 +125,9 @@ class Cycle:
         return await self._observed(Marker.RETENTION, term)
 
     async def collect(self, term: Term, *, report_again: bool) -> Collected:
-        """One round of the collector, and fresh drift figures."""
+        """One round of the collector, then one of the purge, and fresh drift figures."""
         collected = await self._collector.run(term, report_again=report_again)
+        await self._purger.run(term)
         self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting)
         return collected
 

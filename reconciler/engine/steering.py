@@ -24,6 +24,7 @@ from reconciler.ports import (
     Observer,
     Passes,
     Prober,
+    Purges,
     Records,
     Recovery,
     Site,
@@ -46,6 +47,8 @@ class Steering:
     config_hash: str
     rate: float
     upload_window: timedelta
+    undo_window: timedelta = timedelta(days=7)
+    ledger_retention: timedelta = timedelta(days=90)
 
 
 Steer: TypeAlias = Callable[[], Steering]
@@ -98,6 +101,7 @@ class Ports:
     clocks: Clocks
     holds: Holds
     recovery: Recovery
+    purges: Purges
     clock: Clock
     observer: Observer
     capabilities: Capabilities

@@ -241,8 +241,11 @@ class Settings(DatabaseSettings):
     undo_window: Duration = timedelta(days=7)
     """How long what was deleted can be brought back; then copies, hidden versions and removed rows go.
     A week to notice a mistake; until then the bytes are paid for, and prompts are kept."""
-    ledger_retention: Duration = timedelta(days=90)
-    """How long the ledger says what went and why. 90d: a quarter, for whoever asks later."""
+    ledger_retention: Annotated[timedelta, _written(values.at_least(timedelta(days=1), "1d"))] = timedelta(
+        days=90
+    )
+    """How long the ledger says what went and why. 90d: a quarter, for whoever asks later; at least 1d, since
+    the breaker looks back a day."""
     upload_window: Duration = timedelta(hours=1)
     """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
     sweep_interval: Duration = timedelta(hours=6)

@@ -27,6 +27,7 @@ class LeaderGauges(Collector):
         self.leading = False
         self.drift: Drift = {}
         self.waiting = 0
+        self.hidden = (0, 0)
         self.listed = Tally()
         self.kept: dict[Marker, Mapping[KeepReason, int]] = {}
         self.holds: Mapping[HoldKind, int] = {}
@@ -54,7 +55,14 @@ class LeaderGauges(Collector):
         objects.add_metric([], self.listed.objects)
         stored = _family("bucket_bytes", "Bytes of the objects that the last finished sweep listed.")
         stored.add_metric([], self.listed.bytes)
-        yield from (keys, size, age, waiting, objects, stored, *self._keeping())
+        yield from (keys, size, age, waiting, objects, stored, *self._keeping(), *self._hiding())
+
+    def _hiding(self) -> Iterable[Metric]:
+        number = _family("hidden_objects", "Deleted objects that can still be brought back.")
+        number.add_metric([], self.hidden[0])
+        size = _family("hidden_bytes", "Bytes of deleted objects that are not freed before their purge.")
+        size.add_metric([], self.hidden[1])
+        return number, size
 
     def _keeping(self) -> Iterable[Metric]:
         kept = _family(

@@ -117,6 +117,13 @@ class Metrics(Quiet):
         self._leader_gauges.drift = dict(by_verdict)
         self._leader_gauges.waiting = waiting
 
+    def hidden(self, objects: int, size: int) -> None:
+        self._leader_gauges.hidden = (objects, size)
+
+    def purged(self, objects: int, size: int) -> None:
+        self._purged_objects.inc(objects)
+        self._freed_bytes.inc(size)
+
     def halted(self, reason: str | None) -> None:
         self._halted.set(reason is not None)
 
@@ -132,6 +139,7 @@ class Metrics(Quiet):
         if leader != self._leader_gauges.leading:
             # What an earlier term knew is not known to this one.
             self._leader_gauges.drift, self._leader_gauges.waiting = {}, 0
+            self._leader_gauges.hidden = (0, 0)
         self._leader_gauges.leading = leader
 
     # --- the bucket's requests --------------------------------------------------------------------
@@ -290,6 +298,18 @@ class Metrics(Quiet):
             "deleted_bytes",
             "Bytes of the objects known to be gone; in dry run of those that would have gone.",
             ("mode",),
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        self._purged_objects = Counter(
+            "purged_objects",
+            "Deleted objects that can no longer be brought back.",
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        self._freed_bytes = Counter(
+            "freed_bytes",
+            "Bytes that purges gave back to the store.",
             namespace=NAMESPACE,
             registry=registry,
         )

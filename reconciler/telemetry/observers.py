@@ -30,6 +30,12 @@ class Quiet:
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None:
         pass
 
+    def hidden(self, objects: int, size: int) -> None:
+        pass
+
+    def purged(self, objects: int, size: int) -> None:
+        pass
+
     def alive(self, loop: str) -> None:
         pass
 
@@ -75,6 +81,14 @@ class Fanout:
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None:
         for observer in self._observers:
             observer.drift(by_verdict, waiting)
+
+    def hidden(self, objects: int, size: int) -> None:
+        for observer in self._observers:
+            observer.hidden(objects, size)
+
+    def purged(self, objects: int, size: int) -> None:
+        for observer in self._observers:
+            observer.purged(objects, size)
 
     def alive(self, loop: str) -> None:
         for observer in self._observers:

@@ -292,6 +292,7 @@ class Scene:
             throttles=Throttles(listing=1, deleting=1, clock=self.bucket.around),
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             recovery=catalog.recovery,
+            purges=catalog.purges,
             clock=self.bucket.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

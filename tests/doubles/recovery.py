@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from reconciler.model import Removal, Returned, UndoScope
+from reconciler.model import HiddenObject, Removal, Returned, Term, UndoScope
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 
@@ -38,3 +39,39 @@ class MemoryRecovery:
     async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
         self._database.answer()
         return []
+
+
+class MemoryPurges:
+    """Nothing is ever due: the engine's tests of the purge run on the real servers."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def claim(
+        self, term: Term, window: timedelta, dead_after: timedelta, limit: int
+    ) -> Sequence[HiddenObject]:
+        self._database.check(term)
+        return []
+
+    @port
+    async def done(self, term: Term, ids: Sequence[int]) -> None:
+        self._database.check(term)
+
+    @port
+    async def spent(self, event: str) -> int:
+        self._database.answer()
+        return 0
+
+    @port
+    async def hidden(self) -> tuple[int, int]:
+        self._database.answer()
+        return len(self._database.hidden), sum(each.size for each in self._database.hidden.values())
+
+    @port
+    async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
+        self._database.check(term)

@@ -120,6 +120,12 @@ class RecordingObserver:
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, Any]], waiting: int) -> None:
         self.told["drift"] += 1
 
+    def hidden(self, objects: int, size: int) -> None:
+        self.told["hidden"] = objects
+
+    def purged(self, objects: int, size: int) -> None:
+        self.told["purged"] += objects
+
     def alive(self, loop: str) -> None:
         self.told[f"{loop} alive"] += 1
 

@@ -25,7 +25,7 @@ from tests.doubles.marks import MemoryMarks
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
-from tests.doubles.recovery import MemoryRecovery
+from tests.doubles.recovery import MemoryPurges, MemoryRecovery
 from tests.doubles.surroundings import RecordingObserver, Surroundings
 
 BUCKET = "media"
@@ -87,6 +87,7 @@ class World:
             pause=PauseWatch(MemoryPauseSwitch(self.database), self.around, self.observer),
             holds=MemoryHolds(self.database),
             recovery=MemoryRecovery(self.database),
+            purges=MemoryPurges(self.database),
             clock=self.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

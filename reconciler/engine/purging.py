@@ -1,0 +1,114 @@
+"""The purge: what nobody brought back in time goes for good, under the same gate, rate and cap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import anyio
+import structlog
+
+from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.pace import Pace
+from reconciler.engine.steering import Ports, Steer
+from reconciler.model import GONE, DeleteMode, Deletion, HiddenObject, Mode, Term, Version
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Purged:
+    """What one round freed, and what the store did not delete this time. `size` in bytes."""
+
+    objects: int = 0
+    size: int = 0
+    failed: int = 0
+
+
+class Purger:
+    """Purges until nothing that may go is left. Claims are committed before anything is sent."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        gateway: WriteGateway,
+        steer: Steer,
+        stopping: anyio.Event,
+        dead_after: timedelta,
+    ) -> None:
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+        self._stopping = stopping
+        self._dead_after = dead_after
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
+
+    async def run(self, term: Term) -> Purged:
+        """One round. In dry run and while paused nothing goes; raises LeaseLost, Halt, Retryable."""
+        purged, steering = Purged(), self._steer()
+        if not (await self._ports.pause.look()).paused:
+            await self._ports.purges.forget(term, steering.undo_window, steering.ledger_retention)
+            if steering.mode is Mode.LIVE:
+                await self._purge(term, purged)
+        self._ports.observer.hidden(*await self._ports.purges.hidden())
+        return purged
+
+    async def _purge(self, term: Term, purged: Purged) -> None:
+        allowed = await self._allowed()
+        while allowed > 0 and not self._stopping.is_set():
+            steering = self._steer()
+            limit = min(self._pace.batch_size(steering.rate), allowed)
+            due = await self._ports.purges.claim(term, steering.undo_window, self._dead_after, limit)
+            if not due:
+                return
+            allowed -= len(due)
+            await self._pace.take(len(due), steering.rate)
+            try:
+                gone = await self._remove(due)
+            except Refused as refusal:
+                log.info("purge stopped", reason=str(refusal))
+                return
+            await self._ports.purges.done(term, [each.id for each in gone])
+            freed = sum(each.hidden.size for each in gone)
+            purged.objects += len(gone)
+            purged.size += freed
+            purged.failed += len(due) - len(gone)
+            self._ports.observer.purged(len(gone), freed)
+            log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+
+    async def _allowed(self) -> int:
+        """How many more the breaker lets go in these 24 hours. What is not claimed can still come back."""
+        limit = self._steer().limits.max_count
+        allowed = limit - await self._ports.purges.spent("purged")
+        if allowed <= 0:
+            setting = "RECONCILER_BREAKER__MAX_COUNT"
+            log.warning("purge held back: so many may go in 24 hours", limit=limit, setting=setting)
+        return allowed
+
+    async def _remove(self, due: Sequence[HiddenObject]) -> list[HiddenObject]:
+        """Copies by name; versions by id, and only then the markers that hide them. Returns what is gone."""
+        copies = [each for each in due if each.hidden.mode is DeleteMode.QUARANTINE]
+        versions = [each for each in due if each.hidden.mode is DeleteMode.VERSIONED]
+        gone = set[int]()
+        if copies:
+            names = {each.hidden.quarantine_key or "": each.id for each in copies}
+            answers = await self._gateway.delete([Deletion(key=name) for name in names])
+            gone |= {names[answer.key] for answer in answers if answer.result in GONE}
+        if versions:
+            left = await self._by_id(versions, marker=False)
+            gone |= {each.id for each in await self._by_id(left, marker=True)}
+        return [each for each in due if each.id in gone]
+
+    async def _by_id(self, objects: Sequence[HiddenObject], *, marker: bool) -> list[HiddenObject]:
+        """Those of which every version, or every marker, is gone now."""
+        batch = [
+            (each, Version(key=each.storage_key, id=name, marker=marker, latest=False, last_modified=None))
+            for each in objects
+            for name in (each.hidden.marker_ids if marker else each.hidden.version_ids)
+        ]
+        answers = await self._gateway.purge([version for _, version in batch]) if batch else ()
+        kept = {
+            each.id for (each, _), answer in zip(batch, answers, strict=True) if answer.result not in GONE
+        }
+        return [each for each in objects if each.id not in kept]

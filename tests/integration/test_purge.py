@@ -1,0 +1,149 @@
+"""The purge on real servers: what nobody brought back in time is freed, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from reconciler.model import Return
+from tests.integration.site import Site
+from tests.integration.test_versions import keep_versions, versions
+
+pytestmark = pytest.mark.anyio
+
+LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+NOW = {"undo_window": "0s"}
+
+
+async def lost(site: Site, key: str = "image/a") -> None:
+    """Deleted, and hidden."""
+    site.environment["RECONCILER_DELETE_MODE"] = "auto"
+    await site.put(key)
+    await site.row(key, ExpiresAt=LONG_AGO, Prompt="a cat", SizeBytes=1)
+    await site.once()
+
+
+async def quarantined(site: Site) -> set[str]:
+    return await anyio.to_thread.run_sync(site.bucket.keys, ".reconciler/quarantine/")
+
+
+async def prompts(site: Site) -> int:
+    (row,) = await site.sql("SELECT count(*) FROM reconciler.ledger WHERE removed::text LIKE '%a cat%'")
+    return int(row[0])
+
+
+async def freed(site: Site) -> list[tuple[str, int]]:
+    rows = await site.sql("SELECT storage_key, bytes FROM reconciler.ledger WHERE event = 'purged'")
+    return [(row[0], row[1]) for row in rows]
+
+
+@pytest.mark.incident(25)
+async def test_after_the_window_the_copy_is_freed_and_the_row_forgotten(site: Site) -> None:
+    """Until then its bytes are hidden: the ledger says what was freed, and when."""
+    await lost(site)
+    await site.once()
+    assert (len(await quarantined(site)), await prompts(site), await freed(site)) == (1, 1, [])
+    await site.once(**NOW)
+    assert (await quarantined(site), await prompts(site)) == (set(), 0)
+    assert await freed(site) == [("image/a", 1)]
+    assert await site.sql("SELECT 1 FROM reconciler.hidden") == []
+    undone = await site.undo(since=LONG_AGO)
+    assert (undone.objects, undone.records, undone.gone, undone.complete) == (0, 0, 1, False)
+
+
+@pytest.mark.incident(25)
+async def test_hidden_versions_and_our_markers_are_purged_and_nothing_else(site: Site) -> None:
+    keep_versions(site)
+    await site.tracked("image/live")
+    await site.put("image/live")
+    await lost(site, "image/a/b")
+    await site.put("image/a/b")
+    kept, markers = await versions(site, "image/a/b")
+    assert (len(kept), len(markers)) == (2, 1)
+    await site.once(grace_period="1h", **NOW)
+    kept, markers = await versions(site, "image/a/b")
+    assert (len(kept), markers) == (1, [])
+    assert await site.keys() == {"image/live", "image/a/b"}
+    assert (len((await versions(site, "image/live"))[0]), await freed(site)) == (2, [("image/a/b", 1)])
+
+
+async def test_nothing_is_purged_in_dry_run_or_while_paused(unordered_site: Site) -> None:
+    site = unordered_site
+    await lost(site)
+    await site.once(dry_run="true", **NOW)
+    assert len(await quarantined(site)) == 1
+    await site.sql("UPDATE reconciler.pause SET paused = true")
+    await site.once(**NOW)
+    assert len(await quarantined(site)) == 1
+
+
+async def test_the_breakers_count_holds_a_purge_back(unordered_site: Site) -> None:
+    site = unordered_site
+    await lost(site, "image/a")
+    await lost(site, "image/b")
+    await site.once(breaker__max_count="1", **NOW)
+    assert len(await quarantined(site)) == 1
+    await site.once(breaker__max_count="1", **NOW)
+    assert len(await quarantined(site)) == 1
+
+
+async def test_what_came_back_stays_when_its_copy_goes(site: Site) -> None:
+    await lost(site)
+    assert (await site.undo(since=LONG_AGO)).complete
+    await site.once(**NOW)
+    assert await quarantined(site) == set()
+    assert await site.state() == ({"image/a"},) * 2
+
+
+async def test_what_came_back_from_behind_a_marker_is_not_purged(ordered_site: Site) -> None:
+    keep_versions(ordered_site)
+    await lost(ordered_site)
+    assert (await ordered_site.undo(since=LONG_AGO)).complete
+    await ordered_site.once(**NOW)
+    assert await ordered_site.state() == ({"image/a"},) * 2
+
+
+@pytest.mark.attack(9)
+async def test_what_is_being_purged_cannot_be_undone_and_the_other_way_round(unordered_site: Site) -> None:
+    site = unordered_site
+    await lost(site)
+    command = [sys.executable, "-m", "tests.integration.kill_at", "purges", "claim", "after", "once"]
+    environment = {**os.environ, **site.settings(**NOW)}
+    ended = await anyio.run_process(
+        command, env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert (await site.undo(since=LONG_AGO)).objects == 0
+    assert await site.keys() == set()
+    await site.sql("UPDATE reconciler.hidden SET state = 'restoring', claimed_at = clock_timestamp()")
+    await site.once(**NOW)
+    assert len(await quarantined(site)) == 1
+    undone = await site.undo(since=LONG_AGO)
+    assert [each.outcome for each in undone.refused] == []
+    assert await site.keys() == {"image/a"}
+
+
+async def test_a_purge_that_was_killed_is_finished_by_the_next(unordered_site: Site) -> None:
+    site = unordered_site
+    await lost(site)
+    await site.sql(
+        "UPDATE reconciler.hidden SET state = 'purging', claimed_at = clock_timestamp() - interval '1 hour'"
+    )
+    await site.once(**NOW)
+    assert (await quarantined(site), await freed(site)) == (set(), [("image/a", 1)])
+
+
+async def test_old_lines_of_the_ledger_go(unordered_site: Site) -> None:
+    site = unordered_site
+    await lost(site)
+    await site.sql("UPDATE reconciler.ledger SET at = at - interval '2 days'")
+    await site.once(ledger_retention="1d")
+    assert await site.ledger() == []
+    assert Return.RESTORED not in {each.outcome for each in (await site.undo(since=LONG_AGO)).refused}
