@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -84,7 +84,13 @@ def migrate(url: str) -> None:
     measure([*RECONCILER, "migrate"], {"RECONCILER_DATABASE_URL": url})
 
 
-def once(database: str, endpoint: str, settings: Mapping[str, str], credentials: Mapping[str, str]) -> Run:
+def once(
+    database: str,
+    endpoint: str,
+    settings: Mapping[str, str],
+    credentials: Mapping[str, str],
+    program: Sequence[str] = RECONCILER,
+) -> Run:
     """`reconciler once --json` with limits that let the made-up drift through."""
     environment = {
         "RECONCILER_DATABASE_URL": database,
@@ -99,7 +105,7 @@ def once(database: str, endpoint: str, settings: Mapping[str, str], credentials:
         **credentials,
         **{f"RECONCILER_{name}": value for name, value in settings.items()},
     }
-    return measure([*RECONCILER, "once", "--json"], environment)
+    return measure([*program, "once", "--json"], environment)
 
 
 def forget_identity(endpoint: str) -> None:

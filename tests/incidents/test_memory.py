@@ -1,0 +1,74 @@
+"""What a sweep holds in memory does not grow with the bucket."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.benchmarks.corpus import keys_by_day
+from tests.benchmarks.programs import listing_server
+from tests.benchmarks.site import CREDENTIALS, OWNER, forget_identity, once
+
+pytestmark = pytest.mark.anyio
+
+FEW, MANY = 8_000, 40_000
+ROOM_MIB = 8
+"""What the larger bucket may take more: a few pages. Its findings alone, all at once, would take 20."""
+
+
+@pytest.mark.incident(19)
+@pytest.mark.parametrize("order", ["bytes", "none"])
+async def test_five_times_the_bucket_takes_no_more_memory(database: str, tmp_path: Path, order: str) -> None:
+    """I-19: a driver ran out of memory, a command took 1 GB for 50,000 files. Half is drift here."""
+    peaks = []
+    for count in (FEW, MANY):
+        await insert(database, list(chain.from_iterable(keys for _, keys in keys_by_day(count)))[::2])
+        with listing_server(count, tmp_path) as endpoint:
+            forget_identity(endpoint)
+            peaks.append(dry_run(database, endpoint, order, tmp_path / "peak", count // 2))
+        await reset(database)
+    assert peaks[1] - peaks[0] < ROOM_MIB, peaks
+
+
+def dry_run(database: str, endpoint: str, order: str, peak: Path, orphans: int) -> float:
+    """The most that one pass held, in MiB."""
+    settings = {"DRY_RUN": "true", "BUCKET__LISTING_ORDER": order, "LISTING_CONCURRENCY": "2"}
+    program = (sys.executable, "-m", "tests.incidents.peak", str(peak))
+    run = once(database, endpoint, settings, CREDENTIALS, program)
+    assert run.report()["found"]["orphan"] == orphans
+    return int(peak.read_text()) / 1024
+
+
+async def insert(database: str, keys: Sequence[str]) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(
+            'INSERT INTO "VirtualKeys" ("Id", "KeyName", "KeyHash", "IsEnabled", "CreatedAt")'
+            " VALUES ($1, 'one', 'one', true, now() - interval '1 year')",
+            OWNER,
+        )
+        await connection.execute(
+            'INSERT INTO "MediaRecords"'
+            ' ("Id", "StorageKey", "VirtualKeyId", "MediaType", "SizeBytes", "CreatedAt")'
+            " SELECT gen_random_uuid(), key, $1, 'image', 1, now() - interval '5 days'"
+            " FROM unnest($2::text[]) key",
+            OWNER,
+            keys,
+        )
+    finally:
+        await connection.close()
+
+
+async def reset(database: str) -> None:
+    """As before the first contact: the next bucket is another one."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute('TRUNCATE "MediaRecords", "VirtualKeys" CASCADE')
+        await connection.execute("TRUNCATE reconciler.marks, reconciler.passes, reconciler.site CASCADE")
+    finally:
+        await connection.close()
