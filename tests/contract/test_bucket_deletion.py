@@ -134,6 +134,7 @@ async def test_a_thousand_keys_go_in_one_call(seaweed_bucket: Bucket) -> None:
     assert seen == ["DeleteObjects"]
 
 
+@pytest.mark.incident(23)
 async def test_a_key_that_may_not_be_deleted_fails_alone(moto_bucket: Bucket) -> None:
     """I-23: the store answers 200, and says no inside."""
     for key in ("media/free", "locked/a"):
@@ -185,6 +186,7 @@ async def test_a_key_named_twice_is_refused(credentials: None) -> None:
     assert store.requests == []
 
 
+@pytest.mark.incident(24)
 async def test_an_etag_that_the_store_would_ignore_is_refused(credentials: None) -> None:
     """I-24: it would delete whatever is there."""
     async with faulty_store(Answer("")) as store, open_bucket(config_for(store.endpoint_url)) as opened:
@@ -209,6 +211,7 @@ async def test_an_empty_batch_asks_nothing(credentials: None) -> None:
 # --- stores that misbehave -----------------------------------------------------------------------------
 
 
+@pytest.mark.incident(23)
 async def test_a_key_that_the_answer_leaves_out_has_failed(credentials: None) -> None:
     """I-23."""
     async with (

@@ -84,6 +84,7 @@ async def test_columns_hold_size_etag_without_quotes_and_a_readable_time(bucket:
     assert head == replace(found, last_modified=head.last_modified if head else None)
 
 
+@pytest.mark.incident(6)
 async def test_siblings_of_the_prefix_are_not_listed(bucket: Bucket) -> None:
     """I-6."""
     bucket.put("image/a")

@@ -21,6 +21,7 @@ NOTHING = Capabilities(
 )
 
 
+@pytest.mark.incident(24)
 async def test_it_finds_out_what_each_store_does_and_leaves_nothing(bucket: Bucket) -> None:
     """I-14, I-24: SeaweedFS breaks the byte order, moto ignores the ETag in a batch."""
     bucket.put("media/a")

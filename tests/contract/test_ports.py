@@ -129,6 +129,7 @@ async def side(backing_bucket: Bucket | ListingOrder) -> AsyncIterator[BucketSid
         yield opened
 
 
+@pytest.mark.incident(6)
 async def test_a_listing_has_every_key_of_the_prefix_once_and_no_siblings(side: BucketSide) -> None:
     """I-6."""
     keys = {"image/a", "image/b/c", "image/\U0001f600", "image/\ue000"}
@@ -284,6 +285,7 @@ async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
 KEYS = ["image/a", "image/a!", "image/a/b", "image/\ue000", "image/\U0001f600"]
 
 
+@pytest.mark.incident(13)
 async def test_keys_come_in_byte_order_and_within_their_span(catalog: CatalogSide) -> None:
     """I-13."""
     for key in [*KEYS, "images/z", "imag"]:

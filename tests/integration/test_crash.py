@@ -77,6 +77,7 @@ async def assert_ledger_complete(site: Site) -> None:
     assert await site.sql("SELECT 1 FROM reconciler.marks") == []
 
 
+@pytest.mark.incident(20)
 async def test_a_killed_sweep_resumes_from_its_watermarks(ordered_site: Site) -> None:
     """The second run lists only what the first had not compared, under the first one's cutoff."""
     await ordered_site.put("image/orphan", "video/orphan")

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from reconciler import app
+from reconciler.bucket import retries
 from reconciler.catalog.staging import SETTINGS, PostgresStaging, PostgresStagingArea
 from reconciler.demo.servers import EmbeddedPostgres
 from reconciler.engine.abilities import abilities
 from reconciler.errors import CatalogUnavailable
-from reconciler.model import ListingOrder, ObjectPage, Outcome
+from reconciler.model import KeepReason, ListingOrder, ObjectPage, Outcome
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
 from tests.servers import execute, fresh_database
@@ -211,6 +212,50 @@ async def test_empty_truncated_pages_are_not_the_end(
     in_small_pages(monkeypatch, 4)
     report = await quirky_site.once(bucket__listing_order=order)
     assert (report.objects, report.removed.objects, report.removed.records) == (31, 1, 0)
+
+
+@pytest.mark.incident(20)
+@pytest.mark.parametrize("order", ["bytes", "none"])
+async def test_errors_of_the_store_in_mid_listing_do_not_end_the_sweep(
+    quirky_site: Site, store: QuirkyStore, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I-20: one error of a gateway killed a run of hours."""
+    live = {f"image/{number:02}" for number in range(30)}
+    store.put(*live, "image/orphan")
+    await rows_of(quirky_site, *live)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
+    in_small_pages(monkeypatch, 4)
+    wire = app._wire
+
+    def then_falter(*args: Any) -> Any:
+        store.quirks.error_in_200["ListObjectsV2"] = 3
+        store.quirks.slow_down = 1
+        return wire(*args)
+
+    monkeypatch.setattr(app, "_wire", then_falter)
+    report = await quirky_site.once(bucket__listing_order=order)
+    assert (report.outcome, report.objects, report.removed.objects) == (Outcome.CONVERGED, 31, 1)
+    assert store.quirks.error_in_200["ListObjectsV2"] == store.quirks.slow_down == 0
+
+
+@pytest.mark.incident(18)
+@pytest.mark.parametrize("order", ["bytes", "none"])
+async def test_keys_of_a_shape_that_nobody_declared_stay_and_are_counted(
+    quirky_site: Site, store: QuirkyStore, order: str
+) -> None:
+    """I-18: a class of files that the tool did not know was deleted."""
+    store.put("image/orphan.png", "image/thumbs.db", "image/sub/", "image/\ufffd.png")
+    await rows_of(quirky_site, "image/lost.txt")
+    for _ in range(2):
+        report = await quirky_site.once(bucket__listing_order=order, bucket__key_shape=r"image/.*\.png")
+    assert store.keys() == {"image/thumbs.db", "image/sub/", "image/\ufffd.png"}
+    assert await quirky_site.rows() == {"image/lost.txt"}
+    kept = {reason: count for reason, count in report.kept.items() if count}
+    assert kept == {
+        KeepReason.UNKNOWN_SHAPE: 2,
+        KeepReason.FOLDER_MARKER: 1,
+        KeepReason.REPLACEMENT_CHARACTER: 1,
+    }
 
 
 # --- a crash, and a full disk --------------------------------------------------------------------------

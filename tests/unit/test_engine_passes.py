@@ -69,6 +69,7 @@ async def test_nested_prefixes_are_listed_once(order: ListingOrder) -> None:
     assert (report.objects, report.found) == (1, {Verdict.ORPHAN: 1})
 
 
+@pytest.mark.incident(14)
 async def test_a_store_that_breaks_its_order_is_swept_again_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """I-14: a merge over a stream out of order calls live objects orphans."""
     world = World(page_size=4)
@@ -98,6 +99,7 @@ async def test_a_listing_that_repeats_its_token_releases_nothing(
     assert not any(one.state is PassState.ARMED for one in world.database.passes.values())
 
 
+@pytest.mark.incident(20)
 async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
     world = World(page_size=2, under=policy(prefixes=("image/",)))
     paired(world, 60)

@@ -108,6 +108,7 @@ def test_a_resumed_range_refuses_keys_at_its_watermark() -> None:
         join.take(page("image/m", "image/n"))
 
 
+@pytest.mark.incident(6)
 def test_a_key_of_a_sibling_prefix_is_refused() -> None:
     """I-6: `images/` beside `image/`."""
     join = WindowJoin(KeyRange(prefix="image/"))

@@ -24,6 +24,7 @@ PROTECTED = [
 SHAPED = policy(key_shape=re.compile(r"image/.*\.png"))
 
 
+@pytest.mark.incident(18)
 @pytest.mark.parametrize(("key", "reason"), PROTECTED)
 def test_a_protected_key_is_kept_on_either_side(key: str, reason: KeepReason) -> None:
     """I-18, R-16, R-18."""

@@ -52,6 +52,7 @@ def test_a_nested_prefix_is_not_listed_twice() -> None:
     assert merge_prefixes(["b/", "a/b/", "a/"]) == ("a/", "b/")
 
 
+@pytest.mark.incident(6)
 def test_a_sibling_with_the_same_beginning_is_not_managed() -> None:
     """I-6."""
     assert is_managed("image/a", ("image/",))
