@@ -139,6 +139,131 @@ async def test_a_tripped_pass_releases_nothing_until_a_person_approves_it() -> N
     assert (await world.run_once()).outcome is Outcome.CONVERGED
 
 
+@pytest.mark.incident(33)
+@pytest.mark.attack(13)
+async def test_what_was_released_under_other_limits_is_held_back_at_the_claim() -> None:
+    world = World()
+    paired(world, 100)
+    for number in range(10):
+        world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
+    assert (await world.run_once()).outcome is Outcome.PENDING
+    world.around.tick(DAY)
+    world.steer(limits=replace(LIMITS, max_count=9))
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "at the claim: 10 orphans" in report.detail
+    assert await world.decide() == 10
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 10)
+
+
+async def test_what_was_approved_does_not_trip_the_passes_that_follow() -> None:
+    """Neither while it waits for its time, nor when it has gone."""
+    world = World()
+    paired(world, 100)
+    for number in range(30):
+        world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
+    assert (await world.run_once()).outcome is Outcome.TRIPPED
+    await world.decide()
+    assert (await world.run_once()).outcome is Outcome.PENDING
+    world.around.tick(DAY)
+    assert (await world.run_once()).removed.objects == 30
+    world.bucket.upload("image/late", age=3 * DAY)
+    assert (await world.run_once()).outcome is Outcome.PENDING
+    for number in range(30):
+        world.bucket.upload(f"image/more{number}", age=3 * DAY)
+    assert (await world.run_once()).outcome is Outcome.TRIPPED, "no more than what was approved"
+
+
+@pytest.mark.incident(16)
+async def test_missing_objects_that_were_approved_are_seen_a_second_time_without_a_trip() -> None:
+    """A record takes two sweeps: the second finds as many as the first."""
+    world = World(under=NO_DELAY)
+    paired(world, 2000)
+    for number in range(150):
+        del world.bucket.objects[f"image/live{number:03}"]
+    assert (await world.run_once()).outcome is Outcome.TRIPPED
+    assert await world.decide() == 150
+    report = await world.run_once()
+    assert (report.outcome, report.removed.records) == (Outcome.CONVERGED, 150)
+
+
+@pytest.mark.incident(27)
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_a_small_prefix_trips_by_itself(order: ListingOrder) -> None:
+    world = World(order=order, under=NO_DELAY)
+    paired(world, 300)
+    paired(world, 10, "video/live")
+    for number in range(20):
+        world.bucket.upload(f"video/orphan{number}", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "20 orphans under 'video/' against 30 listed objects" in report.detail
+
+
+async def test_a_small_prefix_of_outlived_rows_trips_by_itself() -> None:
+    world = World(under=NO_DELAY)
+    paired(world, 300)
+    for number in range(20):
+        world.database.insert(f"video/old{number}", age=3 * DAY, expires_at=world.around.now)
+        world.bucket.upload(f"video/old{number}", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "20 outlived records under 'video/' against 20 rows" in report.detail
+
+
+@pytest.mark.incident(11)
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_settings_that_let_more_go_need_an_approval(order: ListingOrder) -> None:
+    world = World(order=order, under=policy(delete_delay=timedelta(0), prefixes=("image/",)))
+    paired(world, 10)
+    world.bucket.upload("video/orphan", age=3 * DAY)
+    world.database.insert("video/missing", age=3 * DAY)
+    world.database.insert("image/old", age=60 * DAY)
+    world.bucket.upload("image/old", age=60 * DAY)
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+    world.steer(policy=policy(delete_delay=timedelta(0), media_retention=30 * DAY))
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "1 finding (1 stale)" in report.detail
+    assert "2 findings (1 dangling, 1 orphan)" in report.detail
+    await world.decide()
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects, report.removed.records) == (Outcome.CONVERGED, 2, 2)
+    world.bucket.upload("video/later", age=3 * DAY)
+    assert (await world.run_once()).removed.objects == 1, "approved once, and then as any other"
+
+
+async def test_a_resumed_sweep_still_knows_what_is_new() -> None:
+    world = World(page_size=2, under=policy(prefixes=("image/",)))
+    paired(world, 60)
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+    world.bucket.upload("image/a-young", age=DAY)
+    world.steer(policy=policy(prefixes=("image/",), grace_period=HOUR))
+    with pytest.raises(Crash):
+        await world.run_once({100: crash})
+    (running,) = [one for one in world.database.passes.values() if one.state is PassState.RUNNING]
+    assert world.database.ranges[running.id][0].watermark
+    report = await world.run_once()
+    assert "1 finding (1 orphan)" in report.detail
+
+
+@pytest.mark.incident(27)
+async def test_a_discarded_pass_lets_the_next_one_speak_for_itself() -> None:
+    world = World(under=NO_DELAY)
+    paired(world, 100)
+    rows = dict(world.database.rows)
+    world.database.rows.clear()
+    assert (await world.run_once()).outcome is Outcome.TRIPPED
+    world.database.rows.update(rows)
+    report = await world.run_once()
+    assert report.outcome is Outcome.TRIPPED
+    assert "in order by itself" in report.detail
+    await world.decide(approve=False)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 0)
+
+
 async def test_a_trip_does_not_stop_the_marks_of_other_passes() -> None:
     world = World(under=NO_DELAY)
     paired(world, 100)
