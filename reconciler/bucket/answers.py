@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -99,8 +100,12 @@ def refused(key: str, refusal: Refusal) -> DeletionResult:
     if refusal.code in CHANGED:
         return DeletionResult(key=key, result=ObjectResult.CHANGED, detail=str(refusal))
     if refusal.locked:
-        return DeletionResult(key=key, result=ObjectResult.HELD, detail=str(refusal))
+        return held(key, str(refusal))
     return failed(key, str(refusal), denied=refusal.denied)
+
+
+def held(key: str, detail: str, until: datetime | None = None) -> DeletionResult:
+    return DeletionResult(key=key, result=ObjectResult.HELD, detail=detail, held_until=until)
 
 
 def failed(key: str, detail: str, *, denied: bool = False) -> DeletionResult:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import anyio
 
-from reconciler.bucket.answers import DeleteAnswer, failed, read_answer, refused, result_of
+from reconciler.bucket.answers import DeleteAnswer, failed, held, read_answer, refused, result_of
 from reconciler.bucket.batching import BatchSize
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
@@ -221,9 +221,7 @@ class BucketObjects:
             async with self._singles:
                 lock = await look_for_lock(self._client, self._bucket, self._calls, result.key)
             if lock is not None:
-                results[result.key] = DeletionResult(
-                    key=result.key, result=ObjectResult.HELD, detail=lock.reason, held_until=lock.until
-                )
+                results[result.key] = held(result.key, lock.reason, lock.until)
 
         suspects = [
             result

@@ -8,9 +8,10 @@ from typing import Any
 
 import anyio
 
-from reconciler.bucket.answers import failed, refused
+from reconciler.bucket.answers import failed, held, refused
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
+from reconciler.bucket.locks import look_for_lock
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
 from reconciler.errors import Halt, StoreUnavailable
@@ -82,8 +83,18 @@ class BucketVersions:
             except Refusal as refusal:
                 if refusal.fatal:
                     raise self._calls.place.explain("DeleteObject", refusal) from None
-                return refused(version.key, refusal)
+                return await self._why(version, refusal)
         return DeletionResult(key=version.key, result=ObjectResult.DELETED)
+
+    async def _why(self, version: Version, refusal: Refusal) -> DeletionResult:
+        """What is denied may be locked, which many stores do not say but to a HEAD."""
+        answer = refused(version.key, refusal)
+        if answer.result is not ObjectResult.HELD and not answer.denied:
+            return answer
+        lock = await look_for_lock(self._client, self._bucket, self._calls, version.key, version.id)
+        if lock is None:
+            return answer
+        return held(version.key, lock.reason, lock.until)
 
 
 def _enabled(answer: Mapping[str, Any]) -> bool:

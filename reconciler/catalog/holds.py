@@ -156,19 +156,29 @@ def held_condition(gateway: Gateway, now: str) -> str:
 
     What a mark is cheaply passed over by; whether it is held, a claim asks once it has the mark.
     """
-    force = _in_force("h", now)
+    force = _in_force("hold", now)
     # The inner query's `m` is the media table. Without the mark's collation, as a parameter would be,
     # so that the table's own decides and its index answers.
     return f"""(
-        {_any(HoldKind.KEY, now)} AND EXISTS (
-            SELECT FROM {SCHEMA}.holds h WHERE h.kind = 'key' AND h.target = m.storage_key AND {force})
-        OR {_any(HoldKind.PREFIX, now)} AND EXISTS (
-            SELECT FROM {SCHEMA}.holds h
-            WHERE h.kind = 'prefix' AND starts_with(m.storage_key, h.target) AND {force})
+        {named_condition("m.storage_key", now)}
         OR {_any(HoldKind.VIRTUAL_KEY, now)} AND EXISTS (
             SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
             JOIN {gateway.media} ON {gateway.equal_key} = own.marked
-            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force})
+            JOIN {SCHEMA}.holds hold
+                ON hold.kind = 'virtual_key' AND hold.target = {_owner(gateway)} AND {force})
+    )"""
+
+
+def named_condition(key: str, now: str) -> str:
+    """SQL that is true where that key is on hold by itself or by a prefix at the time `now`."""
+    force = _in_force("hold", now)
+    return f"""(
+        {_any(HoldKind.KEY, now)} AND EXISTS (
+            SELECT FROM {SCHEMA}.holds hold
+            WHERE hold.kind = 'key' AND hold.target = {key} AND {force})
+        OR {_any(HoldKind.PREFIX, now)} AND EXISTS (
+            SELECT FROM {SCHEMA}.holds hold
+            WHERE hold.kind = 'prefix' AND starts_with({key}, hold.target) AND {force})
     )"""
 
 

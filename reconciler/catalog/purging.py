@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from reconciler.catalog import holds
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.recovery import HIDDEN_COLUMNS, LEFT_AFTER, hidden_from
 from reconciler.catalog.schema import SCHEMA
@@ -30,12 +31,15 @@ DELETE FROM {SCHEMA}.hidden h
 WHERE h.state = 'restored' AND h.mode = 'versioned' AND h.hidden_at <= $1::timestamptz - $2::interval
 """
 
-# Who undoes claims the same rows: one of the two has each of them alone.
+# Who undoes claims the same rows: one of the two has each of them alone. What is on hold stays where it
+# is, but for copies that are needed no more, and for what has to be erased.
 CLAIM = f"""
 UPDATE {SCHEMA}.hidden h SET state = 'purging', claimed_at = $1
 WHERE h.id IN (
     SELECT h.id FROM {SCHEMA}.hidden h
     WHERE ({DUE}) AND NOT (h.state = 'restored' AND h.mode = 'versioned')
+      AND NOT (h.state IN ('hidden', 'purging') AND NOT h.erased
+               AND {holds.named_condition("h.storage_key", "$1::timestamptz")})
     ORDER BY h.hidden_at, h.id LIMIT $4 FOR UPDATE SKIP LOCKED)
 RETURNING {HIDDEN_COLUMNS}
 """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from reconciler.engine.answers import Answers
-from reconciler.model import Finding, Hold, HoldKind, KeepReason, ObjectResult, Tally, Verdict
+from reconciler.model import DeletionResult, Finding, Hold, HoldKind, KeepReason, ObjectResult, Tally, Verdict
 from reconciler.ports import Holds
 
 LOOKUP_SIZE = 1_000
@@ -40,16 +42,23 @@ async def hold_refused(holds: Holds, answers: Answers) -> None:
 
     Before the claim is confirmed: a crash in between repeats the claim, and comes to the same.
     """
-    refused = [
-        Hold(
-            kind=HoldKind.KEY,
-            target=key,
-            reason=detail,
-            author=AUTHOR,
-            until=answers.held_until.get(key),
-        )
-        for key, (result, detail) in answers.results.items()
-        if result is ObjectResult.HELD
+    refused = {
+        key: detail for key, (result, detail) in answers.results.items() if result is ObjectResult.HELD
+    }
+    await _hold(holds, refused, answers.held_until)
+
+
+async def hold_locked(holds: Holds, answers: Iterable[DeletionResult]) -> None:
+    """The same of answers to a purge, which is tried again when the hold has ended."""
+    locked = [answer for answer in answers if answer.result is ObjectResult.HELD]
+    reasons = {answer.key: answer.detail for answer in locked}
+    await _hold(holds, reasons, {answer.key: answer.held_until for answer in locked})
+
+
+async def _hold(holds: Holds, reasons: Mapping[str, str], until: Mapping[str, datetime | None]) -> None:
+    made = [
+        Hold(kind=HoldKind.KEY, target=key, reason=reason, author=AUTHOR, until=until.get(key))
+        for key, reason in reasons.items()
     ]
-    if refused:
-        await holds.add(refused)
+    if made:
+        await holds.add(made)

@@ -10,6 +10,7 @@ import anyio
 import structlog
 
 from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.holds import hold_locked
 from reconciler.engine.pace import Pace
 from reconciler.engine.steering import Ports, Steer
 from reconciler.model import GONE, DeleteMode, Deletion, HiddenObject, Mode, Term, Version
@@ -108,6 +109,7 @@ class Purger:
             for name in (each.hidden.marker_ids if marker else each.hidden.version_ids)
         ]
         answers = await self._gateway.purge([version for _, version in batch]) if batch else ()
+        await hold_locked(self._ports.holds, answers)
         kept = {
             each.id for (each, _), answer in zip(batch, answers, strict=True) if answer.result not in GONE
         }

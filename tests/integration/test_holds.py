@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -97,3 +98,38 @@ async def test_what_the_store_locks_is_put_on_hold_until_the_lock_ends(database:
         await site.sql("UPDATE reconciler.holds SET until = now()")
         report = await site.once()
         assert (report.outcome, report.removed.objects, store.keys()) == (Outcome.CONVERGED, 2, set())
+
+
+async def test_what_was_deleted_and_is_on_hold_is_not_purged(site: Site) -> None:
+    site.environment["RECONCILER_DELETE_MODE"] = "auto"
+    await site.put("image/orphan")
+    await site.once()
+    async with site.catalog() as catalog:
+        hold = Hold(kind=HoldKind.PREFIX, target="image/", reason="a case", author="alice")
+        await catalog.holds.add([hold])
+        await site.once(undo_window="0s")
+        assert (await catalog.purges.hidden())[0] == 1
+        await catalog.holds.remove(HoldKind.PREFIX, ["image/"])
+        await site.once(undo_window="0s")
+        assert (await catalog.purges.hidden())[0] == 0
+
+
+async def test_a_purge_that_the_store_refuses_waits_for_the_end_of_the_lock(site: Site) -> None:
+    """Behind a delete marker of ours lies a version that is locked: on real stores, that is."""
+    bucket = replace(site.bucket, name=f"{site.bucket.name}-locked")
+    bucket.client.create_bucket(Bucket=bucket.name, ObjectLockEnabledForBucket=True)
+    site = make_site(site.database, bucket)
+    site.environment["RECONCILER_DELETE_MODE"] = "versioned"
+    until = datetime.now(UTC) + timedelta(days=2)
+    lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
+    bucket.client.put_object(Bucket=bucket.name, Key="image/orphan", Body=b"x", **lock)
+    assert (await site.once()).removed.objects == 1
+    for _ in range(2):
+        report = await site.once(undo_window="0s")
+        assert report.outcome is Outcome.CONVERGED
+    async with site.catalog() as catalog:
+        (hold,) = await catalog.holds.page()
+        assert (hold.target, hold.author) == ("image/orphan", "the store")
+        assert hold.until is not None
+        assert abs(hold.until - until) < timedelta(minutes=2)
+        assert (await catalog.purges.hidden())[0] == 1
