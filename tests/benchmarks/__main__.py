@@ -28,6 +28,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
     keys, orphans, paced = KEYS // shrink, ORPHANS // shrink, max(2_500, PACED // shrink)
     return {
         "listing": lambda: listing.against_other_clients(opened, keys, cache),
+        "without-order": lambda: listing.without_order(opened, keys, cache),
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
@@ -35,7 +36,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
     }
 
 
-NAMES = ("listing", "memory", "slow-store", "deletion", "rate")
+NAMES = ("listing", "without-order", "memory", "slow-store", "deletion", "rate")
 
 
 def main() -> int:

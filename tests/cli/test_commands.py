@@ -232,6 +232,8 @@ def test_doctor_finds_a_migrated_site_in_order(drift: Mapping[str, str]) -> None
         assert name in checked
     for name in ("list", "head", "delete", "listing order", "conditional delete", "delete mode"):
         assert name in checked
+    for name in ("batches", "versions", "copies", "unfinished uploads"):
+        assert name in checked
     assert "0 failed" in ran.out
 
 

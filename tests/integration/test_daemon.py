@@ -104,6 +104,8 @@ async def test_the_daemon_converges_and_tells_so(site: Site) -> None:
         assert (await running.get("/readyz"))[0] == 200
         assert (await running.get("/healthz"))[0] == 200
         assert await running.metric("media_reconciler_leader") == 1
+        seen = {"batch_digest": "crc32", "batch_size": "1000", "probed": "true"}
+        assert await running.metric("media_reconciler_store_info", **seen) == 1
 
         async def counted() -> bool:
             deleted = {"action": "delete_object", "result": "deleted", "mode": "live"}

@@ -12,6 +12,7 @@ from reconciler import app
 from reconciler.errors import ConfigError, StoreUnavailable
 from reconciler.model import ObjectPage, Outcome
 from tests.integration.site import Site
+from tests.support.faulty_store import Answer, faulty_store
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +31,16 @@ async def test_a_missing_bucket_halts(site: Site) -> None:
     report = await site.once(bucket__name="no-such-bucket-here")
     assert report.outcome is Outcome.HALTED
     assert "no-such-bucket-here" in report.detail
+    assert await site.rows() == {"image/live"}
+
+
+async def test_an_endpoint_that_is_no_store_halts_and_says_so(site: Site) -> None:
+    """A store's console, say: it answers everything with a page of its own."""
+    await site.row("image/live")
+    async with faulty_store(Answer("<!DOCTYPE html><html>console</html>")) as console:
+        report = await site.once(bucket__endpoint_url=console.endpoint_url)
+    assert report.outcome is Outcome.HALTED
+    assert "not how an S3 store answers" in report.detail
     assert await site.rows() == {"image/live"}
 
 
