@@ -455,6 +455,10 @@ class Marks(Protocol):
         """What holds the horizon back, in words (pid, application, since), for the log."""
         ...
 
+    async def held_back_by(self) -> str | None:
+        """The same where a pass or a claim waits for it; None where none does."""
+        ...
+
     async def purge(self) -> None:
         """Drop tombstones and holds past their end."""
         ...
@@ -680,6 +684,10 @@ class Observer(Protocol):
     def leading(self, *, leader: bool) -> None: ...
 
     def paused(self, *, paused: bool) -> None: ...
+
+    def blocked(self, by: str | None) -> None:
+        """What transaction holds back deletions, in words; None for none."""
+        ...
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         """Seconds by which other clocks are ahead of this machine's, by name."""

@@ -72,6 +72,16 @@ ORDER BY age(l.transactionid) DESC LIMIT 1
 """
 
 
+# Whether a fresh pass or a claim waits for a transaction that was open before it. The newest passes are
+# enough: whoever holds back an older one holds back these as well.
+HELD_BACK = f"""
+SELECT EXISTS (SELECT FROM (SELECT state, armed_xid FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 20) p
+               WHERE p.state = 'armed' AND p.armed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
+    OR EXISTS (SELECT FROM {SCHEMA}.marks m
+               WHERE m.state = 'claimed' AND m.claimed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
+"""
+
+
 class PostgresMarks:
     """`ports.Marks` on Postgres."""
 
@@ -246,6 +256,11 @@ class PostgresMarks:
         name = f" ({row['application_name']})" if row["application_name"] else ""
         since = f", open since {row['xact_start']:%Y-%m-%dT%H:%M:%SZ}" if row["xact_start"] else ""
         return f"pid {row['pid']}{name}{since}"
+
+    async def held_back_by(self) -> str | None:
+        async with self._database.connection() as connection:
+            held_back = await connection.fetchval(HELD_BACK)
+        return await self.blocked_by() if held_back else None
 
     async def purge(self) -> None:
         async with self._database.connection() as connection:

@@ -110,6 +110,7 @@ class Collector:
         )
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
         self._intake = anyio.Lock()
+        self._blocker: str | None = None
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
         """One round, until nothing due is left.
@@ -128,7 +129,15 @@ class Collector:
             await self._sealer.settle(self._stopping)
             collected = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
+        self._tell_blocker(await self._ports.marks.held_back_by())
         return replace(collected, waiting=waiting, pause=await self._ports.pause.look())
+
+    def _tell_blocker(self, by: str | None) -> None:
+        """Name the transaction that deletions wait for, in the metric always, in the log when it changes."""
+        self._ports.observer.blocked(by)
+        if by is not None and by != self._blocker:
+            log.warning("an open transaction holds deletions back", blocked_by=by)
+        self._blocker = by
 
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self._tenure.good_until

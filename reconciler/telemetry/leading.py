@@ -28,6 +28,7 @@ class LeaderGauges(Collector):
         self.drift: Drift = {}
         self.waiting = 0
         self.hidden = (0, 0)
+        self.blocked_by: str | None = None
         self.listed = Tally()
         self.kept: dict[Marker, Mapping[KeepReason, int]] = {}
         self.holds: Mapping[HoldKind, int] = {}
@@ -55,7 +56,8 @@ class LeaderGauges(Collector):
         objects.add_metric([], self.listed.objects)
         stored = _family("bucket_bytes", "Bytes of the objects that the last finished sweep listed.")
         stored.add_metric([], self.listed.bytes)
-        yield from (keys, size, age, waiting, objects, stored, *self._keeping(), *self._hiding())
+        yield from (keys, size, age, waiting, objects, stored, *self._blocking())
+        yield from (*self._keeping(), *self._hiding())
 
     def _hiding(self) -> Iterable[Metric]:
         number = _family("hidden_objects", "Deleted objects that can still be brought back.")
@@ -63,6 +65,12 @@ class LeaderGauges(Collector):
         size = _family("hidden_bytes", "Bytes of deleted objects that are not freed before their purge.")
         size.add_metric([], self.hidden[1])
         return number, size
+
+    def _blocking(self) -> Iterable[Metric]:
+        text = "1 while an open transaction holds deletions back; the label names it."
+        blocked = _family("deletion_blocked", text, "by")
+        blocked.add_metric([self.blocked_by or ""], self.blocked_by is not None)
+        return (blocked,)
 
     def _keeping(self) -> Iterable[Metric]:
         kept = _family(

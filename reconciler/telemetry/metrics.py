@@ -130,6 +130,9 @@ class Metrics(Quiet):
     def paused(self, *, paused: bool) -> None:
         self._paused.set(paused)
 
+    def blocked(self, by: str | None) -> None:
+        self._leader_gauges.blocked_by = by
+
     def clocks(self, ahead: Mapping[str, float]) -> None:
         for name, seconds in ahead.items():
             self._clocks.labels(name.removeprefix("the ")).set(seconds)
@@ -140,6 +143,7 @@ class Metrics(Quiet):
             # What an earlier term knew is not known to this one.
             self._leader_gauges.drift, self._leader_gauges.waiting = {}, 0
             self._leader_gauges.hidden = (0, 0)
+            self._leader_gauges.blocked_by = None
         self._leader_gauges.leading = leader
 
     # --- the bucket's requests --------------------------------------------------------------------

@@ -48,6 +48,9 @@ class Quiet:
     def paused(self, *, paused: bool) -> None:
         pass
 
+    def blocked(self, by: str | None) -> None:
+        pass
+
     def clocks(self, ahead: Mapping[str, float]) -> None:
         pass
 
@@ -109,3 +112,7 @@ class Fanout:
     def clocks(self, ahead: Mapping[str, float]) -> None:
         for observer in self._observers:
             observer.clocks(ahead)
+
+    def blocked(self, by: str | None) -> None:
+        for observer in self._observers:
+            observer.blocked(by)

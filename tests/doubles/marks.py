@@ -380,6 +380,13 @@ class MemoryMarks:
         return f"transaction {min(self._database.open)}" if self._database.open else None
 
     @port
+    async def held_back_by(self) -> str | None:
+        database = self._database
+        database.answer()
+        stamps = [stamp for number, stamp in database.stamps.items() if stamp >= database.horizon()]
+        return f"transaction {min(database.open)}" if stamps and database.open else None
+
+    @port
     async def purge(self) -> None:
         database = self._database
         database.answer()

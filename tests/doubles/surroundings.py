@@ -100,6 +100,7 @@ class RecordingObserver:
         self.leader: list[bool] = []
         self.pauses: list[bool] = []
         self.ahead: Mapping[str, float] = {}
+        self.blockers: list[str | None] = []
 
     def page_listed(self, keys: int) -> None:
         self.told["pages"] += 1
@@ -140,3 +141,6 @@ class RecordingObserver:
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         self.ahead = dict(ahead)
+
+    def blocked(self, by: str | None) -> None:
+        self.blockers.append(by)

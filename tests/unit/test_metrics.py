@@ -130,6 +130,18 @@ def test_clocks_are_told_by_how_far_they_are_ahead(registry: CollectorRegistry, 
     assert value(registry, "clock_ahead_seconds", clock="store") == 400
 
 
+def test_the_leader_names_the_transaction_that_holds_deletions_back(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    assert value(registry, "deletion_blocked", by="") == 0
+    metrics.blocked("pid 7 (psql), open since 2026-11-22T12:00:00Z")
+    assert value(registry, "deletion_blocked", by="pid 7 (psql), open since 2026-11-22T12:00:00Z") == 1
+    assert value(registry, "deletion_blocked", by="") is None
+    metrics.leading(leader=False)
+    assert value(registry, "deletion_blocked", by="pid 7 (psql), open since 2026-11-22T12:00:00Z") is None
+
+
 def test_build_info_names_the_version(registry: CollectorRegistry, metrics: Metrics) -> None:
     assert value(registry, "build_info", version="1.2.3") == 1
 
@@ -390,6 +402,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.halted(None)
     both.leading(leader=True)
     both.paused(paused=True)
+    both.blocked("pid 1")
     both.clocks({"the store": 1.0})
     both.hidden(1, 1)
     both.purged(1, 1)
