@@ -320,10 +320,11 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBy:
-    """Somebody else's lease, and the server's time at which it ends unless renewed."""
+    """Somebody else's lease, the server's time at which it ends unless renewed, and how far off that was."""
 
     holder: str
     expires_at: datetime
+    remaining: timedelta
 
 
 class PassState(StrEnum):

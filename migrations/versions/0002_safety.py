@@ -126,6 +126,7 @@ SEAL = (
     "ALTER TABLE reconciler.site ADD COLUMN nonce uuid, ADD COLUMN pending_nonce uuid",
     # A term that ended by itself may have a holder who is still alive.
     "ALTER TABLE reconciler.lease ADD COLUMN released boolean NOT NULL DEFAULT false",
+    "ALTER TABLE reconciler.lease ADD COLUMN acquired_at timestamptz",
     "UPDATE reconciler.lease SET released = true WHERE epoch = 0",
     # In which cluster the passes were stamped.
     "ALTER TABLE reconciler.term ADD COLUMN cluster bigint",
@@ -133,7 +134,7 @@ SEAL = (
 
 SEAL_DOWN = (
     "ALTER TABLE reconciler.term DROP COLUMN cluster",
-    "ALTER TABLE reconciler.lease DROP COLUMN released",
+    "ALTER TABLE reconciler.lease DROP COLUMN released, DROP COLUMN acquired_at",
     "ALTER TABLE reconciler.site DROP COLUMN nonce, DROP COLUMN pending_nonce",
 )
 

@@ -158,9 +158,10 @@ class Database:
                 connection.terminate()
             raise
         finally:
-            # Shielded, so that a cancellation cannot leak the connection.
+            # Shielded, so that a cancellation cannot leak the connection; bounded, since a server that
+            # says nothing any more does not confirm the end of a query either.
             with anyio.CancelScope(shield=True):
-                await self._pool.release(connection)
+                await self._pool.release(connection, timeout=self.config.connect_timeout.total_seconds())
 
     async def _acquire(self) -> PooledConnection:
         try:

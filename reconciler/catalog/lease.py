@@ -35,12 +35,13 @@ class PostgresLease:
         async def work(connection: Connection) -> Term | HeldBy:
             # Waits for a renewal in flight, and for nothing else.
             row = await connection.fetchrow(
-                "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held, released"
+                "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held, released,"
+                " greatest(expires_at, clock_timestamp()) - clock_timestamp() AS remaining"
                 f" FROM {SCHEMA}.lease FOR UPDATE"
             )
             assert row is not None, "the migration made the row"
             if row["held"]:
-                return HeldBy(holder=row["holder"], expires_at=row["expires_at"])
+                return HeldBy(holder=row["holder"], expires_at=row["expires_at"], remaining=row["remaining"])
             term = await self._begin(connection, holder, row["epoch"] + 1, ttl)
             return replace(term, vanished=not row["released"])
 
@@ -53,7 +54,7 @@ class PostgresLease:
         )
         await connection.execute(
             f"UPDATE {SCHEMA}.lease SET holder = $1, epoch = $2, nonce = $3, released = false,"
-            " expires_at = clock_timestamp() + $4::interval",
+            " acquired_at = clock_timestamp(), expires_at = clock_timestamp() + $4::interval",
             holder,
             epoch,
             nonce,

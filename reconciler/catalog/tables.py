@@ -91,6 +91,7 @@ lease = Table(
     Column("nonce", Uuid),
     Column("expires_at", TIME, nullable=False),
     Column("released", Boolean, nullable=False, server_default=text("false")),
+    Column("acquired_at", TIME),
     _one_row("lease_one_row"),
     comment="Who leads until when; renewed often, so claims lock `term` instead",
 )

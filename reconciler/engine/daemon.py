@@ -113,7 +113,9 @@ class Daemon:
         if isinstance(got, HeldBy):
             self._ports.observer.leading(leader=False)
             log.debug("standing by", holder=got.holder)
-            await self._rest("leadership", min(ttl.total_seconds() / 3, STANDBY_SECONDS))
+            # Not longer than until it ends: a dead leader is replaced within its TTL.
+            pauses = (ttl.total_seconds() / 3, STANDBY_SECONDS, got.remaining.total_seconds())
+            await self._rest("leadership", min(pauses))
             return
         log.info("leading", epoch=got.epoch, holder=self._holder)
         try:
@@ -126,7 +128,7 @@ class Daemon:
     async def _lead(self, term: Term) -> None:
         """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
         async with task_group() as group:
-            group.start_soon(self._cycle.keep, term)
+            group.start_soon(self._keep, term)
             group.start_soon(self._stamp_leadership)
             async with ended_by(self._stopping):
                 await self._cycle.first_contact(term)
@@ -135,6 +137,14 @@ class Daemon:
             if not self._stopping.is_set():
                 await self._work(term)
             group.cancel_scope.cancel()
+
+    async def _keep(self, term: Term) -> None:
+        """Whoever looks is told at once, though what is under way may take a while to end."""
+        try:
+            await self._cycle.keep(term)
+        except LeaseLost:
+            self._ports.observer.leading(leader=False)
+            raise
 
     async def _work(self, term: Term) -> None:
         async with task_group() as group:

@@ -288,7 +288,8 @@ class MemoryLease:
         database = self._database
         database.answer()
         if database.term is not None and database.lease_ends > database.now:
-            return HeldBy(holder=database.term.holder, expires_at=database.lease_ends)
+            remaining = database.lease_ends - database.now
+            return HeldBy(holder=database.term.holder, expires_at=database.lease_ends, remaining=remaining)
         epoch = database.term.epoch + 1 if database.term else 1
         database.term = Term(epoch=epoch, nonce=uuid4(), holder=holder, vanished=not database.released)
         database.lease_ends = database.now + ttl

@@ -1,7 +1,8 @@
 """`python -m tests.integration.kill_at PORT METHOD before|after|stop COMMAND…`: killed at a chosen call.
 
 SIGKILL, so that nothing can clean up: the next run has only what is in Postgres and in the bucket. With
-`stop` it is paused after the call instead, and goes on when it is sent SIGCONT.
+`stop` it is paused once, after the call (`stop-before`: before it), and goes on when it is sent SIGCONT.
+`asleep` before the command: the lease's keeper never wakes, as if it were always scheduled last.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import anyio
+
 from reconciler import app, cli
+from reconciler.engine.cycle import Cycle
+from reconciler.model import Term
 
 
 class Deadly:
@@ -29,11 +34,15 @@ class Deadly:
             return call
 
         async def deadly(*args: Any, **kwargs: Any) -> Any:
-            if self._when == "stop":
-                answer = await call(*args, **kwargs)
+            when = self._when
+            if when.startswith("stop"):
+                self._when = ""
+                answer = await call(*args, **kwargs) if when == "stop" else None
                 os.kill(os.getpid(), signal.SIGSTOP)
-                return answer
-            if self._when == "after":
+                return await call(*args, **kwargs) if when == "stop-before" else answer
+            if not when:
+                return await call(*args, **kwargs)
+            if when == "after":
                 await call(*args, **kwargs)
             return os.kill(os.getpid(), signal.SIGKILL)
 
@@ -55,8 +64,15 @@ class DeadlyArea:
             yield Deadly(staging, self._method, self._when)
 
 
+async def asleep(_cycle: Cycle, _term: Term) -> None:
+    await anyio.sleep_forever()
+
+
 def main() -> int:
     port, method, when, *command = sys.argv[1:]
+    if command[0] == "asleep":
+        command = command[1:]
+        setattr(Cycle, "keep", asleep)  # noqa: B010 - the keeper of this process alone
     wire = app._wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:
