@@ -2,7 +2,7 @@
 
 SIGKILL, so that nothing can clean up: the next run has only what is in Postgres and in the bucket. With
 `stop` it is paused once, after the call (`stop-before`: before it), and goes on when it is sent SIGCONT.
-`asleep` before the command: the lease's keeper never wakes, as if it were always scheduled last.
+`asleep` before the command: who keeps lease and seal never wakes, as if always scheduled last.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DeadlyArea:
             yield Deadly(staging, self._method, self._when)
 
 
-async def asleep(_cycle: Cycle, _term: Term) -> None:
+async def asleep(_cycle: Cycle, _term: Term | None = None) -> None:
     await anyio.sleep_forever()
 
 
@@ -72,7 +72,8 @@ def main() -> int:
     port, method, when, *command = sys.argv[1:]
     if command[0] == "asleep":
         command = command[1:]
-        setattr(Cycle, "keep", asleep)  # noqa: B010 - the keeper of this process alone
+        for keeper in ("keep", "watch"):
+            setattr(Cycle, keeper, asleep)
     wire = app._wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:

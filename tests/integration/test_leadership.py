@@ -183,8 +183,9 @@ async def test_a_leader_that_cannot_renew_stops_before_another_leads(ordered_sit
 async def paused_at(site: Site, *where: str, **settings: str) -> AsyncIterator[anyio.abc.Process]:
     """A run of `once` that stops itself at that call, until it is sent SIGCONT."""
     command = [sys.executable, "-m", "tests.integration.kill_at", *where, "once", "--json"]
-    # One batch at a time, so that no other is stopped in a transaction of its own.
-    environment = {**os.environ, **site.settings(delete_concurrency="1", **settings)}
+    # One at a time, so that no other is stopped in a transaction of its own.
+    alone = {"delete_concurrency": "1", "listing_concurrency": "1"}
+    environment = {**os.environ, **site.settings(**alone, **settings)}
     pipe = subprocess.PIPE
     paused = await anyio.open_process(command, env=environment, stdout=subprocess.DEVNULL, stderr=pipe)
     try:
@@ -246,9 +247,9 @@ async def test_who_was_paused_before_its_delete_sends_nothing(ordered_site: Site
         await site.sql('UPDATE "MediaRecords" SET "ExpiresAt" = NULL')
         assert (await site.once()).outcome is Outcome.CONVERGED
         status, told = await resumed(paused)
+    assert await site.keys() == {"image/live", "image/expired"}
     assert status == 1, told
     assert "before the request was sent" in told
-    assert await site.keys() == {"image/live", "image/expired"}
 
 
 @pytest.mark.incident(32)
