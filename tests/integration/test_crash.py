@@ -101,28 +101,3 @@ async def test_an_object_that_went_before_its_row_became_live_is_reported_lost(s
     results = [(what, result) for event, _, what, result in await site.ledger() if event == "result"]
     assert results == [("object", "missing"), ("record", "lost")]
     assert await site.rows() == {"image/live", "image/expired"}
-
-
-@pytest.mark.attack(21)
-async def test_who_was_paused_beyond_its_lease_deletes_nothing(ordered_site: Site) -> None:
-    """Stopped between its second look and its delete; a successor finds the row live and spares it."""
-    await ordered_site.tracked("image/live")
-    await ordered_site.put("image/expired")
-    await ordered_site.row("image/expired", ExpiresAt=datetime.now(UTC) - timedelta(hours=1))
-    where = ("marks", "look_again", "stop")
-    command = [sys.executable, "-m", "tests.integration.kill_at", *where, "once", "--json"]
-    # One batch at a time, so that no other is stopped in a transaction of its own.
-    environment = {**os.environ, **ordered_site.settings(delete_concurrency="1")}
-    quiet = subprocess.DEVNULL
-    paused = await anyio.open_process(command, env=environment, stdout=quiet, stderr=quiet)
-    try:
-        await anyio.to_thread.run_sync(os.waitid, os.P_PID, paused.pid, os.WSTOPPED)
-        await ordered_site.sql('UPDATE "MediaRecords" SET "ExpiresAt" = NULL')
-        assert (await ordered_site.once()).outcome is Outcome.CONVERGED
-        paused.send_signal(signal.SIGCONT)
-        assert await paused.wait() == 1
-    finally:
-        if paused.returncode is None:
-            paused.kill()
-        await paused.aclose()
-    assert "image/expired" in await ordered_site.keys()
