@@ -10,7 +10,7 @@ import os
 import secrets
 
 KILL_ROUNDS = int(os.environ.get("KILL_ROUNDS", "30"))
-NETWORK_ROUNDS = int(os.environ.get("NETWORK_ROUNDS", "8"))
+NETWORK_ROUNDS = int(os.environ.get("NETWORK_ROUNDS", "6"))
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
 
 

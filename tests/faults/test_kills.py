@@ -31,6 +31,7 @@ SHORT = {
     "RECONCILER_LEASE__TTL": "1s",
     "RECONCILER_BUCKET__REQUEST_TIMEOUT": "1s",
     "RECONCILER_DELETE_CONCURRENCY": "2",
+    "RECONCILER_BREAKER__MAX_DANGLING": "100000",
 }
 RUNS = 12
 """More than enough to converge: the second sighting of a dangling record is the second run's."""

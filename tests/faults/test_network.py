@@ -66,6 +66,7 @@ async def test_a_network_that_fails_loses_nothing_live(truth: Truth, name: str) 
             "bucket__endpoint_url": to_bucket.through(site.bucket.server.endpoint_url),
             "lease__ttl": "3s",
             "delete_concurrency": "2",
+            "breaker__max_dangling": "100000",
         }
         for proxy in (to_database, to_bucket):
             proxy.schedule = schedule(chance)

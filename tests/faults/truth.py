@@ -11,19 +11,24 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 from uuid import UUID, uuid4
 
 import anyio
 import anyio.to_thread
 import asyncpg
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.faults.rounds import SEED
 from tests.integration.site import Site
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
 GONE = {"deleted", "missing"}
+WRITERS_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, BotoCoreError, ClientError)
 ACTS = ("upload", "touch", "orphan", "drop", "expire", "lose")
 WEIGHTS = (8, 4, 2, 2, 3, 1)
 PAUSE = 0.05
@@ -35,7 +40,7 @@ ACTS_A_ROUND = 60
 @dataclass(slots=True)
 class Truth:
     """`live` maps keys to the ETags of their objects. Objects that writers deleted themselves are `lost`,
-    rows that they deleted are `dropped`.
+    rows that they deleted are `dropped`; of keys that are `unsure` nobody knows, since a server died.
     """
 
     site: Site
@@ -46,7 +51,9 @@ class Truth:
     inserted: dict[UUID, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     dropped: set[UUID] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
     numbers: int = 0
+    _in_hand: str = ""
 
     # --- what writers do -----------------------------------------------------------------------------
 
@@ -55,15 +62,19 @@ class Truth:
         prefix = self.chance.choice(("image", "image/sub", "video"))
         return f"{prefix}/{self.chance.randrange(16):x}{self.numbers:05}"
 
+    def _begin(self, key: str) -> str:
+        self._in_hand = key
+        return key
+
     async def put(self, key: str) -> str:
         """An object with bytes of its own, so that its ETag is its own too."""
         etag = await anyio.to_thread.run_sync(self.site.bucket.put, key, f"bytes of {key}".encode())
         self.uploaded.add(key)
         return etag
 
-    async def upload(self, connection: asyncpg.Connection[asyncpg.Record], **columns: object) -> str:
+    async def upload(self, connection: Connection, **columns: object) -> str:
         """As a gateway does it: the object is put before the row is committed."""
-        key, row = self.new_key(), uuid4()
+        key, row = self._begin(self.new_key()), uuid4()
         async with connection.transaction():
             await self._insert(connection, row, key, **columns)
             etag = await self.put(key)
@@ -71,9 +82,7 @@ class Truth:
         self.live[key] = etag
         return key
 
-    async def _insert(
-        self, connection: asyncpg.Connection[asyncpg.Record], row: UUID, key: str, **columns: object
-    ) -> None:
+    async def _insert(self, connection: Connection, row: UUID, key: str, **columns: object) -> None:
         values = {
             "Id": row,
             "StorageKey": key,
@@ -87,20 +96,20 @@ class Truth:
         marks = ", ".join(f"${number}" for number in range(1, len(values) + 1))
         await connection.execute(f'INSERT INTO "MediaRecords" ({names}) VALUES ({marks})', *values.values())
 
-    async def act(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    async def act(self, connection: Connection) -> None:
         """One act by chance; half of them make something live, so that there is always something to lose."""
         (what,) = self.chance.choices(ACTS, WEIGHTS)
         if what == "upload":
             await self.upload(connection)
         elif what == "orphan":
-            await self.put(self.new_key())
+            await self.put(self._begin(self.new_key()))
         elif self.live:
-            key = self.chance.choice(sorted(self.live))
+            key = self._begin(self.chance.choice(sorted(self.live)))
             if what != "touch":
                 del self.live[key]  # from here on it may go
             await self._give_up(connection, what, key)
 
-    async def _give_up(self, connection: asyncpg.Connection[asyncpg.Record], what: str, key: str) -> None:
+    async def _give_up(self, connection: Connection, what: str, key: str) -> None:
         if what == "touch":
             await connection.execute(
                 'UPDATE "MediaRecords" SET "LastAccessedAt" = now() WHERE "StorageKey" = $1', key
@@ -146,15 +155,26 @@ class Truth:
                 done.set()
 
     async def _write_until(self, done: anyio.Event) -> None:
-        connection = await asyncpg.connect(self.site.database)
-        try:
-            for _ in range(ACTS_A_ROUND):
-                if done.is_set():
-                    return
+        connection: Connection | None = None
+        for _ in range(ACTS_A_ROUND):
+            if done.is_set():
+                break
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await asyncpg.connect(self.site.database)
                 await self.act(connection)
-                await anyio.sleep(PAUSE)
-        finally:
-            await connection.close()
+            except WRITERS_ERRORS:
+                self._give_up_the_act()
+            await anyio.sleep(PAUSE)
+        if connection is not None:
+            with suppress(*WRITERS_ERRORS):
+                await connection.close()
+
+    def _give_up_the_act(self) -> None:
+        """A server went away in its middle: nobody can know whether it took effect."""
+        if self._in_hand:
+            self.live.pop(self._in_hand, None)
+            self.unsure.add(self._in_hand)
 
     # --- what has to hold ------------------------------------------------------------------------------
 
@@ -207,12 +227,16 @@ class Truth:
             told[entry["what"], entry["name"]].append(entry["result"] or entry["event"])
         return told
 
-    async def converged(self) -> None:
-        """Left alone for long enough: nothing but what is live, no mark, and no claim."""
-        await self.check()
+    async def settled(self) -> bool:
+        """Nothing but what is live, no mark, and no claim."""
         keys, rows = await self.site.state()
-        assert keys == rows == set(self.live)
-        assert await self.site.sql("SELECT * FROM reconciler.marks") == []
+        marks = await self.site.sql("SELECT * FROM reconciler.marks")
+        return keys - self.unsure == rows - self.unsure == set(self.live) and not marks
+
+    async def converged(self) -> None:
+        """Left alone for long enough."""
+        await self.check()
+        assert await self.settled(), (await self.site.state(), sorted(self.live))
 
 
 async def new_truth(site: Site, name: str) -> Truth:
