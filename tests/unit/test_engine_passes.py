@@ -241,7 +241,7 @@ async def test_a_resumed_sweep_still_knows_what_is_new() -> None:
     world.bucket.upload("image/a-young", age=DAY)
     world.steer(policy=policy(prefixes=("image/",), grace_period=HOUR))
     with pytest.raises(Crash):
-        await world.run_once({100: crash})
+        await world.run_once({120: crash})
     (running,) = [one for one in world.database.passes.values() if one.state is PassState.RUNNING]
     assert world.database.ranges[running.id][0].watermark
     report = await world.run_once()
