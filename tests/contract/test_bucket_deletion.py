@@ -118,6 +118,7 @@ async def test_single_deletes_compare_etags_on_every_store(bucket: Bucket) -> No
     assert bucket.keys() == {"media/b"}
 
 
+@pytest.mark.incident(21)
 async def test_a_thousand_keys_go_in_one_call(seaweed_bucket: Bucket) -> None:
     seen: list[str] = []
 
