@@ -415,6 +415,7 @@ def _wire(
         store=bucket.store(capabilities),
         copies=bucket.copies,
         versions=bucket.versions,
+        uploads=bucket.uploads,
         marker=bucket.marker,
         prober=bucket.prober,
         records=catalog.records,

@@ -118,6 +118,15 @@ class Version:
     size: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One multipart upload that nobody has completed."""
+
+    key: str
+    id: str
+    begun_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectPage:
     """One page of a listing, in columns: a million keys must not become a million objects.
@@ -525,6 +534,8 @@ class ObjectResult(StrEnum):
     """A row appeared or changed between claim and delete: nothing was sent for this key."""
     UNTOUCHED = "untouched"
     """Another row needs the object: only the rows of the decision go."""
+    RECOVERABLE = "recoverable"
+    """A dangling record's object is not lost: it is hidden, or on its way. The row stays."""
     HELD = "held"
     """It cannot be deleted (object lock), or not so that it could come back (no copy of it can be made),
     however often that is asked: it stays, on hold, with its rows."""
@@ -661,6 +672,14 @@ class Removal:
     storage_key: str
     object: HiddenObject | None = None
     rows: tuple[RemovedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A key that has to be looked at: its object, or its row, may have to come back."""
+
+    storage_key: str
+    queued_at: datetime
 
 
 class Return(StrEnum):

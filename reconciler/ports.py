@@ -40,6 +40,7 @@ from reconciler.model import (
     PassState,
     Pause,
     Policy,
+    Queued,
     RangeProgress,
     Record,
     Removal,
@@ -51,6 +52,7 @@ from reconciler.model import (
     Term,
     Trip,
     UndoScope,
+    Upload,
     Verdict,
     Version,
 )
@@ -124,6 +126,18 @@ class Versions(Protocol):
 
         One result for each, in the order asked; one that is gone already is MISSING.
         """
+        ...
+
+
+class Uploads(Protocol):
+    """Multipart uploads that nobody has completed."""
+
+    def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
+        """Those to keys under the prefix, a page at a time."""
+        ...
+
+    async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
+        """End these, and free their parts; one result for each, in the order asked."""
         ...
 
 
@@ -522,6 +536,34 @@ class Recovery(Protocol):
         there already is PRESENT, one that its table refuses REFUSED, with the reason. Repeating does
         nothing. The rows of a key whose mark is claimed are FAILED.
         """
+        ...
+
+    async def hidden(self, key: str) -> Sequence[HiddenObject]:
+        """What lies hidden of the key and can be brought back, newest first."""
+        ...
+
+    async def recoverable(self, keys: Sequence[str]) -> set[str]:
+        """The keys of which something is hidden that can be brought back."""
+        ...
+
+    async def widowed(self, keys: Sequence[str]) -> set[str]:
+        """The keys of which a row was removed because there was no object, and was not put back."""
+        ...
+
+    async def queue(self, keys: Sequence[str], reason: str) -> None:
+        """Have these looked at: an object that a row needs, or the row of an object, has to come back."""
+        ...
+
+    async def queued(self, limit: int) -> Sequence[Queued]:
+        """Keys to look at now, the longest queued first."""
+        ...
+
+    async def dequeue(self, queued: Queued) -> None:
+        """It has been looked at; unless it was queued again meanwhile."""
+        ...
+
+    async def postpone(self, key: str) -> None:
+        """Look at it again later and later."""
         ...
 
 

@@ -21,6 +21,7 @@ from reconciler.bucket.marker import BucketMarker
 from reconciler.bucket.probing import BucketProber
 from reconciler.bucket.quarantine import COPIES_AT_ONCE, BucketCopies
 from reconciler.bucket.retries import Calls
+from reconciler.bucket.uploads import BucketUploads
 from reconciler.bucket.versions import BucketVersions
 from reconciler.errors import ConfigError
 from reconciler.model import Capabilities
@@ -44,6 +45,7 @@ class Bucket:
         self.clock = BucketClock(client, config.name, self._calls)
         limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
         self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes)
+        self.uploads = BucketUploads(client, config.name, self._calls, limiter)
         self.versions = BucketVersions(client, config.name, self._calls, limiter)
         self.prober = BucketProber(client, config.name, self._calls, self.listing)
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from reconciler.catalog import hiding, ledger
+from reconciler.catalog import healing, hiding, ledger
 from reconciler.catalog.connections import COLLISIONS, AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
@@ -132,6 +132,9 @@ class Confirmer:
         outcome.failed |= {key for key, (result, _) in answers.items() if result is ObjectResult.FAILED}
         await self._remove_rows(connection, keys, answers, decide, now, outcome)
         await ledger.append(connection, ledger.RESULT, claim.operation_id, term.epoch, outcome.entries)
+        lost = {each.mark.storage_key for each in outcome.entries if each.result == "lost"} & hidden.keys()
+        if lost:
+            await connection.execute(healing.QUEUE, sorted(lost), "its row became live after it had gone")
         await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window, hidden)
         return outcome.counted + Removed(failed=len(outcome.failed))
 

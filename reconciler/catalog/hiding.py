@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from reconciler.catalog.connections import AnyConnection
 from reconciler.catalog.schema import SCHEMA
-from reconciler.model import ClaimedKey, DeleteMode, Hidden, quarantine_key
+from reconciler.model import ClaimedKey, DeleteMode, Hidden, HiddenObject, Verdict, quarantine_key
 
 # A copy of what stayed after all is only left over: nobody needs it back.
 NOTE = f"""
@@ -26,6 +28,21 @@ FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::te
     AS h (storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids, bytes, etag,
           last_modified, went)
 """
+
+RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
+
+# A row of which the ledger still has all, and that nobody has put back.
+UNRESTORED = f"""
+    l.removed IS NOT NULL AND l.event = 'result'
+    AND NOT EXISTS (SELECT FROM {SCHEMA}.ledger r
+                    WHERE r.event = 'restored' AND r.what = 'record' AND r.storage_key = l.storage_key
+                      AND r.operation_id = l.operation_id AND r.record_id = l.record_id)
+"""
+
+HIDDEN_COLUMNS = (
+    "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"
+    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased"
+)
 
 
 def in_mode(key: ClaimedKey, mode: DeleteMode, operation_id: UUID) -> ClaimedKey:
@@ -83,4 +100,25 @@ async def note(
         [one.etag for _, one in noted],
         [one.last_modified for _, one in noted],
         [key.mark.storage_key in went for key, _ in noted],
+    )
+
+
+def hidden_from(row: asyncpg.Record) -> HiddenObject:
+    """One row of `HIDDEN_COLUMNS`."""
+    return HiddenObject(
+        id=row["id"],
+        storage_key=row["storage_key"],
+        operation_id=row["operation_id"],
+        verdict=Verdict(row["verdict"]),
+        hidden=Hidden(
+            mode=DeleteMode(row["mode"]),
+            size=row["bytes"],
+            etag=row["etag"],
+            last_modified=row["last_modified"],
+            quarantine_key=row["quarantine_key"],
+            version_ids=tuple(row["version_ids"]),
+            marker_ids=tuple(row["marker_ids"]),
+        ),
+        hidden_at=row["hidden_at"],
+        erased=row["erased"],
     )

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from reconciler.catalog import holds
 from reconciler.catalog.connections import AnyConnection, Database
-from reconciler.catalog.recovery import HIDDEN_COLUMNS, LEFT_AFTER, hidden_from
+from reconciler.catalog.hiding import HIDDEN_COLUMNS, hidden_from
+from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import HiddenObject, Term

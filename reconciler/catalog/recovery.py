@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import asyncpg
 
+from reconciler.catalog import healing
 from reconciler.catalog.connections import COLLISIONS, AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import (
-    DeleteMode,
-    Hidden,
     HiddenObject,
+    Queued,
     Removal,
     RemovedRow,
     Return,
@@ -33,16 +34,6 @@ SCOPE = """
 OF_HIDDEN = SCOPE.format("h", "hidden_at")
 OF_LEDGER = SCOPE.format("l", "at")
 
-RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
-
-# A row of which the ledger still has all, and that nobody has put back.
-UNRESTORED = f"""
-    l.removed IS NOT NULL AND l.event = 'result'
-    AND NOT EXISTS (SELECT FROM {SCHEMA}.ledger r
-                    WHERE r.event = 'restored' AND r.what = 'record' AND r.storage_key = l.storage_key
-                      AND r.operation_id = l.operation_id AND r.record_id = l.record_id)
-"""
-
 KEYS = f"""
 SELECT storage_key FROM (
     SELECT h.storage_key FROM {SCHEMA}.hidden h
@@ -52,11 +43,6 @@ SELECT storage_key FROM (
     WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key > $5
 ) found ORDER BY storage_key LIMIT $6
 """
-
-HIDDEN_COLUMNS = (
-    "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"
-    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased"
-)
 
 # Of each key the one that went last: what lay there before it was written over by it.
 OBJECTS = f"""
@@ -90,7 +76,6 @@ WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
 # The mark is looked at first: a claimed one refuses every row of the key.
 LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'found'"
 UNBURY = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
-UNQUEUE = f"DELETE FROM {SCHEMA}.restores WHERE storage_key = $1"
 CLAIMED = f"SELECT true FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'claimed' FOR SHARE"
 
 BACK = f"""
@@ -158,6 +143,34 @@ class PostgresRecovery:
 
         return await self._database.transaction(work)
 
+    async def hidden(self, key: str) -> Sequence[HiddenObject]:
+        async with self._database.connection() as connection:
+            return await healing.hidden(connection, key)
+
+    async def recoverable(self, keys: Sequence[str]) -> set[str]:
+        async with self._database.connection() as connection:
+            return await healing.keys_of(connection, healing.RECOVERABLE, keys)
+
+    async def widowed(self, keys: Sequence[str]) -> set[str]:
+        async with self._database.connection() as connection:
+            return await healing.keys_of(connection, healing.WIDOWED, keys)
+
+    async def queue(self, keys: Sequence[str], reason: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(healing.QUEUE, list(keys), reason)
+
+    async def queued(self, limit: int) -> Sequence[Queued]:
+        async with self._database.connection() as connection:
+            return await healing.queued(connection, limit)
+
+    async def dequeue(self, queued: Queued) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(healing.DEQUEUE, queued.storage_key, queued.queued_at)
+
+    async def postpone(self, key: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(healing.POSTPONE, key)
+
     async def _put_back(
         self, connection: AnyConnection, removal: Removal, author: str, *, object_back: bool
     ) -> list[Returned]:
@@ -170,7 +183,6 @@ class PostgresRecovery:
             outcome = Return.RESTORED if object_back else Return.PRESENT
             await connection.execute(BACK, removal.object.id, author, outcome.value)
         await connection.execute(UNBURY, key)
-        await connection.execute(UNQUEUE, key)
         return [await self._row_back(connection, removal, row, author) for row in removal.rows]
 
     async def _row_back(
@@ -209,27 +221,6 @@ class PostgresRecovery:
         if there:
             return Return.PRESENT, ""
         return Return.REFUSED, "another row took its place, or a trigger of the table keeps it out"
-
-
-def hidden_from(row: asyncpg.Record) -> HiddenObject:
-    """One row of `HIDDEN_COLUMNS`."""
-    return HiddenObject(
-        id=row["id"],
-        storage_key=row["storage_key"],
-        operation_id=row["operation_id"],
-        verdict=Verdict(row["verdict"]),
-        hidden=Hidden(
-            mode=DeleteMode(row["mode"]),
-            size=row["bytes"],
-            etag=row["etag"],
-            last_modified=row["last_modified"],
-            quarantine_key=row["quarantine_key"],
-            version_ids=tuple(row["version_ids"]),
-            marker_ids=tuple(row["marker_ids"]),
-        ),
-        hidden_at=row["hidden_at"],
-        erased=row["erased"],
-    )
 
 
 def _removed_from(row: asyncpg.Record) -> RemovedRow:

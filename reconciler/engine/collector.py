@@ -13,7 +13,7 @@ from datetime import datetime
 import anyio
 import structlog
 
-from reconciler.engine import hiding
+from reconciler.engine import hiding, keeping
 from reconciler.engine.answers import Answers
 from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
@@ -250,6 +250,7 @@ class Collector:
             term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
         )
         self._report(claim, answers, removed)
+        await keeping.look_once_more(self._ports, claim.keys, answers.results)
         if answers.halt:
             raise Halt(answers.halt)
         return removed, answers.store_away

@@ -10,6 +10,7 @@ import structlog
 
 from reconciler.engine import identity, lease
 from reconciler.engine.collector import Collected, Collector
+from reconciler.engine.healing import Healer
 from reconciler.engine.lease import Tenure
 from reconciler.engine.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.pause import notice_of
@@ -95,6 +96,7 @@ class Cycle:
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
+        self._healer = Healer(ports, self._collector.gateway, steer)
         self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after)
 
     async def first_contact(self, term: Term) -> None:
@@ -126,7 +128,9 @@ class Cycle:
 
     async def collect(self, term: Term, *, report_again: bool) -> Collected:
         """One round of the collector, then one of the purge, and fresh drift figures."""
+        await self._healer.run()
         collected = await self._collector.run(term, report_again=report_again)
+        await self._healer.run()
         await self._purger.run(term)
         self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting)
         return collected

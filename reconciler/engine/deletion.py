@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from reconciler.engine import hiding
+from reconciler.engine import hiding, keeping
 from reconciler.engine.answers import Answers
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
@@ -68,6 +68,8 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     for key in answers.unsettled(keys):
         if not key.decision.delete_object:
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
+    for orphan in await keeping.widowed(ports, answers.unsettled(keys)):
+        answers.settle(orphan, ObjectResult.SPARED, "its row was removed for want of it, and comes back")
     doomed = answers.unsettled(keys)
     seen = await hiding.make_copies(ports, gateway, doomed, answers)
     seen |= await hiding.look_at_versions(ports, doomed, answers)
@@ -104,8 +106,11 @@ async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Ans
     await for_each(keys, look, concurrency=HEAD_CONCURRENCY)
     if absent:
         await _require_marker(ports)
+    for key, reason in (await keeping.not_lost(ports, absent)).items():
+        answers.settle(key, ObjectResult.RECOVERABLE, reason)
     for key in absent:
-        answers.settle(key, ObjectResult.MISSING, "HEAD 404")
+        if key not in answers.results:
+            answers.settle(key, ObjectResult.MISSING, "HEAD 404")
 
 
 async def _require_marker(ports: Ports) -> None:

@@ -29,6 +29,7 @@ from reconciler.ports import (
     Recovery,
     Site,
     StagingArea,
+    Uploads,
     Versions,
 )
 
@@ -87,6 +88,7 @@ class Ports:
     store: ObjectStore
     copies: Copies
     versions: Versions
+    uploads: Uploads
     marker: IdentityMarker
     prober: Prober
     records: Records

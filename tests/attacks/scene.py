@@ -278,6 +278,7 @@ class Scene:
             store=self.bucket,
             copies=self.bucket,
             versions=self.bucket,
+            uploads=self.bucket,
             marker=self.bucket,
             prober=self.bucket,
             records=catalog.records,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import md5
@@ -20,6 +20,7 @@ from reconciler.model import (
     ObjectPage,
     ObjectResult,
     StoredObject,
+    Upload,
     Version,
 )
 from tests.doubles.surroundings import Surroundings, port
@@ -164,6 +165,18 @@ class MemoryBucket:
 
     @port
     async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+        self._answer()
+        return [DeletionResult(key=each.key, result=ObjectResult.MISSING) for each in batch]
+
+    # --- Uploads: none is ever unfinished ---
+
+    async def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
+        await self.around.step()
+        self._answer()
+        yield []
+
+    @port
+    async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
         self._answer()
         return [DeletionResult(key=each.key, result=ObjectResult.MISSING) for each in batch]
 

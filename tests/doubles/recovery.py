@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from reconciler.model import HiddenObject, Removal, Returned, Term, UndoScope
+from reconciler.model import HiddenObject, Queued, Removal, Returned, Term, UndoScope
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 
@@ -39,6 +39,38 @@ class MemoryRecovery:
     async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
         self._database.answer()
         return []
+
+    @port
+    async def hidden(self, key: str) -> Sequence[HiddenObject]:
+        self._database.answer()
+        return []
+
+    @port
+    async def recoverable(self, keys: Sequence[str]) -> set[str]:
+        self._database.answer()
+        return set()
+
+    @port
+    async def widowed(self, keys: Sequence[str]) -> set[str]:
+        self._database.answer()
+        return set()
+
+    @port
+    async def queue(self, keys: Sequence[str], reason: str) -> None:
+        self._database.answer()
+
+    @port
+    async def queued(self, limit: int) -> Sequence[Queued]:
+        self._database.answer()
+        return []
+
+    @port
+    async def dequeue(self, queued: Queued) -> None:
+        self._database.answer()
+
+    @port
+    async def postpone(self, key: str) -> None:
+        self._database.answer()
 
 
 class MemoryPurges:

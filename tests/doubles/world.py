@@ -73,6 +73,7 @@ class World:
             store=self.bucket,
             copies=self.bucket,
             versions=self.bucket,
+            uploads=self.bucket,
             marker=self.bucket,
             prober=self.bucket,
             records=MemoryRecords(self.database),

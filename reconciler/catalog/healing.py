@@ -1,0 +1,65 @@
+"""The queue of keys whose object, or row, has to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.catalog.connections import AnyConnection
+from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
+from reconciler.catalog.schema import SCHEMA
+from reconciler.model import HiddenObject, Queued
+
+QUEUED = f"""
+SELECT storage_key, queued_at FROM {SCHEMA}.restores
+WHERE not_before IS NULL OR not_before <= clock_timestamp() ORDER BY queued_at LIMIT $1
+"""
+
+QUEUE = f"""
+INSERT INTO {SCHEMA}.restores (storage_key, reason) SELECT key, $2 FROM unnest($1::text[]) AS q (key)
+ON CONFLICT (storage_key) DO UPDATE SET queued_at = clock_timestamp(), not_before = NULL
+"""
+
+# Not what a writer has queued again meanwhile, or is about to.
+DEQUEUE = f"""
+DELETE FROM {SCHEMA}.restores WHERE storage_key IN (
+    SELECT storage_key FROM {SCHEMA}.restores WHERE storage_key = $1 AND queued_at = $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
+# A minute, doubling up to an hour.
+POSTPONE = f"""
+UPDATE {SCHEMA}.restores
+SET attempts = attempts + 1,
+    not_before = clock_timestamp()
+        + least(interval '1 minute' * power(2, least(attempts, 10)), interval '1 hour')
+WHERE storage_key = $1
+"""
+
+HIDDEN = f"""
+SELECT {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
+WHERE h.storage_key = $1 AND {RESTORABLE} ORDER BY h.id DESC
+"""
+
+RECOVERABLE = f"""
+SELECT DISTINCT h.storage_key FROM {SCHEMA}.hidden h
+WHERE h.storage_key = ANY($1::text[]) AND {RESTORABLE}
+"""
+
+WIDOWED = f"""
+SELECT DISTINCT l.storage_key FROM {SCHEMA}.ledger l
+WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {UNRESTORED}
+"""
+
+
+async def queued(connection: AnyConnection, limit: int) -> list[Queued]:
+    rows = await connection.fetch(QUEUED, limit)
+    return [Queued(storage_key=row["storage_key"], queued_at=row["queued_at"]) for row in rows]
+
+
+async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
+    return [hidden_from(row) for row in await connection.fetch(HIDDEN, key)]
+
+
+async def keys_of(connection: AnyConnection, query: str, keys: Sequence[str]) -> set[str]:
+    """The keys among these that `RECOVERABLE` or `WIDOWED` is true of."""
+    return {row["storage_key"] for row in await connection.fetch(query, list(keys))}

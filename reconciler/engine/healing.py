@@ -1,0 +1,113 @@
+"""Healing: a row that needs an object which we have hidden gets it back; a row that we removed, too.
+
+The queue is filled by the triggers (a row that was written while its object went) and by the collector (a
+record whose object is not lost but hidden, an object that came after its row had gone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.recovery import bring_back
+from reconciler.engine.steering import Ports, Steer
+from reconciler.engine.tasks import for_each
+from reconciler.model import HiddenObject, Mode, Queued, Record, Removal, Return, UndoScope, Verdict
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 16
+AUTHOR = "healing"
+BATCH = 1000
+
+
+class Healer:
+    """Works the queue off; what cannot be healed stays in it, and is told each time."""
+
+    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer) -> None:
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+
+    async def run(self) -> int:
+        """One round. Returns how many keys were healed. Raises LeaseLost, Halt, Retryable."""
+        if self._steer().mode is not Mode.LIVE:
+            return 0
+        healed = 0
+
+        async def heal(queued: Queued) -> None:
+            nonlocal healed
+            outcome = await self._heal(queued.storage_key)
+            if outcome is not None:
+                healed += outcome
+                await self._ports.recovery.dequeue(queued)
+
+        try:
+            await for_each(await self._ports.recovery.queued(BATCH), heal, concurrency=AT_ONCE)
+        except Refused as refusal:
+            log.info("healing stopped", reason=str(refusal))
+        return healed
+
+    async def _heal(self, key: str) -> bool | None:
+        """Whether something came back; None where it has to be looked at again."""
+        rows = await self._ports.records.lookup([key])
+        if await self._ports.store.head(key) is not None:
+            return False if rows else await self._rows_back(key)
+        rewritten = self._steer().policy.rewrites_keys
+        if not rows and not rewritten:
+            return False
+        for hidden in await self._ports.recovery.hidden(key):
+            # A row whose key the store rewrites is not found by it: the trigger has seen it all the same.
+            if not rows or fits(hidden, rows, self._steer().upload_window):
+                return await self._object_back(hidden)
+        if not rows:
+            return False
+        await self._alarm(key, "nothing that is hidden matches its row in size and time")
+        return None
+
+    async def _object_back(self, hidden: HiddenObject) -> bool | None:
+        returned = await bring_back(self._ports, self._gateway, hidden)
+        if returned.outcome not in {Return.RESTORED, Return.PRESENT}:
+            await self._alarm(hidden.storage_key, returned.reason)
+            return None
+        removal = Removal(storage_key=hidden.storage_key, object=hidden)
+        back = returned.outcome is Return.RESTORED
+        await self._ports.recovery.put_back(removal, AUTHOR, object_back=back)
+        log.warning("an object that a record needs was brought back", storage_key=hidden.storage_key)
+        return True
+
+    async def _rows_back(self, key: str) -> bool | None:
+        """The object is there, and its row is not: did we remove it because there was no object?"""
+        found = False
+        for removal in await self._ports.recovery.removals(UndoScope(keys=(key,))):
+            lost = tuple(row for row in removal.rows if row.verdict is Verdict.DANGLING)
+            rows = Removal(storage_key=key, rows=lost)
+            for returned in await self._ports.recovery.put_back(rows, AUTHOR, object_back=False):
+                if returned.outcome is Return.FAILED:
+                    await self._alarm(key, returned.reason)
+                    return None
+                found |= returned.outcome is Return.RESTORED
+        if found:
+            log.warning("a removed record came back with its object", storage_key=key)
+        return found
+
+    async def _alarm(self, key: str, reason: str) -> None:
+        """A record without its object, and no way to mend that by ourselves: a person should know."""
+        log.error("a record has lost its object", storage_key=key, reason=reason)
+        await self._ports.recovery.postpone(key)
+
+
+def fits(hidden: HiddenObject, rows: Sequence[Record], upload_window: timedelta) -> bool:
+    """Whether the hidden object is what some row names, by size and time.
+
+    A row that was written later than an upload takes after the object went is of another upload.
+    """
+    latest = hidden.hidden_at + upload_window
+    return any(
+        row.size_bytes in {None, 0, hidden.hidden.size}
+        and (row.created_at is None or row.created_at <= latest)
+        for row in rows
+    )
