@@ -12,6 +12,7 @@ import asyncpg
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import garbled, translated
 from reconciler.catalog.schema import SCHEMA
+from reconciler.errors import ConfigError
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -68,8 +69,44 @@ def _milliseconds(seconds: float) -> str:
     return str(int(seconds * 1000))
 
 
+# By the simple protocol, which prepares nothing: a pooler may refuse a session's settings, or drop them.
+SETTLED = """
+DO $$ BEGIN
+    IF current_setting('row_security') <> 'off'
+        OR current_setting('search_path') <> 'pg_catalog, pg_temp' THEN
+        RAISE SQLSTATE 'RC001';
+    END IF;
+END $$
+"""
+
+
 async def connect(config: CatalogConfig, **settings: str) -> Connection:
-    """One connection of its own, outside the pool; tried twice."""
+    """One connection of its own, outside the pool; tried twice. Raises ConfigError for a pooler's."""
+    try:
+        connection = await _connect(config, settings)
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" not in str(error):
+            raise
+        raise _pooled(config) from None
+    try:
+        await connection.execute(SETTLED)
+    except asyncpg.PostgresError as error:
+        await connection.close()
+        if error.sqlstate == "RC001":
+            raise _pooled(config) from None
+        raise
+    return connection
+
+
+def _pooled(config: CatalogConfig) -> ConfigError:
+    return ConfigError(
+        f"RECONCILER_DATABASE_URL {config.where}: a pooler such as PgBouncer, which does not pass on a"
+        " session's settings (row_security = off, search_path, time-outs); the lease and every reading that"
+        " a deletion rests on need them, so name Postgres itself (a replica takes a dozen connections)"
+    )
+
+
+async def _connect(config: CatalogConfig, settings: dict[str, str]) -> Connection:
     for attempt in (1, 2):
         try:
             return await asyncpg.connect(
