@@ -14,6 +14,8 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import migrate
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.connections import server_settings
 from reconciler.demo.guarding import HOST, Account, Guardian, free_ports, unprivileged_account
 from reconciler.demo.servers import start_postgres
 from reconciler.errors import ConfigError
@@ -23,9 +25,7 @@ from tests.servers import Bucket
 
 pytestmark = pytest.mark.anyio
 
-DROPS = "ignore_startup_parameters = row_security, search_path, default_transaction_isolation,"
-DROPS += " default_transaction_read_only, plan_cache_mode, jit, random_page_cost, statement_timeout,"
-DROPS += " lock_timeout, idle_in_transaction_session_timeout\n"
+DROPS = f"ignore_startup_parameters = {', '.join(server_settings(CatalogConfig(database_url='')))}\n"
 
 
 @pytest.fixture(params=["", DROPS], ids=["refuses settings", "drops settings"])
