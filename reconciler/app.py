@@ -166,6 +166,7 @@ async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: M
             sealed,
             ports.copies,
             ports.versions,
+            ports.uploads,
             ports.pause.look,
         )
         return await Undo(ports, gateway, steer, author, emit).run(scope)
@@ -502,6 +503,7 @@ def _steering(settings: Settings, found: Capabilities) -> Steering:
         upload_window=settings.upload_window,
         undo_window=settings.undo_window,
         ledger_retention=settings.ledger_retention,
+        abort_multipart_after=settings.abort_multipart_after,
     )
 
 

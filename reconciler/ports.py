@@ -583,6 +583,10 @@ class Purges(Protocol):
         """Their bytes are freed: into the ledger."""
         ...
 
+    async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
+        """These uploads were ended: into the ledger."""
+        ...
+
     async def spent(self, event: str) -> int:
         """How many such events ("purged", "aborted") the ledger has of the last 24 hours."""
         ...

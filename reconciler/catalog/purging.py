@@ -11,7 +11,7 @@ from reconciler.catalog.hiding import HIDDEN_COLUMNS, hidden_from
 from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
-from reconciler.model import HiddenObject, Term
+from reconciler.model import HiddenObject, Term, Upload
 
 CHUNK = 10_000
 """Lines of the ledger that one statement changes."""
@@ -55,6 +55,13 @@ SELECT operation_id, $2, 'purged', 'live', 'object', storage_key, verdict,
 FROM gone
 """
 
+# No verdict was passed on an upload: it is none of the bucket's objects.
+ABORTED = f"""
+INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, result)
+SELECT $1, 'aborted', 'live', 'upload', u.storage_key, '', u.reason, 'deleted'
+FROM unnest($2::text[], $3::text[]) AS u (storage_key, reason)
+"""
+
 SPENT = f"""
 SELECT count(*) FROM {SCHEMA}.ledger
 WHERE event = $1 AND event IN ('purged', 'aborted') AND at > clock_timestamp() - interval '24 hours'
@@ -96,6 +103,15 @@ class PostgresPurges:
             await connection.execute(PURGED, list(ids), term.epoch)
 
         await self._database.transaction(work)
+
+    async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            reasons = [f"begun {each.begun_at:%Y-%m-%dT%H:%M:%SZ}, never completed" for each in uploads]
+            await connection.execute(ABORTED, term.epoch, [each.key for each in uploads], reasons)
+
+        if uploads:
+            await self._database.transaction(work)
 
     async def spent(self, event: str) -> int:
         async with self._database.connection() as connection:

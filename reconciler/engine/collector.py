@@ -106,6 +106,7 @@ class Collector:
             sealer.check,
             ports.copies,
             ports.versions,
+            ports.uploads,
             ports.pause.look,
         )
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)

@@ -12,6 +12,7 @@ from reconciler.engine import identity, lease
 from reconciler.engine.collector import Collected, Collector
 from reconciler.engine.healing import Healer
 from reconciler.engine.lease import Tenure
+from reconciler.engine.leftovers import Leftovers
 from reconciler.engine.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.pause import notice_of
 from reconciler.engine.purging import Purger
@@ -97,6 +98,7 @@ class Cycle:
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
         self._healer = Healer(ports, self._collector.gateway, steer)
+        self._leftovers = Leftovers(ports, self._collector.gateway, steer, stopping)
         self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after)
 
     async def first_contact(self, term: Term) -> None:
@@ -118,8 +120,9 @@ class Cycle:
         await self._sealer.watch()
 
     async def sweep(self, term: Term) -> PassResult:
-        """One sweep, after another look at the bucket's marker."""
+        """One sweep, after another look at the bucket's marker and one for leftovers."""
         await self.first_contact(term)
+        await self._leftovers.run(term)
         return await self._observed(Marker.SWEEP, term)
 
     async def retention(self, term: Term) -> PassResult:

@@ -24,11 +24,12 @@ from reconciler.model import (
     Policy,
     Removed,
     Term,
+    Upload,
     Verdict,
     Version,
 )
 from reconciler.planning import wording
-from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore, Versions
+from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore, Uploads, Versions
 
 SEAL_AGE = 1.0
 """Seconds for which the marker that a claim looked at is not read again before its delete."""
@@ -50,11 +51,13 @@ class WriteGateway:
         seal: Callable[[float], Awaitable[UUID]],
         copies: Copies,
         versions: Versions,
+        uploads: Uploads,
         paused: Callable[[], Awaitable[Pause]],
     ) -> None:
         self._store = store
         self._copies = copies
         self._versions = versions
+        self._uploads = uploads
         self._marks = marks
         self._mode = mode
         self._leads = leads
@@ -118,6 +121,15 @@ class WriteGateway:
         await self._refuse_while_paused("purge versions")
         self._refuse_without_lease()
         return await self._versions.remove(batch)
+
+    async def abort(self, uploads: Sequence[Upload]) -> Sequence[DeletionResult]:
+        """End multipart uploads, whose parts are gone with them."""
+        self._refuse_in_dry_run("abort uploads")
+        self._refuse_without_lease()
+        await self._seal(SEAL_AGE)
+        await self._refuse_while_paused("abort uploads")
+        self._refuse_without_lease()
+        return await self._uploads.abort(uploads)
 
     async def reveal(self, markers: Sequence[Version]) -> Sequence[DeletionResult]:
         """Take delete markers away: what they hid is there again. While paused too, as copies are made."""

@@ -50,6 +50,7 @@ class Steering:
     upload_window: timedelta
     undo_window: timedelta = timedelta(days=7)
     ledger_retention: timedelta = timedelta(days=90)
+    abort_multipart_after: timedelta = timedelta(days=7)
 
 
 Steer: TypeAlias = Callable[[], Steering]

@@ -246,6 +246,9 @@ class Settings(DatabaseSettings):
     )
     """How long the ledger says what went and why. 90d: a quarter, for whoever asks later; at least 1d, since
     the breaker looks back a day."""
+    abort_multipart_after: Duration = timedelta(days=7)
+    """Age at which a multipart upload in the managed prefixes that nobody has completed is aborted.
+    A week: longer than any upload takes; its parts are paid for, and no listing of objects shows them."""
     upload_window: Duration = timedelta(hours=1)
     """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
     sweep_interval: Duration = timedelta(hours=6)

@@ -240,6 +240,7 @@ class Scene:
             check,
             ports.copies,
             ports.versions,
+            ports.uploads,
             look,
         )
         await delete_claimed(self.ports, gateway, claim, spared or {}, answers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from reconciler.model import HiddenObject, Queued, Removal, Returned, Term, UndoScope
+from reconciler.model import HiddenObject, Queued, Removal, Returned, Term, UndoScope, Upload
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 
@@ -92,6 +92,10 @@ class MemoryPurges:
 
     @port
     async def done(self, term: Term, ids: Sequence[int]) -> None:
+        self._database.check(term)
+
+    @port
+    async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
         self._database.check(term)
 
     @port

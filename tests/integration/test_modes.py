@@ -107,7 +107,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
     """Found by inspection, so that a write path added later is asked as well."""
     nothing: Any = Untouchable()
     gateway = WriteGateway(
-        nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing, nothing, running
+        nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing, nothing, nothing, running
     )
     with pytest.raises(Refused, match="RECONCILER_DRY_RUN"):
         await ask(gateway, write)
@@ -118,12 +118,12 @@ async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> 
     """Copies, and markers taken away, delete nothing: they bring back what should not have gone."""
     nothing: Any = Untouchable()
     gateway = WriteGateway(
-        nothing, nothing, lambda: Mode.LIVE, lambda: True, sealed, nothing, nothing, paused
+        nothing, nothing, lambda: Mode.LIVE, lambda: True, sealed, nothing, nothing, nothing, paused
     )
     with pytest.raises(Refused, match=r"paused by alice@host \(a restore is under way\).*reconciler resume"):
         await ask(gateway, write)
 
 
 def test_the_write_paths_are_those_we_know() -> None:
-    assert set(WRITES) == {"claim", "unfinished", "delete", "copy", "purge", "reveal", "confirm"}
+    assert set(WRITES) == {"claim", "unfinished", "delete", "copy", "purge", "abort", "reveal", "confirm"}
     assert Deletion(key="a").etag is None

@@ -194,7 +194,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     world = await due(a=3)
     bucket, look = world.bucket, world.ports.pause.look
     gateway = WriteGateway(
-        bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, bucket, bucket, look
+        bucket, world.marks, lambda: Mode.DRY_RUN, lambda: True, unasked, bucket, bucket, bucket, look
     )
     term = Term(epoch=1, nonce=world.database.site_id, holder="t")
     calls_before = world.around.calls
@@ -221,7 +221,7 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     leads = True
     bucket, look = world.bucket, world.ports.pause.look
     gateway = WriteGateway(
-        bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed, bucket, bucket, look
+        bucket, world.marks, lambda: Mode.LIVE, lambda: leads, sealed, bucket, bucket, bucket, look
     )
     leads = False
     with pytest.raises(LeaseLost):
