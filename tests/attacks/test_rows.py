@@ -14,9 +14,10 @@ from reconciler.catalog import confirmation
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.records import lookup
 from reconciler.engine import hiding
+from reconciler.errors import Halt
 from reconciler.model import Deletion, DeletionResult, ObjectResult, Record, Verdict
 from tests.attacks.scene import Refused, Scene
-from tests.contract.catalog import DAY, LONG_AGO
+from tests.contract.catalog import DAY, LONG_AGO, claimed
 
 pytestmark = pytest.mark.anyio
 
@@ -132,3 +133,16 @@ async def test_a_claim_in_hand_is_not_taken_for_one_that_was_left(
         taken = await scene.stage.catalog.marks.unfinished(scene.term, DAY, 10)
         answer.set()
     assert taken is None
+
+
+@pytest.mark.attack(8)
+async def test_a_404_of_an_endpoint_that_lacks_our_marker_removes_no_row(scene: Scene) -> None:
+    await scene.stage.add_row(A)
+    for _ in range(2):
+        await scene.mark(A, verdict=Verdict.DANGLING)
+    claim = await scene.claim()
+    assert claimed(claim) == [A]
+    scene.bucket.foreign = True
+    with pytest.raises(Halt, match="404 for its own identity marker"):
+        await scene.delete(claim)
+    assert await scene.rows() == [A]
