@@ -31,6 +31,7 @@ async def test_probing_leaves_nothing_but_the_marker(site: Site) -> None:
     assert await anyio_keys(site) == {MARKER}
 
 
+@pytest.mark.incident(5)
 async def test_another_database_halts_before_a_foreign_bucket(
     ordered_site: Site, other_database: str
 ) -> None:
