@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -157,6 +158,52 @@ async def test_the_mode_and_since_when_it_is_live_outlive_a_term(database: str) 
         await lease.release(stage.term)
         await lease.observe_mode(await _acquired(stage.catalog, "next"), Mode.LIVE)
         assert await stage.sql.fetchval(since) == began
+
+
+@pytest.mark.attack(3)
+async def test_a_claim_halts_where_the_marker_says_what_the_database_never_wrote(database: str) -> None:
+    async with staged(database) as stage:
+        await stage.mark(finding("image/a"))
+        site, term = stage.catalog.site, stage.term
+        await site.new_id()
+        confirmed, pending = uuid4(), uuid4()
+        await site.propose(term, confirmed, pending)
+        stage.term = replace(term, seal=uuid4())
+        with pytest.raises(Halt, match="adopt-bucket"):
+            await stage.claim()
+        for known in (confirmed, pending):
+            stage.term = replace(term, seal=known)
+            await stage.claim()
+        await site.confirm(term, pending)
+        stage.term = replace(term, seal=confirmed)
+        with pytest.raises(Halt):
+            await stage.claim()
+
+
+@pytest.mark.attack(22)
+async def test_a_term_knows_whether_the_one_before_was_released(
+    catalog: Catalog, sql: asyncpg.Connection
+) -> None:
+    first = await _acquired(catalog, "first")
+    await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
+    second = await _acquired(catalog, "second")
+    await catalog.lease.release(second)
+    third = await _acquired(catalog, "third")
+    assert [term.vanished for term in (first, second, third)] == [False, True, False]
+
+
+@pytest.mark.attack(14)
+async def test_in_another_cluster_armed_passes_are_stamped_anew(database: str) -> None:
+    async with staged(database) as stage:
+        armed = await stage.mark(finding("image/a"))
+        stamp = "SELECT armed_xid::text::bigint FROM reconciler.passes WHERE id = $1"
+        await stage.sql.execute("UPDATE reconciler.passes SET armed_xid = '3'")
+        await stage.catalog.lease.release(stage.term)
+        await stage.catalog.lease.release(await _acquired(stage.catalog, "next"))
+        assert await stage.sql.fetchval(stamp, armed.id) == 3
+        await stage.sql.execute("UPDATE reconciler.term SET cluster = 7")
+        await _acquired(stage.catalog, "elsewhere")
+        assert await stage.sql.fetchval(stamp, armed.id) > 3
 
 
 # --- passes ----------------------------------------------------------------------------------------

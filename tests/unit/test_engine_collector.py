@@ -276,3 +276,17 @@ async def test_an_idle_round_asks_once_and_not_once_for_each_worker(monkeypatch:
     monkeypatch.setattr(world.marks, "claim", counted)
     await world.run_once()
     assert [claim.taken for claim in asked] == [0]
+
+
+@pytest.mark.attack(22)
+async def test_who_follows_a_leader_that_vanished_waits_for_its_objection() -> None:
+    """It may be alive on a database of which ours is a copy, and has seen our seal within two thirds."""
+    world = await due(a=3)
+    term = world.database.term
+    assert term is not None
+    world.database.released = False
+    before, deleted = world.around.elapsed, list[timedelta]()
+    world.bucket.on_delete = lambda _: deleted.append(world.around.elapsed - before)
+    await world.run_once()
+    assert deleted
+    assert deleted[0] >= world.limits.lease_ttl * 2 / 3
