@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.model import Claim, Mode, StoredObject
+from reconciler.model import Claim, Mode, PassState, StoredObject
 from tests.doubles.bucket import MARKER_KEY
 from tests.doubles.database import Row
 from tests.doubles.world import World
@@ -20,7 +20,7 @@ RETENTION, RECENT = timedelta(days=90), timedelta(days=30)
 class Judge:
     """Watches a world under the default policy with revoked keys' media deleted.
 
-    Tests say which keys they `touched`, and call `run_begins` before each run.
+    Tests say which keys they `touched` and which are `held`, and call `run_begins` before each run.
     """
 
     def __init__(self, world: World, protected: frozenset[str]) -> None:
@@ -29,12 +29,16 @@ class Judge:
         self.disabled_at: dict[str, timedelta] = {}
         self._touched: set[str] = set()
         self._claimed_at: dict[str, int] = {}
+        self._paused = False
+        self.held: set[str] = set()
+        """Keys that were on hold before they were claimed."""
         world.marks.on_look = self.looked
         world.bucket.on_delete = self.object_goes
         world.database.on_remove = self.row_goes
 
     def run_begins(self) -> None:
         self._touched.clear()
+        self._paused = self.world.database.pause.paused
 
     def touched(self, *keys: str) -> None:
         self._touched.update(keys)
@@ -74,7 +78,12 @@ class Judge:
 
     def _not_protected(self, key: str) -> None:
         assert self.world.steering.mode is Mode.LIVE, f"a dry run deleted {key!r}"
+        assert not self._paused, f"{key!r} was deleted although a pause stood before the run"
         assert key not in self.protected, f"{key!r} is protected"
+        assert key not in self.held, f"{key!r} is on hold"
+        mark = self.world.database.marks[key].mark
+        state = self.world.database.passes[mark.pass_id].state
+        assert state is PassState.ARMED, f"{key!r} was deleted for a pass that is {state}"
         assert key != MARKER_KEY
 
     def outlived(self, row: Row) -> bool:

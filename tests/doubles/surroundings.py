@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import anyio.lowlevel
 
@@ -14,6 +14,9 @@ from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Act: TypeAlias = Callable[[], Awaitable[None] | None]
+"""What happens before a call: at once, or while the program that calls stands still."""
+
 EPOCH = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
@@ -32,7 +35,8 @@ class Surroundings:
         self.elapsed = timedelta(0)
         self.calls = 0
         self.machine_ahead = timedelta(0)
-        self._acts: dict[int, Callable[[], None]] = {}
+        self.within = ""
+        self._acts: dict[int, Act] = {}
 
     @property
     def now(self) -> datetime:
@@ -46,16 +50,19 @@ class Surroundings:
         self.calls = 0
         self._acts.clear()
 
-    def at(self, call: int, act: Callable[[], None]) -> None:
+    def at(self, call: int, act: Act) -> None:
         self._acts[call] = act
 
-    async def step(self) -> None:
-        """A point where the program can be interrupted."""
+    async def step(self, within: str = "") -> None:
+        """A point where the program can be interrupted, `within` a port's method or after it."""
         await anyio.lowlevel.checkpoint()
         act = self._acts.pop(self.calls, None)
         self.calls += 1
+        self.within = within
         if act is not None:
-            act()
+            takes_time = act()
+            if takes_time is not None:
+                await takes_time
 
     def wall_clock(self) -> datetime:
         """The program's machine, whose clock may be wrong."""
@@ -81,7 +88,7 @@ def port(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[A
     @functools.wraps(method)
     async def interruptible(*args: P.args, **kwargs: P.kwargs) -> R:
         around: Surroundings = args[0].around  # type: ignore[attr-defined]  # every double has it
-        await around.step()
+        await around.step(method.__name__)
         result = await method(*args, **kwargs)
         await around.step()
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
@@ -26,7 +26,7 @@ from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
 from tests.doubles.recovery import MemoryPurges, MemoryRecovery
-from tests.doubles.surroundings import RecordingObserver, Surroundings
+from tests.doubles.surroundings import Act, RecordingObserver, Surroundings
 
 BUCKET = "media"
 
@@ -50,7 +50,7 @@ class World:
         self.database = MemoryDatabase(self.around)
         self.observer = RecordingObserver()
         self.marks = MemoryMarks(self.database)
-        self.throttles = Throttles(listing=2, deleting=2, clock=self.around)
+        self.throttles = self.new_throttles()
         self.limits = Limits(listing_concurrency=2, delete_concurrency=2)
         self.steering = Steering(
             mode=Mode.LIVE,
@@ -60,6 +60,10 @@ class World:
             rate=float("inf"),
             upload_window=timedelta(hours=1),
         )
+
+    def new_throttles(self) -> Throttles:
+        """For a program that runs beside another one."""
+        return Throttles(listing=2, deleting=2, clock=self.around)
 
     def steer(self, **changes: object) -> None:
         """Change settings; the configuration's hash changes with them."""
@@ -119,14 +123,19 @@ class World:
             self.around.tick(self.limits.lease_ttl)
         return got
 
-    async def run_once(self, acts: Mapping[int, Callable[[], None]] | None = None) -> Report:
-        """What `once` does, from lease to release, with `acts` before the calls of those numbers."""
+    async def run_once(self, acts: Mapping[int, Act] | None = None, *, leads_for: float = inf) -> Report:
+        """What `once` does, from lease to release, with `acts` before the calls of those numbers.
+
+        Nobody renews its lease: it is sure of it for `leads_for` seconds.
+        """
         self.around.restart()
         for call, act in (acts or {}).items():
             self.around.at(call, act)
         term = await self.take_lease()
         progress = Progress(mode=self.steering.mode)
         started = self.around.monotonic()
-        await self.cycle().everything(term, progress)
+        cycle = self.cycle()
+        cycle.tenure.good_until = started + leads_for
+        await cycle.everything(term, progress)
         await self.ports.lease.release(term)
         return progress.report(self.around.monotonic() - started)

@@ -1,14 +1,21 @@
 """The whole engine against a model of bucket, database and clock, with writers, crashes and thieves.
 
-Invariants: nothing referenced is ever deleted, nothing within its grace is touched (both watched by
+Invariants: nothing referenced is ever deleted, nothing within its grace is touched, nothing that is on
+hold goes, nothing while all is paused, nothing for a pass that was not let through (all watched by
 `tests.doubles.judge` at each deletion); left alone, it converges; another run finds nothing.
+
+`MACHINE_EXAMPLES=5000 pytest tests/unit/test_engine_machine.py` looks further than CI does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from math import inf
 from uuid import uuid4
 
 import anyio
@@ -18,12 +25,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from structlog.testing import capture_logs
 
 from reconciler.errors import Halt, Retryable
-from reconciler.model import KeepReason, ListingOrder, Mode, Outcome, Removed, Report, Term
+from reconciler.model import (
+    Hold,
+    HoldKind,
+    KeepReason,
+    ListingOrder,
+    Mode,
+    Outcome,
+    Pause,
+    Removed,
+    Report,
+    Term,
+)
 from tests.doubles.bucket import MARKER_KEY
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.database import Transaction
 from tests.doubles.judge import Judge
-from tests.doubles.surroundings import Crash, crash
+from tests.doubles.surroundings import Act, Crash, crash
 from tests.doubles.world import World
 
 HOUR = timedelta(hours=1)
@@ -35,6 +53,9 @@ OWNERS = ("k1", "k2")
 keys = st.sampled_from(KEYS)
 owners = st.sampled_from(OWNERS)
 calls = st.integers(0, 150)
+FATES = ("crash", "theft", "store", "database", "endpoint", "dry run", "pause", "hold")
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "80"))
+"""Of 25 steps each: 2,000 steps."""
 WRITES = (
     *("upload", "insert", "store", "delete", "lose", "expire", "keep", "use"),
     *("begin", "commit", "roll back"),
@@ -138,32 +159,87 @@ class EngineMachine(RuleBasedStateMachine):
     def switch_mode(self, mode: Mode) -> None:
         self.world.steer(mode=mode)
 
+    @rule(limits=st.sampled_from(["strict", "default"]))
+    def set_limits(self, limits: str) -> None:
+        """Strict ones trip a pass that finds anything at all."""
+        strict = replace(LIMITS, max_count=0, max_dangling=0)
+        self.world.steer(limits=strict if limits == "strict" else LIMITS)
+
+    @rule(approve=st.booleans())
+    def decide(self, *, approve: bool) -> None:
+        """A person looks at what has tripped."""
+        note(f"{anyio.run(partial(self.world.decide, approve=approve))} marks decided")
+
+    @rule(key=keys, lifted=st.booleans())
+    def hold(self, key: str, *, lifted: bool) -> None:
+        self.set_hold(key, lifted=lifted)
+
+    def set_hold(self, key: str, *, lifted: bool = False) -> None:
+        """What is claimed when the hold comes may still go, as `hold add` says."""
+        database = self.world.database
+        name = (HoldKind.KEY, key, "ada")
+        if lifted:
+            database.holds.pop(name, None)
+            self.judge.held.discard(key)
+            return
+        database.holds[name] = Hold(kind=name[0], target=key, reason="a case", author=name[2])
+        mark = database.marks.get(key)
+        if mark is None or mark.operation_id is None:
+            self.judge.held.add(key)
+
+    @rule(paused=st.booleans())
+    def pause(self, *, paused: bool) -> None:
+        self.set_pause(paused=paused)
+
+    def set_pause(self, *, paused: bool) -> None:
+        now = self.world.around.now
+        self.world.database.pause = Pause(paused=paused, at=now, by="ada", reason="a look")
+
     # --- the engine ----------------------------------------------------------------------------
 
     @rule()
     def run_once(self) -> None:
         self.run({})
 
-    @rule(call=calls, fate=st.sampled_from(["crash", "theft", "store", "database", "endpoint", "dry run"]))
-    def run_with_a_fault(self, call: int, fate: str) -> None:
+    @rule(call=calls, fate=st.sampled_from(FATES), key=keys)
+    def run_with_a_fault(self, call: int, fate: str, key: str) -> None:
         bucket, database = self.world.bucket, self.world.database
-        faults: dict[str, Callable[[], None]] = {
+        faults: dict[str, Act] = {
             "crash": crash,
             "theft": self.steal,
             "store": lambda: setattr(bucket, "away", True),
             "database": lambda: setattr(database, "away", True),
             "endpoint": lambda: setattr(bucket, "foreign", True),
             "dry run": lambda: self.world.steer(mode=Mode.DRY_RUN),
+            "pause": lambda: self.set_pause(paused=True),
+            "hold": lambda: self.set_hold(key),
         }
         self.run({call: faults[fate]})
         bucket.away = database.away = bucket.foreign = False
 
+    @rule(call=calls, acts=st.dictionaries(calls, st.tuples(writes, keys), max_size=2))
+    def run_stopped_beyond_its_lease(self, call: int, acts: dict[int, tuple[str, str]]) -> None:
+        """It stands still at one call, another replica leads and runs to its end, and it wakes."""
+        ttl = self.world.limits.lease_ttl
+
+        async def successor() -> None:
+            if self.world.around.within == "delete":
+                return  # what is being sent lasts no longer than a request may: see `dead_after`
+            self.world.around.tick(ttl + timedelta(seconds=1))
+            throttles, self.world.throttles = self.world.throttles, self.world.new_throttles()
+            with suppress(Halt, Retryable):
+                await self.world.run_once(self.beside(acts))
+            self.world.throttles = throttles
+
+        self.run({call: successor}, leads_for=ttl.total_seconds() * 2 / 3)
+
     @rule(acts=st.dictionaries(calls, st.tuples(writes, keys), min_size=1, max_size=4))
     def run_beside_writers(self, acts: dict[int, tuple[str, str]]) -> None:
-        def act(what: str, key: str) -> Callable[[], None]:
-            return lambda: self.write(what, key, "k1")
+        self.run(self.beside(acts))
 
-        self.run({call: act(what, key) for call, (what, key) in acts.items()})
+    def beside(self, acts: Mapping[int, tuple[str, str]]) -> dict[int, Act]:
+        """Writers' acts before the calls of those numbers."""
+        return {call: partial(self.write, what, key, "k1") for call, (what, key) in acts.items()}
 
     def steal(self) -> None:
         """Another replica takes the lease over, whether or not it has lapsed."""
@@ -172,12 +248,12 @@ class EngineMachine(RuleBasedStateMachine):
         database.term = Term(epoch=epoch, nonce=uuid4(), holder="thief")
         database.lease_ends = self.world.around.now + timedelta(seconds=30)
 
-    def run(self, acts: Mapping[int, Callable[[], None]]) -> Report | None:
+    def run(self, acts: Mapping[int, Act], leads_for: float = inf) -> Report | None:
         """One run; where it fails as the program may fail, the world goes on."""
         self.judge.run_begins()
         with capture_logs():
             try:
-                report = anyio.run(self.world.run_once, acts)
+                report = anyio.run(partial(self.world.run_once, acts, leads_for=leads_for))
             except (Crash, Halt, Retryable) as end:
                 note(f"ended by {end!r}")
                 return None
@@ -193,6 +269,9 @@ class EngineMachine(RuleBasedStateMachine):
         for transaction in self.open:
             self.end(transaction, commits=True)
         self.world.bucket.hidden.clear()
+        self.world.database.holds.clear()
+        self.judge.held.clear()
+        self.set_pause(paused=False)
         self.world.steer(limits=replace(LIMITS, max_fraction=1.0))
         self.world.steer(mode=Mode.LIVE)
         anyio.run(self.world.decide)
@@ -216,4 +295,4 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 TestEngine = EngineMachine.TestCase
-TestEngine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestEngine.settings = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None)
