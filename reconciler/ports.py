@@ -152,7 +152,7 @@ class IdentityMarker(Protocol):
         ...
 
     async def write(self, identity: Identity) -> None:
-        """Write it, but never over another site's: whether it is ours, reading it back tells."""
+        """Write the first one, never over one that stands there: whether it is ours, reading back tells."""
         ...
 
     async def exchange(self, identity: Identity, seen: Identity) -> bool:

@@ -51,25 +51,22 @@ class BucketMarker:
             ) from None
 
     async def write(self, identity: Identity) -> None:
-        """Write the marker, unless another site's stands there: read it back to know.
+        """Write the first marker; one that stands there is left as it is: read it back to know whose.
 
-        Two sites that meet an unmarked bucket at once must not both believe that it is theirs, so the
-        first write is made only where there is nothing, on stores that can compare.
+        Two sites that meet an unmarked bucket at once must not both believe that it is theirs, and who
+        was stopped at its first contact must not take away the seal of who went on meanwhile.
         """
         body = encode(identity)
         try:
-            await self._put(body, IfNoneMatch="*")
-        except Refusal as refusal:
-            if refusal.code in CHANGED:
-                found = await self.read()
-                if found is not None and found.site_id != identity.site_id:
+            try:
+                await self._put(body, IfNoneMatch="*")
+            except Refusal as refusal:
+                if refusal.code in _NOT_EXCHANGED:
                     return
-            elif refusal.code not in _NO_CONDITIONS:
-                raise self._calls.place.explain("PutObject", refusal, Halt) from None
-        else:
-            return
-        try:
-            await self._put(body)
+                if refusal.code not in _NO_CONDITIONS:
+                    raise
+                if await self.read() is None:
+                    await self._put(body)
         except Refusal as refusal:
             raise self._calls.place.explain("PutObject", refusal, Halt) from None
 

@@ -59,8 +59,8 @@ async def look(ports: Ports, bucket: str) -> Situation:
 
 
 def _seal_fault(seen: Identity, seals: Seals) -> str:
-    known = {seals.confirmed, seals.pending} if seals != Seals() else {None}
-    if (seen.seal.nonce if seen.seal else None) in known:
+    known = {seals.confirmed, seals.pending}
+    if seen.seal.nonce in known if seen.seal else seals.confirmed is None:
         return ""
     return "the marker bears a nonce that this database does not know: it was restored, or is a copy"
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.bucket import open_bucket
 from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import Identity
+from reconciler.model import Identity, Seal
 from tests.servers import Bucket
 from tests.support.buckets import config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store
@@ -36,13 +36,13 @@ async def test_an_unmarked_bucket_is_marked_and_read_back(bucket: Bucket) -> Non
     assert bucket.keys() == {".reconciler/identity.json"}
 
 
-async def test_our_own_marker_may_be_written_anew(bucket: Bucket) -> None:
+async def test_our_own_marker_is_left_as_it_is_with_its_seal(bucket: Bucket) -> None:
+    """Who was stopped at the first contact, and wakes when another replica has gone on."""
+    sealed = replace(OURS, seal=Seal(epoch=2, nonce=UUID(int=3)))
     async with open_bucket(config_of(bucket)) as opened:
+        await opened.marker.write(sealed)
         await opened.marker.write(OURS)
-        await opened.marker.write(replace(OURS, prefixes=("other/",)))
-        found = await opened.marker.read()
-    assert found is not None
-    assert found.prefixes == ("other/",)
+        assert await opened.marker.read() == sealed
 
 
 async def test_a_foreign_marker_is_left_as_it_is(bucket: Bucket) -> None:
@@ -98,8 +98,11 @@ async def test_a_store_that_is_away_is_not_an_unmarked_bucket(credentials: None)
 
 async def test_a_store_without_conditional_writes_is_written_without(credentials: None) -> None:
     async with (
-        faulty_store(Answer(error("NotImplemented"), 501), Answer("")) as store,
+        faulty_store(
+            Answer(error("NotImplemented"), 501), Answer(error("NoSuchKey"), 404), Answer("")
+        ) as store,
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
         await opened.marker.write(OURS)
-    assert ["if-none-match" in request.headers for request in store.requests] == [True, False]
+    asked = [(request.method, "if-none-match" in request.headers) for request in store.requests]
+    assert asked == [("PUT", True), ("GET", False), ("PUT", False)]

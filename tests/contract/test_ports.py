@@ -194,6 +194,8 @@ async def test_the_marker_is_read_back_as_written(side: BucketSide) -> None:
     assert await side.marker.exists()
     await side.marker.write(replace(ours, site_id=UUID(int=2)))
     assert await side.marker.read() == ours, "a foreign marker is left as it is"
+    await side.marker.write(replace(ours, prefixes=("other/",)))
+    assert await side.marker.read() == ours, "and so is our own, which may bear a seal by now"
 
 
 # --- catalog ---------------------------------------------------------------------------------------

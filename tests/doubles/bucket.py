@@ -192,7 +192,7 @@ class MemoryBucket:
     @port
     async def write(self, identity: Identity) -> None:
         self._answer()
-        if self.identity is None or self.identity.site_id == identity.site_id:
+        if self.identity is None:
             self._mark(identity)
 
     @port
