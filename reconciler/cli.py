@@ -304,6 +304,13 @@ def undo(args: argparse.Namespace) -> int:
     return _wait_for(lambda: _until_sigterm(act(source, args, _console(Output), complain)))
 
 
+def erase(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler.terminal.erasing import erase as act
+
+    return _wait_for(lambda: _until_sigterm(act(settings, args, complain)))
+
+
 def demo(args: argparse.Namespace) -> int:
     from reconciler import demo as shown
 
@@ -406,6 +413,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "pause": pause,
     "resume": resume,
     "undo": undo,
+    "erase": erase,
 }
 
 

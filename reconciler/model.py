@@ -682,6 +682,15 @@ class Queued:
     queued_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What an erasure met: hidden objects, removed rows, and keys that are being deleted just now."""
+
+    objects: int
+    rows: int
+    claimed: tuple[str, ...] = ()
+
+
 class Return(StrEnum):
     """What became of one object or row that was to be brought back."""
 

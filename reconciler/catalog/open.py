@@ -13,6 +13,7 @@ from reconciler.catalog.approvals import PostgresApprovals
 from reconciler.catalog.budget import PostgresBudget
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Database, open_database
+from reconciler.catalog.erasure import Erasure
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.holds import PostgresHolds
 from reconciler.catalog.inspection import SchemaReport, inspect
@@ -47,6 +48,7 @@ class Catalog:
     mark_list: MarkList
     recovery: PostgresRecovery
     purges: PostgresPurges
+    erasure: Erasure
     report: SchemaReport
     database: Database
 
@@ -83,6 +85,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 mark_list=MarkList(database, gateway),
                 recovery=PostgresRecovery(database, gateway),
                 purges=PostgresPurges(database),
+                erasure=Erasure(database),
                 report=report,
                 database=database,
             )

@@ -20,7 +20,7 @@ CHUNK = 10_000
 # of what stayed, and what was erased on request. A return that was left, and a purge that was left for $3.
 DUE = f"""
     h.state IN ('hidden', 'restored') AND h.hidden_at <= $1::timestamptz - $2::interval
-    OR h.state = 'left over' OR h.state = 'hidden' AND h.erased
+    OR h.state = 'left over' OR h.state IN ('hidden', 'restored') AND h.erased
     OR h.state = 'restoring' AND h.hidden_at <= $1 - $2
        AND h.claimed_at <= $1 - interval '{int(LEFT_AFTER.total_seconds())} seconds'
     OR h.state = 'purging' AND h.claimed_at <= $1 - $3::interval

@@ -55,6 +55,7 @@ def parser() -> Parser:
         _add_resume,
         _add_adopt,
         _add_undo,
+        _add_erase,
     ):
         add(commands)
     for decide in (decisions.add_passes, decisions.add_approve, decisions.add_discard):
@@ -205,6 +206,10 @@ def _add_hold(commands: Any) -> None:  # noqa: ANN401
 
 def _add_undo(commands: Any) -> None:  # noqa: ANN401
     recovering.add_undo(commands, _add_logged)
+
+
+def _add_erase(commands: Any) -> None:  # noqa: ANN401
+    recovering.add_erase(commands, _add_logged)
 
 
 def _add_logged(commands: Any, name: str, summary: str, text: str, examples: str) -> Parser:  # noqa: ANN401

@@ -37,3 +37,23 @@ def add_undo(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's ow
     made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
     made.add_argument("--json", action="store_true", help="print a report as JSON, alone on stdout")
     made.add_argument("--author", help="who brings it back (default: you, at this machine)")
+
+
+ERASE = """\
+For erasure on request. What is hidden of these keys is purged by whoever leads within seconds, removed
+rows are taken out of the ledger, and neither undo nor healing brings anything of them back. What is still
+in the bucket and in the media table is left alone: delete the record first. Exits 1 where a row still
+names a key, or a key is being deleted at that moment. Needs RECONCILER_DATABASE_URL alone."""
+
+
+def add_erase(commands: Any, make: Make) -> None:  # noqa: ANN401
+    """`reconciler erase`."""
+    made = make(
+        commands,
+        "erase",
+        "make sure that deleted keys never come back",
+        ERASE,
+        "  reconciler erase image/2026/cat.png",
+    )
+    made.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
+    made.add_argument("--author", help="who asks for it (default: you, at this machine)")

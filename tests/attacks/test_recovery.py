@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
 import pytest
 
 from reconciler.model import Outcome, Verdict
+from tests.cli.program import reconciler
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
@@ -120,3 +122,23 @@ async def test_what_a_writer_queued_is_restored_by_the_leader(site: Site) -> Non
     await site.once()
     assert await site.state() == ({"image/a"},) * 2
     assert await site.sql("SELECT 1 FROM reconciler.restores") == []
+
+
+@pytest.mark.attack(17)
+async def test_what_was_erased_on_request_neither_comes_back_nor_stays(site: Site) -> None:
+    await site.put("image/a")
+    await site.row("image/a", ExpiresAt=LONG_AGO, Prompt="a cat", SizeBytes=1)
+    await site.once()
+    erase = partial(reconciler, "erase", "image/a", env=site.environment)
+    ended = await anyio.to_thread.run_sync(erase)
+    assert (ended.status, ended.told) == (0, [])
+    undone = await site.undo(since=LONG_AGO)
+    assert (undone.objects, undone.records) == (0, 0)
+    await site.row("image/a", SizeBytes=1)
+    await site.sql(QUEUE)
+    await site.once()
+    assert await site.keys() == set()
+    assert await anyio.to_thread.run_sync(site.bucket.keys, ".reconciler/quarantine/") == set()
+    assert await site.sql("SELECT 1 FROM reconciler.ledger WHERE removed IS NOT NULL") == []
+    (why,) = await site.sql("SELECT reason FROM reconciler.ledger WHERE event = 'purged'")
+    assert why[0] == "erasure"

@@ -30,6 +30,7 @@ COMMANDS = (
     "resume",
     "adopt-bucket",
     "undo",
+    "erase",
 )
 SETTINGS = {
     "RECONCILER_DATABASE_URL": "postgresql://gateway:s3cr3t@127.0.0.1:1/media",

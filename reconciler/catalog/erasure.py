@@ -1,0 +1,52 @@
+"""Erasure on request: nothing of these keys may ever come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.schema import SCHEMA
+from reconciler.model import Erased
+
+# The purge takes what is erased at once, and no return does.
+HIDE = f"UPDATE {SCHEMA}.hidden SET erased = true WHERE storage_key = ANY($1::text[]) RETURNING storage_key"
+
+REDACT = f"""
+UPDATE {SCHEMA}.ledger SET removed = NULL
+WHERE storage_key = ANY($1::text[]) AND removed IS NOT NULL RETURNING storage_key
+"""
+
+UNQUEUE = f"DELETE FROM {SCHEMA}.restores WHERE storage_key = ANY($1::text[])"
+
+NOTE = f"""
+INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, detail)
+SELECT (SELECT epoch FROM {SCHEMA}.term), 'erased', 'live', 'object', key, '', 'erasure', $2
+FROM unnest($1::text[]) AS e (key)
+"""
+
+CLAIMED = f"""
+SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[]) AND state = 'claimed'
+ORDER BY storage_key
+"""
+
+
+class Erasure:
+    """Redacts the ledger, and condemns what is hidden. What is in the bucket and the table is not ours."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def erase(self, keys: Sequence[str], author: str) -> Erased:
+        """In one transaction. What is being deleted at this moment is named: it has to be erased again."""
+
+        async def work(connection: AnyConnection) -> Erased:
+            hidden = await connection.fetch(HIDE, list(keys))
+            rows = await connection.fetch(REDACT, list(keys))
+            await connection.execute(UNQUEUE, list(keys))
+            await connection.execute(NOTE, list(keys), f"by {author}")
+            claimed = await connection.fetch(CLAIMED, list(keys))
+            return Erased(
+                objects=len(hidden), rows=len(rows), claimed=tuple(row["storage_key"] for row in claimed)
+            )
+
+        return await self._database.transaction(work)

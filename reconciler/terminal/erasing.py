@@ -1,0 +1,28 @@
+"""`erase`: what the command does and says."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from reconciler import app
+from reconciler.settings import DatabaseSettings
+from reconciler.terminal.operator import operator
+
+DONE, FAILED = 0, 1
+
+
+async def erase(settings: DatabaseSettings, args: argparse.Namespace, complain: Callable[[str], None]) -> int:
+    """The command. Returns its exit status."""
+    async with app.open_database(settings) as catalog:
+        erased = await catalog.erasure.erase(args.keys, args.author or operator())
+        rows = await catalog.records.lookup(args.keys)
+    print(
+        f"{erased.objects:,} hidden objects are purged by the next round of whoever leads;"
+        f" {erased.rows:,} removed rows are out of the ledger; neither can be undone"
+    )
+    for key in erased.claimed:
+        complain(f"{key}: it is being deleted at this moment; erase it again in a minute")
+    for key in sorted({row.storage_key for row in rows}):
+        complain(f"{key}: a row still names it; delete that, and erase the key again once its object is gone")
+    return FAILED if erased.claimed or rows else DONE
