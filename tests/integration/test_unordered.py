@@ -15,11 +15,12 @@ import pytest
 
 from reconciler import app
 from reconciler.bucket import retries
+from reconciler.bucket.listing import BucketListing
 from reconciler.catalog.staging import SETTINGS, PostgresStaging, PostgresStagingArea
 from reconciler.demo.servers import EmbeddedPostgres
 from reconciler.engine.abilities import abilities
 from reconciler.errors import CatalogUnavailable
-from reconciler.model import KeepReason, ListingOrder, ObjectPage, Outcome
+from reconciler.model import RESERVED_PREFIX, KeepReason, ListingOrder, ObjectPage, Outcome
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
 from tests.servers import execute, fresh_database
@@ -53,22 +54,16 @@ def out_of_order(key: str) -> object:
     return key if key.startswith(".reconciler/") else f"~{key[::-1]}"
 
 
-class Paged:
-    """A listing with few keys a page."""
-
-    def __init__(self, listing: Any, page_size: int) -> None:
-        self._listing, self._page_size = listing, page_size
-
-    async def list_page(self, prefix: str, **asked: Any) -> ObjectPage:
-        page: ObjectPage = await self._listing.list_page(prefix, page_size=self._page_size, **asked)
-        return page
-
-
 def in_small_pages(monkeypatch: pytest.MonkeyPatch, page_size: int) -> None:
-    wire = app._wire
-    monkeypatch.setattr(
-        app, "_wire", lambda *args: replace(ports := wire(*args), listing=Paged(ports.listing, page_size))
-    )
+    """Few keys a page, but for the probe."""
+    whole = BucketListing.list_page
+
+    async def list_page(listing: BucketListing, prefix: str, **asked: Any) -> ObjectPage:
+        if not prefix.startswith(RESERVED_PREFIX):
+            asked["page_size"] = page_size
+        return await whole(listing, prefix, **asked)
+
+    monkeypatch.setattr(BucketListing, "list_page", list_page)
 
 
 # --- a store that breaks the order it was seen to keep -------------------------------------------------
