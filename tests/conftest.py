@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -170,7 +171,7 @@ def moto_bucket(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buc
 
 # --- tests that need a Debian package ------------------------------------------------------------------
 
-_missing: Counter[str] = Counter()
+WANTING = re.compile(r"needs Debian's (.*): apt-get")
 
 
 @functools.cache
@@ -192,12 +193,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     reason = f"needs Debian's {', '.join(lacking)}: apt-get install {' '.join(lacking)}"
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
-    _missing.update(lacking)
     pytest.skip(reason)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for package, count in sorted(_missing.items()):
+    """Count from the reports: the tests may have run in other processes."""
+    skipped = (report.longrepr for report in terminalreporter.stats.get("skipped", ()))
+    reasons = [where[2] for where in skipped if isinstance(where, tuple)]
+    found = (WANTING.search(reason) for reason in reasons)
+    missing = Counter(package for each in found if each for package in each[1].split(", "))
+    for package, count in sorted(missing.items()):
         terminalreporter.write_line(
             f"{count} tests skipped for want of Debian's {package} (apt-get install {package})", yellow=True
         )
