@@ -36,10 +36,15 @@ def _marked(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Assign) -> Iterat
 
 
 @cache
-def marked_tests() -> dict[tuple[str, int], set[str]]:
-    """The names of the tests that bear each mark, read from the source: nothing is imported."""
+def marked_tests(without: str = "") -> dict[tuple[str, int], set[str]]:
+    """The names of the tests that bear each mark, read from the source: nothing is imported.
+
+    Those in a directory named `without` are left out.
+    """
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if path.parent.name == without:
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 for mark in _marked(node):
@@ -53,6 +58,11 @@ def marked_tests() -> dict[tuple[str, int], set[str]]:
 @pytest.mark.parametrize(("kind", "number"), NUMBERS)
 def test_each_hazard_has_a_test(kind: str, number: int) -> None:
     assert marked_tests()[kind, number], f"no test is marked @pytest.mark.{kind}({number})"
+
+
+@pytest.mark.parametrize("number", range(1, KNOWN["incident"] + 1))
+def test_each_accident_has_a_test_on_real_servers(number: int) -> None:
+    assert marked_tests(without="unit")["incident", number], f"I-{number} has unit tests at most"
 
 
 def test_no_mark_names_a_hazard_that_is_not_known() -> None:
