@@ -128,6 +128,7 @@ class MemoryDatabase:
         self.tombstones: dict[str, datetime] = {}
         self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
         self.hidden: dict[str, Hidden] = {}
+        self.restores: list[str] = []
         self.ledger: list[LedgerEntry] = []
         self.spent: list[Spent] = []
         self.term: Term | None = None

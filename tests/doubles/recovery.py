@@ -58,6 +58,7 @@ class MemoryRecovery:
     @port
     async def queue(self, keys: Sequence[str], reason: str) -> None:
         self._database.answer()
+        self._database.restores += keys
 
     @port
     async def queued(self, limit: int) -> Sequence[Queued]:

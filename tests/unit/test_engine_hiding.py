@@ -1,0 +1,94 @@
+"""Objects go only so that they can come back; what stands in the way of that keeps them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler.engine import hiding
+from reconciler.engine.answers import Answers
+from reconciler.model import (
+    DeleteMode,
+    DeletionResult,
+    Hidden,
+    HoldKind,
+    Mode,
+    ObjectResult,
+    Outcome,
+    Verdict,
+)
+from tests.doubles.build import policy
+from tests.doubles.world import World
+
+pytestmark = pytest.mark.anyio
+
+DAY = timedelta(days=1)
+
+
+async def due(*keys: str) -> World:
+    """A world that deletes by way of the quarantine, and whose orphans are marked and due."""
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE))
+    for key in keys:
+        world.bucket.upload(key, age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    return world
+
+
+def left(world: World) -> set[str]:
+    return {key for key in world.bucket.objects if not key.startswith(".reconciler/")}
+
+
+@pytest.mark.attack(10)
+async def test_what_cannot_be_copied_is_never_deleted_but_held_and_told() -> None:
+    world = await due("image/a", "image/sealed")
+    world.bucket.uncopyable.add("image/sealed")
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    assert left(world) == {"image/sealed"}
+    assert world.observer.results[Mode.LIVE, Verdict.ORPHAN, ObjectResult.HELD] == 1
+    assert [(kind, target) for kind, target, _ in world.database.holds] == [(HoldKind.KEY, "image/sealed")]
+
+
+@pytest.mark.attack(10)
+async def test_an_upload_between_copy_and_delete_stays() -> None:
+    """On a store that compares, and on one that does not: the copy's ETag is what may be deleted."""
+    for compares in (True, False):
+        world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), compares=compares)
+        world.bucket.upload("image/a", age=3 * DAY)
+        await world.run_once()
+        world.around.tick(DAY)
+        copy = world.bucket.copy
+
+        async def copied(*args: object, copy: object = copy, world: World = world, **more: object) -> object:
+            answer = await copy(*args, **more)  # type: ignore[operator]
+            world.bucket.upload("image/a")
+            return answer
+
+        world.bucket.copy = copied  # type: ignore[method-assign, assignment]
+        assert (await world.run_once()).removed.objects == 0
+        assert left(world) == {"image/a"}
+
+
+@pytest.mark.attack(7)
+async def test_the_row_of_an_object_that_comes_while_the_row_goes_is_queued() -> None:
+    """HEAD says 404 twice, and the upload ends before the row is gone."""
+    world = World()
+    world.database.insert("image/a", age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    world.database.on_remove = lambda row: world.bucket.upload(row.storage_key)
+    assert (await world.run_once()).removed.records == 1
+    assert world.database.restores == ["image/a"]
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("marker", [None, "", "null"])
+def test_a_deletion_without_a_delete_marker_halts_and_hides_nothing(marker: str | None) -> None:
+    """`null` is what a bucket answers whose versioning was suspended: the bytes are gone."""
+    answers = Answers()
+    answers.hidden["a"] = Hidden(mode=DeleteMode.VERSIONED, size=1, version_ids=("v",))
+    hiding.note_marker(DeletionResult(key="a", result=ObjectResult.DELETED, marker_id=marker), answers)
+    assert "without a delete marker" in answers.halt
+    assert answers.hidden == {}
