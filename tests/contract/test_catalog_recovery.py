@@ -73,6 +73,7 @@ async def test_what_is_erased_is_purged_at_once_and_never_returned(stage: Stage)
     assert found.object is not None
     erased = await stage.catalog.erasure.erase([KEY], "test")
     assert (erased.objects, erased.rows, erased.claimed) == (1, 0, ())
+    assert list(await stage.catalog.recovery.hidden(KEY)) == []
     assert not await stage.catalog.recovery.claim_return(found.object.id)
     assert len(await stage.catalog.purges.claim(stage.term, HOUR, HOUR, 10)) == 1
 
