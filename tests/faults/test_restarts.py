@@ -88,7 +88,6 @@ async def crash_again_and_again(site: Site, server: Restartable) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.incident(3)
 async def test_postgres_that_crashes_and_comes_back_loses_nothing_live(
     mortal_site: Site, mortal_postgres: tuple[Restartable, str]
 ) -> None:
@@ -96,7 +95,6 @@ async def test_postgres_that_crashes_and_comes_back_loses_nothing_live(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.incident(30)
 async def test_a_store_that_crashes_and_comes_back_loses_nothing_live(
     mortal_site: Site, mortal_s3: tuple[Restartable, S3Server]
 ) -> None:
