@@ -9,6 +9,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from reconciler.catalog.migrate import upgrade
 from reconciler.model import Outcome, Verdict
 from tests.cli.program import reconciler
 from tests.integration.site import Site, make_site
@@ -142,3 +143,17 @@ async def test_what_was_erased_on_request_neither_comes_back_nor_stays(site: Sit
     assert await site.sql("SELECT 1 FROM reconciler.ledger WHERE removed IS NOT NULL") == []
     (why,) = await site.sql("SELECT reason FROM reconciler.ledger WHERE event = 'purged'")
     assert why[0] == "erasure"
+
+
+@pytest.mark.attack(30)
+async def test_an_undo_passes_our_own_triggers(site: Site) -> None:
+    """The tombstone is still there: for a writer it would queue a restore, or refuse the row."""
+    await anyio.to_thread.run_sync(partial(upgrade, site.database, with_triggers=True))
+    await site.put("image/a")
+    await site.row("image/a", ExpiresAt=LONG_AGO, SizeBytes=1)
+    await site.once()
+    await site.sql("UPDATE reconciler.tombstones SET recoverable = false")
+    undone = await site.undo(since=LONG_AGO)
+    assert (undone.objects, undone.records, undone.complete) == (1, 1, True)
+    assert await site.state() == ({"image/a"},) * 2
+    assert await site.sql("SELECT 1 FROM reconciler.restores") == []
