@@ -105,7 +105,7 @@ async def test_a_run_that_was_killed_leaves_one_copy_and_knows_it(
 
 @pytest.mark.attack(10)
 async def test_an_object_that_was_put_beside_its_copy_stays(ordered_site: Site) -> None:
-    """The claim is killed between copy and delete; then the key is put again."""
+    """The claim is killed between copy and delete; then the key is put again. The copy is of no use: it goes."""
     site = ordered_site
     await site.put("image/orphan")
     site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
@@ -114,4 +114,6 @@ async def test_an_object_that_was_put_beside_its_copy_stays(ordered_site: Site) 
     report = await site.once(grace_period="1h")
     assert report.removed.objects == 0
     assert await site.keys() == {"image/orphan"}
-    assert await hidden(site) == [("image/orphan", "left over")]
+    assert (await hidden(site), await quarantined(site)) == ([], set())
+    purged = await site.sql("SELECT storage_key FROM reconciler.ledger WHERE event = 'purged'")
+    assert [row[0] for row in purged] == ["image/orphan"]
