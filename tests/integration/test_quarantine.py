@@ -105,7 +105,7 @@ async def test_a_run_that_was_killed_leaves_one_copy_and_knows_it(
 
 @pytest.mark.attack(10)
 async def test_an_object_that_was_put_beside_its_copy_stays(ordered_site: Site) -> None:
-    """The claim is killed between copy and delete; then the key is put again. The copy is of no use: it goes."""
+    """The claim is killed between copy and delete, and the key is put again: the copy is of no use."""
     site = ordered_site
     await site.put("image/orphan")
     site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
