@@ -583,6 +583,10 @@ class Purges(Protocol):
         """Their bytes are freed: into the ledger."""
         ...
 
+    async def back(self, term: Term, ids: Sequence[int]) -> None:
+        """Of these nothing is hidden any more, by somebody else's hand: into the ledger, as restored."""
+        ...
+
     async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
         """These uploads were ended: into the ledger."""
         ...

@@ -55,6 +55,16 @@ SELECT operation_id, $2, 'purged', 'live', 'object', storage_key, verdict,
 FROM gone
 """
 
+# Somebody else took its marker away: it is an object like any other, and nothing of it is ours to free.
+BACK = f"""
+WITH back AS (DELETE FROM {SCHEMA}.hidden WHERE id = ANY($1::bigint[]) AND state = 'purging' RETURNING *)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+SELECT operation_id, $2, 'restored', 'live', 'object', storage_key, verdict, 'nothing hides it any more',
+       'present', bytes, etag, pass_id
+FROM back
+"""
+
 # No verdict was passed on an upload: it is none of the bucket's objects.
 ABORTED = f"""
 INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, result)
@@ -101,6 +111,13 @@ class PostgresPurges:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await connection.execute(PURGED, list(ids), term.epoch)
+
+        await self._database.transaction(work)
+
+    async def back(self, term: Term, ids: Sequence[int]) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(BACK, list(ids), term.epoch)
 
         await self._database.transaction(work)
 

@@ -96,6 +96,10 @@ class MemoryPurges:
         self._database.check(term)
 
     @port
+    async def back(self, term: Term, ids: Sequence[int]) -> None:
+        self._database.check(term)
+
+    @port
     async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
         self._database.check(term)
 
