@@ -20,7 +20,7 @@ async def ask(site: Site, call: str, **arguments: Any) -> Any:
     return await anyio.to_thread.run_sync(lambda: act(Bucket=site.bucket.name, **arguments))
 
 
-@pytest.mark.attack(9)
+@pytest.mark.attack(38)
 @pytest.mark.parametrize("left", ["hidden", "restoring"])
 async def test_a_version_that_is_current_again_is_not_purged(site: Site, left: str) -> None:
     """Somebody took the marker away by other means, or an undo died between that and its note."""
