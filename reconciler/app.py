@@ -362,7 +362,9 @@ async def adopt(settings: Settings, *, yes: bool, wait: timedelta, tell: Callabl
             async with task_group() as group:
                 group.start_soon(lease.keep, ports.lease, got, ttl, clock, tenure)
                 prefixes, dead_after = settings.bucket.prefixes, limits.dead_after
-                withdrawn = await adoption.adopt(ports, name, prefixes, got, dead_after)
+                withdrawn = await adoption.adopt(
+                    ports, name, prefixes, got, dead_after, settings.upload_window
+                )
                 group.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(5, shield=True):

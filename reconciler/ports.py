@@ -647,8 +647,10 @@ class Site(Protocol):
         """The marker was seen to say so. Raises LeaseLost."""
         ...
 
-    async def withdraw(self, term: Term, dead_after: timedelta) -> int:
+    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
         """Withdraw every mark, claimed or not, and end what passes are running. Returns how many.
+
+        What was claimed may be gone: it leaves a tombstone for the window, and its copy can be undone.
 
         Raises Retryable where a claim's requests may still be on their way, LeaseLost.
         """

@@ -20,6 +20,31 @@ SELECT operation_id, 'cancelled', 'object', storage_key, verdict, reason,
     'found before the bucket was adopted', bytes, object_etag, pass_id, $1, 'live' FROM gone
 """
 
+# What a claim cut short may have sent is not known. So a row of such a key is refused or healed for as long
+# as after any deletion, and its copy, which was made before, can be undone; a copy that was never made, or of
+# what stayed, goes with the window.
+ENTOMB = f"""
+INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
+SELECT storage_key, verdict, operation_id, attempted_at, clock_timestamp() + $1::interval,
+       quarantine_key IS NOT NULL
+FROM {SCHEMA}.marks WHERE state = 'claimed' AND delete_object
+ON CONFLICT (storage_key) DO UPDATE
+SET verdict = excluded.verdict, operation_id = excluded.operation_id, gone_at = excluded.gone_at,
+    recoverable = excluded.recoverable,
+    ends_at = greatest({SCHEMA}.tombstones.ends_at, excluded.ends_at)
+"""
+
+HIDE = f"""
+INSERT INTO {SCHEMA}.hidden
+    (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
+     bytes, etag, last_modified, state)
+SELECT operation_id, attempted_at, storage_key, pass_id, verdict, 'quarantine', quarantine_key,
+       '{{}}', '{{}}', bytes, object_etag, object_last_modified, 'hidden'
+FROM {SCHEMA}.marks m
+WHERE state = 'claimed' AND delete_object AND quarantine_key IS NOT NULL AND NOT EXISTS (
+    SELECT FROM {SCHEMA}.hidden h WHERE h.quarantine_key = m.quarantine_key)
+"""
+
 
 class PostgresSite:
     """`ports.Site` on Postgres."""
@@ -87,7 +112,7 @@ class PostgresSite:
 
         await self._database.transaction(work)
 
-    async def withdraw(self, term: Term, dead_after: timedelta) -> int:
+    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
         """See `ports.Site.withdraw`."""
 
         async def work(connection: AnyConnection) -> int:
@@ -103,6 +128,8 @@ class PostgresSite:
                 f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp()"
                 " WHERE state = 'running'"
             )
+            await connection.execute(ENTOMB, upload_window)
+            await connection.execute(HIDE)
             return int((await connection.execute(WITHDRAW, term.epoch)).split()[-1])
 
         return await self._database.transaction(work)

@@ -65,14 +65,21 @@ def _seal_fault(seen: Identity, seals: Seals) -> str:
     return "the marker bears a nonce that this database does not know: it was restored, or is a copy"
 
 
-async def adopt(ports: Ports, bucket: str, prefixes: tuple[str, ...], term: Term, dead: timedelta) -> int:
+async def adopt(
+    ports: Ports,
+    bucket: str,
+    prefixes: tuple[str, ...],
+    term: Term,
+    dead: timedelta,
+    upload_window: timedelta,
+) -> int:
     """Make the bucket this database's, under a new site id. Returns how many marks were withdrawn.
 
     A crash on the way leaves the bucket with a site id that nobody has, and another adoption mends that.
     Raises Retryable where deletions may still be on their way (`dead` after the last began, none is), and
     where the marker changed meanwhile.
     """
-    withdrawn = await ports.site.withdraw(term, dead)
+    withdrawn = await ports.site.withdraw(term, dead, upload_window)
     await ports.site.new_id()
     seen = await ports.marker.read()
     seal = Seal(epoch=term.epoch, nonce=uuid4())

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -18,6 +18,7 @@ from reconciler.errors import ConfigError, Retryable
 from reconciler.model import Identity, Outcome
 from reconciler.settings import load
 from tests.integration.site import Site, make_site
+from tests.integration.test_crash import kill_once
 from tests.servers import Bucket, fresh_database
 from tests.support.buckets import config_of
 
@@ -216,3 +217,25 @@ async def test_the_seal_that_a_predecessor_wrote_late_is_written_over(ordered_si
     assert after.seal is not None
     assert after.seal.epoch == early.seal.epoch + 1
     assert replace(after, seal=None) == replace(early, seal=None)
+
+
+@pytest.mark.attack(3)
+async def test_what_an_adoption_cuts_short_can_come_back_and_takes_no_row_meanwhile(
+    ordered_site: Site,
+) -> None:
+    """The delete was sent, and its answer was never written down: the claim goes, its copy does not."""
+    site = ordered_site
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await site.put("image/a", "image/b")
+    await site.row("image/a", ExpiresAt=datetime.now(UTC) - timedelta(hours=1), SizeBytes=1)
+    await kill_once(site, "store", "delete", "after")
+    assert await site.keys() == set()
+    await site.sql("UPDATE reconciler.marks SET attempted_at = attempted_at - interval '1 hour'")
+    await site.sql("UPDATE reconciler.site SET nonce = gen_random_uuid(), pending_nonce = NULL")
+    await adopt(site)
+    assert await site.sql("SELECT 1 FROM reconciler.marks") == []
+    tombs = await site.sql("SELECT storage_key, recoverable FROM reconciler.tombstones ORDER BY 1")
+    assert [tuple(row) for row in tombs] == [("image/a", True), ("image/b", True)]
+    undone = await site.undo(keys=("image/a", "image/b"))
+    assert (undone.objects, undone.complete) == (2, True)
+    assert await site.state() == ({"image/a", "image/b"}, {"image/a"})

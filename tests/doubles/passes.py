@@ -362,7 +362,7 @@ class MemorySite:
         self._database.seals = Seals(confirmed=nonce)
 
     @port
-    async def withdraw(self, term: Term, dead_after: timedelta) -> int:
+    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
         database = self._database
         database.check(term)
         attempts = [row.attempted_at for row in database.marks.values() if row.attempted_at is not None]
