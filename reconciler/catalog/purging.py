@@ -33,7 +33,7 @@ WHERE h.state = 'restored' AND h.mode = 'versioned' AND h.hidden_at <= $1::times
 """
 
 # Who undoes claims the same rows: one of the two has each of them alone. What is on hold stays where it
-# is, but for copies that are needed no more, and for what has to be erased.
+# is, and so does what a row waits for; but for copies that are needed no more, and for what has to be erased.
 CLAIM = f"""
 UPDATE {SCHEMA}.hidden h SET state = 'purging', claimed_at = $1
 WHERE h.id IN (
@@ -41,8 +41,16 @@ WHERE h.id IN (
     WHERE ({DUE}) AND NOT (h.state = 'restored' AND h.mode = 'versioned')
       AND NOT (h.state IN ('hidden', 'purging') AND NOT h.erased
                AND {holds.named_condition("h.storage_key", "$1::timestamptz")})
+      AND NOT (h.state IN ('hidden', 'restoring') AND NOT h.erased
+               AND EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key))
     ORDER BY h.hidden_at, h.id LIMIT $4 FOR UPDATE SKIP LOCKED)
 RETURNING {HIDDEN_COLUMNS}
+"""
+
+# From now on a row of such a key is refused: the window may be shorter than the tombstone's.
+NO_WAY_BACK = f"""
+UPDATE {SCHEMA}.tombstones t SET recoverable = false FROM {SCHEMA}.hidden h
+WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
 """
 
 PURGED = f"""
@@ -103,6 +111,7 @@ class PostgresPurges:
             now = (await stand(connection, term)).now
             await connection.execute(FORGET, now, window)
             rows = await connection.fetch(CLAIM, now, window, dead_after, limit)
+            await connection.execute(NO_WAY_BACK, [row["id"] for row in rows])
             return [hidden_from(row) for row in rows]
 
         return await self._database.transaction(work)

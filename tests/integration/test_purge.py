@@ -147,3 +147,29 @@ async def test_old_lines_of_the_ledger_go(unordered_site: Site) -> None:
     await site.once(ledger_retention="1d")
     assert await site.ledger() == []
     assert Return.RESTORED not in {each.outcome for each in (await site.undo(since=LONG_AGO)).refused}
+
+
+@pytest.mark.attack(6)
+async def test_a_key_whose_copy_is_purged_takes_no_row_for_one_that_can_come_back(
+    unordered_site: Site,
+) -> None:
+    """Where copies are kept for a shorter time than tombstones."""
+    site = unordered_site
+    await lost(site)
+    await site.once(**NOW)
+    assert [row[0] for row in await site.sql("SELECT recoverable FROM reconciler.tombstones")] == [False]
+
+
+@pytest.mark.attack(6)
+async def test_what_a_row_waits_for_is_not_purged(unordered_site: Site) -> None:
+    """A person may have to decide, and a store may be away for longer than the window."""
+    site = unordered_site
+    await lost(site)
+    await site.row("image/a", SizeBytes=7)
+    await site.sql("INSERT INTO reconciler.restores (storage_key, reason) VALUES ('image/a', 'a row')")
+    await site.once(**NOW)
+    assert len(await quarantined(site)) == 1
+    await site.sql('DELETE FROM "MediaRecords"')
+    await site.sql("UPDATE reconciler.restores SET not_before = NULL")
+    await site.once(**NOW)
+    assert await quarantined(site) == set()
