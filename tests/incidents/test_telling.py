@@ -49,7 +49,7 @@ async def daemon(
         monkeypatch.setitem(os.environ, name, value)
     stopping = anyio.Event()
     async with anyio.create_task_group() as group:
-        group.start_soon(app._connect_and_lead, SettingsSource(), told.metrics, health, stopping)
+        group.start_soon(app.daemon.connect_and_lead, SettingsSource(), told.metrics, health, stopping)
         yield
         stopping.set()
         group.cancel_scope.cancel()

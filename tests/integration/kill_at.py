@@ -74,7 +74,7 @@ def main() -> int:
         command = command[1:]
         for keeper in ("keep", "watch"):
             setattr(Cycle, keeper, asleep)
-    wire = app._wire
+    wire = app.wiring.wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:
         ports = wire(*args, **kwargs)
@@ -82,7 +82,7 @@ def main() -> int:
         deadly: dict[str, Any] = {port: kind(getattr(ports, port), method, when)}
         return replace(ports, **deadly)
 
-    app._wire = wire_deadly
+    app.wiring.wire = wire_deadly
     return cli.main(command)
 
 

@@ -95,7 +95,7 @@ async def test_a_listing_that_errs_half_way_releases_nothing(
     """The first prefix is listed and its orphan found, the second is not: the pass must not arm."""
     await site.tracked("video/live")
     await site.put("image/orphan")
-    wire = app._wire
+    wire = app.wiring.wire
     with monkeypatch.context() as patched:
         patched.setattr(
             app, "_wire", lambda *args: replace(ports := wire(*args), listing=ErrsHalfWay(ports.listing))

@@ -220,7 +220,7 @@ async def test_errors_of_the_store_in_mid_listing_do_not_end_the_sweep(
     await rows_of(quirky_site, *live)
     monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
     in_small_pages(monkeypatch, 4)
-    wire = app._wire
+    wire = app.wiring.wire
 
     def then_falter(*args: Any) -> Any:
         store.quirks.error_in_200["ListObjectsV2"] = 3

@@ -34,7 +34,7 @@ class Interposed:
 
 def interpose(patch: pytest.MonkeyPatch, port: str, **acts: Act) -> None:
     """For every program that is wired from now on."""
-    wire = app._wire
+    wire = app.wiring.wire
 
     def wire_interposed(*args: Any, **kwargs: Any) -> Any:
         ports = wire(*args, **kwargs)

@@ -1,0 +1,126 @@
+"""The daemon: connects, leads or stands by, and is asked over HTTP."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+import structlog
+from prometheus_client import CollectorRegistry
+
+from reconciler import __version__
+from reconciler.app.surroundings import follow_runtime_file, stop_on_signal
+from reconciler.app.wiring import limits_of, open_ports, steer_of
+from reconciler.bucket import OPERATIONS, OUTCOMES
+from reconciler.engine.abilities import keep_probing
+from reconciler.engine.cycle import Cycle
+from reconciler.engine.daemon import Daemon
+from reconciler.engine.steering import Ports, Steer
+from reconciler.engine.tasks import task_group
+from reconciler.engine.throttle import Throttles
+from reconciler.errors import ConfigError, Halt, Retryable
+from reconciler.model import (
+    Marker,
+    PassState,
+)
+from reconciler.settings import SettingsSource
+from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
+from reconciler.telemetry.limits import LimitsInForce
+from reconciler.telemetry.metrics import Metrics
+from reconciler.telemetry.observers import Fanout
+from reconciler.web.routes import build_app
+from reconciler.web.server import serve
+
+log = structlog.get_logger(__name__)
+
+
+RECONNECT_SECONDS = 5.0
+"""Between two attempts of a daemon that cannot reach its database or bucket yet."""
+
+
+RECALL_SECONDS = 60.0
+"""How often a replica looks what passes there were, its own and those of others."""
+
+
+async def run(source: SettingsSource) -> None:
+    """The daemon, until SIGTERM or SIGINT. Raises ConfigError where it cannot start at all."""
+    settings = source.current()
+    registry, health, stopping = CollectorRegistry(), Health(), anyio.Event()
+    metrics = Metrics(
+        registry,
+        version=__version__,
+        operations=OPERATIONS,
+        outcomes=OUTCOMES,
+    )
+    metrics.settings_in_force(settings.mode())
+    metrics.settings_read(valid=True)
+    health.meet(CONFIGURATION)
+    web = build_app(registry, health)
+    async with task_group() as group:
+        group.start_soon(stop_on_signal, stopping, group.cancel_scope)
+        listening = anyio.Event()
+
+        async def listen() -> None:
+            await serve(web, settings.web.host, settings.web.port, started=listening)
+
+        group.start_soon(listen)
+        await listening.wait()
+        group.start_soon(follow_runtime_file, source, metrics)
+        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name)
+        await connect_and_lead(source, metrics, health, stopping)
+        group.cancel_scope.cancel()
+    log.info("stopped")
+
+
+async def connect_and_lead(
+    source: SettingsSource, metrics: Metrics, health: Health, stopping: anyio.Event
+) -> None:
+    """Reach database and bucket, however long that takes, then run the daemon on them."""
+    settings = source.current()
+    while not stopping.is_set():
+        try:
+            async with open_ports(settings, Fanout(metrics, health), metrics.request_ended) as ports:
+                health.meet(SCHEMA)
+                health.meet(FIRST_CONTACT)
+                metrics.halted(None)
+                metrics.store_probed(ports.capabilities)
+                limits = limits_of(settings)
+                steer = steer_of(source, ports.capabilities)
+                cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
+                async with task_group() as group:
+                    metrics.limits.follow(partial(_limits_in_force, ports.throttles, steer))
+                    group.start_soon(_recall_passes, ports, metrics)
+                    group.start_soon(ports.clocks.watch)
+                    group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
+                    with health.watching(PAUSE, PAUSE_SILENCE):
+                        await Daemon(ports, limits, cycle, stopping).run()
+                    group.cancel_scope.cancel()
+        except Halt as halt:
+            log.error("halted: a person has to act", reason=str(halt))
+            metrics.halted(str(halt))
+        except (Retryable, ConfigError) as error:
+            log.warning("not ready, trying again", reason=str(error))
+        with anyio.move_on_after(RECONNECT_SECONDS):
+            health.alive("leadership")
+            await stopping.wait()
+
+
+def _limits_in_force(throttles: Throttles, steer: Steer) -> LimitsInForce:
+    return LimitsInForce(
+        keys_a_second=throttles.deleting.rate(steer().rate),
+        batches=throttles.deleting.in_flight,
+        pages=throttles.listing.in_flight,
+    )
+
+
+async def _recall_passes(ports: Ports, metrics: Metrics) -> None:
+    """Keep what metrics tell of passes and holds at what the database knows: it outlives process and term."""
+    while True:
+        try:
+            for marker in Marker:
+                last = await ports.passes.last(marker)
+                metrics.pass_recalled(marker, last, await ports.passes.last(marker, PassState.ARMED))
+            metrics.holds_recalled(await ports.holds.count())
+        except Retryable as error:
+            log.debug("passes not recalled", reason=str(error))
+        await ports.clock.sleep(RECALL_SECONDS)

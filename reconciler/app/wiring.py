@@ -1,0 +1,180 @@
+"""Which adapter stands behind which port, and what of the settings each is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from reconciler.app.surroundings import SystemClock
+from reconciler.bucket import Bucket, BucketConfig, open_bucket
+from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.open import Catalog, open_catalog
+from reconciler.engine.abilities import abilities
+from reconciler.engine.clocks import Clocks
+from reconciler.engine.pause import PauseWatch
+from reconciler.engine.steering import Limits, Ports, Steer, Steering
+from reconciler.engine.throttle import ThrottledListing, Throttles
+from reconciler.errors import ConfigError
+from reconciler.model import (
+    Capabilities,
+    DeleteMode,
+)
+from reconciler.ports import Observer
+from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
+
+
+@asynccontextmanager
+async def open_ports(
+    settings: Settings, observer: Observer, on_request: Callable[[str, str, float], None] | None = None
+) -> AsyncIterator[Ports]:
+    """Both adapters, open and checked: the schema is at head, the store's abilities are known."""
+    async with open_catalog(catalog_config(settings)) as catalog:
+        if not await catalog.schema_at_head():
+            message = "the database's schema is not at this version's: run `reconciler migrate`"
+            raise ConfigError(message)
+        pause = PauseWatch(catalog.pauses, SystemClock(), observer)
+        throttles = throttles_of(settings)
+
+        def request_ended(operation: str, outcome: str, seconds: float) -> None:
+            throttles.request_ended(operation, outcome, seconds)
+            if on_request is not None:
+                on_request(operation, outcome, seconds)
+
+        reached = bucket_config(settings, request_ended)
+        async with open_bucket(replace(reached, may_delete=pause.require_running)) as bucket:
+            found = await abilities(bucket.prober, settings.bucket.order)
+            check_delete_mode(settings, found)
+            yield wire(catalog, bucket, found, observer, pause, throttles)
+
+
+def throttles_of(settings: Settings) -> Throttles:
+    return Throttles(
+        listing=settings.listing_concurrency, deleting=settings.delete_concurrency, clock=SystemClock()
+    )
+
+
+def wire(
+    catalog: Catalog,
+    bucket: Bucket,
+    capabilities: Capabilities,
+    observer: Observer,
+    pause: PauseWatch,
+    throttles: Throttles,
+) -> Ports:
+    return Ports(
+        listing=ThrottledListing(bucket.listing, throttles.listing),
+        store=bucket.store(capabilities),
+        copies=bucket.copies,
+        versions=bucket.versions,
+        uploads=bucket.uploads,
+        marker=bucket.marker,
+        prober=bucket.prober,
+        records=catalog.records,
+        staging=catalog.staging,
+        passes=catalog.passes,
+        marks=catalog.marks,
+        lease=catalog.lease,
+        site=catalog.site,
+        budget=catalog.budget,
+        pause=pause,
+        throttles=throttles,
+        clocks=Clocks(catalog.records.now, bucket.clock, SystemClock(), observer),
+        holds=catalog.holds,
+        recovery=catalog.recovery,
+        purges=catalog.purges,
+        clock=SystemClock(),
+        observer=observer,
+        capabilities=capabilities,
+    )
+
+
+def bucket_config(
+    settings: Settings, on_request: Callable[[str, str, float], None] | None = None
+) -> BucketConfig:
+    """The bucket adapter's part of the settings."""
+    return BucketConfig(
+        name=settings.bucket.name,
+        endpoint_url=settings.bucket.endpoint_url,
+        region=settings.bucket.region,
+        listing_concurrency=settings.listing_concurrency,
+        delete_concurrency=settings.delete_concurrency,
+        request_timeout=settings.bucket.request_timeout,
+        on_request=on_request,
+    )
+
+
+def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
+    """The catalog adapter's part of the settings."""
+    return CatalogConfig(database_url=settings.database_url.get_secret_value(), tables=_tables(settings))
+
+
+def _tables(settings: SchemaSettings) -> TableMapping:
+    mapped = settings.catalog
+    return TableMapping(
+        media_table=mapped.media_table,
+        keys_table=mapped.keys_table,
+        media=MediaColumns(**mapped.media_columns.model_dump()),
+        keys=KeyColumns(**mapped.key_columns.model_dump()),
+    )
+
+
+def offline(settings: SchemaSettings) -> CatalogConfig:
+    """For SQL that is only written down: the gateway's names, and no database."""
+    return CatalogConfig(database_url="postgresql:///", tables=_tables(settings))
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        listing_concurrency=settings.listing_concurrency,
+        delete_concurrency=settings.delete_concurrency,
+        lease_ttl=settings.lease.ttl,
+        request_timeout=settings.bucket.request_timeout,
+        sweep_interval=settings.sweep_interval,
+        retention_interval=settings.retention_interval,
+    )
+
+
+def steer_of(source: SettingsSource, found: Capabilities) -> Steer:
+    return lambda: steering_of(source.current(), found)
+
+
+def steering_of(settings: Settings, found: Capabilities) -> Steering:
+    rate = settings.max_deletes_per_second
+    return Steering(
+        mode=settings.mode(),
+        policy=replace(
+            settings.policy(),
+            rewrites_keys=found.rewrites_keys,
+            delete_mode=delete_mode_of(settings, found),
+        ),
+        limits=settings.limits(),
+        config_hash=settings.config_hash(),
+        rate=math.inf if rate is None else rate,
+        upload_window=settings.upload_window,
+        undo_window=settings.undo_window,
+        ledger_retention=settings.ledger_retention,
+        abort_multipart_after=settings.abort_multipart_after,
+    )
+
+
+def delete_mode_of(settings: Settings, found: Capabilities) -> DeleteMode:
+    """What `auto` comes to; the other modes are what they are called."""
+    if settings.delete_mode != "auto":
+        return DeleteMode(settings.delete_mode)
+    return DeleteMode.VERSIONED if found.versioned else DeleteMode.QUARANTINE
+
+
+def check_delete_mode(settings: Settings, found: Capabilities) -> None:
+    """Raises ConfigError where the bucket cannot delete as it is told to, or would never shrink."""
+    if settings.delete_mode == "versioned" and not found.versioned:
+        raise ConfigError(
+            "RECONCILER_DELETE_MODE versioned: the bucket keeps no versions; switch versioning on, or take"
+            " auto or quarantine"
+        )
+    if settings.delete_mode == "quarantine" and found.versioned:
+        raise ConfigError(
+            "RECONCILER_DELETE_MODE quarantine: the bucket keeps versions, so that what is deleted would stay"
+            " as a version beside its copy; take auto or versioned"
+        )

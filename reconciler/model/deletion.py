@@ -1,0 +1,82 @@
+"""What is asked of the store, and what it answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ObjectResult(StrEnum):
+    """What became of one key of a claim, as the store confirmed it."""
+
+    DELETED = "deleted"
+    MISSING = "missing"
+    """404 NoSuchKey: gone already, which counts as done."""
+    CHANGED = "changed"
+    """The object is not the one that was marked; it stays, and so do its rows."""
+    PRESENT = "present"
+    """A dangling record's object is there after all: the row stays."""
+    SPARED = "spared"
+    """A row appeared or changed between claim and delete: nothing was sent for this key."""
+    UNTOUCHED = "untouched"
+    """Another row needs the object: only the rows of the decision go."""
+    RECOVERABLE = "recoverable"
+    """A dangling record's object is not lost: it is hidden, or on its way. The row stays."""
+    HELD = "held"
+    """It cannot be deleted (object lock), or not so that it could come back (no copy of it can be made),
+    however often that is asked: it stays, on hold, with its rows."""
+    FAILED = "failed"
+    """The store refused it or nothing is known: the claim stays and is repeated."""
+
+
+GONE = frozenset({ObjectResult.DELETED, ObjectResult.MISSING})
+"""Results after which the object is known to be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """What the store is asked to delete. `etag` None: unconditionally."""
+
+    key: str
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionResult:
+    """The store's answer for one key. `detail` is its code and message where it FAILED.
+
+    `held_until`: when what is HELD is free again, where the store says so. `denied`: it FAILED because
+    the store forbids it.
+    """
+
+    key: str
+    result: ObjectResult
+    detail: str = ""
+    held_until: datetime | None = None
+    denied: bool = False
+    marker_id: str | None = None
+    """Of the delete marker that the store made instead of deleting anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a claim's confirmation counted: what store *and* database confirmed. Adds up.
+
+    `lost` are rows that became live after their object had gone: recorded, kept, and alarming.
+    """
+
+    objects: int = 0
+    records: int = 0
+    bytes: int = 0
+    failed: int = 0
+    lost: int = 0
+
+    def __add__(self, other: Removed) -> Removed:
+        return Removed(
+            objects=self.objects + other.objects,
+            records=self.records + other.records,
+            bytes=self.bytes + other.bytes,
+            failed=self.failed + other.failed,
+            lost=self.lost + other.lost,
+        )

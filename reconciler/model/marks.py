@@ -1,0 +1,152 @@
+"""Marks, what is decided about them, and claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
+
+from reconciler.model.control import Hold
+from reconciler.model.passes import PassState, TrippedPass
+from reconciler.model.words import DeleteMode, Marker, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The durable intention to delete one storage key, with what was seen of it."""
+
+    storage_key: str
+    verdict: Verdict
+    reason: str
+    bytes: int
+    pass_id: int
+    object_etag: str | None
+    object_last_modified: datetime | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    sightings: int
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRef:
+    """A row that a claim decided to remove, and the version it decided on."""
+
+    id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Decision: the key goes. `delete_object` False where another row still needs the object.
+
+    `verify_absence` True: there must be no object (dangling); the rows go only after a HEAD 404.
+    """
+
+    records: tuple[RecordRef, ...] = ()
+    delete_object: bool = True
+    verify_absence: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Decision: the mark no longer holds; it is removed and the ledger says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postpone:
+    """Decision: not now; the mark is looked at again later. It neither moves the due time nor disarms."""
+
+    reason: str
+
+
+Decision: TypeAlias = Remove | Cancel | Postpone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedKey:
+    """One key of a claim: the mark as it was, and what was decided about it."""
+
+    mark: Mark
+    decision: Remove
+    attempts: int = 0
+    mode: DeleteMode = DeleteMode.DIRECT
+    quarantine_key: str | None = None
+    """Where the copy goes, named by the operation that claimed the key first: a repetition finds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Up to 1,000 keys claimed under one operation id; its intent is in the ledger.
+
+    `xid` was given out after the claim's commit: without triggers the delete waits until the
+    horizon has passed it, when every writer that could not see the claim has ended. `taken` is how
+    many marks the claim looked at, those cancelled or put off included: 0 means that nothing is
+    due, and only then is the collector at its end. `tripped` are passes whose marks it would not
+    take, because they were above the caps.
+    """
+
+    operation_id: UUID
+    epoch: int
+    xid: int
+    keys: tuple[ClaimedKey, ...]
+    taken: int = 0
+    cancelled: int = 0
+    postponed: int = 0
+    tripped: tuple[TrippedPass, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueKey:
+    """A due mark as a dry run sees it: what would go. `seen` True where a dry run reported it before."""
+
+    mark: Mark
+    decision: Remove
+    seen: bool
+
+
+class MarkState(StrEnum):
+    """How a mark stands, as an operator sees it. The first that applies."""
+
+    CLAIMED = "claimed"
+    """In the collector's hands: it goes, and nothing holds it back any more."""
+    HELD = "held"
+    """Kept for as long as a hold is in force."""
+    UNRELEASED = "unreleased"
+    """Its pass is running, or the breaker did not let it through."""
+    WAITING = "waiting"
+    """Not yet due, put off, or a dangling record that a second sweep has to see."""
+    DUE = "due"
+    """The next claim may take it, once every transaction that was open at its pass's end has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedMark:
+    """A mark with its surroundings, for people. `hold` is one of those in force on its key.
+
+    `not_before` is until when it is put off, or when its claim is repeated; `attempts` counts those.
+    """
+
+    mark: Mark
+    state: MarkState
+    marker: Marker
+    pass_state: PassState
+    hold: Hold | None = None
+    not_before: datetime | None = None
+    attempts: int = 0
+    operation_id: UUID | None = None
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkFilter:
+    """Which marks to list: those to which all of it applies; None applies to every mark."""
+
+    verdict: Verdict | None = None
+    state: MarkState | None = None
+    prefix: str = ""
+    pass_id: int | None = None

@@ -1,0 +1,88 @@
+"""The bucket's side: objects, pages of a listing, key ranges, and our own corner of the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+RESERVED_PREFIX = ".reconciler/"
+"""Our own corner of the bucket (identity marker, scratch keys): never managed, never counted."""
+
+
+QUARANTINE_PREFIX = f"{RESERVED_PREFIX}quarantine/"
+"""Where objects lie that were deleted and can still be brought back."""
+
+
+REPLACEMENT_CHARACTER = "\ufffd"
+"""What a key that is not UTF-8 decodes to; such a key has lost its identity and is never deleted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object as the store lists it. `etag` without quotes, `size` in bytes."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime | None
+    version_id: str | None = None
+    """Where HEAD named one: a listing does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """One page of a listing, in columns: a million keys must not become a million objects.
+
+    The four columns have the same length. `modified` is the store's own text (ISO 8601), parsed
+    only for the few objects that become findings; `etags` and `modified` may be read out of the page
+    as late as that. `next_token` is None on the last page.
+    """
+
+    keys: list[str]
+    sizes: list[int]
+    etags: Sequence[str]
+    modified: Sequence[str]
+    next_token: str | None = None
+
+    def object_at(self, index: int) -> StoredObject:
+        """The object at `index`; an unreadable Last-Modified becomes None, which protects it."""
+        return StoredObject(
+            key=self.keys[index],
+            size=self.sizes[index],
+            etag=self.etags[index],
+            last_modified=parse_timestamp(self.modified[index]),
+        )
+
+    def only(self, kept: Sequence[int]) -> ObjectPage:
+        """The page's objects at these indices; itself where those are all."""
+        if len(kept) == len(self.keys):
+            return self
+        return ObjectPage(
+            keys=[self.keys[index] for index in kept],
+            sizes=[self.sizes[index] for index in kept],
+            etags=[self.etags[index] for index in kept],
+            modified=[self.modified[index] for index in kept],
+            next_token=self.next_token,
+        )
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """An ISO 8601 time; without zone it is UTC; None where it cannot be read."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRange:
+    """The keys of one managed prefix in `(after, upto]`, in byte order.
+
+    `after` "" is the start of the prefix, `upto` None its end.
+    """
+
+    prefix: str
+    after: str = ""
+    upto: str | None = None

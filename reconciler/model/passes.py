@@ -1,0 +1,216 @@
+"""One run of a marker: its policy and limits, what it found, and how it ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+from uuid import UUID
+
+from reconciler.model.objects import KeyRange
+from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Verdict
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The desired state: what may stay, for how long, and which kinds of clean-up are on."""
+
+    prefixes: tuple[str, ...]
+    grace_period: timedelta
+    delete_delay: timedelta
+    media_retention: timedelta
+    recent_access: timedelta
+    key_grace: timedelta
+    delete_revoked: bool
+    auto_cleanup: bool = True
+    orphan_cleanup: bool = True
+    dangling_cleanup: bool = True
+    key_shape: re.Pattern[str] | None = None
+    rewrites_keys: bool = False
+    """Of the store rather than the settings: see `Capabilities`."""
+    delete_mode: DeleteMode = DeleteMode.DIRECT
+    """What a claim that is made now does; a claim that was made keeps its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerLimits:
+    """Above any of them a pass trips. The fraction is asked from `min_count` findings on."""
+
+    max_fraction: float
+    max_count: int
+    max_dangling: int
+    min_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One classified drift. `kept` says why nothing is done about it (then no mark is written).
+
+    `bytes` is the listed size, else the row's, else 0. The object's fields are None where the
+    marker did not list it, `record_created_at` where there is no row. `newly`: the settings of the
+    last released pass would have kept it.
+    """
+
+    verdict: Verdict
+    storage_key: str
+    bytes: int
+    reason: str
+    kept: KeepReason | None = None
+    virtual_key_id: str | None = None
+    record_created_at: datetime | None = None
+    object_etag: str | None = None
+    object_last_modified: datetime | None = None
+    newly: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a stretch of a pass saw. Adds up over ranges and pages.
+
+    `missing` counts every row beyond its grace without an object, whatever its verdict: it is
+    what the dangling cap is compared with. `found_bytes` goes with `found`. `newly` are findings
+    that the settings of the last released pass would have kept. `by_prefix` is the same by managed
+    prefix, where it was told apart.
+    """
+
+    objects: int = 0
+    records: int = 0
+    bytes: int = 0
+    missing: int = 0
+    found: Mapping[Verdict, int] = field(default_factory=dict)
+    found_bytes: Mapping[Verdict, int] = field(default_factory=dict)
+    kept: Mapping[KeepReason, int] = field(default_factory=dict)
+    newly: Mapping[Verdict, int] = field(default_factory=dict)
+    by_prefix: Mapping[str, Tally] = field(default_factory=dict)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            objects=self.objects + other.objects,
+            records=self.records + other.records,
+            bytes=self.bytes + other.bytes,
+            missing=self.missing + other.missing,
+            found=_sum(self.found, other.found),
+            found_bytes=_sum(self.found_bytes, other.found_bytes),
+            kept=_sum(self.kept, other.kept),
+            newly=_sum(self.newly, other.newly),
+            by_prefix=_sum_tallies(self.by_prefix, other.by_prefix),
+        )
+
+
+def _sum(left: Mapping[K, int], right: Mapping[K, int]) -> dict[K, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in (*left, *right)}
+
+
+def _sum_tallies(left: Mapping[str, Tally], right: Mapping[str, Tally]) -> dict[str, Tally]:
+    return {key: left.get(key, Tally()) + right.get(key, Tally()) for key in (*left, *right)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One spell of leadership: the fencing token that every claiming transaction compares.
+
+    `seal` is the nonce last read from the bucket's marker, for a claim to compare as well. `vanished`:
+    the term before was not released, so that whoever held it may still be alive somewhere.
+    """
+
+    epoch: int
+    nonce: UUID
+    holder: str
+    seal: UUID | None = field(default=None, compare=False)
+    vanished: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBy:
+    """Somebody else's lease, the server's time at which it ends unless renewed, and how far off that was."""
+
+    holder: str
+    expires_at: datetime
+    remaining: timedelta
+
+
+class PassState(StrEnum):
+    """RUNNING until its last range; then ARMED or TRIPPED; FAILED where it could not be finished.
+
+    A TRIPPED one stays so until a person approves it, which arms it, or has it DISCARDED.
+    """
+
+    RUNNING = "running"
+    ARMED = "armed"
+    TRIPPED = "tripped"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One run of a marker. `cutoff` is the server's time at its start, frozen for all its verdicts.
+
+    `policy` is what it judged by, None where that was not kept. `decided_by` and `decided_at` tell
+    of a person's decision: an armed pass that has them was approved.
+    """
+
+    id: int
+    marker: Marker
+    cutoff: datetime
+    config_hash: str
+    mode: Mode
+    order: ListingOrder | None
+    state: PassState = PassState.RUNNING
+    tally: Tally = field(default_factory=Tally)
+    finished_at: datetime | None = None
+    trip_reason: str | None = None
+    both_sides: bool = False
+    policy: Policy | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeProgress:
+    """A key range of a pass and how far it got: everything up to `watermark` is compared and marked."""
+
+    ordinal: int
+    range: KeyRange
+    watermark: str
+    done: bool
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What the breaker adds to a pass: marks not yet collected, and what went in the last 24 h.
+
+    `pending` includes the marks that the pass itself wrote; `gone` counts storage keys of live
+    deletions by verdict. Neither holds what a person has approved: that is in `approved` and
+    `approved_gone`, and `approved_missing` is how many rows without an object were approved with it.
+    `by_prefix` is the same by managed prefix.
+    """
+
+    pending: Mapping[Verdict, int]
+    gone: Mapping[Verdict, int]
+    approved: Mapping[Verdict, int] = field(default_factory=dict)
+    approved_gone: Mapping[Verdict, int] = field(default_factory=dict)
+    approved_missing: int = 0
+    by_prefix: Mapping[str, Backlog] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """Why a pass was not released, in plain words. `both_sides`: the join itself looks wrong."""
+
+    reason: str
+    both_sides: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrippedPass:
+    """A pass that was released and tripped when its marks were to be claimed."""
+
+    pass_id: int
+    reason: str

@@ -1,0 +1,39 @@
+"""The database's side: rows and their owners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualKey:
+    """The state of a record's owner, as far as a verdict reads it.
+
+    `disabled_since` is the first pass that saw it disabled; None while enabled or never seen so.
+    """
+
+    id: str
+    enabled: bool
+    expires_at: datetime | None
+    disabled_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row of the media table, as far as a verdict reads it.
+
+    `id` and `virtual_key_id` are the columns' text form. `owner` is None where no such virtual
+    key exists. `version` is a hash of the columns that a verdict reads.
+    """
+
+    id: str
+    storage_key: str
+    virtual_key_id: str | None
+    owner: VirtualKey | None
+    size_bytes: int | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    last_accessed_at: datetime | None
+    deleted_at: datetime | None
+    version: str

@@ -1,0 +1,167 @@
+"""What deletion leaves so that it can be undone, and what came back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from reconciler.model.objects import QUARANTINE_PREFIX
+from reconciler.model.words import DeleteMode, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a key, or one of its delete markers (without ETag and size)."""
+
+    key: str
+    id: str
+    marker: bool
+    latest: bool
+    last_modified: datetime | None
+    etag: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One multipart upload that nobody has completed."""
+
+    key: str
+    id: str
+    begun_at: datetime | None
+
+
+def quarantine_key(operation_id: UUID, key: str) -> str:
+    """Where a copy goes. Hashed, since a key may have as many bytes as a name can; the ledger knows it."""
+    return f"{QUARANTINE_PREFIX}{operation_id}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+class CopyResult(StrEnum):
+    """What became of one server-side copy."""
+
+    COPIED = "copied"
+    MISSING = "missing"
+    """The source is not there."""
+    CHANGED = "changed"
+    """The source is another object than the one that was asked for."""
+    OCCUPIED = "occupied"
+    """Something lies at the target, which was to be new."""
+    IMPOSSIBLE = "impossible"
+    """The store cannot or will not copy this object, however often it is asked."""
+    FAILED = "failed"
+    """Nothing was copied this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """The outcome of one server-side copy. `etag` and `size` are the source's, where it was seen."""
+
+    result: CopyResult
+    etag: str | None = None
+    size: int = 0
+    last_modified: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """An object that was deleted and can be brought back: what it was, and where it is now.
+
+    `quarantine_key` where a copy of it lies; else the versions that delete markers hide, and those
+    markers, newest first. `size` in bytes, `etag` and `last_modified` as they were at its own key.
+    """
+
+    mode: DeleteMode
+    size: int
+    etag: str | None = None
+    last_modified: datetime | None = None
+    quarantine_key: str | None = None
+    version_ids: tuple[str, ...] = ()
+    marker_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoScope:
+    """What to undo: the deletions of these keys, of one pass, or from `since` on and before `until`.
+
+    What is None, or empty, does not narrow it. Times are the server's.
+    """
+
+    keys: tuple[str, ...] = ()
+    pass_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenObject:
+    """One object that can be brought back. `erased`: it must not be, on request."""
+
+    id: int
+    storage_key: str
+    operation_id: UUID
+    verdict: Verdict
+    hidden: Hidden
+    hidden_at: datetime
+    erased: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedRow:
+    """One row that was removed and not put back. `ledger_id` is its line of the ledger, which keeps it."""
+
+    ledger_id: int
+    record_id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What was deleted under one key and can be brought back: the newest object, and rows, newest first."""
+
+    storage_key: str
+    object: HiddenObject | None = None
+    rows: tuple[RemovedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A key that has to be looked at: its object, or its row, may have to come back."""
+
+    storage_key: str
+    queued_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What an erasure met: hidden objects, removed rows, and keys that are being deleted just now."""
+
+    objects: int
+    rows: int
+    claimed: tuple[str, ...] = ()
+
+
+class Return(StrEnum):
+    """What became of one object or row that was to be brought back."""
+
+    RESTORED = "restored"
+    PRESENT = "present"
+    """It was there already."""
+    REFUSED = "refused"
+    """It cannot be brought back as things stand; the reason says what stands in the way."""
+    FAILED = "failed"
+    """Not this time: the store did not do it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """One object or row (`record_id`) that was to be brought back, and why it was not. `size` in bytes."""
+
+    storage_key: str
+    outcome: Return
+    record_id: str | None = None
+    reason: str = ""
+    size: int = 0

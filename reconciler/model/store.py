@@ -1,0 +1,106 @@
+"""What the store can do, and whose bucket it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from reconciler.model.words import ListingOrder
+
+
+class Versioning(StrEnum):
+    """What a plain delete leaves of an object."""
+
+    ENABLED = "enabled"
+    """Its bytes, as a version behind a delete marker."""
+    SUSPENDED = "suspended"
+    """Nothing of what was stored since versions were suspended; what is older stays."""
+    OFF = "off"
+
+
+class Digest(StrEnum):
+    """How the body of a batch is vouched for; stores differ in which they demand, and which they know."""
+
+    CRC32 = "crc32"
+    MD5 = "md5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the store was seen to do, on scratch keys of ours. What could not be found out is not there."""
+
+    order: ListingOrder
+    conditional_batch_delete: bool
+    """DeleteObjects compares a key's ETag, and refuses that key where it differs."""
+    conditional_delete: bool
+    """DeleteObject honours If-Match."""
+    rewrites_keys: bool = False
+    """The store takes `a//b`, or one with a backslash, for `a/b`: what a row names is not what is listed."""
+    start_after: bool = False
+    """StartAfter begins where it says."""
+    batch_digest: Digest | None = Digest.MD5
+    """What DeleteObjects takes; None where it deletes nothing, and each key goes in a call of its own."""
+    batch_size: int = 1000
+    """Keys of one DeleteObjects that were all answered for, in time; 1 without batches."""
+    versioning: Versioning = Versioning.OFF
+    undelete: bool = False
+    """Without its delete marker, taken away by VersionId, a deleted object is there again."""
+    object_lock: bool = False
+    """Versions in this bucket may be locked: then they cannot be deleted for good."""
+    copy: bool = False
+    """CopyObject makes a copy with the same bytes."""
+    copy_conditional: bool = False
+    """CopyObject compares the source's ETag, and makes no copy of another object."""
+    multipart_copy: bool = False
+    """UploadPartCopy, without which nothing above 5 GB can be copied."""
+    multipart_listing: bool = False
+    """ListMultipartUploads names an unfinished upload, and AbortMultipartUpload ends it."""
+    probed: bool = True
+    """False where no scratch key could be written, so that nothing at all could be found out."""
+
+    @property
+    def versioned(self) -> bool:
+        """The bucket keeps versions: a plain delete only hides."""
+        return self.versioning is Versioning.ENABLED
+
+    def order_under(self, declared: ListingOrder | None) -> ListingOrder:
+        """How the listing is joined: a declared order is believed, and still asserted.
+
+        But not of a store that rewrites keys: its listing cannot be merged with the rows in any order.
+        """
+        return self.order if self.rewrites_keys or declared is None else declared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """Which term last wrote the bucket's marker, and a nonce that no copy of the database can know."""
+
+    epoch: int
+    nonce: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seals:
+    """What the database knows of the marker's nonce: the last confirmed, and one being written."""
+
+    confirmed: UUID | None = None
+    pending: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object.
+
+    `seal`, `contested` (why two databases dispute the bucket, "" where none do) and `etag` (of the
+    marker object, unquoted) are the marker's alone.
+    """
+
+    site_id: UUID
+    bucket: str
+    prefixes: tuple[str, ...]
+    created_at: datetime
+    seal: Seal | None = None
+    contested: str = ""
+    etag: str = field(default="", compare=False)

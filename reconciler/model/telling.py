@@ -1,0 +1,65 @@
+"""What a person is told: reports, checks, a pass in detail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.model.deletion import Removed
+from reconciler.model.marks import Mark
+from reconciler.model.passes import Pass
+from reconciler.model.words import KeepReason, Mode, Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassDetail:
+    """A pass with the marks that it would release, or has released, and that are still there.
+
+    Of a tripped pass these take in the marks of older tripped passes of its marker: they are decided
+    together. `marks` counts them by prefix ("" where the prefixes are not known) and verdict;
+    `examples` are the first few of each verdict, by key. `together` are the ids of those passes.
+    """
+
+    current: Pass
+    marks: Mapping[tuple[str, Verdict], int]
+    examples: Sequence[Mark]
+    together: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one run of every marker and the collector did: the body of `once --json`.
+
+    `detail` says in one line why the outcome is not `converged`, `notice` what holds whatever the
+    outcome; they are for people and not in the JSON.
+    """
+
+    mode: Mode
+    outcome: Outcome
+    objects: int = 0
+    records: int = 0
+    found: Mapping[Verdict, int] = field(default_factory=dict)
+    removed: Removed = field(default_factory=Removed)
+    kept: Mapping[KeepReason, int] = field(default_factory=dict)
+    duration_seconds: float = 0.0
+    detail: str = ""
+    notice: str = ""
+
+
+class CheckStatus(StrEnum):
+    """How one check of `doctor` went. Only FAIL makes it exit non-zero."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that `doctor` looked at; `advice` is the command or change that mends it."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+    advice: str = ""

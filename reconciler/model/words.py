@@ -1,0 +1,75 @@
+"""The closed sets of words: verdicts, modes, outcomes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Why something ought to go (or, for ADOPT, to be made)."""
+
+    ORPHAN = "orphan"
+    DANGLING = "dangling"
+    EXPIRED = "expired"
+    STALE = "stale"
+    REVOKED = "revoked"
+    OWNERLESS = "ownerless"
+    ADOPT = "adopt"
+
+
+RETENTION_VERDICTS = (Verdict.OWNERLESS, Verdict.REVOKED, Verdict.EXPIRED, Verdict.STALE)
+"""In the order in which the first that applies wins."""
+
+
+class KeepReason(StrEnum):
+    """Why something that looks like drift stays."""
+
+    PENDING = "pending"
+    HOLD = "hold"
+    OUTSIDE_PREFIX = "outside_prefix"
+    UNKNOWN_SHAPE = "unknown_shape"
+    FOLDER_MARKER = "folder_marker"
+    REPLACEMENT_CHARACTER = "replacement_character"
+    DISABLED = "disabled"
+
+
+class Mode(StrEnum):
+    """Whether the write gateway lets writes through."""
+
+    LIVE = "live"
+    DRY_RUN = "dry_run"
+
+
+class DeleteMode(StrEnum):
+    """How an object is deleted, and so whether it can be brought back."""
+
+    DIRECT = "direct"
+    """For good."""
+    QUARANTINE = "quarantine"
+    """After a copy of it was made under `QUARANTINE_PREFIX`."""
+    VERSIONED = "versioned"
+    """By a delete marker of the bucket's."""
+
+
+class Outcome(StrEnum):
+    """How a pass, or a run of all of them, ended. In order of precedence."""
+
+    FAILED = "failed"
+    HALTED = "halted"
+    TRIPPED = "tripped"
+    PENDING = "pending"
+    CONVERGED = "converged"
+
+
+class Marker(StrEnum):
+    """The two kinds of pass that write marks."""
+
+    SWEEP = "sweep"
+    RETENTION = "retention"
+
+
+class ListingOrder(StrEnum):
+    """How the bucket's listing is joined with the rows."""
+
+    BYTES = "bytes"
+    NONE = "none"

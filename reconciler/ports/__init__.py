@@ -1,0 +1,49 @@
+"""What the engine needs of a bucket, a catalog, a clock and its observers: narrow protocols.
+
+Adapters raise only the errors of `reconciler.errors`; each retries once, bounded, on its own side.
+"""
+
+from reconciler.ports.bucket import (
+    Copies,
+    IdentityMarker,
+    Listing,
+    ObjectStore,
+    Prober,
+    StoreClock,
+    Uploads,
+    Versions,
+)
+from reconciler.ports.deciding import Cap, Decide
+from reconciler.ports.leading import Budget, Lease, PauseSwitch, Site
+from reconciler.ports.marks import Holds, Marks
+from reconciler.ports.recovery import Purges, Recovery
+from reconciler.ports.surroundings import Clock, Observer
+from reconciler.ports.sweeping import Approvals, Passes, Records, Staging, StagingArea
+
+__all__ = [
+    "Approvals",
+    "Budget",
+    "Cap",
+    "Clock",
+    "Copies",
+    "Decide",
+    "Holds",
+    "IdentityMarker",
+    "Lease",
+    "Listing",
+    "Marks",
+    "ObjectStore",
+    "Observer",
+    "Passes",
+    "PauseSwitch",
+    "Prober",
+    "Purges",
+    "Records",
+    "Recovery",
+    "Site",
+    "Staging",
+    "StagingArea",
+    "StoreClock",
+    "Uploads",
+    "Versions",
+]

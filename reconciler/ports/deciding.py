@@ -1,0 +1,23 @@
+"""What the catalog asks of planning in the middle of a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from reconciler.model import (
+    Backlog,
+    Decision,
+    Mark,
+    Marker,
+    Record,
+    Tally,
+)
+
+Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
+"""Pure: the mark, every row that names its key now, and the server's time."""
+
+
+Cap = Callable[[Backlog, Mapping[Marker, Tally]], Mapping[Marker, str]]
+"""Pure: the batch (`pending`) and what was claimed in 24 h (`gone`), and what the last released pass of
+each marker saw. Returns why the marks of a marker must not be claimed now."""

@@ -1,0 +1,109 @@
+"""What the catalog knows of what was deleted, and how it comes back or ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from reconciler.model import (
+    HiddenObject,
+    Queued,
+    Removal,
+    Returned,
+    Term,
+    UndoScope,
+    Upload,
+)
+
+
+class Recovery(Protocol):
+    """What was deleted and can be brought back. A purge and a return each claim an object alone."""
+
+    async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
+        """What can be brought back in the scope, a key each, ascending, from behind `after` on."""
+        ...
+
+    async def gone(self, scope: UndoScope) -> int:
+        """Objects of the scope that went and cannot be brought back: deleted for good, or purged since."""
+        ...
+
+    async def claim_return(self, object_id: int) -> bool:
+        """Take the object for bringing it back; again where a return was left. False where it is being
+        purged, was brought back, or must not be (erasure).
+        """
+        ...
+
+    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
+        """Once its object is there (`object_back`: by our doing): its rows, in one transaction.
+
+        Lifts the key's mark unless it is claimed, and its tombstone; writes the ledger. A row that is
+        there already is PRESENT, one that its table refuses REFUSED, with the reason. Repeating does
+        nothing. The rows of a key whose mark is claimed are FAILED.
+        """
+        ...
+
+    async def hidden(self, key: str) -> Sequence[HiddenObject]:
+        """What lies hidden of the key and can be brought back, newest first."""
+        ...
+
+    async def recoverable(self, keys: Sequence[str]) -> set[str]:
+        """The keys of which something is hidden that can be brought back."""
+        ...
+
+    async def widowed(self, keys: Sequence[str]) -> set[str]:
+        """The keys of which a row was removed because there was no object, and was not put back."""
+        ...
+
+    async def queue(self, keys: Sequence[str], reason: str) -> None:
+        """Have these looked at: an object that a row needs, or the row of an object, has to come back."""
+        ...
+
+    async def queued(self, limit: int) -> Sequence[Queued]:
+        """Keys to look at now, the longest queued first."""
+        ...
+
+    async def dequeue(self, queued: Queued) -> None:
+        """It has been looked at; unless it was queued again meanwhile."""
+        ...
+
+    async def postpone(self, key: str) -> None:
+        """Look at it again later and later."""
+        ...
+
+
+class Purges(Protocol):
+    """What can no longer be brought back. A purge and a return each claim an object alone."""
+
+    async def claim(
+        self, term: Term, window: timedelta, dead_after: timedelta, limit: int
+    ) -> Sequence[HiddenObject]:
+        """Take what is hidden for longer than the window, was erased, or is only left over.
+
+        Also what a purge claimed `dead_after` ago and did not finish. Nobody brings it back from now on.
+        """
+        ...
+
+    async def done(self, term: Term, ids: Sequence[int]) -> None:
+        """Their bytes are freed: into the ledger."""
+        ...
+
+    async def back(self, term: Term, ids: Sequence[int]) -> None:
+        """Of these nothing is hidden any more, by somebody else's hand: into the ledger, as restored."""
+        ...
+
+    async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
+        """These uploads were ended: into the ledger."""
+        ...
+
+    async def spent(self, event: str) -> int:
+        """How many such events ("purged", "aborted") the ledger has of the last 24 hours."""
+        ...
+
+    async def hidden(self) -> tuple[int, int]:
+        """Objects that are hidden and not purged, and their bytes: deleted, and not freed."""
+        ...
+
+    async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
+        """Drop removed rows older than the window from the ledger, and lines older than the retention."""
+        ...

@@ -1,0 +1,69 @@
+"""A clock, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.model import (
+    Marker,
+    Mode,
+    Outcome,
+    Tally,
+    Verdict,
+)
+
+
+class Clock(Protocol):
+    """Monotonic time, in seconds; this machine's clock; sleeping that a cancellation ends at once."""
+
+    def monotonic(self) -> float: ...
+
+    def wall_clock(self) -> datetime: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Observer(Protocol):
+    """What the engine tells metrics and progress bars. Never awaits, never raises."""
+
+    def page_listed(self, keys: int) -> None: ...
+
+    def records_read(self, rows: int) -> None: ...
+
+    def pass_started(self, marker: Marker) -> None: ...
+
+    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None: ...
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        """`result` is an ObjectResult, or "record" for rows removed, "lost" for rows that lost theirs."""
+        ...
+
+    def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None: ...
+
+    def hidden(self, objects: int, size: int) -> None:
+        """What is deleted and not freed, in objects and bytes."""
+        ...
+
+    def purged(self, objects: int, size: int) -> None:
+        """What was freed just now."""
+        ...
+
+    def alive(self, loop: str) -> None:
+        """A supervised loop's progress stamp."""
+        ...
+
+    def halted(self, reason: str | None) -> None: ...
+
+    def leading(self, *, leader: bool) -> None: ...
+
+    def paused(self, *, paused: bool) -> None: ...
+
+    def blocked(self, by: str | None) -> None:
+        """What transaction holds back deletions, in words; None for none."""
+        ...
+
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        """Seconds by which other clocks are ahead of this machine's, by name."""
+        ...

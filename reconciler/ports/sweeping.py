@@ -1,0 +1,215 @@
+"""What a sweep needs of the catalog: rows, a place for a listing, passes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from reconciler.model import (
+    Backlog,
+    Finding,
+    KeyRange,
+    ListingOrder,
+    Marker,
+    Mode,
+    ObjectPage,
+    Pass,
+    PassDetail,
+    PassState,
+    Policy,
+    RangeProgress,
+    Record,
+    StoredObject,
+    Tally,
+    Term,
+    Trip,
+    Verdict,
+)
+
+
+class Records(Protocol):
+    """The gateway's rows, read from the primary. Keys compare in byte order everywhere."""
+
+    async def now(self) -> datetime:
+        """The server's clock (UTC): the one clock that cutoffs and due times are computed from."""
+        ...
+
+    async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
+        """The first `limit` storage keys of the span, strictly ascending in byte order, each once."""
+        ...
+
+    async def lookup(self, keys: Sequence[str]) -> Sequence[Record]:
+        """Every row that names one of the keys, with its owner's state."""
+        ...
+
+    async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
+        """About `count` storage keys of the prefix, evenly drawn and ascending; for range bounds."""
+        ...
+
+    async def count(self, prefixes: Sequence[str]) -> int:
+        """Rows inside the prefixes."""
+        ...
+
+    async def count_outside(self, prefixes: Sequence[str]) -> int:
+        """Rows outside all of the prefixes: kept, and counted."""
+        ...
+
+    def nominate(
+        self, verdict: Verdict, policy: Policy, now: datetime, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Pages of rows in the prefixes that might deserve the retention verdict, from indexes.
+
+        Never narrower than `planning.retention`'s decision; a row may come under several verdicts.
+        """
+        ...
+
+    async def observe_keys(self, now: datetime) -> None:
+        """Note virtual keys first seen disabled at `now`, and forget those enabled again."""
+        ...
+
+
+class Staging(Protocol):
+    """An unordered listing, copied beside the rows and joined with them by the database."""
+
+    async def copy(self, page: ObjectPage) -> None: ...
+
+    async def seal(self) -> tuple[int, int]:
+        """End of the listing. Returns distinct objects and their bytes. Only now are rows read."""
+        ...
+
+    def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]: ...
+
+    def records_without_object(
+        self, prefixes: Sequence[str], page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]: ...
+
+
+class StagingArea(Protocol):
+    """Where an unordered listing is put for the length of a pass."""
+
+    def open(self, pass_id: int | None) -> AbstractAsyncContextManager[Staging]:
+        """A staging table that goes with the context; with `pass_id` None (plan) a temporary one.
+
+        Tables left by a crash are dropped at the next open for a pass.
+        """
+        ...
+
+    async def clear(self) -> None:
+        """Drop what a crash left, for a pass that needs no table of its own."""
+        ...
+
+
+class Passes(Protocol):
+    """The passes and their key ranges. Every write compares the term, and raises LeaseLost; PassEnded
+    where the pass is no longer running.
+    """
+
+    async def begin(
+        self,
+        term: Term,
+        marker: Marker,
+        config_hash: str,
+        mode: Mode,
+        order: ListingOrder | None,
+        policy: Policy | None = None,
+    ) -> Pass:
+        """A new pass with a frozen cutoff; an older running pass of that marker becomes failed.
+
+        The policy is kept for later passes to compare theirs with.
+        """
+        ...
+
+    async def resumable(
+        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+    ) -> Pass | None:
+        """The running pass that a crash left, if it ran under the same configuration and order."""
+        ...
+
+    async def plan_ranges(self, term: Term, pass_id: int, ranges: Sequence[KeyRange]) -> None: ...
+
+    async def ranges(self, pass_id: int) -> Sequence[RangeProgress]: ...
+
+    async def record(
+        self,
+        term: Term,
+        current: Pass,
+        findings: Sequence[Finding],
+        delete_delay: timedelta,
+        progress: RangeProgress | None = None,
+    ) -> None:
+        """In one transaction: marks for the findings (those with `kept` None), and the watermark.
+
+        ON CONFLICT DO NOTHING; a key marked before joins this pass unless its own is armed or tripped,
+        its due time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and
+        what is on hold is not marked.
+        """
+        ...
+
+    async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
+        """Release: a transaction of its own, later than every mark, that stores its xid as the stamp.
+
+        Returns the stamp.
+        """
+        ...
+
+    async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
+        """Hold the pass back until a person decides; marks of earlier trips not seen again go."""
+        ...
+
+    async def fail(self, term: Term, current: Pass, reason: str) -> None: ...
+
+    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
+        """The newest finished pass of the marker, in that state if given."""
+        ...
+
+    async def undecided(self, marker: Marker) -> Pass | None:
+        """The oldest tripped pass of the marker that nobody has decided about.
+
+        Its `both_sides` is true where any such pass found both sides wrong.
+        """
+        ...
+
+    async def backlog(self, prefixes: Sequence[str] = (), current: Pass | None = None) -> Backlog:
+        """What may still go and what went, by prefix as well.
+
+        Of the marks of tripped passes those that `current` has seen again are in it.
+        """
+        ...
+
+
+class Approvals(Protocol):
+    """What a person decides about passes, without the lease: beside whoever leads.
+
+    Passes of one marker that tripped one after the other are decided together: a decision about one is
+    about the marks of the earlier ones too, as far as each later pass has seen them again. What later
+    ones have added is judged anew by the next pass.
+    """
+
+    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+        """The newest passes first, without examples.
+
+        Tripped ones that a later one of their marker takes in are left out, unless `everything` is
+        asked for.
+        """
+        ...
+
+    async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
+        """One pass with its marks by prefix, and a few of each verdict. Raises NotDecided: no such pass."""
+        ...
+
+    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+        """Arm it with a new stamp; returns how many marks that releases.
+
+        They still wait for their due time, and each claim decides anew. Raises NotDecided where it is
+        not tripped, or found both sides wrong and that is not `understood`.
+        """
+        ...
+
+    async def discard(self, pass_id: int, who: str) -> int:
+        """Withdraw its marks; returns how many. A running pass of the marker ends, and begins anew.
+
+        Raises NotDecided where it is not tripped.
+        """
+        ...
