@@ -95,6 +95,10 @@ async def connect(config: CatalogConfig, **settings: str) -> Connection:
         if error.sqlstate == "RC001":
             raise _pooled(config) from None
         raise
+    except BaseException:
+        # Cancelled while it was asked: nobody else knows of the connection.
+        connection.terminate()
+        raise
     return connection
 
 

@@ -49,11 +49,11 @@ async def quiet_driver() -> AsyncIterator[None]:
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A length that was garbled makes the driver wait for what never comes: here for seconds alone."""
-    configured = app.catalog_config
+    configured = app.wiring.catalog_config
 
     def impatient(settings: DatabaseSettings) -> CatalogConfig:
         return replace(
             configured(settings), statement_timeout=timedelta(seconds=3), connect_timeout=timedelta(seconds=2)
         )
 
-    monkeypatch.setattr(app, "catalog_config", impatient)
+    monkeypatch.setattr(app.wiring, "catalog_config", impatient)

@@ -98,7 +98,9 @@ async def test_a_listing_that_errs_half_way_releases_nothing(
     wire = app.wiring.wire
     with monkeypatch.context() as patched:
         patched.setattr(
-            app, "_wire", lambda *args: replace(ports := wire(*args), listing=ErrsHalfWay(ports.listing))
+            app.wiring,
+            "wire",
+            lambda *args: replace(ports := wire(*args), listing=ErrsHalfWay(ports.listing)),
         )
         report = await site.once()
     assert report.outcome is Outcome.FAILED

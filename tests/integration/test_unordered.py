@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -151,7 +152,7 @@ def believe_in_byte_order(monkeypatch: pytest.MonkeyPatch) -> None:
     async def misled(*args: Any) -> Any:
         return replace(await abilities(*args), order=ListingOrder.BYTES, rewrites_keys=False)
 
-    monkeypatch.setattr(app, "abilities", misled)
+    monkeypatch.setattr(app.wiring, "abilities", misled)
 
 
 # --- listings that skip keys ---------------------------------------------------------------------------
@@ -227,7 +228,7 @@ async def test_errors_of_the_store_in_mid_listing_do_not_end_the_sweep(
         store.quirks.slow_down = 1
         return wire(*args)
 
-    monkeypatch.setattr(app, "_wire", then_falter)
+    monkeypatch.setattr(app.wiring, "wire", then_falter)
     report = await quirky_site.once(bucket__listing_order=order)
     assert (report.outcome, report.objects, report.removed.objects) == (Outcome.CONVERGED, 31, 1)
     assert store.quirks.error_in_200["ListObjectsV2"] == store.quirks.slow_down == 0
@@ -283,12 +284,12 @@ async def test_tables_that_a_crash_left_go_with_the_next_ordered_sweep_too(
 
 
 @pytest.fixture
-def cramped_site_database(
-    postgres: EmbeddedPostgres, migrated_template: str, tmp_path: Path
-) -> Iterator[str]:
+def cramped_site_database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """A database whose new tables go to a disk of 2 MiB."""
     with (
-        small_disk(tmp_path, postgres, "2m") as space,
+        # Not below pytest's directories, which other accounts cannot enter.
+        tempfile.TemporaryDirectory(prefix="small-disk-") as directory,
+        small_disk(Path(directory), postgres, "2m") as space,
         fresh_database(postgres, migrated_template) as url,
     ):
         execute(url, f'ALTER DATABASE "{url.rpartition("/")[2]}" SET default_tablespace = {space}')
@@ -305,8 +306,7 @@ def small_disk(directory: Path, postgres: EmbeddedPostgres, size: str) -> Iterat
     if mounted.returncode:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
     try:
-        for parent in [*disk.parents][:3]:
-            parent.chmod(0o711)  # Postgres runs under another account
+        directory.chmod(0o711)  # Postgres runs under another account
         space, account = disk / "space", Path(f"/proc/{postgres.pid}").stat()
         space.mkdir()
         os.chown(space, account.st_uid, account.st_gid)

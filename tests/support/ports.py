@@ -41,4 +41,4 @@ def interpose(patch: pytest.MonkeyPatch, port: str, **acts: Act) -> None:
         interposed: dict[str, Any] = {port: Interposed(getattr(ports, port), acts)}
         return replace(ports, **interposed)
 
-    patch.setattr(app, "_wire", wire_interposed)
+    patch.setattr(app.wiring, "wire", wire_interposed)
