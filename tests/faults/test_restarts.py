@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -102,9 +101,9 @@ async def test_a_store_that_crashes_and_comes_back_loses_nothing_live(
 
 
 @pytest.fixture
-def cramped(postgres: EmbeddedPostgres, migrated_template: str, tmp_path: Path) -> Iterator[str]:
+def cramped(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """A database whose new tables go to a disk of 8 MiB, most of them taken by a table `ballast`."""
-    with small_disk(tmp_path, postgres, "8m") as space, fresh_database(postgres, migrated_template) as url:
+    with small_disk(postgres, "8m") as space, fresh_database(postgres, migrated_template) as url:
         execute(
             url,
             f"CREATE TABLE ballast (text text) TABLESPACE {space}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -286,27 +287,25 @@ async def test_tables_that_a_crash_left_go_with_the_next_ordered_sweep_too(
 @pytest.fixture
 def cramped_site_database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """A database whose new tables go to a disk of 2 MiB."""
-    with (
-        # Not below pytest's directories, which other accounts cannot enter.
-        tempfile.TemporaryDirectory(prefix="small-disk-") as directory,
-        small_disk(Path(directory), postgres, "2m") as space,
-        fresh_database(postgres, migrated_template) as url,
-    ):
+    with small_disk(postgres, "2m") as space, fresh_database(postgres, migrated_template) as url:
         execute(url, f'ALTER DATABASE "{url.rpartition("/")[2]}" SET default_tablespace = {space}')
         yield url
 
 
 @contextmanager
-def small_disk(directory: Path, postgres: EmbeddedPostgres, size: str) -> Iterator[str]:
+def small_disk(postgres: EmbeddedPostgres, size: str) -> Iterator[str]:
     """The name of a tablespace on a file system of that size."""
+    # Not below pytest's directories: Postgres runs under an account that cannot enter them.
+    directory = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    directory.chmod(0o711)
     disk, name = directory / "disk", f"small_{os.getpid()}"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "tmpfs", str(disk)]
     mounted = subprocess.run(command, check=False, capture_output=True, text=True)
     if mounted.returncode:
+        shutil.rmtree(directory)
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
     try:
-        directory.chmod(0o711)  # Postgres runs under another account
         space, account = disk / "space", Path(f"/proc/{postgres.pid}").stat()
         space.mkdir()
         os.chown(space, account.st_uid, account.st_gid)
@@ -315,6 +314,7 @@ def small_disk(directory: Path, postgres: EmbeddedPostgres, size: str) -> Iterat
         execute(postgres.url(), f"DROP TABLESPACE {name}")
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        shutil.rmtree(directory)
 
 
 async def test_a_full_disk_is_one_line_and_releases_nothing(
