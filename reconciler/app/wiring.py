@@ -178,9 +178,3 @@ def check_delete_mode(settings: Settings, found: Capabilities) -> None:
             "RECONCILER_DELETE_MODE quarantine: the bucket keeps versions, so that what is deleted would stay"
             " as a version beside its copy; take auto or versioned"
         )
-    if delete_mode_of(settings, found) is DeleteMode.QUARANTINE and found.probed and not found.copy:
-        raise ConfigError(
-            f"RECONCILER_DELETE_MODE {settings.delete_mode}: the store makes no copies, or the credentials"
-            " may not, so nothing can go to quarantine; switch versioning on, or name direct, which deletes"
-            " for good"
-        )
