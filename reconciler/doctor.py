@@ -142,7 +142,7 @@ def abilities(
         checks.append(
             warn("probe", f"nothing could be found out on scratch keys under {RESERVED_PREFIX}", advice)
         )
-    checks.append(_deletion(mode, versioned=found.versioned))
+    checks.append(_deletion(mode, found))
     return checks
 
 
@@ -206,14 +206,21 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
     return checks
 
 
-def _deletion(mode: DeleteMode, *, versioned: bool) -> Check:
+def _deletion(mode: DeleteMode, found: Capabilities) -> Check:
     if mode is DeleteMode.VERSIONED:
         return ok("delete mode", "versioned: a delete marker hides each object until its version is purged")
+    if mode is DeleteMode.QUARANTINE and not found.copy:
+        return warn(
+            "delete mode",
+            "quarantine, and the store makes no copies, or the credentials may not: every object that is to"
+            " go is put on hold instead",
+            "switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good",
+        )
     if mode is DeleteMode.QUARANTINE:
         return ok(
             "delete mode", f"quarantine: each object is copied under {QUARANTINE_PREFIX} before it is deleted"
         )
-    if versioned:
+    if found.versioned:
         return warn(
             "delete mode",
             "direct, and the bucket keeps versions: deleted objects are hidden, and their bytes stay",

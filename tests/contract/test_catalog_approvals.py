@@ -82,12 +82,6 @@ async def memory_side() -> Side:
     return Side(approvals=MemoryApprovals(database), passes=passes, marks=marks, term=term)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def backing_database(request: pytest.FixtureRequest) -> str | None:
-    """The address of a real database, or None for one in memory."""
-    return None if request.param == "memory" else request.getfixturevalue("database")
-
-
 @pytest.fixture
 async def side(backing_database: str | None) -> AsyncIterator[Side]:
     if backing_database is None:

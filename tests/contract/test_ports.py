@@ -255,12 +255,6 @@ async def memory_catalog() -> CatalogSide:
     )
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def backing_database(request: pytest.FixtureRequest) -> str | None:
-    """The address of a real database, or None for one in memory."""
-    return None if request.param == "memory" else request.getfixturevalue("database")
-
-
 @pytest.fixture
 async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
     if backing_database is None:

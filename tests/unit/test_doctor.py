@@ -157,9 +157,10 @@ def test_direct_deletion_is_always_a_warning() -> None:
         )
 
 
-def test_deletion_that_can_be_undone_is_fine() -> None:
-    checks = doctor.abilities(capabilities(), None, DeleteMode.QUARANTINE)
-    assert statuses(checks)["delete mode"] is CheckStatus.OK
+@pytest.mark.parametrize(("copy", "status"), [(True, CheckStatus.OK), (False, CheckStatus.WARN)])
+def test_a_quarantine_is_fine_where_the_store_makes_copies(*, copy: bool, status: CheckStatus) -> None:
+    checks = doctor.abilities(replace(capabilities(), copy=copy), None, DeleteMode.QUARANTINE)
+    assert statuses(checks)["delete mode"] is status
 
 
 @pytest.mark.parametrize(
