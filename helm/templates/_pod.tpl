@@ -1,0 +1,140 @@
+{{/* What the daemon's, the hook's and the test's pods have in common. */}}
+
+{{/* Whether the chart makes a Secret, and its name. */}}
+{{- define "reconciler.makesSecret" -}}
+{{- if or .Values.database.url .Values.bucket.credentials.accessKeyId -}}true{{- end -}}
+{{- end -}}
+
+{{- define "reconciler.databaseSecret" -}}
+{{- if .Values.database.url -}}
+name: {{ include "reconciler.fullname" . }}
+key: database-url
+{{- else -}}
+name: {{ .Values.database.existingSecret }}
+key: {{ .Values.database.existingSecretKey }}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the bucket's credentials come from a Secret. */}}
+{{- define "reconciler.hasCredentials" -}}
+{{- with .Values.bucket.credentials -}}
+{{- if or .existingSecret .accessKeyId -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "reconciler.credentialsSecretName" -}}
+{{- default (include "reconciler.fullname" .) .Values.bucket.credentials.existingSecret -}}
+{{- end -}}
+
+{{- define "reconciler.credentialsFileKey" -}}
+{{- ternary .Values.bucket.credentials.fileKey "credentials" (not (empty .Values.bucket.credentials.existingSecret)) -}}
+{{- end -}}
+
+{{/* Of the daemon and of the test: everything that a pass needs. */}}
+{{- define "reconciler.env" -}}
+- name: RECONCILER_CONFIG_FILE
+  value: /etc/reconciler/config.yaml
+- name: RECONCILER_RUNTIME_FILE
+  value: /etc/reconciler/runtime/runtime.yaml
+- name: RECONCILER_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      {{- include "reconciler.databaseSecret" . | nindent 6 }}
+{{- if include "reconciler.hasCredentials" . }}
+{{- $credentials := .Values.bucket.credentials }}
+{{- $made := empty $credentials.existingSecret }}
+{{- if $credentials.asFile }}
+- name: AWS_SHARED_CREDENTIALS_FILE
+  value: /etc/reconciler/credentials/{{ include "reconciler.credentialsFileKey" . }}
+{{- else }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "reconciler.credentialsSecretName" . }}
+      key: {{ ternary "aws-access-key-id" $credentials.accessKeyIdKey $made }}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "reconciler.credentialsSecretName" . }}
+      key: {{ ternary "aws-secret-access-key" $credentials.secretAccessKeyKey $made }}
+{{- if and (not $made) $credentials.sessionTokenKey }}
+- name: AWS_SESSION_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "reconciler.credentialsSecretName" . }}
+      key: {{ $credentials.sessionTokenKey }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "reconciler.volumeMounts" -}}
+{{- /* One file, as it was when the pod began: a change of it restarts the pods. */}}
+- name: config
+  mountPath: /etc/reconciler/config.yaml
+  subPath: config.yaml
+  readOnly: true
+{{- /* The directory, never a file of it: the kubelet swaps its content while the daemon runs. */}}
+- name: runtime
+  mountPath: /etc/reconciler/runtime
+  readOnly: true
+{{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
+- name: credentials
+  mountPath: /etc/reconciler/credentials
+  readOnly: true
+{{- end }}
+- name: tmp
+  mountPath: /tmp
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "reconciler.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "reconciler.fullname" . }}
+- name: runtime
+  configMap:
+    name: {{ include "reconciler.fullname" . }}-runtime
+{{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
+- name: credentials
+  secret:
+    secretName: {{ include "reconciler.credentialsSecretName" . }}
+    defaultMode: 0440
+    items:
+      - key: {{ include "reconciler.credentialsFileKey" . }}
+        path: {{ include "reconciler.credentialsFileKey" . }}
+{{- end }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "reconciler.imagePullSecrets" -}}
+{{- with concat ((.Values.global).imagePullSecrets | default list) .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where pods may run. */}}
+{{- define "reconciler.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,83 @@
+{{/*
+The program's two settings files. Every value goes through toJson, a form of YAML: a large number keeps its
+digits (toYaml makes 1e+06 of a million, which the program refuses), and text keeps its quotes.
+*/}}
+
+{{/* What a restart takes up: config.yaml. */}}
+{{- define "reconciler.staticSettings" -}}
+{{- $v := .Values -}}
+bucket:
+  name: {{ toJson $v.bucket.name }}
+  prefixes: {{ toJson $v.bucket.prefixes }}
+  {{- with $v.bucket.endpointUrl }}
+  endpoint_url: {{ toJson . }}
+  {{- end }}
+  {{- with $v.bucket.region }}
+  region: {{ toJson . }}
+  {{- end }}
+  listing_order: {{ toJson $v.bucket.listingOrder }}
+  request_timeout: {{ toJson $v.bucket.requestTimeout }}
+  {{- with $v.bucket.keyShape }}
+  key_shape: {{ toJson . }}
+  {{- end }}
+{{ include "reconciler.catalogSettings" . }}
+grace_period: {{ toJson $v.gracePeriod }}
+delete_delay: {{ toJson $v.deleteDelay }}
+delete_mode: {{ toJson $v.deleteMode }}
+undo_window: {{ toJson $v.undoWindow }}
+ledger_retention: {{ toJson $v.ledgerRetention }}
+abort_multipart_after: {{ toJson $v.abortMultipartAfter }}
+upload_window: {{ toJson $v.uploadWindow }}
+sweep_interval: {{ toJson $v.sweepInterval }}
+retention_interval: {{ toJson $v.retentionInterval }}
+listing_concurrency: {{ toJson $v.listingConcurrency }}
+delete_concurrency: {{ toJson $v.deleteConcurrency }}
+lease:
+  ttl: {{ toJson $v.lease.ttl }}
+web:
+  host: {{ toJson $v.web.host }}
+  port: {{ toJson $v.web.port }}
+{{- end -}}
+
+{{/* What `migrate` reads of it. */}}
+{{- define "reconciler.catalogSettings" -}}
+{{- $v := .Values -}}
+catalog:
+  media_table: {{ toJson $v.catalog.mediaTable }}
+  keys_table: {{ toJson $v.catalog.keysTable }}
+  media_columns:
+    id: {{ toJson $v.catalog.mediaColumns.id }}
+    storage_key: {{ toJson $v.catalog.mediaColumns.storageKey }}
+    virtual_key_id: {{ toJson $v.catalog.mediaColumns.virtualKeyId }}
+    size_bytes: {{ toJson $v.catalog.mediaColumns.sizeBytes }}
+    created_at: {{ toJson $v.catalog.mediaColumns.createdAt }}
+    expires_at: {{ toJson $v.catalog.mediaColumns.expiresAt }}
+    last_accessed_at: {{ toJson $v.catalog.mediaColumns.lastAccessedAt }}
+    deleted_at: {{ toJson $v.catalog.mediaColumns.deletedAt }}
+  key_columns:
+    id: {{ toJson $v.catalog.keyColumns.id }}
+    is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}
+    expires_at: {{ toJson $v.catalog.keyColumns.expiresAt }}
+log_format: {{ toJson $v.log.format }}
+log_level: {{ toJson $v.log.level }}
+{{- end -}}
+
+{{/* What a running daemon takes up: runtime.yaml. */}}
+{{- define "reconciler.runtimeSettings" -}}
+{{- $v := .Values -}}
+{{- $media := $v.mediaManagement -}}
+dry_run: {{ toJson $v.dryRun }}
+enable_auto_cleanup: {{ toJson $media.enableAutoCleanup }}
+orphan_cleanup_enabled: {{ toJson (and $media.enableOwnershipTracking $media.orphanCleanupEnabled) }}
+dangling_cleanup_enabled: {{ toJson (and $media.enableOwnershipTracking $media.danglingCleanupEnabled) }}
+media_retention_days: {{ toJson $media.mediaRetentionDays }}
+recent_access_days: {{ toJson $media.recentAccessDays }}
+revoked_key_policy: {{ toJson $media.revokedKeyPolicy }}
+key_grace: {{ toJson $media.keyGrace }}
+max_deletes_per_second: {{ toJson $v.maxDeletesPerSecond }}
+breaker:
+  max_fraction: {{ toJson $v.breaker.maxFraction }}
+  max_count: {{ toJson $v.breaker.maxCount }}
+  max_dangling: {{ toJson $v.breaker.maxDangling }}
+  min_count: {{ toJson $v.breaker.minCount }}
+{{- end -}}
