@@ -52,7 +52,7 @@ async def run(source: SettingsSource) -> None:
         operations=OPERATIONS,
         outcomes=OUTCOMES,
     )
-    metrics.settings_in_force(settings.mode())
+    metrics.settings_in_force(settings.mode(), settings.config_hash())
     metrics.settings_read(valid=True)
     health.meet(CONFIGURATION)
     web = build_app(registry, health)

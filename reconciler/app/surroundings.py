@@ -56,7 +56,7 @@ async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
         if change is None:
             continue
         metrics.settings_read(valid=change.error is None)
-        metrics.settings_in_force(change.settings.mode())
+        metrics.settings_in_force(change.settings.mode(), change.settings.config_hash())
         if change.error is not None:
             log.error("runtime file refused, keeping the last good settings", reason=change.error)
         else:

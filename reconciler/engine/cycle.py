@@ -21,7 +21,7 @@ from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.tasks import ended_by
-from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Report, Tally, Term
+from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
 from reconciler.planning import reporting
 from reconciler.planning.ranges import merge_prefixes
 
@@ -113,7 +113,7 @@ class Cycle:
     async def keep(self, term: Term) -> None:
         """Renew the lease until cancelled. Raises LeaseLost once another replica may have it."""
         ports, ttl = self._ports, self._limits.lease_ttl
-        await lease.keep(ports.lease, term, ttl, ports.clock, self.tenure)
+        await lease.keep(ports.lease, term, ttl, ports.clock, self.tenure, ports.observer.renewed)
 
     async def watch(self) -> None:
         """Look after the seal until cancelled, once `first_contact` has made it. Raises LeaseLost, Halt."""
@@ -166,6 +166,7 @@ class Cycle:
         steering = self._steer()
         await self._ports.lease.observe_mode(term, steering.mode)
         observer.pass_started(marker)
+        observer.phase(marker, Phase.PREPARING)
         started = clock.monotonic()
         tally, outcome = Tally(), Outcome.FAILED
         try:
@@ -173,6 +174,7 @@ class Cycle:
             tally = result.tally
             outcome = Outcome.TRIPPED if result.trip else Outcome.CONVERGED
         finally:
+            observer.phase(marker, None)
             observer.pass_finished(marker, outcome, clock.monotonic() - started, tally)
         return result
 

@@ -133,6 +133,7 @@ class Daemon:
             async with ended_by(self._stopping):
                 await self._cycle.first_contact(term)
                 self._ports.observer.halted(None)
+                self._ports.observer.elected(term.epoch)
                 self._ports.observer.leading(leader=True)
             if not self._stopping.is_set():
                 await self._work(term)

@@ -24,7 +24,9 @@ from reconciler.model import (
     Finding,
     KeepReason,
     KeyRange,
+    Marker,
     ObjectPage,
+    Phase,
     Policy,
     RangeProgress,
     Record,
@@ -243,7 +245,9 @@ class UnorderedJoin:
 
     async def run(self, prefixes: Sequence[str], concurrency: int) -> Tally:
         """List every prefix to its end, then judge what the database finds on one side only."""
+        self._with.observer.phase(Marker.SWEEP, Phase.LISTING)
         await self._copy_listing(prefixes, concurrency)
+        self._with.observer.phase(Marker.SWEEP, Phase.COMPARING)
         objects, size = await self._staging.seal()
         listed = {prefix: Tally(objects=self._listed[prefix]) for prefix in prefixes}
         seen = Tally(objects=objects, bytes=size, by_prefix=listed)

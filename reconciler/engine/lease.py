@@ -6,6 +6,7 @@ import math
 import os
 import random
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
@@ -54,8 +55,15 @@ async def acquire(
         await clock.sleep(min(RETRY_SECONDS, left))
 
 
-async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock, tenure: Tenure) -> None:
-    """Renew until cancelled, noting in `tenure` how long that is good for.
+async def keep(
+    lease: Lease,
+    term: Term,
+    ttl: timedelta,
+    clock: Clock,
+    tenure: Tenure,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Renew until cancelled, noting in `tenure` how long that is good for, and telling how each went.
 
     Raises LeaseLost at two thirds of the TTL after the last good renewal was *sent*: by then no
     other replica can have it yet.
@@ -65,17 +73,21 @@ async def keep(lease: Lease, term: Term, ttl: timedelta, clock: Clock, tenure: T
         await clock.sleep(min(pause, max(0.0, tenure.good_until - clock.monotonic())))
         sent = clock.monotonic()
         if sent >= tenure.good_until:
+            tell("lost")
             message = "the lease could not be renewed in time; another replica may lead from now on"
             raise LeaseLost(message)
         try:
             with anyio.fail_after(tenure.good_until - sent):
                 await lease.renew(term, ttl)
         except LeaseLost:
+            tell("lost")
             raise
         except (Retryable, TimeoutError) as error:
+            tell("failed")
             log.warning("lease not renewed, trying again", reason=str(error) or "timed out")
             pause = RETRY_SECONDS
         else:
+            tell("ok")
             tenure.extend(sent, ttl)
             pause = _pause(ttl)
 

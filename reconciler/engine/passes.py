@@ -15,6 +15,7 @@ from reconciler.model import (
     Marker,
     Pass,
     PassState,
+    Phase,
     Policy,
     RangeProgress,
     Tally,
@@ -81,6 +82,7 @@ async def speak(
 
 async def release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
     """The breaker speaks over a complete pass; then its marks are armed, in a later transaction."""
+    ports.observer.phase(current.marker, Phase.RELEASING)
     backlog = await ports.passes.backlog(steering.policy.prefixes, current)
     trip = await speak(ports, steering, current.marker, tally, backlog)
     say = log.bind(pass_id=current.id, marker=str(current.marker), epoch=term.epoch)

@@ -11,7 +11,7 @@ from reconciler.engine.join import Sink
 from reconciler.engine.passes import MarkSink, PassResult, count_rows, earlier_policy, release
 from reconciler.engine.steering import Ports, Steering
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import RETENTION_VERDICTS, Finding, Marker, Policy, Record, Tally, Term
+from reconciler.model import RETENTION_VERDICTS, Finding, Marker, Phase, Policy, Record, Tally, Term
 from reconciler.planning import latch, ranges, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 
@@ -35,6 +35,7 @@ class Retention:
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
             await self._ports.records.observe_keys(current.cutoff)
+            self._ports.observer.phase(Marker.RETENTION, Phase.COMPARING)
             tally = await self._nominate(steering.policy, current.cutoff, sink)
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise

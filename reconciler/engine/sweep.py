@@ -17,6 +17,7 @@ from reconciler.model import (
     ListingOrder,
     Marker,
     Pass,
+    Phase,
     Policy,
     RangeProgress,
     Tally,
@@ -79,6 +80,7 @@ class Sweep:
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
             if current.order is ListingOrder.BYTES:
+                self._ports.observer.phase(Marker.SWEEP, Phase.COMPARING)
                 tally = await self._join_ordered(comparison, sink, progress)
             else:
                 tally = await self._join_unordered(comparison, sink, current.id)

@@ -1,5 +1,6 @@
 """The values that every part of the program shares. Frozen, without behaviour that does I/O."""
 
+from reconciler.model.accounts import ModeSince, Standing, Storage, StorageBy, StoragePart
 from reconciler.model.control import Hold, HoldKind, Pause
 from reconciler.model.deletion import GONE, Deletion, DeletionResult, ObjectResult, Removed
 from reconciler.model.marks import (
@@ -67,6 +68,7 @@ from reconciler.model.words import (
     Marker,
     Mode,
     Outcome,
+    Phase,
     Verdict,
 )
 
@@ -110,6 +112,7 @@ __all__ = [
     "MarkState",
     "Marker",
     "Mode",
+    "ModeSince",
     "ObjectPage",
     "ObjectResult",
     "Outcome",
@@ -117,6 +120,7 @@ __all__ = [
     "PassDetail",
     "PassState",
     "Pause",
+    "Phase",
     "Policy",
     "Postpone",
     "Queued",
@@ -132,6 +136,10 @@ __all__ = [
     "Returned",
     "Seal",
     "Seals",
+    "Standing",
+    "Storage",
+    "StorageBy",
+    "StoragePart",
     "StoredObject",
     "Tally",
     "Term",

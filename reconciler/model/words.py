@@ -68,6 +68,19 @@ class Marker(StrEnum):
     RETENTION = "retention"
 
 
+class Phase(StrEnum):
+    """What a pass is doing."""
+
+    PREPARING = "preparing"
+    """It reads what earlier passes left, and plans its key ranges."""
+    LISTING = "listing"
+    """An unordered listing is copied; no row is read before its end."""
+    COMPARING = "comparing"
+    """Findings are made: from listing and rows side by side, or from the rows alone (retention)."""
+    RELEASING = "releasing"
+    """The breaker looks at what was found, and the marks are armed or held back."""
+
+
 class ListingOrder(StrEnum):
     """How the bucket's listing is joined with the rows."""
 

@@ -10,6 +10,7 @@ from reconciler.model import (
     Marker,
     Mode,
     Outcome,
+    Phase,
     Tally,
     Verdict,
 )
@@ -36,6 +37,10 @@ class Observer(Protocol):
 
     def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None: ...
 
+    def phase(self, marker: Marker, phase: Phase | None) -> None:
+        """What the pass under way is doing from now on; None at its end."""
+        ...
+
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         """`result` is an ObjectResult, or "record" for rows removed, "lost" for rows that lost theirs."""
         ...
@@ -56,7 +61,15 @@ class Observer(Protocol):
 
     def halted(self, reason: str | None) -> None: ...
 
+    def elected(self, epoch: int) -> None:
+        """A term begins: what is told from now on is of this one. `leading` follows."""
+        ...
+
     def leading(self, *, leader: bool) -> None: ...
+
+    def renewed(self, outcome: str) -> None:
+        """An attempt to renew the lease: "ok", "failed" and tried again, or "lost"."""
+        ...
 
     def paused(self, *, paused: bool) -> None: ...
 

@@ -1,19 +1,34 @@
-"""What only the leader knows: gauges that vanish with its term."""
+"""What only the leader knows: gauges that vanish with its term, and come when their value is known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler.model import HoldKind, KeepReason, Marker, Tally, Verdict
-
-NAMESPACE = "media_reconciler"
+from reconciler.model import HoldKind, KeepReason, Marker, Phase, Standing, Storage, Tally, Verdict
+from reconciler.telemetry.names import NAMESPACE
 
 Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
+
+
+@dataclass(slots=True)
+class Known:
+    """What this term has learnt so far. None is not known yet, and is not exported: 0 would be a lie."""
+
+    epoch: int | None = None
+    drift: Drift | None = None
+    waiting: int | None = None
+    hidden: tuple[int, int] | None = None
+    blocked_by: str | None = None
+    """Empty for nobody."""
+    standing: Standing | None = None
+    storage: Storage | None = None
+    phases: dict[Marker, Phase | None] = field(default_factory=dict)
 
 
 class LeaderGauges(Collector):
@@ -25,17 +40,38 @@ class LeaderGauges(Collector):
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._now = wall_clock
         self.leading = False
-        self.drift: Drift = {}
-        self.waiting = 0
-        self.hidden = (0, 0)
-        self.blocked_by: str | None = None
-        self.listed = Tally()
+        self.known = Known()
+        self.listed: Tally | None = None
         self.kept: dict[Marker, Mapping[KeepReason, int]] = {}
-        self.holds: Mapping[HoldKind, int] = {}
+        self.holds: Mapping[HoldKind, int] | None = None
+
+    def begin(self, epoch: int | None) -> None:
+        """Another term, or none: what was known is forgotten."""
+        self.known = Known(epoch=epoch)
 
     def collect(self) -> Iterable[Metric]:
         if not self.leading:
             return
+        known = self.known
+        yield from _term(known)
+        if known.drift is not None:
+            yield from self._drifting(known.drift)
+        if known.standing is not None:
+            yield from self._standing(known.standing)
+        if known.hidden is not None:
+            yield from _hiding(*known.hidden)
+        if known.storage is not None:
+            yield from _storing(known.storage)
+        yield from self._recalled()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not ask for values that a standby does not have."""
+        return ()
+
+    def _age(self, since: datetime | None) -> float:
+        return max(0.0, self._now() - since.timestamp()) if since else 0.0
+
+    def _drifting(self, drift: Drift) -> Iterable[Metric]:
         keys = _family("drift_keys", "Marked storage keys that still have to go, by verdict.", "verdict")
         size = _family("drift_bytes", "Bytes of the marked storage keys, by verdict.", "verdict")
         age = _family(
@@ -44,53 +80,112 @@ class LeaderGauges(Collector):
             "verdict",
         )
         for verdict in Verdict:
-            number, total, oldest = self.drift.get(verdict, (0, 0, None))
+            number, total, oldest = drift.get(verdict, (0, 0, None))
             keys.add_metric([verdict], number)
             size.add_metric([verdict], total)
-            age.add_metric([verdict], max(0.0, self._now() - oldest.timestamp()) if oldest else 0.0)
-        waiting = _family(
-            "marks_pending", "Armed marks that no claim could take now: not due, put off or claimed."
+            age.add_metric([verdict], self._age(oldest))
+        return keys, size, age
+
+    def _standing(self, standing: Standing) -> Iterable[Metric]:
+        yield _single(
+            "marks_due",
+            "Marks that are released and due and have not gone: claimed, put off and refused ones too."
+            " In dry run those that would go.",
+            standing.due,
         )
-        waiting.add_metric([], self.waiting)
-        objects = _family("bucket_objects", "Objects that the last finished sweep listed.")
-        objects.add_metric([], self.listed.objects)
-        stored = _family("bucket_bytes", "Bytes of the objects that the last finished sweep listed.")
-        stored.add_metric([], self.listed.bytes)
-        yield from (keys, size, age, waiting, objects, stored, *self._blocking())
-        yield from (*self._keeping(), *self._hiding())
+        yield _single(
+            "marks_due_oldest_age_seconds",
+            "For how long the first of the due marks has been due; 0 without any.",
+            self._age(standing.oldest_due),
+        )
+        tripped = _family(
+            "passes_tripped", "Passes that the breaker holds back until a person decides.", "marker"
+        )
+        for marker in Marker:
+            tripped.add_metric([marker], standing.tripped.get(marker, 0))
+        yield tripped
+        ranges = _family(
+            "key_ranges", "Key ranges of the ordered sweep under way; 0 between sweeps.", "state"
+        )
+        ranges.add_metric(["done"], standing.ranges_done)
+        ranges.add_metric(["open"], standing.ranges_open)
+        yield ranges
 
-    def _hiding(self) -> Iterable[Metric]:
-        number = _family("hidden_objects", "Deleted objects that can still be brought back.")
-        number.add_metric([], self.hidden[0])
-        size = _family("hidden_bytes", "Bytes of deleted objects that are not freed before their purge.")
-        size.add_metric([], self.hidden[1])
-        return number, size
-
-    def _blocking(self) -> Iterable[Metric]:
-        text = "1 while an open transaction holds deletions back; the label names it."
-        blocked = _family("deletion_blocked", text, "by")
-        blocked.add_metric([self.blocked_by or ""], self.blocked_by is not None)
-        return (blocked,)
-
-    def _keeping(self) -> Iterable[Metric]:
+    def _recalled(self) -> Iterable[Metric]:
+        """Of the last released passes, whoever ran them."""
+        if self.listed is not None:
+            listed = self.listed
+            yield _single("bucket_objects", "Objects that the last finished sweep listed.", listed.objects)
+            yield _single(
+                "bucket_bytes", "Bytes of the objects that the last finished sweep listed.", listed.bytes
+            )
         kept = _family(
             "kept_keys",
             "What looked like drift to the last released pass and stays, by reason.",
             "marker",
             "reason",
         )
-        for marker in Marker:
+        for marker, reasons in self.kept.items():
             for reason in KeepReason:
-                kept.add_metric([marker, reason], self.kept.get(marker, {}).get(reason, 0))
-        holds = _family("holds", "Holds in force, by what they name.", "kind")
-        for kind in HoldKind:
-            holds.add_metric([kind], self.holds.get(kind, 0))
-        return kept, holds
+                kept.add_metric([marker, reason], reasons.get(reason, 0))
+        yield kept
+        if self.holds is not None:
+            holds = _family("holds", "Holds in force, by what they name.", "kind")
+            for kind in HoldKind:
+                holds.add_metric([kind], self.holds.get(kind, 0))
+            yield holds
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not ask for values that a standby does not have."""
-        return ()
+
+def _term(known: Known) -> Iterable[Metric]:
+    if known.epoch is not None:
+        yield _single(
+            "lease_epoch", "Number of this term: it rises with every change of leader.", known.epoch
+        )
+    phases = _family(
+        "pass_phase", "1 for what the pass under way is doing; 0 for all between passes.", "marker", "phase"
+    )
+    for marker in Marker:
+        for phase in Phase:
+            phases.add_metric([marker, phase], known.phases.get(marker) is phase)
+    yield phases
+    if known.waiting is not None:
+        yield _single(
+            "marks_pending",
+            "Released marks that no claim could take when last looked: not due, put off or claimed.",
+            known.waiting,
+        )
+    if known.blocked_by is not None:
+        text = "1 while an open transaction holds deletions back; the label names it."
+        blocked = _family("deletion_blocked", text, "by")
+        blocked.add_metric([known.blocked_by], bool(known.blocked_by))
+        yield blocked
+
+
+def _hiding(objects: int, size: int) -> Iterable[Metric]:
+    yield _single("hidden_objects", "Deleted objects that can still be brought back.", objects)
+    yield _single("hidden_bytes", "Bytes of deleted objects that are not freed before their purge.", size)
+
+
+def _storing(storage: Storage) -> Iterable[Metric]:
+    """The largest pairs by name, the rest as `other`: never more labels than that."""
+    labels = ("media_type", "provider")
+    objects = _family("storage_objects", "Rows in the managed prefixes, each of an object.", *labels)
+    size = _family("storage_bytes", "Bytes that those rows give as the sizes of their objects.", *labels)
+    for part in (*storage.largest, storage.other):
+        objects.add_metric(part.names, part.objects)
+        size.add_metric(part.names, part.bytes)
+    yield objects
+    yield size
+    yield _single(
+        "storage_accounted_timestamp_seconds",
+        "When the rows were last added up by media type and provider.",
+        storage.at.timestamp(),
+    )
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels)
+
+
+def _single(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, value=value)

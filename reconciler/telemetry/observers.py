@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
+from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
 from reconciler.ports import Observer
 
 
@@ -22,6 +22,9 @@ class Quiet:
         pass
 
     def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        pass
+
+    def phase(self, marker: Marker, phase: Phase | None) -> None:
         pass
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
@@ -42,7 +45,13 @@ class Quiet:
     def halted(self, reason: str | None) -> None:
         pass
 
+    def elected(self, epoch: int) -> None:
+        pass
+
     def leading(self, *, leader: bool) -> None:
+        pass
+
+    def renewed(self, outcome: str) -> None:
         pass
 
     def paused(self, *, paused: bool) -> None:
@@ -77,6 +86,10 @@ class Fanout:
         for observer in self._observers:
             observer.pass_finished(marker, outcome, seconds, tally)
 
+    def phase(self, marker: Marker, phase: Phase | None) -> None:
+        for observer in self._observers:
+            observer.phase(marker, phase)
+
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         for observer in self._observers:
             observer.deleted(mode, verdict, result, keys, size)
@@ -100,6 +113,14 @@ class Fanout:
     def halted(self, reason: str | None) -> None:
         for observer in self._observers:
             observer.halted(reason)
+
+    def elected(self, epoch: int) -> None:
+        for observer in self._observers:
+            observer.elected(epoch)
+
+    def renewed(self, outcome: str) -> None:
+        for observer in self._observers:
+            observer.renewed(outcome)
 
     def leading(self, *, leader: bool) -> None:
         for observer in self._observers:

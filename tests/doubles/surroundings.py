@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import anyio.lowlevel
 
-from reconciler.model import Marker, Mode, Outcome, Tally, Verdict
+from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,6 +108,9 @@ class RecordingObserver:
         self.pauses: list[bool] = []
         self.ahead: Mapping[str, float] = {}
         self.blockers: list[str | None] = []
+        self.phases: list[tuple[Marker, Phase | None]] = []
+        self.epochs: list[int] = []
+        self.renewals: Counter[str] = Counter()
 
     def page_listed(self, keys: int) -> None:
         self.told["pages"] += 1
@@ -121,6 +124,15 @@ class RecordingObserver:
 
     def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
         self.outcomes.append((marker, outcome))
+
+    def phase(self, marker: Marker, phase: Phase | None) -> None:
+        self.phases.append((marker, phase))
+
+    def elected(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+    def renewed(self, outcome: str) -> None:
+        self.renewals[outcome] += 1
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         self.results[mode, verdict, result] += keys

@@ -21,8 +21,13 @@ from reconciler.model import (
     ListingOrder,
     Marker,
     Mode,
+    ModeSince,
     Outcome,
     Pass,
+    Phase,
+    Standing,
+    Storage,
+    StoragePart,
     Tally,
     Verdict,
     Versioning,
@@ -35,6 +40,7 @@ from reconciler.telemetry.observers import Fanout, Quiet
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OPERATIONS = ("ListObjectsV2", "DeleteObjects")
 OUTCOMES = ("ok", "throttled")
+HASH = "00112233445566ff"
 
 
 @pytest.fixture
@@ -74,22 +80,32 @@ def test_every_child_exists_from_the_start_at_zero(registry: CollectorRegistry, 
         for result in ("deleted", "lost"):
             labels = {"action": "delete_record", "result": result, "mode": mode}
             assert value(registry, "actions_total", **labels) == 0
-        assert value(registry, "deleted_bytes_total", mode=mode) == 0
+        for verdict in ("orphan", "dangling", "expired", "stale", "revoked", "ownerless"):
+            assert value(registry, "deleted_keys_total", verdict=verdict, mode=mode) == 0
+            assert value(registry, "deleted_bytes_total", verdict=verdict, mode=mode) == 0
     for marker in ("sweep", "retention"):
         assert value(registry, "pass_last_attempt_timestamp_seconds", marker=marker) == 0
         assert value(registry, "pass_last_success_timestamp_seconds", marker=marker) == 0
         for outcome in ("converged", "pending", "tripped", "halted", "failed"):
             assert value(registry, "pass_duration_seconds_count", marker=marker, outcome=outcome) == 0
-    for operation in OPERATIONS:
-        assert value(registry, "request_duration_seconds_count", operation=operation) == 0
-        for outcome in OUTCOMES:
-            assert value(registry, "requests_total", operation=operation, outcome=outcome) == 0
     for name in ("pages_listed_total", "keys_listed_total", "records_read_total", "leader", "halted"):
         assert value(registry, name) == 0
 
 
+def test_every_outcome_of_a_call_exists_from_the_start(registry: CollectorRegistry, metrics: Metrics) -> None:
+    for operation in OPERATIONS:
+        assert value(registry, "request_duration_seconds_count", operation=operation) == 0
+        for outcome in OUTCOMES:
+            assert value(registry, "requests_total", operation=operation, outcome=outcome) == 0
+    for outcome in ("ok", "retried", "failed"):
+        assert value(registry, "database_calls_total", outcome=outcome) == 0
+    for outcome in ("ok", "failed", "lost"):
+        assert value(registry, "lease_renewals_total", outcome=outcome) == 0
+    assert value(registry, "database_call_duration_seconds_count") == 0
+
+
 def test_names_follow_prometheus_conventions(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.leading(leader=True)
+    lead(metrics)
     for name, family in families(registry).items():
         assert name.startswith("media_reconciler_")
         assert family.documentation.endswith(".")
@@ -103,7 +119,7 @@ def test_names_follow_prometheus_conventions(registry: CollectorRegistry, metric
 
 @pytest.mark.debian("prometheus")
 def test_promtool_finds_nothing_to_mend(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.leading(leader=True)
+    lead(metrics)
     promtool = shutil.which("promtool")
     assert promtool is not None
     told = subprocess.run(
@@ -134,6 +150,8 @@ def test_the_leader_names_the_transaction_that_holds_deletions_back(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
     metrics.leading(leader=True)
+    assert value(registry, "deletion_blocked", by="") is None, "nobody has looked yet"
+    metrics.blocked(None)
     assert value(registry, "deletion_blocked", by="") == 0
     metrics.blocked("pid 7 (psql), open since 2026-11-22T12:00:00Z")
     assert value(registry, "deletion_blocked", by="pid 7 (psql), open since 2026-11-22T12:00:00Z") == 1
@@ -215,8 +233,26 @@ def test_actions_are_counted_by_action_result_and_mode(registry: CollectorRegist
     assert count("delete_record", "deleted", "live") == 2
     assert count("delete_record", "lost", "live") == 1
     assert count("delete_object", "deleted", "dry_run") == 5
-    assert value(registry, "deleted_bytes_total", mode="live") == 320
-    assert value(registry, "deleted_bytes_total", mode="dry_run") == 50
+
+    def by_verdict(what: str, verdict: str, mode: str) -> float | None:
+        return value(registry, f"deleted_{what}_total", verdict=verdict, mode=mode)
+
+    assert (by_verdict("keys", "orphan", "live"), by_verdict("bytes", "orphan", "live")) == (3, 300)
+    assert (by_verdict("keys", "stale", "live"), by_verdict("bytes", "stale", "live")) == (2, 20)
+    assert (by_verdict("keys", "orphan", "dry_run"), by_verdict("bytes", "orphan", "dry_run")) == (5, 50)
+
+
+def test_what_stays_is_not_counted_as_gone_and_rows_without_their_object_are(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    for result in ("changed", "present", "spared", "recoverable", "held", "failed"):
+        metrics.deleted(Mode.LIVE, Verdict.DANGLING, result, 1, 0)
+    assert value(registry, "deleted_keys_total", verdict="dangling", mode="live") == 0
+    metrics.deleted(Mode.LIVE, Verdict.DANGLING, "missing", 2, 0)
+    metrics.deleted(Mode.LIVE, Verdict.EXPIRED, "untouched", 1, 0)
+    metrics.deleted(Mode.LIVE, Verdict.DANGLING, "record", 3, 0)
+    assert value(registry, "deleted_keys_total", verdict="dangling", mode="live") == 2
+    assert value(registry, "deleted_keys_total", verdict="expired", mode="live") == 1
 
 
 @pytest.mark.parametrize(
@@ -246,14 +282,14 @@ def test_a_pass_leaves_its_duration_and_two_timestamps(
 
 
 def test_state_is_told_as_it_is(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.settings_in_force(Mode.DRY_RUN)
+    metrics.settings_in_force(Mode.DRY_RUN, HASH)
     metrics.settings_read(valid=True)
     metrics.halted("the bucket is another's")
     assert value(registry, "dry_run") == 1
     assert value(registry, "halted") == 1
     assert value(registry, "config_last_reload_successful") == 1
     assert value(registry, "config_last_reload_success_timestamp_seconds") == NOW.timestamp()
-    metrics.settings_in_force(Mode.LIVE)
+    metrics.settings_in_force(Mode.LIVE, HASH)
     metrics.settings_read(valid=False)
     metrics.halted(None)
     assert value(registry, "dry_run") == 0
@@ -271,7 +307,33 @@ LEADER_ONLY = {
     "media_reconciler_bucket_bytes",
     "media_reconciler_kept_keys",
     "media_reconciler_holds",
+    "media_reconciler_hidden_objects",
+    "media_reconciler_hidden_bytes",
+    "media_reconciler_deletion_blocked",
+    "media_reconciler_lease_epoch",
+    "media_reconciler_pass_phase",
+    "media_reconciler_marks_due",
+    "media_reconciler_marks_due_oldest_age_seconds",
+    "media_reconciler_passes_tripped",
+    "media_reconciler_key_ranges",
+    "media_reconciler_storage_objects",
+    "media_reconciler_storage_bytes",
+    "media_reconciler_storage_accounted_timestamp_seconds",
 }
+
+
+def lead(metrics: Metrics) -> None:
+    """A term in which everything is known that a leader tells."""
+    metrics.elected(7)
+    metrics.leading(leader=True)
+    metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
+    metrics.blocked(None)
+    metrics.standing_read(Standing(drift={Verdict.ORPHAN: (3, 300, NOW)}))
+    metrics.storage_read(
+        Storage(at=NOW, largest=(), other=StoragePart(names=("other", "other"), objects=0, bytes=0))
+    )
+    metrics.holds_recalled({})
+    metrics.pass_recalled(Marker.SWEEP, None, remembered(Marker.SWEEP, NOW, NOW, Tally()))
 
 
 def test_the_leader_tells_drift_as_count_bytes_and_age_of_the_oldest(
@@ -352,24 +414,139 @@ def test_a_new_process_knows_the_passes_of_an_earlier_one(
 @pytest.mark.incident(36)
 def test_a_demoted_leader_exports_no_leader_gauge(registry: CollectorRegistry, metrics: Metrics) -> None:
     """I-36: a demoted leader went on exporting stale gauges."""
-    assert not LEADER_ONLY & set(families(registry))
-    metrics.leading(leader=True)
-    metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
-    assert set(families(registry)) >= LEADER_ONLY
+    every_replica = set(families(registry))
+    assert not LEADER_ONLY & every_replica
+    lead(metrics)
+    assert set(families(registry)) == every_replica | LEADER_ONLY
     metrics.leading(leader=False)
-    assert not LEADER_ONLY & set(families(registry))
+    assert set(families(registry)) == every_replica
     assert value(registry, "leader") == 0
 
 
-def test_a_new_term_starts_without_what_an_earlier_one_knew(
+def test_a_new_term_tells_nothing_of_what_an_earlier_one_knew(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    lead(metrics)
+    metrics.phase(Marker.SWEEP, Phase.LISTING)
+    metrics.leading(leader=False)
+    metrics.elected(8)
+    metrics.leading(leader=True)
+    assert value(registry, "lease_epoch") == 8
+    for name in ("drift_keys", "marks_pending", "marks_due", "hidden_objects", "storage_objects"):
+        assert f"media_reconciler_{name}" not in families(registry), "not known yet is not 0"
+    assert value(registry, "pass_phase", marker="sweep", phase="listing") == 0
+
+
+def test_the_leader_tells_what_is_due_and_what_waits_for_a_person(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
     metrics.leading(leader=True)
-    metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
-    metrics.leading(leader=False)
+    metrics.standing_read(
+        Standing(
+            due=5,
+            oldest_due=NOW - timedelta(minutes=2),
+            tripped={Marker.RETENTION: 2},
+            ranges_done=3,
+            ranges_open=1,
+            hidden=(4, 400),
+        )
+    )
+    assert (value(registry, "marks_due"), value(registry, "marks_due_oldest_age_seconds")) == (5, 120)
+    assert value(registry, "passes_tripped", marker="retention") == 2
+    assert value(registry, "passes_tripped", marker="sweep") == 0
+    assert (value(registry, "key_ranges", state="done"), value(registry, "key_ranges", state="open")) == (
+        3,
+        1,
+    )
+    assert (value(registry, "hidden_objects"), value(registry, "hidden_bytes")) == (4, 400)
+    metrics.standing_read(Standing())
+    assert (value(registry, "marks_due"), value(registry, "marks_due_oldest_age_seconds")) == (0, 0)
+
+
+def test_one_phase_of_a_pass_is_under_way_at_a_time(registry: CollectorRegistry, metrics: Metrics) -> None:
     metrics.leading(leader=True)
-    assert value(registry, "drift_keys", verdict="orphan") == 0
-    assert value(registry, "marks_pending") == 0
+
+    def under_way() -> list[tuple[str, str]]:
+        samples = families(registry)["media_reconciler_pass_phase"].samples
+        return [(each.labels["marker"], each.labels["phase"]) for each in samples if each.value]
+
+    assert under_way() == []
+    metrics.phase(Marker.SWEEP, Phase.PREPARING)
+    metrics.phase(Marker.SWEEP, Phase.COMPARING)
+    metrics.phase(Marker.RETENTION, Phase.RELEASING)
+    assert under_way() == [("sweep", "comparing"), ("retention", "releasing")]
+    metrics.phase(Marker.SWEEP, None)
+    assert under_way() == [("retention", "releasing")]
+
+
+def test_storage_is_told_by_the_largest_pairs_and_the_rest_as_other(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    pairs = (
+        StoragePart(names=("video", "acme"), objects=2, bytes=200),
+        StoragePart(names=("image", "unknown"), objects=9, bytes=90),
+    )
+    rest = StoragePart(names=("other", "other"), objects=3, bytes=5)
+    metrics.storage_read(Storage(at=NOW, largest=pairs, other=rest, other_parts=2))
+    told = {
+        (each.labels["media_type"], each.labels["provider"]): each.value
+        for each in families(registry)["media_reconciler_storage_bytes"].samples
+    }
+    assert told == {("video", "acme"): 200, ("image", "unknown"): 90, ("other", "other"): 5}
+    assert value(registry, "storage_objects", media_type="image", provider="unknown") == 9
+    assert value(registry, "storage_accounted_timestamp_seconds") == NOW.timestamp()
+
+
+def test_calls_to_the_database_are_counted_by_attempt_and_timed_as_a_whole(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.database_called("retried", None)
+    metrics.database_called("ok", 0.2)
+    metrics.database_called("failed", 5.0)
+    for outcome in ("ok", "retried", "failed"):
+        assert value(registry, "database_calls_total", outcome=outcome) == 1
+    assert value(registry, "database_call_duration_seconds_count") == 2
+    assert value(registry, "database_call_duration_seconds_bucket", le="0.25") == 1
+
+
+def test_renewals_of_the_lease_are_counted_by_how_they_went(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    for outcome in ("ok", "ok", "failed", "lost"):
+        metrics.renewed(outcome)
+    told = [value(registry, "lease_renewals_total", outcome=each) for each in ("ok", "failed", "lost")]
+    assert told == [2, 1, 1]
+
+
+def test_the_hash_in_force_is_one_series(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.settings_in_force(Mode.LIVE, "aa")
+    metrics.settings_in_force(Mode.LIVE, "bb")
+    assert [each.labels for each in families(registry)["media_reconciler_config_info"].samples] == [
+        {"hash": "bb"}
+    ]
+
+
+def test_a_dry_run_is_as_old_as_its_first_pass_whatever_process_ran_it(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    def since() -> float | None:
+        return value(registry, "dry_run_since_timestamp_seconds")
+
+    week = timedelta(days=7)
+    metrics.settings_in_force(Mode.DRY_RUN, HASH)
+    assert since() == NOW.timestamp(), "as far as this process knows"
+    metrics.mode_recalled(None)
+    assert since() == NOW.timestamp()
+    metrics.mode_recalled(ModeSince(mode=Mode.DRY_RUN, since=NOW - week))
+    assert since() == (NOW - week).timestamp()
+    metrics.settings_in_force(Mode.LIVE, HASH)
+    assert since() == 0
+    metrics.mode_recalled(ModeSince(mode=Mode.DRY_RUN, since=NOW - week))
+    assert since() == 0, "the first pass in earnest is still to come"
+    metrics.mode_recalled(ModeSince(mode=Mode.LIVE, since=NOW))
+    metrics.settings_in_force(Mode.DRY_RUN, HASH)
+    assert since() == NOW.timestamp(), "another dry run"
 
 
 def test_two_registries_do_not_share_anything(registry: CollectorRegistry, metrics: Metrics) -> None:
@@ -400,7 +577,10 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.drift({}, 0)
     both.alive("sweep")
     both.halted(None)
+    both.elected(1)
     both.leading(leader=True)
+    both.renewed("ok")
+    both.phase(Marker.SWEEP, Phase.LISTING)
     both.paused(paused=True)
     both.blocked("pid 1")
     both.clocks({"the store": 1.0})

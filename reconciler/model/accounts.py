@@ -1,0 +1,76 @@
+"""What the database says of the whole: what is marked, what waits, and what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.model.words import Marker, Mode, Verdict
+
+
+class StorageBy(StrEnum):
+    """What stored media can be told apart by."""
+
+    VIRTUAL_KEY = "virtual-key"
+    MEDIA_TYPE = "media-type"
+    PROVIDER = "provider"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoragePart:
+    """What one value, or one pair of values, of what was asked for has. `names` are in the order asked."""
+
+    names: tuple[str, ...]
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """The rows in the managed prefixes: the largest parts by bytes, the rest of them, and how many those are.
+
+    Each row stands for an object; `bytes` is the sum of the sizes that the rows give, at the server's
+    time `at`.
+    """
+
+    at: datetime
+    largest: Sequence[StoragePart]
+    other: StoragePart
+    other_parts: int = 0
+
+    @property
+    def objects(self) -> int:
+        return self.other.objects + sum(part.objects for part in self.largest)
+
+    @property
+    def bytes(self) -> int:
+        return self.other.bytes + sum(part.bytes for part in self.largest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How things stand just now, for whoever leads.
+
+    `drift` is by verdict: marks, their bytes, first sighting of the oldest. `due` are marks that a claim
+    may take or has taken, and `oldest_due` is since when the first of them has been due. `tripped` are
+    passes that wait for a person's decision; the ranges are those of the sweep under way. `hidden` is
+    what was deleted and can be brought back, in objects and bytes.
+    """
+
+    drift: Mapping[Verdict, tuple[int, int, datetime | None]] = field(default_factory=dict)
+    due: int = 0
+    oldest_due: datetime | None = None
+    tripped: Mapping[Marker, int] = field(default_factory=dict)
+    ranges_done: int = 0
+    ranges_open: int = 0
+    hidden: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeSince:
+    """The mode of the newest pass, and when the first of the passes in a row that had it began."""
+
+    mode: Mode
+    since: datetime

@@ -1,0 +1,77 @@
+"""Calls to the world outside: the store's requests, the database's transactions, the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Histogram
+
+from reconciler.telemetry.names import NAMESPACE, counter
+from reconciler.telemetry.observers import Quiet
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+CALL_OUTCOMES = ("ok", "retried", "failed")
+"""`retried`: another transaction won, or no connection was to be had, and the call was tried again."""
+
+RENEWALS = ("ok", "failed", "lost")
+"""`failed` is tried again while the lease lasts; `lost` ends the term."""
+
+
+class CallMetrics(Quiet):
+    """Counts and times, of every replica."""
+
+    def _make_calls(
+        self, registry: CollectorRegistry, operations: Sequence[str], outcomes: Sequence[str]
+    ) -> None:
+        self._requests = counter(
+            registry, "requests", "Requests to the object store.", "operation", "outcome"
+        )
+        self._request_seconds = Histogram(
+            "request_duration_seconds",
+            "How long requests to the object store took.",
+            ("operation",),
+            namespace=NAMESPACE,
+            registry=registry,
+            buckets=BUCKETS,
+        )
+        for operation in operations:
+            self._request_seconds.labels(operation)
+            for outcome in outcomes:
+                self._requests.labels(operation, outcome)
+        self._make_database(registry)
+
+    def _make_database(self, registry: CollectorRegistry) -> None:
+        self._database_calls = counter(
+            registry,
+            "database_calls",
+            "Transactions and single readings that the database was asked for, by attempt.",
+            "outcome",
+        )
+        for outcome in CALL_OUTCOMES:
+            self._database_calls.labels(outcome)
+        self._database_seconds = Histogram(
+            "database_call_duration_seconds",
+            "How long they took, with the wait for a connection and what was tried again.",
+            namespace=NAMESPACE,
+            registry=registry,
+            buckets=BUCKETS,
+        )
+        self._renewals = counter(
+            registry, "lease_renewals", "Attempts of the leader to renew its lease.", "outcome"
+        )
+        for outcome in RENEWALS:
+            self._renewals.labels(outcome)
+
+    def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
+        """One attempt, of an operation as S3 names it (ListObjectsV2)."""
+        self._requests.labels(operation, outcome).inc()
+        self._request_seconds.labels(operation).observe(seconds)
+
+    def database_called(self, outcome: str, seconds: float | None) -> None:
+        """One attempt; `seconds` is None for one that is repeated, whose time is part of the whole."""
+        self._database_calls.labels(outcome).inc()
+        if seconds is not None:
+            self._database_seconds.observe(seconds)
+
+    def renewed(self, outcome: str) -> None:
+        self._renewals.labels(outcome).inc()

@@ -1,0 +1,139 @@
+"""What a replica is and what it runs under: version, leadership, stops, clocks, store, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Info
+
+from reconciler.model import Capabilities, Mode, ModeSince
+from reconciler.telemetry.names import NAMESPACE, gauge
+from reconciler.telemetry.observers import Quiet
+
+
+def store_labels(found: Capabilities) -> dict[str, str]:
+    """The abilities as labels, each of a handful of values."""
+    compares = {"batch": found.conditional_batch_delete, "single": found.conditional_delete}
+    copies = {"conditional": found.copy_conditional, "plain": found.copy}
+
+    def first(kinds: Mapping[str, bool]) -> str:
+        return next((kind for kind, can in kinds.items() if can), "none")
+
+    return {
+        "listing_order": found.order,
+        "start_after": _flag(found.start_after),
+        "rewrites_keys": _flag(found.rewrites_keys),
+        "batch_digest": found.batch_digest or "none",
+        "batch_size": str(found.batch_size),
+        "conditional_delete": first(compares),
+        "versioning": found.versioning,
+        "undelete": _flag(found.undelete),
+        "object_lock": _flag(found.object_lock),
+        "copy": first(copies),
+        "multipart_copy": _flag(found.multipart_copy),
+        "multipart_listing": _flag(found.multipart_listing),
+        "probed": _flag(found.probed),
+    }
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001 - a value, not a choice
+    return "true" if value else "false"
+
+
+class StateMetrics(Quiet):
+    """Gauges of every replica."""
+
+    _now: Callable[[], float]
+
+    def _make_state(self, registry: CollectorRegistry, version: str) -> None:
+        Info("build", "The running version.", namespace=NAMESPACE, registry=registry).info(
+            {"version": version}
+        )
+        self._leader = gauge(registry, "leader", "1 while this replica holds the lease.")
+        self._halted = gauge(registry, "halted", "1 while the daemon stays idle until a person has acted.")
+        self._paused = gauge(
+            registry, "paused", "1 while an operator has stopped every deletion, as last read."
+        )
+        self._clocks = gauge(
+            registry,
+            "clock_ahead_seconds",
+            "How far another clock is ahead of this machine's, as last compared.",
+            "clock",
+        )
+        for clock in ("database", "store"):
+            self._clocks.labels(clock)
+        self._store = Info(
+            "store",
+            "What the object store was last seen to do, on scratch keys.",
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        self._probed = gauge(
+            registry, "store_probed_timestamp_seconds", "When the store was last probed; 0 for never."
+        )
+        self._make_settings(registry)
+
+    def _make_settings(self, registry: CollectorRegistry) -> None:
+        self._dry_run = gauge(registry, "dry_run", "1 while the write gateway refuses every deletion.")
+        self._dry_run_since = gauge(
+            registry,
+            "dry_run_since_timestamp_seconds",
+            "Since when passes have been in dry run, whoever ran them; 0 while deletions are let through.",
+        )
+        self._own_dry_run: float | None = None
+        self._dry_run_passes: float | None = None
+        self._config = Info(
+            "config",
+            "The hash of the settings in force that can change a verdict or a release; each pass records it.",
+            namespace=NAMESPACE,
+            registry=registry,
+        )
+        self._reload_ok = gauge(
+            registry, "config_last_reload_successful", "1 if the settings last read were valid."
+        )
+        self._reloaded = gauge(
+            registry,
+            "config_last_reload_success_timestamp_seconds",
+            "When valid settings were last read.",
+        )
+
+    def halted(self, reason: str | None) -> None:
+        self._halted.set(reason is not None)
+
+    def paused(self, *, paused: bool) -> None:
+        self._paused.set(paused)
+
+    def clocks(self, ahead: Mapping[str, float]) -> None:
+        for name, seconds in ahead.items():
+            self._clocks.labels(name.removeprefix("the ")).set(seconds)
+
+    def store_probed(self, found: Capabilities) -> None:
+        """What the store was seen to do just now."""
+        self._store.info(store_labels(found))
+        self._probed.set(self._now())
+
+    def settings_in_force(self, mode: Mode, config_hash: str) -> None:
+        """The mode that the write gateway now applies, and the hash that the next pass records."""
+        self._dry_run.set(mode is Mode.DRY_RUN)
+        self._config.info({"hash": config_hash})
+        if mode is Mode.LIVE:
+            self._own_dry_run = self._dry_run_passes = None
+        elif self._own_dry_run is None:
+            self._own_dry_run = self._now()
+        self._tell_dry_run()
+
+    def mode_recalled(self, last: ModeSince | None) -> None:
+        """How the newest passes were run, whoever ran them: a restart does not begin the dry run anew."""
+        dry = last is not None and last.mode is Mode.DRY_RUN
+        self._dry_run_passes = last.since.timestamp() if last is not None and dry else None
+        self._tell_dry_run()
+
+    def _tell_dry_run(self) -> None:
+        own = self._own_dry_run
+        self._dry_run_since.set(0 if own is None else min(own, self._dry_run_passes or own))
+
+    def settings_read(self, *, valid: bool) -> None:
+        """How the last reading of the settings' files went."""
+        self._reload_ok.set(valid)
+        if valid:
+            self._reloaded.set(self._now())

@@ -1,0 +1,90 @@
+"""What was read and what went: counters that only the leader moves, and every replica has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry
+
+from reconciler.model import GONE, Mode, ObjectResult, Verdict
+from reconciler.telemetry.names import counter
+from reconciler.telemetry.observers import Quiet
+
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "delete_object": tuple(ObjectResult),
+    "delete_record": ("deleted", "lost"),
+}
+"""Actions and their results. A record that is `lost` became live after its object had gone."""
+
+RECORD_RESULTS = {"record": "deleted", "lost": "lost"}
+
+WENT = GONE | {ObjectResult.UNTOUCHED}
+"""Results after which nothing of the mark is left to do."""
+
+REASONS = tuple(verdict for verdict in Verdict if verdict is not Verdict.ADOPT)
+"""Why something goes."""
+
+
+class WorkMetrics(Quiet):
+    """Pages, rows, actions and bytes. One call counts a page or a batch, never a key."""
+
+    def _make_work(self, registry: CollectorRegistry) -> None:
+        self._pages = counter(registry, "pages_listed", "Pages that the bucket listed.")
+        self._keys = counter(registry, "keys_listed", "Keys that the bucket listed.")
+        self._rows = counter(registry, "records_read", "Rows of the media table that were compared.")
+        self._actions = counter(
+            registry,
+            "actions",
+            "Storage keys and rows acted on, by what came of it; in dry run what would have gone.",
+            "action",
+            "result",
+            "mode",
+        )
+        self._deleted_keys = counter(
+            registry,
+            "deleted_keys",
+            "Storage keys of which object or rows went, by why; in dry run those that would have gone.",
+            "verdict",
+            "mode",
+        )
+        self._deleted_bytes = counter(
+            registry,
+            "deleted_bytes",
+            "Bytes of the objects known to be gone; in dry run of those that would have gone.",
+            "verdict",
+            "mode",
+        )
+        self._purged_objects = counter(
+            registry, "purged_objects", "Deleted objects that can no longer be brought back."
+        )
+        self._freed_bytes = counter(registry, "freed_bytes", "Bytes that purges gave back to the store.")
+        self._make_children()
+
+    def _make_children(self) -> None:
+        for mode in Mode:
+            for verdict in REASONS:
+                self._deleted_keys.labels(verdict, mode)
+                self._deleted_bytes.labels(verdict, mode)
+            for action, results in ACTIONS.items():
+                for result in results:
+                    self._actions.labels(action, result, mode)
+
+    def page_listed(self, keys: int) -> None:
+        self._pages.inc()
+        self._keys.inc(keys)
+
+    def records_read(self, rows: int) -> None:
+        self._rows.inc(rows)
+
+    def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
+        if result in RECORD_RESULTS:
+            self._actions.labels("delete_record", RECORD_RESULTS[result], mode).inc(keys)
+            return
+        self._actions.labels("delete_object", result, mode).inc(keys)
+        self._deleted_bytes.labels(verdict, mode).inc(size)
+        if result in WENT:
+            self._deleted_keys.labels(verdict, mode).inc(keys)
+
+    def purged(self, objects: int, size: int) -> None:
+        self._purged_objects.inc(objects)
+        self._freed_bytes.inc(size)
