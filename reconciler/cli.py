@@ -250,9 +250,9 @@ def resume(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     source = _source(args, daemon=True)
-    from reconciler import app
+    from reconciler.app import daemon
 
-    _wait_for(lambda: app.run(source))
+    _wait_for(lambda: daemon.run(source))
     return DONE
 
 

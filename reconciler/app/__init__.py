@@ -1,14 +1,14 @@
-"""The composition root: the only module that names every adapter, and what each command does."""
+"""The composition root: the only package that names every adapter, and what each command does.
+
+The daemon stands in `app.daemon` and is imported where it is run: no other command waits for its web
+server and its metrics.
+"""
 
 from reconciler.app.commands import adopt, doctor, migrate, once, open_database, pause, plan, resume, undo
-from reconciler.app.daemon import RECALL_SECONDS, RECONNECT_SECONDS, run
-from reconciler.app.surroundings import RELOAD_SECONDS, STOP_SECONDS, SystemClock
+from reconciler.app.surroundings import STOP_SECONDS, SystemClock
 from reconciler.app.wiring import bucket_config, catalog_config
 
 __all__ = [
-    "RECALL_SECONDS",
-    "RECONNECT_SECONDS",
-    "RELOAD_SECONDS",
     "STOP_SECONDS",
     "SystemClock",
     "adopt",
@@ -21,6 +21,5 @@ __all__ = [
     "pause",
     "plan",
     "resume",
-    "run",
     "undo",
 ]

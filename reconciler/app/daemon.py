@@ -9,7 +9,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from reconciler import __version__
-from reconciler.app.surroundings import follow_runtime_file, stop_on_signal
+from reconciler.app.reloading import follow_runtime_file
+from reconciler.app.surroundings import stop_on_signal
 from reconciler.app.wiring import limits_of, open_ports, steer_of
 from reconciler.bucket import OPERATIONS, OUTCOMES
 from reconciler.engine.abilities import keep_probing

@@ -24,7 +24,7 @@ async def abilities(prober: Prober, declared: ListingOrder | None) -> Capabiliti
 
     Raises StoreUnavailable and Halt; see `Prober`.
     """
-    found = await prober.probe()
+    found = await prober.probe(declared)
     return replace(found, order=found.order_under(declared))
 
 

@@ -12,6 +12,7 @@ from reconciler.model import (
     Deletion,
     DeletionResult,
     Identity,
+    ListingOrder,
     ObjectPage,
     StoredObject,
     Upload,
@@ -130,4 +131,4 @@ class StoreClock(Protocol):
 class Prober(Protocol):
     """Finds out, on scratch keys under `.reconciler/`, what the store can do; cleans up after itself."""
 
-    async def probe(self) -> Capabilities: ...
+    async def probe(self, declared: ListingOrder | None = None) -> Capabilities: ...

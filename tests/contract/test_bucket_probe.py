@@ -30,6 +30,16 @@ async def test_it_finds_out_what_each_store_does_and_leaves_nothing(bucket: Buck
     assert bucket.keys() == {"media/a"}
 
 
+async def test_a_declared_order_is_not_believed_of_a_store_that_rewrites_keys(bucket: Bucket) -> None:
+    """I-14: the rows name keys that such a listing never gives."""
+    async with open_bucket(config_of(bucket)) as opened:
+        found = await opened.prober.probe(ListingOrder.BYTES)
+    rewrites = CAPABILITIES[bucket.server.kind].rewrites_keys
+    assert found.rewrites_keys is rewrites
+    assert found.order is (ListingOrder.NONE if rewrites else ListingOrder.BYTES)
+    assert bucket.keys() == set()
+
+
 async def test_versions_are_seen_to_come_back_and_the_scratch_versions_removed(bucket: Bucket) -> None:
     """I-25: a plain delete would leave the bytes of every probe behind."""
     _keep_versions(bucket, "Enabled")

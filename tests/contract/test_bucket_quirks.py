@@ -85,6 +85,16 @@ async def test_the_probe_finds_each_quirk_and_leaves_nothing(quirks: Quirks, see
     assert store.objects == {}
 
 
+async def test_a_declared_order_is_believed_and_costs_no_requests() -> None:
+    async with quirky_store(Quirks(rank=lambda key: key[::-1])) as store:
+        config = config_for(store.endpoint_url, name=BUCKET, timeout=timedelta(seconds=20))
+        async with open_bucket(config) as opened:
+            found = await opened.prober.probe(ListingOrder.BYTES)
+    assert (found.order, found.start_after, found.rewrites_keys) == (ListingOrder.BYTES, True, False)
+    assert store.objects == {}
+    assert store.operations.count("ListObjectsV2") == 2
+
+
 @pytest.mark.incident(22)
 async def test_a_store_that_times_out_at_a_thousand_keys_gets_smaller_batches() -> None:
     keys = [f"media/{number:03}" for number in range(600)]
@@ -105,7 +115,7 @@ async def test_a_batch_that_proves_too_much_later_is_halved_for_good() -> None:
         found = await probe(store)
         store.put(*keys)
         store.quirks.silent_above = 60
-        config = config_for(store.endpoint_url, name=BUCKET, timeout=timedelta(seconds=0.5))
+        config = config_for(store.endpoint_url, name=BUCKET, timeout=timedelta(seconds=1.5))
         async with open_bucket(config) as opened:
             objects = opened.store(found)
             with pytest.raises(StoreUnavailable, match="no answer"):

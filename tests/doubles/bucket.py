@@ -228,7 +228,8 @@ class MemoryBucket:
         )
 
     @port
-    async def probe(self) -> Capabilities:
+    async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
+        del declared  # `order_under` puts it in force
         self._answer()
         return self.capabilities
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reconciler import app
+from reconciler.app.daemon import connect_and_lead
 from reconciler.model import Outcome
 from reconciler.settings import SettingsSource
 from reconciler.telemetry.health import Health
@@ -49,7 +49,7 @@ async def daemon(
         monkeypatch.setitem(os.environ, name, value)
     stopping = anyio.Event()
     async with anyio.create_task_group() as group:
-        group.start_soon(app.daemon.connect_and_lead, SettingsSource(), told.metrics, health, stopping)
+        group.start_soon(connect_and_lead, SettingsSource(), told.metrics, health, stopping)
         yield
         stopping.set()
         group.cancel_scope.cancel()
