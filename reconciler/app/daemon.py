@@ -6,7 +6,6 @@ from functools import partial
 
 import anyio
 import structlog
-from prometheus_client import CollectorRegistry
 
 from reconciler import __version__
 from reconciler.app.reloading import follow_runtime_file
@@ -29,6 +28,7 @@ from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAU
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.observers import Fanout
+from reconciler.telemetry.registry import daemon_registry
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
 
@@ -46,13 +46,8 @@ RECALL_SECONDS = 60.0
 async def run(source: SettingsSource) -> None:
     """The daemon, until SIGTERM or SIGINT. Raises ConfigError where it cannot start at all."""
     settings = source.current()
-    registry, health, stopping = CollectorRegistry(), Health(), anyio.Event()
-    metrics = Metrics(
-        registry,
-        version=__version__,
-        operations=OPERATIONS,
-        outcomes=OUTCOMES,
-    )
+    health, stopping = Health(), anyio.Event()
+    registry, metrics = daemon_registry(version=__version__, operations=OPERATIONS, outcomes=OUTCOMES)
     metrics.settings_in_force(settings.mode(), settings.config_hash())
     metrics.settings_read(valid=True)
     health.meet(CONFIGURATION)

@@ -169,8 +169,10 @@ def _hiding(objects: int, size: int) -> Iterable[Metric]:
 def _storing(storage: Storage) -> Iterable[Metric]:
     """The largest pairs by name, the rest as `other`: never more labels than that."""
     labels = ("media_type", "provider")
-    objects = _family("storage_objects", "Rows in the managed prefixes, each of an object.", *labels)
-    size = _family("storage_bytes", "Bytes that those rows give as the sizes of their objects.", *labels)
+    objects = _family(
+        "storage_objects", "Objects that rows in the managed prefixes name, one a row.", *labels
+    )
+    size = _family("storage_bytes", "Bytes of those objects, as the rows give them.", *labels)
     for part in (*storage.largest, storage.other):
         objects.add_metric(part.names, part.objects)
         size.add_metric(part.names, part.bytes)

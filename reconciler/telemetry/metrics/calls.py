@@ -51,7 +51,7 @@ class CallMetrics(Quiet):
             self._database_calls.labels(outcome)
         self._database_seconds = Histogram(
             "database_call_duration_seconds",
-            "How long they took, with the wait for a connection and what was tried again.",
+            "How long transactions and single readings took, with what was tried again.",
             namespace=NAMESPACE,
             registry=registry,
             buckets=BUCKETS,
