@@ -1,10 +1,23 @@
-"""Fixtures of the contract tests."""
+"""Fixtures of the contract tests: each port's double and its real server, side by side."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 import pytest
 
 from reconciler.bucket import retries
+from reconciler.model import ListingOrder
+from tests.contract.catalog import staged
+from tests.contract.sides import (
+    BucketSide,
+    CatalogSide,
+    memory_bucket,
+    memory_catalog,
+    real_bucket,
+    real_catalog,
+)
+from tests.servers import Bucket
 
 
 @pytest.fixture
@@ -19,3 +32,31 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def backing_database(request: pytest.FixtureRequest) -> str | None:
     """The address of a real database, or None for one in memory."""
     return None if request.param == "memory" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
+    if backing_database is None:
+        yield await memory_catalog()
+        return
+    async with staged(backing_database) as stage:
+        yield real_catalog(stage)
+
+
+@pytest.fixture(params=["memory", "memory without order", "seaweed", "moto"])
+def backing_bucket(request: pytest.FixtureRequest) -> Bucket | ListingOrder:
+    """A real bucket, or the order of one in memory."""
+    if request.param.startswith("memory"):
+        return ListingOrder.BYTES if request.param == "memory" else ListingOrder.NONE
+    bucket: Bucket = request.getfixturevalue(f"{request.param}_bucket")
+    return bucket
+
+
+@pytest.fixture
+async def side(backing_bucket: Bucket | ListingOrder) -> AsyncIterator[BucketSide]:
+    if isinstance(backing_bucket, ListingOrder):
+        opening = memory_bucket(backing_bucket)
+    else:
+        opening = real_bucket(backing_bucket)
+    async with opening as opened:
+        yield opened

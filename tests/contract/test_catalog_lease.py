@@ -1,4 +1,4 @@
-"""The lease, the term and the site, on a real Postgres."""
+"""The lease and the term, on a real Postgres."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.errors import CatalogUnavailable, Halt, LeaseLost, PassEnded
-from reconciler.model import HeldBy, Identity, Mode, Tally, Term
+from reconciler.model import HeldBy, Mode, Tally, Term
 from tests.contract.catalog import NOTHING, TTL, Stage, finding, staged
 
 pytestmark = pytest.mark.anyio
@@ -223,29 +223,3 @@ async def test_a_newer_pass_ends_the_one_that_a_crash_left(stage: Stage) -> None
 async def stage(database: str) -> AsyncIterator[Stage]:
     async with staged(database) as opened:
         yield opened
-
-
-# --- site ------------------------------------------------------------------------------------------
-
-
-async def test_the_site_id_is_made_once_and_the_tie_remembered(catalog: Catalog) -> None:
-    site = catalog.site
-    assert await site.identity() is None
-    site_id = await site.new_id()
-    assert await site.new_id() == site_id
-    assert await site.identity() is None, "not tied yet"
-    made = Identity(site_id=site_id, bucket="b", prefixes=("image/",), created_at=datetime.now(UTC))
-    await site.bind(made)
-    assert await site.identity() == made
-    await site.bind(Identity(site_id=site_id, bucket="b", prefixes=("",), created_at=made.created_at))
-    tied = await site.identity()
-    assert tied is not None
-    assert tied.prefixes == ("",)
-
-
-@pytest.mark.incident(5)
-async def test_another_sites_identity_is_never_written_over(catalog: Catalog) -> None:
-    await catalog.site.new_id()
-    other = Identity(site_id=uuid4(), bucket="b", prefixes=("",), created_at=datetime.now(UTC))
-    with pytest.raises(Halt, match=str(other.site_id)):
-        await catalog.site.bind(other)

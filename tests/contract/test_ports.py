@@ -7,16 +7,13 @@ far as they behave the same. What only a real server can do is asked in the othe
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from reconciler.bucket import open_bucket
 from reconciler.errors import LeaseLost
 from reconciler.model import (
     Deletion,
@@ -38,95 +35,13 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
-from reconciler.ports import (
-    Budget,
-    IdentityMarker,
-    Lease,
-    Listing,
-    Marks,
-    ObjectStore,
-    Passes,
-    PauseSwitch,
-    Records,
-    StagingArea,
-)
-from tests.contract.catalog import (
-    ALL,
-    DAY,
-    LONG_AGO,
-    NOTHING,
-    POLICY,
-    TTL,
-    all_go,
-    claimed,
-    finding,
-    no_cap,
-    staged,
-    unless_named,
-)
-from tests.doubles.bucket import MemoryBucket
-from tests.doubles.budget import MemoryBudget
-from tests.doubles.database import MemoryDatabase
-from tests.doubles.marks import MemoryMarks
-from tests.doubles.passes import MemoryLease, MemoryPasses
-from tests.doubles.pause import MemoryPauseSwitch
-from tests.doubles.records import MemoryRecords, MemoryStagingArea
-from tests.doubles.surroundings import Surroundings
-from tests.servers import Bucket
-from tests.support.buckets import CAPABILITIES, config_of
+from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, all_go, claimed, unless_named
+from tests.contract.sides import BucketSide, CatalogSide
 
 pytestmark = pytest.mark.anyio
 
 
 # --- bucket ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class BucketSide:
-    listing: Listing
-    store: ObjectStore
-    marker: IdentityMarker
-    put: Callable[[str], object]
-    ordered: bool
-
-
-@asynccontextmanager
-async def memory_bucket(order: ListingOrder) -> AsyncIterator[BucketSide]:
-    bucket = MemoryBucket(Surroundings(), order=order)
-    ordered = order is ListingOrder.BYTES
-    yield BucketSide(listing=bucket, store=bucket, marker=bucket, put=bucket.upload, ordered=ordered)
-
-
-@asynccontextmanager
-async def real_bucket(bucket: Bucket) -> AsyncIterator[BucketSide]:
-    capabilities = CAPABILITIES[bucket.server.kind]
-    async with open_bucket(config_of(bucket)) as opened:
-        yield BucketSide(
-            listing=opened.listing,
-            store=opened.store(capabilities),
-            marker=opened.marker,
-            put=bucket.put,
-            ordered=capabilities.order is ListingOrder.BYTES,
-        )
-
-
-@pytest.fixture(params=["memory", "memory without order", "seaweed", "moto"])
-def backing_bucket(request: pytest.FixtureRequest) -> Bucket | ListingOrder:
-    """A real bucket, or the order of one in memory."""
-    if request.param.startswith("memory"):
-        return ListingOrder.BYTES if request.param == "memory" else ListingOrder.NONE
-    bucket: Bucket = request.getfixturevalue(f"{request.param}_bucket")
-    return bucket
-
-
-@pytest.fixture
-async def side(backing_bucket: Bucket | ListingOrder) -> AsyncIterator[BucketSide]:
-    if isinstance(backing_bucket, ListingOrder):
-        opening = memory_bucket(backing_bucket)
-    else:
-        opening = real_bucket(backing_bucket)
-    async with opening as opened:
-        yield opened
 
 
 @pytest.mark.incident(6)
@@ -199,83 +114,6 @@ async def test_the_marker_is_read_back_as_written(side: BucketSide) -> None:
 
 
 # --- catalog ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class CatalogSide:
-    records: Records
-    passes: Passes
-    marks: Marks
-    lease: Lease
-    budget: Budget
-    pauses: PauseSwitch
-    staging: StagingArea
-    term: Term
-    add_row: Callable[..., Any]
-
-    async def sweep(self, *verdicts: tuple[str, Verdict], trip: Trip | None = None) -> int:
-        """One complete sweep that found these, released unless it is to trip."""
-        current = await self.passes.begin(self.term, Marker.SWEEP, "hash", Mode.LIVE, None)
-        found = [finding(key, verdict) for key, verdict in verdicts]
-        await self.passes.record(self.term, current, found, NOTHING)
-        if trip is None:
-            await self.passes.arm(self.term, current, Tally(objects=3))
-        else:
-            await self.passes.trip(self.term, current, Tally(objects=3), trip)
-        return current.id
-
-    async def claim(self, decide: Any = unless_named, limit: int = 1000) -> Any:
-        return await self.marks.claim(self.term, POLICY, ALL, limit, decide, no_cap)
-
-    async def confirm(self, claim: Any, result: ObjectResult, decide: Any = unless_named) -> Any:
-        answers = {key.mark.storage_key: (result, "") for key in claim.keys}
-        return await self.marks.confirm(self.term, claim, answers, decide, timedelta(hours=1))
-
-
-async def memory_catalog() -> CatalogSide:
-    database = MemoryDatabase(Surroundings())
-    lease = MemoryLease(database)
-    term = await lease.acquire("test", TTL)
-    assert isinstance(term, Term)
-    await lease.observe_mode(term, Mode.LIVE)
-
-    async def add_row(key: str, *, expired: bool = False) -> str:
-        return database.insert(key, created_at=LONG_AGO, expires_at=LONG_AGO if expired else None)
-
-    return CatalogSide(
-        records=MemoryRecords(database),
-        passes=MemoryPasses(database),
-        marks=MemoryMarks(database),
-        lease=lease,
-        budget=MemoryBudget(database),
-        pauses=MemoryPauseSwitch(database),
-        staging=MemoryStagingArea(database),
-        term=term,
-        add_row=add_row,
-    )
-
-
-@pytest.fixture
-async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
-    if backing_database is None:
-        yield await memory_catalog()
-        return
-    async with staged(backing_database) as stage:
-
-        async def add_row(key: str, *, expired: bool = False) -> str:
-            return await stage.add_row(key, ExpiresAt=LONG_AGO if expired else None)
-
-        yield CatalogSide(
-            records=stage.catalog.records,
-            passes=stage.catalog.passes,
-            marks=stage.catalog.marks,
-            lease=stage.catalog.lease,
-            budget=stage.catalog.budget,
-            pauses=stage.catalog.pauses,
-            staging=stage.catalog.staging,
-            term=stage.term,
-            add_row=add_row,
-        )
 
 
 KEYS = ["image/a", "image/a!", "image/a/b", "image/\ue000", "image/\U0001f600"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import md5
@@ -20,10 +20,11 @@ from reconciler.model import (
     ObjectPage,
     ObjectResult,
     StoredObject,
-    Upload,
-    Version,
+    Versioning,
 )
 from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.uploads import MemoryUploads
+from tests.doubles.versions import MemoryVersions
 
 MARKER_KEY = ".reconciler/identity.json"
 
@@ -34,7 +35,7 @@ class MemoryBucket:
     `away` makes every call fail as an endpoint does that cannot be reached; `missing` answers as a
     bucket that does not exist; `foreign` answers 404 to every key, as a wrong endpoint does; keys in
     `refusing` cannot be deleted; keys in `hidden` are skipped by listings; keys in
-    `uncopyable` cannot be copied.
+    `uncopyable` cannot be copied. With `versioned` a delete only hides, see `versions`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class MemoryBucket:
         order: ListingOrder = ListingOrder.BYTES,
         compares: bool = True,
         page_size: int = 1000,
+        versioned: bool = False,
     ) -> None:
         self.around = around
         self.order = order
@@ -57,25 +59,39 @@ class MemoryBucket:
         self.uncopyable: set[str] = set()
         self.deleted: list[str] = []
         self.on_delete: Callable[[StoredObject], None] = lambda _: None
+        self.on_copy: Callable[[str, str], None] = lambda *_: None
         self.ahead = timedelta(0)
+        self.lists_uploads = False
         self.tells_time = True
-        self._uploads = 0
+        self.versions = MemoryVersions(self)
+        self.versions.kept_now = versioned
+        self.uploads = MemoryUploads(self)
+        self._puts = 0
 
     def upload(self, key: str, size: int = 10, age: timedelta = timedelta(0)) -> None:
         """A PUT of new content, `age` ago."""
-        self._uploads += 1
-        self.objects[key] = StoredObject(
+        self._puts += 1
+        stored = StoredObject(
             key=key,
             size=size,
-            etag=md5(f"{key}{self._uploads}".encode(), usedforsecurity=False).hexdigest(),
+            etag=md5(f"{key}{self._puts}".encode(), usedforsecurity=False).hexdigest(),
             last_modified=self.around.now - age,
         )
+        self._put(stored)
+
+    def _put(self, stored: StoredObject) -> None:
+        self.objects[stored.key] = self.versions.put(stored) if self.versions.kept_now else stored
+
+    def lose(self, key: str) -> None:
+        """Somebody deletes it for good, with all of its versions."""
+        self.objects.pop(key, None)
+        self.versions.history.pop(key, None)
 
     # --- Listing ---
 
     @port
     async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
-        self._answer()
+        self.answer()
         if self.missing:
             raise Halt("the bucket does not exist")
         listed = sorted(
@@ -105,27 +121,29 @@ class MemoryBucket:
 
     @port
     async def head(self, key: str) -> StoredObject | None:
-        self._answer()
+        self.answer()
         return None if self.missing or self.foreign else self.objects.get(key)
 
     @port
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
-        self._answer()
+        self.answer()
         assert len(batch) <= 1000
-        return [DeletionResult(key=each.key, result=self._delete(each)) for each in batch]
+        return [self._delete(each) for each in batch]
 
-    def _delete(self, deletion: Deletion) -> ObjectResult:
-        stored = self.objects.get(deletion.key)
-        if deletion.key in self.refusing:
-            return ObjectResult.FAILED
+    def _delete(self, deletion: Deletion) -> DeletionResult:
+        key = deletion.key
+        stored = self.objects.get(key)
+        if key in self.refusing:
+            return DeletionResult(key=key, result=ObjectResult.FAILED)
         if stored is None or self.foreign:
-            return ObjectResult.MISSING
+            return DeletionResult(key=key, result=ObjectResult.MISSING)
         if self.compares and deletion.etag is not None and deletion.etag != stored.etag:
-            return ObjectResult.CHANGED
+            return DeletionResult(key=key, result=ObjectResult.CHANGED)
         self.on_delete(stored)
-        del self.objects[deletion.key]
-        self.deleted.append(deletion.key)
-        return ObjectResult.DELETED
+        del self.objects[key]
+        self.deleted.append(key)
+        marker = self.versions.hide(key) if self.versions.kept_now else None
+        return DeletionResult(key=key, result=ObjectResult.DELETED, marker_id=marker)
 
     # --- Copies ---
 
@@ -133,7 +151,7 @@ class MemoryBucket:
     async def copy(
         self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
     ) -> Copied:
-        self._answer()
+        self.answer()
         stored = None if self.missing or self.foreign else self.objects.get(source)
         if stored is None:
             return Copied(result=CopyResult.MISSING)
@@ -143,7 +161,8 @@ class MemoryBucket:
             return Copied(result=CopyResult.IMPOSSIBLE, detail="the store will not copy it")
         if only_new and target in self.objects:
             return Copied(result=CopyResult.OCCUPIED)
-        self.objects[target] = replace(stored, key=target, last_modified=self.around.now)
+        self._put(replace(stored, key=target, last_modified=self.around.now, version_id=None))
+        self.on_copy(source, target)
         return Copied(
             result=CopyResult.COPIED,
             etag=stored.etag,
@@ -151,72 +170,44 @@ class MemoryBucket:
             last_modified=stored.last_modified,
         )
 
-    # --- Versions: none are kept ---
-
-    @port
-    async def kept(self) -> bool:
-        self._answer()
-        return False
-
-    @port
-    async def of(self, key: str) -> Sequence[Version]:
-        self._answer()
-        return []
-
-    @port
-    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
-        self._answer()
-        return [DeletionResult(key=each.key, result=ObjectResult.MISSING) for each in batch]
-
-    # --- Uploads: none is ever unfinished ---
-
-    async def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
-        await self.around.step()
-        self._answer()
-        yield []
-
-    @port
-    async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
-        self._answer()
-        return [DeletionResult(key=each.key, result=ObjectResult.MISSING) for each in batch]
-
     # --- IdentityMarker ---
 
     @port
     async def read(self) -> Identity | None:
-        self._answer()
+        self.answer()
         if self.missing:
             raise Halt("the bucket does not exist")
         return None if self.foreign else self.identity
 
     @port
     async def write(self, identity: Identity) -> None:
-        self._answer()
+        self.answer()
         if self.identity is None:
             self._mark(identity)
 
     @port
     async def exchange(self, identity: Identity, seen: Identity) -> bool:
-        self._answer()
+        self.answer()
         if self.identity is None or (self.compares and self.identity.etag != seen.etag):
             return False
         self._mark(identity)
         return True
 
     def _mark(self, identity: Identity) -> None:
+        self.versions.history.pop(MARKER_KEY, None)
         self.upload(MARKER_KEY)
         self.identity = replace(identity, etag=self.objects[MARKER_KEY].etag)
 
     @port
     async def exists(self) -> bool:
-        self._answer()
+        self.answer()
         return self.identity is not None and not (self.foreign or self.missing)
 
     # --- StoreClock ---
 
     @port
     async def date(self) -> datetime | None:
-        self._answer()
+        self.answer()
         return (self.around.now + self.ahead).replace(microsecond=0) if self.tells_time else None
 
     # --- Prober ---
@@ -224,15 +215,21 @@ class MemoryBucket:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            order=self.order, conditional_batch_delete=self.compares, conditional_delete=self.compares
+            order=self.order,
+            conditional_batch_delete=self.compares,
+            conditional_delete=self.compares,
+            versioning=Versioning.ENABLED if self.versions.kept_now else Versioning.OFF,
+            undelete=self.versions.kept_now,
+            copy=True,
+            multipart_listing=self.lists_uploads,
         )
 
     @port
     async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
         del declared  # `order_under` puts it in force
-        self._answer()
+        self.answer()
         return self.capabilities
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
         if self.away:
             raise StoreUnavailable("the store does not answer")

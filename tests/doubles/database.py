@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
 from reconciler.model import (
     DeleteMode,
-    Hidden,
+    HiddenObject,
     Hold,
     HoldKind,
     Identity,
     Mark,
     Mode,
+    ObjectResult,
     Pass,
     PassState,
     Pause,
@@ -79,6 +80,33 @@ class LedgerEntry:
     epoch: int | None = None
     detail: str = ""
     pass_id: int | None = None
+    id: int = 0
+    what: str = "object"
+    result: ObjectResult | None = None
+    record_id: str | None = None
+    removed: Row | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class HiddenRow:
+    """One object that was deleted and can be brought back, as the database keeps it.
+
+    `state` is "hidden", "restoring", "restored", "left over" or "purging".
+    """
+
+    one: HiddenObject
+    state: str
+    pass_id: int
+    claimed_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Restore:
+    """A key in the queue of what has to come back."""
+
+    queued_at: datetime
+    not_before: datetime | None = None
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +155,8 @@ class MemoryDatabase:
         self.marks: dict[str, MarkRow] = {}
         self.tombstones: dict[str, datetime] = {}
         self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
-        self.hidden: dict[str, Hidden] = {}
-        self.restores: list[str] = []
+        self.hidden: dict[int, HiddenRow] = {}
+        self.restores: dict[str, Restore] = {}
         self.ledger: list[LedgerEntry] = []
         self.spent: list[Spent] = []
         self.term: Term | None = None
@@ -137,13 +165,14 @@ class MemoryDatabase:
         self.pause = Pause()
         self.mode: Mode | None = None
         self.identity: Identity | None = None
-        self.site_id: UUID = uuid4()
+        self.site_id: UUID | None = None
         self.seals = Seals()
         self.released = True
         self.on_remove: Callable[[Row], None] = lambda _: None
         self._xids = itertools.count(1)
         self._ids = itertools.count(1)
         self.last_xid = 0
+        self._queued_at = around.now
 
     @property
     def now(self) -> datetime:
@@ -205,6 +234,25 @@ class MemoryDatabase:
         number = next(self._ids)
         values: dict[str, object] = {"created_at": self.now - age, **columns}
         return Row(id=f"row-{number:06}", storage_key=key, **values)  # type: ignore[arg-type]  # any column
+
+    # --- what the ports write ---
+
+    def note(self, entry: LedgerEntry) -> None:
+        """A line of the ledger, under the next id."""
+        self.ledger.append(replace(entry, id=next(self._ids)))
+
+    def hide(self, one: HiddenObject, pass_id: int, *, went: bool = True) -> None:
+        """Remember where an object is; of one that stayed it is a copy left over."""
+        number = next(self._ids)
+        state = "hidden" if went else "left over"
+        row = HiddenRow(one=replace(one, id=number), state=state, pass_id=pass_id, claimed_at=self.now)
+        self.hidden[number] = row
+
+    def queue(self, key: str) -> None:
+        """Have the key looked at; each time is later than the one before, as by a clock that moves on."""
+        before = self.restores.get(key)
+        self._queued_at = max(self.now, self._queued_at + timedelta(microseconds=1))
+        self.restores[key] = Restore(queued_at=self._queued_at, attempts=before.attempts if before else 0)
 
     # --- what the ports read ---
 

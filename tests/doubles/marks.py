@@ -19,6 +19,7 @@ from reconciler.model import (
     DeleteMode,
     DueKey,
     Hidden,
+    HiddenObject,
     Marker,
     Mode,
     ObjectResult,
@@ -36,7 +37,7 @@ from reconciler.model import (
 )
 from reconciler.planning.ranges import is_managed, merge_prefixes
 from reconciler.ports import Cap, Decide
-from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Spent
+from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Row, Spent
 from tests.doubles.records import pages
 from tests.doubles.surroundings import Surroundings, port
 
@@ -192,6 +193,7 @@ class MemoryMarks:
             rows = list(group)[:limit]
             operation, xid = uuid4(), database.next_xid()
             for row in rows:
+                row.attempts += 1
                 self._take(row, operation, term)
             keys = tuple(_claimed(row) for row in rows)
             return Claim(operation_id=operation, epoch=term.epoch, xid=xid, keys=keys, taken=len(keys))
@@ -253,10 +255,26 @@ class MemoryMarks:
             if row is None or row.operation_id != claim.operation_id:
                 raise LeaseLost("the claim was taken over")
             result, detail = results[key.mark.storage_key]
-            if result is not ObjectResult.FAILED and key.mark.storage_key in (hidden or {}):
-                database.hidden[key.mark.storage_key] = (hidden or {})[key.mark.storage_key]
-            total += self._settle(row, key, result, detail, decide, upload_window)
+            where = (hidden or {}).get(key.mark.storage_key)
+            if where is not None and result is not ObjectResult.FAILED:
+                self._hide(claim, key, where, went=_went(key, result))
+            settled = self._settle(row, key, result, detail, decide, upload_window)
+            if settled.lost and where is not None:
+                database.queue(key.mark.storage_key)
+            total += settled
         return total
+
+    def _hide(self, claim: Claim, key: ClaimedKey, where: Hidden, *, went: bool) -> None:
+        database = self._database
+        one = HiddenObject(
+            id=0,
+            storage_key=key.mark.storage_key,
+            operation_id=claim.operation_id,
+            verdict=key.mark.verdict,
+            hidden=where,
+            hidden_at=database.now,
+        )
+        database.hide(one, key.mark.pass_id, went=went)
 
     @port
     async def extend(self, claim: Claim) -> None:
@@ -273,7 +291,7 @@ class MemoryMarks:
         decide: Decide,
         upload_window: timedelta,
     ) -> Removed:
-        database, decision = self._database, key.decision
+        database = self._database
         if result is ObjectResult.FAILED:
             row.attempts += 1
             row.not_before = database.now + timedelta(seconds=2.0 ** min(row.attempts, 10))
@@ -281,15 +299,15 @@ class MemoryMarks:
         if result not in GONE and result is not ObjectResult.UNTOUCHED:
             self._drop(row, "spared", result, detail)
             return Removed()
-        records, lost = self._remove_records(key, decide)
-        gone = decision.delete_object and result in GONE
+        records, lost = self._remove_records(row, key, decide)
+        gone = _went(key, result)
         if gone:
             database.tombstones[key.mark.storage_key] = database.now + upload_window
         self._drop(row, "removed" if gone or records else "spared", result, detail)
         size = key.mark.bytes if gone else 0
         return Removed(objects=int(gone), records=records, bytes=size, lost=lost)
 
-    def _remove_records(self, key: ClaimedKey, decide: Decide) -> tuple[int, int]:
+    def _remove_records(self, row: MarkRow, key: ClaimedKey, decide: Decide) -> tuple[int, int]:
         """By id and version; one that has changed is decided anew, and lost if it is to stay."""
         database, planned = self._database, set(key.decision.records)
         records = database.records_of([key.mark.storage_key])
@@ -300,17 +318,28 @@ class MemoryMarks:
             ref = RecordRef(id=record.id, version=record.version)
             if ref in planned or ref in going:
                 database.on_remove(database.rows[ref.id])
-                del database.rows[ref.id]
+                gone = database.rows.pop(ref.id)
+                self._note(row, "result", what="record", record_id=ref.id, removed=gone)
                 removed += 1
             else:
                 lost += key.decision.delete_object
         return removed, lost
 
     def _drop(self, row: MarkRow, event: str, result: ObjectResult | None, detail: str) -> None:
-        self._note(row, event, f"{result}: {detail}" if result else detail)
+        self._note(row, event, f"{result}: {detail}" if result else detail, result=result)
         del self._database.marks[row.mark.storage_key]
 
-    def _note(self, row: MarkRow, event: str, detail: str = "") -> None:
+    def _note(
+        self,
+        row: MarkRow,
+        event: str,
+        detail: str = "",
+        *,
+        what: str = "object",
+        result: ObjectResult | None = None,
+        record_id: str | None = None,
+        removed: Row | None = None,
+    ) -> None:
         entry = LedgerEntry(
             key=row.mark.storage_key,
             verdict=row.mark.verdict,
@@ -320,8 +349,12 @@ class MemoryMarks:
             epoch=row.epoch,
             detail=detail,
             pass_id=row.mark.pass_id,
+            what=what,
+            result=result,
+            record_id=record_id,
+            removed=removed,
         )
-        self._database.ledger.append(entry)
+        self._database.note(entry)
 
     # --- looking ---
 
@@ -367,7 +400,8 @@ class MemoryMarks:
     @port
     async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
         self._database.answer()
-        return {verdict: self._drift_of(verdict) for verdict in Verdict}
+        found = {verdict: self._drift_of(verdict) for verdict in Verdict}
+        return {verdict: counts for verdict, counts in found.items() if counts[0]}
 
     def _drift_of(self, verdict: Verdict) -> tuple[int, int, datetime | None]:
         marks = [row.mark for row in self._rows() if row.mark.verdict is verdict]
@@ -407,6 +441,11 @@ def _claimed(row: MarkRow) -> ClaimedKey:
         mode=row.mode,
         quarantine_key=row.quarantine_key,
     )
+
+
+def _went(key: ClaimedKey, result: ObjectResult) -> bool:
+    """Whether an object that was to be deleted is gone. A dangling record never had one."""
+    return result in GONE and key.decision.delete_object
 
 
 def _under(prefix: str, keys: Sequence[tuple[str, Verdict]]) -> Counter[Verdict]:

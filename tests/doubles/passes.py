@@ -8,11 +8,14 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from reconciler.errors import LeaseLost, PassEnded, Retryable
+from reconciler.errors import Halt, LeaseLost, PassEnded, Retryable
 from reconciler.model import (
     Backlog,
+    DeleteMode,
     Finding,
     HeldBy,
+    Hidden,
+    HiddenObject,
     Identity,
     KeyRange,
     ListingOrder,
@@ -176,7 +179,7 @@ class MemoryPasses:
                 unseen = row.seen_in < complete.id
             if found_by.marker is complete.marker and unseen and row.operation_id is None:
                 del database.marks[key]
-                database.ledger.append(
+                database.note(
                     LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
                 )
 
@@ -338,13 +341,18 @@ class MemorySite:
 
     @port
     async def bind(self, identity: Identity) -> None:
-        self._database.answer()
-        self._database.identity = identity
+        database = self._database
+        database.answer()
+        if database.site_id not in {None, identity.site_id}:
+            raise Halt(f"this database is of another site than {identity.site_id}")
+        database.site_id, database.identity = identity.site_id, replace(identity, seal=None, contested="")
 
     @port
     async def new_id(self) -> UUID:
-        self._database.answer()
-        return self._database.site_id
+        database = self._database
+        database.answer()
+        database.site_id = database.site_id or uuid4()
+        return database.site_id
 
     @port
     async def seals(self) -> Seals:
@@ -370,13 +378,39 @@ class MemorySite:
             raise Retryable("deletions may still be on their way")
         withdrawn = len(database.marks)
         for key, row in database.marks.items():
-            entry = LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)
-            database.ledger.append(entry)
+            if row.operation_id is not None:
+                self._entomb(row, upload_window)
+            database.note(LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now))
         database.marks.clear()
         for one in database.passes.values():
             if one.state is PassState.RUNNING:
                 database.passes[one.id] = replace(one, state=PassState.FAILED, finished_at=database.now)
         return withdrawn
+
+    def _entomb(self, row: MarkRow, upload_window: timedelta) -> None:
+        """What its requests did is not known: its copy, if there is one, can be brought back."""
+        database, mark = self._database, row.mark
+        assert row.decision is not None
+        assert row.operation_id is not None
+        if row.decision.delete_object:
+            database.tombstones[mark.storage_key] = database.now + upload_window
+        if row.decision.delete_object and row.quarantine_key is not None:
+            hidden = Hidden(
+                mode=DeleteMode.QUARANTINE,
+                size=mark.bytes,
+                etag=mark.object_etag,
+                last_modified=mark.object_last_modified,
+                quarantine_key=row.quarantine_key,
+            )
+            one = HiddenObject(
+                id=0,
+                storage_key=mark.storage_key,
+                operation_id=row.operation_id,
+                verdict=mark.verdict,
+                hidden=hidden,
+                hidden_at=row.attempted_at or database.now,
+            )
+            database.hide(one, mark.pass_id)
 
     @port
     async def adopt(self, term: Term, identity: Identity) -> None:
@@ -384,5 +418,5 @@ class MemorySite:
         database.check(term)
         assert identity.seal is not None
         database.site_id = identity.site_id
-        database.identity = replace(identity, seal=None)
+        database.identity = replace(identity, seal=None, contested="")
         database.seals = Seals(confirmed=identity.seal.nonce)

@@ -1,17 +1,37 @@
-"""What was deleted and can be brought back, in memory: objects alone."""
+"""What was deleted and can be brought back, in memory: objects where they are hidden, rows in the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from reconciler.model import HiddenObject, Queued, Removal, Returned, Term, UndoScope, Upload
-from tests.doubles.database import MemoryDatabase
+from reconciler.model import (
+    DeleteMode,
+    HiddenObject,
+    HoldKind,
+    ObjectResult,
+    Queued,
+    Removal,
+    RemovedRow,
+    Return,
+    Returned,
+    Term,
+    UndoScope,
+    Upload,
+    Verdict,
+)
+from tests.doubles.database import HiddenRow, LedgerEntry, MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
+
+LEFT_AFTER = timedelta(hours=1)
+"""A return that was begun so long ago was left."""
+
+RESTORABLE = frozenset({"hidden", "restoring"})
 
 
 class MemoryRecovery:
-    """Remembers nothing of what went: the engine's tests of it run on the real servers."""
+    """Gives back what nobody has purged."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -20,62 +40,157 @@ class MemoryRecovery:
     def around(self) -> Surroundings:
         return self._database.around
 
+    # --- undo ---
+
     @port
     async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
         self._database.answer()
-        return []
+        objects = {
+            row.one.storage_key: row.one
+            for row in self._restorable()
+            if _within(scope, row.one.storage_key, row.pass_id, row.one.hidden_at)
+        }
+        rows: dict[str, list[RemovedRow]] = {}
+        for entry in reversed(self._unrestored()):
+            if _within(scope, entry.key, entry.pass_id, entry.at) and entry.record_id is not None:
+                row = RemovedRow(ledger_id=entry.id, record_id=entry.record_id, verdict=entry.verdict)
+                rows.setdefault(entry.key, []).append(row)
+        keys = sorted(key for key in objects.keys() | rows.keys() if key > after)[:limit]
+        return [
+            Removal(storage_key=key, object=objects.get(key), rows=tuple(rows.get(key, ()))) for key in keys
+        ]
+
+    def _restorable(self) -> Iterable[HiddenRow]:
+        rows = self._database.hidden.values()
+        return (row for row in rows if row.state in RESTORABLE and not row.one.erased)
+
+    def _unrestored(self) -> list[LedgerEntry]:
+        """Removed rows of which the ledger still has all, and that nobody has put back."""
+        ledger = self._database.ledger
+        back = {
+            (entry.key, entry.operation_id, entry.record_id)
+            for entry in ledger
+            if entry.event == "restored" and entry.what == "record"
+        }
+        return [
+            entry
+            for entry in ledger
+            if entry.removed is not None and (entry.key, entry.operation_id, entry.record_id) not in back
+        ]
 
     @port
     async def gone(self, scope: UndoScope) -> int:
-        self._database.answer()
-        return 0
+        database = self._database
+        database.answer()
+        there = {(row.one.storage_key, row.one.operation_id) for row in database.hidden.values()}
+        there |= {
+            (entry.key, entry.operation_id)
+            for entry in database.ledger
+            if entry.operation_id is not None and entry.event == "restored" and entry.what == "object"
+        }
+        return len(
+            {
+                entry.key
+                for entry in database.ledger
+                if entry.result is ObjectResult.DELETED
+                and entry.event == "removed"
+                and _within(scope, entry.key, entry.pass_id, entry.at)
+                and (entry.key, entry.operation_id) not in there
+            }
+        )
 
     @port
     async def claim_return(self, object_id: int) -> bool:
         self._database.answer()
-        return False
+        row = self._database.hidden.get(object_id)
+        if row is None or row.one.erased or row.state not in RESTORABLE:
+            return False
+        row.state, row.claimed_at = "restoring", self._database.now
+        return True
 
     @port
     async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
-        self._database.answer()
-        return []
+        database, key = self._database, removal.storage_key
+        database.answer()
+        mark = database.marks.get(key)
+        if mark is not None and mark.operation_id is not None:
+            reason = "its key is being deleted at this moment"
+            return [_told(key, row, Return.FAILED, reason) for row in removal.rows]
+        database.marks.pop(key, None)
+        hidden = database.hidden.get(removal.object.id) if removal.object else None
+        if hidden is not None and hidden.state == "restoring":
+            hidden.state = "restored"
+            _note(database, hidden, "restored")
+        database.tombstones.pop(key, None)
+        return [self._row_back(key, row) for row in removal.rows]
+
+    def _row_back(self, key: str, row: RemovedRow) -> Returned:
+        database = self._database
+        entry = next((entry for entry in database.ledger if entry.id == row.ledger_id), None)
+        if entry is None or entry.removed is None:
+            return _told(key, row, Return.REFUSED, "the ledger no longer has the row")
+        gone = entry.removed
+        there = gone.id in database.rows
+        if not there and gone.virtual_key_id is not None and gone.virtual_key_id not in database.owners:
+            return _told(key, row, Return.REFUSED, "what it belongs to is gone")
+        database.rows.setdefault(gone.id, gone)
+        database.note(replace(entry, event="restored", at=database.now, removed=None))
+        return _told(key, row, Return.PRESENT if there else Return.RESTORED)
+
+    # --- healing ---
 
     @port
     async def hidden(self, key: str) -> Sequence[HiddenObject]:
         self._database.answer()
-        return []
+        return [row.one for row in reversed(list(self._restorable())) if row.one.storage_key == key]
 
     @port
     async def recoverable(self, keys: Sequence[str]) -> set[str]:
         self._database.answer()
-        return set()
+        return {row.one.storage_key for row in self._restorable()} & set(keys)
 
     @port
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         self._database.answer()
-        return set()
+        dangling = {entry.key for entry in self._unrestored() if entry.verdict is Verdict.DANGLING}
+        return dangling & set(keys)
 
     @port
     async def queue(self, keys: Sequence[str], reason: str) -> None:
         self._database.answer()
-        self._database.restores += keys
+        for key in keys:
+            self._database.queue(key)
 
     @port
     async def queued(self, limit: int) -> Sequence[Queued]:
-        self._database.answer()
-        return []
+        database = self._database
+        database.answer()
+        due = [
+            (restore.queued_at, key)
+            for key, restore in database.restores.items()
+            if restore.not_before is None or restore.not_before <= database.now
+        ]
+        return [Queued(storage_key=key, queued_at=at) for at, key in sorted(due)[:limit]]
 
     @port
     async def dequeue(self, queued: Queued) -> None:
+        restores = self._database.restores
         self._database.answer()
+        standing = restores.get(queued.storage_key)
+        if standing is not None and standing.queued_at == queued.queued_at:
+            del restores[queued.storage_key]
 
     @port
     async def postpone(self, key: str) -> None:
         self._database.answer()
+        if restore := self._database.restores.get(key):
+            wait = min(timedelta(minutes=2 ** min(restore.attempts, 10)), timedelta(hours=1))
+            restore.attempts += 1
+            restore.not_before = self._database.now + wait
 
 
 class MemoryPurges:
-    """Nothing is ever due: the engine's tests of the purge run on the real servers."""
+    """Takes what nobody brought back in time."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -88,31 +203,124 @@ class MemoryPurges:
     async def claim(
         self, term: Term, window: timedelta, dead_after: timedelta, limit: int
     ) -> Sequence[HiddenObject]:
-        self._database.check(term)
-        return []
+        database = self._database
+        database.check(term)
+        for number, row in list(database.hidden.items()):
+            if _is_the_object(row) and row.one.hidden_at <= database.now - window:
+                del database.hidden[number]
+        due = [
+            row
+            for row in database.hidden.values()
+            if self._due(row, window, dead_after) and not self._kept(row) and not _is_the_object(row)
+        ]
+        for row in (taken := sorted(due, key=lambda row: (row.one.hidden_at, row.one.id))[:limit]):
+            row.state, row.claimed_at = "purging", database.now
+        return [row.one for row in taken]
+
+    def _due(self, row: HiddenRow, window: timedelta, dead_after: timedelta) -> bool:
+        now = self._database.now
+        late = row.one.hidden_at <= now - window
+        match row.state:
+            case "hidden" | "restored":
+                return late or row.one.erased
+            case "restoring":
+                return late and row.claimed_at <= now - LEFT_AFTER
+            case "purging":
+                return row.claimed_at <= now - dead_after
+            case _:
+                return True
+
+    def _kept(self, row: HiddenRow) -> bool:
+        """What is on hold stays where it is, and so does what a row waits for."""
+        database, key = self._database, row.one.storage_key
+        if row.one.erased:
+            return False
+        named = any(
+            hold.kind is not HoldKind.VIRTUAL_KEY and database.covers(hold, key)
+            for hold in database.holds_in_force()
+        )
+        waited_for = row.state in RESTORABLE and key in database.restores
+        return (named and row.state in {"hidden", "purging"}) or waited_for
 
     @port
     async def done(self, term: Term, ids: Sequence[int]) -> None:
         self._database.check(term)
+        self._end(ids, "purged")
 
     @port
     async def back(self, term: Term, ids: Sequence[int]) -> None:
         self._database.check(term)
+        self._end(ids, "restored")
+
+    def _end(self, ids: Sequence[int], event: str) -> None:
+        database = self._database
+        for number in ids:
+            row = database.hidden.get(number)
+            if row is not None and row.state == "purging":
+                _note(database, row, event)
+                del database.hidden[number]
 
     @port
     async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
-        self._database.check(term)
+        database = self._database
+        database.check(term)
+        for each in uploads:
+            entry = LedgerEntry(
+                key=each.key, verdict=Verdict.ORPHAN, event="aborted", at=database.now, what="upload"
+            )
+            database.note(entry)
 
     @port
     async def spent(self, event: str) -> int:
-        self._database.answer()
-        return 0
+        database = self._database
+        database.answer()
+        day = database.now - timedelta(days=1)
+        return sum(entry.event == event and entry.at > day for entry in database.ledger)
 
     @port
     async def hidden(self) -> tuple[int, int]:
         self._database.answer()
-        return len(self._database.hidden), sum(each.size for each in self._database.hidden.values())
+        rows = [row.one for row in self._database.hidden.values() if not _is_the_object(row)]
+        return len(rows), sum(one.hidden.size for one in rows)
 
     @port
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
-        self._database.check(term)
+        database = self._database
+        database.check(term)
+        rows, lines = database.now - window, database.now - retention
+        database.ledger = [
+            replace(entry, removed=None) if entry.at <= rows else entry
+            for entry in database.ledger
+            if entry.at > lines
+        ]
+
+
+def _is_the_object(row: HiddenRow) -> bool:
+    """Brought back from behind its marker: nothing of it is hidden any more."""
+    return row.state == "restored" and row.one.hidden.mode is DeleteMode.VERSIONED
+
+
+def _within(scope: UndoScope, key: str, pass_id: int | None, at: datetime) -> bool:
+    return (
+        (not scope.keys or key in scope.keys)
+        and scope.pass_id in {None, pass_id}
+        and (scope.since is None or at >= scope.since)
+        and (scope.until is None or at < scope.until)
+    )
+
+
+def _note(database: MemoryDatabase, row: HiddenRow, event: str) -> None:
+    one = row.one
+    entry = LedgerEntry(
+        key=one.storage_key,
+        verdict=one.verdict,
+        event=event,
+        at=database.now,
+        operation_id=one.operation_id,
+        pass_id=row.pass_id,
+    )
+    database.note(entry)
+
+
+def _told(key: str, row: RemovedRow, outcome: Return, reason: str = "") -> Returned:
+    return Returned(storage_key=key, record_id=row.record_id, outcome=outcome, reason=reason)

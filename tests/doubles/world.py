@@ -6,15 +6,28 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
+from uuid import UUID
 
 import anyio
 
 from reconciler.engine.clocks import Clocks
 from reconciler.engine.cycle import Cycle, Progress
+from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.throttle import Throttles
-from reconciler.model import HeldBy, ListingOrder, Mode, PassState, Policy, Report, Term
+from reconciler.engine.undo import Undo, Undone
+from reconciler.model import (
+    HeldBy,
+    ListingOrder,
+    Mode,
+    PassState,
+    Policy,
+    Report,
+    Returned,
+    Term,
+    UndoScope,
+)
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
@@ -44,9 +57,12 @@ class World:
         compares: bool = True,
         page_size: int = 1000,
         under: Policy | None = None,
+        versioned: bool = False,
     ) -> None:
         self.around = Surroundings()
-        self.bucket = MemoryBucket(self.around, order=order, compares=compares, page_size=page_size)
+        self.bucket = MemoryBucket(
+            self.around, order=order, compares=compares, page_size=page_size, versioned=versioned
+        )
         self.database = MemoryDatabase(self.around)
         self.observer = RecordingObserver()
         self.marks = MemoryMarks(self.database)
@@ -76,8 +92,8 @@ class World:
             listing=self.bucket,
             store=self.bucket,
             copies=self.bucket,
-            versions=self.bucket,
-            uploads=self.bucket,
+            versions=self.bucket.versions,
+            uploads=self.bucket.uploads,
             marker=self.bucket,
             prober=self.bucket,
             records=MemoryRecords(self.database),
@@ -103,6 +119,27 @@ class World:
         cycle = Cycle(self.ports, self.limits, lambda: self.steering, anyio.Event(), BUCKET)
         cycle.tenure.good_until = inf
         return cycle
+
+    async def undo(self, scope: UndoScope, *, mode: Mode = Mode.LIVE) -> Undone:
+        """What `undo` does, by ada, beside whoever leads."""
+        ports, told = self.ports, list[Returned]()
+
+        async def sealed(_: float) -> UUID:
+            raise AssertionError("an undo claims and deletes nothing")
+
+        gateway = WriteGateway(
+            ports.store,
+            ports.marks,
+            lambda: mode,
+            lambda: True,
+            sealed,
+            ports.copies,
+            ports.versions,
+            ports.uploads,
+            ports.pause.look,
+        )
+        steering = replace(self.steering, mode=mode)
+        return await Undo(ports, gateway, lambda: steering, "ada", told.append).run(scope)
 
     async def decide(self, *, approve: bool = True) -> int:
         """A person approves, or discards, everything that has tripped. Returns how many marks."""

@@ -68,7 +68,7 @@ async def test_a_run_that_is_not_disturbed_removes_exactly_the_drift(order: List
     assert objects == KEPT
     assert rows == ["image/live", "video/shared"]
     assert not world.database.marks
-    assert {entry.event for entry in world.database.ledger} == {"intent", "removed"}
+    assert {entry.event for entry in world.database.ledger} == {"intent", "removed", "result"}
 
 
 @ORDERS
