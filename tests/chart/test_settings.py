@@ -1,0 +1,300 @@
+"""The chart's values as the program understands them: its own reading of what helm rendered."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import SecretStr
+
+from reconciler.settings import DatabaseSettings, Settings, SettingsSource, load
+from reconciler.settings.names import RUNTIME_FILE, leaves
+from tests.chart import kubelet
+from tests.chart.helm import CHART, CI_VALUES, MINIMAL, Manifest, named, pods, put, render, with_values
+
+ADDRESS = "postgresql://reconciler:p%40ss@db:5432/gateway"
+THERE: kubelet.Sources = {
+    ("ConfigMap", "internal-authority"): {"ca.crt": "a certificate"},
+    ("Secret", "gateway-database"): {"url": ADDRESS, "address": ADDRESS},
+    ("Secret", "gateway-database-owner"): {"owner": ADDRESS},
+    ("Secret", "store-credentials"): {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "aws.ini": "[default]\naws_access_key_id = key\naws_secret_access_key = secret\n",
+    },
+}
+"""What the values files take to be there."""
+
+SHAPE = r'^[a-z]+/\d{4}/.+: #?"$'
+DAYS, HOURS, SECONDS = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
+
+TABLE: Mapping[str, tuple[str, object, object]] = {
+    # setting: value of the chart, what is written there, what the program makes of it
+    "bucket.name": ("bucket.name", "media-archive", "media-archive"),
+    "bucket.endpoint_url": ("bucket.endpointUrl", "https://s3.internal:9000", "https://s3.internal:9000"),
+    "bucket.region": ("bucket.region", "eu-central-1", "eu-central-1"),
+    "bucket.prefixes": ("bucket.prefixes", ["vidéo/", 'a "b"/'], ('a "b"/', "vidéo/")),
+    "bucket.listing_order": ("bucket.listingOrder", "none", "none"),
+    "bucket.request_timeout": ("bucket.requestTimeout", "45s", 45 * SECONDS),
+    "bucket.key_shape": ("bucket.keyShape", SHAPE, re.compile(SHAPE)),
+    "catalog.media_table": ("catalog.mediaTable", "media.files", "media.files"),
+    "catalog.keys_table": ("catalog.keysTable", "media.keys", "media.keys"),
+    "catalog.media_columns.id": ("catalog.mediaColumns.id", "file_id", "file_id"),
+    "catalog.media_columns.storage_key": ("catalog.mediaColumns.storageKey", "path", "path"),
+    "catalog.media_columns.virtual_key_id": ("catalog.mediaColumns.virtualKeyId", "owner", "owner"),
+    "catalog.media_columns.size_bytes": ("catalog.mediaColumns.sizeBytes", "bytes", "bytes"),
+    "catalog.media_columns.created_at": ("catalog.mediaColumns.createdAt", "created", "created"),
+    "catalog.media_columns.expires_at": ("catalog.mediaColumns.expiresAt", "", ""),
+    "catalog.media_columns.last_accessed_at": ("catalog.mediaColumns.lastAccessedAt", "null", "null"),
+    "catalog.media_columns.deleted_at": ("catalog.mediaColumns.deletedAt", "gone: at", "gone: at"),
+    "catalog.key_columns.id": ("catalog.keyColumns.id", "key_id", "key_id"),
+    "catalog.key_columns.is_enabled": ("catalog.keyColumns.isEnabled", "yes", "yes"),
+    "catalog.key_columns.expires_at": ("catalog.keyColumns.expiresAt", "ends", "ends"),
+    "log_format": ("log.format", "console", "console"),
+    "log_level": ("log.level", "debug", "debug"),
+    "dry_run": ("dryRun", False, False),
+    "enable_auto_cleanup": ("mediaManagement.enableAutoCleanup", False, False),
+    "orphan_cleanup_enabled": ("mediaManagement.orphanCleanupEnabled", False, False),
+    "dangling_cleanup_enabled": ("mediaManagement.danglingCleanupEnabled", False, False),
+    "media_retention_days": ("mediaManagement.mediaRetentionDays", 365, 365),
+    "recent_access_days": ("mediaManagement.recentAccessDays", 0, 0),
+    "revoked_key_policy": ("mediaManagement.revokedKeyPolicy", "delete", "delete"),
+    "key_grace": ("mediaManagement.keyGrace", "0s", timedelta(0)),
+    "max_deletes_per_second": ("maxDeletesPerSecond", 2_500_000, 2_500_000.0),
+    "breaker.max_fraction": ("breaker.maxFraction", 0.025, 0.025),
+    "breaker.max_count": ("breaker.maxCount", 1_000_000_000, 1_000_000_000),
+    "breaker.max_dangling": ("breaker.maxDangling", 0, 0),
+    "breaker.min_count": ("breaker.minCount", 50, 50),
+    "grace_period": ("gracePeriod", "72h", 72 * HOURS),
+    "delete_delay": ("deleteDelay", "PT36H", 36 * HOURS),
+    "delete_mode": ("deleteMode", "quarantine", "quarantine"),
+    "undo_window": ("undoWindow", "14d", 14 * DAYS),
+    "ledger_retention": ("ledgerRetention", "365d", 365 * DAYS),
+    "abort_multipart_after": ("abortMultipartAfter", "3d", 3 * DAYS),
+    "upload_window": ("uploadWindow", "2h", 2 * HOURS),
+    "sweep_interval": ("sweepInterval", "12h", 12 * HOURS),
+    "retention_interval": ("retentionInterval", "1h30m", 1.5 * HOURS),
+    "listing_concurrency": ("listingConcurrency", 8, 8),
+    "delete_concurrency": ("deleteConcurrency", 4, 4),
+    "lease.ttl": ("lease.ttl", "15s", 15 * SECONDS),
+    "web.host": ("web.host", "::", "::"),
+    "web.port": ("web.port", 9090, 9090),
+}
+
+ELSEWHERE: Mapping[str, str] = {
+    "database_url": "comes from a Secret: database.existingSecret or database.url"
+}
+"""Settings that no value holds as it is, and why."""
+
+OWN_DEFAULTS: Mapping[str, object] = {"log_format": "json"}
+"""Settings whose default in the chart is its own: a pod's log is read by programs."""
+
+NEEDED_TOO: Mapping[str, object] = {"mediaManagement__accessControlEnabled": True}
+"""What `revokedKeyPolicy: delete` needs beside it."""
+
+
+def asked_for() -> Mapping[str, Any]:
+    """The minimal values with every value of the table written."""
+    made: dict[str, Any] = dict(with_values(**NEEDED_TOO))
+    for path, value, _ in TABLE.values():
+        put(made, path.split("."), value)
+    return made
+
+
+def read(manifests: Sequence[Manifest], root: Path, pod: str = "Deployment") -> dict[str, str]:
+    """The environment of one of the pods, with its volumes laid out under `root`."""
+    (spec,) = (spec for label, spec in pods(manifests).items() if label.startswith(f"{pod} "))
+    found = kubelet.sources(manifests, THERE)
+    kubelet.mount(spec, root, found)
+    return kubelet.environment(spec, root, found)
+
+
+def test_every_setting_of_the_program_has_a_value_or_a_reason_for_none() -> None:
+    known = {".".join(path) for path in leaves(Settings)}
+    assert known == {*TABLE, *ELSEWHERE}, (
+        "add the setting to values.yaml, values.schema.json, _settings.tpl and here"
+    )
+
+
+def test_each_value_reaches_its_setting(tmp_path: Path) -> None:
+    settings = load(read(render(asked_for()), tmp_path))
+    assert {name: _at(settings, name) for name in TABLE} == {
+        name: wanted for name, (_, _, wanted) in TABLE.items()
+    }
+
+
+def test_each_value_of_the_table_differs_from_the_default(tmp_path: Path) -> None:
+    defaults = load(read(render(MINIMAL), tmp_path))
+    assert [name for name, (_, _, wanted) in TABLE.items() if _at(defaults, name) == wanted] == []
+
+
+def test_the_charts_defaults_are_the_programs(tmp_path: Path) -> None:
+    settings = load(read(render(MINIMAL), tmp_path))
+    for path, leaf in leaves(Settings).items():
+        name = ".".join(path)
+        if not leaf.field.is_required():
+            assert _at(settings, name) == OWN_DEFAULTS.get(name, leaf.field.get_default()), name
+
+
+def test_the_default_is_a_dry_run(tmp_path: Path) -> None:
+    assert load(read(render(MINIMAL), tmp_path)).dry_run is True
+
+
+def _at(settings: Settings, name: str) -> object:
+    found: Any = settings
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# --- every values file ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem.removesuffix("-values"))
+@pytest.mark.parametrize("pod", ["Deployment", "Pod"])
+def test_the_program_takes_what_each_values_file_makes(file: Path, pod: str, tmp_path: Path) -> None:
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    said: list[str] = []
+    settings = load(read(render(file=file), tmp_path, pod), warn=said.append)
+    assert said == []
+    assert settings.bucket.prefixes == tuple(sorted(values["bucket"]["prefixes"]))
+    assert settings.database_url == SecretStr(values["database"].get("url", ADDRESS))
+    for name, (path, _, _) in TABLE.items():
+        if (wanted := _written(values, path)) is not None:
+            assert _plain(_at(settings, name)) == _plain(_understood(name, wanted)), name
+
+
+def _written(values: Mapping[str, Any], path: str) -> object:
+    """The value at a path, None where the file leaves it to its default."""
+    found: Any = values
+    for part in path.split("."):
+        if part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def _understood(name: str, value: object) -> object:
+    """What the setting becomes when it is set to this value alone, in a file that somebody wrote by hand."""
+    tree: dict[str, Any] = {"bucket": {"name": "media", "prefixes": ["a/"]}, "database_url": ADDRESS}
+    put(tree, name.split("."), value)
+    return _at(Settings(**tree), name)
+
+
+def _plain(value: object) -> object:
+    return value.pattern if isinstance(value, re.Pattern) else value
+
+
+@pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem.removesuffix("-values"))
+def test_the_hook_takes_what_each_values_file_makes(file: Path, tmp_path: Path) -> None:
+    manifests = render(file=file)
+    if any(label.startswith("Job ") for label in pods(manifests)):
+        hook = load(read(manifests, tmp_path / "hook", "Job"), kind=DatabaseSettings)
+        daemon = load(read(manifests, tmp_path / "daemon"))
+        assert (hook.catalog, hook.database_url) == (daemon.catalog, daemon.database_url)
+
+
+# --- the two files --------------------------------------------------------------------------------------
+
+
+def test_runtime_settings_are_in_the_runtime_file_and_nowhere_else() -> None:
+    manifests = render(asked_for())
+    runtime = {".".join(path) for path, leaf in leaves(Settings).items() if leaf.runtime}
+    static = _names(yaml.safe_load(named(manifests, "ConfigMap")["data"]["config.yaml"]))
+    live = _names(yaml.safe_load(named(manifests, "ConfigMap", "-runtime")["data"]["runtime.yaml"]))
+    assert live == runtime
+    assert static == {*TABLE} - runtime
+
+
+def _names(tree: Mapping[str, Any], at: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in tree.items():
+        found |= _names(value, f"{at}{name}.") if isinstance(value, dict) else {f"{at}{name}"}
+    return found
+
+
+@pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem.removesuffix("-values"))
+def test_no_environment_variable_pins_what_a_file_sets(file: Path) -> None:
+    allowed = {"RECONCILER_CONFIG_FILE", "RECONCILER_RUNTIME_FILE", "RECONCILER_DATABASE_URL"}
+    for pod in pods(render(file=file)).values():
+        (container,) = pod["containers"]
+        names = {entry["name"] for entry in container["env"] if entry["name"].startswith("RECONCILER_")}
+        assert names <= allowed
+
+
+def test_the_runtime_file_is_in_a_directory_that_the_kubelet_swaps(tmp_path: Path) -> None:
+    manifests = render(MINIMAL)
+    (container,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (mounted,) = (entry for entry in container["volumeMounts"] if entry["name"] == "runtime")
+    assert "subPath" not in mounted
+
+    environ = read(manifests, tmp_path)
+    source = SettingsSource(environ)
+    assert source.current().dry_run is True
+    live = named(render(with_values(dryRun=False, maxDeletesPerSecond=7)), "ConfigMap", "-runtime")
+    kubelet.swap(Path(environ[RUNTIME_FILE]).parent, live["data"])
+    changed = source.refresh()
+    assert changed is not None
+    assert set(changed.changed) == {"RECONCILER_DRY_RUN", "RECONCILER_MAX_DELETES_PER_SECOND"}
+
+
+# --- what the gateway's people know ---------------------------------------------------------------------
+
+
+def test_without_ownership_tracking_nothing_is_cleaned_up_by_comparison(tmp_path: Path) -> None:
+    settings = load(read(render(with_values(mediaManagement__enableOwnershipTracking=False)), tmp_path))
+    assert (settings.orphan_cleanup_enabled, settings.dangling_cleanup_enabled) == (False, False)
+    assert settings.enable_auto_cleanup is True
+
+
+def test_access_control_alone_deletes_nothing(tmp_path: Path) -> None:
+    settings = load(read(render(with_values(mediaManagement__accessControlEnabled=True)), tmp_path))
+    assert settings.revoked_key_policy == "keep"
+
+
+def test_a_rate_may_be_unlimited(tmp_path: Path) -> None:
+    assert load(read(render(file=CHART / "ci" / "bare-values.yaml"), tmp_path)).max_deletes_per_second is None
+
+
+# --- secrets --------------------------------------------------------------------------------------------
+
+
+def credentials(file: str, root: Path) -> Mapping[str, str]:
+    environ = read(render(file=CHART / "ci" / f"{file}-values.yaml"), root)
+    return {name: value for name, value in environ.items() if name.startswith("AWS_")}
+
+
+def test_credentials_come_from_a_secret_that_is_there(tmp_path: Path) -> None:
+    found = credentials("everything", tmp_path)
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("key", "secret")
+    assert found["AWS_SESSION_TOKEN"] == "token"
+
+
+def test_credentials_come_from_values_through_a_secret_of_the_charts(tmp_path: Path) -> None:
+    assert credentials("trial", tmp_path) == {
+        "AWS_ACCESS_KEY_ID": "trial",
+        "AWS_SECRET_ACCESS_KEY": 'trial"secret\\#1',
+    }
+
+
+@pytest.mark.parametrize(("file", "key"), [("files", "key"), ("trial-files", "trial")])
+def test_credentials_come_in_a_file(file: str, key: str, tmp_path: Path) -> None:
+    found = credentials(file, tmp_path)
+    assert list(found) == ["AWS_SHARED_CREDENTIALS_FILE"]
+    text = Path(found["AWS_SHARED_CREDENTIALS_FILE"]).read_text(encoding="utf-8")
+    assert text.splitlines()[:2] == ["[default]", f"aws_access_key_id = {key}"]
+
+
+@pytest.mark.parametrize("file", ["trial", "trial-files"])
+def test_a_secret_value_is_in_secrets_alone(file: str) -> None:
+    manifests = render(file=CHART / "ci" / f"{file}-values.yaml")
+    plain = json.dumps([manifest for manifest in manifests if manifest["kind"] != "Secret"])
+    assert "pass" not in plain
+    assert "trial" not in plain
