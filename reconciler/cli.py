@@ -96,10 +96,10 @@ def _leaf(error: BaseException) -> BaseException:
 def _log_unexpected(error: BaseException) -> None:
     import structlog
 
-    from reconciler.telemetry.logs import describe, mask
+    from reconciler.telemetry.logs import describe
 
     structlog.get_logger(__name__).debug("unexpected error", exc_info=error)
-    complain(f"{mask(describe(error))} (unexpected; --log-level debug shows where)")
+    complain(f"{describe(error)} (unexpected; --log-level debug shows where)")
 
 
 def _forget_stdout() -> None:
@@ -108,10 +108,11 @@ def _forget_stdout() -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr for each line of the message."""
+    """One line on stderr for each line of the message, without the secrets that it may quote."""
+    from reconciler.telemetry.masking import mask
     from reconciler.terminal.text import printable
 
-    for line in message.splitlines() or ["failed"]:
+    for line in mask(message).splitlines() or ["failed"]:
         print(f"reconciler: {printable(line)}", file=sys.stderr)
 
 
@@ -193,7 +194,7 @@ def _report_of(act: Callable[[], Coroutine[Any, Any, Report]], source: SettingsS
     import structlog
 
     from reconciler.model import Outcome, Report
-    from reconciler.telemetry.logs import describe, mask
+    from reconciler.telemetry.logs import describe
 
     try:
         return _wait_for(act)
@@ -206,9 +207,7 @@ def _report_of(act: Callable[[], Coroutine[Any, Any, Report]], source: SettingsS
         return Report(
             mode=source.current().mode(),
             outcome=Outcome.HALTED if isinstance(cause, Halt) else Outcome.FAILED,
-            detail=str(cause)
-            if known
-            else f"{mask(describe(cause))} (unexpected; --log-level debug shows where)",
+            detail=str(cause) if known else f"{describe(cause)} (unexpected; --log-level debug shows where)",
         )
 
 
@@ -369,17 +368,20 @@ def _source(args: argparse.Namespace, *, daemon: bool = False) -> SettingsSource
 
 def _log_as(settings: SchemaSettings, args: argparse.Namespace, *, daemon: bool = False) -> None:
     """The option, else the setting, else `info` for the daemon and `warning` for what a person watches."""
+    from reconciler.settings import DatabaseSettings, known_secrets
     from reconciler.telemetry.logs import configure
 
+    urls = [settings.database_url.get_secret_value()] if isinstance(settings, DatabaseSettings) else []
     asked = "log_level" in settings.model_fields_set
     level = args.log_level or (settings.log_level if asked or daemon else "warning")
-    configure(settings.log_format, level)
+    configure(settings.log_format, level, secrets=known_secrets(None, *urls))
 
 
 def _log_until_settings_are_read(args: argparse.Namespace) -> None:
+    from reconciler.settings.secrets import known_secrets
     from reconciler.telemetry.logs import configure
 
-    configure("auto", args.log_level or "warning")
+    configure("auto", args.log_level or "warning", secrets=known_secrets())
 
 
 def _duration(text: str, option: str) -> timedelta:

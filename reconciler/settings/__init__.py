@@ -19,6 +19,7 @@ from reconciler.settings.schema import (
     Settings,
     WebSettings,
 )
+from reconciler.settings.secrets import known_secrets
 
 __all__ = [
     "BreakerSettings",
@@ -33,5 +34,6 @@ __all__ = [
     "Settings",
     "SettingsSource",
     "WebSettings",
+    "known_secrets",
     "load",
 ]

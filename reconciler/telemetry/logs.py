@@ -6,24 +6,34 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from reconciler.telemetry.masking import HIDDEN, KNOWN, mask
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
-URL_CREDENTIALS = re.compile(r"(?<=://)(?:([^\s:/@]*):)?[^\s/]*@")
-PASSWORD = re.compile(r"(?i)\b(password|passwd|secret[\w-]*|aws_secret_access_key)(\s*[=:]\s*)[^\s,;&]+")
-SECRET_NAMES = re.compile(r"(?i)password|secret|token$|credential")
+SECRET_NAMES = re.compile(r"(?i)password|secret|token$|credential|authorization")
+FIRST = ("timestamp", "level", "event", "logger")
+"""What every line begins with, in this order; `logger` names the library that a line comes from."""
 
 
-def configure(log_format: str = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:
+def configure(
+    log_format: str = "auto",
+    log_level: str = "info",
+    stream: TextIO | None = None,
+    *,
+    secrets: Iterable[str] = (),
+) -> None:
     """Set up structlog and the standard library's logging. May be called again; the last call holds.
 
-    `log_format` is auto, console or json; `log_level` debug, info, warning or error.
+    `log_format` is auto, console or json; `log_level` debug, info, warning or error. `secrets` are
+    values that nothing may print.
     """
+    KNOWN.set(secrets)
     out = sys.stderr if stream is None else stream
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     level = LEVELS[log_level]
@@ -33,6 +43,7 @@ def configure(log_format: str = "auto", log_level: str = "info", stream: TextIO 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _errors_in_full if level <= LEVELS["debug"] else _errors_in_one_line,
         mask_secrets,
+        _in_order,
     ]
     last: Processor = (
         structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
@@ -53,19 +64,15 @@ def _configure_standard_library(processors: list[Processor], level: int, out: Te
     stream = logging.StreamHandler(out)
     stream.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=processors[:-1],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _in_one_line, *processors[:-1]],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, processors[-1]],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [stream]
+    # Never at debug: botocore tells the headers that it signs there, and asyncpg what it sends.
     root.setLevel(max(level, LEVELS["warning"]) if level > LEVELS["debug"] else LEVELS["info"])
-
-
-def mask(text: str) -> str:
-    """The text without the passwords of the URLs and key-value pairs in it."""
-    masked = URL_CREDENTIALS.sub(lambda found: f"{found[1]}:***@" if found[1] else "***@", text)
-    return PASSWORD.sub(r"\1\2***", masked)
+    logging.captureWarnings(capture=True)
 
 
 def mask_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -75,9 +82,19 @@ def mask_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {name: event.pop(name) for name in FIRST if name in event} | dict(event)
+
+
+def _in_one_line(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A library's message, which may have several lines and is the text itself."""
+    event["event"] = " ".join(str(event["event"]).split())
+    return event
+
+
 def _masked(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever somebody logs
     if SECRET_NAMES.search(name) and value:
-        return "***"
+        return HIDDEN
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):

@@ -1,0 +1,44 @@
+"""Which values of the environment are secrets, so that nothing prints them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import unquote
+
+SECRET_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "PGPASSWORD",
+)
+HEADER_VARIABLES = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+URL_VARIABLES = ("RECONCILER_DATABASE_URL", "RECONCILER_BUCKET__ENDPOINT_URL")
+
+# Also of an address that cannot be used: it is shown to nobody, but a driver may quote it.
+CREDENTIALS = re.compile(r"://([^:/@]*):(.*)@([^/?#]*)(?:/([^?]*))?")
+PASSWORD_PARAMETER = re.compile(r"[?&]password=([^&#]*)")
+
+
+def known_secrets(environ: Mapping[str, str] | None = None, *database_urls: str) -> frozenset[str]:
+    """The secrets in the environment, and those of further addresses of databases."""
+    environ = os.environ if environ is None else environ
+    found = {environ.get(name, "") for name in SECRET_VARIABLES}
+    for name in HEADER_VARIABLES:
+        found |= {pair.partition("=")[2].strip() for pair in environ.get(name, "").split(",")}
+    for url in (*(environ.get(name, "") for name in URL_VARIABLES), *database_urls):
+        found |= set(_passwords(url))
+    return frozenset(found - {""})
+
+
+def _passwords(url: str) -> Iterator[str]:
+    if found := CREDENTIALS.search(url):
+        user, password, host, database = found.groups()
+        # One that is no secret would blot out the address in every message.
+        if unquote(password) not in {unquote(user), host, database}:
+            yield password
+    if found := PASSWORD_PARAMETER.search(url):
+        yield found[1]
