@@ -22,6 +22,7 @@ from reconciler.engine.lease import Tenure
 from reconciler.engine.pace import Pace
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
+from reconciler.engine.steps import step
 from reconciler.engine.tasks import task_group
 from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import (
@@ -199,12 +200,16 @@ class Collector:
                 return False
             this.tripped += claim.tripped
             if claim.keys:
-                async with hiding.extended(self._ports, claim):
-                    await self._carry_out(term, claim, this)
+                bound = {"operation": str(claim.operation_id)}
+                with step(self._ports.tracer, "batch", bound=bound, keys=len(claim.keys)):
+                    async with hiding.extended(self._ports, claim):
+                        await self._carry_out(term, claim, this)
             return True
 
     async def _carry_out(self, term: Term, claim: Claim, this: _Round) -> None:
-        if not await self._settled(claim):
+        with step(self._ports.tracer, "settling"):
+            settled = await self._settled(claim)
+        if not settled:
             this.blocked = True
             return
         removed, store_away = await self._finish(term, claim)
@@ -222,35 +227,39 @@ class Collector:
             await self._ports.clocks.require()
             steering = self._steer()
             limit = self._pace.batch_size(steering.rate)
-            claim = await self._gateway.unfinished(term, self._limits.dead_after, limit)
-            if claim is None:
-                policy, kinds = steering.policy, enabled(steering)
-                claim = await self._gateway.claim(
-                    term, policy, kinds, limit, decider(steering), capper(steering)
-                )
-                if not claim.taken:
-                    this.enough = True
-                    return None
-                for each in claim.tripped:
-                    log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)
+            with step(self._ports.tracer, "claim"):
+                claim = await self._claim(term, steering, limit)
+            if not claim.taken:
+                this.enough = True
+                return None
+            for each in claim.tripped:
+                log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)
             await self._pace.take(len(claim.keys), steering.rate)
             return claim
+
+    async def _claim(self, term: Term, steering: Steering, limit: int) -> Claim:
+        if claim := await self._gateway.unfinished(term, self._limits.dead_after, limit):
+            return claim
+        policy, kinds = steering.policy, enabled(steering)
+        return await self._gateway.claim(term, policy, kinds, limit, decider(steering), capper(steering))
 
     async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, bool]:
         """Look again, delete, confirm; and whether the store stopped answering on the way."""
         self._ports.observer.alive("collector")
-        steering = self._steer()
-        decide = decider(steering)
-        answers = Answers()
+        steering, tracer, clock = self._steer(), self._ports.tracer, self._ports.clock
+        decide, answers, began = decider(steering), Answers(), clock.monotonic()
         rewrites_keys = steering.policy.rewrites_keys
-        spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
-        await delete_claimed(self._ports, self._gateway, claim, spared, answers)
-        window = steering.upload_window
-        await hold_refused(self._ports.holds, answers)
-        removed = await self._gateway.confirm(
-            term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
-        )
-        self._report(claim, answers, removed)
+        with step(tracer, "deletion"):
+            spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
+            await delete_claimed(self._ports, self._gateway, claim, spared, answers)
+        with step(tracer, "confirmation"):
+            window = steering.upload_window
+            await hold_refused(self._ports.holds, answers)
+            removed = await self._gateway.confirm(
+                term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
+            )
+        tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
+        self._report(claim, answers, removed, clock.monotonic() - began)
         await keeping.look_once_more(self._ports, claim.keys, answers.results)
         if answers.halt:
             raise Halt(answers.halt)
@@ -271,9 +280,12 @@ class Collector:
             for due in unseen:
                 self._ports.observer.deleted(Mode.DRY_RUN, due.mark.verdict, "deleted", 1, due.mark.bytes)
             await marks.note_preview(term, [due.mark.storage_key for due in unseen])
+            if unseen:
+                size = sum(due.mark.bytes for due in unseen)
+                log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=size)
         return total
 
-    def _report(self, claim: Claim, answers: Answers, removed: Removed) -> None:
+    def _report(self, claim: Claim, answers: Answers, removed: Removed, seconds: float) -> None:
         counts: Counter[tuple[Verdict, ObjectResult]] = Counter()
         sizes: Counter[tuple[Verdict, ObjectResult]] = Counter()
         for key in claim.keys:
@@ -285,21 +297,25 @@ class Collector:
         first = claim.keys[0].mark.verdict
         for what, number in (("record", removed.records), ("lost", removed.lost)):
             self._ports.observer.deleted(Mode.LIVE, first, what, number, 0)
-        say = log.bind(operation=str(claim.operation_id), epoch=claim.epoch)
-        say.info(
+        results: Counter[str] = Counter()
+        for (_, result), number in counts.items():
+            results[str(result)] += number
+        log.info(
             "batch collected",
             keys=len(claim.keys),
             objects=removed.objects,
             records=removed.records,
             bytes=removed.bytes,
             failed=removed.failed,
+            results=dict(results),
+            seconds=round(seconds, 3),
         )
-        if held := sum(number for (_, result), number in counts.items() if result is ObjectResult.HELD):
-            say.error(
+        if held := results[str(ObjectResult.HELD)]:
+            log.error(
                 "objects that cannot be deleted, or not so that they could come back, are on hold", held=held
             )
         if removed.lost:
-            say.error("records became live after their object had gone", lost=removed.lost)
+            log.error("records became live after their object had gone", lost=removed.lost)
 
 
 def decider(steering: Steering) -> Decide:

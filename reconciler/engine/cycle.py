@@ -19,11 +19,13 @@ from reconciler.engine.purging import Purger
 from reconciler.engine.retention import Retention
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
+from reconciler.engine.steps import step
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.tasks import ended_by
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
 from reconciler.planning import reporting
 from reconciler.planning.ranges import merge_prefixes
+from reconciler.ports import Attribute
 
 log = structlog.get_logger(__name__)
 
@@ -131,10 +133,14 @@ class Cycle:
 
     async def collect(self, term: Term, *, report_again: bool) -> Collected:
         """One round of the collector, then one of the purge, and fresh drift figures."""
-        await self._healer.run()
-        collected = await self._collector.run(term, report_again=report_again)
-        await self._healer.run()
-        await self._purger.run(term)
+        bound = {"epoch": term.epoch}
+        with step(self._ports.tracer, "collection", bound=bound, mode=str(self._steer().mode)):
+            await self._healer.run()
+            collected = await self._collector.run(term, report_again=report_again)
+            await self._healer.run()
+            await self._purger.run(term)
+            removed = collected.removed
+            self._ports.tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
         self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting)
         return collected
 
@@ -162,8 +168,14 @@ class Cycle:
         progress.collected = replace(progress.collected, blocked=blocked)
 
     async def _observed(self, marker: Marker, term: Term) -> PassResult:
-        observer, clock = self._ports.observer, self._ports.clock
         steering = self._steer()
+        bound: dict[str, Attribute] = {"marker": str(marker), "epoch": term.epoch}
+        told = {"mode": str(steering.mode), "config_hash": steering.config_hash}
+        with step(self._ports.tracer, "pass", bound=bound, **told):
+            return await self._timed(marker, term, steering)
+
+    async def _timed(self, marker: Marker, term: Term, steering: Steering) -> PassResult:
+        observer, clock = self._ports.observer, self._ports.clock
         await self._ports.lease.observe_mode(term, steering.mode)
         observer.pass_started(marker)
         observer.phase(marker, Phase.PREPARING)
@@ -176,6 +188,12 @@ class Cycle:
         finally:
             observer.phase(marker, None)
             observer.pass_finished(marker, outcome, clock.monotonic() - started, tally)
+            self._ports.tracer.note(
+                outcome=str(outcome),
+                objects=tally.objects,
+                records=tally.records,
+                found=sum(tally.found.values()),
+            )
         return result
 
     async def _run(self, marker: Marker, term: Term, steering: Steering) -> PassResult:

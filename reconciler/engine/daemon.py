@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import anyio
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from reconciler.engine import lease
 from reconciler.engine.cycle import Cycle
@@ -117,13 +118,15 @@ class Daemon:
             pauses = (ttl.total_seconds() / 3, STANDBY_SECONDS, got.remaining.total_seconds())
             await self._rest("leadership", min(pauses))
             return
-        log.info("leading", epoch=got.epoch, holder=self._holder)
-        try:
-            await self._lead(got)
-        finally:
-            self._ports.observer.leading(leader=False)
-            with anyio.move_on_after(RELEASE_SECONDS, shield=True):
-                await lease.release(self._ports.lease, got)
+        with bound_contextvars(epoch=got.epoch):
+            log.info("leading", holder=self._holder)
+            try:
+                await self._lead(got)
+            finally:
+                self._ports.observer.leading(leader=False)
+                with anyio.move_on_after(RELEASE_SECONDS, shield=True):
+                    await lease.release(self._ports.lease, got)
+                log.info("no longer leading")
 
     async def _lead(self, term: Term) -> None:
         """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
@@ -206,6 +209,10 @@ class Daemon:
 
     async def _supervise(self, loop: Loop) -> None:
         """Run a loop until the daemon stops. Errors back off; a halt or a lost lease ends the term."""
+        with bound_contextvars(loop=loop.name):
+            await self._repeat(loop)
+
+    async def _repeat(self, loop: Loop) -> None:
         failures = 0
         await self._rest(loop.name, await self._first_rest(loop))
         while not self._stopping.is_set():
@@ -216,11 +223,11 @@ class Daemon:
                 raise
             except ReconcilerError as error:
                 failures += 1
-                log.warning("loop failed", loop=loop.name, reason=str(error), failures=failures)
+                log.warning("loop failed", reason=str(error), failures=failures)
                 await self._rest(loop.name, _backoff(failures))
             except Exception:
                 failures += 1
-                log.exception("loop failed on a fault of the program", loop=loop.name, failures=failures)
+                log.exception("loop failed on a fault of the program", failures=failures)
                 await self._rest(loop.name, _backoff(failures))
             else:
                 failures = 0
@@ -232,7 +239,7 @@ class Daemon:
         except LeaseLost:
             raise
         except Retryable as error:
-            log.warning("last pass unknown, starting one", loop=loop.name, reason=str(error))
+            log.warning("last pass unknown, starting one", reason=str(error))
             return 0.0
 
     async def _since_last(self, marker: Marker, interval: float) -> float:

@@ -6,6 +6,7 @@ record whose object is not lost but hidden, an object that came after its row ha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -23,6 +24,10 @@ AT_ONCE = 16
 AUTHOR = "healing"
 BATCH = 1000
 
+OBJECTS_BACK = "objects that records need were brought back"
+ROWS_BACK = "removed records came back with their objects"
+LOST = "records have lost their objects"
+
 
 class Healer:
     """Works the queue off; what cannot be healed stays in it, and is told each time."""
@@ -31,12 +36,14 @@ class Healer:
         self._ports = ports
         self._gateway = gateway
         self._steer = steer
+        self._told: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
     async def run(self) -> int:
         """One round. Returns how many keys were healed. Raises LeaseLost, Halt, Retryable."""
         if self._steer().mode is not Mode.LIVE:
             return 0
         healed = 0
+        self._told.clear()
 
         async def heal(queued: Queued) -> None:
             nonlocal healed
@@ -49,7 +56,17 @@ class Healer:
             await for_each(await self._ports.recovery.queued(BATCH), heal, concurrency=AT_ONCE)
         except Refused as refusal:
             log.info("healing stopped", reason=str(refusal))
+        finally:
+            self._tell()
         return healed
+
+    def _tell(self) -> None:
+        """A line for all that went alike, with one key to look at; the others are there at debug level."""
+        for event, keys in self._told.items():
+            say = log.error if event is LOST else log.warning
+            say(event, keys=len(keys), first=keys[0][0], reason=keys[0][1])
+            for key, reason in keys:
+                log.debug(event, storage_key=key, reason=reason)
 
     async def _heal(self, key: str) -> bool | None:
         """Whether something came back; None where it has to be looked at again."""
@@ -76,7 +93,7 @@ class Healer:
         removal = Removal(storage_key=hidden.storage_key, object=hidden)
         back = returned.outcome is Return.RESTORED
         await self._ports.recovery.put_back(removal, AUTHOR, object_back=back)
-        log.warning("an object that a record needs was brought back", storage_key=hidden.storage_key)
+        self._told[OBJECTS_BACK].append((hidden.storage_key, "a record names it"))
         return True
 
     async def _rows_back(self, key: str) -> bool | None:
@@ -91,12 +108,12 @@ class Healer:
                     return None
                 found |= returned.outcome is Return.RESTORED
         if found:
-            log.warning("a removed record came back with its object", storage_key=key)
+            self._told[ROWS_BACK].append((key, "it was removed for want of the object"))
         return found
 
     async def _alarm(self, key: str, reason: str) -> None:
         """A record without its object, and no way to mend that by ourselves: a person should know."""
-        log.error("a record has lost its object", storage_key=key, reason=reason)
+        self._told[LOST].append((key, reason))
         await self._ports.recovery.postpone(key)
 
 

@@ -14,9 +14,11 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 import anyio
+import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from reconciler.engine.holds import keep_held
+from reconciler.engine.steps import step
 from reconciler.engine.tasks import for_each, task_group
 from reconciler.errors import ListingBroken
 from reconciler.model import (
@@ -36,7 +38,9 @@ from reconciler.model import (
 from reconciler.planning import judge, latch
 from reconciler.planning.compare import WindowJoin
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
-from reconciler.ports import Holds, Listing, Observer, Records, Staging
+from reconciler.ports import Holds, Listing, Observer, Records, Staging, Tracer
+
+log = structlog.get_logger(__name__)
 
 ROWS_A_QUERY = 5_000
 """Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
@@ -83,9 +87,10 @@ class Comparison:
 class OrderedJoin:
     """A merge of listing and rows over key ranges, for stores that list in byte order."""
 
-    def __init__(self, comparison: Comparison, sink: Sink) -> None:
+    def __init__(self, comparison: Comparison, sink: Sink, tracer: Tracer) -> None:
         self._with = comparison
         self._sink = sink
+        self._tracer = tracer
 
     async def run(self, ranges: Sequence[RangeProgress], concurrency: int) -> Tally:
         """Compare every range, `concurrency` at once; what they saw, parts done before included.
@@ -95,7 +100,11 @@ class OrderedJoin:
         tallies = [_of_prefix(progress.range, progress.tally) for progress in ranges if progress.done]
 
         async def compare(progress: RangeProgress) -> None:
-            tallies.append(_of_prefix(progress.range, await self._compare_range(progress)))
+            with step(self._tracer, "range", bound={"range": progress.ordinal}):
+                tally = await self._compare_range(progress)
+                self._tracer.note(objects=tally.objects, records=tally.records)
+                log.info("range compared", objects=tally.objects, records=tally.records, bytes=tally.bytes)
+            tallies.append(_of_prefix(progress.range, tally))
 
         await for_each((p for p in ranges if not p.done), compare, concurrency=concurrency)
         return sum(tallies, Tally())
@@ -237,18 +246,25 @@ class _Stretch:
 class UnorderedJoin:
     """The listing, by continuation token alone, copied beside the rows and joined by the database."""
 
-    def __init__(self, comparison: Comparison, sink: Sink, staging: Staging) -> None:
+    def __init__(self, comparison: Comparison, sink: Sink, staging: Staging, tracer: Tracer) -> None:
         self._with = comparison
         self._sink = sink
+        self._tracer = tracer
         self._staging = staging
         self._listed: Counter[str] = Counter()
 
     async def run(self, prefixes: Sequence[str], concurrency: int) -> Tally:
         """List every prefix to its end, then judge what the database finds on one side only."""
         self._with.observer.phase(Marker.SWEEP, Phase.LISTING)
-        await self._copy_listing(prefixes, concurrency)
+        with step(self._tracer, "listing"):
+            await self._copy_listing(prefixes, concurrency)
         self._with.observer.phase(Marker.SWEEP, Phase.COMPARING)
+        with step(self._tracer, "join"):
+            return await self._join(prefixes)
+
+    async def _join(self, prefixes: Sequence[str]) -> Tally:
         objects, size = await self._staging.seal()
+        log.info("bucket listed", objects=objects, bytes=size)
         listed = {prefix: Tally(objects=self._listed[prefix]) for prefix in prefixes}
         seen = Tally(objects=objects, bytes=size, by_prefix=listed)
         unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from reconciler.engine.steering import Ports, Steering
+from reconciler.engine.steps import step
 from reconciler.model import (
     Backlog,
     Finding,
@@ -53,6 +56,15 @@ class MarkSink:
             await passes.record(self.term, self.current, findings, self.delete_delay, progress)
 
 
+@contextmanager
+def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
+    """What is logged inside belongs to the pass, and so does the step under way."""
+    ports.tracer.note(pass_id=current.id)
+    with bound_contextvars(pass_id=current.id):
+        log.info("pass under way", mode=str(current.mode), config_hash=current.config_hash)
+        yield
+
+
 async def earlier_policy(ports: Ports, marker: Marker, policy: Policy) -> Policy | None:
     """What the last released pass of the marker judged by, where that was something else."""
     return latch.earlier(await ports.passes.last(marker, PassState.ARMED), policy)
@@ -83,16 +95,20 @@ async def speak(
 async def release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
     """The breaker speaks over a complete pass; then its marks are armed, in a later transaction."""
     ports.observer.phase(current.marker, Phase.RELEASING)
+    with step(ports.tracer, "arming"):
+        return await _release(ports, steering, term, current, tally)
+
+
+async def _release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
     backlog = await ports.passes.backlog(steering.policy.prefixes, current)
     trip = await speak(ports, steering, current.marker, tally, backlog)
-    say = log.bind(pass_id=current.id, marker=str(current.marker), epoch=term.epoch)
     if trip is not None:
         await ports.passes.trip(term, current, tally, trip)
-        say.error("breaker tripped: nothing of this pass is released", reason=trip.reason)
+        log.error("breaker tripped: nothing of this pass is released", reason=trip.reason)
         return PassResult(marker=current.marker, pass_id=current.id, tally=tally, trip=trip)
     stamp = await ports.passes.arm(term, current, tally)
     found = {str(verdict): number for verdict, number in tally.found.items() if number}
-    say.info("pass armed", objects=tally.objects, records=tally.records, found=found)
+    log.info("pass armed", objects=tally.objects, records=tally.records, found=found)
     return PassResult(marker=current.marker, pass_id=current.id, tally=tally, stamp=stamp)
 
 

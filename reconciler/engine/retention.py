@@ -8,10 +8,11 @@ from datetime import datetime
 
 from reconciler.engine.holds import keep_held
 from reconciler.engine.join import Sink
-from reconciler.engine.passes import MarkSink, PassResult, count_rows, earlier_policy, release
+from reconciler.engine.passes import MarkSink, PassResult, count_rows, earlier_policy, release, under_pass
 from reconciler.engine.steering import Ports, Steering
+from reconciler.engine.steps import step
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import RETENTION_VERDICTS, Finding, Marker, Phase, Policy, Record, Tally, Term
+from reconciler.model import RETENTION_VERDICTS, Finding, Marker, Pass, Phase, Policy, Record, Tally, Term
 from reconciler.planning import latch, ranges, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 
@@ -31,12 +32,20 @@ class Retention:
         passes = self._ports.passes
         config, mode = steering.config_hash, steering.mode
         current = await passes.begin(term, Marker.RETENTION, config, mode, None, steering.policy)
+        with under_pass(self._ports, current):
+            return await self._judge(term, steering, current, rows)
+
+    async def _judge(
+        self, term: Term, steering: Steering, current: Pass, rows: Mapping[str, int]
+    ) -> PassResult:
+        passes = self._ports.passes
         delay = steering.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
             await self._ports.records.observe_keys(current.cutoff)
             self._ports.observer.phase(Marker.RETENTION, Phase.COMPARING)
-            tally = await self._nominate(steering.policy, current.cutoff, sink)
+            with step(self._ports.tracer, "nomination"):
+                tally = await self._nominate(steering.policy, current.cutoff, sink)
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:

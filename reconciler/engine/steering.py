@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from reconciler.engine.clocks import Clocks
 from reconciler.engine.pause import PauseWatch
+from reconciler.engine.steps import UNTRACED
 from reconciler.engine.throttle import Throttles
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
 from reconciler.ports import (
@@ -29,6 +30,7 @@ from reconciler.ports import (
     Recovery,
     Site,
     StagingArea,
+    Tracer,
     Uploads,
     Versions,
 )
@@ -108,3 +110,4 @@ class Ports:
     clock: Clock
     observer: Observer
     capabilities: Capabilities
+    tracer: Tracer = UNTRACED

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from reconciler.engine.join import Comparison, OrderedJoin, Sink, UnorderedJoin
-from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release
+from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release, under_pass
 from reconciler.engine.steering import Limits, Ports, Steering
+from reconciler.engine.steps import step
 from reconciler.errors import CatalogUnavailable, LeaseLost, OrderViolated, PassEnded, ReconcilerError
 from reconciler.model import (
     KeepReason,
@@ -74,7 +75,14 @@ class Sweep:
         return tally + await self._outside(steering.policy)
 
     async def _pass(self, term: Term, steering: Steering) -> PassResult:
-        current, progress = await self._begin(term, steering)
+        with step(self._ports.tracer, "planning"):
+            current, progress = await self._begin(term, steering)
+        with under_pass(self._ports, current):
+            return await self._compare(term, steering, current, progress)
+
+    async def _compare(
+        self, term: Term, steering: Steering, current: Pass, progress: Sequence[RangeProgress]
+    ) -> PassResult:
         comparison = await self._comparison(steering.policy, current.cutoff)
         delay = steering.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
@@ -131,12 +139,14 @@ class Sweep:
     async def _join_ordered(
         self, comparison: Comparison, sink: Sink, progress: Sequence[RangeProgress]
     ) -> Tally:
-        return await OrderedJoin(comparison, sink).run(progress, self._limits.listing_concurrency)
+        return await OrderedJoin(comparison, sink, self._ports.tracer).run(
+            progress, self._limits.listing_concurrency
+        )
 
     async def _join_unordered(self, comparison: Comparison, sink: Sink, pass_id: int | None) -> Tally:
         prefixes = ranges.merge_prefixes(comparison.policy.prefixes)
         async with self._ports.staging.open(pass_id) as staging:
-            join = UnorderedJoin(comparison, sink, staging)
+            join = UnorderedJoin(comparison, sink, staging, self._ports.tracer)
             return await join.run(prefixes, self._limits.listing_concurrency)
 
     async def _outside(self, policy: Policy) -> Tally:

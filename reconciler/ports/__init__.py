@@ -17,11 +17,12 @@ from reconciler.ports.deciding import Cap, Decide
 from reconciler.ports.leading import Budget, Lease, PauseSwitch, Site
 from reconciler.ports.marks import Holds, Marks
 from reconciler.ports.recovery import Purges, Recovery
-from reconciler.ports.surroundings import Clock, Observer
+from reconciler.ports.surroundings import Attribute, Clock, Observer, Tracer
 from reconciler.ports.sweeping import Approvals, Passes, Records, Staging, StagingArea
 
 __all__ = [
     "Approvals",
+    "Attribute",
     "Budget",
     "Cap",
     "Clock",
@@ -44,6 +45,7 @@ __all__ = [
     "Staging",
     "StagingArea",
     "StoreClock",
+    "Tracer",
     "Uploads",
     "Versions",
 ]

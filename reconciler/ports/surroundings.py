@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     Marker,
@@ -14,6 +15,20 @@ from reconciler.model import (
     Tally,
     Verdict,
 )
+
+Attribute: TypeAlias = str | int | float | bool
+
+
+class Tracer(Protocol):
+    """Who times the steps of the work. Never awaits, never raises, never delays."""
+
+    def span(self, name: str, attributes: Mapping[str, Attribute]) -> AbstractContextManager[str | None]:
+        """A step, for as long as the context lasts, inside the one it begins in; gives the trace's id."""
+        ...
+
+    def note(self, **attributes: Attribute) -> None:
+        """Say more of the step under way."""
+        ...
 
 
 class Clock(Protocol):
