@@ -26,6 +26,7 @@ from reconciler.model import (
     StoragePart,
     Tally,
 )
+from reconciler.settings import Source
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.registry import daemon_registry
@@ -57,6 +58,7 @@ LABELS: Mapping[str, str] = {
     "media_type": "as in the rows, in lower case; `unknown` where a row has none, `other` beyond the 20"
     " largest pairs",
     "provider": "as `media_type`",
+    "setting": "as in the YAML files: `dry_run`, `breaker.max_count`",
     "version": "the program's version",
 }
 """What labels of open sets say; the values of the others are listed."""
@@ -88,6 +90,7 @@ def _everything_known(metrics: Metrics) -> None:
             batch_size=1,
         )
     )
+    metrics.sources.tell({each: each for each in Source})
     metrics.limits.follow(lambda: LimitsInForce(keys_a_second=1, batches=1, pages=1))
 
 

@@ -13,12 +13,13 @@ from uuid import UUID
 import anyio
 
 from reconciler import doctor as doctoring
-from reconciler.app.surroundings import SystemClock, stop_on_signal
+from reconciler.app.surroundings import SystemClock, stop_on_signal, tell_change
 from reconciler.app.wiring import (
     bucket_config,
     catalog_config,
     delete_mode_of,
     limits_of,
+    mode_of,
     offline,
     open_ports,
     steer_of,
@@ -62,12 +63,13 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     Every ending but a ConfigError, which is raised, is a report: a lease not had in `wait` is a
     failed one that names the holder.
     """
+    source.listen(tell_change)
     settings = source.current()
     progress = Progress(settings.mode())
     stopping = anyio.Event()
     started = time.monotonic()
     try:
-        async with open_ports(settings, observer or Quiet()) as ports:
+        async with open_ports(settings, observer or Quiet(), mode=mode_of(source)) as ports:
             limits = limits_of(settings)
             steer = steer_of(source, ports.capabilities)
             cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
@@ -110,6 +112,7 @@ async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: M
 
     Raises Halt where the bucket is not this database's, Retryable.
     """
+    source.listen(tell_change)
     settings = source.current()
     async with open_ports(settings, Quiet()) as ports:
         if await identity.verify(ports, settings.bucket.name) is None:

@@ -8,9 +8,9 @@ import anyio
 import structlog
 
 from reconciler import __version__
-from reconciler.app.reloading import follow_runtime_file
-from reconciler.app.surroundings import stop_on_signal
-from reconciler.app.wiring import limits_of, open_ports, steer_of
+from reconciler.app.reloading import follow_runtime_file, tell_settings
+from reconciler.app.surroundings import stop_on_signal, tell_origins
+from reconciler.app.wiring import limits_of, mode_of, open_ports, steer_of
 from reconciler.bucket import OPERATIONS, OUTCOMES
 from reconciler.engine.abilities import keep_probing
 from reconciler.engine.cycle import Cycle
@@ -48,7 +48,7 @@ async def run(source: SettingsSource) -> None:
     settings = source.current()
     health, stopping = Health(), anyio.Event()
     registry, metrics = daemon_registry(version=__version__, operations=OPERATIONS, outcomes=OUTCOMES)
-    metrics.settings_in_force(settings.mode(), settings.config_hash())
+    tell_settings(source, metrics)
     metrics.settings_read(valid=True)
     health.meet(CONFIGURATION)
     web = build_app(registry, health)
@@ -62,7 +62,9 @@ async def run(source: SettingsSource) -> None:
         group.start_soon(listen)
         await listening.wait()
         group.start_soon(follow_runtime_file, source, metrics)
-        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name)
+        hash_ = settings.config_hash()
+        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, config_hash=hash_)
+        tell_origins(source)
         await connect_and_lead(source, metrics, health, stopping)
         group.cancel_scope.cancel()
     log.info("stopped")
@@ -75,7 +77,8 @@ async def connect_and_lead(
     settings = source.current()
     while not stopping.is_set():
         try:
-            async with open_ports(settings, Fanout(metrics, health), metrics.request_ended) as ports:
+            told, counted = Fanout(metrics, health), metrics.request_ended
+            async with open_ports(settings, told, counted, mode_of(source)) as ports:
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
                 metrics.halted(None)

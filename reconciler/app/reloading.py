@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import anyio
-import structlog
 
-from reconciler.settings import SettingsSource
+from reconciler.app.surroundings import tell_change, tell_origins
+from reconciler.settings import Change, SettingsSource, sources
 from reconciler.telemetry.metrics import Metrics
-
-log = structlog.get_logger(__name__)
 
 RELOAD_SECONDS = 2.0
 """How often the runtime file is looked at: well within the ten seconds that operators are promised."""
 
 
 async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
-    """Put a changed runtime file in force; an invalid one keeps the last good settings, and says so."""
+    """Look at the runtime file until cancelled; an invalid one keeps the last good settings, and says so.
+
+    Whoever deletes looks by itself, at each request: this finds what nobody was about to use.
+    """
+
+    def told(change: Change) -> None:
+        metrics.settings_read(valid=change.error is None)
+        tell_settings(source, metrics)
+        tell_change(change)
+        if change.changed:
+            tell_origins(source)
+
+    source.listen(told)
     while True:
         await anyio.sleep(RELOAD_SECONDS)
-        change = source.refresh()
-        if change is None:
-            continue
-        metrics.settings_read(valid=change.error is None)
-        metrics.settings_in_force(change.settings.mode(), change.settings.config_hash())
-        if change.error is not None:
-            log.error("runtime file refused, keeping the last good settings", reason=change.error)
-        else:
-            log.info("settings changed", changed=change.changed)
+        source.refresh()
+
+
+def tell_settings(source: SettingsSource, metrics: Metrics) -> None:
+    """To metrics: the mode in force, the configuration's hash, and where each value came from."""
+    settings = source.current()
+    metrics.settings_in_force(settings.mode(), settings.config_hash())
+    metrics.sources.tell(sources(source.loaded.origins))

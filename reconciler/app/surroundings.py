@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import anyio
 import structlog
 
+from reconciler.settings import Change, SettingsSource, overridden, tell
+
 log = structlog.get_logger(__name__)
 
 
@@ -39,3 +41,18 @@ async def stop_on_signal(stopping: anyio.Event, scope: anyio.CancelScope) -> Non
             stopping.set()
             scope.deadline = anyio.current_time() + STOP_SECONDS
     scope.cancel()
+
+
+def tell_change(change: Change) -> None:
+    """In the log: what is in force from now on, or why it is not."""
+    if change.error is not None:
+        log.error("runtime file refused, keeping the last good settings", reason=change.error)
+    elif change.changed or change.mended:
+        hash_ = change.settings.config_hash()
+        log.info("settings changed", changed=change.changed, config_hash=hash_, mended=change.mended)
+
+
+def tell_origins(source: SettingsSource) -> None:
+    """In the log: which values of the environment are not in force, since a mounted file wins."""
+    for line in overridden(tell(source.loaded)):
+        log.warning("the environment is overridden", reason=line)

@@ -13,6 +13,7 @@ from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, T
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.abilities import abilities
 from reconciler.engine.clocks import Clocks
+from reconciler.engine.gateway import require_live
 from reconciler.engine.pause import PauseWatch
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.throttle import ThrottledListing, Throttles
@@ -20,6 +21,7 @@ from reconciler.errors import ConfigError
 from reconciler.model import (
     Capabilities,
     DeleteMode,
+    Mode,
 )
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
@@ -27,9 +29,16 @@ from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, Sett
 
 @asynccontextmanager
 async def open_ports(
-    settings: Settings, observer: Observer, on_request: Callable[[str, str, float], None] | None = None
+    settings: Settings,
+    observer: Observer,
+    on_request: Callable[[str, str, float], None] | None = None,
+    mode: Callable[[], Mode] = lambda: Mode.LIVE,
 ) -> AsyncIterator[Ports]:
-    """Both adapters, open and checked: the schema is at head, the store's abilities are known."""
+    """Both adapters, open and checked: the schema is at head, the store's abilities are known.
+
+    `mode` is asked before each single request that deletes, and of each of its repetitions: a batch that
+    goes key by key may take seconds. Who switches dry run on means all that has not been sent.
+    """
     async with open_catalog(catalog_config(settings)) as catalog:
         if not await catalog.schema_at_head():
             message = "the database's schema is not at this version's: run `reconciler migrate`"
@@ -42,8 +51,12 @@ async def open_ports(
             if on_request is not None:
                 on_request(operation, outcome, seconds)
 
+        def may_delete() -> None:
+            pause.require_running()
+            require_live(mode())
+
         reached = bucket_config(settings, request_ended)
-        async with open_bucket(replace(reached, may_delete=pause.require_running)) as bucket:
+        async with open_bucket(replace(reached, may_delete=may_delete)) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
             check_delete_mode(settings, found)
             yield wire(catalog, bucket, found, observer, pause, throttles)
@@ -137,7 +150,22 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def steer_of(source: SettingsSource, found: Capabilities) -> Steer:
-    return lambda: steering_of(source.current(), found)
+    """By the settings as they are at each call: a changed runtime file counts from its next reader on."""
+    settings = source.look()
+    known = (settings, steering_of(settings, found))
+
+    def steer() -> Steering:
+        nonlocal known
+        settings = source.look()
+        if settings is not known[0]:
+            known = (settings, steering_of(settings, found))
+        return known[1]
+
+    return steer
+
+
+def mode_of(source: SettingsSource) -> Callable[[], Mode]:
+    return lambda: source.look().mode()
 
 
 def steering_of(settings: Settings, found: Capabilities) -> Steering:

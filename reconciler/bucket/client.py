@@ -45,8 +45,8 @@ class Bucket:
         self.clock = BucketClock(client, config.name, self._calls)
         limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
         self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes)
-        self.uploads = BucketUploads(client, config.name, self._calls, limiter)
-        self.versions = BucketVersions(client, config.name, self._calls, limiter)
+        self.uploads = BucketUploads(client, config.name, self._calls, limiter, config.may_delete)
+        self.versions = BucketVersions(client, config.name, self._calls, limiter, config.may_delete)
         self.prober = BucketProber(client, config.name, self._calls, self.listing)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:

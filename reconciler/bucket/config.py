@@ -53,8 +53,8 @@ class BucketConfig:
     `request_timeout` bounds one attempt, and the time in which further attempts may begin: no deletion
     is sent later than that after its call began, and none is on its way for longer than twice that.
     `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
-    `may_delete` is asked before each attempt to delete an object that is not ours; it raises one of our
-    errors where no further one may be sent.
+    `may_delete` is asked before each attempt to delete an object or version that is not ours, or to end
+    an upload; it raises StoreUnavailable where no further one may be sent.
     """
 
     name: str

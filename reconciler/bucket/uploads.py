@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,11 +27,13 @@ class BucketUploads:
         bucket: str,
         calls: Calls,
         limiter: anyio.CapacityLimiter,
+        may_delete: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._calls = calls
         self._limiter = limiter
+        self._may_delete = may_delete
 
     async def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
         place: dict[str, str] = {}
@@ -73,7 +75,9 @@ class BucketUploads:
             if anyio.current_time() >= until:
                 return failed(upload.key, "not asked: the batch has used up its time")
             try:
-                await self._calls.send("AbortMultipartUpload", call, lambda _: None, deadline=until)
+                await self._calls.send(
+                    "AbortMultipartUpload", call, lambda _: None, deadline=until, may_send=self._may_delete
+                )
             except StoreUnavailable as error:
                 return failed(upload.key, str(error))
             except Refusal as refusal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,13 @@ class BucketVersions:
         bucket: str,
         calls: Calls,
         limiter: anyio.CapacityLimiter,
+        may_delete: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._calls = calls
         self._limiter = limiter
+        self._may_delete = may_delete
 
     async def kept(self) -> bool:
         """Suspended is not kept: what is deleted then leaves a marker, and no version."""
@@ -66,18 +68,22 @@ class BucketVersions:
         except Refusal as refusal:
             raise self._calls.place.explain("ListObjectVersions", refusal, Halt) from None
 
-    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+    async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         """One request each, a few at once: in a batch, stores tell two versions of a key apart badly."""
-        until = self._calls.deadline()
-        return await side_by_side([partial(self._remove, each, until) for each in batch])
+        until, may_send = self._calls.deadline(), None if reveals else self._may_delete
+        return await side_by_side([partial(self._remove, each, until, may_send) for each in batch])
 
-    async def _remove(self, version: Version, until: float) -> DeletionResult:
+    async def _remove(
+        self, version: Version, until: float, may_send: Callable[[], None] | None
+    ) -> DeletionResult:
         call = partial(self._client.delete_object, Bucket=self._bucket, Key=version.key, VersionId=version.id)
         async with self._limiter:
             if anyio.current_time() >= until:
                 return failed(version.key, "not asked: the batch has used up its time")
             try:
-                await self._calls.send("DeleteObject", call, lambda _: None, deadline=until)
+                await self._calls.send(
+                    "DeleteObject", call, lambda _: None, deadline=until, may_send=may_send
+                )
             except StoreUnavailable as error:
                 return failed(version.key, str(error))
             except Refusal as refusal:

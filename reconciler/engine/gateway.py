@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from reconciler.errors import LeaseLost, Retryable
+from reconciler.errors import LeaseLost, Retryable, StoreUnavailable
 from reconciler.model import (
     Claim,
     Copied,
@@ -37,6 +37,12 @@ SEAL_AGE = 1.0
 
 class Refused(Retryable):
     """A write was asked for in dry run, or while paused. What was claimed stays claimed until then."""
+
+
+def require_live(mode: Mode) -> None:
+    """Raise StoreUnavailable in dry run: before each request of one call, whose keys then stay claimed."""
+    if mode is not Mode.LIVE:
+        raise StoreUnavailable("dry run was switched on: no further request is sent")
 
 
 class WriteGateway:
@@ -137,7 +143,7 @@ class WriteGateway:
         self._refuse_without_lease()
         if not all(each.marker for each in markers):
             raise ValueError("only delete markers hide anything")
-        return await self._versions.remove(markers)
+        return await self._versions.remove(markers, reveals=True)
 
     async def confirm(
         self,
@@ -152,11 +158,11 @@ class WriteGateway:
     ) -> Removed:
         """Remove the rows whose objects are gone; see `Marks.confirm`.
 
-        `sent`: a request for the claim went out. What it did is written down even while paused, so
-        that all that has gone is known, and can be brought back.
+        `sent`: a request for the claim went out. What it did is written down even while paused or in
+        dry run, so that all that has gone is known, and can be brought back.
         """
-        self._refuse_in_dry_run("remove records")
         if not sent:
+            self._refuse_in_dry_run("remove records")
             await self._refuse_while_paused("remove records")
         return await self._marks.confirm(term, claim, results, decide, upload_window, hidden)
 

@@ -61,7 +61,7 @@ class PauseWatch:
 
     def _note(self, seen: Pause) -> None:
         before, self.last = self.last, seen
-        self._observer.paused(paused=seen.paused)
+        self._observer.paused(paused=seen.paused, since=seen.at if seen.paused else None)
         if seen.paused and seen != before:
             log.warning("paused: nothing is deleted", by=seen.by, reason=seen.reason, since=str(seen.at))
         elif before.paused and not seen.paused:

@@ -73,10 +73,11 @@ class Versions(Protocol):
         """Every version and delete marker of the key, in no order. Raises StoreUnavailable, Halt."""
         ...
 
-    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+    async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         """Delete these by id, for good; of a delete marker: what it hid is there again.
 
-        One result for each, in the order asked; one that is gone already is MISSING.
+        One result for each, in the order asked; one that is gone already is MISSING. `reveals`: they are
+        markers, which are taken away to bring something back, so that no stop of deletions is asked.
         """
         ...
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load
+from reconciler.settings.mounted import read_secret
+from reconciler.settings.origins import Loaded, Origin, Source
 from reconciler.settings.schema import (
     BreakerSettings,
     BucketSettings,
@@ -20,6 +22,7 @@ from reconciler.settings.schema import (
     WebSettings,
 )
 from reconciler.settings.secrets import known_secrets
+from reconciler.settings.telling import ToldSetting, overridden, shown, sources, tell
 
 __all__ = [
     "BreakerSettings",
@@ -29,11 +32,20 @@ __all__ = [
     "DatabaseSettings",
     "KeyColumns",
     "LeaseSettings",
+    "Loaded",
     "MediaColumns",
+    "Origin",
     "SchemaSettings",
     "Settings",
     "SettingsSource",
+    "Source",
+    "ToldSetting",
     "WebSettings",
     "known_secrets",
     "load",
+    "overridden",
+    "read_secret",
+    "shown",
+    "sources",
+    "tell",
 ]

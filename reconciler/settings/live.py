@@ -1,75 +1,152 @@
-"""Settings that follow the runtime file while the daemon runs."""
+"""Settings that follow the runtime file while the program runs."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 
 from reconciler.errors import ConfigError
-from reconciler.settings.load import Warn, load
-from reconciler.settings.names import RUNTIME_FILE, leaves
+from reconciler.settings.load import Texts, Warn, trace
+from reconciler.settings.names import CONFIG_FILE, RUNTIME_FILE, leaves
+from reconciler.settings.origins import Loaded
 from reconciler.settings.schema import Settings
+from reconciler.settings.telling import shown, written_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a new content of the runtime file led to: `changed` settings, or the `error` that kept the old."""
+    """What a new content of the runtime file led to: `changed` settings, or the `error` that kept the old.
+
+    `changed` maps the names of settings to both values, "true -> false"; none where the file says the
+    same in other words. `mended`: the content before it was refused.
+    """
 
     settings: Settings
-    changed: tuple[str, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    mended: bool = False
+
+
+Told = Callable[[Change], None]
 
 
 class SettingsSource:
-    """The settings now in force. `refresh` looks at the runtime file; `current` never does I/O.
+    """The settings now in force, and who is told when they change.
 
     An invalid or vanished file keeps the last good settings, and `error` says why until it is mended.
+    Everything but the runtime file is read once: what else changed takes a restart.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None, *, warn: Warn = lambda _: None) -> None:
-        """Read everything once. Raises ConfigError."""
+        """Read everything. Raises ConfigError."""
         self._environ = dict(os.environ if environ is None else environ)
-        content = self._content()
-        self._seen = _digest(content)
-        self._settings = load(self._environ, runtime_text=content, warn=warn)
+        self._runtime = self._environ.get(RUNTIME_FILE) or None
+        self._config = _content(self._environ.get(CONFIG_FILE) or None)
+        self._stamp = _stamp(self._runtime)
+        content = _content(self._runtime)
+        self._seen, self._gone = _digest(content), False
+        self._loaded: Loaded[Settings] = self._read(content, warn)
+        self._told: Told = lambda _: None
         self.error: str | None = None
 
     def current(self) -> Settings:
-        return self._settings
+        """As last read: never does I/O."""
+        return self._loaded.settings
+
+    @property
+    def loaded(self) -> Loaded[Settings]:
+        """The same, with where each value came from."""
+        return self._loaded
+
+    def listen(self, told: Told) -> None:
+        """From now on tell of each change, at the moment at which it comes into force."""
+        self._told = told
+
+    def look(self) -> Settings:
+        """The settings that the runtime file asks for now: a stat, and a reading where that has changed.
+
+        For whoever is about to delete: a second is long there. What `refresh` alone can tell (a file that
+        has gone, or was rewritten in place within one tick of the clock) is left to it.
+        """
+        stamp = _stamp(self._runtime)
+        if stamp is not None and stamp != self._stamp:
+            content = _content(self._runtime)
+            if not _blank(content):
+                self._stamp = stamp
+                if _digest(content) != self._seen:
+                    self._take(content)
+        return self.current()
 
     def refresh(self) -> Change | None:
-        """Read the runtime file anew if its content is not the one last read; None if it is."""
-        content = self._content()
+        """Read the runtime file anew; None if its content is the one last read.
+
+        A file that has gone, or is empty, may be one that is being replaced: it is believed the second
+        time, a moment later.
+        """
+        stamp, content = _stamp(self._runtime), _content(self._runtime)
         if _digest(content) == self._seen:
+            self._stamp, self._gone = stamp, False
             return None
+        if _blank(content) and not self._gone:
+            self._gone = True
+            return None
+        self._stamp, self._gone = stamp, False
+        return self._take(content)
+
+    def _take(self, content: str | None) -> Change:
         self._seen = _digest(content)
+        failed_before, before = self.error is not None, self._loaded
         try:
-            fresh = load(self._environ, runtime_text=content)
+            self._loaded = self._read(content)
+            self.error = None
         except ConfigError as error:
             self.error = str(error)
-            return Change(settings=self._settings, error=self.error)
-        self.error = None
-        before, self._settings = self._settings, fresh
-        changed = tuple(leaf.name for path, leaf in leaves().items() if _at(fresh, path) != _at(before, path))
-        return Change(settings=fresh, changed=changed)
+        settings = self._loaded.settings
+        changed = _changed(before.settings, settings)
+        mended = failed_before and self.error is None
+        change = Change(settings=settings, changed=changed, error=self.error, mended=mended)
+        self._told(change)
+        return change
 
-    def _content(self) -> str | None:
-        """The runtime file's text, None where there is none to be read (`load` then says why)."""
-        try:
-            return Path(self._environ[RUNTIME_FILE]).read_text(encoding="utf-8")
-        except (KeyError, OSError, UnicodeDecodeError):
-            return None
+    def _read(self, content: str | None, warn: Warn = lambda _: None) -> Loaded[Settings]:
+        texts = Texts(config=self._config, runtime=content)
+        return trace(self._environ, kind=Settings, texts=texts, warn=warn)
+
+
+def _changed(before: Settings, after: Settings) -> Mapping[str, str]:
+    pairs = {
+        leaf.name: (written_at(before, path), written_at(after, path)) for path, leaf in leaves().items()
+    }
+    return {name: f"{shown(old)} -> {shown(new)}" for name, (old, new) in pairs.items() if old != new}
+
+
+def _content(file: str | None) -> str | None:
+    """The file's text, None where there is none to be read (`trace` then says why)."""
+    if file is None:
+        return None
+    try:
+        return FilePath(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _blank(content: str | None) -> bool:
+    return content is None or not content.strip()
+
+
+def _stamp(file: str | None) -> tuple[int, ...] | None:
+    """What changes when the file does, symbolic links on the way included; None where it is not there."""
+    if file is None:
+        return None
+    try:
+        found = os.stat(file)  # noqa: PTH116 - asked before each request: half the price of a Path
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
 
 
 def _digest(content: str | None) -> str | None:
     return None if content is None else hashlib.sha256(content.encode()).hexdigest()
-
-
-def _at(settings: Settings, path: tuple[str, ...]) -> object:
-    found: object = settings
-    for part in path:
-        found = getattr(found, part)
-    return found

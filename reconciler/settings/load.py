@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, overload
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from reconciler.errors import ConfigError
+from reconciler.settings.mounted import read_secrets, why
 from reconciler.settings.names import (
     CONFIG_FILE,
     PREFIX,
@@ -27,6 +28,7 @@ from reconciler.settings.names import (
     suggestion,
     variable,
 )
+from reconciler.settings.origins import Layers, Loaded, Source, Written
 from reconciler.settings.schema import SchemaSettings, Settings
 
 S = TypeVar("S", bound=SchemaSettings)
@@ -40,67 +42,64 @@ SHOWN = 80
 """Characters of a value that a message shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A value as somebody wrote it, and where: "" is the environment, else a file."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Contents that stand in for those of the files; None: read the file."""
 
-    raw: object
-    origin: str
+    config: str | None = None
+    runtime: str | None = None
 
 
-@dataclass(slots=True)
-class Layers:
-    """Values by path, the last layer on top, and every fault met on the way."""
-
-    values: dict[Path, Written] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+FROM_FILES = Texts()
 
 
 @overload
-def load(
-    environ: Mapping[str, str] | None = None, *, runtime_text: str | None = None, warn: Warn = ...
-) -> Settings: ...
+def load(environ: Mapping[str, str] | None = None, *, warn: Warn = ...) -> Settings: ...
 @overload
-def load(
-    environ: Mapping[str, str] | None = None,
-    *,
-    kind: type[S],
-    runtime_text: str | None = None,
-    warn: Warn = ...,
-) -> S: ...
+def load(environ: Mapping[str, str] | None = None, *, kind: type[S], warn: Warn = ...) -> S: ...
 def load(
     environ: Mapping[str, str] | None = None,
     *,
     kind: type[SchemaSettings] = Settings,
-    runtime_text: str | None = None,
     warn: Warn = lambda _: None,
 ) -> SchemaSettings:
     """The settings, checked whole.
 
     `kind` may be a smaller class (`DatabaseSettings`): then only its settings must be there and are
-    checked, though unknown names are found all the same. `runtime_text` stands in for the runtime
-    file's content. Raises ConfigError with one line for each fault.
+    checked, though unknown names are found all the same. Raises ConfigError with one line for each fault.
     """
+    return trace(environ, kind=kind, warn=warn).settings
+
+
+def trace(
+    environ: Mapping[str, str] | None = None,
+    *,
+    kind: type[S],
+    texts: Texts = FROM_FILES,
+    warn: Warn = lambda _: None,
+) -> Loaded[S]:
+    """The same, with where each value came from."""
     environ = os.environ if environ is None else environ
     layers = Layers()
     if path := environ.get(CONFIG_FILE):
-        _read_yaml(path, _read(path, CONFIG_FILE, layers), layers, runtime=False)
+        text = _read(path, CONFIG_FILE, layers) if texts.config is None else texts.config
+        _read_yaml(path, text, layers, Source.FILE)
     _read_environment(environ, layers, warn)
+    read_secrets(layers, leaves(kind))
     if path := environ.get(RUNTIME_FILE):
-        text = _read(path, RUNTIME_FILE, layers) if runtime_text is None else runtime_text
-        _read_yaml(path, text, layers, runtime=True)
+        text = _read(path, RUNTIME_FILE, layers) if texts.runtime is None else texts.runtime
+        _read_yaml(path, text, layers, Source.RUNTIME_FILE)
     settings = _validate(kind, layers)
     if settings is None or layers.faults:
         raise ConfigError("\n".join(layers.faults))
-    return settings
+    return Loaded(settings=settings, origins={path: layers.origin(path) for path in leaves(kind)})
 
 
 def _read(path: str, name: str, layers: Layers) -> str | None:
     try:
         return FilePath(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        layers.faults.append(f"{name}={path}: cannot be read ({reason}); name a YAML file or unset it")
+        layers.faults.append(f"{name}={path}: cannot be read ({why(error)}); name a YAML file or unset it")
         return None
 
 
@@ -113,7 +112,7 @@ def _read_environment(environ: Mapping[str, str], layers: Layers, warn: Warn) ->
         if not name.upper().startswith(PREFIX):
             continue
         if name in by_name:
-            layers.values[by_name[name].path] = Written(raw, "")
+            layers.put(by_name[name].path, Written(raw=raw, source=Source.ENVIRONMENT))
         elif name in {CONFIG_FILE, RUNTIME_FILE}:
             if not raw:
                 layers.faults.append(f"{name} is empty: name a YAML file or unset it")
@@ -148,7 +147,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _read_yaml(path: str, text: str | None, layers: Layers, *, runtime: bool) -> None:
+def _read_yaml(path: str, text: str | None, layers: Layers, source: Source) -> None:
     if text is None:
         return
     try:
@@ -161,7 +160,7 @@ def _read_yaml(path: str, text: str | None, layers: Layers, *, runtime: bool) ->
     if not isinstance(tree, dict):
         layers.faults.append(f"{path}: must be a YAML mapping of lower-case names, such as dry_run: true")
         return
-    _read_mapping(path, tree, (), layers, runtime=runtime)
+    _read_mapping(path, tree, (), layers, source)
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -170,29 +169,27 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"{getattr(error, 'problem', None) or 'unreadable'}{where}"
 
 
-def _read_mapping(
-    file: str, tree: Mapping[object, object], at: Path, layers: Layers, *, runtime: bool
-) -> None:
+def _read_mapping(file: str, tree: Mapping[object, object], at: Path, layers: Layers, source: Source) -> None:
     for key, raw in tree.items():
         path = (*at, str(key))
         if path in KNOWN:
-            if runtime and not KNOWN[path].runtime:
+            if source is Source.RUNTIME_FILE and not KNOWN[path].runtime:
                 layers.faults.append(
                     f"{variable(path)} ({file}): cannot change while the daemon runs;"
                     f" set it in the environment or in {CONFIG_FILE}"
                 )
             else:
-                layers.values[path] = Written(raw, file)
+                layers.put(path, Written(raw=raw, source=source, where=file))
         elif path in SECTIONS:
-            _read_section(file, raw, path, layers, runtime=runtime)
+            _read_section(file, raw, path, layers, source)
         else:
             near = suggestion(".".join(path).lower(), (".".join(known) for known in KNOWN))
             layers.faults.append(f"{file}: {'.'.join(path)}: no such setting{near}")
 
 
-def _read_section(file: str, raw: object, path: Path, layers: Layers, *, runtime: bool) -> None:
+def _read_section(file: str, raw: object, path: Path, layers: Layers, source: Source) -> None:
     if isinstance(raw, dict):
-        _read_mapping(file, raw, path, layers, runtime=runtime)
+        _read_mapping(file, raw, path, layers, source)
     elif raw is not None:  # a section whose lines are all commented out reads as null
         layers.faults.append(f"{file}: {'.'.join(path)}: must be a mapping of settings")
 
@@ -203,9 +200,9 @@ def _read_section(file: str, raw: object, path: Path, layers: Layers, *, runtime
 def _validate(kind: type[S], layers: Layers) -> S | None:
     wanted = leaves(kind)
     tree: dict[str, Any] = {name: {} for name in kind.model_fields if (name,) in SECTIONS}
-    spoiled: set[Path] = set()
+    spoiled = set(layers.unread)
     for path, written in layers.values.items():
-        if path not in wanted:
+        if path not in wanted or path in spoiled:
             continue
         if trouble := _misspelt(path, written.raw):
             layers.faults.append(f"{_label(path, layers)}: {trouble}")
@@ -257,10 +254,12 @@ def _label(path: Path, layers: Layers) -> str:
     written = layers.values.get(path)
     if written is None:
         return variable(path)
+    if written.source is Source.SECRET_FILE:  # whatever it holds was meant to be a secret
+        return f"{variable(path)} ({written.where})"
     shown = mask(written.raw) if isinstance(written.raw, str) else written.raw
     text = repr(shown)
     text = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-    origin = f" ({written.origin})" if written.origin else ""
+    origin = f" ({written.where})" if written.where else ""
     return f"{variable(path)}={text}{origin}"
 
 

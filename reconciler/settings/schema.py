@@ -195,6 +195,9 @@ class DatabaseSettings(SchemaSettings):
     database_url: Annotated[SecretStr, _written(_secret_url)]
     """`postgresql://user:password@host:port/database`, the primary.
     A replica lags, and lag looks like drift."""
+    database_url_file: Annotated[str | None, _written(values.file_path)] = None
+    """A file that holds the database's URL instead, such as a mounted secret; one line.
+    Read again for every new connection, so that a password that was changed needs no restart."""
 
 
 class Settings(DatabaseSettings):

@@ -165,6 +165,15 @@ def host(raw: object) -> str:
     raise ValueError("must be an address to listen on, such as 0.0.0.0, 127.0.0.1 or ::")
 
 
+def file_path(raw: object) -> str | None:
+    """A file's path; None for no file."""
+    if raw is None:
+        return None
+    if isinstance(raw, str) and raw and "\0" not in raw:
+        return raw
+    raise ValueError("must be the path of a file")
+
+
 def endpoint_url(raw: object) -> str:
     """`http(s)://host[:port]`; credentials come from the usual AWS chain and never from here."""
     allowed = "must be http://host:port or https://host, without credentials, query or fragment"

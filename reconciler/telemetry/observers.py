@@ -54,7 +54,7 @@ class Quiet:
     def renewed(self, outcome: str) -> None:
         pass
 
-    def paused(self, *, paused: bool) -> None:
+    def paused(self, *, paused: bool, since: datetime | None) -> None:
         pass
 
     def blocked(self, by: str | None) -> None:
@@ -126,9 +126,9 @@ class Fanout:
         for observer in self._observers:
             observer.leading(leader=leader)
 
-    def paused(self, *, paused: bool) -> None:
+    def paused(self, *, paused: bool, since: datetime | None) -> None:
         for observer in self._observers:
-            observer.paused(paused=paused)
+            observer.paused(paused=paused, since=since)
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         for observer in self._observers:

@@ -155,7 +155,7 @@ class RecordingObserver:
     def leading(self, *, leader: bool) -> None:
         self.leader.append(leader)
 
-    def paused(self, *, paused: bool) -> None:
+    def paused(self, *, paused: bool, since: datetime | None) -> None:
         self.pauses.append(paused)
 
     def clocks(self, ahead: Mapping[str, float]) -> None:

@@ -72,7 +72,8 @@ class MemoryVersions:
         return [] if self._bucket.foreign else self.all_of(key)
 
     @port
-    async def remove(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+    async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
+        assert not reveals or all(each.marker for each in batch)
         self._bucket.answer()
         return [DeletionResult(key=each.key, result=self._remove(each)) for each in batch]
 

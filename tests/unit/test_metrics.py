@@ -133,11 +133,27 @@ def test_promtool_finds_nothing_to_mend(registry: CollectorRegistry, metrics: Me
 
 
 def test_a_pause_is_told_by_every_replica(registry: CollectorRegistry, metrics: Metrics) -> None:
-    assert value(registry, "paused") == 0
-    metrics.paused(paused=True)
-    assert value(registry, "paused") == 1
-    metrics.paused(paused=False)
-    assert value(registry, "paused") == 0
+    def told() -> tuple[float | None, float | None]:
+        return value(registry, "paused"), value(registry, "paused_since_timestamp_seconds")
+
+    assert told() == (0, 0)
+    metrics.paused(paused=True, since=NOW)
+    assert told() == (1, NOW.timestamp())
+    metrics.paused(paused=False, since=None)
+    assert told() == (0, 0)
+
+
+def test_a_setting_whose_source_changes_leaves_nothing_behind(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    def told(source: str) -> float | None:
+        return value(registry, "setting_source", setting="dry_run", source=source)
+
+    assert told("environment") is None
+    metrics.sources.tell({"dry_run": "environment", "breaker.max_count": "default"})
+    assert (told("environment"), told("runtime_file")) == (1, None)
+    metrics.sources.tell({"dry_run": "runtime_file", "breaker.max_count": "default"})
+    assert (told("environment"), told("runtime_file")) == (None, 1)
 
 
 def test_clocks_are_told_by_how_far_they_are_ahead(registry: CollectorRegistry, metrics: Metrics) -> None:
@@ -581,7 +597,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.leading(leader=True)
     both.renewed("ok")
     both.phase(Marker.SWEEP, Phase.LISTING)
-    both.paused(paused=True)
+    both.paused(paused=True, since=None)
     both.blocked("pid 1")
     both.clocks({"the store": 1.0})
     both.hidden(1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from reconciler.errors import ConfigError
 from reconciler.model import ListingOrder, Mode
-from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, load
+from reconciler.settings import Change, DatabaseSettings, SchemaSettings, Settings, SettingsSource, load
 
 REQUIRED = {
     "RECONCILER_DATABASE_URL": "postgresql://gateway:s3cr3t@db:5432/media",
@@ -510,7 +511,10 @@ def test_a_changed_runtime_file_comes_into_force_at_the_next_look(tmp_path: Path
     change = source.refresh()
     assert change is not None
     assert change.error is None
-    assert set(change.changed) == {"RECONCILER_DRY_RUN", "RECONCILER_BREAKER__MAX_COUNT"}
+    assert change.changed == {
+        "RECONCILER_DRY_RUN": "true -> false",
+        "RECONCILER_BREAKER__MAX_COUNT": "100000 -> 3",
+    }
     assert source.current() is change.settings
     assert source.current().mode() is Mode.LIVE
 
@@ -521,6 +525,8 @@ def test_a_bad_runtime_file_keeps_the_last_good_settings(tmp_path: Path, broken:
     source = SettingsSource(environment(RUNTIME_FILE=write(path, "media_retention_days: 5\n")))
     good = source.current()
     path.unlink() if broken is None else write(path, broken)
+    if broken is None:
+        assert source.refresh() is None, "it may be there again in a moment"
     change = source.refresh()
     assert change is not None
     assert change.error
@@ -528,9 +534,68 @@ def test_a_bad_runtime_file_keeps_the_last_good_settings(tmp_path: Path, broken:
     assert source.current() is good
     assert source.refresh() is None
     write(path, "media_retention_days: 6\n")
-    assert source.refresh() is not None
+    mended = source.refresh()
+    assert mended is not None
+    assert mended.mended
     assert not source.error
     assert source.current().media_retention_days == 6
+
+
+@pytest.mark.parametrize("between", ["", "\n", None])
+def test_a_runtime_file_that_is_being_replaced_is_not_believed(tmp_path: Path, between: str | None) -> None:
+    """Written in place it is empty for an instant, and the environment may say anything."""
+    path = tmp_path / "runtime.yaml"
+    source = SettingsSource(environment(RUNTIME_FILE=write(path, "dry_run: true\n"), DRY_RUN="false"))
+    path.unlink() if between is None else write(path, between)
+    assert source.refresh() is None
+    assert source.look().mode() is Mode.DRY_RUN
+    write(path, "dry_run: true\n")
+    assert source.refresh() is None
+    write(path, "")
+    assert source.refresh() is None
+    assert source.refresh() is not None
+    assert source.current().mode() is Mode.LIVE, "it is empty, and stays so"
+
+
+def swap(volume: Path, text: str) -> None:
+    """As the kubelet does: a new directory, and one rename of the link `..data` over the old one."""
+    content = Path(tempfile.mkdtemp(prefix="..", dir=volume))
+    write(content / "runtime.yaml", text)
+    (volume / "..data_tmp").symlink_to(content.name)
+    (volume / "..data_tmp").rename(volume / "..data")
+
+
+def test_who_is_about_to_delete_sees_a_swapped_directory_at_once(tmp_path: Path) -> None:
+    swap(tmp_path, "dry_run: false\n")
+    (tmp_path / "runtime.yaml").symlink_to("..data/runtime.yaml")
+    source = SettingsSource(environment(RUNTIME_FILE=str(tmp_path / "runtime.yaml")))
+    told: list[Change] = []
+    source.listen(told.append)
+    before = source.look()
+    assert before.mode() is Mode.LIVE
+    assert source.look() is before
+    swap(tmp_path, "dry_run: true\n")
+    assert source.current() is before
+    assert source.look().mode() is Mode.DRY_RUN
+    (change,) = told
+    assert change.changed == {"RECONCILER_DRY_RUN": "false -> true"}
+    swap(tmp_path, "dry_run: maybe\n")
+    assert source.look().mode() is Mode.DRY_RUN
+    assert source.error
+    assert source.error == told[-1].error
+    assert source.refresh() is None, "told once"
+
+
+def test_what_is_no_runtime_setting_stays_as_it_was_read_at_the_start(tmp_path: Path) -> None:
+    static = write(tmp_path / "static.yaml", "grace_period: 1h\nbreaker: {max_count: 5}\n")
+    runtime = write(tmp_path / "runtime.yaml", "dry_run: true\n")
+    source = SettingsSource(environment(CONFIG_FILE=static, RUNTIME_FILE=runtime))
+    write(tmp_path / "static.yaml", "grace_period: 2h\nbreaker: {max_count: 6}\n")
+    write(tmp_path / "runtime.yaml", "dry_run: false\n")
+    change = source.refresh()
+    assert change is not None
+    assert change.changed == {"RECONCILER_DRY_RUN": "true -> false"}
+    assert source.current().grace_period == timedelta(hours=1)
 
 
 def test_without_a_runtime_file_nothing_ever_changes() -> None:

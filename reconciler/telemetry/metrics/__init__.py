@@ -19,6 +19,7 @@ from reconciler.telemetry.metrics.passes import PassMetrics
 from reconciler.telemetry.metrics.state import StateMetrics
 from reconciler.telemetry.metrics.work import WorkMetrics
 from reconciler.telemetry.names import NAMESPACE
+from reconciler.telemetry.sources import SourceGauges
 
 __all__ = ["Metrics"]
 
@@ -50,6 +51,8 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         registry.register(self._of_leader)
         self.limits = LimitGauges(NAMESPACE)
         registry.register(self.limits)
+        self.sources = SourceGauges(NAMESPACE)
+        registry.register(self.sources)
 
     # --- the term ---------------------------------------------------------------------------------
 

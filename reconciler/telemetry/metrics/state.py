@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Info
 
@@ -54,6 +55,11 @@ class StateMetrics(Quiet):
         self._paused = gauge(
             registry, "paused", "1 while an operator has stopped every deletion, as last read."
         )
+        self._paused_since = gauge(
+            registry,
+            "paused_since_timestamp_seconds",
+            "Since when every deletion has been stopped; 0 while none is.",
+        )
         self._clocks = gauge(
             registry,
             "clock_ahead_seconds",
@@ -100,8 +106,9 @@ class StateMetrics(Quiet):
     def halted(self, reason: str | None) -> None:
         self._halted.set(reason is not None)
 
-    def paused(self, *, paused: bool) -> None:
+    def paused(self, *, paused: bool, since: datetime | None) -> None:
         self._paused.set(paused)
+        self._paused_since.set(since.timestamp() if since else 0.0)
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         for name, seconds in ahead.items():

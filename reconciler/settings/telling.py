@@ -1,0 +1,109 @@
+"""The settings as a person reads them: value, default, source and meaning; secrets masked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic import BaseModel, SecretStr
+
+from reconciler.settings.load import mask
+from reconciler.settings.names import Path, leaves
+from reconciler.settings.origins import Loaded, Origin, Source
+from reconciler.settings.schema import Settings
+
+WITHOUT: Mapping[Path, str] = {("max_deletes_per_second",): "unlimited"}
+"""How None is written, where it is a value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldSetting:
+    """One setting. `name` is the environment variable's, `key` that of the YAML files (`breaker.max_count`).
+
+    `value` and `default` are as they are written in YAML; `required` has no default. `runtime`: the
+    runtime file may set it.
+    """
+
+    name: str
+    key: str
+    value: object
+    default: object
+    required: bool
+    runtime: bool
+    origin: Origin
+    meaning: str
+
+
+def tell(loaded: Loaded[Settings]) -> Sequence[ToldSetting]:
+    """Every setting, in the order in which they are declared."""
+    return [
+        ToldSetting(
+            name=leaf.name,
+            key=".".join(path),
+            value=written_at(loaded.settings, path),
+            default=None if leaf.field.is_required() else _written(path, leaf.field.get_default()),
+            required=leaf.field.is_required(),
+            runtime=leaf.runtime,
+            origin=loaded.origins[path],
+            meaning=" ".join((leaf.field.description or "").split()),
+        )
+        for path, leaf in leaves().items()
+    ]
+
+
+def sources(origins: Mapping[Path, Origin]) -> Mapping[str, Source]:
+    """The source of each setting's value, by the setting's name in YAML."""
+    return {".".join(path): origin.source for path, origin in origins.items()}
+
+
+def overridden(told: Sequence[ToldSetting]) -> Sequence[str]:
+    """One line for each value that stands in the environment, and that the runtime file overrides."""
+    return [
+        f"{each.name} is set in the environment and in {each.origin.where}, which wins: {shown(each.value)}"
+        for each in told
+        if each.origin.source is Source.RUNTIME_FILE
+        and any(below.source is Source.ENVIRONMENT for below in each.origin.over)
+    ]
+
+
+def written_at(settings: BaseModel, path: Path) -> object:
+    """The value as YAML has it."""
+    found: object = settings
+    for part in path:
+        found = getattr(found, part)
+    return _written(path, found)
+
+
+def shown(value: object) -> str:
+    """A value as YAML has it, on one line; "-" for none."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def duration_text(duration: timedelta) -> str:
+    """As it is written in the settings: "90d", "48h", "15m", "30s", "500ms"."""
+    seconds, milliseconds = divmod(round(duration / timedelta(milliseconds=1)), 1000)
+    if milliseconds:
+        return f"{seconds}s{milliseconds}ms" if seconds else f"{milliseconds}ms"
+    if seconds % 86_400 == 0 and seconds > 2 * 86_400:
+        return f"{seconds // 86_400}d"
+    for suffix, length in (("h", 3_600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{suffix}"
+    return f"{seconds}s"
+
+
+def _written(path: Path, value: object) -> object:
+    if value is None:
+        return WITHOUT.get(path)
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    if isinstance(value, SecretStr):
+        return mask(value.get_secret_value())
+    if isinstance(value, re.Pattern):
+        return value.pattern
+    return list(value) if isinstance(value, tuple) else value

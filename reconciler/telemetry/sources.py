@@ -1,0 +1,30 @@
+"""Where each of the settings in force came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class SourceGauges(Collector):
+    """Exports what it was last told: a setting whose source changes leaves no series behind."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._sources: Mapping[str, str] = {}
+
+    def tell(self, sources: Mapping[str, str]) -> None:
+        """The source of each setting's value, by the setting's name in YAML."""
+        self._sources = dict(sources)
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            f"{self._namespace}_setting_source",
+            "1 for the source that gave a setting the value in force.",
+            labels=("setting", "source"),
+        )
+        for setting, source in self._sources.items():
+            family.add_metric([setting, source], 1)
+        return (family,)

@@ -1,0 +1,108 @@
+"""Where each setting's value came from, and how `reconciler config` tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.errors import ConfigError
+from reconciler.settings import Origin, SettingsSource, Source, ToldSetting, load, overridden, tell, values
+from reconciler.settings.names import leaves
+from reconciler.settings.telling import duration_text
+from tests.unit.test_settings import REQUIRED, environment, faults, write
+
+URL = REQUIRED["RECONCILER_DATABASE_URL"]
+MASKED = "postgresql://gateway:***@db:5432/media"
+
+
+def traced(environ: Mapping[str, str]) -> Mapping[str, ToldSetting]:
+    return {each.key: each for each in tell(SettingsSource(environ).loaded)}
+
+
+def test_every_value_is_told_with_its_source_and_meaning(tmp_path: Path) -> None:
+    static = write(tmp_path / "static.yaml", "sweep_interval: 1h\ndry_run: true\nlease: {ttl: 10s}\n")
+    runtime = write(tmp_path / "runtime.yaml", "dry_run: false\n")
+    told = traced(environment(CONFIG_FILE=static, RUNTIME_FILE=runtime, DRY_RUN="true", KEY_GRACE="90m"))
+    assert all(each.meaning and each.meaning.isprintable() for each in told.values())
+    assert len({each.name for each in told.values()}) == len(told) > 40
+    seen = {key: (told[key].value, str(told[key].origin.source)) for key in told}
+    assert seen["dry_run"] == (False, "runtime_file")
+    assert [each.source for each in told["dry_run"].origin.over] == [Source.FILE, Source.ENVIRONMENT]
+    assert seen["sweep_interval"] == ("1h", "file")
+    assert seen["lease.ttl"] == ("10s", "file")
+    assert seen["key_grace"] == ("90m", "environment")
+    assert seen["grace_period"] == ("48h", "default")
+    assert seen["max_deletes_per_second"] == (100.0, "default")
+    assert seen["bucket.prefixes"] == (["image/", "video/"], "environment")
+    assert seen["database_url"] == (MASKED, "environment")
+    assert (told["breaker.max_fraction"].default, told["breaker.max_fraction"].runtime) == (0.1, True)
+    assert (told["bucket.name"].required, told["bucket.name"].default) == (True, None)
+    (line,) = overridden(list(told.values()))
+    assert line == f"RECONCILER_DRY_RUN is set in the environment and in {runtime}, which wins: false"
+
+
+def test_no_limit_is_told_as_it_is_written() -> None:
+    told = traced(environment(MAX_DELETES_PER_SECOND="unlimited"))
+    assert told["max_deletes_per_second"].value == "unlimited"
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=36_500)))
+def test_a_duration_is_told_as_it_may_be_written(duration: timedelta) -> None:
+    whole = timedelta(milliseconds=duration // timedelta(milliseconds=1))
+    assert values.duration(duration_text(whole)) == whole
+
+
+def test_the_reference_lists_every_setting_and_which_ones_follow_the_runtime_file() -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+    listed: dict[str, bool] = {}
+    for line in lines:
+        first = line.removeprefix("| ").split(" | ")[0]
+        for name in re.findall(r"`([A-Z][A-Z0-9_]*(?:__…)?)`", first):
+            listed[name] = "⟳" in first
+    for leaf in leaves().values():
+        name = leaf.name.removeprefix("RECONCILER_")
+        group = f"{name.rpartition('__')[0]}__…"
+        assert listed.get(name, listed.get(group)) == leaf.runtime, name
+
+
+# --- the database's URL in a file of its own --------------------------------------------------------
+
+
+def test_the_database_url_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "url", f"{URL}\n")
+    told = traced(environment(DATABASE_URL=None, DATABASE_URL_FILE=path))["database_url"]
+    assert (told.value, told.origin) == (MASKED, Origin(source=Source.SECRET_FILE, where=path))
+    settings = load(environment(DATABASE_URL=None, DATABASE_URL_FILE=path))
+    assert settings.database_url.get_secret_value() == URL
+
+
+def test_a_file_with_something_else_is_not_shown(tmp_path: Path) -> None:
+    path = write(tmp_path / "url", "hunter2")
+    (told,) = faults(environment(DATABASE_URL=None, DATABASE_URL_FILE=path))
+    assert told.startswith(f"RECONCILER_DATABASE_URL ({path}): must be postgresql://")
+    assert "hunter2" not in told
+
+
+def test_the_database_url_is_not_said_twice(tmp_path: Path) -> None:
+    path = write(tmp_path / "url", URL)
+    (told,) = faults(environment(DATABASE_URL_FILE=path))
+    assert told == "RECONCILER_DATABASE_URL and RECONCILER_DATABASE_URL_FILE are both set: unset one of them"
+    static = write(tmp_path / "static.yaml", f"database_url_file: {path}.missing\n")
+    assert load(environment(CONFIG_FILE=static)).database_url.get_secret_value() == URL, "over the file"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_file_that_cannot_be_read_is_told_alone(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "url").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(environment(DATABASE_URL=None, DATABASE_URL_FILE=str(tmp_path / "url")))
+    assert re.fullmatch(
+        r"RECONCILER_DATABASE_URL_FILE=\S+/url: cannot be read \(.*\); name .*", str(caught.value)
+    )
