@@ -227,7 +227,8 @@ def test_a_service_monitor_finds_the_service() -> None:
     monitor, service = named(manifests, "ServiceMonitor"), named(manifests, "Service")
     assert monitor["spec"]["namespaceSelector"]["matchNames"] == [service["metadata"]["namespace"]]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert monitor["spec"]["jobLabel"] in service["metadata"]["labels"]
+    # The job is then the Service's name, by which the alerts select.
+    assert "jobLabel" not in monitor["spec"]
 
 
 # --- what restarts the pods -----------------------------------------------------------------------------
