@@ -295,6 +295,15 @@ def hold(args: argparse.Namespace) -> int:
     return _wait_for(lambda: _until_sigterm(act(settings, args, _console(Output), complain)))
 
 
+def storage(args: argparse.Namespace) -> int:
+    settings = _database(args)
+    from reconciler.terminal.output import Output
+    from reconciler.terminal.storage import storage as act
+
+    _wait_for(lambda: _until_sigterm(act(settings, args, _console(Output))))
+    return DONE
+
+
 def undo(args: argparse.Namespace) -> int:
     source = _source(args)
     from reconciler.terminal.output import Output
@@ -412,6 +421,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "discard": decide,
     "marks": marks,
     "hold": hold,
+    "storage": storage,
     "pause": pause,
     "resume": resume,
     "undo": undo,

@@ -10,19 +10,16 @@ import structlog
 from reconciler import __version__
 from reconciler.app.reloading import follow_runtime_file, tell_settings
 from reconciler.app.surroundings import stop_on_signal, tell_origins
-from reconciler.app.wiring import limits_of, mode_of, open_ports, steer_of
+from reconciler.app.telling import recall, tell_standing, tell_storage
+from reconciler.app.wiring import limits_of, mode_of, open_both, steer_of
 from reconciler.bucket import OPERATIONS, OUTCOMES
 from reconciler.engine.abilities import keep_probing
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.daemon import Daemon
-from reconciler.engine.steering import Ports, Steer
+from reconciler.engine.steering import Steer
 from reconciler.engine.tasks import task_group
 from reconciler.engine.throttle import Throttles
 from reconciler.errors import ConfigError, Halt, Retryable
-from reconciler.model import (
-    Marker,
-    PassState,
-)
 from reconciler.settings import SettingsSource
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.limits import LimitsInForce
@@ -37,10 +34,6 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 5.0
 """Between two attempts of a daemon that cannot reach its database or bucket yet."""
-
-
-RECALL_SECONDS = 60.0
-"""How often a replica looks what passes there were, its own and those of others."""
 
 
 async def run(source: SettingsSource) -> None:
@@ -77,8 +70,8 @@ async def connect_and_lead(
     settings = source.current()
     while not stopping.is_set():
         try:
-            told, counted = Fanout(metrics, health), metrics.request_ended
-            async with open_ports(settings, told, counted, mode_of(source)) as ports:
+            told, counts = Fanout(metrics, health), (metrics.request_ended, metrics.database_called)
+            async with open_both(settings, told, mode_of(source), *counts) as (ports, accounts):
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
                 metrics.halted(None)
@@ -88,7 +81,9 @@ async def connect_and_lead(
                 cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
                 async with task_group() as group:
                     metrics.limits.follow(partial(_limits_in_force, ports.throttles, steer))
-                    group.start_soon(_recall_passes, ports, metrics)
+                    group.start_soon(recall, ports, accounts, metrics)
+                    group.start_soon(tell_standing, ports, accounts, metrics, steer)
+                    group.start_soon(tell_storage, ports, accounts, metrics, settings.accounting_interval)
                     group.start_soon(ports.clocks.watch)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     with health.watching(PAUSE, PAUSE_SILENCE):
@@ -110,16 +105,3 @@ def _limits_in_force(throttles: Throttles, steer: Steer) -> LimitsInForce:
         batches=throttles.deleting.in_flight,
         pages=throttles.listing.in_flight,
     )
-
-
-async def _recall_passes(ports: Ports, metrics: Metrics) -> None:
-    """Keep what metrics tell of passes and holds at what the database knows: it outlives process and term."""
-    while True:
-        try:
-            for marker in Marker:
-                last = await ports.passes.last(marker)
-                metrics.pass_recalled(marker, last, await ports.passes.last(marker, PassState.ARMED))
-            metrics.holds_recalled(await ports.holds.count())
-        except Retryable as error:
-            log.debug("passes not recalled", reason=str(error))
-        await ports.clock.sleep(RECALL_SECONDS)

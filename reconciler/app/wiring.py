@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from reconciler.app.surroundings import SystemClock
 from reconciler.bucket import Bucket, BucketConfig, open_bucket
+from reconciler.catalog.accounts import PostgresAccounts
 from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.abilities import abilities
@@ -29,17 +30,27 @@ from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, Sett
 
 @asynccontextmanager
 async def open_ports(
-    settings: Settings,
-    observer: Observer,
-    on_request: Callable[[str, str, float], None] | None = None,
-    mode: Callable[[], Mode] = lambda: Mode.LIVE,
+    settings: Settings, observer: Observer, mode: Callable[[], Mode] = lambda: Mode.LIVE
 ) -> AsyncIterator[Ports]:
     """Both adapters, open and checked: the schema is at head, the store's abilities are known.
 
     `mode` is asked before each single request that deletes, and of each of its repetitions: a batch that
     goes key by key may take seconds. Who switches dry run on means all that has not been sent.
     """
-    async with open_catalog(catalog_config(settings)) as catalog:
+    async with open_both(settings, observer, mode, lambda *_: None, None) as (ports, _):
+        yield ports
+
+
+@asynccontextmanager
+async def open_both(
+    settings: Settings,
+    observer: Observer,
+    mode: Callable[[], Mode],
+    on_request: Callable[[str, str, float], None],
+    on_call: Callable[[str, float | None], None] | None,
+) -> AsyncIterator[tuple[Ports, PostgresAccounts]]:
+    """The same, with what a leader tells of the database; requests and calls are told as they end."""
+    async with open_catalog(replace(catalog_config(settings), on_call=on_call)) as catalog:
         if not await catalog.schema_at_head():
             message = "the database's schema is not at this version's: run `reconciler migrate`"
             raise ConfigError(message)
@@ -48,8 +59,7 @@ async def open_ports(
 
         def request_ended(operation: str, outcome: str, seconds: float) -> None:
             throttles.request_ended(operation, outcome, seconds)
-            if on_request is not None:
-                on_request(operation, outcome, seconds)
+            on_request(operation, outcome, seconds)
 
         def may_delete() -> None:
             pause.require_running()
@@ -59,7 +69,7 @@ async def open_ports(
         async with open_bucket(replace(reached, may_delete=may_delete)) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
             check_delete_mode(settings, found)
-            yield wire(catalog, bucket, found, observer, pause, throttles)
+            yield wire(catalog, bucket, found, observer, pause, throttles), catalog.accounts
 
 
 def throttles_of(settings: Settings) -> Throttles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -17,8 +18,9 @@ class MediaColumns:
     - `created_at`: every row is of unknown age, which protects it from *stale* and *dangling*.
     - `expires_at`: nothing expires. `deleted_at`: nothing is soft-deleted.
     - `last_accessed_at`: nobody can say that a row was *not* accessed lately, so none is *stale*.
+    - `media_type`, `provider`: what is stored is not told apart by it.
 
-    `deleted_at` under its default name is used where the column exists.
+    The columns of `WHERE_PRESENT` under their default names are used where they exist.
     """
 
     id: str = "Id"
@@ -29,6 +31,13 @@ class MediaColumns:
     expires_at: str = "ExpiresAt"
     last_accessed_at: str = "LastAccessedAt"
     deleted_at: str = "DeletedAt"
+    media_type: str = "MediaType"
+    provider: str = "Provider"
+
+
+WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider"})
+"""Columns that need not be mapped to nothing where a schema does not have them: no verdict depends on it,
+or only later versions of the gateway have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +76,8 @@ class CatalogConfig:
 
     `pool_size` connections at most, beside one for the lease and one for each staging area.
     `statement_cache_size` 0 suits a pooler that hands out another server connection for each
-    transaction.
+    transaction. `on_call` is told of each call: its outcome (`ok`, `retried`, `failed`) and how many
+    seconds it took, None for an attempt that is repeated.
     """
 
     database_url: str = field(repr=False)
@@ -77,6 +87,7 @@ class CatalogConfig:
     lock_timeout: timedelta = timedelta(seconds=5)
     connect_timeout: timedelta = timedelta(seconds=5)
     statement_cache_size: int = 100
+    on_call: Callable[[str, float | None], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def where(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import anyio
 import asyncpg
 
+from reconciler.catalog.calls import called, retried
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import garbled, translated
 from reconciler.catalog.schema import SCHEMA
@@ -170,7 +171,7 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection]:
         """A pooled connection; statements run in a transaction each."""
-        with translated(self.config.where):
+        with called(self.config):
             async with self._lent() as connection:
                 yield connection
 
@@ -179,7 +180,7 @@ class Database:
 
         `work` must do nothing but talk to the database, since it may run up to three times.
         """
-        with translated(self.config.where):
+        with called(self.config):
             for attempt in range(1, TRIES + 1):
                 try:
                     async with self._lent() as connection, connection.transaction():
@@ -187,6 +188,7 @@ class Database:
                 except COLLISIONS:
                     if attempt == TRIES:
                         raise
+                    retried(self.config)
         raise AssertionError("unreachable")
 
     @asynccontextmanager
@@ -208,6 +210,7 @@ class Database:
         try:
             return await self._pool.acquire()
         except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
+            retried(self.config)
             await anyio.sleep(RETRY_AFTER)
             return await self._pool.acquire()
 

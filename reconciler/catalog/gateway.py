@@ -12,10 +12,13 @@ import asyncpg
 
 from reconciler.catalog.config import TableMapping, qualified, quoted
 from reconciler.catalog.schema import SCHEMA
-from reconciler.model import Record, VirtualKey
+from reconciler.model import Record, StorageBy, VirtualKey
 
 END_OF_TIME = "'9000-01-01 00:00+00'::timestamptz"
 """Later than any age counts, and early enough that adding a duration stays within the calendar."""
+
+NAME_LENGTH = 50
+"""Of a media type or provider: what is longer is no name."""
 
 START_OF_TIME = "'0001-01-02 00:00+00'::timestamptz"
 
@@ -74,6 +77,29 @@ class Gateway:
         )
         self.columns = self._record_columns()
 
+    @property
+    def size(self) -> str:
+        """What a row says of its object's size, in bytes."""
+        return f"greatest(m.{quoted(self._tables.media.size_bytes)}, 0)" if self._sized else "0"
+
+    @property
+    def _sized(self) -> bool:
+        return "size_bytes" in self._types.media
+
+    def named(self, by: StorageBy) -> str:
+        """What a row says of this, as text: `unknown` where it says nothing, or has no such column.
+
+        Types and providers come in more than one casing, and become labels.
+        """
+        if by is StorageBy.VIRTUAL_KEY:
+            return f"coalesce({self.owner_id}::text, 'unknown')"
+        field = by.value.replace("-", "_")
+        if field not in self._types.media:
+            return "'unknown'::text"
+        column = f"m.{quoted(getattr(self._tables.media, field))}"
+        folded = f'lower(btrim({column}::text) COLLATE "C")'
+        return f"coalesce(nullif(left({folded}, {NAME_LENGTH}), ''), 'unknown')"
+
     def media_time(self, field: str) -> str | None:
         """The column as it is stored, for conditions that an index can answer; None where absent."""
         return f"m.{quoted(getattr(self._tables.media, field))}" if field in self._types.media else None
@@ -106,7 +132,6 @@ class Gateway:
         return self._time(self.key_time("expires_at"), self._types.keys.get("expires_at", ""))
 
     def _record_columns(self) -> str:
-        size = "size_bytes" in self._types.media
         accessed = self._media("last_accessed_at")
         if "last_accessed_at" not in self._types.media:
             # Nobody can say that such a row was not accessed lately: it reads as accessed for ever.
@@ -120,7 +145,7 @@ class Gateway:
                 f"{self.key_enabled} AS owner_enabled",
                 f"{self._owner_expires()} AS owner_expires_at",
                 f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
-                (f"m.{quoted(self._tables.media.size_bytes)}::bigint" if size else "NULL::bigint")
+                (f"m.{quoted(self._tables.media.size_bytes)}::bigint" if self._sized else "NULL::bigint")
                 + " AS size_bytes",
                 f"{self._media('created_at')} AS created_at",
                 f"{self._media('expires_at')} AS expires_at",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.catalog import connections, indexes, triggers
 from reconciler.catalog.config import (
+    WHERE_PRESENT,
     CatalogConfig,
     KeyColumns,
     MediaColumns,
@@ -36,6 +37,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "is_enabled": ("boolean",),
 }
 """Types by column; the others are times."""
+
+ANY_TYPE = frozenset({"media_type", "provider"})
+"""They are only told: as whatever text their values have."""
 
 REQUIRED = frozenset({"id", "storage_key", "virtual_key_id", "is_enabled"})
 
@@ -266,8 +270,8 @@ class _Inspection:
 
     @staticmethod
     def _may_be_absent(field: str, column: str) -> bool:
-        """Mapped to nothing; or the soft deletion that only later versions of the gateway have."""
-        return not column or (field == "deleted_at" and column == MediaColumns().deleted_at)
+        """Mapped to nothing; or one that is used where it is, under its default name."""
+        return not column or (field in WHERE_PRESENT and column == getattr(MediaColumns(), field))
 
     @staticmethod
     def _no_column(table: _Table, field: str, column: str, found: Iterable[str]) -> str:
@@ -281,7 +285,7 @@ class _Inspection:
 
     def _check_type(self, table: _Table, field: str, column: str, kind: str) -> None:
         allowed = ALLOWED.get(field, TIMES)
-        if kind not in allowed:
+        if kind not in allowed and field not in ANY_TYPE:
             setting = f"{table.columns_setting}__{field.upper()}"
             self._faults.append(f"{setting} {column}: its type is {kind}; allowed are {', '.join(allowed)}")
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 import anyio
 
 from reconciler.catalog import connections
+from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
-from reconciler.catalog.faults import translated
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import LeaseLost
 from reconciler.model import HeldBy, Mode, Term
@@ -134,7 +134,7 @@ class PostgresLease:
             connection.terminate()
 
     async def _transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        with translated(self._config.where):
+        with called(self._config):
             async with self._alone:
                 try:
                     # By our own clock too: a network that is gone does not even time out.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from reconciler.catalog import connections
+from reconciler.catalog.accounts import PostgresAccounts
 from reconciler.catalog.approvals import PostgresApprovals
 from reconciler.catalog.budget import PostgresBudget
 from reconciler.catalog.config import CatalogConfig
@@ -49,6 +50,7 @@ class Catalog:
     recovery: PostgresRecovery
     purges: PostgresPurges
     erasure: Erasure
+    accounts: PostgresAccounts
     report: SchemaReport
     database: Database
 
@@ -86,6 +88,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 recovery=PostgresRecovery(database, gateway),
                 purges=PostgresPurges(database),
                 erasure=Erasure(database),
+                accounts=PostgresAccounts(database, gateway),
                 report=report,
                 database=database,
             )

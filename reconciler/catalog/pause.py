@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 
 from reconciler.catalog import connections
+from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection, Row
-from reconciler.catalog.faults import translated
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Pause
 
@@ -59,7 +59,7 @@ class PostgresPauseSwitch:
             connection.terminate()
 
     async def _asked(self, statement: str = READ, *arguments: str) -> Pause:
-        with translated(self._config.where):
+        with called(self._config):
             async with self._alone:
                 try:
                     # By our own clock too: a network that is gone does not even time out.

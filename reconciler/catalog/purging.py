@@ -98,6 +98,13 @@ WHERE id IN (SELECT id FROM {SCHEMA}.ledger WHERE at <= clock_timestamp() - $1::
 """
 
 
+# What is deleted and not freed.
+HIDDEN_TOTALS = f"""
+SELECT count(*) AS objects, coalesce(sum(bytes), 0)::bigint AS bytes FROM {SCHEMA}.hidden
+WHERE NOT (state = 'restored' AND mode = 'versioned')
+"""
+
+
 class PostgresPurges:
     """`ports.Purges` on Postgres."""
 
@@ -146,10 +153,7 @@ class PostgresPurges:
 
     async def hidden(self) -> tuple[int, int]:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"SELECT count(*) AS objects, coalesce(sum(bytes), 0)::bigint AS bytes FROM {SCHEMA}.hidden"
-                " WHERE NOT (state = 'restored' AND mode = 'versioned')"
-            )
+            row = await connection.fetchrow(HIDDEN_TOTALS)
         assert row is not None
         return row["objects"], row["bytes"]
 

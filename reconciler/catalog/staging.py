@@ -10,9 +10,10 @@ import anyio
 import asyncpg
 
 from reconciler.catalog import bounds, connections
+from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
-from reconciler.catalog.faults import DRIVER_ERRORS, translated
+from reconciler.catalog.faults import DRIVER_ERRORS
 from reconciler.catalog.gateway import Gateway, record_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import CatalogUnavailable
@@ -57,7 +58,7 @@ class PostgresStagingArea:
 
     async def clear(self) -> None:
         """See `ports.StagingArea.clear`."""
-        with translated(self._config.where):
+        with called(self._config):
             connection = await connections.connect(self._config, **SETTINGS)
             try:
                 await drop_leftovers(connection)
@@ -67,7 +68,7 @@ class PostgresStagingArea:
     @asynccontextmanager
     async def open(self, pass_id: int | None) -> AsyncIterator[PostgresStaging]:
         """See `ports.StagingArea.open`."""
-        with translated(self._config.where):
+        with called(self._config):
             connection = await connections.connect(self._config, **SETTINGS)
         staging = PostgresStaging(connection, self._config, self._gateway, pass_id)
         try:
@@ -104,7 +105,7 @@ class PostgresStaging:
         """Keys that Postgres' text cannot hold: they can match no row, and were left out."""
 
     async def create(self) -> None:
-        with translated(self._config.where):
+        with called(self._config):
             if not self._temporary:
                 await drop_leftovers(self._connection)
             # No index while it is filled; no vacuum, since it never changes after.
@@ -139,7 +140,7 @@ class PostgresStaging:
             self._waiting += kept
         if len(self._waiting) >= ROWS_A_COPY:
             async with self._alone:
-                with translated(self._config.where):
+                with called(self._config):
                     await self._flush()
 
     async def _flush(self) -> None:
@@ -151,7 +152,7 @@ class PostgresStaging:
 
     async def seal(self) -> tuple[int, int]:
         async with self._alone:
-            with translated(self._config.where):
+            with called(self._config):
                 await self._flush()
                 doubles = await self._index()
                 await self._connection.execute(f"ANALYZE {self._table}")
@@ -226,7 +227,7 @@ class PostgresStaging:
         assert self._sealed, "rows are read only after the whole listing"
         table = f"{self._table}{suffix}"
         async with self._alone:
-            with translated(self._config.where):
+            with called(self._config):
                 await self._connection.execute(f"CREATE {self._kind} TABLE {table} AS {query}", *values)
                 await self._require_listing()
                 await self._connection.execute(f"CREATE INDEX ON {table} (n)")
@@ -242,11 +243,11 @@ class PostgresStaging:
     ) -> AsyncIterator[list[connections.Row]]:
         table = f"{self._table}{suffix}"
         async with self._alone:
-            with translated(self._config.where):
+            with called(self._config):
                 total = await self._connection.fetchval(f"SELECT count(*) FROM {table}")
         for start in range(0, total, page_size):
             async with self._alone:
-                with translated(self._config.where):
+                with called(self._config):
                     rows = await self._connection.fetch(
                         f"SELECT {columns} FROM {table} f{joined} WHERE f.n > $1 AND f.n <= $2 ORDER BY f.n",
                         start,

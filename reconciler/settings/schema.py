@@ -77,6 +77,10 @@ class MediaColumns(Section):
     """Last access; NULL means never accessed. Without the column nothing is ever stale."""
     deleted_at: NoColumn = "DeletedAt"
     """Soft deletion; used where the table has this column."""
+    media_type: NoColumn = "MediaType"
+    """What kind of media it is, of whatever type; storage is told apart by it where the table has it."""
+    provider: NoColumn = "Provider"
+    """Who made it; as `media_type`."""
 
 
 class KeyColumns(Section):
@@ -258,6 +262,11 @@ class Settings(DatabaseSettings):
     """Time between two sweeps of the bucket. 6h: a listing of 100 M keys costs half a dollar."""
     retention_interval: Duration = timedelta(minutes=5)
     """Time between two retention passes, which read indexes only."""
+    accounting_interval: Annotated[timedelta, _written(values.at_least(timedelta(minutes=1), "1m"))] = (
+        timedelta(hours=1)
+    )
+    """Time between two readings of the whole media table that say how much is stored, by media type and
+    provider. 1h: growth shows within hours, and the table is read once."""
     listing_concurrency: Annotated[int, _written(values.whole(1, 1_024, "key ranges at once"))] = 16
     """Key ranges listed at once. 16 streams of 50 ms a page are 300,000 keys a second."""
     delete_concurrency: Annotated[int, _written(values.whole(1, 256, "batches in flight"))] = 32
@@ -303,7 +312,8 @@ class Settings(DatabaseSettings):
             "key_shape": shape.pattern if shape else None,
             "limits": self.breaker.model_dump(),
             "bucket": [self.bucket.endpoint_url, self.bucket.name],
-            "catalog": self.catalog.model_dump(),
+            # Those columns are only told.
+            "catalog": self.catalog.model_dump(exclude={"media_columns": {"media_type", "provider"}}),
         }
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

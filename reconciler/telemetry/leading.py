@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -99,7 +100,9 @@ class LeaderGauges(Collector):
             self._age(standing.oldest_due),
         )
         tripped = _family(
-            "passes_tripped", "Passes that the breaker holds back until a person decides.", "marker"
+            "passes_tripped",
+            "Passes that the breaker holds back until a person decides, about those of a marker at once.",
+            "marker",
         )
         for marker in Marker:
             tripped.add_metric([marker], standing.tripped.get(marker, 0))
@@ -173,9 +176,14 @@ def _storing(storage: Storage) -> Iterable[Metric]:
         "storage_objects", "Objects that rows in the managed prefixes name, one a row.", *labels
     )
     size = _family("storage_bytes", "Bytes of those objects, as the rows give them.", *labels)
+    # A provider may be called `other`, and one series must not come twice.
+    keys, stored = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
     for part in (*storage.largest, storage.other):
-        objects.add_metric(part.names, part.objects)
-        size.add_metric(part.names, part.bytes)
+        keys[part.names] += part.objects
+        stored[part.names] += part.bytes
+    for names, number in keys.items():
+        objects.add_metric(names, number)
+        size.add_metric(names, stored[names])
     yield objects
     yield size
     yield _single(

@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from reconciler import __version__
-from reconciler.terminal import adopting, decisions, keeping, recovering
+from reconciler.terminal import adopting, decisions, keeping, recovering, storing
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +51,7 @@ def parser() -> Parser:
         _add_run,
         _add_marks,
         _add_hold,
+        _add_storage,
         _add_pause,
         _add_resume,
         _add_adopt,
@@ -202,6 +203,10 @@ def _add_marks(commands: Any) -> None:  # noqa: ANN401
 
 def _add_hold(commands: Any) -> None:  # noqa: ANN401
     keeping.add_hold(commands, _add_logged)
+
+
+def _add_storage(commands: Any) -> None:  # noqa: ANN401
+    storing.add_storage(commands, _add_logged, _positive)
 
 
 def _add_undo(commands: Any) -> None:  # noqa: ANN401

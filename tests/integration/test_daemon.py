@@ -68,8 +68,8 @@ async def daemon(site: Site, **settings: str) -> AsyncIterator[Daemon]:
     port = free_port()
     environment = {
         **os.environ,
-        **site.settings(**settings),
         **FAST,
+        **site.settings(**settings),
         "RECONCILER_WEB__HOST": "127.0.0.1",
         "RECONCILER_WEB__PORT": str(port),
     }

@@ -57,9 +57,9 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     # --- the term ---------------------------------------------------------------------------------
 
     @property
-    def leads(self) -> bool:
-        """Whether this replica leads."""
-        return self._of_leader.leading
+    def epoch(self) -> int | None:
+        """Of the term that this replica leads in; None while it does not."""
+        return self._of_leader.known.epoch if self._of_leader.leading else None
 
     def elected(self, epoch: int) -> None:
         self._of_leader.begin(epoch)

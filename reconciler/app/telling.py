@@ -1,0 +1,91 @@
+"""What metrics are told of the database: passes and holds by every replica, the rest by the leader."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from reconciler.catalog.accounts import PostgresAccounts
+from reconciler.engine.collector import enabled
+from reconciler.engine.steering import Ports, Steer
+from reconciler.errors import ReconcilerError
+from reconciler.model import Marker, PassState, StorageBy
+from reconciler.ports import Clock
+from reconciler.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+RECALL_SECONDS = 60.0
+"""How often a replica looks what passes there were, its own and those of others."""
+
+STANDING_SECONDS = 10.0
+"""How often the leader looks how marks and passes stand: as often as the collector begins a round."""
+
+STANDING_SHARE = 20
+"""It rests at least this many times as long as the last look took: reading every mark has its price."""
+
+TERM_SECONDS = 0.5
+"""How often a replica looks whether it leads by now."""
+
+LARGEST = 20
+"""Pairs of media type and provider that are told by name."""
+
+PAIR = (StorageBy.MEDIA_TYPE, StorageBy.PROVIDER)
+
+
+async def recall(ports: Ports, accounts: PostgresAccounts, metrics: Metrics) -> None:
+    """Keep what metrics tell of passes and holds at what the database knows: it outlives process and term."""
+    while True:
+        try:
+            for marker in Marker:
+                last = await ports.passes.last(marker)
+                metrics.pass_recalled(marker, last, await ports.passes.last(marker, PassState.ARMED))
+            metrics.mode_recalled(await accounts.mode_since())
+            metrics.holds_recalled(await ports.holds.count())
+        except ReconcilerError as error:
+            log.debug("passes not recalled", reason=str(error))
+        await ports.clock.sleep(RECALL_SECONDS)
+
+
+async def tell_standing(ports: Ports, accounts: PostgresAccounts, metrics: Metrics, steer: Steer) -> None:
+    """How marks and passes stand, from the start of a term on, and while the collector is at work."""
+
+    async def look() -> float:
+        steering, began = steer(), ports.clock.monotonic()
+        metrics.standing_read(await accounts.standing(steering.policy, enabled(steering)))
+        return max(STANDING_SECONDS, STANDING_SHARE * (ports.clock.monotonic() - began))
+
+    await _while_leading(look, metrics, ports.clock, STANDING_SECONDS)
+
+
+async def tell_storage(
+    ports: Ports, accounts: PostgresAccounts, metrics: Metrics, interval: timedelta
+) -> None:
+    """What is stored, at the start of a term and at every `interval`."""
+
+    async def look() -> float:
+        metrics.storage_read(await accounts.storage(PAIR, LARGEST))
+        return interval.total_seconds()
+
+    await _while_leading(look, metrics, ports.clock, interval.total_seconds())
+
+
+async def _while_leading(
+    look: Callable[[], Awaitable[float]], metrics: Metrics, clock: Clock, otherwise: float
+) -> None:
+    """`look` at the start of every term, and again after the seconds that it asks for; if it fails, after
+    `otherwise`: what cannot be told is no reason to stop.
+    """
+    told, again = None, 0.0
+    while True:
+        epoch = metrics.epoch
+        if epoch is not None and (epoch != told or clock.monotonic() >= again):
+            rest = otherwise
+            try:
+                rest = await look()
+            except ReconcilerError as error:
+                log.warning("metrics not read from the database", reason=str(error))
+            told, again = epoch, clock.monotonic() + rest
+        await clock.sleep(TERM_SECONDS)
