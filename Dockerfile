@@ -6,7 +6,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY reconciler ./reconciler
 COPY migrations ./migrations
 RUN python -m venv /opt/reconciler \
-    && /opt/reconciler/bin/pip install --no-cache-dir --no-compile .
+    && /opt/reconciler/bin/pip install --no-cache-dir --no-compile '.[otel]'
 
 FROM python:3.13-slim
 ENV PATH=/opt/reconciler/bin:$PATH \

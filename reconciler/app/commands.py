@@ -53,8 +53,9 @@ from reconciler.model import (
     UndoScope,
 )
 from reconciler.ports import Observer
-from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
+from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
 from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.traces import tracing
 
 
 async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | None = None) -> Report:
@@ -69,7 +70,7 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     stopping = anyio.Event()
     started = time.monotonic()
     try:
-        async with open_ports(settings, observer or Quiet(), mode=mode_of(source)) as ports:
+        async with traced_ports(settings, observer or Quiet(), mode_of(source)) as ports:
             limits = limits_of(settings)
             steer = steer_of(source, ports.capabilities)
             cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
@@ -86,6 +87,15 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
         return progress.report(time.monotonic() - started, halted=str(halt))
     except Retryable as error:
         return progress.report(time.monotonic() - started, failed=str(error))
+
+
+@asynccontextmanager
+async def traced_ports(
+    settings: Settings, observer: Observer, mode: Callable[[], Mode]
+) -> AsyncIterator[Ports]:
+    with tracing(wanted=traces_wanted()) as tracer:
+        async with open_ports(settings, observer, mode=mode) as ports:
+            yield replace(ports, tracer=tracer or ports.tracer)
 
 
 async def plan(

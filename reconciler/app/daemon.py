@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -20,12 +21,14 @@ from reconciler.engine.steering import Steer
 from reconciler.engine.tasks import task_group
 from reconciler.engine.throttle import Throttles
 from reconciler.errors import ConfigError, Halt, Retryable
-from reconciler.settings import SettingsSource
+from reconciler.ports import Tracer
+from reconciler.settings import SettingsSource, traces_wanted
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.observers import Fanout
 from reconciler.telemetry.registry import daemon_registry
+from reconciler.telemetry.traces import tracing
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
 
@@ -45,33 +48,39 @@ async def run(source: SettingsSource) -> None:
     metrics.settings_read(valid=True)
     health.meet(CONFIGURATION)
     web = build_app(registry, health)
-    async with task_group() as group:
-        group.start_soon(stop_on_signal, stopping, group.cancel_scope)
-        listening = anyio.Event()
+    with tracing(wanted=traces_wanted()) as tracer:
+        async with task_group() as group:
+            group.start_soon(stop_on_signal, stopping, group.cancel_scope)
+            listening = anyio.Event()
 
-        async def listen() -> None:
-            await serve(web, settings.web.host, settings.web.port, started=listening)
+            async def listen() -> None:
+                await serve(web, settings.web.host, settings.web.port, started=listening)
 
-        group.start_soon(listen)
-        await listening.wait()
-        group.start_soon(follow_runtime_file, source, metrics)
-        hash_ = settings.config_hash()
-        log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, config_hash=hash_)
-        tell_origins(source)
-        await connect_and_lead(source, metrics, health, stopping)
-        group.cancel_scope.cancel()
+            group.start_soon(listen)
+            await listening.wait()
+            group.start_soon(follow_runtime_file, source, metrics)
+            hash_ = settings.config_hash()
+            log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, config_hash=hash_)
+            tell_origins(source)
+            await connect_and_lead(source, metrics, health, stopping, tracer)
+            group.cancel_scope.cancel()
     log.info("stopped")
 
 
 async def connect_and_lead(
-    source: SettingsSource, metrics: Metrics, health: Health, stopping: anyio.Event
+    source: SettingsSource,
+    metrics: Metrics,
+    health: Health,
+    stopping: anyio.Event,
+    tracer: Tracer | None = None,
 ) -> None:
     """Reach database and bucket, however long that takes, then run the daemon on them."""
     settings = source.current()
     while not stopping.is_set():
         try:
             told, counts = Fanout(metrics, health), (metrics.request_ended, metrics.database_called)
-            async with open_both(settings, told, mode_of(source), *counts) as (ports, accounts):
+            async with open_both(settings, told, mode_of(source), *counts) as (wired, accounts):
+                ports = replace(wired, tracer=tracer or wired.tracer)
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
                 metrics.halted(None)

@@ -23,6 +23,7 @@ from reconciler.settings.schema import (
 )
 from reconciler.settings.secrets import known_secrets
 from reconciler.settings.telling import ToldSetting, overridden, shown, sources, tell
+from reconciler.settings.tracing import traces_wanted
 
 __all__ = [
     "BreakerSettings",
@@ -48,4 +49,5 @@ __all__ = [
     "shown",
     "sources",
     "tell",
+    "traces_wanted",
 ]
