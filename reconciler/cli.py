@@ -133,14 +133,26 @@ def migrate(args: argparse.Namespace) -> int:
     return DONE
 
 
+def config(args: argparse.Namespace) -> int:
+    source = _source(args)
+    from reconciler.terminal.output import Output
+    from reconciler.terminal.settings import as_json, print_settings
+
+    if args.json:
+        print(as_json(source.loaded))
+    else:
+        print_settings(source.loaded, _console(Output))
+    return DONE
+
+
 def doctor(args: argparse.Namespace) -> int:
-    settings = _settings(args)
+    source = _source(args)
     from reconciler import app
     from reconciler.model import CheckStatus
     from reconciler.terminal.checks import print_checks
     from reconciler.terminal.output import Output
 
-    checks = _wait_for(lambda: _until_sigterm(app.doctor(settings)))
+    checks = _wait_for(lambda: _until_sigterm(app.doctor(source)))
     print_checks(checks, Output(highlight=False))
     return FAILED if any(check.status is CheckStatus.FAIL for check in checks) else DONE
 
@@ -411,6 +423,7 @@ def _console(make: Callable[..., Any]) -> Any:  # noqa: ANN401 - rich is importe
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "demo": demo,
     "migrate": migrate,
+    "config": config,
     "doctor": doctor,
     "plan": plan,
     "once": once,

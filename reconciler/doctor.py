@@ -26,6 +26,7 @@ from reconciler.model import (
 from reconciler.planning import wording
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.ports import Listing, ObjectStore
+from reconciler.settings import Source, ToldSetting, overridden, told_origin
 
 CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
 
@@ -56,6 +57,18 @@ def configuration(mode: Mode, prefixes: Sequence[str]) -> Sequence[Check]:
     if mode is Mode.DRY_RUN:
         return [ok("configuration", f"valid; dry run, nothing will be deleted; managed prefixes {shown}")]
     return [ok("configuration", f"valid; live, what is due will be deleted; managed prefixes {shown}")]
+
+
+def settings(told: Sequence[ToldSetting]) -> Sequence[Check]:
+    """Where each value came from, and what of the environment is not in force."""
+    given: dict[str, list[str]] = {}
+    for each in told:
+        if each.origin.source is not Source.DEFAULT:
+            given.setdefault(told_origin(each.origin), []).append(each.name.removeprefix("RECONCILER_"))
+    rest = len(told) - sum(map(len, given.values()))
+    checks = [ok("settings", f"from {where}: {', '.join(names)}") for where, names in given.items()]
+    checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
+    return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(told))]
 
 
 def database(report: SchemaReport) -> Sequence[Check]:

@@ -54,6 +54,7 @@ from reconciler.model import (
 )
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
+from reconciler.settings import tell as tell_settings
 from reconciler.telemetry.observers import Quiet
 from reconciler.telemetry.traces import tracing
 
@@ -193,9 +194,11 @@ async def _switch(
         await switch.close()
 
 
-async def doctor(settings: Settings) -> Sequence[Check]:
+async def doctor(source: SettingsSource) -> Sequence[Check]:
     """Everything that a pass needs, looked at as far as the parts before it allow. Raises nothing of ours."""
+    settings = source.current()
     checks = [*doctoring.configuration(settings.mode(), settings.bucket.prefixes)]
+    checks += doctoring.settings(tell_settings(source.loaded))
     at_head = False
 
     async def look_at_database() -> Sequence[Check]:

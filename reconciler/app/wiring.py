@@ -25,7 +25,7 @@ from reconciler.model import (
     Mode,
 )
 from reconciler.ports import Observer
-from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
+from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, database_url_now
 
 
 @asynccontextmanager
@@ -130,7 +130,11 @@ def bucket_config(
 
 def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
     """The catalog adapter's part of the settings."""
-    return CatalogConfig(database_url=settings.database_url.get_secret_value(), tables=_tables(settings))
+    return CatalogConfig(
+        database_url=settings.database_url.get_secret_value(),
+        url_now=database_url_now(settings),
+        tables=_tables(settings),
+    )
 
 
 def _tables(settings: SchemaSettings) -> TableMapping:

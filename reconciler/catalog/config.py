@@ -76,11 +76,13 @@ class CatalogConfig:
 
     `pool_size` connections at most, beside one for the lease and one for each staging area.
     `statement_cache_size` 0 suits a pooler that hands out another server connection for each
-    transaction. `on_call` is told of each call: its outcome (`ok`, `retried`, `failed`) and how many
-    seconds it took, None for an attempt that is repeated.
+    transaction. `url_now` is asked before each new connection, where the password may change while the
+    program runs; it must not raise. `on_call` is told of each call: its outcome (`ok`, `retried`,
+    `failed`) and how many seconds it took, None for an attempt that is repeated.
     """
 
     database_url: str = field(repr=False)
+    url_now: Callable[[], str] | None = field(default=None, repr=False)
     tables: TableMapping = field(default_factory=TableMapping)
     pool_size: int = 10
     statement_timeout: timedelta = timedelta(seconds=60)
@@ -88,6 +90,10 @@ class CatalogConfig:
     connect_timeout: timedelta = timedelta(seconds=5)
     statement_cache_size: int = 100
     on_call: Callable[[str, float | None], None] | None = field(default=None, repr=False, compare=False)
+
+    def url(self) -> str:
+        """What to connect to, password included, as it is now."""
+        return self.database_url if self.url_now is None else self.url_now()
 
     @property
     def where(self) -> str:

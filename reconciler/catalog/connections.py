@@ -115,7 +115,7 @@ async def _connect(config: CatalogConfig, settings: dict[str, str]) -> Connectio
     for attempt in (1, 2):
         try:
             return await asyncpg.connect(
-                config.database_url,
+                config.url(),
                 timeout=config.connect_timeout.total_seconds(),
                 statement_cache_size=config.statement_cache_size,
                 command_timeout=_command_timeout(config, settings),
@@ -230,8 +230,13 @@ async def open_database(config: CatalogConfig) -> AsyncIterator[Database]:
 async def _make_pool(config: CatalogConfig) -> Pool:
     # The first connection is made apart, where it is tried twice and its errors are plain.
     await (await connect(config)).close()
+
+    async def connect_now(_dsn: str, **options: Any) -> Connection:  # noqa: ANN401 - the pool's own
+        return await asyncpg.connect(config.url(), **options)
+
     return await asyncpg.create_pool(
         config.database_url,
+        connect=connect_now,
         min_size=0,
         max_size=config.pool_size,
         timeout=config.connect_timeout.total_seconds(),

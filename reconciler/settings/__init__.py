@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load
-from reconciler.settings.mounted import read_secret
+from reconciler.settings.mounted import database_url_now
 from reconciler.settings.origins import Loaded, Origin, Source
 from reconciler.settings.schema import (
     BreakerSettings,
@@ -22,7 +22,7 @@ from reconciler.settings.schema import (
     WebSettings,
 )
 from reconciler.settings.secrets import known_secrets
-from reconciler.settings.telling import ToldSetting, overridden, shown, sources, tell
+from reconciler.settings.telling import ToldSetting, overridden, shown, sources, tell, told_origin
 from reconciler.settings.tracing import traces_wanted
 
 __all__ = [
@@ -42,12 +42,13 @@ __all__ = [
     "Source",
     "ToldSetting",
     "WebSettings",
+    "database_url_now",
     "known_secrets",
     "load",
     "overridden",
-    "read_secret",
     "shown",
     "sources",
     "tell",
+    "told_origin",
     "traces_wanted",
 ]

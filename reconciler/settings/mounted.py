@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from pathlib import Path as FilePath
 
+from reconciler.settings import values
 from reconciler.settings.names import Path, variable
 from reconciler.settings.origins import Layers, Source, Written
+from reconciler.settings.schema import DatabaseSettings
 
 SECRET_FILES: Mapping[Path, Path] = {("database_url",): ("database_url_file",)}
 """Settings that may stand in a file of their own, and the setting that names it."""
@@ -18,9 +21,9 @@ def read_secrets(layers: Layers, wanted: Container[Path]) -> None:
         named, beside = layers.values.get(by_file), layers.values.get(path)
         if path not in wanted or named is None or not isinstance(named.raw, str) or not named.raw:
             continue
-        if beside is not None and beside.source is named.source:
+        if beside is not None:
             layers.faults.append(f"{variable(path)} and {variable(by_file)} are both set: unset one of them")
-        elif beside is None or named.source is Source.ENVIRONMENT:
+        else:
             _read(layers, path, by_file, named.raw)
 
 
@@ -38,6 +41,24 @@ def _read(layers: Layers, path: Path, by_file: Path, file: str) -> None:
 def read_secret(file: str) -> str:
     """The value that a file holds, without the line's end. Raises OSError, UnicodeDecodeError."""
     return FilePath(file).read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def database_url_now(settings: DatabaseSettings) -> Callable[[], str] | None:
+    """Gives the database's URL as its file has it at the moment of the call; None where none is named.
+
+    A file that cannot be read or used just now leaves the last good one in force.
+    """
+    file, last = settings.database_url_file, settings.database_url.get_secret_value()
+    if file is None:
+        return None
+
+    def read() -> str:
+        nonlocal last
+        with suppress(OSError, ValueError):
+            last = values.database_url(read_secret(file))
+        return last
+
+    return read
 
 
 def why(error: OSError | UnicodeDecodeError) -> str:

@@ -230,7 +230,7 @@ class Settings(DatabaseSettings):
     """How long a key must have been disabled or expired before `delete` applies.
     A week to notice a mistake."""
     max_deletes_per_second: Annotated[float | None, _written(values.rate), RUNTIME] = 100.0
-    """Keys a second over all replicas, or `unlimited` (None). 100: far below what stores throttle at."""
+    """Keys a second over all replicas, or `unlimited`. 100: far below what stores throttle at."""
     breaker: Annotated[BreakerSettings, RUNTIME] = BreakerSettings()
 
     grace_period: Duration = timedelta(hours=48)

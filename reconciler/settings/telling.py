@@ -54,6 +54,18 @@ def tell(loaded: Loaded[Settings]) -> Sequence[ToldSetting]:
     ]
 
 
+def told_origin(origin: Origin) -> str:
+    """Where a value came from: "the environment", "the runtime file /etc/reconciler/runtime.yaml"."""
+    kind = {
+        Source.DEFAULT: "default",
+        Source.FILE: "the file",
+        Source.ENVIRONMENT: "the environment",
+        Source.SECRET_FILE: "the secret file",
+        Source.RUNTIME_FILE: "the runtime file",
+    }[origin.source]
+    return f"{kind} {origin.where}".rstrip()
+
+
 def sources(origins: Mapping[Path, Origin]) -> Mapping[str, Source]:
     """The source of each setting's value, by the setting's name in YAML."""
     return {".".join(path): origin.source for path, origin in origins.items()}
@@ -106,4 +118,6 @@ def _written(path: Path, value: object) -> object:
         return mask(value.get_secret_value())
     if isinstance(value, re.Pattern):
         return value.pattern
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return list(value) if isinstance(value, tuple) else value

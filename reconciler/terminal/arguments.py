@@ -45,6 +45,7 @@ def parser() -> Parser:
     for add in (
         _add_demo,
         _add_migrate,
+        _add_config,
         _add_doctor,
         _add_plan,
         _add_once,
@@ -133,6 +134,20 @@ def _add_migrate(commands: Any) -> None:  # noqa: ANN401
         help="also install the triggers that refuse a row whose object is being deleted (needs the owner)",
     )
     guarding.add_argument("--remove-triggers", action="store_true", help="remove those triggers again")
+    _log_level(made)
+
+
+def _add_config(commands: Any) -> None:  # noqa: ANN401
+    made = _add(
+        commands,
+        "config",
+        "print every setting, its value, where that came from, and what it means",
+        "Reads the environment and the files as the daemon does, and reaches nothing. Secrets are masked.\n"
+        "Settings marked with ~ follow RECONCILER_RUNTIME_FILE while the daemon runs. Exits 2 with one line\n"
+        "for each fault where the settings are not valid.",
+        "  reconciler config\n  reconciler config --json | jq '.settings[] | select(.source != \"default\")'",
+    )
+    made.add_argument("--json", action="store_true", help="print them as JSON, alone on stdout")
     _log_level(made)
 
 

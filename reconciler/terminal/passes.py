@@ -53,6 +53,7 @@ def _summary(detail: PassDetail) -> dict[str, object]:
         "marker": current.marker,
         "state": current.state,
         "mode": current.mode,
+        "config_hash": current.config_hash,
         "began_at": timestamp(current.cutoff),
         "finished_at": timestamp(current.finished_at),
         "objects": tally.objects,
@@ -118,7 +119,7 @@ def print_pass(detail: PassDetail, console: Console) -> None:
     ended = f", ended {_when(current.finished_at)}" if current.finished_at else ""
     console.print(
         f"{current.mode}; began {_when(current.cutoff)}{ended}; {tally.objects:,} objects and"
-        f" {tally.records:,} records looked at",
+        f" {tally.records:,} records looked at; settings {current.config_hash}",
         soft_wrap=True,
     )
     if current.decided_at is not None:

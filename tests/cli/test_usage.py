@@ -20,6 +20,7 @@ UNEXPECTED = "(unexpected; --log-level debug shows where)"
 COMMANDS = (
     "demo",
     "migrate",
+    "config",
     "doctor",
     "plan",
     "once",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -30,6 +31,7 @@ from reconciler.model import (
     Versioning,
 )
 from reconciler.planning.clocks import Ahead, compare
+from reconciler.settings import SettingsSource, tell
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -77,6 +79,27 @@ class Store:
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         self.deleted += [each.key for each in batch]
         return [DeletionResult(key=each.key, result=self._result, detail="AccessDenied") for each in batch]
+
+
+def test_settings_are_told_by_where_they_came_from(tmp_path: Path) -> None:
+    runtime = tmp_path / "runtime.yaml"
+    runtime.write_text("dry_run: false\nmedia_retention_days: 30\n")
+    environ = {
+        "RECONCILER_DATABASE_URL": "postgresql://u:p@h/d",
+        "RECONCILER_BUCKET__NAME": "media",
+        "RECONCILER_BUCKET__PREFIXES": '[""]',
+        "RECONCILER_DRY_RUN": "true",
+        "RECONCILER_RUNTIME_FILE": str(runtime),
+    }
+    checks = doctor.settings(tell(SettingsSource(environ).loaded))
+    assert [(check.status, check.detail) for check in checks if not check.detail.startswith("the other")] == [
+        (CheckStatus.OK, "from the environment: DATABASE_URL, BUCKET__NAME, BUCKET__PREFIXES"),
+        (CheckStatus.OK, f"from the runtime file {runtime}: DRY_RUN, MEDIA_RETENTION_DAYS"),
+        (
+            CheckStatus.WARN,
+            f"RECONCILER_DRY_RUN is set in the environment and in {runtime}, which wins: false",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("found", list(Triggers))

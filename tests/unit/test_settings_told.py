@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import ConfigError
-from reconciler.settings import Origin, SettingsSource, Source, ToldSetting, load, overridden, tell, values
+from reconciler.settings import (
+    Origin,
+    SettingsSource,
+    Source,
+    ToldSetting,
+    database_url_now,
+    load,
+    overridden,
+    tell,
+    values,
+)
 from reconciler.settings.names import leaves
 from reconciler.settings.telling import duration_text
 from tests.unit.test_settings import REQUIRED, environment, faults, write
@@ -38,7 +48,7 @@ def test_every_value_is_told_with_its_source_and_meaning(tmp_path: Path) -> None
     assert seen["lease.ttl"] == ("10s", "file")
     assert seen["key_grace"] == ("90m", "environment")
     assert seen["grace_period"] == ("48h", "default")
-    assert seen["max_deletes_per_second"] == (100.0, "default")
+    assert seen["max_deletes_per_second"] == (100, "default")
     assert seen["bucket.prefixes"] == (["image/", "video/"], "environment")
     assert seen["database_url"] == (MASKED, "environment")
     assert (told["breaker.max_fraction"].default, told["breaker.max_fraction"].runtime) == (0.1, True)
@@ -82,6 +92,21 @@ def test_the_database_url_may_stand_in_a_file(tmp_path: Path) -> None:
     assert settings.database_url.get_secret_value() == URL
 
 
+def test_the_file_is_read_anew_for_each_connection_and_a_bad_one_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "url", f"{URL}\n")
+    now = database_url_now(load(environment(DATABASE_URL=None, DATABASE_URL_FILE=path)))
+    assert now is not None
+    changed = URL.replace("s3cr3t", "rotated")
+    write(tmp_path / "url", changed)
+    assert now() == changed
+    for broken in ("", "hunter2"):
+        write(tmp_path / "url", broken)
+        assert now() == changed
+    (tmp_path / "url").unlink()
+    assert now() == changed
+    assert database_url_now(load(REQUIRED)) is None
+
+
 def test_a_file_with_something_else_is_not_shown(tmp_path: Path) -> None:
     path = write(tmp_path / "url", "hunter2")
     (told,) = faults(environment(DATABASE_URL=None, DATABASE_URL_FILE=path))
@@ -93,8 +118,8 @@ def test_the_database_url_is_not_said_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "url", URL)
     (told,) = faults(environment(DATABASE_URL_FILE=path))
     assert told == "RECONCILER_DATABASE_URL and RECONCILER_DATABASE_URL_FILE are both set: unset one of them"
-    static = write(tmp_path / "static.yaml", f"database_url_file: {path}.missing\n")
-    assert load(environment(CONFIG_FILE=static)).database_url.get_secret_value() == URL, "over the file"
+    static = write(tmp_path / "static.yaml", f"database_url_file: {path}\n")
+    assert faults(environment(CONFIG_FILE=static)) == [told]
 
 
 @pytest.mark.parametrize("content", [None, b"\xff"])
