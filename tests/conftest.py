@@ -25,6 +25,7 @@ from reconciler.catalog import migrate
 from reconciler.demo.guarding import Guardian, open_guardian
 from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
 from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
+from tests.support.descriptions import parse_once
 
 ROOT = Path(__file__).parent.parent
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15/bin")
@@ -37,11 +38,16 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting or credential of whoever runs the tests leaks in; programs started find our code."""
+def own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting or credential of whoever runs the tests leaks in; programs started find our code.
+
+    Those of a test that is marked `no_cover` are not measured either.
+    """
     for name in os.environ:
         if name.startswith(("AWS_", "RECONCILER_", "PG")):
             monkeypatch.delenv(name)
+    if request.node.get_closest_marker("no_cover"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -52,6 +58,35 @@ def pytest_configure() -> None:
     """Signals that whoever starts the tests ignores (nohup does) would be ignored by programs too."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    parse_once()
+
+
+LONGEST = (
+    "faults/test_kills.py",
+    "attacks/test_stress.py",
+    "integration/test_demo.py",
+    "faults/test_network.py",
+    "faults/test_restarts.py",
+    "integration/test_crash.py",
+    "integration/test_verdicts.py",
+    "integration/test_leadership.py",
+    "integration/test_breaker.py",
+    "integration/test_versions.py",
+    "cli/test_commands.py",
+    "integration/test_daemon.py",
+    "unit/test_engine_crash.py",
+    "unit/test_engine_machine.py",
+    "incidents/test_memory.py",
+    "model/test_deletion_model.py",
+)
+"""Files of few tests that take long, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, then those of many tests: what begins last is short, and no worker ends alone."""
+    tests = Counter(item.path for item in items)
+    ranks = {ROOT / "tests" / file: rank for rank, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: (ranks.get(item.path, len(LONGEST)), -tests[item.path], item.path))
 
 
 # --- servers -------------------------------------------------------------------------------------------

@@ -37,7 +37,11 @@ STORE = os.environ.get("STRESS_STORE", "seaweed")
 MODE = os.environ.get("STRESS_MODE", "direct")
 UNGUARDED = bool(os.environ.get("STRESS_UNGUARDED"))
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(SECONDS + 180)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(SECONDS + 180),
+    pytest.mark.no_cover,  # the daemon goes round and round as fast as it can
+]
 
 WRITERS = 16
 KEYS = [f"image/{number}" for number in range(40)]

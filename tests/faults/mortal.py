@@ -11,7 +11,6 @@ the answer `{"status": -9 or the exit status, "sends": n}`, `sends` 0 for one th
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -21,12 +20,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import botocore.session
-from botocore.loaders import JSONFileLoader
 
 from reconciler import app, cli
 from reconciler.bucket.probing import BucketProber
 from reconciler.model import Capabilities
 from tests.support.buckets import CAPABILITIES
+from tests.support.descriptions import parse_once
 
 COMMANDS = (app,)
 """What every command imports late, here once for all."""
@@ -59,9 +58,8 @@ async def known_abilities(_: BucketProber) -> Capabilities:
 
 
 def preload() -> None:
-    """Read botocore's descriptions of AWS once: each client reads ten megabytes of JSON."""
-    loader: Any = JSONFileLoader
-    loader._load_file = functools.cache(loader._load_file)
+    """What each run would do again and alike."""
+    parse_once()
     botocore.session.get_session().create_client("s3", region_name="us-east-1")
 
 

@@ -25,7 +25,10 @@ from tests.faults.truth import Truth, new_truth
 from tests.integration.site import Site, make_site
 from tests.servers import S3Server, fresh_bucket, fresh_database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.no_cover,  # who is killed tells nothing
+]
 
 SHORT = {
     "RECONCILER_LEASE__TTL": "1s",

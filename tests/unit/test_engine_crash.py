@@ -71,6 +71,7 @@ async def test_a_run_that_is_not_disturbed_removes_exactly_the_drift(order: List
     assert {entry.event for entry in world.database.ledger} == {"intent", "removed", "result"}
 
 
+@pytest.mark.no_cover  # the same few hundred lines, tens of thousands of times
 @ORDERS
 async def test_killed_at_any_call_the_next_run_ends_in_the_same_state(order: ListingOrder) -> None:
     for call in range(await calls_of(order)):

@@ -19,6 +19,7 @@ from math import inf
 from uuid import uuid4
 
 import anyio
+import pytest
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -43,6 +44,9 @@ from tests.doubles.database import Transaction
 from tests.doubles.judge import Judge
 from tests.doubles.surroundings import Act, Crash, crash
 from tests.doubles.world import World
+
+pytestmark = pytest.mark.no_cover
+"""Two thousand steps through what the other tests go through too: measuring takes longer than they do."""
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
