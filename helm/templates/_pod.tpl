@@ -5,6 +5,7 @@
 {{- if or .Values.database.url .Values.bucket.credentials.accessKeyId -}}true{{- end -}}
 {{- end -}}
 
+{{/* Where the database's address is: the Secret, and its entry. */}}
 {{- define "reconciler.databaseSecret" -}}
 {{- if .Values.database.url -}}
 name: {{ include "reconciler.fullname" . }}
@@ -13,6 +14,55 @@ key: database-url
 name: {{ .Values.database.existingSecret }}
 key: {{ .Values.database.existingSecretKey }}
 {{- end -}}
+{{- end -}}
+
+{{/* The same for the hook, which may be another role's, and of which the chart's own Secret comes too late. */}}
+{{- define "reconciler.hookDatabaseSecret" -}}
+{{- if .Values.migrations.existingSecret -}}
+name: {{ .Values.migrations.existingSecret }}
+key: {{ .Values.migrations.existingSecretKey }}
+{{- else if .Values.database.url -}}
+name: {{ include "reconciler.fullname" . }}-migrate
+key: database-url
+{{- else -}}
+{{- include "reconciler.databaseSecret" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The address as a variable, or as the name of a file: of the root and such a reference. */}}
+{{- define "reconciler.databaseEnv" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.database.asFile -}}
+- name: RECONCILER_DATABASE_URL_FILE
+  value: /etc/reconciler/database/url
+{{- else -}}
+- name: RECONCILER_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      {{- index . 1 | nindent 6 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "reconciler.databaseMount" -}}
+{{- if .Values.database.asFile }}
+- name: database
+  mountPath: /etc/reconciler/database
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reconciler.databaseVolume" -}}
+{{- $root := index . 0 -}}
+{{- $secret := index . 1 | fromYaml -}}
+{{- if $root.Values.database.asFile }}
+- name: database
+  secret:
+    secretName: {{ $secret.name }}
+    defaultMode: 0440
+    items:
+      - key: {{ $secret.key }}
+        path: url
+{{- end }}
 {{- end -}}
 
 {{/* Whether the bucket's credentials come from a Secret. */}}
@@ -36,10 +86,7 @@ key: {{ .Values.database.existingSecretKey }}
   value: /etc/reconciler/config.yaml
 - name: RECONCILER_RUNTIME_FILE
   value: /etc/reconciler/runtime/runtime.yaml
-- name: RECONCILER_DATABASE_URL
-  valueFrom:
-    secretKeyRef:
-      {{- include "reconciler.databaseSecret" . | nindent 6 }}
+{{ include "reconciler.databaseEnv" (list . (include "reconciler.databaseSecret" .)) }}
 {{- if include "reconciler.hasCredentials" . }}
 {{- $credentials := .Values.bucket.credentials }}
 {{- $made := empty $credentials.existingSecret }}
@@ -81,6 +128,7 @@ key: {{ .Values.database.existingSecretKey }}
 - name: runtime
   mountPath: /etc/reconciler/runtime
   readOnly: true
+{{- include "reconciler.databaseMount" . }}
 {{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
 - name: credentials
   mountPath: /etc/reconciler/credentials
@@ -100,6 +148,7 @@ key: {{ .Values.database.existingSecretKey }}
 - name: runtime
   configMap:
     name: {{ include "reconciler.fullname" . }}-runtime
+{{- include "reconciler.databaseVolume" (list . (include "reconciler.databaseSecret" .)) }}
 {{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
 - name: credentials
   secret:

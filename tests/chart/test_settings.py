@@ -222,11 +222,11 @@ def _names(tree: Mapping[str, Any], at: str = "") -> set[str]:
 
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem.removesuffix("-values"))
 def test_no_environment_variable_pins_what_a_file_sets(file: Path) -> None:
-    allowed = {"RECONCILER_CONFIG_FILE", "RECONCILER_RUNTIME_FILE", "RECONCILER_DATABASE_URL"}
+    files = {"RECONCILER_CONFIG_FILE", "RECONCILER_RUNTIME_FILE", "RECONCILER_DATABASE_URL_FILE"}
     for pod in pods(render(file=file)).values():
         (container,) = pod["containers"]
         names = {entry["name"] for entry in container["env"] if entry["name"].startswith("RECONCILER_")}
-        assert names <= allowed
+        assert names <= files | {"RECONCILER_DATABASE_URL"}
 
 
 def test_the_runtime_file_is_in_a_directory_that_the_kubelet_swaps(tmp_path: Path) -> None:
