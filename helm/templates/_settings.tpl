@@ -30,6 +30,7 @@ abort_multipart_after: {{ toJson $v.abortMultipartAfter }}
 upload_window: {{ toJson $v.uploadWindow }}
 sweep_interval: {{ toJson $v.sweepInterval }}
 retention_interval: {{ toJson $v.retentionInterval }}
+accounting_interval: {{ toJson $v.accountingInterval }}
 listing_concurrency: {{ toJson $v.listingConcurrency }}
 delete_concurrency: {{ toJson $v.deleteConcurrency }}
 lease:
@@ -54,6 +55,8 @@ catalog:
     expires_at: {{ toJson $v.catalog.mediaColumns.expiresAt }}
     last_accessed_at: {{ toJson $v.catalog.mediaColumns.lastAccessedAt }}
     deleted_at: {{ toJson $v.catalog.mediaColumns.deletedAt }}
+    media_type: {{ toJson $v.catalog.mediaColumns.mediaType }}
+    provider: {{ toJson $v.catalog.mediaColumns.provider }}
   key_columns:
     id: {{ toJson $v.catalog.keyColumns.id }}
     is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}
