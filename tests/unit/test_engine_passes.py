@@ -9,7 +9,17 @@ import pytest
 
 from reconciler.engine import lease
 from reconciler.errors import CatalogUnavailable, LeaseLost, ListingBroken, StoreUnavailable
-from reconciler.model import KeepReason, ListingOrder, Marker, ObjectPage, Outcome, PassState, Term, Verdict
+from reconciler.model import (
+    KeepReason,
+    ListingOrder,
+    Marker,
+    ObjectPage,
+    Outcome,
+    PassState,
+    Phase,
+    Term,
+    Verdict,
+)
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.passes import MemoryLease
 from tests.doubles.surroundings import Crash, crash
@@ -50,6 +60,34 @@ async def test_a_pass_counts_what_it_saw_found_and_kept(order: ListingOrder) -> 
         KeepReason.REPLACEMENT_CHARACTER: 1,
         KeepReason.OUTSIDE_PREFIX: 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("order", "listed_first"), [(ListingOrder.BYTES, []), (ListingOrder.NONE, [Phase.LISTING])]
+)
+async def test_a_pass_says_what_it_is_doing_and_when_that_is_over(
+    order: ListingOrder, listed_first: list[Phase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(order=order)
+    paired(world, 2)
+    await world.run_once()
+    told = world.observer.phases
+    ordinary = [Phase.COMPARING, Phase.RELEASING, None]
+    assert [phase for marker, phase in told if marker is Marker.SWEEP] == [
+        Phase.PREPARING,
+        *listed_first,
+        *ordinary,
+    ]
+    assert [phase for marker, phase in told if marker is Marker.RETENTION] == [Phase.PREPARING, *ordinary]
+    told.clear()
+
+    async def fail(*_: object, **__: object) -> ObjectPage:
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(world.bucket, "list_page", fail)
+    with pytest.raises(StoreUnavailable):
+        await world.run_once()
+    assert told[-1] == (Marker.SWEEP, None), "a pass that fails is over, too"
 
 
 @pytest.mark.parametrize("order", list(ListingOrder))
@@ -371,6 +409,7 @@ async def test_a_lease_that_another_took_is_lost() -> None:
     world, port, term = await held()
     world.around.tick(HOUR)
     await port.acquire("other", HOUR)
+    told: list[str] = []
     with pytest.raises(LeaseLost):
         await lease.keep(
             port,
@@ -378,7 +417,9 @@ async def test_a_lease_that_another_took_is_lost() -> None:
             world.limits.lease_ttl,
             world.around,
             lease.Tenure(good_until=2 * HOUR.total_seconds()),
+            told.append,
         )
+    assert told == ["lost"]
 
 
 async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> None:
@@ -387,8 +428,10 @@ async def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends() -> No
     world.database.away = True
     tenure = lease.Tenure()
     tenure.extend(world.around.monotonic(), world.limits.lease_ttl)
+    ttl, told = world.limits.lease_ttl, list[str]()
     with pytest.raises(LeaseLost, match="in time"):
-        await lease.keep(port, term, world.limits.lease_ttl, world.around, tenure)
+        await lease.keep(port, term, ttl, world.around, tenure, told.append)
+    assert (set(told[:-1]), told[-1]) == ({"failed"}, "lost")
     assert world.around.monotonic() >= tenure.good_until, "the collector knows as well"
     assert world.around.elapsed < world.limits.lease_ttl
     assert world.around.elapsed >= world.limits.lease_ttl * 0.6
