@@ -25,6 +25,11 @@ is skipped, and say what to do.
 {{- if hasPrefix ".reconciler/" $prefix -}}
 {{- fail (printf "bucket.prefixes: %q is the reconciler's own corner of the bucket and is never managed" $prefix) -}}
 {{- end -}}
+{{- range $other := $v.bucket.prefixes -}}
+{{- if and (ne $prefix $other) (hasPrefix $prefix $other) -}}
+{{- fail (printf "bucket.prefixes: %q is inside %q: name each key once, so drop one of the two" $other $prefix) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if not (or $v.database.url $v.database.existingSecret) -}}
 {{- fail "database.existingSecret is not set: name a Secret with the database's address, such as --set database.existingSecret=reconciler-database" -}}
@@ -84,6 +89,9 @@ is skipped, and say what to do.
 {{- end -}}
 {{- if lt (int64 .Values.terminationGracePeriodSeconds) 30 -}}
 {{- fail "terminationGracePeriodSeconds has to be at least 30: a batch in hand may take 20 s, and the lease's release 5 s" -}}
+{{- end -}}
+{{- if or (eq .Values.web.host "localhost") (eq .Values.web.host "::1") (hasPrefix "127." .Values.web.host) -}}
+{{- fail (printf "web.host: nobody outside the pod reaches %s: use 0.0.0.0, or :: where the cluster has IPv6 alone" .Values.web.host) -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled are both true: every metric would be counted twice" -}}

@@ -17,6 +17,7 @@ from reconciler.settings import DatabaseSettings, Settings, SettingsSource, load
 from reconciler.settings.names import RUNTIME_FILE, leaves
 from tests.chart import kubelet
 from tests.chart.helm import CHART, CI_VALUES, MINIMAL, Manifest, named, pods, put, render, with_values
+from tests.cli.program import reconciler
 
 ADDRESS = "postgresql://reconciler:p%40ss@db:5432/gateway"
 THERE: kubelet.Sources = {
@@ -132,6 +133,18 @@ def test_each_value_reaches_its_setting(tmp_path: Path) -> None:
     assert {name: _at(settings, name) for name in TABLE} == {
         name: wanted for name, (_, _, wanted) in TABLE.items()
     }
+
+
+def test_the_program_says_which_of_the_charts_files_each_setting_came_from(tmp_path: Path) -> None:
+    ended = reconciler("config", "--json", env=read(render(asked_for()), tmp_path))
+    assert (ended.status, ended.told) == (0, [])
+    told = {entry["key"]: entry for entry in json.loads(ended.out)["settings"]}
+    runtime = {".".join(path) for path, leaf in leaves(Settings).items() if leaf.runtime}
+    sources = {name: "runtime_file" if name in runtime else "file" for name in TABLE}
+    assert {name: told[name]["source"] for name in TABLE} == sources
+    assert told["database_url"]["source"] == "secret_file"
+    assert {name: entry["over"] for name, entry in told.items() if entry["over"]} == {}
+    assert ADDRESS not in ended.out
 
 
 def test_each_value_of_the_table_differs_from_the_default(tmp_path: Path) -> None:
