@@ -28,7 +28,10 @@ def known_secrets(environ: Mapping[str, str] | None = None, *database_urls: str)
     environ = os.environ if environ is None else environ
     found = {environ.get(name, "") for name in SECRET_VARIABLES}
     for name in HEADER_VARIABLES:
-        found |= {pair.partition("=")[2].strip() for pair in environ.get(name, "").split(",")}
+        for pair in environ.get(name, "").split(","):
+            # The whole of a header, and without the word before it (Bearer, Basic).
+            header = unquote(pair.partition("=")[2]).strip()
+            found |= {header, header.rpartition(" ")[2]}
     for url in (*(environ.get(name, "") for name in URL_VARIABLES), *database_urls):
         found |= set(_passwords(url))
     return frozenset(found - {""})
