@@ -9,7 +9,8 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 import anyio
@@ -64,7 +65,8 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(site: Site, **settings: str) -> AsyncIterator[Daemon]:
+async def daemon(site: Site, log: Path | None = None, /, **settings: str) -> AsyncIterator[Daemon]:
+    """`reconciler run`; what it logs goes to the file `log`, where one is named."""
     port = free_port()
     environment = {
         **os.environ,
@@ -74,7 +76,8 @@ async def daemon(site: Site, **settings: str) -> AsyncIterator[Daemon]:
         "RECONCILER_WEB__PORT": str(port),
     }
     command = [sys.executable, "-m", "reconciler", "run"]
-    process = await anyio.open_process(command, env=environment, stdout=None, stderr=None)
+    with log.open("wb") if log else nullcontext() as stderr:
+        process = await anyio.open_process(command, env=environment, stdout=None, stderr=stderr)
     try:
         yield Daemon(process, port)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -13,6 +14,7 @@ from reconciler.model import Outcome
 from tests.cli.program import Ran, reconciler
 from tests.integration.site import Site
 from tests.integration.test_daemon import Daemon, daemon, until
+from tests.support.mounted import Log
 
 pytestmark = pytest.mark.anyio
 
@@ -29,8 +31,11 @@ async def results(site: Site) -> list[datetime]:
     return [row["at"] for row in found]
 
 
-async def test_a_pause_stops_every_replica_within_a_second_and_outlives_restarts(ordered_site: Site) -> None:
+async def test_a_pause_stops_every_replica_within_a_second_and_outlives_restarts(
+    ordered_site: Site, tmp_path: Path
+) -> None:
     site = ordered_site
+    logs = [Log(tmp_path / name) for name in ("first", "second", "third")]
     keys = [f"image/{number:03}" for number in range(120)]
     await site.put(*keys)
 
@@ -38,7 +43,10 @@ async def test_a_pause_stops_every_replica_within_a_second_and_outlives_restarts
         return await which.metric("media_reconciler_paused") == value
 
     slowly = {"max_deletes_per_second": "10"}
-    async with daemon(site, **slowly) as first, daemon(site, **slowly) as second:
+    async with (
+        daemon(site, logs[0].file, **slowly) as first,
+        daemon(site, logs[1].file, **slowly) as second,
+    ):
 
         async def collecting() -> bool:
             return len(await results(site)) > 0
@@ -51,6 +59,12 @@ async def test_a_pause_stops_every_replica_within_a_second_and_outlives_restarts
         assert "@" in row["changed_by"]
         await until(lambda: is_paused(first, 1))
         await until(lambda: is_paused(second, 1))
+        since = row["changed_at"].timestamp()
+        for replica, log in ((first, logs[0]), (second, logs[1])):
+            assert await replica.metric("media_reconciler_paused_since_timestamp_seconds") == since
+            (line,) = log.events("paused: nothing is deleted")
+            assert (line["by"], line["reason"]) == (row["changed_by"], "a restore is under way")
+            assert line["at"] <= row["changed_at"] + PROMISED
         left = await site.keys()
         assert left, "the test has to pause in the midst of it"
         assert await first.stop() == 0
@@ -61,7 +75,7 @@ async def test_a_pause_stops_every_replica_within_a_second_and_outlives_restarts
         await until(leads)
 
     await site.put("image/later")
-    async with daemon(site) as third:
+    async with daemon(site, logs[2].file) as third:
         await until(lambda: is_paused(third, 1))
 
         async def swept() -> bool:
@@ -79,6 +93,10 @@ async def test_a_pause_stops_every_replica_within_a_second_and_outlives_restarts
 
         await until(gone)
         assert await is_paused(third, 0)
+        assert await third.metric("media_reconciler_paused_since_timestamp_seconds") == 0
+        (line,) = logs[2].events("resumed")
+        assert "@" in line["by"]
+        assert "(a restore is under way)" in line["was"]
 
 
 async def test_it_works_where_nothing_runs_and_every_command_says_it(site: Site) -> None:
