@@ -28,7 +28,7 @@ class PostgresBudget:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def reserve(self, keys: int, rate: float, saved: int) -> float:
+    async def reserve(self, keys: float, rate: float, saved: int) -> float:
         if math.isinf(rate):
             return 0.0
         longest = LONGEST_QUEUE * max(1.0, 1.0 / rate)

@@ -110,7 +110,7 @@ class Collector:
             ports.uploads,
             ports.pause.look,
         )
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
         self._intake = anyio.Lock()
         self._blocker: str | None = None
 

@@ -25,7 +25,7 @@ class Leftovers:
         self._gateway = gateway
         self._steer = steer
         self._stopping = stopping
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, term: Term) -> int:
         """One round. Returns how many uploads were ended, in dry run 0. Raises LeaseLost, Halt, Retryable.

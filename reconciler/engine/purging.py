@@ -48,7 +48,7 @@ class Purger:
         self._steer = steer
         self._stopping = stopping
         self._dead_after = dead_after
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, term: Term) -> Purged:
         """One round. In dry run and while paused nothing goes; raises LeaseLost, Halt, Retryable."""

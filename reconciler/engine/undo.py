@@ -57,7 +57,7 @@ class Undo:
         self._steer = steer
         self._author = author
         self._emit = emit
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, scope: UndoScope) -> Undone:
         """Everything in the scope; in dry run it is only told. Raises Halt, Retryable."""

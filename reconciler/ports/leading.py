@@ -76,11 +76,12 @@ class Site(Protocol):
 class Budget(Protocol):
     """Keys a second over all replicas, and over everything that deletes, copies or aborts."""
 
-    async def reserve(self, keys: int, rate: float, saved: int) -> float:
+    async def reserve(self, keys: float, rate: float, saved: int) -> float:
         """Take `keys` at `rate` keys a second; returns the seconds to wait before they may be used.
 
-        By the server's clock. An idle time saves up `saved` keys and no more; what was taken is not
-        given back. An infinite rate asks nobody and waits for nothing. Raises CatalogUnavailable.
+        By the server's clock. An idle time saves up `saved` keys and no more. What was taken is given
+        back by nobody but who has it, with fewer than 0 keys at the same rate. An infinite rate asks
+        nobody and waits for nothing. Raises CatalogUnavailable.
         """
         ...
 

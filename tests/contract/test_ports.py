@@ -160,6 +160,8 @@ async def test_the_budget_is_one_for_all_who_take_from_it(catalog: CatalogSide) 
     waits = [await catalog.budget.reserve(200, 100.0, 100) for _ in range(3)]
     assert waits == pytest.approx([waits[0], waits[0] + 2, waits[0] + 4], abs=0.5)
     assert await catalog.budget.reserve(1000, 1000.0, 1000) == pytest.approx(waits[2] + 1, abs=0.5)
+    assert await catalog.budget.reserve(-50.0, 100.0, 0) == pytest.approx(waits[2] + 0.5, abs=0.5)
+    assert await catalog.budget.reserve(50.0, 100.0, 0) == pytest.approx(waits[2] + 1, abs=0.5)
     assert await catalog.budget.reserve(10**9, math.inf, 1000) == 0.0
     assert await catalog.budget.reserve(0, 100.0, 100) == pytest.approx(waits[2] + 1, abs=0.5)
 

@@ -21,11 +21,11 @@ class MemoryBudget:
     def around(self) -> Surroundings:
         return self._database.around
 
-    async def reserve(self, keys: int, rate: float, saved: int) -> float:
+    async def reserve(self, keys: float, rate: float, saved: int) -> float:
         return 0.0 if math.isinf(rate) else await self._reserve(keys, rate, saved)
 
     @port
-    async def _reserve(self, keys: int, rate: float, saved: int) -> float:
+    async def _reserve(self, keys: float, rate: float, saved: int) -> float:
         database = self._database
         database.answer()
         earliest = database.now - timedelta(seconds=saved / rate)

@@ -26,7 +26,7 @@ rates = st.floats(0.1, 5000)
 def send(rate: float, sizes: list[int], idle: list[float] | None = None) -> list[float]:
     """When each batch goes, if its sender pauses `idle` before it."""
     around = Surroundings()
-    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, Throttle("deleting", 1, around))
+    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, Throttle("deleting", 1, around), lambda: rate)
     times = []
 
     async def run() -> None:
@@ -64,3 +64,22 @@ def test_the_long_run_rate_is_exact(rate: float) -> None:
 
 def test_unlimited_never_waits() -> None:
     assert send(math.inf, [1000] * 5) == [0.0] * 5
+
+
+async def test_a_rate_that_is_raised_ends_a_long_wait() -> None:
+    around = Surroundings()
+    slow, database = Throttle("deleting", 1, around), MemoryDatabase(around)
+    pace = Pace(MemoryBudget(database), around, slow, lambda: 0.01 if around.monotonic() < 5 else 100.0)
+    await pace.take(1, 0.01)
+    assert 5 <= around.monotonic() <= 7
+    began = around.monotonic()
+    await pace.take(100, 100.0)
+    assert around.monotonic() - began == pytest.approx(1), "and nothing is owed at the old rate"
+
+
+async def test_a_rate_that_is_lowered_counts_from_the_next_batch_on() -> None:
+    around = Surroundings()
+    slow = Throttle("deleting", 1, around)
+    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, slow, lambda: 0.001)
+    await pace.take(1, 0.1)
+    assert around.monotonic() == pytest.approx(10)

@@ -27,7 +27,7 @@ MINUTES = timedelta(minutes=10)
 async def test_what_is_deleted_unlimited_gets_a_rate_once_the_store_throttles() -> None:
     around = Surroundings()
     throttle = Throttle("deleting", 32, around)
-    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, throttle)
+    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, throttle, lambda: 0.0)
     for _ in range(4):
         await pace.take(1000, math.inf)
     assert around.monotonic() == 0, "nothing held it up"
@@ -46,7 +46,7 @@ async def test_what_is_deleted_unlimited_gets_a_rate_once_the_store_throttles() 
 async def test_batches_get_no_larger_than_a_second_of_the_rate_in_force() -> None:
     around = Surroundings()
     throttle = Throttle("deleting", 32, around)
-    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, throttle)
+    pace = Pace(MemoryBudget(MemoryDatabase(around)), around, throttle, lambda: 0.0)
     await pace.take(100, 100.0)
     throttle.request_ended("throttled", 0.0)
     assert pace.batch_size(100.0) == 50
