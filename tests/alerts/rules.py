@@ -55,13 +55,18 @@ class Rule:
 
     def selectors(self) -> list[Selector]:
         """In the order of the expression: the first is what the alert is about."""
-        return [
-            Selector(
-                metric=found["metric"],
-                matchers=tuple(each for each in MATCHER.findall(found["matchers"]) if each[0] != "job"),
-            )
-            for found in SELECTOR.finditer(self.expr)
-        ]
+        return selectors_of(self.expr)
+
+
+def selectors_of(expr: str) -> list[Selector]:
+    """Of an expression or a query; only those in braces."""
+    return [
+        Selector(
+            metric=found["metric"],
+            matchers=tuple(each for each in MATCHER.findall(found["matchers"]) if each[0] != "job"),
+        )
+        for found in SELECTOR.finditer(expr)
+    ]
 
 
 def seconds_of(duration: str) -> int:
