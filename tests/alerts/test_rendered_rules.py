@@ -133,7 +133,7 @@ def test_alerts_select_the_job_that_the_monitor_makes(values: dict[str, Any], jo
         ({"for": {"MediaReconcilerAbsent": "soon"}}, "for.MediaReconcilerAbsent"),
         ({"thresholds": {"boredom": 1}}, "boredom"),
         ({"thresholds": {"orphanObjects": "many"}}, "orphanObjects"),
-        ({"thresholds": {"pausedHours": 1.5}}, "pausedHours"),
+        ({"thresholds": {"backlogHours": 1.5}}, "backlogHours"),
         ({"selector": "job=media"}, "selector"),
         ({"runbookBaseUrl": "wiki"}, "runbookBaseUrl"),
     ],
