@@ -24,6 +24,7 @@ from tests.chart.helm import (
     of_kind,
     pods,
     render,
+    template,
     with_values,
 )
 
@@ -52,6 +53,13 @@ def test_an_unknown_field_would_be_found() -> None:
     deployment = json.loads(json.dumps(named(render(MINIMAL), "Deployment")))
     deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
     assert any("livenesProbe" in fault for fault in schemas.faults(deployment, "1.30"))
+
+
+def test_a_kubernetes_older_than_those_is_refused() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["kubeVersion"] == f">={schemas.VERSIONS[0]}.0-0"
+    ended = template(MINIMAL, "--kube-version", "1.24.17")
+    assert "incompatible with Kubernetes" in ended.err
 
 
 @CI_FILES
