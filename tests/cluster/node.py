@@ -1,9 +1,9 @@
 """One node: a scheduler that puts every pod there, and a kubelet that runs its command on this machine.
 
-Each pod has a root of its own made of the program's, read-only; its volumes at their paths, its user and no
-capabilities (`tests.image.jail`). What differs from a cluster: pods share this machine's network, so each gets
-a loopback address of its own and listens there; there are no images, limits or liveness probes; pods that ask
-for less than the Restricted profile are refused by the node, since this API server has no admission for it.
+Each pod has a read-only root of its own, its volumes at their paths, its user and no capabilities
+(`tests.image.jail`). What differs from a cluster: pods share this machine's network, so each gets a loopback
+address of its own and listens there; there are no images, limits or liveness probes; pods that ask for less
+than the Restricted profile are refused by the node, since this API server has no admission for it.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Node:
         running.turn()
         if before is None and running.ended is not None:
             self._told(f"node: {running.name} ended with {running.ended}")
-        for volume in running.volumes.refresh():
+        for volume in running.volumes.refresh() if running.ended is None else ():
             self._told(f"node: {running.name} gets the new {volume}")
         status = running.status()
         if status != running.reported:

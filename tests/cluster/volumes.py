@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Volumes:
         self._volumes: Mapping[str, Any] = {
             volume["name"]: volume for volume in pod["spec"].get("volumes", ())
         }
+        self._group: int = pod["spec"].get("securityContext", {}).get("fsGroup", -1)
         self._shown: dict[str, Entries] = {}
         for name in self._volumes:
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,8 @@ class Volumes:
             if entries is None:
                 (self._directory / name).chmod(0o777)
             elif self._shown.get(name) != entries:
-                self._swap(self._directory / name, entries)
+                source = volume.get("configMap") or volume["secret"]
+                self._swap(self._directory / name, entries, source.get("defaultMode", 0o644))
                 self._shown[name] = entries
                 changed.append(name)
         return changed
@@ -78,12 +81,13 @@ class Volumes:
         assert "emptyDir" in volume, volume
         return None
 
-    def _swap(self, place: Path, entries: Entries) -> None:
+    def _swap(self, place: Path, entries: Entries, mode: int) -> None:
         fresh = place / f"..{len(list(place.glob('..[0-9]*')))}"
         fresh.mkdir(mode=0o755)
         for name, text in entries.items():
             (fresh / name).write_text(text)
-            (fresh / name).chmod(0o644)
+            (fresh / name).chmod(mode)
+            os.chown(fresh / name, -1, self._group)
         link = place / "..data_tmp"
         link.symlink_to(fresh.name)
         link.rename(place / "..data")
