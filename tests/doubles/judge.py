@@ -6,15 +6,35 @@ the collector's last look at it (see "The deletion protocol", 6). Everything els
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
-from reconciler.model import Claim, Mode, PassState, StoredObject
+from reconciler.model import (
+    QUARANTINE_PREFIX,
+    Claim,
+    DeleteMode,
+    Mode,
+    PassState,
+    StoredObject,
+    Upload,
+    Version,
+)
 from tests.doubles.bucket import MARKER_KEY
 from tests.doubles.database import Row
 from tests.doubles.world import World
 
 GRACE, KEY_GRACE = timedelta(hours=48), timedelta(days=7)
 RETENTION, RECENT = timedelta(days=90), timedelta(days=30)
+UNDO, ABORT = timedelta(days=7), timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """An object that was deleted so that it can come back, and when."""
+
+    key: str
+    etag: str
+    at: timedelta
 
 
 class Judge:
@@ -34,7 +54,15 @@ class Judge:
         """Keys that were on hold before they were claimed."""
         world.marks.on_look = self.looked
         world.bucket.on_delete = self.object_goes
+        world.bucket.versions.on_remove = self.version_goes
+        world.bucket.uploads.on_abort = self.upload_goes
         world.database.on_remove = self.row_goes
+        self._gone: dict[str, Gone] = {}
+        """By key, the last that went, unless something was stored there since."""
+        self._rows: dict[str, tuple[Row, timedelta]] = {}
+        """Rows that went, by id, and when."""
+        self._hidden: dict[str, Gone] = {}
+        """By the name of the copy, or the id of the version."""
 
     def run_begins(self) -> None:
         self._touched.clear()
@@ -49,9 +77,17 @@ class Judge:
             self._touched.discard(key.mark.storage_key)
             self._claimed_at[key.mark.storage_key] = claim.xid
 
+    def written(self, key: str) -> None:
+        """A writer has put an object there, or taken one away for good: what was there before is theirs."""
+        self._gone.pop(key, None)
+
     def object_goes(self, stored: StoredObject) -> None:
         key, world = stored.key, self.world
+        if key.startswith(QUARANTINE_PREFIX):
+            self._ends(stored.key)
+            return
         self._not_protected(key)
+        self._can_come_back(stored)
         if key in self._touched:
             return
         rows = [row for row in world.database.rows.values() if row.storage_key == key]
@@ -63,9 +99,51 @@ class Judge:
             early = transaction.xid <= self._claimed_at[key]
             assert not (early and key in inserted), f"{key!r} was inserted before the claim and not committed"
 
+    def _can_come_back(self, stored: StoredObject) -> None:
+        """Its copy lies in quarantine, or the bucket keeps versions."""
+        key, row = stored.key, self.world.database.marks[stored.key]
+        gone = Gone(key=key, etag=stored.etag, at=self.world.around.elapsed)
+        if row.mode is DeleteMode.DIRECT:
+            return
+        if row.mode is DeleteMode.VERSIONED:
+            assert self.world.bucket.versions.kept_now, f"{key!r} was deleted for good"
+            self._hidden[str(stored.version_id)] = gone
+        else:
+            assert row.quarantine_key is not None
+            copy = self.world.bucket.objects.get(row.quarantine_key)
+            same = copy is not None and copy.etag == stored.etag
+            assert same or key in self._touched, f"{key!r} was deleted without a copy"
+            self._hidden[row.quarantine_key] = gone
+            if not same:
+                return
+        self._gone[key] = gone
+
+    def version_goes(self, version: Version) -> None:
+        if version.marker:
+            return
+        there = self.world.bucket.objects.get(version.key)
+        assert there is None or there.version_id != version.id, f"{version.key!r} lies open, and was purged"
+        assert version.id in self._hidden, f"a version of {version.key!r} was purged that we did not hide"
+        self._ends(version.id)
+
+    def _ends(self, name: str) -> None:
+        """A copy, or a version, goes for good."""
+        self._may_delete(name)
+        gone = self._hidden.get(name)
+        if gone is not None:
+            age = self.world.around.elapsed - gone.at
+            assert age >= UNDO, f"{gone.key!r} was purged before its time"
+
+    def upload_goes(self, upload: Upload) -> None:
+        self._may_delete(upload.key)
+        assert upload.begun_at is not None
+        assert self.world.around.now - upload.begun_at >= ABORT, f"an upload to {upload.key!r} is young"
+        assert upload.key not in self.held, f"{upload.key!r} is on hold"
+
     def row_goes(self, row: Row) -> None:
         key, world = row.storage_key, self.world
         self._not_protected(key)
+        self._rows[row.id] = (row, world.around.elapsed)
         if key in self._touched:
             return
         others = [one for one in world.database.rows.values() if one.storage_key == key and one != row]
@@ -77,14 +155,56 @@ class Judge:
         assert self.outlived(row) or not there, f"{row.id} is in retention, and its object is there"
 
     def _not_protected(self, key: str) -> None:
-        assert self.world.steering.mode is Mode.LIVE, f"a dry run deleted {key!r}"
-        assert not self._paused, f"{key!r} was deleted although a pause stood before the run"
+        self._may_delete(key)
         assert key not in self.protected, f"{key!r} is protected"
         assert key not in self.held, f"{key!r} is on hold"
         mark = self.world.database.marks[key].mark
         state = self.world.database.passes[mark.pass_id].state
         assert state is PassState.ARMED, f"{key!r} was deleted for a pass that is {state}"
         assert key != MARKER_KEY
+
+    def _may_delete(self, what: str) -> None:
+        assert self.world.steering.mode is Mode.LIVE, f"a dry run deleted {what!r}"
+        assert not self._paused, f"{what!r} was deleted although a pause stood before the run"
+
+    # --- what can be undone ---
+
+    def brought_back(self) -> None:
+        """After an undo of everything: what went within the window is there again, and so are its rows."""
+        database, objects = self.world.database, self.world.bucket.objects
+        for key, gone in self._gone.items():
+            mark = database.marks.get(key)
+            if not self._in_window(gone.at) or (mark is not None and mark.operation_id is not None):
+                continue
+            assert key in objects, f"{key!r} did not come back"
+            assert objects[key].etag == gone.etag, f"{key!r} came back as another object"
+            for row, at in self._rows.values():
+                if row.storage_key == key and self._in_window(at) and self._may_exist(row):
+                    assert row.id in database.rows, f"{row.id} of {key!r} did not come back"
+
+    def _in_window(self, at: timedelta) -> bool:
+        return self.world.around.elapsed - at < UNDO
+
+    def _may_exist(self, row: Row) -> bool:
+        return row.virtual_key_id is None or row.virtual_key_id in self.world.database.owners
+
+    def hidden_adds_up(self, *, lost: set[str]) -> None:
+        """What the database says is hidden lies in the bucket, byte for byte, and nothing else does.
+
+        For a time when no claim is open. Of keys in `lost` somebody else took the versions away.
+        """
+        bucket, hidden = self.world.bucket, [row.one for row in self.world.database.hidden.values()]
+        copies = {
+            key: stored.size for key, stored in bucket.objects.items() if key.startswith(QUARANTINE_PREFIX)
+        }
+        named = {
+            str(one.hidden.quarantine_key): one.hidden.size for one in hidden if one.hidden.quarantine_key
+        }
+        assert copies == named, "copies and what is known of them differ"
+        for one in hidden:
+            if one.hidden.mode is DeleteMode.VERSIONED and one.storage_key not in lost:
+                ids = {version.id for version in bucket.versions.all_of(one.storage_key)}
+                assert ids.issuperset(one.hidden.version_ids), f"{one.storage_key!r} cannot come back"
 
     def outlived(self, row: Row) -> bool:
         """Whether a retention verdict applies. A key counts as disabled from the moment it was, which

@@ -37,6 +37,7 @@ class Surroundings:
         self.machine_ahead = timedelta(0)
         self.within = ""
         self._acts: dict[int, Act] = {}
+        self._points: dict[str, Act] = {}
 
     @property
     def now(self) -> datetime:
@@ -49,14 +50,19 @@ class Surroundings:
         """A new program: nothing is placed, and calls count from 0."""
         self.calls = 0
         self._acts.clear()
+        self._points.clear()
 
     def at(self, call: int, act: Act) -> None:
         self._acts[call] = act
 
-    async def step(self, within: str = "") -> None:
-        """A point where the program can be interrupted, `within` a port's method or after it."""
+    def at_point(self, point: str, act: Act) -> None:
+        """Once: before a double's method, "MemoryBucket.delete", or "after MemoryBucket.delete"."""
+        self._points[point] = act
+
+    async def step(self, within: str = "-") -> None:
+        """A point where the program can be interrupted, `within` a double's method or after it."""
         await anyio.lowlevel.checkpoint()
-        act = self._acts.pop(self.calls, None)
+        act = self._acts.pop(self.calls, None) or self._points.pop(within, None)
         self.calls += 1
         self.within = within
         if act is not None:
@@ -88,9 +94,9 @@ def port(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[A
     @functools.wraps(method)
     async def interruptible(*args: P.args, **kwargs: P.kwargs) -> R:
         around: Surroundings = args[0].around  # type: ignore[attr-defined]  # every double has it
-        await around.step(method.__name__)
+        await around.step(method.__qualname__)
         result = await method(*args, **kwargs)
-        await around.step()
+        await around.step(f"after {method.__qualname__}")
         return result
 
     return interruptible

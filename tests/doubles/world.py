@@ -39,7 +39,7 @@ from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
 from tests.doubles.recovery import MemoryPurges, MemoryRecovery
-from tests.doubles.surroundings import Act, RecordingObserver, Surroundings
+from tests.doubles.surroundings import Act, RecordingObserver, Surroundings, crash
 
 BUCKET = "media"
 
@@ -160,14 +160,19 @@ class World:
             self.around.tick(self.limits.lease_ttl)
         return got
 
-    async def run_once(self, acts: Mapping[int, Act] | None = None, *, leads_for: float = inf) -> Report:
+    async def run_once(
+        self, acts: Mapping[int, Act] | None = None, *, leads_for: float = inf, killed_at: str = ""
+    ) -> Report:
         """What `once` does, from lease to release, with `acts` before the calls of those numbers.
+
+        `killed_at`: a point where it crashes, see `Surroundings.at_point`.
 
         Nobody renews its lease: it is sure of it for `leads_for` seconds.
         """
         self.around.restart()
         for call, act in (acts or {}).items():
             self.around.at(call, act)
+        self.around.at_point(killed_at, crash)
         term = await self.take_lease()
         progress = Progress(mode=self.steering.mode)
         started = self.around.monotonic()

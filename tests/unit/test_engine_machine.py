@@ -1,8 +1,10 @@
 """The whole engine against a model of bucket, database and clock, with writers, crashes and thieves.
 
 Invariants: nothing referenced is ever deleted, nothing within its grace is touched, nothing that is on
-hold goes, nothing while all is paused, nothing for a pass that was not let through (all watched by
-`tests.doubles.judge` at each deletion); left alone, it converges; another run finds nothing.
+hold goes, nothing while all is paused, nothing for a pass that was not let through; nothing goes but so that
+it can come back, where the mode says so, and nothing ends for good before the window has passed (all watched
+by `tests.doubles.judge` at each deletion); what went within the window can be undone; what is hidden adds up;
+left alone, it converges, and frees what it hid; another run finds nothing.
 
 `MACHINE_EXAMPLES=5000 pytest tests/unit/test_engine_machine.py` looks further than CI does.
 """
@@ -25,8 +27,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from structlog.testing import capture_logs
 
+from reconciler.engine.undo import Undone
 from reconciler.errors import Halt, Retryable
 from reconciler.model import (
+    QUARANTINE_PREFIX,
+    DeleteMode,
     Hold,
     HoldKind,
     KeepReason,
@@ -37,6 +42,7 @@ from reconciler.model import (
     Removed,
     Report,
     Term,
+    UndoScope,
 )
 from tests.doubles.bucket import MARKER_KEY
 from tests.doubles.build import LIMITS, policy
@@ -56,13 +62,25 @@ OWNERS = ("k1", "k2")
 
 keys = st.sampled_from(KEYS)
 owners = st.sampled_from(OWNERS)
-calls = st.integers(0, 150)
-FATES = ("crash", "theft", "store", "database", "endpoint", "dry run", "pause", "hold")
+calls = st.integers(0, 200)
+FATES = ("crash", "theft", "store", "database", "endpoint", "dry run", "pause", "hold", "undo")
+MODES = (DeleteMode.DIRECT, DeleteMode.QUARANTINE, DeleteMode.VERSIONED)
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "80"))
 """Of 25 steps each: 2,000 steps."""
+POINTS = (
+    *("after MemoryMarks.claim", "after MemoryBucket.copy", "after MemoryBucket.delete"),
+    *("after MemoryMarks.confirm", "after MemoryPurges.claim", "after MemoryVersions.remove"),
+    *("after MemoryPurges.done", "after MemoryUploads.abort", "after MemoryRecovery.claim_return"),
+    *("after MemoryRecovery.put_back", "after MemoryRecovery.dequeue", "after MemoryHolds.add"),
+)
+"""Where a crash leaves the store and the database apart."""
+IN_FLIGHT = frozenset(
+    {"MemoryBucket.delete", "MemoryBucket.copy", "MemoryVersions.remove", "MemoryUploads.abort"}
+)
 WRITES = (
     *("upload", "insert", "store", "delete", "lose", "expire", "keep", "use"),
     *("begin", "commit", "roll back"),
+    *("begin upload", "complete upload"),
 )
 writes = st.sampled_from(WRITES)
 
@@ -76,16 +94,30 @@ class EngineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[Transaction] = []
+        self.lost: set[str] = set()
 
     @initialize(
         order=st.sampled_from(ListingOrder),
         compares=st.booleans(),
+        mode=st.sampled_from(MODES),
         page_size=st.integers(1, 4),
         found=st.dictionaries(keys, st.sampled_from(["object", "row", "both", "expired", "rows"])),
     )
-    def begin(self, order: ListingOrder, page_size: int, found: dict[str, str], *, compares: bool) -> None:
-        under = policy(delete_revoked=True)
-        self.world = World(order=order, compares=compares, page_size=page_size, under=under)
+    def begin(
+        self,
+        order: ListingOrder,
+        page_size: int,
+        found: dict[str, str],
+        mode: DeleteMode,
+        *,
+        compares: bool,
+    ) -> None:
+        under = policy(delete_revoked=True, delete_mode=mode)
+        versioned = mode is DeleteMode.VERSIONED
+        self.world = World(
+            order=order, compares=compares, page_size=page_size, under=under, versioned=versioned
+        )
+        self.world.bucket.lists_uploads = True
         self.judge = Judge(self.world, PROTECTED)
         bucket, database = self.world.bucket, self.world.database
         for owner in OWNERS:
@@ -108,14 +140,33 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(what=writes, key=keys, owner=owners)
     def write(self, what: str, key: str, owner: str) -> None:
         """What the gateway does, or somebody behind its back. More than one row may name a key."""
-        database, bucket, now = self.world.database, self.world.bucket, self.world.around.now
-        row = next((row for row in database.rows.values() if row.storage_key == key), None)
         self.judge.touched(key)
+        self.write_object(what, key)
+        self.write_row(what, key)
+        if what in {"insert", "store"} and owner in self.world.database.owners:
+            self.world.database.insert(key, virtual_key_id=owner)
+
+    def write_object(self, what: str, key: str) -> None:
+        bucket = self.world.bucket
         match what:
             case "upload" | "store":
                 bucket.upload(key)
             case "lose":
-                bucket.objects.pop(key, None)
+                bucket.lose(key)
+                self.lost.add(key)
+            case "begin upload":
+                bucket.uploads.begin(key)
+                return
+            case "complete upload" if any(each.key == key for each in bucket.uploads.begun):
+                bucket.uploads.complete(key)
+            case _:
+                return
+        self.judge.written(key)
+
+    def write_row(self, what: str, key: str) -> None:
+        database, now = self.world.database, self.world.around.now
+        row = next((row for row in database.rows.values() if row.storage_key == key), None)
+        match what:
             case "begin":
                 self.open.append(database.begin_insert(key))
             case "commit" | "roll back" if self.open:
@@ -126,8 +177,6 @@ class EngineMachine(RuleBasedStateMachine):
                 database.update(row.id, expires_at=now if what == "expire" else None)
             case "use" if row:
                 database.update(row.id, last_accessed_at=now)
-        if what in {"insert", "store"} and owner in database.owners:
-            database.insert(key, virtual_key_id=owner)
 
     def end(self, transaction: Transaction, *, commits: bool) -> None:
         if commits:
@@ -199,6 +248,32 @@ class EngineMachine(RuleBasedStateMachine):
         now = self.world.around.now
         self.world.database.pause = Pause(paused=paused, at=now, by="ada", reason="a look")
 
+    @rule(key=st.none() | keys, killed_at=st.just("") | st.sampled_from(POINTS))
+    def undo(self, key: str | None, killed_at: str) -> None:
+        """A person brings back one key, or all that can come back, between two runs; again after a crash."""
+        if killed_at:
+            self.world.around.at_point(killed_at, crash)
+            with suppress(Crash):
+                anyio.run(self.bring_back, key)
+            self.world.around.restart()
+        anyio.run(self.bring_back, key)
+        if key is None and not self.world.database.pause.paused:
+            self.judge.brought_back()
+
+    async def bring_back(self, key: str | None = None) -> Undone:
+        """Beside whatever runs: with a pace of its own. What came back is on hold."""
+        throttles, self.world.throttles = self.world.throttles, self.world.new_throttles()
+        try:
+            undone = await self.world.undo(UndoScope(keys=(key,) if key else ()))
+        finally:
+            self.world.throttles = throttles
+        note(f"undone {undone}")
+        self.judge.touched(*KEYS)
+        for kind, target, _ in self.world.database.holds:
+            if kind is HoldKind.KEY:
+                self.set_hold(target)
+        return undone
+
     # --- the engine ----------------------------------------------------------------------------
 
     @rule()
@@ -217,9 +292,17 @@ class EngineMachine(RuleBasedStateMachine):
             "dry run": lambda: self.world.steer(mode=Mode.DRY_RUN),
             "pause": lambda: self.set_pause(paused=True),
             "hold": lambda: self.set_hold(key),
+            "undo": self.undo_beside,
         }
         self.run({call: faults[fate]})
         bucket.away = database.away = bucket.foreign = False
+
+    async def undo_beside(self) -> None:
+        await self.bring_back()
+
+    @rule(point=st.sampled_from(POINTS))
+    def run_killed_between_store_and_database(self, point: str) -> None:
+        self.run({}, killed_at=point)
 
     @rule(call=calls, acts=st.dictionaries(calls, st.tuples(writes, keys), max_size=2))
     def run_stopped_beyond_its_lease(self, call: int, acts: dict[int, tuple[str, str]]) -> None:
@@ -240,11 +323,12 @@ class EngineMachine(RuleBasedStateMachine):
     def in_flight(self) -> bool:
         """Whether a request is being sent that nothing can call back.
 
-        A deletion lasts no longer than a request may, see `dead_after`. A seal that reaches a store which
-        compares nothing when its successor has ended contests the bucket: a halt, and no loss.
+        What writes to the store lasts no longer than a request may, see `dead_after`. A seal that reaches
+        a store which compares nothing when its successor has ended contests the bucket: a halt, and no loss.
         """
         within = self.world.around.within
-        return within == "delete" or (within == "exchange" and not self.world.bucket.compares)
+        sealing = within == "MemoryBucket.exchange" and not self.world.bucket.compares
+        return within in IN_FLIGHT or sealing
 
     @rule(acts=st.dictionaries(calls, st.tuples(writes, keys), min_size=1, max_size=4))
     def run_beside_writers(self, acts: dict[int, tuple[str, str]]) -> None:
@@ -261,50 +345,82 @@ class EngineMachine(RuleBasedStateMachine):
         database.term = Term(epoch=epoch, nonce=uuid4(), holder="thief")
         database.lease_ends = self.world.around.now + timedelta(seconds=30)
 
-    def run(self, acts: Mapping[int, Act], leads_for: float = inf) -> Report | None:
+    def run(self, acts: Mapping[int, Act], leads_for: float = inf, killed_at: str = "") -> Report | None:
         """One run; where it fails as the program may fail, the world goes on."""
         self.judge.run_begins()
         with capture_logs():
             try:
-                report = anyio.run(partial(self.world.run_once, acts, leads_for=leads_for))
+                run = partial(self.world.run_once, acts, leads_for=leads_for, killed_at=killed_at)
+                report = anyio.run(run)
             except (Crash, Halt, Retryable) as end:
                 note(f"ended by {end!r}")
                 return None
+            finally:
+                self.world.around.restart()
         note(f"{report.outcome} {dict(report.found)} {report.removed} {report.detail}")
         return report
 
     # --- left alone ----------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        """Left alone, it converges, and another run finds nothing."""
+        """Left alone it converges, and another run finds nothing; then all is undone, and goes again."""
         if not hasattr(self, "world"):
             return
         for transaction in self.open:
             self.end(transaction, commits=True)
         self.world.bucket.hidden.clear()
-        self.world.database.holds.clear()
-        self.judge.held.clear()
+        self.release_holds()
         self.set_pause(paused=False)
         self.world.steer(limits=replace(LIMITS, max_fraction=1.0))
         self.world.steer(mode=Mode.LIVE)
         anyio.run(self.world.decide)
-        for _ in range(12):
+        self.converge()
+        self.nothing_is_left_over()
+        if self.world.steering.policy.delete_mode is not DeleteMode.DIRECT:
+            anyio.run(self.bring_back)
+            self.judge.brought_back()
+            self.release_holds()
+            self.all_is_freed()
+
+    def release_holds(self) -> None:
+        self.world.database.holds.clear()
+        self.judge.held.clear()
+
+    def converge(self) -> None:
+        for _ in range(20):
             report = self.run({})
             assert report is not None
             assert report.outcome in {Outcome.CONVERGED, Outcome.PENDING}, report.detail
             quiet = not (report.kept.get(KeepReason.PENDING) or any(report.found.values()))
             if quiet and report.removed == Removed() and report.outcome is Outcome.CONVERGED:
-                self.nothing_is_left_over()
                 return
+            self.heed_alarms()
             self.world.around.tick(25 * HOUR)
         raise AssertionError("left alone, it does not converge")
 
+    def heed_alarms(self) -> None:
+        """A person settles what healing could not: which of the two was meant, the row or its absence."""
+        for key in [key for key, each in self.world.database.restores.items() if each.attempts]:
+            if anyio.run(self.bring_back, key).refused:
+                self.write("delete", key, "k1")
+        self.release_holds()
+
     def nothing_is_left_over(self) -> None:
         rows = [row for row in self.world.database.rows.values() if row.storage_key in KEYS]
-        stored = set(self.world.bucket.objects)
+        stored = {key for key in self.world.bucket.objects if not key.startswith(QUARANTINE_PREFIX)}
         assert not self.world.database.marks
         assert stored == {row.storage_key for row in rows} | PROTECTED | {MARKER_KEY}
         assert not any(self.judge.expired(row) for row in rows)
+        self.judge.hidden_adds_up(lost=self.lost)
+
+    def all_is_freed(self) -> None:
+        """When every row has outlived its retention, and then the window has passed, nothing is hidden."""
+        for days in (0, 100, 8):
+            self.world.around.tick(days * DAY)
+            self.converge()
+        assert anyio.run(self.world.ports.purges.hidden) == (0, 0)
+        assert not any(key.startswith(QUARANTINE_PREFIX) for key in self.world.bucket.objects)
+        self.judge.hidden_adds_up(lost=self.lost)
 
 
 TestEngine = EngineMachine.TestCase
