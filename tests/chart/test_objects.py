@@ -12,6 +12,7 @@ import yaml
 
 from reconciler import __version__
 from reconciler.engine.daemon import DRAIN_SECONDS, RELEASE_SECONDS
+from reconciler.telemetry.traces import FLUSH_SECONDS
 from tests.chart import schemas
 from tests.chart.helm import (
     CHART,
@@ -192,7 +193,7 @@ def test_what_selects_the_daemon_selects_its_pods_and_no_others(file: Path) -> N
 
 def test_a_pod_may_drain_before_it_is_killed() -> None:
     pod = named(render(MINIMAL), "Deployment")["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS + RELEASE_SECONDS
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS + RELEASE_SECONDS + FLUSH_SECONDS
 
 
 def test_two_replicas_of_which_one_may_be_away() -> None:
@@ -306,6 +307,12 @@ def test_the_network_policy_lets_out_dns_postgres_and_the_store_alone() -> None:
     assert spec["policyTypes"] == ["Ingress", "Egress"]
 
 
+def test_the_network_policy_lets_traces_out_where_they_go_somewhere() -> None:
+    spec = named(render(file=EVERYTHING), "NetworkPolicy")["spec"]
+    ports = [{port["port"] for port in rule["ports"]} for rule in spec["egress"]]
+    assert ports == [{53, 5353}, {5432, 6432}, {9000}, {4318}, {3128}]
+
+
 @pytest.mark.parametrize(
     ("url", "port"),
     [("", 443), ("http://minio", 80), ("https://s3.internal", 443), ("http://[fd00::1]:9000", 9000)],
@@ -327,6 +334,8 @@ def test_extras_reach_the_daemon() -> None:
     (container,) = pod["containers"]
     assert container["args"] == ["run", "--log-level", "debug"]
     assert {entry["name"] for entry in container["env"]} >= {"AWS_CA_BUNDLE", "NODE_NAME"}
+    collector = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector.monitoring:4318"}
+    assert collector in container["env"]
     assert container["envFrom"] == [{"configMapRef": {"name": "proxy", "optional": True}}]
     assert "authority" in {volume["name"] for volume in pod["volumes"]}
     assert "/etc/ssl/internal" in {mounted["mountPath"] for mounted in container["volumeMounts"]}
