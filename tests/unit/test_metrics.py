@@ -514,6 +514,15 @@ def test_storage_is_told_by_the_largest_pairs_and_the_rest_as_other(
     assert value(registry, "storage_accounted_timestamp_seconds") == NOW.timestamp()
 
 
+def test_a_provider_called_other_does_not_make_a_series_twice(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    named = StoragePart(names=("other", "other"), objects=1, bytes=10)
+    metrics.storage_read(Storage(at=NOW, largest=(named,), other=named))
+    assert value(registry, "storage_bytes", media_type="other", provider="other") == 20
+
+
 def test_calls_to_the_database_are_counted_by_attempt_and_timed_as_a_whole(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
