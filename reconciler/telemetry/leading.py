@@ -46,8 +46,8 @@ class LeaderGauges(Collector):
         self.kept: dict[Marker, Mapping[KeepReason, int]] = {}
         self.holds: Mapping[HoldKind, int] | None = None
 
-    def begin(self, epoch: int | None) -> None:
-        """Another term, or none: what was known is forgotten."""
+    def begin(self, epoch: int) -> None:
+        """Another term: what was known is forgotten."""
         self.known = Known(epoch=epoch)
 
     def collect(self) -> Iterable[Metric]:

@@ -443,8 +443,9 @@ def test_a_new_term_tells_nothing_of_what_an_earlier_one_knew(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
     lead(metrics)
-    metrics.phase(Marker.SWEEP, Phase.LISTING)
     metrics.leading(leader=False)
+    metrics.phase(Marker.SWEEP, Phase.LISTING)
+    metrics.drift({}, 1)
     metrics.elected(8)
     metrics.leading(leader=True)
     assert value(registry, "lease_epoch") == 8

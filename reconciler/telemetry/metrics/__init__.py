@@ -62,13 +62,11 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         return self._of_leader.known.epoch if self._of_leader.leading else None
 
     def elected(self, epoch: int) -> None:
+        # What an earlier term knew, or told while it ended, is not known to this one.
         self._of_leader.begin(epoch)
 
     def leading(self, *, leader: bool) -> None:
         self._leader.set(leader)
-        if not leader:
-            # What an earlier term knew is not known to a later one.
-            self._of_leader.begin(None)
         self._of_leader.leading = leader
 
     # --- what the leader alone tells ---------------------------------------------------------------
