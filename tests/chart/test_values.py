@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 import yaml
 
 from tests.chart import readme
-from tests.chart.helm import CHART, MINIMAL, template, with_values
+from tests.chart.helm import CHART, helm, template, with_values
 
 VALUES: Mapping[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA: Mapping[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -124,5 +126,22 @@ def test_the_notes_say_what_is_switched_off(tmp_path: Path) -> None:
     assert "run `reconciler migrate` yourself" in told
 
 
-def test_the_minimal_values_are_enough() -> None:
-    assert template(MINIMAL).status == 0
+# --- the README's commands ------------------------------------------------------------------------------
+
+
+def test_the_readmes_commands_make_what_they_say() -> None:
+    text = readme.README.read_text(encoding="utf-8").replace("\\\n", " ")
+    install, upgrade = (
+        shlex.split(line) for line in text.splitlines() if line.startswith(("helm install", "helm up"))
+    )
+    assert install[:4] == ["helm", "install", "media-reconciler", "./helm"]
+    ended = helm("template", install[2], str(CHART), *install[4:])
+    assert ended.status == 0, ended.err
+    assert "dry_run: true" in ended.out
+    # What `--reset-then-reuse-values` brings along is what the installation said.
+    changed = helm("template", install[2], str(CHART), *install[4:], *upgrade[upgrade.index("--set") :])
+    assert "dry_run: false" in changed.out
+    names = re.findall(r"(?:configmap|deploy/)[ ]?(media-reconciler[a-z-]*)", text)
+    made = {doc["metadata"]["name"] for doc in yaml.safe_load_all(ended.out) if doc}
+    assert names
+    assert {*names} <= made
