@@ -26,6 +26,7 @@ from reconciler.demo.guarding import Guardian, open_guardian
 from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
 from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
 from tests.support.descriptions import parse_once
+from tests.support.forks import FORKER
 
 ROOT = Path(__file__).parent.parent
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15/bin")
@@ -98,6 +99,13 @@ def guardian() -> Iterator[Guardian]:
     opened = open_guardian()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forker() -> Iterator[None]:
+    """Ends what the tests' programs were forks of, so that its coverage counts."""
+    yield
+    FORKER.close()
 
 
 @pytest.fixture(scope="session")

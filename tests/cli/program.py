@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tests.support.forks import FORKER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +19,6 @@ class Ran:
 
 
 def reconciler(*args: str, env: Mapping[str, str] | None = None, cwd: str | None = None) -> Ran:
-    """Run one command with `env` on top of this process's environment."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "reconciler", *args],
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        cwd=cwd,
-    )
-    return Ran(status=ended.returncode, out=ended.stdout, told=ended.stderr.splitlines())
+    """Run one command with `env` on top of this process's environment, in a process of its own."""
+    ended = FORKER.run("reconciler.cli", *args, environment={**os.environ, **(env or {})}, cwd=cwd)
+    return Ran(status=ended.status, out=ended.out, told=ended.told.splitlines())

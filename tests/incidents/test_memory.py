@@ -14,10 +14,7 @@ from tests.benchmarks.corpus import keys_by_day
 from tests.benchmarks.programs import listing_server
 from tests.benchmarks.site import CREDENTIALS, OWNER, forget_identity, once
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.no_cover,  # what measures holds memory too
-]
+pytestmark = pytest.mark.anyio
 
 FEW, MANY = 8_000, 40_000
 ROOM_MIB = 8

@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from reconciler import app, cli
 from reconciler.engine.cycle import Cycle
 from reconciler.model import Term
+from tests.support.forks import FORKER
 
 
 class Deadly:
@@ -62,6 +64,18 @@ class DeadlyArea:
     async def open(self, pass_id: int | None) -> AsyncIterator[Any]:
         async with self._area.open(pass_id) as staging:
             yield Deadly(staging, self._method, self._when)
+
+
+async def killed_at(*arguments: str, environment: Mapping[str, str]) -> None:
+    """One such run, killed with `before` or `after`. Fails if the call was never made."""
+
+    def run() -> tuple[int, str]:
+        everything = {**os.environ, **environment}
+        ended = FORKER.run(__name__, *arguments, environment=everything, measured=False)
+        return ended.status, ended.told
+
+    status, told = await anyio.to_thread.run_sync(run)
+    assert status == -signal.SIGKILL, told
 
 
 async def asleep(_cycle: Cycle, _term: Term | None = None) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
-import anyio
-import anyio.to_thread
 import pytest
 
 from reconciler.model import Outcome
+from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -38,12 +33,7 @@ CALLS = [
 
 async def kill_once(site: Site, *where: str) -> None:
     """One run, killed at that call. Fails if the call was never made."""
-    command = [sys.executable, "-m", "tests.integration.kill_at", *where, "once", "--json"]
-    environment = {**os.environ, **site.environment}
-    ended = await anyio.run_process(
-        command, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    await killed_at(*where, "once", "--json", environment=site.environment)
 
 
 @pytest.mark.parametrize("where", CALLS, ids="-".join)

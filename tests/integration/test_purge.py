@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -13,6 +9,7 @@ import anyio.to_thread
 import pytest
 
 from reconciler.model import Return
+from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 from tests.integration.test_versions import keep_versions, versions
 
@@ -114,12 +111,7 @@ async def test_what_came_back_from_behind_a_marker_is_not_purged(ordered_site: S
 async def test_what_is_being_purged_cannot_be_undone_and_the_other_way_round(unordered_site: Site) -> None:
     site = unordered_site
     await lost(site)
-    command = [sys.executable, "-m", "tests.integration.kill_at", "purges", "claim", "after", "once"]
-    environment = {**os.environ, **site.settings(**NOW)}
-    ended = await anyio.run_process(
-        command, env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    assert ended.returncode == -signal.SIGKILL
+    await killed_at("purges", "claim", "after", "once", environment=site.settings(**NOW))
     assert (await site.undo(since=LONG_AGO)).objects == 0
     assert await site.keys() == set()
     await site.sql("UPDATE reconciler.hidden SET state = 'restoring', claimed_at = clock_timestamp()")

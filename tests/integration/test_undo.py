@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +9,7 @@ import anyio.to_thread
 import pytest
 
 from reconciler.model import Mode, Outcome, Return
+from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -199,15 +196,7 @@ async def test_an_undo_that_was_killed_is_finished_by_the_next(
     await expired(site, "image/a", "image/b")
     before = await whole_rows(site)
     await site.once()
-    command = [sys.executable, "-m", "tests.integration.kill_at", *where, *UNDO]
-    ended = await anyio.run_process(
-        command,
-        env={**os.environ, **site.environment},
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    await killed_at(*where, *UNDO, environment=site.environment)
     assert (await site.undo(since=LONG_AGO)).complete
     assert await whole_rows(site) == before
     assert await site.keys() == {"image/a", "image/b"}

@@ -1,0 +1,170 @@
+"""Programs of the tests as forks of one that has the imports behind it: they take longer than most commands.
+
+A fork is a process like any other, with arguments, environment, directory, output and exit status of its
+own, and can be killed. Only how long the imports take, and that they work, has to be seen elsewhere.
+
+`python -m tests.support.forks` is the program that forks, for each line that it reads: `{"program": module,
+"arguments": […], "environment": {…}, "cwd": path or null, "out": path, "told": path, "measured": bool}`. It
+answers with the exit status, or the negative number of a signal.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).parent.parent.parent
+SECONDS = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: its exit status, or the negative number of the signal that killed it."""
+
+    status: int
+    out: str
+    told: str
+
+
+# --- the tests' end ------------------------------------------------------------------------------------
+
+
+class Forker:
+    """Started when first asked; one program at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(
+        self,
+        program: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        cwd: str | None = None,
+        measured: bool = True,
+    ) -> Ended:
+        """Run `main()` of the module `program` to its end; blocking, and bounded by SECONDS.
+
+        Without `measured` no coverage is taken, for a program that is killed before it could write any.
+        """
+        with self._lock, tempfile.TemporaryDirectory(prefix="fork-") as directory:
+            out, told = Path(directory, "out"), Path(directory, "told")
+            request = {
+                "program": program,
+                "arguments": arguments,
+                "environment": dict(environment),
+                "cwd": cwd,
+                "out": str(out),
+                "told": str(told),
+                "measured": measured,
+            }
+            status = self._ask(request)
+            return Ended(status=status, out=out.read_text(), told=told.read_text())
+
+    def _ask(self, request: Mapping[str, Any]) -> int:
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = threading.Timer(SECONDS, _kill, [process])
+        timer.start()
+        answer = ""
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        finally:
+            timer.cancel()
+            if not answer:
+                _kill(process)
+                self.close()
+        if not answer:
+            raise AssertionError(f"{request['program']} {request['arguments']} took over {SECONDS:.0f} s")
+        return int(answer)
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.forks"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        return self._process
+
+    def close(self) -> None:
+        """Let it end, which writes down its coverage."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.communicate()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """With whatever it has forked."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+FORKER = Forker()
+"""Of this process of the tests; `tests/conftest.py` closes it."""
+
+
+# --- the program that forks ----------------------------------------------------------------------------
+
+
+def _import_all() -> None:
+    """Every module of the program, also what a command imports late."""
+    package = importlib.import_module("reconciler")
+    for module in pkgutil.walk_packages(package.__path__, "reconciler."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def _be(request: Mapping[str, Any]) -> NoReturn:
+    """Become that program, and end as it does."""
+    if not request["measured"]:
+        sys.settrace(None)
+        threading.settrace(None)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for stream, path in ((1, request["out"]), (2, request["told"])):
+        os.dup2(os.open(path, flags, 0o600), stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    os.chdir(request["cwd"] or ROOT)
+    sys.argv = [request["program"], *request["arguments"]]
+    sys.exit(importlib.import_module(request["program"]).main())
+
+
+def main() -> None:
+    from tests.support.descriptions import parse_once  # noqa: PLC0415 - botocore, which the tests' end has no use for
+
+    _import_all()
+    parse_once()
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _be(request)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
