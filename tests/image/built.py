@@ -116,7 +116,8 @@ def inspect(image: Image) -> None:
     wanted = {"version": VERSION, "revision": REVISION, "base.digest": image.base_digest}
     for name, value in wanted.items():
         require(labels.get(f"org.opencontainers.image.{name}") == value, f"label {name}: {labels}")
-    require(re.fullmatch(r"[1-9]\d*:[1-9]\d*", configuration["User"]), f"USER {configuration['User']}")
+    user = configuration.get("User", "")
+    require(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), f"USER is {user!r}, and has to be numbers")
     require(configuration["Entrypoint"] == ["reconciler"], f"ENTRYPOINT {configuration['Entrypoint']}")
     require(configuration["Cmd"] == ["run"], f"CMD {configuration['Cmd']}")
     require(not image.docker.get("Healthcheck"), "there is a HEALTHCHECK: probes are the platform's")

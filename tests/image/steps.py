@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -71,6 +73,8 @@ def confined(jail: Jail, python: str, tell: Tell, *, bare: bool) -> None:
     require(seen["pid"] == 1, "is not the first process of its namespace")
     written = {path for path, answer in seen["writable"].items() if answer is True}
     require(written == {"/tmp"}, f"can write to {sorted(written)}, not to /tmp alone")
+    read_only = {path for path, answer in seen["writable"].items() if answer == os.strerror(errno.EROFS)}
+    require(read_only == {"/", seen["package"]}, f"read-only are {sorted(read_only)}, not the root")
     require(seen["modules"] == [], f"carries {seen['modules']}")
     tell(
         f"as {uid}:{gid}, without capabilities, root read-only but for /tmp; the program in {seen['package']}"
