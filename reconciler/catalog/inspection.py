@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.catalog import connections, indexes, triggers
+from reconciler.catalog.calls import called
 from reconciler.catalog.config import (
     WHERE_PRESENT,
     CatalogConfig,
@@ -17,7 +18,6 @@ from reconciler.catalog.config import (
     split_table,
 )
 from reconciler.catalog.connections import Connection
-from reconciler.catalog.faults import translated
 from reconciler.catalog.gateway import ColumnTypes
 from reconciler.catalog.schema import HEAD_REVISION
 from reconciler.catalog.triggers import Triggers
@@ -130,7 +130,7 @@ class SchemaReport:
 
 async def inspect(config: CatalogConfig) -> SchemaReport:
     """Look at the schema over a connection of its own. Raises CatalogUnavailable, ConfigError (login)."""
-    with translated(config.where):
+    with called(config):
         connection = await connections.connect(config)
         try:
             return await _Inspection(connection, config).report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,13 @@ pytestmark = pytest.mark.anyio
 
 PAIR = (StorageBy.MEDIA_TYPE, StorageBy.PROVIDER)
 ORPHANS = (Verdict.ORPHAN,)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -307,3 +315,15 @@ async def test_calls_are_told_by_how_they_went(database: str) -> None:
         with pytest.raises(LeaseLost):
             await stage.catalog.lease.renew(replace(stage.term, epoch=99), TTL)
         assert outcomes() == ["ok"], "the database answered"
+
+
+async def test_a_database_that_cannot_be_reached_counts_before_anything_is_open(closed_port: int) -> None:
+    told: list[str] = []
+    config = CatalogConfig(
+        database_url=f"postgresql://u:p@127.0.0.1:{closed_port}/x",
+        on_call=lambda outcome, _: told.append(outcome),
+    )
+    with pytest.raises(CatalogUnavailable):
+        async with open_catalog(config):
+            pass
+    assert told == ["failed"]
