@@ -26,6 +26,7 @@ async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
             tell_origins(source)
 
     source.listen(told)
+    tell_settings(source, metrics)  # somebody may have looked before we listened
     while True:
         await anyio.sleep(RELOAD_SECONDS)
         source.refresh()

@@ -21,6 +21,8 @@ class Parser(argparse.ArgumentParser):
 SETTINGS_HELP = """\
 settings:
   Environment variables RECONCILER_..., over the YAML file RECONCILER_CONFIG_FILE, over defaults.
+  The YAML file RECONCILER_RUNTIME_FILE is read again while the daemon runs, and wins for what it sets;
+  `reconciler config` prints every setting, and where its value came from.
   At least RECONCILER_DATABASE_URL, RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__PREFIXES must be
   set; credentials of the bucket come from the usual AWS variables and files.
 
