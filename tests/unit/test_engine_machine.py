@@ -74,6 +74,7 @@ POINTS = (
     *("after MemoryRecovery.put_back", "after MemoryRecovery.dequeue", "after MemoryHolds.add"),
 )
 """Where a crash leaves the store and the database apart."""
+KILLED = 3
 IN_FLIGHT = frozenset(
     {"MemoryBucket.delete", "MemoryBucket.copy", "MemoryVersions.remove", "MemoryUploads.abort"}
 )
@@ -95,11 +96,13 @@ class EngineMachine(RuleBasedStateMachine):
         super().__init__()
         self.open: list[Transaction] = []
         self.lost: set[str] = set()
+        self.killed_at = ""
 
     @initialize(
         order=st.sampled_from(ListingOrder),
         compares=st.booleans(),
         mode=st.sampled_from(MODES),
+        killed_at=st.just("after MemoryBucket.delete") | st.sampled_from(POINTS),
         page_size=st.integers(1, 4),
         found=st.dictionaries(keys, st.sampled_from(["object", "row", "both", "expired", "rows"])),
     )
@@ -109,6 +112,7 @@ class EngineMachine(RuleBasedStateMachine):
         page_size: int,
         found: dict[str, str],
         mode: DeleteMode,
+        killed_at: str,
         *,
         compares: bool,
     ) -> None:
@@ -118,6 +122,7 @@ class EngineMachine(RuleBasedStateMachine):
             order=order, compares=compares, page_size=page_size, under=under, versioned=versioned
         )
         self.world.bucket.lists_uploads = True
+        self.killed_at = killed_at
         self.judge = Judge(self.world, PROTECTED)
         bucket, database = self.world.bucket, self.world.database
         for owner in OWNERS:
@@ -268,6 +273,8 @@ class EngineMachine(RuleBasedStateMachine):
         finally:
             self.world.throttles = throttles
         note(f"undone {undone}")
+        if undone.objects or undone.records:
+            assert self.world.database.holds, "what came back is not on hold"
         self.judge.touched(*KEYS)
         for kind, target, _ in self.world.database.holds:
             if kind is HoldKind.KEY:
@@ -377,17 +384,22 @@ class EngineMachine(RuleBasedStateMachine):
         self.converge()
         self.nothing_is_left_over()
         if self.world.steering.policy.delete_mode is not DeleteMode.DIRECT:
-            anyio.run(self.bring_back)
-            self.judge.brought_back()
-            self.release_holds()
+            self.all_can_be_undone()
+            self.world.around.tick(100 * DAY)
+            self.converge(killed_at=self.killed_at)
+            self.judge.hidden_adds_up(lost=self.lost)
+            self.all_can_be_undone()
             self.all_is_freed()
 
     def release_holds(self) -> None:
         self.world.database.holds.clear()
         self.judge.held.clear()
 
-    def converge(self) -> None:
-        for _ in range(20):
+    def converge(self, killed_at: str = "") -> None:
+        """In several runs, of which the first few may be killed."""
+        for number in range(20):
+            if killed_at and number < KILLED:
+                self.run({}, killed_at=killed_at)
             report = self.run({})
             assert report is not None
             assert report.outcome in {Outcome.CONVERGED, Outcome.PENDING}, report.detail
@@ -413,11 +425,16 @@ class EngineMachine(RuleBasedStateMachine):
         assert not any(self.judge.expired(row) for row in rows)
         self.judge.hidden_adds_up(lost=self.lost)
 
+    def all_can_be_undone(self) -> None:
+        anyio.run(self.bring_back)
+        self.judge.brought_back()
+        self.release_holds()
+
     def all_is_freed(self) -> None:
-        """When every row has outlived its retention, and then the window has passed, nothing is hidden."""
-        for days in (0, 100, 8):
-            self.world.around.tick(days * DAY)
-            self.converge()
+        """Every row has outlived its retention by now: when the window has passed, nothing is hidden."""
+        self.converge()
+        self.world.around.tick(8 * DAY)
+        self.converge()
         assert anyio.run(self.world.ports.purges.hidden) == (0, 0)
         assert not any(key.startswith(QUARANTINE_PREFIX) for key in self.world.bucket.objects)
         self.judge.hidden_adds_up(lost=self.lost)
