@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -40,6 +41,12 @@ def test_plain_prometheus_takes_the_file_as_it_is() -> None:
 def test_alerts_fire_and_stay_quiet(name: str) -> None:
     ended = promtool("test", "rules", TESTS / name)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.test.yaml")), ids=lambda path: path.name)
+def test_no_series_is_one_hexadecimal_number(path: Path) -> None:
+    """`0x40` is 64, once, to promtool; forty zeros are written `0+0x40`."""
+    assert re.findall(r"^ *values:.*(?<![+-])\b0x.*$", path.read_text(), re.MULTILINE) == []
 
 
 def test_every_alert_of_the_reconciler_is_there() -> None:
