@@ -26,7 +26,7 @@ from reconciler.model import (
 from reconciler.planning import wording
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.ports import Listing, ObjectStore
-from reconciler.settings import Source, ToldSetting, overridden, told_origin
+from reconciler.settings import Source, ToldSetting, overridden, pinned, told_origin
 
 CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
 
@@ -68,6 +68,7 @@ def settings(told: Sequence[ToldSetting]) -> Sequence[Check]:
     rest = len(told) - sum(map(len, given.values()))
     checks = [ok("settings", f"from {where}: {', '.join(names)}") for where, names in given.items()]
     checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
+    checks += [ok("settings", line) for line in pinned(told)]
     return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(told))]
 
 

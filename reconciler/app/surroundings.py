@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import anyio
 import structlog
 
-from reconciler.settings import Change, SettingsSource, overridden, tell
+from reconciler.settings import Change, SettingsSource, overridden, pinned, tell
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +53,9 @@ def tell_change(change: Change) -> None:
 
 
 def tell_origins(source: SettingsSource) -> None:
-    """In the log: which values of the environment are not in force, since a mounted file wins."""
-    for line in overridden(tell(source.loaded)):
+    """In the log: where environment and files set the same thing, which of them is in force."""
+    told = tell(source.loaded)
+    for line in overridden(told):
         log.warning("the environment is overridden", reason=line)
+    for line in pinned(told):
+        log.info("the environment overrides the file", reason=line)

@@ -22,7 +22,7 @@ from reconciler.settings.schema import (
     WebSettings,
 )
 from reconciler.settings.secrets import known_secrets
-from reconciler.settings.telling import ToldSetting, overridden, shown, sources, tell, told_origin
+from reconciler.settings.telling import ToldSetting, overridden, pinned, shown, sources, tell, told_origin
 from reconciler.settings.tracing import traces_wanted
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "known_secrets",
     "load",
     "overridden",
+    "pinned",
     "shown",
     "sources",
     "tell",

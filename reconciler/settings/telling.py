@@ -81,6 +81,16 @@ def overridden(told: Sequence[ToldSetting]) -> Sequence[str]:
     ]
 
 
+def pinned(told: Sequence[ToldSetting]) -> Sequence[str]:
+    """One line for each value of the static file that a variable of the environment overrides."""
+    return [
+        f"{each.name} in the environment wins over {below.where}: {shown(each.value)}"
+        for each in told
+        for below in each.origin.over
+        if each.origin.source is Source.ENVIRONMENT and below.source is Source.FILE
+    ]
+
+
 def written_at(settings: BaseModel, path: Path) -> object:
     """The value as YAML has it."""
     found: object = settings

@@ -84,7 +84,10 @@ class Store:
 def test_settings_are_told_by_where_they_came_from(tmp_path: Path) -> None:
     runtime = tmp_path / "runtime.yaml"
     runtime.write_text("dry_run: false\nmedia_retention_days: 30\n")
+    static = tmp_path / "config.yaml"
+    static.write_text("bucket: {prefixes: [image/]}\n")
     environ = {
+        "RECONCILER_CONFIG_FILE": str(static),
         "RECONCILER_DATABASE_URL": "postgresql://u:p@h/d",
         "RECONCILER_BUCKET__NAME": "media",
         "RECONCILER_BUCKET__PREFIXES": '[""]',
@@ -95,6 +98,7 @@ def test_settings_are_told_by_where_they_came_from(tmp_path: Path) -> None:
     assert [(check.status, check.detail) for check in checks if not check.detail.startswith("the other")] == [
         (CheckStatus.OK, "from the environment: DATABASE_URL, BUCKET__NAME, BUCKET__PREFIXES"),
         (CheckStatus.OK, f"from the runtime file {runtime}: DRY_RUN, MEDIA_RETENTION_DAYS"),
+        (CheckStatus.OK, f'RECONCILER_BUCKET__PREFIXES in the environment wins over {static}: [""]'),
         (
             CheckStatus.WARN,
             f"RECONCILER_DRY_RUN is set in the environment and in {runtime}, which wins: false",

@@ -217,11 +217,19 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
         gateway.unfinished(term, HOUR, 1),
         gateway.delete([Deletion(key="image/a")]),
         gateway.copy("image/a", "image/b", None),
-        gateway.confirm(term, claim, {}, decide, HOUR, sent=True),
+        gateway.confirm(term, claim, {}, decide, HOUR, sent=False),
     ):
         with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
             await write
     assert world.around.calls == calls_before
+
+
+async def test_what_was_sent_before_a_dry_run_is_written_down() -> None:
+    world = await due(a=3, b=3)
+    world.bucket.on_delete = lambda _: world.steer(mode=Mode.DRY_RUN)
+    report = await world.run_once()
+    assert report.removed.objects == 2
+    assert not world.database.marks
 
 
 @pytest.mark.attack(21)
