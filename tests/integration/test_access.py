@@ -105,6 +105,13 @@ async def test_the_policy_covers_every_request(
     assert [right for right in sorted(rights, key=str) if not policy.allows(right)] == []
 
 
+async def test_without_versions_no_right_on_them_is_needed(unordered_site: Site, rights: set[Right]) -> None:
+    await unordered_site.put("image/orphan")
+    await unordered_site.once(delete_mode="direct")
+    assert await unordered_site.keys() == set()
+    assert {right.action for right in rights if "Version" in right.action} == {"s3:GetBucketVersioning"}
+
+
 async def test_no_action_of_the_policy_is_superfluous(
     ordered_site: Site, rights: set[Right], monkeypatch: pytest.MonkeyPatch
 ) -> None:
