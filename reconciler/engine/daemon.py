@@ -113,6 +113,8 @@ class Daemon:
         got = await lease.acquire(self._ports.lease, self._holder, ttl, clock, timedelta(0), tenure)
         if isinstance(got, HeldBy):
             self._ports.observer.leading(leader=False)
+            # Whatever it was, another one leads, or is finding out: this one waits for no person.
+            self._ports.observer.halted(None)
             log.debug("standing by", holder=got.holder)
             # Not longer than until it ends: a dead leader is replaced within its TTL.
             pauses = (ttl.total_seconds() / 3, STANDBY_SECONDS, got.remaining.total_seconds())
