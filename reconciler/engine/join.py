@@ -45,8 +45,8 @@ log = structlog.get_logger(__name__)
 ROWS_A_QUERY = 5_000
 """Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
 
-PAGES_A_QUERY = 2
-"""Pages listed before their rows are read: fewer round trips, for a page more of memory a range."""
+PAGES_A_QUERY = 3
+"""Pages listed before their rows are read: fewer round trips, for two pages more of memory a range."""
 
 PAGES_A_WATERMARK = 20
 """A stretch of this many windows is written with its watermark: what a crash costs at most."""
