@@ -49,6 +49,10 @@ class Api:
         found = self.client.get(_PLACES[kind].format(namespace), params={"labelSelector": labels})
         return list(self._answer(found)["items"])
 
+    def delete_all(self, kind: str, namespace: str, labels: str) -> None:
+        """What `kubectl delete --selector` does."""
+        self._answer(self.client.delete(_PLACES[kind].format(namespace), params={"labelSelector": labels}))
+
     def create(self, kind: str, namespace: str, body: Mapping[str, object]) -> Object:
         return self._answer(self.client.post(_PLACES[kind].format(namespace), json=body))
 

@@ -163,6 +163,10 @@ class Story:
         require(left == hooks, f"left behind: {sorted(left - hooks)}")
         told = ", ".join(f"{kind} {name}" for kind, name in sorted(hooks))
         self.tell(f"helm uninstall: all gone but what hooks made, which helm leaves: {told}")
+        for kind in ("Job", "Pod", "ConfigMap", "Secret"):
+            self.api.delete_all(kind, NAMESPACE, _OURS)
+        self._await("the end of what hooks made", lambda: not any(self._names(kind) for kind in KINDS))
+        self.tell("these are gone too, by the chart's label")
         kept = anyio.run(self._ledger_size)
         require(kept, "the ledger is empty")
         self.tell(f"the schema and its ledger ({kept} lines) stay in the database")
