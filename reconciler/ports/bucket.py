@@ -70,7 +70,11 @@ class Versions(Protocol):
         ...
 
     async def of(self, key: str) -> Sequence[Version]:
-        """Every version and delete marker of the key, in no order. Raises StoreUnavailable, Halt."""
+        """Every version of the key, the newest first, and every delete marker, in no order between the two.
+
+        Times tell seconds apart and no more: of two versions of one second the first is the newer.
+        Raises StoreUnavailable, Halt.
+        """
         ...
 
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:

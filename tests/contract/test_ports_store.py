@@ -97,15 +97,14 @@ async def test_a_version_that_is_removed_by_id_is_gone_for_good(side: BucketSide
     assert all(each.result in GONE for each in again), "some stores say so, some do not tell it apart"
 
 
-async def test_what_was_put_later_lies_over_what_was_put_before(side: BucketSide) -> None:
+async def test_what_was_put_later_lies_over_what_was_put_before_and_is_listed_first(side: BucketSide) -> None:
     side.keep_versions()
     side.put(KEY)
     first = await side.store.head(KEY)
     side.put(KEY)
     assert first is not None
-    found = await side.versions.of(KEY)
-    assert {each.id: each.latest for each in found}[str(first.version_id)] is False
-    (newest,) = [each for each in found if each.latest]
+    newest, older = await side.versions.of(KEY)
+    assert (newest.latest, older.latest, older.id) == (True, False, first.version_id)
     assert (await side.versions.remove([newest]))[0].result is ObjectResult.DELETED
     assert await side.store.head(KEY) == first
 

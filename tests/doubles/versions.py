@@ -51,9 +51,9 @@ class MemoryVersions:
         return marker.id
 
     def all_of(self, key: str) -> list[Version]:
-        """The oldest first; the last one is the latest."""
+        """The newest first, which is the latest."""
         found = self.history.get(key, [])
-        return [replace(each, latest=each is found[-1]) for each in found]
+        return [replace(each, latest=each is found[-1]) for each in reversed(found)]
 
     def _next_id(self) -> str:
         self._numbers += 1

@@ -23,7 +23,7 @@ import botocore.session
 
 from reconciler import app, cli
 from reconciler.bucket.probing import BucketProber
-from reconciler.model import Capabilities
+from reconciler.model import Capabilities, ListingOrder
 from tests.support.buckets import CAPABILITIES
 from tests.support.descriptions import parse_once
 
@@ -53,7 +53,7 @@ class Lifeline:
         return self._send(sock, content, *flags)
 
 
-async def known_abilities(_: BucketProber) -> Capabilities:
+async def known_abilities(_: BucketProber, __: ListingOrder | None = None) -> Capabilities:
     return CAPABILITIES["seaweedfs"]
 
 

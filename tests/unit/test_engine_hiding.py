@@ -16,9 +16,11 @@ from reconciler.model import (
     Mode,
     ObjectResult,
     Outcome,
+    UndoScope,
     Verdict,
 )
 from tests.doubles.build import policy
+from tests.doubles.surroundings import Crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +83,24 @@ async def test_the_row_of_an_object_that_comes_while_the_row_goes_comes_back() -
     world.database.on_remove = lambda row: world.bucket.upload(row.storage_key)
     assert (await world.run_once()).removed.records == 1
     assert list(world.database.rows) == [row]
+
+
+@pytest.mark.attack(9)
+async def test_of_two_versions_of_one_second_the_newer_one_is_what_was_hidden() -> None:
+    """A mark of retention has seen no object, and the answer that named the version was lost with the run."""
+    world = World(under=policy(delete_mode=DeleteMode.VERSIONED), versioned=True)
+    for size in (1, 2):
+        world.bucket.upload("image/a", size=size)
+    world.database.insert("image/a", age=3 * DAY, expires_at=world.around.now)
+    await world.run_once()
+    world.around.tick(DAY)
+    with pytest.raises(Crash):
+        await world.run_once(killed_at="after MemoryBucket.delete")
+    await world.run_once()
+    assert left(world) == set()
+    undone = await world.undo(UndoScope())
+    assert (undone.objects, undone.records, undone.bytes, undone.refused) == (1, 1, 2, [])
+    assert world.bucket.objects["image/a"].size == 2
 
 
 @pytest.mark.attack(9)
