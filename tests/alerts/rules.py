@@ -105,10 +105,12 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 # --- the chart -----------------------------------------------------------------------------------------
 
 
-def helm_template(values: Mapping[str, Any], *, release: str = "media", namespace: str = "media") -> Ended:
+def helm_template(
+    values: Mapping[str, Any], *flags: str, release: str = "media", namespace: str = "media"
+) -> Ended:
     """Render the PrometheusRule, with `values` over what the chart wants to be told at least."""
     return helm(
-        *("template", release, str(CHART), "--namespace", namespace),
+        *("template", release, str(CHART), "--namespace", namespace, *flags),
         *("--show-only", "templates/prometheusrule.yaml", "--values", "-"),
         stdin=yaml.safe_dump({**MINIMAL, "serviceMonitor": {"enabled": True}, **values}),
     )

@@ -142,3 +142,12 @@ def test_what_cannot_be_meant_is_refused_by_its_name(values: dict[str, Any], tol
     ended = helm_template({"prometheusRule": {"enabled": True, **values}})
     assert ended.status != 0
     assert told in ended.err
+
+
+@pytest.mark.parametrize("where", ["disabled", "for", "severities", "thresholds"])
+def test_the_template_refuses_unknown_names_without_the_schema_too(where: str) -> None:
+    unknown: Any = ["Bored"] if where == "disabled" else {"Bored": "1m"}
+    values = {"prometheusRule": {"enabled": True, where: unknown}}
+    ended = helm_template(values, "--skip-schema-validation")
+    assert ended.status != 0
+    assert "Bored" in ended.err
