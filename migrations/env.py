@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from alembic import context
 
-from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.schema import SCHEMA, declaration
 from reconciler.catalog.tables import OWN
+
+
+def declare(revision: str) -> None:
+    """Say in the database which programs may use the schema: the migration's `oldest`, else its own alone."""
+    script = context.script.get_revision(revision)
+    context.execute(declaration(getattr(script.module, "oldest", None)))
 
 
 def run_offline() -> None:
@@ -21,6 +27,7 @@ def run_offline() -> None:
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         context.run_migrations()
+        declare(str(context.get_head_revision()))
 
 
 def run_online() -> None:
@@ -29,6 +36,9 @@ def run_online() -> None:
     context.configure(connection=connection, version_table_schema=SCHEMA, target_metadata=OWN)
     with context.begin_transaction():
         context.run_migrations()
+        revision = context.get_context().get_current_revision()
+        if revision is not None:
+            declare(revision)
 
 
 if context.is_offline_mode():

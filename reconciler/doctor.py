@@ -75,13 +75,12 @@ def settings(told: Sequence[ToldSetting]) -> Sequence[Check]:
 def database(report: SchemaReport) -> Sequence[Check]:
     """The server, our own schema, and the gateway's tables, columns, index and privileges."""
     checks = [ok("database", f"Postgres {report.release}, connected as {report.role}")]
-    if report.at_head:
-        checks.append(ok("schema", f"at revision {report.revision}"))
+    if misfit := report.version.misfit:
+        found, _, advice = misfit.partition(": ")
+        checks.append(fail("schema", found, advice))
     else:
-        found = (
-            f"at revision {report.revision}, which is not this version's" if report.revision else "not there"
-        )
-        checks.append(fail("schema", found, "run `reconciler migrate`"))
+        newer = ", which a newer version made and this one may use" if report.version.newer else ""
+        checks.append(ok("schema", f"at revision {report.revision}{newer}"))
     checks += [fail("gateway tables", *_advised(fault)) for fault in report.faults]
     checks += [warn("gateway tables", *_advised(warning)) for warning in report.warnings]
     if not report.faults:

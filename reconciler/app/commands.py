@@ -168,8 +168,7 @@ def migrate(
 async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
     """The database alone, its schema at head: for commands that need no bucket and no lease."""
     async with open_catalog(catalog_config(settings)) as catalog:
-        if not await catalog.schema_at_head():
-            raise ConfigError("the database's schema is not at this version's: run `reconciler migrate`")
+        await catalog.require_schema()
         yield catalog
 
 

@@ -51,9 +51,7 @@ async def open_both(
 ) -> AsyncIterator[tuple[Ports, PostgresAccounts]]:
     """The same, with what a leader tells of the database; requests and calls are told as they end."""
     async with open_catalog(replace(catalog_config(settings), on_call=on_call)) as catalog:
-        if not await catalog.schema_at_head():
-            message = "the database's schema is not at this version's: run `reconciler migrate`"
-            raise ConfigError(message)
+        await catalog.require_schema()
         pause = PauseWatch(catalog.pauses, SystemClock(), observer)
         throttles = throttles_of(settings)
 

@@ -12,7 +12,7 @@ import asyncpg
 from reconciler.catalog.calls import called, retried
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import garbled, translated
-from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
 from reconciler.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -151,14 +151,18 @@ async def by_index(connection: AnyConnection) -> None:
     )
 
 
-async def revision(connection: AnyConnection) -> str | None:
-    """The migration that the database is at; None before the first."""
+async def schema_version(connection: AnyConnection) -> SchemaVersion:
+    """Where our own schema stands."""
     # to_regclass and not a bare query: before the first migration there is no such table.
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version") is None:
-        return None
+        return SchemaVersion()
     # The cast is for a column type of Alembic's own choosing.
-    found: str | None = await connection.fetchval(f"SELECT version_num::text FROM {SCHEMA}.alembic_version")
-    return found
+    row = await connection.fetchrow(
+        f"SELECT (SELECT version_num::text FROM {SCHEMA}.alembic_version) AS revision,"
+        f" obj_description('{SCHEMA}.alembic_version'::regclass, 'pg_class') AS told"
+    )
+    assert row is not None, "a SELECT without FROM has a row"
+    return SchemaVersion(revision=row["revision"], oldest=declared(row["told"]))
 
 
 class Database:

@@ -19,7 +19,7 @@ from reconciler.catalog.config import (
 )
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.gateway import ColumnTypes
-from reconciler.catalog.schema import HEAD_REVISION
+from reconciler.catalog.schema import SchemaVersion
 from reconciler.catalog.triggers import Triggers
 
 OLDEST = 130000
@@ -115,6 +115,7 @@ class SchemaReport:
     release: str = ""
     role: str = ""
     revision: str | None = None
+    oldest: str | None = None
     byte_order_index: str | None = None
     storage_key_unique: bool = False
     faults: tuple[str, ...] = ()
@@ -123,9 +124,14 @@ class SchemaReport:
     triggers: Triggers = Triggers.ABSENT
 
     @property
+    def version(self) -> SchemaVersion:
+        """Where our own schema stands."""
+        return SchemaVersion(revision=self.revision, oldest=self.oldest)
+
+    @property
     def at_head(self) -> bool:
-        """Whether our own schema is what this program was written for."""
-        return self.revision == HEAD_REVISION
+        """Whether our own schema is one that this program can use."""
+        return self.version.misfit is None
 
 
 async def inspect(config: CatalogConfig) -> SchemaReport:
@@ -177,7 +183,7 @@ class _Inspection:
             )
         for table in (self._media, self._keys):
             await self._look_at(table)
-        revision = await connections.revision(self._connection)
+        version = await connections.schema_version(self._connection)
         types, index, found = None, None, Triggers.ABSENT
         if not self._faults:
             found = await triggers.state(self._connection, self._config.tables)
@@ -187,7 +193,8 @@ class _Inspection:
         return SchemaReport(
             release=server["release"],
             role=server["role"],
-            revision=revision,
+            revision=version.revision,
+            oldest=version.oldest,
             byte_order_index=index.name if index else None,
             storage_key_unique=self._storage_key in self._media.unique,
             faults=tuple(self._faults),

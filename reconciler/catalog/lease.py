@@ -14,7 +14,7 @@ from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.schema import SCHEMA
-from reconciler.errors import LeaseLost
+from reconciler.errors import Halt, LeaseLost
 from reconciler.model import HeldBy, Mode, Term
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class PostgresLease:
 
     async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
         async def work(connection: Connection) -> Term | HeldBy:
+            await _require_schema(connection)
             # Waits for a renewal in flight, and for nothing else.
             row = await connection.fetchrow(
                 "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held, released,"
@@ -82,6 +83,7 @@ class PostgresLease:
 
     async def renew(self, term: Term, ttl: timedelta) -> None:
         async def work(connection: Connection) -> None:
+            await _require_schema(connection)
             # Not once it has expired: somebody may have looked, and be about to take it.
             renewed = await connection.fetchval(
                 f"UPDATE {SCHEMA}.lease SET expires_at = clock_timestamp() + $3::interval"
@@ -156,3 +158,9 @@ class PostgresLease:
                 self._config, statement_timeout=limit, lock_timeout=limit
             )
         return self._connection
+
+
+async def _require_schema(connection: Connection) -> None:
+    """Raises Halt where a migration has left this program behind, while it stood by or led."""
+    if misfit := (await connections.schema_version(connection)).misfit:
+        raise Halt(misfit)

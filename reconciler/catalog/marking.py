@@ -24,6 +24,15 @@ ORDER BY f.storage_key COLLATE "C"
 ON CONFLICT (storage_key) DO NOTHING
 """
 
+# Of those, what has gone since the pass began: its page was listed before, and it would be deleted twice.
+# In a statement of its own, since the insertion may have waited for the very confirmation that left the
+# tombstone. What was uploaded again since is found by the next pass.
+DROP_GONE = f"""
+DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.tombstones t
+WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
+  AND t.storage_key = m.storage_key AND t.gone_at >= $3
+"""
+
 # Marks found again: they join this pass unless their own is armed, or tripped and a person's to decide
 # (who approves it releases what it found, neither less nor more), or of the other marker, whose breaker
 # alone has counted them; and keep their due time. Only another complete sweep that says the same is a
@@ -99,3 +108,4 @@ async def mark(
     if int(status.rpartition(" ")[2]) < len(keys):
         marker = current.marker.value
         await connection.execute(REJOIN_MARKS, keys, verdicts, current.id, sweep, marker)
+    await connection.execute(DROP_GONE, keys, current.id, current.cutoff)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 import alembic.command
+import anyio
 import asyncpg
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -28,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from reconciler.catalog import connections, indexes, triggers
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import translate, translated
-from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
 from reconciler.errors import ConfigError
 
 Say = Callable[[str], None]
@@ -44,6 +46,16 @@ class _Asked:
 
 ADVISORY_LOCK = 7_236_837_005_911_042
 """Any number that nobody else takes: it lets one run of the migrations in at a time."""
+
+LOCK_TIMEOUT = "2s"
+"""How long a migration waits for a table, and whoever comes after it too; then it rather tries again."""
+
+TRIES = 15
+AGAIN_AFTER = (0.2, 1.0)
+"""Seconds."""
+
+IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
+"""Replicas go on while the schema is expanded, and lock its tables in an order of their own."""
 
 
 def upgrade(
@@ -124,6 +136,8 @@ def _offline(config: CatalogConfig, revision: str, asked: _Asked, out: TextIO) -
 async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say) -> None:
     before, after = await _run(config, lambda made: alembic.command.upgrade(made, revision))
     was = " already" if before == after else f", was at {before or 'nothing'}"
+    if SchemaVersion(revision=after).newer:
+        was = ", which a newer version made and this one may use; it was left alone"
     say(f"schema {SCHEMA} is at {after}{was}")
     connection = await connections.connect(config)
     try:
@@ -155,13 +169,29 @@ async def _downgrade(config: CatalogConfig, revision: str, say: Say) -> None:
 async def _current(config: CatalogConfig) -> str | None:
     connection = await connections.connect(config)
     try:
-        return await connections.revision(connection)
+        return (await connections.schema_version(connection)).revision
     finally:
         await connection.close()
 
 
 async def _run(config: CatalogConfig, command: Callable[[Config], None]) -> tuple[str | None, str | None]:
-    """One transaction for all of it. Returns the revisions before and after."""
+    """One transaction for all of it; anew where replicas at work were in its way. Returns the revisions
+    before and after.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return await _attempt(config, command)
+        except DBAPIError as error:
+            if not isinstance(_driver_error(error), IN_THE_WAY):
+                raise _explained(error, config) from error
+            await anyio.sleep(random.uniform(*AGAIN_AFTER))
+    try:
+        return await _attempt(config, command)
+    except DBAPIError as error:
+        raise _explained(error, config) from error
+
+
+async def _attempt(config: CatalogConfig, command: Callable[[Config], None]) -> tuple[str | None, str | None]:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         poolclass=NullPool,
@@ -170,8 +200,6 @@ async def _run(config: CatalogConfig, command: Callable[[Config], None]) -> tupl
     try:
         async with engine.connect() as connection, connection.begin():
             return await connection.run_sync(_commanded, alembic_config(config), command)
-    except DBAPIError as error:
-        raise _explained(error, config) from error
     except CommandError as error:
         raise ConfigError(f"migrate: {str(error).splitlines()[0]}") from error
     finally:
@@ -185,22 +213,35 @@ def _commanded(
     # Before anything is read, so that whoever waited sees what the other one did; it ends with the
     # transaction.
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
     if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
         # Asked first: IF NOT EXISTS takes the privilege even where there is nothing to make.
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
-    before = _revision(connection)
+    before = _version(connection)
+    if before.newer:
+        # Another program's migrations, which ours know nothing of: a roll-back finds them as they are.
+        if before.misfit:
+            raise ConfigError(before.misfit)
+        return before.revision, before.revision
     command(made)
-    return before, _revision(connection)
+    return before.revision, _version(connection).revision
 
 
-def _revision(connection: Connection) -> str | None:
+def _version(connection: Connection) -> SchemaVersion:
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    return context.get_current_revision()
+    revision = context.get_current_revision()
+    told = text("SELECT obj_description(to_regclass(:table), 'pg_class')")
+    comment = connection.execute(told, {"table": f"{SCHEMA}.alembic_version"}).scalar()
+    return SchemaVersion(revision=revision, oldest=declared(comment))
+
+
+def _driver_error(error: DBAPIError) -> BaseException | None:
+    return error.orig.__cause__ if error.orig else None
 
 
 def _explained(error: DBAPIError, config: CatalogConfig) -> Exception:
     """The driver's own error, whose message a RAISE in a migration wrote for the reader."""
-    cause = error.orig.__cause__ if error.orig else None
+    cause = _driver_error(error)
     if isinstance(cause, asyncpg.RaiseError):
         return ConfigError(str(cause))
     return translate(cause, config.where) if cause else error

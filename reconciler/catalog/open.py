@@ -26,7 +26,7 @@ from reconciler.catalog.pause import PostgresPauseSwitch
 from reconciler.catalog.purging import PostgresPurges
 from reconciler.catalog.records import GatewayRecords
 from reconciler.catalog.recovery import PostgresRecovery
-from reconciler.catalog.schema import HEAD_REVISION
+from reconciler.catalog.schema import SchemaVersion
 from reconciler.catalog.site import PostgresSite
 from reconciler.catalog.staging import PostgresStagingArea
 from reconciler.errors import ConfigError
@@ -54,10 +54,15 @@ class Catalog:
     report: SchemaReport
     database: Database
 
-    async def schema_at_head(self) -> bool:
-        """Whether our own schema is, by now, what this program was written for."""
+    async def schema_version(self) -> SchemaVersion:
+        """Where our own schema stands by now."""
         async with self.database.connection() as connection:
-            return await connections.revision(connection) == HEAD_REVISION
+            return await connections.schema_version(connection)
+
+    async def require_schema(self) -> None:
+        """Raises ConfigError where this program cannot use it."""
+        if misfit := (await self.schema_version()).misfit:
+            raise ConfigError(misfit)
 
 
 @asynccontextmanager

@@ -35,7 +35,18 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
-from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, all_go, claimed, unless_named
+from tests.contract.catalog import (
+    ALL,
+    DAY,
+    LONG_AGO,
+    NOTHING,
+    POLICY,
+    TTL,
+    all_go,
+    claimed,
+    finding,
+    unless_named,
+)
 from tests.contract.sides import BucketSide, CatalogSide
 
 pytestmark = pytest.mark.anyio
@@ -257,6 +268,17 @@ async def test_an_orphan_goes_from_mark_to_confirmation(catalog: CatalogSide) ->
     backlog = await catalog.passes.backlog()
     assert (dict(backlog.pending), dict(backlog.gone)) == ({}, {Verdict.ORPHAN: 2})
     assert (await catalog.claim()).taken == 0
+
+
+async def test_what_goes_while_a_pass_runs_is_not_marked_by_it_again(catalog: CatalogSide) -> None:
+    """Its page was listed before; a later pass that lists it finds it uploaded again."""
+    await catalog.sweep(("image/a", Verdict.ORPHAN))
+    running = await catalog.begin()
+    await catalog.confirm(await catalog.claim(), ObjectResult.DELETED)
+    listed = [finding("image/a", Verdict.ORPHAN), finding("image/b", Verdict.ORPHAN)]
+    await catalog.passes.record(catalog.term, running, listed, NOTHING)
+    await catalog.passes.arm(catalog.term, running, Tally(objects=2))
+    assert claimed(await catalog.claim()) == ["image/b"]
 
 
 async def test_a_row_goes_only_with_its_object(catalog: CatalogSide) -> None:

@@ -120,6 +120,9 @@ class MemoryPasses:
     def _mark(self, current: Pass, finding: Finding, delay: timedelta) -> None:
         database, key = self._database, finding.storage_key
         row = database.marks.get(key)
+        gone_at = database.gone_at.get(key)
+        if row is None and gone_at is not None and gone_at >= current.cutoff:
+            return  # listed before it went
         if row is None:
             mark = Mark(
                 storage_key=key,

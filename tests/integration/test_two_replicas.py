@@ -1,0 +1,306 @@
+"""Two replicas on one site under load, while all is done to them that a year brings.
+
+Leaders are killed and paused, the schema is expanded and contracted under them while they are replaced one by
+one, settings are rolled. What came of it is read from the ledger, by the database's own clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from reconciler.catalog.connections import IDLE_SECONDS
+from reconciler.engine.tasks import for_each
+from tests.faults.truth import Truth, new_truth
+from tests.integration.next_version import CONTRACTED, EXPANDED, NOW
+from tests.integration.site import Site
+from tests.integration.test_daemon import FAST, Daemon, free_port, until
+from tests.integration.test_leadership import (
+    leads,
+    lease_row,
+    nothing_written_after_the_takeover,
+    stands_by,
+)
+
+pytestmark = pytest.mark.anyio
+
+TTL = timedelta(seconds=4)
+OBJECTION = TTL * 2 / 3
+"""A new leader deletes nothing for that long where the one before it did not say goodbye."""
+MID_TRANSACTION = timedelta(seconds=IDLE_SECONDS)
+"""A leader that was stopped between two statements is cut off by the server after that long."""
+SLACK = timedelta(seconds=6)
+"""To look for a free lease, to write the seal, and to claim, on a machine that does much else."""
+BACKLOG = 1_500
+SLOW = "max_deletes_per_second: 10\n"
+"""So that the backlog outlasts what is done to the replicas, and there is always work."""
+
+
+@dataclass(slots=True)
+class Replicas:
+    """Daemons on one site, of which one leads; `runtime` is a mounted directory that they share."""
+
+    site: Site
+    directory: Path
+    stack: AsyncExitStack
+    generations: int = 0
+
+    async def start(self, revision: str = NOW, **settings: str) -> Daemon:
+        """One more, of that version of the program; awaited until it could lead."""
+        environment = {**self.site.settings(**settings), **FAST}
+        started = await self.stack.enter_async_context(started_as(self.command(revision, "run"), environment))
+        await until(lambda: ready(started))
+        return started
+
+    def command(self, revision: str, *command: str) -> list[str]:
+        if revision == NOW:
+            return [sys.executable, "-m", "reconciler", *command]
+        later = "tests.integration.next_version"
+        return [sys.executable, "-m", later, revision, str(self.directory / "versions"), *command]
+
+    async def run(self, revision: str, *command: str) -> tuple[int, str]:
+        """A command of that version: its exit status, and all that it said."""
+        environment = {**os.environ, **self.site.settings()}
+        ended = await anyio.run_process(
+            self.command(revision, *command), env=environment, check=False, stderr=subprocess.STDOUT
+        )
+        return ended.returncode, ended.stdout.decode()
+
+    def configure(self, text: str) -> None:
+        """Swap the runtime settings as the kubelet does: a new directory, then the symlink to it."""
+        self.generations += 1
+        runtime = self.directory / "runtime"
+        fresh = runtime / f"..{self.generations}"
+        fresh.mkdir()
+        (fresh / "runtime.yaml").write_text(text)
+        (runtime / "..data_tmp").symlink_to(fresh.name)
+        (runtime / "..data_tmp").rename(runtime / "..data")
+
+
+@asynccontextmanager
+async def started_as(command: list[str], environment: dict[str, str]) -> AsyncIterator[Daemon]:
+    port = free_port()
+    web = {"RECONCILER_WEB__HOST": "127.0.0.1", "RECONCILER_WEB__PORT": str(port)}
+    process = await anyio.open_process(
+        command, env={**os.environ, **environment, **web}, stdout=None, stderr=None
+    )
+    try:
+        yield Daemon(process, port)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            with anyio.CancelScope(shield=True):
+                await process.wait()
+        await process.aclose()
+
+
+@asynccontextmanager
+async def replicas(site: Site, directory: Path) -> AsyncIterator[Replicas]:
+    for name in ("runtime", "versions"):
+        (directory / name).mkdir()
+    (directory / "runtime" / "runtime.yaml").symlink_to("..data/runtime.yaml")
+    ours = {
+        "lease__ttl": f"{TTL.total_seconds():g}s",
+        "delete_concurrency": "2",
+        "breaker__max_dangling": "100000",
+        "runtime_file": str(directory / "runtime" / "runtime.yaml"),
+    }
+    site.environment.update(site.settings(**ours))
+    async with AsyncExitStack() as stack:
+        made = Replicas(site, directory, stack)
+        made.configure(SLOW)
+        yield made
+
+
+async def ready(which: Daemon) -> bool:
+    return (await which.get("/readyz"))[0] == 200
+
+
+async def reloaded(which: Daemon, *, well: bool) -> bool:
+    return await which.metric("media_reconciler_config_last_reload_successful") == well
+
+
+async def halted(which: Daemon) -> bool:
+    return await which.metric("media_reconciler_halted") == 1
+
+
+async def collects(site: Site) -> None:
+    """Await a batch that is in hand now, of the term that is under way: between its claim and its end."""
+    under_way = (
+        "SELECT 1 FROM reconciler.marks JOIN reconciler.ledger USING (operation_id)"
+        " WHERE state = 'claimed' AND event = 'intent'"
+        " AND ledger.epoch = (SELECT epoch FROM reconciler.lease)"
+    )
+
+    async def claimed() -> bool:
+        return bool(await site.sql(under_way))
+
+    with anyio.fail_after(60):
+        while not await claimed():
+            pass
+
+
+async def goes_on(site: Site, term: int) -> None:
+    """Await that something more is deleted under that epoch."""
+    (before,) = await site.sql("SELECT coalesce(max(id), 0) AS id FROM reconciler.ledger")
+    more = "SELECT 1 FROM reconciler.ledger WHERE id > $1 AND epoch = $2 AND result = 'deleted'"
+
+    async def deleted() -> bool:
+        return bool(await site.sql(more, before["id"], term))
+
+    await until(deleted)
+
+
+async def pile_up(truth: Truth) -> None:
+    """Objects that nobody has a record of."""
+
+    async def put(key: str) -> None:
+        await truth.put(key)
+
+    await for_each([truth.new_key() for _ in range(BACKLOG)], put, concurrency=16)
+
+
+async def longest_standstill(site: Site, begin: datetime, end: datetime) -> timedelta:
+    """Between two results of the ledger, in a time in which there was always something due."""
+    (row,) = await site.sql(
+        "SELECT max(gap) AS gap FROM (SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM reconciler.ledger"
+        " WHERE event = 'result' AND at BETWEEN $1 AND $2) AS gaps",
+        begin,
+        end,
+    )
+    gap: timedelta = row["gap"]
+    return gap
+
+
+async def now(site: Site) -> datetime:
+    (row,) = await site.sql("SELECT clock_timestamp() AS now")
+    at: datetime = row["now"]
+    return at
+
+
+async def nothing_went_twice(site: Site) -> None:
+    """No object and no row has two ends."""
+    twice = await site.sql(
+        "SELECT what, storage_key, record_id, count(*) FROM reconciler.ledger"
+        " WHERE result IN ('deleted', 'missing') GROUP BY what, storage_key, record_id HAVING count(*) > 1"
+    )
+    assert twice == []
+
+
+# --- what is done to them: each gives the leader and the standby as they are afterwards ----------------
+
+
+async def a_leader_is_killed(they: Replicas, leader: Daemon, standby: Daemon) -> tuple[Daemon, Daemon]:
+    site, before = they.site, await lease_row(they.site)
+    await collects(site)
+    leader.process.kill()
+    await leader.process.wait()
+    await until(lambda: leads(standby))
+    after = await lease_row(site)
+    await goes_on(site, after["epoch"])
+    await nothing_written_after_the_takeover(site, before["epoch"], after["acquired_at"])
+    return standby, await they.start()
+
+
+async def a_leader_is_paused(they: Replicas, leader: Daemon, standby: Daemon) -> tuple[Daemon, Daemon]:
+    """Beyond its lease; then it wakes, and stands by."""
+    site, before = they.site, await lease_row(they.site)
+    await collects(site)
+    leader.process.send_signal(signal.SIGSTOP)
+    await until(lambda: leads(standby))
+    after = await lease_row(site)
+    await goes_on(site, after["epoch"])
+    leader.process.send_signal(signal.SIGCONT)
+    await until(lambda: stands_by(leader))
+    await goes_on(site, after["epoch"])
+    await nothing_written_after_the_takeover(site, before["epoch"], after["acquired_at"])
+    return standby, leader
+
+
+async def the_schema_is_expanded(they: Replicas, leader: Daemon, standby: Daemon) -> tuple[Daemon, Daemon]:
+    """The older version leads on, starts again, and stands beside the newer one."""
+    site, before = they.site, (await lease_row(they.site))["epoch"]
+    status, told = await they.run(EXPANDED, "migrate")
+    assert (status, told) == (0, f"schema reconciler is at {EXPANDED}, was at {NOW}\n")
+    await goes_on(site, before)
+    assert await standby.stop() == 0
+    restarted = await they.start(NOW)
+    left_alone = "which a newer version made and this one may use; it was left alone"
+    assert await they.run(NOW, "migrate") == (0, f"schema reconciler is at {EXPANDED}, {left_alone}\n")
+    newer = await they.start(EXPANDED)
+    assert await restarted.stop() == 0
+    await goes_on(site, before)
+    return leader, newer
+
+
+async def the_schema_is_contracted(they: Replicas, leader: Daemon, standby: Daemon) -> tuple[Daemon, Daemon]:
+    """Too early: the older version still leads. It says so and lets go; the newer one goes on."""
+    status, told = await they.run(CONTRACTED, "migrate")
+    assert (status, told) == (0, f"schema reconciler is at {CONTRACTED}, was at {EXPANDED}\n")
+    await until(lambda: halted(leader))
+    await until(lambda: leads(standby))
+    await goes_on(they.site, (await lease_row(they.site))["epoch"])
+    status, told = await they.run(NOW, "plan")
+    assert (status, "cannot use any more: run a newer version" in told) == (2, True), told
+    assert await leader.stop() == 0
+    return standby, await they.start(EXPANDED)
+
+
+async def settings_are_rolled(they: Replicas, leader: Daemon, standby: Daemon) -> tuple[Daemon, Daemon]:
+    """Static ones by a restart of one after the other, runtime ones in the file of both."""
+    assert await standby.stop() == 0
+    second = await they.start(EXPANDED, delete_concurrency="4")
+    assert await leader.stop() == 0
+    await until(lambda: leads(second))
+    first = await they.start(EXPANDED, delete_concurrency="4")
+    they.configure("max_deletes_per_second: -1\n")
+    for each in (first, second):
+        await until(partial(reloaded, each, well=False))
+    await goes_on(they.site, (await lease_row(they.site))["epoch"])
+    they.configure(SLOW)
+    for each in (first, second):
+        await until(partial(reloaded, each, well=True))
+    return second, first
+
+
+@pytest.mark.timeout(300)
+async def test_two_replicas_outlive_what_is_done_to_them(ordered_site: Site, tmp_path: Path) -> None:
+    site = ordered_site
+    truth = await new_truth(site, "replicas")
+    await truth.seed(live=8, drift=8)
+    await pile_up(truth)
+    async with replicas(site, tmp_path) as they:
+        leader, standby = await they.start(), await they.start()
+        await goes_on(site, 1)
+        told = [await now(site)]
+        for act in (
+            a_leader_is_killed,
+            a_leader_is_paused,
+            the_schema_is_expanded,
+            the_schema_is_contracted,
+            settings_are_rolled,
+        ):
+            async with truth.writers():
+                leader, standby = await act(they, leader, standby)
+            told.append(await now(site))
+        assert await site.keys() > set(truth.live), "the backlog has outlasted all of it"
+        they.configure("max_deletes_per_second: unlimited\n")
+        await until(truth.settled)
+        assert (await standby.stop(), await leader.stop()) == (0, 0)
+    await truth.converged()
+    await nothing_went_twice(site)
+    vanished = max(TTL, MID_TRANSACTION) + OBJECTION + SLACK
+    assert await longest_standstill(site, told[0], told[2]) <= vanished
+    # Later nobody vanished: who ended said goodbye.
+    assert await longest_standstill(site, told[2], told[-1]) <= TTL + SLACK
