@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -14,7 +14,8 @@ import pytest
 
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.errors import CatalogUnavailable, Halt, LeaseLost, PassEnded
+from reconciler.catalog.schema import HEAD_REVISION, declaration
+from reconciler.errors import CatalogUnavailable, ConfigError, Halt, LeaseLost, PassEnded
 from reconciler.model import HeldBy, Mode, Tally, Term
 from tests.contract.catalog import NOTHING, TTL, Stage, finding, staged
 
@@ -223,3 +224,21 @@ async def test_a_newer_pass_ends_the_one_that_a_crash_left(stage: Stage) -> None
 async def stage(database: str) -> AsyncIterator[Stage]:
     async with staged(database) as opened:
         yield opened
+
+
+@pytest.mark.parametrize(("oldest", "may"), [(HEAD_REVISION, True), ("9001", False), (None, False)])
+async def test_a_schema_that_has_left_this_program_behind_ends_and_refuses_its_terms(
+    catalog: Catalog, sql: asyncpg.Connection, oldest: str | None, may: bool
+) -> None:
+    """A newer version may migrate it while this one leads, which leads on where that one lets it."""
+    term = await _acquired(catalog, "older")
+    await sql.execute("UPDATE reconciler.alembic_version SET version_num = '9001'")
+    await sql.execute(declaration(oldest))
+    halts = nullcontext() if may else pytest.raises(Halt, match="run a newer version of the program")
+    with halts:
+        await catalog.lease.renew(term, TTL)
+    await catalog.lease.release(term)
+    with halts:
+        await catalog.lease.acquire("older", TTL)
+    with nullcontext() if may else pytest.raises(ConfigError, match="run a newer version of the program"):
+        await catalog.require_schema()

@@ -14,13 +14,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from reconciler.catalog import migrate, tables
 from reconciler.catalog.config import CatalogConfig, KeyColumns, TableMapping
 from reconciler.catalog.inspection import inspect
-from reconciler.catalog.schema import HEAD_REVISION
+from reconciler.catalog.schema import HEAD_REVISION, declaration
 from reconciler.errors import CatalogUnavailable, ConfigError
 
 GATEWAY = """
@@ -273,3 +274,53 @@ def test_errors_are_one_line_without_the_password() -> None:
 def test_an_unknown_revision_is_an_error(database: str) -> None:
     with pytest.raises(ConfigError, match="0815"):
         migrate.upgrade(database, "0815")
+
+
+def _migrated_later(url: str, oldest: str | None) -> None:
+    """As a newer version of the program leaves it."""
+    _run(url, f"UPDATE reconciler.alembic_version SET version_num = '9001'; {declaration(oldest)}")
+
+
+def test_what_a_newer_version_made_is_left_alone_where_it_lets_this_one_work(database: str) -> None:
+    _migrated_later(database, HEAD_REVISION)
+    left_alone = "which a newer version made and this one may use; it was left alone"
+    assert _told(migrate.upgrade, database) == [f"schema reconciler is at 9001, {left_alone}"]
+    assert migrate.current(database) == "9001"
+
+
+@pytest.mark.parametrize("oldest", [None, "9001"])
+def test_what_a_newer_version_made_for_itself_is_an_error(database: str, oldest: str | None) -> None:
+    _migrated_later(database, oldest)
+    with pytest.raises(ConfigError, match=r"at revision 9001.*run a newer version of the program"):
+        migrate.upgrade(database)
+
+
+def test_a_migration_tries_again_where_a_replica_is_in_its_way(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reads a table for longer than the migration lets everybody wait behind it."""
+    migrate.upgrade(empty_database, "0001")
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(migrate, "AGAIN_AFTER", (0, 0))
+    attempt, failed = migrate._attempt, 0
+    reading: Any = None
+
+    async def noted(*arguments: Any) -> Any:
+        nonlocal failed
+        try:
+            return await attempt(*arguments)
+        except DBAPIError:
+            failed += 1
+            reading.terminate()
+            raise
+
+    async def beside() -> None:
+        nonlocal reading
+        reading = await asyncpg.connect(empty_database)
+        await reading.execute("BEGIN; SELECT count(*) FROM reconciler.tombstones")
+        await asyncio.to_thread(migrate.upgrade, empty_database)
+
+    monkeypatch.setattr(migrate, "_attempt", noted)
+    asyncio.run(beside())
+    assert migrate.current(empty_database) == HEAD_REVISION
+    assert failed >= 1

@@ -136,6 +136,15 @@ def test_another_schema_asks_for_migrate(revision: str | None) -> None:
     assert schema.advice == "run `reconciler migrate`"
 
 
+def test_a_newer_schema_is_in_order_where_it_lets_this_version_work() -> None:
+    report = SchemaReport(release="18.4", role="r", revision="9001", oldest=HEAD_REVISION)
+    (schema,) = [check for check in doctor.database(report) if check.name == "schema"]
+    assert schema.status is CheckStatus.OK
+    report = SchemaReport(release="18.4", role="r", revision="9001", oldest="9001")
+    (schema,) = [check for check in doctor.database(report) if check.name == "schema"]
+    assert (schema.status, schema.advice) == (CheckStatus.FAIL, "run a newer version of the program")
+
+
 def test_each_fault_and_warning_of_the_schema_is_a_check_with_its_advice() -> None:
     report = SchemaReport(
         revision=HEAD_REVISION,
