@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.cluster.node import node
 from tests.cluster.plane import start_plane
 from tests.cluster.story import Story
 from tests.image.__main__ import scratch, tell
+from tests.image.jail import possible
 from tests.image.program import from_image, from_wheel
 from tests.image.running import CheckFailed
 from tests.image.steps import site
@@ -29,8 +29,8 @@ def main() -> int:
     )
     arguments.add_argument("--image", action="store_true", help="run the pods from the built image")
     asked = arguments.parse_args()
-    if os.geteuid() != 0:
-        tell("only root can run pods")
+    if not possible():
+        tell("only a root that may mount can run pods")
         return 1
     try:
         play(asked.programs, image=asked.image)

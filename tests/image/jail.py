@@ -7,6 +7,7 @@ not imitated: a network, a host name and a limit of memory of its own, and secco
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import stat
@@ -126,6 +127,15 @@ class Jail:
         yield _command("mount", "--bind", str(mount.source), str(inside))
         if not mount.writable:
             yield _command("mount", "-o", "remount,bind,ro", str(inside))
+
+
+def possible() -> bool:
+    """Whether this machine lets us build one: containers often have a root that may not mount."""
+    unshare = shutil.which("unshare")
+    if os.geteuid() != 0 or unshare is None:
+        return False
+    mount = [unshare, "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    return subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def _command(program: str, *argv: str) -> str:
