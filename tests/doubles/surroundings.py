@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+import anyio
 import anyio.lowlevel
 
 from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
@@ -16,6 +18,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Act: TypeAlias = Callable[[], Awaitable[None] | None]
 """What happens before a call: at once, or while the program that calls stands still."""
+
+IDLE = 20
+"""Turns of the event loop without a call on any port, after which all are taken to be asleep."""
 
 EPOCH = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -38,6 +43,7 @@ class Surroundings:
         self.within = ""
         self._acts: dict[int, Act] = {}
         self._points: dict[str, Act] = {}
+        self._sleepers: list[tuple[timedelta, anyio.Event]] | None = None
 
     @property
     def now(self) -> datetime:
@@ -79,8 +85,37 @@ class Surroundings:
 
     async def sleep(self, seconds: float) -> None:
         end = self.elapsed + timedelta(seconds=seconds)
-        await anyio.lowlevel.checkpoint()
-        self.elapsed = max(self.elapsed, end)
+        if self._sleepers is None:
+            await anyio.lowlevel.checkpoint()
+            self.elapsed = max(self.elapsed, end)
+            return
+        sleeper = (end, anyio.Event())
+        self._sleepers.append(sleeper)
+        try:
+            await sleeper[1].wait()
+        finally:
+            self._sleepers.remove(sleeper)
+
+    @asynccontextmanager
+    async def only_idle_time_passes(self) -> AsyncIterator[None]:
+        """For a program of many tasks: the clock moves to the next end of a sleep once nothing happens."""
+        self._sleepers = []
+
+        async def move_on() -> None:
+            while True:
+                calls = self.calls
+                for _ in range(IDLE):
+                    await anyio.lowlevel.checkpoint()
+                if self.calls == calls and self._sleepers:
+                    end, woken = min(self._sleepers, key=lambda sleeper: sleeper[0])
+                    self.elapsed = max(self.elapsed, end)
+                    woken.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(move_on)
+            yield
+            group.cancel_scope.cancel()
+        self._sleepers = None
 
 
 def crash() -> None:

@@ -114,9 +114,9 @@ class World:
             capabilities=self.bucket.capabilities,
         )
 
-    def cycle(self) -> Cycle:
+    def cycle(self, stopping: anyio.Event | None = None) -> Cycle:
         """A new program, as a restart would make it, whose lease nobody has to keep."""
-        cycle = Cycle(self.ports, self.limits, lambda: self.steering, anyio.Event(), BUCKET)
+        cycle = Cycle(self.ports, self.limits, lambda: self.steering, stopping or anyio.Event(), BUCKET)
         cycle.tenure.good_until = inf
         return cycle
 

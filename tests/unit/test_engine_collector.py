@@ -259,6 +259,7 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     ]
 
 
+@pytest.mark.incident(32)
 async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
     """I-32: the same marks as a live run."""
     world = World()

@@ -1,23 +1,102 @@
-"""The daemon between two terms, on doubles."""
+"""A daemon that is asked to stop: it takes nothing more, ends what it has begun, and only then lets go."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from reconciler.engine.daemon import Daemon
-from reconciler.model import HeldBy
+from reconciler.engine.steering import Limits
+from reconciler.model import Deletion, DeletionResult, HeldBy, Identity, Term
+from tests.doubles.passes import MemoryLease
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio
 
+DAY = timedelta(days=1)
+LONG = 100
+"""Turns of the event loop in which everything else may go on."""
 
-async def test_a_replica_that_halted_waits_for_nobody_once_another_one_leads() -> None:
+
+async def with_orphans_due(*keys: str) -> World:
     world = World()
-    assert not isinstance(await world.ports.lease.acquire("another", timedelta(minutes=1)), HeldBy)
-    daemon = Daemon(world.ports, world.limits, world.cycle(), stopping := anyio.Event())
-    stopping.set()
-    await daemon._stand_for_election()
-    assert world.observer.halts == [None]
+    world.limits = Limits(delete_concurrency=1)
+    world.steer(rate=1.0)  # a batch is one key
+    for key in keys:
+        world.bucket.upload(key, age=3 * DAY)
+    world.database.insert("image/live", age=3 * DAY)
+    world.bucket.upload("image/live", age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    return world
+
+
+async def run(world: World, stopping: anyio.Event) -> None:
+    with anyio.fail_after(30):
+        async with world.around.only_idle_time_passes():
+            await Daemon(world.ports, world.limits, world.cycle(stopping), stopping).run()
+
+
+@pytest.mark.incident(34)
+async def test_the_lease_is_given_up_only_when_what_was_begun_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await with_orphans_due("image/a", "image/b", "image/c")
+    stopping, delete, released = anyio.Event(), world.bucket.delete, list[bool]()
+
+    async def stopped_meanwhile(batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        stopping.set()
+        for _ in range(LONG):
+            await anyio.lowlevel.checkpoint()
+            released.append(world.database.released)
+        return await delete(batch)
+
+    monkeypatch.setattr(world.bucket, "delete", stopped_meanwhile)
+    await run(world, stopping)
+    assert released == [False] * LONG, "another replica could lead while a request is on its way"
+    assert world.database.released
+    assert world.bucket.deleted == ["image/a"], "no batch is taken after the stop"
+    assert sorted(world.database.marks) == ["image/b", "image/c"]
+    assert all(row.operation_id is None for row in world.database.marks.values()), "no claim is left"
+
+
+@pytest.mark.incident(34)
+async def test_a_daemon_that_is_stopped_while_it_is_elected_begins_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await with_orphans_due("image/a")
+    stopping, read, before = anyio.Event(), world.bucket.read, len(world.database.passes)
+
+    async def stopped_meanwhile() -> Identity | None:
+        stopping.set()
+        return await read()
+
+    monkeypatch.setattr(world.bucket, "read", stopped_meanwhile)
+    await run(world, stopping)
+    assert world.database.released
+    assert (len(world.database.passes), world.bucket.deleted) == (before, [])
+
+
+@pytest.mark.incident(34)
+async def test_a_standby_that_is_stopped_takes_no_lease_that_is_free_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await with_orphans_due("image/a")
+    stopping, acquire = anyio.Event(), MemoryLease.acquire
+    leader = await acquire(MemoryLease(world.database), "leader", timedelta(seconds=30))
+    assert isinstance(leader, Term)
+
+    async def stopped_meanwhile(lease: MemoryLease, holder: str, ttl: timedelta) -> Term | HeldBy:
+        answer = await acquire(lease, holder, ttl)
+        stopping.set()
+        await lease.release(leader)
+        return answer
+
+    monkeypatch.setattr(MemoryLease, "acquire", stopped_meanwhile)
+    await run(world, stopping)
+    assert world.database.term == leader
+    assert True not in world.observer.leader
