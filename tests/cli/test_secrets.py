@@ -20,7 +20,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from reconciler import cli
 from reconciler.cli import main
 from tests.servers import Bucket, execute
 
@@ -105,6 +104,7 @@ COMMANDS = (
     ("plan",),
     ("once",),
     ("passes",),
+    ("storage",),
     ("pause", "--reason", "why"),
     ("resume",),
 )
@@ -114,8 +114,6 @@ def test_commands_that_succeed_print_no_secret(
     env: Mapping[str, str], run: Callable[..., tuple[int, str]]
 ) -> None:
     for command in COMMANDS:
-        if command[0] not in cli.COMMANDS:
-            continue
         status, text = run(*command)
         assert status == 0, (command, text)
         assert_nothing_told(text)

@@ -291,7 +291,7 @@ async def settings_are_rolled(they: Replicas, leader: Daemon, standby: Daemon) -
     return second, first
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 async def test_two_replicas_outlive_what_is_done_to_them(ordered_site: Site, tmp_path: Path) -> None:
     site = ordered_site
     truth = await new_truth(site, "replicas")
