@@ -17,7 +17,7 @@ RULES = CHART / "files" / "rules" / "reconciler.yaml"
 TESTS = Path(__file__).parent
 ANY_SITE = 'job=~".*reconciler.*"'
 THRESHOLD = re.compile(r"(?m)^.*(?:> |>= |\[|offset )(?P<literal>[0-9.]+).* # threshold: (?P<name>\w+)$")
-SELECTOR = re.compile(r"\b(?P<metric>[a-z_]+)\{(?P<matchers>[^}]*)\}")
+SELECTOR = re.compile(r"\b(?P<metric>[A-Za-z_]+)\{(?P<matchers>[^}]*)\}")
 MATCHER = re.compile(r'(\w+)(=~|=|!~|!=)"([^"]*)"')
 
 
