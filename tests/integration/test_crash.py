@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,9 +32,9 @@ CALLS = [
 ]
 
 
-async def kill_once(site: Site, *where: str) -> None:
+async def kill_once(site: Site, *where: str, command: Sequence[str] = ("once", "--json")) -> None:
     """One run, killed at that call. Fails if the call was never made."""
-    await killed_at(*where, "once", "--json", environment=site.environment)
+    await killed_at(*where, *command, environment=site.environment)
 
 
 @pytest.mark.parametrize("where", CALLS, ids="-".join)
@@ -91,3 +92,43 @@ async def test_an_object_that_went_before_its_row_became_live_is_reported_lost(s
     results = [(what, result) for event, _, what, result in await site.ledger() if event == "result"]
     assert results == [("object", "missing"), ("record", "lost")]
     assert await site.rows() == {"image/live", "image/expired"}
+
+
+SEALING = [("site", "propose", "after"), ("marker", "exchange", "after"), ("site", "confirm", "after")]
+"""A new nonce is in the database as pending, in the bucket, and in the database as confirmed."""
+
+
+@pytest.mark.attack(22)
+@pytest.mark.parametrize("order", [SEALING, SEALING[::-1]], ids=["forwards", "backwards"])
+async def test_a_seal_that_was_killed_half_way_contests_nothing(
+    ordered_site: Site, order: Sequence[tuple[str, str, str]]
+) -> None:
+    """The first at the first contact, the others at a later term: the next run always knows its own seal."""
+    for number, where in enumerate(order):
+        await kill_once(ordered_site, *where)
+        await ordered_site.put(f"image/orphan-{number}")
+        report = await ordered_site.once()
+        assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1), report.detail
+    ((pending,),) = await ordered_site.sql("SELECT pending_nonce FROM reconciler.site")
+    assert pending is None
+
+
+@pytest.mark.incident(17)
+async def test_an_adoption_that_was_killed_half_way_deletes_nothing_and_is_done_again(
+    ordered_site: Site,
+) -> None:
+    site, adopt = ordered_site, ("adopt-bucket", "--yes")
+    await site.once()
+    await site.put("image/orphan")
+    await site.sql("UPDATE reconciler.site SET nonce = gen_random_uuid()")  # as after a restore
+    for where in (
+        ("site", "withdraw", "after"),
+        ("marker", "exchange", "after"),
+        ("site", "adopt", "before"),
+    ):
+        await kill_once(site, *where, command=adopt)
+        assert (await site.once()).outcome is Outcome.HALTED
+        assert await site.keys() == {"image/orphan"}
+    await kill_once(site, "site", "adopt", "after", command=adopt)
+    report = await site.once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1), report.detail
