@@ -25,6 +25,7 @@ from reconciler.catalog import migrate
 from reconciler.demo.guarding import Guardian, open_guardian
 from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
 from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
+from tests.support import abilities
 from tests.support.descriptions import parse_once
 from tests.support.forks import FORKER
 
@@ -88,6 +89,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Counter(item.path for item in items)
     ranks = {ROOT / "tests" / file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: (ranks.get(item.path, len(LONGEST)), -tests[item.path], item.path))
+
+
+@pytest.fixture
+def remembered_abilities(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `tests.support.abilities`; for whole directories, in their own conftest.py."""
+    if not request.node.get_closest_marker("probes"):
+        abilities.remember(monkeypatch)
 
 
 # --- servers -------------------------------------------------------------------------------------------
@@ -186,6 +194,7 @@ def icu_database(icu_postgres: EmbeddedPostgres, icu_migrated_template: str) -> 
 def _bucket_with_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
+    abilities.SHARED.add(server.endpoint_url)
     with fresh_bucket(server) as bucket:
         yield bucket
 

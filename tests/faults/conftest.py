@@ -19,6 +19,11 @@ from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
 
+@pytest.fixture(autouse=True)
+def probed_once(remembered_abilities: None) -> None:
+    """Of the shared servers."""
+
+
 @pytest.fixture
 def site(database: str, seaweed_bucket: Bucket) -> Site:
     return make_site(database, seaweed_bucket)

@@ -22,9 +22,7 @@ from typing import Any, NoReturn
 import botocore.session
 
 from reconciler import app, cli
-from reconciler.bucket.probing import BucketProber
-from reconciler.model import Capabilities, ListingOrder
-from tests.support.buckets import CAPABILITIES
+from tests.support.abilities import tell
 from tests.support.descriptions import parse_once
 
 COMMANDS = (app,)
@@ -53,10 +51,6 @@ class Lifeline:
         return self._send(sock, content, *flags)
 
 
-async def known_abilities(_: BucketProber, __: ListingOrder | None = None) -> Capabilities:
-    return CAPABILITIES["seaweedfs"]
-
-
 def preload() -> None:
     """What each run would do again and alike."""
     parse_once()
@@ -72,7 +66,7 @@ def live(request: dict[str, Any], testament: int) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["environment"])
     if not request["probes"]:
-        BucketProber.probe = known_abilities  # type: ignore[method-assign,assignment]  # as said
+        tell("seaweedfs")
     lifeline = Lifeline(request["dies_at"], request["how"])
     socket.socket.send = lambda *args: lifeline.send(*args)  # type: ignore[method-assign]  # noqa: PLW0108 - a function is bound to its socket
     status = 1

@@ -11,6 +11,11 @@ from tests.integration.site import Site, make_site
 from tests.servers import Bucket, fresh_database
 
 
+@pytest.fixture(autouse=True)
+def probed_once(remembered_abilities: None) -> None:
+    """Of the shared servers."""
+
+
 @pytest.fixture
 def site(database: str, bucket: Bucket) -> Site:
     """Once on SeaweedFS (joined without order) and once on moto (joined in byte order)."""

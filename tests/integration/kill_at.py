@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,12 @@ import anyio.to_thread
 from reconciler import app, cli
 from reconciler.engine.cycle import Cycle
 from reconciler.model import Term
+from tests.integration.site import Site
+from tests.support.abilities import tell
 from tests.support.forks import FORKER
+
+KIND = "TESTS_STORE"
+"""The environment's word for what kind of store it is, for a program that shall not probe."""
 
 
 class Deadly:
@@ -66,11 +71,11 @@ class DeadlyArea:
             yield Deadly(staging, self._method, self._when)
 
 
-async def killed_at(*arguments: str, environment: Mapping[str, str]) -> None:
+async def killed_at(site: Site, *arguments: str, **settings: str) -> None:
     """One such run, killed with `before` or `after`. Fails if the call was never made."""
 
     def run() -> tuple[int, str]:
-        everything = {**os.environ, **environment}
+        everything = {**os.environ, **site.settings(**settings), KIND: site.bucket.server.kind}
         ended = FORKER.run(__name__, *arguments, environment=everything, measured=False)
         return ended.status, ended.told
 
@@ -88,6 +93,8 @@ def main() -> int:
         command = command[1:]
         for keeper in ("keep", "watch"):
             setattr(Cycle, keeper, asleep)
+    if KIND in os.environ:
+        tell(os.environ[KIND])
     wire = app.wiring.wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:

@@ -34,7 +34,7 @@ CALLS = [
 
 async def kill_once(site: Site, *where: str, command: Sequence[str] = ("once", "--json")) -> None:
     """One run, killed at that call. Fails if the call was never made."""
-    await killed_at(*where, *command, environment=site.environment)
+    await killed_at(site, *where, *command)
 
 
 @pytest.mark.parametrize("where", CALLS, ids="-".join)

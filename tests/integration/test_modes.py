@@ -21,6 +21,7 @@ async def drifted(site: Site) -> None:
 
 
 @pytest.mark.incident(31)
+@pytest.mark.probes
 async def test_a_dry_run_counts_what_would_go_and_deletes_nothing(site: Site) -> None:
     await drifted(site)
     before = await site.state()

@@ -111,7 +111,7 @@ async def test_what_came_back_from_behind_a_marker_is_not_purged(ordered_site: S
 async def test_what_is_being_purged_cannot_be_undone_and_the_other_way_round(unordered_site: Site) -> None:
     site = unordered_site
     await lost(site)
-    await killed_at("purges", "claim", "after", "once", environment=site.settings(**NOW))
+    await killed_at(site, "purges", "claim", "after", "once", **NOW)
     assert (await site.undo(since=LONG_AGO)).objects == 0
     assert await site.keys() == set()
     await site.sql("UPDATE reconciler.hidden SET state = 'restoring', claimed_at = clock_timestamp()")

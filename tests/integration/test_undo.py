@@ -196,7 +196,7 @@ async def test_an_undo_that_was_killed_is_finished_by_the_next(
     await expired(site, "image/a", "image/b")
     before = await whole_rows(site)
     await site.once()
-    await killed_at(*where, *UNDO, environment=site.environment)
+    await killed_at(site, *where, *UNDO)
     assert (await site.undo(since=LONG_AGO)).complete
     assert await whole_rows(site) == before
     assert await site.keys() == {"image/a", "image/b"}

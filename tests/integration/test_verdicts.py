@@ -136,6 +136,7 @@ async def test_what_is_outside_the_managed_prefixes_is_not_even_listed(site: Sit
     assert await site.state() == ({"images/beside", "imag", "other/orphan"}, {"images/row-beside"})
 
 
+@pytest.mark.probes
 async def test_the_whole_bucket_can_be_managed_but_never_our_own_corner(site: Site) -> None:
     await site.put("orphan", "image/orphan")
     report = await site.once(bucket__prefixes='[""]')
