@@ -17,19 +17,24 @@ def probed_once(remembered_abilities: None) -> None:
 
 
 @pytest.fixture
-def site(database: str, bucket: Bucket) -> Site:
+def calm(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("calm") is not None
+
+
+@pytest.fixture
+def site(database: str, bucket: Bucket, calm: bool) -> Site:
     """Once on SeaweedFS (joined without order) and once on moto (joined in byte order)."""
-    return make_site(database, bucket)
+    return make_site(database, bucket, calm=calm)
 
 
 @pytest.fixture
-def ordered_site(database: str, moto_bucket: Bucket) -> Site:
-    return make_site(database, moto_bucket)
+def ordered_site(database: str, moto_bucket: Bucket, calm: bool) -> Site:
+    return make_site(database, moto_bucket, calm=calm)
 
 
 @pytest.fixture
-def unordered_site(database: str, seaweed_bucket: Bucket) -> Site:
-    return make_site(database, seaweed_bucket)
+def unordered_site(database: str, seaweed_bucket: Bucket, calm: bool) -> Site:
+    return make_site(database, seaweed_bucket, calm=calm)
 
 
 @pytest.fixture

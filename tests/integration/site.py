@@ -42,6 +42,10 @@ IMPATIENT = {
 """No grace, no delay, no way back and an open breaker: a test says itself which of them it is about."""
 
 
+CALM = {"RECONCILER_LEASE__TTL": "60s", "RECONCILER_BUCKET__REQUEST_TIMEOUT": "20s"}
+"""Where nobody dies and nothing hangs, so that nobody waits for it: a busy machine may take its time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """`environment` holds every setting and credential of this site."""
@@ -171,8 +175,9 @@ class Site:
         return [(row[0], row[1], row[2], row[3]) for row in found]
 
 
-def make_site(database: str, bucket: Bucket) -> Site:
+def make_site(database: str, bucket: Bucket, *, calm: bool = False) -> Site:
     environment = {**bucket.environment(), **IMPATIENT, "RECONCILER_DATABASE_URL": database}
+    environment |= CALM if calm else {}
     return Site(database, bucket, environment)
 
 

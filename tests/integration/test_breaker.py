@@ -8,7 +8,7 @@ from reconciler.errors import NotDecided
 from reconciler.model import Outcome
 from tests.integration.site import DAY, Site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 ORPHANS = [f"image/orphan-{number}" for number in range(6)]
 

@@ -12,7 +12,7 @@ from reconciler.model import Hold, HoldKind, KeepReason, Outcome, Verdict
 from tests.integration.site import Site, make_site
 from tests.support.quirky_store import Quirks, quirky_store
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from reconciler.model import Outcome
 from tests.integration.site import Site, make_site
 from tests.servers import fresh_bucket
 
-pytestmark = [pytest.mark.anyio, pytest.mark.probes]
+pytestmark = [pytest.mark.anyio, pytest.mark.calm, pytest.mark.probes]
 
 MARKER = ".reconciler/identity.json"
 

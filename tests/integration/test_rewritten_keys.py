@@ -9,7 +9,7 @@ import pytest
 from reconciler.model import KeepReason, Outcome
 from tests.integration.site import Site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 AGO = datetime.now(UTC) - timedelta(hours=1)
 

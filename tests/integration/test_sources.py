@@ -23,7 +23,7 @@ from tests.conftest import DEBIAN_POSTGRES
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 DROPS = f"ignore_startup_parameters = {', '.join(server_settings(CatalogConfig(database_url='')))}\n"
 

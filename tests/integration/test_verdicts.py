@@ -9,7 +9,7 @@ import pytest
 from reconciler.model import KeepReason, Outcome, Verdict
 from tests.integration.site import Site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)

@@ -40,8 +40,13 @@ def remember(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tell(kind: str) -> None:
     """In a program of its own, for good: the store is of that kind, and `contract` shows what that can do."""
+    find_out = BucketProber._find_out
 
-    async def known(_: BucketProber, declared: ListingOrder | None = None) -> Capabilities:
-        return CAPABILITIES[kind]
+    async def known(
+        prober: BucketProber, told: Versioning | None, declared: ListingOrder | None
+    ) -> Capabilities:
+        if told is Versioning.OFF:
+            return CAPABILITIES[kind]
+        return await find_out(prober, told, declared)
 
-    BucketProber.probe = known  # type: ignore[method-assign,assignment]  # as said
+    BucketProber._find_out = known  # type: ignore[method-assign,assignment]  # as said
