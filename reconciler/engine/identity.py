@@ -95,7 +95,8 @@ def contested(bucket: str, why: str) -> str:
     """What a person is told, on both sides."""
     return (
         f"bucket {bucket!r} is contested: two databases with the same site id act on it, or this one was"
-        f" restored from a backup or a lagging replica ({why}). Nothing is deleted until"
+        f" restored from a backup or a lagging replica ({why}); on a store that ignores If-Match, a request"
+        " of a former leader that came late looks the same. Nothing is deleted until"
         " `reconciler adopt-bucket --yes`, run with the database that is to go on, has settled it"
     )
 

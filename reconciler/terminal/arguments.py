@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from reconciler import __version__
 from reconciler.terminal import adopting, decisions, keeping, recovering, storing
+from reconciler.terminal.words import words
 
 
 class Parser(argparse.ArgumentParser):
@@ -250,7 +251,9 @@ def _add_pause(commands: Any) -> None:  # noqa: ANN401
         "deletes is sent, and what was claimed before waits. Needs RECONCILER_DATABASE_URL alone.",
         '  reconciler pause --reason "restoring the database"',
     )
-    made.add_argument("--reason", default="", metavar="TEXT", help="why, for those who find it stopped")
+    made.add_argument(
+        "--reason", type=words, default="", metavar="TEXT", help="why, for those who find it stopped"
+    )
     _log_level(made)
 
 

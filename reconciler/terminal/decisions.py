@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from reconciler.terminal.keeping import Make
+from reconciler.terminal.words import words
 
 LIMIT = 20
 LARGEST = 2**63 - 1
@@ -76,7 +77,7 @@ def add_discard(commands: Any, make: Make) -> None:  # noqa: ANN401
 
 def _decision(made: argparse.ArgumentParser) -> None:
     made.add_argument("pass_id", type=_number, metavar="ID", help="the pass, see `reconciler passes`")
-    made.add_argument("--by", metavar="NAME", help="who decides (default: user@host)")
+    made.add_argument("--by", type=words, metavar="NAME", help="who decides (default: user@host)")
     made.add_argument("--json", action="store_true", help="print the outcome as JSON, alone on stdout")
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from reconciler.terminal.words import words
+
 VERDICTS = ("ownerless", "revoked", "expired", "stale", "orphan", "dangling")
 STATES = ("claimed", "held", "unreleased", "waiting", "due")
 
@@ -128,7 +130,7 @@ def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
     )
     removed.set_defaults(command="hold")
     _targets(removed)
-    removed.add_argument("--author", metavar="NAME", help="only this author's")
+    removed.add_argument("--author", type=words, metavar="NAME", help="only this author's")
 
 
 def _targets(made: argparse.ArgumentParser) -> None:
@@ -142,8 +144,12 @@ def _targets(made: argparse.ArgumentParser) -> None:
 
 
 def _who_and_why(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--reason", required=True, metavar="TEXT", help="why, for those who find it later")
-    made.add_argument("--author", metavar="NAME", help="who says so (default: the user of this shell)")
+    made.add_argument(
+        "--reason", type=words, required=True, metavar="TEXT", help="why, for those who find it later"
+    )
+    made.add_argument(
+        "--author", type=words, metavar="NAME", help="who says so (default: the user of this shell)"
+    )
 
 
 def _paging(made: argparse.ArgumentParser) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from reconciler.terminal.words import words
+
 Make = Callable[[Any, str, str, str, str], Any]
 """Adds a command: the group it belongs to, its name, one line, a text, examples."""
 
@@ -36,7 +38,7 @@ def add_undo(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's ow
     made.add_argument("--until", metavar="TIME", help="with --since: before then")
     made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
     made.add_argument("--json", action="store_true", help="print a report as JSON, alone on stdout")
-    made.add_argument("--author", help="who brings it back (default: you, at this machine)")
+    made.add_argument("--author", type=words, help="who brings it back (default: you, at this machine)")
 
 
 ERASE = """\
@@ -56,4 +58,4 @@ def add_erase(commands: Any, make: Make) -> None:  # noqa: ANN401
         "  reconciler erase image/2026/cat.png",
     )
     made.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
-    made.add_argument("--author", help="who asks for it (default: you, at this machine)")
+    made.add_argument("--author", type=words, help="who asks for it (default: you, at this machine)")

@@ -245,3 +245,26 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
             timeout=100,
         )
     assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pause", "--reason"),
+        ("hold", "add", "--key", "image/a", "--reason", "why", "--author"),
+        ("hold", "add", "--key", "image/a", "--reason"),
+        ("hold", "remove", "--key", "image/a", "--author"),
+        ("approve", "1", "--by"),
+        ("undo", "--pass", "1", "--author"),
+    ],
+    ids=" ".join,
+)
+def test_words_that_are_not_utf_8_are_refused_in_one_line(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Python hands on an argument with the byte 0xff."""
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "no\udcffbody"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"argument {command[-1]}: it is not UTF-8" in line
