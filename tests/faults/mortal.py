@@ -21,12 +21,10 @@ from typing import Any, NoReturn
 
 import botocore.session
 
-from reconciler import app, cli
+from reconciler import cli
 from tests.support.abilities import tell
 from tests.support.descriptions import parse_once
-
-COMMANDS = (app,)
-"""What every command imports late, here once for all."""
+from tests.support.forks import import_all
 
 HOW = ("before", "half", "after")
 
@@ -53,6 +51,7 @@ class Lifeline:
 
 def preload() -> None:
     """What each run would do again and alike."""
+    import_all()
     parse_once()
     botocore.session.get_session().create_client("s3", region_name="us-east-1")
 

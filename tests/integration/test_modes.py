@@ -12,7 +12,7 @@ from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.model import Deletion, Mode, Outcome, Pause, Verdict
 from tests.integration.site import Site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 
 async def drifted(site: Site) -> None:
@@ -52,6 +52,7 @@ async def test_a_delay_is_waited_for(site: Site) -> None:
     assert (await site.once(delete_delay="1h")).removed.objects == 2
 
 
+@pytest.mark.calm(False)
 async def test_what_a_live_run_claimed_stays_claimed_in_dry_run_and_is_finished_later(site: Site) -> None:
     await drifted(site)
     await site.once(delete_delay="1h")

@@ -13,7 +13,7 @@ from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 from tests.integration.test_versions import keep_versions, versions
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 NOW = {"undo_window": "0s"}
@@ -108,6 +108,7 @@ async def test_what_came_back_from_behind_a_marker_is_not_purged(ordered_site: S
 
 
 @pytest.mark.attack(9)
+@pytest.mark.calm(False)
 async def test_what_is_being_purged_cannot_be_undone_and_the_other_way_round(unordered_site: Site) -> None:
     site = unordered_site
     await lost(site)

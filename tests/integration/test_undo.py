@@ -12,7 +12,7 @@ from reconciler.model import Mode, Outcome, Return
 from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 
@@ -189,6 +189,7 @@ UNDO = ("undo", "--since", "1h", "--json")
     ],
     ids="-".join,
 )
+@pytest.mark.calm(False)
 async def test_an_undo_that_was_killed_is_finished_by_the_next(
     unordered_site: Site, where: tuple[str, str, str]
 ) -> None:

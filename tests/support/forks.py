@@ -127,7 +127,7 @@ FORKER = Forker()
 # --- the program that forks ----------------------------------------------------------------------------
 
 
-def _import_all() -> None:
+def import_all() -> None:
     """Every module of the program, also what a command imports late."""
     package = importlib.import_module("reconciler")
     for module in pkgutil.walk_packages(package.__path__, "reconciler."):
@@ -155,7 +155,7 @@ def _be(request: Mapping[str, Any]) -> NoReturn:
 def main() -> None:
     from tests.support.descriptions import parse_once  # noqa: PLC0415 - botocore, which the tests' end has no use for
 
-    _import_all()
+    import_all()
     parse_once()
     for line in sys.stdin:
         request = json.loads(line)
