@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reconciler.catalog import connections, indexes, triggers
+from reconciler.catalog import cascades, connections, indexes, triggers
 from reconciler.catalog.calls import called
 from reconciler.catalog.config import (
     WHERE_PRESENT,
@@ -190,6 +190,11 @@ class _Inspection:
             index = await indexes.find(self._connection, self._config.tables)
             types = self._column_types(index)
             self._weigh(index)
+            assert self._media.oid is not None
+            cascade = await cascades.warning(
+                self._connection, self._config.tables.media_table, self._media.oid
+            )
+            self._warnings += [cascade] if cascade else []
         return SchemaReport(
             release=server["release"],
             role=server["role"],

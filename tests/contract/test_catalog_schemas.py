@@ -276,6 +276,22 @@ def _as(url: str, role: str) -> str:
     return f"{scheme}://{role}:secret@{rest.rpartition('@')[2]}"
 
 
+async def test_what_goes_with_a_row_by_cascade_is_told_since_no_undo_brings_it_back(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    try:
+        assert not any("CASCADE" in warning for warning in (await _report(database)).warnings)
+        await sql.execute(
+            'CREATE TABLE public."Thumbnails" ("Id" int, "MediaId" uuid REFERENCES public."MediaRecords"'
+            " ON DELETE CASCADE);"
+            'CREATE TABLE public."Reports" ("MediaId" uuid REFERENCES public."MediaRecords")'
+        )
+        (told,) = [each for each in (await _report(database)).warnings if "CASCADE" in each]
+    finally:
+        await sql.close()
+    assert "rows of public.Thumbnails go with a removed row" in told
+    assert "Reports" not in told
+
+
 async def test_a_wrong_password_is_a_configuration_error_without_the_password(database: str) -> None:
     with pytest.raises(ConfigError, match="check RECONCILER_DATABASE_URL") as caught:
         await _report(_as(database, "postgres"))
