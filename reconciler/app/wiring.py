@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import structlog
+
 from reconciler.app.surroundings import SystemClock
 from reconciler.bucket import Bucket, BucketConfig, open_bucket
 from reconciler.catalog.accounts import PostgresAccounts
@@ -26,6 +28,8 @@ from reconciler.model import (
 )
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, database_url_now
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -130,7 +134,10 @@ def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
     """The catalog adapter's part of the settings."""
     return CatalogConfig(
         database_url=settings.database_url.get_secret_value(),
-        url_now=database_url_now(settings),
+        url_now=database_url_now(
+            settings,
+            warn=lambda reason: log.error("the database's new address is not followed", reason=reason),
+        ),
         tables=_tables(settings),
     )
 

@@ -10,8 +10,8 @@ from pathlib import Path as FilePath
 
 from reconciler.errors import ConfigError
 from reconciler.settings.load import Texts, Warn, trace
-from reconciler.settings.names import CONFIG_FILE, RUNTIME_FILE, leaves
-from reconciler.settings.origins import Loaded
+from reconciler.settings.names import CONFIG_FILE, RUNTIME_FILE, Path, leaves
+from reconciler.settings.origins import Loaded, Source
 from reconciler.settings.schema import Settings
 from reconciler.settings.telling import shown, written_at
 
@@ -48,7 +48,9 @@ class SettingsSource:
         self._stamp = _stamp(self._runtime)
         content = _content(self._runtime)
         self._seen, self._gone = _digest(content), False
+        self._secrets: Mapping[Path, str] = {}
         self._loaded: Loaded[Settings] = self._read(content, warn)
+        self._secrets = _secrets(self._loaded)
         self._told: Told = lambda _: None
         self.error: str | None = None
 
@@ -112,8 +114,18 @@ class SettingsSource:
         return change
 
     def _read(self, content: str | None, warn: Warn = lambda _: None) -> Loaded[Settings]:
-        texts = Texts(config=self._config, runtime=content)
+        texts = Texts(config=self._config, runtime=content, secrets=self._secrets)
         return trace(self._environ, kind=Settings, texts=texts, warn=warn)
+
+
+def _secrets(loaded: Loaded[Settings]) -> Mapping[Path, str]:
+    """Values that came from files of their own: one that is unreadable later must not keep a changed runtime
+    file, which may switch dry run on, from coming into force.
+    """
+    path = ("database_url",)
+    if loaded.origins[path].source is not Source.SECRET_FILE:
+        return {}
+    return {path: loaded.settings.database_url.get_secret_value()}
 
 
 def _changed(before: Settings, after: Settings) -> Mapping[str, str]:

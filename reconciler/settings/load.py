@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, overload
 from urllib.parse import urlsplit
@@ -48,6 +48,8 @@ class Texts:
 
     config: str | None = None
     runtime: str | None = None
+    secrets: Mapping[Path, str] = field(default_factory=dict)
+    """By the setting whose value stands in a file of its own."""
 
 
 FROM_FILES = Texts()
@@ -85,7 +87,7 @@ def trace(
         text = _read(path, CONFIG_FILE, layers) if texts.config is None else texts.config
         _read_yaml(path, text, layers, Source.FILE)
     _read_environment(environ, layers, warn)
-    read_secrets(layers, leaves(kind))
+    read_secrets(layers, leaves(kind), texts.secrets)
     if path := environ.get(RUNTIME_FILE):
         text = _read(path, RUNTIME_FILE, layers) if texts.runtime is None else texts.runtime
         _read_yaml(path, text, layers, Source.RUNTIME_FILE)
@@ -134,11 +136,25 @@ def _unknown_variable(name: str, by_name: Mapping[str, Leaf]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a name written twice instead of taking the last."""
+    """A safe loader that refuses a name written twice instead of taking the last, and says of what it cannot
+    read where it stands: PyYAML lets the errors of Python's own types through.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002
+        try:
+            return super().construct_object(node, deep=deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception:  # noqa: BLE001 - whatever a constructor trips over: ValueError, KeyError, IndexError
+            problem = "a value that cannot be read as what it looks like; quote it"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                problem = "a name that is no text; was a template left as it is?"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             key = key_node.value
             if key in seen:
                 problem = f"{key!r} is set twice"
@@ -154,6 +170,9 @@ def _read_yaml(path: str, text: str | None, layers: Layers, source: Source) -> N
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         layers.faults.append(f"{path}: is not YAML: {_yaml_problem(error)}")
+        return
+    except RecursionError:
+        layers.faults.append(f"{path}: is nested too deeply for settings")
         return
     if tree is None:
         return

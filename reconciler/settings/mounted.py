@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
 from pathlib import Path as FilePath
+from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.settings import values
 from reconciler.settings.names import Path, variable
@@ -15,14 +15,23 @@ SECRET_FILES: Mapping[Path, Path] = {("database_url",): ("database_url_file",)}
 """Settings that may stand in a file of their own, and the setting that names it."""
 
 
-def read_secrets(layers: Layers, wanted: Container[Path]) -> None:
-    """Put the values of the files that are named, for those of the settings that are `wanted`."""
+CREDENTIALS = frozenset({"user", "password", "passfile"})
+"""Parameters of a database's URL that say who connects, and not to what; so do those that begin with ssl."""
+
+
+def read_secrets(layers: Layers, wanted: Container[Path], known: Mapping[Path, str]) -> None:
+    """Put the values of the files that are named, for those of the settings that are `wanted`.
+
+    Those in `known` are not read again.
+    """
     for path, by_file in SECRET_FILES.items():
         named, beside = layers.values.get(by_file), layers.values.get(path)
         if path not in wanted or named is None or not isinstance(named.raw, str) or not named.raw:
             continue
         if beside is not None:
             layers.faults.append(f"{variable(path)} and {variable(by_file)} are both set: unset one of them")
+        elif path in known:
+            layers.put(path, Written(raw=known[path], source=Source.SECRET_FILE, where=named.raw))
         else:
             _read(layers, path, by_file, named.raw)
 
@@ -43,22 +52,42 @@ def read_secret(file: str) -> str:
     return FilePath(file).read_text(encoding="utf-8").rstrip("\r\n")
 
 
-def database_url_now(settings: DatabaseSettings) -> Callable[[], str] | None:
+def database_url_now(
+    settings: DatabaseSettings, *, warn: Callable[[str], None] = lambda _: None
+) -> Callable[[], str] | None:
     """Gives the database's URL as its file has it at the moment of the call; None where none is named.
 
-    A file that cannot be read or used just now leaves the last good one in force.
+    A file that cannot be read or used just now leaves the last good one in force. So does one that names
+    another database: connections to two at once would take the lease in the one, and find no rows in the
+    other. `warn` is told of it once.
     """
     file, last = settings.database_url_file, settings.database_url.get_secret_value()
     if file is None:
         return None
+    refused = ""
 
     def read() -> str:
-        nonlocal last
-        with suppress(OSError, ValueError):
-            last = values.database_url(read_secret(file))
+        nonlocal last, refused
+        try:
+            fresh = values.database_url(read_secret(file))
+        except (OSError, ValueError):
+            return last
+        if _place(fresh) == _place(last):
+            last, refused = fresh, ""
+        elif fresh != refused:
+            refused = fresh
+            warn(f"{file} names another database now, which takes a restart; connections stay with the first")
         return last
 
     return read
+
+
+def _place(url: str) -> tuple[object, ...]:
+    """What a URL says but for who connects: server, port, database and parameters."""
+    parts = urlsplit(url)
+    told = parse_qsl(parts.query)
+    parameters = [pair for pair in told if pair[0] not in CREDENTIALS and not pair[0].startswith("ssl")]
+    return parts.hostname, parts.port, parts.path, sorted(parameters)
 
 
 def why(error: OSError | UnicodeDecodeError) -> str:

@@ -107,6 +107,40 @@ def test_the_file_is_read_anew_for_each_connection_and_a_bad_one_passed_over(tmp
     assert database_url_now(load(REQUIRED)) is None
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("@db:", "@standby:"), (":5432", ":5433"), ("/media", "/staging"), ("media", "media?host=x")],
+)
+def test_another_database_is_not_followed_while_the_program_runs(tmp_path: Path, old: str, new: str) -> None:
+    """Else the lease would be taken in one database, and the rows looked for in another."""
+    path = write(tmp_path / "url", URL)
+    told: list[str] = []
+    now = database_url_now(load(environment(DATABASE_URL=None, DATABASE_URL_FILE=path)), warn=told.append)
+    assert now is not None
+    write(tmp_path / "url", URL.replace(old, new))
+    assert (now(), now()) == (URL, URL)
+    (line,) = told
+    assert "takes a restart" in line
+    assert "s3cr3t" not in line
+    rotated = URL.replace("gateway:s3cr3t", "gateway_b:rotated") + "?sslmode=require"
+    write(tmp_path / "url", rotated)
+    assert now() == rotated
+
+
+@pytest.mark.parametrize("content", [None, "hunter2"])
+def test_dry_run_comes_into_force_though_the_urls_file_has_gone_bad(
+    tmp_path: Path, content: str | None
+) -> None:
+    path, runtime = write(tmp_path / "url", URL), write(tmp_path / "runtime.yaml", "dry_run: false\n")
+    source = SettingsSource(environment(DATABASE_URL=None, DATABASE_URL_FILE=path, RUNTIME_FILE=runtime))
+    (tmp_path / "url").unlink()
+    if content is not None:
+        write(tmp_path / "url", content)
+    write(tmp_path / "runtime.yaml", "dry_run: true\n")
+    assert source.look().dry_run
+    assert source.error is None
+
+
 def test_a_file_with_something_else_is_not_shown(tmp_path: Path) -> None:
     path = write(tmp_path / "url", "hunter2")
     (told,) = faults(environment(DATABASE_URL=None, DATABASE_URL_FILE=path))
@@ -131,3 +165,28 @@ def test_a_file_that_cannot_be_read_is_told_alone(tmp_path: Path, content: bytes
     assert re.fullmatch(
         r"RECONCILER_DATABASE_URL_FILE=\S+/url: cannot be read \(.*\); name .*", str(caught.value)
     )
+
+
+# --- a runtime file that is no YAML -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dry_run: {{ .Values.dryRun }}\n",
+        "key_grace: 2026-13-45\n",
+        "dry_run: !!bool maybe\n",
+        "breaker: {max_count: !!int many}\n",
+        "dry_run: " + "[" * 3000,
+    ],
+)
+def test_whatever_the_runtime_file_holds_the_last_good_settings_stay_and_the_fault_is_told(
+    tmp_path: Path, text: str
+) -> None:
+    runtime = write(tmp_path / "runtime.yaml", "dry_run: true\n")
+    source = SettingsSource(environment(RUNTIME_FILE=runtime))
+    write(tmp_path / "runtime.yaml", text)
+    assert source.look().dry_run
+    assert source.error is not None
+    assert source.error.startswith(runtime)
+    assert "\n" not in source.error
