@@ -16,7 +16,10 @@ is skipped, and say what to do.
 {{- fail "bucket.name is not set: name the bucket, such as --set bucket.name=media" -}}
 {{- end -}}
 {{- if not $v.bucket.prefixes -}}
-{{- fail "bucket.prefixes is not set: list the managed prefixes, such as --set 'bucket.prefixes={image/,video/}'; a single empty one is the whole bucket" -}}
+{{- fail "bucket.prefixes is not set: list the managed prefixes, such as --set 'bucket.prefixes={image/,video/}'" -}}
+{{- end -}}
+{{- if and (has "" $v.bucket.prefixes) (ne (toString $v.bucket.wholeBucket) "true") -}}
+{{- fail "bucket.prefixes holds an empty one, which is the whole bucket: list the managed prefixes, or set bucket.wholeBucket=true if all of it is meant" -}}
 {{- end -}}
 {{- range $prefix := $v.bucket.prefixes -}}
 {{- if and $prefix (not (hasSuffix "/" $prefix)) -}}

@@ -42,6 +42,10 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
     # what only several values together, or a sentence, can tell
     "no bucket": ({"bucket__name": ""}, "bucket.name is not set"),
     "no prefixes": ({"bucket__prefixes": []}, "bucket.prefixes is not set"),
+    "the whole bucket, by a list that was left empty": (
+        {"bucket__prefixes": [""]},
+        "set bucket.wholeBucket=true if all of it is meant",
+    ),
     "the reconciler's own prefix": ({"bucket__prefixes": [".reconciler/x/"]}, "own corner of the bucket"),
     "a prefix inside another": ({"bucket__prefixes": ["a/b/", "a/"]}, "is inside"),
     "probes that nobody answers": ({"web__host": "127.0.0.1"}, "nobody outside the pod"),
