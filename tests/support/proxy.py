@@ -215,8 +215,8 @@ class Proxy:
                     pair.end()
                     return False
                 case Fault.DELAY:
-                    assert self.schedule
-                    await asyncio.sleep(chance.uniform(0, self.schedule.delay))
+                    # The schedule of a connection may have ended since it was made.
+                    await asyncio.sleep(chance.uniform(0, self.schedule.delay if self.schedule else 0.0))
                 case Fault.CORRUPT:
                     block = bytes([block[0] ^ chance.randrange(1, 256)]) + block[1:]
         if chances is not None:
