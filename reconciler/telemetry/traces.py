@@ -65,8 +65,12 @@ def _provider() -> TracerProvider | None:
         span_limits=SpanLimits(max_span_attributes=ATTRIBUTES, max_span_attribute_length=LENGTH),
         shutdown_on_exit=False,
     )
-    # Its queue is bounded (2,048 spans, or OTEL_BSP_MAX_QUEUE_SIZE): what does not fit is dropped.
-    provider.add_span_processor(BatchSpanProcessor(_told(OTLPSpanExporter())))
+    try:
+        # Its queue is bounded (2,048 spans, or OTEL_BSP_MAX_QUEUE_SIZE): what does not fit is dropped.
+        provider.add_span_processor(BatchSpanProcessor(_told(OTLPSpanExporter())))
+    except (OSError, ValueError) as error:
+        log.warning("no traces: a variable of OpenTelemetry cannot be used", reason=str(error))
+        return None
     return provider
 
 

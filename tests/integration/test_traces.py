@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from reconciler.model import Outcome
+from reconciler.telemetry.traces import tracing
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +154,14 @@ async def test_a_collector_that_refuses_is_told_of_once(
     assert len(refusing.exports) > 1
     told = Counter(line["event"] for line in logs if "traces" in line["event"])
     assert told == {"traces are not accepted; what they would tell is lost until they are": 1}
+
+
+def test_variables_that_contradict_each_other_cost_the_traces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+    with structlog.testing.capture_logs() as told, tracing(wanted=True) as tracer:
+        assert tracer is None
+    assert [line["event"] for line in told] == ["no traces: a variable of OpenTelemetry cannot be used"]
 
 
 async def test_without_an_endpoint_nothing_of_it_is_loaded(
