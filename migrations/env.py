@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from alembic import context
+from sqlalchemy import text
 
-from reconciler.catalog.schema import SCHEMA, declaration
+from reconciler.catalog.schema import SCHEMA, declaration, declared
 from reconciler.catalog.tables import OWN
 
+TOLD = f"SELECT obj_description(to_regclass('{SCHEMA}.alembic_version'), 'pg_class')"
 
-def declare(revision: str) -> None:
-    """Say in the database which programs may use the schema: the migration's `oldest`, else its own alone."""
-    script = context.script.get_revision(revision)
-    context.execute(declaration(getattr(script.module, "oldest", None)))
+
+def oldest(revision: str) -> str | None:
+    """Which program may still use the schema: as the migration says, else None for its own alone."""
+    return getattr(context.script.get_revision(revision).module, "oldest", None)
 
 
 def run_offline() -> None:
@@ -27,7 +29,7 @@ def run_offline() -> None:
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         context.run_migrations()
-        declare(str(context.get_head_revision()))
+        context.execute(declaration(oldest(str(context.get_head_revision()))))
 
 
 def run_online() -> None:
@@ -37,8 +39,9 @@ def run_online() -> None:
     with context.begin_transaction():
         context.run_migrations()
         revision = context.get_context().get_current_revision()
-        if revision is not None:
-            declare(revision)
+        # Said anew only where it changes: that takes the owner, and who finds nothing to do need not be it.
+        if revision is not None and declared(connection.scalar(text(TOLD))) != oldest(revision):
+            context.execute(declaration(oldest(revision)))
 
 
 if context.is_offline_mode():

@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -324,3 +325,21 @@ def test_a_migration_tries_again_where_a_replica_is_in_its_way(
     asyncio.run(beside())
     assert migrate.current(empty_database) == HEAD_REVISION
     assert failed >= 1
+
+
+def test_at_head_migrate_asks_for_no_right_that_it_has_no_use_for(database: str) -> None:
+    """The hook of an upgrade may log in as the daemon's role, which owns nothing."""
+    role = "reader_of_" + database.rsplit("/", 1)[1].split("?", maxsplit=1)[0].replace("-", "_")
+    _run(
+        database,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x';"
+        f"GRANT USAGE ON SCHEMA reconciler, public TO {role};"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA reconciler TO {role}",
+    )
+    try:
+        parts = urlsplit(database)
+        login = parts._replace(netloc=f"{role}:x@{parts.netloc.rpartition('@')[2]}").geturl()
+        said = _told(migrate.upgrade, login)
+    finally:
+        _run(database, f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert said == [f"schema reconciler is at {HEAD_REVISION} already"]
