@@ -7,6 +7,20 @@ is skipped, and say what to do.
 {{- include "reconciler.validateCredentials" . -}}
 {{- include "reconciler.validateDeletion" . -}}
 {{- include "reconciler.validatePods" . -}}
+{{- include "reconciler.validateNothing" . -}}
+{{- end -}}
+
+{{/*
+A value of null: helm takes the chart's default away for it, and a running daemon refuses the whole file then, a dry
+run in the same file included.
+*/}}
+{{- define "reconciler.validateNothing" -}}
+{{- $settings := printf "%s\n%s" (include "reconciler.staticSettings" .) (include "reconciler.runtimeSettings" .) -}}
+{{- range $line := splitList "\n" $settings -}}
+{{- if hasSuffix ": null" $line -}}
+{{- fail (printf "the setting %s has no value: null takes the chart's default away; leave the value out to have the default" (trimSuffix ": null" (trim $line))) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Which bucket, which part of it, which database. */}}

@@ -46,6 +46,11 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
         {"bucket__prefixes": [""]},
         "set bucket.wholeBucket=true if all of it is meant",
     ),
+    "a limit of null, of which the program would refuse the file": (
+        {"breaker__maxFraction": None},
+        "the setting max_fraction has no value",
+    ),
+    "no interval": ({"sweepInterval": None}, "the setting sweep_interval has no value"),
     "the reconciler's own prefix": ({"bucket__prefixes": [".reconciler/x/"]}, "own corner of the bucket"),
     "a prefix inside another": ({"bucket__prefixes": ["a/b/", "a/"]}, "is inside"),
     "probes that nobody answers": ({"web__host": "127.0.0.1"}, "nobody outside the pod"),
