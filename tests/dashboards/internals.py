@@ -37,6 +37,7 @@ PASSES = Row(
             " due. Tripped: the breaker asks for a decision.",
             kind="bargauge",
             width=8,
+            whole=True,
             queries=(
                 Query(
                     expr=f"sum by (marker, outcome) ({increase('pass_duration_seconds_count')}) > 0",
@@ -166,6 +167,7 @@ STORE = Row(
             says="Falls while the store throttles.",
             kind="timeseries",
             width=8,
+            height=5,
             queries=(Query(expr=f"min({of('delete_batches_limit')})", legend="limit"),),
         ),
         Panel(
@@ -174,6 +176,7 @@ STORE = Row(
             " deleted; elsewhere it is looked at first.",
             kind="table",
             width=16,
+            height=5,
             queries=(
                 Query(
                     expr=f"max by (listing_order, start_after, batch_size, conditional_delete, versioning,"
@@ -230,6 +233,7 @@ DATABASE = Row(
             kind="timeseries",
             width=8,
             unit="s",
+            signed=True,
             queries=(Query(expr=f"max by (clock) ({of('clock_ahead_seconds')})", legend="{{clock}}"),),
         ),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.dashboards.panels import BAD, GOOD, ODD, PLAIN, SITE, Dashboard, Panel, Query, Row, of
+from tests.dashboards.panels import BAD, GOOD, ODD, PLAIN, SITE, UNKNOWN, Dashboard, Panel, Query, Row, of
 
 HOUR, DAY = 3600, 86400
 
@@ -15,7 +15,7 @@ HEALTH = Row(
             " deleted; two must never be.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"sum({of('leader')})"),),
             words={0: ("NONE", BAD), 1: ("one", GOOD)},
             steps=((None, BAD),),
@@ -26,7 +26,7 @@ HEALTH = Row(
             says="LIVE deletes. In DRY RUN everything is worked out and counted, and every deletion refused.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"max({of('dry_run')})"),),
             words={0: ("LIVE", PLAIN), 1: ("DRY RUN", ODD)},
             alerts=("MediaReconcilerDryRun",),
@@ -37,7 +37,7 @@ HEALTH = Row(
             " say why.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"max({of('halted')})"),),
             words={0: ("no", GOOD), 1: ("HALTED", BAD)},
             alerts=("MediaReconcilerHalted",),
@@ -47,7 +47,7 @@ HEALTH = Row(
             says="`reconciler pause` stops every deletion; sweeps go on. `reconciler resume` ends it.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"max({of('paused')})"),),
             words={0: ("no", GOOD), 1: ("PAUSED", ODD)},
             alerts=("MediaReconcilerPaused",),
@@ -57,10 +57,10 @@ HEALTH = Row(
             says="Passes that the breaker holds back: `reconciler passes`, then approve or discard.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"sum({of('passes_tripped')})"),),
             words={0: ("none", GOOD)},
-            steps=((None, GOOD), (1, BAD)),
+            steps=((None, UNKNOWN), (0, GOOD), (1, BAD)),
             alerts=("MediaReconcilerBreakerTripped",),
         ),
         Panel(
@@ -69,7 +69,7 @@ HEALTH = Row(
             " has ended. `deletion_blocked` names it.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"max({of('deletion_blocked')})"),),
             words={0: ("no", GOOD), 1: ("BLOCKED", ODD)},
             alerts=("MediaReconcilerBacklogNotDraining",),
@@ -79,7 +79,7 @@ HEALTH = Row(
             says="Whether the settings last read were valid. If not, the last good ones go on being used.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"min({of('config_last_reload_successful')})"),),
             words={0: ("INVALID", BAD), 1: ("valid", GOOD)},
             alerts=("MediaReconcilerConfigReloadFailed",),
@@ -89,18 +89,18 @@ HEALTH = Row(
             says="Replicas that answer a scrape. With two or more, one takes over when the leader goes.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             queries=(Query(expr=f"sum(up{{{SITE}}})"),),
             steps=((None, BAD), (1, GOOD)),
             without="NONE",
             alerts=("MediaReconcilerAbsent",),
         ),
         Panel(
-            title="Since a sweep came through",
+            title="Age of last sweep",
             says="Time since a sweep of the bucket last ended complete and released.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             unit="s",
             queries=(
                 Query(
@@ -109,16 +109,16 @@ HEALTH = Row(
                     + " > 0)"
                 ),
             ),
-            steps=((None, GOOD), (12 * HOUR, ODD), (24 * HOUR, BAD)),
+            steps=((None, BAD), (0, GOOD), (12 * HOUR, ODD), (24 * HOUR, BAD)),
             without="never",
             alerts=("MediaReconcilerPassStale",),
         ),
         Panel(
-            title="Since retention came through",
+            title="Age of last retention",
             says="Time since a retention pass last ended complete and released.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             unit="s",
             queries=(
                 Query(
@@ -127,7 +127,7 @@ HEALTH = Row(
                     + " > 0)"
                 ),
             ),
-            steps=((None, GOOD), (HOUR, ODD), (2 * HOUR, BAD)),
+            steps=((None, BAD), (0, GOOD), (HOUR, ODD), (2 * HOUR, BAD)),
             without="never",
             alerts=("MediaReconcilerPassStale",),
         ),
@@ -136,10 +136,10 @@ HEALTH = Row(
             says="Since when passes have been in dry run, whoever ran them.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             unit="s",
             queries=(Query(expr=f"time() - min({of('dry_run_since_timestamp_seconds')} > 0)"),),
-            steps=((None, PLAIN), (7 * DAY, ODD)),
+            steps=((None, PLAIN), (0, ODD), (7 * DAY, BAD)),
             without="live",
             alerts=("MediaReconcilerDryRun",),
         ),
@@ -148,10 +148,10 @@ HEALTH = Row(
             says="Since when every deletion has been stopped.",
             kind="stat",
             width=3,
-            height=4,
+            height=3,
             unit="s",
             queries=(Query(expr=f"time() - max({of('paused_since_timestamp_seconds')} > 0)"),),
-            steps=((None, ODD), (4 * HOUR, BAD)),
+            steps=((None, GOOD), (0, ODD), (4 * HOUR, BAD)),
             without="not paused",
             alerts=("MediaReconcilerPaused",),
         ),
@@ -161,7 +161,7 @@ HEALTH = Row(
             " runbooks.",
             kind="table",
             width=12,
-            height=4,
+            height=3,
             queries=(Query(expr=f'ALERTS{{{SITE},alertname=~"MediaReconciler.*"}}'),),
             columns=("alertname", "alertstate", "severity", "marker"),
             without="none",
@@ -177,29 +177,29 @@ DRIFT = Row(
             says="Marked storage keys of all verdicts.",
             kind="stat",
             width=6,
-            height=4,
+            height=3,
             queries=(Query(expr=f"sum({of('drift_keys')})"),),
-            steps=((None, PLAIN),),
+            steps=((None, UNKNOWN), (0, PLAIN)),
         ),
         Panel(
             title="Bytes",
             says="Bytes of the objects at those keys.",
             kind="stat",
             width=6,
-            height=4,
+            height=3,
             unit="bytes",
             queries=(Query(expr=f"sum({of('drift_bytes')})"),),
-            steps=((None, PLAIN),),
+            steps=((None, UNKNOWN), (0, PLAIN)),
         ),
         Panel(
             title="Oldest mark",
             says="Time since the oldest mark was first seen. A day of it is the delay before a mark is due.",
             kind="stat",
             width=6,
-            height=4,
+            height=3,
             unit="s",
             queries=(Query(expr=f"max({of('drift_oldest_age_seconds')})"),),
-            steps=((None, PLAIN), (2 * DAY, ODD)),
+            steps=((None, UNKNOWN), (0, PLAIN), (2 * DAY, ODD)),
         ),
         Panel(
             title="Overdue for",
@@ -207,10 +207,10 @@ DRIFT = Row(
             " stays short.",
             kind="stat",
             width=6,
-            height=4,
+            height=3,
             unit="s",
             queries=(Query(expr=f"max({of('marks_due_oldest_age_seconds')})"),),
-            steps=((None, GOOD), (12 * HOUR, ODD), (24 * HOUR, BAD)),
+            steps=((None, UNKNOWN), (0, GOOD), (12 * HOUR, ODD), (24 * HOUR, BAD)),
             alerts=("MediaReconcilerOldestMarkTooOld",),
         ),
         Panel(
@@ -254,6 +254,7 @@ WHY = Row(
             says="Storage keys that went in the time shown, and why. Live deletions alone.",
             kind="bargauge",
             width=6,
+            whole=True,
             queries=(
                 Query(
                     expr="sum by (verdict) (increase("
@@ -268,14 +269,14 @@ WHY = Row(
             says="What looked like drift to the last released passes and stays: too young, on hold, its"
             " kind of clean-up switched off, outside the prefixes, or of a shape that is not ours.",
             kind="bargauge",
-            width=6,
+            width=7,
             queries=(Query(expr=f"sum by (reason) ({of('kept_keys')})", legend="{{reason}}"),),
         ),
         Panel(
             title="Holds in force",
             says="Keys, prefixes and virtual keys that a person keeps: `reconciler hold list`.",
             kind="bargauge",
-            width=6,
+            width=5,
             queries=(Query(expr=f"sum by (kind) ({of('holds')})", legend="{{kind}}"),),
         ),
         Panel(
@@ -327,6 +328,7 @@ ACTIONS = Row(
             " or database refused. Lost: a live row has lost its object.",
             kind="bargauge",
             width=8,
+            whole=True,
             queries=(
                 Query(
                     expr="sum by (result) (increase("
@@ -403,6 +405,7 @@ STORAGE = Row(
             kind="timeseries",
             width=8,
             unit="bytes",
+            signed=True,
             queries=(
                 Query(
                     expr=f"max({of('bucket_bytes')}) - max({of('bucket_bytes')} offset 1d)", legend="growth"

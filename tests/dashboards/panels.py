@@ -15,7 +15,33 @@ RUNBOOKS = "docs/runbooks"
 COLUMNS = 24
 SCHEMA = 41
 
-GOOD, ODD, BAD, PLAIN = "green", "orange", "red", "blue"
+GOOD, ODD, BAD, PLAIN, UNKNOWN = "green", "orange", "red", "blue", "#808080"
+
+COLOURS: Mapping[str, str] = {
+    "orphan": "orange",
+    "dangling": "red",
+    "expired": "blue",
+    "stale": "purple",
+    "revoked": "yellow",
+    "ownerless": "dark-green",
+    "adopt": "#808080",
+    "ok": "green",
+    "missing": "blue",
+    "throttled": "yellow",
+    "refused": "orange",
+    "unavailable": "red",
+    "failed": "red",
+    "retried": "yellow",
+    "lost": "dark-red",
+    "done": "green",
+    "open": "blue",
+    "live": "orange",
+    "deleted": "orange",
+    "dry run": "blue",
+    "cap": "red",
+    "freed by purges": "green",
+}
+"""What a series is called has one colour, wherever it is shown."""
 
 Kind = Literal["stat", "timeseries", "bargauge", "table", "state-timeline"]
 Steps = tuple[tuple[float | None, str], ...]
@@ -38,8 +64,9 @@ class Query:
 class Panel:
     """One panel.
 
-    `says` is its description. `steps` are colours from a value on, the first from None. `words` stand
+    `says` is its description. `steps`: colours from a value on, the first without one. `words` stand
     for values: the word, and its colour. `columns` are a table's labels, in order. `alerts` link to runbooks.
+    `whole`: shown without the fraction that Prometheus reckons into an increase. `signed`: may be below zero.
     """
 
     title: str
@@ -49,11 +76,13 @@ class Panel:
     width: int
     height: int = 7
     unit: str = "short"
-    steps: Steps = ((None, GOOD),)
+    steps: Steps = ((None, UNKNOWN),)
     words: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
     stacked: bool = False
+    whole: bool = False
+    signed: bool = False
     without: str = "-"
 
     @property
@@ -207,7 +236,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
             }
             for number, query in enumerate(panel.queries)
         ],
-        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
         "options": _options(panel),
         "transformations": _transformations(panel),
     }
@@ -235,8 +264,11 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         if panel.words
         else [],
     }
-    if panel.kind == "timeseries":
+    if panel.whole:
+        made["decimals"] = 0
+    if not panel.signed:
         made["min"] = 0
+    if panel.kind == "timeseries":
         made["custom"] = {
             "drawStyle": "line",
             "lineWidth": 1,
@@ -246,6 +278,23 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         }
     return made
+
+
+def _overrides(panel: Panel) -> list[dict[str, Any]]:
+    if panel.kind not in {"timeseries", "bargauge"}:
+        return []
+    fixed = {query.legend for query in panel.queries} & COLOURS.keys()
+    by_label = any(
+        query.legend in {"{{verdict}}", "{{outcome}}", "{{result}}", "{{state}}"} for query in panel.queries
+    )
+    return [
+        {
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+        }
+        for name, colour in COLOURS.items()
+        if by_label or name in fixed
+    ]
 
 
 def _options(panel: Panel) -> dict[str, Any]:

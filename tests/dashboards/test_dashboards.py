@@ -20,7 +20,7 @@ from tests.alerts.rules import Rule, plain_groups, rules_of, selectors_of
 from tests.dashboards.__main__ import texts
 from tests.dashboards.panels import COLUMNS, SITE
 from tests.dashboards.prometheus import JOB, NAMESPACE, Prometheus, open_dashboard, panels_of
-from tests.dashboards.scene import Scene, scene
+from tests.dashboards.scene import Scene, objects, scene
 from tests.integration.site import make_site
 from tests.metrics_reference import metric_labels, metric_names
 from tests.servers import S3Server, fresh_bucket, fresh_database
@@ -118,6 +118,8 @@ class Watched:
 async def at_work(played: Scene) -> None:
     """Until there is something to show: of the dry run, of live deletions, of passes that came through."""
     await played.until_known('sum(media_reconciler_actions_total{mode="dry_run"}) > 50')
+    await objects(played.site, "image/early-", range(5))  # seen to grow: what was counted before is no rate
+    await played.until_known('sum(rate(media_reconciler_actions_total{mode="dry_run"}[5s])) > 0')
     for metric in ("storage_bytes", "kept_keys", "marks_due", "clock_ahead_seconds"):
         await played.until_known(f"min(count_over_time(media_reconciler_{metric}[1h])) > 5")
     await played.until_known('ALERTS{alertname="MediaReconcilerDanglingRecords"}')
@@ -152,6 +154,8 @@ def test_every_panel_shows_something(watched: Watched, name: str) -> None:
     dashboard = DASHBOARDS[name]
     viewer = open_dashboard(watched.prometheus, dashboard, watched.since, watched.until)
     assert viewer.variables == {"cluster": "", "namespace": NAMESPACE, "job": JOB}
+    for annotation in dashboard["annotations"]["list"]:
+        assert viewer.prometheus.range(viewer.filled(annotation["expr"]), viewer.since, viewer.until) == []
     empty = {
         (panel["title"], target["refId"])
         for panel in panels_of(dashboard)
