@@ -31,5 +31,12 @@ class Answers:
     def settle(self, key: str, result: ObjectResult, detail: str) -> None:
         self.results[key] = (result, detail)
 
+    def rows_alone(self, keys: Sequence[ClaimedKey]) -> list[str]:
+        """Keys of which rows would go, and for which nothing was sent: dangling ones, and shared objects'."""
+        go = {ObjectResult.MISSING, ObjectResult.UNTOUCHED}
+        unasked = (each for each in keys if each.decision.verify_absence or not each.decision.delete_object)
+        named = (each.mark.storage_key for each in unasked)
+        return [key for key in named if key in self.results and self.results[key][0] in go]
+
     def unsettled(self, keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
         return [key for key in keys if key.mark.storage_key not in self.results]

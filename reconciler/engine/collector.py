@@ -254,6 +254,7 @@ class Collector:
             await delete_claimed(self._ports, self._gateway, claim, spared, answers)
         with step(tracer, "confirmation"):
             window = steering.upload_window
+            await self._withhold(claim, answers)
             await hold_refused(self._ports.holds, answers)
             removed = await self._gateway.confirm(
                 term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
@@ -284,6 +285,15 @@ class Collector:
                 size = sum(due.mark.bytes for due in unseen)
                 log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=size)
         return total
+
+    async def _withhold(self, claim: Claim, answers: Answers) -> None:
+        """Of a batch in the middle of which deletion was stopped only what was sent goes on: rows for which
+        no request was needed stay claimed, as if their turn had not come.
+        """
+        alone = answers.rows_alone(claim.keys) if answers.sent else ()
+        if alone and (reason := await self._gateway.stopped()):
+            for key in alone:
+                answers.settle(key, ObjectResult.FAILED, reason)
 
     def _report(self, claim: Claim, answers: Answers, removed: Removed, seconds: float) -> None:
         counts: Counter[tuple[Verdict, ObjectResult]] = Counter()

@@ -145,6 +145,15 @@ class WriteGateway:
             raise ValueError("only delete markers hide anything")
         return await self._versions.remove(markers, reveals=True)
 
+    async def stopped(self) -> str | None:
+        """Why nothing may be deleted just now; None where it may."""
+        try:
+            self._refuse_in_dry_run("remove records")
+            await self._refuse_while_paused("remove records")
+        except Refused as refusal:
+            return str(refusal)
+        return None
+
     async def confirm(
         self,
         term: Term,

@@ -232,6 +232,23 @@ async def test_what_was_sent_before_a_dry_run_is_written_down() -> None:
     assert not world.database.marks
 
 
+async def test_rows_of_a_batch_for_which_nothing_was_sent_stay_in_a_dry_run() -> None:
+    """The batch had one object to delete; the row beside it goes without any request."""
+    world = World()
+    world.bucket.upload("image/a", age=3 * DAY)
+    world.database.insert("image/dangling", age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    world.bucket.on_delete = lambda _: world.steer(mode=Mode.DRY_RUN)
+    report = await world.run_once()
+    assert (report.removed.objects, report.removed.records) == (1, 0)
+    assert len(world.database.rows) == 1
+    world.bucket.on_delete = lambda _: None
+    world.steer(mode=Mode.LIVE)
+    world.around.tick(2 * DAY)
+    assert (await world.run_once()).removed.records == 1
+
+
 @pytest.mark.attack(21)
 async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     world = await due(a=3)
