@@ -430,7 +430,7 @@ STORAGE = Row(
             says="As the rows give them; the largest twenty, the rest as other. Whose they are:"
             " `reconciler storage --by virtual-key`.",
             kind="bargauge",
-            width=12,
+            width=8,
             unit="bytes",
             queries=(
                 Query(
@@ -440,10 +440,22 @@ STORAGE = Row(
             ),
         ),
         Panel(
+            title="Objects by media type and provider",
+            says="The same in objects, one a row.",
+            kind="bargauge",
+            width=8,
+            queries=(
+                Query(
+                    expr=f"sort_desc(sum by (media_type, provider) ({of('storage_objects')}))",
+                    legend="{{media_type}}, {{provider}}",
+                ),
+            ),
+        ),
+        Panel(
             title="Bytes by media type",
             says="The same over time.",
             kind="timeseries",
-            width=12,
+            width=8,
             unit="bytes",
             queries=(Query(expr=f"sum by (media_type) ({of('storage_bytes')})", legend="{{media_type}}"),),
             stacked=True,
