@@ -30,6 +30,7 @@ from reconciler.model import (
     Backlog,
     Claim,
     Decision,
+    DueKey,
     Mark,
     Marker,
     Mode,
@@ -279,12 +280,22 @@ class Collector:
                 total += Removed(objects=int(goes), records=len(due.decision.records), bytes=size)
             unseen = [due for due in page if not due.seen]
             for due in unseen:
-                self._ports.observer.deleted(Mode.DRY_RUN, due.mark.verdict, "deleted", 1, due.mark.bytes)
+                self._report_preview(due)
             await marks.note_preview(term, [due.mark.storage_key for due in unseen])
             if unseen:
-                size = sum(due.mark.bytes for due in unseen)
+                size = sum(due.mark.bytes for due in unseen if due.decision.delete_object)
                 log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=size)
         return total
+
+    def _report_preview(self, due: DueKey) -> None:
+        """Count what a live round would, where everything goes as expected."""
+        tell, verdict = self._ports.observer.deleted, due.mark.verdict
+        if due.decision.delete_object:
+            tell(Mode.DRY_RUN, verdict, ObjectResult.DELETED, 1, due.mark.bytes)
+        else:
+            result = ObjectResult.MISSING if due.decision.verify_absence else ObjectResult.UNTOUCHED
+            tell(Mode.DRY_RUN, verdict, result, 1, 0)
+        tell(Mode.DRY_RUN, verdict, "record", len(due.decision.records), 0)
 
     async def _withhold(self, claim: Claim, answers: Answers) -> None:
         """Of a batch in the middle of which deletion was stopped only what was sent goes on: rows for which
@@ -301,7 +312,9 @@ class Collector:
         for key in claim.keys:
             result, _ = answers.results[key.mark.storage_key]
             counts[key.mark.verdict, result] += 1
-            sizes[key.mark.verdict, result] += key.mark.bytes if result in GONE else 0
+            # A dangling record never had an object, whatever size it gives.
+            went = result in GONE and key.decision.delete_object
+            sizes[key.mark.verdict, result] += key.mark.bytes if went else 0
         for (verdict, result), number in counts.items():
             self._ports.observer.deleted(Mode.LIVE, verdict, result, number, sizes[verdict, result])
         first = claim.keys[0].mark.verdict

@@ -143,6 +143,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.told: Counter[str] = Counter()
         self.results: Counter[tuple[Mode, Verdict, str]] = Counter()
+        self.sizes: Counter[tuple[Mode, Verdict]] = Counter()
         self.outcomes: list[tuple[Marker, Outcome]] = []
         self.halts: list[str | None] = []
         self.leader: list[bool] = []
@@ -177,6 +178,7 @@ class RecordingObserver:
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         self.results[mode, verdict, result] += keys
+        self.sizes[mode, verdict] += size
 
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, Any]], waiting: int) -> None:
         self.told["drift"] += 1

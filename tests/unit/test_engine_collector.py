@@ -294,6 +294,21 @@ async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
     assert len(world.database.rows) == 1
 
 
+@pytest.mark.parametrize("mode", Mode)
+async def test_dangling_records_count_as_records_without_bytes(mode: Mode) -> None:
+    """There is no object that could go, whatever size the row gives; a preview tells what live would."""
+    world = World()
+    world.steer(mode=mode)
+    for name in ("a", "b"):
+        world.database.insert(f"image/{name}", age=3 * DAY, size_bytes=7)
+    await world.run_once()
+    world.around.tick(DAY)
+    assert (await world.run_once()).removed == Removed(records=2)
+    told = {what[1:]: keys for what, keys in world.observer.results.items() if what[0] is mode and keys}
+    assert told == {(Verdict.DANGLING, ObjectResult.MISSING): 2, (Verdict.DANGLING, "record"): 2}
+    assert world.observer.sizes[mode, Verdict.DANGLING] == 0
+
+
 async def test_the_delay_starts_anew_when_dry_run_ends() -> None:
     world = World()
     world.steer(mode=Mode.DRY_RUN)
