@@ -41,10 +41,13 @@ class _Drift:
         return self.pending + self.gone
 
     def __str__(self) -> str:
-        against = f"{counted(self.total, self.noun)}{self.where} against {counted(self.whole, self.of)}"
-        share = f" ({100 * self.total / (self.whole + self.gone):.1f} %)" if self.whole + self.gone else ""
-        past = f"; {self.gone:,} of them went in the last 24 hours" if self.gone else ""
-        return f"{against}{share}{past}"
+        # What went is part of what there was to remove from, so it is in the divisor too.
+        past = f", {self.gone:,} of which went in the last 24 hours," if self.gone else ""
+        those = f" and those {self.gone:,}" if self.gone else ""
+        whole = self.whole + self.gone
+        share = f" ({100 * self.total / whole:.1f} %)" if whole else ""
+        found = f"{counted(self.total, self.noun)}{self.where}{past}"
+        return f"{found} against {counted(self.whole, self.of)}{those}{share}"
 
 
 def check(
