@@ -164,7 +164,7 @@ def as_dict(each: Hold) -> Mapping[str, str | None]:
 def _table(shown: Sequence[Hold]) -> Table:
     table = Table("kind", "target", "until", "author", "reason", box=None, pad_edge=False)
     for each in shown:
-        cells = (shortened(printable(each.target), TARGET_WIDTH), timestamp(each.until) or "removed")
+        cells = (shortened(printable(each.target), TARGET_WIDTH), timestamp(each.until) or "no end")
         named = (each.kind.replace("_", " "), *cells, printable(each.author), printable(each.reason))
         table.add_row(*(Text(cell, overflow="fold") for cell in named))
     return table

@@ -159,6 +159,10 @@ def test_holds_are_added_listed_and_removed(shell: Shell) -> None:
     assert [each["target"] for each in holds(shell, "--kind", "key", "--limit", "1")] == ["image/a"]
     table = shell("hold", "list").out.splitlines()
     assert table[0].split() == ["kind", "target", "until", "author", "reason"]
+    assert shell("hold", "add", "--key", "image/c", "--reason", "case 18").status == 0
+    (line,) = [each for each in shell("hold", "list").out.splitlines() if "image/c" in each]
+    assert "no end" in line
+    assert shell("hold", "remove", "--key", "image/c").status == 0
     removed = shell("hold", "remove", "--key", "image/a", "--virtual-key", owner)
     assert (removed.status, removed.out) == (0, "2 holds lifted\n")
     again = shell("hold", "remove", "--key", "image/a")
