@@ -202,8 +202,8 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
         Versioning.ENABLED: "kept, and seen to come back when the delete marker goes"
         if found.undelete
         else "kept, but a deleted object was not seen to come back when its delete marker went",
-        Versioning.SUSPENDED: "suspended: what is deleted now is gone",
-        Versioning.OFF: "not kept: what is deleted is gone",
+        Versioning.SUSPENDED: "suspended: the bucket keeps no versions of what is deleted now",
+        Versioning.OFF: "the bucket keeps no versions",
     }[found.versioning]
     copies = "compare the source's ETag" if found.copy_conditional else "do not compare the source's ETag"
     if not found.multipart_copy:

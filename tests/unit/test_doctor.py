@@ -254,7 +254,7 @@ def test_an_order_declared_for_a_store_that_rewrites_keys_is_not_the_one_in_use(
         ({}, "batches", CheckStatus.OK, "1,000 keys a call, vouched for by md5"),
         ({"batch_size": 250}, "batches", CheckStatus.OK, "250 keys"),
         ({"batch_digest": None}, "batches", CheckStatus.WARN, "a call of its own"),
-        ({"versioning": Versioning.OFF}, "versions", CheckStatus.OK, "not kept"),
+        ({"versioning": Versioning.OFF}, "versions", CheckStatus.OK, "the bucket keeps no versions"),
         ({"versioning": Versioning.SUSPENDED}, "versions", CheckStatus.OK, "suspended"),
         ({"versioning": Versioning.ENABLED}, "versions", CheckStatus.OK, "was not seen to come back"),
         ({"versioning": Versioning.ENABLED, "undelete": True}, "versions", CheckStatus.OK, "kept, and seen"),
@@ -276,6 +276,13 @@ def test_each_ability_is_told(changes: dict[str, object], name: str, status: Che
     (check,) = [check for check in doctor.abilities(found, None) if check.name == name]
     assert check.status is status
     assert told in check.detail
+
+
+@pytest.mark.parametrize("versioning", [Versioning.OFF, Versioning.SUSPENDED])
+def test_without_versions_nothing_is_said_to_be_gone(versioning: Versioning) -> None:
+    """In quarantine a copy is made first; what a deletion means is the delete mode's to say."""
+    told = doctor.abilities(replace(capabilities(), versioning=versioning), None)
+    assert "is gone" not in "".join(check.detail for check in told if check.name == "versions")
 
 
 def test_the_tie_is_told() -> None:
