@@ -57,10 +57,11 @@ WHERE marker = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
 """
 
 # The stamp is this transaction's own xid: newer than every mark, since they were committed before
-# the pass could trip, and newer than every writer that could not see them (R-1, R-20).
+# the pass could trip, and newer than every writer that could not see them (R-1, R-20). The instant is
+# the statement's: by it those that were approved together are told later, for the stamp may be renewed.
 APPROVE = f"""
 UPDATE {SCHEMA}.passes
-SET state = 'armed', armed_xid = pg_current_xact_id(), decided_by = $2, decided_at = clock_timestamp()
+SET state = 'armed', armed_xid = pg_current_xact_id(), decided_by = $2, decided_at = statement_timestamp()
 WHERE id = ANY($1::bigint[])
 """
 

@@ -13,6 +13,7 @@ from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.ledger import Entry
 from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.together import taken_in
 from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
 
 # How the mark stands is computed for what the other conditions leave, key by key from the last one on.
@@ -28,7 +29,7 @@ SELECT * FROM (
     FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
     WHERE m.storage_key > $1::text AND m.storage_key >= $2::text
       AND ($3::text IS NULL OR m.storage_key < $3)
-      AND ($4::text IS NULL OR m.verdict = $4) AND ($5::bigint IS NULL OR m.pass_id = $5)
+      AND ($4::text IS NULL OR m.verdict = $4) AND ($5::bigint[] IS NULL OR m.pass_id = ANY($5))
       AND ($6::text[] IS NULL OR m.storage_key = ANY($6))
 ) each
 WHERE $7::text IS NULL OR stands = $7
@@ -62,12 +63,14 @@ class MarkList:
     async def page(self, wanted: MarkFilter, after: str = "", limit: int = 1000) -> Sequence[ListedMark]:
         """The first `limit` marks that the filter lets through, by key from `after` on."""
         ((low, high),) = bounds.of_prefix(wanted.prefix)
+        async with self._database.connection() as connection:
+            passes = await taken_in(connection, wanted.pass_id)
         return await self._marks(
             bounds.comparable(after),
             bounds.comparable(low),
             high and bounds.comparable(high),
             wanted.verdict and wanted.verdict.value,
-            wanted.pass_id,
+            passes,
             None,
             wanted.state and wanted.state.value,
             limit,

@@ -12,6 +12,7 @@ from reconciler.catalog.connections import COLLISIONS, AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
 from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.together import taken_in
 from reconciler.model import (
     HiddenObject,
     Queued,
@@ -26,9 +27,9 @@ from reconciler.model import (
 LEFT_AFTER = timedelta(hours=1)
 """A return that was begun so long ago was left: none of its requests is still on its way."""
 
-# In the scope of parameters $1 to $4: keys, pass, and a stretch of time.
+# In the scope of parameters $1 to $4: keys, passes, and a stretch of time.
 SCOPE = """
-    ($1::text[] IS NULL OR {0}.storage_key = ANY($1)) AND ($2::bigint IS NULL OR {0}.pass_id = $2)
+    ($1::text[] IS NULL OR {0}.storage_key = ANY($1)) AND ($2::bigint[] IS NULL OR {0}.pass_id = ANY($2))
     AND ($3::timestamptz IS NULL OR {0}.{1} >= $3) AND ($4::timestamptz IS NULL OR {0}.{1} < $4)
 """
 OF_HIDDEN = SCOPE.format("h", "hidden_at")
@@ -115,8 +116,8 @@ class PostgresRecovery:
         self._gateway = gateway
 
     async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
-        within = _scope(scope)
         async with self._database.connection() as connection:
+            within = await _scope(connection, scope)
             keys = [row["storage_key"] for row in await connection.fetch(KEYS, *within, after, limit)]
             objects = {
                 row["storage_key"]: hidden_from(row) for row in await connection.fetch(OBJECTS, *within, keys)
@@ -130,7 +131,7 @@ class PostgresRecovery:
 
     async def gone(self, scope: UndoScope) -> int:
         async with self._database.connection() as connection:
-            gone: int = await connection.fetchval(GONE, *_scope(scope))
+            gone: int = await connection.fetchval(GONE, *await _scope(connection, scope))
         return gone
 
     async def claim_return(self, object_id: int) -> bool:
@@ -227,8 +228,11 @@ def _removed_from(row: asyncpg.Record) -> RemovedRow:
     return RemovedRow(ledger_id=row["id"], record_id=row["record_id"], verdict=Verdict(row["verdict"]))
 
 
-def _scope(scope: UndoScope) -> tuple[list[str] | None, int | None, object, object]:
-    return list(scope.keys) or None, scope.pass_id, scope.since, scope.until
+async def _scope(
+    connection: AnyConnection, scope: UndoScope
+) -> tuple[list[str] | None, list[int] | None, object, object]:
+    passes = await taken_in(connection, scope.pass_id)
+    return list(scope.keys) or None, passes, scope.since, scope.until
 
 
 def _row(removal: Removal, row: RemovedRow, outcome: Return, reason: str) -> Returned:

@@ -144,7 +144,10 @@ class ListedMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkFilter:
-    """Which marks to list: those to which all of it applies; None applies to every mark."""
+    """Which marks to list: those to which all of it applies; None applies to every mark.
+
+    A pass stands for those that it took in as well: tripped ones that are, or were, decided with it.
+    """
 
     verdict: Verdict | None = None
     state: MarkState | None = None

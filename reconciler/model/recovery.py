@@ -87,7 +87,8 @@ class Hidden:
 class UndoScope:
     """What to undo: the deletions of these keys, of one pass, or from `since` on and before `until`.
 
-    What is None, or empty, does not narrow it. Times are the server's.
+    What is None, or empty, does not narrow it. Times are the server's. A pass stands for those that it
+    took in as well: tripped ones that were approved with it.
     """
 
     keys: tuple[str, ...] = ()

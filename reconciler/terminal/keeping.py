@@ -75,7 +75,13 @@ def _add_marks_list(actions: Any, make: Make) -> None:  # noqa: ANN401
     listed.add_argument("--verdict", choices=VERDICTS, help="only these")
     listed.add_argument("--state", choices=STATES, help="only those that stand so")
     listed.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
-    listed.add_argument("--pass", type=_number, dest="pass_id", metavar="ID", help="only this pass's")
+    listed.add_argument(
+        "--pass",
+        type=_number,
+        dest="pass_id",
+        metavar="ID",
+        help="only this pass's, and those of the passes that it takes in",
+    )
     _paging(listed)
 
 

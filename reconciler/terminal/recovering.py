@@ -31,7 +31,13 @@ def add_undo(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's ow
     )
     scope = made.add_mutually_exclusive_group(required=True)
     scope.add_argument("--key", action="append", metavar="KEY", help="this storage key; may be repeated")
-    scope.add_argument("--pass", dest="pass_id", type=int, metavar="ID", help="all that this pass deleted")
+    scope.add_argument(
+        "--pass",
+        dest="pass_id",
+        type=int,
+        metavar="ID",
+        help="all that this pass deleted, and the passes that were approved with it",
+    )
     scope.add_argument(
         "--since", metavar="TIME", help="all from then on: ISO 8601, or how long ago, as in 2h"
     )

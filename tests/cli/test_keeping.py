@@ -83,6 +83,21 @@ def test_marks_are_listed_with_how_they_stand_and_by_every_filter(shell: Shell) 
     assert listed(shell, "--state", "due") == {"image/due": "due"}
 
 
+def test_the_marks_of_a_pass_are_those_of_the_passes_that_it_took_in_too(shell: Shell, database: str) -> None:
+    later = """
+    INSERT INTO reconciler.passes
+        (id, marker, cutoff, config_hash, mode, state, epoch, tally, armed_xid, decided_by, decided_at)
+    VALUES (3, 'retention', now(), 'h', 'live', 'tripped', 1, '{}', NULL, NULL, NULL),
+           (4, 'sweep', now(), 'h', 'live', 'tripped', 1, '{}', NULL, NULL, NULL)
+    """
+    execute(database, later)
+    assert set(listed(shell, "--pass", "4")) == {"video/tripped"}
+    assert set(listed(shell, "--pass", "3")) == set()
+    assert shell("approve", "4").status == 0
+    assert set(listed(shell, "--pass", "4")) == {"video/tripped"}, "approved, it still stands for both"
+    assert set(listed(shell, "--pass", "2")) == {"video/tripped"}
+
+
 def test_the_table_of_marks_is_aligned_and_says_how_to_go_on(shell: Shell) -> None:
     ran = shell("marks", "list", "--limit", "3")
     assert (ran.status, ran.told) == (0, [])

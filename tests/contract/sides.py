@@ -25,6 +25,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.ports import (
+    Approvals,
     Budget,
     Copies,
     Decide,
@@ -45,6 +46,7 @@ from reconciler.ports import (
     Versions,
 )
 from tests.contract.catalog import ALL, LONG_AGO, NOTHING, POLICY, TTL, Stage, finding, no_cap, unless_named
+from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase
@@ -129,6 +131,7 @@ class CatalogSide:
 
     records: Records
     passes: Passes
+    approvals: Approvals
     marks: Marks
     lease: Lease
     budget: Budget
@@ -188,6 +191,7 @@ async def memory_catalog() -> CatalogSide:
     return CatalogSide(
         records=MemoryRecords(database),
         passes=MemoryPasses(database),
+        approvals=MemoryApprovals(database),
         marks=MemoryMarks(database),
         lease=lease,
         budget=MemoryBudget(database),
@@ -216,6 +220,7 @@ def real_catalog(stage: Stage) -> CatalogSide:
     return CatalogSide(
         records=catalog.records,
         passes=catalog.passes,
+        approvals=catalog.approvals,
         marks=catalog.marks,
         lease=catalog.lease,
         budget=catalog.budget,

@@ -19,6 +19,7 @@ from reconciler.model import (
     Removed,
     Return,
     Term,
+    Trip,
     UndoScope,
     Verdict,
 )
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.anyio
 
 HOUR = timedelta(hours=1)
 KEY = "image/a"
+TOO_MANY = Trip(reason="too many")
 ALL_OF_IT = UndoScope()
 
 
@@ -117,6 +119,28 @@ async def test_a_scope_narrows_by_key_pass_and_time(catalog: CatalogSide) -> Non
     assert await keys(UndoScope(since=now - HOUR, until=now + HOUR)) == ["image/a", "image/b", "image/c"]
     assert await keys(UndoScope(until=now - HOUR)) == []
     assert await keys(UndoScope(since=now + HOUR)) == []
+
+
+async def test_a_pass_in_a_scope_stands_for_those_that_were_approved_with_it(catalog: CatalogSide) -> None:
+    await hide(catalog, "image/before")
+    earlier = await catalog.sweep(("image/a", Verdict.ORPHAN), trip=TOO_MANY)
+    await catalog.approvals.approve(earlier, "ada")
+    first = await catalog.sweep(("image/b", Verdict.ORPHAN), trip=TOO_MANY)
+    both = (("image/b", Verdict.ORPHAN), ("image/c", Verdict.ORPHAN))
+    second = await catalog.sweep(*both, trip=TOO_MANY)
+    await catalog.approvals.approve(second, "ada")
+    claim = await catalog.claim()
+    hidden = {key: quarantined(key) for key in ("image/a", "image/b")}
+    await catalog.confirm(claim, ObjectResult.DELETED, hidden=hidden)
+
+    async def found(pass_id: int) -> tuple[list[str], int]:
+        scope = UndoScope(pass_id=pass_id)
+        keys = [each.storage_key for each in await catalog.recovery.removals(scope)]
+        return keys, await catalog.recovery.gone(scope)
+
+    assert await found(second) == (["image/b"], 1), "of image/c no copy was kept"
+    assert await found(first) == (["image/b"], 0)
+    assert await found(earlier) == (["image/a"], 0)
 
 
 async def test_what_was_deleted_for_good_is_told_as_gone(catalog: CatalogSide) -> None:

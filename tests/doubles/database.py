@@ -262,6 +262,13 @@ class MemoryDatabase:
         one = self.passes.get(pass_id or 0)
         return one is not None and one.state is PassState.ARMED and one.decided_at is not None
 
+    def taken_in(self, pass_id: int) -> set[int]:
+        """The pass, and the earlier ones that were approved with it."""
+        if not self.approved(pass_id):
+            return {pass_id}
+        stamp = self.stamps[pass_id]
+        return {each for each in self.passes if each <= pass_id and self.stamps.get(each) == stamp}
+
     def record(self, row: Row) -> Record:
         owner = self.owners.get(row.virtual_key_id) if row.virtual_key_id is not None else None
         if owner is not None:

@@ -48,11 +48,14 @@ class MemoryRecovery:
         objects = {
             row.one.storage_key: row.one
             for row in self._restorable()
-            if _within(scope, row.one.storage_key, row.pass_id, row.one.hidden_at)
+            if _within(self._database, scope, row.one.storage_key, row.pass_id, row.one.hidden_at)
         }
         rows: dict[str, list[RemovedRow]] = {}
         for entry in reversed(self._unrestored()):
-            if _within(scope, entry.key, entry.pass_id, entry.at) and entry.record_id is not None:
+            if (
+                _within(self._database, scope, entry.key, entry.pass_id, entry.at)
+                and entry.record_id is not None
+            ):
                 row = RemovedRow(ledger_id=entry.id, record_id=entry.record_id, verdict=entry.verdict)
                 rows.setdefault(entry.key, []).append(row)
         keys = sorted(key for key in objects.keys() | rows.keys() if key > after)[:limit]
@@ -94,7 +97,7 @@ class MemoryRecovery:
                 for entry in database.ledger
                 if entry.result is ObjectResult.DELETED
                 and entry.event == "removed"
-                and _within(scope, entry.key, entry.pass_id, entry.at)
+                and _within(self._database, scope, entry.key, entry.pass_id, entry.at)
                 and (entry.key, entry.operation_id) not in there
             }
         )
@@ -300,10 +303,10 @@ def _is_the_object(row: HiddenRow) -> bool:
     return row.state == "restored" and row.one.hidden.mode is DeleteMode.VERSIONED
 
 
-def _within(scope: UndoScope, key: str, pass_id: int | None, at: datetime) -> bool:
+def _within(database: MemoryDatabase, scope: UndoScope, key: str, pass_id: int | None, at: datetime) -> bool:
     return (
         (not scope.keys or key in scope.keys)
-        and scope.pass_id in {None, pass_id}
+        and (scope.pass_id is None or pass_id in database.taken_in(scope.pass_id))
         and (scope.since is None or at >= scope.since)
         and (scope.until is None or at < scope.until)
     )
