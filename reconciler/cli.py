@@ -242,7 +242,11 @@ def pause(args: argparse.Namespace) -> int:
     from reconciler.terminal.operator import operator
     from reconciler.terminal.text import printable
 
-    standing = _wait_for(lambda: app.pause(settings, by=operator(), reason=args.reason))
+    standing, ours = _wait_for(lambda: app.pause(settings, by=operator(), reason=args.reason))
+    if not ours:
+        kept = "that pause and its reason are kept, and nothing of this one is; `reconciler resume` ends it"
+        print(printable(f"already {told(standing)}: {kept}"))
+        return DONE
     print(printable(f"{told(standing)}: within a second nothing more is deleted, until `reconciler resume`"))
     return DONE
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TextIO
+from typing import TextIO, TypeVar
 from uuid import UUID
 
 import anyio
@@ -57,6 +57,8 @@ from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, Sett
 from reconciler.settings import tell as tell_settings
 from reconciler.telemetry.observers import Quiet
 from reconciler.telemetry.traces import tracing
+
+T = TypeVar("T")
 
 
 async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | None = None) -> Report:
@@ -172,9 +174,17 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
         yield catalog
 
 
-async def pause(settings: DatabaseSettings, *, by: str, reason: str) -> Pause:
-    """Stop every replica. Returns the pause that stands, which may be an earlier one."""
-    return await _switch(settings, lambda switch: switch.pause(by, reason))
+async def pause(settings: DatabaseSettings, *, by: str, reason: str) -> tuple[Pause, bool]:
+    """Stop every replica. Returns the pause that stands, and whether it is this one or an earlier one."""
+
+    async def use(switch: PostgresPauseSwitch) -> tuple[Pause, bool]:
+        before = await switch.read()
+        standing = await switch.pause(by, reason)
+        # Whoever was quicker than us between the two calls wrote other words, or the same ones.
+        ours = standing != before and (standing.by, standing.reason) == (by, reason)
+        return standing, ours
+
+    return await _switch(settings, use)
 
 
 async def resume(settings: DatabaseSettings, *, by: str) -> Pause:
@@ -182,9 +192,7 @@ async def resume(settings: DatabaseSettings, *, by: str) -> Pause:
     return await _switch(settings, lambda switch: switch.resume(by))
 
 
-async def _switch(
-    settings: DatabaseSettings, use: Callable[[PostgresPauseSwitch], Awaitable[Pause]]
-) -> Pause:
+async def _switch(settings: DatabaseSettings, use: Callable[[PostgresPauseSwitch], Awaitable[T]]) -> T:
     """The pause switch alone: whatever else is wrong, it can be used."""
     switch = PostgresPauseSwitch(catalog_config(settings))
     try:
