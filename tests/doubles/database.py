@@ -154,7 +154,8 @@ class MemoryDatabase:
         self.ranges: dict[int, list[RangeProgress]] = {}
         self.marks: dict[str, MarkRow] = {}
         self.tombstones: dict[str, datetime] = {}
-        self.gone_at: dict[str, datetime] = {}
+        self.gone_during: dict[str, int] = {}
+        """By key, the newest pass that had begun when it went."""
         self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
         self.hidden: dict[int, HiddenRow] = {}
         self.restores: dict[str, Restore] = {}

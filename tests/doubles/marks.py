@@ -303,7 +303,7 @@ class MemoryMarks:
         gone = _went(key, result)
         if gone:
             database.tombstones[key.mark.storage_key] = database.now + upload_window
-            database.gone_at[key.mark.storage_key] = database.now
+            database.gone_during[key.mark.storage_key] = len(database.passes)
         self._drop(row, "removed" if gone or records else "spared", result, detail)
         size = key.mark.bytes if gone else 0
         return Removed(objects=int(gone), records=records, bytes=size, lost=lost)

@@ -120,8 +120,7 @@ class MemoryPasses:
     def _mark(self, current: Pass, finding: Finding, delay: timedelta) -> None:
         database, key = self._database, finding.storage_key
         row = database.marks.get(key)
-        gone_at = database.gone_at.get(key)
-        if row is None and gone_at is not None and gone_at >= current.cutoff:
+        if row is None and database.gone_during.get(key, 0) >= current.id:
             return  # listed before it went
         if row is None:
             mark = Mark(
