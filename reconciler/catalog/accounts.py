@@ -7,6 +7,7 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import anyio
@@ -136,13 +137,15 @@ class PostgresAccounts:
             connection = await connections.connect(config, statement_timeout=limit)
             try:
                 at: datetime = await connection.fetchval("SELECT clock_timestamp()")
-                rows = await self._add_up(connection, by, top)
+                prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
+                rows = await self._add_up(connection, prefixes, by, top)
             finally:
                 await _close(connection, config.connect_timeout)
-        return _storage(at, rows, by, top)
+        return replace(_storage(at, rows, by, top), prefixes=prefixes)
 
-    async def _add_up(self, connection: AnyConnection, by: Sequence[StorageBy], top: int) -> Sequence[Row]:
-        prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
+    async def _add_up(
+        self, connection: AnyConnection, prefixes: Sequence[str] | None, by: Sequence[StorageBy], top: int
+    ) -> Sequence[Row]:
         gateway = self._gateway
         within, values = bounds.condition(gateway.ordered_key, bounds.managed(prefixes or [""]), 1)
         names = ", ".join(gateway.named(each) for each in by)

@@ -32,13 +32,14 @@ class Storage:
     """The rows in the managed prefixes: the largest parts by bytes, the rest of them, and how many those are.
 
     Each row stands for an object; `bytes` is the sum of the sizes that the rows give, at the server's
-    time `at`.
+    time `at`. `prefixes` None: nobody knows of them yet, and every row counts.
     """
 
     at: datetime
     largest: Sequence[StoragePart]
     other: StoragePart
     other_parts: int = 0
+    prefixes: Sequence[str] | None = None
 
     @property
     def objects(self) -> int:

@@ -22,6 +22,10 @@ FIELDS = {
 }
 """What a part's name is called in JSON, and at the head of its column."""
 
+UNKNOWN_PREFIXES = (
+    "This is the whole table: no managed prefixes are known before a first leader has looked at the bucket."
+)
+
 
 async def storage(settings: DatabaseSettings, args: argparse.Namespace, console: Console) -> None:
     """Add up the rows and print it."""
@@ -35,11 +39,15 @@ async def storage(settings: DatabaseSettings, args: argparse.Namespace, console:
 
 
 def as_json(stored: Storage, by: StorageBy) -> str:
-    """The body of `storage --json`; every key is always there. `share` is of the bytes, 0 to 1."""
+    """The body of `storage --json`; every key is always there. `share` is of the bytes, 0 to 1.
+
+    `prefixes` null: nobody knows of managed prefixes yet, and the figures are of the whole table.
+    """
     return json.dumps(
         {
             "by": by,
             "at": timestamp(stored.at),
+            "prefixes": None if stored.prefixes is None else list(stored.prefixes),
             "objects": stored.objects,
             "bytes": stored.bytes,
             "largest": [{FIELDS[by]: part.names[0], **_figures(part, stored)} for part in stored.largest],
@@ -69,6 +77,8 @@ def print_storage(stored: Storage, by: StorageBy, console: Console) -> None:
         _add(table, f"{stored.other_parts:,} others", stored.other, stored)
     _add(table, "all", StoragePart(names=(), objects=stored.objects, bytes=stored.bytes), stored)
     console.print(table)
+    if stored.prefixes is None:
+        console.print(UNKNOWN_PREFIXES, soft_wrap=True)
 
 
 def _add(table: Table, name: str, part: StoragePart, of: Storage) -> None:

@@ -13,7 +13,8 @@ Make = Callable[[Any, str, str, str, str], Any]
 TEXT = """\
 Adds up the rows in the managed prefixes: how many objects they name and how many bytes they give. Each
 row counts as one object. Reads the whole media table once, and waits ten minutes at most. Needs
-RECONCILER_DATABASE_URL alone, and RECONCILER_CATALOG__... where tables have other names."""
+RECONCILER_DATABASE_URL alone, and RECONCILER_CATALOG__... where tables have other names. The prefixes are
+those that the leader last wrote down: before there was one, every row counts, and the output says so."""
 
 EXAMPLES = """\
   reconciler storage

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from reconciler.model import Storage, StorageBy, StoragePart
-from reconciler.terminal.storage import as_json, print_storage
+from reconciler.terminal.storage import UNKNOWN_PREFIXES, as_json, print_storage
 from tests.cli.program import reconciler
 from tests.servers import execute
 
@@ -43,6 +43,7 @@ def test_the_largest_come_first_then_the_rest_and_the_sum() -> None:
         largest=[part("a\x1b[2J", 2, 3072), part("b", 1, 512)],
         other=part("other", 1, 512),
         other_parts=7,
+        prefixes=("image/",),
     )
     head, first, second, rest, total = shown(stored, StorageBy.VIRTUAL_KEY)
     assert head.split() == ["virtual", "key", "objects", "bytes", "share"]
@@ -53,7 +54,7 @@ def test_the_largest_come_first_then_the_rest_and_the_sum() -> None:
 
 
 def test_nothing_stored_is_a_table_of_nothing() -> None:
-    nothing = Storage(at=AT, largest=[], other=part("other", 0, 0))
+    nothing = Storage(at=AT, largest=[], other=part("other", 0, 0), prefixes=("image/", "video/"))
     head, total = shown(nothing, StorageBy.MEDIA_TYPE)
     assert head.split()[:2] == ["media", "type"]
     assert total.split() == ["all", "0", "0", "0", "B", "0.0%"]
@@ -61,6 +62,7 @@ def test_nothing_stored_is_a_table_of_nothing() -> None:
     assert told == {
         "by": "media-type",
         "at": "2026-11-22T12:00:00Z",
+        "prefixes": ["image/", "video/"],
         "objects": 0,
         "bytes": 0,
         "largest": [],
@@ -74,7 +76,7 @@ def test_the_command_needs_the_database_alone(database: str) -> None:
     ran = reconciler("storage", "--top", "2", "--json", env=env)
     assert (ran.status, ran.told) == (0, [])
     told = json.loads(ran.out)
-    assert (told["by"], told["objects"], told["bytes"]) == ("virtual-key", 9, 45)
+    assert (told["by"], told["objects"], told["bytes"], told["prefixes"]) == ("virtual-key", 9, 45, None)
     assert told["largest"] == [
         {"virtual_key_id": OWNER.format(1), "objects": 3, "bytes": 18, "share": 0.4},
         {"virtual_key_id": OWNER.format(3), "objects": 3, "bytes": 15, "share": 0.333333},
@@ -83,7 +85,8 @@ def test_the_command_needs_the_database_alone(database: str) -> None:
     ran = reconciler("storage", "--by", "provider", env=env)
     assert ran.status == 0
     lines = [line.split() for line in ran.out.splitlines()]
-    assert [line[:3] for line in lines] == [
+    assert ran.out.splitlines()[-1] == UNKNOWN_PREFIXES, "nobody has led yet"
+    assert [line[:3] for line in lines[:-1]] == [
         ["provider", "objects", "bytes"],
         ["unknown", "5", "35"],
         ["acme", "4", "10"],

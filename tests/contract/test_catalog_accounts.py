@@ -208,11 +208,12 @@ async def test_only_managed_prefixes_count_once_they_are_known(stage: Stage) -> 
     for key in ("image/1", "video/1", ".reconciler/x"):
         await stage.add_row(key, SizeBytes=1)
     everything = await stage.catalog.accounts.storage(PAIR, 20)
-    assert everything.objects == 2, "but for our own corner"
+    assert (everything.objects, everything.prefixes) == (2, None), "but for our own corner"
     site = await stage.catalog.site.new_id()
     tied = Identity(site_id=site, bucket="b", prefixes=("image/",), created_at=datetime.now(UTC))
     await stage.catalog.site.bind(tied)
-    assert (await stage.catalog.accounts.storage(PAIR, 20)).objects == 1
+    only = await stage.catalog.accounts.storage(PAIR, 20)
+    assert (only.objects, only.prefixes) == (1, ["image/"])
 
 
 async def test_sizes_that_sum_up_beyond_a_bigint_are_right(stage: Stage) -> None:
