@@ -70,11 +70,12 @@ UPDATE {SCHEMA}.passes SET state = 'discarded', decided_by = $2, decided_at = cl
 WHERE id = ANY($1::bigint[])
 """
 
-# What later passes added is found again by the next one, and judged without this latch.
+# What later passes added is found again by the next one, and judged without this latch. Their own reasons
+# speak of a decision that nobody had made: they are told as what was said before it.
 END = f"""
 UPDATE {SCHEMA}.passes
 SET state = 'failed', finished_at = coalesce(finished_at, clock_timestamp()),
-    trip_reason = concat_ws('; ', $2::text, trip_reason)
+    trip_reason = coalesce($2::text || '; before that decision it said: ' || trip_reason, $2::text)
 WHERE id = ANY($1::bigint[])
 """
 

@@ -165,7 +165,10 @@ async def test_what_a_later_pass_added_is_judged_anew(side: Side, *, approve: bo
     second = await side.trip("image/a", "image/b")
     act = side.approvals.approve if approve else side.approvals.discard
     assert await act(first, "ada") == 1
-    assert await side.state(second) is PassState.FAILED
+    ended = (await side.approvals.show(second)).current
+    decision = f"pass {first} was {'approved' if approve else 'discarded'}"
+    said = f"{decision}; before that decision it said: too many"
+    assert (ended.state, ended.trip_reason) == (PassState.FAILED, said)
     assert await side.passes.undecided(Marker.SWEEP) is None
     assert claimed(await side.claim()) == (["image/a"] if approve else [])
     await side.arm("image/b")
@@ -187,7 +190,8 @@ async def test_a_pass_under_way_ends_where_an_earlier_one_is_discarded(side: Sid
     tripped = await side.trip("image/a")
     running = await side.begin(finding("image/a"), finding("image/b"))
     await side.approvals.discard(tripped, "ada")
-    assert await side.state(running.id) is PassState.FAILED
+    ended = (await side.approvals.show(running.id)).current
+    assert (ended.state, ended.trip_reason) == (PassState.FAILED, f"pass {tripped} was discarded")
     with pytest.raises(PassEnded, match="discarded"):
         await side.passes.record(side.term, running, [finding("image/c")], NOTHING)
     for end in (

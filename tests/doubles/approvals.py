@@ -76,7 +76,7 @@ class MemoryApprovals:
                 each, state=PassState.ARMED, decided_by=who, decided_at=database.now
             )
             database.stamps[each.id] = stamp
-        self._end(later)
+        self._end(later, f"pass {pass_id} was approved")
         ids = {each.id for each in together}
         rows = database.marks.values()
         return sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
@@ -90,7 +90,8 @@ class MemoryApprovals:
             for each in database.passes.values()
             if each.marker is one.marker and each.state is PassState.RUNNING
         ]
-        self._end([*(each for each in self._tripped(one) if each.id > pass_id), *running])
+        later = [each for each in self._tripped(one) if each.id > pass_id]
+        self._end([*later, *running], f"pass {pass_id} was discarded")
         for each in together:
             database.passes[each.id] = replace(
                 each, state=PassState.DISCARDED, decided_by=who, decided_at=database.now
@@ -114,9 +115,10 @@ class MemoryApprovals:
             raise NotDecided(f"a pass later than {pass_id} found both sides wrong")
         return one, self._together(one)
 
-    def _end(self, passes: Sequence[Pass]) -> None:
+    def _end(self, passes: Sequence[Pass], why: str) -> None:
         for each in passes:
-            self._database.passes[each.id] = replace(each, state=PassState.FAILED)
+            reason = f"{why}; before that decision it said: {each.trip_reason}" if each.trip_reason else why
+            self._database.passes[each.id] = replace(each, state=PassState.FAILED, trip_reason=reason)
 
 
 def _first(marks: Sequence[Mark], count: int) -> list[Mark]:
