@@ -69,6 +69,12 @@ WHERE {OF_LEDGER} AND l.event = 'result' AND l.what = 'object' AND l.result = 'd
                     AND r.operation_id = l.operation_id)
 """
 
+KNOWN = f"""
+SELECT EXISTS (SELECT FROM {SCHEMA}.ledger l
+               WHERE {OF_LEDGER} AND l.event = 'result' AND l.result = 'deleted')
+    OR EXISTS (SELECT FROM {SCHEMA}.hidden h WHERE {RESTORABLE} AND {OF_HIDDEN})
+"""
+
 CLAIM_RETURN = f"""
 UPDATE {SCHEMA}.hidden SET state = 'restoring', claimed_at = clock_timestamp()
 WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
@@ -133,6 +139,10 @@ class PostgresRecovery:
         async with self._database.connection() as connection:
             gone: int = await connection.fetchval(GONE, *await _scope(connection, scope))
         return gone
+
+    async def knows(self, scope: UndoScope) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(KNOWN, *await _scope(connection, scope)))
 
     async def claim_return(self, object_id: int) -> bool:
         async with self._database.connection() as connection:

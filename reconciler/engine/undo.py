@@ -7,7 +7,7 @@ has come back is told key by key, and repeating is harmless; so a crash anywhere
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.pace import Pace
@@ -23,7 +23,10 @@ Emit = Callable[[Returned], None]
 
 @dataclass(slots=True)
 class Undone:
-    """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since."""
+    """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since.
+
+    `unknown` are parts of the scope, key by key, in which the ledger has no deletion.
+    """
 
     objects: int = 0
     records: int = 0
@@ -31,10 +34,16 @@ class Undone:
     present: int = 0
     gone: int = 0
     refused: list[Returned] = field(default_factory=list)
+    unknown: list[UndoScope] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        return not self.refused and not self.gone
+        return not self.refused and not self.gone and not self.unknown
+
+    @property
+    def touched(self) -> bool:
+        """Whether there was anything to bring back, came it or not."""
+        return bool(self.objects or self.records or self.present or self.gone or self.refused)
 
     def count(self, returned: Returned) -> None:
         if returned.outcome is Return.PRESENT:
@@ -61,7 +70,7 @@ class Undo:
 
     async def run(self, scope: UndoScope) -> Undone:
         """Everything in the scope; in dry run it is only told. Raises Halt, Retryable."""
-        undone = Undone(gone=await self._ports.recovery.gone(scope))
+        undone = Undone(gone=await self._ports.recovery.gone(scope), unknown=await self._unknown(scope))
         after = ""
         while page := await self._next(scope, after):
             if self._steer().mode is Mode.LIVE:
@@ -72,6 +81,10 @@ class Undo:
                         self._tell(undone, told)
             after = page[-1].storage_key
         return undone
+
+    async def _unknown(self, scope: UndoScope) -> list[UndoScope]:
+        parts = [replace(scope, keys=(key,)) for key in dict.fromkeys(scope.keys)] or [scope]
+        return [part for part in parts if not await self._ports.recovery.knows(part)]
 
     async def _next(self, scope: UndoScope, after: str) -> Sequence[Removal]:
         limit = self._pace.batch_size(self._steer().rate)

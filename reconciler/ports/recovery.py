@@ -28,6 +28,10 @@ class Recovery(Protocol):
         """Objects of the scope that went and cannot be brought back: deleted for good, or purged since."""
         ...
 
+    async def knows(self, scope: UndoScope) -> bool:
+        """Whether the ledger has a deletion in the scope, of an object or a row, brought back or not."""
+        ...
+
     async def claim_return(self, object_id: int) -> bool:
         """Take the object for bringing it back; again where a return was left. False where it is being
         purged, was brought back, or must not be (erasure).

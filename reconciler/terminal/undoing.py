@@ -20,7 +20,7 @@ from reconciler.model import Mode, Returned, UndoScope
 from reconciler.settings import SettingsSource
 from reconciler.settings.values import duration
 from reconciler.terminal.operator import operator
-from reconciler.terminal.text import human_bytes, printable, shortened
+from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
 
 DONE, FAILED = 0, 1
 LISTED = 50
@@ -51,7 +51,7 @@ async def undo(source: SettingsSource, args: argparse.Namespace, console: Consol
     table.show()
     if args.json:
         print(_as_json(undone, mode, time.monotonic() - started))
-    else:
+    elif undone.touched or not undone.unknown:
         print(_summary(undone, mode))
     return _ended(undone, complain)
 
@@ -135,7 +135,20 @@ def _as_json(undone: Undone, mode: Mode, seconds: float) -> str:
     )
 
 
+def _part(scope: UndoScope) -> str:
+    if scope.keys:
+        return scope.keys[0]
+    if scope.pass_id is not None:
+        return f"pass {scope.pass_id}"
+    until = f" until {timestamp(scope.until)}" if scope.until else ""
+    return f"since {timestamp(scope.since)}{until}"
+
+
 def _ended(undone: Undone, complain: Complain) -> int:
+    for part in undone.unknown[:NAMED]:
+        complain(f"{_part(part)}: the ledger knows of no deletion that fits; nothing to bring back")
+    if len(undone.unknown) > NAMED:
+        complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
     for each in undone.refused[:NAMED]:
         what = "object" if each.record_id is None else f"row {each.record_id}"
         complain(f"{each.storage_key}: the {what} is not back: {each.reason}")

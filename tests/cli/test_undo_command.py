@@ -61,6 +61,21 @@ def test_undo_writes_nothing_where_the_setting_says_dry_run(lost: Mapping[str, s
     assert "would come back" in told.out
 
 
+def test_what_the_ledger_knows_nothing_of_is_said_and_fails(lost: Mapping[str, str]) -> None:
+    nothing = "the ledger knows of no deletion that fits; nothing to bring back"
+    ended = reconciler("undo", "--key", "nosuch", "--dry-run", env=lost)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.told == [f"reconciler: nosuch: {nothing}"]
+    ended = reconciler("undo", "--pass", "9999", "--json", env=lost)
+    assert (ended.status, ended.told) == (1, [f"reconciler: pass 9999: {nothing}"])
+    assert json.loads(ended.out)["outcome"] == "incomplete"
+    ended = reconciler("undo", "--key", "nosuch", "--key", "image/orphan", env=lost)
+    assert (ended.status, ended.told) == (1, [f"reconciler: nosuch: {nothing}"])
+    assert "1 objects (1 B) and 0 rows came back" in ended.out
+    again = reconciler("undo", "--key", "image/orphan", env=lost)
+    assert (again.status, again.told) == (0, []), "it may be repeated"
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [

@@ -143,6 +143,20 @@ async def test_a_pass_in_a_scope_stands_for_those_that_were_approved_with_it(cat
     assert await found(earlier) == (["image/a"], 0)
 
 
+async def test_a_deletion_is_known_by_its_scope_and_still_when_it_came_back(catalog: CatalogSide) -> None:
+    knows = catalog.recovery.knows
+    assert not await knows(ALL_OF_IT)
+    await hide(catalog)
+    found = await removal(catalog)
+    assert found.object is not None
+    await catalog.recovery.claim_return(found.object.id)
+    await catalog.recovery.put_back(found, "test", object_back=True)
+    assert await knows(ALL_OF_IT)
+    assert await knows(UndoScope(keys=(KEY,)))
+    assert not await knows(UndoScope(keys=("image/b",)))
+    assert not await knows(UndoScope(pass_id=9999))
+
+
 async def test_what_was_deleted_for_good_is_told_as_gone(catalog: CatalogSide) -> None:
     await hide(catalog, "image/a", "image/b", where={})
     assert list(await catalog.recovery.removals(ALL_OF_IT)) == []

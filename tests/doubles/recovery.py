@@ -103,6 +103,14 @@ class MemoryRecovery:
         )
 
     @port
+    async def knows(self, scope: UndoScope) -> bool:
+        self._database.answer()
+        return any(
+            entry.event == "removed" and _within(self._database, scope, entry.key, entry.pass_id, entry.at)
+            for entry in self._database.ledger
+        )
+
+    @port
     async def claim_return(self, object_id: int) -> bool:
         self._database.answer()
         row = self._database.hidden.get(object_id)
