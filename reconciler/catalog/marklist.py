@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
@@ -41,6 +42,21 @@ CANCEL = f"""
 DELETE FROM {SCHEMA}.marks m WHERE m.storage_key = ANY($1::text[]) AND m.state = 'found'
 RETURNING {MARK_COLUMNS}
 """
+
+
+WENT = f"""
+SELECT at, pass_id FROM {SCHEMA}.ledger
+WHERE storage_key = $1 AND event = 'result' AND result = 'deleted' AND mode = 'live'
+ORDER BY at DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Went:
+    """When an object or a row of a key was last deleted, and by which pass."""
+
+    at: datetime
+    pass_id: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +98,14 @@ class MarkList:
             return None
         found = await self._marks("", "", None, None, None, [key], None, 1)
         return found[0] if found else None
+
+    async def went(self, key: str) -> Went | None:
+        """What the ledger knows of the key's last deletion, whether or not it came back since."""
+        if not bounds.storable(key):
+            return None
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(WENT, key)
+        return Went(at=row["at"], pass_id=row["pass_id"]) if row else None
 
     async def _marks(self, *arguments: object) -> list[ListedMark]:
         async with self._database.connection() as connection:

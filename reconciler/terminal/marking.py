@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from reconciler import app
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ConfigError
-from reconciler.model import ListedMark, MarkFilter, MarkState, Verdict
+from reconciler.model import ListedMark, MarkFilter, MarkState, UndoScope, Verdict
 from reconciler.settings import DatabaseSettings
 from reconciler.terminal.holding import DONE, FAILED, LISTED, PAGE, TARGET_WIDTH, Complain, as_dict
 from reconciler.terminal.operator import operator
@@ -52,7 +53,7 @@ async def _cancel(catalog: Catalog, args: argparse.Namespace, complain: Complain
 async def _show(catalog: Catalog, args: argparse.Namespace, console: Console, complain: Complain) -> int:
     found = await catalog.mark_list.look(args.key)
     if found is None:
-        complain(f"{args.key}: there is no mark on this key")
+        complain(f"{args.key}: there is no mark on this key{await _went(catalog, args.key)}")
         return FAILED
     if args.json:
         print(json.dumps(details(found)))
@@ -66,6 +67,19 @@ async def _show(catalog: Catalog, args: argparse.Namespace, console: Console, co
             table.add_row(Text(name.replace("_", " ")), Text(printable(str(shown)), overflow="fold"))
     console.print(table)
     return DONE
+
+
+async def _went(catalog: Catalog, key: str) -> str:
+    """Why a key may have no mark: it went, and whether it can come back."""
+    went, scope = await catalog.mark_list.went(key), UndoScope(keys=(key,))
+    if went is None:
+        return ""
+    told = f": it went at {timestamp(went.at)}, by pass {went.pass_id}"
+    if await catalog.recovery.removals(scope, limit=1):
+        return f"{told}; `reconciler undo --key {shlex.quote(key)}` brings it back"
+    if await catalog.recovery.gone(scope):
+        return f"{told}, and cannot come back: it was deleted for good, or purged since"
+    return f"{told}, and nothing of it is left to bring back"
 
 
 async def _pages(catalog: Catalog, args: argparse.Namespace) -> AsyncIterator[Sequence[ListedMark]]:

@@ -32,6 +32,18 @@ def lost(site: Site) -> Mapping[str, str]:
     return site.environment
 
 
+def test_a_key_that_went_has_no_mark_and_says_when_it_went_and_how_it_comes_back(
+    lost: Mapping[str, str],
+) -> None:
+    shown = reconciler("marks", "show", "image/orphan", env=lost)
+    assert (shown.status, shown.out) == (1, "")
+    assert shown.told[0].startswith("reconciler: image/orphan: there is no mark on this key: it went at 20")
+    assert shown.told[0].endswith("Z, by pass 1; `reconciler undo --key image/orphan` brings it back")
+    assert reconciler("undo", "--key", "image/orphan", env=lost).status == 0
+    shown = reconciler("marks", "show", "image/orphan", env=lost)
+    assert shown.told[0].endswith("by pass 1, and nothing of it is left to bring back")
+
+
 def test_undo_tells_what_would_come_back_and_then_brings_it(lost: Mapping[str, str]) -> None:
     told = reconciler("undo", "--since", "1h", "--dry-run", env=lost)
     assert (told.status, told.told) == (0, [])
