@@ -17,17 +17,28 @@ from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
 from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
 
+# As the collector has it: from dry run to live the clock of every mark starts anew. What the delay is now
+# stands with the newest pass, since these commands read no setting but the database's URL.
+LIVE = f"""
+SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + coalesce(
+    (SELECT make_interval(secs => (policy->>'delete_delay')::double precision) FROM {SCHEMA}.passes
+     WHERE policy IS NOT NULL ORDER BY id DESC LIMIT 1), '0') AS due
+"""
+DUE_AT = "greatest(m.due_at, live.due)"
+LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
+
 # How the mark stands is computed for what the other conditions leave, key by key from the last one on.
 LIST = f"""
 SELECT * FROM (
-    SELECT {MARK_COLUMNS}, m.not_before, m.attempts, m.operation_id, m.epoch, p.marker, p.state AS pass_state,
+    SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.operation_id, m.epoch, p.marker,
+           p.state AS pass_state,
            CASE WHEN m.state = 'claimed' THEN 'claimed'
                 WHEN {{held}} THEN 'held'
                 WHEN p.state <> 'armed' THEN 'unreleased'
-                WHEN m.due_at > clock_timestamp() OR m.not_before > clock_timestamp()
+                WHEN {DUE_AT} > clock_timestamp() OR m.not_before > clock_timestamp()
                      OR m.verdict = 'dangling' AND m.sightings < 2 THEN 'waiting'
                 ELSE 'due' END AS stands
-    FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id CROSS JOIN ({LIVE}) live
     WHERE m.storage_key > $1::text AND m.storage_key >= $2::text
       AND ($3::text IS NULL OR m.storage_key < $3)
       AND ($4::text IS NULL OR m.verdict = $4) AND ($5::bigint[] IS NULL OR m.pass_id = ANY($5))

@@ -98,6 +98,20 @@ def test_the_marks_of_a_pass_are_those_of_the_passes_that_it_took_in_too(shell: 
     assert set(listed(shell, "--pass", "2")) == {"video/tripped"}
 
 
+def test_once_dry_run_has_ended_a_mark_is_due_when_its_delay_is_over_from_then(
+    shell: Shell, database: str
+) -> None:
+    live = """
+    UPDATE reconciler.term SET live_since = '2999-01-01T00:00:00Z';
+    UPDATE reconciler.passes SET policy = '{"delete_delay": 3600.0}' WHERE id = 1
+    """
+    assert listed(shell, "--state", "due") == {"image/due": "due"}
+    execute(database, live)
+    assert listed(shell, "--state", "due") == {}
+    shown = json.loads(shell("marks", "show", "--json", "image/due").out)
+    assert (shown["state"], shown["due_at"]) == ("waiting", "2999-01-01T01:00:00Z")
+
+
 def test_the_table_of_marks_is_aligned_and_says_how_to_go_on(shell: Shell) -> None:
     ran = shell("marks", "list", "--limit", "3")
     assert (ran.status, ran.told) == (0, [])
