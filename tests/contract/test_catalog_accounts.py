@@ -254,7 +254,9 @@ async def test_a_reading_that_takes_too_long_ends_and_says_so(
 ) -> None:
     monkeypatch.setattr(accounts, "STORAGE_PATIENCE", timedelta(milliseconds=1))
     monkeypatch.setattr(
-        accounts, "STORAGE", "SELECT pg_catalog.pg_sleep(60) -- {names}{size}{media}{within}{top}"
+        accounts,
+        "STORAGE",
+        "SELECT pg_catalog.pg_sleep(60), $1::text, $2::text -- {names}{size}{media}{within}{top}",
     )
     with pytest.raises(CatalogUnavailable, match="statement timeout"):
         await stage.catalog.accounts.storage(PAIR, 20)
