@@ -33,14 +33,14 @@ _ANY_REGION: Final = "us-east-1"
 
 
 class Bucket:
-    """One bucket of one store, over one pool of connections, enough for all that may be under way at once."""
+    """One bucket of one store. Listing has connections of its own: it never waits for a deletion."""
 
-    def __init__(self, config: BucketConfig, client: Any) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, config: BucketConfig, lister: Any, client: Any) -> None:  # noqa: ANN401 - made at run time
         self._config = config
         self._client = client
         self._calls = Calls(config)
         self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
-        self.listing = BucketListing(client, config.name, self._calls)
+        self.listing = BucketListing(lister, config.name, self._calls)
         self.marker = BucketMarker(client, config.name, self._calls)
         self.clock = BucketClock(client, config.name, self._calls)
         limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
@@ -66,15 +66,14 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
     async with AsyncExitStack() as stack:
         try:
             session = aioboto3.Session(botocore_session=hooks.raw_session())
-            # A listing never waits for a deletion: the pool holds what both may have under way. Another
-            # client for either would cost a twentieth of a second at each start.
-            deleting = config.delete_concurrency + SINGLES_AT_ONCE + COPIES_AT_ONCE
-            connections = config.listing_concurrency + deleting
+            lister = await stack.enter_async_context(_client(session, config, config.listing_concurrency))
+            connections = config.delete_concurrency + SINGLES_AT_ONCE + COPIES_AT_ONCE
             client = await stack.enter_async_context(_client(session, config, connections))
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None
+        hooks.tune(lister)
         hooks.tune(client)
-        yield Bucket(config, client)
+        yield Bucket(config, lister, client)
 
 
 def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401

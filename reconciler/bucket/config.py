@@ -49,7 +49,7 @@ class BucketConfig:
     """One bucket at one endpoint; credentials come from the usual AWS chain.
 
     `endpoint_url` None is AWS itself; with one, requests are path-style. `listing_concurrency` is in
-    pages at once, `delete_concurrency` in batches at once; the connection pool holds both.
+    pages at once, `delete_concurrency` in batches at once; each has a connection pool of that size.
     `request_timeout` bounds one attempt, and the time in which further attempts may begin: no deletion
     is sent later than that after its call began, and none is on its way for longer than twice that.
     `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.

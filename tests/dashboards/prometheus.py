@@ -118,7 +118,7 @@ class Viewer:
 
     def filled(self, expr: str) -> str:
         """With the variables' values, the dashboard's own and those that Grafana reckons out."""
-        shown = {**self.variables, "__rate_interval": "5s", "__range": f"{self.until - self.since:.0f}s"}
+        shown = {**self.variables, "__rate_interval": "15s", "__range": f"{self.until - self.since:.0f}s"}
         for name, value in shown.items():
             expr = expr.replace(f"${name}", value)
         return expr

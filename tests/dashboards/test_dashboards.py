@@ -119,13 +119,13 @@ async def at_work(played: Scene) -> None:
     """Until there is something to show: of the dry run, of live deletions, of passes that came through."""
     await played.until_known('sum(media_reconciler_actions_total{mode="dry_run"}) > 50')
     await objects(played.site, "image/early-", range(5))  # seen to grow: what was counted before is no rate
-    await played.until_known('sum(rate(media_reconciler_actions_total{mode="dry_run"}[5s])) > 0')
+    await played.until_known('sum(rate(media_reconciler_actions_total{mode="dry_run"}[15s])) > 0')
     for metric in ("storage_bytes", "kept_keys", "marks_due", "clock_ahead_seconds"):
         await played.until_known(f"min(count_over_time(media_reconciler_{metric}[1h])) > 5")
     await played.until_known('ALERTS{alertname="MediaReconcilerDanglingRecords"}')
     await played.go_live()
     await played.until_known('sum(media_reconciler_deleted_keys_total{mode="live"}) > 10')
-    await played.until_known('sum(rate(media_reconciler_actions_total{mode="live"}[5s])) > 0')
+    await played.until_known('sum(rate(media_reconciler_actions_total{mode="live"}[15s])) > 0')
 
 
 @pytest.fixture(scope="module")

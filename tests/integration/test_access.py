@@ -27,7 +27,7 @@ from tests.servers import Bucket, execute, fresh_database
 from tests.support.buckets import config_of
 from tests.support.policies import Policy, Right, rights_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 ACCESS = Path(__file__).parents[2] / "docs" / "access"
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
@@ -167,7 +167,7 @@ def unordered_granted(gateway: str, seaweed_bucket: Bucket) -> Site:
 
 def _granted(gateway: str, bucket: Bucket) -> Site:
     """The test looks at the tables as their owner, the program only as the daemon's role."""
-    site = make_site(gateway, bucket)
+    site = make_site(gateway, bucket, calm=True)
     site.environment["RECONCILER_DATABASE_URL"] = _as(gateway, "reconciler")
     return site
 
