@@ -2,6 +2,7 @@
 
 =============================================  ==========================================
 connection lost, shut down, too many, time-out CatalogUnavailable: the loop tries again
+a table that changed under what was prepared   the same
 an answer that the driver cannot read          the same: its bytes were changed on the way
 wrong password, no such role or database       ConfigError
 privilege missing, row-level security, schema  Halt: a person has to act
@@ -100,7 +101,9 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
         return Halt(f"{message} in {where}; {_needed(message)}")
     if state in MISSING_SCHEMA:
         return Halt(f"{message} in {where}; run `reconciler migrate`, then `reconciler doctor`")
-    if state[:2] in AWAY:
+    # A migration beside a working replica: inside a transaction asyncpg cannot prepare anew by itself.
+    outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
+    if outdated or state[:2] in AWAY:
         return CatalogUnavailable(f"Postgres at {where}: {message}{FULL.get(state, '')}")
     return Halt(f"Postgres at {where} refused a statement ({state}): {message}")
 

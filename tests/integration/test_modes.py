@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -76,10 +77,12 @@ class Untouchable:
         raise AssertionError(f"{name} was reached")
 
 
+ASKED = "stopped"
+"""Writes nothing: it says why the others would refuse."""
 WRITES = [
     name
     for name, _ in inspect.getmembers(WriteGateway, inspect.iscoroutinefunction)
-    if not name.startswith("_")
+    if not name.startswith("_") and name != ASKED
 ]
 
 
@@ -124,6 +127,25 @@ async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> 
     )
     with pytest.raises(Refused, match=r"paused by alice@host \(a restore is under way\).*reconciler resume"):
         await ask(gateway, write)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pause", "why"),
+    [
+        (Mode.DRY_RUN, running, "RECONCILER_DRY_RUN"),
+        (Mode.LIVE, paused, "paused by alice@host"),
+        (Mode.LIVE, running, None),
+    ],
+)
+async def test_it_says_why_it_would_refuse(
+    mode: Mode, pause: Callable[[], Awaitable[Pause]], why: str | None
+) -> None:
+    nothing: Any = Untouchable()
+    gateway = WriteGateway(
+        nothing, nothing, lambda: mode, lambda: True, sealed, nothing, nothing, nothing, pause
+    )
+    told = await gateway.stopped()
+    assert told is None if why is None else why in str(told)
 
 
 def test_the_write_paths_are_those_we_know() -> None:
