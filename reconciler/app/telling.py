@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from reconciler.catalog.accounts import PostgresAccounts
-from reconciler.engine.collector import enabled
+from reconciler.engine.rules import enabled
 from reconciler.engine.steering import Ports, Steer
 from reconciler.errors import ReconcilerError
 from reconciler.model import Marker, PassState, StorageBy

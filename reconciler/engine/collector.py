@@ -5,46 +5,35 @@ A crash between any two lines leaves marks, claims and intents in Postgres, and 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import anyio
 import structlog
 
-from reconciler.engine import hiding, keeping
+from reconciler.engine import hiding, keeping, outcome
 from reconciler.engine.answers import Answers
 from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.holds import hold_refused
 from reconciler.engine.lease import Tenure
 from reconciler.engine.pace import Pace
+from reconciler.engine.preview import preview
+from reconciler.engine.rules import capper, decider, enabled
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.steps import step
 from reconciler.engine.tasks import task_group
 from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import (
-    GONE,
-    Backlog,
     Claim,
-    Decision,
-    DueKey,
-    Mark,
-    Marker,
     Mode,
     ObjectResult,
     Pause,
-    Record,
     Removed,
-    Tally,
     Term,
     TrippedPass,
     Verdict,
 )
-from reconciler.planning import breaker, claims
-from reconciler.ports import Cap, Decide
 
 log = structlog.get_logger(__name__)
 
@@ -125,7 +114,9 @@ class Collector:
         await self._ports.lease.observe_mode(term, steering.mode)
         await self._ports.marks.purge()
         if steering.mode is Mode.DRY_RUN:
-            collected = Collected(removed=await self._preview(term, steering, report_again=report_again))
+            collected = Collected(
+                removed=await preview(self._ports, term, steering, report_again=report_again)
+            )
         elif (await self._ports.pause.look()).paused:
             collected = Collected()
         else:
@@ -261,41 +252,11 @@ class Collector:
                 term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
             )
         tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
-        self._report(claim, answers, removed, clock.monotonic() - began)
+        outcome.tell(self._ports.observer, claim, answers, removed, clock.monotonic() - began)
         await keeping.look_once_more(self._ports, claim.keys, answers.results)
         if answers.halt:
             raise Halt(answers.halt)
         return removed, answers.store_away
-
-    async def _preview(self, term: Term, steering: Steering, *, report_again: bool) -> Removed:
-        """What a live round would do, mark by mark, with nothing of it done."""
-        total = Removed()
-        marks, decide = self._ports.marks, decider(steering)
-        async for page in marks.due(steering.policy, enabled(steering), decide):
-            for due in page:
-                if not (report_again or not due.seen):
-                    continue
-                goes = due.decision.delete_object
-                size = due.mark.bytes if goes else 0
-                total += Removed(objects=int(goes), records=len(due.decision.records), bytes=size)
-            unseen = [due for due in page if not due.seen]
-            for due in unseen:
-                self._report_preview(due)
-            await marks.note_preview(term, [due.mark.storage_key for due in unseen])
-            if unseen:
-                size = sum(due.mark.bytes for due in unseen if due.decision.delete_object)
-                log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=size)
-        return total
-
-    def _report_preview(self, due: DueKey) -> None:
-        """Count what a live round would, where everything goes as expected."""
-        tell, verdict = self._ports.observer.deleted, due.mark.verdict
-        if due.decision.delete_object:
-            tell(Mode.DRY_RUN, verdict, ObjectResult.DELETED, 1, due.mark.bytes)
-        else:
-            result = ObjectResult.MISSING if due.decision.verify_absence else ObjectResult.UNTOUCHED
-            tell(Mode.DRY_RUN, verdict, result, 1, 0)
-        tell(Mode.DRY_RUN, verdict, "record", len(due.decision.records), 0)
 
     async def _withhold(self, claim: Claim, answers: Answers) -> None:
         """Of a batch in the middle of which deletion was stopped only what was sent goes on: rows for which
@@ -305,73 +266,3 @@ class Collector:
         if alone and (reason := await self._gateway.stopped()):
             for key in alone:
                 answers.settle(key, ObjectResult.FAILED, reason)
-
-    def _report(self, claim: Claim, answers: Answers, removed: Removed, seconds: float) -> None:
-        counts: Counter[tuple[Verdict, ObjectResult]] = Counter()
-        sizes: Counter[tuple[Verdict, ObjectResult]] = Counter()
-        for key in claim.keys:
-            result, _ = answers.results[key.mark.storage_key]
-            counts[key.mark.verdict, result] += 1
-            # A dangling record never had an object, whatever size it gives.
-            went = result in GONE and key.decision.delete_object
-            sizes[key.mark.verdict, result] += key.mark.bytes if went else 0
-        for (verdict, result), number in counts.items():
-            self._ports.observer.deleted(Mode.LIVE, verdict, result, number, sizes[verdict, result])
-        first = claim.keys[0].mark.verdict
-        for what, number in (("record", removed.records), ("lost", removed.lost)):
-            self._ports.observer.deleted(Mode.LIVE, first, what, number, 0)
-        results: Counter[str] = Counter()
-        for (_, result), number in counts.items():
-            results[str(result)] += number
-        log.info(
-            "batch collected",
-            keys=len(claim.keys),
-            objects=removed.objects,
-            records=removed.records,
-            bytes=removed.bytes,
-            failed=removed.failed,
-            results=dict(results),
-            seconds=round(seconds, 3),
-        )
-        if held := results[str(ObjectResult.HELD)]:
-            log.error(
-                "objects that cannot be deleted, or not so that they could come back, are on hold", held=held
-            )
-        if removed.lost:
-            log.error("records became live after their object had gone", lost=removed.lost)
-
-
-def decider(steering: Steering) -> Decide:
-    """The pure decision, bound to the policy in force."""
-
-    def decide(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
-        return claims.decide(mark, records, steering.policy, now)
-
-    return decide
-
-
-def capper(steering: Steering) -> Cap:
-    """The breaker's caps, bound to the limits in force."""
-
-    def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
-        reasons = {
-            marker: breaker.at_claim(marker, tally, backlog, steering.limits)
-            for marker, tally in seen.items()
-        }
-        return {marker: reason for marker, reason in reasons.items() if reason}
-
-    return cap
-
-
-def enabled(steering: Steering) -> tuple[Verdict, ...]:
-    """The kinds of clean-up that are switched on."""
-    policy = steering.policy
-    on = {
-        Verdict.ORPHAN: policy.orphan_cleanup,
-        Verdict.DANGLING: policy.dangling_cleanup,
-        Verdict.OWNERLESS: policy.auto_cleanup,
-        Verdict.REVOKED: policy.auto_cleanup and policy.delete_revoked,
-        Verdict.EXPIRED: policy.auto_cleanup,
-        Verdict.STALE: policy.auto_cleanup,
-    }
-    return tuple(verdict for verdict, switched_on in on.items() if switched_on)

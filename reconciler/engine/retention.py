@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from reconciler.engine.holds import keep_held
-from reconciler.engine.join import Sink
+from reconciler.engine.join.comparison import Sink
 from reconciler.engine.passes import MarkSink, PassResult, count_rows, earlier_policy, release, under_pass
 from reconciler.engine.steering import Ports, Steering
 from reconciler.engine.steps import step

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from reconciler.engine.join import Comparison, OrderedJoin, Sink, UnorderedJoin
+from reconciler.engine.join.comparison import Comparison, Sink
+from reconciler.engine.join.ordered import OrderedJoin
+from reconciler.engine.join.unordered import UnorderedJoin
 from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release, under_pass
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.steps import step

@@ -26,11 +26,12 @@ from reconciler.catalog.config import CatalogConfig, TableMapping
 from reconciler.catalog.triggers import REFUSED
 from reconciler.engine.answers import Answers
 from reconciler.engine.clocks import Clocks
-from reconciler.engine.collector import Collector, decider
+from reconciler.engine.collector import Collector
 from reconciler.engine.deletion import delete_claimed
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.lease import Tenure
 from reconciler.engine.pause import PauseWatch
+from reconciler.engine.rules import decider
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.throttle import Throttles
