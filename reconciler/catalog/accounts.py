@@ -14,9 +14,9 @@ import anyio
 
 from reconciler.catalog import bounds, connections, holds
 from reconciler.catalog.calls import called
-from reconciler.catalog.claims import claimable_arguments
 from reconciler.catalog.connections import AnyConnection, Connection, Database, Row
 from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.markrows import claimable_arguments
 from reconciler.catalog.purging import HIDDEN_TOTALS
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import (

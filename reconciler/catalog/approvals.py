@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import asyncpg
 
 from reconciler.catalog import bounds
-from reconciler.catalog.claims import MARK_COLUMNS, mark_from
 from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.markrows import MARK_COLUMNS, mark_from
 from reconciler.catalog.passrows import pass_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import NotDecided

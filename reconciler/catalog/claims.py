@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-import asyncpg
-
-from reconciler.catalog import bounds, hiding, holds, ledger, spending
+from reconciler.catalog import hiding, holds, ledger, spending
 from reconciler.catalog.connections import AnyConnection, by_index
-from reconciler.catalog.gateway import Gateway, by_key
+from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.ledger import Entry
-from reconciler.catalog.records import add_rewritten, lookup, require_tables
+from reconciler.catalog.locking import LockedRows, read_locked
+from reconciler.catalog.markrows import (
+    BEHIND_HORIZON,
+    CLAIMABLE,
+    MARK_COLUMNS,
+    claimable_arguments,
+    mark_from,
+)
+from reconciler.catalog.records import add_rewritten, require_tables
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -26,12 +32,9 @@ from reconciler.model import (
     Mode,
     Policy,
     Postpone,
-    Record,
-    RecordRef,
     Remove,
     Term,
     Verdict,
-    VirtualKey,
 )
 from reconciler.ports import Cap, Decide
 
@@ -41,27 +44,6 @@ its confirmation. After that the same leader takes it up again."""
 
 POSTPONED = timedelta(seconds=30)
 """When a mark that was put off is looked at again. Behind it the others are not held up (R-27)."""
-
-MARK_COLUMNS = (
-    "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
-    " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at"
-)
-
-# Marks that may be claimed at $1, of the kinds $2, under the delay $3, in the stretches $4/$5 of the
-# keys' order. A dangling one takes two sightings. The pass has to be armed, and (for a claim, not for
-# a preview) its stamp behind every open transaction. Parameters are times taken before, so that an
-# index on due_at can answer.
-CLAIMABLE = f"""
-    m.state = 'found' AND p.state = 'armed' AND m.verdict = ANY($2::text[])
-    AND m.due_at <= $1::timestamptz
-    AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
-    AND (m.not_before IS NULL OR m.not_before <= $1)
-    AND (m.verdict <> 'dangling' OR m.sightings >= 2)
-    AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
-                WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
-"""
-
-BEHIND_HORIZON = "p.armed_xid < pg_snapshot_xmin(pg_current_snapshot())"
 
 # A sweep in which both sides were above their limits means that the join itself is wrong: until a
 # person has decided about it nothing at all is claimed.
@@ -95,27 +77,6 @@ FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[])
 WHERE m.storage_key = c.storage_key
 """
 
-# Claims that nobody carries on: ours after IN_FLIGHT or a failure, others' once none of their
-# requests can still be on its way.
-UNFINISHED = f"""
-SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence,
-       m.delete_mode, m.quarantine_key
-FROM {SCHEMA}.marks m
-WHERE m.state = 'claimed'
-  AND (m.epoch = $1 AND m.not_before <= $2::timestamptz
-       OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2)
-ORDER BY m.storage_key LIMIT $4
-FOR UPDATE OF m SKIP LOCKED
-"""
-
-# A new operation under this term: what the former one still confirms is not ours any more (R-21).
-TAKE_OVER = f"""
-UPDATE {SCHEMA}.marks
-SET operation_id = $2, epoch = $3, claimed_xid = pg_current_xact_id(), attempted_at = $4::timestamptz,
-    not_before = $4 + $5::interval, attempts = attempts + 1
-WHERE storage_key = ANY($1::text[])
-"""
-
 
 @dataclass(slots=True)
 class _Sorted:
@@ -124,14 +85,6 @@ class _Sorted:
     claimed: list[ClaimedKey] = field(default_factory=list)
     cancelled: list[tuple[Mark, str]] = field(default_factory=list)
     postponed: list[Mark] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """The rows that name the marks' keys, and the keys of which some row is locked by others."""
-
-    named: dict[str, list[Record]]
-    busy: frozenset[str]
 
 
 class Claimer:
@@ -164,7 +117,7 @@ class Claimer:
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
-        rows = await self._rows(connection, taken, standing.now)
+        rows = await read_locked(connection, self._gateway, taken, standing.now)
         # Later than the marks' locks: what came into force since they were chosen is seen here.
         held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
         if policy.rewrites_keys:
@@ -184,61 +137,6 @@ class Claimer:
             postponed=len(decided.postponed),
             tripped=allowed.tripped,
         )
-
-    async def _rows(self, connection: AnyConnection, taken: Sequence[Mark], now: datetime) -> _Rows:
-        """Read, in statements later than the marks' locks: first without a lock, then what was found
-        under one. A row that others hold must not look like none (R-27).
-        """
-        gateway = self._gateway
-        keys = [mark.storage_key for mark in taken]
-        seen = by_key(await lookup(connection, gateway, keys))
-        if not seen:
-            return _Rows(named={}, busy=frozenset())
-        locked = await self._lock_rows(connection, [row.id for rows in seen.values() for row in rows])
-        # Keys' rows only where the verdict reads them: a busy one would hold up all its records. One
-        # that has ended may decide whatever the mark says, since its other reason may be gone (R-32).
-        revoked = {mark.storage_key for mark in taken if mark.verdict is Verdict.REVOKED}
-        owners = {
-            row.owner.id
-            for key, rows in seen.items()
-            for row in rows
-            if row.owner and (key in revoked or _ended(row.owner, now))
-        }
-        held = await self._lock_owners(connection, sorted(owners))
-        # Once more, now that nothing of it can change.
-        named = by_key(await lookup(connection, gateway, list(seen)))
-        busy = {
-            key
-            for key, rows in named.items()
-            if any(row.id not in locked for row in rows)
-            or any(
-                row.owner and row.owner.id not in held and (key in revoked or _ended(row.owner, now))
-                for row in rows
-            )
-        }
-        return _Rows(named=named, busy=frozenset(busy))
-
-    async def _lock_rows(self, connection: AnyConnection, ids: Sequence[str]) -> set[str]:
-        gateway = self._gateway
-        rows = await connection.fetch(
-            f"SELECT {gateway.id}::text AS id FROM {gateway.media}"
-            f" WHERE {gateway.id} = ANY($1::text[]::{gateway.id_type}[])"
-            f" ORDER BY {gateway.ordered_key} FOR UPDATE SKIP LOCKED",
-            list(ids),
-        )
-        return {row["id"] for row in rows}
-
-    async def _lock_owners(self, connection: AnyConnection, ids: Sequence[str]) -> set[str]:
-        if not ids:
-            return set()
-        gateway = self._gateway
-        rows = await connection.fetch(
-            f"SELECT {gateway.key_id}::text AS id FROM {gateway.keys}"
-            f" WHERE {gateway.key_id} = ANY($1::text[]::{gateway.key_id_type}[])"
-            f" ORDER BY {gateway.key_id} FOR SHARE SKIP LOCKED",
-            list(ids),
-        )
-        return {row["id"] for row in rows}
 
     async def _write(
         self,
@@ -272,69 +170,12 @@ class Claimer:
                 [key.quarantine_key for key in decided.claimed],
             )
             await ledger.append(
-                connection, ledger.INTENT, operation, term.epoch, _intents(decided.claimed, None)
+                connection, ledger.INTENT, operation, term.epoch, intents(decided.claimed, None)
             )
-
-    @staticmethod
-    async def take_over(
-        connection: AnyConnection, term: Term, dead_after: timedelta, limit: int
-    ) -> Claim | None:
-        """See `ports.Marks.unfinished`. What was decided stands: a claim only rolls forward."""
-        standing = await stand(connection, term)
-        if standing.paused:
-            return None
-        await by_index(connection)
-        rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit)
-        if not rows:
-            return None
-        operation = uuid4()
-        keys = tuple(_claimed_from(row) for row in rows)
-        await connection.execute(
-            TAKE_OVER,
-            [key.mark.storage_key for key in keys],
-            operation,
-            term.epoch,
-            standing.now,
-            IN_FLIGHT,
-        )
-        former = f"rolls operation {rows[0]['operation_id']} forward"
-        await ledger.append(connection, ledger.INTENT, operation, term.epoch, _intents(keys, former))
-        return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=keys, taken=len(keys))
-
-
-def claimable_arguments(
-    now: datetime, policy: Policy, verdicts: Sequence[Verdict]
-) -> tuple[datetime, list[str], timedelta, list[str], list[str | None]]:
-    """Parameters $1 to $5 of `CLAIMABLE`: the prefixes are those of now, not of the pass (R-18)."""
-    within = bounds.managed(policy.prefixes)
-    return (
-        now,
-        [verdict.value for verdict in verdicts],
-        policy.delete_delay,
-        [low for low, _ in within],
-        [high for _, high in within],
-    )
-
-
-def mark_from(row: asyncpg.Record) -> Mark:
-    """One row of `MARK_COLUMNS`."""
-    return Mark(
-        storage_key=row["storage_key"],
-        verdict=Verdict(row["verdict"]),
-        reason=row["reason"],
-        bytes=row["bytes"],
-        pass_id=row["pass_id"],
-        object_etag=row["object_etag"],
-        object_last_modified=row["object_last_modified"],
-        first_seen_at=row["first_seen_at"],
-        last_seen_at=row["last_seen_at"],
-        sightings=row["sightings"],
-        due_at=row["due_at"],
-    )
 
 
 def _decided(
-    taken: Sequence[Mark], rows: _Rows, held: Collection[str], decide: Decide, now: datetime
+    taken: Sequence[Mark], rows: LockedRows, held: Collection[str], decide: Decide, now: datetime
 ) -> _Sorted:
     result = _Sorted()
     for mark in taken:
@@ -351,11 +192,8 @@ def _decided(
     return result
 
 
-def _ended(owner: VirtualKey, now: datetime) -> bool:
-    return not owner.enabled or (owner.expires_at is not None and owner.expires_at <= now)
-
-
-def _intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
+def intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
+    """What the ledger says before anything is sent: an entry for each object and each row that is to go."""
     entries = []
     for key in keys:
         if key.decision.delete_object:
@@ -373,19 +211,3 @@ def _records_text(decision: Remove) -> str | None:
     if not decision.records:
         return None
     return json.dumps([[ref.id, ref.version] for ref in decision.records])
-
-
-def _claimed_from(row: asyncpg.Record) -> ClaimedKey:
-    stored = json.loads(row["records"]) if row["records"] else []
-    decision = Remove(
-        records=tuple(RecordRef(id=each, version=version) for each, version in stored),
-        delete_object=row["delete_object"],
-        verify_absence=row["verify_absence"],
-    )
-    return ClaimedKey(
-        mark=mark_from(row),
-        decision=decision,
-        attempts=row["attempts"] + 1,
-        mode=DeleteMode(row["delete_mode"] or DeleteMode.DIRECT),
-        quarantine_key=row["quarantine_key"],
-    )

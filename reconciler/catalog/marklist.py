@@ -9,10 +9,10 @@ from datetime import datetime
 import asyncpg
 
 from reconciler.catalog import bounds, holds, ledger
-from reconciler.catalog.claims import MARK_COLUMNS, mark_from
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.ledger import Entry
+from reconciler.catalog.markrows import MARK_COLUMNS, mark_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
 from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState

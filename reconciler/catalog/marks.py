@@ -7,20 +7,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.catalog import holds, spending, triggers
-from reconciler.catalog.claims import (
-    BEHIND_HORIZON,
-    CLAIMABLE,
-    IN_FLIGHT,
-    MARK_COLUMNS,
-    Claimer,
-    claimable_arguments,
-    mark_from,
-)
+from reconciler.catalog.claims import IN_FLIGHT, Claimer
 from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, by_key
+from reconciler.catalog.markrows import (
+    BEHIND_HORIZON,
+    CLAIMABLE,
+    MARK_COLUMNS,
+    claimable_arguments,
+    mark_from,
+)
 from reconciler.catalog.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.takeover import take_over
 from reconciler.catalog.terms import stand
 from reconciler.model import (
     Cancel,
@@ -110,7 +110,7 @@ class PostgresMarks:
 
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         async def work(connection: AnyConnection) -> Claim | None:
-            return await self._claimer.take_over(connection, term, dead_after, limit)
+            return await take_over(connection, term, dead_after, limit)
 
         claim = await self._database.transaction(work)
         return None if claim is None else await self._stamped(claim)

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reconciler.catalog import confirmation
+from reconciler.catalog import rowremoval
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.records import lookup
 from reconciler.engine import hiding
@@ -52,10 +52,10 @@ async def test_a_writer_across_two_keys_and_a_confirmation_do_not_deadlock(
         async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
             group.start_soon(insert)
             await scene.waits(writer)
-            monkeypatch.setattr(confirmation, "lookup", lookup)
+            monkeypatch.setattr(rowremoval, "lookup", lookup)
             return await lookup(connection, gateway, keys)
 
-        monkeypatch.setattr(confirmation, "lookup", meanwhile)
+        monkeypatch.setattr(rowremoval, "lookup", meanwhile)
         with anyio.fail_after(10):
             removed = await scene.confirm(claim, answers)
     await writer.rollback()

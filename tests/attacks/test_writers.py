@@ -11,7 +11,7 @@ import anyio
 import asyncpg
 import pytest
 
-from reconciler.catalog import claims, triggers
+from reconciler.catalog import locking, triggers
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.records import lookup
 from reconciler.model import ObjectResult, Record, Verdict
@@ -295,7 +295,7 @@ async def test_a_writer_that_meets_a_claim_in_the_making_waits_for_it_and_is_ref
             await scene.waits(writer)
             return await lookup(connection, gateway, keys)
 
-        monkeypatch.setattr(claims, "lookup", meanwhile)
+        monkeypatch.setattr(locking, "lookup", meanwhile)
         claim = await scene.claim()
         assert claimed(claim) == [KEY]
     assert refused == [True]

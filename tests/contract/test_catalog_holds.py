@@ -11,6 +11,7 @@ from uuid import UUID
 import anyio
 import pytest
 
+from reconciler.catalog import claims, locking
 from reconciler.catalog.holds import _holds_on, add
 from reconciler.errors import ConfigError
 from reconciler.model import Finding, Hold, HoldKind, Marker, Mode, ObjectResult, Tally, Term, Verdict
@@ -290,14 +291,13 @@ async def test_a_row_that_changes_hands_while_it_is_claimed_is_kept_for_its_new_
         await stage.add_row("image/a", ExpiresAt=LONG_AGO)
         await stage.mark(expired("image/a"))
         await stage.catalog.holds.add([hold(str(held), HoldKind.VIRTUAL_KEY)])
-        claimer = stage.catalog.marks._claimer
-        lock_rows = claimer._rows
+        lock_rows = locking.read_locked
 
         async def change_hands_then_lock(*args: Any) -> Any:
             await stage.sql.execute('UPDATE public."MediaRecords" SET "VirtualKeyId" = $1', held)
             return await lock_rows(*args)
 
-        monkeypatch.setattr(claimer, "_rows", change_hands_then_lock)
+        monkeypatch.setattr(claims, "read_locked", change_hands_then_lock)
         claim = await stage.claim(all_go)
         assert (claimed(claim), claim.postponed) == ([], 1)
 

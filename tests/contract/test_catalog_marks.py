@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reconciler.catalog import claims
+from reconciler.catalog import locking
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.records import lookup
 from reconciler.errors import Halt, LeaseLost
@@ -212,7 +212,7 @@ async def test_the_horizon_waits_for_a_writer_that_could_not_see_the_claim(
         await stage.mark(finding("image/a"), finding("image/b"))
         before = await stage.claim(limit=1)
         assert await stage.catalog.marks.horizon_passed(before.xid)
-        monkeypatch.setattr(claims, "lookup", open_first)
+        monkeypatch.setattr(locking, "lookup", open_first)
         claim = await stage.claim()
         assert claimed(claim) == ["image/b"]
         assert not await stage.catalog.marks.horizon_passed(claim.xid)

@@ -1,0 +1,189 @@
+"""Rows go: by id and version, those alone whose object is gone or is not theirs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+
+from reconciler.catalog import ledger
+from reconciler.catalog.connections import COLLISIONS, AnyConnection
+from reconciler.catalog.gateway import Gateway, by_key
+from reconciler.catalog.ledger import Entry
+from reconciler.catalog.locking import lock_rows
+from reconciler.catalog.records import lookup
+from reconciler.model import GONE, ClaimedKey, ObjectResult, Record, Remove, Removed
+from reconciler.ports import Decide
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of the batch so far. Keys in `failed` and `postponed` stay claimed."""
+
+    entries: list[Entry] = field(default_factory=list)
+    counted: Removed = field(default_factory=Removed)
+    failed: set[str] = field(default_factory=set)
+    postponed: set[str] = field(default_factory=set)
+
+    @property
+    def unfinished(self) -> set[str]:
+        return self.failed | self.postponed
+
+
+@dataclass(frozen=True, slots=True)
+class _Doomed:
+    """A row to remove, for the key whose claim says so."""
+
+    key: ClaimedKey
+    record: Record
+
+
+class RowRemoval:
+    """Removes rows of the gateway's media table, in the caller's transaction."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def remove(
+        self,
+        connection: AnyConnection,
+        keys: Sequence[ClaimedKey],
+        answers: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        now: datetime,
+        outcome: Outcome,
+    ) -> None:
+        """Rows whose object is gone, or is not theirs alone, by id and version; what else names the
+        key by now is decided anew.
+        """
+        settled = [key for key in keys if _rows_go(answers[key.mark.storage_key][0])]
+        if not settled:
+            return
+        named, locked = await _read(connection, self._gateway, [key.mark.storage_key for key in settled])
+        doomed: list[_Doomed] = []
+        for key in settled:
+            rows = named.get(key.mark.storage_key, [])
+            _note_absent(key, rows, outcome)
+            if rows:
+                doomed += _sort_rows(key, rows, locked, decide, now, outcome)
+        removed = await self._delete(connection, doomed, outcome)
+        outcome.counted += Removed(records=removed)
+
+    async def _delete(self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome) -> int:
+        """All at once; where one row makes that fail, row by row, so that it fails alone (R-30)."""
+        if not doomed:
+            return 0
+        # A deferred constraint would speak at the commit, against the whole batch instead of its row.
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        try:
+            async with connection.transaction():
+                gone = await self._delete_ids(connection, [each.record.id for each in doomed])
+        except COLLISIONS:
+            raise
+        except asyncpg.PostgresError:
+            gone = {}
+            for each in doomed:
+                gone |= await self._delete_one(connection, each, outcome)
+        refused = outcome.failed.copy()
+        for each in doomed:
+            if each.record.id in gone:
+                entry = _record_entry(each.key, each.record.id, "deleted", removed=gone[each.record.id])
+                outcome.entries.append(entry)
+            elif each.key.mark.storage_key not in refused:
+                # Nobody else can have removed a row that we hold locked.
+                detail = "a trigger or a rule of the table keeps the row"
+                outcome.entries.append(_record_entry(each.key, each.record.id, "failed", detail))
+                outcome.failed.add(each.key.mark.storage_key)
+        return len(gone)
+
+    async def _delete_ids(self, connection: AnyConnection, ids: Sequence[str]) -> dict[str, str]:
+        """The rows that went, as JSON, by id."""
+        gateway = self._gateway
+        # By id alone: these rows are locked, and their versions were compared under the lock. The whole
+        # row is kept, with the columns that we know nothing of.
+        rows = await connection.fetch(
+            f"DELETE FROM {gateway.media} WHERE {gateway.id} = ANY($1::text[]::{gateway.id_type}[])"
+            f" RETURNING {gateway.id}::text AS id, to_jsonb(m)::text AS removed",
+            list(ids),
+        )
+        return {row["id"]: row["removed"] for row in rows}
+
+    async def _delete_one(self, connection: AnyConnection, each: _Doomed, outcome: Outcome) -> dict[str, str]:
+        try:
+            async with connection.transaction():
+                return await self._delete_ids(connection, [each.record.id])
+        except COLLISIONS:
+            raise
+        except asyncpg.PostgresError as error:
+            detail = str(error).splitlines()[0]
+            outcome.entries.append(_record_entry(each.key, each.record.id, "failed", detail))
+            outcome.failed.add(each.key.mark.storage_key)
+            return {}
+
+
+async def _read(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str]
+) -> tuple[dict[str, list[Record]], set[str]]:
+    """Every row that names one of the keys, and the ids of those that are locked for us."""
+    seen = await lookup(connection, gateway, keys)
+    if not seen:
+        return {}, set()
+    locked = await lock_rows(connection, gateway, [row.id for row in seen])
+    named = sorted({row.storage_key for row in seen})
+    return by_key(await lookup(connection, gateway, named)), locked
+
+
+def _rows_go(result: ObjectResult) -> bool:
+    return result in GONE or result is ObjectResult.UNTOUCHED
+
+
+def _note_absent(key: ClaimedKey, rows: Iterable[Record], outcome: Outcome) -> None:
+    """Planned rows that somebody else removed, or gave another key."""
+    present = {row.id for row in rows}
+    outcome.entries += [
+        _record_entry(key, ref.id, "absent") for ref in key.decision.records if ref.id not in present
+    ]
+
+
+def _sort_rows(
+    key: ClaimedKey,
+    rows: Sequence[Record],
+    locked: set[str],
+    decide: Decide,
+    now: datetime,
+    outcome: Outcome,
+) -> list[_Doomed]:
+    """Which rows of the key go. What is locked by others waits; what became live is lost."""
+    planned = {ref.id: ref.version for ref in key.decision.records}
+    if all(planned.get(row.id) == row.version and row.id in locked for row in rows):
+        return [_Doomed(key, row) for row in rows]
+    going = _decided_anew(key, rows, decide, now) | {
+        row.id for row in rows if planned.get(row.id) == row.version
+    }
+    doomed: list[_Doomed] = []
+    for row in rows:
+        if row.id in going and row.id in locked:
+            doomed.append(_Doomed(key, row))
+        elif row.id in going:
+            outcome.entries.append(_record_entry(key, row.id, "postponed", "locked by another transaction"))
+            outcome.postponed.add(key.mark.storage_key)
+        elif key.decision.delete_object and not key.decision.verify_absence:
+            detail = "the row became live after its object had gone"
+            outcome.entries.append(_record_entry(key, row.id, "lost", detail))
+            outcome.counted += Removed(lost=1)
+        elif row.id in planned:
+            outcome.entries.append(_record_entry(key, row.id, "kept", "the row became live"))
+    return doomed
+
+
+def _decided_anew(key: ClaimedKey, rows: Sequence[Record], decide: Decide, now: datetime) -> set[str]:
+    decision = decide(key.mark, rows, now)
+    return {ref.id for ref in decision.records} if isinstance(decision, Remove) else set()
+
+
+def _record_entry(
+    key: ClaimedKey, record_id: str, result: str, detail: str | None = None, removed: str | None = None
+) -> Entry:
+    return Entry(ledger.RECORD, key.mark, record_id=record_id, result=result, detail=detail, removed=removed)
