@@ -17,13 +17,13 @@ from reconciler.bucket.faults import Refusal
 from reconciler.bucket.locks import look_for_lock
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import ATTEMPTS, Calls, pause_after
+from reconciler.bucket.single import TOO_LATE
 from reconciler.errors import ReconcilerError, StoreUnavailable
 from reconciler.model import Capabilities, Deletion, DeletionResult, ObjectResult, StoredObject
 
 SINGLES_AT_ONCE: Final = 8
 """Single DELETE and HEAD requests in flight for one bucket; they share connections beside the batches'."""
 
-TOO_LATE: Final = "not asked: the batch has used up its time"
 _UNFIT_FOR_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|^/|^\\s+$")
 """Keys that go as single DELETEs. Control characters break the XML of a whole batch, or fail in silence
 (SeaweedFS reports such a key deleted and leaves it); a carriage return may come back as a newline; MinIO

@@ -8,11 +8,12 @@ from typing import Any
 
 import anyio
 
-from reconciler.bucket.answers import failed, refused
+from reconciler.bucket.answers import refused
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.retries import Calls
-from reconciler.errors import Halt, ListingBroken, StoreUnavailable
+from reconciler.bucket.single import remove
+from reconciler.errors import Halt, ListingBroken
 from reconciler.model import DeletionResult, ObjectResult, Upload
 
 PAGE_SIZE = 1000
@@ -71,22 +72,20 @@ class BucketUploads:
         call = partial(
             self._client.abort_multipart_upload, Bucket=self._bucket, Key=upload.key, UploadId=upload.id
         )
-        async with self._limiter:
-            if anyio.current_time() >= until:
-                return failed(upload.key, "not asked: the batch has used up its time")
-            try:
-                await self._calls.send(
-                    "AbortMultipartUpload", call, lambda _: None, deadline=until, may_send=self._may_delete
-                )
-            except StoreUnavailable as error:
-                return failed(upload.key, str(error))
-            except Refusal as refusal:
-                if refusal.fatal:
-                    raise self._calls.place.explain("AbortMultipartUpload", refusal) from None
-                if refusal.code == "NoSuchUpload":
-                    return DeletionResult(key=upload.key, result=ObjectResult.MISSING)
-                return refused(upload.key, refusal)
-        return DeletionResult(key=upload.key, result=ObjectResult.DELETED)
+        answer = await remove(
+            self._calls,
+            self._limiter,
+            "AbortMultipartUpload",
+            upload.key,
+            call,
+            until=until,
+            may_send=self._may_delete,
+        )
+        if not isinstance(answer, Refusal):
+            return answer
+        if answer.code == "NoSuchUpload":
+            return DeletionResult(key=upload.key, result=ObjectResult.MISSING)
+        return refused(upload.key, answer)
 
 
 def _upload(entry: Mapping[str, Any]) -> Upload:

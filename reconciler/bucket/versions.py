@@ -8,13 +8,14 @@ from typing import Any
 
 import anyio
 
-from reconciler.bucket.answers import failed, held, refused
+from reconciler.bucket.answers import held, refused
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.locks import look_for_lock
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
-from reconciler.errors import Halt, StoreUnavailable
+from reconciler.bucket.single import remove
+from reconciler.errors import Halt
 from reconciler.model import DeletionResult, ObjectResult, Version
 
 PAGE_SIZE = 1000
@@ -77,27 +78,24 @@ class BucketVersions:
         self, version: Version, until: float, may_send: Callable[[], None] | None
     ) -> DeletionResult:
         call = partial(self._client.delete_object, Bucket=self._bucket, Key=version.key, VersionId=version.id)
-        async with self._limiter:
-            if anyio.current_time() >= until:
-                return failed(version.key, "not asked: the batch has used up its time")
-            try:
-                await self._calls.send(
-                    "DeleteObject", call, lambda _: None, deadline=until, may_send=may_send
-                )
-            except StoreUnavailable as error:
-                return failed(version.key, str(error))
-            except Refusal as refusal:
-                if refusal.fatal:
-                    raise self._calls.place.explain("DeleteObject", refusal) from None
-                return await self._why(version, refusal)
-        return DeletionResult(key=version.key, result=ObjectResult.DELETED)
+        answer = await remove(
+            self._calls,
+            self._limiter,
+            "DeleteObject",
+            version.key,
+            call,
+            until=until,
+            may_send=may_send,
+        )
+        return await self._why(version, answer) if isinstance(answer, Refusal) else answer
 
     async def _why(self, version: Version, refusal: Refusal) -> DeletionResult:
         """What is denied may be locked, which many stores do not say but to a HEAD."""
         answer = refused(version.key, refusal)
         if answer.result is not ObjectResult.HELD and not answer.denied:
             return answer
-        lock = await look_for_lock(self._client, self._bucket, self._calls, version.key, version.id)
+        async with self._limiter:
+            lock = await look_for_lock(self._client, self._bucket, self._calls, version.key, version.id)
         if lock is None:
             return answer
         return held(version.key, lock.reason, lock.until)

@@ -7,29 +7,22 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-import anyio
-
 from reconciler.catalog import connections
-from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
+from reconciler.catalog.dedicated import DedicatedConnection
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import Halt, LeaseLost
 from reconciler.model import HeldBy, Mode, Term
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 5
-"""A renewal that takes longer than this would come too late anyway."""
-
 
 class PostgresLease:
-    """`ports.Lease` on a connection of its own, which a busy pool cannot keep waiting."""
+    """`ports.Lease` on a connection of its own."""
 
     def __init__(self, config: CatalogConfig) -> None:
-        self._config = config
-        self._connection: Connection | None = None
-        self._alone = anyio.Lock()
+        self._own = DedicatedConnection(config)
 
     async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
         async def work(connection: Connection) -> Term | HeldBy:
@@ -131,33 +124,14 @@ class PostgresLease:
 
     async def close(self) -> None:
         """Drop the connection; the lease ends when it expires, unless it was released."""
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.is_closed():
-            connection.terminate()
+        await self._own.close()
 
     async def _transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        with called(self._config):
-            async with self._alone:
-                try:
-                    # By our own clock too: a network that is gone does not even time out.
-                    with anyio.fail_after(PATIENCE_SECONDS):
-                        connection = await self._connected()
-                        async with connection.transaction():
-                            return await work(connection)
-                except LeaseLost:
-                    raise
-                except BaseException:
-                    # Whatever state it is in: the next call begins with a fresh one.
-                    await self.close()
-                    raise
+        async def within(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
 
-    async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
-            limit = str(PATIENCE_SECONDS * 1000)
-            self._connection = await connections.connect(
-                self._config, statement_timeout=limit, lock_timeout=limit
-            )
-        return self._connection
+        return await self._own.use(within)
 
 
 async def _require_schema(connection: Connection) -> None:
