@@ -161,7 +161,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         listing_concurrency=settings.listing_concurrency,
         delete_concurrency=settings.delete_concurrency,
-        lease_ttl=settings.lease.ttl,
+        lease_ttl=settings.lease.lasts,
         request_timeout=settings.bucket.request_timeout,
         sweep_interval=settings.sweep_interval,
         retention_interval=settings.retention_interval,

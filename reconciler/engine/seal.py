@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 CHECKS = 3
 """Readings of the marker in one TTL. So a rival that leads too is seen within a third of it."""
 
-RENEW_AFTER = 6
-"""Checks between two new nonces: two TTLs, a minute by default."""
+RENEW_AFTER = 12
+"""Checks between two new nonces: four TTLs of the lease, a minute by default."""
 
 TRIES = 3
 

@@ -151,8 +151,17 @@ class BreakerSettings(Section):
 class LeaseSettings(Section):
     """Which replica may act."""
 
-    ttl: Seconds = timedelta(seconds=30)
-    """How long a lease lasts unless renewed. 30s: a dead leader is replaced within a minute."""
+    ttl: Annotated[timedelta, _written(values.at_least(timedelta(seconds=2), "2s"))] = timedelta(seconds=30)
+    """How long the work may stand still after a leader vanished: until another one deletes.
+
+    30s: the lease then lasts 15s unless renewed, as leaders' leases in Kubernetes do.
+    """
+
+    @property
+    def lasts(self) -> timedelta:
+        """The lease itself, unless renewed: half of `ttl`. Most of what is left after it ended is the time
+        in which the former leader may object before the new one deletes."""
+        return self.ttl / 2
 
 
 class WebSettings(Section):

@@ -53,7 +53,7 @@ FAST = {
     "sweep_interval": "0s",
     "retention_interval": "0s",
     "upload_window": f"{WINDOW.total_seconds():.0f}s",
-    "lease__ttl": "30s",
+    "lease__ttl": "60s",
     "dangling_cleanup_enabled": "false",
     "breaker__max_dangling": "1000000",
     "breaker__max_count": "1000000",

@@ -189,7 +189,7 @@ class Story:
             "deleteMode": "direct",
             "sweepInterval": "2s",
             "retentionInterval": "2s",
-            "lease": {"ttl": "5s"},
+            "lease": {"ttl": "10s"},
             "networkPolicy": {"enabled": True},
             "dashboards": {"enabled": True},
             # policy/v1 is newer than this API server; the chart's tests check it by schema.

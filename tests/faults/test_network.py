@@ -68,7 +68,7 @@ async def test_a_network_that_fails_loses_nothing_live(truth: Truth, name: str) 
         settings = {
             "database_url": to_database.through(site.database),
             "bucket__endpoint_url": to_bucket.through(site.bucket.server.endpoint_url),
-            "lease__ttl": "3s",
+            "lease__ttl": "6s",
             "delete_concurrency": "2",
             "breaker__max_dangling": "100000",
         }

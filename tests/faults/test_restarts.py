@@ -122,9 +122,9 @@ async def test_a_disk_that_was_full_is_forgotten_once_it_has_room_again(cramped:
         owner = await site.virtual_key()
         for key in live:
             await site.row(key, owner)
-        report = await site.once(bucket__listing_order="none", lease__ttl="30s")
+        report = await site.once(bucket__listing_order="none", lease__ttl="60s")
         assert (report.outcome, report.removed.objects) == (Outcome.FAILED, 0), report.detail
         await site.sql("DROP TABLE ballast")
-        report = await site.once(bucket__listing_order="none", lease__ttl="30s")
+        report = await site.once(bucket__listing_order="none", lease__ttl="60s")
         assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 3_000), report.detail
         assert (store.keys(), await site.rows()) == (live, live)

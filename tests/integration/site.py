@@ -36,13 +36,13 @@ IMPATIENT = {
     "RECONCILER_REVOKED_KEY_POLICY": "delete",
     "RECONCILER_MAX_DELETES_PER_SECOND": "unlimited",
     "RECONCILER_BREAKER__MAX_FRACTION": "1",
-    "RECONCILER_LEASE__TTL": "2s",
+    "RECONCILER_LEASE__TTL": "4s",
     "RECONCILER_BUCKET__REQUEST_TIMEOUT": "3s",
 }
 """No grace, no delay, no way back and an open breaker: a test says itself which of them it is about."""
 
 
-CALM = {"RECONCILER_LEASE__TTL": "60s", "RECONCILER_BUCKET__REQUEST_TIMEOUT": "20s"}
+CALM = {"RECONCILER_LEASE__TTL": "120s", "RECONCILER_BUCKET__REQUEST_TIMEOUT": "20s"}
 """Where nobody dies and nothing hangs, so that nobody waits for it: a busy machine may take its time."""
 
 

@@ -30,7 +30,8 @@ from tests.support.proxy import tcp_proxy
 pytestmark = pytest.mark.anyio
 
 TTL = timedelta(seconds=4)
-LEASE = {"lease__ttl": "4s"}
+"""How long the lease lasts: half of the setting."""
+LEASE = {"lease__ttl": "8s"}
 POLITE = timedelta(seconds=2)
 
 

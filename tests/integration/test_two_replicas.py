@@ -20,7 +20,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reconciler.catalog.connections import IDLE_SECONDS
 from reconciler.engine.tasks import for_each
 from tests.faults.truth import Truth, new_truth
 from tests.integration.next_version import CONTRACTED, EXPANDED, NOW
@@ -35,13 +34,9 @@ from tests.integration.test_leadership import (
 
 pytestmark = pytest.mark.anyio
 
-TTL = timedelta(seconds=4)
-OBJECTION = TTL * 2 / 3
-"""A new leader deletes nothing for that long where the one before it did not say goodbye."""
-MID_TRANSACTION = timedelta(seconds=IDLE_SECONDS)
-"""A leader that was stopped between two statements is cut off by the server after that long."""
-SLACK = timedelta(seconds=6)
-"""To look for a free lease, to write the seal, and to claim, on a machine that does much else."""
+TTL = timedelta(seconds=30)
+"""The default. In it are the lease, half as long, the former leader's time to object, a third, and what is left
+is to look for a free lease, to write the seal and to claim, on a machine that does much else."""
 SOON = {"RECONCILER_SWEEP_INTERVAL": "2s", "RECONCILER_RETENTION_INTERVAL": "2s"}
 BACKLOG = 200
 SLOW = "max_deletes_per_second: 10\n"
@@ -318,7 +313,4 @@ async def test_two_replicas_outlive_what_is_done_to_them(ordered_site: Site, tmp
         assert (await standby.stop(), await leader.stop()) == (0, 0)
     await truth.converged()
     await nothing_went_twice(site)
-    vanished = max(TTL, MID_TRANSACTION) + OBJECTION + SLACK
-    assert await longest_standstill(site, told[0], told[3]) <= vanished
-    # Later nobody vanished: who ended said goodbye.
-    assert await longest_standstill(site, told[3], told[-1]) <= TTL + SLACK
+    assert await longest_standstill(site, told[0], told[-1]) <= TTL

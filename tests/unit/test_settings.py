@@ -130,7 +130,7 @@ def test_other_durations_are_refused_with_examples(written: str) -> None:
 
 
 def test_a_lease_cannot_last_no_time() -> None:
-    assert fault("LEASE__TTL", "0s") == "RECONCILER_LEASE__TTL='0s': must be at least 1s"
+    assert fault("LEASE__TTL", "0s") == "RECONCILER_LEASE__TTL='0s': must be at least 2s"
 
 
 @pytest.mark.parametrize(
