@@ -159,8 +159,10 @@ class LeaseSettings(Section):
 
     @property
     def lasts(self) -> timedelta:
-        """The lease itself, unless renewed: half of `ttl`. Most of what is left after it ended is the time
-        in which the former leader may object before the new one deletes."""
+        """The lease itself, unless renewed: half of `ttl`.
+
+        Most of what is left then is the time in which the former leader may object before the new one deletes.
+        """
         return self.ttl / 2
 
 

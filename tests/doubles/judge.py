@@ -6,6 +6,7 @@ the collector's last look at it (see "The deletion protocol", 6). Everything els
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -80,6 +81,11 @@ class Judge:
     def written(self, key: str) -> None:
         """A writer has put an object there, or taken one away for good: what was there before is theirs."""
         self._gone.pop(key, None)
+
+    def removed(self, rows: Iterable[Row]) -> None:
+        """A writer removes them. What went by our hand before, and came back, was theirs to remove."""
+        for row in rows:
+            self._rows.pop(row.id, None)
 
     def object_goes(self, stored: StoredObject) -> None:
         key, world = stored.key, self.world

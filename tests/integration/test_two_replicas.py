@@ -35,8 +35,8 @@ from tests.integration.test_leadership import (
 pytestmark = pytest.mark.anyio
 
 TTL = timedelta(seconds=30)
-"""The default. In it are the lease, half as long, the former leader's time to object, a third, and what is left
-is to look for a free lease, to write the seal and to claim, on a machine that does much else."""
+"""The default. In it are the lease, half as long, and a third in which the former leader may object. What is
+left is to look for a free lease, to write the seal and to claim, on a machine that does much else."""
 SOON = {"RECONCILER_SWEEP_INTERVAL": "2s", "RECONCILER_RETENTION_INTERVAL": "2s"}
 BACKLOG = 200
 SLOW = "max_deletes_per_second: 10\n"

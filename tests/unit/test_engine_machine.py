@@ -177,6 +177,7 @@ class EngineMachine(RuleBasedStateMachine):
             case "commit" | "roll back" if self.open:
                 self.end(self.open.pop(0), commits=what == "commit")
             case "delete" if row:
+                self.judge.removed([row])
                 del database.rows[row.id]
             case "expire" | "keep" if row:
                 database.update(row.id, expires_at=now if what == "expire" else None)
@@ -196,6 +197,7 @@ class EngineMachine(RuleBasedStateMachine):
         if owner not in database.owners:
             database.add_key(owner)
         if what == "delete":
+            self.judge.removed(row for row in database.rows.values() if row.virtual_key_id == owner)
             database.delete_key(owner)
         else:
             database.owners[owner] = replace(database.owners[owner], enabled=what == "enable")
