@@ -161,7 +161,7 @@ class LeaseSettings(Section):
     def lasts(self) -> timedelta:
         """The lease itself, unless renewed: half of `ttl`.
 
-        Most of what is left then is the time in which the former leader may object before the new one deletes.
+        Most of what is left then is the former leader's time to object, before the new one deletes.
         """
         return self.ttl / 2
 
