@@ -8,8 +8,7 @@ from collections.abc import Callable
 from reconciler import app
 from reconciler.settings import DatabaseSettings
 from reconciler.terminal.operator import operator
-
-DONE, FAILED = 0, 1
+from reconciler.terminal.statuses import DONE, FAILED
 
 
 async def erase(settings: DatabaseSettings, args: argparse.Namespace, complain: Callable[[str], None]) -> int:

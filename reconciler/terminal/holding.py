@@ -19,9 +19,9 @@ from reconciler.ports import Holds
 from reconciler.settings import DatabaseSettings
 from reconciler.settings.values import duration
 from reconciler.terminal.operator import operator
+from reconciler.terminal.statuses import DONE, FAILED
 from reconciler.terminal.text import printable, shortened, timestamp
 
-DONE, FAILED = 0, 1
 PAGE = 1_000
 LISTED = 50
 """Rows of a table; in jsonl all are printed."""

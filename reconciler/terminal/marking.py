@@ -17,8 +17,9 @@ from reconciler.catalog.open import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import ListedMark, MarkFilter, MarkState, UndoScope, Verdict
 from reconciler.settings import DatabaseSettings
-from reconciler.terminal.holding import DONE, FAILED, LISTED, PAGE, TARGET_WIDTH, Complain, as_dict
+from reconciler.terminal.holding import LISTED, PAGE, TARGET_WIDTH, Complain, as_dict
 from reconciler.terminal.operator import operator
+from reconciler.terminal.statuses import DONE, FAILED
 from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
 
 

@@ -20,9 +20,9 @@ from reconciler.model import Mode, Returned, UndoScope
 from reconciler.settings import SettingsSource
 from reconciler.settings.values import duration
 from reconciler.terminal.operator import operator
+from reconciler.terminal.statuses import DONE, FAILED
 from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
 
-DONE, FAILED = 0, 1
 LISTED = 50
 """Lines of the table; the sums below it are of all."""
 NAMED = 20

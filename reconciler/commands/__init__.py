@@ -1,0 +1,1 @@
+"""The commands by what they are for: read the settings, let it be done, say what came of it."""
