@@ -17,6 +17,22 @@ from reconciler.model import HeldBy, Mode, Term
 
 T = TypeVar("T")
 
+SILENT = timedelta(seconds=1)
+"""Between two messages of a transaction of ours lie milliseconds."""
+
+# Sessions of ours that hold the lease's rows although the lease has ended, and wait for a client that
+# says nothing: a process that was stopped, or that the network has cut off, in mid-transaction. Between
+# the preparation of a statement and its execution no time-out of the server's runs.
+CUT_OFF = f"""
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+WHERE a.pid IN (SELECT l.pid FROM pg_locks l
+                WHERE l.relation IN ('{SCHEMA}.lease'::regclass, '{SCHEMA}.term'::regclass)
+                  AND l.database = a.datid AND l.mode IN ('RowShareLock', 'RowExclusiveLock'))
+  AND a.datname = current_database() AND a.application_name = $1 AND a.pid <> pg_backend_pid()
+  AND a.wait_event = 'ClientRead' AND a.state_change < clock_timestamp() - $2::interval
+  AND EXISTS (SELECT FROM {SCHEMA}.lease WHERE expires_at <= clock_timestamp())
+"""
+
 
 class PostgresLease:
     """`ports.Lease` on a connection of its own."""
@@ -27,6 +43,7 @@ class PostgresLease:
     async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
         async def work(connection: Connection) -> Term | HeldBy:
             await _require_schema(connection)
+            await connection.execute(CUT_OFF, connections.APPLICATION, SILENT)
             # Waits for a renewal in flight, and for nothing else.
             row = await connection.fetchrow(
                 "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held, released,"

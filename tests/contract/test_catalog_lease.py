@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import anyio
@@ -74,6 +74,55 @@ async def test_an_expired_lease_is_taken_and_its_former_holder_cannot_renew(
         await catalog.lease.renew(first, TTL)
     await catalog.lease.release(first)
     await catalog.lease.renew(second, TTL)
+
+
+@asynccontextmanager
+async def _frozen(database: str, application: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session stopped in mid-transaction, between the preparation of a statement and its execution."""
+    settings = {"application_name": application}
+    session = await asyncpg.connect(database, server_settings=settings)
+    await session.execute("BEGIN; SELECT FROM reconciler.term FOR SHARE")
+    await session.prepare("SELECT 1 AS frozen")
+    yield session
+    session.terminate()
+
+
+async def _silent_for(sql: asyncpg.Connection, seconds: float) -> None:
+    silent = "SELECT clock_timestamp() - state_change > $1 FROM pg_stat_activity WHERE query LIKE '%frozen'"
+    asked = f"{silent} AND pid <> pg_backend_pid()"
+    while not await sql.fetchval(asked, timedelta(seconds=seconds)):  # noqa: ASYNC110 - of another session
+        await anyio.sleep(0.05)
+
+
+@pytest.mark.attack(39)
+async def test_a_leader_frozen_in_mid_transaction_does_not_hold_its_successor_up(
+    catalog: Catalog, sql: asyncpg.Connection, database: str
+) -> None:
+    """Nothing else would end its session for a minute: no time-out runs there."""
+    await _acquired(catalog, "first")
+    async with _frozen(database, "media-reconciler") as session:
+        await _silent_for(sql, 1.1)
+        assert isinstance(await catalog.lease.acquire("second", TTL), HeldBy)
+        assert await session.fetchval("SELECT 'of a leader in office, and left alone'")
+    async with _frozen(database, "media-reconciler") as session:
+        await _silent_for(sql, 1.1)
+        await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
+        assert (await _acquired(catalog, "second")).epoch == 2
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await session.execute("COMMIT")
+
+
+async def test_a_session_of_somebody_else_is_left_alone(
+    catalog: Catalog, sql: asyncpg.Connection, database: str
+) -> None:
+    await _acquired(catalog, "first")
+    await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
+    async with _frozen(database, "psql") as session:
+        await _silent_for(sql, 1.1)
+        with pytest.raises(CatalogUnavailable):
+            await catalog.lease.acquire("second", TTL)
+        await session.execute("COMMIT")
+    assert (await _acquired(catalog, "second")).epoch == 2
 
 
 async def test_a_release_keeps_the_row_and_so_the_epoch(catalog: Catalog, sql: asyncpg.Connection) -> None:
