@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,13 @@ class Case:
     series: list[tuple[str, Mapping[str, str]]]
 
 
-def cases() -> Iterator[Case]:
+@functools.cache
+def cases() -> Sequence[Case]:
     """Of every promtool test of the plain file."""
+    return list(_cases())
+
+
+def _cases() -> Iterator[Case]:
     for path in sorted(TESTS.glob("*.test.yaml")):
         for test in yaml.safe_load(path.read_text())["tests"]:
             series = [_series(each["series"]) for each in test["input_series"]]
