@@ -72,7 +72,16 @@ class DeadlyArea:
 
 
 async def killed_at(site: Site, *arguments: str, **settings: str) -> None:
-    """One such run, killed with `before` or `after`. Fails if the call was never made."""
+    """One such run, killed with `before` or `after`; the next does not have to wait for what it held.
+
+    Fails if the call was never made.
+    """
+    await just_killed_at(site, *arguments, **settings)
+    await site.outlive_the_dead()
+
+
+async def just_killed_at(site: Site, *arguments: str, **settings: str) -> None:
+    """Likewise, a moment ago."""
 
     def run() -> tuple[int, str]:
         everything = {**os.environ, **site.settings(**settings), KIND: site.bucket.server.kind}

@@ -155,6 +155,11 @@ class Site:
         finally:
             await connection.close()
 
+    async def outlive_the_dead(self) -> None:
+        """As if lease and longest requests of who was killed had run out: otherwise the next waits for it."""
+        await self.sql("UPDATE reconciler.lease SET expires_at = least(expires_at, clock_timestamp())")
+        await self.sql("UPDATE reconciler.marks SET attempted_at = attempted_at - interval '1 hour'")
+
     async def keys(self) -> set[str]:
         """What the bucket holds, but for our own corner."""
         found = await anyio.to_thread.run_sync(self.bucket.keys)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.model import Outcome
-from tests.integration.kill_at import killed_at
+from tests.integration.kill_at import just_killed_at, killed_at
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +66,18 @@ async def assert_ledger_complete(site: Site) -> None:
         assert of_key[0][0] == "intent", of_key
         assert sum(result in {"deleted", "missing"} for event, result in of_key if event == "result") == 1
     assert await site.sql("SELECT 1 FROM reconciler.marks") == []
+
+
+async def test_what_the_dead_claimed_is_left_alone_until_its_requests_must_have_ended(
+    ordered_site: Site,
+) -> None:
+    """A lease and two requests after the claim, by the time-outs of an impatient site."""
+    await ordered_site.put("image/orphan")
+    await just_killed_at(ordered_site, "store", "delete", "before", "once", "--json")
+    assert (await ordered_site.once()).removed.objects == 1
+    intents = await ordered_site.sql("SELECT at FROM reconciler.ledger WHERE event = 'intent' ORDER BY id")
+    claimed, repeated = (row[0] for row in intents)
+    assert repeated - claimed >= timedelta(seconds=2 + 3 + 3)
 
 
 @pytest.mark.incident(20)

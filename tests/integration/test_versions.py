@@ -98,6 +98,7 @@ async def test_a_bucket_that_stopped_keeping_versions_halts(ordered_site: Site) 
     assert "does not keep versions any more" in report.detail
     assert await site.keys() == {"image/a"}
     keep_versions(site)
+    await site.outlive_the_dead()
     assert (await site.once()).removed.objects == 1
 
 
