@@ -222,12 +222,13 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
 def _deletion(mode: DeleteMode, found: Capabilities) -> Check:
     if mode is DeleteMode.VERSIONED:
         return ok("delete mode", "versioned: a delete marker hides each object until its version is purged")
-    if mode is DeleteMode.QUARANTINE and not found.copy:
-        return warn(
+    if mode is DeleteMode.QUARANTINE and found.copies_nothing:
+        return fail(
             "delete mode",
-            "quarantine, and the store makes no copies, or the credentials may not: every object that is to"
-            " go is put on hold instead",
-            "switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good",
+            "quarantine, and the store makes no copies, or the credentials may not: a dry run works, live"
+            " halts",
+            "allow CopyObject under .reconciler/, switch versioning on, or name"
+            " RECONCILER_DELETE_MODE=direct, which deletes for good",
         )
     if mode is DeleteMode.QUARANTINE:
         return ok(

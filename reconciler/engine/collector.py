@@ -120,6 +120,7 @@ class Collector:
         elif (await self._ports.pause.look()).paused:
             collected = Collected()
         else:
+            hiding.require_copies(steering.policy.delete_mode, self._ports.capabilities)
             await self._sealer.settle(self._stopping)
             collected = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))

@@ -17,6 +17,7 @@ from reconciler.engine.steering import Ports
 from reconciler.engine.tasks import for_each, task_group
 from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
 from reconciler.model import (
+    Capabilities,
     Claim,
     ClaimedKey,
     Copied,
@@ -45,6 +46,16 @@ RESULTS = {
     CopyResult.OCCUPIED: ObjectResult.FAILED,
     CopyResult.IMPOSSIBLE: ObjectResult.HELD,
 }
+
+
+def require_copies(mode: DeleteMode, found: Capabilities) -> None:
+    """Raises Halt where no object at all could go: each would end on hold, and stay there."""
+    if mode is DeleteMode.QUARANTINE and found.copies_nothing:
+        raise Halt(
+            "what is deleted is copied into quarantine first, and the store makes no copies, or the"
+            " credentials may not: nothing is deleted; allow CopyObject under .reconciler/, switch versioning"
+            " on, or name RECONCILER_DELETE_MODE=direct, which deletes for good, and start again"
+        )
 
 
 async def make_copies(

@@ -65,6 +65,11 @@ class Capabilities:
         """The bucket keeps versions: a plain delete only hides."""
         return self.versioning is Versioning.ENABLED
 
+    @property
+    def copies_nothing(self) -> bool:
+        """It was seen to make no copies. Where nothing could be probed it may make them all the same."""
+        return self.probed and not self.copy
+
     def order_under(self, declared: ListingOrder | None) -> ListingOrder:
         """How the listing is joined: a declared order is believed, and still asserted.
 

@@ -10,8 +10,9 @@ import anyio.to_thread
 import pytest
 
 from reconciler.model import Outcome
-from tests.integration.site import Site
+from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
+from tests.support.quirky_store import Quirks, quirky_store
 
 pytestmark = pytest.mark.anyio
 
@@ -117,3 +118,25 @@ async def test_an_object_that_was_put_beside_its_copy_stays(ordered_site: Site) 
     assert (await hidden(site), await quarantined(site)) == ([], set())
     purged = await site.sql("SELECT storage_key FROM reconciler.ledger WHERE event = 'purged'")
     assert [row[0] for row in purged] == ["image/orphan"]
+
+
+@pytest.mark.probes
+async def test_where_the_store_makes_no_copies_a_dry_run_works_and_live_halts_at_once(database: str) -> None:
+    """Not key by key: each object would end on hold, and stay there when the store has learnt to copy."""
+    quirks = Quirks(makes_no_copies=True)
+    async with quirky_store(quirks) as store:
+        site = make_site(database, store.bucket())
+        store.put("image/a", "image/b")
+        report = await site.once(delete_mode="auto", dry_run="true")
+        assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 2)
+        for mode in ("auto", "quarantine"):
+            report = await site.once(delete_mode=mode)
+            assert (report.outcome, report.removed.failed) == (Outcome.HALTED, 0)
+            assert "the store makes no copies" in report.detail
+            assert "RECONCILER_DELETE_MODE=direct" in report.detail
+        assert store.keys() == {"image/a", "image/b"}
+        assert await site.sql("SELECT target FROM reconciler.holds") == []
+        assert await site.ledger() == []
+        quirks.makes_no_copies = False
+        report = await site.once(delete_mode="auto")
+        assert (report.outcome, store.keys()) == (Outcome.CONVERGED, set())

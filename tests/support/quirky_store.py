@@ -53,6 +53,8 @@ class Quirks:
     """ETags in a batch are ignored, as moto does."""
     ignores_etag_of_source: bool = False
     """x-amz-copy-source-if-match is ignored, as moto does."""
+    makes_no_copies: bool = False
+    """CopyObject is not implemented, as in small gateways."""
     rank: Callable[[str], object] | None = None
     """What the listing is sorted by instead of the key."""
     ignores_start_after: bool = False
@@ -170,6 +172,8 @@ class QuirkyStore:
         return Answer(headers={"ETag": f'"{self.objects[key].etag}"'})
 
     def _copy(self, key: str, request: Request) -> Answer:
+        if self.quirks.makes_no_copies:
+            return Answer(error("NotImplemented"), 501)
         source = self.objects.get(unquote(request.headers["x-amz-copy-source"]).partition("/")[2])
         if source is None:
             return Answer(error("NoSuchKey"), 404)

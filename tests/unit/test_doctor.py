@@ -193,7 +193,7 @@ def test_direct_deletion_is_always_a_warning() -> None:
         )
 
 
-@pytest.mark.parametrize(("copy", "status"), [(True, CheckStatus.OK), (False, CheckStatus.WARN)])
+@pytest.mark.parametrize(("copy", "status"), [(True, CheckStatus.OK), (False, CheckStatus.FAIL)])
 def test_a_quarantine_is_fine_where_the_store_makes_copies(*, copy: bool, status: CheckStatus) -> None:
     checks = doctor.abilities(replace(capabilities(), copy=copy), None, DeleteMode.QUARANTINE)
     assert statuses(checks)["delete mode"] is status
