@@ -24,9 +24,11 @@ SELECT (SELECT epoch FROM {SCHEMA}.term), 'erased', 'live', 'object', key, '', '
 FROM unnest($1::text[]) AS e (key)
 """
 
-CLAIMED = f"""
-SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[]) AND state = 'claimed'
-ORDER BY storage_key
+# Locked in whatever state, and before anything else: a confirmation that ends meanwhile has ended before
+# the next statement looks for what it left, and a later one leaves it to the next erasure (R-42).
+MARKED = f"""
+SELECT storage_key, state FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])
+ORDER BY storage_key FOR SHARE
 """
 
 
@@ -40,13 +42,12 @@ class Erasure:
         """In one transaction. What is being deleted at this moment is named: it has to be erased again."""
 
         async def work(connection: AnyConnection) -> Erased:
+            marked = await connection.fetch(MARKED, list(keys))
+            claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
             hidden = await connection.fetch(HIDE, list(keys))
             rows = await connection.fetch(REDACT, list(keys))
             await connection.execute(UNQUEUE, list(keys))
             await connection.execute(NOTE, list(keys), f"by {author}")
-            claimed = await connection.fetch(CLAIMED, list(keys))
-            return Erased(
-                objects=len(hidden), rows=len(rows), claimed=tuple(row["storage_key"] for row in claimed)
-            )
+            return Erased(objects=len(hidden), rows=len(rows), claimed=claimed)
 
         return await self._database.transaction(work)

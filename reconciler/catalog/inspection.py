@@ -68,7 +68,9 @@ SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
        has_schema_privilege(n.oid, 'USAGE') AS reachable,
        has_table_privilege(c.oid, 'SELECT') AS can_select,
        has_any_column_privilege(c.oid, 'UPDATE') AS can_update,
-       has_table_privilege(c.oid, 'DELETE') AS can_delete
+       has_table_privilege(c.oid, 'DELETE') AS can_delete,
+       ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
+             WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS heirs
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
@@ -237,6 +239,11 @@ class _Inspection:
             self._faults.append(
                 f"{name}: row-level security would hide rows from this role, and their objects would "
                 "look orphaned; grant the role BYPASSRLS"
+            )
+        if found["heirs"]:
+            self._faults.append(
+                f"{name}: tables inherit from it ({', '.join(found['heirs'])}), and no index keeps an id from"
+                " being in two of them; rows are removed by id: make them partitions, or end the inheritance"
             )
         missing = [
             privilege

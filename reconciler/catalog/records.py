@@ -25,6 +25,14 @@ BYTES_A_ROW = 200
 """What a row takes at least, where the table was never analysed."""
 
 
+# What the names mean now. The rows of partitions are under the unique indexes of their table.
+TABLES = """
+SELECT to_regclass($1)::oid AS media, to_regclass($2)::oid AS keys,
+       EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+               WHERE c.relkind = 'r' AND c.oid IN (to_regclass($1), to_regclass($2))) AS inherited
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Statement:
     sql: str
@@ -182,15 +190,20 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
 async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
     """Raise Halt unless both names still mean the tables that were inspected (R-5).
 
-    A view in their place, or a new table that is being filled, would hide rows.
+    A view in their place, or a new table that is being filled, would hide rows. Rows of a table that
+    inherits may have the ids of others (R-41).
     """
-    found = await connection.fetchrow(
-        "SELECT to_regclass($1)::oid AS media, to_regclass($2)::oid AS keys", *gateway.names
-    )
+    found = await connection.fetchrow(TABLES, *gateway.names)
     if found is None or (found["media"], found["keys"]) != gateway.oids:
         raise Halt(
             f"{gateway.names[0]} or {gateway.names[1]} was replaced while this program ran; nothing is"
             " deleted until it is started again and has inspected the new table"
+        )
+    if found["inherited"]:
+        raise Halt(
+            f"other tables inherit from {gateway.names[0]} or {gateway.names[1]} now, and no index keeps an"
+            " id from being in two of them; rows are removed by id, so nothing is deleted until they are"
+            " partitions, or the inheritance has ended"
         )
 
 

@@ -195,6 +195,15 @@ WHERE p.prosecdef = (w.name = '{RECORD_FUNCTION}')
   AND (NOT p.prosecdef OR p.proconfig = ARRAY['search_path=pg_catalog, pg_temp', 'enable_seqscan=off'])
 """
 
+# Whether somebody holds the lock under which a table comes to inherit from this one, with rows that no
+# trigger has seen (R-40). A vacuum holds it as well, which must not be kept waiting: so it is looked for
+# and not taken.
+GROWING = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = to_regclass($1) AND granted
+               AND mode = 'ShareUpdateExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+
 
 class Triggers(StrEnum):
     """What became of the triggers. Only INSTALLED holds writers off; otherwise a claim waits instead."""
@@ -284,6 +293,8 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
     if await connection.fetchval("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass($1)", table):
         # Rows can also come with a partition, which takes a lock that writers do share (R-34).
         await connection.execute(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE")
+    elif await connection.fetchval(GROWING, table):
+        return False
     return await state(connection, tables) is Triggers.INSTALLED
 
 

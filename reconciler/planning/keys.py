@@ -7,6 +7,9 @@ import re
 from reconciler.model import REPLACEMENT_CHARACTER, KeepReason, Policy
 from reconciler.planning.ranges import is_managed
 
+LONGEST = 2048
+"""Bytes. S3 allows 1,024, but a row may name what no store can have; Postgres indexes up to 2,704."""
+
 _REWRITTEN = re.compile(r"//|\\|^/|(?:^|/)\.\.?(?:/|$)")
 """What a store that keeps objects as files collapses, turns round or refuses."""
 
@@ -14,9 +17,9 @@ _REWRITTEN = re.compile(r"//|\\|^/|(?:^|/)\.\.?(?:/|$)")
 def protection(key: str, policy: Policy) -> KeepReason | None:
     """Why the key stays untouched, or None for a key that may be judged.
 
-    Outside the managed prefixes; a folder marker (`…/`); a key that was not UTF-8; a key with NUL,
-    which Postgres cannot store; a key that is not of the declared shape; a key that the store takes
-    for another one, whose object may be another row's.
+    Outside the managed prefixes; a folder marker (`…/`); a key that was not UTF-8; a key that cannot be
+    marked; a key that is not of the declared shape; a key that the store takes for another one, whose
+    object may be another row's.
     """
     if not is_managed(key, policy.prefixes):
         return KeepReason.OUTSIDE_PREFIX
@@ -24,8 +27,13 @@ def protection(key: str, policy: Policy) -> KeepReason | None:
         return KeepReason.REPLACEMENT_CHARACTER
     if key.endswith("/"):
         return KeepReason.FOLDER_MARKER
-    if "\0" in key or (policy.key_shape is not None and not policy.key_shape.fullmatch(key)):
+    if not _markable(key) or (policy.key_shape is not None and not policy.key_shape.fullmatch(key)):
         return KeepReason.UNKNOWN_SHAPE
     if policy.rewrites_keys and _REWRITTEN.search(key):
         return KeepReason.UNKNOWN_SHAPE
     return None
+
+
+def _markable(key: str) -> bool:
+    """Whether the table of marks, and its index, can hold the key. One that cannot would end every pass."""
+    return "\0" not in key and len(key.encode(errors="surrogatepass")) <= LONGEST

@@ -232,6 +232,15 @@ async def test_a_view_and_ids_that_do_not_compare_are_refused(database: str) -> 
     assert "not unique in loose; name its primary key" in fault
 
 
+@pytest.mark.attack(41)
+async def test_tables_from_which_others_inherit_are_refused(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    await sql.execute('CREATE TABLE public.heir () INHERITS (public."VirtualKeys")')
+    await sql.close()
+    (fault,) = (await _report(database)).faults
+    assert "KEYS_TABLE public.VirtualKeys: tables inherit from it (public.heir)" in fault
+
+
 @pytest.mark.attack(5)
 async def test_row_level_security_is_a_fault_and_never_a_filter(database: str) -> None:
     owner = await asyncpg.connect(database)

@@ -233,9 +233,9 @@ async def test_a_table_that_inherits_is_guarded_or_else_it_is_said(database: str
     async with connected(database) as sql:
         await sql.execute(f"CREATE TABLE public.one () INHERITS ({MEDIA})")
         await migrated(database, with_triggers=True)
-        assert await found(database) is Triggers.INSTALLED
+        assert await triggers.state(sql, TableMapping()) is Triggers.INSTALLED
         await sql.execute(f"CREATE TABLE public.two () INHERITS ({MEDIA})")
-        assert await found(database) is Triggers.OUTDATED
+        assert await triggers.state(sql, TableMapping()) is Triggers.OUTDATED
 
 
 async def test_a_generated_key_cannot_be_guarded(empty_database: str) -> None:

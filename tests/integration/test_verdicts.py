@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -231,3 +232,18 @@ async def test_odd_keys_are_compared_and_deleted_like_any_other(site: Site) -> N
     live = {key for number, key in enumerate(ODD_KEYS) if number % 2}
     assert report.removed.objects == len(ODD_KEYS) - len(live)
     assert await site.state() == (live, live)
+
+
+@pytest.mark.attack(44)
+async def test_a_row_with_a_key_beyond_every_store_ends_no_sweep(ordered_site: Site) -> None:
+    """No index holds it, so it cannot be marked; where the gateway's column has none, it takes it."""
+    endless = "image/" + "".join(sha256(bytes([number])).hexdigest() for number in range(100))
+    await ordered_site.sql(
+        'ALTER TABLE "MediaRecords" DROP CONSTRAINT "MediaRecords_StorageKey_key",'
+        ' ALTER "StorageKey" TYPE text'
+    )
+    await ordered_site.row(endless)
+    await ordered_site.put("image/orphan")
+    report = await ordered_site.once()
+    assert (report.outcome, report.kept[KeepReason.UNKNOWN_SHAPE]) == (Outcome.CONVERGED, 1)
+    assert await ordered_site.state() == (set(), {endless})

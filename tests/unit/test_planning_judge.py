@@ -112,3 +112,12 @@ def test_a_key_that_the_store_takes_for_another_is_protected(key: str) -> None:
     assert judge_object(stored(key), policy(rewrites_keys=True), NOW) is KeepReason.UNKNOWN_SHAPE
     assert isinstance(judge_object(stored(key), policy(), NOW), Finding)
     assert isinstance(judge_object(stored("image/a.b/..c"), policy(rewrites_keys=True), NOW), Finding)
+
+
+@pytest.mark.attack(44)
+@pytest.mark.parametrize("character", ["x", "\u20ac"])
+def test_a_key_that_cannot_be_marked_is_protected(character: str) -> None:
+    longest = 2048 - len("image/")
+    for number, kept in ((longest // len(character.encode()), False), (longest, True)):
+        key = "image/" + character * number + ("x" if kept else "")
+        assert (judge_object(stored(key), policy(), NOW) is KeepReason.UNKNOWN_SHAPE) is kept
