@@ -40,6 +40,6 @@ def ended(report: Report) -> int:
     status = EXIT_STATUS[report.outcome]
     if report.notice:
         complain(report.notice)
-    if status != DONE:
+    if status != DONE or report.detail:
         complain(report.detail or f"{report.outcome}")
     return status

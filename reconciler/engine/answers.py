@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.model import ClaimedKey, Hidden, ObjectResult
+from reconciler.model import STAYED, ClaimedKey, Hidden, ObjectResult
 
 
 @dataclass(slots=True)
@@ -30,6 +31,10 @@ class Answers:
 
     def settle(self, key: str, result: ObjectResult, detail: str) -> None:
         self.results[key] = (result, detail)
+
+    def stayed(self) -> Counter[ObjectResult]:
+        """Keys that were due and are not to go after all, by what was found."""
+        return Counter(result for result, _ in self.results.values() if result in STAYED)
 
     def rows_alone(self, keys: Sequence[ClaimedKey]) -> list[str]:
         """Keys of which rows would go, and for which nothing was sent: dangling ones, and shared objects'."""

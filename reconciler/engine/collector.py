@@ -5,6 +5,7 @@ A crash between any two lines leaves marks, claims and intents in Postgres, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -50,7 +51,7 @@ class Collected:
 
     `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
     take now. `pause`: as it stood at the end. `tripped`: passes whose marks were above the caps when they
-    were to be claimed.
+    were to be claimed. `stayed`: keys that were claimed and decided to stay, by what was found.
     """
 
     removed: Removed = field(default_factory=Removed)
@@ -58,6 +59,7 @@ class Collected:
     waiting: int = 0
     pause: Pause = field(default_factory=Pause)
     tripped: tuple[TrippedPass, ...] = ()
+    stayed: Counter[ObjectResult] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class _Round:
     enough: bool = False
     away: list[StoreUnavailable] = field(default_factory=list)
     tripped: list[TrippedPass] = field(default_factory=list)
+    stayed: Counter[ObjectResult] = field(default_factory=Counter)
 
 
 class Collector:
@@ -170,7 +173,9 @@ class Collector:
                 group.start_soon(self._work, term, this)
         if this.away and not this.removed.failed:
             raise this.away[0]
-        return Collected(removed=this.removed, blocked=this.blocked, tripped=tuple(this.tripped))
+        return Collected(
+            removed=this.removed, blocked=this.blocked, tripped=tuple(this.tripped), stayed=this.stayed
+        )
 
     async def _work(self, term: Term, this: _Round) -> None:
         """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
@@ -205,9 +210,10 @@ class Collector:
         if not settled:
             this.blocked = True
             return
-        removed, store_away = await self._finish(term, claim)
+        removed, answers = await self._finish(term, claim)
         this.removed += removed
-        this.enough |= store_away
+        this.stayed += answers.stayed()
+        this.enough |= answers.store_away
 
     async def _take(self, term: Term, this: _Round) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.
@@ -236,8 +242,8 @@ class Collector:
         policy, kinds = steering.policy, enabled(steering)
         return await self._gateway.claim(term, policy, kinds, limit, decider(steering), capper(steering))
 
-    async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, bool]:
-        """Look again, delete, confirm; and whether the store stopped answering on the way."""
+    async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, Answers]:
+        """Look again, delete, confirm; and what became of each key."""
         self._ports.observer.alive("collector")
         steering, tracer, clock = self._steer(), self._ports.tracer, self._ports.clock
         decide, answers, began = decider(steering), Answers(), clock.monotonic()
@@ -257,7 +263,7 @@ class Collector:
         await keeping.look_once_more(self._ports, claim.keys, answers.results)
         if answers.halt:
             raise Halt(answers.halt)
-        return removed, answers.store_away
+        return removed, answers
 
     async def _withhold(self, claim: Claim, answers: Answers) -> None:
         """Of a batch in the middle of which deletion was stopped only what was sent goes on: rows for which

@@ -23,7 +23,7 @@ from reconciler.engine.steps import step
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.tasks import ended_by
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
-from reconciler.planning import reporting
+from reconciler.planning import reporting, wording
 from reconciler.planning.ranges import merge_prefixes
 from reconciler.ports import Attribute
 
@@ -43,7 +43,8 @@ class Progress:
 
     def report(self, seconds: float, *, failed: str = "", halted: str = "") -> Report:
         """The report as it stands, with the reason for a failure or a halt, if there was one."""
-        waiting = self.collected.waiting + self.collected.blocked + self.collected.pause.paused
+        pause = self.collected.pause
+        waiting = self.collected.waiting + self.collected.blocked + pause.paused
         failures = self.collected.removed.failed
         outcome = reporting.outcome(
             failed=bool(failed or failures),
@@ -63,7 +64,7 @@ class Progress:
             kept=kept,
             duration_seconds=seconds,
             detail=failed or halted or self._detail(outcome),
-            notice=notice_of(self.collected.pause),
+            notice="\n".join(filter(None, (notice_of(pause), wording.stayed(self.collected.stayed)))),
         )
 
     def _trips(self) -> list[str]:
@@ -78,8 +79,9 @@ class Progress:
             return "; ".join(self._trips())
         if self.collected.blocked:
             return "an open database transaction holds deletions back; see the log for its pid"
-        if outcome is Outcome.PENDING:
-            return f"{self.collected.waiting} marks are not yet due"
+        if outcome is Outcome.PENDING and (waiting := self.collected.waiting):
+            waits = f"{wording.counted(waiting, 'mark')} {'waits' if waiting == 1 else 'wait'}"
+            return f"{waits} for a later run: not yet due, put off, or seen once; see `reconciler marks list`"
         return ""
 
 
@@ -219,7 +221,10 @@ class Cycle:
             await self._ports.clock.sleep(ABANDONED_POLL_SECONDS)
             before, more = progress.collected, await self.collect(term, report_again=False)
             progress.collected = replace(
-                more, removed=before.removed + more.removed, tripped=before.tripped + more.tripped
+                more,
+                removed=before.removed + more.removed,
+                tripped=before.tripped + more.tripped,
+                stayed=before.stayed + more.stayed,
             )
 
 

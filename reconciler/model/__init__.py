@@ -2,7 +2,7 @@
 
 from reconciler.model.accounts import ModeSince, Standing, Storage, StorageBy, StoragePart
 from reconciler.model.control import Hold, HoldKind, Pause
-from reconciler.model.deletion import GONE, Deletion, DeletionResult, ObjectResult, Removed
+from reconciler.model.deletion import GONE, STAYED, Deletion, DeletionResult, ObjectResult, Removed
 from reconciler.model.marks import (
     Cancel,
     Claim,
@@ -78,6 +78,7 @@ __all__ = [
     "REPLACEMENT_CHARACTER",
     "RESERVED_PREFIX",
     "RETENTION_VERDICTS",
+    "STAYED",
     "Backlog",
     "BreakerLimits",
     "Cancel",

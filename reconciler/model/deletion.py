@@ -33,6 +33,17 @@ class ObjectResult(StrEnum):
 GONE = frozenset({ObjectResult.DELETED, ObjectResult.MISSING})
 """Results after which the object is known to be gone."""
 
+STAYED = frozenset(
+    {
+        ObjectResult.CHANGED,
+        ObjectResult.PRESENT,
+        ObjectResult.SPARED,
+        ObjectResult.RECOVERABLE,
+        ObjectResult.HELD,
+    }
+)
+"""Results after which a key that was due stays, and its mark is gone all the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:

@@ -31,7 +31,7 @@ class PassDetail:
 class Report:
     """What one run of every marker and the collector did: the body of `once --json`.
 
-    `detail` says in one line why the outcome is not `converged`, `notice` what holds whatever the
+    `detail` says in one line why the outcome is not `converged`, `notice` in lines what holds whatever the
     outcome; they are for people and not in the JSON.
     """
 

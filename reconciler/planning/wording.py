@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Final
 
-from reconciler.model import Pause
+from reconciler.model import ObjectResult, Pause
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -31,6 +33,27 @@ def setting(duration: timedelta) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural where it needs one: "1 orphan", "1,200 orphans"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+_STAYED: Final = (
+    (ObjectResult.HELD, "cannot be deleted, or not so that it could come back, and is on hold now"),
+    (ObjectResult.SPARED, "is kept by its row or by a hold"),
+    (ObjectResult.CHANGED, "is another object than the one marked"),
+    (ObjectResult.PRESENT, "has its object after all"),
+    (ObjectResult.RECOVERABLE, "has an object that is hidden or on its way"),
+)
+
+
+def stayed(results: Mapping[ObjectResult, int]) -> str:
+    """Of keys that were due and stay after all, how many and why; empty where there are none.
+
+    "3 keys were due and stay, decided anew (2: is kept by its row or by a hold; 1: …)".
+    """
+    parts = [f"{results[result]:,}: {why}" for result, why in _STAYED if results.get(result)]
+    if not parts:
+        return ""
+    verbs = "was due and stays" if sum(results.values()) == 1 else "were due and stay"
+    return f"{counted(sum(results.values()), 'key')} {verbs}, decided anew ({'; '.join(parts)})"
 
 
 def pause(standing: Pause) -> str:

@@ -17,6 +17,8 @@ from reconciler.model import (
     Claim,
     Decision,
     Deletion,
+    Hold,
+    HoldKind,
     Mode,
     ObjectResult,
     Outcome,
@@ -63,6 +65,28 @@ async def test_an_object_gone_already_counts_as_done() -> None:
     report = await world.run_once({40: vanish})
     assert report.removed.objects == 1
     assert world.observer.results[Mode.LIVE, Verdict.ORPHAN, ObjectResult.MISSING] == 1
+
+
+async def test_what_was_due_and_stays_leaves_no_mark_and_is_said() -> None:
+    """The outcome speaks of marks alone: a key that was decided anew is named by nothing else."""
+    world = await due(a=3, b=4)
+    held = Hold(kind=HoldKind.KEY, target="image/a", reason="a case", author="alice")
+
+    def hold(_: Claim) -> None:
+        world.database.holds[held.kind, held.target, held.author] = held
+
+    world.marks.on_look = hold
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    assert report.notice == ("1 key was due and stays, decided anew (1: is kept by its row or by a hold)")
+
+
+async def test_a_run_that_leaves_marks_says_what_they_wait_for() -> None:
+    world = World()
+    world.bucket.upload("image/a", age=3 * DAY)
+    report = await world.run_once()
+    assert report.outcome is Outcome.PENDING
+    assert report.detail.startswith("1 mark waits for a later run")
 
 
 async def test_a_refused_key_fails_alone_and_is_repeated_later() -> None:
