@@ -178,17 +178,15 @@ async def _run(config: CatalogConfig, command: Callable[[Config], None]) -> tupl
     """One transaction for all of it; anew where replicas at work were in its way. Returns the revisions
     before and after.
     """
-    for _ in range(TRIES - 1):
+    tries = 0
+    while True:
+        tries += 1
         try:
             return await _attempt(config, command)
         except DBAPIError as error:
-            if not isinstance(_driver_error(error), IN_THE_WAY):
+            if tries == TRIES or not isinstance(_driver_error(error), IN_THE_WAY):
                 raise _explained(error, config) from error
-            await anyio.sleep(random.uniform(*AGAIN_AFTER))
-    try:
-        return await _attempt(config, command)
-    except DBAPIError as error:
-        raise _explained(error, config) from error
+        await anyio.sleep(random.uniform(*AGAIN_AFTER))
 
 
 async def _attempt(config: CatalogConfig, command: Callable[[Config], None]) -> tuple[str | None, str | None]:

@@ -23,7 +23,7 @@ import asyncpg
 
 from reconciler.catalog import triggers
 from reconciler.catalog.config import CatalogConfig, TableMapping
-from reconciler.catalog.triggers import REFUSED
+from reconciler.catalog.guard import REFUSED
 from reconciler.engine.answers import Answers
 from reconciler.engine.clocks import Clocks
 from reconciler.engine.collector import Collector

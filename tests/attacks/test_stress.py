@@ -29,6 +29,7 @@ from botocore.exceptions import ClientError
 
 from reconciler.catalog import triggers
 from reconciler.catalog.config import TableMapping
+from reconciler.catalog.guard import REFUSED
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
@@ -62,7 +63,7 @@ FAST = {
 }
 """A dangling row stays, so that a loss cannot be tidied away."""
 
-TOLD = ("40001", "40P01", "23505", triggers.REFUSED)
+TOLD = ("40001", "40P01", "23505", REFUSED)
 """What a writer is told: try again, somebody else was first, or upload again."""
 
 
@@ -246,4 +247,4 @@ async def test_no_live_row_is_without_its_object_whatever_writers_do(site: Site)
             await each.close()
     assert (sorted(lost), sorted(gone), ledger["lost"]) == ([], [], 0)
     assert ledger["deleted"] > 0
-    assert UNGUARDED or told[triggers.REFUSED] > 0 or MODE != "direct"
+    assert UNGUARDED or told[REFUSED] > 0 or MODE != "direct"

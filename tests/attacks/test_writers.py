@@ -11,8 +11,9 @@ import anyio
 import asyncpg
 import pytest
 
-from reconciler.catalog import locking, triggers
+from reconciler.catalog import locking
 from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.guard import REFUSED
 from reconciler.catalog.records import lookup
 from reconciler.model import ObjectResult, Record, Verdict
 from tests.attacks.scene import REPEATABLE_READ, SERIALIZABLE, Again, Refused, Scene, open_scene
@@ -381,7 +382,7 @@ async def test_content_put_again_is_taken_where_its_object_can_come_back(scene: 
     await writer.insert(KEY)
     await writer.update(KEY, LastAccessedAt=datetime.now(UTC))
     assert await scene.restores() == [KEY]
-    assert triggers.REFUSED not in str(await scene.stage.ledger())
+    assert REFUSED not in str(await scene.stage.ledger())
 
 
 # --- keys --------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ import pytest
 
 from reconciler.catalog import migrate, triggers
 from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.guard import REFUSED, TRIGGER
 from reconciler.catalog.inspection import inspect
-from reconciler.catalog.triggers import REFUSED, Triggers
+from reconciler.catalog.triggers import Triggers
 from reconciler.errors import CatalogUnavailable, ConfigError
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +107,7 @@ async def test_the_way_down_takes_them_along(database: str) -> None:
     await migrated(database, with_triggers=True)
     await anyio.to_thread.run_sync(lambda: migrate.downgrade(database, "0001"))
     async with connected(database) as sql:
-        assert await sql.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname = $1", triggers.TRIGGER) == 0
+        assert await sql.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname = $1", TRIGGER) == 0
         functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'reconciler'::regnamespace"
         assert await sql.fetchval(functions) == 0
         await insert(sql, "image/a", await add_owner(sql))
@@ -224,7 +225,7 @@ async def test_every_partition_is_guarded_also_one_that_comes_later(empty_databa
         for table, row in (("media", 1), ("one", 2), ("media", 11), ("two", 12)):
             async with refused():
                 await sql.execute(f"INSERT INTO public.{table} VALUES ({row}, 'image/a')")
-        await sql.execute(f"ALTER TABLE public.one DISABLE TRIGGER {triggers.TRIGGER}")
+        await sql.execute(f"ALTER TABLE public.one DISABLE TRIGGER {TRIGGER}")
         assert await found(empty_database, tables) is Triggers.DISABLED
 
 
@@ -260,7 +261,7 @@ SPOILED = {
         f"ALTER TABLE {MEDIA} DISABLE TRIGGER ALL; ALTER TABLE {MEDIA} ENABLE TRIGGER ALL",
         Triggers.DEMOTED,
     ),
-    "replicas alone": (f"ALTER TABLE {MEDIA} ENABLE REPLICA TRIGGER {triggers.TRIGGER}", Triggers.DISABLED),
+    "replicas alone": (f"ALTER TABLE {MEDIA} ENABLE REPLICA TRIGGER {TRIGGER}", Triggers.DISABLED),
     "a column that a verdict reads by now": (
         f'ALTER TABLE {MEDIA} ADD COLUMN "DeletedAt" timestamptz',
         Triggers.OUTDATED,
@@ -276,9 +277,9 @@ SPOILED = {
     "the caller's path": ("ALTER FUNCTION reconciler.guard_record() RESET search_path", Triggers.OUTDATED),
     "insertions alone": (
         (
-            f"DROP TRIGGER {triggers.TRIGGER} ON {MEDIA}; CREATE TRIGGER {triggers.TRIGGER} BEFORE INSERT ON"
+            f"DROP TRIGGER {TRIGGER} ON {MEDIA}; CREATE TRIGGER {TRIGGER} BEFORE INSERT ON"
             f" {MEDIA} FOR EACH ROW EXECUTE FUNCTION reconciler.guard_record(); ALTER TABLE {MEDIA}"
-            f" ENABLE ALWAYS TRIGGER {triggers.TRIGGER}"
+            f" ENABLE ALWAYS TRIGGER {TRIGGER}"
         ),
         Triggers.OUTDATED,
     ),

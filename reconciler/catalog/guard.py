@@ -1,0 +1,151 @@
+"""What the triggers do, and what makes them: SQL alone. `triggers` says what they are for."""
+
+from __future__ import annotations
+
+from reconciler.catalog.schema import SCHEMA
+
+REFUSED = "MR409"
+"""SQLSTATE of a row that is refused: its object is going, or gone for good. Upload again."""
+
+TRIGGER = "zz_reconciler_guard"
+"""Triggers fire by name: behind the gateway's own, so that it sees the row that they leave."""
+
+WATCHED = ("storage_key", "virtual_key_id", "created_at", "expires_at", "last_accessed_at", "deleted_at")
+"""The columns that a verdict reads, the key first."""
+
+# Makes a mark or a tombstone that this transaction's snapshot cannot see raise 40001: an insertion of
+# the same key meets it all the same. What it inserts is undone at once.
+PROBE = f"""
+BEGIN
+    INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
+        VALUES (key, '', gen_random_uuid(), clock_timestamp(), clock_timestamp())
+        ON CONFLICT (storage_key) DO NOTHING;
+    INSERT INTO {SCHEMA}.marks
+        (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at, last_pass_id,
+         sightings, due_at)
+        VALUES (key, '', '', 0, -1, clock_timestamp(), clock_timestamp(), -1, 0, 'infinity')
+        ON CONFLICT (storage_key) DO NOTHING;
+    RAISE EXCEPTION USING ERRCODE = 'MR000';
+EXCEPTION
+    WHEN foreign_key_violation OR SQLSTATE 'MR000' THEN
+        RETURN;
+END
+"""
+
+# One key of a row. READ COMMITTED takes a snapshot for each statement, so the order decides: the
+# transaction's id before the mark is looked for, the mark's lock before its tombstone is.
+GUARD = f"""
+DECLARE
+    mark_state text;
+    gone timestamptz;
+    ends timestamptz;
+    comes_back boolean;
+BEGIN
+    PERFORM pg_current_xact_id();
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM {SCHEMA}.guard_probe(key);
+    END IF;
+    SELECT m.state INTO mark_state FROM {SCHEMA}.marks m WHERE m.storage_key = key FOR SHARE;
+    IF mark_state = 'claimed' THEN
+        RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
+            MESSAGE = format('the object of %s is being deleted: upload again', quote_literal(key)),
+            HINT = 'Put the object again, best under a new key, then write its row.';
+    END IF;
+    SELECT t.gone_at, t.ends_at, t.recoverable INTO gone, ends, comes_back
+        FROM {SCHEMA}.tombstones t WHERE t.storage_key = key AND t.ends_at > clock_timestamp();
+    IF comes_back THEN
+        INSERT INTO {SCHEMA}.restores AS r (storage_key, reason)
+            VALUES (key, 'a row names it again')
+            ON CONFLICT (storage_key) DO UPDATE SET queued_at = clock_timestamp(), not_before = NULL;
+    ELSIF ends IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
+            MESSAGE = format('the object of %s was deleted at %s: upload again', quote_literal(key), gone),
+            HINT = format('Put the object again under a new key, or under this one after %s.', ends);
+    END IF;
+END
+"""
+
+# A store that keeps objects as files takes `a//b` for `a/b`. Where it does not, the second look is at
+# another object's mark, which costs a row of such a name a needless wait or refusal at most (R-25).
+GUARD_KEYS = rf"""
+BEGIN
+    PERFORM {SCHEMA}.guard_key(key);
+    IF strpos(key, '//') > 0 OR strpos(key, '\') > 0 OR starts_with(key, '/') THEN
+        PERFORM {SCHEMA}.guard_key(ltrim(regexp_replace(key, '[/\\]+', '/', 'g'), '/'));
+    END IF;
+END
+"""
+
+# Bytes decide whether the key is another one: a collation may call two of them equal.
+GUARD_RECORD = f"""
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.<key>::text COLLATE "C" IS NOT DISTINCT FROM NEW.<key>::text COLLATE "C"
+        AND ROW(<old>) IS NOT DISTINCT FROM ROW(<new>) THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.<key> IS NOT NULL THEN
+        PERFORM {SCHEMA}.guard_keys(NEW.<key>::text);
+    END IF;
+    RETURN NEW;
+END
+"""
+
+FIXED = (
+    ("guard_probe(key text)", "void", PROBE),
+    ("guard_key(key text)", "void", GUARD),
+    ("guard_keys(key text)", "void", GUARD_KEYS),
+)
+RECORD_FUNCTION = "guard_record()"
+DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off"
+"""By index, since a plan that was made while there were no marks is kept when there are a million."""
+
+DROP = tuple(
+    f"DROP FUNCTION IF EXISTS {SCHEMA}.{name} CASCADE"
+    for name in (RECORD_FUNCTION, "guard_keys(text)", "guard_key(text)", "guard_probe(text)")
+)
+"""The triggers go with their function."""
+
+# The watched columns that the table has are asked for where it runs, so that a script does the same.
+# Each partition, and each table that inherits, is set to ALWAYS, since rows may be written there.
+INSTALL = f"""
+DO $install$
+DECLARE
+    media regclass := to_regclass(:table);
+    key text := :key;
+    watched text[];
+    body text := :body;
+    each regclass;
+BEGIN
+    IF media IS NULL THEN
+        RAISE EXCEPTION '% does not exist, so no trigger is installed', :table;
+    ELSIF EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = media AND attname = key AND attgenerated <> ''
+    ) THEN
+        RAISE EXCEPTION '% of % is a generated column, which no trigger sees before the row is written',
+            key, media;
+    END IF;
+    SELECT array_agg('"' || replace(w.name, '"', '""') || '"' ORDER BY w.place) INTO watched
+    FROM unnest(:watched) WITH ORDINALITY AS w (name, place)
+    JOIN pg_attribute a ON a.attrelid = media AND a.attname = w.name AND a.attnum > 0;
+    body := replace(body, '<key>', '"' || replace(key, '"', '""') || '"');
+    body := replace(body, '<old>', 'OLD.' || array_to_string(watched, ', OLD.'));
+    body := replace(body, '<new>', 'NEW.' || array_to_string(watched, ', NEW.'));
+    EXECUTE format('CREATE FUNCTION {SCHEMA}.{RECORD_FUNCTION} RETURNS trigger LANGUAGE plpgsql'
+        ' {DEFINER} AS %L', body);
+    FOR each IN
+        WITH RECURSIVE tables (oid, depth) AS (
+            SELECT media::oid, 0
+            UNION SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+        )
+        SELECT t.oid FROM tables t ORDER BY t.depth
+    LOOP
+        -- A partition has a copy of its table's by now; what merely inherits has none.
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = each AND tgname = '{TRIGGER}') THEN
+            EXECUTE format('CREATE TRIGGER {TRIGGER} BEFORE INSERT OR UPDATE ON %s'
+                ' FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.{RECORD_FUNCTION}', each);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER {TRIGGER}', each);
+    END LOOP;
+END
+$install$
+"""

@@ -1,0 +1,37 @@
+"""What our tables are made of: the types of their columns, and how a table is kept to one row."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, DateTime, MetaData, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.types import UserDefinedType
+
+from reconciler.catalog.schema import SCHEMA
+
+KEY = Text(collation="C")
+"""Storage keys: byte order everywhere."""
+
+TIME = DateTime(timezone=True)
+
+
+class Xid8(UserDefinedType[int]):
+    """A transaction id that never wraps."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+# So that a database that is read back compares as well.
+ischema_names["xid8"] = Xid8
+
+OWN = MetaData(schema=SCHEMA)
+
+
+def singleton() -> Column[int]:
+    return Column("singleton", SmallInteger, primary_key=True, server_default=text("1"))
+
+
+def one_row(name: str) -> CheckConstraint:
+    return CheckConstraint("singleton = 1", name=name)

@@ -1,0 +1,78 @@
+"""Who may act, on what, and how fast: tables of one row, and what the migrations made."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Table, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from reconciler.catalog.tables.columns import OWN, TIME, one_row, singleton
+
+created = Table(
+    "created",
+    OWN,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    comment="What of the gateway's schema the migrations made, and may drop again",
+)
+
+site = Table(
+    "site",
+    OWN,
+    singleton(),
+    Column("site_id", Uuid, nullable=False),
+    Column("bucket", Text),
+    Column("prefixes", ARRAY(Text)),
+    Column("bound_at", TIME),
+    Column("nonce", Uuid),
+    Column("pending_nonce", Uuid),
+    one_row("site_one_row"),
+    comment="Which bucket this database is tied to",
+)
+
+lease = Table(
+    "lease",
+    OWN,
+    singleton(),
+    Column("holder", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("nonce", Uuid),
+    Column("expires_at", TIME, nullable=False),
+    Column("released", Boolean, nullable=False, server_default=text("false")),
+    Column("acquired_at", TIME),
+    one_row("lease_one_row"),
+    comment="Who leads until when; renewed often, so claims lock `term` instead",
+)
+
+term = Table(
+    "term",
+    OWN,
+    singleton(),
+    Column("epoch", BigInteger, nullable=False),
+    Column("nonce", Uuid),
+    Column("mode", Text),
+    Column("live_since", TIME),
+    Column("cluster", BigInteger),
+    one_row("term_one_row"),
+    comment="The fencing token that every writing transaction locks and compares",
+)
+
+budget = Table(
+    "budget",
+    OWN,
+    singleton(),
+    Column("paid_until", TIME, nullable=False),
+    one_row("budget_one_row"),
+    comment="Until when the keys already granted use up the rate of them all",
+)
+
+pause = Table(
+    "pause",
+    OWN,
+    singleton(),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("changed_at", TIME),
+    Column("changed_by", Text),
+    Column("reason", Text),
+    one_row("pause_one_row"),
+    comment="Whether every replica has to stop deleting; who said so, and why",
+)

@@ -1,0 +1,125 @@
+"""What is found and what is kept: passes and their ranges, marks, the caps' spending, holds."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.tables.columns import KEY, OWN, TIME, Xid8
+
+passes = Table(
+    "passes",
+    OWN,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("marker", Text, nullable=False),
+    Column("cutoff", TIME, nullable=False),
+    Column("config_hash", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("listing_order", Text),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("tally", JSONB, nullable=False),
+    Column("finished_at", TIME),
+    Column("trip_reason", Text),
+    Column("both_sides", Boolean, nullable=False, server_default=text("false")),
+    Column("armed_xid", Xid8),
+    Column("policy", JSONB),
+    Column("decided_by", Text),
+    Column("decided_at", TIME),
+    Index("passes_marker_id_idx", "marker", "id"),
+    Index("passes_tripped_idx", "marker", "id", postgresql_where=text("state = 'tripped'")),
+)
+
+spending = Table(
+    "spending",
+    OWN,
+    Column("since", TIME, primary_key=True),
+    Column("verdict", Text, primary_key=True),
+    Column("prefix", KEY, primary_key=True),
+    Column("keys", BigInteger, nullable=False),
+    comment="Keys claimed by five minutes, but for those that a person approved: what the caps are asked of",
+)
+
+ranges = Table(
+    "ranges",
+    OWN,
+    Column("pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("prefix", KEY, nullable=False),
+    Column("after", KEY, nullable=False),
+    Column("upto", KEY),
+    Column("watermark", KEY, nullable=False),
+    Column("done", Boolean, nullable=False, server_default=text("false")),
+    Column("tally", JSONB, nullable=False),
+)
+
+marks = Table(
+    "marks",
+    OWN,
+    Column("storage_key", KEY, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id"), nullable=False),
+    Column("object_etag", Text),
+    Column("object_last_modified", TIME),
+    Column("first_seen_at", TIME, nullable=False),
+    Column("last_seen_at", TIME, nullable=False),
+    Column("last_pass_id", BigInteger, nullable=False),
+    Column("last_sweep_id", BigInteger),
+    Column("sightings", Integer, nullable=False),
+    Column("due_at", TIME, nullable=False),
+    Column("previewed_at", TIME),
+    Column("state", Text, nullable=False, server_default=text("'found'")),
+    Column("not_before", TIME),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("operation_id", Uuid),
+    Column("epoch", BigInteger),
+    Column("claimed_xid", Xid8),
+    Column("attempted_at", TIME),
+    Column("records", JSONB),
+    Column("delete_object", Boolean),
+    Column("verify_absence", Boolean),
+    Column("object_gone_at", TIME),
+    Column("delete_mode", Text),
+    Column("quarantine_key", Text),
+    CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
+    Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
+    Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
+)
+
+holds = Table(
+    "holds",
+    OWN,
+    Column("kind", Text, primary_key=True),
+    Column("target", KEY, primary_key=True),
+    Column("author", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("until", TIME),
+    Column("added_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("kind IN ('key', 'prefix', 'virtual_key')", name="holds_kind"),
+    Index("holds_until_idx", "until"),
+    comment="What is deliberately kept, why, by whom and until when; one that has ended frees its keys",
+)
+
+revoked_keys = Table(
+    "revoked_keys",
+    OWN,
+    Column("key_id", KEY, primary_key=True),
+    Column("first_seen_at", TIME, nullable=False),
+    comment="Since when a virtual key is known to be disabled",
+)
