@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from reconciler.commands import acting, demo, looking, recovering, steering
 from reconciler.commands.shared import Terminated, log_until_settings_are_read
 from reconciler.errors import ConfigError, Halt, ReconcilerError
-from reconciler.terminal.arguments import parser
+from reconciler.terminal.arguments.root import parser
 from reconciler.terminal.complaints import complain, leaf, unexpected
 from reconciler.terminal.statuses import FAILED, INTERRUPTED, NO_READER, STOPPED, TERMINATED, USAGE
 

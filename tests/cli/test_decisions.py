@@ -14,7 +14,7 @@ from rich.console import Console
 
 from reconciler.model import Marker, Mode, Pass, PassDetail, PassState, Tally, Verdict
 from reconciler.terminal import passes as shown
-from reconciler.terminal.arguments import parser
+from reconciler.terminal.arguments.root import parser
 from tests.cli.program import reconciler
 from tests.doubles.build import NOW, mark
 from tests.servers import Bucket, execute

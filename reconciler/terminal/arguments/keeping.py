@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from typing import Any
-
-from reconciler.terminal.words import words
+from reconciler.terminal.arguments.making import Commands, Parser, logged, whole, words
 
 VERDICTS = ("ownerless", "revoked", "expired", "stale", "orphan", "dangling")
 STATES = ("claimed", "held", "unreleased", "waiting", "due")
-
-Make = Callable[[Any, str, str, str, str], Any]
-"""Adds a command: the group it belongs to, its name, one line, a text, examples."""
 
 MARKS = """\
 A mark is the intention to delete one key. Its state is the first that applies: claimed (the collector
@@ -25,9 +18,9 @@ prefix (write the slash at its end), or by the virtual key of its record, as lon
 Needs RECONCILER_DATABASE_URL alone."""
 
 
-def add_marks(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's own type is private
+def add_marks(commands: Commands) -> None:
     """`reconciler marks list|show|cancel`."""
-    group = make(
+    group = logged(
         commands,
         "marks",
         "list, show and cancel what is marked for deletion",
@@ -36,33 +29,13 @@ def add_marks(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's o
         '  reconciler marks cancel image/2026/cat.png --reason "still in use"',
     )
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    _add_marks_list(actions, make)
-    shown = make(
-        actions,
-        "show",
-        "show one key's mark",
-        "What was seen of it, when, by which pass, and what it waits for.",
-        "  reconciler marks show image/2026/cat.png\n  reconciler marks show --json image/2026/cat.png",
-    )
-    shown.set_defaults(command="marks")
-    shown.add_argument("key", help="the storage key")
-    shown.add_argument("--json", action="store_true", help="print it as JSON, alone on stdout")
-    cancelled = make(
-        actions,
-        "cancel",
-        "withdraw marks",
-        "Written in the ledger, with the reason. A pass that finds such a key again marks it anew, with a\n"
-        "new delay: to keep it for good, put it on hold. A claimed mark cannot be cancelled. Exits 1\n"
-        "where one of the marks was not there or is claimed.",
-        '  reconciler marks cancel image/2026/cat.png --reason "still in use"',
-    )
-    cancelled.set_defaults(command="marks")
-    cancelled.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
-    _who_and_why(cancelled)
+    _add_marks_list(actions)
+    _add_marks_show(actions)
+    _add_marks_cancel(actions)
 
 
-def _add_marks_list(actions: Any, make: Make) -> None:  # noqa: ANN401
-    listed = make(
+def _add_marks_list(actions: Commands) -> None:
+    listed = logged(
         actions,
         "list",
         "list marks by key",
@@ -70,14 +43,14 @@ def _add_marks_list(actions: Any, make: Make) -> None:  # noqa: ANN401
         "  reconciler marks list --prefix image/ --pass 17\n"
         "  reconciler marks list --limit 50 --after image/2026/cat.png\n"
         "  reconciler marks list --format jsonl | jq -r .storage_key",
+        of="marks",
     )
-    listed.set_defaults(command="marks")
     listed.add_argument("--verdict", choices=VERDICTS, help="only these")
     listed.add_argument("--state", choices=STATES, help="only those that stand so")
     listed.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
     listed.add_argument(
         "--pass",
-        type=_number,
+        type=whole,
         dest="pass_id",
         metavar="ID",
         help="only this pass's, and those of the passes that it takes in",
@@ -85,9 +58,37 @@ def _add_marks_list(actions: Any, make: Make) -> None:  # noqa: ANN401
     _paging(listed)
 
 
-def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
+def _add_marks_show(actions: Commands) -> None:
+    shown = logged(
+        actions,
+        "show",
+        "show one key's mark",
+        "What was seen of it, when, by which pass, and what it waits for.",
+        "  reconciler marks show image/2026/cat.png\n  reconciler marks show --json image/2026/cat.png",
+        of="marks",
+    )
+    shown.add_argument("key", help="the storage key")
+    shown.add_argument("--json", action="store_true", help="print it as JSON, alone on stdout")
+
+
+def _add_marks_cancel(actions: Commands) -> None:
+    cancelled = logged(
+        actions,
+        "cancel",
+        "withdraw marks",
+        "Written in the ledger, with the reason. A pass that finds such a key again marks it anew, with a\n"
+        "new delay: to keep it for good, put it on hold. A claimed mark cannot be cancelled. Exits 1\n"
+        "where one of the marks was not there or is claimed.",
+        '  reconciler marks cancel image/2026/cat.png --reason "still in use"',
+        of="marks",
+    )
+    cancelled.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
+    _who_and_why(cancelled)
+
+
+def add_hold(commands: Commands) -> None:
     """`reconciler hold add|list|remove`."""
-    group = make(
+    group = logged(
         commands,
         "hold",
         "keep keys, prefixes or a virtual key's media from deletion",
@@ -96,7 +97,13 @@ def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
         "  reconciler hold list\n  reconciler hold remove --key image/cat.png",
     )
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    added = make(
+    _add_hold_add(actions)
+    _add_hold_list(actions)
+    _add_hold_remove(actions)
+
+
+def _add_hold_add(actions: Commands) -> None:
+    added = logged(
         actions,
         "add",
         "put keys on hold",
@@ -105,8 +112,8 @@ def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
         "and end count; holds of several authors stand side by side.",
         '  reconciler hold add --prefix image/tenant-7/ --reason "moving house"\n'
         '  reconciler hold add --virtual-key 7f0c… --reason "case 2026-17" --until 2027-01-01',
+        of="hold",
     )
-    added.set_defaults(command="hold")
     _targets(added)
     _who_and_why(added)
     ends = added.add_mutually_exclusive_group()
@@ -114,18 +121,24 @@ def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
     ends.add_argument(
         "--for", dest="lasting", metavar="30d", help="how long it lasts; default: until removed"
     )
-    listed = make(
+
+
+def _add_hold_list(actions: Commands) -> None:
+    listed = logged(
         actions,
         "list",
         "list the holds in force",
         "The table shows the first ones; jsonl prints every one, a line each.",
         "  reconciler hold list --kind prefix\n  reconciler hold list --format jsonl",
+        of="hold",
     )
-    listed.set_defaults(command="hold")
     listed.add_argument("--kind", choices=("key", "prefix", "virtual_key"), help="only these")
     listed.add_argument("--prefix", default="", metavar="P", help="only targets that begin with it")
     _limit_and_format(listed)
-    removed = make(
+
+
+def _add_hold_remove(actions: Commands) -> None:
+    removed = logged(
         actions,
         "remove",
         "lift holds",
@@ -133,13 +146,13 @@ def add_hold(commands: Any, make: Make) -> None:  # noqa: ANN401
         "what is due may go at once. Exits 1 where there was no such hold.",
         "  reconciler hold remove --key image/cat.png\n"
         "  reconciler hold remove --prefix image/tenant-7/ --author alice@ops",
+        of="hold",
     )
-    removed.set_defaults(command="hold")
     _targets(removed)
     removed.add_argument("--author", type=words, metavar="NAME", help="only this author's")
 
 
-def _targets(made: argparse.ArgumentParser) -> None:
+def _targets(made: Parser) -> None:
     made.add_argument("--key", action="append", default=[], metavar="KEY", help="a storage key (repeatable)")
     made.add_argument(
         "--prefix", action="append", default=[], metavar="P", help="all keys that begin so (repeatable)"
@@ -149,7 +162,7 @@ def _targets(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _who_and_why(made: argparse.ArgumentParser) -> None:
+def _who_and_why(made: Parser) -> None:
     made.add_argument(
         "--reason", type=words, required=True, metavar="TEXT", help="why, for those who find it later"
     )
@@ -158,19 +171,12 @@ def _who_and_why(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _paging(made: argparse.ArgumentParser) -> None:
+def _paging(made: Parser) -> None:
     made.add_argument("--after", default="", metavar="KEY", help="only keys behind this one")
     _limit_and_format(made)
 
 
-def _limit_and_format(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--limit", type=_number, metavar="N", help="how many (default: 50, or all in jsonl)")
+def _limit_and_format(made: Parser) -> None:
+    made.add_argument("--limit", type=whole, metavar="N", help="how many (default: 50, or all in jsonl)")
     made.add_argument("--format", choices=("table", "jsonl"), default="table", help="default: table")
     made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        message = "must be a whole number above 0"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)

@@ -1,14 +1,8 @@
-"""Arguments of the commands that bring back what was deleted."""
+"""Arguments of the commands for what was deleted: `undo` and `erase`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from reconciler.terminal.words import words
-
-Make = Callable[[Any, str, str, str, str], Any]
-"""Adds a command: the group it belongs to, its name, one line, a text, examples."""
+from reconciler.terminal.arguments.making import Commands, logged, words
 
 UNDO = """\
 Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the quarantine or from behind
@@ -18,9 +12,9 @@ daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only te
 something could not be brought back, or the ledger knows of no deletion that fits."""
 
 
-def add_undo(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's own type is private
+def add_undo(commands: Commands) -> None:
     """`reconciler undo`."""
-    made = make(
+    made = logged(
         commands,
         "undo",
         "bring back what was deleted",
@@ -54,9 +48,9 @@ in the bucket and in the media table is left alone: delete the record first. Exi
 names a key, or a key is being deleted at that moment. Needs RECONCILER_DATABASE_URL alone."""
 
 
-def add_erase(commands: Any, make: Make) -> None:  # noqa: ANN401
+def add_erase(commands: Commands) -> None:
     """`reconciler erase`."""
-    made = make(
+    made = logged(
         commands,
         "erase",
         "make sure that deleted keys never come back",

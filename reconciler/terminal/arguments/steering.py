@@ -1,20 +1,45 @@
-"""Arguments of the commands with which people look at passes and decide about them."""
+"""Arguments of what stops the daemon, and of what decides about its passes."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from reconciler.terminal.keeping import Make
-from reconciler.terminal.words import words
+from reconciler.terminal.arguments.making import Commands, Parser, command, log_level, logged, whole, words
 
 LIMIT = 20
-LARGEST = 2**63 - 1
 
 
-def add_passes(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's own type is private
+def add_pause(commands: Commands) -> None:
+    made = command(
+        commands,
+        "pause",
+        "stop every deletion, on every replica, within a second",
+        "The stop is kept in the database: it outlives restarts, and holds until `reconciler resume`.\n"
+        "Sweeps and marks go on, so that what is found stays visible; nothing is claimed, no request that\n"
+        "deletes is sent, and what was claimed before waits. Needs RECONCILER_DATABASE_URL alone.",
+        '  reconciler pause --reason "restoring the database"',
+    )
+    made.add_argument(
+        "--reason", type=words, default="", metavar="TEXT", help="why, for those who find it stopped"
+    )
+    log_level(made)
+
+
+def add_resume(commands: Commands) -> None:
+    made = command(
+        commands,
+        "resume",
+        "end a pause",
+        "What is due goes at once, at the set rate: look at `reconciler plan` first. Claims that a pause\n"
+        "held up are carried on. Needs RECONCILER_DATABASE_URL alone.",
+        "  reconciler resume",
+    )
+    log_level(made)
+
+
+def add_passes(commands: Commands) -> None:
     """`reconciler passes`, and `reconciler passes show ID`."""
-    made = make(
+    made = logged(
         commands,
         "passes",
         "list the passes, or show one",
@@ -24,26 +49,26 @@ def add_passes(commands: Any, make: Make) -> None:  # noqa: ANN401 - argparse's 
         "  reconciler passes\n  reconciler passes show 12\n  reconciler passes --json | jq '.[0].state'",
     )
     made.add_argument("--all", action="store_true", help="list tripped passes that a later one takes in, too")
-    made.add_argument("--limit", type=_number, default=LIMIT, metavar="N", help=f"default {LIMIT}")
+    made.add_argument("--limit", type=whole, default=LIMIT, metavar="N", help=f"default {LIMIT}")
     made.add_argument("--json", action="store_true", help="print them as JSON, alone on stdout")
-    show = make(
+    show = logged(
         made.add_subparsers(title="actions", metavar="ACTION", dest="action"),
         "show",
         "show one pass: why it tripped, what it would release, and examples",
         "Counts by prefix and verdict, the reasons, and the first keys of each verdict.",
         "  reconciler passes show 12\n  reconciler passes show 12 --json",
+        of="passes",
     )
-    show.set_defaults(command="passes")
-    show.add_argument("pass_id", type=_number, metavar="ID", help="the pass")
+    show.add_argument("pass_id", type=whole, metavar="ID", help="the pass")
     # Given before or after `show`, it means the same.
     show.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help="print it as JSON, alone on stdout"
     )
 
 
-def add_approve(commands: Any, make: Make) -> None:  # noqa: ANN401
+def add_approve(commands: Commands) -> None:
     """`reconciler approve ID`."""
-    made = make(
+    made = logged(
         commands,
         "approve",
         "let a tripped pass go",
@@ -61,9 +86,9 @@ def add_approve(commands: Any, make: Make) -> None:  # noqa: ANN401
     )
 
 
-def add_discard(commands: Any, make: Make) -> None:  # noqa: ANN401
+def add_discard(commands: Commands) -> None:
     """`reconciler discard ID`."""
-    made = make(
+    made = logged(
         commands,
         "discard",
         "withdraw the marks of a tripped pass",
@@ -75,14 +100,7 @@ def add_discard(commands: Any, make: Make) -> None:  # noqa: ANN401
     _decision(made)
 
 
-def _decision(made: argparse.ArgumentParser) -> None:
-    made.add_argument("pass_id", type=_number, metavar="ID", help="the pass, see `reconciler passes`")
+def _decision(made: Parser) -> None:
+    made.add_argument("pass_id", type=whole, metavar="ID", help="the pass, see `reconciler passes`")
     made.add_argument("--by", type=words, metavar="NAME", help="who decides (default: user@host)")
     made.add_argument("--json", action="store_true", help="print the outcome as JSON, alone on stdout")
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= LARGEST:
-        message = "must be a whole number above 0"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
