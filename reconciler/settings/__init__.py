@@ -9,19 +9,17 @@ from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load
 from reconciler.settings.mounted import database_url_now
 from reconciler.settings.origins import Loaded, Origin, Source
-from reconciler.settings.schema import (
+from reconciler.settings.schema import DatabaseSettings, SchemaSettings, Settings
+from reconciler.settings.secrets import known_secrets
+from reconciler.settings.sections import (
     BreakerSettings,
     BucketSettings,
     CatalogSettings,
-    DatabaseSettings,
     KeyColumns,
     LeaseSettings,
     MediaColumns,
-    SchemaSettings,
-    Settings,
     WebSettings,
 )
-from reconciler.settings.secrets import known_secrets
 from reconciler.settings.telling import ToldSetting, overridden, pinned, shown, sources, tell, told_origin
 from reconciler.settings.tracing import traces_wanted
 

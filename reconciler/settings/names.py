@@ -11,7 +11,8 @@ from typing import TypeAlias
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from reconciler.settings.schema import MayBeEmpty, Runtime, Settings
+from reconciler.settings.schema import Settings
+from reconciler.settings.written import MayBeEmpty, Runtime
 
 PREFIX = "RECONCILER_"
 CONFIG_FILE = "RECONCILER_CONFIG_FILE"

@@ -1,0 +1,131 @@
+"""The groups of settings that share a prefix: name, unit, default and why that default."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from reconciler.model import ListingOrder
+from reconciler.settings import values
+from reconciler.settings.written import Column, Count, NoColumn, Seconds, Section, Table, written
+
+
+class MediaColumns(Section):
+    """Columns of the media table; the defaults are the gateway's own PascalCase names.
+
+    All but the first three may be set to nothing (`""`) where the table has no such column.
+    """
+
+    id: Column = "Id"
+    """Primary key."""
+    storage_key: Column = "StorageKey"
+    """The object's key in the bucket."""
+    virtual_key_id: Column = "VirtualKeyId"
+    """The owner: the id of a virtual key."""
+    size_bytes: NoColumn = "SizeBytes"
+    """The object's size in bytes; may be NULL or 0."""
+    created_at: NoColumn = "CreatedAt"
+    """When the row was made; NULL protects, and without the column every row is protected."""
+    expires_at: NoColumn = "ExpiresAt"
+    """When the media expires; NULL never."""
+    last_accessed_at: NoColumn = "LastAccessedAt"
+    """Last access; NULL means never accessed. Without the column nothing is ever stale."""
+    deleted_at: NoColumn = "DeletedAt"
+    """Soft deletion; used where the table has this column."""
+    media_type: NoColumn = "MediaType"
+    """What kind of media it is, of whatever type; storage is told apart by it where the table has it."""
+    provider: NoColumn = "Provider"
+    """Who made it; as `media_type`."""
+
+
+class KeyColumns(Section):
+    """Columns of the virtual keys' table; the defaults are the gateway's own PascalCase names."""
+
+    id: Column = "Id"
+    """Primary key: integer, bigint, uuid or text."""
+    is_enabled: Column = "IsEnabled"
+    """Whether the key may be used."""
+    expires_at: NoColumn = "ExpiresAt"
+    """When the key expires; NULL never."""
+
+
+class CatalogSettings(Section):
+    """Where the gateway keeps its rows. Names are written as Postgres stores them, unquoted."""
+
+    media_table: Table = "MediaRecords"
+    """The media table, `table` or `schema.table`. Default: the gateway's own."""
+    keys_table: Table = "VirtualKeys"
+    """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own."""
+    media_columns: MediaColumns = MediaColumns()
+    key_columns: KeyColumns = KeyColumns()
+
+
+class BucketSettings(Section):
+    """The bucket. Credentials come from the usual AWS chain (environment, profile, IRSA)."""
+
+    name: Annotated[str, written(values.bucket_name)]
+    """The bucket's name."""
+    endpoint_url: Annotated[str | None, written(values.endpoint_url)] = None
+    """Another S3-compatible store's address. Default: AWS."""
+    region: Annotated[str | None, written(values.region)] = None
+    """The bucket's region. Default: what the AWS chain says."""
+    prefixes: Annotated[tuple[str, ...], written(values.prefixes)]
+    """Managed prefixes, a JSON list such as `["image/", "video/"]`; `[""]` is the whole bucket.
+    Nothing outside is ever touched."""
+    listing_order: Annotated[
+        Literal["probe", "bytes", "none"], written(values.one_of("probe", "bytes", "none"))
+    ] = "probe"
+    """`bytes` trusts byte order and StartAfter (still asserted), `none` joins without order.
+    Default `probe`: find out, since a wrong guess costs a pass and the probe costs a few requests."""
+    request_timeout: Seconds = timedelta(seconds=30)
+    """The longest one request may take. 30s: a slow store takes that long
+    for a batch of 1,000 deletions."""
+    key_shape: Annotated[re.Pattern[str] | None, written(values.pattern)] = None
+    """A regular expression that a whole key matches; keys of another shape are kept and counted.
+    Default: none, every key in the prefixes is ours."""
+
+    @property
+    def order(self) -> ListingOrder | None:
+        """The declared order, or None where it is to be probed."""
+        return None if self.listing_order == "probe" else ListingOrder(self.listing_order)
+
+
+class BreakerSettings(Section):
+    """Above any of these a pass is not released."""
+
+    max_fraction: Annotated[float, written(values.fraction)] = 0.1
+    """Share of what was looked at that may go in 24 h. A tenth: retention of a busy day stays well below."""
+    max_count: Count = 100_000
+    """Keys that may go in 24 h, whatever their share: the bound that still holds in a large bucket."""
+    max_dangling: Count = 100
+    """Rows without their object that may go in 24 h. Small: each of them is a lost object."""
+    min_count: Count = 20
+    """Below this many findings the fraction is not asked: one orphan among five objects is no alarm."""
+
+
+class LeaseSettings(Section):
+    """Which replica may act."""
+
+    ttl: Annotated[timedelta, written(values.at_least(timedelta(seconds=2), "2s"))] = timedelta(seconds=30)
+    """How long the work may stand still after a leader vanished: until another one deletes.
+
+    30s: the lease then lasts 15s unless renewed, as leaders' leases in Kubernetes do.
+    """
+
+    @property
+    def lasts(self) -> timedelta:
+        """The lease itself, unless renewed: half of `ttl`.
+
+        Most of what is left then is the former leader's time to object, before the new one deletes.
+        """
+        return self.ttl / 2
+
+
+class WebSettings(Section):
+    """Where metrics and probes are served."""
+
+    host: Annotated[str, written(values.host)] = "0.0.0.0"
+    """Address to listen on. All of them: Prometheus and the kubelet come from outside the pod."""
+    port: Annotated[int, written(values.whole(0, 65_535, "a port (0 takes a free one)"))] = 8080
+    """TCP port; 0 takes a free one."""

@@ -1,0 +1,46 @@
+"""How settings are written, by kind, and what is marked about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from reconciler.settings import values
+
+
+class Runtime:
+    """Marks a setting that the runtime file may set, and that takes effect without a restart."""
+
+
+RUNTIME = Runtime()
+
+
+class MayBeEmpty:
+    """Marks a setting for which an empty value has a meaning."""
+
+
+MAY_BE_EMPTY = MayBeEmpty()
+
+
+def written(parse: Callable[[object], object]) -> BeforeValidator:
+    return BeforeValidator(parse)
+
+
+Flag: TypeAlias = Annotated[bool, written(values.boolean)]
+Duration: TypeAlias = Annotated[timedelta, written(values.duration)]
+Seconds: TypeAlias = Annotated[timedelta, written(values.at_least(timedelta(seconds=1), "1s"))]
+Days: TypeAlias = Annotated[int, written(values.whole(0, values.LONGEST.days, "days"))]
+Count: TypeAlias = Annotated[int, written(values.whole(0, 10**12, "keys"))]
+Column: TypeAlias = Annotated[str, written(values.column)]
+NoColumn: TypeAlias = Annotated[str, written(values.column_or_none), MAY_BE_EMPTY]
+"""A column's name; empty where the table has no such column."""
+Table: TypeAlias = Annotated[str, written(values.table)]
+
+
+class Section(BaseModel):
+    """A group of settings that share a prefix of their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
