@@ -23,7 +23,8 @@ import pytest
 
 from reconciler.catalog import migrate
 from reconciler.demo.guarding import Guardian, open_guardian
-from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
+from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
+from reconciler.demo.seaweedfs import start_s3
 from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
 from tests.support import abilities
 from tests.support.descriptions import parse_once

@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 
 from reconciler.demo.guarding import HOST, Guardian, free_ports
-from reconciler.demo.servers import EmbeddedPostgres
+from reconciler.demo.postgres import EmbeddedPostgres
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -32,6 +32,11 @@ HOST = "127.0.0.1"
 START_SECONDS = 60.0
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 """Nothing of the caller's: a locale that is not generated here would fail initdb."""
+
+ATTEMPTS = 3
+"""A port that was free a moment ago may be taken by the time the server binds it."""
+
+T = TypeVar("T")
 
 
 class ServerFailed(ReconcilerError):
@@ -247,3 +252,11 @@ def _all_free(first: int, count: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+def with_other_ports(attempt: Callable[[], T]) -> T:
+    """Try again with other ports where somebody was faster."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(ServerFailed):
+            return attempt()
+    return attempt()

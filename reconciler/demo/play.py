@@ -22,7 +22,9 @@ from reconciler import app
 from reconciler.catalog import migrate
 from reconciler.demo import DemoOptions, surroundings
 from reconciler.demo.guarding import guarded, tail
+from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.demo.scene import Scene, imagine
+from reconciler.demo.seaweedfs import EmbeddedS3
 from reconciler.demo.seed import (
     BUCKET,
     DATABASE,
@@ -31,10 +33,11 @@ from reconciler.demo.seed import (
     create_database,
     database_connection,
 )
-from reconciler.demo.servers import EmbeddedPostgres, EmbeddedS3, start_both, wheel_postgres, wheel_weed
+from reconciler.demo.servers import start_both
 from reconciler.demo.show import Deletions, Findings, Screen
 from reconciler.demo.surroundings import logs_to, only_credentials, settings_for
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
+from reconciler.demo.wheels import wheel_postgres, wheel_weed
 from reconciler.model import Outcome, Report
 from reconciler.ports import Observer
 from reconciler.settings import SettingsSource

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler import app
 from reconciler.bucket import open_bucket
-from reconciler.demo.servers import EmbeddedPostgres
+from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.errors import ConfigError, Retryable
 from reconciler.model import Identity, Outcome
 from reconciler.settings import load

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 
 from reconciler.demo.guarding import open_guardian
-from reconciler.demo.servers import EmbeddedS3, start_s3
+from reconciler.demo.seaweedfs import EmbeddedS3, start_s3
 from tests.benchmarks.corpus import PREFIX, keys_by_day
 from tests.benchmarks.figures import TIMES, Figure, at_least, at_most, for_comparison
 from tests.benchmarks.programs import ProgramFailed, Run, measure, program

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from reconciler.demo.guarding import open_guardian
-from reconciler.demo.servers import EmbeddedPostgres, start_postgres
+from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
 from tests.benchmarks.corpus import PREFIX, keys_by_day
 from tests.benchmarks.programs import Run, measure
 from tests.servers import execute, fresh_database

@@ -15,7 +15,7 @@ import anyio
 
 from reconciler.catalog import migrate
 from reconciler.demo.guarding import Guardian, open_guardian
-from reconciler.demo.servers import start_postgres
+from reconciler.demo.postgres import start_postgres
 from tests.dashboards.__main__ import texts
 from tests.dashboards.drawing import draw
 from tests.dashboards.prometheus import open_dashboard

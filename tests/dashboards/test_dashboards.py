@@ -15,7 +15,7 @@ import anyio.from_thread
 import pytest
 
 from reconciler.demo.guarding import Guardian
-from reconciler.demo.servers import EmbeddedPostgres
+from reconciler.demo.postgres import EmbeddedPostgres
 from tests.alerts.rules import Rule, plain_groups, rules_of, selectors_of
 from tests.dashboards.__main__ import texts
 from tests.dashboards.panels import COLUMNS, SITE

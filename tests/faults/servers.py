@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from reconciler.demo import servers
+from reconciler.demo import seaweedfs
 from reconciler.demo.guarding import Account, Guardian, unprivileged_account
-from reconciler.demo.servers import EmbeddedPostgres, EmbeddedS3
+from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.demo.seaweedfs import EmbeddedS3
 from tests.servers import execute
 
 
@@ -61,7 +62,7 @@ def restartable_postgres(guardian: Guardian, server: EmbeddedPostgres, name: str
 def restartable_s3(guardian: Guardian, server: EmbeddedS3, name: str) -> Restartable:
     argv = _argv(server.pid)
     ports = dict(flag[1:].split(".port=") for flag in argv if ".port=" in flag)
-    scraps = tuple(servers._grpc_socket(part, int(port)) for part, port in ports.items() if int(port))
+    scraps = tuple(seaweedfs.grpc_socket(part, int(port)) for part, port in ports.items() if int(port))
     return Restartable(
         guardian=guardian,
         name=name,

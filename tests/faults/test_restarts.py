@@ -10,7 +10,8 @@ import anyio.to_thread
 import pytest
 
 from reconciler.demo.guarding import Guardian
-from reconciler.demo.servers import EmbeddedPostgres, start_postgres, start_s3
+from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
+from reconciler.demo.seaweedfs import start_s3
 from reconciler.model import Outcome
 from tests.conftest import TEMPLATE, _make_template
 from tests.faults.rounds import SEED, say

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import anyio
 
 from reconciler.demo.guarding import free_ports, open_guardian
-from reconciler.demo.servers import start_postgres, start_s3
+from reconciler.demo.postgres import start_postgres
+from reconciler.demo.seaweedfs import start_s3
 from tests.image.jail import Jail, Ran, terminate
 from tests.image.program import Tell
 from tests.image.running import CheckFailed, require

@@ -18,7 +18,7 @@ from reconciler.bucket import hooks, open_bucket
 from reconciler.bucket.config import BucketConfig, CopySizes
 from reconciler.bucket.locks import look_for_lock
 from reconciler.catalog import migrate
-from reconciler.demo.servers import EmbeddedPostgres
+from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.errors import ReconcilerError
 from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource

@@ -39,7 +39,7 @@ KEPT_UP = "and then, for example"
 QUICK = """
 import sys
 from reconciler import app
-from reconciler.demo import servers, surroundings
+from reconciler.demo import seaweedfs, surroundings
 from reconciler.cli import main
 
 surroundings.GRACE_SECONDS = 4
@@ -217,7 +217,7 @@ def test_nothing_is_waited_for_where_the_orphans_are_old_enough(ground: Playgrou
 
 
 def test_a_server_that_does_not_start_is_told_in_its_own_words(ground: Playground) -> None:
-    breaks = "from pathlib import Path\nservers.wheel_weed = lambda: Path('/bin/ls')"
+    breaks = "from pathlib import Path\nseaweedfs.wheel_weed = lambda: Path('/bin/ls')"
     program = ground.spawn(["-c", f"{QUICK}\n{breaks}\nsys.exit(main())"])
     told = _rest(program)
 

@@ -14,9 +14,11 @@ import psutil
 import pytest
 
 from reconciler.demo import guardian as guardian_program
-from reconciler.demo import servers
+from reconciler.demo import seaweedfs
 from reconciler.demo.guarding import Guardian, ServerFailed, free_ports, guarded, open_guardian
-from reconciler.demo.servers import start_both, start_postgres, wheel_postgres
+from reconciler.demo.postgres import start_postgres
+from reconciler.demo.servers import start_both
+from reconciler.demo.wheels import wheel_postgres
 from tests.leftovers import Playground, ordinary_user, playground
 from tests.servers import Bucket
 
@@ -37,7 +39,9 @@ anyio.run(main)
 
 KILLED_AT_A_REQUEST = """
 import os, signal, sys
-from reconciler.demo import guarding, servers
+from reconciler.demo import guarding
+from reconciler.demo.postgres import start_postgres
+from reconciler.demo.seaweedfs import start_s3
 
 requests = 0
 plain = guarding.Guardian._ask
@@ -57,8 +61,8 @@ def ask(self, **request):
 
 guarding.Guardian._ask = ask
 guardian = guarding.open_guardian()
-servers.start_postgres(guardian)
-servers.start_s3(guardian)
+start_postgres(guardian)
+start_s3(guardian)
 """
 
 
@@ -133,7 +137,7 @@ async def test_a_start_given_up_leaves_nothing(seconds: float) -> None:
 
 @pytest.mark.anyio
 async def test_one_server_that_fails_ends_the_start_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "wheel_weed", lambda: Path("/bin/ls"))
+    monkeypatch.setattr(seaweedfs, "wheel_weed", lambda: Path("/bin/ls"))
     async with guarded() as guardian:
         with pytest.raises(ServerFailed, match=r"(?s)the embedded S3 server did not start .*ls: "):
             await start_both(guardian)

@@ -17,7 +17,7 @@ from reconciler.catalog import migrate
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import server_settings
 from reconciler.demo.guarding import HOST, Account, Guardian, free_ports, unprivileged_account
-from reconciler.demo.servers import start_postgres
+from reconciler.demo.postgres import start_postgres
 from reconciler.errors import ConfigError
 from tests.conftest import DEBIAN_POSTGRES
 from tests.integration.site import Site, make_site

@@ -19,7 +19,7 @@ from reconciler import app
 from reconciler.bucket import retries
 from reconciler.bucket.listing import BucketListing
 from reconciler.catalog.staging import SETTINGS, PostgresStaging, PostgresStagingArea
-from reconciler.demo.servers import EmbeddedPostgres
+from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.engine.abilities import abilities
 from reconciler.errors import CatalogUnavailable
 from reconciler.model import RESERVED_PREFIX, KeepReason, ListingOrder, ObjectPage, Outcome
