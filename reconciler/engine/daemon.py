@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 import anyio
@@ -13,16 +10,13 @@ from structlog.contextvars import bound_contextvars
 
 from reconciler.engine import lease
 from reconciler.engine.cycle import Cycle
+from reconciler.engine.loops import STAMP_SECONDS, Bell, Loop, Supervisor, backoff
 from reconciler.engine.steering import Limits, Ports
 from reconciler.engine.tasks import ended_by, task_group
-from reconciler.errors import ConfigError, Halt, LeaseLost, ReconcilerError, Retryable
+from reconciler.errors import Halt, LeaseLost, Retryable
 from reconciler.model import HeldBy, Marker, Term
-from reconciler.planning import pacing
 
 log = structlog.get_logger(__name__)
-
-STAMP_SECONDS = 5.0
-"""A sleeping loop stamps its progress this often: a long sleep is not a dead loop."""
 
 COLLECT_SECONDS = 10.0
 """Between two rounds of the collector, unless a pass was armed meanwhile."""
@@ -33,42 +27,11 @@ HALT_SECONDS = 60.0
 STANDBY_SECONDS = 1.0
 """A standby asks for the lease this often, so that one which is handed over is taken within two seconds."""
 
-BACKOFF_BASE = 1.0
-BACKOFF_CAP = 300.0
-
 DRAIN_SECONDS = 20.0
 """How long the batch in hand may take after a signal; what it leaves behind rolls forward later."""
 
 
 RELEASE_SECONDS = 5.0
-
-
-class Bell:
-    """Wakes whoever waits; rung while nobody waits, it is remembered once."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    def ring(self) -> None:
-        self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = anyio.Event()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
-    """One supervised loop: what it runs, how long it rests, and what may wake it before.
-
-    `first_after` is in seconds, awaited once, so that a restart does not repeat a fresh pass.
-    """
-
-    name: str
-    act: Callable[[], Awaitable[None]]
-    seconds: float
-    first_after: Callable[[], Awaitable[float]]
-    bell: Bell | None = None
 
 
 class Daemon:
@@ -80,6 +43,7 @@ class Daemon:
         self._cycle = cycle
         self._stopping = stopping
         self._armed = Bell()
+        self._loops = Supervisor(ports.observer, ports.clock, stopping)
         self._holder = lease.holder_name()
 
     async def run(self) -> None:
@@ -98,13 +62,13 @@ class Daemon:
             except Halt as halt:
                 log.error("halted: a person has to act", reason=str(halt))
                 self._ports.observer.halted(str(halt))
-                await self._rest("leadership", HALT_SECONDS)
+                await self._loops.rest("leadership", HALT_SECONDS)
             except LeaseLost as lost:
                 log.warning("lease lost, standing by", reason=str(lost))
             except Retryable as error:
                 failures += 1
                 log.warning("not leading, trying again", reason=str(error), failures=failures)
-                await self._rest("leadership", _backoff(failures))
+                await self._loops.rest("leadership", backoff(failures))
 
     async def _stand_for_election(self) -> None:
         ttl = self._limits.lease_ttl
@@ -118,7 +82,7 @@ class Daemon:
             log.debug("standing by", holder=got.holder)
             # Not longer than until it ends: a dead leader is replaced within its TTL.
             pauses = (ttl.total_seconds() / 3, STANDBY_SECONDS, got.remaining.total_seconds())
-            await self._rest("leadership", min(pauses))
+            await self._loops.rest("leadership", min(pauses))
             return
         with bound_contextvars(epoch=got.epoch):
             log.info("leading", holder=self._holder)
@@ -159,7 +123,7 @@ class Daemon:
             group.start_soon(self._collect_until_stopped, term, drained)
             async with task_group() as markers:
                 for loop in self._markers(term):
-                    markers.start_soon(self._supervise, loop)
+                    markers.start_soon(self._loops.supervise, loop)
                 await self._stopping.wait()
                 markers.cancel_scope.cancel()
             with anyio.move_on_after(DRAIN_SECONDS):
@@ -206,43 +170,8 @@ class Daemon:
         loop = Loop(
             name="collector", act=collect, seconds=COLLECT_SECONDS, first_after=at_once, bell=self._armed
         )
-        await self._supervise(loop)
+        await self._loops.supervise(loop)
         drained.set()
-
-    async def _supervise(self, loop: Loop) -> None:
-        """Run a loop until the daemon stops. Errors back off; a halt or a lost lease ends the term."""
-        with bound_contextvars(loop=loop.name):
-            await self._repeat(loop)
-
-    async def _repeat(self, loop: Loop) -> None:
-        failures = 0
-        await self._rest(loop.name, await self._first_rest(loop))
-        while not self._stopping.is_set():
-            self._ports.observer.alive(loop.name)
-            try:
-                await loop.act()
-            except (Halt, LeaseLost, ConfigError):
-                raise
-            except ReconcilerError as error:
-                failures += 1
-                log.warning("loop failed", reason=str(error), failures=failures)
-                await self._rest(loop.name, _backoff(failures))
-            except Exception:
-                failures += 1
-                log.exception("loop failed on a fault of the program", failures=failures)
-                await self._rest(loop.name, _backoff(failures))
-            else:
-                failures = 0
-                await self._rest(loop.name, loop.seconds * random.uniform(0.9, 1.1), loop.bell)
-
-    async def _first_rest(self, loop: Loop) -> float:
-        try:
-            return await loop.first_after()
-        except LeaseLost:
-            raise
-        except Retryable as error:
-            log.warning("last pass unknown, starting one", reason=str(error))
-            return 0.0
 
     async def _since_last(self, marker: Marker, interval: float) -> float:
         """What is left of the interval since the last pass ended, whoever ran it."""
@@ -256,16 +185,3 @@ class Daemon:
         while True:
             self._ports.observer.alive("leadership")
             await self._ports.clock.sleep(STAMP_SECONDS)
-
-    async def _rest(self, name: str, seconds: float, bell: Bell | None = None) -> None:
-        """Sleep, stamping progress; a bell or the stop signal ends it."""
-        clock = self._ports.clock
-        end = clock.monotonic() + seconds
-        async with ended_by(self._stopping), ended_by(bell or Bell()):
-            while (left := end - clock.monotonic()) > 0:
-                self._ports.observer.alive(name)
-                await clock.sleep(min(left, STAMP_SECONDS))
-
-
-def _backoff(failures: int) -> float:
-    return pacing.backoff(failures, BACKOFF_BASE, BACKOFF_CAP, random.random())
