@@ -6,21 +6,20 @@ labels that it is asked for with what the chart renders.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
 import pytest
-import structlog
 import yaml
 
 from reconciler import cli
 from tests.alerts.pages import INDEX, PAUSE, page, pages
 from tests.alerts.shell import Asked, ask
 from tests.chart.helm import CHART, MINIMAL, helm
-from tests.integration.site import Site, make_site
+from tests.integration.site import Site
 from tests.servers import Bucket
+from tests.support.tripped import tripped_site
 
 HALTED = "MediaReconcilerHalted"
 PASS, KEY = "{pass}", "{key}"
@@ -57,40 +56,9 @@ def asked(tmp_path: Path) -> list[Asked]:
 
 
 @pytest.fixture
-def site(database: str, moto_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Live, with a quarantine and a breaker that trips at the sixth: something went, and two passes wait."""
-    made = make_site(database, moto_bucket)
-    made.environment["RECONCILER_DELETE_MODE"] = "quarantine"
-    made.environment["RECONCILER_BREAKER__MAX_COUNT"] = "5"
-    anyio.run(_trip, made)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
-async def _trip(site: Site) -> None:
-    await site.tracked("image/live")
-    await site.put("image/gone")
-    await site.once()
-    await site.put(*(f"image/orphan-{number}" for number in range(6)))
-    owner = await site.virtual_key()
-    await site.tracked(*(f"video/old-{number}" for number in range(6)), owner=owner)
-    await site.sql(
-        'UPDATE "MediaRecords" SET "ExpiresAt" = now() - interval \'1 day\' WHERE "VirtualKeyId" = $1', owner
-    )
-    await site.once()
-    assert [state for _, _, state in await site.passes()][-2:] == ["tripped", "tripped"]
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Logging as it was: the commands run in this process."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    structlog.reset_defaults()
-    root.setLevel(level)
-    root.handlers[:] = handlers
+def site(database: str, moto_bucket: Bucket) -> Iterator[Site]:
+    with tripped_site(database, moto_bucket) as made:
+        yield made
 
 
 def test_each_command_does_what_it_is_there_for_on_a_site_that_needs_it(

@@ -27,6 +27,7 @@ from tests.alerts.pages import (
 )
 from tests.alerts.rules import Rule, plain_groups, promtool, rules_of, selectors_of, thresholds
 from tests.metrics_reference import families, metric_names
+from tests.support.links import lost_links
 
 ALL = rules_of(plain_groups())
 PAGES = [each for each in pages() if each.name not in {INDEX, PAUSE}]
@@ -65,13 +66,7 @@ def test_a_page_says_what_it_means_how_to_look_what_to_do_and_when_it_is_over(pa
 
 @pytest.mark.parametrize("each", pages(), ids=lambda each: each.name)
 def test_links_lead_somewhere(each: Page) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", each.text):
-        path, _, anchor = target.partition("#")
-        found = (RUNBOOKS / path).resolve()
-        assert found.is_file(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
-            assert anchor in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+    assert lost_links(RUNBOOKS / f"{each.name}.md") == []
 
 
 # --- queries ---------------------------------------------------------------------------------------------

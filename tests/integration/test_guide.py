@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-import structlog
 
 from reconciler import cli
 from tests.alerts.pages import blocks
 from tests.chart.helm import helm
-from tests.integration.site import Site, make_site
+from tests.integration.site import Site
 from tests.servers import Bucket
+from tests.support.links import links, lost_links
+from tests.support.tripped import tripped_site
 
 GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
 LINES = [line for block in blocks(GUIDE.read_text(), "sh") for line in block.splitlines()]
@@ -25,39 +25,9 @@ OTHERWISE = {("plan",): {3}, ("plan", "--format", "csv"): {3}}
 
 
 @pytest.fixture
-def site(database: str, moto_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Live, with a quarantine: something went, and a pass of each kind waits for a decision."""
-    made = make_site(database, moto_bucket)
-    made.environment.update(RECONCILER_DELETE_MODE="quarantine", RECONCILER_BREAKER__MAX_COUNT="5")
-    anyio.run(_trip, made)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
-async def _trip(site: Site) -> None:
-    await site.tracked("image/live")
-    await site.put("image/gone")
-    await site.once()
-    owner = await site.virtual_key()
-    await site.tracked(*(f"video/old-{number}" for number in range(6)), owner=owner)
-    await site.put(*(f"image/orphan-{number}" for number in range(6)))
-    await site.sql(
-        'UPDATE "MediaRecords" SET "ExpiresAt" = now() - interval \'1 day\' WHERE "VirtualKeyId" = $1', owner
-    )
-    await site.once()
-    assert [state for _, _, state in await site.passes()][-2:] == ["tripped", "tripped"]
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Logging as it was: the commands run in this process."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    structlog.reset_defaults()
-    root.setLevel(level)
-    root.handlers[:] = handlers
+def site(database: str, moto_bucket: Bucket) -> Iterator[Site]:
+    with tripped_site(database, moto_bucket) as made:
+        yield made
 
 
 def test_its_commands_work_in_the_order_of_the_guide(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,12 +65,5 @@ def test_every_line_is_a_command_of_the_program_or_of_helm() -> None:
 
 
 def test_its_links_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)]+)\)", GUIDE.read_text())
-    assert targets
-    for target in targets:
-        path, _, anchor = target.partition("#")
-        found = (GUIDE.parent / path).resolve() if path else GUIDE
-        assert found.is_file(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
-            assert anchor in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+    assert links(GUIDE)
+    assert lost_links(GUIDE) == []
