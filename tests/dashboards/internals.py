@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.dashboards.panels import GOOD, PLAIN, SITE, Dashboard, Panel, Query, Row, of
+from tests.dashboards.panels import GOOD, PLAIN, SITE, Dashboard, Panel, Query, Row, bars, graph, of
 
 OFF = "transparent"
 
@@ -31,57 +31,45 @@ PASSES = Row(
             words={0: ("", OFF), 1: ("under way", PLAIN)},
             steps=((None, OFF), (1, PLAIN)),
         ),
-        Panel(
-            title="Passes by outcome",
-            says="In the time shown. Converged: nothing left to do. Pending: marks wait until they are"
+        bars(
+            "Passes by outcome",
+            "In the time shown. Converged: nothing left to do. Pending: marks wait until they are"
             " due. Tripped: the breaker asks for a decision.",
-            kind="bargauge",
-            width=8,
-            whole=True,
-            queries=(
-                Query(
-                    expr=f"sum by (marker, outcome) ({increase('pass_duration_seconds_count')}) > 0",
-                    legend="{{marker}}: {{outcome}}",
-                ),
+            Query(
+                expr=f"sum by (marker, outcome) ({increase('pass_duration_seconds_count')}) > 0",
+                legend="{{marker}}: {{outcome}}",
             ),
+            whole=True,
             alerts=("MediaReconcilerPassStale", "MediaReconcilerBreakerTripped"),
         ),
-        Panel(
-            title="How long passes took",
-            says="In the time shown: the mean, and what nine of ten stayed below.",
-            kind="bargauge",
-            width=8,
-            unit="s",
-            queries=(
-                Query(
-                    expr=f"sum by (marker) ({increase('pass_duration_seconds_sum')})"
-                    f" / sum by (marker) ({increase('pass_duration_seconds_count')})",
-                    legend="{{marker}}: mean",
-                ),
-                Query(
-                    expr="histogram_quantile(0.9, sum by (le, marker)"
-                    f" ({increase('pass_duration_seconds_bucket')}))",
-                    legend="{{marker}}: 9 of 10",
-                ),
+        bars(
+            "How long passes took",
+            "In the time shown: the mean, and what nine of ten stayed below.",
+            Query(
+                expr=f"sum by (marker) ({increase('pass_duration_seconds_sum')})"
+                f" / sum by (marker) ({increase('pass_duration_seconds_count')})",
+                legend="{{marker}}: mean",
             ),
+            Query(
+                expr="histogram_quantile(0.9, sum by (le, marker)"
+                f" ({increase('pass_duration_seconds_bucket')}))",
+                legend="{{marker}}: 9 of 10",
+            ),
+            unit="s",
         ),
-        Panel(
-            title="Since the last pass",
-            says="Time since a pass last began, and since one came through. Attempts without success: the"
+        graph(
+            "Since the last pass",
+            "Time since a pass last began, and since one came through. Attempts without success: the"
             " log says why they fail.",
-            kind="timeseries",
-            width=8,
-            unit="s",
-            queries=(
-                Query(
-                    expr=f"time() - max by (marker) ({of('pass_last_attempt_timestamp_seconds')} > 0)",
-                    legend="{{marker}}: begun",
-                ),
-                Query(
-                    expr=f"time() - max by (marker) ({of('pass_last_success_timestamp_seconds')} > 0)",
-                    legend="{{marker}}: came through",
-                ),
+            Query(
+                expr=f"time() - max by (marker) ({of('pass_last_attempt_timestamp_seconds')} > 0)",
+                legend="{{marker}}: begun",
             ),
+            Query(
+                expr=f"time() - max by (marker) ({of('pass_last_success_timestamp_seconds')} > 0)",
+                legend="{{marker}}: came through",
+            ),
+            unit="s",
             alerts=("MediaReconcilerPassStale",),
         ),
     ),
@@ -90,34 +78,24 @@ PASSES = Row(
 RANGES = Row(
     title="The sweep under way",
     panels=(
-        Panel(
-            title="Key ranges",
-            says="Of a sweep in byte order: ranges done and to do. Stores without that order have none.",
-            kind="timeseries",
-            width=8,
-            queries=(Query(expr=f"max by (state) ({of('key_ranges')})", legend="{{state}}"),),
+        graph(
+            "Key ranges",
+            "Of a sweep in byte order: ranges done and to do. Stores without that order have none.",
+            Query(expr=f"max by (state) ({of('key_ranges')})", legend="{{state}}"),
             stacked=True,
         ),
-        Panel(
-            title="Keys listed and rows compared",
-            says="A second.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Keys listed and rows compared",
+            "A second.",
+            Query(expr=f"sum({rate('keys_listed_total')})", legend="keys listed"),
+            Query(expr=f"sum({rate('records_read_total')})", legend="rows read"),
             unit="ops",
-            queries=(
-                Query(expr=f"sum({rate('keys_listed_total')})", legend="keys listed"),
-                Query(expr=f"sum({rate('records_read_total')})", legend="rows read"),
-            ),
         ),
-        Panel(
-            title="Pages listed, and how many may be at once",
-            says="The limit falls while the store throttles.",
-            kind="timeseries",
-            width=8,
-            queries=(
-                Query(expr=f"sum({rate('pages_listed_total')})", legend="pages a second"),
-                Query(expr=f"min({of('list_pages_limit')})", legend="at once, at most"),
-            ),
+        graph(
+            "Pages listed, and how many may be at once",
+            "The limit falls while the store throttles.",
+            Query(expr=f"sum({rate('pages_listed_total')})", legend="pages a second"),
+            Query(expr=f"min({of('list_pages_limit')})", legend="at once, at most"),
         ),
     ),
 )
@@ -125,50 +103,38 @@ RANGES = Row(
 STORE = Row(
     title="Store",
     panels=(
-        Panel(
-            title="Requests by outcome",
-            says="Missing is an answer. Throttled: slowed down. Refused: rights or a condition."
+        graph(
+            "Requests by outcome",
+            "Missing is an answer. Throttled: slowed down. Refused: rights or a condition."
             " Unavailable: no answer, or the store's fault.",
-            kind="timeseries",
-            width=8,
+            Query(expr=f"sum by (outcome) ({rate('requests_total')})", legend="{{outcome}}"),
             unit="reqps",
-            queries=(Query(expr=f"sum by (outcome) ({rate('requests_total')})", legend="{{outcome}}"),),
             stacked=True,
             alerts=("MediaReconcilerStoreErrors",),
         ),
-        Panel(
-            title="Requests by operation",
-            says="What the store is asked for.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Requests by operation",
+            "What the store is asked for.",
+            Query(expr=f"sum by (operation) ({rate('requests_total')}) > 0", legend="{{operation}}"),
             unit="reqps",
-            queries=(
-                Query(expr=f"sum by (operation) ({rate('requests_total')}) > 0", legend="{{operation}}"),
-            ),
             stacked=True,
         ),
-        Panel(
-            title="How long requests take: 95 of 100",
-            says="By operation.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "How long requests take: 95 of 100",
+            "By operation.",
+            Query(
+                expr="histogram_quantile(0.95, sum by (le, operation)"
+                f" ({rate('request_duration_seconds_bucket')})) >= 0",
+                legend="{{operation}}",
+            ),
             unit="s",
-            queries=(
-                Query(
-                    expr="histogram_quantile(0.95, sum by (le, operation)"
-                    f" ({rate('request_duration_seconds_bucket')})) >= 0",
-                    legend="{{operation}}",
-                ),
-            ),
             alerts=("MediaReconcilerStoreErrors",),
         ),
-        Panel(
-            title="Batches of deletions at once, at most",
-            says="Falls while the store throttles.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Batches of deletions at once, at most",
+            "Falls while the store throttles.",
+            Query(expr=f"min({of('delete_batches_limit')})", legend="limit"),
             height=5,
-            queries=(Query(expr=f"min({of('delete_batches_limit')})", legend="limit"),),
         ),
         Panel(
             title="What the store can do",
@@ -199,24 +165,18 @@ STORE = Row(
 DATABASE = Row(
     title="Database",
     panels=(
-        Panel(
-            title="Calls by outcome",
-            says="Transactions and single readings. Retried: a conflict or a lost connection, and tried"
-            " again.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Calls by outcome",
+            "Transactions and single readings. Retried: a conflict or a lost connection, and tried again.",
+            Query(expr=f"sum by (outcome) ({rate('database_calls_total')})", legend="{{outcome}}"),
             unit="ops",
-            queries=(Query(expr=f"sum by (outcome) ({rate('database_calls_total')})", legend="{{outcome}}"),),
             stacked=True,
             alerts=("MediaReconcilerDatabaseErrors",),
         ),
-        Panel(
-            title="How long calls take",
-            says="What half, 95 and 99 of 100 stay below, with what was tried again.",
-            kind="timeseries",
-            width=8,
-            unit="s",
-            queries=tuple(
+        graph(
+            "How long calls take",
+            "What half, 95 and 99 of 100 stay below, with what was tried again.",
+            *(
                 Query(
                     expr=f"histogram_quantile({share}, sum by (le)"
                     f" ({rate('database_call_duration_seconds_bucket')}))",
@@ -224,17 +184,16 @@ DATABASE = Row(
                 )
                 for share in (0.5, 0.95, 0.99)
             ),
+            unit="s",
             alerts=("MediaReconcilerDatabaseErrors",),
         ),
-        Panel(
-            title="Clocks ahead of the leader's",
-            says="How far the database's and the store's clocks are ahead, as last compared. Minutes make"
+        graph(
+            "Clocks ahead of the leader's",
+            "How far the database's and the store's clocks are ahead, as last compared. Minutes make"
             " media seem older or younger than they are.",
-            kind="timeseries",
-            width=8,
+            Query(expr=f"max by (clock) ({of('clock_ahead_seconds')})", legend="{{clock}}"),
             unit="s",
             signed=True,
-            queries=(Query(expr=f"max by (clock) ({of('clock_ahead_seconds')})", legend="{{clock}}"),),
         ),
     ),
 )
@@ -253,23 +212,19 @@ LEADER = Row(
             steps=((None, OFF), (1, GOOD)),
             alerts=("MediaReconcilerNoLeader", "MediaReconcilerSeveralLeaders"),
         ),
-        Panel(
-            title="Term",
-            says="The lease's epoch: it rises with every change of leader. A staircase: the leader keeps"
+        graph(
+            "Term",
+            "The lease's epoch: it rises with every change of leader. A staircase: the leader keeps"
             " losing it.",
-            kind="timeseries",
-            width=8,
+            Query(expr=f"max({of('lease_epoch')})", legend="epoch"),
             height=6,
-            queries=(Query(expr=f"max({of('lease_epoch')})", legend="epoch"),),
         ),
-        Panel(
-            title="Renewals of the lease",
-            says="A second, by outcome.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Renewals of the lease",
+            "A second, by outcome.",
+            Query(expr=f"sum by (outcome) ({rate('lease_renewals_total')})", legend="{{outcome}}"),
             height=6,
             unit="ops",
-            queries=(Query(expr=f"sum by (outcome) ({rate('lease_renewals_total')})", legend="{{outcome}}"),),
             stacked=True,
         ),
         Panel(
@@ -305,34 +260,24 @@ LEADER = Row(
             ),
             columns=("setting", "source"),
         ),
-        Panel(
-            title="Processor",
-            says="Of each replica, in processors.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Processor",
+            "Of each replica, in processors.",
+            Query(expr=f"rate(process_cpu_seconds_total{{{SITE}}}[$__rate_interval])", legend="{{instance}}"),
             height=6,
-            queries=(
-                Query(
-                    expr=f"rate(process_cpu_seconds_total{{{SITE}}}[$__rate_interval])", legend="{{instance}}"
-                ),
-            ),
         ),
-        Panel(
-            title="Memory",
-            says="Of each replica. It does not grow with the bucket.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Memory",
+            "Of each replica. It does not grow with the bucket.",
+            Query(expr=f"process_resident_memory_bytes{{{SITE}}}", legend="{{instance}}"),
             height=6,
             unit="bytes",
-            queries=(Query(expr=f"process_resident_memory_bytes{{{SITE}}}", legend="{{instance}}"),),
         ),
-        Panel(
-            title="Open files",
-            says="Connections and files of each replica.",
-            kind="timeseries",
-            width=8,
+        graph(
+            "Open files",
+            "Connections and files of each replica.",
+            Query(expr=f"process_open_fds{{{SITE}}}", legend="{{instance}}"),
             height=6,
-            queries=(Query(expr=f"process_open_fds{{{SITE}}}", legend="{{instance}}"),),
         ),
     ),
 )

@@ -91,6 +91,22 @@ class Panel:
         return self.kind in {"stat", "bargauge", "table"}
 
 
+def tile(title: str, says: str, expr: str, **more: Any) -> Panel:
+    """One value, on its colour."""
+    made = {"width": 3, "height": 3, **more}
+    return Panel(title=title, says=says, kind="stat", queries=(Query(expr=expr),), **made)
+
+
+def graph(title: str, says: str, *queries: Query, **more: Any) -> Panel:
+    """Values over time."""
+    return Panel(title=title, says=says, kind="timeseries", queries=queries, **{"width": 8, **more})
+
+
+def bars(title: str, says: str, *queries: Query, **more: Any) -> Panel:
+    """The latest values side by side."""
+    return Panel(title=title, says=says, kind="bargauge", queries=queries, **{"width": 8, **more})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     title: str
