@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from reconciler.catalog import rowremoval
-from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.records import lookup
 from reconciler.engine import hiding
 from reconciler.errors import Halt
-from reconciler.model import Deletion, DeletionResult, ObjectResult, Record, Verdict
-from tests.attacks.scene import Refused, Scene
+from reconciler.model import Deletion, DeletionResult, ObjectResult, Verdict
+from tests.attacks.scene import Scene
 from tests.contract.catalog import DAY, LONG_AGO, claimed
 
 pytestmark = pytest.mark.anyio
@@ -39,23 +36,7 @@ async def test_a_writer_across_two_keys_and_a_confirmation_do_not_deadlock(
     writer = await scene.writer()
     await writer.begin()
     await writer.update(A, AccessCount=1)
-    refused: list[bool] = []
-
-    async def insert() -> None:
-        try:
-            await writer.insert(B)
-        except Refused:
-            refused.append(True)
-
-    async with anyio.create_task_group() as group:
-
-        async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
-            group.start_soon(insert)
-            await scene.waits(writer)
-            monkeypatch.setattr(rowremoval, "lookup", lookup)
-            return await lookup(connection, gateway, keys)
-
-        monkeypatch.setattr(rowremoval, "lookup", meanwhile)
+    async with scene.inserted_in_between(writer, B, rowremoval, monkeypatch) as refused:
         with anyio.fail_after(10):
             removed = await scene.confirm(claim, answers)
     await writer.rollback()

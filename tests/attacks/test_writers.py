@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import anyio
 import asyncpg
 import pytest
 
 from reconciler.catalog import locking
-from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.guard import REFUSED
-from reconciler.catalog.records import lookup
-from reconciler.model import ObjectResult, Record, Verdict
+from reconciler.model import ObjectResult, Verdict
 from tests.attacks.scene import REPEATABLE_READ, SERIALIZABLE, Again, Refused, Scene, open_scene
 from tests.contract.catalog import LONG_AGO, claimed
 
@@ -280,23 +276,7 @@ async def test_a_writer_that_meets_a_claim_in_the_making_waits_for_it_and_is_ref
     scene.put(KEY)
     await scene.mark(KEY)
     writer = await scene.writer()
-    refused: list[bool] = []
-
-    async def insert() -> None:
-        try:
-            await writer.insert(KEY)
-        except Refused:
-            refused.append(True)
-
-    async with anyio.create_task_group() as group:
-
-        async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
-            """The marks are locked, and nothing is written yet."""
-            group.start_soon(insert)
-            await scene.waits(writer)
-            return await lookup(connection, gateway, keys)
-
-        monkeypatch.setattr(locking, "lookup", meanwhile)
+    async with scene.inserted_in_between(writer, KEY, locking, monkeypatch) as refused:
         claim = await scene.claim()
         assert claimed(claim) == [KEY]
     assert refused == [True]

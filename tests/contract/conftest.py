@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.bucket import retries
 from reconciler.model import ListingOrder
-from tests.contract.catalog import staged
+from tests.contract.catalog import Stage, staged
 from tests.contract.sides import (
     BucketSide,
     CatalogSide,
@@ -32,6 +32,13 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def backing_database(request: pytest.FixtureRequest) -> str | None:
     """The address of a real database, or None for one in memory."""
     return None if request.param == "memory" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+async def stage(database: str) -> AsyncIterator[Stage]:
+    """A catalog on a real Postgres, with a term."""
+    async with staged(database) as opened:
+        yield opened
 
 
 @pytest.fixture

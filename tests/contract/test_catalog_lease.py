@@ -269,12 +269,6 @@ async def test_a_newer_pass_ends_the_one_that_a_crash_left(stage: Stage) -> None
     assert await stage.marks() == {}
 
 
-@pytest.fixture
-async def stage(database: str) -> AsyncIterator[Stage]:
-    async with staged(database) as opened:
-        yield opened
-
-
 @pytest.mark.parametrize(("oldest", "may"), [(HEAD_REVISION, True), ("9001", False), (None, False)])
 async def test_a_schema_that_has_left_this_program_behind_ends_and_refuses_its_terms(
     catalog: Catalog, sql: asyncpg.Connection, oldest: str | None, may: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -43,18 +43,10 @@ from tests.contract.catalog import (
     claimed,
     finding,
     no_cap,
-    staged,
     unless_named,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def stage(database: str) -> AsyncIterator[Stage]:
-    async with staged(database) as opened:
-        yield opened
-
 
 # --- claiming --------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,7 +18,7 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
-from tests.contract.catalog import DAY, NOTHING, Stage, finding, staged
+from tests.contract.catalog import DAY, NOTHING, Stage, finding
 
 pytestmark = pytest.mark.anyio
 
@@ -32,12 +31,6 @@ TALLY = Tally(
     found_bytes={Verdict.ORPHAN: 20},
     kept={KeepReason.PENDING: 3},
 )
-
-
-@pytest.fixture
-async def stage(database: str) -> AsyncIterator[Stage]:
-    async with staged(database) as opened:
-        yield opened
 
 
 async def test_a_killed_pass_is_found_again_with_its_watermarks(stage: Stage) -> None:

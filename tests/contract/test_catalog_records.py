@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,12 +40,6 @@ ODD = [
     "image/\U0001f600",
 ]
 """In byte order, which no locale keeps."""
-
-
-@pytest.fixture
-async def stage(database: str) -> AsyncIterator[Stage]:
-    async with staged(database) as opened:
-        yield opened
 
 
 async def _all_keys(stage: Stage, span: KeyRange, limit: int) -> list[str]:

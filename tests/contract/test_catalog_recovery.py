@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from reconciler.model import DeleteMode, Hidden, ObjectResult, UndoScope
-from tests.contract.catalog import Stage, finding, staged, unless_named
+from tests.contract.catalog import Stage, finding, unless_named
 
 pytestmark = pytest.mark.anyio
 
 HOUR = timedelta(hours=1)
 KEY = "image/a"
-
-
-@pytest.fixture
-async def stage(database: str) -> AsyncIterator[Stage]:
-    async with staged(database) as opened:
-        yield opened
 
 
 @pytest.mark.attack(17)
