@@ -9,25 +9,21 @@ middle of a deletion. At the end, `scene.losses()` are the rows that lost their 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import inf
-from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
 import anyio.lowlevel
 import asyncpg
-import pytest
 
 from reconciler.catalog import triggers
 from reconciler.catalog.config import CatalogConfig, TableMapping
-from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.guard import REFUSED
-from reconciler.catalog.records import lookup
 from reconciler.engine.answers import Answers
 from reconciler.engine.clocks import Clocks
 from reconciler.engine.collector import Collector
@@ -47,7 +43,6 @@ from reconciler.model import (
     Mode,
     Pass,
     Policy,
-    Record,
     Removed,
     Tally,
     Term,
@@ -163,33 +158,6 @@ class Scene:
         with anyio.fail_after(10):
             while not await self.sql.fetchval(waiting, writer.sql.get_server_pid()):
                 await anyio.lowlevel.checkpoint()
-
-    @asynccontextmanager
-    async def inserted_in_between(
-        self, writer: Writer, key: str, looking: ModuleType, monkeypatch: pytest.MonkeyPatch
-    ) -> AsyncIterator[list[bool]]:
-        """Where `looking` next looks rows up, the writer inserts one of `key`, and waits for a lock.
-
-        Yields whether it was refused, which is known behind the body.
-        """
-        refused: list[bool] = []
-
-        async def insert() -> None:
-            try:
-                await writer.insert(key)
-            except Refused:
-                refused.append(True)
-
-        async with anyio.create_task_group() as group:
-
-            async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
-                monkeypatch.setattr(looking, "lookup", lookup)
-                group.start_soon(insert)
-                await self.waits(writer)
-                return await lookup(connection, gateway, keys)
-
-            monkeypatch.setattr(looking, "lookup", meanwhile)
-            yield refused
 
     async def install_triggers(self) -> None:
         await triggers.install(self.sql, self.tables)

@@ -13,6 +13,7 @@ from reconciler.catalog import rowremoval
 from reconciler.engine import hiding
 from reconciler.errors import Halt
 from reconciler.model import Deletion, DeletionResult, ObjectResult, Verdict
+from tests.attacks.between import inserted_in_between
 from tests.attacks.scene import Scene
 from tests.contract.catalog import DAY, LONG_AGO, claimed
 
@@ -36,7 +37,7 @@ async def test_a_writer_across_two_keys_and_a_confirmation_do_not_deadlock(
     writer = await scene.writer()
     await writer.begin()
     await writer.update(A, AccessCount=1)
-    async with scene.inserted_in_between(writer, B, rowremoval, monkeypatch) as refused:
+    async with inserted_in_between(scene, writer, B, rowremoval, monkeypatch) as refused:
         with anyio.fail_after(10):
             removed = await scene.confirm(claim, answers)
     await writer.rollback()

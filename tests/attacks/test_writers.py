@@ -12,6 +12,7 @@ import pytest
 from reconciler.catalog import locking
 from reconciler.catalog.guard import REFUSED
 from reconciler.model import ObjectResult, Verdict
+from tests.attacks.between import inserted_in_between
 from tests.attacks.scene import REPEATABLE_READ, SERIALIZABLE, Again, Refused, Scene, open_scene
 from tests.contract.catalog import LONG_AGO, claimed
 
@@ -276,7 +277,7 @@ async def test_a_writer_that_meets_a_claim_in_the_making_waits_for_it_and_is_ref
     scene.put(KEY)
     await scene.mark(KEY)
     writer = await scene.writer()
-    async with scene.inserted_in_between(writer, KEY, locking, monkeypatch) as refused:
+    async with inserted_in_between(scene, writer, KEY, locking, monkeypatch) as refused:
         claim = await scene.claim()
         assert claimed(claim) == [KEY]
     assert refused == [True]
