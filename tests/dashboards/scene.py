@@ -15,8 +15,8 @@ import anyio.to_thread
 
 from reconciler.demo.guarding import Guardian
 from tests.dashboards.prometheus import Prometheus, prometheus
+from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import DAY, Site
-from tests.integration.test_daemon import Daemon, daemon, until
 from tests.support.mounted import Volume
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,8 +17,8 @@ from tests.conftest import TEMPLATE, _make_template
 from tests.faults.rounds import SEED, say
 from tests.faults.servers import Restartable, restartable_postgres, restartable_s3
 from tests.faults.truth import new_truth
+from tests.integration.daemons import daemon, until
 from tests.integration.site import Site, make_site
-from tests.integration.test_daemon import daemon, until
 from tests.integration.test_unordered import small_disk
 from tests.servers import S3Server, execute, fresh_bucket, fresh_database
 from tests.support.quirky_store import quirky_store

@@ -4,95 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 import anyio
-import anyio.abc
-import anyio.to_thread
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.daemons import Daemon, daemon, free_port, until
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
-
-FAST = {"RECONCILER_SWEEP_INTERVAL": "1s", "RECONCILER_RETENTION_INTERVAL": "1s"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Daemon:
-    def __init__(self, process: anyio.abc.Process, port: int) -> None:
-        self.process = process
-        self.port = port
-
-    async def get(self, path: str) -> tuple[int, str]:
-        def fetch() -> tuple[int, str]:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                    return answer.status, answer.read().decode()
-            except HTTPError as error:
-                with error:
-                    return error.code, error.read().decode()
-            except (URLError, ConnectionError):
-                return 0, ""
-
-        return await anyio.to_thread.run_sync(fetch)
-
-    async def metric(self, name: str, **labels: str) -> float | None:
-        _, text = await self.get("/metrics")
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    return sample.value
-        return None
-
-    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(how)
-        with anyio.fail_after(30):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def daemon(site: Site, log: Path | None = None, /, **settings: str) -> AsyncIterator[Daemon]:
-    """`reconciler run`; what it logs goes to the file `log`, where one is named."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        **FAST,
-        **site.settings(**settings),
-        "RECONCILER_WEB__HOST": "127.0.0.1",
-        "RECONCILER_WEB__PORT": str(port),
-    }
-    command = [sys.executable, "-m", "reconciler", "run"]
-    with log.open("wb") if log else nullcontext() as stderr:
-        process = await anyio.open_process(command, env=environment, stdout=None, stderr=stderr)
-    try:
-        yield Daemon(process, port)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            with anyio.CancelScope(shield=True):
-                await process.wait()
-        await process.aclose()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Poll, bounded: the daemon tells its state over HTTP and in its tables, and in no other way."""
-    with anyio.fail_after(60):
-        while not await condition():  # noqa: ASYNC110 - as said
-            await anyio.sleep(0.1)
 
 
 async def test_the_daemon_converges_and_tells_so(site: Site) -> None:

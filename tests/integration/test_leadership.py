@@ -23,8 +23,8 @@ import pytest
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.lease import PostgresLease
 from reconciler.model import Outcome, Term
+from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site
-from tests.integration.test_daemon import Daemon, daemon, until
 from tests.support.proxy import tcp_proxy
 
 pytestmark = pytest.mark.anyio

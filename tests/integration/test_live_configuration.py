@@ -17,8 +17,8 @@ from reconciler.app import catalog_config
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable
 from reconciler.settings import DatabaseSettings, load
+from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site
-from tests.integration.test_daemon import Daemon, daemon, until
 from tests.support.mounted import Log, Volume
 from tests.support.proxy import Direction, proxy_of
 

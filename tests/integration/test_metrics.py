@@ -9,8 +9,8 @@ import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site
-from tests.integration.test_daemon import Daemon, daemon, until
 from tests.metrics_reference import families
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ import pytest
 
 from reconciler.model import Outcome
 from tests.cli.program import Ran, reconciler
+from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site
-from tests.integration.test_daemon import Daemon, daemon, until
 from tests.support.mounted import Log
 
 pytestmark = pytest.mark.anyio

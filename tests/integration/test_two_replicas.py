@@ -22,9 +22,9 @@ import pytest
 
 from reconciler.engine.tasks import for_each
 from tests.faults.truth import Truth, new_truth
+from tests.integration.daemons import Daemon, started, until
 from tests.integration.next_version import CONTRACTED, EXPANDED, NOW
 from tests.integration.site import Site
-from tests.integration.test_daemon import Daemon, free_port, until
 from tests.integration.test_leadership import (
     leads,
     lease_row,
@@ -55,9 +55,9 @@ class Replicas:
     async def start(self, revision: str = NOW, **settings: str) -> Daemon:
         """One more, of that version of the program; awaited until it could lead."""
         environment = {**self.site.settings(**settings), **SOON}
-        started = await self.stack.enter_async_context(started_as(self.command(revision, "run"), environment))
-        await until(lambda: ready(started))
-        return started
+        daemon = await self.stack.enter_async_context(started(self.command(revision, "run"), environment))
+        await until(lambda: ready(daemon))
+        return daemon
 
     def command(self, revision: str, *command: str) -> list[str]:
         if revision == NOW:
@@ -82,23 +82,6 @@ class Replicas:
         (fresh / "runtime.yaml").write_text(text)
         (runtime / "..data_tmp").symlink_to(fresh.name)
         (runtime / "..data_tmp").rename(runtime / "..data")
-
-
-@asynccontextmanager
-async def started_as(command: list[str], environment: dict[str, str]) -> AsyncIterator[Daemon]:
-    port = free_port()
-    web = {"RECONCILER_WEB__HOST": "127.0.0.1", "RECONCILER_WEB__PORT": str(port)}
-    process = await anyio.open_process(
-        command, env={**os.environ, **environment, **web}, stdout=None, stderr=None
-    )
-    try:
-        yield Daemon(process, port)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            with anyio.CancelScope(shield=True):
-                await process.wait()
-        await process.aclose()
 
 
 @asynccontextmanager
