@@ -7,7 +7,7 @@ from datetime import timedelta
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
 from reconciler.errors import StoreUnavailable
-from reconciler.model import GONE, CopyResult, DeleteMode, HiddenObject, Return, Returned, Version
+from reconciler.model import GONE, CopyResult, DeleteMode, Hidden, HiddenObject, Return, Returned, Version
 
 SLACK = timedelta(minutes=1)
 """By how much the store's clock may be ahead of the database's."""
@@ -75,13 +75,26 @@ def _made_by(marker: Version, hidden: HiddenObject) -> bool:
 
 
 async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:
-    """The same object, or another that must not be written over. ETags change when parts are copied."""
+    """The same object, as of an attempt that was cut off; or another that must not be written over."""
     there, copy = await ports.store.head(hidden.storage_key), hidden.hidden
     if there is None:
         return _told(hidden, Return.FAILED, "its key is being written to by somebody else")
-    if there.size == copy.size and (there.etag == copy.etag or "-" in there.etag + (copy.etag or "")):
+    if there.size == copy.size and (
+        there.etag == copy.etag or "-" in there.etag + (copy.etag or "") or await _etags_change(ports, copy)
+    ):
         return _told(hidden, Return.PRESENT)
     return _told(hidden, Return.REFUSED, "another object lies at its key, and is not written over")
+
+
+async def _etags_change(ports: Ports, hidden: Hidden) -> bool:
+    """Whether the copy in quarantine has another ETag than what it was made of.
+
+    So it is with objects that the store encrypts with a key of one's own, and with those copied in parts.
+    """
+    if hidden.quarantine_key is None:
+        return False
+    copy = await ports.store.head(hidden.quarantine_key)
+    return copy is not None and copy.etag != hidden.etag
 
 
 def _told(hidden: HiddenObject, outcome: Return, reason: str = "") -> Returned:
