@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -18,16 +16,13 @@ from reconciler.model import Hold, HoldKind
 from reconciler.ports import Holds
 from reconciler.settings import DatabaseSettings
 from reconciler.settings.values import duration
+from reconciler.terminal.listing import LISTED, PAGE, TARGET_WIDTH, print_lines
 from reconciler.terminal.operator import operator
 from reconciler.terminal.statuses import DONE, FAILED
 from reconciler.terminal.text import printable, shortened, timestamp
 
-PAGE = 1_000
-LISTED = 50
-"""Rows of a table; in jsonl all are printed."""
 NAMED = 10
 """Keys that a warning spells out."""
-TARGET_WIDTH = 60
 
 Complain = Callable[[str], None]
 
@@ -128,12 +123,7 @@ async def _pages(
 
 async def _list(pages: AsyncIterator[Sequence[Hold]], args: argparse.Namespace, console: Console) -> None:
     if args.format == "jsonl":
-        left = args.limit
-        async for page in pages:
-            sys.stdout.writelines(json.dumps(as_dict(each)) + "\n" for each in page[:left])
-            left = None if left is None else left - len(page)
-            if left is not None and left <= 0:
-                return
+        await print_lines(pages, as_dict, args.limit)
         return
     limit = args.limit or LISTED
     shown: list[Hold] = []

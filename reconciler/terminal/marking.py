@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from rich.console import Console
@@ -17,7 +16,8 @@ from reconciler.catalog.open import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import ListedMark, MarkFilter, MarkState, UndoScope, Verdict
 from reconciler.settings import DatabaseSettings
-from reconciler.terminal.holding import LISTED, PAGE, TARGET_WIDTH, Complain, as_dict
+from reconciler.terminal.holding import Complain, as_dict
+from reconciler.terminal.listing import LISTED, PAGE, TARGET_WIDTH, print_lines
 from reconciler.terminal.operator import operator
 from reconciler.terminal.statuses import DONE, FAILED
 from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
@@ -100,12 +100,7 @@ async def _list(
     pages: AsyncIterator[Sequence[ListedMark]], args: argparse.Namespace, console: Console
 ) -> None:
     if args.format == "jsonl":
-        left = args.limit
-        async for page in pages:
-            sys.stdout.writelines(json.dumps(details(each)) + "\n" for each in page[:left])
-            left = None if left is None else left - len(page)
-            if left is not None and left <= 0:
-                return
+        await print_lines(pages, details, args.limit)
         return
     limit = args.limit or LISTED
     async for page in pages:
