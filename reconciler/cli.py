@@ -53,9 +53,7 @@ TOLD: Mapping[type[BaseException], int] = {ConfigError: USAGE, Halt: STOPPED, Re
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A key that the terminal's encoding lacks must not end the listing.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams have it
+    _open_streams()
     # What is imported stays, and a listed page holds thousands of short-lived tuples: looking through
     # them at Python's own threshold took a quarter of a sweep's processor time (measured, 3.11).
     gc.set_threshold(50_000)
@@ -67,6 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001 - the last place that can turn an error into a line
         return _failed(error)
     return status
+
+
+def _open_streams() -> None:
+    """Both outputs are there, and write every key."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by the shell (`>&-`): nobody reads, and no file opened later may take its number.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - open until the program ends
+        # A key that the terminal's encoding lacks must not end the listing.
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def _failed(error: BaseException) -> int:

@@ -73,6 +73,15 @@ def test_help_does_not_wait_for_the_imports_of_a_command() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-"])
+def test_an_output_that_the_shell_has_closed_is_no_fault(closed: str) -> None:
+    command = ["sh", "-c", f'exec "$0" -m reconciler config {closed}', sys.executable]
+    ended = subprocess.run(
+        command, env={**os.environ, **SETTINGS}, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr, "DRY_RUN" in ended.stdout) == (0, "", closed == "2>&-")
+
+
 def test_version() -> None:
     ran = reconciler("--version")
     assert (ran.status, ran.out) == (0, f"reconciler {__version__}\n")
@@ -84,7 +93,11 @@ def test_version() -> None:
         ([], "reconciler: the following arguments are required: COMMAND; see reconciler --help"),
         (["sweep"], "invalid choice: 'sweep'"),
         (["plan", "--format", "xml"], "invalid choice: 'xml'"),
-        (["plan", "--form", "csv"], "unrecognized arguments: --form csv"),
+        (["plan", "--form", "csv"], "reconciler plan: unrecognized arguments: --form csv"),
+        (
+            ["hold", "remove", "image/a"],
+            "reconciler hold remove: unrecognized arguments: image/a; see reconciler hold remove --help",
+        ),
         (["demo", "--objects", "0"], "must be a whole number above 0"),
         (["demo", "--objects", "many"], "must be a whole number above 0"),
         (["undo"], "one of the arguments --key --pass --since is required"),

@@ -7,9 +7,9 @@ from reconciler.terminal.arguments.making import Commands, logged, words
 UNDO = """\
 Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the quarantine or from behind
 their delete markers, rows out of the ledger. Never writes over what is there now. What comes back is put
-on hold, or the next pass would delete it again (`reconciler hold remove KEY` lifts that). Runs beside the
-daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only tells. Exits 1 where
-something could not be brought back, or the ledger knows of no deletion that fits."""
+on hold, or the next pass would delete it again (`reconciler hold remove --key KEY` lifts that). Runs
+beside the daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only tells. Exits 1
+where something could not be brought back, or the ledger knows of no deletion that fits."""
 
 
 def add_undo(commands: Commands) -> None:
