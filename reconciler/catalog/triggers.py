@@ -50,11 +50,24 @@ WHERE p.prosecdef = (w.name = '{RECORD_FUNCTION}')
   AND (NOT p.prosecdef OR p.proconfig = ARRAY['search_path=pg_catalog, pg_temp', 'enable_seqscan=off'])
 """
 
-# Whether somebody holds the lock under which a table comes to inherit from this one, with rows that no
-# trigger has seen (R-40). A vacuum holds it as well, which must not be kept waiting: so it is looked for
-# and not taken.
+# The table, and those of its partitions that have partitions in their turn: each is attached to by itself.
+# Of a plain table a vacuum takes the same lock, and must not be kept waiting; of a partition the role may
+# have no right to it.
+PARENTS = """
+WITH RECURSIVE tables (oid, depth) AS (
+    SELECT to_regclass($1)::oid, 0
+    UNION ALL SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+)
+SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name,
+       c.relkind = 'p' AND has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS lockable
+FROM tables t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'p' OR t.depth = 0 ORDER BY t.depth, t.oid
+"""
+
+# Whether somebody holds the lock under which a table comes to be a part of one of these, with rows that no
+# trigger has seen (R-40): looked for, where it is not taken.
 GROWING = """
-SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = to_regclass($1) AND granted
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = ANY($1::oid[]) AND granted
                AND mode = 'ShareUpdateExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 """
@@ -145,10 +158,14 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
         return False
     table = qualified(tables.media_table)
     await connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
-    if await connection.fetchval("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass($1)", table):
-        # Rows can also come with a partition, which takes a lock that writers do share (R-34).
-        await connection.execute(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE")
-    elif await connection.fetchval(GROWING, table):
+    growing = []
+    for each in await connection.fetch(PARENTS, table):
+        if each["lockable"]:
+            # Rows can also come with a partition, which takes a lock that writers do share (R-34).
+            await connection.execute(f"LOCK TABLE ONLY {each['name']} IN SHARE UPDATE EXCLUSIVE MODE")
+        else:
+            growing.append(each["oid"])
+    if await connection.fetchval(GROWING, growing):
         return False
     return await state(connection, tables) is Triggers.INSTALLED
 

@@ -282,8 +282,9 @@ async def test_who_switches_the_triggers_off_and_on_in_one_transaction_is_waited
 
 
 @pytest.mark.attack(34)
-async def test_rows_that_come_with_a_partition_are_waited_for(empty_database: str) -> None:
-    """They were written before it was one, so that no trigger has seen them."""
+@pytest.mark.parametrize("parent", ["media", "part"])
+async def test_rows_that_come_with_a_partition_are_waited_for(empty_database: str, parent: str) -> None:
+    """They were written before it was one, so that no trigger has seen them; it may be a partition's own."""
     tables = TableMapping(
         media_table="public.media",
         media=MediaColumns(last_accessed_at="", deleted_at="", size_bytes="", expires_at=""),
@@ -297,10 +298,13 @@ async def test_rows_that_come_with_a_partition_are_waited_for(empty_database: st
             "IsEnabled" boolean, "ExpiresAt" timestamptz);
         CREATE TABLE public.media ("Id" int UNIQUE, "StorageKey" text, "VirtualKeyId" uuid,
             "CreatedAt" timestamptz) PARTITION BY RANGE ("Id");
+        CREATE TABLE public.part PARTITION OF public.media FOR VALUES FROM (9) TO (99)
+            PARTITION BY RANGE ("Id");
         CREATE TABLE public.late ("Id" int, "StorageKey" text, "VirtualKeyId" uuid, "CreatedAt" timestamptz);
-        INSERT INTO public.late VALUES (1, 'image/a');
         """
     )
+    low, high = {"media": (0, 9), "part": (9, 19)}[parent]
+    await admin.execute("INSERT INTO public.late VALUES ($1, 'image/a')", low)
     await anyio.to_thread.run_sync(lambda: migrate.upgrade(config))
     try:
         async with open_scene(empty_database, config=config) as scene:
@@ -309,7 +313,8 @@ async def test_rows_that_come_with_a_partition_are_waited_for(empty_database: st
             claim = await scene.claim()
             assert await scene.ready(claim)
             await admin.execute(
-                "BEGIN; ALTER TABLE public.media ATTACH PARTITION public.late FOR VALUES FROM (0) TO (9)"
+                f"BEGIN; ALTER TABLE public.{parent} ATTACH PARTITION public.late"
+                f" FOR VALUES FROM ({low}) TO ({high})"
             )
             with pytest.raises(CatalogUnavailable, match="lock timeout"):
                 await scene.ready(claim)

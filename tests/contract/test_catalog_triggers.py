@@ -229,6 +229,35 @@ async def test_every_partition_is_guarded_also_one_that_comes_later(empty_databa
         assert await found(empty_database, tables) is Triggers.DISABLED
 
 
+@pytest.mark.attack(34)
+async def test_a_partition_that_the_role_may_not_lock_is_looked_at_instead(database: str) -> None:
+    """Rights to the table are enough to read and remove the rows of all its partitions."""
+    tables = TableMapping(media_table="public.media")
+    async with connected(database) as sql, connected(database) as role:
+        name = f"looker_{role.get_server_pid()}"
+        await sql.execute(
+            f'CREATE TABLE public.media (LIKE {MEDIA}) PARTITION BY LIST ("StorageKey");'
+            ' CREATE TABLE public.part PARTITION OF public.media DEFAULT PARTITION BY LIST ("StorageKey");'
+            f" CREATE TABLE public.late (LIKE {MEDIA});"
+            f" CREATE ROLE {name}; GRANT ALL ON public.media TO {name}; "
+            f"GRANT USAGE ON SCHEMA reconciler TO {name}"
+        )
+        try:
+            await triggers.install(sql, tables)
+            await role.execute(f"SET ROLE {name}")
+            async with role.transaction():
+                assert await triggers.hold(role, tables)
+            await sql.execute(
+                "BEGIN; ALTER TABLE public.part ATTACH PARTITION public.late FOR VALUES IN ('image/a')"
+            )
+            async with role.transaction():
+                assert not await triggers.hold(role, tables)
+            await sql.execute("ROLLBACK")
+        finally:
+            await role.execute("RESET ROLE")
+            await sql.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
 async def test_a_table_that_inherits_is_guarded_or_else_it_is_said(database: str) -> None:
     """What merely inherits has rows that a claim reads, and no trigger of its parent's."""
     async with connected(database) as sql:
