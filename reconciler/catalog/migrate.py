@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import alembic.command
 import anyio
@@ -118,6 +118,13 @@ def _resolved(config: CatalogConfig | str) -> CatalogConfig:
     return CatalogConfig(database_url=config) if isinstance(config, str) else config
 
 
+ELSEWHERE: Final = (
+    "neither table was there; where yours have other names, set RECONCILER_CATALOG__MEDIA_TABLE and"
+    " RECONCILER_CATALOG__KEYS_TABLE, and drop these two"
+)
+"""Beside a gateway's tables the new ones are empty, and every object would look like an orphan."""
+
+
 def _teller(out: TextIO | None) -> Say:
     return lambda line: None if out is None else print(line, file=out)
 
@@ -142,8 +149,11 @@ async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say
     connection = await connections.connect(config)
     try:
         if before is None:
-            for name in await connection.fetch(f"SELECT name FROM {SCHEMA}.created WHERE kind = 'table'"):
+            made = await connection.fetch(f"SELECT name FROM {SCHEMA}.created WHERE kind = 'table'")
+            for name in made:
                 say(f"created {name['name']}")
+            if made:
+                say(ELSEWHERE)
         if asked.create_index:
             say(await indexes.ensure(connection, config.tables))
         if asked.with_triggers is not None:

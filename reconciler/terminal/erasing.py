@@ -17,8 +17,10 @@ async def erase(settings: DatabaseSettings, args: argparse.Namespace, complain: 
         erased = await catalog.erasure.erase(args.keys, args.author or operator())
         rows = await catalog.records.lookup(args.keys)
     print(
-        f"{erased.objects:,} hidden objects are purged by the next round of whoever leads;"
-        f" {erased.rows:,} removed rows are out of the ledger; neither can be undone"
+        f"hidden objects: {erased.objects:,}, purged by the next round of whoever leads;"
+        f" removed rows: {erased.rows:,}, out of the ledger; neither can be undone"
+        if erased.objects or erased.rows
+        else "nothing of it is hidden, and no removed row is in the ledger"
     )
     for key in erased.claimed:
         complain(f"{key}: it is being deleted at this moment; erase it again in a minute")

@@ -109,7 +109,8 @@ async def _list(
             last = printable(page[limit - 1].mark.storage_key)
             console.print(Text(f"The first {limit:,}; go on with --after '{last}', or --format jsonl."))
         return
-    console.print("no such mark")
+    chosen = (args.verdict, args.state, args.prefix, args.pass_id, args.after)
+    console.print("nothing is marked" if not any(chosen) else "no such mark")
 
 
 def details(found: ListedMark) -> Mapping[str, object]:

@@ -64,9 +64,14 @@ def print_report(report: Report, console: Console) -> None:
 
 def print_kept(report: Report, console: Console) -> None:
     """What looks like drift and stays, by reason; nothing where there is none."""
-    kept = [f"{number:,} {reason}" for reason, number in sorted(report.kept.items()) if number]
+    kept = [f"{number:,} {_why(reason)}" for reason, number in sorted(report.kept.items()) if number]
     if kept:
         console.print(f"kept: {', '.join(kept)}")
+
+
+def _why(reason: KeepReason) -> str:
+    """Its name in the JSON; the one that could be taken for a virtual key's state is explained."""
+    return "disabled (clean-up switched off)" if reason is KeepReason.DISABLED else str(reason)
 
 
 def _found(report: Report) -> Table:

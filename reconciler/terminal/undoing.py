@@ -17,6 +17,7 @@ from reconciler import app
 from reconciler.engine.undo import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Returned, UndoScope
+from reconciler.planning import wording
 from reconciler.settings import SettingsSource
 from reconciler.settings.values import duration
 from reconciler.terminal.operator import operator
@@ -43,6 +44,8 @@ async def undo(source: SettingsSource, args: argparse.Namespace, console: Consol
         since=_time(args.since, now, "--since"),
         until=_time(args.until, now, "--until"),
     )
+    if scope.since and scope.until and scope.until <= scope.since:
+        raise ConfigError(f"--until {args.until!r}: must be later than --since {args.since!r}")
     mode = Mode.DRY_RUN if args.dry_run else source.current().mode()
     if mode is Mode.DRY_RUN and not args.dry_run:
         complain("RECONCILER_DRY_RUN is true: this only tells what would come back")
@@ -104,8 +107,11 @@ class _Table:
 
 
 def _summary(undone: Undone, mode: Mode) -> str:
+    if not undone.touched:
+        return "nothing of it is left to bring back: it came back before, or was erased"
     would = "would come back" if mode is Mode.DRY_RUN else "came back, and are on hold"
-    told = f"{undone.objects:,} objects ({human_bytes(undone.bytes)}) and {undone.records:,} rows {would}"
+    objects = f"{wording.counted(undone.objects, 'object')} ({human_bytes(undone.bytes)})"
+    told = f"{objects} and {wording.counted(undone.records, 'row')} {would}"
     there = f"; {undone.present:,} were there already" if undone.present else ""
     return f"{told}{there}"
 

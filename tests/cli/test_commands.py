@@ -149,7 +149,7 @@ def test_plan_exits_3_where_it_would_trip(drift: Mapping[str, str]) -> None:
     assert "orphan" in ran.out
     assert "The breaker would trip." in ran.out
     (told,) = ran.told
-    assert told.startswith("reconciler: ")
+    assert told.startswith("reconciler: the breaker would trip: ")
 
 
 # --- once -------------------------------------------------------------------------------------------

@@ -248,11 +248,13 @@ def test_a_daemons_log_is_json_without_secrets_and_without_a_line_a_key(told_by_
     armed = next(line for line in lines if line["event"] == "pass armed" and line["marker"] == "sweep")
     assert swept["pass_id"] == armed["pass_id"]
     assert swept["epoch"] == armed["epoch"] == 1
-    batch = events["batch collected"]
-    assert (batch["epoch"], batch["keys"], batch["bytes"], batch["failed"]) == (1, 51, 51, 0)
-    assert batch["results"] == {"deleted": 51}
-    assert batch["seconds"] > 0
-    assert batch["operation"]
+    # One, or more where a busy store was asked for less at once.
+    batches = [line for line in lines if line["event"] == "batch collected"]
+    assert (sum(each["keys"] for each in batches), sum(each["bytes"] for each in batches)) == (51, 51)
+    for batch in batches:
+        assert (batch["epoch"], batch["failed"], batch["results"]) == (1, 0, {"deleted": batch["keys"]})
+        assert batch["seconds"] > 0
+        assert batch["operation"]
 
     above_debug = [line for line in lines if line["level"] != "debug"]
     assert "orphan-" not in json.dumps(above_debug)

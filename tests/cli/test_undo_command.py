@@ -48,7 +48,7 @@ def test_undo_tells_what_would_come_back_and_then_brings_it(lost: Mapping[str, s
     told = reconciler("undo", "--since", "1h", "--dry-run", env=lost)
     assert (told.status, told.told) == (0, [])
     assert "image/orphan" in told.out
-    assert "1 objects (1 B) and 0 rows would come back" in told.out
+    assert "1 object (1 B) and 0 rows would come back" in told.out
     done = reconciler("undo", "--since", "1h", "--json", env=lost)
     assert done.status == 0
     report = json.loads(done.out)
@@ -83,9 +83,12 @@ def test_what_the_ledger_knows_nothing_of_is_said_and_fails(lost: Mapping[str, s
     assert json.loads(ended.out)["outcome"] == "incomplete"
     ended = reconciler("undo", "--key", "nosuch", "--key", "image/orphan", env=lost)
     assert (ended.status, ended.told) == (1, [f"reconciler: nosuch: {nothing}"])
-    assert "1 objects (1 B) and 0 rows came back" in ended.out
+    assert "1 object (1 B) and 0 rows came back" in ended.out
     again = reconciler("undo", "--key", "image/orphan", env=lost)
     assert (again.status, again.told) == (0, []), "it may be repeated"
+    assert again.out == "nothing of it is left to bring back: it came back before, or was erased\n"
+    ended = reconciler("undo", "--since", "1h", "--until", "2h", env=lost)
+    assert (ended.status, ended.told) == (2, ["reconciler: --until '2h': must be later than --since '1h'"])
 
 
 @pytest.mark.parametrize(
