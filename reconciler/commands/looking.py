@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ def plan(args: argparse.Namespace) -> int:
         sys.stdout.flush()
     else:
         writer.finish(report)
+    if report.outcome is Outcome.TRIPPED:
+        report = replace(report, detail=f"the breaker would trip: {report.detail}")
     return ended(report)
 
 

@@ -71,7 +71,7 @@ async def survey(
         found=tally.found,
         kept=tally.kept,
         duration_seconds=ports.clock.monotonic() - started,
-        detail=f"the breaker would trip: {'; '.join(trips)}" if trips else "",
+        detail="; ".join(trips),
     )
 
 
