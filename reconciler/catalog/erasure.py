@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Erased
 
 # The purge takes what is erased at once, and no return does.
-HIDE = f"UPDATE {SCHEMA}.hidden SET erased = true WHERE storage_key = ANY($1::text[]) RETURNING storage_key"
+# Whose return was begun and not left gets its object back all the same: it may be under way.
+HIDE = f"""
+UPDATE {SCHEMA}.hidden SET erased = true WHERE storage_key = ANY($1::text[])
+RETURNING storage_key, state = 'restoring' AND claimed_at > clock_timestamp() - $2::interval AS returning
+"""
 
 REDACT = f"""
 UPDATE {SCHEMA}.ledger SET removed = NULL
@@ -39,15 +44,18 @@ class Erasure:
         self._database = database
 
     async def erase(self, keys: Sequence[str], author: str) -> Erased:
-        """In one transaction. What is being deleted at this moment is named: it has to be erased again."""
+        """In one transaction. What is being deleted or brought back at this moment is named: it has to be
+        erased again.
+        """
 
         async def work(connection: AnyConnection) -> Erased:
             marked = await connection.fetch(MARKED, list(keys))
             claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
-            hidden = await connection.fetch(HIDE, list(keys))
+            hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER)
             rows = await connection.fetch(REDACT, list(keys))
             await connection.execute(UNQUEUE, list(keys))
             await connection.execute(NOTE, list(keys), f"by {author}")
-            return Erased(objects=len(hidden), rows=len(rows), claimed=claimed)
+            returning = tuple(sorted({row["storage_key"] for row in hidden if row["returning"]}))
+            return Erased(objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning)
 
         return await self._database.transaction(work)

@@ -21,7 +21,7 @@ CHUNK = 10_000
 DUE = f"""
     h.state IN ('hidden', 'restored') AND h.hidden_at <= $1::timestamptz - $2::interval
     OR h.state = 'left over' OR h.state IN ('hidden', 'restored') AND h.erased
-    OR h.state = 'restoring' AND h.hidden_at <= $1 - $2
+    OR h.state = 'restoring' AND (h.hidden_at <= $1 - $2 OR h.erased)
        AND h.claimed_at <= $1 - interval '{int(LEFT_AFTER.total_seconds())} seconds'
     OR h.state = 'purging' AND h.claimed_at <= $1 - $3::interval
 """

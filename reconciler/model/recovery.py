@@ -138,11 +138,14 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What an erasure met: hidden objects, removed rows, and keys that are being deleted just now."""
+    """What an erasure met: hidden objects, removed rows, and keys that are being deleted just now, or whose
+    object is being brought back (`returning`).
+    """
 
     objects: int
     rows: int
     claimed: tuple[str, ...] = ()
+    returning: tuple[str, ...] = ()
 
 
 class Return(StrEnum):

@@ -24,6 +24,10 @@ async def erase(settings: DatabaseSettings, args: argparse.Namespace, complain: 
     )
     for key in erased.claimed:
         complain(f"{key}: it is being deleted at this moment; erase it again in a minute")
+    for key in erased.returning:
+        complain(
+            f"{key}: its object is being brought back; delete that once it is there, and erase the key again"
+        )
     for key in sorted({row.storage_key for row in rows}):
         complain(f"{key}: a row still names it; delete that, and erase the key again once its object is gone")
-    return FAILED if erased.claimed or rows else DONE
+    return FAILED if erased.claimed or erased.returning or rows else DONE

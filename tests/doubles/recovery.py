@@ -235,7 +235,7 @@ class MemoryPurges:
             case "hidden" | "restored":
                 return late or row.one.erased
             case "restoring":
-                return late and row.claimed_at <= now - LEFT_AFTER
+                return (late or row.one.erased) and row.claimed_at <= now - LEFT_AFTER
             case "purging":
                 return row.claimed_at <= now - dead_after
             case _:
