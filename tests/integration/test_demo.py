@@ -43,8 +43,10 @@ from reconciler.demo import seaweedfs, surroundings
 from reconciler.cli import main
 
 surroundings.GRACE_SECONDS = 4
-sys.argv[1:] = ["demo", "--objects", "100"]
+sys.argv[1:1] = ["demo", "--objects", "100"]
 """
+HURRIED = ["-c", f"{QUICK}\nsurroundings.GRACE_SECONDS = 8\nsys.exit(main())", "--objects", "200"]
+"""With less of a wait for the orphans to grow old, which only the test of the whole demo has to see."""
 
 READS_TWO_LINES = """
 import subprocess, sys
@@ -116,7 +118,7 @@ def test_the_demo_converges_and_verifies_it() -> None:
 def _signalled_at(stage: str, number: signal.Signals) -> str:
     """What is wrong after a signal at that stage; nothing if all is well."""
     with playground() as ground:
-        program = ground.spawn(DEMO)
+        program = ground.spawn(HURRIED)
         _until(program, stage)
         program.send_signal(number)
         told = _rest(program)
@@ -166,7 +168,7 @@ def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.timeout(180)
 def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: Playground) -> None:
-    program = ground.spawn([*DEMO, "--keep"], env={"AWS_PROFILE": "nobody"})
+    program = ground.spawn([*HURRIED, "--keep"], env={"AWS_PROFILE": "nobody"})
     told = _until(program, KEPT_UP)
     assert "unset AWS_PROFILE\n" in told
     exports = dict(
