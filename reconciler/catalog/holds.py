@@ -38,9 +38,16 @@ REMOVE = f"""
 WITH lifted AS (
     DELETE FROM {SCHEMA}.holds
     WHERE kind = $1 AND target = ANY($2::text[]) AND ($3::text IS NULL OR author = $3)
-    RETURNING until
+    RETURNING *
+), ended AS (
+    SELECT * FROM lifted WHERE until IS NULL OR until > clock_timestamp()
+), noted AS (
+    INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, detail)
+    SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'object', target, '', 'hold',
+        format('hold on this %s by %s (%s) lifted by %s', replace(kind, '_', ' '), author, reason, $4::text)
+    FROM ended WHERE $4::text <> ''
 )
-SELECT count(*) FROM lifted WHERE until IS NULL OR until > clock_timestamp()
+SELECT count(*) FROM ended
 """
 
 PAGE = f"""
@@ -78,12 +85,14 @@ class PostgresHolds:
             claimed.update(await self._database.transaction(work))
         return sorted(claimed)
 
-    async def remove(self, kind: HoldKind, targets: Sequence[str], author: str | None = None) -> int:
+    async def remove(
+        self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
+    ) -> int:
         async with self._database.connection() as connection:
             names = [target for target in targets if bounds.storable(target)]
             if kind is HoldKind.VIRTUAL_KEY:
                 names = await _as_ids(connection, self._gateway, names)
-            removed: int = await connection.fetchval(REMOVE, kind.value, names, author)
+            removed: int = await connection.fetchval(REMOVE, kind.value, names, author, by)
         return removed
 
     async def page(

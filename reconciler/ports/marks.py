@@ -140,8 +140,13 @@ class Holds(Protocol):
         """
         ...
 
-    async def remove(self, kind: HoldKind, targets: Sequence[str], author: str | None = None) -> int:
-        """Lift the holds on these targets, of everybody unless `author` is given. Returns how many."""
+    async def remove(
+        self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
+    ) -> int:
+        """Lift the holds on these targets, of everybody unless `author` is given. Returns how many.
+
+        Who lifts them, where that is given, is written in the ledger.
+        """
         ...
 
     async def page(

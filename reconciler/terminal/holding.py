@@ -64,7 +64,7 @@ async def _add(holds: Holds, args: argparse.Namespace, now: datetime, complain: 
 async def _remove(holds: Holds, args: argparse.Namespace, complain: Complain) -> int:
     total = 0
     for kind, targets in _named(args).items():
-        total += await holds.remove(kind, targets, args.author)
+        total += await holds.remove(kind, targets, args.author, by=operator())
     if not total:
         complain("no such hold is in force; `reconciler hold list` shows those that are")
         return FAILED

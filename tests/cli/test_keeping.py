@@ -169,6 +169,26 @@ def holds(shell: Shell, *options: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in ran.out.splitlines()]
 
 
+def test_who_lifts_a_hold_is_written_in_the_ledger_beside_what_it_was(shell: Shell, database: str) -> None:
+    shell("hold", "add", "--prefix", "video/", "--reason", "case 17", "--author", "bob@ops")
+    shell("hold", "remove", "--prefix", "image/")
+    assert shell("hold", "remove", "--prefix", "video/").status == 0
+
+    async def noted() -> list[tuple[str, str]]:
+        connection = await asyncpg.connect(database)
+        try:
+            found = await connection.fetch("SELECT storage_key, detail FROM reconciler.ledger ORDER BY id")
+            return [(row[0], row[1]) for row in found]
+        finally:
+            await connection.close()
+
+    ((target, detail),) = asyncio.run(noted())
+    assert (target, detail.rpartition("@")[0]) == (
+        "video/",
+        "hold on this prefix by bob@ops (case 17) lifted by alice",
+    )
+
+
 def test_holds_are_added_listed_and_removed(shell: Shell) -> None:
     owner = "a0000000-0000-4000-8000-000000000001"
     targets = ("--key", "image/a", "--key", "image/b", "--prefix", "video/", "--virtual-key", owner.upper())

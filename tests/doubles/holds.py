@@ -40,7 +40,10 @@ class MemoryHolds:
         )
 
     @port
-    async def remove(self, kind: HoldKind, targets: Sequence[str], author: str | None = None) -> int:
+    async def remove(
+        self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
+    ) -> int:
+        del by  # the double's ledger knows of deletions alone
         database = self._database
         database.answer()
         going = [

@@ -143,7 +143,8 @@ def _add_hold_remove(actions: Commands) -> None:
         "remove",
         "lift holds",
         "Of every author, unless one is named. Marks made before the hold go on as if there had been none:\n"
-        "what is due may go at once. Exits 1 where there was no such hold.",
+        "what is due may go at once. Who lifted it is written in the ledger.\n"
+        "Exits 1 where there was no such hold.",
         "  reconciler hold remove --key image/cat.png\n"
         "  reconciler hold remove --prefix image/tenant-7/ --author alice@ops",
         of="hold",
