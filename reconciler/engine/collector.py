@@ -33,16 +33,13 @@ from reconciler.model import (
     Removed,
     Term,
     TrippedPass,
-    Verdict,
 )
+from reconciler.planning.claims import OWNERS_READ
 
 log = structlog.get_logger(__name__)
 
 HORIZON_PATIENCE = 30.0
 """Seconds to wait for older transactions before a claim is left for a later round."""
-
-OWNERS_READ = frozenset({Verdict.REVOKED, Verdict.OWNERLESS})
-"""Verdicts that depend on a virtual key's row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ retention    none                             cancel: the sweep judges the objec
 retention    every row says so                object and rows go
 retention    some say so                      those rows go, the object stays for the others
 retention    none says so                     cancel
+expired,     ownerless by now                 that row stays, and is marked as such by a later pass
+stale
 dangling     none                             cancel
 dangling     any within its grace             put off: its object may be on its way
 dangling     dangling, or due by retention    those rows go, once the object is proven absent
@@ -45,6 +47,10 @@ from reconciler.planning import judge
 from reconciler.planning.keys import protection
 from reconciler.planning.retention import judge_record
 
+OWNERS_READ = frozenset({Verdict.REVOKED, Verdict.OWNERLESS})
+"""Verdicts that depend on a virtual key's row: their deletion waits for whoever may be writing one. A key
+that is there is locked besides, whatever the mark says; one that is not cannot be (R-45)."""
+
 _DISABLED = Postpone(reason="this kind of clean-up is switched off")
 
 
@@ -62,7 +68,7 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
     if mark.verdict is Verdict.DANGLING:
         return _dangling(records, policy, now)
     if mark.verdict in RETENTION_VERDICTS:
-        return _retention(records, policy, now)
+        return _retention(mark, records, policy, now)
     return Cancel(reason=f"{mark.verdict.value} removes nothing")
 
 
@@ -76,13 +82,16 @@ def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime
     return Remove()
 
 
-def _retention(records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
     if not records:
         return Cancel(reason="its record is gone; the sweep judges the object")
     verdicts = [(record, judge_record(record, policy, now)) for record in records]
-    going = [record for record, finding in verdicts if finding is not None and finding.kept is None]
+    due = [(record, finding) for record, finding in verdicts if _goes(finding)]
+    going = [record for record, finding in due if mark.verdict in OWNERS_READ or not _ownerless(finding)]
     if going:
         return Remove(records=_refs(going), delete_object=len(going) == len(records))
+    if due:
+        return Cancel(reason="its virtual key is gone now; a later pass marks it for that")
     if any(finding is not None for _, finding in verdicts):
         return _DISABLED
     return Cancel(reason="its record is to be kept now")
@@ -104,6 +113,10 @@ def _dangling(records: Sequence[Record], policy: Policy, now: datetime) -> Decis
 
 def _missing(record: Record, policy: Policy, now: datetime) -> Finding | KeepReason | None:
     return judge_record(record, policy, now) or judge.judge_missing(record, policy, now)
+
+
+def _ownerless(finding: Finding | None) -> bool:
+    return finding is not None and finding.verdict is Verdict.OWNERLESS
 
 
 def _goes(verdict: Finding | KeepReason | None) -> bool:

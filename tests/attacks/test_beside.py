@@ -150,3 +150,23 @@ async def test_a_page_that_waits_for_the_confirmation_itself_sees_what_it_left(s
                 await anyio.lowlevel.checkpoint()
             await confirming.execute("COMMIT")
     assert await scene.stage.marks() == {}
+
+
+# --- a virtual key -------------------------------------------------------------------------------------
+
+
+@pytest.mark.attack(45)
+async def test_a_row_without_an_owner_goes_only_on_a_mark_that_waits_for_owners(scene: Scene) -> None:
+    """Marked as expired, extended, and ownerless by now: a key that is being made anew cannot be locked."""
+    await scene.sql.execute(f'ALTER TABLE {MEDIA} DROP CONSTRAINT "MediaRecords_VirtualKeyId_fkey"')
+    await scene.tracked(KEY, ExpiresAt=LONG_AGO)
+    await scene.mark(KEY, verdict=Verdict.EXPIRED)
+    await scene.sql.execute(f'UPDATE {MEDIA} SET "ExpiresAt" = NULL')
+    await scene.sql.execute('CREATE TABLE public.kept AS SELECT * FROM public."VirtualKeys"')
+    await scene.sql.execute('DELETE FROM public."VirtualKeys"')
+    writer = await scene.writer()
+    await writer.begin()
+    await writer.run('INSERT INTO public."VirtualKeys" SELECT * FROM public.kept')
+    await scene.collect()
+    await writer.commit()
+    assert (await scene.rows(), scene.objects) == ([KEY], {KEY})

@@ -79,8 +79,17 @@ def test_the_object_stays_while_one_row_needs_it() -> None:
     assert decide(mark(Verdict.EXPIRED), rows, policy(), NOW) == Remove(
         records=refs("r1"), delete_object=False
     )
-    both = [record(id="r1", **EXPIRED), record(id="r2", owner=None)]
+    both = [record(id="r1", **EXPIRED), record(id="r2", created_at=NOW - 400 * DAY)]
     assert decide(mark(Verdict.EXPIRED), both, policy(), NOW) == Remove(records=refs("r1", "r2"))
+
+
+@pytest.mark.attack(45)
+def test_a_row_without_an_owner_goes_on_marks_that_say_so() -> None:
+    rows = [record(id="r1", **EXPIRED), record(id="r2", owner=None)]
+    for verdict in (Verdict.REVOKED, Verdict.OWNERLESS):
+        assert decide(mark(verdict), rows, policy(), NOW) == Remove(records=refs("r1", "r2"))
+    assert decide(mark(Verdict.STALE), rows, policy(), NOW) == Remove(records=refs("r1"), delete_object=False)
+    assert isinstance(decide(mark(Verdict.EXPIRED), rows[1:], policy(), NOW), Cancel)
 
 
 def test_a_row_kept_by_policy_keeps_its_object() -> None:
