@@ -67,7 +67,7 @@ def _add_marks_show(actions: Commands) -> None:
         "  reconciler marks show image/2026/cat.png\n  reconciler marks show --json image/2026/cat.png",
         of="marks",
     )
-    shown.add_argument("key", help="the storage key")
+    shown.add_argument("key", metavar="KEY", help="the storage key")
     shown.add_argument("--json", action="store_true", help="print it as JSON, alone on stdout")
 
 

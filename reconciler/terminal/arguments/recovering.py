@@ -38,7 +38,9 @@ def add_undo(commands: Commands) -> None:
     made.add_argument("--until", metavar="TIME", help="with --since: before then")
     made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
     made.add_argument("--json", action="store_true", help="print a report as JSON, alone on stdout")
-    made.add_argument("--author", type=words, help="who brings it back (default: you, at this machine)")
+    made.add_argument(
+        "--author", type=words, metavar="NAME", help="who brings it back (default: the user of this shell)"
+    )
 
 
 ERASE = """\
@@ -58,4 +60,6 @@ def add_erase(commands: Commands) -> None:
         "  reconciler erase image/2026/cat.png",
     )
     made.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
-    made.add_argument("--author", type=words, help="who asks for it (default: you, at this machine)")
+    made.add_argument(
+        "--author", type=words, metavar="NAME", help="who asks for it (default: the user of this shell)"
+    )
