@@ -15,6 +15,7 @@ import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 
@@ -55,12 +56,18 @@ def garbled(error: BaseException) -> bool:
     """Whether the driver failed in reading an answer: it checks no sums, and trips over what comes.
 
     It raises whatever then goes wrong (AssertionError, UnicodeDecodeError, struct's own), and what it
-    believes of the connection is worth nothing from there on.
+    believes of the connection is worth nothing from there on. Or an answer lacks a column that our own
+    statement named.
     """
     if isinstance(error, (*DRIVER_ERRORS, OSError, ReconcilerError)):
         return False
     frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and "asyncpg" in frames[-1][0].f_code.co_filename.split("/")
+    if not frames:
+        return False
+    raised_in = Path(frames[-1][0].f_code.co_filename)
+    if isinstance(error, KeyError):
+        return raised_in.parent == Path(__file__).parent
+    return "asyncpg" in raised_in.parts
 
 
 def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:

@@ -153,3 +153,14 @@ async def test_an_answer_of_postgres_that_cannot_be_read_fails_in_one_line(order
     assert "\n" not in report.detail
     assert (await site.once()).outcome is Outcome.CONVERGED
     assert await site.state() == (LIVE, LIVE)
+
+
+async def test_a_column_whose_name_is_garbled_fails_in_one_line(ordered_site: Site) -> None:
+    site = ordered_site
+    await site.tracked(*LIVE)
+    garbled = changing(b"can_select", b"can_selekt", Direction.ANSWER)
+    async with database_through(site, garbled) as settings:
+        report = await site.once(**settings)
+    assert report.outcome is Outcome.FAILED
+    assert "cannot be read (KeyError): bytes of it were changed on the way" in report.detail
+    assert await site.state() == (LIVE, LIVE)
