@@ -112,6 +112,20 @@ async def test_a_leader_frozen_in_mid_transaction_does_not_hold_its_successor_up
             await session.execute("COMMIT")
 
 
+async def test_a_transaction_that_is_still_spoken_in_is_waited_for(
+    catalog: Catalog, sql: asyncpg.Connection, database: str
+) -> None:
+    """Its leader is late, and not frozen: what it writes is written before the term ends."""
+    await _acquired(catalog, "first")
+    await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
+    async with _frozen(database, "media-reconciler") as session, anyio.create_task_group() as group:
+        group.start_soon(_acquired, catalog, "second")
+        while not await sql.fetchval(WAITING):
+            await session.fetchval("SELECT 'still here'")
+        await session.execute("COMMIT")
+    assert await sql.fetchval("SELECT holder FROM reconciler.lease") == "second"
+
+
 async def test_a_session_of_somebody_else_is_left_alone(
     catalog: Catalog, sql: asyncpg.Connection, database: str
 ) -> None:

@@ -15,8 +15,8 @@ HOUR = timedelta(hours=1)
 KEY = "image/a"
 
 
-@pytest.mark.attack(17)
-async def test_what_is_erased_is_purged_at_once_and_never_returned(stage: Stage) -> None:
+async def hidden_object(stage: Stage) -> int:
+    """The number of an object that was deleted, and whose copy lies in quarantine."""
     await stage.mark(finding(KEY))
     claim = await stage.claim()
     hidden = {KEY: Hidden(mode=DeleteMode.QUARANTINE, size=10, etag="e1", quarantine_key="q")}
@@ -24,24 +24,24 @@ async def test_what_is_erased_is_purged_at_once_and_never_returned(stage: Stage)
     await stage.catalog.marks.confirm(stage.term, claim, results, unless_named, HOUR, hidden)
     (found,) = await stage.catalog.recovery.removals(UndoScope(keys=(KEY,)))
     assert found.object is not None
+    return found.object.id
+
+
+@pytest.mark.attack(17)
+async def test_what_is_erased_is_purged_at_once_and_never_returned(stage: Stage) -> None:
+    number = await hidden_object(stage)
     erased = await stage.catalog.erasure.erase([KEY], "test")
     assert (erased.objects, erased.rows, erased.claimed) == (1, 0, ())
     assert list(await stage.catalog.recovery.hidden(KEY)) == []
-    assert not await stage.catalog.recovery.claim_return(found.object.id)
+    assert not await stage.catalog.recovery.claim_return(number)
     assert len(await stage.catalog.purges.claim(stage.term, HOUR, HOUR, 10)) == 1
 
 
 @pytest.mark.attack(17)
 async def test_an_erasure_names_what_is_on_its_way_back_and_takes_it_once_that_was_left(stage: Stage) -> None:
     """The object may lie in the bucket a moment later, where nobody but the person can delete it."""
-    await stage.mark(finding(KEY))
-    claim = await stage.claim()
-    hidden = {KEY: Hidden(mode=DeleteMode.QUARANTINE, size=10, etag="e1", quarantine_key="q")}
-    results = {KEY: (ObjectResult.DELETED, "")}
-    await stage.catalog.marks.confirm(stage.term, claim, results, unless_named, HOUR, hidden)
-    (found,) = await stage.catalog.recovery.removals(UndoScope(keys=(KEY,)))
-    assert found.object is not None
-    assert await stage.catalog.recovery.claim_return(found.object.id)
+    number = await hidden_object(stage)
+    assert await stage.catalog.recovery.claim_return(number)
     assert (await stage.catalog.erasure.erase([KEY], "test")).returning == (KEY,)
     assert list(await stage.catalog.purges.claim(stage.term, HOUR, HOUR, 10)) == []
     await stage.sql.execute("UPDATE reconciler.hidden SET claimed_at = claimed_at - interval '1 hour'")
