@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 SCHEMA = "reconciler"
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The newest migration, so that readiness can be told without loading Alembic (a test compares)."""
 
 

@@ -1,0 +1,86 @@
+"""What keeps the promises on strangers' stores and schemas: each feature has its statements side by side."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# --- healing, purging and holds ------------------------------------------------------------------------
+
+HOLDS: tuple[str, ...] = ()
+
+HOLDS_DOWN: tuple[str, ...] = ()
+
+# --- rows that cannot be removed -----------------------------------------------------------------------
+
+REFUSED_ROWS: tuple[str, ...] = ()
+
+REFUSED_ROWS_DOWN: tuple[str, ...] = ()
+
+# --- removed rows, kept as they were -------------------------------------------------------------------
+
+REMOVED_ROWS: tuple[str, ...] = ()
+
+REMOVED_ROWS_DOWN: tuple[str, ...] = ()
+
+# --- which database this is ----------------------------------------------------------------------------
+
+SITE: tuple[str, ...] = ()
+
+SITE_DOWN: tuple[str, ...] = ()
+
+# --- passes and their limits ---------------------------------------------------------------------------
+
+PASSES: tuple[str, ...] = ()
+
+PASSES_DOWN: tuple[str, ...] = ()
+
+# --- what a store refuses ------------------------------------------------------------------------------
+
+REFUSALS: tuple[str, ...] = ()
+
+REFUSALS_DOWN: tuple[str, ...] = ()
+
+# --- what a store does to keys and versions ------------------------------------------------------------
+
+STORES: tuple[str, ...] = ()
+
+STORES_DOWN: tuple[str, ...] = ()
+
+# --- the mapped tables ---------------------------------------------------------------------------------
+
+MAPPED: tuple[str, ...] = ()
+
+MAPPED_DOWN: tuple[str, ...] = ()
+
+
+def upgrade() -> None:
+    for statement in (
+        *HOLDS,
+        *REFUSED_ROWS,
+        *REMOVED_ROWS,
+        *SITE,
+        *PASSES,
+        *REFUSALS,
+        *STORES,
+        *MAPPED,
+    ):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    for statement in (
+        *MAPPED_DOWN,
+        *STORES_DOWN,
+        *REFUSALS_DOWN,
+        *PASSES_DOWN,
+        *SITE_DOWN,
+        *REMOVED_ROWS_DOWN,
+        *REFUSED_ROWS_DOWN,
+        *HOLDS_DOWN,
+    ):
+        op.execute(statement)
