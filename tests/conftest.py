@@ -155,7 +155,7 @@ def icu_postgres(guardian: Guardian) -> EmbeddedPostgres:
 
 def _make_template(server: EmbeddedPostgres) -> str:
     execute(server.url(), f'CREATE DATABASE "{TEMPLATE}" TEMPLATE template0')
-    migrate.upgrade(server.url(TEMPLATE))
+    migrate.upgrade(server.url(TEMPLATE), create_tables=True)
     return TEMPLATE
 
 

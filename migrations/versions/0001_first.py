@@ -1,8 +1,8 @@
-"""The reconciler's own schema, and the gateway's two tables where neither of them exists."""
+"""The reconciler's own schema."""
 
 from __future__ import annotations
 
-from alembic import context, op
+from alembic import op
 
 revision = "0001"
 down_revision = None
@@ -175,58 +175,6 @@ DROPPED = (
     "created",
 )
 
-# Asked where it runs and not where it is written, so that the offline script does the same. The
-# tables are remembered in `created`: the way down drops those and no others.
-GATEWAY = """
-DO $migration$
-DECLARE
-    media boolean := to_regclass('public."MediaRecords"') IS NOT NULL;
-    keys boolean := to_regclass('public."VirtualKeys"') IS NOT NULL;
-BEGIN
-    IF media AND keys THEN
-        RETURN;
-    ELSIF media THEN
-        RAISE EXCEPTION 'public."MediaRecords" exists and public."VirtualKeys" does not: '
-            'create the missing table, or map the gateway''s own with RECONCILER_CATALOG__KEYS_TABLE';
-    ELSIF keys THEN
-        RAISE EXCEPTION 'public."VirtualKeys" exists and public."MediaRecords" does not: '
-            'create the missing table, or map the gateway''s own with RECONCILER_CATALOG__MEDIA_TABLE';
-    END IF;
-    CREATE TABLE public."VirtualKeys" (
-        "Id" uuid DEFAULT gen_random_uuid() PRIMARY KEY,
-        "KeyName" varchar(100) NOT NULL,
-        "KeyHash" varchar(128) NOT NULL UNIQUE,
-        "IsEnabled" boolean NOT NULL DEFAULT true,
-        "ExpiresAt" timestamptz,
-        "CreatedAt" timestamptz NOT NULL DEFAULT now()
-    );
-    CREATE TABLE public."MediaRecords" (
-        "Id" uuid DEFAULT gen_random_uuid() PRIMARY KEY,
-        "StorageKey" varchar(500) COLLATE "C" NOT NULL UNIQUE,
-        "VirtualKeyId" uuid NOT NULL REFERENCES public."VirtualKeys" ("Id") ON DELETE CASCADE,
-        "MediaType" varchar(50) NOT NULL,
-        "ContentType" varchar(100),
-        "SizeBytes" bigint,
-        "ContentHash" varchar(64),
-        "Provider" varchar(50),
-        "Model" varchar(100),
-        "Prompt" text,
-        "StorageUrl" text,
-        "PublicUrl" text,
-        "ExpiresAt" timestamptz,
-        "CreatedAt" timestamptz NOT NULL DEFAULT now(),
-        "LastAccessedAt" timestamptz,
-        "AccessCount" integer DEFAULT 0
-    );
-    CREATE INDEX "IX_MediaRecords_VirtualKeyId" ON public."MediaRecords" ("VirtualKeyId");
-    CREATE INDEX "IX_MediaRecords_ExpiresAt" ON public."MediaRecords" ("ExpiresAt");
-    CREATE INDEX "IX_MediaRecords_CreatedAt" ON public."MediaRecords" ("CreatedAt");
-    INSERT INTO reconciler.created (kind, name)
-        VALUES ('table', 'public."MediaRecords"'), ('table', 'public."VirtualKeys"');
-END
-$migration$
-"""
-
 # Indexes first: one that we made on a table of the gateway's goes, the table stays. The rows hold
 # quoted names that we wrote. Ordered, so that the referencing table goes before the referenced.
 UNGATEWAY = """
@@ -245,8 +193,6 @@ $migration$
 def upgrade() -> None:
     for statement in OWN:
         op.execute(statement)
-    if context.config.attributes.get("gateway_is_default", True):
-        op.execute(GATEWAY)
 
 
 def downgrade() -> None:

@@ -153,7 +153,13 @@ async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: M
 
 
 def migrate(
-    settings: SchemaSettings, *, sql: bool, create_index: bool, with_triggers: bool | None, out: TextIO
+    settings: SchemaSettings,
+    *,
+    sql: bool,
+    create_tables: bool,
+    create_index: bool,
+    with_triggers: bool | None,
+    out: TextIO,
 ) -> None:
     """The schema to head, telling on `out` what was done; with `sql` the statements go there instead.
 
@@ -163,7 +169,14 @@ def migrate(
     from reconciler.catalog.migrate import upgrade  # noqa: PLC0415
 
     config = catalog_config(settings) if isinstance(settings, DatabaseSettings) else offline(settings)
-    upgrade(config, sql=sql, create_index=create_index, with_triggers=with_triggers, out=out)
+    upgrade(
+        config,
+        sql=sql,
+        create_tables=create_tables,
+        create_index=create_index,
+        with_triggers=with_triggers,
+        out=out,
+    )
 
 
 @asynccontextmanager

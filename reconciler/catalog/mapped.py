@@ -10,6 +10,7 @@ from reconciler.catalog.config import (
     WHERE_PRESENT,
     KeyColumns,
     MediaColumns,
+    TableMapping,
     column_settings,
     qualified,
     split_table,
@@ -154,8 +155,17 @@ class MappedTable:
         lowered = {each.lower(): each for each in names}
         near = difflib.get_close_matches(f"{schema}.{name}".lower(), lowered, n=3, cutoff=0.7)
         hint = f"; there is {', '.join(lowered[each] for each in near)}" if near else ""
-        create = " (`reconciler migrate` creates both tables where neither exists)"
-        return f"{self.setting} {self.name}: no such table{hint}" + ("" if near else create)
+        if not near:
+            database = await connection.fetchval("SELECT current_database()")
+            hint = (
+                f" in the database {database}; name yours, or correct RECONCILER_DATABASE_URL{self._making()}"
+            )
+        return f"{self.setting} {self.name}: no such table{hint}"
+
+    def _making(self) -> str:
+        default = TableMapping()
+        ours = split_table(self.name) in {split_table(default.media_table), split_table(default.keys_table)}
+        return "; a new gateway's are made by `reconciler migrate --create-tables`" if ours else ""
 
     async def _look_at_columns(self, connection: Connection) -> None:
         query = COLUMNS.format(bytewise=indexes.bytewise(connection))

@@ -1,7 +1,7 @@
 """Brings the schema to a revision, or writes the SQL that would. Blocking: call it from a thread.
 
-What is the gateway's is left alone: its two tables are made only where neither exists, and the one
-index that the sweep asks for only when it is asked for.
+What is the gateway's is left alone: its two tables, the one index that the sweep asks for and the
+triggers are made only when they are asked for.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import asyncio
 import io
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
 import alembic.command
 import anyio
@@ -22,13 +23,14 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util.exc import CommandError
 from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection as SyncConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from reconciler.catalog import connections, indexes, triggers
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog import connections, creation, indexes, triggers
+from reconciler.catalog.config import CatalogConfig, TableMapping
+from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import translate, translated
 from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
 from reconciler.errors import ConfigError
@@ -40,6 +42,7 @@ Say = Callable[[str], None]
 class _Asked:
     """What of the gateway's schema is to be touched, besides ours."""
 
+    create_tables: bool
     create_index: bool
     with_triggers: bool | None
 
@@ -63,6 +66,7 @@ def upgrade(
     revision: str = "head",
     *,
     sql: bool = False,
+    create_tables: bool = False,
     create_index: bool = False,
     with_triggers: bool | None = None,
     out: TextIO | None = None,
@@ -70,13 +74,15 @@ def upgrade(
     """Bring the schema up to `revision`, and say on `out` what was done.
 
     `config` may be a database's address alone, for the gateway's own table names. With `sql` the
-    statements are written to `out` instead, without a database. `create_index` also builds the index
-    on the storage key in byte order, without locking the table. `with_triggers` installs the optional
-    triggers (True), removes them (False), or leaves them as they are. Raises ConfigError,
-    CatalogUnavailable.
+    statements are written to `out` instead, without a database. `create_tables` also makes the
+    gateway's two tables, where it has none. `create_index` also builds the index on the storage key
+    in byte order, without locking the table. `with_triggers` installs the optional triggers (True),
+    removes them (False), or leaves them as they are. Raises ConfigError, CatalogUnavailable.
     """
     config, say = _resolved(config), _teller(out)
-    asked = _Asked(create_index=create_index, with_triggers=with_triggers)
+    if create_tables:
+        creation.require_default(config.tables)
+    asked = _Asked(create_tables=create_tables, create_index=create_index, with_triggers=with_triggers)
     if sql:
         _offline(config, revision, asked, out=out or sys.stdout)
         return
@@ -98,11 +104,10 @@ def current(config: CatalogConfig | str) -> str | None:
         return asyncio.run(_current(config))
 
 
-def alembic_config(config: CatalogConfig | None = None) -> Config:
+def alembic_config() -> Config:
     """Alembic's configuration, without a file: `migrations/` lies beside the package or inside it."""
     made = Config()
     made.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
-    made.attributes["gateway_is_default"] = config is None or config.tables.is_default
     return made
 
 
@@ -118,22 +123,17 @@ def _resolved(config: CatalogConfig | str) -> CatalogConfig:
     return CatalogConfig(database_url=config) if isinstance(config, str) else config
 
 
-ELSEWHERE: Final = (
-    "neither table was there; where yours have other names, set RECONCILER_CATALOG__MEDIA_TABLE and"
-    " RECONCILER_CATALOG__KEYS_TABLE, and drop these two"
-)
-"""Beside a gateway's tables the new ones are empty, and every object would look like an orphan."""
-
-
 def _teller(out: TextIO | None) -> Say:
     return lambda line: None if out is None else print(line, file=out)
 
 
 def _offline(config: CatalogConfig, revision: str, asked: _Asked, out: TextIO) -> None:
-    made = alembic_config(config)
+    made = alembic_config()
     made.output_buffer = written = io.StringIO()
     alembic.command.upgrade(made, revision, sql=True)
     out.write(written.getvalue())
+    if asked.create_tables:
+        out.write(f"\n{creation.script()}")
     if asked.create_index:
         out.write(f"\n{indexes.offline_statement(config.tables)};\n")
     if asked.with_triggers is not None:
@@ -141,24 +141,37 @@ def _offline(config: CatalogConfig, revision: str, asked: _Asked, out: TextIO) -
 
 
 async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say) -> None:
+    if asked.create_tables:
+        async with _connected(config) as connection:
+            # Before anything else: this may be the wrong database.
+            await creation.refuse(connection)
     before, after = await _run(config, lambda made: alembic.command.upgrade(made, revision))
     was = " already" if before == after else f", was at {before or 'nothing'}"
     if SchemaVersion(revision=after).newer:
         was = ", which a newer version made and this one may use; it was left alone"
     say(f"schema {SCHEMA} is at {after}{was}")
+    async with _connected(config) as connection:
+        await _beside(connection, config.tables, asked, say)
+
+
+async def _beside(connection: Connection, tables: TableMapping, asked: _Asked, say: Say) -> None:
+    """What is asked for in the gateway's schema, and a line where that has no such tables."""
+    if asked.create_tables:
+        say(await creation.create(connection, ADVISORY_LOCK))
+    elif line := await creation.missing(connection, tables):
+        say(line)
+    if asked.create_index:
+        say(await indexes.ensure(connection, tables))
+    if asked.with_triggers is not None:
+        act = triggers.install if asked.with_triggers else triggers.remove
+        say(await act(connection, tables))
+
+
+@asynccontextmanager
+async def _connected(config: CatalogConfig) -> AsyncIterator[Connection]:
     connection = await connections.connect(config)
     try:
-        if before is None:
-            made = await connection.fetch(f"SELECT name FROM {SCHEMA}.created WHERE kind = 'table'")
-            for name in made:
-                say(f"created {name['name']}")
-            if made:
-                say(ELSEWHERE)
-        if asked.create_index:
-            say(await indexes.ensure(connection, config.tables))
-        if asked.with_triggers is not None:
-            act = triggers.install if asked.with_triggers else triggers.remove
-            say(await act(connection, config.tables))
+        yield connection
     finally:
         await connection.close()
 
@@ -166,22 +179,16 @@ async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say
 async def _downgrade(config: CatalogConfig, revision: str, say: Say) -> None:
     before, after = await _run(config, lambda made: alembic.command.downgrade(made, revision))
     if after is None:
-        connection = await connections.connect(config)
-        try:
+        async with _connected(config) as connection:
             # The last trace: Alembic's own table and the schema, which is empty now.
             await connection.execute(f"DROP TABLE IF EXISTS {SCHEMA}.alembic_version")
             await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA}")
-        finally:
-            await connection.close()
     say(f"schema {SCHEMA} is at {after or 'nothing'}, was at {before or 'nothing'}")
 
 
 async def _current(config: CatalogConfig) -> str | None:
-    connection = await connections.connect(config)
-    try:
+    async with _connected(config) as connection:
         return (await connections.schema_version(connection)).revision
-    finally:
-        await connection.close()
 
 
 async def _run(config: CatalogConfig, command: Callable[[Config], None]) -> tuple[str | None, str | None]:
@@ -207,7 +214,7 @@ async def _attempt(config: CatalogConfig, command: Callable[[Config], None]) -> 
     )
     try:
         async with engine.connect() as connection, connection.begin():
-            return await connection.run_sync(_commanded, alembic_config(config), command)
+            return await connection.run_sync(_commanded, alembic_config(), command)
     except CommandError as error:
         raise ConfigError(f"migrate: {str(error).splitlines()[0]}") from error
     finally:
@@ -215,7 +222,7 @@ async def _attempt(config: CatalogConfig, command: Callable[[Config], None]) -> 
 
 
 def _commanded(
-    connection: Connection, made: Config, command: Callable[[Config], None]
+    connection: SyncConnection, made: Config, command: Callable[[Config], None]
 ) -> tuple[str | None, str | None]:
     made.attributes["connection"] = connection
     # Before anything is read, so that whoever waited sees what the other one did; it ends with the
@@ -235,7 +242,7 @@ def _commanded(
     return before.revision, _version(connection).revision
 
 
-def _version(connection: Connection) -> SchemaVersion:
+def _version(connection: SyncConnection) -> SchemaVersion:
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     revision = context.get_current_revision()
     told = text("SELECT obj_description(to_regclass(:table), 'pg_class')")

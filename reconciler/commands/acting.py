@@ -20,7 +20,12 @@ def migrate(args: argparse.Namespace) -> int:
 
     triggers = True if args.install_triggers else False if args.remove_triggers else None
     app.migrate(
-        settings, sql=args.sql, create_index=args.create_index, with_triggers=triggers, out=sys.stdout
+        settings,
+        sql=args.sql,
+        create_tables=args.create_tables,
+        create_index=args.create_index,
+        with_triggers=triggers,
+        out=sys.stdout,
     )
     return DONE
 

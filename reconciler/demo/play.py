@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,7 +151,8 @@ async def _stage(
 ) -> AsyncIterator[Stage]:
     """An empty bucket, a migrated database, and a client of the demo's own for each."""
     await create_database(postgres)
-    await to_thread.run_sync(migrate.upgrade, postgres.url(DATABASE), abandon_on_cancel=True)
+    made = partial(migrate.upgrade, postgres.url(DATABASE), create_tables=True)
+    await to_thread.run_sync(made, abandon_on_cancel=True)
     async with bucket_client(s3) as client, database_connection(postgres) as connection:
         await client.create_bucket(Bucket=BUCKET)
         yield Stage(

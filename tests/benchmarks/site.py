@@ -81,7 +81,7 @@ def opened() -> Iterator[Site]:
 
 
 def migrate(url: str) -> None:
-    measure([*RECONCILER, "migrate"], {"RECONCILER_DATABASE_URL": url})
+    measure([*RECONCILER, "migrate", "--create-tables"], {"RECONCILER_DATABASE_URL": url})
 
 
 def once(

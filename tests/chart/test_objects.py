@@ -155,7 +155,12 @@ def test_the_hook_runs_before_each_installation_and_upgrade_and_its_log_stays() 
 
 def test_the_hook_does_what_the_values_ask_for_as_the_role_that_they_name() -> None:
     pod = named(render(file=EVERYTHING), "Job", "-migrate")["spec"]["template"]["spec"]
-    assert pod["containers"][0]["args"] == ["migrate", "--create-index", "--install-triggers"]
+    assert pod["containers"][0]["args"] == [
+        "migrate",
+        "--create-tables",
+        "--create-index",
+        "--install-triggers",
+    ]
     assert ("Secret", "gateway-database-owner", "owner") in _references(pod)
     assert ("Secret", "gateway-database", "address") not in _references(pod)
 

@@ -91,6 +91,7 @@ def values(bucket: Bucket, *, files: bool, **more: object) -> dict[str, Any]:
             "credentials": {"existingSecret": "store", "asFile": files},
         },
         "database": {"existingSecret": "database", "asFile": files},
+        "migrations": {"createTables": True},
         **more,
     }
 

@@ -187,6 +187,9 @@ class Story:
             "gracePeriod": "0s",
             "deleteDelay": "0s",
             "deleteMode": "direct",
+            # A new gateway without a row, whose one object is to go.
+            "migrations": {"createTables": True},
+            "breaker": {"maxFraction": 1},
             "sweepInterval": "2s",
             "retentionInterval": "2s",
             "lease": {"ttl": "10s"},

@@ -67,7 +67,7 @@ def main() -> None:
     try:
         server, store = start_postgres(guardian), start_moto(guardian)
         execute(server.url(), "CREATE DATABASE migrated TEMPLATE template0")
-        migrate.upgrade(server.url("migrated"))
+        migrate.upgrade(server.url("migrated"), create_tables=True)
         with fresh_database(server, "migrated") as database, fresh_bucket(store) as bucket:
             anyio.run(photograph, make_site(database, bucket), guardian)
     finally:

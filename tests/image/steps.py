@@ -87,7 +87,7 @@ def confined(jail: Jail, python: str, tell: Tell, *, bare: bool) -> None:
 
 def works(jail: Jail, command: str, site: Site, tell: Tell) -> None:
     """Migrate, doctor, a pass that deletes an orphan, and the daemon from its start to its SIGTERM."""
-    _done(jail.run([command, "migrate"], site.environment), "migrate")
+    _done(jail.run([command, "migrate", "--create-tables"], site.environment), "migrate")
     checks = _done(jail.run([command, "doctor"], site.environment), "doctor").out
     tell(f"doctor: exit 0, {len(checks.splitlines())} lines")
     anyio.run(_seed, site)

@@ -139,7 +139,7 @@ def granted_template(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database with the gateway's tables and the script's roles, which are the server's and go with it."""
     try:
         with fresh_database(postgres) as url:
-            migrate.upgrade(url)
+            migrate.upgrade(url, create_tables=True)
             execute(url, "DROP SCHEMA reconciler CASCADE", (ACCESS / "grants.sql").read_text())
             execute(url, *(f"ALTER ROLE {role} PASSWORD 'secret'" for role in ROLES))
             migrate.upgrade(_as(url, "reconciler_owner"))

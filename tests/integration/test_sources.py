@@ -68,7 +68,7 @@ def standby(guardian: Guardian) -> Iterator[str]:
     """A migrated database on a standby that streams from its primary."""
     name = f"primary-{secrets.token_hex(4)}"
     made = start_postgres(guardian, name=name, binaries=DEBIAN_POSTGRES)
-    migrate.upgrade(made.url())
+    migrate.upgrade(made.url(), create_tables=True)
     guardian.stop(name)
     home = guardian.directory / name
     account = unprivileged_account()

@@ -32,6 +32,7 @@ CREATE TABLE public."MediaRecords" (
     "VirtualKeyId" integer REFERENCES public."VirtualKeys" ON DELETE CASCADE, "SizeBytes" bigint,
     "ExpiresAt" timestamptz, "CreatedAt" timestamptz, "LastAccessedAt" timestamptz);
 """
+BOTH = 'public."MediaRecords" and public."VirtualKeys"'
 PLAIN_GATEWAY = GATEWAY.replace(' COLLATE "und-x-icu"', ' COLLATE "POSIX"')
 
 # Everything that a schema consists of, as text.
@@ -86,11 +87,9 @@ def _told(action: Any, *arguments: Any, **options: Any) -> list[str]:
 
 
 def test_up_down_and_up_again(empty_database: str) -> None:
-    assert _told(migrate.upgrade, empty_database) == [
+    assert _told(migrate.upgrade, empty_database, create_tables=True) == [
         f"schema reconciler is at {HEAD_REVISION}, was at nothing",
-        'created public."MediaRecords"',
-        'created public."VirtualKeys"',
-        migrate.ELSEWHERE,
+        f"created {BOTH}",
     ]
     before = _shape(empty_database, "public"), _shape(empty_database, "reconciler")
     assert migrate.current(empty_database) == HEAD_REVISION
@@ -101,7 +100,7 @@ def test_up_down_and_up_again(empty_database: str) -> None:
     assert _tables(empty_database) == set()
     assert _ask(empty_database, "SELECT to_regnamespace('reconciler') AS schema")[0]["schema"] is None
     assert migrate.current(empty_database) is None
-    migrate.upgrade(empty_database)
+    migrate.upgrade(empty_database, create_tables=True)
     assert (_shape(empty_database, "public"), _shape(empty_database, "reconciler")) == before
 
 
@@ -152,11 +151,13 @@ def test_a_database_made_from_the_models_has_the_migrations_shape(
     assert [part for part in migrated if "version_num" not in part] == _shape(empty_database, schema)
 
 
-def test_a_gateways_existing_schema_is_left_alone(empty_database: str) -> None:
+@pytest.mark.parametrize(("asked", "told"), [(False, []), (True, [f"{BOTH} are there already"])])
+def test_a_gateways_existing_schema_is_left_alone(empty_database: str, asked: bool, told: list[str]) -> None:
     _run(empty_database, PLAIN_GATEWAY)
     before = _shape(empty_database, "public")
-    assert _told(migrate.upgrade, empty_database) == [
-        f"schema reconciler is at {HEAD_REVISION}, was at nothing"
+    assert _told(migrate.upgrade, empty_database, create_tables=asked) == [
+        f"schema reconciler is at {HEAD_REVISION}, was at nothing",
+        *told,
     ]
     assert _shape(empty_database, "public") == before
     migrate.downgrade(empty_database)
@@ -172,20 +173,77 @@ def test_one_gateway_table_without_the_other_is_an_error(
     _run(empty_database, f'CREATE TABLE public."{kept}" (a int)')
     message = f'public."{kept}" exists and public."{missing}" does not'
     with pytest.raises(ConfigError, match=message) as caught:
-        migrate.upgrade(empty_database)
+        migrate.upgrade(empty_database, create_tables=True)
     assert "\n" not in str(caught.value)
     assert _tables(empty_database) == {f"public.{kept}"}, "all or nothing"
 
 
-def test_no_gateway_table_is_made_under_a_mapping(empty_database: str) -> None:
-    mapped = TableMapping(keys=KeyColumns(id="key_id"))
-    migrate.upgrade(CatalogConfig(database_url=empty_database, tables=mapped))
+def test_no_gateway_table_is_made_unasked_and_it_says_how(empty_database: str) -> None:
+    _, told = _told(migrate.upgrade, empty_database)
     assert not any(name.startswith("public.") for name in _tables(empty_database))
+    for part in (
+        "CATALOG__MEDIA_TABLE=public.MediaRecords",
+        "CATALOG__KEYS_TABLE",
+        "migrate --create-tables",
+    ):
+        assert part in told
+    name = _ask(empty_database, "SELECT current_database()::text AS name")[0]["name"]
+    assert f"the database {name}:" in told, "it may be the wrong one"
+    assert _told(migrate.upgrade, empty_database)[1:] == [told]
+    assert _told(migrate.upgrade, empty_database, create_tables=True)[1:] == [f"created {BOTH}"]
+
+
+@pytest.mark.parametrize(
+    "mapped",
+    [
+        TableMapping(keys=KeyColumns(id="key_id")),
+        TableMapping(media_table="media.files", keys_table="auth.api_keys"),
+    ],
+)
+def test_no_gateway_table_is_made_under_a_mapping(empty_database: str, mapped: TableMapping) -> None:
+    config = CatalogConfig(database_url=empty_database, tables=mapped)
+    with pytest.raises(ConfigError, match="the settings map other tables or columns"):
+        migrate.upgrade(config, create_tables=True)
+    assert _tables(empty_database) == set()
+    told = _told(migrate.upgrade, config)[1]
+    assert f"CATALOG__MEDIA_TABLE={mapped.media_table}" in told
+    assert ("--create-tables" in told) == mapped.is_default
+    assert not any(name.startswith("public.") for name in _tables(empty_database))
+
+
+@pytest.mark.attack(68)
+@pytest.mark.parametrize(
+    ("schema", "media", "keys"),
+    [
+        ("app", "MediaRecords", "VirtualKeys"),
+        ("public", "mediarecords", "virtualkeys"),
+        ("public", "MEDIA_RECORDS", "ApiKeys"),
+        ("Shop", "media_records", "virtual_keys"),
+    ],
+)
+def test_a_table_of_that_name_elsewhere_is_named_and_stops_the_creation(
+    empty_database: str, schema: str, media: str, keys: str
+) -> None:
+    tables = f'CREATE TABLE "{schema}"."{media}" (a int); CREATE TABLE "{schema}"."{keys}" (a int)'
+    _run(empty_database, f'CREATE SCHEMA IF NOT EXISTS "{schema}"; {tables}')
+    before = _tables(empty_database)
+    with pytest.raises(ConfigError, match="nothing was created") as caught:
+        migrate.upgrade(empty_database, create_tables=True)
+    quoted = [name if name.islower() else f'"{name}"' for name in (schema, media)]
+    assert ".".join(quoted) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "reconciler.created" not in _tables(empty_database), "not even our own schema"
+    assert _tables(empty_database) == before
+    out = io.StringIO()
+    migrate.upgrade(empty_database, sql=True, create_tables=True, out=out)
+    with pytest.raises(asyncpg.RaiseError, match="nothing was created"):
+        _run(empty_database, out.getvalue())
 
 
 def test_the_sql_alone_does_the_same(database: str, empty_database: str) -> None:
     out = io.StringIO()
-    migrate.upgrade(CatalogConfig(database_url="postgresql://nobody@nowhere/none"), sql=True, out=out)
+    nowhere = CatalogConfig(database_url="postgresql://nobody@nowhere/none")
+    migrate.upgrade(nowhere, sql=True, create_tables=True, out=out)
     _run(empty_database, out.getvalue())
     for schema in ("public", "reconciler"):
         assert _shape(empty_database, schema) == _shape(database, schema)
@@ -196,6 +254,7 @@ def test_the_sql_alone_does_the_same(database: str, empty_database: str) -> None
 
 def test_the_sql_with_an_index_builds_it_outside_a_transaction(empty_database: str) -> None:
     out = io.StringIO()
+    _run(empty_database, PLAIN_GATEWAY)
     migrate.upgrade(empty_database, sql=True, create_index=True, out=out)
     script = out.getvalue()
     last = script.index("COMMIT;") + len("COMMIT;")
@@ -253,7 +312,7 @@ def test_runs_at_the_same_time_do_not_disturb_one_another(empty_database: str) -
     told: list[list[str]] = []
 
     def run() -> None:
-        told.append(_told(migrate.upgrade, empty_database))
+        told.append(_told(migrate.upgrade, empty_database, create_tables=True))
 
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:

@@ -42,14 +42,20 @@ def add_migrate(commands: Commands) -> None:
         commands,
         "migrate",
         "bring the database's schema to this version's",
-        "Makes the reconciler's own schema, and the gateway's two tables where they do not exist.\n"
-        "Nothing of an existing gateway is altered, except where --create-index asks for an index and\n"
-        "--install-triggers for triggers that hold off writers of keys that are being deleted.\n"
+        "Makes the reconciler's own schema. Nothing of the gateway's is altered, except where --create-index\n"
+        "asks for an index and --install-triggers for triggers that hold off writers of keys that are being\n"
+        "deleted. --create-tables is for a new gateway that has no tables yet: beside a gateway's own, empty\n"
+        "ones would make every object an orphan, so it stops where it finds tables of these names.\n"
         "Needs RECONCILER_DATABASE_URL, and RECONCILER_CATALOG__... where tables have other names.",
         "  reconciler migrate\n  reconciler migrate --create-index\n  reconciler migrate --install-triggers\n"
-        "  reconciler migrate --sql > schema.sql",
+        "  reconciler migrate --create-tables\n  reconciler migrate --sql > schema.sql",
     )
     made.add_argument("--sql", action="store_true", help="print the SQL instead; needs no database")
+    made.add_argument(
+        "--create-tables",
+        action="store_true",
+        help='also make "MediaRecords" and "VirtualKeys", for a new gateway that has neither',
+    )
     made.add_argument(
         "--create-index",
         action="store_true",
