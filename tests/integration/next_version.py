@@ -57,8 +57,8 @@ def main(revision: str, directory: str, *command: str) -> int:
 
     ours = migrate.alembic_config
 
-    def with_further(*args: object) -> Config:
-        made = ours(*args)  # type: ignore[arg-type]  # passed on
+    def with_further() -> Config:
+        made = ours()
         made.set_main_option("path_separator", "os")
         scripts = made.get_main_option("script_location")
         made.set_main_option("version_locations", f"{scripts}/versions:{directory}")

@@ -42,10 +42,10 @@ def add_migrate(commands: Commands) -> None:
         commands,
         "migrate",
         "bring the database's schema to this version's",
-        "Makes the reconciler's own schema. Nothing of the gateway's is altered, except where --create-index\n"
-        "asks for an index and --install-triggers for triggers that hold off writers of keys that are being\n"
-        "deleted. --create-tables is for a new gateway that has no tables yet: beside a gateway's own, empty\n"
-        "ones would make every object an orphan, so it stops where it finds tables of these names.\n"
+        "Makes the reconciler's own schema. Nothing of the gateway's is altered, except where\n"
+        "--create-index asks for an index and --install-triggers for triggers that hold off writers of\n"
+        "keys that are being deleted. --create-tables is for a new gateway that has no tables yet: beside\n"
+        "tables of its own, empty ones would make every object an orphan, so it stops where it finds any.\n"
         "Needs RECONCILER_DATABASE_URL, and RECONCILER_CATALOG__... where tables have other names.",
         "  reconciler migrate\n  reconciler migrate --create-index\n  reconciler migrate --install-triggers\n"
         "  reconciler migrate --create-tables\n  reconciler migrate --sql > schema.sql",
