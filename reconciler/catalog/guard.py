@@ -67,28 +67,61 @@ END
 
 # A store that keeps objects as files takes `a//b` for `a/b`. Where it does not, the second look is at
 # another object's mark, which costs a row of such a name a needless wait or refusal at most (R-25).
-GUARD_KEYS = rf"""
+# No backslash is written: what it means depends on the writer's standard_conforming_strings.
+GUARD_KEYS = f"""
+DECLARE
+    written text COLLATE "C" := translate(key, chr(92), '/');
 BEGIN
     PERFORM {SCHEMA}.guard_key(key);
-    IF strpos(key, '//') > 0 OR strpos(key, '\') > 0 OR starts_with(key, '/') THEN
-        PERFORM {SCHEMA}.guard_key(ltrim(regexp_replace(key, '[/\\]+', '/', 'g'), '/'));
+    IF written <> key OR strpos(written, '//') > 0 OR starts_with(written, '/') THEN
+        PERFORM {SCHEMA}.guard_key(ltrim(regexp_replace(written, '/+', '/', 'g'), '/'));
     END IF;
 END
 """
 
-# Bytes decide whether the key is another one: a collation may call two of them equal.
+# The key goes on under "C", or every comparison with a mark's fails with 42P22 where its column has a
+# collation of its own (R-66). Whether a column is another is decided by its bytes (`*=`): its type may
+# have no equality, or one that is not on our path, and a collation may call two of its values equal.
 GUARD_RECORD = f"""
 BEGIN
-    IF TG_OP = 'UPDATE' AND OLD.<key>::text COLLATE "C" IS NOT DISTINCT FROM NEW.<key>::text COLLATE "C"
-        AND ROW(<old>) IS NOT DISTINCT FROM ROW(<new>) THEN
+    IF TG_OP = 'UPDATE' AND ROW(<old>)::record *= ROW(<new>)::record THEN
         RETURN NEW;
     END IF;
     IF NEW.<key> IS NOT NULL THEN
-        PERFORM {SCHEMA}.guard_keys(NEW.<key>::text);
+        PERFORM {SCHEMA}.guard_keys(NEW.<key>::text COLLATE "C");
     END IF;
     RETURN NEW;
 END
 """
+
+# The columns that the trigger compares: those that it watches, and in place of one that is generated
+# those that it is computed from, since a trigger sees no generated column of the new row (R-65). That
+# dependency is the column's own before Postgres 15, and its expression's from then on.
+COMPARED = """
+WITH RECURSIVE tables (oid) AS (
+    SELECT <media>::oid
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+), generated AS (
+    SELECT a.attrelid AS relation, a.attnum AS number FROM tables t
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = ANY (<watched>) AND a.attgenerated <> ''
+), bases AS (
+    SELECT b.attname AS name FROM generated g
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = g.relation
+    LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
+    JOIN pg_attribute b ON b.attrelid = g.relation AND b.attnum = d.refobjsubid
+    WHERE (e.adrelid = g.relation AND e.adnum = g.number)
+       OR (d.classid = 'pg_class'::regclass AND d.objid = g.relation AND d.objsubid = g.number)
+)
+SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') FROM pg_attribute a
+WHERE a.attrelid = <media> AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  AND (a.attname = ANY (<watched>) OR a.attname IN (SELECT name FROM bases))
+"""
+
+
+def compared(media: str, watched: str) -> str:
+    """COMPARED, of SQL expressions for the table's oid and the watched columns' names."""
+    return COMPARED.replace("<media>", media).replace("<watched>", watched)
+
 
 FIXED = (
     ("guard_probe(key text)", "void", PROBE),
@@ -105,14 +138,14 @@ DROP = tuple(
 )
 """The triggers go with their function."""
 
-# The watched columns that the table has are asked for where it runs, so that a script does the same.
-# Each partition, and each table that inherits, is set to ALWAYS, since rows may be written there.
+# What is compared is asked for where it runs, so that a script does the same. Each partition, and each
+# table that inherits, is set to ALWAYS, since rows may be written there.
 INSTALL = f"""
 DO $install$
 DECLARE
     media regclass := to_regclass(:table);
     key text := :key;
-    watched text[];
+    watched text[] := :watched;
     body text := :body;
     each regclass;
 BEGIN
@@ -124,9 +157,8 @@ BEGIN
         RAISE EXCEPTION '% of % is a generated column, which no trigger sees before the row is written',
             key, media;
     END IF;
-    SELECT array_agg('"' || replace(w.name, '"', '""') || '"' ORDER BY w.place) INTO watched
-    FROM unnest(:watched) WITH ORDINALITY AS w (name, place)
-    JOIN pg_attribute a ON a.attrelid = media AND a.attname = w.name AND a.attnum > 0;
+    SELECT array_agg('"' || replace(c.name, '"', '""') || '"' ORDER BY c.place) INTO watched
+    FROM unnest(({compared("media", "watched")})) WITH ORDINALITY AS c (name, place);
     body := replace(body, '<key>', '"' || replace(key, '"', '""') || '"');
     body := replace(body, '<old>', 'OLD.' || array_to_string(watched, ', OLD.'));
     body := replace(body, '<new>', 'NEW.' || array_to_string(watched, ', NEW.'));

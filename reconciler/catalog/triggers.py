@@ -18,7 +18,16 @@ import asyncpg
 
 from reconciler.catalog.config import TableMapping, qualified, quoted
 from reconciler.catalog.connections import AnyConnection, Connection
-from reconciler.catalog.guard import DROP, FIXED, GUARD_RECORD, INSTALL, RECORD_FUNCTION, TRIGGER, WATCHED
+from reconciler.catalog.guard import (
+    DROP,
+    FIXED,
+    GUARD_RECORD,
+    INSTALL,
+    RECORD_FUNCTION,
+    TRIGGER,
+    WATCHED,
+    compared,
+)
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import CatalogUnavailable, ConfigError
 
@@ -36,18 +45,18 @@ SELECT count(g.oid) = 0 AS absent,
        bool_or(EXISTS (SELECT FROM pg_trigger later WHERE later.tgrelid = t.oid AND NOT later.tgisinternal
            AND later.tgenabled <> 'D' AND later.tgtype & 3 = 3 AND later.tgtype & 20 <> 0
            AND later.tgname > g.tgname)) AS overtaken,
-       ARRAY(SELECT w.name FROM unnest($2::text[]) WITH ORDINALITY AS w (name, place)
-             JOIN pg_attribute a ON a.attrelid = to_regclass($1) AND a.attname = w.name AND a.attnum > 0
-             ORDER BY w.place) AS watched
+       ({compared("to_regclass($1)", "$2::text[]")}) AS compared
 FROM tables t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = '{TRIGGER}'
     AND g.tgfoid = to_regprocedure('{SCHEMA}.{RECORD_FUNCTION}')
 """
 
+# Under `quote_all_identifiers` the path was written down with quotes.
 BODIES = f"""
 SELECT count(*) = cardinality($1::text[]) FROM unnest($1::text[], $2::text[]) AS w (name, body)
 JOIN pg_proc p ON p.oid = to_regprocedure('{SCHEMA}.' || w.name) AND p.prosrc = w.body
 WHERE p.prosecdef = (w.name = '{RECORD_FUNCTION}')
-  AND (NOT p.prosecdef OR p.proconfig = ARRAY['search_path=pg_catalog, pg_temp', 'enable_seqscan=off'])
+  AND (NOT p.prosecdef OR replace(array_to_string(p.proconfig, '; '), '"', '')
+                          = 'search_path=pg_catalog, pg_temp; enable_seqscan=off')
 """
 
 # The table, and those of its partitions that have partitions in their turn: each is attached to by itself.
@@ -89,11 +98,11 @@ class Triggers(StrEnum):
 
 def script(tables: TableMapping) -> str:
     """The statements that install them, in one transaction; repeating it is harmless."""
-    key, *others = (getattr(tables.media, field) for field in WATCHED)
+    watched = _watched(tables)
     values = {
         ":table": _literal(qualified(tables.media_table)),
-        ":key": _literal(key),
-        ":watched": f"ARRAY[{', '.join(_literal(name) for name in others if name)}]",
+        ":key": _literal(tables.media.storage_key),
+        ":watched": f"ARRAY[{', '.join(map(_literal, watched))}]",
         ":body": _literal(GUARD_RECORD),
     }
     install = re.sub("|".join(values), lambda found: values[found.group()], INSTALL)
@@ -172,8 +181,7 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
 
 async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
     """What is there now. Every role may ask."""
-    key, *others = (getattr(tables.media, field) for field in WATCHED)
-    row = await connection.fetchrow(STATE, qualified(tables.media_table), others)
+    row = await connection.fetchrow(STATE, qualified(tables.media_table), _watched(tables))
     assert row is not None
     if row["absent"]:
         return Triggers.ABSENT
@@ -182,21 +190,28 @@ async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
             return found
     names = [name.replace("key text", "text") for name, _, _ in FIXED]
     bodies = [body for _, _, body in FIXED]
-    body = _record_body(key, row["watched"])
+    body = _record_body(tables.media.storage_key, row["compared"])
     current = await connection.fetchval(BODIES, [*names, RECORD_FUNCTION], [*bodies, body])
     return Triggers.INSTALLED if current and row["whole"] else Triggers.OUTDATED
 
 
-def _record_body(key: str, watched: list[str]) -> str:
+def _watched(tables: TableMapping) -> list[str]:
+    """The columns of this mapping that a verdict reads; a table may lack some."""
+    return [name for field in WATCHED if (name := getattr(tables.media, field))]
+
+
+def _record_body(key: str, compared: list[str]) -> str:
     """What INSTALL makes of it."""
-    names = [quoted(name) for name in watched]
+    names = [quoted(name) for name in compared]
     body = GUARD_RECORD.replace("<key>", quoted(key))
     body = body.replace("<old>", ", ".join(f"OLD.{name}" for name in names))
     return body.replace("<new>", ", ".join(f"NEW.{name}" for name in names))
 
 
 def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """As E'' where it has a backslash: otherwise what that means depends on a setting of the session."""
+    doubled = text.replace("'", "''")
+    return "E'" + doubled.replace("\\", "\\\\") + "'" if "\\" in doubled else f"'{doubled}'"
 
 
 def _in_one(statements: Iterable[str]) -> str:
