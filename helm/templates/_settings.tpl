@@ -15,6 +15,7 @@ bucket:
   {{- with $v.bucket.region }}
   region: {{ toJson . }}
   {{- end }}
+  addressing_style: {{ toJson $v.bucket.addressingStyle }}
   listing_order: {{ toJson $v.bucket.listingOrder }}
   request_timeout: {{ toJson $v.bucket.requestTimeout }}
   {{- with $v.bucket.keyShape }}

@@ -27,7 +27,14 @@ from reconciler.model import (
     Mode,
 )
 from reconciler.ports import Observer
-from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, database_url_now
+from reconciler.settings import (
+    DatabaseSettings,
+    SchemaSettings,
+    Settings,
+    SettingsSource,
+    database_url_now,
+    split_timeout,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -123,6 +130,7 @@ def bucket_config(
         name=settings.bucket.name,
         endpoint_url=settings.bucket.endpoint_url,
         region=settings.bucket.region,
+        addressing_style=settings.bucket.style,
         listing_concurrency=settings.listing_concurrency,
         delete_concurrency=settings.delete_concurrency,
         request_timeout=settings.bucket.request_timeout,
@@ -132,14 +140,17 @@ def bucket_config(
 
 def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
     """The catalog adapter's part of the settings."""
-    return CatalogConfig(
-        database_url=settings.database_url.get_secret_value(),
-        url_now=database_url_now(
-            settings,
-            warn=lambda reason: log.error("the database's new address is not followed", reason=reason),
-        ),
+    url, wait = split_timeout(settings.database_url.get_secret_value())
+    now = database_url_now(
+        settings,
+        warn=lambda reason: log.error("the database's new address is not followed", reason=reason),
+    )
+    config = CatalogConfig(
+        database_url=url,
+        url_now=None if now is None else lambda: split_timeout(now())[0],
         tables=_tables(settings),
     )
+    return config if wait is None else replace(config, connect_timeout=wait)
 
 
 def _tables(settings: SchemaSettings) -> TableMapping:

@@ -48,8 +48,9 @@ class CopySizes:
 class BucketConfig:
     """One bucket at one endpoint; credentials come from the usual AWS chain.
 
-    `endpoint_url` None is AWS itself; with one, requests are path-style. `listing_concurrency` is in
-    pages at once, `delete_concurrency` in batches at once; each has a connection pool of that size.
+    `endpoint_url` None is AWS itself, or the endpoint of the AWS configuration. `addressing_style` is `path`
+    or `virtual`; None leaves it to the AWS configuration. `listing_concurrency` is in pages at once,
+    `delete_concurrency` in batches at once; each has a connection pool of that size.
     `request_timeout` bounds one attempt, and the time in which further attempts may begin: no deletion
     is sent later than that after its call began, and none is on its way for longer than twice that.
     `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
@@ -60,6 +61,7 @@ class BucketConfig:
     name: str
     endpoint_url: str | None
     region: str | None
+    addressing_style: str | None = None
     listing_concurrency: int
     delete_concurrency: int
     request_timeout: timedelta

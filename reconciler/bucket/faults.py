@@ -47,6 +47,10 @@ _TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 _TOO_MANY: Final = frozenset({429, 503})
 """A HEAD has no body: its 503 is a SlowDown as likely as anything."""
 _DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401"})
+_PATH_STYLE: Final = frozenset(
+    {"SecondLevelDomainForbidden", "PathStyleDomainForbidden", "InvalidPathAccess"}
+)
+"""Of Alibaba's OSS, Tencent's COS and Volcengine's TOS: no bucket in the path."""
 _LOCKED: Final = frozenset(
     {"ObjectLocked", "ObjectLockedByBucketPolicy", "RetentionPolicyNotMet", "ObjectUnderActiveHold"}
 )
@@ -196,6 +200,10 @@ _ADVICE: Final = (
     ),
     (_CREDENTIALS, "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use."),
     (_REGION, "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in."),
+    (
+        _PATH_STYLE,
+        "Set RECONCILER_BUCKET__ADDRESSING_STYLE=virtual: this store takes no bucket in the path.",
+    ),
     (_CLOCK, "Set this machine's clock: it differs too much from the store's."),
 )
 

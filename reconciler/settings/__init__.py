@@ -5,6 +5,7 @@ The only package that knows pydantic. `load` is the way in; `SettingsSource` fol
 
 from __future__ import annotations
 
+from reconciler.settings.addresses import split_timeout
 from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load
 from reconciler.settings.mounted import database_url_now
@@ -47,6 +48,7 @@ __all__ = [
     "pinned",
     "shown",
     "sources",
+    "split_timeout",
     "tell",
     "told_origin",
     "traces_wanted",

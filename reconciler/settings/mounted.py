@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path as FilePath
 from urllib.parse import parse_qsl, urlsplit
 
-from reconciler.settings import values
+from reconciler.settings import addresses
 from reconciler.settings.names import Path, variable
 from reconciler.settings.origins import Layers, Source, Written
 from reconciler.settings.schema import DatabaseSettings
@@ -69,7 +69,7 @@ def database_url_now(
     def read() -> str:
         nonlocal last, refused
         try:
-            fresh = values.database_url(read_secret(file))
+            fresh = addresses.database_url(read_secret(file))
         except (OSError, ValueError):
             return last
         if _place(fresh) == _place(last):

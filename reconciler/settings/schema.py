@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.model import BreakerLimits, Mode, Policy
-from reconciler.settings import values
+from reconciler.settings import addresses, values
 from reconciler.settings.sections import (
     BreakerSettings,
     BucketSettings,
@@ -23,7 +23,7 @@ from reconciler.settings.written import RUNTIME, Days, Duration, Flag, written
 
 
 def _secret_url(raw: object) -> SecretStr:
-    return SecretStr(values.database_url(raw.get_secret_value() if isinstance(raw, SecretStr) else raw))
+    return SecretStr(addresses.database_url(raw.get_secret_value() if isinstance(raw, SecretStr) else raw))
 
 
 class SchemaSettings(BaseSettings):

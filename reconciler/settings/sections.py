@@ -70,6 +70,12 @@ class BucketSettings(Section):
     """Another S3-compatible store's address. Default: AWS."""
     region: Annotated[str | None, written(values.region)] = None
     """The bucket's region. Default: what the AWS chain says."""
+    addressing_style: Annotated[
+        Literal["auto", "path", "virtual"], written(values.one_of("auto", "path", "virtual"))
+    ] = "auto"
+    """Where a request names the bucket: `path` in the path, `virtual` in the host's name, which some stores
+    demand. Default `auto`: what the AWS configuration says (`s3.addressing_style`), else the path at an
+    endpoint, and AWS's own choice without one."""
     prefixes: Annotated[tuple[str, ...], written(values.prefixes)]
     """Managed prefixes, a JSON list such as `["image/", "video/"]`; `[""]` is the whole bucket.
     Nothing outside is ever touched."""
@@ -84,6 +90,11 @@ class BucketSettings(Section):
     key_shape: Annotated[re.Pattern[str] | None, written(values.pattern)] = None
     """A regular expression that a whole key matches; keys of another shape are kept and counted.
     Default: none, every key in the prefixes is ours."""
+
+    @property
+    def style(self) -> str | None:
+        """The declared addressing style, or None where the AWS configuration decides."""
+        return None if self.addressing_style == "auto" else self.addressing_style
 
     @property
     def order(self) -> ListingOrder | None:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from reconciler.model import REPLACEMENT_CHARACTER, RESERVED_PREFIX
 
@@ -193,28 +193,6 @@ def endpoint_url(raw: object) -> str:
     ):
         raise ValueError(allowed)
     return raw.rstrip("/")
-
-
-def database_url(raw: object) -> str:
-    """`postgresql://user:password@host:port/database`, rewritten from `postgres://` where so written."""
-    allowed = "must be postgresql://user:password@host:port/database, one host, the primary"
-    if not isinstance(raw, str):
-        raise ValueError(allowed)  # noqa: TRY004 - pydantic gathers ValueErrors only
-    try:
-        parts = urlsplit(raw)
-        usable = parts.port != 0
-    except ValueError:
-        raise ValueError(f"{allowed} (percent-encode special characters of the password)") from None
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise ValueError(allowed)
-    if not usable or "," in parts.netloc or not (parts.hostname or "host" in dict(parse_qsl(parts.query))):
-        raise ValueError(allowed)
-    database = parts.path.removeprefix("/")
-    if not database:
-        raise ValueError(f"{allowed} (the database's name is missing)")
-    if parts.fragment or set(database) & set("/@"):
-        raise ValueError(f"{allowed} (percent-encode special characters of the password)")
-    return "postgresql" + raw[len(parts.scheme) :]
 
 
 def prefixes(raw: object) -> tuple[str, ...]:

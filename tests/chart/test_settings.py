@@ -42,6 +42,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "bucket.endpoint_url": ("bucket.endpointUrl", "https://s3.internal:9000", "https://s3.internal:9000"),
     "bucket.region": ("bucket.region", "eu-central-1", "eu-central-1"),
     "bucket.prefixes": ("bucket.prefixes", ["vidéo/", 'a "b"/'], ('a "b"/', "vidéo/")),
+    "bucket.addressing_style": ("bucket.addressingStyle", "virtual", "virtual"),
     "bucket.listing_order": ("bucket.listingOrder", "none", "none"),
     "bucket.request_timeout": ("bucket.requestTimeout", "45s", 45 * SECONDS),
     "bucket.key_shape": ("bucket.keyShape", SHAPE, re.compile(SHAPE)),

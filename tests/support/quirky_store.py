@@ -74,6 +74,8 @@ class Quirks:
     """Keys that are said to be deleted, and stay."""
     error_in_200: dict[str, int] = field(default_factory=dict)
     """How many of the next requests of an operation are answered with an error document inside a 200."""
+    virtual_hosted_only: bool = False
+    """A bucket named in the path is refused, as Alibaba's OSS does."""
     slow_down: int = 0
     """How many of the next requests are answered with SlowDown."""
 
@@ -111,7 +113,10 @@ class QuirkyStore:
 
     def answer(self, request: Request) -> Answer:
         path, query = urlsplit(request.target).path, _query(request)
-        key = unquote(path.removeprefix(f"/{BUCKET}").removeprefix("/"))
+        in_host = request.headers.get("host", "").startswith(f"{BUCKET}.")
+        if self.quirks.virtual_hosted_only and not in_host:
+            return Answer(error("SecondLevelDomainForbidden"), 403)
+        key = unquote(path.removeprefix("" if in_host else f"/{BUCKET}").removeprefix("/"))
         operation = _operation(request, key, query)
         self.operations.append(operation)
         if self.quirks.slow_down:
