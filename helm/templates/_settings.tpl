@@ -28,6 +28,7 @@ delete_mode: {{ toJson $v.deleteMode }}
 undo_window: {{ toJson $v.undoWindow }}
 ledger_retention: {{ toJson $v.ledgerRetention }}
 abort_multipart_after: {{ toJson $v.abortMultipartAfter }}
+hold_for: {{ toJson $v.holdFor }}
 upload_window: {{ toJson $v.uploadWindow }}
 sweep_interval: {{ toJson $v.sweepInterval }}
 retention_interval: {{ toJson $v.retentionInterval }}

@@ -11,9 +11,9 @@ depends_on = None
 
 # --- healing, purging and holds ------------------------------------------------------------------------
 
-HOLDS: tuple[str, ...] = ()
+HOLDS: tuple[str, ...] = ("ALTER TABLE reconciler.holds ADD COLUMN pass_id bigint",)
 
-HOLDS_DOWN: tuple[str, ...] = ()
+HOLDS_DOWN: tuple[str, ...] = ("ALTER TABLE reconciler.holds DROP COLUMN pass_id",)
 
 # --- rows that cannot be removed -----------------------------------------------------------------------
 

@@ -120,9 +120,18 @@ async def plan(
         return _empty_report(settings, Outcome.FAILED, seconds, str(error))
 
 
-async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: Mode, emit: Emit) -> Undone:
+async def undo(
+    source: SettingsSource,
+    scope: UndoScope,
+    *,
+    author: str,
+    mode: Mode,
+    emit: Emit,
+    hold_for: timedelta | None = None,
+) -> Undone:
     """Bring back what was deleted, beside whoever leads; each object and row goes to `emit`.
 
+    What came back is on hold for as long as `hold_for`, or else the settings, say.
     Raises Halt where the bucket is not this database's, Retryable.
     """
     source.listen(tell_change)
@@ -133,7 +142,8 @@ async def undo(source: SettingsSource, scope: UndoScope, *, author: str, mode: M
         read = steer_of(source, ports.capabilities)
 
         def steer() -> Steering:
-            return replace(read(), mode=mode)
+            steering = read()
+            return replace(steering, mode=mode, hold_for=hold_for or steering.hold_for)
 
         async def sealed(_: float) -> UUID:
             raise AssertionError("an undo claims and deletes nothing")

@@ -214,6 +214,7 @@ def steering_of(settings: Settings, found: Capabilities) -> Steering:
         undo_window=settings.undo_window,
         ledger_retention=settings.ledger_retention,
         abort_multipart_after=settings.abort_multipart_after,
+        hold_for=settings.hold_for,
     )
 
 

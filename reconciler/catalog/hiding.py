@@ -41,7 +41,7 @@ UNRESTORED = f"""
 
 HIDDEN_COLUMNS = (
     "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"
-    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased"
+    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased, h.pass_id"
 )
 
 
@@ -121,4 +121,5 @@ def hidden_from(row: asyncpg.Record) -> HiddenObject:
         ),
         hidden_at=row["hidden_at"],
         erased=row["erased"],
+        pass_id=row["pass_id"],
     )

@@ -16,8 +16,9 @@ from reconciler.catalog import bounds
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.together import taken_in
 from reconciler.errors import ConfigError
-from reconciler.model import Hold, HoldKind
+from reconciler.model import Hold, HoldFilter, HoldKind
 
 CHUNK = 10_000
 """Holds that one transaction adds: for its length no mark is claimed."""
@@ -28,34 +29,47 @@ AUTHOR_LENGTH = 200
 LOCK = 5_217_320_843_911
 """Of our own choosing: the advisory lock between claims and new holds."""
 
+# One that the program makes, as its pass tells, never shortens what the same author has said.
 ADD = f"""
-INSERT INTO {SCHEMA}.holds (kind, target, author, reason, until)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
-ON CONFLICT (kind, target, author) DO UPDATE SET reason = excluded.reason, until = excluded.until
+INSERT INTO {SCHEMA}.holds (kind, target, author, reason, until, pass_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[])
+ON CONFLICT (kind, target, author) DO UPDATE
+SET reason = excluded.reason, until = excluded.until, pass_id = excluded.pass_id
+WHERE excluded.pass_id IS NULL OR {SCHEMA}.holds.until < excluded.until
 """
 
+# What a filter lets through, by its parameters $1 to $5.
+WANTED = """
+    (until IS NULL OR until > clock_timestamp()) AND ($1::text IS NULL OR kind = $1)
+    AND starts_with(target, $2) AND ($3::text IS NULL OR author = $3)
+    AND ($4::bigint[] IS NULL OR pass_id = ANY($4)) AND ($5::text IS NULL OR strpos(reason, $5) > 0)
+"""
+
+NAMED = "kind = $1 AND target = ANY($2::text[]) AND ($3::text IS NULL OR author = $3)"
+
+# Who lifts them, in the parameter {by}, is written down.
 REMOVE = f"""
 WITH lifted AS (
-    DELETE FROM {SCHEMA}.holds
-    WHERE kind = $1 AND target = ANY($2::text[]) AND ($3::text IS NULL OR author = $3)
-    RETURNING *
+    DELETE FROM {SCHEMA}.holds WHERE {{which}} RETURNING *
 ), ended AS (
     SELECT * FROM lifted WHERE until IS NULL OR until > clock_timestamp()
 ), noted AS (
     INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, detail)
     SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'object', target, '', 'hold',
-        format('hold on this %s by %s (%s) lifted by %s', replace(kind, '_', ' '), author, reason, $4::text)
-    FROM ended WHERE $4::text <> ''
+        format('hold on this %s by %s (%s) lifted by %s',
+               replace(kind, '_', ' '), author, reason, {{by}}::text)
+    FROM ended WHERE {{by}}::text <> ''
 )
 SELECT count(*) FROM ended
 """
 
+REMOVE_NAMED = REMOVE.format(which=NAMED, by="$4")
+LIFT = REMOVE.format(which=WANTED, by="$6")
+
 PAGE = f"""
 SELECT * FROM {SCHEMA}.holds
-WHERE (until IS NULL OR until > clock_timestamp()) AND starts_with(target, $1)
-  AND ($2::text IS NULL OR kind = $2)
-  AND ($3::text IS NULL OR (kind, target, author) > ($3, $4, $5))
-ORDER BY kind, target, author LIMIT $6
+WHERE {WANTED} AND ($6::text IS NULL OR (kind, target, author) > ($6, $7, $8))
+ORDER BY kind, target, author LIMIT $9
 """
 
 COUNT = f"""
@@ -92,15 +106,21 @@ class PostgresHolds:
             names = [target for target in targets if bounds.storable(target)]
             if kind is HoldKind.VIRTUAL_KEY:
                 names = await _as_ids(connection, self._gateway, names)
-            removed: int = await connection.fetchval(REMOVE, kind.value, names, author, by)
+            removed: int = await connection.fetchval(REMOVE_NAMED, kind.value, names, author, by)
         return removed
 
+    async def lift(self, wanted: HoldFilter, *, by: str = "") -> int:
+        async with self._database.connection() as connection:
+            lifted: int = await connection.fetchval(LIFT, *await _wanted(connection, wanted), by)
+        return lifted
+
     async def page(
-        self, kind: HoldKind | None = None, prefix: str = "", after: Hold | None = None, limit: int = 1000
+        self, wanted: HoldFilter | None = None, after: Hold | None = None, limit: int = 1000
     ) -> Sequence[Hold]:
         last = (after.kind.value, after.target, after.author) if after else (None, None, None)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(PAGE, prefix, kind.value if kind else None, *last, limit)
+            arguments = await _wanted(connection, wanted or HoldFilter())
+            rows = await connection.fetch(PAGE, *arguments, *last, limit)
         return [_hold_from(row) for row in rows]
 
     async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
@@ -144,6 +164,7 @@ async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]
         [hold.author for hold in holds],
         [hold.reason for hold in holds],
         [hold.until for hold in holds],
+        [hold.pass_id for hold in holds],
     )  # fmt: skip
     rows = await connection.fetch(
         _claimed_under(gateway), targets[HoldKind.KEY], targets[HoldKind.PREFIX], list(ids.values())
@@ -254,6 +275,13 @@ async def _as_ids(connection: AnyConnection, gateway: Gateway, ids: Sequence[str
     return [row["id"] for row in rows]
 
 
+async def _wanted(
+    connection: AnyConnection, wanted: HoldFilter
+) -> tuple[str | None, str, str | None, list[int] | None, str | None]:
+    kind = wanted.kind.value if wanted.kind else None
+    return kind, wanted.prefix, wanted.author, await taken_in(connection, wanted.pass_id), wanted.reason
+
+
 def _check(holds: Sequence[Hold]) -> None:
     for hold in holds:
         if not bounds.storable(hold.target):
@@ -280,4 +308,5 @@ def _hold_from(row: asyncpg.Record) -> Hold:
         author=row["author"],
         until=row["until"],
         added_at=row["added_at"],
+        pass_id=row["pass_id"],
     )

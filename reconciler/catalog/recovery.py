@@ -53,7 +53,7 @@ ORDER BY h.storage_key, h.id DESC
 """
 
 ROWS = f"""
-SELECT l.id, l.storage_key, l.record_id, l.verdict FROM {SCHEMA}.ledger l
+SELECT l.id, l.storage_key, l.record_id, l.verdict, l.pass_id FROM {SCHEMA}.ledger l
 WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key = ANY($5::text[])
 ORDER BY l.id DESC
 """
@@ -235,7 +235,12 @@ class PostgresRecovery:
 
 
 def _removed_from(row: asyncpg.Record) -> RemovedRow:
-    return RemovedRow(ledger_id=row["id"], record_id=row["record_id"], verdict=Verdict(row["verdict"]))
+    return RemovedRow(
+        ledger_id=row["id"],
+        record_id=row["record_id"],
+        verdict=Verdict(row["verdict"]),
+        pass_id=row["pass_id"],
+    )
 
 
 async def _scope(

@@ -251,7 +251,7 @@ class Collector:
         with step(tracer, "confirmation"):
             window = steering.upload_window
             await self._withhold(claim, answers)
-            await hold_refused(self._ports.holds, answers)
+            await hold_refused(self._ports, claim, answers, steering.hold_for)
             removed = await self._gateway.confirm(
                 term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
             )

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from reconciler.engine.answers import Answers
-from reconciler.model import DeletionResult, Finding, Hold, HoldKind, KeepReason, ObjectResult, Tally, Verdict
+from reconciler.engine.steering import Ports
+from reconciler.model import (
+    Claim,
+    DeletionResult,
+    Finding,
+    Hold,
+    HoldKind,
+    KeepReason,
+    ObjectResult,
+    Tally,
+    Verdict,
+)
 from reconciler.ports import Holds
 
 LOOKUP_SIZE = 1_000
 
 AUTHOR = "the store"
-"""Of holds that the program makes by itself; a person who lifts one will see it made again."""
+"""Of holds that the program makes by itself; a person who lifts one, or its end, has the key tried again."""
 
 
 async def keep_held(holds: Holds, findings: list[Finding]) -> Tally:
@@ -37,28 +48,54 @@ async def keep_held(holds: Holds, findings: list[Finding]) -> Tally:
     return Tally(kept={KeepReason.HOLD: kept}, missing=-missing) if kept else Tally()
 
 
-async def hold_refused(holds: Holds, answers: Answers) -> None:
+async def hold_refused(ports: Ports, claim: Claim, answers: Answers, lasts: timedelta) -> None:
     """Put on hold what cannot be deleted, or every later pass would mark it and every claim fail.
 
+    Until the store's own lock ends, where it tells that, else for as long as `lasts`; then it is tried again.
     Before the claim is confirmed: a crash in between repeats the claim, and comes to the same.
     """
-    refused = {
-        key: detail for key, (result, detail) in answers.results.items() if result is ObjectResult.HELD
-    }
-    await _hold(holds, refused, answers.held_until)
-
-
-async def hold_locked(holds: Holds, answers: Iterable[DeletionResult]) -> None:
-    """The same of answers to a purge, which is tried again when the hold has ended."""
-    locked = [answer for answer in answers if answer.result is ObjectResult.HELD]
-    reasons = {answer.key: answer.detail for answer in locked}
-    await _hold(holds, reasons, {answer.key: answer.held_until for answer in locked})
-
-
-async def _hold(holds: Holds, reasons: Mapping[str, str], until: Mapping[str, datetime | None]) -> None:
-    made = [
-        Hold(kind=HoldKind.KEY, target=key, reason=reason, author=AUTHOR, until=until.get(key))
-        for key, reason in reasons.items()
+    refused = [
+        _Refused(key.mark.storage_key, detail, answers.held_until.get(key.mark.storage_key), key.mark.pass_id)
+        for key in claim.keys
+        for result, detail in (answers.results[key.mark.storage_key],)
+        if result is ObjectResult.HELD
     ]
-    if made:
-        await holds.add(made)
+    await _hold(ports, refused, lasts)
+
+
+async def hold_locked(ports: Ports, answers: Iterable[DeletionResult], lasts: timedelta) -> None:
+    """The same of answers to a purge."""
+    locked = [
+        _Refused(answer.key, answer.detail, answer.held_until)
+        for answer in answers
+        if answer.result is ObjectResult.HELD
+    ]
+    await _hold(ports, locked, lasts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A key that the store keeps, why, until when if it says so, and the pass that wanted it gone."""
+
+    key: str
+    reason: str
+    until: datetime | None = None
+    pass_id: int | None = None
+
+
+async def _hold(ports: Ports, refused: Sequence[_Refused], lasts: timedelta) -> None:
+    if not refused:
+        return
+    end = await ports.records.now() + lasts
+    made = {
+        each.key: Hold(
+            kind=HoldKind.KEY,
+            target=each.key,
+            reason=each.reason,
+            author=AUTHOR,
+            until=each.until or end,
+            pass_id=each.pass_id,
+        )
+        for each in refused
+    }
+    await ports.holds.add(list(made.values()))

@@ -126,7 +126,7 @@ class Purger:
         """Those of which all these versions, or markers, are gone now."""
         batch = [(each, version) for each, versions in wanted for version in versions]
         answers = await self._gateway.purge([version for _, version in batch]) if batch else ()
-        await hold_locked(self._ports.holds, answers)
+        await hold_locked(self._ports, answers, self._steer().hold_for)
         kept = {
             each.id for (each, _), answer in zip(batch, answers, strict=True) if answer.result not in GONE
         }

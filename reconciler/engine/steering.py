@@ -53,6 +53,7 @@ class Steering:
     undo_window: timedelta = timedelta(days=7)
     ledger_retention: timedelta = timedelta(days=90)
     abort_multipart_after: timedelta = timedelta(days=7)
+    hold_for: timedelta = timedelta(days=30)
 
 
 Steer: TypeAlias = Callable[[], Steering]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.pace import Pace
@@ -18,6 +19,8 @@ from reconciler.model import Hold, HoldKind, Mode, Removal, Return, Returned, Un
 
 AT_ONCE = 16
 
+REASON = "brought back by undo"
+
 Emit = Callable[[Returned], None]
 
 
@@ -25,7 +28,8 @@ Emit = Callable[[Returned], None]
 class Undone:
     """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since.
 
-    `unknown` are parts of the scope, key by key, in which the ledger has no deletion.
+    `unknown` are parts of the scope, key by key, in which the ledger has no deletion. `held_until`: when the
+    first hold ends on what came back.
     """
 
     objects: int = 0
@@ -35,6 +39,7 @@ class Undone:
     gone: int = 0
     refused: list[Returned] = field(default_factory=list)
     unknown: list[UndoScope] = field(default_factory=list)
+    held_until: datetime | None = None
 
     @property
     def complete(self) -> bool:
@@ -92,11 +97,19 @@ class Undo:
 
     async def _bring_back(self, page: Sequence[Removal], undone: Undone) -> None:
         """Held first: a pass that ran in between would mark what has just come back."""
-        reason = "brought back by undo"
+        end = await self._ports.records.now() + self._steer().hold_for
         holds = [
-            Hold(kind=HoldKind.KEY, target=each.storage_key, reason=reason, author=self._author)
+            Hold(
+                kind=HoldKind.KEY,
+                target=each.storage_key,
+                reason=REASON,
+                author=self._author,
+                until=end,
+                pass_id=each.pass_id,
+            )
             for each in page
         ]
+        undone.held_until = undone.held_until or end
         await self._ports.holds.add(holds)
         await self._pace.take(len(page), self._steer().rate)
 

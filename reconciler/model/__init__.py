@@ -1,7 +1,7 @@
 """The values that every part of the program shares. Frozen, without behaviour that does I/O."""
 
 from reconciler.model.accounts import ModeSince, Standing, Storage, StorageBy, StoragePart
-from reconciler.model.control import Hold, HoldKind, Pause
+from reconciler.model.control import Hold, HoldFilter, HoldKind, Pause
 from reconciler.model.deletion import GONE, STAYED, Deletion, DeletionResult, ObjectResult, Removed
 from reconciler.model.marks import (
     Cancel,
@@ -101,6 +101,7 @@ __all__ = [
     "Hidden",
     "HiddenObject",
     "Hold",
+    "HoldFilter",
     "HoldKind",
     "Identity",
     "K",

@@ -21,6 +21,7 @@ class Hold:
 
     Of one author there is one hold on a target, with the reason and end that were given last; those of
     several authors stand side by side. `added_at` is the server's time, None in what is to be added.
+    `pass_id`, where the program made it: the pass whose deletion was undone, or refused by the store.
     """
 
     kind: HoldKind
@@ -29,6 +30,22 @@ class Hold:
     author: str
     until: datetime | None = None
     added_at: datetime | None = None
+    pass_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldFilter:
+    """Which holds: those to which all of it applies; None applies to every hold.
+
+    `prefix` is how the target begins, `reason` a part of the reason. A pass stands for those that it took in
+    as well.
+    """
+
+    kind: HoldKind | None = None
+    prefix: str = ""
+    author: str | None = None
+    pass_id: int | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

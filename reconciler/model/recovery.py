@@ -99,7 +99,7 @@ class UndoScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenObject:
-    """One object that can be brought back. `erased`: it must not be, on request."""
+    """One object that can be brought back. `erased`: it must not be, on request. `pass_id`: who found it."""
 
     id: int
     storage_key: str
@@ -108,6 +108,7 @@ class HiddenObject:
     hidden: Hidden
     hidden_at: datetime
     erased: bool = False
+    pass_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ class RemovedRow:
     ledger_id: int
     record_id: str
     verdict: Verdict
+    pass_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,11 @@ class Removal:
     storage_key: str
     object: HiddenObject | None = None
     rows: tuple[RemovedRow, ...] = ()
+
+    @property
+    def pass_id(self) -> int | None:
+        """The pass by which it went, the object's before the rows'."""
+        return self.object.pass_id if self.object else next((row.pass_id for row in self.rows), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

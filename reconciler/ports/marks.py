@@ -11,6 +11,7 @@ from reconciler.model import (
     DueKey,
     Hidden,
     Hold,
+    HoldFilter,
     HoldKind,
     ObjectResult,
     Policy,
@@ -133,6 +134,7 @@ class Holds(Protocol):
 
     async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
         """Put these in force, however many; one again, by the same author, takes the newer reason and end.
+        One with a `pass_id`, which the program makes, shortens none that is there.
 
         Returns the keys under them that are claimed already, ascending: those may still go. Of every
         other key it is certain that it is not claimed while the hold is in force. Raises ConfigError
@@ -149,10 +151,14 @@ class Holds(Protocol):
         """
         ...
 
+    async def lift(self, wanted: HoldFilter, *, by: str = "") -> int:
+        """Lift every hold that the filter lets through. Returns how many; as `remove` otherwise."""
+        ...
+
     async def page(
-        self, kind: HoldKind | None = None, prefix: str = "", after: Hold | None = None, limit: int = 1000
+        self, wanted: HoldFilter | None = None, after: Hold | None = None, limit: int = 1000
     ) -> Sequence[Hold]:
-        """Holds in force whose target begins with `prefix`, by kind, target and author; from `after` on."""
+        """Holds in force that the filter lets through, by kind, target and author; from `after` on."""
         ...
 
     async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:

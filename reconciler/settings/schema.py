@@ -118,6 +118,10 @@ class Settings(DatabaseSettings):
     abort_multipart_after: Duration = timedelta(days=7)
     """Age at which a multipart upload in the managed prefixes that nobody has completed is aborted.
     A week: longer than any upload takes; its parts are paid for, and no listing of objects shows them."""
+    hold_for: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h"))] = timedelta(days=30)
+    """How long the holds last that nobody gave an end: on what an undo has brought back, and on what the
+    store refuses to delete, which is tried again then. 30d: time to find the cause; at least 1h, or the next
+    pass would take again what has just come back."""
     upload_window: Duration = timedelta(hours=1)
     """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
     sweep_interval: Duration = timedelta(hours=6)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from reconciler import app
 from reconciler.errors import ConfigError
-from reconciler.model import Hold, HoldKind
+from reconciler.model import Hold, HoldFilter, HoldKind
+from reconciler.planning.wording import counted
 from reconciler.ports import Holds
 from reconciler.settings import DatabaseSettings
 from reconciler.settings.values import duration
@@ -37,7 +38,10 @@ async def hold(
         if args.action == "remove":
             return await _remove(catalog.holds, args, complain)
         kind = HoldKind(args.kind) if args.kind else None
-        await _list(_pages(catalog.holds, kind, args), args, console)
+        wanted = HoldFilter(
+            kind=kind, prefix=args.prefix, author=args.author, pass_id=args.pass_id, reason=args.reason
+        )
+        await _list(_pages(catalog.holds, wanted), args, console)
     return DONE
 
 
@@ -62,23 +66,49 @@ async def _add(holds: Holds, args: argparse.Namespace, now: datetime, complain: 
 
 
 async def _remove(holds: Holds, args: argparse.Namespace, complain: Complain) -> int:
-    total = 0
-    for kind, targets in _named(args).items():
-        total += await holds.remove(kind, targets, args.author, by=operator())
+    total = await (_remove_named(holds, args) if any(_targets(args).values()) else _lift(holds, args))
     if not total:
         complain("no such hold is in force; `reconciler hold list` shows those that are")
         return FAILED
-    print(f"{total:,} {'hold' if total == 1 else 'holds'} lifted")
+    print(f"{counted(total, 'hold')} {'would be lifted' if args.dry_run else 'lifted'}")
     return DONE
+
+
+async def _remove_named(holds: Holds, args: argparse.Namespace) -> int:
+    if args.pass_id is not None or args.reason is not None or args.all or args.dry_run:
+        raise ConfigError(
+            "--pass, --reason, --all and --dry-run are for many holds at once; a hold that is named by --key,"
+            " --prefix or --virtual-key is narrowed by --author alone"
+        )
+    return sum(
+        [
+            await holds.remove(kind, targets, args.author, by=operator())
+            for kind, targets in _named(args).items()
+        ]
+    )
+
+
+async def _lift(holds: Holds, args: argparse.Namespace) -> int:
+    """Holds by what they have in common."""
+    given = (args.author, args.pass_id, args.reason)
+    if args.all == any(each is not None for each in given):
+        raise ConfigError(
+            "say which: --key KEY, --prefix P or --virtual-key ID; or --author NAME, --pass ID, --reason TEXT"
+            " (all that is given has to apply); or --all alone"
+        )
+    wanted = HoldFilter(author=args.author, pass_id=args.pass_id, reason=args.reason)
+    if args.dry_run:
+        return sum([len(page) async for page in _pages(holds, wanted)])
+    return await holds.lift(wanted, by=operator())
+
+
+def _targets(args: argparse.Namespace) -> Mapping[HoldKind, Sequence[str]]:
+    return {HoldKind.KEY: args.key, HoldKind.PREFIX: args.prefix, HoldKind.VIRTUAL_KEY: args.virtual_key}
 
 
 def _named(args: argparse.Namespace) -> Mapping[HoldKind, Sequence[str]]:
     """The targets by kind. Raises ConfigError for none, and for an empty one."""
-    found: dict[HoldKind, Sequence[str]] = {
-        HoldKind.KEY: args.key,
-        HoldKind.PREFIX: args.prefix,
-        HoldKind.VIRTUAL_KEY: args.virtual_key,
-    }
+    found = _targets(args)
     if not any(found.values()):
         raise ConfigError("say what: --key KEY, --prefix P or --virtual-key ID")
     if "" in (target for targets in found.values() for target in targets):
@@ -112,11 +142,9 @@ def _until(until: datetime | None) -> str:
     return f" until {timestamp(until)}" if until else ""
 
 
-async def _pages(
-    holds: Holds, kind: HoldKind | None, args: argparse.Namespace
-) -> AsyncIterator[Sequence[Hold]]:
+async def _pages(holds: Holds, wanted: HoldFilter) -> AsyncIterator[Sequence[Hold]]:
     after: Hold | None = None
-    while page := await holds.page(kind, args.prefix, after, PAGE):
+    while page := await holds.page(wanted, after, PAGE):
         yield page
         after = page[-1]
 
@@ -139,7 +167,7 @@ async def _list(pages: AsyncIterator[Sequence[Hold]], args: argparse.Namespace, 
         console.print(f"The first {limit:,}; --limit shows more, --format jsonl every one.")
 
 
-def as_dict(each: Hold) -> Mapping[str, str | None]:
+def as_dict(each: Hold) -> Mapping[str, str | int | None]:
     """A hold as scripts see it."""
     return {
         "kind": each.kind,
@@ -148,6 +176,7 @@ def as_dict(each: Hold) -> Mapping[str, str | None]:
         "author": each.author,
         "until": timestamp(each.until),
         "added_at": timestamp(each.added_at),
+        "pass_id": each.pass_id,
     }
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,7 @@ from reconciler.errors import ConfigError
 from reconciler.model import Mode, Returned, UndoScope
 from reconciler.planning import wording
 from reconciler.settings import SettingsSource
-from reconciler.settings.values import duration
+from reconciler.settings.values import at_least, duration
 from reconciler.terminal.operator import operator
 from reconciler.terminal.statuses import DONE, FAILED
 from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
@@ -46,17 +46,30 @@ async def undo(source: SettingsSource, args: argparse.Namespace, console: Consol
     )
     if scope.since and scope.until and scope.until <= scope.since:
         raise ConfigError(f"--until {args.until!r}: must be later than --since {args.since!r}")
+    lasts = _lasting(args.hold_for)
     mode = Mode.DRY_RUN if args.dry_run else source.current().mode()
     if mode is Mode.DRY_RUN and not args.dry_run:
         complain("RECONCILER_DRY_RUN is true: this only tells what would come back")
     table, started = _Table(console, quiet=args.json), time.monotonic()
-    undone = await app.undo(source, scope, author=args.author or operator(), mode=mode, emit=table.add)
+    undone = await app.undo(
+        source, scope, author=args.author or operator(), mode=mode, emit=table.add, hold_for=lasts
+    )
     table.show()
     if args.json:
         print(_as_json(undone, mode, time.monotonic() - started))
     elif undone.touched or not undone.unknown:
-        print(_summary(undone, mode))
+        print(_summary(undone, mode, scope))
     return _ended(undone, complain)
+
+
+def _lasting(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        return at_least(timedelta(hours=1), "1h")(text)
+    except ValueError as error:
+        message = f"--hold-for {text!r}: {error}"
+        raise ConfigError(message) from None
 
 
 def _time(text: str | None, now: datetime, option: str) -> datetime | None:
@@ -106,14 +119,21 @@ class _Table:
         sys.stdout.flush()
 
 
-def _summary(undone: Undone, mode: Mode) -> str:
+def _summary(undone: Undone, mode: Mode, scope: UndoScope) -> str:
     if not undone.touched:
         return "nothing of it is left to bring back: it came back before, or was erased"
-    would = "would come back" if mode is Mode.DRY_RUN else "came back, and are on hold"
+    held = f"came back, and are on hold until {timestamp(undone.held_until)}{_lifted_by(scope)}"
+    would = "would come back" if mode is Mode.DRY_RUN else held
     objects = f"{wording.counted(undone.objects, 'object')} ({human_bytes(undone.bytes)})"
     told = f"{objects} and {wording.counted(undone.records, 'row')} {would}"
     there = f"; {undone.present:,} were there already" if undone.present else ""
     return f"{told}{there}"
+
+
+def _lifted_by(scope: UndoScope) -> str:
+    if scope.pass_id is None:
+        return ""
+    return f" (`reconciler hold remove --pass {scope.pass_id}` lifts that)"
 
 
 def _as_json(undone: Undone, mode: Mode, seconds: float) -> str:
@@ -135,6 +155,7 @@ def _as_json(undone: Undone, mode: Mode, seconds: float) -> str:
             "bytes": undone.bytes,
             "present": undone.present,
             "gone": undone.gone,
+            "held_until": timestamp(undone.held_until),
             "refused": refused,
             "duration_seconds": round(seconds, 3),
         }

@@ -82,6 +82,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "undo_window": ("undoWindow", "14d", 14 * DAYS),
     "ledger_retention": ("ledgerRetention", "365d", 365 * DAYS),
     "abort_multipart_after": ("abortMultipartAfter", "3d", 3 * DAYS),
+    "hold_for": ("holdFor", "60d", 60 * DAYS),
     "upload_window": ("uploadWindow", "2h", 2 * HOURS),
     "sweep_interval": ("sweepInterval", "12h", 12 * HOURS),
     "retention_interval": ("retentionInterval", "1h30m", 1.5 * HOURS),

@@ -253,3 +253,36 @@ def test_a_hold_that_makes_no_sense_is_a_usage_error(
     assert (ran.status, ran.out) == (2, "")
     assert message in ran.told[-1]
     assert holds(shell) == []
+
+
+def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) -> None:
+    for key, author, reason in (
+        ("image/a", "the store", "QuotaExceeded"),
+        ("image/b", "the store", "SSE-C"),
+        ("image/c", "legal", "QuotaExceeded"),
+    ):
+        assert shell("hold", "add", "--key", key, "--author", author, "--reason", reason).status == 0
+    common = ("--author", "the store", "--reason", "Quota")
+    found = shell("hold", "list", *common, "--json")
+    assert [json.loads(line)["target"] for line in found.out.splitlines()] == ["image/a"]
+    counted = shell("hold", "remove", *common, "--dry-run")
+    assert (counted.status, counted.out) == (0, "1 hold would be lifted\n")
+    assert shell("hold", "remove", *common).out == "1 hold lifted\n"
+    assert shell("hold", "remove", *common).status == 1
+    assert shell("hold", "remove", "--pass", "1").status == 1
+    assert shell("hold", "remove", "--all").out == "2 holds lifted\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "say which: --key KEY"),
+        (("--all", "--author", "ada"), "or --all alone"),
+        (("--key", "image/a", "--pass", "1"), "narrowed by --author alone"),
+        (("--key", "image/a", "--dry-run"), "narrowed by --author alone"),
+    ],
+)
+def test_it_is_said_which_holds_are_to_be_lifted(shell: Shell, options: tuple[str, ...], told: str) -> None:
+    ran = shell("hold", "remove", *options)
+    assert ran.status == 2
+    assert told in ran.told[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import anyio
 import pytest
@@ -53,6 +54,7 @@ def test_undo_tells_what_would_come_back_and_then_brings_it(lost: Mapping[str, s
     assert done.status == 0
     report = json.loads(done.out)
     assert report.pop("duration_seconds") > 0
+    assert report.pop("held_until") > "20"
     assert report == {
         "mode": "live",
         "outcome": "complete",
@@ -104,3 +106,19 @@ def test_times_that_mean_nothing_are_usage_errors(
     ended = reconciler("undo", *args, env=lost)
     assert ended.status == 2
     assert told in ended.told[0]
+
+
+def test_what_came_back_is_on_hold_for_as_long_as_is_said_and_lifted_with_its_pass(
+    lost: Mapping[str, str],
+) -> None:
+    refused = reconciler("undo", "--pass", "1", "--hold-for", "5m", env=lost)
+    assert refused.status == 2
+    assert "--hold-for '5m': must be at least 1h" in refused.told[0]
+    done = reconciler("undo", "--pass", "1", "--hold-for", "90d", env=lost)
+    assert "are on hold until 20" in done.out
+    assert "(`reconciler hold remove --pass 1` lifts that)" in done.out
+    (line,) = reconciler("hold", "list", "--json", env=lost).out.splitlines()
+    held = json.loads(line)
+    days = datetime.fromisoformat(held["until"]) - datetime.fromisoformat(held["added_at"])
+    assert (held["target"], held["pass_id"], round(days / timedelta(days=1))) == ("image/orphan", 1, 90)
+    assert reconciler("hold", "remove", "--pass", "1", env=lost).out == "1 hold lifted\n"

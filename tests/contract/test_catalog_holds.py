@@ -14,7 +14,18 @@ import pytest
 from reconciler.catalog import claims, locking
 from reconciler.catalog.holds import _holds_on, add
 from reconciler.errors import ConfigError
-from reconciler.model import Finding, Hold, HoldKind, Marker, Mode, ObjectResult, Tally, Term, Verdict
+from reconciler.model import (
+    Finding,
+    Hold,
+    HoldFilter,
+    HoldKind,
+    Marker,
+    Mode,
+    ObjectResult,
+    Tally,
+    Term,
+    Verdict,
+)
 from reconciler.ports import Holds, Marks, Passes
 from tests.contract.catalog import (
     ALL,
@@ -151,7 +162,8 @@ async def test_holds_are_paged_by_kind_and_target(side: Side) -> None:
     first = await side.holds.page(limit=4)
     rest = await side.holds.page(after=first[-1], limit=4)
     assert [each.target for each in (*first, *rest)] == [*keys, "image/"]
-    assert [each.target for each in await side.holds.page(HoldKind.KEY, "image/3")] == ["image/3"]
+    third = HoldFilter(kind=HoldKind.KEY, prefix="image/3")
+    assert [each.target for each in await side.holds.page(third)] == ["image/3"]
 
 
 async def test_a_hold_needs_a_reason(side: Side) -> None:
@@ -324,6 +336,46 @@ async def test_virtual_keys_are_held_however_their_id_is_written(database: str) 
         assert await stage.catalog.holds.remove(HoldKind.VIRTUAL_KEY, [shouted.target]) == 1
         with pytest.raises(ConfigError, match="not the id of a virtual key"):
             await stage.catalog.holds.add([hold("k-17", HoldKind.VIRTUAL_KEY)])
+
+
+async def test_many_holds_are_found_and_lifted_by_what_they_have_in_common(side: Side) -> None:
+    store: dict[str, Any] = {
+        "author": "the store",
+        "reason": "403: SSE-C",
+        "until": datetime.now(UTC) + timedelta(days=5),
+    }
+    await side.sweep(finding("image/a"))
+    await side.holds.add(
+        [
+            hold("image/a", **store, pass_id=1),
+            hold("image/b", **store, pass_id=2),
+            hold("image/c", author="ada", reason="brought back by undo", pass_id=1),
+            hold("image/d", author="ada"),
+            hold("image/", HoldKind.PREFIX),
+        ]
+    )
+
+    async def found(**wanted: Any) -> list[str]:
+        return [each.target for each in await side.holds.page(HoldFilter(**wanted))]
+
+    assert await found(author="the store") == ["image/a", "image/b"]
+    assert await found(pass_id=1) == ["image/a", "image/c"]
+    assert await found(reason="SSE-C", pass_id=2) == ["image/b"]
+    assert await found(author="ada", reason="undo") == ["image/c"]
+    assert await side.holds.lift(HoldFilter(author="the store", pass_id=1), by="ada") == 1
+    assert await found() == ["image/b", "image/c", "image/d", "image/"]
+    assert await side.holds.lift(HoldFilter(reason="%")) == 0
+    assert await side.holds.lift(HoldFilter()) == 4
+    assert await found() == []
+
+
+async def test_a_hold_that_the_program_makes_shortens_none_of_the_same_author(side: Side) -> None:
+    soon, later = (datetime.now(UTC) + timedelta(days=days) for days in (1, 30))
+    for before, mine, after in ((None, later, None), (FAR, later, FAR), (soon, later, later)):
+        await side.holds.add([hold("image/a", until=before, reason="a court")])
+        await side.holds.add([hold("image/a", until=mine, reason="brought back by undo", pass_id=1)])
+        (kept,) = await side.holds.page()
+        assert (kept.until, kept.reason == "a court") == (after, before is not soon)
 
 
 @pytest.mark.parametrize("target", ["image/\0", "image/\udc80"])

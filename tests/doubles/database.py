@@ -247,7 +247,9 @@ class MemoryDatabase:
         """Remember where an object is; of one that stayed it is a copy left over."""
         number = next(self._ids)
         state = "hidden" if went else "left over"
-        row = HiddenRow(one=replace(one, id=number), state=state, pass_id=pass_id, claimed_at=self.now)
+        row = HiddenRow(
+            one=replace(one, id=number, pass_id=pass_id), state=state, pass_id=pass_id, claimed_at=self.now
+        )
         self.hidden[number] = row
 
     def queue(self, key: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.errors import ConfigError
-from reconciler.model import Hold, HoldKind
+from reconciler.model import Hold, HoldFilter, HoldKind
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 
@@ -31,6 +31,8 @@ class MemoryHolds:
                 raise ConfigError("a hold needs a reason and an author")
             key = (hold.kind, hold.target, hold.author)
             before = database.holds.get(key)
+            if hold.pass_id is not None and before is not None and not _sooner(before, hold):
+                continue
             added = before.added_at if before else database.now
             database.holds[key] = replace(hold, added_at=added)
         return sorted(
@@ -56,15 +58,32 @@ class MemoryHolds:
         return len(going)
 
     @port
-    async def page(
-        self, kind: HoldKind | None = None, prefix: str = "", after: Hold | None = None, limit: int = 1000
-    ) -> Sequence[Hold]:
+    async def lift(self, wanted: HoldFilter, *, by: str = "") -> int:
+        del by
         self._database.answer()
-        found = [
+        going = self._wanted(wanted)
+        for hold in going:
+            del self._database.holds[hold.kind, hold.target, hold.author]
+        return len(going)
+
+    def _wanted(self, wanted: HoldFilter) -> list[Hold]:
+        passes = None if wanted.pass_id is None else self._database.taken_in(wanted.pass_id)
+        return [
             hold
             for hold in self._database.holds_in_force()
-            if kind in {None, hold.kind} and hold.target.startswith(prefix)
+            if wanted.kind in {None, hold.kind}
+            and hold.target.startswith(wanted.prefix)
+            and wanted.author in {None, hold.author}
+            and (passes is None or hold.pass_id in passes)
+            and (wanted.reason or "") in hold.reason
         ]
+
+    @port
+    async def page(
+        self, wanted: HoldFilter | None = None, after: Hold | None = None, limit: int = 1000
+    ) -> Sequence[Hold]:
+        self._database.answer()
+        found = self._wanted(wanted or HoldFilter())
         last = _place(after) if after else ("", "", "")
         return sorted((hold for hold in found if _place(hold) > last), key=_place)[:limit]
 
@@ -79,6 +98,10 @@ class MemoryHolds:
     async def count(self) -> Mapping[HoldKind, int]:
         self._database.answer()
         return Counter(hold.kind for hold in self._database.holds_in_force())
+
+
+def _sooner(hold: Hold, other: Hold) -> bool:
+    return hold.until is not None and other.until is not None and hold.until < other.until
 
 
 def _place(hold: Hold) -> tuple[str, str, str]:

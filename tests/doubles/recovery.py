@@ -56,7 +56,12 @@ class MemoryRecovery:
                 _within(self._database, scope, entry.key, entry.pass_id, entry.at)
                 and entry.record_id is not None
             ):
-                row = RemovedRow(ledger_id=entry.id, record_id=entry.record_id, verdict=entry.verdict)
+                row = RemovedRow(
+                    ledger_id=entry.id,
+                    record_id=entry.record_id,
+                    verdict=entry.verdict,
+                    pass_id=entry.pass_id,
+                )
                 rows.setdefault(entry.key, []).append(row)
         keys = sorted(key for key in objects.keys() | rows.keys() if key > after)[:limit]
         return [

@@ -111,6 +111,7 @@ holds = Table(
     Column("reason", Text, nullable=False),
     Column("until", TIME),
     Column("added_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("pass_id", BigInteger),
     CheckConstraint("kind IN ('key', 'prefix', 'virtual_key')", name="holds_kind"),
     Index("holds_until_idx", "until"),
     comment="What is deliberately kept, why, by whom and until when; one that has ended frees its keys",

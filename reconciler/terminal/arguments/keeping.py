@@ -129,11 +129,14 @@ def _add_hold_list(actions: Commands) -> None:
         "list",
         "list the holds in force",
         "The table shows the first ones; jsonl prints every one, a line each.",
-        "  reconciler hold list --kind prefix\n  reconciler hold list --format jsonl",
+        '  reconciler hold list --kind prefix\n  reconciler hold list --author "the store"\n'
+        "  reconciler hold list --pass 17 --format jsonl",
         of="hold",
     )
     listed.add_argument("--kind", choices=("key", "prefix", "virtual_key"), help="only these")
     listed.add_argument("--prefix", default="", metavar="P", help="only targets that begin with it")
+    listed.add_argument("--author", type=words, metavar="NAME", help="only this author's")
+    _of_pass_or_reason(listed)
     _limit_and_format(listed)
 
 
@@ -142,15 +145,22 @@ def _add_hold_remove(actions: Commands) -> None:
         actions,
         "remove",
         "lift holds",
-        "Of every author, unless one is named. Marks made before the hold go on as if there had been none:\n"
-        "what is due may go at once. Who lifted it is written in the ledger.\n"
-        "Exits 1 where there was no such hold.",
+        "By name, those of every author unless one is named; or all that an author, a pass or a reason has\n"
+        "left, where all that is given has to apply. The program's own holds are by 'the store', which\n"
+        "refused to delete, and by whoever ran an undo; both bear the pass. Marks made before the hold go\n"
+        "on as if there had been none: what is due, and was seen by the last pass, may go at once. Who\n"
+        "lifted it is written in the ledger. Exits 1 where there was no such hold.",
         "  reconciler hold remove --key image/cat.png\n"
-        "  reconciler hold remove --prefix image/tenant-7/ --author alice@ops",
+        "  reconciler hold remove --prefix image/tenant-7/ --author alice@ops\n"
+        '  reconciler hold remove --author "the store" --reason QuotaExceeded --dry-run\n'
+        "  reconciler hold remove --pass 17",
         of="hold",
     )
     _targets(removed)
     removed.add_argument("--author", type=words, metavar="NAME", help="only this author's")
+    _of_pass_or_reason(removed)
+    removed.add_argument("--all", action="store_true", help="every hold that is in force, whoever made it")
+    removed.add_argument("--dry-run", action="store_true", help="count what would be lifted, and do nothing")
 
 
 def _targets(made: Parser) -> None:
@@ -161,6 +171,17 @@ def _targets(made: Parser) -> None:
     made.add_argument(
         "--virtual-key", action="append", default=[], metavar="ID", help="all its records' keys (repeatable)"
     )
+
+
+def _of_pass_or_reason(made: Parser) -> None:
+    made.add_argument(
+        "--pass",
+        type=whole,
+        dest="pass_id",
+        metavar="ID",
+        help="only those that an undo of this pass left, or that the store's refusals of its keys did",
+    )
+    made.add_argument("--reason", type=words, metavar="TEXT", help="only those whose reason contains this")
 
 
 def _who_and_why(made: Parser) -> None:

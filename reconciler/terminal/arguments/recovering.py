@@ -7,7 +7,8 @@ from reconciler.terminal.arguments.making import Commands, logged, words
 UNDO = """\
 Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the quarantine or from behind
 their delete markers, rows out of the ledger. Never writes over what is there now. What comes back is put
-on hold, or the next pass would delete it again (`reconciler hold remove --key KEY` lifts that). Runs
+on hold for RECONCILER_HOLD_FOR, or the next pass would delete it again (`reconciler hold remove --pass ID`
+lifts what an undo of that pass left, `--key KEY` a single one). Runs
 beside the daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only tells. Exits 1
 where something could not be brought back, or the ledger knows of no deletion that fits."""
 
@@ -20,7 +21,7 @@ def add_undo(commands: Commands) -> None:
         "bring back what was deleted",
         UNDO,
         "  reconciler undo --key image/2026/cat.png\n  reconciler undo --pass 1204 --dry-run\n"
-        "  reconciler undo --since 2h\n"
+        "  reconciler undo --since 2h --hold-for 90d\n"
         "  reconciler undo --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --json",
     )
     scope = made.add_mutually_exclusive_group(required=True)
@@ -37,6 +38,9 @@ def add_undo(commands: Commands) -> None:
     )
     made.add_argument("--until", metavar="TIME", help="with --since: before then")
     made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
+    made.add_argument(
+        "--hold-for", metavar="30d", help="how long it is on hold (default: RECONCILER_HOLD_FOR, 30d)"
+    )
     made.add_argument("--json", action="store_true", help="print a report as JSON, alone on stdout")
     made.add_argument(
         "--author", type=words, metavar="NAME", help="who brings it back (default: the user of this shell)"
