@@ -37,7 +37,7 @@ STORAGE_PATIENCE = timedelta(minutes=10)
 OTHER = "other"
 
 DRIFT = f"""
-SELECT verdict, count(*) AS keys, sum(bytes)::bigint AS bytes, min(first_seen_at) AS oldest
+SELECT verdict, count(*) AS keys, sum(greatest(bytes, 0))::text AS bytes, min(first_seen_at) AS oldest
 FROM {SCHEMA}.marks GROUP BY verdict
 """
 
@@ -84,7 +84,7 @@ WITH parts AS (
     SELECT *, row_number() OVER (ORDER BY bytes DESC, objects DESC, names) AS place FROM parts
 )
 SELECT least(place, {top} + 1) AS place, min(names) AS names, sum(objects)::bigint AS objects,
-       sum(bytes)::numeric(38, 0)::text AS bytes, count(*) AS parts
+       sum(bytes)::text AS bytes, count(*) AS parts
 FROM ranked GROUP BY 1 ORDER BY 1
 """
 
@@ -110,13 +110,13 @@ class PostgresAccounts:
         assert ranges is not None
         assert hidden is not None
         return Standing(
-            drift={Verdict(row["verdict"]): (row["keys"], row["bytes"], row["oldest"]) for row in drift},
+            drift={Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in drift},
             due=due["due"],
             oldest_due=due["oldest"],
             tripped={Marker(row["marker"]): row["passes"] for row in tripped},
             ranges_done=ranges["done"],
             ranges_open=ranges["open"],
-            hidden=(hidden["objects"], hidden["bytes"]),
+            hidden=(hidden["objects"], int(hidden["bytes"])),
         )
 
     async def mode_since(self) -> ModeSince | None:

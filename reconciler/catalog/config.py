@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 class MediaColumns:
     """Columns of the media table; an empty name says that the schema has no such column.
 
-    `id`, `storage_key` and `virtual_key_id` are always needed. What an absent column means:
+    `id`, `storage_key` and `virtual_key_id` are always needed. `id` may be several, `id,created_at`; where
+    one alone is not unique, the primary key that takes it in tells rows apart. What an absent column means:
 
     - `size_bytes`: sizes are unknown (0 in counts).
     - `created_at`: every row is of unknown age, which protects it from *stale* and *dangling*.
@@ -57,6 +58,10 @@ class TableMapping:
     keys_table: str = "public.VirtualKeys"
     media: MediaColumns = field(default_factory=MediaColumns)
     keys: KeyColumns = field(default_factory=KeyColumns)
+    time_zone: str | None = None
+    """The IANA name of the place whose time columns without a zone have; None, undeclared, is UTC."""
+    epoch_unit: str | None = None
+    """What columns of numbers count since 1970: `s`, `ms` or `us`; None where there are none."""
 
     @property
     def is_default(self) -> bool:
@@ -107,6 +112,11 @@ def split_table(name: str) -> tuple[str, str]:
     """Schema and table of `table` or `schema.table`; without a schema it is `public`."""
     schema, dot, table = name.partition(".")
     return (schema, table) if dot else ("public", name)
+
+
+def split_columns(names: str) -> tuple[str, ...]:
+    """`id` or `id,created_at` as the columns that it names."""
+    return tuple(name.strip() for name in names.split(","))
 
 
 def quoted(name: str) -> str:

@@ -10,30 +10,28 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from reconciler.catalog import expressions
 from reconciler.catalog.config import TableMapping, qualified, quoted
+from reconciler.catalog.expressions import BARE_KEYS, END_OF_TIME, ColumnType, Identity, Times
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Record, StorageBy, VirtualKey
 
-END_OF_TIME = "'9000-01-01 00:00+00'::timestamptz"
-"""Later than any age counts, and early enough that adding a duration stays within the calendar."""
-
 NAME_LENGTH = 50
 """Of a media type or provider: what is longer is no name."""
-
-START_OF_TIME = "'0001-01-02 00:00+00'::timestamptz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnTypes:
     """What an inspection found: types by column field; an absent column is not in it.
 
-    `byte_order` says how the storage key has to be written for comparisons in byte order, and
-    `equality` how for looking keys up, so that an index serves each where there is one: "" as it
-    is, else a COLLATE clause.
+    `identity` are the columns, by name, that tell the media table's rows apart. `byte_order` says how
+    the storage key has to be written for comparisons in byte order, and `equality` how for looking keys
+    up, so that an index serves each where there is one: "" as it is, else a COLLATE clause.
     """
 
-    media: dict[str, str]
-    keys: dict[str, str]
+    media: dict[str, ColumnType]
+    keys: dict[str, ColumnType]
+    identity: tuple[tuple[str, ColumnType], ...]
     media_oid: int
     keys_oid: int
     byte_order: str
@@ -52,16 +50,19 @@ class Gateway:
         self.oids = (types.media_oid, types.keys_oid)
         self.media = f"{qualified(tables.media_table)} m"
         self.keys = f"{qualified(tables.keys_table)} k"
-        self.id = f"m.{quoted(tables.media.id)}"
-        self.id_type = types.media["id"]
-        self.key_id_type = types.keys["id"]
+        self.times = Times(zone=tables.time_zone or "UTC", unit=tables.epoch_unit)
+        self.identity = Identity(types.identity)
+        self.key_id_type = types.keys["id"].sql
         self.owner_id = f"m.{quoted(tables.media.virtual_key_id)}"
-        self.owner_type = types.media["virtual_key_id"]
+        self.owner_type = types.media["virtual_key_id"].sql
         self.key_id = f"k.{quoted(tables.keys.id)}"
-        # A row whose flag is NULL says nothing, and what says nothing protects.
-        self.key_enabled = f"coalesce(k.{quoted(tables.keys.is_enabled)}, true)"
+        self.key_enabled = expressions.flag(
+            f"k.{quoted(tables.keys.is_enabled)}", types.keys["is_enabled"].kind
+        )
         bare = f"m.{quoted(tables.media.storage_key)}"
         self.key_text = f"{bare}::text"
+        if types.media["storage_key"].kind not in BARE_KEYS:
+            bare = f"({self.key_text})"
         self.ordered_key = f"{bare}{types.byte_order}"
         self.equal_key = f"{bare}{types.equality}"
         # What a store that keeps objects as files makes of a key, and whether that is another one (R-15).
@@ -69,22 +70,30 @@ class Gateway:
         key = f'({self.key_text} COLLATE "C")'
         self.rewritten_key = rf"ltrim(regexp_replace({key}, '[/\\]+', '/', 'g'), '/')"
         self.is_rewritten = rf"(strpos({key}, '//') > 0 OR strpos({key}, '\') > 0 OR starts_with({key}, '/'))"
+        self.owned = f"{self.key_id} = {self.as_key(self.owner_id)}"
         self.unique = types.unique
         self.virtual_key_index = types.virtual_key_index
         self.joined = (
-            f"{self.media} LEFT JOIN {self.keys} ON {self.key_id} = {self.owner_id}"
+            f"{self.media} LEFT JOIN {self.keys} ON {self.owned}"
             f' LEFT JOIN {SCHEMA}.revoked_keys r ON r.key_id = {self.key_id}::text COLLATE "C"'
         )
         self.columns = self._record_columns()
 
+    def as_key(self, owner: str) -> str:
+        """An owner as it is compared with the keys' ids: under their collation, as a foreign key would."""
+        theirs, ours = self._types.keys["id"].collation, self._types.media["virtual_key_id"].collation
+        return owner if theirs == ours or not theirs else f"{owner} COLLATE {theirs}"
+
     @property
     def size(self) -> str:
         """What a row says of its object's size, in bytes."""
-        return f"greatest(m.{quoted(self._tables.media.size_bytes)}, 0)" if self._sized else "0"
+        return f"coalesce({self._size}, 0)"
 
     @property
-    def _sized(self) -> bool:
-        return "size_bytes" in self._types.media
+    def _size(self) -> str:
+        if "size_bytes" not in self._types.media:
+            return "NULL::bigint"
+        return expressions.size(f"m.{quoted(self._tables.media.size_bytes)}")
 
     def named(self, by: StorageBy) -> str:
         """What a row says of this, as text: `unknown` where it says nothing, or has no such column.
@@ -105,51 +114,61 @@ class Gateway:
         return f"m.{quoted(getattr(self._tables.media, field))}" if field in self._types.media else None
 
     def media_type(self, field: str) -> str:
-        return self._types.media[field]
+        """The column's type, as a cast names it."""
+        return self._types.media[field].sql
 
     def key_time(self, field: str) -> str | None:
         return f"k.{quoted(getattr(self._tables.keys, field))}" if field in self._types.keys else None
 
-    def instant(self, parameter: str, *, media: str = "", keys: str = "") -> str:
-        """A timestamptz parameter in the type of the column that it is compared with."""
-        kind = self._types.media[media] if media else self._types.keys[keys]
-        return f"{parameter}::timestamptz" + ("" if kind == "timestamptz" else " AT TIME ZONE 'UTC'")
+    def until(self, parameter: str, *, media: str = "", keys: str = "") -> str:
+        """Whether a column holds a time that can be meant, up to that timestamptz. False or NULL where not.
 
-    def _time(self, column: str | None, kind: str) -> str:
-        """As timestamptz, without the infinities that some drivers write for "never" and "unset".
-
-        Minus infinity becomes NULL, which is unset; the far future is cut to what Python can hold.
+        Of the stored column, so that an index can answer; it is true exactly where what `columns` makes of
+        it is not NULL and not later.
         """
-        if column is None:
-            return "NULL::timestamptz"
-        zoned = column if kind == "timestamptz" else f"({column} AT TIME ZONE 'UTC')"
-        return f"CASE WHEN {zoned} >= {START_OF_TIME} THEN least({zoned}, {END_OF_TIME}) END"
+        column = self.media_time(media) if media else self.key_time(keys)
+        kind = self._types.media[media].kind if media else self._types.keys[keys].kind
+        assert column is not None
+        low = self.times.earliest(kind)
+        return f"({column} >= {low} AND {column} <= {self.times.bound(parameter, kind)})"
 
     def _media(self, field: str) -> str:
-        return self._time(self.media_time(field), self._types.media.get(field, ""))
+        column = self.media_time(field)
+        return "NULL::timestamptz" if column is None else self.times.moment(column, self._kind(field))
+
+    def _kind(self, field: str) -> str:
+        return self._types.media[field].kind
 
     def _owner_expires(self) -> str:
-        return self._time(self.key_time("expires_at"), self._types.keys.get("expires_at", ""))
+        column = self.key_time("expires_at")
+        if column is None:
+            return "NULL::timestamptz"
+        return self.times.moment(column, self._types.keys["expires_at"].kind)
+
+    def _accessed(self) -> str:
+        """NULL is never accessed. What is no time says nothing about it: as if accessed for ever, which
+        protects; and so do rows of which nobody can say it.
+        """
+        column = self.media_time("last_accessed_at")
+        if column is None:
+            return END_OF_TIME
+        read = f"coalesce({self._media('last_accessed_at')}, {END_OF_TIME})"
+        return f"CASE WHEN {column} IS NOT NULL THEN {read} END"
 
     def _record_columns(self) -> str:
-        accessed = self._media("last_accessed_at")
-        if "last_accessed_at" not in self._types.media:
-            # Nobody can say that such a row was not accessed lately: it reads as accessed for ever.
-            accessed = END_OF_TIME
         return ", ".join(
             (
-                f"{self.id}::text AS id",
+                f"{self.identity.text} AS id",
                 f"{self.key_text} AS storage_key",
                 f"{self.owner_id}::text AS virtual_key_id",
                 f"{self.key_id}::text AS owner_id",
                 f"{self.key_enabled} AS owner_enabled",
                 f"{self._owner_expires()} AS owner_expires_at",
                 f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
-                (f"m.{quoted(self._tables.media.size_bytes)}::bigint" if self._sized else "NULL::bigint")
-                + " AS size_bytes",
+                f"{self._size} AS size_bytes",
                 f"{self._media('created_at')} AS created_at",
                 f"{self._media('expires_at')} AS expires_at",
-                f"{accessed} AS last_accessed_at",
+                f"{self._accessed()} AS last_accessed_at",
                 f"{self._media('deleted_at')} AS deleted_at",
                 f"{self._version()} AS version",
             )
@@ -159,7 +178,12 @@ class Gateway:
         """A hash of what a verdict reads, the owner's state included; its text form needs the
         session's fixed time zone and date style. Counters and sizes are no part of it (R-26).
         """
-        parts = [self.key_text, self.owner_id, f"({self.key_id} IS NOT NULL)", self.key_enabled]
+        parts = [
+            self.key_text,
+            self.owner_id,
+            f"({self.key_id} IS NOT NULL)",
+            self.key_enabled,
+        ]
         fields = ("created_at", "expires_at", "last_accessed_at", "deleted_at")
         parts += [column for field in fields if (column := self.media_time(field))]
         if (expires := self.key_time("expires_at")) is not None:

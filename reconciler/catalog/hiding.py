@@ -12,7 +12,16 @@ import asyncpg
 
 from reconciler.catalog.connections import AnyConnection
 from reconciler.catalog.schema import SCHEMA
-from reconciler.model import ClaimedKey, DeleteMode, Hidden, HiddenObject, Verdict, quarantine_key
+from reconciler.model import (
+    ClaimedKey,
+    DeleteMode,
+    Hidden,
+    HiddenObject,
+    Verdict,
+    believable,
+    believable_size,
+    quarantine_key,
+)
 
 # A copy of what stayed after all is only left over: nobody needs it back.
 NOTE = f"""
@@ -112,9 +121,9 @@ def hidden_from(row: asyncpg.Record) -> HiddenObject:
         verdict=Verdict(row["verdict"]),
         hidden=Hidden(
             mode=DeleteMode(row["mode"]),
-            size=row["bytes"],
+            size=believable_size(row["bytes"]),
             etag=row["etag"],
-            last_modified=row["last_modified"],
+            last_modified=believable(row["last_modified"]),
             quarantine_key=row["quarantine_key"],
             version_ids=tuple(row["version_ids"]),
             marker_ids=tuple(row["marker_ids"]),

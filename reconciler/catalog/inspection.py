@@ -8,6 +8,7 @@ from reconciler.catalog import cascades, connections, indexes, triggers
 from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
+from reconciler.catalog.expressions import BARE_KEYS
 from reconciler.catalog.gateway import ColumnTypes
 from reconciler.catalog.mapped import MappedTable
 from reconciler.catalog.schema import SchemaVersion
@@ -16,8 +17,13 @@ from reconciler.catalog.triggers import Triggers
 OLDEST = 130000
 """Postgres 13: the first with xid8 and pg_current_snapshot()."""
 
-COMPARABLE = ({"integer", "bigint"}, {"text", "varchar"}, {"uuid"})
-"""Types of a row's key id and the keys' id that an index can compare."""
+COMPARABLE = (
+    frozenset({"smallint", "integer", "bigint", "numeric"}),
+    frozenset({"text", "varchar", "char(n)"}),
+    frozenset({"uuid"}),
+)
+"""Types of a row's key id and the keys' id that compare as they are. Others would have to be cast, and two
+spellings of one id (`007`, an upper-case uuid) would make its rows ownerless."""
 
 # What the server is, in one row.
 SERVER = """
@@ -74,11 +80,12 @@ class _Inspection:
         self._faults: list[str] = []
         self._warnings: list[str] = []
         tables = config.tables
+        unit = tables.epoch_unit
         self._media = MappedTable(
-            "RECONCILER_CATALOG__MEDIA_TABLE", tables.media_table, tables.media, shrinks=True
+            "RECONCILER_CATALOG__MEDIA_TABLE", tables.media_table, tables.media, shrinks=True, unit=unit
         )
         self._keys = MappedTable(
-            "RECONCILER_CATALOG__KEYS_TABLE", tables.keys_table, tables.keys, shrinks=False
+            "RECONCILER_CATALOG__KEYS_TABLE", tables.keys_table, tables.keys, shrinks=False, unit=unit
         )
 
     async def report(self) -> SchemaReport:
@@ -112,7 +119,7 @@ class _Inspection:
             revision=version.revision,
             oldest=version.oldest,
             byte_order_index=index.name if index else None,
-            storage_key_unique=self._storage_key in self._media.unique,
+            storage_key_unique=types is not None and types.unique,
             faults=tuple(self._faults),
             warnings=tuple(self._warnings),
             types=types,
@@ -135,18 +142,20 @@ class _Inspection:
 
     def _column_types(self, index: indexes.ByteOrder | None) -> ColumnTypes | None:
         media, keys = self._media, self._keys
-        kinds = {media.types["virtual_key_id"], keys.types["id"]}
-        if not any(kinds <= family for family in COMPARABLE):
+        owner, key = media.types["virtual_key_id"].kind, keys.types["id"].kind
+        if not any({owner, key} <= family for family in COMPARABLE):
             self._faults.append(
                 f"{media.columns_setting}__VIRTUAL_KEY_ID {media.mapped['virtual_key_id']}: its type is"
-                f" {media.types['virtual_key_id']}, but {keys.columns_setting}__ID is {keys.types['id']};"
-                " they must be comparable"
+                f" {owner}, but {keys.columns_setting}__ID is {key}; they must be comparable: name a"
+                " generated column that has the other's type"
             )
             return None
+        storage_key = media.columns["storage_key"]
+        bare = storage_key.type.kind in BARE_KEYS
         # An index serves one collation: what is compared has to be written in the index's.
         collate = ' COLLATE "C"'
-        natural = index.natural if index else media.bytewise["storage_key"]
-        own_index = self._storage_key in media.indexed and media.deterministic["storage_key"]
+        natural = bare and (index.natural if index else storage_key.bytewise)
+        own_index = bare and media.indexed("storage_key") and storage_key.deterministic
         assert media.oid is not None
         assert keys.oid is not None
         return ColumnTypes(
@@ -154,10 +163,11 @@ class _Inspection:
             keys_oid=keys.oid,
             media=media.types,
             keys=keys.types,
+            identity=tuple((each.name, each.type) for each in media.identity),
             byte_order="" if natural else collate,
             equality="" if natural or (own_index and index is None) else collate,
-            unique=self._storage_key in media.unique and media.deterministic["storage_key"],
-            virtual_key_index=media.mapped["virtual_key_id"] in media.indexed,
+            unique=media.unique("storage_key") and storage_key.deterministic,
+            virtual_key_index=media.indexed("virtual_key_id"),
         )
 
     def _weigh(self, index: indexes.ByteOrder | None) -> None:
@@ -169,11 +179,11 @@ class _Inspection:
             )
         for field in ("virtual_key_id", "expires_at", "created_at", "deleted_at"):
             column = self._media.mapped[field]
-            if field in self._media.types and column not in self._media.indexed:
+            if field in self._media.columns and not self._media.indexed(field):
                 self._warnings.append(
                     f"{tables.media_table}: no index on {column}, so every retention pass reads the table"
                 )
-        if "last_accessed_at" not in self._media.types:
+        if "last_accessed_at" not in self._media.columns:
             self._warnings.append(
                 f"{tables.media_table}: no column says when media was last accessed, so none is ever stale"
             )

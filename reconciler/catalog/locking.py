@@ -58,9 +58,9 @@ async def read_locked(
 async def lock_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> set[str]:
     """Lock them in key order and past what a writer holds; the ids of those that are ours now (R-30)."""
     rows = await connection.fetch(
-        f"SELECT {gateway.id}::text AS id FROM {gateway.media}"
-        f" WHERE {gateway.id} = ANY($1::text[]::{gateway.id_type}[])"
-        f" ORDER BY {gateway.ordered_key} FOR UPDATE SKIP LOCKED",
+        f"SELECT {gateway.identity.text} AS id FROM {gateway.media}"
+        f" WHERE {gateway.identity.among('$1')}"
+        f" ORDER BY {gateway.ordered_key} FOR UPDATE OF m SKIP LOCKED",
         list(ids),
     )
     return {row["id"] for row in rows}

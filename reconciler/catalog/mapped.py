@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 
-from reconciler.catalog import indexes
+from reconciler.catalog import columns
+from reconciler.catalog.columns import INEXACT, Column, Found, misfit
 from reconciler.catalog.config import (
     WHERE_PRESENT,
     KeyColumns,
@@ -13,35 +13,13 @@ from reconciler.catalog.config import (
     TableMapping,
     column_settings,
     qualified,
+    split_columns,
     split_table,
 )
 from reconciler.catalog.connections import Connection
-
-IDENTIFIERS = ("integer", "bigint", "uuid", "text", "varchar")
-TIMES = ("timestamptz", "timestamp")
-TEXTS = ("text", "varchar")
-
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "id": IDENTIFIERS,
-    "virtual_key_id": IDENTIFIERS,
-    "storage_key": TEXTS,
-    "size_bytes": ("smallint", "integer", "bigint", "numeric"),
-    "is_enabled": ("boolean",),
-}
-"""Types by column; the others are times."""
-
-ANY_TYPE = frozenset({"media_type", "provider"})
-"""They are only told: as whatever text their values have."""
+from reconciler.catalog.expressions import ColumnType
 
 REQUIRED = frozenset({"id", "storage_key", "virtual_key_id", "is_enabled"})
-
-NAMES = {
-    "int2": "smallint",
-    "int4": "integer",
-    "int8": "bigint",
-    "bool": "boolean",
-}
-"""Postgres' own names of types that people write differently."""
 
 # A table, whatever kind of relation bears its name; privileges of this role on it. Locking rows for
 # a claim needs UPDATE, though nothing is ever updated.
@@ -66,51 +44,50 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
 ORDER BY 1
 """
 
-# Columns with their base types (a domain counts as what it is over) and how they compare.
-COLUMNS = """
-SELECT a.attname AS name, coalesce(base.typname, t.typname)::text AS type,
-       coalesce(l.collisdeterministic, true) AS deterministic,
-       {bytewise} AS bytewise
-FROM pg_attribute a
-JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_type base ON base.oid = t.typbasetype AND t.typtype = 'd'
-LEFT JOIN pg_collation l ON l.oid = a.attcollation
-JOIN pg_database d ON d.datname = current_database()
-WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
-"""
-
-# Which single columns are the first of an index, and which of them alone make a row unique.
-INDEXES = """
-SELECT a.attname AS name, bool_or(i.indisunique AND i.indnkeyatts = 1) AS is_unique
-FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
-GROUP BY a.attname
-"""
-
 
 class MappedTable:
     """What is known of it so far. With `faults` it cannot be read; `warnings` are for an operator to weigh.
 
-    Rows are removed from it where `shrinks`. `types`, `deterministic` and `bytewise` are by field, and
-    only of the fields that it has; `unique` and `indexed` name columns.
+    Rows are removed from it where `shrinks`; then what tells them apart may be several columns. `columns`
+    are by field, and only of the fields that it has; `identity` is what tells its rows apart.
     """
 
-    def __init__(self, setting: str, name: str, columns: MediaColumns | KeyColumns, *, shrinks: bool) -> None:
+    def __init__(
+        self,
+        setting: str,
+        name: str,
+        mapped: MediaColumns | KeyColumns,
+        *,
+        shrinks: bool,
+        unit: str | None = None,
+    ) -> None:
         self.setting = setting
         self.columns_setting = (
             "RECONCILER_CATALOG__MEDIA_COLUMNS" if "MEDIA" in setting else "RECONCILER_CATALOG__KEY_COLUMNS"
         )
         self.name = name
-        self.mapped = column_settings(columns)
+        self.mapped = column_settings(mapped)
         self.oid: int | None = None
-        self.types: dict[str, str] = {}
-        self.unique: set[str] = set()
-        self.indexed: set[str] = set()
-        self.deterministic: dict[str, bool] = {}
-        self.bytewise: dict[str, bool] = {}
+        self.columns: dict[str, Column] = {}
+        self.identity: tuple[Column, ...] = ()
         self.faults: list[str] = []
         self.warnings: list[str] = []
+        self._found = Found(columns={}, indexed=frozenset(), uniques=())
         self._shrinks = shrinks
+        self._unit = unit
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """By field, of the fields that it has."""
+        return {field: column.type for field, column in self.columns.items()}
+
+    def indexed(self, field: str) -> bool:
+        """Whether an index begins with that field's column."""
+        return self.mapped[field] in self._found.indexed
+
+    def unique(self, field: str) -> bool:
+        """Whether no two rows have the same in it."""
+        return self._found.unique(self.mapped[field])
 
     async def look(self, connection: Connection) -> None:
         found = await connection.fetchrow(TABLE, *split_table(self.name))
@@ -168,46 +145,65 @@ class MappedTable:
         return "; a new gateway's are made by `reconciler migrate --create-tables`" if ours else ""
 
     async def _look_at_columns(self, connection: Connection) -> None:
-        query = COLUMNS.format(bytewise=indexes.bytewise(connection))
-        found = {row["name"]: row for row in await connection.fetch(query, self.oid)}
-        for row in await connection.fetch(INDEXES, self.oid):
-            self.indexed.add(row["name"])
-            if row["is_unique"]:
-                self.unique.add(row["name"])
+        assert self.oid is not None
+        self._found = found = await columns.find(connection, self.oid)
         for field, column in self.mapped.items():
-            if column in found:
-                row = found[column]
-                self.types[field] = kind = NAMES.get(row["type"], row["type"])
-                self.deterministic[field], self.bytewise[field] = row["deterministic"], row["bytewise"]
-                self._check_type(field, column, kind)
+            if field == "id" and column not in found.columns and self._shrinks:
+                self._check_ids(split_columns(column))
+            elif column in found.columns:
+                self.columns[field] = found.columns[column]
+                self._check_type(field, found.columns[column])
             elif field in REQUIRED or not self._may_be_absent(field, column):
-                self.faults.append(self._no_column(field, column, found))
-        self._check_unique()
+                self.faults.append(self._no_column(field, column))
+        if "id" in self.columns:
+            self._check_unique((self.mapped["id"],))
+
+    def _check_ids(self, names: tuple[str, ...]) -> None:
+        """Several columns that tell rows apart together."""
+        missing = [name for name in names if name not in self._found.columns]
+        self.faults += [self._no_column("id", name) for name in missing]
+        if not missing:
+            self._check_unique(names)
 
     @staticmethod
     def _may_be_absent(field: str, column: str) -> bool:
         """Mapped to nothing; or one that is used where it is, under its default name."""
         return not column or (field in WHERE_PRESENT and column == getattr(MediaColumns(), field))
 
-    def _no_column(self, field: str, column: str, found: Iterable[str]) -> str:
+    def _no_column(self, field: str, column: str) -> str:
+        found = self._found.columns
         lowered = {each.lower().replace("_", ""): each for each in found}
         near = difflib.get_close_matches(column.lower().replace("_", ""), lowered, n=1, cutoff=0.6)
         those = lowered[near[0]] if near else ", ".join(sorted(lowered.values()))
         hint = f"; there {'is' if near else 'are'} {those}"
         absent = "" if field in REQUIRED else ' (set it to "" if the table has none)'
-        setting = f"{self.columns_setting}__{field.upper()}"
-        return f"{setting} {column or '(empty)'}: no such column in {self.name}{hint}{absent}"
+        return f"{self._named(field, column or '(empty)')}: no such column in {self.name}{hint}{absent}"
 
-    def _check_type(self, field: str, column: str, kind: str) -> None:
-        allowed = ALLOWED.get(field, TIMES)
-        if kind not in allowed and field not in ANY_TYPE:
-            setting = f"{self.columns_setting}__{field.upper()}"
-            self.faults.append(f"{setting} {column}: its type is {kind}; allowed are {', '.join(allowed)}")
+    def _check_type(self, field: str, column: Column) -> None:
+        wrong = misfit(field, column.type.kind, self._unit)
+        if wrong is not None:
+            self.faults.append(f"{self._named(field, column.name)}: {wrong}")
 
-    def _check_unique(self) -> None:
-        """Rows are removed by id, and joined with one owner: both ids must be unique."""
-        column = self.mapped["id"]
-        if "id" in self.types and column not in self.unique:
+    def _check_unique(self, names: tuple[str, ...]) -> None:
+        """Rows are removed by what tells them apart, and joined with one owner."""
+        identity = self._found.identity(names) if self._shrinks else None
+        if not self._shrinks and self._found.unique(names[0]):
+            identity = names
+        if identity is None:
+            primary = next((each.columns for each in self._found.uniques if each.primary), ())
+            key = f" ({', '.join(primary)})" if primary and self._shrinks else ""
+            advice = f"name its primary key{key}" if self._shrinks else "name a column that is"
+            if not self._shrinks and not primary:
+                advice = "name its primary key"
+            self.faults.append(f"{self._named('id', ','.join(names))}: not unique in {self.name}; {advice}")
+            return
+        self.identity = tuple(self._found.columns[name] for name in identity)
+        inexact = [each for each in self.identity if each.type.kind in INEXACT]
+        if len(identity) > 1 and inexact:
+            named = f"{self._named('id', ','.join(names))}: {inexact[0].name} of its primary key"
             self.faults.append(
-                f"{self.columns_setting}__ID {column}: not unique in {self.name}; name its primary key"
+                f"{named} is {inexact[0].type.kind}, which does not tell rows apart by its text"
             )
+
+    def _named(self, field: str, column: str) -> str:
+        return f"{self.columns_setting}__{field.upper()} {column}"

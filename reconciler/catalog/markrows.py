@@ -9,7 +9,7 @@ import asyncpg
 
 from reconciler.catalog import bounds
 from reconciler.catalog.schema import SCHEMA
-from reconciler.model import Mark, Policy, Verdict
+from reconciler.model import Mark, Policy, Verdict, believable, believable_size
 
 MARK_COLUMNS = (
     "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
@@ -53,10 +53,10 @@ def mark_from(row: asyncpg.Record) -> Mark:
         storage_key=row["storage_key"],
         verdict=Verdict(row["verdict"]),
         reason=row["reason"],
-        bytes=row["bytes"],
+        bytes=believable_size(row["bytes"]),
         pass_id=row["pass_id"],
         object_etag=row["object_etag"],
-        object_last_modified=row["object_last_modified"],
+        object_last_modified=believable(row["object_last_modified"]),
         first_seen_at=row["first_seen_at"],
         last_seen_at=row["last_seen_at"],
         sightings=row["sightings"],

@@ -241,10 +241,11 @@ class PostgresMarks:
     async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "SELECT verdict, count(*) AS keys, sum(bytes)::bigint AS bytes, min(first_seen_at) AS oldest"
+                "SELECT verdict, count(*) AS keys, sum(greatest(bytes, 0))::text AS bytes,"
+                " min(first_seen_at) AS oldest"
                 f" FROM {SCHEMA}.marks GROUP BY verdict"
             )
-        return {Verdict(row["verdict"]): (row["keys"], row["bytes"], row["oldest"]) for row in rows}
+        return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
 
     async def blocked_by(self) -> str | None:
         async with self._database.connection() as connection:

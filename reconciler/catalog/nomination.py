@@ -22,15 +22,16 @@ DRAW = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """One way to be nominated: a condition, and the indexed column whose order the keyset follows.
+    """One way to be nominated: a condition, and the indexed column whose order the keyset follows; none but
+    the id's where that is "".
 
     `condition` has its parameters from $1 on.
     """
 
     condition: str
     values: tuple[object, ...]
-    order: str
-    order_type: str
+    order: str = ""
+    order_type: str = ""
 
 
 class Nominator:
@@ -68,7 +69,7 @@ class Nominator:
             return []
         return [
             Branch(
-                condition=f"{column} <= ({self._gateway.instant('$1', media=field)}){extra}",
+                condition=f"{self._gateway.until('$1', media=field)}{extra}",
                 values=(instant, *more),
                 order=column,
                 order_type=self._gateway.media_type(field),
@@ -81,32 +82,29 @@ class Nominator:
         if expires is None:
             return self._until("deleted_at", deleted)
         # A row that is both is drawn once, or it would be counted twice.
-        instant = self._gateway.instant("$2", media="expires_at")
-        apart = f" AND ({expires} IS NULL OR {expires} > ({instant}))"
+        apart = f" AND {self._gateway.until('$2', media='expires_at')} IS NOT TRUE"
         return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
 
     def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
         accessed = self._gateway.media_time("last_accessed_at")
         if accessed is None:
             return []
-        instant = self._gateway.instant("$2", media="last_accessed_at")
         return self._until(
             "created_at",
             _before(now, policy.media_retention),
-            f" AND ({accessed} IS NULL OR {accessed} <= ({instant}))",
+            f" AND ({accessed} IS NULL OR {self._gateway.until('$2', media='last_accessed_at')})",
             _before(now, policy.recent_access),
         )
 
     def _revoked(self, policy: Policy, now: datetime) -> Branch:
         gateway = self._gateway
-        expires = gateway.key_time("expires_at")
         # A key that no pass has seen disabled yet (`plan` notes nothing) counts as seen now.
         ended = f"NOT {gateway.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
-        if expires is not None:
-            ended = f"({ended} OR {expires} <= ({gateway.instant('$1', keys='expires_at')}))"
+        if gateway.key_time("expires_at") is not None:
+            ended = f"({ended} OR {gateway.until('$1', keys='expires_at')})"
         return Branch(
             condition=(
-                f"{gateway.owner_id} IN (SELECT {gateway.key_id} FROM {gateway.keys}"
+                f"{gateway.as_key(gateway.owner_id)} IN (SELECT {gateway.key_id} FROM {gateway.keys}"
                 f" LEFT JOIN {SCHEMA}.revoked_keys r"
                 f' ON r.key_id = {gateway.key_id}::text COLLATE "C" WHERE {ended})'
             ),
@@ -121,9 +119,9 @@ class Nominator:
         if missing is None:
             condition = (
                 f"{gateway.owner_id} IS NOT NULL AND NOT EXISTS"
-                f" (SELECT FROM {gateway.keys} WHERE {gateway.key_id} = {gateway.owner_id})"
+                f" (SELECT FROM {gateway.keys} WHERE {gateway.owned})"
             )
-            return Branch(condition=condition, values=(), order=gateway.id, order_type=gateway.id_type)
+            return Branch(condition=condition, values=())
         return Branch(
             condition=f"{gateway.owner_id} = ANY($1::text[]::{gateway.owner_type}[])",
             values=(missing,),
@@ -144,7 +142,8 @@ class Nominator:
                 FROM named WHERE named.id IS NOT NULL
             )
             SELECT ARRAY(SELECT named.id::text FROM named WHERE named.id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM {gateway.keys} WHERE {gateway.key_id} = named.id))
+                AND NOT EXISTS (SELECT FROM {gateway.keys}
+                                WHERE {gateway.key_id} = {gateway.as_key("named.id")}))
         """
         async with self._database.connection() as connection:
             missing: list[str] = await connection.fetchval(query)
@@ -171,18 +170,20 @@ class Nominator:
             gateway.ordered_key, bounds.managed(policy.prefixes), len(values) + 1
         )
         values += limits
+        order = (branch.order, *gateway.identity.columns) if branch.order else gateway.identity.columns
         after = ""
         if last is not None:
-            values += last
-            after = (
-                f" AND ({branch.order}, {gateway.id}) >"
-                f" (${len(values) - 1}::text::{branch.order_type}, ${len(values)}::text::{gateway.id_type})"
-            )
+            values += last if branch.order else last[1:]
+            reached = gateway.identity.values(f"${len(values)}")
+            if branch.order:
+                reached = (f"${len(values) - 1}::text::{branch.order_type}", *reached)
+            after = f" AND ({', '.join(order)}) > ({', '.join(reached)})"
         # The position travels as text, which is exact where a Python time or integer might not be.
+        position = f"{branch.order}::text" if branch.order else "''"
         drawn: list[Row] = await connection.fetch(
-            f"SELECT {gateway.id}::text AS id, {branch.order}::text AS position FROM {gateway.media}"
+            f"SELECT {gateway.identity.text} AS id, {position} AS position FROM {gateway.media}"
             f" WHERE {branch.condition} AND {within}{after}"
-            f" ORDER BY {branch.order}, {gateway.id} LIMIT {DRAW}",
+            f" ORDER BY {', '.join(order)} LIMIT {DRAW}",
             *values,
         )
         return drawn
@@ -193,7 +194,7 @@ class Nominator:
             # The rows as they are now: what was drawn may have changed or gone.
             rows = await connection.fetch(
                 f"SELECT {gateway.columns} FROM {gateway.joined}"
-                f" WHERE {gateway.id} = ANY($1::text[]::{gateway.id_type}[]) ORDER BY {gateway.ordered_key}",
+                f" WHERE {gateway.identity.among('$1')} ORDER BY {gateway.ordered_key}",
                 list(ids),
             )
         return [record_from(row) for row in rows]

@@ -100,7 +100,7 @@ WHERE id IN (SELECT id FROM {SCHEMA}.ledger WHERE at <= clock_timestamp() - $1::
 
 # What is deleted and not freed.
 HIDDEN_TOTALS = f"""
-SELECT count(*) AS objects, coalesce(sum(bytes), 0)::bigint AS bytes FROM {SCHEMA}.hidden
+SELECT count(*) AS objects, coalesce(sum(greatest(bytes, 0)), 0)::text AS bytes FROM {SCHEMA}.hidden
 WHERE NOT (state = 'restored' AND mode = 'versioned')
 """
 
@@ -155,7 +155,7 @@ class PostgresPurges:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(HIDDEN_TOTALS)
         assert row is not None
-        return row["objects"], row["bytes"]
+        return row["objects"], int(row["bytes"])
 
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
         async def work(connection: AnyConnection) -> None:

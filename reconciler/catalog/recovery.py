@@ -226,7 +226,7 @@ class PostgresRecovery:
         if inserted:
             return Return.RESTORED, ""
         there = await connection.fetchval(
-            f"SELECT true FROM {gateway.media} WHERE {gateway.id} = $1::text::{gateway.id_type}",
+            f"SELECT true FROM {gateway.media} WHERE {gateway.identity.equals('$1')}",
             row.record_id,
         )
         if there:

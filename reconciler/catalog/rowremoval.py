@@ -104,8 +104,8 @@ class RowRemoval:
         # By id alone: these rows are locked, and their versions were compared under the lock. The whole
         # row is kept, with the columns that we know nothing of.
         rows = await connection.fetch(
-            f"DELETE FROM {gateway.media} WHERE {gateway.id} = ANY($1::text[]::{gateway.id_type}[])"
-            f" RETURNING {gateway.id}::text AS id, to_jsonb(m)::text AS removed",
+            f"DELETE FROM {gateway.media} WHERE {gateway.identity.among('$1')}"
+            f" RETURNING {gateway.identity.text} AS id, to_jsonb(m)::text AS removed",
             list(ids),
         )
         return {row["id"]: row["removed"] for row in rows}

@@ -157,7 +157,7 @@ class PostgresStaging:
                 doubles = await self._index()
                 await self._connection.execute(f"ANALYZE {self._table}")
                 row = await self._connection.fetchrow(
-                    f"SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM {self._table}"
+                    f"SELECT count(*) AS objects, coalesce(sum(size), 0)::text AS bytes FROM {self._table}"
                 )
         assert row is not None
         if row["objects"] != self._copied - doubles:
@@ -165,7 +165,7 @@ class PostgresStaging:
                 f"{LOST}: {self._copied - doubles:,} of its keys were copied, {row['objects']:,} are there"
             )
         self._sealed = True
-        return row["objects"], row["bytes"]
+        return row["objects"], int(row["bytes"])
 
     async def _index(self) -> int:
         """An index on the key, which shows whether any key is there twice; how many were too many.
@@ -213,13 +213,13 @@ class PostgresStaging:
         within, values = bounds.condition(gateway.ordered_key, bounds.managed(prefixes), 1)
         await self._write_down(
             "_records",
-            f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {gateway.id} AS id"
+            f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {gateway.identity.copied()}"
             f" FROM {gateway.media} WHERE {within} AND NOT EXISTS (SELECT FROM {self._table} s"
             f' WHERE s.key = {gateway.key_text} COLLATE "C") ORDER BY {gateway.ordered_key}) each',
             values,
         )
         # The rows as they are when the page is read.
-        joined = f" JOIN {gateway.joined} ON {gateway.id} = f.id"
+        joined = f" JOIN {gateway.joined} ON {gateway.identity.equals_copied('f')}"
         async for rows in self._pages("_records", gateway.columns, joined, page_size):
             yield [record_from(row) for row in rows]
 

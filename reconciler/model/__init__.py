@@ -58,6 +58,13 @@ from reconciler.model.recovery import (
     Version,
     quarantine_key,
 )
+from reconciler.model.sanity import (
+    EARLIEST,
+    GREATEST_SIZE,
+    LATEST,
+    believable,
+    believable_size,
+)
 from reconciler.model.store import Capabilities, Digest, Identity, Seal, Seals, Versioning
 from reconciler.model.telling import Check, CheckStatus, PassDetail, Report
 from reconciler.model.words import (
@@ -73,7 +80,10 @@ from reconciler.model.words import (
 )
 
 __all__ = [
+    "EARLIEST",
     "GONE",
+    "GREATEST_SIZE",
+    "LATEST",
     "QUARANTINE_PREFIX",
     "REPLACEMENT_CHARACTER",
     "RESERVED_PREFIX",
@@ -153,6 +163,8 @@ __all__ = [
     "Version",
     "Versioning",
     "VirtualKey",
+    "believable",
+    "believable_size",
     "parse_timestamp",
     "quarantine_key",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from reconciler.model.sanity import believable
+
 RESERVED_PREFIX = ".reconciler/"
 """Our own corner of the bucket (identity marker, scratch keys): never managed, never counted."""
 
@@ -46,7 +48,7 @@ class ObjectPage:
     next_token: str | None = None
 
     def object_at(self, index: int) -> StoredObject:
-        """The object at `index`; an unreadable Last-Modified becomes None, which protects it."""
+        """The object at `index`; a Last-Modified that says nothing becomes None, which protects it."""
         return StoredObject(
             key=self.keys[index],
             size=self.sizes[index],
@@ -68,12 +70,12 @@ class ObjectPage:
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """An ISO 8601 time; without zone it is UTC; None where it cannot be read."""
+    """An ISO 8601 time; without zone it is UTC; None where it cannot be read, or cannot have been meant."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return believable(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

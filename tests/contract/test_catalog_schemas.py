@@ -171,7 +171,7 @@ async def test_columns_mapped_to_nothing_are_not_read(database: str, absent: str
 
 async def test_all_faults_of_a_mapping_are_told_at_once(empty_database: str) -> None:
     sql = await asyncpg.connect(empty_database)
-    await sql.execute(SNAKE + "ALTER TABLE gate.media ALTER row_id TYPE numeric;")
+    await sql.execute(SNAKE + "ALTER TABLE gate.media ALTER row_id TYPE real;")
     await sql.close()
     media = MediaColumns(
         id="row_id",
@@ -186,16 +186,23 @@ async def test_all_faults_of_a_mapping_are_told_at_once(empty_database: str) -> 
     assert report.types is None
     assert report.faults == (
         (
-            "RECONCILER_CATALOG__MEDIA_COLUMNS__ID row_id: its type is numeric;"
-            " allowed are integer, bigint, uuid, text, varchar"
+            f"{MEDIA}__ID row_id: its type is real; allowed are smallint, integer, bigint, numeric, uuid,"
+            " text, varchar, char(n); a generated column of such a type serves as well"
         ),
-        "RECONCILER_CATALOG__MEDIA_COLUMNS__STORAGE_KEY size: its type is integer; allowed are text, varchar",
+        (
+            f"{MEDIA}__STORAGE_KEY size: its type is integer; allowed are text, varchar, char(n), citext;"
+            ' make a column of it that is, text COLLATE "C" GENERATED ALWAYS AS (…) STORED, and name that'
+        ),
         f"{MEDIA}__VIRTUAL_KEY_ID apikey: no such column in gate.media; there is api_key",
         (
             "RECONCILER_CATALOG__MEDIA_COLUMNS__CREATED_AT CreatedAt: no such column in gate.media;"
             ' there are api_key, expires, made, path, row_id, size, used (set it to "" if the table has none)'
         ),
-        f"{MEDIA}__LAST_ACCESSED_AT path: its type is text; allowed are timestamptz, timestamp",
+        (
+            f"{MEDIA}__LAST_ACCESSED_AT path: its type is text; allowed are timestamptz, timestamp, date,"
+            " integer, bigint, numeric, double precision; make a column of it that is, timestamptz GENERATED"
+            " ALWAYS AS (…) STORED, and name that"
+        ),
         "RECONCILER_CATALOG__KEYS_TABLE gate.api_key: no such table; there is gate.api_keys",
     )
     with pytest.raises(ConfigError, match=r"(?s)row_id.*api_keys"):
