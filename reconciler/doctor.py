@@ -21,11 +21,12 @@ from reconciler.model import (
     Mode,
     ObjectResult,
     Pause,
+    PutCondition,
     Versioning,
 )
 from reconciler.planning import wording
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
-from reconciler.ports import Listing, ObjectStore
+from reconciler.ports import Listing, ObjectStore, Versions
 from reconciler.settings import Source, ToldSetting, overridden, pinned, told_origin
 
 CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
@@ -115,10 +116,13 @@ def _advised(line: str) -> tuple[str, str]:
     return wrong, advice
 
 
-async def access(listing: Listing, store: ObjectStore, prefixes: Sequence[str]) -> Sequence[Check]:
+async def access(
+    listing: Listing, store: ObjectStore, versions: Versions | None, prefixes: Sequence[str]
+) -> Sequence[Check]:
     """Listing each prefix; HEAD and DELETE on a scratch key that does not exist.
 
     Permissions may differ by prefix, and only listing can be tried on the managed ones without harm.
+    `versions` where the bucket keeps or kept any: there the DELETE leaves a marker, which goes again.
     """
     checks = []
     for prefix in prefixes:
@@ -135,6 +139,8 @@ async def access(listing: Listing, store: ObjectStore, prefixes: Sequence[str]) 
     await store.head(scratch)
     checks.append(ok("head", f"allowed under {RESERVED_PREFIX}"))
     (answer,) = await store.delete([Deletion(key=scratch)])
+    if versions is not None:
+        await versions.remove(await versions.of(scratch), reveals=True)
     if answer.result is ObjectResult.FAILED:
         advice = "allow these credentials s3:DeleteObject on the bucket"
         checks.append(fail("delete", f"refused under {RESERVED_PREFIX}: {answer.detail}", advice))
@@ -147,19 +153,30 @@ def abilities(
     found: Capabilities, declared: ListingOrder | None, mode: DeleteMode = DeleteMode.DIRECT
 ) -> Sequence[Check]:
     """What the probe saw, what that means for a sweep, and for deleting for good."""
-    checks = [*_listing(found, declared), *_deleting(found), *_recovering(found)]
     if not found.probed:
-        advice = (
-            "if these credentials may not write there, allow them s3:PutObject; without it nothing is tied"
-        )
-        checks.append(
-            warn("probe", f"nothing could be found out on scratch keys under {RESERVED_PREFIX}", advice)
-        )
-    checks.append(_deletion(mode, found))
-    return checks
+        return [_unprobed(found), _deletion(mode, found)]
+    seen = [*_listing(found, declared), *_deleting(found), *_writing(found), *_recovering(found)]
+    return [*seen, _deletion(mode, found)]
+
+
+def _unprobed(found: Capabilities) -> Check:
+    """Of what nobody has seen nothing is said."""
+    nothing = f"nothing could be found out on scratch keys under {RESERVED_PREFIX}"
+    if found.refusal:
+        advice = "no live pass can begin until the store takes an object there"
+        return fail("probe", f"{nothing}: {found.refusal}", advice)
+    advice = "if these credentials may not write there, allow them s3:PutObject; without it nothing is tied"
+    return warn("probe", nothing, advice)
 
 
 def _listing(found: Capabilities, declared: ListingOrder | None) -> Sequence[Check]:
+    if not found.lists:
+        unseen = "the listing does not show what was put: HEAD finds it, and a page of its prefix is empty"
+        advice = (
+            "use a bucket with an index (Ceph: another placement); on this one every row looks as if its"
+            " object was missing, and no orphan is found"
+        )
+        return [fail("listing", unseen, advice)]
     order = found.order_under(declared)
     listed = (
         "in byte order: key ranges are compared side by side"
@@ -171,7 +188,7 @@ def _listing(found: Capabilities, declared: ListingOrder | None) -> Sequence[Che
         advice = "set RECONCILER_BUCKET__LISTING_ORDER to probe or none"
         checks.append(warn("listing order", "declared as bytes, but the probe saw another order", advice))
     if found.rewrites_keys:
-        taken = "the store takes one key for another (`a//b` for `a/b`): a row protects both"
+        taken = "some keys do not come back as they were put (`a//b` as `a/b`): a row protects both"
         checks.append(ok("listed names", taken))
     return checks
 
@@ -179,7 +196,7 @@ def _listing(found: Capabilities, declared: ListingOrder | None) -> Sequence[Che
 def _deleting(found: Capabilities) -> Sequence[Check]:
     """The ladder's rung, and what compares ETags."""
     if found.batch_digest is None:
-        slow = "the store deletes nothing in batches: each key goes in a call of its own, which is slow"
+        slow = "no batch was answered for in full and in time: each key goes in a call of its own, slowly"
         checks = [warn("batches", slow)]
     else:
         checks = [ok("batches", f"{found.batch_size:,} keys a call, vouched for by {found.batch_digest}")]
@@ -191,6 +208,29 @@ def _deleting(found: Capabilities) -> Sequence[Check]:
             warn(
                 "conditional delete",
                 "the store does not compare the ETag: each key is looked at first (HEAD)",
+            )
+        )
+    return checks
+
+
+def _writing(found: Capabilities) -> Sequence[Check]:
+    """What the bucket's marker, which says who leads, is written with; and what tells two uploads apart."""
+    how = {
+        PutCondition.COMPARED: "the store compares the ETag when the marker is written",
+        PutCondition.UNQUOTED: "the store compares an ETag without quotes, and refuses the right one with"
+        " them: the marker is written with what it takes",
+        PutCondition.REFUSED: "the store refuses every ETag, the right one too: the marker is written without"
+        " one, and read back",
+        PutCondition.IGNORED: "the store does not compare the ETag: the marker is written, and read back",
+    }[found.conditional_put]
+    checks = [ok("conditional put", how)]
+    if not found.etags:
+        checks.append(
+            warn(
+                "etags",
+                "objects have no ETag: one that is uploaded again is told apart by its size, and by its time"
+                " to the second",
+                "have the store keep ETags, if it can (JuiceFS: gateway --keep-etag), before going live",
             )
         )
     return checks

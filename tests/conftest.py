@@ -24,8 +24,16 @@ import pytest
 from reconciler.catalog import migrate
 from reconciler.demo.guarding import Guardian, open_guardian
 from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
-from reconciler.demo.seaweedfs import start_s3
-from tests.servers import Bucket, S3Server, execute, fresh_bucket, fresh_database, start_moto
+from tests.servers import (
+    Bucket,
+    S3Server,
+    execute,
+    fresh_bucket,
+    fresh_database,
+    given_server,
+    start_moto,
+    start_seaweedfs,
+)
 from tests.support import abilities
 from tests.support.descriptions import parse_once
 from tests.support.forks import FORKER
@@ -128,19 +136,20 @@ def postgres(guardian: Guardian) -> EmbeddedPostgres:
 
 @pytest.fixture(scope="session")
 def seaweed(guardian: Guardian) -> S3Server:
-    server = start_s3(guardian)
-    return S3Server(
-        kind="seaweedfs",
-        endpoint_url=server.endpoint_url,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-        region=server.region,
-    )
+    return start_seaweedfs(guardian)
 
 
 @pytest.fixture(scope="session")
 def moto(guardian: Guardian) -> S3Server:
     return start_moto(guardian)
+
+
+@pytest.fixture(scope="session")
+def given() -> S3Server:
+    """The store of `python -m tools.stores`."""
+    server = given_server()
+    assert server is not None
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +213,7 @@ def _bucket_with_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) 
         yield bucket
 
 
-@pytest.fixture(params=["seaweed", "moto"])
+@pytest.fixture(params=["given"] if given_server() else ["seaweed", "moto"])
 def s3_server(request: pytest.FixtureRequest) -> S3Server:
     """Each of the S3 servers in turn."""
     server: S3Server = request.getfixturevalue(request.param)
@@ -219,6 +228,11 @@ def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buc
 @pytest.fixture
 def seaweed_bucket(seaweed: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     yield from _bucket_with_credentials(seaweed, monkeypatch)
+
+
+@pytest.fixture
+def given_bucket(given: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    yield from _bucket_with_credentials(given, monkeypatch)
 
 
 @pytest.fixture

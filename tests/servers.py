@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
+import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import asyncpg
 import boto3
@@ -17,21 +19,33 @@ from botocore.config import Config
 
 from reconciler.demo.guarding import HOST, Guardian, free_ports
 from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.demo.seaweedfs import start_s3
+
+GIVEN: Final = "STORE_UNDER_TEST"
+"""The variable in which `python -m tools.stores` hands a store to the contract suite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Server:
-    """`kind` is "seaweedfs" or "moto"; they differ in what the facts about stores say they differ in."""
+    """`kind` is a name in `tests.support.buckets.CAPABILITIES`, which says what each can do.
+
+    `trusted` is the file of a certificate of its own, where it speaks https.
+    """
 
     kind: str
     endpoint_url: str
     access_key: str
     secret_key: str
     region: str
+    trusted: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
     def environment(self) -> dict[str, str]:
         """The usual AWS variables, from which the reconciler takes its credentials."""
         return {
+            **({"AWS_CA_BUNDLE": self.trusted} if self.trusted else {}),
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_DEFAULT_REGION": self.region,
@@ -45,7 +59,12 @@ class S3Server:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name=self.region,
-            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+            verify=self.trusted,
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"max_attempts": 2},
+                request_checksum_calculation="when_required",
+            ),
         )
 
 
@@ -87,6 +106,24 @@ def fresh_bucket(server: S3Server) -> Iterator[Bucket]:
         yield bucket
     finally:
         client.close()
+
+
+def given_server() -> S3Server | None:
+    """The store that the suite is to be run on instead of its own two."""
+    told = os.environ.get(GIVEN)
+    return S3Server(**json.loads(told)) if told else None
+
+
+def start_seaweedfs(guardian: Guardian) -> S3Server:
+    """The SeaweedFS of the demo."""
+    server = start_s3(guardian)
+    return S3Server(
+        kind="seaweedfs",
+        endpoint_url=server.endpoint_url,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        region=server.region,
+    )
 
 
 def start_moto(guardian: Guardian) -> S3Server:

@@ -51,6 +51,7 @@ from reconciler.model import (
     Report,
     Term,
     UndoScope,
+    Versioning,
 )
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
@@ -240,10 +241,14 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
 
     async def look_at_bucket() -> Sequence[Check]:
         async with open_bucket(bucket_config(settings)) as bucket:
+            # Without what is declared, so that it can be said whether that is so.
             found = await bucket.prober.probe()
             store, prefixes = bucket.store(found), settings.bucket.prefixes
+            versions = None if found.versioning is Versioning.OFF else bucket.versions
             seen = [
-                *await doctoring.attempt("access", lambda: doctoring.access(bucket.listing, store, prefixes)),
+                *await doctoring.attempt(
+                    "access", lambda: doctoring.access(bucket.listing, store, versions, prefixes)
+                ),
                 *doctoring.abilities(found, settings.bucket.order, delete_mode_of(settings, found)),
             ]
             if at_head:

@@ -95,6 +95,8 @@ def _client_config(config: BucketConfig, connections: int) -> AioConfig:
         retries={"total_max_attempts": 1, "mode": "standard"},  # ours are in `retries`
         # Without it botocore goes by the AWS configuration, and takes the path at an endpoint.
         s3={"addressing_style": config.addressing_style} if config.addressing_style else None,
+        # Over https botocore would send it behind the body, which Ceph answers with 411; `hooks` sends MD5.
+        request_checksum_calculation="when_required",
         # A string of our own saves building botocore's anew for each request.
         user_agent=f"media-reconciler/{__version__}",
         # What we send is made in this package; botocore's check of 1,000 entries takes 3 ms a batch.

@@ -59,6 +59,8 @@ def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
     events.register("before-parameter-build.s3.DeleteObjects", _write_body)
     events.register_last("before-call.s3.DeleteObjects", _send_written_body)
     events.register("before-sign.s3.DeleteObjects", _digest_with_md5)
+    events.register("before-parameter-build.s3.PutObject", _vouch_with_md5)
+    events.register("before-parameter-build.s3.UploadPart", _vouch_with_md5)
     events.register("before-call.s3.HeadBucket", _never_redirect)
 
 
@@ -116,6 +118,14 @@ def _digest_with_md5(request: Any, **_: Any) -> None:  # noqa: ANN401 - botocore
         del request.headers[name]
     digest = hashlib.md5(request.data, usedforsecurity=False).digest()
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _vouch_with_md5(params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - botocore's event
+    """Content-MD5 for what we put, which is a few bytes: every store takes it, and buckets that lock what is
+    put in them demand a digest (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html).
+    """
+    digest = hashlib.md5(params["Body"], usedforsecurity=False).digest()
+    params["ContentMD5"] = base64.b64encode(digest).decode()
 
 
 def _never_redirect(context: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - botocore's event

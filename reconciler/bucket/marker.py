@@ -12,9 +12,11 @@ from uuid import UUID
 from reconciler.bucket.deletion import head_object
 from reconciler.bucket.faults import CHANGED, Refusal
 from reconciler.bucket.parsing import bare_etag
+from reconciler.bucket.probing.scratch import scratch_keys, told_versioning
+from reconciler.bucket.probing.writing import probe_condition
 from reconciler.bucket.retries import Calls
 from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import RESERVED_PREFIX, Identity, Seal
+from reconciler.model import RESERVED_PREFIX, Identity, PutCondition, Seal
 
 MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
 FORMAT: Final = 1
@@ -33,6 +35,8 @@ class BucketMarker:
         self._client = client
         self._bucket = bucket
         self._calls = calls
+        self._compared = PutCondition.COMPARED
+        """What becomes of If-Match on a PUT, as far as is known."""
 
     async def read(self) -> Identity | None:
         """The marker, or None where there is none. Raises Halt where it cannot be read as one."""
@@ -57,6 +61,8 @@ class BucketMarker:
         was stopped at its first contact must not take away the seal of who went on meanwhile.
         """
         body = encode(identity)
+        if await self.exists():  # Ceph 16 writes over it all the same, where it keeps versions
+            return
         try:
             try:
                 await self._put(body, IfNoneMatch="*")
@@ -73,24 +79,43 @@ class BucketMarker:
     async def exchange(self, identity: Identity, seen: Identity) -> bool:
         """Write the marker over the one that was seen; see `ports.IdentityMarker.exchange`.
 
-        The condition is always sent and never believed: a store that ignores it says yes (I-24), and
-        who writes reads it back, and again before each batch.
+        The condition is sent and never believed: a store that ignores it says yes (I-24), and who writes
+        reads it back, and again before each batch. One that refuses the right ETag too says no for ever, so
+        what it does is found out on scratch keys once a no contradicts what stands there.
         """
         body = encode(identity)
         try:
-            try:
-                version = await self._put(body, IfMatch=f'"{seen.etag}"')
-            except Refusal as refusal:
-                if refusal.code in _NOT_EXCHANGED or refusal.missing:
-                    return False
-                if refusal.code not in _NO_CONDITIONS:
-                    raise
-                version = await self._put(body)
+            written = await self._put_over(body, seen)
+            if not written and await self._contradicted(seen):
+                written = await self._put_over(body, seen)
         except Refusal as refusal:
             raise self._calls.place.explain("PutObject", refusal, Halt) from None
+        return written
+
+    async def _put_over(self, body: bytes, seen: Identity) -> bool:
+        """With the condition that the store is known to compare; False where it says that it differs."""
+        try:
+            version = await self._put(body, **_condition(self._compared, seen.etag))
+        except Refusal as refusal:
+            if refusal.code in _NOT_EXCHANGED or refusal.missing:
+                return False
+            if refusal.code not in _NO_CONDITIONS:
+                raise
+            version = await self._put(body)
         if version not in {"", "null"}:
             await self._remove_superseded()
         return True
+
+    async def _contradicted(self, seen: Identity) -> bool:
+        """Whether there still stands what was seen, and the store was found to compare otherwise."""
+        there = await self.read()
+        if there is None or (there, there.etag) != (seen, seen.etag):
+            return False
+        before = self._compared
+        told = await told_versioning(self._client, self._bucket, self._calls)
+        async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
+            self._compared = await probe_condition(scratch)
+        return self._compared is not before
 
     async def exists(self) -> bool:
         """HEAD 200: the proof that a 404 on another key came from the right bucket."""
@@ -126,6 +151,12 @@ class BucketMarker:
             **conditions,
         )
         return await self._calls.send("PutObject", call, lambda answer: str(answer.get("VersionId") or ""))
+
+
+def _condition(compared: PutCondition, etag: str) -> dict[str, str]:
+    if not etag or compared is PutCondition.REFUSED:
+        return {}
+    return {"IfMatch": etag if compared is PutCondition.UNQUOTED else f'"{etag}"'}
 
 
 def encode(identity: Identity) -> bytes:

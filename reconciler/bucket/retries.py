@@ -144,4 +144,5 @@ def _refusal(error: ClientError) -> Refusal:
     fault = answer.get("Error", {})
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     # HEAD answers have no body, and proxies write HTML: then the status is all there is.
-    return Refusal(str(fault.get("Code") or status), str(fault.get("Message", "")), status=status)
+    # A message may be there and empty, which botocore has as None.
+    return Refusal(str(fault.get("Code") or status), str(fault.get("Message") or ""), status=status)

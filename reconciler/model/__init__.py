@@ -65,7 +65,7 @@ from reconciler.model.sanity import (
     believable,
     believable_size,
 )
-from reconciler.model.store import Capabilities, Digest, Identity, Seal, Seals, Versioning
+from reconciler.model.store import Capabilities, Digest, Identity, PutCondition, Seal, Seals, Versioning
 from reconciler.model.telling import Check, CheckStatus, PassDetail, Report
 from reconciler.model.words import (
     RETENTION_VERDICTS,
@@ -135,6 +135,7 @@ __all__ = [
     "Phase",
     "Policy",
     "Postpone",
+    "PutCondition",
     "Queued",
     "RangeProgress",
     "Record",

@@ -27,6 +27,19 @@ class Digest(StrEnum):
     MD5 = "md5"
 
 
+class PutCondition(StrEnum):
+    """What becomes of If-Match on a PUT; a seal that changes hands is written with it where it can be."""
+
+    COMPARED = "compared"
+    """As HTTP writes it, with the ETag in quotes."""
+    UNQUOTED = "unquoted"
+    """Only without quotes: with them, the right ETag is refused like a wrong one."""
+    REFUSED = "refused"
+    """Every ETag is refused, the right one too; or the condition is not known."""
+    IGNORED = "ignored"
+    """It is written, whatever stands there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What the store was seen to do, on scratch keys of ours. What could not be found out is not there."""
@@ -36,8 +49,15 @@ class Capabilities:
     """DeleteObjects compares a key's ETag, and refuses that key where it differs."""
     conditional_delete: bool
     """DeleteObject honours If-Match."""
+    compares_parts: bool = True
+    """Where ETags are compared, that of an object which was uploaded in parts is as well."""
+    conditional_put: PutCondition = PutCondition.COMPARED
+    etags: bool = True
+    """Objects have an ETag. Without one, only size and time tell an object that was uploaded again."""
+    lists: bool = True
+    """The listing shows what was put. Buckets without an index show nothing, and say no word of it."""
     rewrites_keys: bool = False
-    """The store takes `a//b`, or one with a backslash, for `a/b`: what a row names is not what is listed."""
+    """Some keys do not come back as put (`a//b` as `a/b`): what a row names is not what is listed."""
     start_after: bool = False
     """StartAfter begins where it says."""
     batch_digest: Digest | None = Digest.MD5
@@ -55,10 +75,14 @@ class Capabilities:
     """CopyObject compares the source's ETag, and makes no copy of another object."""
     multipart_copy: bool = False
     """UploadPartCopy, without which nothing above 5 GB can be copied."""
+    multipart_copy_encoded: bool = True
+    """It also copies sources with a percent sign in their key; else it takes them for another object."""
     multipart_listing: bool = False
     """ListMultipartUploads names an unfinished upload, and AbortMultipartUpload ends it."""
     probed: bool = True
     """False where no scratch key could be written, so that nothing at all could be found out."""
+    refusal: str = field(default="", compare=False)
+    """What the store said to that, where it was not for want of a permission."""
 
     @property
     def versioned(self) -> bool:

@@ -17,7 +17,7 @@ from tests.contract.sides import (
     real_bucket,
     real_catalog,
 )
-from tests.servers import Bucket
+from tests.servers import Bucket, given_server
 
 
 @pytest.fixture
@@ -50,7 +50,10 @@ async def catalog(backing_database: str | None) -> AsyncIterator[CatalogSide]:
         yield real_catalog(stage)
 
 
-@pytest.fixture(params=["memory", "memory without order", "seaweed", "moto"])
+OURS = ["memory", "memory without order", "seaweed", "moto"]
+
+
+@pytest.fixture(params=["given"] if given_server() else OURS)
 def backing_bucket(request: pytest.FixtureRequest) -> Bucket | ListingOrder:
     """A real bucket, or the order of one in memory."""
     if request.param.startswith("memory"):

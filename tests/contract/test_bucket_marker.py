@@ -78,8 +78,10 @@ async def test_denied_is_not_missing(credentials: None) -> None:
     ):
         with pytest.raises(Halt, match="s3:GetObject"):
             await opened.marker.read()
-        with pytest.raises(Halt, match="s3:PutObject"):
+        with pytest.raises(Halt, match="s3:GetObject"):
             await opened.marker.write(OURS)
+        with pytest.raises(Halt, match="s3:PutObject"):
+            await opened.marker.exchange(OURS, OURS)
         with pytest.raises(Halt, match="s3:GetObject"):
             await opened.marker.exists()
 
@@ -99,10 +101,13 @@ async def test_a_store_that_is_away_is_not_an_unmarked_bucket(credentials: None)
 async def test_a_store_without_conditional_writes_is_written_without(credentials: None) -> None:
     async with (
         faulty_store(
-            Answer(error("NotImplemented"), 501), Answer(error("NoSuchKey"), 404), Answer("")
+            Answer(error("NoSuchKey"), 404),
+            Answer(error("NotImplemented"), 501),
+            Answer(error("NoSuchKey"), 404),
+            Answer(""),
         ) as store,
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
         await opened.marker.write(OURS)
     asked = [(request.method, "if-none-match" in request.headers) for request in store.requests]
-    assert asked == [("PUT", True), ("GET", False), ("PUT", False)]
+    assert asked == [("HEAD", False), ("PUT", True), ("GET", False), ("PUT", False)]

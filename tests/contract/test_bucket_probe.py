@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import anyio
@@ -13,6 +14,7 @@ from reconciler.model import Capabilities, ListingOrder, Versioning
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store
+from tests.support.proxy import Direction, proxy_of
 
 pytestmark = pytest.mark.anyio
 
@@ -114,3 +116,26 @@ async def test_a_store_that_is_away_is_no_answer(credentials: None) -> None:
     ):
         with pytest.raises(StoreUnavailable, match="SlowDown"):
             await opened.prober.probe()
+
+
+@pytest.mark.parametrize("status", ["Enabled", "Suspended"])
+async def test_a_probe_leaves_no_delete_markers_where_a_put_tells_no_version(
+    moto_bucket: Bucket, status: str
+) -> None:
+    """Ceph names no version while they are suspended: a thousand markers stayed behind each probe."""
+    _keep_versions(moto_bucket, "Enabled")
+    _keep_versions(moto_bucket, status)
+    async with proxy_of(moto_bucket.server.endpoint_url) as proxy:
+        proxy.rewrite = without_version_ids
+        server = replace(moto_bucket.server, endpoint_url=proxy.through(moto_bucket.server.endpoint_url))
+        async with open_bucket(config_of(replace(moto_bucket, server=server))) as opened:
+            found = await opened.prober.probe()
+    assert found.versioning is Versioning(status.lower())
+    assert _versions(moto_bucket) == set()
+
+
+def without_version_ids(direction: Direction, block: bytes) -> bytes:
+    """No PUT, HEAD or DELETE tells a version; listings of versions do."""
+    if direction is Direction.REQUEST:
+        return block
+    return re.sub(rb"(?i)\r\nx-amz-version-id: [^\r]*", b"", block)

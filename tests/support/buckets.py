@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from reconciler.bucket import BucketConfig
-from reconciler.model import Capabilities, Digest, ListingOrder
+from reconciler.model import Capabilities, Digest, ListingOrder, PutCondition
 from tests.servers import Bucket
 
 CAPABILITIES = {
@@ -15,6 +15,41 @@ CAPABILITIES = {
         conditional_batch_delete=True,
         conditional_delete=True,
         batch_digest=Digest.CRC32,
+        copy=True,
+        copy_conditional=True,
+        multipart_copy=True,
+        multipart_listing=True,
+    ),
+    "ceph": Capabilities(
+        order=ListingOrder.BYTES,
+        start_after=True,
+        conditional_batch_delete=False,
+        conditional_delete=False,
+        conditional_put=PutCondition.UNQUOTED,
+        batch_digest=Digest.CRC32,
+        copy=True,
+        multipart_copy=True,
+        multipart_copy_encoded=False,
+        multipart_listing=True,
+    ),
+    "swift": Capabilities(
+        order=ListingOrder.BYTES,
+        start_after=True,
+        conditional_batch_delete=False,
+        conditional_delete=True,
+        compares_parts=False,
+        conditional_put=PutCondition.REFUSED,
+        copy=True,
+        copy_conditional=True,
+        multipart_copy=True,
+        multipart_listing=True,
+    ),
+    "juicefs": Capabilities(
+        order=ListingOrder.NONE,
+        rewrites_keys=True,
+        conditional_batch_delete=False,
+        conditional_delete=False,
+        conditional_put=PutCondition.IGNORED,
         copy=True,
         copy_conditional=True,
         multipart_copy=True,

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from reconciler.model import PutCondition
 from tests.servers import Bucket, S3Server
 from tests.support.faulty_store import NAMESPACE, Answer, Request, error, serving
 
@@ -47,6 +48,8 @@ class Quirks:
     """DeleteObjects is not implemented, as in Google's store until 2026."""
     silent_above: int | None = None
     """Batches of more keys are never answered, nor carried out."""
+    silent_times: int | None = None
+    """How many of them at most; None for all."""
     ignores_etag_alone: bool = False
     """If-Match on DELETE is ignored, as MinIO did."""
     ignores_etag_in_batch: bool = False
@@ -55,6 +58,22 @@ class Quirks:
     """x-amz-copy-source-if-match is ignored, as moto does."""
     makes_no_copies: bool = False
     """CopyObject is not implemented, as in small gateways."""
+    put_condition: PutCondition = PutCondition.COMPARED
+    """What becomes of If-Match on a PUT: Ceph 16 compares it without quotes alone, or refuses all of them."""
+    unknown_put_condition: bool = False
+    """If-Match on a PUT is not implemented, as in Swift."""
+    ignores_if_none_match: bool = False
+    """A PUT with `If-None-Match: *` writes over what stands there, as Ceph 16 does with versions."""
+    refuses_puts: str = ""
+    """The code that every PUT is refused with, without a message."""
+    spells: Callable[[str], str] | None = None
+    """What the store makes of each key, when it is put and when it is asked for, as file systems do."""
+    directories: bool = False
+    """A key is a file: none lies below it, and no listing begins outside of its prefix, as in JuiceFS."""
+    no_etags: bool = False
+    """Neither a PUT nor HEAD nor the listing has an ETag, as in JuiceFS."""
+    no_index: bool = False
+    """The listing is empty, as of Ceph's buckets without an index."""
     rank: Callable[[str], object] | None = None
     """What the listing is sorted by instead of the key."""
     ignores_start_after: bool = False
@@ -87,6 +106,8 @@ class QuirkyStore:
         self.quirks = quirks
         self.objects: dict[str, Stored] = {}
         self.operations: list[str] = []
+        self.headers: list[tuple[str, dict[str, str]]] = []
+        """Of each request, beside its operation."""
         self.batches: list[int] = []
         """Keys of each batch that was asked for, carried out or not."""
         self.endpoint_url = ""
@@ -116,9 +137,10 @@ class QuirkyStore:
         in_host = request.headers.get("host", "").startswith(f"{BUCKET}.")
         if self.quirks.virtual_hosted_only and not in_host:
             return Answer(error("SecondLevelDomainForbidden"), 403)
-        key = unquote(path.removeprefix("" if in_host else f"/{BUCKET}").removeprefix("/"))
+        key = self._spelled(unquote(path.removeprefix("" if in_host else f"/{BUCKET}").removeprefix("/")))
         operation = _operation(request, key, query)
         self.operations.append(operation)
+        self.headers.append((operation, request.headers))
         if self.quirks.slow_down:
             self.quirks.slow_down -= 1
             return Answer(error("SlowDown"), 503)
@@ -138,8 +160,15 @@ class QuirkyStore:
         }
         return answers.get(operation, lambda: Answer(error("NotImplemented"), 501))()
 
+    def _spelled(self, key: str) -> str:
+        return self.quirks.spells(key) if self.quirks.spells and key else key
+
     def _list(self, query: dict[str, str]) -> Answer:
         quirks, prefix, size = self.quirks, query.get("prefix", ""), int(query.get("max-keys", 1000))
+        if quirks.directories and not query.get("start-after", prefix).startswith(prefix):
+            return Answer(error("NotImplemented"), 501)
+        if quirks.no_index:
+            return self._page([], None)
         found = sorted(key for key in self.objects if key.startswith(prefix) and key not in quirks.skipped)
         if quirks.rank is not None:
             found.sort(key=quirks.rank)  # type: ignore[arg-type]  # whatever can be compared
@@ -159,7 +188,7 @@ class QuirkyStore:
         entries = "".join(
             f"<Contents><Key>{quote(key, safe='/')}</Key>"
             f"<LastModified>{self.objects[key].modified.isoformat(timespec='milliseconds')}</LastModified>"
-            f"<ETag>&quot;{self.objects[key].etag}&quot;</ETag><Size>{len(self.objects[key].body)}</Size>"
+            f"{self._listed_etag(key)}<Size>{len(self.objects[key].body)}</Size>"
             "</Contents>"
             for key in keys
         )
@@ -170,16 +199,54 @@ class QuirkyStore:
             "</ListBucketResult>"
         )
 
+    def _listed_etag(self, key: str) -> str:
+        return "" if self.quirks.no_etags else f"<ETag>&quot;{self.objects[key].etag}&quot;</ETag>"
+
     def _put(self, key: str, request: Request) -> Answer:
-        if request.headers.get("if-none-match") == "*" and key in self.objects:
-            return Answer(error("PreconditionFailed"), 412)
+        if (refusal := self._refusal_of_put(key, request)) is not None:
+            return refusal
         self.objects[key] = Stored(request.body, datetime.now(UTC))
-        return Answer(headers={"ETag": f'"{self.objects[key].etag}"'})
+        return Answer(headers=self._etag(key))
+
+    def _etag(self, key: str) -> dict[str, str]:
+        return {} if self.quirks.no_etags else {"ETag": f'"{self.objects[key].etag}"'}
+
+    def _refusal_of_put(self, key: str, request: Request) -> Answer | None:
+        quirks, wanted = self.quirks, request.headers.get("if-match", "")
+        if quirks.refuses_puts:
+            return Answer(f"<Error><Code>{quirks.refuses_puts}</Code><Message></Message></Error>", 411)
+        if quirks.directories and self._in_the_way(key):
+            return Answer(error("InternalError", "is a directory"), 500)
+        if wanted and quirks.unknown_put_condition:
+            return Answer(error("NotImplemented"), 501)
+        anew = request.headers.get("if-none-match") == "*" and not quirks.ignores_if_none_match
+        if (anew and key in self.objects) or (wanted and not self._agrees(key, wanted)):
+            return Answer("<Error><Code>PreconditionFailed</Code><Message></Message></Error>", 412)
+        return None
+
+    def _in_the_way(self, key: str) -> bool:
+        """Whether there is a file where the key has a directory, or the other way round."""
+        parents = {key[:at] for at, sign in enumerate(key) if sign == "/"}
+        return bool(parents & self.objects.keys()) or any(each.startswith(f"{key}/") for each in self.objects)
+
+    def _agrees(self, key: str, wanted: str) -> bool:
+        etag = self.objects[key].etag if key in self.objects else None
+        match self.quirks.put_condition:
+            case PutCondition.COMPARED:
+                return etag is not None and wanted.strip('"') == etag
+            case PutCondition.UNQUOTED:
+                return wanted == etag
+            case PutCondition.REFUSED:
+                return False
+            case PutCondition.IGNORED:
+                return True
 
     def _copy(self, key: str, request: Request) -> Answer:
         if self.quirks.makes_no_copies:
             return Answer(error("NotImplemented"), 501)
-        source = self.objects.get(unquote(request.headers["x-amz-copy-source"]).partition("/")[2])
+        source = self.objects.get(
+            self._spelled(unquote(request.headers["x-amz-copy-source"]).partition("/")[2])
+        )
         if source is None:
             return Answer(error("NoSuchKey"), 404)
         wanted = request.headers.get("x-amz-copy-source-if-match", "").strip('"')
@@ -192,7 +259,7 @@ class QuirkyStore:
         stored = self.objects.get(key)
         if stored is None:
             return Answer(error("NoSuchKey"), 404)
-        headers = {"ETag": f'"{stored.etag}"', "Last-Modified": format_datetime(stored.modified, usegmt=True)}
+        headers = {**self._etag(key), "Last-Modified": format_datetime(stored.modified, usegmt=True)}
         headers |= self._lock(key)
         return Answer(stored.body.decode(), headers={"Content-Length": str(len(stored.body)), **headers})
 
@@ -231,7 +298,8 @@ class QuirkyStore:
             return Answer(error("MissingContentMD5"), 400)
         if quirks.needs_crc32 and "x-amz-checksum-crc32" not in request.headers:
             return Answer(error("InvalidRequest", "no checksum that is known here"), 400)
-        if quirks.silent_above is not None and len(asked) > quirks.silent_above:
+        if quirks.silent_above is not None and len(asked) > quirks.silent_above and quirks.silent_times != 0:
+            quirks.silent_times = None if quirks.silent_times is None else quirks.silent_times - 1
             return Answer(silent=True)
         results = [self._delete_one(key, etag) for key, etag in asked]
         return Answer(f"<DeleteResult {NAMESPACE}>{''.join(results)}</DeleteResult>")
@@ -239,6 +307,7 @@ class QuirkyStore:
     def _delete_one(self, key: str, etag: str) -> str:
         """One entry of a batch, as the answer tells it."""
         name, quirks = escape(key), self.quirks
+        key = self._spelled(key)
         if key in quirks.unmentioned:
             return ""
         code = "AccessDenied" if key in quirks.locked else quirks.failing.get(key)

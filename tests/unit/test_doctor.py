@@ -27,6 +27,7 @@ from reconciler.model import (
     Mode,
     ObjectPage,
     ObjectResult,
+    PutCondition,
     StoredObject,
     Versioning,
 )
@@ -162,7 +163,7 @@ def test_each_fault_and_warning_of_the_schema_is_a_check_with_its_advice() -> No
 @pytest.mark.anyio
 async def test_access_is_tried_on_each_prefix_and_on_a_scratch_key_only() -> None:
     store = Store(["image/a"], ObjectResult.MISSING)
-    checks = await doctor.access(store, store, ["image/", "video/"])
+    checks = await doctor.access(store, store, None, ["image/", "video/"])
     assert statuses(checks) == {
         "list": CheckStatus.WARN,
         "head": CheckStatus.OK,
@@ -179,7 +180,7 @@ async def test_access_is_tried_on_each_prefix_and_on_a_scratch_key_only() -> Non
 @pytest.mark.anyio
 async def test_a_refused_delete_is_a_failure_with_the_permission_to_give() -> None:
     store = Store(["image/a"], ObjectResult.FAILED)
-    checks = await doctor.access(store, store, ["image/"])
+    checks = await doctor.access(store, store, None, ["image/"])
     (refused,) = [check for check in checks if check.name == "delete"]
     assert refused.status is CheckStatus.FAIL
     assert "AccessDenied" in refused.detail
@@ -238,6 +239,7 @@ def test_a_probe_that_found_out_nothing_asks_for_the_permission_to_write() -> No
     (probe,) = [check for check in checks if check.name == "probe"]
     assert probe.status is CheckStatus.WARN
     assert "s3:PutObject" in probe.advice
+    assert statuses(checks).keys() == {"probe", "delete mode"}
     assert "probe" not in statuses(doctor.abilities(capabilities(), None))
 
 
@@ -268,6 +270,18 @@ def test_an_order_declared_for_a_store_that_rewrites_keys_is_not_the_one_in_use(
         ),
         ({"multipart_listing": True}, "unfinished uploads", CheckStatus.OK, "can be aborted"),
         ({"object_lock": True}, "object lock", CheckStatus.OK, "cannot be deleted for good"),
+        ({}, "conditional put", CheckStatus.OK, "compares the ETag when"),
+        ({"conditional_put": PutCondition.UNQUOTED}, "conditional put", CheckStatus.OK, "without quotes"),
+        ({"conditional_put": PutCondition.REFUSED}, "conditional put", CheckStatus.OK, "the right one too"),
+        ({"conditional_put": PutCondition.IGNORED}, "conditional put", CheckStatus.OK, "does not compare"),
+        ({"etags": False}, "etags", CheckStatus.WARN, "no ETag"),
+        ({"lists": False}, "listing", CheckStatus.FAIL, "does not show what was put"),
+        (
+            {"probed": False, "refusal": "PutObject was refused with MissingContentLength"},
+            "probe",
+            CheckStatus.FAIL,
+            "MissingContentLength",
+        ),
         ({"rewrites_keys": True}, "listed names", CheckStatus.OK, "a row protects both"),
     ],
 )

@@ -1,6 +1,6 @@
 """The whole probe: what the bucket says of itself, then what it does, three subjects side by side.
 
-About 60 requests in some 15 rounds; nothing outside of `.reconciler/probe/` is read or written.
+About 90 requests in some 20 rounds; nothing outside of `.reconciler/probe/` is read or written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from reconciler.bucket.listing import BucketListing
 from reconciler.bucket.probing.deleting import probe_deleting
 from reconciler.bucket.probing.ordering import probe_ordering
 from reconciler.bucket.probing.recovery import probe_copying, probe_versioning
-from reconciler.bucket.probing.scratch import SCRATCH_PREFIX, scratch_keys
+from reconciler.bucket.probing.scratch import SCRATCH_PREFIX, scratch_keys, told_versioning
+from reconciler.bucket.probing.writing import probe_writing
 from reconciler.bucket.retries import Calls
 from reconciler.errors import Halt
 from reconciler.model import Capabilities, ListingOrder, Versioning
@@ -42,7 +43,7 @@ class BucketProber:
     async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
         """What the store was seen to do; what could not be found out counts as not there.
 
-        A declared order is not tried, which saves half of the requests, but whether keys are rewritten is.
+        A declared order is not tried, which saves some of the requests, but whether keys are rewritten is.
         Raises StoreUnavailable where the store does not answer, and Halt where nothing could work (no
         such bucket, wrong credentials, no S3 at all): neither says anything about what the store can do.
         """
@@ -53,12 +54,14 @@ class BucketProber:
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("PutObject", refusal, Halt) from None
-            found = replace(_UNKNOWN, versioning=told or Versioning.OFF)
+            why = "" if refusal.denied else f"PutObject was refused with {refusal}"
+            found = replace(_UNKNOWN, versioning=told or Versioning.OFF, refusal=why)
         return replace(found, object_lock=locks)
 
     async def _find_out(self, told: Versioning | None, declared: ListingOrder | None) -> Capabilities:
         """Three subjects side by side, each on keys of its own. Raises Refusal where none can be put."""
-        async with scratch_keys(self._client, self._bucket, self._calls) as scratch:
+        async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
+            writing = await probe_writing(scratch, self._listing)
             versioning, undelete = await probe_versioning(scratch, told)
             ordering, deleting, copying = await _all_three(
                 partial(probe_ordering, scratch, self._listing, declared),
@@ -69,6 +72,9 @@ class BucketProber:
             order=ordering.order,
             start_after=ordering.start_after,
             rewrites_keys=ordering.rewrites_keys,
+            lists=writing.lists,
+            etags=writing.etags,
+            conditional_put=writing.condition,
             batch_digest=deleting.batches.digest,
             batch_size=deleting.batches.size,
             conditional_batch_delete=deleting.conditional_batch_delete,
@@ -94,13 +100,10 @@ class BucketProber:
 
     async def _versioning(self) -> Versioning | None:
         """None where the bucket will not say."""
-        call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
         try:
-            return await self._calls.send("GetBucketVersioning", call, _versioning_of)
+            return await told_versioning(self._client, self._bucket, self._calls)
         except Refusal as refusal:
-            if refusal.fatal:
-                raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
-            return None
+            raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
 
     async def _object_lock(self) -> bool:
         """False where the bucket has none, and where it will not say."""
@@ -116,12 +119,6 @@ def _require_s3(answer: Mapping[str, Any]) -> None:
     body = bytes(answer["Body"]).lstrip(b"\xef\xbb\xbf \t\r\n")
     if b"<ListBucketResult" not in body and b"<Error" not in body:
         raise Refusal(NOT_S3, "the answer is no listing", status=200)
-
-
-def _versioning_of(answer: Mapping[str, Any]) -> Versioning:
-    return {"Enabled": Versioning.ENABLED, "Suspended": Versioning.SUSPENDED}.get(
-        answer.get("Status", ""), Versioning.OFF
-    )
 
 
 def _locks(answer: Mapping[str, Any]) -> bool:

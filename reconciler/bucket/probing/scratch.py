@@ -16,7 +16,8 @@ from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
-from reconciler.model import RESERVED_PREFIX, Digest
+from reconciler.errors import StoreUnavailable
+from reconciler.model import RESERVED_PREFIX, Digest, Versioning
 
 T = TypeVar("T")
 
@@ -47,24 +48,40 @@ class Version:
 class Scratch:
     """The scratch keys of one probe, all under `root`. Every call may raise Refusal and StoreUnavailable."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, client: Any, bucket: str, calls: Calls, told: Versioning | None) -> None:  # noqa: ANN401 - made at run time
         self.client = client
         self.bucket = bucket
         self.calls = calls
         self.root = f"{SCRATCH_PREFIX}{secrets.token_hex(8)}/"
-        self.versioned = False
-        """Whether any PUT was answered with a version: then a plain delete leaves bytes behind."""
+        self.versioned = told not in {None, Versioning.OFF}
+        """Whether a plain delete leaves bytes or a marker behind: where the bucket says so, suspended
+        included, or a PUT was answered with a version. Ceph names none while versions are suspended."""
         self.digest: Digest | None = None
         """With which the store takes batches; None until that is known."""
         self._written: set[str] = set()
 
     async def put(self, key: str) -> Stored:
         """A few bytes, different for each key."""
+        return await self.write(key, key.encode())
+
+    async def write(self, key: str, body: bytes, **conditions: str) -> Stored:
         self._written.add(key)
-        call = partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=key.encode())
+        call = partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body, **conditions)
         stored = await self.calls.send("PutObject", call, _stored)
         self.versioned = self.versioned or stored.version_id is not None
         return stored
+
+    async def try_put(self, key: str) -> bool:
+        """Whether the store takes the key. Of one that takes none at all a plain key has to tell."""
+        try:
+            await self.put(key)
+        except StoreUnavailable:
+            return False
+        except Refusal as refusal:
+            if refusal.fatal or refusal.denied:
+                raise
+            return False
+        return True
 
     async def put_all(self, keys: Sequence[str]) -> dict[str, Stored]:
         stored = await side_by_side([partial(self.put, key) for key in keys])
@@ -75,12 +92,16 @@ class Scratch:
         self._written.add(key)
 
     async def exists(self, key: str) -> bool:
+        return await self.etag(key) is not None
+
+    async def etag(self, key: str) -> str | None:
+        """What HEAD tells, "" where it tells none; None on 404."""
         call = partial(self.client.head_object, Bucket=self.bucket, Key=key)
         try:
-            return await self.calls.send("HeadObject", call, lambda _: True)
+            return await self.calls.send("HeadObject", call, lambda answer: bare_etag(answer.get("ETag", "")))
         except Refusal as refusal:
             if refusal.missing:
-                return False
+                return None
             raise
 
     async def read(self, key: str) -> bytes:
@@ -114,12 +135,17 @@ class Scratch:
 
     async def remove(self) -> None:
         """Delete what is left, with every version. Best effort: a few bytes are all that could stay."""
-        await self._delete_all([{"Key": key} for key in sorted(self._written)])
-        for _ in range(_VERSION_PAGES if self.versioned else 0):
+        if not (self.versioned and await self._remove_versions()):
+            await self._delete_all([{"Key": key} for key in sorted(self._written)])
+
+    async def _remove_versions(self) -> bool:
+        """By their ids, which leaves no delete markers; False where they cannot be listed."""
+        for _ in range(_VERSION_PAGES):
             left = await _or_none(self.versions(self.root))
             if not left:
-                return
+                return left is not None
             await self._delete_all([{"Key": each.key, "VersionId": each.version_id} for each in left])
+        return True
 
     async def _delete_all(self, entries: Sequence[Mapping[str, str]]) -> None:
         if self.digest is not None:
@@ -135,14 +161,39 @@ class Scratch:
 
 
 @asynccontextmanager
-async def scratch_keys(client: Any, bucket: str, calls: Calls) -> AsyncIterator[Scratch]:  # noqa: ANN401
-    """Scratch keys of their own for one probe; they go at the end, also when the probe is cancelled."""
-    scratch = Scratch(client, bucket, calls)
+async def scratch_keys(
+    client: Any,  # noqa: ANN401 - made at run time
+    bucket: str,
+    calls: Calls,
+    told: Versioning | None,
+) -> AsyncIterator[Scratch]:
+    """Scratch keys of their own for one probe; they go at the end, also when the probe is cancelled.
+
+    `told` is what the bucket says of its versions, None where it will not say.
+    """
+    scratch = Scratch(client, bucket, calls, told)
     try:
         yield scratch
     finally:
         with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
             await scratch.remove()
+
+
+async def told_versioning(client: Any, bucket: str, calls: Calls) -> Versioning | None:  # noqa: ANN401
+    """What the bucket says of itself, None where it will not say. Raises Refusal for a fatal one."""
+    call = partial(client.get_bucket_versioning, Bucket=bucket)
+    try:
+        return await calls.send("GetBucketVersioning", call, _versioning_of)
+    except Refusal as refusal:
+        if refusal.fatal:
+            raise
+        return None
+
+
+def _versioning_of(answer: Mapping[str, Any]) -> Versioning:
+    return {"Enabled": Versioning.ENABLED, "Suspended": Versioning.SUSPENDED}.get(
+        answer.get("Status", ""), Versioning.OFF
+    )
 
 
 def _stored(answer: Mapping[str, Any]) -> Stored:

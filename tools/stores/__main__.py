@@ -1,0 +1,76 @@
+"""`python -m tools.stores NAME`: start a store, run the contract suite of the bucket on it, and end it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from reconciler.demo.guarding import Guardian, open_guardian
+from reconciler.errors import ReconcilerError
+from tests.servers import GIVEN, S3Server, start_moto, start_seaweedfs
+from tools.stores import ceph, juicefs, swift
+
+STORES: Final[dict[str, Callable[[Guardian], S3Server]]] = {
+    "ceph": ceph.start,
+    "ceph-tls": partial(ceph.start, tls=True),
+    "swift": swift.start,
+    "juicefs": juicefs.start,
+    "juicefs-without-etags": partial(juicefs.start, etags=False),
+    "seaweedfs": start_seaweedfs,
+    "moto": start_moto,
+}
+SUITE: Final = ("tests/contract", "-k", "given", "-n", "1", "-p", "tools.stores.differences")
+
+
+def main() -> int:
+    """Start, use, end. Returns pytest's status, or 2 where the store did not start."""
+    asked, passed_on = _parser().parse_known_args()
+    # Both end the program in order: the guardian ends the store, whatever becomes of this process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    guardian = open_guardian()
+    try:
+        server = STORES[asked.name](guardian)
+        if asked.keep:
+            _wait(server)
+            return 0
+        return _run_suite(server, passed_on)
+    except KeyboardInterrupt:
+        return 0 if asked.keep else 130
+    except ReconcilerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        guardian.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.stores", description=__doc__)
+    parser.add_argument("name", choices=STORES)
+    parser.add_argument("--keep", action="store_true", help="print endpoint and credentials, and wait")
+    parser.epilog = "Anything else goes to pytest."
+    return parser
+
+
+def _wait(server: S3Server) -> None:
+    told = {**server.environment(), "RECONCILER_BUCKET__ENDPOINT_URL": server.endpoint_url}
+    for name, value in told.items():
+        print(f"export {name}={shlex.quote(value)}", flush=True)
+    while True:
+        signal.pause()
+
+
+def _run_suite(server: S3Server, passed_on: list[str]) -> int:
+    environment = {**os.environ, GIVEN: server.to_json()}
+    suite = [sys.executable, "-m", "pytest", *SUITE, *passed_on]
+    return subprocess.run(suite, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
