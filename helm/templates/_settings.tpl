@@ -48,6 +48,9 @@ web:
 catalog:
   media_table: {{ toJson $v.catalog.mediaTable }}
   keys_table: {{ toJson $v.catalog.keysTable }}
+  media_where: {{ toJson $v.catalog.mediaWhere }}
+  variant_columns: {{ toJson $v.catalog.variantColumns }}
+  also_referenced: {{ toJson $v.catalog.alsoReferenced }}
   media_columns:
     id: {{ toJson $v.catalog.mediaColumns.id }}
     storage_key: {{ toJson $v.catalog.mediaColumns.storageKey }}

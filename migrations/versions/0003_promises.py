@@ -57,6 +57,20 @@ MAPPED: tuple[str, ...] = ()
 
 MAPPED_DOWN: tuple[str, ...] = ()
 
+# --- variants: objects that go with a record ------------------------------------------------------------
+
+VARIANTS = tuple(
+    f'ALTER TABLE reconciler.{table} ADD COLUMN variant_of text COLLATE "C"'
+    for table in ("marks", "hidden", "ledger")
+) + tuple(
+    f"CREATE INDEX {table}_variant_of_idx ON reconciler.{table} (variant_of) WHERE variant_of IS NOT NULL"
+    for table in ("hidden", "ledger")
+)
+
+VARIANTS_DOWN = tuple(
+    f"ALTER TABLE reconciler.{table} DROP COLUMN variant_of" for table in ("ledger", "hidden", "marks")
+)
+
 
 def upgrade() -> None:
     for statement in (
@@ -68,12 +82,14 @@ def upgrade() -> None:
         *REFUSALS,
         *STORES,
         *MAPPED,
+        *VARIANTS,
     ):
         op.execute(statement)
 
 
 def downgrade() -> None:
     for statement in (
+        *VARIANTS_DOWN,
         *MAPPED_DOWN,
         *STORES_DOWN,
         *REFUSALS_DOWN,

@@ -160,6 +160,9 @@ def _tables(settings: SchemaSettings) -> TableMapping:
         keys_table=mapped.keys_table,
         media=MediaColumns(**mapped.media_columns.model_dump()),
         keys=KeyColumns(**mapped.key_columns.model_dump()),
+        media_where=tuple(mapped.media_where.items()),
+        variants=mapped.variant_columns,
+        also_referenced=mapped.also_referenced,
     )
 
 

@@ -22,17 +22,19 @@ PENDING = f"""
 SELECT m.verdict, b.prefix, {APPROVED} AS approved, count(*) AS keys
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 LEFT JOIN {_PREFIXES} ON m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high)
-WHERE m.state = 'claimed' OR p.state IN ('running', 'armed')
-   OR p.state = 'tripped' AND m.last_pass_id = $4::bigint
+WHERE m.variant_of IS NULL
+  AND (m.state = 'claimed' OR p.state IN ('running', 'armed')
+       OR p.state = 'tripped' AND m.last_pass_id = $4::bigint)
 GROUP BY 1, 2, 3
 """
 
-# The keys that went in the last day, however often one was tried.
+# The keys that went in the last day, however often one was tried. A variant is counted as its record.
 GONE = f"""
 SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, count(DISTINCT l.storage_key) AS keys
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
 LEFT JOIN {_PREFIXES} ON l.storage_key >= b.low AND (b.high IS NULL OR l.storage_key < b.high)
 WHERE l.at > clock_timestamp() - interval '24 hours' AND l.event = 'result' AND l.mode = 'live'
+  AND l.variant_of IS NULL
   AND (l.what = 'object' AND l.result IN ('deleted', 'missing')
        OR l.what = 'record' AND l.result = 'deleted')
 GROUP BY 1, 2, 3

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from reconciler.catalog import hiding, holds, ledger, spending
+from reconciler.catalog import hiding, holds, ledger, references, spending, variants
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.ledger import Entry
@@ -123,10 +123,12 @@ class Claimer:
         if policy.rewrites_keys:
             keys = [mark.storage_key for mark in taken]
             await add_rewritten(connection, self._gateway, keys, rows.named)
+        await references.add_named(connection, self._gateway, needed(taken), rows.named)
         decided = _decided(taken, rows, held, decide, standing.now)
         allowed = await spending.allow(connection, decided.claimed, policy, cap, standing.now)
         decided.claimed = [hiding.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
+        await variants.mark(connection, self._gateway, decided.claimed, policy.prefixes, standing.now)
         return Claim(
             operation_id=operation,
             epoch=term.epoch,
@@ -205,6 +207,11 @@ def intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
             Entry(ledger.RECORD, key.mark, record_id=ref.id, detail=detail) for ref in key.decision.records
         ]
     return entries
+
+
+def needed(marks: Iterable[Mark]) -> list[str]:
+    """The keys whose objects go unless something names them: a dangling record has none."""
+    return [mark.storage_key for mark in marks if mark.verdict is not Verdict.DANGLING]
 
 
 def _records_text(decision: Remove) -> str | None:

@@ -52,12 +52,20 @@ class KeyColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMapping:
-    """Which tables are the gateway's: `table` or `schema.table`, as Postgres stores them, unquoted."""
+    """Which tables are the gateway's: `table` or `schema.table`, as Postgres stores them, unquoted.
+
+    Without `keys_table` ("") media have no owners that end. `media_where` are columns and the text that a row
+    has in them, where only such rows count. `variants` are columns of the media table that name further
+    objects, `also_referenced` (`table.column` or `schema.table.column`) those of any table that do.
+    """
 
     media_table: str = "public.MediaRecords"
     keys_table: str = "public.VirtualKeys"
     media: MediaColumns = field(default_factory=MediaColumns)
     keys: KeyColumns = field(default_factory=KeyColumns)
+    media_where: tuple[tuple[str, str], ...] = ()
+    variants: tuple[str, ...] = ()
+    also_referenced: tuple[str, ...] = ()
     time_zone: str | None = None
     """The IANA name of the place whose time columns without a zone have; None, undeclared, is UTC."""
     epoch_unit: str | None = None
@@ -72,6 +80,7 @@ class TableMapping:
             and split_table(self.keys_table) == split_table(default.keys_table)
             and self.media == default.media
             and self.keys == default.keys
+            and not (self.media_where or self.variants)
         )
 
 
@@ -122,6 +131,12 @@ def split_columns(names: str) -> tuple[str, ...]:
 def quoted(name: str) -> str:
     """The name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """The text as an SQL constant, whatever standard_conforming_strings says of backslashes."""
+    written = "'" + text.replace("'", "''") + "'"
+    return f"E{written}".replace("\\", "\\\\") if "\\" in text else written
 
 
 def qualified(name: str) -> str:

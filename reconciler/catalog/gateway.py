@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from reconciler.catalog import expressions
-from reconciler.catalog.config import TableMapping, qualified, quoted
+from reconciler.catalog.config import TableMapping, literal, qualified, quoted
 from reconciler.catalog.expressions import BARE_KEYS, END_OF_TIME, ColumnType, Identity, Times
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Record, StorageBy, VirtualKey
@@ -21,10 +21,26 @@ NAME_LENGTH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A column beside the media table's key that names objects: of the alias `f`, as text that compares.
+
+    `variant`: of the media table itself, so that only rows that count are asked. `indexed`: an index
+    answers which rows name a key.
+    """
+
+    table: str
+    oid: int
+    column: str
+    variant: bool
+    indexed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnTypes:
     """What an inspection found: types by column field; an absent column is not in it.
 
-    `identity` are the columns, by name, that tell the media table's rows apart. `byte_order` says how
+    `keys` is empty where there is no table of keys. `identity` are the columns, by name, that tell the media
+    table's rows apart. `references` are columns that name further objects. `byte_order` says how
     the storage key has to be written for comparisons in byte order, and `equality` how for looking keys
     up, so that an index serves each where there is one: "" as it is, else a COLLATE clause.
     """
@@ -33,11 +49,12 @@ class ColumnTypes:
     keys: dict[str, ColumnType]
     identity: tuple[tuple[str, ColumnType], ...]
     media_oid: int
-    keys_oid: int
+    keys_oid: int | None
     byte_order: str
     equality: str
     unique: bool
     virtual_key_index: bool
+    references: tuple[Reference, ...] = ()
 
 
 class Gateway:
@@ -46,19 +63,24 @@ class Gateway:
     def __init__(self, tables: TableMapping, types: ColumnTypes) -> None:
         self._tables = tables
         self._types = types
-        self.names = (qualified(tables.media_table), qualified(tables.keys_table))
+        self.has_keys = bool(tables.keys_table)
+        self.names = (qualified(tables.media_table), qualified(tables.keys_table) if self.has_keys else None)
         self.oids = (types.media_oid, types.keys_oid)
-        self.media = f"{qualified(tables.media_table)} m"
-        self.keys = f"{qualified(tables.keys_table)} k"
+        # What is written to or sampled; everything else reads `media`, which has only the rows that count.
+        self.table = f"{qualified(tables.media_table)} m"
+        self.counts = _counts(tables.media_where)
+        self.media = self.table
+        if tables.media_where:
+            self.media = f"(SELECT * FROM {self.table} WHERE {self.counts}) m"
         self.times = Times(zone=tables.time_zone or "UTC", unit=tables.epoch_unit)
         self.identity = Identity(types.identity)
-        self.key_id_type = types.keys["id"].sql
-        self.owner_id = f"m.{quoted(tables.media.virtual_key_id)}"
-        self.owner_type = types.media["virtual_key_id"].sql
-        self.key_id = f"k.{quoted(tables.keys.id)}"
-        self.key_enabled = expressions.flag(
-            f"k.{quoted(tables.keys.is_enabled)}", types.keys["is_enabled"].kind
-        )
+        self.owner_id, self.owner_type = "NULL::text", "text"
+        if "virtual_key_id" in types.media:
+            self.owner_id = f"m.{quoted(tables.media.virtual_key_id)}"
+            self.owner_type = types.media["virtual_key_id"].sql
+        self.joined = self.media
+        if self.has_keys:
+            self._join_keys(tables)
         bare = f"m.{quoted(tables.media.storage_key)}"
         self.key_text = f"{bare}::text"
         if types.media["storage_key"].kind not in BARE_KEYS:
@@ -70,14 +92,37 @@ class Gateway:
         key = f'({self.key_text} COLLATE "C")'
         self.rewritten_key = rf"ltrim(regexp_replace({key}, '[/\\]+', '/', 'g'), '/')"
         self.is_rewritten = rf"(strpos({key}, '//') > 0 OR strpos({key}, '\') > 0 OR starts_with({key}, '/'))"
-        self.owned = f"{self.key_id} = {self.as_key(self.owner_id)}"
         self.unique = types.unique
+        self.references = types.references
+        self.variants = tables.variants
         self.virtual_key_index = types.virtual_key_index
+        self.columns = self._record_columns()
+
+    def _join_keys(self, tables: TableMapping) -> None:
+        """Fragments over the keys' table. Without one, none of them is asked for."""
+        types = self._types.keys
+        self.keys = f"{qualified(tables.keys_table)} k"
+        self.key_id = f"k.{quoted(tables.keys.id)}"
+        self.key_id_type = types["id"].sql
+        self.key_enabled = expressions.flag(f"k.{quoted(tables.keys.is_enabled)}", types["is_enabled"].kind)
+        self.owned = f"{self.key_id} = {self.as_key(self.owner_id)}"
         self.joined = (
             f"{self.media} LEFT JOIN {self.keys} ON {self.owned}"
             f' LEFT JOIN {SCHEMA}.revoked_keys r ON r.key_id = {self.key_id}::text COLLATE "C"'
         )
-        self.columns = self._record_columns()
+
+    @property
+    def table_names(self) -> str:
+        """For messages."""
+        return " or ".join(name for name in self.names if name)
+
+    def names_by(self, reference: Reference) -> str:
+        """Which of the keys in the array $1 that column names."""
+        counts = _counts(self._tables.media_where, "f") if reference.variant else "true"
+        return (
+            f"SELECT k.key FROM unnest($1::text[]) AS k (key) WHERE EXISTS (SELECT FROM {reference.table} f"
+            f" WHERE {reference.column} = k.key AND {counts})"
+        )
 
     def as_key(self, owner: str) -> str:
         """An owner as it is compared with the keys' ids: under their collation, as a foreign key would."""
@@ -161,10 +206,7 @@ class Gateway:
                 f"{self.identity.text} AS id",
                 f"{self.key_text} AS storage_key",
                 f"{self.owner_id}::text AS virtual_key_id",
-                f"{self.key_id}::text AS owner_id",
-                f"{self.key_enabled} AS owner_enabled",
-                f"{self._owner_expires()} AS owner_expires_at",
-                f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
+                *self._owner_columns(),
                 f"{self._size} AS size_bytes",
                 f"{self._media('created_at')} AS created_at",
                 f"{self._media('expires_at')} AS expires_at",
@@ -174,21 +216,40 @@ class Gateway:
             )
         )
 
+    def _owner_columns(self) -> tuple[str, ...]:
+        """Without a table of keys each owner is one that exists, and never ends."""
+        if not self.has_keys:
+            return (
+                f"{self.owner_id}::text AS owner_id",
+                "true AS owner_enabled",
+                "NULL::timestamptz AS owner_expires_at",
+                "NULL::timestamptz AS owner_disabled_since",
+            )
+        return (
+            f"{self.key_id}::text AS owner_id",
+            f"{self.key_enabled} AS owner_enabled",
+            f"{self._owner_expires()} AS owner_expires_at",
+            f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
+        )
+
     def _version(self) -> str:
         """A hash of what a verdict reads, the owner's state included; its text form needs the
         session's fixed time zone and date style. Counters and sizes are no part of it (R-26).
         """
-        parts = [
-            self.key_text,
-            self.owner_id,
-            f"({self.key_id} IS NOT NULL)",
-            self.key_enabled,
-        ]
+        parts = [self.key_text, self.owner_id]
+        if self.has_keys:
+            parts += [f"({self.key_id} IS NOT NULL)", self.key_enabled]
         fields = ("created_at", "expires_at", "last_accessed_at", "deleted_at")
         parts += [column for field in fields if (column := self.media_time(field))]
         if (expires := self.key_time("expires_at")) is not None:
             parts.append(expires)
         return f"encode(sha256(convert_to(ROW({', '.join(parts)})::text, 'UTF8')), 'hex')"
+
+
+def _counts(media_where: Sequence[tuple[str, str]], alias: str = "m") -> str:
+    """Whether a row of the media table is one that counts: by the bytes of each column's text."""
+    each = (f'{alias}.{quoted(column)}::text COLLATE "C" = {literal(value)}' for column, value in media_where)
+    return " AND ".join(each) or "true"
 
 
 def record_from(row: asyncpg.Record) -> Record:

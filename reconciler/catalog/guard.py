@@ -87,7 +87,7 @@ BEGIN
     IF TG_OP = 'UPDATE' AND ROW(<old>)::record *= ROW(<new>)::record THEN
         RETURN NEW;
     END IF;
-    IF NEW.<key> IS NOT NULL THEN
+    IF NEW.<key> IS NOT NULL<counts> THEN
         PERFORM {SCHEMA}.guard_keys(NEW.<key>::text COLLATE "C");
     END IF;
     RETURN NEW;
@@ -147,6 +147,7 @@ DECLARE
     key text := :key;
     watched text[] := :watched;
     body text := :body;
+    counts text;
     each regclass;
 BEGIN
     IF media IS NULL THEN
@@ -159,9 +160,15 @@ BEGIN
     END IF;
     SELECT array_agg('"' || replace(c.name, '"', '""') || '"' ORDER BY c.place) INTO watched
     FROM unnest(({compared("media", "watched")})) WITH ORDINALITY AS c (name, place);
+    -- Rows that do not count name another bucket's objects. A generated column is not there yet.
+    SELECT coalesce(string_agg(format(' AND NEW.%s::text COLLATE "C" = %L',
+        '"' || replace(f.name, '"', '""') || '"', f.value), '' ORDER BY f.place), '') INTO counts
+    FROM unnest(:columns, :values) WITH ORDINALITY AS f (name, value, place)
+    JOIN pg_attribute a ON a.attrelid = media AND a.attname = f.name AND a.attgenerated = '';
     body := replace(body, '<key>', '"' || replace(key, '"', '""') || '"');
     body := replace(body, '<old>', 'OLD.' || array_to_string(watched, ', OLD.'));
     body := replace(body, '<new>', 'NEW.' || array_to_string(watched, ', NEW.'));
+    body := replace(body, '<counts>', counts);
     EXECUTE format('CREATE FUNCTION {SCHEMA}.{RECORD_FUNCTION} RETURNS trigger LANGUAGE plpgsql'
         ' {DEFINER} AS %L', body);
     FOR each IN

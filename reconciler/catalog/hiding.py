@@ -27,15 +27,15 @@ from reconciler.model import (
 NOTE = f"""
 INSERT INTO {SCHEMA}.hidden
     (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
-     bytes, etag, last_modified, state)
+     bytes, etag, last_modified, variant_of, state)
 SELECT $1::uuid, $2::timestamptz, h.storage_key, h.pass_id, h.verdict, h.mode, h.quarantine_key,
        ARRAY(SELECT jsonb_array_elements_text(h.version_ids::jsonb)),
        ARRAY(SELECT jsonb_array_elements_text(h.marker_ids::jsonb)),
-       h.bytes, h.etag, h.last_modified, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END
+       h.bytes, h.etag, h.last_modified, h.variant_of, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END
 FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::bigint[], $11::text[], $12::timestamptz[], $13::boolean[])
+            $10::bigint[], $11::text[], $12::timestamptz[], $13::text[], $14::boolean[])
     AS h (storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids, bytes, etag,
-          last_modified, went)
+          last_modified, variant_of, went)
 """
 
 RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
@@ -108,6 +108,7 @@ async def note(
         [one.size for _, one in noted],
         [one.etag for _, one in noted],
         [one.last_modified for _, one in noted],
+        [key.mark.variant_of for key, _ in noted],
         [key.mark.storage_key in went for key, _ in noted],
     )
 

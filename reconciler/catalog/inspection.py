@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.catalog import cascades, connections, indexes, triggers
@@ -9,8 +10,9 @@ from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.expressions import BARE_KEYS
-from reconciler.catalog.gateway import ColumnTypes
+from reconciler.catalog.gateway import ColumnTypes, Reference
 from reconciler.catalog.mapped import MappedTable
+from reconciler.catalog.references import Inspection as References
 from reconciler.catalog.schema import SchemaVersion
 from reconciler.catalog.triggers import Triggers
 
@@ -97,16 +99,27 @@ class _Inspection:
                 f"RECONCILER_DATABASE_URL {self._config.where}: a replica, whose lag looks like drift;"
                 " name the primary"
             )
-        for table in (self._media, self._keys):
+        for table in self._tables():
             await table.look(self._connection)
+            if table is self._media and table.oid is not None:
+                table.check_filter(name for name, _ in self._config.tables.media_where)
             self._faults += table.faults
             self._warnings += table.warnings
+        references = References(self._connection, self._config.tables)
+        await references.look()
+        self._faults += references.faults
+        self._warnings += references.warnings
         version = await connections.schema_version(self._connection)
         types, index, found = None, None, Triggers.ABSENT
         if not self._faults:
             found = await triggers.state(self._connection, self._config.tables)
             index = await indexes.find(self._connection, self._config.tables)
-            types = self._column_types(index)
+            types = self._column_types(index, references.found)
+            if references.found and found is Triggers.INSTALLED:
+                self._warnings.append(
+                    "the triggers watch the storage key alone, and not the further columns that are declared:"
+                    " so a claim waits for open transactions, as it does without triggers"
+                )
             self._weigh(index)
             assert self._media.oid is not None
             cascade = await cascades.warning(
@@ -126,6 +139,9 @@ class _Inspection:
             triggers=found,
         )
 
+    def _tables(self) -> tuple[MappedTable, ...]:
+        return (self._media, self._keys) if self._config.tables.keys_table else (self._media,)
+
     @property
     def _storage_key(self) -> str:
         return self._config.tables.media.storage_key
@@ -140,15 +156,12 @@ class _Inspection:
                 f"RECONCILER_DATABASE_URL: the database's encoding is {encoding}; it must be UTF8"
             )
 
-    def _column_types(self, index: indexes.ByteOrder | None) -> ColumnTypes | None:
+    def _column_types(
+        self, index: indexes.ByteOrder | None, references: Sequence[Reference]
+    ) -> ColumnTypes | None:
         media, keys = self._media, self._keys
-        owner, key = media.types["virtual_key_id"].kind, keys.types["id"].kind
-        if not any({owner, key} <= family for family in COMPARABLE):
-            self._faults.append(
-                f"{media.columns_setting}__VIRTUAL_KEY_ID {media.mapped['virtual_key_id']}: its type is"
-                f" {owner}, but {keys.columns_setting}__ID is {key}; they must be comparable: name a"
-                " generated column that has the other's type"
-            )
+        if keys.oid is not None and (fault := self._not_comparable()):
+            self._faults.append(fault)
             return None
         storage_key = media.columns["storage_key"]
         bare = storage_key.type.kind in BARE_KEYS
@@ -157,7 +170,6 @@ class _Inspection:
         natural = bare and (index.natural if index else storage_key.bytewise)
         own_index = bare and media.indexed("storage_key") and storage_key.deterministic
         assert media.oid is not None
-        assert keys.oid is not None
         return ColumnTypes(
             media_oid=media.oid,
             keys_oid=keys.oid,
@@ -168,6 +180,18 @@ class _Inspection:
             equality="" if natural or (own_index and index is None) else collate,
             unique=media.unique("storage_key") and storage_key.deterministic,
             virtual_key_index=media.indexed("virtual_key_id"),
+            references=tuple(references),
+        )
+
+    def _not_comparable(self) -> str | None:
+        media, keys = self._media, self._keys
+        owner, key = media.types["virtual_key_id"].kind, keys.types["id"].kind
+        if any({owner, key} <= family for family in COMPARABLE):
+            return None
+        return (
+            f"{media.columns_setting}__VIRTUAL_KEY_ID {media.mapped['virtual_key_id']}: its type is {owner},"
+            f" but {keys.columns_setting}__ID is {key}; they must be comparable: name a generated column that"
+            " has the other's type"
         )
 
     def _weigh(self, index: indexes.ByteOrder | None) -> None:

@@ -27,6 +27,7 @@ COLUMNS = (
     "pass_id",
     "recovery",
     "removed",
+    "variant_of",
 )
 
 OBJECT, RECORD = "object", "record"
@@ -79,6 +80,7 @@ async def append(
                 each.mark.pass_id,
                 each.recovery,
                 each.removed,
+                each.mark.variant_of,
             )
             for each in entries
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 from reconciler.catalog import columns
 from reconciler.catalog.columns import INEXACT, Column, Found, misfit
@@ -19,7 +20,7 @@ from reconciler.catalog.config import (
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.expressions import ColumnType
 
-REQUIRED = frozenset({"id", "storage_key", "virtual_key_id", "is_enabled"})
+REQUIRED = frozenset({"id", "storage_key", "is_enabled"})
 
 # A table, whatever kind of relation bears its name; privileges of this role on it. Locking rows for
 # a claim needs UPDATE, though nothing is ever updated.
@@ -158,6 +159,13 @@ class MappedTable:
         if "id" in self.columns:
             self._check_unique((self.mapped["id"],))
 
+    def check_filter(self, names: Iterable[str]) -> None:
+        """The columns that say which rows count. Of any type: their text is compared."""
+        for name in names:
+            if name not in self._found.columns:
+                wrong = f"no such column in {self.name}{self._near(name)}"
+                self.faults.append(f"RECONCILER_CATALOG__MEDIA_WHERE__{name}: {wrong}")
+
     def _check_ids(self, names: tuple[str, ...]) -> None:
         """Several columns that tell rows apart together."""
         missing = [name for name in names if name not in self._found.columns]
@@ -171,13 +179,16 @@ class MappedTable:
         return not column or (field in WHERE_PRESENT and column == getattr(MediaColumns(), field))
 
     def _no_column(self, field: str, column: str) -> str:
-        found = self._found.columns
-        lowered = {each.lower().replace("_", ""): each for each in found}
+        absent = "" if field in REQUIRED else ' (set it to "" if the table has none)'
+        named = self._named(field, column or "(empty)")
+        return f"{named}: no such column in {self.name}{self._near(column)}{absent}"
+
+    def _near(self, column: str) -> str:
+        """The column that may be meant, or all that there are."""
+        lowered = {each.lower().replace("_", ""): each for each in self._found.columns}
         near = difflib.get_close_matches(column.lower().replace("_", ""), lowered, n=1, cutoff=0.6)
         those = lowered[near[0]] if near else ", ".join(sorted(lowered.values()))
-        hint = f"; there {'is' if near else 'are'} {those}"
-        absent = "" if field in REQUIRED else ' (set it to "" if the table has none)'
-        return f"{self._named(field, column or '(empty)')}: no such column in {self.name}{hint}{absent}"
+        return f"; there {'is' if near else 'are'} {those}"
 
     def _check_type(self, field: str, column: Column) -> None:
         wrong = misfit(field, column.type.kind, self._unit)

@@ -13,19 +13,20 @@ from reconciler.model import Mark, Policy, Verdict, believable, believable_size
 
 MARK_COLUMNS = (
     "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
-    " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at"
+    " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at, m.variant_of"
 )
 
 # Marks that may be claimed at $1, of the kinds $2, under the delay $3, in the stretches $4/$5 of the
 # keys' order. A dangling one takes two sightings. The pass has to be armed, and (for a claim, not for
 # a preview) its stamp behind every open transaction. Parameters are times taken before, so that an
-# index on due_at can answer.
+# index on due_at can answer. A variant waits for its record's mark.
 CLAIMABLE = f"""
     m.state = 'found' AND p.state = 'armed' AND m.verdict = ANY($2::text[])
     AND m.due_at <= $1::timestamptz
     AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
     AND (m.not_before IS NULL OR m.not_before <= $1)
     AND (m.verdict <> 'dangling' OR m.sightings >= 2)
+    AND (m.variant_of IS NULL OR NOT EXISTS (SELECT FROM {SCHEMA}.marks r WHERE r.storage_key = m.variant_of))
     AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                 WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
 """
@@ -61,4 +62,5 @@ def mark_from(row: asyncpg.Record) -> Mark:
         last_seen_at=row["last_seen_at"],
         sightings=row["sightings"],
         due_at=row["due_at"],
+        variant_of=row["variant_of"],
     )

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.catalog import holds, spending, triggers
-from reconciler.catalog.claims import IN_FLIGHT, Claimer
+from reconciler.catalog import holds, references, spending, triggers
+from reconciler.catalog.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, by_key
@@ -160,6 +160,10 @@ class PostgresMarks:
         return passed
 
     async def guarded(self) -> bool:
+        if self._gateway.references:
+            # The triggers watch the media table's key alone, and none is on other tables.
+            return False
+
         async def work(connection: AnyConnection) -> bool:
             return await triggers.hold(connection, self._database.config.tables)
 
@@ -175,6 +179,8 @@ class PostgresMarks:
             named = by_key(await lookup(connection, self._gateway, keys))
             if rewrites_keys:
                 await add_rewritten(connection, self._gateway, keys, named)
+            going = needed(key.mark for key in claim.keys)
+            await references.add_named(connection, self._gateway, going, named)
             held = await holds.held(connection, self._gateway, keys)
         spared = {key: f"on hold: {hold.reason}" for key, hold in held.items()}
         for key in claim.keys:
@@ -193,10 +199,11 @@ class PostgresMarks:
                 now: datetime = await connection.fetchval("SELECT clock_timestamp()")
                 arguments = claimable_arguments(now, policy, verdicts)
                 rows = await connection.fetch(self._preview, *arguments, last, page_size)
-                named = by_key(await lookup(connection, self._gateway, [row["storage_key"] for row in rows]))
+                marks = [mark_from(row) for row in rows]
+                named = by_key(await lookup(connection, self._gateway, [mark.storage_key for mark in marks]))
+                await references.add_named(connection, self._gateway, needed(marks), named)
             page = []
-            for row in rows:
-                mark = mark_from(row)
+            for mark, row in zip(marks, rows, strict=True):
                 decision = decide(mark, named.get(mark.storage_key, ()), now)
                 if isinstance(decision, Remove):
                     page.append(DueKey(mark=mark, decision=decision, seen=row["previewed"]))

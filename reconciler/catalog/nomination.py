@@ -58,9 +58,9 @@ class Nominator:
         if verdict is Verdict.STALE:
             return self._stale(policy, now)
         if verdict is Verdict.REVOKED:
-            return [self._revoked(policy, now)]
+            return [self._revoked(policy, now)] if self._gateway.has_keys else []
         if verdict is Verdict.OWNERLESS:
-            return [await self._ownerless()]
+            return [await self._ownerless()] if self._gateway.has_keys else []
         raise ValueError(f"{verdict} is no retention verdict")
 
     def _until(self, field: str, instant: datetime, extra: str = "", *more: datetime) -> list[Branch]:

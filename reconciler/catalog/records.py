@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.catalog import bounds
+from reconciler.catalog import bounds, references
 from reconciler.catalog.config import qualified
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, record_from
@@ -85,6 +85,12 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             return await lookup(connection, self._gateway, keys)
 
+    async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
+        if not self._gateway.references:
+            return frozenset()
+        async with self._database.connection() as connection:
+            return frozenset(await references.named(connection, self._gateway, keys))
+
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         async with self._database.connection() as connection:
             rows, pages = await self._estimated_size(connection)
@@ -115,8 +121,8 @@ class GatewayRecords:
         # Some pages, since SYSTEM reads only what it takes, and of each about one row, since the rows
         # of a page were written together and name neighbouring keys.
         keys: list[str] = await connection.fetchval(
-            f"SELECT ARRAY(SELECT DISTINCT {self._gateway.key_text} FROM {self._gateway.media}"
-            f" TABLESAMPLE SYSTEM ($1) WHERE random() < $2 AND {where})",
+            f"SELECT ARRAY(SELECT DISTINCT {self._gateway.key_text} FROM {self._gateway.table}"
+            f" TABLESAMPLE SYSTEM ($1) WHERE random() < $2 AND {where} AND {self._gateway.counts})",
             100 * of_pages,
             of_rows,
             *values,
@@ -160,6 +166,8 @@ class GatewayRecords:
 
     async def observe_keys(self, now: datetime) -> None:
         gateway = self._gateway
+        if not gateway.has_keys:
+            return
 
         async def work(connection: AnyConnection) -> None:
             # Forget what is enabled again, or gone: should it be disabled once more, its grace starts anew.
@@ -196,12 +204,12 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
     found = await connection.fetchrow(TABLES, *gateway.names)
     if found is None or (found["media"], found["keys"]) != gateway.oids:
         raise Halt(
-            f"{gateway.names[0]} or {gateway.names[1]} was replaced while this program ran; nothing is"
-            " deleted until it is started again and has inspected the new table"
+            f"{gateway.table_names} was replaced while this program ran; nothing is deleted until it is"
+            " started again and has inspected the new table"
         )
     if found["inherited"]:
         raise Halt(
-            f"other tables inherit from {gateway.names[0]} or {gateway.names[1]} now, and no index keeps an"
+            f"other tables inherit from {gateway.table_names} now, and no index keeps an"
             " id from being in two of them; rows are removed by id, so nothing is deleted until they are"
             " partitions, or the inheritance has ended"
         )

@@ -27,9 +27,10 @@ from reconciler.model import (
 LEFT_AFTER = timedelta(hours=1)
 """A return that was begun so long ago was left: none of its requests is still on its way."""
 
-# In the scope of parameters $1 to $4: keys, passes, and a stretch of time.
+# In the scope of parameters $1 to $4: keys with their variants, passes, and a stretch of time.
 SCOPE = """
-    ($1::text[] IS NULL OR {0}.storage_key = ANY($1)) AND ($2::bigint[] IS NULL OR {0}.pass_id = ANY($2))
+    ($1::text[] IS NULL OR {0}.storage_key = ANY($1) OR {0}.variant_of = ANY($1))
+    AND ($2::bigint[] IS NULL OR {0}.pass_id = ANY($2))
     AND ($3::timestamptz IS NULL OR {0}.{1} >= $3) AND ($4::timestamptz IS NULL OR {0}.{1} < $4)
 """
 OF_HIDDEN = SCOPE.format("h", "hidden_at")

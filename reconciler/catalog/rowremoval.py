@@ -104,7 +104,7 @@ class RowRemoval:
         # By id alone: these rows are locked, and their versions were compared under the lock. The whole
         # row is kept, with the columns that we know nothing of.
         rows = await connection.fetch(
-            f"DELETE FROM {gateway.media} WHERE {gateway.identity.among('$1')}"
+            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} AND {gateway.counts}"
             f" RETURNING {gateway.identity.text} AS id, to_jsonb(m)::text AS removed",
             list(ids),
         )

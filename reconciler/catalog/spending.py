@@ -74,7 +74,8 @@ async def allow(
     """
     ids = sorted({key.mark.pass_id for key in keys})
     markers = {row["id"]: Marker(row["marker"]) for row in await connection.fetch(BOUND, ids)}
-    bound = [key for key in keys if key.mark.pass_id in markers]
+    # A variant goes with a record that was counted.
+    bound = [key for key in keys if key.mark.pass_id in markers and key.mark.variant_of is None]
     if not bound:
         return Allowed(keys=keys)
     prefixes = bounds.merged(policy.prefixes)
@@ -92,7 +93,8 @@ async def allow(
         await connection.execute(TRIP, [each.pass_id], each.reason)
     stopped = {each.pass_id for each in tripped}
     left = [key for key in keys if key.mark.pass_id not in stopped]
-    await _spend(connection, [key for key in left if key.mark.pass_id in markers], prefixes, now)
+    stays = {key.mark.storage_key for key in left}
+    await _spend(connection, [key for key in bound if key.mark.storage_key in stays], prefixes, now)
     return Allowed(keys=left, tripped=tuple(tripped))
 
 

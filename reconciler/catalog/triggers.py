@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import asyncpg
 
-from reconciler.catalog.config import TableMapping, qualified, quoted
+from reconciler.catalog.config import TableMapping, literal, qualified, quoted
 from reconciler.catalog.connections import AnyConnection, Connection
 from reconciler.catalog.guard import (
     DROP,
@@ -45,7 +45,9 @@ SELECT count(g.oid) = 0 AS absent,
        bool_or(EXISTS (SELECT FROM pg_trigger later WHERE later.tgrelid = t.oid AND NOT later.tgisinternal
            AND later.tgenabled <> 'D' AND later.tgtype & 3 = 3 AND later.tgtype & 20 <> 0
            AND later.tgname > g.tgname)) AS overtaken,
-       ({compared("to_regclass($1)", "$2::text[]")}) AS compared
+       ({compared("to_regclass($1)", "$2::text[]")}) AS compared,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass($1)
+             AND a.attname = ANY($2::text[]) AND a.attgenerated <> '') AS generated
 FROM tables t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = '{TRIGGER}'
     AND g.tgfoid = to_regprocedure('{SCHEMA}.{RECORD_FUNCTION}')
 """
@@ -100,14 +102,16 @@ def script(tables: TableMapping) -> str:
     """The statements that install them, in one transaction; repeating it is harmless."""
     watched = _watched(tables)
     values = {
-        ":table": _literal(qualified(tables.media_table)),
-        ":key": _literal(tables.media.storage_key),
-        ":watched": f"ARRAY[{', '.join(map(_literal, watched))}]",
-        ":body": _literal(GUARD_RECORD),
+        ":table": literal(qualified(tables.media_table)),
+        ":key": literal(tables.media.storage_key),
+        ":watched": _array(watched),
+        ":body": literal(GUARD_RECORD),
+        ":columns": _array(column for column, _ in tables.media_where),
+        ":values": _array(value for _, value in tables.media_where),
     }
     install = re.sub("|".join(values), lambda found: values[found.group()], INSTALL)
     functions = [
-        f"CREATE FUNCTION {SCHEMA}.{name} RETURNS {kind} LANGUAGE plpgsql AS {_literal(body)}"
+        f"CREATE FUNCTION {SCHEMA}.{name} RETURNS {kind} LANGUAGE plpgsql AS {literal(body)}"
         for name, kind, body in FIXED
     ]
     return _in_one((*DROP, *functions, install.strip()))
@@ -190,28 +194,33 @@ async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
             return found
     names = [name.replace("key text", "text") for name, _, _ in FIXED]
     bodies = [body for _, _, body in FIXED]
-    body = _record_body(tables.media.storage_key, row["compared"])
+    body = _record_body(tables, row["compared"], row["generated"])
     current = await connection.fetchval(BODIES, [*names, RECORD_FUNCTION], [*bodies, body])
     return Triggers.INSTALLED if current and row["whole"] else Triggers.OUTDATED
 
 
 def _watched(tables: TableMapping) -> list[str]:
-    """The columns of this mapping that a verdict reads; a table may lack some."""
-    return [name for field in WATCHED if (name := getattr(tables.media, field))]
+    """The columns that a verdict reads, or that say which rows count; a table may lack some."""
+    read = [name for field in WATCHED if (name := getattr(tables.media, field))]
+    return [*read, *(column for column, _ in tables.media_where if column not in read)]
 
 
-def _record_body(key: str, compared: list[str]) -> str:
+def _record_body(tables: TableMapping, compared: list[str], generated: list[str]) -> str:
     """What INSTALL makes of it."""
     names = [quoted(name) for name in compared]
-    body = GUARD_RECORD.replace("<key>", quoted(key))
+    counts = "".join(
+        f' AND NEW.{quoted(column)}::text COLLATE "C" = {literal(value)}'
+        for column, value in tables.media_where
+        if column not in generated
+    )
+    body = GUARD_RECORD.replace("<key>", quoted(tables.media.storage_key))
     body = body.replace("<old>", ", ".join(f"OLD.{name}" for name in names))
-    return body.replace("<new>", ", ".join(f"NEW.{name}" for name in names))
+    body = body.replace("<new>", ", ".join(f"NEW.{name}" for name in names))
+    return body.replace("<counts>", counts)
 
 
-def _literal(text: str) -> str:
-    """As E'' where it has a backslash: otherwise what that means depends on a setting of the session."""
-    doubled = text.replace("'", "''")
-    return "E'" + doubled.replace("\\", "\\\\") + "'" if "\\" in doubled else f"'{doubled}'"
+def _array(texts: Iterable[str]) -> str:
+    return f"ARRAY[{', '.join(map(literal, texts))}]::text[]"
 
 
 def _in_one(statements: Iterable[str]) -> str:

@@ -61,11 +61,14 @@ class Collected:
 
 @dataclass(slots=True)
 class _Round:
-    """What the workers of one round share. `away`: the marker could not be read; `enough`: no more."""
+    """What the workers of one round share. `away`: the marker could not be read; `enough`: no more;
+    `drained`: nothing is due, until a row that goes frees its variants.
+    """
 
     removed: Removed = field(default_factory=Removed)
     blocked: bool = False
     enough: bool = False
+    drained: bool = False
     away: list[StoreUnavailable] = field(default_factory=list)
     tripped: list[TrippedPass] = field(default_factory=list)
     stayed: Counter[ObjectResult] = field(default_factory=Counter)
@@ -164,10 +167,12 @@ class Collector:
         return True
 
     async def _collect(self, term: Term) -> Collected:
-        this = _Round()
-        async with task_group() as group:
-            for _ in range(self._limits.delete_concurrency):
-                group.start_soon(self._work, term, this)
+        this, before = _Round(), -1
+        while this.removed.records > before and not (this.enough or this.away):
+            before, this.drained = this.removed.records, False
+            async with task_group() as group:
+                for _ in range(self._limits.delete_concurrency):
+                    group.start_soon(self._work, term, this)
         if this.away and not this.removed.failed:
             raise this.away[0]
         return Collected(
@@ -188,7 +193,7 @@ class Collector:
     async def _one_batch(self, term: Term, this: _Round) -> bool:
         """One batch under way, where the store bears as many; whether there may be another."""
         async with self._ports.throttles.deleting.slot():
-            if self._stopping.is_set() or this.enough or this.away:
+            if self._stopping.is_set() or this.enough or this.drained or this.away:
                 return False
             claim = await self._take(term, this)
             if claim is None:
@@ -218,7 +223,7 @@ class Collector:
         One worker at a time: so a batch waits for its tokens alone, and at most about a second.
         """
         async with self._intake:
-            if this.enough:  # as another worker has just been told
+            if this.enough or this.drained:  # as another worker has just been told
                 return None
             await self._ports.clocks.require()
             steering = self._steer()
@@ -226,7 +231,7 @@ class Collector:
             with step(self._ports.tracer, "claim"):
                 claim = await self._claim(term, steering, limit)
             if not claim.taken:
-                this.enough = True
+                this.drained = True
                 return None
             for each in claim.tripped:
                 log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)

@@ -41,7 +41,7 @@ from reconciler.model.passes import (
     Trip,
     TrippedPass,
 )
-from reconciler.model.records import Record, VirtualKey
+from reconciler.model.records import Record, VirtualKey, reference_to
 from reconciler.model.recovery import (
     Copied,
     CopyResult,
@@ -168,4 +168,5 @@ __all__ = [
     "believable_size",
     "parse_timestamp",
     "quarantine_key",
+    "reference_to",
 ]

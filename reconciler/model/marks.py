@@ -15,7 +15,10 @@ from reconciler.model.words import DeleteMode, Marker, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """The durable intention to delete one storage key, with what was seen of it."""
+    """The durable intention to delete one storage key, with what was seen of it.
+
+    `variant_of` is the storage key of the record that names this object in a further column, and goes.
+    """
 
     storage_key: str
     verdict: Verdict
@@ -28,6 +31,7 @@ class Mark:
     last_seen_at: datetime
     sightings: int
     due_at: datetime
+    variant_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

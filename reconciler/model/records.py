@@ -37,3 +37,19 @@ class Record:
     last_accessed_at: datetime | None
     deleted_at: datetime | None
     version: str
+
+
+def reference_to(key: str) -> Record:
+    """What stands for a row of another table that names the object: nothing is known of it, so it stays."""
+    return Record(
+        id="",
+        storage_key=key,
+        virtual_key_id=None,
+        owner=None,
+        size_bytes=None,
+        created_at=None,
+        expires_at=None,
+        last_accessed_at=None,
+        deleted_at=None,
+        version="",
+    )

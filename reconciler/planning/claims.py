@@ -18,6 +18,8 @@ stale
 dangling     none                             cancel
 dangling     any within its grace             put off: its object may be on its way
 dangling     dangling, or due by retention    those rows go, once the object is proven absent
+a variant's  none                             the object goes, as its record did
+a variant's  any                              cancel: something names it, and that stays
 ===========  ===============================  ======================================================
 
 A dangling mark never takes an object with it, even where its rows have become due by retention: if
@@ -63,6 +65,8 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
     protected = protection(mark.storage_key, policy)
     if protected is not None:
         return Cancel(reason=f"the key is protected now: {protected.value}")
+    if mark.variant_of is not None:
+        return _variant(records)
     if mark.verdict is Verdict.ORPHAN:
         return _orphan(mark, records, policy, now)
     if mark.verdict is Verdict.DANGLING:
@@ -80,6 +84,11 @@ def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime
     if not judge.past(mark.object_last_modified, policy, now):
         return Postpone(reason="within the grace period, as it is set now")
     return Remove()
+
+
+def _variant(records: Sequence[Record]) -> Decision:
+    """A further object of a record, such as its thumbnail. It is claimed only once that one is settled."""
+    return Cancel(reason="something names it, and that stays") if records else Remove()
 
 
 def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:

@@ -44,6 +44,10 @@ class Records(Protocol):
         """Every row that names one of the keys, with its owner's state."""
         ...
 
+    async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that a declared column beside the media table's key names: they are kept."""
+        ...
+
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         """About `count` storage keys of the prefix, evenly drawn and ascending; for range bounds."""
         ...

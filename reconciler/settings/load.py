@@ -36,6 +36,9 @@ Warn = Callable[[str], None]
 
 KNOWN = leaves(Settings)
 SECTIONS = sections(KNOWN)
+ROW_FILTER_PATH = ("catalog", "media_where")
+ROW_FILTER = variable(ROW_FILTER_PATH) + "__"
+"""What begins the name of a variable that holds one column's value."""
 FREE_TEXT = frozenset({("bucket", "prefixes"), ("bucket", "key_shape")})
 """Settings in which white space at either end may be meant."""
 SHOWN = 80
@@ -110,8 +113,9 @@ def _read(path: str, name: str, layers: Layers) -> str | None:
 
 def _read_environment(environ: Mapping[str, str], layers: Layers, warn: Warn) -> None:
     by_name = {leaf.name: leaf for leaf in KNOWN.values()}
+    _read_row_filter(environ, layers)
     for name, raw in sorted(environ.items()):
-        if not name.upper().startswith(PREFIX):
+        if not name.upper().startswith(PREFIX) or name.startswith(ROW_FILTER):
             continue
         if name in by_name:
             layers.put(by_name[name].path, Written(raw=raw, source=Source.ENVIRONMENT))
@@ -122,6 +126,18 @@ def _read_environment(environ: Mapping[str, str], layers: Layers, warn: Warn) ->
             warn(f"{name} looks like a Kubernetes service link and is ignored; set enableServiceLinks: false")
         else:
             layers.faults.append(_unknown_variable(name, by_name))
+
+
+def _read_row_filter(environ: Mapping[str, str], layers: Layers) -> None:
+    """A variable for each column. Its name is the column's as it is, since Postgres tells cases apart."""
+    given = {
+        name.removeprefix(ROW_FILTER): raw for name, raw in environ.items() if name.startswith(ROW_FILTER)
+    }
+    whole = variable(ROW_FILTER_PATH)
+    if given and whole in environ:
+        layers.faults.append(f"{whole} and {ROW_FILTER}{min(given)} are both set: unset one of them")
+    elif given:
+        layers.put(ROW_FILTER_PATH, Written(raw=given, source=Source.ENVIRONMENT))
 
 
 def _unknown_variable(name: str, by_name: Mapping[str, Leaf]) -> str:

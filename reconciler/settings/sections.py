@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from reconciler.model import ListingOrder
-from reconciler.settings import values
-from reconciler.settings.written import Column, Count, NoColumn, Seconds, Section, Table, written
+from reconciler.settings import identifiers, values
+from reconciler.settings.written import Column, Count, NoColumn, NoTable, Seconds, Section, Table, written
 
 
 class MediaColumns(Section):
     """Columns of the media table; the defaults are the gateway's own PascalCase names.
 
-    All but the first three may be set to nothing (`""`) where the table has no such column.
+    All but the first two may be set to nothing (`""`) where the table has no such column.
     """
 
     id: Column = "Id"
     """Primary key."""
     storage_key: Column = "StorageKey"
     """The object's key in the bucket."""
-    virtual_key_id: Column = "VirtualKeyId"
-    """The owner: the id of a virtual key."""
+    virtual_key_id: NoColumn = "VirtualKeyId"
+    """The owner: the id of a virtual key. Only without a table of keys may it be set to nothing."""
     size_bytes: NoColumn = "SizeBytes"
     """The object's size in bytes; may be NULL or 0."""
     created_at: NoColumn = "CreatedAt"
@@ -55,10 +57,30 @@ class CatalogSettings(Section):
 
     media_table: Table = "MediaRecords"
     """The media table, `table` or `schema.table`. Default: the gateway's own."""
-    keys_table: Table = "VirtualKeys"
-    """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own."""
+    keys_table: NoTable = "VirtualKeys"
+    """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own. Empty where media have
+    no owners that end: then nothing is ownerless or revoked."""
+    media_where: Annotated[dict[str, str], written(identifiers.row_filter)] = Field(default_factory=dict)
+    """Rows that count, by the text of a column: `MEDIA_WHERE__bucket_id=avatars`, one variable a column.
+    Rows of another value name another bucket's objects: they are neither read nor missing their objects, and
+    protect nothing here. Default: every row."""
+    variant_columns: Annotated[tuple[str, ...], written(identifiers.columns)] = ()
+    """Columns of the media table that name further objects, such as thumbnails: a JSON list. An object that
+    one of them names is kept, and goes with its row."""
+    also_referenced: Annotated[tuple[str, ...], written(identifiers.references)] = ()
+    """Columns of other tables, or of the media table, that name objects: a JSON list of
+    `schema.table.column`. An object that any of them names is kept, whatever becomes of its record."""
     media_columns: MediaColumns = MediaColumns()
     key_columns: KeyColumns = KeyColumns()
+
+    @model_validator(mode="after")
+    def _keys_have_owners(self) -> Self:
+        if self.keys_table and not self.media_columns.virtual_key_id:
+            raise ValueError(
+                "MEDIA_COLUMNS__VIRTUAL_KEY_ID is empty: name the column that says whose a record is, or set"
+                " RECONCILER_CATALOG__KEYS_TABLE to nothing as well"
+            )
+        return self
 
 
 class BucketSettings(Section):

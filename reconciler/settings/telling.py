@@ -11,7 +11,7 @@ from datetime import timedelta
 from pydantic import BaseModel, SecretStr
 
 from reconciler.settings.load import mask
-from reconciler.settings.names import Path, leaves
+from reconciler.settings.names import Leaf, Path, leaves
 from reconciler.settings.origins import Loaded, Origin, Source
 from reconciler.settings.schema import Settings
 
@@ -44,7 +44,9 @@ def tell(loaded: Loaded[Settings]) -> Sequence[ToldSetting]:
             name=leaf.name,
             key=".".join(path),
             value=written_at(loaded.settings, path),
-            default=None if leaf.field.is_required() else _written(path, leaf.field.get_default()),
+            default=None
+            if leaf.field.is_required()
+            else _written(path, leaf.field.get_default(call_default_factory=True)),
             required=leaf.field.is_required(),
             runtime=leaf.runtime,
             origin=loaded.origins[path],
@@ -52,6 +54,10 @@ def tell(loaded: Loaded[Settings]) -> Sequence[ToldSetting]:
         )
         for path, leaf in leaves().items()
     ]
+
+
+def _default(leaf: Leaf) -> object:
+    return leaf.field.get_default(call_default_factory=True)
 
 
 def told_origin(origin: Origin) -> str:

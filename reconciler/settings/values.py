@@ -26,8 +26,6 @@ WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
-IDENTIFIER_BYTES = 63
-"""Postgres cuts longer names off (NAMEDATALEN - 1)."""
 KEY_BYTES = 1024
 """The longest key that S3 takes."""
 
@@ -237,34 +235,3 @@ def pattern(raw: object) -> re.Pattern[str]:
         return re.compile(raw)
     except re.error as error:
         raise ValueError(f"must be a regular expression that the whole key matches ({error})") from None
-
-
-def column(raw: object) -> str:
-    """A column's name as Postgres stores it, unquoted."""
-    if isinstance(raw, str) and _is_identifier(raw):
-        return raw
-    raise ValueError("must be a column's name as Postgres stores it, without quotes, such as StorageKey")
-
-
-def column_or_none(raw: object) -> str:
-    """A column's name; nothing where the table has no such column."""
-    return "" if raw == "" else column(raw)
-
-
-def table(raw: object) -> str:
-    """`table` or `schema.table` as Postgres stores the names, unquoted."""
-    if isinstance(raw, str):
-        parts = raw.split(".")
-        if len(parts) <= 2 and all(_is_identifier(part) for part in parts):  # noqa: PLR2004 - schema and table
-            return raw
-    raise ValueError(
-        "must be a table's name as Postgres stores it, without quotes: MediaRecords or public.MediaRecords"
-    )
-
-
-def _is_identifier(name: str) -> bool:
-    return (
-        0 < len(name.encode("utf-8", "surrogatepass")) <= IDENTIFIER_BYTES
-        and name.isprintable()
-        and not set(name) & {'"', "'", "`"}
-    )

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from reconciler.settings import values
+from reconciler.settings import identifiers, values
 
 
 class Runtime:
@@ -34,10 +34,12 @@ Duration: TypeAlias = Annotated[timedelta, written(values.duration)]
 Seconds: TypeAlias = Annotated[timedelta, written(values.at_least(timedelta(seconds=1), "1s"))]
 Days: TypeAlias = Annotated[int, written(values.whole(0, values.LONGEST.days, "days"))]
 Count: TypeAlias = Annotated[int, written(values.whole(0, 10**12, "keys"))]
-Column: TypeAlias = Annotated[str, written(values.column)]
-NoColumn: TypeAlias = Annotated[str, written(values.column_or_none), MAY_BE_EMPTY]
+Column: TypeAlias = Annotated[str, written(identifiers.column)]
+NoColumn: TypeAlias = Annotated[str, written(identifiers.column_or_none), MAY_BE_EMPTY]
 """A column's name; empty where the table has no such column."""
-Table: TypeAlias = Annotated[str, written(values.table)]
+Table: TypeAlias = Annotated[str, written(identifiers.table)]
+NoTable: TypeAlias = Annotated[str, written(identifiers.table_or_none), MAY_BE_EMPTY]
+"""A table's name; empty where there is none."""
 
 
 class Section(BaseModel):

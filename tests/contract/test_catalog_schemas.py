@@ -193,7 +193,10 @@ async def test_all_faults_of_a_mapping_are_told_at_once(empty_database: str) -> 
             f"{MEDIA}__STORAGE_KEY size: its type is integer; allowed are text, varchar, char(n), citext;"
             ' make a column of it that is, text COLLATE "C" GENERATED ALWAYS AS (…) STORED, and name that'
         ),
-        f"{MEDIA}__VIRTUAL_KEY_ID apikey: no such column in gate.media; there is api_key",
+        (
+            f"{MEDIA}__VIRTUAL_KEY_ID apikey: no such column in gate.media; there is api_key"
+            ' (set it to "" if the table has none)'
+        ),
         (
             "RECONCILER_CATALOG__MEDIA_COLUMNS__CREATED_AT CreatedAt: no such column in gate.media;"
             ' there are api_key, expires, made, path, row_id, size, used (set it to "" if the table has none)'

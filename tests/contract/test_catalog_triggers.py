@@ -116,7 +116,7 @@ async def test_the_way_down_takes_them_along(database: str) -> None:
 async def test_the_script_does_the_same(empty_database: str) -> None:
     config = CatalogConfig(database_url=empty_database)
     async with connected(empty_database) as sql:
-        await sql.execute("\n".join(await migrated(config, sql=True, with_triggers=True)))
+        await sql.execute("\n".join(await migrated(config, sql=True, create_tables=True, with_triggers=True)))
         assert await found(empty_database) is Triggers.INSTALLED
         await sql.execute(triggers.removal())
         assert await found(empty_database) is Triggers.ABSENT
@@ -185,7 +185,9 @@ async def test_a_mapped_schema_is_guarded_too(empty_database: str, kind: str, of
             """
         )
         if offline:
-            await sql.execute("\n".join(await migrated(config, sql=True, with_triggers=True)))
+            await sql.execute(
+                "\n".join(await migrated(config, sql=True, create_tables=True, with_triggers=True))
+            )
         else:
             await migrated(config, with_triggers=True)
         assert await found(empty_database, ODD) is Triggers.INSTALLED

@@ -29,6 +29,7 @@ from reconciler.model import (
     Term,
     Verdict,
     VirtualKey,
+    reference_to,
 )
 from tests.doubles.surroundings import Surroundings
 
@@ -147,6 +148,8 @@ class MemoryDatabase:
         self.rows: dict[str, Row] = {}
         self.owners: dict[str, VirtualKey] = {}
         self.disabled_since: dict[str, datetime] = {}
+        self.referenced: set[str] = set()
+        """Keys that a column beside the media table's key names."""
         self.locked: set[str] = set()
         self.open: dict[int, Transaction] = {}
         self.passes: dict[int, Pass] = {}
@@ -296,6 +299,13 @@ class MemoryDatabase:
         wanted = set(keys)
         rows = [row for row in self.rows.values() if row.storage_key in wanted]
         return [self.record(row) for row in sorted(rows, key=lambda row: (row.storage_key, row.id))]
+
+    def naming(self, mark: Mark) -> list[Record]:
+        """What decides about the mark: those rows, and what stands for another column that names it."""
+        rows = self.records_of([mark.storage_key])
+        if mark.storage_key in self.referenced and mark.verdict is not Verdict.DANGLING:
+            rows.append(reference_to(mark.storage_key))
+        return rows
 
     def holds_in_force(self) -> list[Hold]:
         return [hold for hold in self.holds.values() if hold.until is None or hold.until > self.now]

@@ -171,7 +171,7 @@ class MemoryMarks:
         return row.operation_id is None and row.mark.due_at <= now and not put_off and seen
 
     def _decide(self, row: MarkRow, decide: Decide) -> Remove | Cancel | Postpone:
-        records = self._database.records_of([row.mark.storage_key])
+        records = self._database.naming(row.mark)
         if any(record.id in self._database.locked for record in records):
             return Postpone(reason="another transaction holds its record")
         return decide(row.mark, records, self._database.now)
@@ -226,7 +226,7 @@ class MemoryMarks:
         self.on_look(claim)
         spared = {}
         for key in claim.keys:
-            records = self._database.records_of([key.mark.storage_key])
+            records = self._database.naming(key.mark)
             decision = decide(key.mark, records, self._database.now)
             hold = self._database.hold_on(key.mark.storage_key)
             if hold is not None:

@@ -42,6 +42,11 @@ class MemoryRecords:
         return self._database.records_of(keys)
 
     @port
+    async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
+        self._database.answer()
+        return frozenset(keys) & self._database.referenced
+
+    @port
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         self._database.answer()
         keys = sorted({key for key in self._keys() if key.startswith(prefix)})

@@ -185,3 +185,23 @@ def test_no_object_goes_that_a_live_row_names(
             assert row.id not in leaving or (decision.verify_absence and missing)
     assert not (decision.verify_absence and decision.delete_object)
     assert leaving <= {row.id for row in rows}
+
+
+# --- variants ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verdict", [Verdict.EXPIRED, Verdict.STALE, Verdict.REVOKED, Verdict.OWNERLESS])
+def test_a_variant_goes_once_nothing_names_it(verdict: Verdict) -> None:
+    thumbnail = mark(verdict, variant_of="image/a", object_last_modified=None)
+    assert decide(thumbnail, [], policy(), NOW) == Remove()
+
+
+@pytest.mark.parametrize("row", [record(), record(**EXPIRED)])
+def test_a_variant_that_something_names_stays(row: Record) -> None:
+    left = mark(Verdict.EXPIRED, variant_of="image/a")
+    assert isinstance(decide(left, [row], policy(), NOW), Cancel)
+
+
+def test_a_variant_outside_the_prefixes_stays() -> None:
+    outside = mark(Verdict.EXPIRED, variant_of="image/a")
+    assert isinstance(decide(outside, [], policy(prefixes=("video/",)), NOW), Cancel)

@@ -605,3 +605,53 @@ def test_without_a_runtime_file_nothing_ever_changes() -> None:
 def test_a_runtime_file_that_is_not_there_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         SettingsSource(environment(RUNTIME_FILE=str(tmp_path / "missing.yaml")))
+
+
+# --- any table --------------------------------------------------------------------------------------
+
+
+def test_a_table_of_keys_and_the_owner_may_be_left_out_together() -> None:
+    catalog = read(CATALOG__KEYS_TABLE="", CATALOG__MEDIA_COLUMNS__VIRTUAL_KEY_ID="").catalog
+    assert (catalog.keys_table, catalog.media_columns.virtual_key_id) == ("", "")
+    told = fault("CATALOG__MEDIA_COLUMNS__VIRTUAL_KEY_ID", "")
+    assert "set RECONCILER_CATALOG__KEYS_TABLE to nothing as well" in told
+
+
+def test_a_row_filter_is_a_variable_for_each_column_whose_case_counts() -> None:
+    catalog = read(CATALOG__MEDIA_WHERE__bucket_id="avatars", CATALOG__MEDIA_WHERE__Kind="a b").catalog
+    assert catalog.media_where == {"bucket_id": "avatars", "Kind": "a b"}
+    assert read(CATALOG__MEDIA_WHERE='{"live": true, "tenant": 7}').catalog.media_where == {
+        "live": "true",
+        "tenant": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    "raw", ["avatars", "[1]", '{"rate": 1.5}', '{"a\\"b": "c"}', '{"": "c"}', '{"a": null}']
+)
+def test_what_is_no_row_filter_is_refused(raw: str) -> None:
+    assert "must be values by column" in fault("CATALOG__MEDIA_WHERE", raw)
+
+
+def test_a_row_filter_is_not_said_in_two_ways() -> None:
+    with pytest.raises(ConfigError, match="are both set: unset one of them"):
+        read(CATALOG__MEDIA_WHERE="{}", CATALOG__MEDIA_WHERE__a="b")
+
+
+def test_further_columns_that_name_objects_are_lists() -> None:
+    catalog = read(
+        CATALOG__VARIANT_COLUMNS='["ThumbKey", "PosterKey"]',
+        CATALOG__ALSO_REFERENCED='["posts.Cover", "app.users.avatar"]',
+    ).catalog
+    assert catalog.variant_columns == ("PosterKey", "ThumbKey")
+    assert catalog.also_referenced == ("app.users.avatar", "posts.Cover")
+
+
+@pytest.mark.parametrize("raw", ["posts.cover", '["cover"]', '["a.b.c.d"]', "[7]", '["a..b"]'])
+def test_what_is_no_list_of_references_is_refused(raw: str) -> None:
+    assert "must be a JSON list of schema.table.column" in fault("CATALOG__ALSO_REFERENCED", raw)
+
+
+@pytest.mark.parametrize("raw", ["ThumbKey", '["media.ThumbKey"]', '[""]'])
+def test_what_is_no_list_of_columns_is_refused(raw: str) -> None:
+    assert "must be a JSON list of columns" in fault("CATALOG__VARIANT_COLUMNS", raw)

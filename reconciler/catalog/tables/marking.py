@@ -97,6 +97,7 @@ marks = Table(
     Column("object_gone_at", TIME),
     Column("delete_mode", Text),
     Column("quarantine_key", Text),
+    Column("variant_of", KEY),
     CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
     Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),

@@ -61,12 +61,14 @@ hidden = Table(
     Column("state", Text, nullable=False),
     Column("claimed_at", TIME),
     Column("erased", Boolean, nullable=False, server_default=text("false")),
+    Column("variant_of", KEY),
     CheckConstraint("mode IN ('quarantine', 'versioned')", name="hidden_mode"),
     CheckConstraint(
         "state IN ('hidden', 'restoring', 'restored', 'left over', 'purging')", name="hidden_state"
     ),
     Index("hidden_storage_key_idx", "storage_key"),
     Index("hidden_hidden_at_idx", "hidden_at"),
+    Index("hidden_variant_of_idx", "variant_of", postgresql_where=text("variant_of IS NOT NULL")),
     comment="Objects that were deleted, and where they still are",
 )
 
@@ -91,6 +93,7 @@ ledger = Table(
     Column("mode", Text, nullable=False),
     Column("recovery", JSONB),
     Column("removed", JSONB),
+    Column("variant_of", KEY),
     CheckConstraint(
         "event IN ('intent', 'result', 'cancelled', 'restored', 'purged', 'aborted', 'erased')",
         name="ledger_event",
@@ -102,5 +105,6 @@ ledger = Table(
         "storage_key",
         postgresql_where=text("removed IS NOT NULL OR event = 'restored'"),
     ),
+    Index("ledger_variant_of_idx", "variant_of", postgresql_where=text("variant_of IS NOT NULL")),
     Index("ledger_freed_idx", "at", postgresql_where=text("event IN ('purged', 'aborted')")),
 )

@@ -48,9 +48,13 @@ class Comparison:
         self.observer.alive("sweep")
 
 
-def judge_objects(context: Comparison, objects: Iterable[StoredObject], findings: list[Finding]) -> Tally:
-    """Judge objects without a row, adding to `findings`."""
-    return _gather(findings, [_judge_object(context, stored) for stored in objects])
+async def judge_objects(
+    context: Comparison, objects: Sequence[StoredObject], findings: list[Finding]
+) -> Tally:
+    """Judge objects without a row, adding to `findings`. What another column names is none."""
+    named = await context.records.referenced([stored.key for stored in objects]) if objects else frozenset()
+    verdicts = [_judge_object(context, stored) for stored in objects if stored.key not in named]
+    return _gather(findings, verdicts)
 
 
 def judge_rows(context: Comparison, rows: Iterable[Record], findings: list[Finding]) -> Tally:

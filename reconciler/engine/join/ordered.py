@@ -160,24 +160,25 @@ class _Stretch:
         self._windows = 0
         self._seen = Tally()
         self._findings: list[Finding] = []
+        self._unmatched: list[StoredObject] = []
         self._missing: list[str] = []
 
     @property
     def full(self) -> bool:
         """Long enough, or with enough drift, that it must not wait for more."""
-        drift = len(self._findings) + len(self._missing)
+        drift = len(self._unmatched) + len(self._missing)
         return self._windows >= PAGES_A_WATERMARK or drift >= LOOKUP_SIZE
 
     def add(self, seen: Tally, orphans: Sequence[StoredObject], missing: Sequence[str]) -> None:
         """One window: its counts, its objects without a row, and its rows' keys without an object."""
         self._windows += 1
         self._seen += seen
-        if orphans:
-            self._seen += judge_objects(self._with, orphans, self._findings)
+        self._unmatched += orphans
         self._missing += missing
 
     async def write(self, watermark: str, *, done: bool) -> None:
-        """Judge the rows without an object, and hand everything on with the new watermark."""
+        """Judge what is on one side only, and hand everything on with the new watermark."""
+        self._seen += await judge_objects(self._with, self._unmatched, self._findings)
         for start in range(0, len(self._missing), LOOKUP_SIZE):
             rows = await self._with.records.lookup(self._missing[start : start + LOOKUP_SIZE])
             self._seen += judge_rows(self._with, rows, self._findings)

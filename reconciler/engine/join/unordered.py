@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
@@ -70,7 +70,7 @@ class UnorderedJoin:
         self,
         prefixes: Sequence[str],
         pages: AsyncIterator[Page],
-        judge: Callable[[Page], tuple[list[Finding], Tally]],
+        judge: Callable[[Page], Awaitable[tuple[list[Finding], Tally]]],
     ) -> Tally:
         """Every page judged and written, a few at once; no page is read ahead of a free writer."""
         tallies: list[Tally] = []
@@ -79,7 +79,7 @@ class UnorderedJoin:
         async def write(receive: MemoryObjectReceiveStream[Page]) -> None:
             async with receive:
                 async for page in receive:
-                    findings, seen = judge(page)
+                    findings, seen = await judge(page)
                     seen += await keep_held(self._with.holds, findings)
                     seen += newly_of(findings) + found_by_prefix(findings, prefixes)
                     await self._sink.write(findings, None)
@@ -94,11 +94,11 @@ class UnorderedJoin:
                     await send.send(page)
         return sum(tallies, Tally())
 
-    def _judge_objects(self, page: Sequence[StoredObject]) -> tuple[list[Finding], Tally]:
+    async def _judge_objects(self, page: Sequence[StoredObject]) -> tuple[list[Finding], Tally]:
         findings: list[Finding] = []
-        return findings, judge_objects(self._with, page, findings)
+        return findings, await judge_objects(self._with, page, findings)
 
-    def _judge_records(self, page: Sequence[Record]) -> tuple[list[Finding], Tally]:
+    async def _judge_records(self, page: Sequence[Record]) -> tuple[list[Finding], Tally]:
         findings: list[Finding] = []
         return findings, judge_rows(self._with, page, findings)
 

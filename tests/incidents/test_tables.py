@@ -1,0 +1,332 @@
+"""Tables that are not the gateway's: one alone, one that two buckets share, several that name objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from reconciler.catalog import triggers
+from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
+from reconciler.catalog.open import open_catalog
+from reconciler.catalog.triggers import Triggers
+from reconciler.errors import ConfigError, Halt
+from reconciler.model import Outcome, Verdict
+from tests.integration.site import Site, make_site
+from tests.servers import Bucket
+
+pytestmark = pytest.mark.anyio
+
+CATALOG = "RECONCILER_CATALOG__"
+
+
+async def _site(database: str, bucket: Bucket, *statements: str, **catalog: str) -> Site:
+    """A site over tables of its own, mapped by the names of settings."""
+    site = make_site(database, bucket)
+    for statement in statements:
+        await site.sql(statement)
+    settings = {CATALOG + name.upper(): value for name, value in catalog.items()}
+    return replace(site, environment=site.environment | settings)
+
+
+async def _objects(site: Site, keys: Iterable[str]) -> None:
+    await site.put(*keys)
+
+
+# --- one table alone --------------------------------------------------------------------------------
+
+FILES = """
+CREATE TABLE files (id bigint PRIMARY KEY, path text COLLATE "C" UNIQUE, made timestamptz, until timestamptz)
+"""
+
+ALONE = {
+    "media_table": "files",
+    "keys_table": "",
+    "media_columns__id": "id",
+    "media_columns__storage_key": "path",
+    "media_columns__virtual_key_id": "",
+    "media_columns__size_bytes": "",
+    "media_columns__created_at": "made",
+    "media_columns__expires_at": "until",
+    "media_columns__last_accessed_at": "",
+}
+
+
+COLUMNS = MediaColumns(
+    id="id",
+    storage_key="path",
+    virtual_key_id="",
+    size_bytes="",
+    created_at="made",
+    expires_at="until",
+    last_accessed_at="",
+)
+
+
+@pytest.mark.incident(48)
+@pytest.mark.parametrize("owned", [False, True])
+async def test_a_table_without_owners_is_served(database: str, seaweed_bucket: Bucket, owned: bool) -> None:
+    """I-48: nothing is ownerless or revoked, whatever an owner's column says."""
+    columns = {**ALONE, "media_columns__virtual_key_id": "owner"} if owned else ALONE
+    site = await _site(
+        database,
+        seaweed_bucket,
+        FILES,
+        "ALTER TABLE files ADD COLUMN owner text DEFAULT 'nobody of this name exists'",
+        "INSERT INTO files VALUES (1, 'image/kept', now() - interval '400 days', NULL),"
+        " (2, 'image/expired', now(), now() - interval '1 day'),"
+        " (3, 'image/lost', now() - interval '1 day', NULL)",
+        **columns,
+    )
+    await _objects(site, ["image/kept", "image/expired", "image/orphan"])
+    report = await site.once()
+    assert {verdict: count for verdict, count in report.found.items() if count} == {
+        Verdict.ORPHAN: 1,
+        Verdict.EXPIRED: 1,
+        Verdict.DANGLING: 1,
+    }
+    report = await site.once()
+    assert report.outcome is Outcome.CONVERGED
+    assert await site.keys() == {"image/kept"}
+    assert [tuple(row) for row in await site.sql("SELECT id FROM files")] == [(1,)]
+
+
+# --- a table that two buckets share -----------------------------------------------------------------
+
+
+@pytest.mark.incident(49)
+@pytest.mark.parametrize("column", ["text", "integer"])
+async def test_rows_of_another_bucket_are_neither_read_nor_missing(
+    database: str, seaweed_bucket: Bucket, column: str
+) -> None:
+    """I-49: they name what lies elsewhere, so they neither go nor protect anything here."""
+    ours, other = ("'it''s \\ours'", "'other'") if column == "text" else ("7", "8")
+    site = await _site(
+        database,
+        seaweed_bucket,
+        FILES.replace("UNIQUE", ""),
+        f'ALTER TABLE files ADD COLUMN "Bucket" {column}',
+        "INSERT INTO files VALUES"
+        f" (1, 'image/kept', now() - interval '1 day', NULL, {ours}),"
+        f" (2, 'image/elsewhere', now() - interval '1 day', NULL, {other}),"
+        f" (3, 'image/both', now() - interval '1 day', now() - interval '1 day', {ours}),"
+        f" (4, 'image/both', now() - interval '1 day', NULL, {other}),"
+        f" (5, 'image/theirs', now() - interval '1 day', now() - interval '1 day', {other}),"
+        f" (6, 'image/unclaimed', now() - interval '1 day', NULL, NULL)",
+        **ALONE,
+        media_where=json.dumps({"Bucket": "it's \\ours" if column == "text" else 7}),
+    )
+    await _objects(site, ["image/kept", "image/both", "image/theirs"])
+    for _ in range(3):
+        report = await site.once()
+    assert (report.outcome, report.records) == (Outcome.CONVERGED, 1)
+    assert await site.keys() == {"image/kept"}
+    left = await site.sql("SELECT id FROM files ORDER BY id")
+    assert [row["id"] for row in left] == [1, 2, 4, 5, 6]
+
+
+@pytest.mark.incident(49)
+async def test_a_row_that_goes_to_another_bucket_is_not_removed(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    """I-49: it counted when it was marked, and does not any more."""
+    site = await _site(
+        database,
+        seaweed_bucket,
+        FILES,
+        "ALTER TABLE files ADD COLUMN bucket text DEFAULT 'ours'",
+        "INSERT INTO files VALUES (1, 'image/moved', now(), now() - interval '1 day')",
+        **ALONE,
+        media_where='{"bucket": "ours"}',
+    )
+    await site.once(delete_delay="1h")
+    await site.sql("UPDATE files SET bucket = 'other'")
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    report = await site.once()
+    assert (report.outcome, report.removed.records) == (Outcome.CONVERGED, 0)
+    assert len(await site.sql("SELECT FROM files")) == 1
+
+
+@pytest.mark.incident(49)
+@pytest.mark.parametrize("generated", [False, True])
+async def test_the_triggers_leave_rows_of_another_bucket_alone(database: str, generated: bool) -> None:
+    """I-49: their keys may be the same. What a trigger cannot see yet, it guards."""
+    connection = await asyncpg.connect(database)
+    try:
+        column = "text GENERATED ALWAYS AS (lower(tenant)) STORED" if generated else "text"
+        for statement in (FILES, f"ALTER TABLE files ADD COLUMN tenant text, ADD COLUMN bucket {column}"):
+            await connection.execute(statement)
+        tables = TableMapping(
+            media_table="files",
+            keys_table="",
+            media=COLUMNS,
+            media_where=(("bucket", "it's \\ours"),),
+        )
+        await triggers.install(connection, tables)
+        assert await triggers.state(connection, tables) is Triggers.INSTALLED
+        assert await triggers.state(connection, replace(tables, media_where=())) is Triggers.OUTDATED
+        await connection.execute(
+            "INSERT INTO reconciler.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)"
+            " VALUES ('image/a', 'orphan', gen_random_uuid(), now(), now() + interval '1 hour')"
+        )
+        written = "tenant" if generated else "bucket"
+        insert = f"INSERT INTO files (id, path, {written}) VALUES ($1, 'image/a', $2)"
+        with pytest.raises(asyncpg.PostgresError, match="upload again"):
+            await connection.execute(insert, 1, "it's \\ours")
+        if generated:
+            with pytest.raises(asyncpg.PostgresError, match="upload again"):
+                await connection.execute(insert, 2, "other")
+            return
+        await connection.execute(insert, 2, "other")
+        with pytest.raises(asyncpg.PostgresError, match="upload again"):
+            await connection.execute("UPDATE files SET bucket = $1", "it's \\ours")
+    finally:
+        await connection.close()
+
+
+# --- several columns and tables that name objects ---------------------------------------------------
+
+ROWS = """
+INSERT INTO files VALUES
+    (1, 'image/kept', now(), NULL, 'image/kept.thumb', 'image/kept.poster'),
+    (2, 'image/expired', now(), now() - interval '1 day', 'image/expired.thumb', 'image/shared.poster'),
+    (3, 'image/cover', now(), now() - interval '1 day', NULL, 'image/shared.poster'),
+    (4, 'image/also', now(), NULL, NULL, 'image/shared.poster')
+"""
+
+GALLERY = (
+    FILES,
+    "ALTER TABLE files ADD COLUMN thumb text, ADD COLUMN poster varchar(200)",
+    "CREATE TABLE users (id int, avatar char(40))",
+    "CREATE SCHEMA app",
+    'CREATE TABLE app."Posts" (id int, "Cover" text)',
+    "CREATE VIEW gallery AS SELECT unnest(ARRAY['image/in-a-list', NULL]) AS key",
+    ROWS,
+    "INSERT INTO users VALUES (1, 'image/avatar'), (2, NULL)",
+    "INSERT INTO app.\"Posts\" VALUES (1, 'image/cover')",
+)
+
+NAMED = ["files.thumb", "files.poster", "users.avatar", "app.Posts.Cover", "gallery.key"]
+
+
+@pytest.mark.incident(54)
+async def test_what_another_column_names_is_kept(database: str, bucket: Bucket) -> None:
+    """I-54, on both joins: thumbnails, avatars and covers are no orphans. A row goes, and its object stays
+    for the table that names it besides.
+    """
+    site = await _site(database, bucket, *GALLERY, **ALONE, also_referenced=json.dumps(NAMED))
+    kept = {
+        *("image/kept", "image/kept.thumb", "image/kept.poster", "image/shared.poster"),
+        *("image/avatar", "image/cover", "image/in-a-list", "image/also"),
+    }
+    await _objects(site, [*kept, "image/expired", "image/expired.thumb", "image/orphan"])
+    report = await site.once()
+    assert report.found[Verdict.ORPHAN] == 1
+    # What only the row that went had named is an orphan by now.
+    report = await site.once()
+    assert (report.outcome, report.found[Verdict.ORPHAN]) == (Outcome.CONVERGED, 1)
+    assert await site.keys() == kept
+    left = await site.sql("SELECT id FROM files ORDER BY id")
+    assert [row["id"] for row in left] == [1, 4]
+
+
+@pytest.mark.incident(54)
+async def test_what_comes_to_be_named_after_its_mark_is_kept(database: str, seaweed_bucket: Bucket) -> None:
+    """I-54: the claim asks again."""
+    site = await _site(database, seaweed_bucket, *GALLERY, **ALONE, also_referenced='["users.avatar"]')
+    await _objects(site, ["image/new-avatar"])
+    await site.once(delete_delay="1h")
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    await site.sql("INSERT INTO users VALUES (3, 'image/new-avatar')")
+    await site.once()
+    assert "image/new-avatar" in await site.keys()
+
+
+@pytest.mark.incident(54)
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ('["users.avatars"]', "users.avatars: no such column; there is avatar"),
+        ('["members.avatar"]', "members.avatar: there is no table members"),
+        ('["users.id"]', "users.id: its type is integer; allowed are"),
+    ],
+)
+async def test_a_column_that_cannot_be_asked_is_told_at_the_start(
+    database: str, seaweed_bucket: Bucket, named: str, told: str
+) -> None:
+    site = await _site(database, seaweed_bucket, *GALLERY, **ALONE, also_referenced=named)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        await site.once()
+
+
+@pytest.mark.incident(54)
+async def test_a_table_that_is_replaced_under_way_stops_everything(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    site = await _site(database, seaweed_bucket, *GALLERY)
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, also_referenced=("users.avatar",)
+    )
+    async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
+        assert await catalog.records.referenced(["image/avatar", "image/x"]) == {"image/avatar"}
+        await site.sql("ALTER TABLE users RENAME TO people")
+        await site.sql("CREATE TABLE users (avatar text)")
+        with pytest.raises(Halt, match="was replaced while this program ran"):
+            await catalog.records.referenced(["image/avatar"])
+
+
+# --- variants ---------------------------------------------------------------------------------------
+
+VARIANTS = {**ALONE, "variant_columns": '["thumb", "poster"]', "also_referenced": '["app.Posts.Cover"]'}
+
+
+@pytest.mark.incident(54)
+async def test_variants_go_with_their_row_and_come_back_with_it(database: str, bucket: Bucket) -> None:
+    """I-54: in one run, and not as orphans of a later sweep. What another row, or table, names stays."""
+    site = await _site(
+        database,
+        bucket,
+        *GALLERY,
+        "INSERT INTO app.\"Posts\" VALUES (2, 'image/posted.thumb')",
+        "INSERT INTO files VALUES (5, 'image/posted', now(), now() - interval '1 day', 'image/posted.thumb',"
+        " 'elsewhere/posted.poster')",
+        **VARIANTS,
+    )
+    kept = {
+        *("image/kept", "image/kept.thumb", "image/kept.poster", "image/shared.poster"),
+        *("image/cover", "image/also", "image/posted.thumb", "elsewhere/posted.poster"),
+    }
+    gone = {"image/expired", "image/expired.thumb", "image/posted"}
+    await _objects(site, [*kept, *gone])
+    report = await site.once(delete_mode="quarantine", breaker__max_fraction="0.8", breaker__min_count="0")
+    assert (report.outcome, report.found.get(Verdict.ORPHAN)) == (Outcome.CONVERGED, None)
+    assert report.removed.objects == len(gone)
+    assert await site.keys() == kept
+    undone = await site.undo(keys=("image/expired",))
+    assert undone.objects == 2
+    assert await site.keys() == kept | {"image/expired", "image/expired.thumb"}
+
+
+@pytest.mark.incident(54)
+async def test_a_variant_stays_with_a_row_that_is_put_off(database: str, seaweed_bucket: Bucket) -> None:
+    """I-54: its mark waits for the record's, which a crash left claimed."""
+    site = await _site(database, seaweed_bucket, *GALLERY, **VARIANTS)
+    await _objects(site, ["image/expired", "image/expired.thumb"])
+    await site.sql("UPDATE files SET until = NULL WHERE id <> 2")
+    await site.once(delete_delay="1h")
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    await site.sql(
+        "INSERT INTO reconciler.marks (storage_key, verdict, reason, bytes, pass_id, first_seen_at,"
+        " last_seen_at, last_pass_id, sightings, due_at, variant_of)"
+        " SELECT 'image/expired.thumb', verdict, reason, 0, pass_id, first_seen_at, last_seen_at,"
+        " last_pass_id, 1, due_at, storage_key FROM reconciler.marks WHERE storage_key = 'image/expired'"
+    )
+    await site.sql("UPDATE files SET until = now() + interval '1 day' WHERE id = 2")
+    report = await site.once()
+    assert report.removed.objects == 0
+    assert await site.sql("SELECT FROM reconciler.marks") == []
+    assert await site.keys() == {"image/expired", "image/expired.thumb"}
