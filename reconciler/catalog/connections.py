@@ -41,15 +41,9 @@ RETRY_AFTER = 0.2
 
 
 def server_settings(config: CatalogConfig) -> dict[str, str]:
-    """What every session is told, whatever role and database are set to."""
+    """What every session is told from the start, whatever role and database are set to; see `OWN`."""
     return {
         "application_name": APPLICATION,
-        # A policy that filters must be an error: hidden rows look like orphans.
-        "row_security": "off",
-        "search_path": "pg_catalog, pg_temp",
-        # The hash of a row is over the text of its columns.
-        "timezone": "UTC",
-        "datestyle": "ISO, YMD",
         "default_transaction_isolation": "read committed",
         "default_transaction_read_only": "off",
         # A claim that a crash of the server forgets has sent its delete all the same (R-35).
@@ -70,14 +64,27 @@ def _milliseconds(seconds: float) -> str:
     return str(int(seconds * 1000))
 
 
+OWN = {
+    # A policy that filters must be an error: hidden rows look like orphans.
+    "row_security": "off",
+    "search_path": "pg_catalog, pg_temp",
+    # The hash of a row is over the text of its columns.
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+}
+"""What our statements need, and the users' triggers must not run under.
+
+Each session sets it after it has begun: so DEFAULT still means what role, database and URL say (R-54).
+"""
+
 # By the simple protocol, which prepares nothing: a pooler may refuse a session's settings, or drop them.
-SETTLED = """
+SETTLE = f"""
 DO $$ BEGIN
-    IF current_setting('row_security') <> 'off'
-        OR current_setting('search_path') <> 'pg_catalog, pg_temp' THEN
+    IF current_setting('plan_cache_mode') <> 'force_custom_plan' OR current_setting('jit') <> 'off' THEN
         RAISE SQLSTATE 'RC001';
     END IF;
-END $$
+END $$;
+{"; ".join(f"SET {name} = {value}" for name, value in OWN.items())}
 """
 
 
@@ -89,8 +96,13 @@ async def connect(config: CatalogConfig, **settings: str) -> Connection:
         if "startup parameter" not in str(error):
             raise
         raise _pooled(config) from None
+    return await _settled(config, connection)
+
+
+async def _settled(config: CatalogConfig, connection: Connection) -> Connection:
+    """The connection with the settings that are our own; or none, and it is closed."""
     try:
-        await connection.execute(SETTLED)
+        await connection.execute(SETTLE)
     except asyncpg.PostgresError as error:
         await connection.close()
         if error.sqlstate == "RC001":
@@ -236,7 +248,7 @@ async def _make_pool(config: CatalogConfig) -> Pool:
     await (await connect(config)).close()
 
     async def connect_now(_dsn: str, **options: Any) -> Connection:  # noqa: ANN401 - the pool's own
-        return await asyncpg.connect(config.url(), **options)
+        return await _settled(config, await asyncpg.connect(config.url(), **options))
 
     return await asyncpg.create_pool(
         config.database_url,

@@ -13,6 +13,7 @@ from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
+from reconciler.catalog.usercode import in_their_settings
 from reconciler.model import (
     HiddenObject,
     Queued,
@@ -203,7 +204,6 @@ class PostgresRecovery:
         """One row, in a savepoint: what its table refuses is told, and stays in the ledger."""
         try:
             async with connection.transaction():
-                await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 outcome, reason = await self._insert(connection, row)
         except COLLISIONS:
             raise
@@ -218,12 +218,14 @@ class PostgresRecovery:
         columns = await connection.fetchval(COLUMNS, gateway.oids[0], row.ledger_id)
         if not columns:
             return Return.REFUSED, "the ledger no longer has the row"
-        inserted = await connection.fetchval(
-            f"INSERT INTO {gateway.names[0]} ({columns}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {columns} FROM jsonb_populate_record(NULL::{gateway.names[0]},"
-            f" (SELECT removed FROM {SCHEMA}.ledger WHERE id = $1)) ON CONFLICT DO NOTHING RETURNING true",
-            row.ledger_id,
-        )
+        async with in_their_settings(connection):
+            inserted = await connection.fetchval(
+                f"INSERT INTO {gateway.names[0]} ({columns}) OVERRIDING SYSTEM VALUE"
+                f" SELECT {columns} FROM jsonb_populate_record(NULL::{gateway.names[0]},"
+                f" (SELECT removed FROM {SCHEMA}.ledger WHERE id = $1))"
+                " ON CONFLICT DO NOTHING RETURNING true",
+                row.ledger_id,
+            )
         if inserted:
             return Return.RESTORED, ""
         there = await connection.fetchval(

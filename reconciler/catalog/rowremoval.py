@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 
 import asyncpg
 
@@ -14,6 +15,7 @@ from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
 from reconciler.catalog.locking import lock_rows
 from reconciler.catalog.records import lookup
+from reconciler.catalog.usercode import NotRemoved, explained, remove_rows
 from reconciler.model import GONE, ClaimedKey, ObjectResult, Record, Remove, Removed
 from reconciler.ports import Decide
 
@@ -72,55 +74,43 @@ class RowRemoval:
         outcome.counted += Removed(records=removed)
 
     async def _delete(self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome) -> int:
-        """All at once; where one row makes that fail, row by row, so that it fails alone (R-30)."""
+        """All at once; where one row makes that fail, key by key, so that it fails alone (R-30)."""
         if not doomed:
             return 0
-        # A deferred constraint would speak at the commit, against the whole batch instead of its row.
-        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         try:
-            async with connection.transaction():
-                gone = await self._delete_ids(connection, [each.record.id for each in doomed])
+            gone = await self._delete_rows(connection, doomed, outcome)
         except COLLISIONS:
             raise
-        except asyncpg.PostgresError:
-            gone = {}
-            for each in doomed:
-                gone |= await self._delete_one(connection, each, outcome)
-        refused = outcome.failed.copy()
-        for each in doomed:
-            if each.record.id in gone:
-                entry = _record_entry(each.key, each.record.id, "deleted", removed=gone[each.record.id])
-                outcome.entries.append(entry)
-            elif each.key.mark.storage_key not in refused:
-                # Nobody else can have removed a row that we hold locked.
-                detail = "a trigger or a rule of the table keeps the row"
-                outcome.entries.append(_record_entry(each.key, each.record.id, "failed", detail))
-                outcome.failed.add(each.key.mark.storage_key)
-        return len(gone)
+        except (asyncpg.PostgresError, NotRemoved):
+            gone = 0
+            for _, rows in groupby(doomed, lambda each: each.key.mark.storage_key):
+                gone += await self._delete_alone(connection, list(rows), outcome)
+        return gone
 
-    async def _delete_ids(self, connection: AnyConnection, ids: Sequence[str]) -> dict[str, str]:
-        """The rows that went, as JSON, by id."""
-        gateway = self._gateway
-        # By id alone: these rows are locked, and their versions were compared under the lock. The whole
-        # row is kept, with the columns that we know nothing of.
-        rows = await connection.fetch(
-            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} AND {gateway.counts}"
-            f" RETURNING {gateway.identity.text} AS id, to_jsonb(m)::text AS removed",
-            list(ids),
-        )
-        return {row["id"]: row["removed"] for row in rows}
+    async def _delete_rows(
+        self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome
+    ) -> int:
+        async with connection.transaction():
+            removed, _ = await remove_rows(connection, self._gateway, [each.record.id for each in doomed])
+        outcome.entries += [
+            _record_entry(each.key, each.record.id, "deleted", removed=removed[each.record.id])
+            for each in doomed
+        ]
+        return len(removed)
 
-    async def _delete_one(self, connection: AnyConnection, each: _Doomed, outcome: Outcome) -> dict[str, str]:
+    async def _delete_alone(
+        self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome
+    ) -> int:
         try:
-            async with connection.transaction():
-                return await self._delete_ids(connection, [each.record.id])
+            return await self._delete_rows(connection, doomed, outcome)
         except COLLISIONS:
             raise
-        except asyncpg.PostgresError as error:
-            detail = str(error).splitlines()[0]
-            outcome.entries.append(_record_entry(each.key, each.record.id, "failed", detail))
-            outcome.failed.add(each.key.mark.storage_key)
-            return {}
+        except (asyncpg.PostgresError, NotRemoved) as error:
+            outcome.entries += [
+                _record_entry(each.key, each.record.id, "failed", explained(error)) for each in doomed
+            ]
+            outcome.failed.add(doomed[0].key.mark.storage_key)
+            return 0
 
 
 async def _read(

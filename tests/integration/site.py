@@ -155,6 +155,14 @@ class Site:
         finally:
             await connection.close()
 
+    async def script(self, statements: str) -> None:
+        """Statements that answer nothing, as their owner runs them."""
+        connection = await asyncpg.connect(self.database)
+        try:
+            await connection.execute(statements)
+        finally:
+            await connection.close()
+
     async def outlive_the_dead(self) -> None:
         """As if lease and longest requests of who was killed had run out: otherwise the next waits for it."""
         await self.sql("UPDATE reconciler.lease SET expires_at = least(expires_at, clock_timestamp())")
