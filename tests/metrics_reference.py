@@ -99,6 +99,7 @@ def _leading(metrics: Metrics) -> None:
     metrics.elected(1)
     metrics.leading(leader=True)
     metrics.drift({}, 0)
+    metrics.refused(0, 0)
     metrics.blocked(None)
     metrics.standing_read(Standing())
     rest = StoragePart(names=("other", "other"), objects=0, bytes=0)

@@ -17,9 +17,16 @@ HOLDS_DOWN: tuple[str, ...] = ("ALTER TABLE reconciler.holds DROP COLUMN pass_id
 
 # --- rows that cannot be removed -----------------------------------------------------------------------
 
-REFUSED_ROWS: tuple[str, ...] = ()
+# A row may be refused for as long as nobody mends what keeps it; what was said last is shown.
+REFUSED_ROWS: tuple[str, ...] = (
+    "ALTER TABLE reconciler.marks ADD COLUMN refusals integer NOT NULL DEFAULT 0, ADD COLUMN last_error text",
+    "CREATE INDEX marks_refused_idx ON reconciler.marks (storage_key) WHERE last_error IS NOT NULL",
+)
 
-REFUSED_ROWS_DOWN: tuple[str, ...] = ()
+REFUSED_ROWS_DOWN: tuple[str, ...] = (
+    "DROP INDEX reconciler.marks_refused_idx",
+    "ALTER TABLE reconciler.marks DROP COLUMN refusals, DROP COLUMN last_error",
+)
 
 # --- removed rows, kept as they were -------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from reconciler.catalog.markrows import (
     mark_from,
 )
 from reconciler.catalog.records import add_rewritten, require_tables
+from reconciler.catalog.rehearsal import Rehearsed, rehearse
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
@@ -32,6 +33,7 @@ from reconciler.model import (
     Mode,
     Policy,
     Postpone,
+    Refusal,
     Remove,
     Term,
     Verdict,
@@ -44,6 +46,10 @@ its confirmation. After that the same leader takes it up again."""
 
 POSTPONED = timedelta(seconds=30)
 """When a mark that was put off is looked at again. Behind it the others are not held up (R-27)."""
+
+FIRST_RETRY = timedelta(minutes=5)
+"""Before a row that the database does not let go is tried again; doubles up to LAST_RETRY."""
+LAST_RETRY = timedelta(days=1)
 
 # A sweep in which both sides were above their limits means that the join itself is wrong: until a
 # person has decided about it nothing at all is claimed.
@@ -64,6 +70,19 @@ CANCEL = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
 
 POSTPONE = f"UPDATE {SCHEMA}.marks SET not_before = $2 WHERE storage_key = ANY($1::text[])"
 
+# A row that stays although it is to go. It is tried again by itself, since what kept it may be mended.
+REFUSE = f"""
+UPDATE {SCHEMA}.marks m
+SET refusals = m.refusals + 1, last_error = r.reason,
+    not_before = $3::timestamptz + least($4::interval * power(2, least(m.refusals, 20)), $5::interval)
+FROM unnest($1::text[], $2::text[]) AS r (storage_key, reason) WHERE m.storage_key = r.storage_key
+"""
+
+PUT_OFF = f"""
+UPDATE {SCHEMA}.marks m SET not_before = $3, last_error = r.reason
+FROM unnest($1::text[], $2::text[]) AS r (storage_key, reason) WHERE m.storage_key = r.storage_key
+"""
+
 # The decision goes with the claim, so that whoever rolls it forward does the same. The transaction's
 # own id says from when on writers could see the claim.
 CLAIM = f"""
@@ -71,7 +90,7 @@ UPDATE {SCHEMA}.marks m
 SET state = 'claimed', operation_id = $4, epoch = $5, claimed_xid = pg_current_xact_id(),
     attempted_at = $6::timestamptz, not_before = $6 + $7::interval, records = c.records::jsonb,
     delete_object = c.delete_object, verify_absence = c.verify_absence,
-    delete_mode = $9::text, quarantine_key = c.quarantine_key
+    delete_mode = $9::text, quarantine_key = c.quarantine_key, refusals = 0, last_error = NULL
 FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[])
     AS c (storage_key, records, delete_object, verify_absence, quarantine_key)
 WHERE m.storage_key = c.storage_key
@@ -85,6 +104,17 @@ class _Sorted:
     claimed: list[ClaimedKey] = field(default_factory=list)
     cancelled: list[tuple[Mark, str]] = field(default_factory=list)
     postponed: list[Mark] = field(default_factory=list)
+    refused: tuple[Refusal, ...] = ()
+    busy: tuple[Refusal, ...] = ()
+
+    def settle(self, tried: Rehearsed) -> None:
+        """Of the claimed ones only those stay whose rows can be removed."""
+        stay = {*tried.refused, *tried.busy, *tried.left}
+        self.claimed = [key for key in self.claimed if key.mark.storage_key not in stay]
+        self.refused, self.busy = (
+            tuple(Refusal(storage_key=key, reason=reason) for key, reason in each.items())
+            for each in (tried.refused, tried.busy)
+        )
 
 
 class Claimer:
@@ -125,6 +155,7 @@ class Claimer:
             await add_rewritten(connection, self._gateway, keys, rows.named)
         await references.add_named(connection, self._gateway, needed(taken), rows.named)
         decided = _decided(taken, rows, held, decide, standing.now)
+        decided.settle(await rehearse(connection, self._gateway, decided.claimed))
         allowed = await spending.allow(connection, decided.claimed, policy, cap, standing.now)
         decided.claimed = [hiding.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
@@ -136,8 +167,9 @@ class Claimer:
             keys=tuple(decided.claimed),
             taken=len(taken),
             cancelled=len(decided.cancelled),
-            postponed=len(decided.postponed),
+            postponed=len(decided.postponed) + len(decided.busy),
             tripped=allowed.tripped,
+            refused=decided.refused,
         )
 
     async def _write(
@@ -157,6 +189,7 @@ class Claimer:
             await connection.execute(
                 POSTPONE, [mark.storage_key for mark in decided.postponed], now + POSTPONED
             )
+        await _put_off(connection, decided, now)
         if decided.claimed:
             await connection.execute(
                 CLAIM,
@@ -174,6 +207,16 @@ class Claimer:
             await ledger.append(
                 connection, ledger.INTENT, operation, term.epoch, intents(decided.claimed, None)
             )
+
+
+async def _put_off(connection: AnyConnection, decided: _Sorted, now: datetime) -> None:
+    for query, those, waits in (
+        (REFUSE, decided.refused, (now, FIRST_RETRY, LAST_RETRY)),
+        (PUT_OFF, decided.busy, (now + POSTPONED,)),
+    ):
+        if those:
+            keys, reasons = [each.storage_key for each in those], [each.reason for each in those]
+            await connection.execute(query, keys, reasons, *waits)
 
 
 def _decided(

@@ -15,10 +15,12 @@ from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.model import (
     GONE,
+    REASONS_TOLD,
     Claim,
     ClaimedKey,
     Hidden,
     ObjectResult,
+    Refusal,
     Removed,
     Term,
 )
@@ -27,6 +29,8 @@ from reconciler.ports import Decide
 FIRST_RETRY = timedelta(seconds=30)
 """Before a key that failed is tried again; doubles up to LAST_RETRY."""
 LAST_RETRY = timedelta(hours=1)
+REFUSED_RETRY = timedelta(days=1)
+"""The longest for a row that the database does not let go: somebody has to mend what keeps it."""
 
 # The keys that are still this operation's. Another one may have taken them over (R-21).
 OURS = f"""
@@ -51,13 +55,16 @@ FINISH = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
 # What could not be finished stays claimed, and is tried again later and later. That its object is
 # gone is kept, so that it is counted once.
 RETRY = f"""
-UPDATE {SCHEMA}.marks
-SET attempts = attempts + 1, attempted_at = $2::timestamptz,
-    not_before = $2 + least($3::interval * power(2, least(attempts, 20)), $4::interval),
-    object_gone_at = CASE WHEN storage_key = ANY($5::text[]) THEN coalesce(object_gone_at, $2)
-                          ELSE object_gone_at END
-WHERE storage_key = ANY($1::text[])
+UPDATE {SCHEMA}.marks m
+SET attempts = m.attempts + 1, attempted_at = $2::timestamptz,
+    not_before = $2 + least($3::interval * power(2, least(m.attempts, 20)), u.longest),
+    object_gone_at = CASE WHEN u.gone THEN coalesce(m.object_gone_at, $2) ELSE m.object_gone_at END,
+    last_error = u.reason
+FROM unnest($1::text[], $4::text[], $5::interval[], $6::boolean[]) AS u (storage_key, reason, longest, gone)
+WHERE m.storage_key = u.storage_key
 """
+
+STAYS = "the database does not let its row go, so its object comes back"
 
 
 class Confirmer:
@@ -103,14 +110,20 @@ class Confirmer:
             now,
         )
         outcome = Outcome(counted=_objects(keys, answers, ours))
-        outcome.failed |= {key for key, (result, _) in answers.items() if result is ObjectResult.FAILED}
+        for key, (result, detail) in answers.items():
+            if result is ObjectResult.FAILED:
+                outcome.failed.add(key)
+                outcome.reasons[key] = detail
         await self._removal.remove(connection, keys, answers, decide, now, outcome)
+        await _bring_back(connection, keys, answers, outcome)
         await ledger.append(connection, ledger.RESULT, claim.operation_id, term.epoch, outcome.entries)
         lost = {each.mark.storage_key for each in outcome.entries if each.result == "lost"} & hidden.keys()
         if lost:
             await connection.execute(healing.QUEUE, sorted(lost), "its row became live after it had gone")
         await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window, hidden)
-        return outcome.counted + Removed(failed=len(outcome.failed))
+        told = sorted(outcome.reasons.items())[:REASONS_TOLD]
+        reasons = tuple(Refusal(storage_key=key, reason=why) for key, why in told)
+        return outcome.counted + Removed(failed=len(outcome.failed), reasons=reasons)
 
     async def _finish_marks(
         self,
@@ -124,14 +137,16 @@ class Confirmer:
         hidden: Mapping[str, Hidden],
     ) -> None:
         gone = [key for key in keys if _object_went(key, answers[key.mark.storage_key][0])]
-        if outcome.unfinished:
+        if unfinished := sorted(outcome.unfinished):
+            went = {key.mark.storage_key for key in gone}
             await connection.execute(
                 RETRY,
-                sorted(outcome.unfinished),
+                unfinished,
                 now,
                 FIRST_RETRY,
-                LAST_RETRY,
-                [key.mark.storage_key for key in gone],
+                [outcome.reasons.get(key) for key in unfinished],
+                [REFUSED_RETRY if key in outcome.refused else LAST_RETRY for key in unfinished],
+                [key in went for key in unfinished],
             )
         if gone:
             await connection.execute(
@@ -145,6 +160,29 @@ class Confirmer:
             )
         finished = [key.mark.storage_key for key in keys if key.mark.storage_key not in outcome.unfinished]
         await connection.execute(FINISH, finished)
+
+
+async def _bring_back(
+    connection: AnyConnection,
+    keys: Sequence[ClaimedKey],
+    answers: Mapping[str, tuple[ObjectResult, str]],
+    outcome: Outcome,
+) -> None:
+    """Objects whose rows cannot go after all come back where they can, and their marks are done (R-53).
+
+    Without that the row would be live, its object gone, and the copy purged one day. It was tried at the
+    claim; what refuses the row is newer than that, or the claim is of an older version.
+    """
+    widowed = [
+        key.mark.storage_key
+        for key in keys
+        if key.mark.storage_key in outcome.refused and _object_went(key, answers[key.mark.storage_key][0])
+    ]
+    back = await healing.keys_of(connection, healing.RECOVERABLE, widowed) if widowed else set()
+    if back:
+        await connection.execute(healing.QUEUE, sorted(back), STAYS)
+        outcome.failed -= back
+        outcome.reasons |= {key: f"{outcome.reasons[key]}; its object comes back" for key in back}
 
 
 def _object_went(key: ClaimedKey, result: ObjectResult) -> bool:

@@ -30,10 +30,12 @@ LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
 # How the mark stands is computed for what the other conditions leave, key by key from the last one on.
 LIST = f"""
 SELECT * FROM (
-    SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.operation_id, m.epoch, p.marker,
+    SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.refusals, m.last_error, m.operation_id, m.epoch,
+           p.marker,
            p.state AS pass_state,
            CASE WHEN m.state = 'claimed' THEN 'claimed'
                 WHEN {{held}} THEN 'held'
+                WHEN m.refusals > 0 THEN 'refused'
                 WHEN p.state <> 'armed' THEN 'unreleased'
                 WHEN {DUE_AT} > clock_timestamp() OR m.not_before > clock_timestamp()
                      OR m.verdict = 'dangling' AND m.sightings < 2 THEN 'waiting'
@@ -54,6 +56,12 @@ DELETE FROM {SCHEMA}.marks m WHERE m.storage_key = ANY($1::text[]) AND m.state =
 RETURNING {MARK_COLUMNS}
 """
 
+
+# What has said why it did not go. A claim of a dead epoch is left to whoever takes it over.
+RETRY = f"""
+UPDATE {SCHEMA}.marks SET not_before = least(not_before, clock_timestamp())
+WHERE last_error IS NOT NULL AND ($1::text[] IS NULL OR storage_key = ANY($1)) RETURNING storage_key
+"""
 
 WENT = f"""
 SELECT at, pass_id FROM {SCHEMA}.ledger
@@ -118,6 +126,12 @@ class MarkList:
             row = await connection.fetchrow(WENT, key)
         return Went(at=row["at"], pass_id=row["pass_id"]) if row else None
 
+    async def retry(self, keys: Sequence[str] | None) -> set[str]:
+        """Have marks tried again at once that did not go, of these keys or all; returns their keys."""
+        wanted = None if keys is None else [key for key in keys if bounds.storable(key)]
+        async with self._database.connection() as connection:
+            return {row["storage_key"] for row in await connection.fetch(RETRY, wanted)}
+
     async def _marks(self, *arguments: object) -> list[ListedMark]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._list, *arguments)
@@ -159,6 +173,8 @@ def _listed(row: asyncpg.Record, held: Mapping[str, Hold]) -> ListedMark:
         hold=held.get(row["storage_key"]),
         not_before=row["not_before"],
         attempts=row["attempts"],
+        refusals=row["refusals"],
+        last_error=row["last_error"],
         operation_id=row["operation_id"],
         epoch=row["epoch"],
     )

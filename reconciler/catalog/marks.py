@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.catalog import holds, references, spending, triggers
+from reconciler.catalog import holds, references, rights, spending, triggers
 from reconciler.catalog.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
@@ -22,7 +22,9 @@ from reconciler.catalog.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.takeover import take_over
 from reconciler.catalog.terms import stand
+from reconciler.errors import Halt
 from reconciler.model import (
+    REASONS_TOLD,
     Cancel,
     Claim,
     ClaimedKey,
@@ -32,6 +34,8 @@ from reconciler.model import (
     ObjectResult,
     Policy,
     Postpone,
+    Refusal,
+    RefusedMarks,
     Remove,
     Removed,
     Term,
@@ -79,6 +83,17 @@ SELECT EXISTS (SELECT FROM (SELECT state, armed_xid FROM {SCHEMA}.passes ORDER B
                WHERE p.state = 'armed' AND p.armed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
     OR EXISTS (SELECT FROM {SCHEMA}.marks m
                WHERE m.state = 'claimed' AND m.claimed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
+"""
+
+
+IS_REFUSED = "last_error IS NOT NULL AND (refusals > 0 OR object_gone_at IS NOT NULL)"
+REFUSED = f"""
+SELECT count(*) FILTER (WHERE object_gone_at IS NULL) AS kept, count(object_gone_at) AS gone
+FROM {SCHEMA}.marks WHERE {IS_REFUSED}
+"""
+REFUSED_EXAMPLES = f"""
+SELECT storage_key, last_error FROM {SCHEMA}.marks WHERE {IS_REFUSED}
+ORDER BY object_gone_at IS NULL, storage_key LIMIT $1
 """
 
 
@@ -253,6 +268,20 @@ class PostgresMarks:
                 f" FROM {SCHEMA}.marks GROUP BY verdict"
             )
         return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
+
+    async def refused(self) -> RefusedMarks:
+        async with self._database.connection() as connection:
+            counts = await connection.fetchrow(REFUSED)
+            examples = await connection.fetch(REFUSED_EXAMPLES, REASONS_TOLD)
+        assert counts is not None, "a count has a row"
+        told = tuple(Refusal(storage_key=row["storage_key"], reason=row["last_error"]) for row in examples)
+        return RefusedMarks(kept=counts["kept"], gone=counts["gone"], examples=told)
+
+    async def require_rights(self, *, undoable: bool) -> None:
+        async with self._database.connection() as connection:
+            found = await rights.look(connection, *self._gateway.oids)
+        if lacking := found.lacking(undoable=undoable):
+            raise Halt(f"{lacking.what}: nothing is deleted; {lacking.grants}")
 
     async def blocked_by(self) -> str | None:
         async with self._database.connection() as connection:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.catalog import bounds, references
+from reconciler.catalog import bounds, references, rights
 from reconciler.catalog.config import qualified
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, record_from
@@ -28,6 +28,7 @@ BYTES_A_ROW = 200
 # What the names mean now. The rows of partitions are under the unique indexes of their table.
 TABLES = """
 SELECT to_regclass($1)::oid AS media, to_regclass($2)::oid AS keys,
+       has_table_privilege(to_regclass($1)::oid, 'DELETE') AS may_delete,
        EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
                WHERE c.relkind = 'r' AND c.oid IN (to_regclass($1), to_regclass($2))) AS inherited
 """
@@ -199,7 +200,7 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
     """Raise Halt unless both names still mean the tables that were inspected (R-5).
 
     A view in their place, or a new table that is being filled, would hide rows. Rows of a table that
-    inherits may have the ids of others (R-41).
+    inherits may have the ids of others (R-41). And the role may remove rows, still.
     """
     found = await connection.fetchrow(TABLES, *gateway.names)
     if found is None or (found["media"], found["keys"]) != gateway.oids:
@@ -213,6 +214,9 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
             " id from being in two of them; rows are removed by id, so nothing is deleted until they are"
             " partitions, or the inheritance has ended"
         )
+    if not found["may_delete"]:
+        # An object whose row cannot go must not go either (R-55).
+        raise Halt(rights.revoked(gateway.names[0], await connection.fetchval("SELECT current_user::text")))
 
 
 async def add_rewritten(

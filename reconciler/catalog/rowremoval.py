@@ -15,19 +15,25 @@ from reconciler.catalog.gateway import Gateway, by_key
 from reconciler.catalog.ledger import Entry
 from reconciler.catalog.locking import lock_rows
 from reconciler.catalog.records import lookup
-from reconciler.catalog.usercode import NotRemoved, explained, remove_rows
+from reconciler.catalog.usercode import BUSY, NotRemoved, explained, is_of, remove_rows
 from reconciler.model import GONE, ClaimedKey, ObjectResult, Record, Remove, Removed
 from reconciler.ports import Decide
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known of the batch so far. Keys in `failed` and `postponed` stay claimed."""
+    """What is known of the batch so far. Keys in `failed` and `postponed` stay claimed.
+
+    `refused` are those of the failed ones whose rows the database does not let go; `reasons` is what was
+    said of each that did not go.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     counted: Removed = field(default_factory=Removed)
     failed: set[str] = field(default_factory=set)
     postponed: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> set[str]:
@@ -106,10 +112,15 @@ class RowRemoval:
         except COLLISIONS:
             raise
         except (asyncpg.PostgresError, NotRemoved) as error:
-            outcome.entries += [
-                _record_entry(each.key, each.record.id, "failed", explained(error)) for each in doomed
-            ]
-            outcome.failed.add(doomed[0].key.mark.storage_key)
+            key, busy, reason = doomed[0].key.mark.storage_key, is_of(error, BUSY), explained(error)
+            result = "postponed" if busy else "failed"
+            outcome.entries += [_record_entry(each.key, each.record.id, result, reason) for each in doomed]
+            outcome.reasons[key] = reason
+            if busy:
+                outcome.postponed.add(key)
+            else:
+                outcome.failed.add(key)
+                outcome.refused.add(key)
             return 0
 
 
@@ -157,7 +168,9 @@ def _sort_rows(
         if row.id in going and row.id in locked:
             doomed.append(_Doomed(key, row))
         elif row.id in going:
-            outcome.entries.append(_record_entry(key, row.id, "postponed", "locked by another transaction"))
+            reason = "locked by another transaction"
+            outcome.entries.append(_record_entry(key, row.id, "postponed", reason))
+            outcome.reasons[key.mark.storage_key] = reason
             outcome.postponed.add(key.mark.storage_key)
         elif key.decision.delete_object and not key.decision.verify_absence:
             detail = "the row became live after its object had gone"

@@ -23,6 +23,9 @@ OURS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in OWN.items()) +
     "; SET LOCAL lock_timeout TO DEFAULT"
 )
 
+BUSY = ("40", "53", "55006", "55P03")
+"""SQLSTATEs, or classes of them, that say nothing about a row: collisions, resources, locks."""
+
 # Rows of the media table, its partitions included, that this transaction has deleted and updated so far:
 # by our own statements, by cascades, and by triggers alike.
 TOUCHED = """
@@ -81,6 +84,11 @@ async def remove_rows(
             "what else of the table would go with it cannot be counted; set track_counts = on in the database"
         )
     return {row["id"]: row["removed"] for row in rows}, updated
+
+
+def is_of(error: Exception, states: Sequence[str]) -> bool:
+    """Whether the database's error is of one of these SQLSTATEs, or classes of them."""
+    return (getattr(error, "sqlstate", None) or "").startswith(tuple(states))
 
 
 def explained(error: Exception) -> str:

@@ -19,6 +19,7 @@ from reconciler.engine.holds import hold_refused
 from reconciler.engine.lease import Tenure
 from reconciler.engine.pace import Pace
 from reconciler.engine.preview import preview
+from reconciler.engine.rights import require_rights
 from reconciler.engine.rules import capper, decider, enabled
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
@@ -30,6 +31,7 @@ from reconciler.model import (
     Mode,
     ObjectResult,
     Pause,
+    RefusedMarks,
     Removed,
     Term,
     TrippedPass,
@@ -48,7 +50,8 @@ class Collected:
 
     `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
     take now. `pause`: as it stood at the end. `tripped`: passes whose marks were above the caps when they
-    were to be claimed. `stayed`: keys that were claimed and decided to stay, by what was found.
+    were to be claimed. `stayed`: keys that were claimed and decided to stay, by what was found. `refused`:
+    marks whose rows the database does not let go, as they stood at the end.
     """
 
     removed: Removed = field(default_factory=Removed)
@@ -57,6 +60,7 @@ class Collected:
     pause: Pause = field(default_factory=Pause)
     tripped: tuple[TrippedPass, ...] = ()
     stayed: Counter[ObjectResult] = field(default_factory=Counter)
+    refused: RefusedMarks = field(default_factory=RefusedMarks)
 
 
 @dataclass(slots=True)
@@ -124,11 +128,15 @@ class Collector:
             collected = Collected()
         else:
             hiding.require_copies(steering.policy.delete_mode, self._ports.capabilities)
+            await require_rights(self._ports, steering)
             await self._sealer.settle(self._stopping)
             collected = await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
         self._tell_blocker(await self._ports.marks.held_back_by())
-        return replace(collected, waiting=waiting, pause=await self._ports.pause.look())
+        refused = await self._ports.marks.refused()
+        self._ports.observer.refused(refused.kept, refused.gone)
+        pause = await self._ports.pause.look()
+        return replace(collected, waiting=waiting, pause=pause, refused=refused)
 
     def _tell_blocker(self, by: str | None) -> None:
         """Name the transaction that deletions wait for, in the metric always, in the log when it changes."""
@@ -235,6 +243,7 @@ class Collector:
                 return None
             for each in claim.tripped:
                 log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)
+            outcome.tell_refused(claim)
             await self._pace.take(len(claim.keys), steering.rate)
             return claim
 

@@ -17,6 +17,7 @@ from reconciler.engine.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.pause import notice_of
 from reconciler.engine.purging import Purger
 from reconciler.engine.retention import Retention
+from reconciler.engine.rights import require_rights
 from reconciler.engine.seal import Sealer
 from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.steps import step
@@ -64,7 +65,16 @@ class Progress:
             kept=kept,
             duration_seconds=seconds,
             detail=failed or halted or self._detail(outcome),
-            notice="\n".join(filter(None, (notice_of(pause), wording.stayed(self.collected.stayed)))),
+            notice="\n".join(filter(None, self._notices())),
+        )
+
+    def _notices(self) -> tuple[str, ...]:
+        done = self.collected
+        return (
+            notice_of(done.pause),
+            wording.stayed(done.stayed),
+            wording.refused(done.refused),
+            wording.reasons(done.removed.reasons),
         )
 
     def _trips(self) -> list[str]:
@@ -108,8 +118,10 @@ class Cycle:
     async def first_contact(self, term: Term) -> None:
         """The bucket is ours, or becomes so, and bears this term's seal.
 
-        Raises Halt where it is not, or where the clocks are too far apart.
+        Raises Halt where it is not, where the clocks are too far apart, or where a right is missing that
+        deleting takes.
         """
+        await require_rights(self._ports, self._steer())
         await self._ports.clocks.require()
         await identity.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
         await self._sealer.take(term)

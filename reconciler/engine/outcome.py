@@ -7,7 +7,7 @@ from collections import Counter
 import structlog
 
 from reconciler.engine.answers import Answers
-from reconciler.model import GONE, Claim, Mode, ObjectResult, Removed, Verdict
+from reconciler.model import GONE, REASONS_TOLD, Claim, Mode, ObjectResult, Removed, Verdict
 from reconciler.ports import Observer
 
 log = structlog.get_logger(__name__)
@@ -27,12 +27,22 @@ def tell(observer: Observer, claim: Claim, answers: Answers, removed: Removed, s
         results=dict(results),
         seconds=round(seconds, 3),
     )
+    for each in removed.reasons:
+        log.info("a key did not go", storage_key=each.storage_key, reason=each.reason)
     if held := results[str(ObjectResult.HELD)]:
         log.error(
             "objects that cannot be deleted, or not so that they could come back, are on hold", held=held
         )
     if removed.lost:
         log.error("records became live after their object had gone", lost=removed.lost)
+
+
+def tell_refused(claim: Claim) -> None:
+    """Log keys that stay, since the database does not let their rows go; the first few by name."""
+    for each in claim.refused[:REASONS_TOLD]:
+        log.warning("the database does not let a row go", storage_key=each.storage_key, reason=each.reason)
+    if len(claim.refused) > REASONS_TOLD:
+        log.warning("and more rows that the database does not let go", keys=len(claim.refused))
 
 
 def _count(observer: Observer, claim: Claim, answers: Answers, removed: Removed) -> None:

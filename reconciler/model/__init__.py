@@ -2,7 +2,17 @@
 
 from reconciler.model.accounts import ModeSince, Standing, Storage, StorageBy, StoragePart
 from reconciler.model.control import Hold, HoldFilter, HoldKind, Pause
-from reconciler.model.deletion import GONE, STAYED, Deletion, DeletionResult, ObjectResult, Removed
+from reconciler.model.deletion import (
+    GONE,
+    REASONS_TOLD,
+    STAYED,
+    Deletion,
+    DeletionResult,
+    ObjectResult,
+    Refusal,
+    RefusedMarks,
+    Removed,
+)
 from reconciler.model.marks import (
     Cancel,
     Claim,
@@ -85,6 +95,7 @@ __all__ = [
     "GREATEST_SIZE",
     "LATEST",
     "QUARANTINE_PREFIX",
+    "REASONS_TOLD",
     "REPLACEMENT_CHARACTER",
     "RESERVED_PREFIX",
     "RETENTION_VERDICTS",
@@ -140,6 +151,8 @@ __all__ = [
     "RangeProgress",
     "Record",
     "RecordRef",
+    "Refusal",
+    "RefusedMarks",
     "Removal",
     "Remove",
     "Removed",

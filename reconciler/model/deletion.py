@@ -70,11 +70,35 @@ class DeletionResult:
     """Of the delete marker that the store made instead of deleting anything."""
 
 
+REASONS_TOLD = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A key that does not go, and what database or store said."""
+
+    storage_key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedMarks:
+    """Marks whose rows the database does not let go, by what is of their objects, and a few of them.
+
+    `kept`: the object is where it was. `gone`: it went before that was known, and cannot come back by itself.
+    """
+
+    kept: int = 0
+    gone: int = 0
+    examples: tuple[Refusal, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
     """What a claim's confirmation counted: what store *and* database confirmed. Adds up.
 
-    `lost` are rows that became live after their object had gone: recorded, kept, and alarming.
+    `lost` are rows that became live after their object had gone: recorded, kept, and alarming. `reasons`
+    says why keys did not go, of the first few.
     """
 
     objects: int = 0
@@ -82,6 +106,7 @@ class Removed:
     bytes: int = 0
     failed: int = 0
     lost: int = 0
+    reasons: tuple[Refusal, ...] = ()
 
     def __add__(self, other: Removed) -> Removed:
         return Removed(
@@ -90,4 +115,5 @@ class Removed:
             bytes=self.bytes + other.bytes,
             failed=self.failed + other.failed,
             lost=self.lost + other.lost,
+            reasons=(self.reasons + other.reasons)[:REASONS_TOLD],
         )

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from reconciler.model.control import Hold
+from reconciler.model.deletion import Refusal
 from reconciler.model.passes import PassState, TrippedPass
 from reconciler.model.words import DeleteMode, Marker, Verdict
 
@@ -91,7 +92,8 @@ class Claim:
     horizon has passed it, when every writer that could not see the claim has ended. `taken` is how
     many marks the claim looked at, those cancelled or put off included: 0 means that nothing is
     due, and only then is the collector at its end. `tripped` are passes whose marks it would not
-    take, because they were above the caps.
+    take, because they were above the caps; `refused` are keys whose rows the database would not let go
+    when that was tried.
     """
 
     operation_id: UUID
@@ -102,6 +104,7 @@ class Claim:
     cancelled: int = 0
     postponed: int = 0
     tripped: tuple[TrippedPass, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,8 @@ class MarkState(StrEnum):
     """In the collector's hands: it goes, and nothing holds it back any more."""
     HELD = "held"
     """Kept for as long as a hold is in force."""
+    REFUSED = "refused"
+    """The database does not let its rows go, so its object stays too. Tried again, later and later."""
     UNRELEASED = "unreleased"
     """Its pass is running, or the breaker did not let it through."""
     WAITING = "waiting"
@@ -133,6 +138,8 @@ class ListedMark:
     """A mark with its surroundings, for people. `hold` is one of those in force on its key.
 
     `not_before` is until when it is put off, or when its claim is repeated; `attempts` counts those.
+    `last_error` is what database or store said when it was last tried, `refusals` how often the database
+    did not let its rows go.
     """
 
     mark: Mark
@@ -142,6 +149,8 @@ class ListedMark:
     hold: Hold | None = None
     not_before: datetime | None = None
     attempts: int = 0
+    refusals: int = 0
+    last_error: str | None = None
     operation_id: UUID | None = None
     epoch: int | None = None
 

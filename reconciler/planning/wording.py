@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from reconciler.model import ObjectResult, Pause
+from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks
+
+TOLD = 3
+"""Reasons that a line gives."""
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -54,6 +57,38 @@ def stayed(results: Mapping[ObjectResult, int]) -> str:
         return ""
     verbs = "was due and stays" if sum(results.values()) == 1 else "were due and stay"
     return f"{counted(sum(results.values()), 'key')} {verbs}, decided anew ({'; '.join(parts)})"
+
+
+def refused(marks: RefusedMarks) -> str:
+    """Of keys that stay because of their rows, how many and why; empty where there are none."""
+    parts = []
+    if marks.kept:
+        those = "its row, so its object stays" if marks.kept == 1 else "their rows, so their objects stay"
+        parts.append(
+            f"{counted(marks.kept, 'key')} {_stays(marks.kept)}: the database does not let go {those}"
+        )
+    if marks.gone:
+        parts.append(
+            f"{counted(marks.gone, 'key')} lost the object and {_stays(marks.gone)}: the database does not"
+            " let go the row, and the object cannot come back by itself"
+        )
+    if not parts:
+        return ""
+    told = "; ".join(f"{each.storage_key}: {each.reason}" for each in marks.examples[:TOLD])
+    return (
+        f"{'; '.join(parts)} ({told}). Mend what keeps them, then `reconciler marks retry`; all of them:"
+        " `reconciler marks list --state refused`"
+    )
+
+
+def reasons(those: Sequence[Refusal]) -> str:
+    """Why keys did not go, of the first few; empty where all went."""
+    told = "; ".join(f"{each.storage_key}: {each.reason}" for each in those[:TOLD])
+    return f"did not go: {told}" if told else ""
+
+
+def _stays(number: int) -> str:
+    return "stays" if number == 1 else "stay"
 
 
 def pause(standing: Pause) -> str:

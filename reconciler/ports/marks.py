@@ -15,6 +15,7 @@ from reconciler.model import (
     HoldKind,
     ObjectResult,
     Policy,
+    RefusedMarks,
     Removed,
     Term,
     Verdict,
@@ -36,6 +37,8 @@ class Marks(Protocol):
     ) -> Claim:
         """Protocol step 2, one short transaction. Empty (`taken` 0) when nothing claimable is due.
 
+        The removal of the rows is tried, and rolled back: keys whose rows the database does not let go are
+        `refused`, and tried again later and later.
         Passes that `cap` objects to trip, but for approved ones: nothing of them is taken. Raises
         LeaseLost, and Halt where the database does not know the term's `seal`.
         """
@@ -81,7 +84,8 @@ class Marks(Protocol):
     ) -> Removed:
         """Protocol step 4: ledger, rows (by id and version, in savepoints), tombstones, marks.
 
-        FAILED keys stay claimed with a growing `not_before`. The operation id must still be ours.
+        FAILED keys stay claimed with a growing `not_before`. The operation id must still be ours. Where the
+        database does not let a row go after all, its object is queued to come back, if it can.
         `hidden` says by storage key where objects still are: they are written down as recoverable
         where the object went, and as left over where it stayed.
         """
@@ -114,6 +118,14 @@ class Marks(Protocol):
 
     async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
         """Marks by verdict: count, bytes, first sighting of the oldest."""
+        ...
+
+    async def refused(self) -> RefusedMarks:
+        """Marks that cannot be carried out, because the database does not let their rows go."""
+        ...
+
+    async def require_rights(self, *, undoable: bool) -> None:
+        """Raise Halt where this role lacks a right that deleting takes, or bringing back where `undoable`."""
         ...
 
     async def blocked_by(self) -> str | None:

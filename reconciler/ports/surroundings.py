@@ -62,6 +62,10 @@ class Observer(Protocol):
 
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None: ...
 
+    def refused(self, kept: int, gone: int) -> None:
+        """Marks whose rows the database does not let go, by whether their objects are still there."""
+        ...
+
     def hidden(self, objects: int, size: int) -> None:
         """What is deleted and not freed, in objects and bytes."""
         ...

@@ -25,6 +25,7 @@ class Known:
     drift: Drift | None = None
     waiting: int | None = None
     hidden: tuple[int, int] | None = None
+    refused: tuple[int, int] | None = None
     blocked_by: str | None = None
     """Empty for nobody."""
     standing: Standing | None = None
@@ -157,6 +158,12 @@ def _term(known: Known) -> Iterable[Metric]:
             "Released marks that no claim could take when last looked: not due, put off or claimed.",
             known.waiting,
         )
+    if known.refused is not None:
+        text = "Keys that stay because the database does not let their rows go, by what is of the object."
+        refused = _family("rows_refused", text, "object")
+        for what, number in zip(("kept", "gone"), known.refused, strict=True):
+            refused.add_metric([what], number)
+        yield refused
     if known.blocked_by is not None:
         text = "1 while an open transaction holds deletions back; the label names it."
         blocked = _family("deletion_blocked", text, "by")

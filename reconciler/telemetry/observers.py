@@ -33,6 +33,9 @@ class Quiet:
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None:
         pass
 
+    def refused(self, kept: int, gone: int) -> None:
+        pass
+
     def hidden(self, objects: int, size: int) -> None:
         pass
 
@@ -97,6 +100,10 @@ class Fanout:
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None:
         for observer in self._observers:
             observer.drift(by_verdict, waiting)
+
+    def refused(self, kept: int, gone: int) -> None:
+        for observer in self._observers:
+            observer.refused(kept, gone)
 
     def hidden(self, objects: int, size: int) -> None:
         for observer in self._observers:

@@ -15,6 +15,7 @@ from reconciler import app
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import ListedMark, MarkFilter, MarkState, UndoScope, Verdict
+from reconciler.planning.wording import counted
 from reconciler.settings import DatabaseSettings
 from reconciler.terminal.holding import Complain, as_dict
 from reconciler.terminal.listing import LISTED, PAGE, TARGET_WIDTH, print_lines
@@ -30,6 +31,8 @@ async def marks(
     async with app.open_database(settings) as catalog:
         if args.action == "cancel":
             return await _cancel(catalog, args, complain)
+        if args.action == "retry":
+            return await _retry(catalog, args, complain)
         if args.action == "show":
             return await _show(catalog, args, console, complain)
         await _list(_pages(catalog, args), args, console)
@@ -49,6 +52,16 @@ async def _cancel(catalog: Catalog, args: argparse.Namespace, complain: Complain
     for key in done.unmarked:
         complain(f"{key}: there is no mark on this key")
     return FAILED if done.claimed or done.unmarked else DONE
+
+
+async def _retry(catalog: Catalog, args: argparse.Namespace, complain: Complain) -> int:
+    retried = await catalog.mark_list.retry(None if args.all else args.keys)
+    if args.all or retried:
+        print(f"{counted(len(retried), 'mark')} will be tried again by the next collection")
+    unmarked = [key for key in dict.fromkeys(args.keys) if key not in retried]
+    for key in unmarked:
+        complain(f"{key}: there is no mark on this key that failed")
+    return FAILED if unmarked else DONE
 
 
 async def _show(catalog: Catalog, args: argparse.Namespace, console: Console, complain: Complain) -> int:
@@ -133,6 +146,8 @@ def details(found: ListedMark) -> Mapping[str, object]:
         "object_etag": mark.object_etag,
         "object_last_modified": timestamp(mark.object_last_modified),
         "attempts": found.attempts,
+        "refusals": found.refusals,
+        "last_error": found.last_error,
         "operation_id": str(found.operation_id) if found.operation_id else None,
         "epoch": found.epoch,
         "hold": as_dict(found.hold) if found.hold else None,
@@ -149,6 +164,8 @@ def _table(page: Sequence[ListedMark]) -> Table:
         mark = each.mark
         key = shortened(printable(mark.storage_key), TARGET_WIDTH)
         reason = f"on hold: {each.hold.reason}" if each.hold else mark.reason
+        if each.last_error:
+            reason = f"{mark.reason}; stays: {each.last_error}"
         cells = (each.state, mark.verdict, key, human_bytes(mark.bytes), str(mark.pass_id))
         due = mark.due_at.strftime("%Y-%m-%dT%H:%M:%SZ")
         table.add_row(*(Text(cell, overflow="fold") for cell in (*cells, due, printable(reason))))

@@ -65,6 +65,9 @@ class MarkRow:
     decision: Remove | None = None
     attempted_at: datetime | None = None
     attempts: int = 0
+    refusals: int = 0
+    last_error: str | None = None
+    object_gone: bool = False
     mode: DeleteMode = DeleteMode.DIRECT
     quarantine_key: str | None = None
 
@@ -151,6 +154,10 @@ class MemoryDatabase:
         self.referenced: set[str] = set()
         """Keys that a column beside the media table's key names."""
         self.locked: set[str] = set()
+        self.refuses: dict[str, str] = {}
+        """By id of a row, why the database does not let it go."""
+        self.lacking = ""
+        """What right the role lacks."""
         self.open: dict[int, Transaction] = {}
         self.passes: dict[int, Pass] = {}
         self.stamps: dict[int, int] = {}
@@ -262,6 +269,14 @@ class MemoryDatabase:
         self.restores[key] = Restore(queued_at=self._queued_at, attempts=before.attempts if before else 0)
 
     # --- what the ports read ---
+
+    def refusal(self, decision: Remove) -> str | None:
+        """Why the rows of a decision cannot go; None where they can."""
+        return next((self.refuses[ref.id] for ref in decision.records if ref.id in self.refuses), None)
+
+    def recoverable(self, key: str) -> bool:
+        """Whether something that was deleted can be brought back."""
+        return any(one.one.storage_key == key and one.state == "hidden" for one in self.hidden.values())
 
     def approved(self, pass_id: int | None) -> bool:
         """A person has let the pass through."""

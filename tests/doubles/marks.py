@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID, uuid4
 
-from reconciler.errors import LeaseLost
+from reconciler.errors import Halt, LeaseLost
 from reconciler.model import (
     GONE,
+    REASONS_TOLD,
     Backlog,
     Cancel,
     Claim,
@@ -27,6 +28,8 @@ from reconciler.model import (
     Policy,
     Postpone,
     RecordRef,
+    Refusal,
+    RefusedMarks,
     Remove,
     Removed,
     Tally,
@@ -74,7 +77,7 @@ class MemoryMarks:
         operation, xid = uuid4(), database.next_xid()
         stopped = database.pause.paused or database.mode is Mode.DRY_RUN or self._all_stopped()
         due = [] if stopped else self._claimable(policy, verdicts)[:limit]
-        taken, cancelled, postponed = [], 0, 0
+        taken, refused, cancelled, postponed = [], [], 0, 0
         for row in due:
             decision = self._decide(row, decide)
             if isinstance(decision, Cancel):
@@ -83,6 +86,9 @@ class MemoryMarks:
             elif isinstance(decision, Postpone):
                 row.not_before = database.now + PUT_OFF
                 postponed += 1
+            elif (reason := database.refusal(decision)) is not None:
+                self._refuse(row, reason)
+                refused.append(Refusal(storage_key=row.mark.storage_key, reason=reason))
             else:
                 row.decision, row.mode = decision, policy.delete_mode
                 if decision.delete_object and row.mode is DeleteMode.QUARANTINE:
@@ -105,7 +111,12 @@ class MemoryMarks:
             cancelled=cancelled,
             postponed=postponed,
             tripped=tripped,
+            refused=tuple(refused),
         )
+
+    def _refuse(self, row: MarkRow, reason: str) -> None:
+        row.not_before = self._database.now + timedelta(minutes=5) * 2 ** min(row.refusals, 8)
+        row.refusals, row.last_error = row.refusals + 1, reason
 
     def _over_the_caps(self, taken: Sequence[MarkRow], policy: Policy, cap: Cap) -> tuple[TrippedPass, ...]:
         database, day = self._database, self._database.now - timedelta(days=1)
@@ -180,6 +191,7 @@ class MemoryMarks:
         now = self._database.now
         row.operation_id, row.epoch = operation, term.epoch
         row.attempted_at, row.not_before = now, now + IN_HAND
+        row.refusals, row.last_error = 0, None
         self._note(row, "intent")
 
     @port
@@ -295,18 +307,43 @@ class MemoryMarks:
         if result is ObjectResult.FAILED:
             row.attempts += 1
             row.not_before = database.now + timedelta(seconds=2.0 ** min(row.attempts, 10))
-            return Removed(failed=1)
+            row.last_error = detail
+            return Removed(failed=1, reasons=(Refusal(storage_key=key.mark.storage_key, reason=detail),))
         if result not in GONE and result is not ObjectResult.UNTOUCHED:
             self._drop(row, "spared", result, detail)
             return Removed()
-        records, lost = self._remove_records(row, key, decide)
         gone = _went(key, result)
+        if (reason := database.refusal(key.decision)) is not None:
+            return self._keep(row, key, reason, upload_window, gone=gone)
+        records, lost = self._remove_records(row, key, decide)
         if gone:
             database.tombstones[key.mark.storage_key] = database.now + upload_window
             database.gone_during[key.mark.storage_key] = len(database.passes)
         self._drop(row, "removed" if gone or records else "spared", result, detail)
-        size = key.mark.bytes if gone else 0
-        return Removed(objects=int(gone), records=records, bytes=size, lost=lost)
+        fresh = gone and not row.object_gone
+        size = key.mark.bytes if fresh else 0
+        return Removed(objects=int(fresh), records=records, bytes=size, lost=lost)
+
+    def _keep(
+        self, row: MarkRow, key: ClaimedKey, reason: str, upload_window: timedelta, *, gone: bool
+    ) -> Removed:
+        """A row that stays after all: its object comes back where it can, else the claim is repeated."""
+        database, name = self._database, key.mark.storage_key
+        reasons = (Refusal(storage_key=name, reason=reason),)
+        fresh = gone and not row.object_gone
+        size = key.mark.bytes if fresh else 0
+        row.object_gone |= gone
+        if gone:
+            database.tombstones[name] = database.now + upload_window
+            database.gone_during[name] = len(database.passes)
+        if gone and database.recoverable(name):
+            database.queue(name)
+            self._drop(row, "removed", ObjectResult.DELETED, reason)
+            return Removed(objects=int(fresh), bytes=size, reasons=reasons)
+        row.attempts += 1
+        row.last_error = reason
+        row.not_before = database.now + timedelta(seconds=2.0 ** min(row.attempts, 10))
+        return Removed(objects=int(fresh), bytes=size, failed=1, reasons=reasons)
 
     def _remove_records(self, row: MarkRow, key: ClaimedKey, decide: Decide) -> tuple[int, int]:
         """By id and version; one that has changed is decided anew, and lost if it is to stay."""
@@ -408,6 +445,22 @@ class MemoryMarks:
         marks = [row.mark for row in self._rows() if row.mark.verdict is verdict]
         oldest = min((mark.first_seen_at for mark in marks), default=None)
         return len(marks), sum(mark.bytes for mark in marks), oldest
+
+    @port
+    async def refused(self) -> RefusedMarks:
+        self._database.answer()
+        kept = [row for row in self._rows() if row.refusals]
+        gone = [row for row in self._rows() if row.last_error is not None and row.object_gone]
+        told = [
+            Refusal(storage_key=row.mark.storage_key, reason=row.last_error or "") for row in (*gone, *kept)
+        ]
+        return RefusedMarks(kept=len(kept), gone=len(gone), examples=tuple(told[:REASONS_TOLD]))
+
+    @port
+    async def require_rights(self, *, undoable: bool) -> None:
+        self._database.answer()
+        if self._database.lacking and (undoable or self._database.lacking != "INSERT"):
+            raise Halt(f"the role lacks {self._database.lacking}")
 
     @port
     async def blocked_by(self) -> str | None:

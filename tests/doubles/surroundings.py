@@ -153,6 +153,7 @@ class RecordingObserver:
         self.phases: list[tuple[Marker, Phase | None]] = []
         self.epochs: list[int] = []
         self.renewals: Counter[str] = Counter()
+        self.rows_refused = (0, 0)
 
     def page_listed(self, keys: int) -> None:
         self.told["pages"] += 1
@@ -179,6 +180,9 @@ class RecordingObserver:
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         self.results[mode, verdict, result] += keys
         self.sizes[mode, verdict] += size
+
+    def refused(self, kept: int, gone: int) -> None:
+        self.rows_refused = (kept, gone)
 
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, Any]], waiting: int) -> None:
         self.told["drift"] += 1

@@ -97,10 +97,13 @@ marks = Table(
     Column("object_gone_at", TIME),
     Column("delete_mode", Text),
     Column("quarantine_key", Text),
+    Column("refusals", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
     Column("variant_of", KEY),
     CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
     Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
+    Index("marks_refused_idx", "storage_key", postgresql_where=text("last_error IS NOT NULL")),
 )
 
 holds = Table(

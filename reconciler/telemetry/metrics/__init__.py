@@ -71,6 +71,9 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
 
     # --- what the leader alone tells ---------------------------------------------------------------
 
+    def refused(self, kept: int, gone: int) -> None:
+        self._of_leader.known.refused = (kept, gone)
+
     def drift(self, by_verdict: Drift, waiting: int) -> None:
         self._of_leader.known.drift = dict(by_verdict)
         self._of_leader.known.waiting = waiting

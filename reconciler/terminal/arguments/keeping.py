@@ -5,12 +5,13 @@ from __future__ import annotations
 from reconciler.terminal.arguments.making import Commands, Parser, logged, whole, words
 
 VERDICTS = ("ownerless", "revoked", "expired", "stale", "orphan", "dangling")
-STATES = ("claimed", "held", "unreleased", "waiting", "due")
+STATES = ("claimed", "held", "refused", "unreleased", "waiting", "due")
 
 MARKS = """\
 A mark is the intention to delete one key. Its state is the first that applies: claimed (the collector
-has it, and it goes), held, unreleased (its pass is not through, or tripped the breaker), waiting (for
-its time), due. Needs RECONCILER_DATABASE_URL alone."""
+has it, and it goes), held, refused (the database does not let its row go, so its object stays too),
+unreleased (its pass is not through, or tripped the breaker), waiting (for its time), due. Needs
+RECONCILER_DATABASE_URL alone."""
 
 HOLDS = """\
 What is on hold is found and counted, and never deleted: by its key, by all keys that begin with a
@@ -19,11 +20,11 @@ Needs RECONCILER_DATABASE_URL alone."""
 
 
 def add_marks(commands: Commands) -> None:
-    """`reconciler marks list|show|cancel`."""
+    """`reconciler marks list|show|retry|cancel`."""
     group = logged(
         commands,
         "marks",
-        "list, show and cancel what is marked for deletion",
+        "list, show, retry and cancel what is marked for deletion",
         MARKS,
         "  reconciler marks list --verdict orphan --state due\n  reconciler marks show image/2026/cat.png\n"
         '  reconciler marks cancel image/2026/cat.png --reason "still in use"',
@@ -31,6 +32,7 @@ def add_marks(commands: Commands) -> None:
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     _add_marks_list(actions)
     _add_marks_show(actions)
+    _add_marks_retry(actions)
     _add_marks_cancel(actions)
 
 
@@ -63,12 +65,28 @@ def _add_marks_show(actions: Commands) -> None:
         actions,
         "show",
         "show one key's mark",
-        "What was seen of it, when, by which pass, and what it waits for.",
+        "What was seen of it, when, by which pass, what it waits for, and what database or store said when\n"
+        "it was last tried.",
         "  reconciler marks show image/2026/cat.png\n  reconciler marks show --json image/2026/cat.png",
         of="marks",
     )
     shown.add_argument("key", metavar="KEY", help="the storage key")
     shown.add_argument("--json", action="store_true", help="print it as JSON, alone on stdout")
+
+
+def _add_marks_retry(actions: Commands) -> None:
+    retried = logged(
+        actions,
+        "retry",
+        "have marks tried again at once that failed, or whose rows the database does not let go",
+        "By themselves they are tried again later and later. Mend first what keeps them: `marks show` says\n"
+        "what it is. Exits 1 where one of the keys has no such mark.",
+        "  reconciler marks retry image/2026/cat.png\n  reconciler marks retry --all",
+        of="marks",
+    )
+    which = retried.add_mutually_exclusive_group(required=True)
+    which.add_argument("keys", nargs="*", default=[], metavar="KEY", help="storage keys")
+    which.add_argument("--all", action="store_true", help="every such mark")
 
 
 def _add_marks_cancel(actions: Commands) -> None:
