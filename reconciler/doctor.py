@@ -110,6 +110,20 @@ def _triggers(found: Triggers) -> Check:
     return warn("triggers", f"{GUARDS[found]}; until then a deletion waits for open transactions", install)
 
 
+def rights(report: SchemaReport, mode: Mode, *, undoable: bool) -> Sequence[Check]:
+    """Whether the role may do all that deleting takes; a dry run only reads."""
+    if report.rights is None:
+        return []
+    lacking = report.rights.lacking(undoable=undoable)
+    if lacking is None:
+        return [ok("rights", f"role {report.role} may lock and remove rows, and bring them back")]
+    if mode is Mode.DRY_RUN:
+        return [
+            warn("rights", f"{lacking.what}: enough for a dry run, and live will not begin", lacking.grants)
+        ]
+    return [fail("rights", f"{lacking.what}: live does not begin", lacking.grants)]
+
+
 def _advised(line: str) -> tuple[str, str]:
     """What is wrong, and what to do about it, where the line has both."""
     wrong, _, advice = line.partition("; ")

@@ -237,7 +237,9 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
         report = await inspect(catalog_config(settings))
         at_head = report.at_head and not report.faults
         standing = await _switch(settings, PostgresPauseSwitch.read) if report.at_head else Pause()
-        return [*doctoring.database(report), *doctoring.pause(standing)]
+        undoable = settings.delete_mode != "direct"
+        may = doctoring.rights(report, settings.mode(), undoable=undoable)
+        return [*doctoring.database(report), *may, *doctoring.pause(standing)]
 
     async def look_at_bucket() -> Sequence[Check]:
         async with open_bucket(bucket_config(settings)) as bucket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.catalog import cascades, connections, indexes, triggers
+from reconciler.catalog import cascades, connections, indexes, rights, triggers
 from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
@@ -13,6 +13,7 @@ from reconciler.catalog.expressions import BARE_KEYS
 from reconciler.catalog.gateway import ColumnTypes, Reference
 from reconciler.catalog.mapped import MappedTable
 from reconciler.catalog.references import Inspection as References
+from reconciler.catalog.rights import Rights
 from reconciler.catalog.schema import SchemaVersion
 from reconciler.catalog.triggers import Triggers
 
@@ -40,7 +41,8 @@ class SchemaReport:
     """What was found. With `faults` nothing can be read; `warnings` are for an operator to weigh.
 
     Each fault and warning is one line that says what to do. `byte_order_index` names the index that
-    serves the sweep, None where every window would be sorted. `types` is None where there are faults.
+    serves the sweep, None where every window would be sorted. `types` and `rights` are None where there are
+    faults.
     """
 
     release: str = ""
@@ -53,6 +55,7 @@ class SchemaReport:
     warnings: tuple[str, ...] = ()
     types: ColumnTypes | None = None
     triggers: Triggers = Triggers.ABSENT
+    rights: Rights | None = None
 
     @property
     def version(self) -> SchemaVersion:
@@ -110,7 +113,7 @@ class _Inspection:
         self._faults += references.faults
         self._warnings += references.warnings
         version = await connections.schema_version(self._connection)
-        types, index, found = None, None, Triggers.ABSENT
+        types, index, found, held = None, None, Triggers.ABSENT, None
         if not self._faults:
             found = await triggers.state(self._connection, self._config.tables)
             index = await indexes.find(self._connection, self._config.tables)
@@ -122,10 +125,10 @@ class _Inspection:
                 )
             self._weigh(index)
             assert self._media.oid is not None
-            cascade = await cascades.warning(
+            self._warnings += await cascades.warnings(
                 self._connection, self._config.tables.media_table, self._media.oid
             )
-            self._warnings += [cascade] if cascade else []
+            held = await rights.look(self._connection, self._media.oid, self._keys.oid)
         return SchemaReport(
             release=server["release"],
             role=server["role"],
@@ -137,6 +140,7 @@ class _Inspection:
             warnings=tuple(self._warnings),
             types=types,
             triggers=found,
+            rights=held,
         )
 
     def _tables(self) -> tuple[MappedTable, ...]:

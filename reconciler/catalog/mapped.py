@@ -14,22 +14,21 @@ from reconciler.catalog.config import (
     TableMapping,
     column_settings,
     qualified,
+    quoted,
     split_columns,
     split_table,
 )
-from reconciler.catalog.connections import Connection
+from reconciler.catalog.connections import Connection, Row
 from reconciler.catalog.expressions import ColumnType
 
 REQUIRED = frozenset({"id", "storage_key", "is_enabled"})
 
-# A table, whatever kind of relation bears its name; privileges of this role on it. Locking rows for
-# a claim needs UPDATE, though nothing is ever updated.
+# A table, whatever kind of relation bears its name, and whether this role may read it.
 TABLE = """
 SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
        has_schema_privilege(n.oid, 'USAGE') AS reachable,
        has_table_privilege(c.oid, 'SELECT') AS can_select,
-       has_any_column_privilege(c.oid, 'UPDATE') AS can_update,
-       has_table_privilege(c.oid, 'DELETE') AS can_delete,
+       current_user::text AS role,
        ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
              WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS heirs
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -100,7 +99,7 @@ class MappedTable:
             self.faults.append(f"{name}: not a table but a view; name the table behind it")
             return
         if not (found["reachable"] and found["can_select"]):
-            self.faults.append(f"{name}: not readable; GRANT SELECT ON {qualified(self.name)}")
+            self.faults.append(f"{name}: not readable by role {found['role']}; {_to_read(self.name, found)}")
         if found["filtered"]:
             self.faults.append(
                 f"{name}: row-level security would hide rows from this role, and their objects would "
@@ -110,19 +109,6 @@ class MappedTable:
             self.faults.append(
                 f"{name}: tables inherit from it ({', '.join(found['heirs'])}), and no index keeps an id from"
                 " being in two of them; rows are removed by id: make them partitions, or end the inheritance"
-            )
-        missing = [
-            privilege
-            for privilege, granted in (
-                ("UPDATE", found["can_update"]),
-                ("DELETE", found["can_delete"] or not self._shrinks),
-            )
-            if not granted
-        ]
-        if missing:
-            self.warnings.append(
-                f"{name}: enough for a dry run; to delete, GRANT {', '.join(missing)} ON"
-                f" {qualified(self.name)} (UPDATE to lock rows, which are never changed)"
             )
         self.oid = found["oid"]
         await self._look_at_columns(connection)
@@ -218,3 +204,10 @@ class MappedTable:
 
     def _named(self, field: str, column: str) -> str:
         return f"{self.columns_setting}__{field.upper()} {column}"
+
+
+def _to_read(table: str, found: Row) -> str:
+    """Statements to paste: what this role lacks to read the table."""
+    schema, role = quoted(split_table(table)[0]), quoted(found["role"])
+    reach = "" if found["reachable"] else f"GRANT USAGE ON SCHEMA {schema} TO {role}; "
+    return f"{reach}GRANT SELECT ON {qualified(table)} TO {role};"

@@ -33,7 +33,7 @@ ENDED = ("08", "25006", "57P")
 
 # What this transaction changed, and others since it began. The ids of transactions wrap around: by age.
 CHANGED = "SELECT {columns} FROM {joined} WHERE age(m.xmin) <= age(pg_current_xact_id()::xid)"
-THOSE = "SELECT {columns} FROM {joined} WHERE {id} = ANY($1::text[]::{id_type}[])"
+THOSE = "SELECT {columns} FROM {joined} WHERE {among}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,7 @@ async def _refusal(
     await savepoint.start()
     try:
         await connection.execute(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
-        _, updated = await remove_rows(connection, gateway, ids)
-        if updated:
+        if await remove_rows(connection, gateway, ids):
             changed = await _versions(connection, CHANGED, gateway)
     except NotRemoved as refusal:
         return refusal
@@ -134,6 +133,7 @@ async def _versions(
     connection: AnyConnection, query: str, gateway: Gateway, *arguments: object
 ) -> dict[str, str]:
     """Rows by id, as the hash of what a verdict reads."""
-    sql = query.format(columns=gateway.columns, joined=gateway.joined, id=gateway.id, id_type=gateway.id_type)
+    among = gateway.identity.among("$1")
+    sql = query.format(columns=gateway.columns, joined=gateway.joined, among=among)
     rows = [record_from(row) for row in await connection.fetch(sql, *arguments)]
     return {row.id: row.version for row in rows}

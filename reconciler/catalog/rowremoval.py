@@ -96,13 +96,25 @@ class RowRemoval:
     async def _delete_rows(
         self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome
     ) -> int:
+        ids = [each.record.id for each in doomed]
         async with connection.transaction():
-            removed, _ = await remove_rows(connection, self._gateway, [each.record.id for each in doomed])
+            removed = await self._whole(connection, ids)
+            await remove_rows(connection, self._gateway, ids)
         outcome.entries += [
             _record_entry(each.key, each.record.id, "deleted", removed=removed[each.record.id])
             for each in doomed
         ]
         return len(removed)
+
+    async def _whole(self, connection: AnyConnection, ids: Sequence[str]) -> dict[str, str]:
+        """The rows as JSON, by id, with the columns that we know nothing of."""
+        gateway = self._gateway
+        rows = await connection.fetch(
+            f"SELECT {gateway.identity.text} AS id, to_jsonb(m)::text AS removed FROM {gateway.media}"
+            f" WHERE {gateway.identity.among('$1')}",
+            ids,
+        )
+        return {row["id"]: row["removed"] for row in rows}
 
     async def _delete_alone(
         self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome

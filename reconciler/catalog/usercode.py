@@ -50,22 +50,17 @@ async def in_their_settings(connection: AnyConnection) -> AsyncIterator[None]:
     await connection.execute(f"SET CONSTRAINTS ALL IMMEDIATE; {OURS}")
 
 
-async def remove_rows(
-    connection: AnyConnection, gateway: Gateway, ids: Sequence[str]
-) -> tuple[dict[str, str], int]:
+async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> int:
     """Delete these rows, and no other row of the table, in a savepoint of the caller's.
 
-    Returns each as JSON by its id, and how many other rows of the table were changed by that. Raises
-    NotRemoved, and what the database raises.
+    Returns how many other rows of the table were changed by that. Raises NotRemoved, and what the database
+    raises. Nothing is returned of the rows: their text would be by the users' date style and time zone.
     """
     before = await _touched(connection, gateway)
     async with in_their_settings(connection):
-        # By id alone: these rows are locked, and their versions were compared under the lock. The whole
-        # row is kept, with the columns that we know nothing of.
+        # By id alone: these rows are locked, and their versions were compared under the lock.
         rows = await connection.fetch(
-            f"DELETE FROM {gateway.media} WHERE {gateway.identity.among('$1')}"
-            f" RETURNING {gateway.identity.text} AS id, to_jsonb(m)::text AS removed",
-            list(ids),
+            f"DELETE FROM {gateway.media} WHERE {gateway.identity.among('$1')} RETURNING true", list(ids)
         )
     deleted, updated = (
         now - then for now, then in zip(await _touched(connection, gateway), before, strict=True)
@@ -83,7 +78,7 @@ async def remove_rows(
         raise NotRemoved(
             "what else of the table would go with it cannot be counted; set track_counts = on in the database"
         )
-    return {row["id"]: row["removed"] for row in rows}, updated
+    return updated
 
 
 def is_of(error: Exception, states: Sequence[str]) -> bool:
