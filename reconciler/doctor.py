@@ -86,6 +86,7 @@ def database(report: SchemaReport) -> Sequence[Check]:
     checks += [warn("gateway tables", *_advised(warning)) for warning in report.warnings]
     if not report.faults:
         checks.append(ok("gateway tables", "every table and column that is mapped is there and readable"))
+    checks += [warn("locks", *_advised(blocker)) for blocker in report.blockers]
     if report.byte_order_index:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
     if not report.faults:

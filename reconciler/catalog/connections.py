@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 import asyncpg
 
+from reconciler.catalog import blockers
 from reconciler.catalog.calls import called, retried
-from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.faults import garbled, translated
+from reconciler.catalog.config import CatalogConfig, qualified
+from reconciler.catalog.faults import DRIVER_ERRORS, garbled, translated
 from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
-from reconciler.errors import ConfigError
+from reconciler.errors import CatalogUnavailable, ConfigError
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -187,15 +188,21 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection]:
         """A pooled connection; statements run in a transaction each."""
-        with called(self.config):
-            async with self._lent() as connection:
-                yield connection
+        async with self._naming_holders():
+            with called(self.config):
+                async with self._lent() as connection:
+                    yield connection
 
     async def transaction(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
         """Run `work` in one READ COMMITTED transaction; again, bounded, where another one won.
 
         `work` must do nothing but talk to the database, since it may run up to three times.
         """
+        async with self._naming_holders():
+            return await self._repeated(work)
+        raise AssertionError("unreachable")
+
+    async def _repeated(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
         with called(self.config):
             for attempt in range(1, TRIES + 1):
                 try:
@@ -206,6 +213,24 @@ class Database:
                         raise
                     retried(self.config)
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _naming_holders(self) -> AsyncIterator[None]:
+        """Of a lock that was not had in time, say on which table and whose it is, where that is known."""
+        try:
+            yield
+        except CatalogUnavailable as error:
+            if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+                raise
+            raise CatalogUnavailable("; ".join([str(error), *await self._holders()])) from error
+
+    async def _holders(self) -> list[str]:
+        tables = self.config.tables
+        names = [qualified(tables.media_table), qualified(tables.keys_table)]
+        with suppress(*DRIVER_ERRORS, OSError, TimeoutError):
+            async with self._lent() as connection:
+                return [blockers.holder(row) for row in await connection.fetch(blockers.HOLDERS, names)]
+        return []
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[PooledConnection]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.catalog import cascades, connections, indexes, rights, triggers
+from reconciler.catalog import blockers, cascades, connections, indexes, rights, triggers
 from reconciler.catalog.calls import called
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.config import CatalogConfig, qualified
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.expressions import BARE_KEYS
 from reconciler.catalog.gateway import ColumnTypes, Reference
@@ -42,7 +42,7 @@ class SchemaReport:
 
     Each fault and warning is one line that says what to do. `byte_order_index` names the index that
     serves the sweep, None where every window would be sorted. `types` and `rights` are None where there are
-    faults.
+    faults. `blockers` are locks and transactions that hold things up just now.
     """
 
     release: str = ""
@@ -56,6 +56,7 @@ class SchemaReport:
     types: ColumnTypes | None = None
     triggers: Triggers = Triggers.ABSENT
     rights: Rights | None = None
+    blockers: tuple[str, ...] = ()
 
     @property
     def version(self) -> SchemaVersion:
@@ -84,6 +85,7 @@ class _Inspection:
         self._config = config
         self._faults: list[str] = []
         self._warnings: list[str] = []
+        self._blockers: list[str] = []
         tables = config.tables
         unit = tables.epoch_unit
         self._media = MappedTable(
@@ -113,6 +115,7 @@ class _Inspection:
         self._faults += references.faults
         self._warnings += references.warnings
         version = await connections.schema_version(self._connection)
+        await self._look_for_blockers()
         types, index, found, held = None, None, Triggers.ABSENT, None
         if not self._faults:
             found = await triggers.state(self._connection, self._config.tables)
@@ -141,6 +144,15 @@ class _Inspection:
             types=types,
             triggers=found,
             rights=held,
+            blockers=tuple(self._blockers),
+        )
+
+    async def _look_for_blockers(self) -> None:
+        tables = self._config.tables
+        names = [qualified(tables.media_table), qualified(tables.keys_table)]
+        self._blockers += blockers.warnings(
+            await self._connection.fetch(blockers.HOLDERS, names),
+            await self._connection.fetch(blockers.PREPARED),
         )
 
     def _tables(self) -> tuple[MappedTable, ...]:

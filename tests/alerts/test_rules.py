@@ -64,6 +64,7 @@ def test_every_alert_of_the_reconciler_is_there() -> None:
         "OldestMarkTooOld",
         "DeletionsFailing",
         "RecordLost",
+        "RowsRefused",
         "DatabaseErrors",
         "StoreErrors",
         "Orphans",

@@ -369,6 +369,43 @@ async def test_an_index_behind_a_foreign_key_is_seen(database: str) -> None:
         await sql.close()
 
 
+async def test_a_locked_table_is_told_with_whoever_holds_it(database: str) -> None:
+    config = CatalogConfig(database_url=database, lock_timeout=timedelta(milliseconds=100))
+    assert (await inspect(config)).blockers == ()
+    holder = await asyncpg.connect(database, server_settings={"application_name": "reindexer"})
+    async with open_catalog(config) as catalog:
+        try:
+            async with holder.transaction():
+                await holder.execute('LOCK TABLE public."VirtualKeys"')
+                (blocker,) = (await inspect(config)).blockers
+                told = (
+                    f'"public"."VirtualKeys" is locked (ACCESS EXCLUSIVE) by pid {holder.get_server_pid()}'
+                    " (reindexer), open since "
+                )
+                assert told in blocker
+                with pytest.raises(CatalogUnavailable, match="lock timeout") as refused:
+                    await catalog.records.lookup(["image/a"])
+                assert told in str(refused.value)
+        finally:
+            await holder.close()
+    assert (await inspect(config)).blockers == ()
+
+
+@pytest.mark.debian("postgresql-15")
+async def test_a_prepared_transaction_is_told_and_what_it_has_locked(either: str) -> None:
+    sql = await asyncpg.connect(either)
+    if await sql.fetchval("SELECT current_setting('max_prepared_transactions')") == "0":
+        pytest.skip("this server takes no prepared transactions")
+    try:
+        await sql.execute("""BEGIN; LOCK TABLE public."MediaRecords"; PREPARE TRANSACTION 'left over'""")
+        locked, forgotten = (await inspect(CatalogConfig(database_url=either))).blockers
+    finally:
+        await sql.execute("ROLLBACK PREPARED 'left over'")
+        await sql.close()
+    assert "is locked (ACCESS EXCLUSIVE) by prepared transaction left over, open since" in locked
+    assert forgotten.startswith("prepared transaction left over of postgres in database test_")
+
+
 async def test_a_wrong_password_is_a_configuration_error_without_the_password(database: str) -> None:
     with pytest.raises(ConfigError, match="check RECONCILER_DATABASE_URL") as caught:
         await _report(_as(database, "postgres"))

@@ -319,6 +319,7 @@ def test_state_is_told_as_it_is(registry: CollectorRegistry, metrics: Metrics) -
 
 LEADER_ONLY = {
     "media_reconciler_drift_keys",
+    "media_reconciler_rows_refused",
     "media_reconciler_drift_bytes",
     "media_reconciler_drift_oldest_age_seconds",
     "media_reconciler_marks_pending",
@@ -346,6 +347,7 @@ def lead(metrics: Metrics) -> None:
     metrics.elected(7)
     metrics.leading(leader=True)
     metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
+    metrics.refused(2, 1)
     metrics.blocked(None)
     metrics.standing_read(Standing(drift={Verdict.ORPHAN: (3, 300, NOW)}))
     metrics.storage_read(
@@ -368,6 +370,16 @@ def test_the_leader_tells_drift_as_count_bytes_and_age_of_the_oldest(
     assert value(registry, "marks_pending") == 2
     for verdict in Verdict:
         assert value(registry, "drift_keys", verdict=verdict) is not None
+
+
+def test_rows_that_the_database_keeps_are_told_by_what_is_of_their_objects(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    assert "media_reconciler_rows_refused" not in families(registry), "not known yet is not 0"
+    metrics.refused(2, 1)
+    assert value(registry, "rows_refused", object="kept") == 2
+    assert value(registry, "rows_refused", object="gone") == 1
 
 
 def test_the_size_of_the_bucket_is_that_of_the_last_sweep(
