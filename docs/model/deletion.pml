@@ -35,6 +35,9 @@ byte epoch;
  * first that the pass's stamp is not yet behind; and those that may not have seen the claim. */
 byte open, sharing, stamped, unseen;
 
+/* The database does not let the row go, by a foreign key or a trigger: from some moment on. */
+bool refuses;
+
 mtype request[COLLECTORS] = NOTHING;
 byte request_etag[COLLECTORS];
 bool crashed;
@@ -153,7 +156,12 @@ proctype Collector(byte me) {
 		:: epoch == my_epoch && mark == FOUND && armed && sharing == 0 && BEHIND_HORIZON ->
 			if
 			:: row == LIVE -> mark = ABSENT; goto done
+#ifndef NO_REHEARSAL
+			:: row == DUE && refuses -> mark = ABSENT; goto done	/* tried, and rolled back */
+			:: row != LIVE && !(row == DUE && refuses) -> mark = CLAIMED; mark_operation = me
+#else
 			:: else -> mark = CLAIMED; mark_operation = me
+#endif
 			fi
 		:: epoch == my_epoch && mark == CLAIMED && mark_operation != me && SILENT(1 - me) ->
 #ifdef REOPEN
@@ -210,7 +218,7 @@ proctype Collector(byte me) {
 			:: request[me] == GONE ->
 				tombstone = true;
 				if
-				:: row == DUE -> row = NO_ROW
+				:: row == DUE && !refuses -> row = NO_ROW
 #ifdef NO_VERSION
 				:: row == LIVE -> assert(false)		/* a live row would go */
 #endif
@@ -234,6 +242,13 @@ done:
 	skip
 }
 
+#ifdef REFUSED
+/* Whoever refers to the row: at any moment where what went comes back, else before the sweep. */
+proctype Referrer() {
+	refuses = true
+}
+#endif
+
 /* --- everything ----------------------------------------------------------------------------- */
 
 init {
@@ -242,6 +257,13 @@ init {
 		:: row = NO_ROW			/* an orphan */
 		:: row = DUE			/* an object whose row retention takes */
 		fi;
+#ifdef REFUSED
+#ifdef QUARANTINE
+		run Referrer();
+#else
+		refuses = true;
+#endif
+#endif
 		run Writer(0, 1);		/* the same content again, as content-addressed keys have it */
 		run Writer(1, 2);
 		run Collector(0);
@@ -249,11 +271,12 @@ init {
 	}
 	timeout;				/* nobody can take another step */
 #if defined(QUARANTINE) && !defined(NO_HEALING)
-	/* Healing: a live row whose object is gone gets the copy back, if it is the one meant. */
+	/* Healing: a row that stays and whose object is gone gets the copy back, if it is the one meant. */
 	if
-	:: row == LIVE && object == 0 && copied == latest -> object = copied
+	:: (row == LIVE || row == DUE && refuses) && object == 0 && copied == latest -> object = copied
 	:: else
 	fi;
 #endif
-	assert(row != LIVE || object == latest)
+	assert(row != LIVE || object == latest);
+	assert(!(row == DUE && refuses) || object != 0)
 }

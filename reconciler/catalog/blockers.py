@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from reconciler.catalog.config import TableMapping, qualified
+
 # Whoever holds a lock on one of the tables under which nobody may remove a row, or even read one. That of a
 # prepared transaction has no process; the lock on its own id, in the same virtual transaction, names it.
 HOLDERS = """
@@ -29,6 +31,11 @@ ORDER BY t.name, l.pid
 """
 
 PREPARED = "SELECT gid, owner::text, database::text, prepared FROM pg_prepared_xacts ORDER BY prepared"
+
+
+def names(tables: TableMapping) -> list[str]:
+    """What `HOLDERS` is asked about."""
+    return [qualified(each) for each in (tables.media_table, tables.keys_table) if each]
 
 
 def holder(row: asyncpg.Record) -> str:

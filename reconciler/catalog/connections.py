@@ -11,7 +11,7 @@ import asyncpg
 
 from reconciler.catalog import blockers
 from reconciler.catalog.calls import called, retried
-from reconciler.catalog.config import CatalogConfig, qualified
+from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.faults import DRIVER_ERRORS, garbled, translated
 from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
 from reconciler.errors import CatalogUnavailable, ConfigError
@@ -225,8 +225,7 @@ class Database:
             raise CatalogUnavailable("; ".join([str(error), *await self._holders()])) from error
 
     async def _holders(self) -> list[str]:
-        tables = self.config.tables
-        names = [qualified(tables.media_table), qualified(tables.keys_table)]
+        names = blockers.names(self.config.tables)
         with suppress(*DRIVER_ERRORS, OSError, TimeoutError):
             async with self._lent() as connection:
                 return [blockers.holder(row) for row in await connection.fetch(blockers.HOLDERS, names)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.catalog import blockers, cascades, connections, indexes, rights, triggers
 from reconciler.catalog.calls import called
-from reconciler.catalog.config import CatalogConfig, qualified
+from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.expressions import BARE_KEYS
 from reconciler.catalog.gateway import ColumnTypes, Reference
@@ -148,8 +148,7 @@ class _Inspection:
         )
 
     async def _look_for_blockers(self) -> None:
-        tables = self._config.tables
-        names = [qualified(tables.media_table), qualified(tables.keys_table)]
+        names = blockers.names(self._config.tables)
         self._blockers += blockers.warnings(
             await self._connection.fetch(blockers.HOLDERS, names),
             await self._connection.fetch(blockers.PREPARED),

@@ -32,8 +32,7 @@ ENDED = ("08", "25006", "57P")
 """SQLSTATEs, or classes of them, that say nothing about any row: the connection or the server is gone."""
 
 # What this transaction changed, and others since it began. The ids of transactions wrap around: by age.
-CHANGED = "SELECT {columns} FROM {joined} WHERE age(m.xmin) <= age(pg_current_xact_id()::xid)"
-THOSE = "SELECT {columns} FROM {joined} WHERE {among}"
+CHANGED = "SELECT {id} AS id FROM {table} WHERE age(m.xmin) <= age(pg_current_xact_id()::xid)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +95,15 @@ async def _refusal(
     connection: AnyConnection, gateway: Gateway, ids: Sequence[str], seconds: float
 ) -> Exception | None:
     """Why not just these rows go, within so many seconds; None where they do. Nothing of it stays."""
-    changed: dict[str, str] = {}
+    changed: dict[str, str | None] = {}
     savepoint = connection.transaction()
     await savepoint.start()
     try:
         await connection.execute(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
         if await remove_rows(connection, gateway, ids):
-            changed = await _versions(connection, CHANGED, gateway)
+            found = CHANGED.format(id=gateway.identity.text, table=gateway.table)
+            others = [row["id"] for row in await connection.fetch(found)]
+            changed = dict.fromkeys(others) | await _versions(connection, gateway, others)
     except NotRemoved as refusal:
         return refusal
     except asyncpg.PostgresError as error:
@@ -116,10 +117,10 @@ async def _refusal(
 
 
 async def _changes(
-    connection: AnyConnection, gateway: Gateway, changed: Mapping[str, str]
+    connection: AnyConnection, gateway: Gateway, changed: Mapping[str, str | None]
 ) -> NotRemoved | None:
     """Where rows that were changed along differ, in what a verdict reads, from what they are again now."""
-    before = await _versions(connection, THOSE, gateway, list(changed))
+    before = await _versions(connection, gateway, list(changed))
     others = sum(changed[each] != version for each, version in before.items())
     if not others:
         return None
@@ -129,11 +130,9 @@ async def _changes(
     )
 
 
-async def _versions(
-    connection: AnyConnection, query: str, gateway: Gateway, *arguments: object
-) -> dict[str, str]:
-    """Rows by id, as the hash of what a verdict reads."""
-    among = gateway.identity.among("$1")
-    sql = query.format(columns=gateway.columns, joined=gateway.joined, among=among)
-    rows = [record_from(row) for row in await connection.fetch(sql, *arguments)]
-    return {row.id: row.version for row in rows}
+async def _versions(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> dict[str, str | None]:
+    """Those of the rows that count, by id, as the hash of what a verdict reads."""
+    rows = await connection.fetch(
+        f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.identity.among('$1')}", list(ids)
+    )
+    return {record.id: record.version for record in map(record_from, rows)}

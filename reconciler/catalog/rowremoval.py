@@ -110,7 +110,7 @@ class RowRemoval:
         """The rows as JSON, by id, with the columns that we know nothing of."""
         gateway = self._gateway
         rows = await connection.fetch(
-            f"SELECT {gateway.identity.text} AS id, to_jsonb(m)::text AS removed FROM {gateway.media}"
+            f"SELECT {gateway.identity.text} AS id, to_jsonb(m)::text AS removed FROM {gateway.table}"
             f" WHERE {gateway.identity.among('$1')}",
             ids,
         )

@@ -60,7 +60,9 @@ async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence
     async with in_their_settings(connection):
         # By id alone: these rows are locked, and their versions were compared under the lock.
         rows = await connection.fetch(
-            f"DELETE FROM {gateway.media} WHERE {gateway.identity.among('$1')} RETURNING true", list(ids)
+            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} AND {gateway.counts}"
+            " RETURNING true",
+            list(ids),
         )
     deleted, updated = (
         now - then for now, then in zip(await _touched(connection, gateway), before, strict=True)

@@ -313,7 +313,7 @@ class MemoryMarks:
             self._drop(row, "spared", result, detail)
             return Removed()
         gone = _went(key, result)
-        if (reason := database.refusal(key.decision)) is not None:
+        if (reason := self._kept_by(key, decide)) is not None:
             return self._keep(row, key, reason, upload_window, gone=gone)
         records, lost = self._remove_records(row, key, decide)
         if gone:
@@ -323,6 +323,21 @@ class MemoryMarks:
         fresh = gone and not row.object_gone
         size = key.mark.bytes if fresh else 0
         return Removed(objects=int(fresh), records=records, bytes=size, lost=lost)
+
+    def _kept_by(self, key: ClaimedKey, decide: Decide) -> str | None:
+        """Why a row that is to go is not let go; one that is to stay is nobody's business."""
+        going = self._going(key, decide)
+        return next(
+            (self._database.refuses[each.id] for each in going if each.id in self._database.refuses), None
+        )
+
+    def _going(self, key: ClaimedKey, decide: Decide) -> list[RecordRef]:
+        """Rows of the key that go: as planned, or as decided anew."""
+        records = self._database.records_of([key.mark.storage_key])
+        again = decide(key.mark, records, self._database.now)
+        going = set(key.decision.records) | (set(again.records) if isinstance(again, Remove) else set())
+        refs = [RecordRef(id=record.id, version=record.version) for record in records]
+        return [ref for ref in refs if ref in going]
 
     def _keep(
         self, row: MarkRow, key: ClaimedKey, reason: str, upload_window: timedelta, *, gone: bool
@@ -347,14 +362,11 @@ class MemoryMarks:
 
     def _remove_records(self, row: MarkRow, key: ClaimedKey, decide: Decide) -> tuple[int, int]:
         """By id and version; one that has changed is decided anew, and lost if it is to stay."""
-        database, planned = self._database, set(key.decision.records)
-        records = database.records_of([key.mark.storage_key])
-        again = decide(key.mark, records, database.now)
-        going = set(again.records) if isinstance(again, Remove) else set()
+        database, going = self._database, self._going(key, decide)
         removed = lost = 0
-        for record in records:
+        for record in database.records_of([key.mark.storage_key]):
             ref = RecordRef(id=record.id, version=record.version)
-            if ref in planned or ref in going:
+            if ref in going:
                 database.on_remove(database.rows[ref.id])
                 gone = database.rows.pop(ref.id)
                 self._note(row, "result", what="record", record_id=ref.id, removed=gone)

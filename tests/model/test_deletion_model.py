@@ -18,6 +18,8 @@ HOLDS = [
     ("QUARANTINE", "LATE"),
     ("QUARANTINE", "NO_TRIGGERS"),
     ("QUARANTINE", "NO_TRIGGERS", "LATE"),
+    ("REFUSED",),
+    ("QUARANTINE", "REFUSED"),
 ]
 BREAKS = [
     ("NO_STAMP",),
@@ -32,6 +34,8 @@ BREAKS = [
     ("QUARANTINE", "NO_TRIGGERS", "NO_IF_MATCH"),
     ("QUARANTINE", "NO_TRIGGERS", "NO_HEALING"),
     ("QUARANTINE", "NO_TRIGGERS", "NO_VERSION"),
+    ("REFUSED", "NO_REHEARSAL"),
+    ("QUARANTINE", "REFUSED", "NO_HEALING"),
 ]
 
 pytestmark = [pytest.mark.debian("spin", "gcc"), pytest.mark.timeout(300)]

@@ -63,7 +63,7 @@ OWNERS = ("k1", "k2")
 keys = st.sampled_from(KEYS)
 owners = st.sampled_from(OWNERS)
 calls = st.integers(0, 200)
-FATES = ("crash", "theft", "store", "database", "endpoint", "dry run", "pause", "hold", "undo")
+FATES = ("crash", "theft", "store", "database", "endpoint", "dry run", "pause", "hold", "undo", "refuse")
 MODES = (DeleteMode.DIRECT, DeleteMode.QUARANTINE, DeleteMode.VERSIONED)
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "80"))
 """Of 25 steps each: 2,000 steps."""
@@ -247,6 +247,18 @@ class EngineMachine(RuleBasedStateMachine):
         if mark is None or mark.operation_id is None:
             self.judge.held.add(key)
 
+    @rule(key=keys, mended=st.booleans())
+    def keep_rows(self, key: str, *, mended: bool) -> None:
+        """A foreign key or a trigger of the gateway's keeps the key's rows, until it is mended."""
+        if mended:
+            self.world.database.refuses.clear()
+        else:
+            self.refuse(key)
+
+    def refuse(self, key: str) -> None:
+        rows = [row.id for row in self.world.database.rows.values() if row.storage_key == key]
+        self.world.database.refuses.update(dict.fromkeys(rows, "a post refers to it"))
+
     @rule(paused=st.booleans())
     def pause(self, *, paused: bool) -> None:
         self.set_pause(paused=paused)
@@ -302,6 +314,7 @@ class EngineMachine(RuleBasedStateMachine):
             "pause": lambda: self.set_pause(paused=True),
             "hold": lambda: self.set_hold(key),
             "undo": self.undo_beside,
+            "refuse": lambda: self.refuse(key),
         }
         self.run({call: faults[fate]})
         bucket.away = database.away = bucket.foreign = False
@@ -378,6 +391,7 @@ class EngineMachine(RuleBasedStateMachine):
         for transaction in self.open:
             self.end(transaction, commits=True)
         self.world.bucket.hidden.clear()
+        self.world.database.refuses.clear()
         self.release_holds()
         self.set_pause(paused=False)
         self.world.steer(limits=replace(LIMITS, max_fraction=1.0))
