@@ -23,6 +23,7 @@ mtype = { NOTHING, UNSENT, SENT, GONE, CHANGED };	/* a collector's request to th
 byte object = 1;
 byte latest = 1;		/* what was put last: what would be there without us */
 byte copied = 0;		/* the copy in quarantine */
+byte copy_number;		/* each has a name of its own */
 
 /* The database, as committed. */
 byte row;
@@ -38,6 +39,9 @@ byte open, sharing, stamped, unseen;
 /* The database does not let the row go, by a foreign key or a trigger: from some moment on. */
 bool refuses;
 
+/* Writers between their PUT and their transaction; and who was open when the purge looked. */
+byte uploading, unpurged;
+
 mtype request[COLLECTORS] = NOTHING;
 byte request_etag[COLLECTORS];
 bool crashed;
@@ -48,14 +52,18 @@ inline ended(me) {
 	open = open & ~BIT(me);
 	sharing = sharing & ~BIT(me);
 	stamped = stamped & ~BIT(me);
-	unseen = unseen & ~BIT(me)
+	unseen = unseen & ~BIT(me);
+	unpurged = unpurged & ~BIT(me)
 }
 
 /* Puts an object, then inserts its row or makes it live again, through the trigger. */
 proctype Writer(byte me; byte content) {
-	atomic { object = content; latest = content }	/* PUT */
+	atomic { object = content; latest = content; uploading = uploading | BIT(me) }	/* PUT */
 
-	open = open | BIT(me);			/* the trigger takes an id first ... */
+	atomic {				/* the trigger takes an id first ... */
+		open = open | BIT(me);
+		uploading = uploading & ~BIT(me)
+	}
 	atomic {				/* ... and then looks for the mark, and locks it */
 		if
 #if !defined(NO_RAISE) && !defined(NO_TRIGGERS)
@@ -190,7 +198,7 @@ proctype Collector(byte me) {
 	atomic {
 		if
 		:: request[me] == UNSENT && object == 0 -> request[me] = GONE
-		:: request[me] == UNSENT && object == request_etag[me] -> copied = object
+		:: request[me] == UNSENT && object == request_etag[me] -> copied = object; copy_number++
 		:: request[me] == UNSENT && object != 0 && object != request_etag[me] -> request[me] = CHANGED
 		:: else
 		fi
@@ -249,6 +257,43 @@ proctype Referrer() {
 }
 #endif
 
+/* --- the purge ------------------------------------------------------------------------------ */
+
+/* What was hidden for long enough: its window is longer than a writer takes from its PUT to its row. A
+ * deletion as well: it claims, waits for who was open, and looks at the rows again. */
+#ifdef NO_LAST_LOOK
+#define UNNAMED true
+#else
+#define UNNAMED (row == NO_ROW)
+#endif
+
+proctype Purge() {
+	byte mine;
+
+	atomic {
+		if
+		:: copied != 0 && mark == ABSENT && tombstone && uploading == 0 && UNNAMED ->
+			mine = copy_number; unpurged = open
+		:: else -> goto done
+		fi
+	}
+#ifndef NO_SECOND_LOOK
+	unpurged == 0;
+	if
+	:: row != NO_ROW -> goto done
+	:: else
+	fi;
+#endif
+	atomic {
+		if
+		:: copy_number == mine -> copied = 0
+		:: else
+		fi
+	}
+done:
+	skip
+}
+
 /* --- everything ----------------------------------------------------------------------------- */
 
 init {
@@ -267,7 +312,10 @@ init {
 		run Writer(0, 1);		/* the same content again, as content-addressed keys have it */
 		run Writer(1, 2);
 		run Collector(0);
-		run Collector(1)
+		run Collector(1);
+#ifdef PURGE
+		run Purge()
+#endif
 	}
 	timeout;				/* nobody can take another step */
 #if defined(QUARANTINE) && !defined(NO_HEALING)

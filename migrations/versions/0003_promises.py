@@ -11,9 +11,38 @@ depends_on = None
 
 # --- healing, purging and holds ------------------------------------------------------------------------
 
-HOLDS: tuple[str, ...] = ("ALTER TABLE reconciler.holds ADD COLUMN pass_id bigint",)
+HOLDS: tuple[str, ...] = (
+    "ALTER TABLE reconciler.holds ADD COLUMN pass_id bigint",
+    "ALTER TABLE reconciler.restores ADD COLUMN vouched boolean NOT NULL DEFAULT false",
+    """
+    CREATE TABLE reconciler.held_keys (
+        storage_key text COLLATE "C" NOT NULL,
+        virtual_key text COLLATE "C" NOT NULL,
+        PRIMARY KEY (storage_key, virtual_key)
+    )
+    """,
+    "CREATE INDEX held_keys_virtual_key_idx ON reconciler.held_keys (virtual_key)",
+    """
+    COMMENT ON TABLE reconciler.held_keys IS
+        'Keys that rows of virtual keys on hold were seen to name, whatever becomes of row and key'
+    """,
+    """
+    ALTER TABLE reconciler.hidden ADD COLUMN owners text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[]
+    """,
+    "ALTER TABLE reconciler.marks ADD COLUMN confirmed_id bigint NOT NULL DEFAULT 0",
+    """
+    UPDATE reconciler.marks SET confirmed_id =
+        CASE WHEN verdict IN ('orphan', 'dangling') THEN coalesce(last_sweep_id, 0) ELSE last_pass_id END
+    """,
+)
 
-HOLDS_DOWN: tuple[str, ...] = ("ALTER TABLE reconciler.holds DROP COLUMN pass_id",)
+HOLDS_DOWN: tuple[str, ...] = (
+    "ALTER TABLE reconciler.marks DROP COLUMN confirmed_id",
+    "ALTER TABLE reconciler.hidden DROP COLUMN owners",
+    "DROP TABLE reconciler.held_keys",
+    "ALTER TABLE reconciler.restores DROP COLUMN vouched",
+    "ALTER TABLE reconciler.holds DROP COLUMN pass_id",
+)
 
 # --- rows that cannot be removed -----------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Confirmer:
     """Writes down and carries through what the store confirmed, in the caller's transaction."""
 
     def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         self._removal = RowRemoval(gateway)
 
     async def confirm(
@@ -103,6 +104,7 @@ class Confirmer:
         )
         await hiding.note(
             connection,
+            self._gateway,
             claim.operation_id,
             [key for key in keys if not ours[key.mark.storage_key]],
             {key.mark.storage_key for key in keys if _object_went(key, answers[key.mark.storage_key][0])},

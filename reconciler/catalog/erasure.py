@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.catalog import holds
 from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Erased
@@ -40,21 +42,28 @@ ORDER BY storage_key FOR SHARE
 class Erasure:
     """Redacts the ledger, and condemns what is hidden. What is in the bucket and the table is not ours."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
+        self._gateway = gateway
 
-    async def erase(self, keys: Sequence[str], author: str) -> Erased:
+    async def erase(self, keys: Sequence[str], author: str, *, despite_hold: bool = False) -> Erased:
         """In one transaction. What is being deleted or brought back at this moment is named: it has to be
-        erased again.
+        erased again. Where any of it is on hold nothing is erased, unless that is said (R-51).
         """
 
         async def work(connection: AnyConnection) -> Erased:
+            await holds.claims_wait(connection)
+            held = await holds.held(connection, self._gateway, keys)
+            if held and not despite_hold:
+                return Erased(objects=0, rows=0, held=held)
             marked = await connection.fetch(MARKED, list(keys))
             claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
             hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER)
             rows = await connection.fetch(REDACT, list(keys))
             await connection.execute(UNQUEUE, list(keys))
-            await connection.execute(NOTE, list(keys), f"by {author}")
+            by = {each.author for each in held.values()}
+            despite = f", despite the hold of {', '.join(sorted(by))}" if by else ""
+            await connection.execute(NOTE, list(keys), f"by {author}{despite}")
             returning = tuple(sorted({row["storage_key"] for row in hidden if row["returning"]}))
             return Erased(objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning)
 

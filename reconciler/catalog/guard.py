@@ -54,9 +54,10 @@ BEGIN
     SELECT t.gone_at, t.ends_at, t.recoverable INTO gone, ends, comes_back
         FROM {SCHEMA}.tombstones t WHERE t.storage_key = key AND t.ends_at > clock_timestamp();
     IF comes_back THEN
-        INSERT INTO {SCHEMA}.restores AS r (storage_key, reason)
-            VALUES (key, 'a row names it again')
-            ON CONFLICT (storage_key) DO UPDATE SET queued_at = clock_timestamp(), not_before = NULL;
+        INSERT INTO {SCHEMA}.restores AS r (storage_key, reason, vouched)
+            VALUES (key, 'a row names it again', true)
+            ON CONFLICT (storage_key) DO UPDATE
+            SET queued_at = clock_timestamp(), not_before = NULL, vouched = true;
     ELSIF ends IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
             MESSAGE = format('the object of %s was deleted at %s: upload again', quote_literal(key), gone),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence
 
-from reconciler.catalog.connections import AnyConnection
+import asyncpg
+
+from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import HiddenObject, Queued
 
 QUEUED = f"""
-SELECT storage_key, queued_at FROM {SCHEMA}.restores
+SELECT storage_key, queued_at, vouched FROM {SCHEMA}.restores
 WHERE not_before IS NULL OR not_before <= clock_timestamp() ORDER BY queued_at LIMIT $1
 """
 
@@ -18,6 +22,9 @@ QUEUE = f"""
 INSERT INTO {SCHEMA}.restores (storage_key, reason) SELECT key, $2 FROM unnest($1::text[]) AS q (key)
 ON CONFLICT (storage_key) DO UPDATE SET queued_at = clock_timestamp(), not_before = NULL
 """
+
+# A writer who has queued the key and is still open is not waited for: its entry, or its row, is found later.
+IMPATIENT = "SET LOCAL lock_timeout = '100ms'"
 
 # Not what a writer has queued again meanwhile, or is about to.
 DEQUEUE = f"""
@@ -45,6 +52,12 @@ SELECT DISTINCT h.storage_key FROM {SCHEMA}.hidden h
 WHERE h.storage_key = ANY($1::text[]) AND {RESTORABLE}
 """
 
+# What is in the collector's hands has lost its object because its row is about to go.
+ESTRANGED = f"""
+{RECOVERABLE} AND NOT EXISTS (
+    SELECT FROM {SCHEMA}.marks m WHERE m.storage_key = h.storage_key AND m.state = 'claimed')
+"""
+
 WIDOWED = f"""
 SELECT DISTINCT l.storage_key FROM {SCHEMA}.ledger l
 WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {UNRESTORED}
@@ -53,7 +66,22 @@ WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {UNRESTORED
 
 async def queued(connection: AnyConnection, limit: int) -> list[Queued]:
     rows = await connection.fetch(QUEUED, limit)
-    return [Queued(storage_key=row["storage_key"], queued_at=row["queued_at"]) for row in rows]
+    return [
+        Queued(storage_key=row["storage_key"], queued_at=row["queued_at"], vouched=row["vouched"])
+        for row in rows
+    ]
+
+
+async def queue(database: Database, keys: Sequence[str], reason: str) -> None:
+    """A transaction each, so that nothing of ours is held while a writer is waited for, however briefly."""
+
+    async def work(connection: AnyConnection, key: str) -> None:
+        await connection.execute(IMPATIENT)
+        await connection.execute(QUEUE, [key], reason)
+
+    for key in keys:
+        with contextlib.suppress(asyncpg.LockNotAvailableError):
+            await database.transaction(functools.partial(work, key=key))
 
 
 async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
@@ -61,5 +89,5 @@ async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
 
 
 async def keys_of(connection: AnyConnection, query: str, keys: Sequence[str]) -> set[str]:
-    """The keys among these that `RECOVERABLE` or `WIDOWED` is true of."""
+    """The keys among these that such a query is true of."""
     return {row["storage_key"] for row in await connection.fetch(query, list(keys))}

@@ -11,12 +11,15 @@ from uuid import UUID
 import asyncpg
 
 from reconciler.catalog.connections import AnyConnection
+from reconciler.catalog.gateway import Gateway, by_key
+from reconciler.catalog.records import lookup
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import (
     ClaimedKey,
     DeleteMode,
     Hidden,
     HiddenObject,
+    Record,
     Verdict,
     believable,
     believable_size,
@@ -27,15 +30,16 @@ from reconciler.model import (
 NOTE = f"""
 INSERT INTO {SCHEMA}.hidden
     (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
-     bytes, etag, last_modified, variant_of, state)
+     bytes, etag, last_modified, variant_of, state, owners)
 SELECT $1::uuid, $2::timestamptz, h.storage_key, h.pass_id, h.verdict, h.mode, h.quarantine_key,
        ARRAY(SELECT jsonb_array_elements_text(h.version_ids::jsonb)),
        ARRAY(SELECT jsonb_array_elements_text(h.marker_ids::jsonb)),
-       h.bytes, h.etag, h.last_modified, h.variant_of, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END
+       h.bytes, h.etag, h.last_modified, h.variant_of, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END,
+       ARRAY(SELECT jsonb_array_elements_text(h.owners::jsonb))
 FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::bigint[], $11::text[], $12::timestamptz[], $13::text[], $14::boolean[])
+            $10::bigint[], $11::text[], $12::timestamptz[], $13::text[], $14::boolean[], $15::text[])
     AS h (storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids, bytes, etag,
-          last_modified, variant_of, went)
+          last_modified, variant_of, went, owners)
 """
 
 RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
@@ -84,6 +88,7 @@ def as_json(hidden: Hidden) -> str:
 
 async def note(
     connection: AnyConnection,
+    gateway: Gateway,
     operation_id: UUID,
     keys: Sequence[ClaimedKey],
     went: Collection[str],
@@ -94,6 +99,8 @@ async def note(
     noted = [(key, hidden[key.mark.storage_key]) for key in keys if key.mark.storage_key in hidden]
     if not noted:
         return
+    # The rows that go as well are still there: whose they are decides by which holds the object is kept.
+    rows = by_key(await lookup(connection, gateway, [key.mark.storage_key for key, _ in noted]))
     await connection.execute(
         NOTE,
         operation_id,
@@ -110,7 +117,12 @@ async def note(
         [one.last_modified for _, one in noted],
         [key.mark.variant_of for key, _ in noted],
         [key.mark.storage_key in went for key, _ in noted],
+        [json.dumps(_owners(rows.get(key.mark.storage_key, ()))) for key, _ in noted],
     )
+
+
+def _owners(rows: Sequence[Record]) -> list[str]:
+    return sorted({row.virtual_key_id for row in rows if row.virtual_key_id is not None})
 
 
 def hidden_from(row: asyncpg.Record) -> HiddenObject:

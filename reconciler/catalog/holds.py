@@ -7,12 +7,14 @@ a key under a new hold is either not claimed while the hold lasts, or reported a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import asyncpg
 
 from reconciler.catalog import bounds
+from reconciler.catalog.config import quoted
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.schema import SCHEMA
@@ -77,7 +79,38 @@ SELECT kind, count(*) AS holds FROM {SCHEMA}.holds
 WHERE until IS NULL OR until > clock_timestamp() GROUP BY kind
 """
 
-PURGE = f"DELETE FROM {SCHEMA}.holds WHERE until <= clock_timestamp()"
+PURGE = f"DELETE FROM {SCHEMA}.holds WHERE until <= clock_timestamp() RETURNING kind"
+
+HELD_OWNERS = f"""
+SELECT DISTINCT target FROM {SCHEMA}.holds
+WHERE kind = 'virtual_key' AND (until IS NULL OR until > clock_timestamp())
+"""
+
+# A key longer than an index can hold is never marked either (R-44). What a row names besides is held with it.
+REMEMBER = """
+INSERT INTO {schema}.held_keys (storage_key, virtual_key)
+SELECT DISTINCT each.key, {owner} FROM {media}
+CROSS JOIN LATERAL unnest(ARRAY[{keys}]) AS each (key)
+WHERE {owner_id} = ANY($1::text[]::{owner_type}[]) AND each.key <> '' AND octet_length(each.key) <= 2048
+  AND NOT EXISTS (
+      SELECT FROM {schema}.held_keys e WHERE e.storage_key = each.key AND e.virtual_key = {owner})
+UNION
+SELECT g.storage_key, o.owner FROM {schema}.hidden g CROSS JOIN unnest(g.owners) AS o (owner)
+WHERE g.owners && $1::text[] AND o.owner = ANY($1::text[])
+ON CONFLICT DO NOTHING
+"""
+
+FORGET = f"""
+DELETE FROM {SCHEMA}.held_keys e WHERE NOT EXISTS (
+    SELECT FROM {SCHEMA}.holds h WHERE h.kind = 'virtual_key' AND h.target = e.virtual_key
+    AND (h.until IS NULL OR h.until > clock_timestamp()))
+"""
+
+REMEMBERING = LOCK + 1
+"""The advisory lock between those who note the keys of a hold and those who forget them with its end."""
+
+LONG = "SET LOCAL statement_timeout = '10min'"
+"""A virtual key may own millions of rows."""
 
 
 class PostgresHolds:
@@ -97,7 +130,14 @@ class PostgresHolds:
                 return await add(connection, self._gateway, chunk)
 
             claimed.update(await self._database.transaction(work))
+        await self.remember()
         return sorted(claimed)
+
+    async def remember(self) -> None:
+        async with self._database.connection() as connection:
+            owners = [row["target"] for row in await connection.fetch(HELD_OWNERS)]
+        if owners:
+            await self._database.transaction(functools.partial(_remember, self._gateway, owners))
 
     async def remove(
         self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
@@ -107,11 +147,14 @@ class PostgresHolds:
             if kind is HoldKind.VIRTUAL_KEY:
                 names = await _as_ids(connection, self._gateway, names)
             removed: int = await connection.fetchval(REMOVE_NAMED, kind.value, names, author, by)
+        if kind is HoldKind.VIRTUAL_KEY:
+            await forget(self._database)
         return removed
 
     async def lift(self, wanted: HoldFilter, *, by: str = "") -> int:
         async with self._database.connection() as connection:
             lifted: int = await connection.fetchval(LIFT, *await _wanted(connection, wanted), by)
+        await forget(self._database)
         return lifted
 
     async def page(
@@ -172,6 +215,41 @@ async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]
     return [row["storage_key"] for row in rows]
 
 
+async def _remember(gateway: Gateway, owners: Sequence[str], connection: AnyConnection) -> None:
+    """Note the keys that rows of these owners name, or named when their object went."""
+    await connection.execute(LONG)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", REMEMBERING)
+    columns = (gateway.key_text, *(f"m.{quoted(column)}::text" for column in gateway.variants))
+    query = REMEMBER.format(
+        schema=SCHEMA,
+        keys=", ".join(f'({column} COLLATE "C")' for column in columns),
+        owner=_owner(gateway),
+        media=gateway.media,
+        owner_id=gateway.owner_id,
+        owner_type=gateway.owner_type,
+    )
+    await connection.execute(query, list(owners))
+
+
+async def forget(database: Database) -> None:
+    """Drop what was noted for holds by virtual key that have ended."""
+
+    async def work(connection: AnyConnection) -> None:
+        await connection.execute(LONG)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", REMEMBERING)
+        await connection.execute(FORGET)
+
+    await database.transaction(work)
+
+
+async def purge(database: Database) -> None:
+    """Drop holds past their end."""
+    async with database.connection() as connection:
+        ended = {row["kind"] for row in await connection.fetch(PURGE)}
+    if HoldKind.VIRTUAL_KEY in ended:
+        await forget(database)
+
+
 async def held(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> dict[str, Hold]:
     """See `ports.Holds.held`."""
     wanted = [key for key in keys if bounds.storable(key)]
@@ -186,22 +264,20 @@ def held_condition(gateway: Gateway, now: str) -> str:
 
     What a mark is cheaply passed over by; whether it is held, a claim asks once it has the mark.
     """
-    force = _in_force("hold", now)
-    # The inner query's `m` is the media table. Without the mark's collation, as a parameter would be,
-    # so that the table's own decides and its index answers.
-    return f"""(
-        {named_condition("m.storage_key", now)}
-        OR {_any(HoldKind.VIRTUAL_KEY, now)} AND EXISTS (
-            SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
-            JOIN {gateway.media} ON {gateway.equal_key} = own.marked
-            JOIN {SCHEMA}.holds hold
-                ON hold.kind = 'virtual_key' AND hold.target = {_owner(gateway)} AND {force})
-    )"""
+    return condition(gateway, "m.storage_key", now)
 
 
-def named_condition(key: str, now: str) -> str:
-    """SQL that is true where that key is on hold by itself or by a prefix at the time `now`."""
+def condition(gateway: Gateway, key: str, now: str, *, owners: str | None = None) -> str:
+    """SQL that is true where that key is on hold at the time `now`, by whatever kind of hold.
+
+    By a virtual key: of a row that names it now, or that a pass has seen since the hold began (R-50); or of
+    one in the array `owners`.
+    """
     force = _in_force("hold", now)
+    of_owner = f"hold.kind = 'virtual_key' AND {force}"
+    gone = f"OR EXISTS (SELECT FROM {SCHEMA}.holds hold WHERE {of_owner} AND hold.target = ANY({owners}))"
+    # The inner query's `m` is the media table. Without the key's collation, as a parameter would be, so that
+    # the table's own decides and its index answers.
     return f"""(
         {_any(HoldKind.KEY, now)} AND EXISTS (
             SELECT FROM {SCHEMA}.holds hold
@@ -209,6 +285,16 @@ def named_condition(key: str, now: str) -> str:
         OR {_any(HoldKind.PREFIX, now)} AND EXISTS (
             SELECT FROM {SCHEMA}.holds hold
             WHERE hold.kind = 'prefix' AND starts_with({key}, hold.target) AND {force})
+        OR {_any(HoldKind.VIRTUAL_KEY, now)} AND (
+            EXISTS (
+                SELECT FROM {SCHEMA}.held_keys e
+                JOIN {SCHEMA}.holds hold ON {of_owner} AND hold.target = e.virtual_key
+                WHERE e.storage_key = {key})
+            OR EXISTS (
+                SELECT FROM (SELECT {key} COLLATE "default" AS marked) own
+                JOIN {gateway.media} ON {gateway.equal_key} = own.marked
+                JOIN {SCHEMA}.holds hold ON {of_owner} AND hold.target = {_owner(gateway)})
+            {gone if owners else ""})
     )"""
 
 
@@ -227,12 +313,20 @@ def _holds_on(gateway: Gateway) -> str:
             SELECT {gateway.key_text} COLLATE "C", h.* FROM {gateway.media}
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force}
             WHERE {_any(HoldKind.VIRTUAL_KEY, "clock_timestamp()")} AND {gateway.equal_key} = ANY($1::text[])
+            UNION ALL
+            SELECT e.storage_key, h.* FROM {SCHEMA}.held_keys e
+            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = e.virtual_key AND {force}
+            WHERE e.storage_key = ANY($1::text[])
+            UNION ALL
+            SELECT g.storage_key, h.* FROM {SCHEMA}.hidden g
+            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = ANY(g.owners) AND {force}
+            WHERE g.storage_key = ANY($1::text[])
         ) found ORDER BY key, kind
     """
 
 
 def _claimed_under(gateway: Gateway) -> str:
-    """Claimed marks among the keys $1, under the prefixes $2, or with a row of one of the owners $3."""
+    """Keys whose object is being deleted or purged: of $1, under the prefixes $2, or of the owners $3."""
     return f"""
         SELECT m.storage_key FROM {SCHEMA}.marks m
         WHERE m.state = 'claimed' AND (
@@ -241,7 +335,12 @@ def _claimed_under(gateway: Gateway) -> str:
             OR EXISTS (SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
                        JOIN {gateway.media} ON {gateway.equal_key} = own.marked
                        WHERE {_owner(gateway)} = ANY($3::text[])))
-        ORDER BY m.storage_key
+        UNION
+        SELECT h.storage_key FROM {SCHEMA}.hidden h
+        WHERE h.state = 'purging' AND (
+            h.storage_key = ANY($1::text[]) OR h.owners && $3::text[]
+            OR EXISTS (SELECT FROM unnest($2::text[]) AS p (low) WHERE starts_with(h.storage_key, p.low)))
+        ORDER BY storage_key
     """
 
 

@@ -14,9 +14,9 @@ from reconciler.model import Finding, Marker, Pass
 INSERT_MARKS = f"""
 INSERT INTO {SCHEMA}.marks
     (storage_key, verdict, reason, bytes, object_etag, object_last_modified,
-     pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, sightings, due_at)
+     pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, confirmed_id, sightings, due_at)
 SELECT f.storage_key, f.verdict, f.reason, f.bytes, f.etag, f.modified,
-       $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, 1, seen.at + $9::interval
+       $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, $7, 1, seen.at + $9::interval
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[])
          AS f (storage_key, verdict, reason, bytes, etag, modified),
      (SELECT clock_timestamp() AS at) seen
@@ -36,14 +36,17 @@ WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
 # Marks found again: they join this pass unless their own is armed, or tripped and a person's to decide
 # (who approves it releases what it found, neither less nor more), or of the other marker, whose breaker
 # alone has counted them; and keep their due time. Only another complete sweep that says the same is a
-# second sighting. Claimed or locked ones stay as they are.
+# second sighting. What is kept, on hold or since its clean-up is off, is seen and joins nothing. Claimed or
+# locked ones stay as they are. Confirmed by a pass of their own marker alone: a sweep by the same verdict,
+# retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
-    SELECT m.storage_key, p.state IN ('armed', 'tripped') OR p.marker <> $5::text AS stays,
+    SELECT m.storage_key, f.kept OR p.state IN ('armed', 'tripped') OR p.marker <> $5::text AS stays,
            m.verdict = f.verdict AND $4 AS same,
+           p.marker = $5 AND (m.verdict = f.verdict OR NOT $4::boolean) AS confirmed,
            m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
-               AND s.state IN ('armed', 'tripped') AS second
-    FROM unnest($1::text[], $2::text[]) AS f (storage_key, verdict)
+               AND s.state IN ('armed', 'tripped') AND NOT f.kept AS second
+    FROM unnest($1::text[], $2::text[], $6::boolean[]) AS f (storage_key, verdict, kept)
     JOIN {SCHEMA}.marks m ON m.storage_key = f.storage_key
     JOIN {SCHEMA}.passes p ON p.id = m.pass_id
     LEFT JOIN {SCHEMA}.passes s ON s.id = m.last_sweep_id
@@ -55,30 +58,19 @@ UPDATE {SCHEMA}.marks m
 SET last_seen_at = clock_timestamp(),
     last_pass_id = $3,
     last_sweep_id = CASE WHEN again.same THEN $3 ELSE m.last_sweep_id END,
+    confirmed_id = CASE WHEN again.confirmed THEN $3 ELSE m.confirmed_id END,
     sightings = m.sightings + coalesce(again.second, false)::int,
     pass_id = CASE WHEN again.stays THEN m.pass_id ELSE $3 END
 FROM again WHERE m.storage_key = again.storage_key
 """
 
-# What a complete pass has not seen again of passes that were never released. Past the marks that a
-# writer holds, as everywhere: it may be waiting for another of these in its turn (R-36).
+# What a complete pass no longer finds goes, released or not: a row that is back, an object that is gone, an
+# extension (R-49). Past the marks that a writer holds, as everywhere: it may be waiting for another of
+# these in its turn (R-36); such a one no claim takes until a pass has seen it again.
 WITHDRAW_UNSEEN = f"""
 WITH free AS (
     SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-    WHERE p.marker = $2 AND m.state = 'found'
-      AND p.state IN ('tripped', 'failed', 'discarded') AND m.pass_id < $1 AND m.last_pass_id < $1
-    FOR UPDATE OF m SKIP LOCKED
-)
-DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
-"""
-
-# And of released ones the records whose objects are back. A dangling mark that no sweep sees a second
-# time would wait for ever, and keep its key from every other verdict.
-WITHDRAW_BACK = f"""
-WITH free AS (
-    SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-    WHERE p.marker = $2 AND m.state = 'found'
-      AND p.state = 'armed' AND m.verdict = 'dangling' AND m.last_sweep_id < $1
+    WHERE p.marker = $2 AND m.state = 'found' AND m.confirmed_id < $1 AND m.variant_of IS NULL
     FOR UPDATE OF m SKIP LOCKED
 )
 DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
@@ -88,24 +80,30 @@ DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
 async def mark(
     connection: AnyConnection, current: Pass, findings: Sequence[Finding], delete_delay: timedelta
 ) -> None:
-    """Marks for the findings, in the caller's transaction."""
+    """Marks for the findings that are not kept, in the caller's transaction; the others are only seen."""
     await by_index(connection)
-    keys = [each.storage_key for each in findings]
-    verdicts = [each.verdict.value for each in findings]
+    new = [each for each in findings if each.kept is None]
     sweep = current.marker is Marker.SWEEP
     status = await connection.execute(
         INSERT_MARKS,
-        keys,
-        verdicts,
-        [each.reason for each in findings],
-        [each.bytes for each in findings],
-        [each.object_etag for each in findings],
-        [each.object_last_modified for each in findings],
+        [each.storage_key for each in new],
+        [each.verdict.value for each in new],
+        [each.reason for each in new],
+        [each.bytes for each in new],
+        [each.object_etag for each in new],
+        [each.object_last_modified for each in new],
         current.id,
         sweep,
         delete_delay,
     )
-    if int(status.rpartition(" ")[2]) < len(keys):
-        marker = current.marker.value
-        await connection.execute(REJOIN_MARKS, keys, verdicts, current.id, sweep, marker)
-    await connection.execute(DROP_GONE, keys, current.id, current.cutoff)
+    if int(status.rpartition(" ")[2]) < len(findings):
+        await connection.execute(
+            REJOIN_MARKS,
+            [each.storage_key for each in findings],
+            [each.verdict.value for each in findings],
+            current.id,
+            sweep,
+            current.marker.value,
+            [each.kept is not None for each in findings],
+        )
+    await connection.execute(DROP_GONE, [each.storage_key for each in new], current.id, current.cutoff)

@@ -12,7 +12,7 @@ from reconciler.catalog import bounds, holds, ledger
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.ledger import Entry
-from reconciler.catalog.markrows import MARK_COLUMNS, mark_from
+from reconciler.catalog.markrows import MARK_COLUMNS, SEEN_LATELY, mark_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
 from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
@@ -38,7 +38,7 @@ SELECT * FROM (
                 WHEN m.refusals > 0 THEN 'refused'
                 WHEN p.state <> 'armed' THEN 'unreleased'
                 WHEN {DUE_AT} > clock_timestamp() OR m.not_before > clock_timestamp()
-                     OR m.verdict = 'dangling' AND m.sightings < 2 THEN 'waiting'
+                     OR m.verdict = 'dangling' AND m.sightings < 2 OR NOT ({SEEN_LATELY}) THEN 'waiting'
                 ELSE 'due' END AS stands
     FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id CROSS JOIN ({LIVE}) live
     WHERE m.storage_key > $1::text AND m.storage_key >= $2::text

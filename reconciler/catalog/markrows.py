@@ -16,6 +16,20 @@ MARK_COLUMNS = (
     " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at, m.variant_of"
 )
 
+_COMPLETE = (
+    f"(SELECT coalesce(max(c.id), 0) FROM {SCHEMA}.passes c"
+    " WHERE c.marker = '{0}' AND c.state IN ('armed', 'tripped'))"
+)
+
+SEEN_LATELY = (
+    "(m.variant_of IS NOT NULL OR m.confirmed_id >="
+    f" CASE p.marker WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
+    f" ELSE {_COMPLETE.format('retention')} END)"
+)
+"""By the last complete pass of its marker, or one that is running: what that has missed is not believed.
+But for a variant, which no pass finds: it goes with its record.
+"""
+
 # Marks that may be claimed at $1, of the kinds $2, under the delay $3, in the stretches $4/$5 of the
 # keys' order. A dangling one takes two sightings. The pass has to be armed, and (for a claim, not for
 # a preview) its stamp behind every open transaction. Parameters are times taken before, so that an
@@ -25,7 +39,7 @@ CLAIMABLE = f"""
     AND m.due_at <= $1::timestamptz
     AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
     AND (m.not_before IS NULL OR m.not_before <= $1)
-    AND (m.verdict <> 'dangling' OR m.sightings >= 2)
+    AND (m.verdict <> 'dangling' OR m.sightings >= 2) AND {SEEN_LATELY}
     AND (m.variant_of IS NULL OR NOT EXISTS (SELECT FROM {SCHEMA}.marks r WHERE r.storage_key = m.variant_of))
     AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                 WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))

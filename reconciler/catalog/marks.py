@@ -302,8 +302,8 @@ class PostgresMarks:
     async def purge(self) -> None:
         async with self._database.connection() as connection:
             await connection.execute(f"DELETE FROM {SCHEMA}.tombstones WHERE ends_at <= clock_timestamp()")
-            await connection.execute(holds.PURGE)
             await spending.purge(connection)
+        await holds.purge(self._database)
 
 
 def _spared(key: ClaimedKey, decision: Decision) -> str | None:

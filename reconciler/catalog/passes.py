@@ -10,7 +10,7 @@ from reconciler.catalog import backlog, holds
 from reconciler.catalog.bounds import comparable, storable
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.marking import WITHDRAW_BACK, WITHDRAW_UNSEEN, mark
+from reconciler.catalog.marking import WITHDRAW_UNSEEN, mark
 from reconciler.catalog.passrows import pass_from, policy_text, tally_from, tally_text
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
@@ -18,6 +18,7 @@ from reconciler.errors import PassEnded
 from reconciler.model import (
     Backlog,
     Finding,
+    KeepReason,
     KeyRange,
     ListingOrder,
     Marker,
@@ -30,6 +31,9 @@ from reconciler.model import (
     Term,
     Trip,
 )
+
+SEEN = frozenset({None, KeepReason.HOLD, KeepReason.DISABLED})
+"""Findings that confirm a mark. What is kept for another reason is none any more."""
 
 
 class PostgresPasses:
@@ -130,14 +134,19 @@ class PostgresPasses:
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
     ) -> None:
-        marked = [each for each in findings if each.kept is None and storable(each.storage_key)]
+        seen = [each for each in findings if each.kept in SEEN and storable(each.storage_key)]
 
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await _still_running(connection, current.id)
-            held = await holds.held(connection, self._gateway, [each.storage_key for each in marked])
-            if free := [each for each in marked if each.storage_key not in held]:
-                await mark(connection, current, free, delete_delay)
+            held = await holds.held(
+                connection, self._gateway, [each.storage_key for each in seen if each.kept is None]
+            )
+            sorted_out = [
+                replace(each, kept=KeepReason.HOLD) if each.storage_key in held else each for each in seen
+            ]
+            if sorted_out:
+                await mark(connection, current, sorted_out, delete_delay)
             if progress is not None:
                 await connection.execute(
                     f"UPDATE {SCHEMA}.ranges SET watermark = $3, done = $4, tally = $5"
@@ -162,7 +171,6 @@ class PostgresPasses:
                 current.id,
             )
             await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
-            await connection.execute(WITHDRAW_BACK, current.id, current.marker.value)
             return int(stamp)
 
         return await self._database.transaction(work)
@@ -170,7 +178,7 @@ class PostgresPasses:
     async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
         async def work(connection: AnyConnection) -> None:
             await self._finish(connection, term, current, tally, PassState.TRIPPED, trip)
-            # What was found before and is no longer must not go should a person approve it.
+            # What was found before and is no longer must not go, nor should a person approve it.
             await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
 
         await self._database.transaction(work)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from reconciler.catalog import holds
+from reconciler.catalog import holds, references
 from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.hiding import HIDDEN_COLUMNS, hidden_from
+from reconciler.catalog.records import names, require_tables
 from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
@@ -32,24 +35,38 @@ DELETE FROM {SCHEMA}.hidden h
 WHERE h.state = 'restored' AND h.mode = 'versioned' AND h.hidden_at <= $1::timestamptz - $2::interval
 """
 
-# Who undoes claims the same rows: one of the two has each of them alone. What is on hold stays where it
-# is, and so does what a row waits for; but for copies that are needed no more, and for what has to be erased.
-CLAIM = f"""
-UPDATE {SCHEMA}.hidden h SET state = 'purging', claimed_at = $1
-WHERE h.id IN (
-    SELECT h.id FROM {SCHEMA}.hidden h
-    WHERE ({DUE}) AND NOT (h.state = 'restored' AND h.mode = 'versioned')
-      AND NOT (h.state IN ('hidden', 'purging') AND NOT h.erased
-               AND {holds.named_condition("h.storage_key", "$1::timestamptz")})
-      AND NOT (h.state IN ('hidden', 'restoring') AND NOT h.erased
-               AND EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key))
-    ORDER BY h.hidden_at, h.id LIMIT $4 FOR UPDATE SKIP LOCKED)
-RETURNING {HIDDEN_COLUMNS}
+# Of these somebody may have need. The others are copies of what is at its own key, or have to be erased.
+NEEDED = "(h.state IN ('hidden', 'restoring', 'purging') AND NOT h.erased)"
+
+# What may be purged, but for what rows say. What is on hold stays where it is, and so does what a row waits
+# for.
+DOOMED = f"""
+SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed FROM {SCHEMA}.hidden h
+WHERE ({DUE}) AND NOT (h.state = 'restored' AND h.mode = 'versioned')
+  AND NOT ({NEEDED} AND ({{held}} OR EXISTS (
+      SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key)))
+ORDER BY h.hidden_at, h.id LIMIT $4
 """
 
-# From now on a row of such a key is refused: the window may be shorter than the tombstone's.
+# Who undoes claims the same rows: one of the two has each of them alone.
+CLAIM = f"""
+UPDATE {SCHEMA}.hidden SET state = 'purging', claimed_at = $2 WHERE id = ANY($1::bigint[])
+"""
+
+# What was claimed, before it goes: whether somebody has need of it by now.
+CLAIMED = f"""
+SELECT h.id, h.storage_key, {{held}} OR EXISTS (
+    SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key) AS wanted
+FROM {SCHEMA}.hidden h
+WHERE h.id = ANY($2::bigint[]) AND h.state = 'purging' AND NOT h.erased FOR UPDATE
+"""
+
+SPARE = f"UPDATE {SCHEMA}.hidden SET state = 'hidden' WHERE id = ANY($1::bigint[])"
+
+# From now on a row of such a key is refused, unless it is spared: the window may be shorter than the
+# tombstone's.
 NO_WAY_BACK = f"""
-UPDATE {SCHEMA}.tombstones t SET recoverable = false FROM {SCHEMA}.hidden h
+UPDATE {SCHEMA}.tombstones t SET recoverable = $2 FROM {SCHEMA}.hidden h
 WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
 """
 
@@ -108,20 +125,74 @@ WHERE NOT (state = 'restored' AND mode = 'versioned')
 class PostgresPurges:
     """`ports.Purges` on Postgres."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
+        self._gateway = gateway
+        held = holds.condition(gateway, "h.storage_key", "$1::timestamptz", owners="h.owners")
+        self._doomed = DOOMED.format(held=held)
+        self._claimed = CLAIMED.format(held=held)
+
+    async def named(
+        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
+    ) -> Sequence[str]:
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            rows = await connection.fetch(self._doomed, now, window, dead_after, limit)
+            keys = sorted({row["storage_key"] for row in rows if row["needed"]})
+            return sorted(await self._named(connection, keys, rewritten=rewrites_keys))
 
     async def claim(
-        self, term: Term, window: timedelta, dead_after: timedelta, limit: int
+        self,
+        term: Term,
+        window: timedelta,
+        dead_after: timedelta,
+        limit: int,
+        *,
+        there: Collection[str] = (),
+        rewrites_keys: bool = False,
     ) -> Sequence[HiddenObject]:
         async def work(connection: AnyConnection) -> list[HiddenObject]:
             now = (await stand(connection, term)).now
+            await require_tables(connection, self._gateway)
             await connection.execute(FORGET, now, window)
-            rows = await connection.fetch(CLAIM, now, window, dead_after, limit)
-            await connection.execute(NO_WAY_BACK, [row["id"] for row in rows])
-            return [hidden_from(row) for row in rows]
+            await holds.claims_wait(connection)
+            doomed = f"{self._doomed} FOR UPDATE OF h SKIP LOCKED"
+            rows = await connection.fetch(doomed, now, window, dead_after, limit)
+            # Later than the objects' locks: a row that is there by now keeps what it names (R-47).
+            asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
+            named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
+            taken = [row for row in rows if not (row["needed"] and row["storage_key"] in named)]
+            ids = [row["id"] for row in taken]
+            await connection.execute(CLAIM, ids, now)
+            await connection.execute(NO_WAY_BACK, ids, False)  # noqa: FBT003 - a parameter of SQL
+            return [replace(hidden_from(row), needed=row["needed"]) for row in taken]
 
         return await self._database.transaction(work)
+
+    async def horizon(self) -> int:
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+
+    async def look_again(
+        self, term: Term, ids: Sequence[int], *, there: Collection[str] = (), rewrites_keys: bool = False
+    ) -> Collection[int]:
+        async def work(connection: AnyConnection) -> set[int]:
+            now = (await stand(connection, term)).now
+            await holds.claims_wait(connection)
+            rows = await connection.fetch(self._claimed, now, list(ids))
+            asked = {row["storage_key"] for row in rows}.difference(there)
+            named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
+            spared = {row["id"] for row in rows if row["wanted"] or row["storage_key"] in named}
+            await connection.execute(SPARE, list(spared))
+            await connection.execute(NO_WAY_BACK, list(spared), True)  # noqa: FBT003 - a parameter of SQL
+            return spared
+
+        return await self._database.transaction(work)
+
+    async def _named(self, connection: AnyConnection, keys: Sequence[str], *, rewritten: bool) -> set[str]:
+        """The keys that a row names, of the media table or in a further column."""
+        rows = await names(connection, self._gateway, keys, rewritten=rewritten)
+        return {*rows, *await references.named(connection, self._gateway, keys)}
 
     async def done(self, term: Term, ids: Sequence[int]) -> None:
         async def work(connection: AnyConnection) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from reconciler.catalog import bounds, references, rights
 from reconciler.catalog.config import qualified
 from reconciler.catalog.connections import AnyConnection, Database
-from reconciler.catalog.gateway import Gateway, record_from
+from reconciler.catalog.gateway import Gateway, by_key, record_from
 from reconciler.catalog.nomination import Nominator
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import Halt
@@ -82,9 +82,10 @@ class GatewayRecords:
             sql += f" AND NOT ({key} >= ${len(values) - 1}::text AND {key} < ${len(values)}::text)"
         return _Statement(sql, values)
 
-    async def lookup(self, keys: Sequence[str]) -> Sequence[Record]:
+    async def lookup(self, keys: Sequence[str], *, rewritten: bool = False) -> Sequence[Record]:
         async with self._database.connection() as connection:
-            return await lookup(connection, self._gateway, keys)
+            named = await names(connection, self._gateway, keys, rewritten=rewritten)
+        return [record for records in named.values() for record in records]
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         if not self._gateway.references:
@@ -194,6 +195,16 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
         f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.equal_key} = ANY($1::text[])", wanted
     )
     return [record_from(row) for row in rows]
+
+
+async def names(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], *, rewritten: bool
+) -> dict[str, list[Record]]:
+    """Every row that names one of the keys, by key; with `rewritten` also rows of which a store makes one."""
+    named = by_key(await lookup(connection, gateway, keys))
+    if rewritten:
+        await add_rewritten(connection, gateway, keys, named)
+    return named
 
 
 async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:

@@ -164,13 +164,16 @@ class PostgresRecovery:
         async with self._database.connection() as connection:
             return await healing.keys_of(connection, healing.RECOVERABLE, keys)
 
+    async def estranged(self, keys: Sequence[str]) -> set[str]:
+        async with self._database.connection() as connection:
+            return await healing.keys_of(connection, healing.ESTRANGED, keys)
+
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         async with self._database.connection() as connection:
             return await healing.keys_of(connection, healing.WIDOWED, keys)
 
     async def queue(self, keys: Sequence[str], reason: str) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(healing.QUEUE, list(keys), reason)
+        await healing.queue(self._database, keys, reason)
 
     async def queued(self, limit: int) -> Sequence[Queued]:
         async with self._database.connection() as connection:

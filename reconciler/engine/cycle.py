@@ -113,7 +113,8 @@ class Cycle:
         self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
         self._healer = Healer(ports, self._collector.gateway, steer)
         self._leftovers = Leftovers(ports, self._collector.gateway, steer, stopping)
-        self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after)
+        horizon = self._collector.wait_for_horizon
+        self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after, horizon)
 
     async def first_contact(self, term: Term) -> None:
         """The bucket is ours, or becomes so, and bears this term's seal.

@@ -1,14 +1,12 @@
 """Healing: a row that needs an object which we have hidden gets it back; a row that we removed, too.
 
-The queue is filled by the triggers (a row that was written while its object went) and by the collector (a
-record whose object is not lost but hidden, an object that came after its row had gone).
+The queue is filled by the triggers (a row that was written while its object went), by every sweep that sees
+one of the two without the other, and by the collector and the purge in their last looks.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import timedelta
 
 import structlog
 
@@ -16,7 +14,8 @@ from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.recovery import bring_back
 from reconciler.engine.steering import Ports, Steer
 from reconciler.engine.tasks import for_each
-from reconciler.model import HiddenObject, Mode, Queued, Record, Removal, Return, UndoScope, Verdict
+from reconciler.model import HiddenObject, Mode, Queued, Removal, Return, UndoScope, Verdict
+from reconciler.planning.healing import object_for
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +46,16 @@ class Healer:
 
         async def heal(queued: Queued) -> None:
             nonlocal healed
-            outcome = await self._heal(queued.storage_key)
+            outcome = await self._heal(queued)
             if outcome is not None:
                 healed += outcome
                 await self._ports.recovery.dequeue(queued)
 
         try:
-            await for_each(await self._ports.recovery.queued(BATCH), heal, concurrency=AT_ONCE)
+            while batch := await self._ports.recovery.queued(BATCH):
+                await for_each(batch, heal, concurrency=AT_ONCE)
+                if len(batch) < BATCH:
+                    break
         except Refused as refusal:
             log.info("healing stopped", reason=str(refusal))
         finally:
@@ -68,20 +70,20 @@ class Healer:
             for key, reason in keys:
                 log.debug(event, storage_key=key, reason=reason)
 
-    async def _heal(self, key: str) -> bool | None:
+    async def _heal(self, queued: Queued) -> bool | None:
         """Whether something came back; None where it has to be looked at again."""
-        rows = await self._ports.records.lookup([key])
+        key, steering = queued.storage_key, self._steer()
+        rows = await self._ports.records.lookup([key], rewritten=steering.policy.rewrites_keys)
         if await self._ports.store.head(key) is not None:
             return False if rows else await self._rows_back(key)
-        rewritten = self._steer().policy.rewrites_keys
-        if not rows and not rewritten:
+        # A further column says nothing of size and time: the newest is meant.
+        vouched = queued.vouched or not rows
+        if not rows and not await self._ports.records.referenced([key]):
             return False
-        for hidden in await self._ports.recovery.hidden(key):
-            # A row whose key the store rewrites is not found by it: the trigger has seen it all the same.
-            if not rows or fits(hidden, rows, self._steer().upload_window):
-                return await self._object_back(hidden)
-        if not rows:
-            return False
+        hidden = await self._ports.recovery.hidden(key)
+        meant = object_for(hidden, rows, steering.upload_window, vouched=vouched)
+        if meant is not None:
+            return await self._object_back(meant)
         await self._alarm(key, "nothing that is hidden matches its row in size and time")
         return None
 
@@ -115,16 +117,3 @@ class Healer:
         """A record without its object, and no way to mend that by ourselves: a person should know."""
         self._told[LOST].append((key, reason))
         await self._ports.recovery.postpone(key)
-
-
-def fits(hidden: HiddenObject, rows: Sequence[Record], upload_window: timedelta) -> bool:
-    """Whether the hidden object is what some row names, by size and time.
-
-    A row that was written later than an upload takes after the object went is of another upload.
-    """
-    latest = hidden.hidden_at + upload_window
-    return any(
-        row.size_bytes in {None, 0, hidden.hidden.size}
-        and (row.created_at is None or row.created_at <= latest)
-        for row in rows
-    )

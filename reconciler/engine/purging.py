@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ import structlog
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.holds import hold_locked
 from reconciler.engine.pace import Pace
-from reconciler.engine.steering import Ports, Steer
+from reconciler.engine.steering import Ports, Steer, Steering
 from reconciler.engine.tasks import for_each
 from reconciler.model import GONE, DeleteMode, Deletion, HiddenObject, Mode, Term, Version
 
@@ -42,12 +42,15 @@ class Purger:
         steer: Steer,
         stopping: anyio.Event,
         dead_after: timedelta,
+        settled: Callable[[int], Awaitable[bool]],
     ) -> None:
+        """`settled` waits until every transaction open at an id has ended; False if one outlasts it."""
         self._ports = ports
         self._gateway = gateway
         self._steer = steer
         self._stopping = stopping
         self._dead_after = dead_after
+        self._settled = settled
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, term: Term) -> Purged:
@@ -65,7 +68,7 @@ class Purger:
         while allowed > 0 and not self._stopping.is_set():
             steering = self._steer()
             limit = min(self._pace.batch_size(steering.rate), allowed)
-            due = await self._ports.purges.claim(term, steering.undo_window, self._dead_after, limit)
+            due = await self._claim(term, steering, limit)
             if not due:
                 return
             allowed -= len(due)
@@ -82,6 +85,35 @@ class Purger:
             purged.failed += len(due) - len(gone)
             self._ports.observer.purged(len(gone), freed)
             log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+
+    async def _claim(self, term: Term, steering: Steering, limit: int) -> Sequence[HiddenObject]:
+        """As the collector claims: take, wait for who could not see it, look again. A purge is a deletion.
+
+        What a row names is needed where there is no object: then it is queued to come back.
+        """
+        purges, rewrites_keys = self._ports.purges, steering.policy.rewrites_keys
+        window, dead_after = steering.undo_window, self._dead_after
+        named = await purges.named(window, dead_after, limit, rewrites_keys=rewrites_keys)
+        there = await self._there(named)
+        if lost := [key for key in named if key not in there]:
+            await self._ports.recovery.queue(lost, "a row names it, and its copy was about to be purged")
+        due = await purges.claim(term, window, dead_after, limit, there=there, rewrites_keys=rewrites_keys)
+        if not due or not await self._settled(await purges.horizon()):
+            return ()
+        ids = [each.id for each in due if each.needed]
+        spared = await purges.look_again(term, ids, there=there, rewrites_keys=rewrites_keys)
+        return [each for each in due if each.id not in spared]
+
+    async def _there(self, keys: Sequence[str]) -> set[str]:
+        """The keys at which an object lies."""
+        there: set[str] = set()
+
+        async def look(key: str) -> None:
+            if await self._ports.store.head(key) is not None:
+                there.add(key)
+
+        await for_each(keys, look, concurrency=LOOKS_AT_ONCE)
+        return there
 
     async def _allowed(self) -> int:
         """How many more the breaker lets go in these 24 hours. What is not claimed can still come back."""

@@ -42,6 +42,7 @@ class Retention:
         delay = steering.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
+            await self._ports.holds.remember()
             await self._ports.records.observe_keys(current.cutoff)
             self._ports.observer.phase(Marker.RETENTION, Phase.COMPARING)
             with step(self._ports.tracer, "nomination"):

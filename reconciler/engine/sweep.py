@@ -11,6 +11,7 @@ from reconciler.engine.join.comparison import Comparison, Sink
 from reconciler.engine.join.ordered import OrderedJoin
 from reconciler.engine.join.unordered import UnorderedJoin
 from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release, under_pass
+from reconciler.engine.returns import returns_of
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.steps import step
 from reconciler.errors import CatalogUnavailable, LeaseLost, OrderViolated, PassEnded, ReconcilerError
@@ -19,6 +20,7 @@ from reconciler.model import (
     KeyRange,
     ListingOrder,
     Marker,
+    Mode,
     Pass,
     Phase,
     Policy,
@@ -64,7 +66,7 @@ class Sweep:
 
     async def survey(self, steering: Steering, sink: Sink) -> Tally:
         """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
-        comparison = await self._comparison(steering.policy, await self._ports.records.now())
+        comparison = await self._comparison(steering, await self._ports.records.now(), live=False)
         if self._order is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
@@ -77,6 +79,7 @@ class Sweep:
         return tally + await self._outside(steering.policy)
 
     async def _pass(self, term: Term, steering: Steering) -> PassResult:
+        await self._ports.holds.remember()
         with step(self._ports.tracer, "planning"):
             current, progress = await self._begin(term, steering)
         with under_pass(self._ports, current):
@@ -85,7 +88,8 @@ class Sweep:
     async def _compare(
         self, term: Term, steering: Steering, current: Pass, progress: Sequence[RangeProgress]
     ) -> PassResult:
-        comparison = await self._comparison(steering.policy, current.cutoff)
+        live = current.mode is Mode.LIVE
+        comparison = await self._comparison(steering, current.cutoff, live=live)
         delay = steering.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
@@ -156,12 +160,13 @@ class Sweep:
         outside = await self._ports.records.count_outside(policy.prefixes)
         return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
 
-    async def _comparison(self, policy: Policy, now: datetime) -> Comparison:
-        ports = self._ports
+    async def _comparison(self, steering: Steering, now: datetime, *, live: bool) -> Comparison:
+        ports, policy = self._ports, steering.policy
         return Comparison(
             listing=ports.listing,
             records=ports.records,
             holds=ports.holds,
+            returns=returns_of(ports, live=live, rewrites_keys=policy.rewrites_keys),
             observer=ports.observer,
             policy=policy,
             now=now,

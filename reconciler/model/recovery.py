@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from reconciler.model.control import Hold
 from reconciler.model.objects import QUARANTINE_PREFIX
 from reconciler.model.words import DeleteMode, Verdict
 
@@ -99,7 +101,10 @@ class UndoScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenObject:
-    """One object that can be brought back. `erased`: it must not be, on request. `pass_id`: who found it."""
+    """One object that can be brought back. `erased`: it must not be, on request. `pass_id`: who found it.
+
+    `needed`: a row might have need of it; else it is a copy of what lies at its own key, or erased.
+    """
 
     id: int
     storage_key: str
@@ -109,6 +114,7 @@ class HiddenObject:
     hidden_at: datetime
     erased: bool = False
     pass_id: int | None = None
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,22 +143,27 @@ class Removal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """A key that has to be looked at: its object, or its row, may have to come back."""
+    """A key that has to be looked at: its object, or its row, may have to come back.
+
+    `vouched`: a trigger let a row in on the promise that the newest object which is hidden comes back.
+    """
 
     storage_key: str
     queued_at: datetime
+    vouched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
     """What an erasure met: hidden objects, removed rows, and keys that are being deleted just now, or whose
-    object is being brought back (`returning`).
+    object is being brought back (`returning`). `held`: what is on hold, so that nothing was erased.
     """
 
     objects: int
     rows: int
     claimed: tuple[str, ...] = ()
     returning: tuple[str, ...] = ()
+    held: Mapping[str, Hold] = field(default_factory=dict)
 
 
 class Return(StrEnum):

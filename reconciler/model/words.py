@@ -31,6 +31,8 @@ class KeepReason(StrEnum):
     FOLDER_MARKER = "folder_marker"
     REPLACEMENT_CHARACTER = "replacement_character"
     DISABLED = "disabled"
+    RECOVERABLE = "recoverable"
+    """Its other half went by our hand and can come back: a row's object, or the row of an object."""
 
 
 class Mode(StrEnum):

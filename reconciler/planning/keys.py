@@ -34,6 +34,11 @@ def protection(key: str, policy: Policy) -> KeepReason | None:
     return None
 
 
+def rewritten(key: str) -> str:
+    """What a store that keeps objects as files makes of the key; the catalog's SQL says the same."""
+    return re.sub(r"[/\\]+", "/", key).lstrip("/")
+
+
 def _markable(key: str) -> bool:
     """Whether the table of marks, and its index, can hold the key. One that cannot would end every pass."""
     return "\0" not in key and len(key.encode(errors="surrogatepass")) <= LONGEST

@@ -148,8 +148,8 @@ class Holds(Protocol):
         """Put these in force, however many; one again, by the same author, takes the newer reason and end.
         One with a `pass_id`, which the program makes, shortens none that is there.
 
-        Returns the keys under them that are claimed already, ascending: those may still go. Of every
-        other key it is certain that it is not claimed while the hold is in force. Raises ConfigError
+        Returns the keys under them that are claimed already, or being purged, ascending: those may still go.
+        Of every other key it is certain that it is not claimed while the hold is in force. Raises ConfigError
         for a target that cannot be one (a virtual key's id of another type than the table's).
         """
         ...
@@ -160,6 +160,13 @@ class Holds(Protocol):
         """Lift the holds on these targets, of everybody unless `author` is given. Returns how many.
 
         Who lifts them, where that is given, is written in the ledger.
+        """
+        ...
+
+    async def remember(self) -> None:
+        """Note by key what rows of virtual keys on hold name, which keeps it whatever becomes of the rows.
+
+        `add` does it too; each pass does it again, for rows that came since.
         """
         ...
 
@@ -174,7 +181,8 @@ class Holds(Protocol):
         ...
 
     async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
-        """Of these storage keys the held ones, by themselves, by a prefix or by the owner of a row.
+        """Of these storage keys the held ones: by themselves, by a prefix, or by the owner of a row that
+        names them, or did at the hold's beginning or in any pass since.
 
         One hold for each, however many there are.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -55,6 +55,10 @@ class Recovery(Protocol):
         """The keys of which something is hidden that can be brought back."""
         ...
 
+    async def estranged(self, keys: Sequence[str]) -> set[str]:
+        """The same, but for keys whose deletion is under way: their rows go, too."""
+        ...
+
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         """The keys of which a row was removed because there was no object, and was not put back."""
         ...
@@ -79,13 +83,41 @@ class Recovery(Protocol):
 class Purges(Protocol):
     """What can no longer be brought back. A purge and a return each claim an object alone."""
 
+    async def named(
+        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
+    ) -> Sequence[str]:
+        """Keys that rows name, of the first `limit` objects that a claim would look at.
+
+        `rewrites_keys` as in `Policy`, here and below.
+        """
+        ...
+
     async def claim(
-        self, term: Term, window: timedelta, dead_after: timedelta, limit: int
+        self,
+        term: Term,
+        window: timedelta,
+        dead_after: timedelta,
+        limit: int,
+        *,
+        there: Collection[str] = (),
+        rewrites_keys: bool = False,
     ) -> Sequence[HiddenObject]:
         """Take what is hidden for longer than the window, was erased, or is only left over.
 
-        Also what a purge claimed `dead_after` ago and did not finish. Nobody brings it back from now on.
+        Also what a purge claimed `dead_after` ago and did not finish. Nobody brings it back from now on. But
+        for what is erased: nothing that is on hold or queued to come back, and nothing of a key that a row
+        names, unless its object is `there` and needs nothing of what is hidden.
         """
+        ...
+
+    async def horizon(self) -> int:
+        """A transaction id newer than that of any writer who could not see what was claimed before."""
+        ...
+
+    async def look_again(
+        self, term: Term, ids: Sequence[int], *, there: Collection[str] = (), rewrites_keys: bool = False
+    ) -> Collection[int]:
+        """The claimed objects that must be spared after all, for the same reasons: they are hidden again."""
         ...
 
     async def done(self, term: Term, ids: Sequence[int]) -> None:

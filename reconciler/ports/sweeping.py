@@ -40,8 +40,11 @@ class Records(Protocol):
         """The first `limit` storage keys of the span, strictly ascending in byte order, each once."""
         ...
 
-    async def lookup(self, keys: Sequence[str]) -> Sequence[Record]:
-        """Every row that names one of the keys, with its owner's state."""
+    async def lookup(self, keys: Sequence[str], *, rewritten: bool = False) -> Sequence[Record]:
+        """Every row that names one of the keys, with its owner's state.
+
+        `rewritten`: of a store that rewrites keys, also rows of whose key it makes one of these.
+        """
         ...
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
@@ -145,21 +148,22 @@ class Passes(Protocol):
     ) -> None:
         """In one transaction: marks for the findings (those with `kept` None), and the watermark.
 
-        ON CONFLICT DO NOTHING; a key marked before joins this pass unless its own is armed or tripped,
-        its due time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and
-        what is on hold is not marked.
+        What is kept on hold, or because its clean-up is off, confirms its mark where it has one. ON CONFLICT
+        DO NOTHING; a key marked before joins this pass unless its own is armed or tripped, its due time is
+        kept, and its sightings rise once a pass. Marks locked by others are skipped, and what is on hold is
+        not marked.
         """
         ...
 
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
         """Release: a transaction of its own, later than every mark, that stores its xid as the stamp.
 
-        Returns the stamp.
+        Returns the stamp. Marks of this marker that the pass did not confirm go, released or not.
         """
         ...
 
     async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
-        """Hold the pass back until a person decides; marks of earlier trips not seen again go."""
+        """Hold the pass back until a person decides; marks that it did not confirm go, as by `arm`."""
         ...
 
     async def fail(self, term: Term, current: Pass, reason: str) -> None: ...

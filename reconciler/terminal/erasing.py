@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from reconciler import app
+from reconciler.model import Hold, HoldKind
 from reconciler.settings import DatabaseSettings
 from reconciler.terminal.operator import operator
 from reconciler.terminal.statuses import DONE, FAILED
+from reconciler.terminal.text import timestamp
+
+
+def _refuse(held: Mapping[str, Hold], complain: Callable[[str], None]) -> None:
+    for key, hold in sorted(held.items()):
+        until = f", until {timestamp(hold.until)}" if hold.until else ""
+        what = "" if hold.kind is HoldKind.KEY else f" ({hold.kind.replace('_', ' ')} {hold.target})"
+        complain(f"{key}: on hold by {hold.author}{what}: {hold.reason}{until}")
+    complain("nothing was erased; lift the hold, or say --despite-hold where that is for you to decide")
 
 
 async def erase(settings: DatabaseSettings, args: argparse.Namespace, complain: Callable[[str], None]) -> int:
     """The command. Returns its exit status."""
     async with app.open_database(settings) as catalog:
-        erased = await catalog.erasure.erase(args.keys, args.author or operator())
+        author = args.author or operator()
+        erased = await catalog.erasure.erase(args.keys, author, despite_hold=args.despite_hold)
+        if erased.held:
+            _refuse(erased.held, complain)
+            return FAILED
         rows = await catalog.records.lookup(args.keys)
     print(
         f"hidden objects: {erased.objects:,}, purged by the next round of whoever leads;"

@@ -79,7 +79,7 @@ async def test_marks_behind_a_locked_key_do_not_starve_the_rest(either: Scene) -
     await either.tracked("image/3", ExpiresAt=LONG_AGO)
     await either.stage.catalog.records.observe_keys(LONG_AGO)
     await either.mark("image/1", "image/2", verdict=Verdict.REVOKED)
-    await either.mark("image/3", verdict=Verdict.EXPIRED)
+    await either.mark("image/1", "image/2", "image/3", verdict=Verdict.EXPIRED)
     operator = await either.writer()
     await operator.begin()
     await operator.run('UPDATE public."VirtualKeys" SET "KeyName" = \'new\' WHERE "Id" = $1', key)

@@ -21,8 +21,8 @@ VALUES (1, 'sweep', now(), 'h', 'live', 'armed', 1, '{}', '3'),
 MARK = """
 INSERT INTO reconciler.marks
     (storage_key, verdict, reason, bytes, pass_id, object_etag, first_seen_at, last_seen_at, last_pass_id,
-     sightings, due_at, state)
-SELECT key, verdict, 'no record', 7, pass, 'e1', now(), now(), pass, 1, now() + due::interval, state
+     confirmed_id, sightings, due_at, state)
+SELECT key, verdict, 'no record', 7, pass, 'e1', now(), now(), pass, 2, 1, now() + due::interval, state
 FROM (VALUES ('image/claimed', 'orphan', 1, '0s', 'claimed'),
              ('image/due', 'orphan', 1, '0s', 'found'),
              ('image/once', 'dangling', 1, '0s', 'found'),

@@ -69,6 +69,7 @@ def test_the_report_has_every_key_of_the_contract_zero_included() -> None:
                 "folder_marker",
                 "replacement_character",
                 "disabled",
+                "recoverable",
             ),
             0,
         ),

@@ -83,7 +83,7 @@ async def test_nothing_is_claimed_before_it_is_due(stage: Stage) -> None:
 
 async def test_a_tripped_pass_releases_nothing_and_stops_no_other(stage: Stage) -> None:
     await stage.mark(finding("image/a"))
-    current = await stage.mark(finding("image/b"), arm=False)
+    current = await stage.mark(finding("image/a"), finding("image/b"), arm=False)
     await stage.catalog.passes.trip(stage.term, current, Tally(), Trip(reason="too many"))
     assert claimed(await stage.claim()) == ["image/a"]
 
@@ -91,12 +91,12 @@ async def test_a_tripped_pass_releases_nothing_and_stops_no_other(stage: Stage) 
 @pytest.mark.incident(27)
 async def test_a_trip_on_both_sides_stops_every_claim_until_a_person_decides(stage: Stage) -> None:
     await stage.mark(finding("image/a"))
-    current = await stage.begin()
+    current = await stage.mark(finding("image/a"), arm=False)
     await stage.catalog.passes.trip(stage.term, current, Tally(), Trip(reason="both", both_sides=True))
     failed = await stage.begin()
     await stage.catalog.passes.fail(stage.term, failed, "the listing broke")
     assert (await stage.claim()).taken == 0
-    await stage.mark(finding("image/b"))
+    await stage.mark(finding("image/a"), finding("image/b"))
     assert (await stage.claim()).taken == 0
     await stage.catalog.approvals.discard(current.id, "ada")
     assert claimed(await stage.claim()) == ["image/a", "image/b"]
@@ -578,24 +578,26 @@ async def test_rows_that_share_an_object_go_without_it(stage: Stage) -> None:
 async def test_a_preview_reports_each_due_mark_once_and_takes_nothing(stage: Stage) -> None:
     await stage.catalog.lease.observe_mode(stage.term, Mode.DRY_RUN)
     await stage.add_row("image/2")
-    await stage.mark(*(finding(f"image/{number}") for number in range(5)), finding("image/9"), delay=NOTHING)
-    await stage.mark(finding("image/not-due"), delay=DAY)
+    due = [*(finding(f"image/{number}") for number in range(5)), finding("image/9")]
+    await stage.mark(*due, delay=NOTHING)
+    await stage.mark(*due, finding("image/not-due"), delay=DAY)
     before = await stage.marks()
     marks = stage.catalog.marks
     pages = [page async for page in marks.due(POLICY, ALL, unless_named, page_size=2)]
-    keys = [due.mark.storage_key for page in pages for due in page]
+    keys = [each.mark.storage_key for page in pages for each in page]
     assert keys == ["image/0", "image/1", "image/3", "image/4", "image/9"]
     assert await stage.marks() == before
     await marks.note_preview(stage.term, ["image/0", "image/1"])
     pages = [page async for page in marks.due(POLICY, ALL, unless_named)]
-    seen = {due.mark.storage_key: due.seen for page in pages for due in page}
+    seen = {each.mark.storage_key: each.seen for page in pages for each in page}
     assert [key for key, was_seen in seen.items() if was_seen] == ["image/0", "image/1"]
 
 
 async def test_drift_and_backlog_count_what_is_left_and_what_went(stage: Stage) -> None:
     await stage.add_row("image/b", ExpiresAt=LONG_AGO)
-    await stage.mark(finding("image/a"), finding("image/b", Verdict.EXPIRED), finding("image/c"))
-    tripped = await stage.mark(finding("image/t"), arm=False)
+    found = (finding("image/a"), finding("image/b", Verdict.EXPIRED), finding("image/c"))
+    await stage.mark(*found)
+    tripped = await stage.mark(*found, finding("image/t"), arm=False)
     await stage.catalog.passes.trip(stage.term, tripped, Tally(), Trip(reason="too many"))
     drift = await stage.catalog.marks.drift()
     assert drift[Verdict.ORPHAN][:2] == (3, 30)

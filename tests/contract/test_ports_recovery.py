@@ -125,8 +125,9 @@ async def test_a_pass_in_a_scope_stands_for_those_that_were_approved_with_it(cat
     await hide(catalog, "image/before")
     earlier = await catalog.sweep(("image/a", Verdict.ORPHAN), trip=TOO_MANY)
     await catalog.approvals.approve(earlier, "ada")
-    first = await catalog.sweep(("image/b", Verdict.ORPHAN), trip=TOO_MANY)
-    both = (("image/b", Verdict.ORPHAN), ("image/c", Verdict.ORPHAN))
+    released = ("image/a", Verdict.ORPHAN)
+    first = await catalog.sweep(released, ("image/b", Verdict.ORPHAN), trip=TOO_MANY)
+    both = (released, ("image/b", Verdict.ORPHAN), ("image/c", Verdict.ORPHAN))
     second = await catalog.sweep(*both, trip=TOO_MANY)
     await catalog.approvals.approve(second, "ada")
     claim = await catalog.claim()
@@ -326,6 +327,48 @@ async def test_what_a_row_waits_for_is_not_purged(catalog: CatalogSide) -> None:
     (queued,) = await catalog.recovery.queued(10)
     await catalog.recovery.dequeue(queued)
     assert await purged(catalog) == [KEY]
+
+
+@pytest.mark.attack(47)
+async def test_what_a_row_names_is_not_purged_unless_its_object_is_there(catalog: CatalogSide) -> None:
+    await hide(catalog, "image/a", "image/b")
+    await catalog.add_row("image/a")
+    assert await catalog.purges.named(NOTHING, HOUR, 10) == ["image/a"]
+    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
+    assert (taken.storage_key, taken.needed) == ("image/b", True)
+    (there,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10, there=["image/a"])
+    look = catalog.purges.look_again
+    assert list(await look(catalog.term, [there.id], there=["image/a"])) == []
+    assert list(await look(catalog.term, [there.id, taken.id])) == [there.id], "it is not there any more"
+    assert await catalog.recovery.claim_return(there.id)
+    assert not await catalog.recovery.claim_return(taken.id)
+
+
+@pytest.mark.attack(47)
+async def test_what_came_to_be_wanted_since_a_purge_claimed_it_is_spared(catalog: CatalogSide) -> None:
+    keys = ("image/held", "image/named", "image/queued", "image/x")
+    await hide(catalog, *keys)
+    due = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
+    taken = {each.storage_key: each.id for each in due}
+    assert sorted(taken) == sorted(keys)
+    hold = Hold(kind=HoldKind.KEY, target="image/held", reason="a case", author="alice")
+    assert await catalog.holds.add([hold]) == ["image/held"], "it is being purged"
+    await catalog.add_row("image/named")
+    await catalog.recovery.queue(["image/queued"], "a row names it")
+    spared = await catalog.purges.look_again(catalog.term, list(taken.values()))
+    assert {key for key, number in taken.items() if number in spared} == set(keys) - {"image/x"}
+
+
+@pytest.mark.attack(46)
+async def test_what_is_being_deleted_is_not_estranged(catalog: CatalogSide) -> None:
+    await hide(catalog)
+    await catalog.add_row(KEY)
+    assert await catalog.recovery.estranged([KEY, "image/other"]) == {KEY}
+    await catalog.sweep((KEY, Verdict.DANGLING))
+    await catalog.sweep((KEY, Verdict.DANGLING))
+    assert [each.mark.storage_key for each in (await catalog.claim(all_go)).keys] == [KEY]
+    assert await catalog.recovery.estranged([KEY]) == set()
+    assert await catalog.recovery.recoverable([KEY]) == {KEY}
 
 
 async def test_who_no_longer_leads_purges_nothing(catalog: CatalogSide) -> None:

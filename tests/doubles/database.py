@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -51,7 +51,8 @@ class Row:
 @dataclass(slots=True)
 class MarkRow:
     """A mark as the database keeps it. `seen_in` is the last pass that found its key, `confirmed_in` the
-    last that gave it the same verdict; `not_before` of a claim: when it may be repeated.
+    last of its own marker that did, for a sweep with the same verdict; `not_before` of a claim: when it may
+    be repeated.
     """
 
     mark: Mark
@@ -102,6 +103,7 @@ class HiddenRow:
     state: str
     pass_id: int
     claimed_at: datetime
+    owners: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,6 +169,8 @@ class MemoryDatabase:
         self.gone_during: dict[str, int] = {}
         """By key, the newest pass that had begun when it went."""
         self.holds: dict[tuple[HoldKind, str, str], Hold] = {}
+        self.held_keys: set[tuple[str, str]] = set()
+        """Virtual keys on hold, with each key that a row of theirs was seen to name."""
         self.hidden: dict[int, HiddenRow] = {}
         self.restores: dict[str, Restore] = {}
         self.ledger: list[LedgerEntry] = []
@@ -181,6 +185,8 @@ class MemoryDatabase:
         self.seals = Seals()
         self.released = True
         self.on_remove: Callable[[Row], None] = lambda _: None
+        self.on_purge: Callable[[Collection[str]], None] = lambda _: None
+        """Keys that a purge looks at for the last time."""
         self._xids = itertools.count(1)
         self._ids = itertools.count(1)
         self.last_xid = 0
@@ -258,9 +264,17 @@ class MemoryDatabase:
         number = next(self._ids)
         state = "hidden" if went else "left over"
         row = HiddenRow(
-            one=replace(one, id=number, pass_id=pass_id), state=state, pass_id=pass_id, claimed_at=self.now
+            one=replace(one, id=number, pass_id=pass_id),
+            state=state,
+            pass_id=pass_id,
+            claimed_at=self.now,
+            owners=self._owners_of(one.storage_key),
         )
         self.hidden[number] = row
+
+    def _owners_of(self, key: str) -> frozenset[str]:
+        rows = (row for row in self.rows.values() if row.storage_key == key)
+        return frozenset(row.virtual_key_id for row in rows if row.virtual_key_id is not None)
 
     def queue(self, key: str) -> None:
         """Have the key looked at; each time is later than the one before, as by a clock that moves on."""
@@ -334,4 +348,18 @@ class MemoryDatabase:
             return key == hold.target
         if hold.kind is HoldKind.PREFIX:
             return key.startswith(hold.target)
+        if (hold.target, key) in self.held_keys:
+            return True
+        if any(row.one.storage_key == key and hold.target in row.owners for row in self.hidden.values()):
+            return True
         return any(row.storage_key == key and row.virtual_key_id == hold.target for row in self.rows.values())
+
+    def remember(self) -> None:
+        """What rows of virtual keys on hold name, or named when their object went."""
+        held = {hold.target for hold in self.holds_in_force() if hold.kind is HoldKind.VIRTUAL_KEY}
+        self.held_keys = {each for each in self.held_keys if each[0] in held}
+        for row in self.rows.values():
+            if row.virtual_key_id in held and row.virtual_key_id is not None:
+                self.held_keys.add((row.virtual_key_id, row.storage_key))
+        for gone in self.hidden.values():
+            self.held_keys |= {(owner, gone.one.storage_key) for owner in gone.owners if owner in held}

@@ -35,11 +35,15 @@ class MemoryHolds:
                 continue
             added = before.added_at if before else database.now
             database.holds[key] = replace(hold, added_at=added)
-        return sorted(
-            key
-            for key, row in database.marks.items()
-            if row.operation_id is not None and any(database.covers(hold, key) for hold in holds)
-        )
+        database.remember()
+        going = {key for key, row in database.marks.items() if row.operation_id is not None}
+        going |= {row.one.storage_key for row in database.hidden.values() if row.state == "purging"}
+        return sorted(key for key in going if any(database.covers(hold, key) for hold in holds))
+
+    @port
+    async def remember(self) -> None:
+        self._database.answer()
+        self._database.remember()
 
     @port
     async def remove(
@@ -55,6 +59,7 @@ class MemoryHolds:
         ]
         for hold in going:
             del database.holds[hold.kind, hold.target, hold.author]
+        database.remember()
         return len(going)
 
     @port
@@ -64,6 +69,7 @@ class MemoryHolds:
         going = self._wanted(wanted)
         for hold in going:
             del self._database.holds[hold.kind, hold.target, hold.author]
+        self._database.remember()
         return len(going)
 
     def _wanted(self, wanted: HoldFilter) -> list[Hold]:

@@ -53,11 +53,14 @@ class Judge:
         self._paused = False
         self.held: set[str] = set()
         """Keys that were on hold before they were claimed."""
+        self.held_of: dict[str, set[str]] = {}
+        """The same of virtual keys, by their id."""
         world.marks.on_look = self.looked
         world.bucket.on_delete = self.object_goes
         world.bucket.versions.on_remove = self.version_goes
         world.bucket.uploads.on_abort = self.upload_goes
         world.database.on_remove = self.row_goes
+        world.database.on_purge = self._touched.difference_update
         self._gone: dict[str, Gone] = {}
         """By key, the last that went, unless something was stored there since."""
         self._rows: dict[str, tuple[Row, timedelta]] = {}
@@ -139,6 +142,17 @@ class Judge:
         if gone is not None:
             age = self.world.around.elapsed - gone.at
             assert age >= UNDO, f"{gone.key!r} was purged before its time"
+            self._nobody_needs(gone.key)
+
+    def _nobody_needs(self, key: str) -> None:
+        """A purge is a deletion: of what is on hold, or what a row names that has no object, nothing goes."""
+        assert not self._is_held(key), f"what is hidden of {key!r} is on hold, and was purged"
+        named = any(row.storage_key == key for row in self.world.database.rows.values())
+        alone = named and key not in self.world.bucket.objects and key not in self._touched
+        assert not alone, f"a row names {key!r}, and what it needs was purged"
+
+    def _is_held(self, key: str) -> bool:
+        return key in self.held or any(key in keys for keys in self.held_of.values())
 
     def upload_goes(self, upload: Upload) -> None:
         self._may_delete(upload.key)
@@ -163,7 +177,7 @@ class Judge:
     def _not_protected(self, key: str) -> None:
         self._may_delete(key)
         assert key not in self.protected, f"{key!r} is protected"
-        assert key not in self.held, f"{key!r} is on hold"
+        assert not self._is_held(key), f"{key!r} is on hold"
         mark = self.world.database.marks[key].mark
         state = self.world.database.passes[mark.pass_id].state
         assert state is PassState.ARMED, f"{key!r} was deleted for a pass that is {state}"

@@ -179,7 +179,16 @@ class MemoryMarks:
         now = self._database.now
         put_off = row.not_before is not None and row.not_before > now
         seen = row.mark.sightings >= 2 or row.mark.verdict is not Verdict.DANGLING
-        return row.operation_id is None and row.mark.due_at <= now and not put_off and seen
+        lately = row.confirmed_in >= self._last_complete(row)
+        return row.operation_id is None and row.mark.due_at <= now and not put_off and seen and lately
+
+    def _last_complete(self, row: MarkRow) -> int:
+        passes = self._database.passes
+        complete = {PassState.ARMED, PassState.TRIPPED}
+        marker = passes[row.mark.pass_id].marker
+        return max(
+            (one.id for one in passes.values() if one.marker is marker and one.state in complete), default=0
+        )
 
     def _decide(self, row: MarkRow, decide: Decide) -> Remove | Cancel | Postpone:
         records = self._database.naming(row.mark)

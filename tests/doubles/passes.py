@@ -17,6 +17,7 @@ from reconciler.model import (
     Hidden,
     HiddenObject,
     Identity,
+    KeepReason,
     KeyRange,
     ListingOrder,
     Mark,
@@ -112,7 +113,10 @@ class MemoryPasses:
         self._database.check(term)
         self._still_running(current)
         for finding in findings:
-            if finding.kept is None and self._database.hold_on(finding.storage_key) is None:
+            kept = finding.kept in {KeepReason.HOLD, KeepReason.DISABLED}
+            if kept or self._database.hold_on(finding.storage_key) is not None:
+                self._see(current, finding, kept=True)
+            elif finding.kept is None:
                 self._mark(current, finding, delete_delay)
         if progress is not None:
             self._database.ranges[current.id][progress.ordinal] = progress
@@ -137,13 +141,21 @@ class MemoryPasses:
                 due_at=database.now + delay,
             )
             database.marks[key] = MarkRow(mark, delay, seen_in=current.id, confirmed_in=current.id)
-        elif row.operation_id is None and row.seen_in != current.id:
+        else:
+            self._see(current, finding, kept=False)
+
+    def _see(self, current: Pass, finding: Finding, *, kept: bool) -> None:
+        """Once a pass; what is kept joins nothing. Confirmed by the mark's own marker alone."""
+        database, row = self._database, self._database.marks.get(finding.storage_key)
+        if row is not None and row.operation_id is None and row.seen_in != current.id:
             own = database.passes[row.mark.pass_id]
             released = own.state in {PassState.ARMED, PassState.TRIPPED}
-            stays = released or own.marker is not current.marker
+            ours = own.marker is current.marker
+            stays = kept or released or not ours
             before = database.passes[row.confirmed_in].state
-            same = row.mark.verdict is finding.verdict
-            again = same and before in {PassState.ARMED, PassState.TRIPPED}
+            verdict = row.mark.verdict is finding.verdict or current.marker is Marker.RETENTION
+            same = ours and verdict
+            again = same and not kept and before in {PassState.ARMED, PassState.TRIPPED}
             row.mark = replace(
                 row.mark,
                 pass_id=row.mark.pass_id if stays else current.id,
@@ -164,22 +176,11 @@ class MemoryPasses:
         return database.stamps[current.id]
 
     def _withdraw_unseen(self, complete: Pass) -> None:
-        """What a complete pass of the same marker has not seen again, and nobody will look at anew.
-
-        Findings of passes that were never released, and dangling records whose object is back: a
-        mark seen once would wait for ever.
-        """
+        """What a complete pass of the same marker has not confirmed, released or not."""
         database = self._database
         for key, row in list(database.marks.items()):
-            found_by = database.passes[row.mark.pass_id]
-            released = found_by.state is PassState.ARMED
-            if released and database.passes[complete.id].state is not PassState.ARMED:
-                continue
-            if released:
-                unseen = row.mark.verdict is Verdict.DANGLING and row.confirmed_in < complete.id
-            else:
-                unseen = row.seen_in < complete.id
-            if found_by.marker is complete.marker and unseen and row.operation_id is None:
+            ours = database.passes[row.mark.pass_id].marker is complete.marker
+            if ours and row.confirmed_in < complete.id and row.operation_id is None:
                 del database.marks[key]
                 database.note(
                     LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)

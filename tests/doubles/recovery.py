@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.model import (
     DeleteMode,
     HiddenObject,
-    HoldKind,
     ObjectResult,
     Queued,
     Removal,
@@ -166,6 +165,13 @@ class MemoryRecovery:
         return {row.one.storage_key for row in self._restorable()} & set(keys)
 
     @port
+    async def estranged(self, keys: Sequence[str]) -> set[str]:
+        database = self._database
+        database.answer()
+        claimed = {key for key, row in database.marks.items() if row.operation_id is not None}
+        return ({row.one.storage_key for row in self._restorable()} & set(keys)) - claimed
+
+    @port
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         self._database.answer()
         dangling = {entry.key for entry in self._unrestored() if entry.verdict is Verdict.DANGLING}
@@ -216,22 +222,75 @@ class MemoryPurges:
         return self._database.around
 
     @port
+    async def named(
+        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
+    ) -> Sequence[str]:
+        del rewrites_keys  # the double of a bucket takes each key as it is
+        self._database.answer()
+        due = self._doomed(window, dead_after)[:limit]
+        return sorted({row.one.storage_key for row in due if _needed(row) and self._named(row)})
+
+    @port
     async def claim(
-        self, term: Term, window: timedelta, dead_after: timedelta, limit: int
+        self,
+        term: Term,
+        window: timedelta,
+        dead_after: timedelta,
+        limit: int,
+        *,
+        there: Collection[str] = (),
+        rewrites_keys: bool = False,
     ) -> Sequence[HiddenObject]:
+        del rewrites_keys
         database = self._database
         database.check(term)
         for number, row in list(database.hidden.items()):
             if _is_the_object(row) and row.one.hidden_at <= database.now - window:
                 del database.hidden[number]
+        taken = []
+        for row in self._doomed(window, dead_after)[:limit]:
+            needed = _needed(row)
+            if needed and row.one.storage_key not in there and self._named(row):
+                continue
+            row.state, row.claimed_at = "purging", database.now
+            taken.append(replace(row.one, needed=needed))
+        return taken
+
+    @port
+    async def horizon(self) -> int:
+        self._database.answer()
+        return self._database.next_xid()
+
+    @port
+    async def look_again(
+        self, term: Term, ids: Sequence[int], *, there: Collection[str] = (), rewrites_keys: bool = False
+    ) -> Collection[int]:
+        del rewrites_keys
+        database = self._database
+        database.check(term)
+        rows = [row for row in database.hidden.values() if row.one.id in ids and row.state == "purging"]
+        database.on_purge({row.one.storage_key for row in rows})
+        spared = [
+            row
+            for row in rows
+            if not row.one.erased
+            and (self._kept(row) or (row.one.storage_key not in there and self._named(row)))
+        ]
+        for row in spared:
+            row.state = "hidden"
+        return {row.one.id for row in spared}
+
+    def _doomed(self, window: timedelta, dead_after: timedelta) -> list[HiddenRow]:
         due = [
             row
-            for row in database.hidden.values()
+            for row in self._database.hidden.values()
             if self._due(row, window, dead_after) and not self._kept(row) and not _is_the_object(row)
         ]
-        for row in (taken := sorted(due, key=lambda row: (row.one.hidden_at, row.one.id))[:limit]):
-            row.state, row.claimed_at = "purging", database.now
-        return [row.one for row in taken]
+        return sorted(due, key=lambda row: (row.one.hidden_at, row.one.id))
+
+    def _named(self, row: HiddenRow) -> bool:
+        key = row.one.storage_key
+        return key in self._database.referenced or bool(self._database.records_of([key]))
 
     def _due(self, row: HiddenRow, window: timedelta, dead_after: timedelta) -> bool:
         now = self._database.now
@@ -248,15 +307,8 @@ class MemoryPurges:
 
     def _kept(self, row: HiddenRow) -> bool:
         """What is on hold stays where it is, and so does what a row waits for."""
-        database, key = self._database, row.one.storage_key
-        if row.one.erased:
-            return False
-        named = any(
-            hold.kind is not HoldKind.VIRTUAL_KEY and database.covers(hold, key)
-            for hold in database.holds_in_force()
-        )
-        waited_for = row.state in RESTORABLE and key in database.restores
-        return (named and row.state in {"hidden", "purging"}) or waited_for
+        key = row.one.storage_key
+        return _needed(row) and (self._database.hold_on(key) is not None or key in self._database.restores)
 
     @port
     async def done(self, term: Term, ids: Sequence[int]) -> None:
@@ -309,6 +361,11 @@ class MemoryPurges:
             for entry in database.ledger
             if entry.at > lines
         ]
+
+
+def _needed(row: HiddenRow) -> bool:
+    """Somebody may have need of it; else it is a copy of what lies at its own key, or to be erased."""
+    return row.state in {"hidden", "restoring", "purging"} and not row.one.erased
 
 
 def _is_the_object(row: HiddenRow) -> bool:

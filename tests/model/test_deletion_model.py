@@ -20,6 +20,8 @@ HOLDS = [
     ("QUARANTINE", "NO_TRIGGERS", "LATE"),
     ("REFUSED",),
     ("QUARANTINE", "REFUSED"),
+    ("QUARANTINE", "PURGE"),
+    ("QUARANTINE", "NO_TRIGGERS", "PURGE"),
 ]
 BREAKS = [
     ("NO_STAMP",),
@@ -36,6 +38,8 @@ BREAKS = [
     ("QUARANTINE", "NO_TRIGGERS", "NO_VERSION"),
     ("REFUSED", "NO_REHEARSAL"),
     ("QUARANTINE", "REFUSED", "NO_HEALING"),
+    ("QUARANTINE", "PURGE", "NO_LAST_LOOK", "NO_SECOND_LOOK"),
+    ("QUARANTINE", "PURGE", "NO_SECOND_LOOK"),
 ]
 
 pytestmark = [pytest.mark.debian("spin", "gcc"), pytest.mark.timeout(300)]

@@ -72,6 +72,7 @@ POINTS = (
     *("after MemoryMarks.confirm", "after MemoryPurges.claim", "after MemoryVersions.remove"),
     *("after MemoryPurges.done", "after MemoryUploads.abort", "after MemoryRecovery.claim_return"),
     *("after MemoryRecovery.put_back", "after MemoryRecovery.dequeue", "after MemoryHolds.add"),
+    *("after MemoryRecovery.queue", "after MemoryPurges.look_again", "after MemoryHolds.remember"),
 )
 """Where a crash leaves the store and the database apart."""
 KILLED = 3
@@ -259,6 +260,20 @@ class EngineMachine(RuleBasedStateMachine):
         rows = [row.id for row in self.world.database.rows.values() if row.storage_key == key]
         self.world.database.refuses.update(dict.fromkeys(rows, "a post refers to it"))
 
+    @rule(owner=owners, lifted=st.booleans())
+    def hold_owner(self, owner: str, *, lifted: bool) -> None:
+        """What its rows name is kept, whatever becomes of them and of the virtual key."""
+        holds = self.world.ports.holds
+        if lifted:
+            anyio.run(holds.remove, HoldKind.VIRTUAL_KEY, [owner])
+            self.judge.held_of.pop(owner, None)
+            return
+        hold = Hold(kind=HoldKind.VIRTUAL_KEY, target=owner, reason="a case", author="ada")
+        claimed = anyio.run(holds.add, [hold])
+        rows = self.world.database.rows.values()
+        named = {row.storage_key for row in rows if row.virtual_key_id == owner}
+        self.judge.held_of.setdefault(owner, set()).update(named.difference(claimed))
+
     @rule(paused=st.booleans())
     def pause(self, *, paused: bool) -> None:
         self.set_pause(paused=paused)
@@ -410,6 +425,8 @@ class EngineMachine(RuleBasedStateMachine):
     def release_holds(self) -> None:
         self.world.database.holds.clear()
         self.judge.held.clear()
+        self.judge.held_of.clear()
+        self.world.database.remember()
 
     def converge(self, killed_at: str = "") -> None:
         """In several runs, of which the first few may be killed."""

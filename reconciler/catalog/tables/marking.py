@@ -81,6 +81,7 @@ marks = Table(
     Column("last_seen_at", TIME, nullable=False),
     Column("last_pass_id", BigInteger, nullable=False),
     Column("last_sweep_id", BigInteger),
+    Column("confirmed_id", BigInteger, nullable=False, server_default=text("0")),
     Column("sightings", Integer, nullable=False),
     Column("due_at", TIME, nullable=False),
     Column("previewed_at", TIME),
@@ -119,6 +120,15 @@ holds = Table(
     CheckConstraint("kind IN ('key', 'prefix', 'virtual_key')", name="holds_kind"),
     Index("holds_until_idx", "until"),
     comment="What is deliberately kept, why, by whom and until when; one that has ended frees its keys",
+)
+
+held_keys = Table(
+    "held_keys",
+    OWN,
+    Column("storage_key", KEY, primary_key=True),
+    Column("virtual_key", KEY, primary_key=True),
+    Index("held_keys_virtual_key_idx", "virtual_key"),
+    comment="Keys that rows of virtual keys on hold were seen to name, whatever becomes of row and key",
 )
 
 revoked_keys = Table(

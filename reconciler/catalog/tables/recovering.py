@@ -39,6 +39,7 @@ restores = Table(
     Column("queued_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
     Column("not_before", TIME),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("vouched", Boolean, nullable=False, server_default=text("false")),
     comment="Objects to bring back where they are gone: a row needs them",
 )
 
@@ -62,6 +63,7 @@ hidden = Table(
     Column("claimed_at", TIME),
     Column("erased", Boolean, nullable=False, server_default=text("false")),
     Column("variant_of", KEY),
+    Column("owners", ARRAY(KEY), nullable=False, server_default=text("'{}'::text[]")),
     CheckConstraint("mode IN ('quarantine', 'versioned')", name="hidden_mode"),
     CheckConstraint(
         "state IN ('hidden', 'restoring', 'restored', 'left over', 'purging')", name="hidden_state"

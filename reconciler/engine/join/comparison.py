@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from reconciler.engine.returns import Returns
 from reconciler.errors import ListingBroken
 from reconciler.model import (
     Finding,
@@ -36,6 +37,7 @@ class Comparison:
     listing: Listing
     records: Records
     holds: Holds
+    returns: Returns
     observer: Observer
     policy: Policy
     now: datetime
@@ -57,19 +59,24 @@ async def judge_objects(
     return _gather(findings, verdicts)
 
 
-def judge_rows(context: Comparison, rows: Iterable[Record], findings: list[Finding]) -> Tally:
+def judge_rows(
+    context: Comparison, rows: Iterable[Record], recoverable: Collection[str], findings: list[Finding]
+) -> Tally:
     """Judge rows without an object, adding to `findings`.
 
-    Those that retention takes anyway are its findings, but count as missing all the same.
+    Those that retention takes anyway are its findings, but count as missing all the same. Those whose object
+    is `recoverable` are found, and neither missing nor to go.
     """
     rows = list(rows)
     policy, now = context.policy, context.now
     verdicts = [
-        _told_apart(context, row, verdict) if isinstance(verdict, Finding) else verdict
+        _judge_row(context, row, verdict, recoverable) if isinstance(verdict, Finding) else verdict
         for row in rows
         if (verdict := judge.judge_missing(row, policy, now)) is not None
     ]
-    missing = sum(judge.counts_as_missing(row, policy, now) for row in rows)
+    missing = sum(
+        judge.counts_as_missing(row, policy, now) for row in rows if row.storage_key not in recoverable
+    )
     return _gather(findings, verdicts) + Tally(missing=missing)
 
 
@@ -84,6 +91,13 @@ def next_token(page: ObjectPage, asked: str | None) -> str | None:
 def _judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
     verdict = judge.judge_object(stored, context.policy, context.now)
     return _told_apart(context, stored, verdict) if isinstance(verdict, Finding) else verdict
+
+
+def _judge_row(context: Comparison, row: Record, finding: Finding, recoverable: Collection[str]) -> Finding:
+    if row.storage_key not in recoverable:
+        return _told_apart(context, row, finding)
+    reason = f"{finding.reason}; its object is hidden, and is brought back"
+    return dataclasses.replace(finding, kept=finding.kept or KeepReason.RECOVERABLE, reason=reason)
 
 
 def _told_apart(context: Comparison, seen: StoredObject | Record, finding: Finding) -> Finding:

@@ -180,8 +180,11 @@ class _Stretch:
         """Judge what is on one side only, and hand everything on with the new watermark."""
         self._seen += await judge_objects(self._with, self._unmatched, self._findings)
         for start in range(0, len(self._missing), LOOKUP_SIZE):
-            rows = await self._with.records.lookup(self._missing[start : start + LOOKUP_SIZE])
-            self._seen += judge_rows(self._with, rows, self._findings)
+            keys = self._missing[start : start + LOOKUP_SIZE]
+            recoverable = await self._with.returns.of_rows(keys)
+            rows = await self._with.records.lookup(keys)
+            self._seen += judge_rows(self._with, rows, recoverable, self._findings)
+        self._seen += await self._with.returns.keep_orphans(self._findings)
         self._seen += await keep_held(self._with.holds, self._findings)
         self._seen += newly_of(self._findings)
         tally = self.progress.tally + self._seen

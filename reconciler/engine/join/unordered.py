@@ -96,11 +96,13 @@ class UnorderedJoin:
 
     async def _judge_objects(self, page: Sequence[StoredObject]) -> tuple[list[Finding], Tally]:
         findings: list[Finding] = []
-        return findings, await judge_objects(self._with, page, findings)
+        seen = await judge_objects(self._with, page, findings)
+        return findings, seen + await self._with.returns.keep_orphans(findings)
 
     async def _judge_records(self, page: Sequence[Record]) -> tuple[list[Finding], Tally]:
         findings: list[Finding] = []
-        return findings, judge_rows(self._with, page, findings)
+        recoverable = await self._with.returns.of_rows([row.storage_key for row in page])
+        return findings, judge_rows(self._with, page, recoverable, findings)
 
     async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
         """Prefixes are listed side by side; one connection copies, so listing overlaps with it."""

@@ -51,7 +51,8 @@ ERASE = """\
 For erasure on request. What is hidden of these keys is purged by whoever leads within seconds, removed
 rows are taken out of the ledger, and neither undo nor healing brings anything of them back. What is still
 in the bucket and in the media table is left alone: delete the record first. Exits 1 where a row still
-names a key, or a key is being deleted at that moment. Needs RECONCILER_DATABASE_URL alone."""
+names a key, or a key is being deleted at that moment; and where any of them is on hold: then nothing is
+erased, unless --despite-hold says that the request weighs more. Needs RECONCILER_DATABASE_URL alone."""
 
 
 def add_erase(commands: Commands) -> None:
@@ -64,6 +65,9 @@ def add_erase(commands: Commands) -> None:
         "  reconciler erase image/2026/cat.png",
     )
     made.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
+    made.add_argument(
+        "--despite-hold", action="store_true", help="erase what is on hold, too; whose hold it was is kept"
+    )
     made.add_argument(
         "--author", type=words, metavar="NAME", help="who asks for it (default: the user of this shell)"
     )
