@@ -217,7 +217,8 @@ def _deleting(found: Capabilities) -> Sequence[Check]:
         checks = [ok("batches", f"{found.batch_size:,} keys a call, vouched for by {found.batch_digest}")]
     if found.conditional_batch_delete or found.conditional_delete:
         how = f"{found.batch_size:,} at a time" if found.conditional_batch_delete else "one by one"
-        checks.append(ok("conditional delete", f"the store compares the ETag, {how}"))
+        parts = "" if found.compares_parts else "; of objects in parts it refuses them: HEAD compares these"
+        checks.append(ok("conditional delete", f"the store compares the ETag, {how}{parts}"))
     else:
         checks.append(
             warn(
@@ -263,6 +264,8 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
     copies = "compare the source's ETag" if found.copy_conditional else "do not compare the source's ETag"
     if not found.multipart_copy:
         copies += "; nothing above 5 GB can be copied"
+    elif not found.multipart_copy_encoded:
+        copies += "; nothing above 5 GB can be copied whose key has a percent sign or a plus"
     uploads = "are listed and can be aborted" if found.multipart_listing else "cannot be listed"
     checks = [
         ok("versions", versions),

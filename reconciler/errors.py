@@ -7,7 +7,8 @@
     │   ├── StoreUnavailable       the bucket's endpoint did not answer, or throttles
     │   ├── CatalogUnavailable     Postgres did not answer, or cut the connection
     │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
-    │   │   └── OrderViolated      keys not strictly ascending: the sweep starts over without order
+    │   │   ├── OrderViolated      keys not strictly ascending: the sweep starts over without order
+    │   │   └── ListingContradicted  rows and HEADs know of more: the sweep starts over in other pages
     │   ├── LeaseLost              another replica leads, or the lease could not be renewed
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
     ├── NotDecided           a decision about a pass that cannot be taken, or not like this (exit 1)
@@ -40,6 +41,10 @@ class ListingBroken(Retryable):
 
 class OrderViolated(ListingBroken):
     """A stream that promised byte order is not strictly ascending."""
+
+
+class ListingContradicted(ListingBroken):
+    """A listing that lacks most of the objects that rows name and HEAD finds."""
 
 
 class LeaseLost(Retryable):

@@ -98,7 +98,7 @@ def wire(
     return Ports(
         listing=ThrottledListing(bucket.listing, throttles.listing),
         store=bucket.store(capabilities),
-        copies=bucket.copies,
+        copies=bucket.copies.knowing(capabilities),
         versions=bucket.versions,
         uploads=bucket.uploads,
         marker=bucket.marker,

@@ -36,11 +36,12 @@ OUTCOMES: Final = ("ok", "missing", "refused", "throttled", "unavailable")
 class CopySizes:
     """Up to how many bytes an object is copied at once, and in parts of how many where it is larger.
 
-    Stores take up to 5 GiB at once; from 1 GiB on such a request outlasts its time-out. The largest
-    object, of 50 TB, has larger parts, since no upload has more than 10,000.
+    Stores take up to 5 GiB at once (`most_at_once`); from 1 GiB on such a request outlasts its time-out. The
+    largest object, of 50 TB, has larger parts, since no upload has more than 10,000.
     """
 
     at_once: int = 1024**3
+    most_at_once: int = 5 * 1024**3
     part: int = 256 * 1024**2
 
 

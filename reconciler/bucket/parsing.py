@@ -11,6 +11,7 @@ ElementTree: eight times slower, right.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +29,12 @@ _CLOSE: Final = "</Contents>"
 _OPENING_TAG: Final = re.compile(r"<(\w+)>")
 _QUOTE: Final = re.compile(r"<ETag>(&quot;|&#34;|\")")
 _TRUNCATED: Final = re.compile(r"<IsTruncated>\s*(true|false)\s*</IsTruncated>")
-_TOKEN: Final = re.compile(r"<NextContinuationToken>([^<&]+)</NextContinuationToken>")
+_TOKEN: Final = re.compile(r"<NextContinuationToken>([^<]+)</NextContinuationToken>")
+_REFERENCE: Final = re.compile(r"&(?:#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}))|(amp|lt|gt|quot|apos));")
+_NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML has no way to write; some stores write them all the same."""
+_REPLACED: Final = "\ufffd"
 _URL_ENCODED: Final = re.compile(r"<EncodingType>\s*url\s*</EncodingType>")
 _SEPARATOR: Final = "\0"
 _FEW: Final = 8
@@ -81,8 +87,28 @@ def _fast_ending(frame: str) -> tuple[str | None] | None:
     truncated = _TRUNCATED.findall(frame)
     if truncated == ["false"]:
         return (None,)
-    tokens = _TOKEN.findall(frame)
-    return (tokens[0],) if truncated == ["true"] and len(tokens) == 1 else None
+    token = _token_in(frame)
+    return (token,) if truncated == ["true"] and token else None
+
+
+def _token_in(text: str) -> str | None:
+    """The one token, with every character that it stands for; None where there is none, or more than one.
+
+    Ceph's is the last key of the page, and a key may have characters to which XML has no reference.
+    """
+    tokens = _TOKEN.findall(text)
+    if len(tokens) != 1:
+        return None
+    token = _REFERENCE.sub(_character, tokens[0])
+    return None if "&" in _REFERENCE.sub("", tokens[0]) else token
+
+
+def _character(reference: re.Match[str]) -> str:
+    digits16, digits10, name = reference.groups()
+    if name is not None:
+        return _NAMED[name]
+    number = int(digits16, 16) if digits16 is not None else int(digits10)
+    return chr(number) if number <= sys.maxunicode else _REPLACED
 
 
 class _Rest:
@@ -224,6 +250,7 @@ def _decoded(keys: Sequence[str]) -> Sequence[str]:
 
 def _careful_page(text: str) -> ObjectPage:
     root = _root_of(text)
+    frame_token = _token_in(text)
     if _name(root) != "ListBucketResult":
         raise ListingBroken(
             f"the store answered a listing with a document of another kind, <{_name(root)[:40]}>"
@@ -237,6 +264,8 @@ def _careful_page(text: str) -> ObjectPage:
         raise ListingBroken(f"an entry of the listing has no readable key or size: {error}") from None
     if frame.get("EncodingType", "").strip() == "url":
         keys = _decoded(keys)
+    if frame_token is not None:
+        frame["NextContinuationToken"] = frame_token
     return ObjectPage(
         list(keys),
         sizes,
@@ -253,7 +282,7 @@ def _careful_ending(frame: dict[str, str]) -> str | None:
         return None
     if truncated != "true":
         raise ListingBroken("a page of the listing does not say whether more follows")
-    if not token:
+    if not token or _REPLACED in token:
         raise ListingBroken("a page of the listing is truncated and names no token to continue with")
     return token
 
@@ -263,10 +292,23 @@ def _root_of(text: str) -> ET.Element:
     try:
         root = ET.fromstring(text)  # noqa: S314 - expat bounds the growth of entities itself
     except ET.ParseError as error:
+        mended = _mended(text)
+        if mended != text:
+            return _root_of(mended)
         raise ListingBroken(f"the store's answer to a listing is cut off or not XML: {error}") from None
     if _name(root) == "Error":
         raise error_document(root)
     return root
+
+
+def _mended(text: str) -> str:
+    """U+FFFD in place of what XML forbids: a key that has it is kept, and the others are read."""
+
+    def mend(reference: re.Match[str]) -> str:
+        digits = reference[1] or reference[2]
+        return _REPLACED if digits and _FORBIDDEN.match(_character(reference)) else reference[0]
+
+    return _FORBIDDEN.sub(_REPLACED, _REFERENCE.sub(mend, text))
 
 
 # --- shared with the answer of DeleteObjects -----------------------------------------------------------

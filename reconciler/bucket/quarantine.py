@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import anyio
 
@@ -16,7 +16,7 @@ from reconciler.bucket.faults import CHANGED, Refusal
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
 from reconciler.errors import ReconcilerError
-from reconciler.model import Copied, CopyResult
+from reconciler.model import Capabilities, Copied, CopyResult
 
 COPIES_AT_ONCE: Final = 32
 """Copies in flight for one bucket: each is a round trip or two, and the store does the work."""
@@ -38,6 +38,13 @@ _CONTENT: Final = (
 )
 """What HEAD says of an object and a multipart upload has to be told anew; CopyObject takes it along."""
 
+_DIGESTS: Final = tuple(f"Checksum{name}" for name in ("CRC64NVME", "CRC32", "CRC32C", "SHA1", "SHA256"))
+"""As HEAD names them."""
+
+_TOO_LARGE: Final = (
+    "it is too large to be copied at once, and the store takes its key for another where it copies parts"
+)
+
 _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
 
 
@@ -51,6 +58,8 @@ class _Source:
     tags: int
     content: Mapping[str, Any]
     modified: Any
+    digests: Mapping[str, str]
+    """Of the whole object, where HEAD was asked for them and the store has any."""
 
 
 class BucketCopies:
@@ -63,12 +72,18 @@ class BucketCopies:
         calls: Calls,
         limiter: anyio.CapacityLimiter,
         sizes: CopySizes,
+        found: Capabilities | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._calls = calls
         self._limiter = limiter
         self._sizes = sizes
+        self._can = found
+
+    def knowing(self, found: Capabilities) -> BucketCopies:
+        """The same copies, made by what the store was seen to do."""
+        return BucketCopies(self._client, self._bucket, self._calls, self._limiter, self._sizes, found)
 
     async def copy(
         self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
@@ -88,15 +103,29 @@ class BucketCopies:
             return Copied(result=CopyResult.CHANGED, detail="not the object that was marked")
         if only_new and await self._look(target) is not None:
             return Copied(result=CopyResult.OCCUPIED)
-        if source.size > self._sizes.at_once:
-            made = await self._in_parts(source, target, only_new=only_new)
-        else:
-            made = await self._at_once(source, target, only_new=only_new)
+        made = await self._made(source, target, only_new=only_new)
+        if made is None:
+            return Copied(result=CopyResult.IMPOSSIBLE, detail=_TOO_LARGE)
         if made != source.etag and not await self._complete(source, target):
             return Copied(result=CopyResult.FAILED, detail="the copy is not what was to be copied")
         return Copied(
             result=CopyResult.COPIED, etag=source.etag, size=source.size, last_modified=source.modified
         )
+
+    async def _made(self, source: _Source, target: str, *, only_new: bool) -> str | None:
+        """The copy's ETag; None where the store can copy it neither at once nor in parts."""
+        in_parts = source.size > self._sizes.at_once
+        if in_parts and self._takes_for_another(source.key):
+            if source.size > self._sizes.most_at_once:
+                return None
+            in_parts = False
+        copying = self._in_parts if in_parts else self._at_once
+        return await copying(source, target, only_new=only_new)
+
+    def _takes_for_another(self, key: str) -> bool:
+        """Whether a part that is copied from the key would be one of another object (R-79)."""
+        encoded = self._can is None or self._can.multipart_copy_encoded
+        return not encoded and unquote_plus(key) != key
 
     def _refused(self, refusal: Refusal, *, only_new: bool) -> Copied:
         if refusal.fatal:
@@ -112,8 +141,8 @@ class BucketCopies:
 
     # --- looking -----------------------------------------------------------------------------------
 
-    async def _look(self, key: str) -> _Source | None:
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=key)
+    async def _look(self, key: str, **asked: str) -> _Source | None:
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=key, **asked)
         try:
             return await self._calls.send("HeadObject", call, partial(_source, key))
         except Refusal as refusal:
@@ -122,9 +151,18 @@ class BucketCopies:
             raise
 
     async def _complete(self, source: _Source, target: str) -> bool:
-        """Whether the copy has every byte; an object put together from parts has another ETag."""
-        copy = await self._look(target)
-        return copy is not None and copy.size == source.size
+        """Whether the copy has every byte; an object put together from parts has another ETag.
+
+        The source has to be what it was: stores ignore the condition of each part. Where the store keeps
+        digests of the whole of both, they are compared.
+        """
+        made = await self._look(target, ChecksumMode="ENABLED")
+        now = await self._look(source.key, ChecksumMode="ENABLED")
+        if made is None or now is None or (now.etag, now.size) != (source.etag, source.size):
+            return False
+        return made.size == source.size and not any(
+            made.digests[name] != now.digests[name] for name in made.digests.keys() & now.digests.keys()
+        )
 
     # --- copying -----------------------------------------------------------------------------------
 
@@ -182,8 +220,14 @@ class BucketCopies:
             "Bucket": self._bucket,
             "Key": target,
             "CopySource": {"Bucket": self._bucket, "Key": source.key},
-            "CopySourceIfMatch": f'"{source.etag}"',
+            **self._condition(source.etag),
         }
+
+    def _condition(self, etag: str) -> dict[str, str]:
+        """None where the store refuses the object's own ETag: it was looked at, and is again afterwards."""
+        if not etag or (self._can is not None and not self._can.compares_etag(etag)):
+            return {}
+        return {"CopySourceIfMatch": f'"{etag}"'}
 
     async def _conditionally(
         self,
@@ -205,7 +249,7 @@ class BucketCopies:
         if not source.tags:
             return {}
         call = partial(self._client.get_object_tagging, Bucket=self._bucket, Key=source.key)
-        tags = await self._calls.send("GetObjectTagging", call, lambda answer: answer["TagSet"])
+        tags = await self._calls.send("GetObjectTagging", call, lambda answer: answer.get("TagSet", ()))
         return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
 
     async def _abort(self, target: str, upload: str) -> None:
@@ -225,6 +269,9 @@ def _source(key: str, answer: Mapping[str, Any]) -> _Source:
         tags=answer.get("TagCount", 0),
         content={name: answer[name] for name in _CONTENT if answer.get(name)},
         modified=answer.get("LastModified"),
+        digests={name: answer[name] for name in _DIGESTS if answer.get(name)}
+        if answer.get("ChecksumType") == "FULL_OBJECT"
+        else {},
     )
 
 

@@ -26,6 +26,8 @@ class Answers:
     hidden: dict[str, Hidden] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
     """Keys that were found missing when they were to be hidden: a repeated request may have hidden them."""
+    unmarked: set[str] = field(default_factory=set)
+    """Keys that were deleted, and no delete marker was named: whether one hides them, the versions tell."""
     halt: str = ""
     """Why nothing more may be deleted once this is written down."""
 

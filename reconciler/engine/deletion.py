@@ -63,8 +63,13 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     can = ports.capabilities
     compares = can.conditional_batch_delete or can.conditional_delete
     await _verify_absence(ports, [key for key in keys if key.decision.verify_absence], answers)
-    if not compares:
-        await _compare_by_head(ports, [key for key in keys if key.decision.delete_object], answers)
+
+    def by_head(etag: str | None) -> bool:
+        """Whether only a HEAD can compare it: also where the call would, and refuses this ETag (R-80)."""
+        return not compares or (etag is not None and not can.compares_etag(etag))
+
+    looked_at = [key for key in keys if by_head(key.mark.object_etag) and key.decision.delete_object]
+    await _compare_by_head(ports, looked_at, answers)
     for key in answers.unsettled(keys):
         if not key.decision.delete_object:
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
@@ -73,12 +78,14 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     doomed = answers.unsettled(keys)
     seen = await hiding.make_copies(ports, gateway, doomed, answers)
     seen |= await hiding.look_at_versions(ports, doomed, answers)
-    if not compares:
-        await _compare_by_head(ports, [key for key in doomed if key.mark.storage_key in seen], answers, seen)
+    hidden = [key for key in doomed if key.mark.storage_key in seen]
+    looked_at = [key for key in hidden if by_head(seen[key.mark.storage_key])]
+    await _compare_by_head(ports, looked_at, answers, seen)
+    etags = {key.mark.storage_key: key.mark.object_etag for key in doomed} | seen
     batch = [
         Deletion(
             key=key.mark.storage_key,
-            etag=seen.get(key.mark.storage_key, key.mark.object_etag) if compares else None,
+            etag=None if by_head(etags[key.mark.storage_key]) else etags[key.mark.storage_key],
         )
         for key in answers.unsettled(doomed)
     ]

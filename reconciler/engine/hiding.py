@@ -17,6 +17,7 @@ from reconciler.engine.steering import Ports
 from reconciler.engine.tasks import for_each, task_group
 from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
 from reconciler.model import (
+    UNVERSIONED,
     Capabilities,
     Claim,
     ClaimedKey,
@@ -26,6 +27,7 @@ from reconciler.model import (
     DeletionResult,
     Hidden,
     ObjectResult,
+    StoredObject,
     Version,
 )
 
@@ -139,7 +141,7 @@ async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: An
                 size=stored.size,
                 etag=stored.etag,
                 last_modified=stored.last_modified,
-                version_ids=(stored.version_id,) if stored.version_id else (),
+                version_ids=(stored.version_id or await _id_of(ports, stored),),
             )
 
     wanted = _in_versions(keys)
@@ -162,11 +164,9 @@ def note_marker(answer: DeletionResult, answers: Answers) -> None:
         if answer.result is ObjectResult.MISSING:
             answers.unsure.add(answer.key)
     elif answer.marker_id in {None, "", "null"}:
+        # In a batch Swift makes a marker and does not say so: whether there is one, the versions tell.
         del answers.hidden[answer.key]
-        answers.halt = (
-            f"the store deleted {answer.key!r} without a delete marker: it keeps no versions, whatever it"
-            " says; set RECONCILER_DELETE_MODE to quarantine, or find out why, before anything else goes"
-        )
+        answers.unmarked.add(answer.key)
     else:
         answers.hidden[answer.key] = replace(hidden, marker_ids=(str(answer.marker_id),))
 
@@ -198,11 +198,26 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
     unsure = [
         key
         for key in _in_versions(keys)
-        if (key.attempts or key.mark.storage_key in answers.unsure)
-        and key.mark.storage_key not in answers.hidden
-        and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
+        if key.mark.storage_key in answers.unmarked
+        or (
+            (key.attempts or key.mark.storage_key in answers.unsure)
+            and key.mark.storage_key not in answers.hidden
+            and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
+        )
     ]
     await for_each(unsure, look, concurrency=COPIES_AT_ONCE)
+    for key in sorted(answers.unmarked - answers.hidden.keys()):
+        answers.halt = (
+            f"the store deleted {key!r} without a delete marker: it keeps no versions, whatever it says; set"
+            " RECONCILER_DELETE_MODE to quarantine, or find out why, before anything else goes"
+        )
+
+
+async def _id_of(ports: Ports, stored: StoredObject) -> str:
+    """The version that lies at the key, where HEAD names none: in Ceph of what is older than versioning."""
+    found = await ports.versions.of(stored.key)
+    ids = (each.id for each in found if each.latest and not each.marker and each.etag == stored.etag)
+    return next(ids, UNVERSIONED)
 
 
 def _in_versions(keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:

@@ -17,8 +17,6 @@ from reconciler.engine.tasks import for_each
 from reconciler.model import GONE, DeleteMode, Deletion, HiddenObject, Mode, Term, Version
 
 LOOKS_AT_ONCE = 8
-NO_ID = "null"
-"""What a version is called that was put while the bucket kept none: the next such takes its place."""
 
 log = structlog.get_logger(__name__)
 
@@ -167,18 +165,12 @@ class Purger:
 
 def _lies_open(each: HiddenObject, found: Sequence[Version]) -> bool:
     """Whether the version is the key's object again, and so nothing that is hidden."""
-    return any(one.latest and not one.marker and one.id in each.hidden.version_ids for one in found)
+    return any(one.latest and each.hidden.hides(one) for one in found)
 
 
 def _versions(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
-    """Of what was hidden, what is there. What has no id of its own is known by its ETag."""
-    return [
-        one
-        for one in found
-        if not one.marker
-        and one.id in each.hidden.version_ids
-        and (one.id != NO_ID or each.hidden.etag in {None, one.etag})
-    ]
+    """Of what was hidden, what is there."""
+    return [one for one in found if each.hidden.hides(one)]
 
 
 def _markers(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
@@ -186,8 +178,8 @@ def _markers(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
 
     A newer one came while we deleted, and was hidden by mistake.
     """
-    rest = [one for one in found if not one.marker and one.id not in each.hidden.version_ids]
-    ours = [one for one in found if not one.marker and one.id in each.hidden.version_ids]
+    rest = [one for one in found if not one.marker and not each.hidden.hides(one)]
+    ours = [one for one in found if each.hidden.hides(one)]
     if rest and not any(_newer(one, ours, each) for one in rest):
         return []
     return [one for one in found if one.marker and one.id in each.hidden.marker_ids]

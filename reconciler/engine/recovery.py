@@ -7,7 +7,18 @@ from datetime import timedelta
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
 from reconciler.errors import StoreUnavailable
-from reconciler.model import GONE, CopyResult, DeleteMode, Hidden, HiddenObject, Return, Returned, Version
+from reconciler.model import (
+    GONE,
+    UNVERSIONED,
+    CopyResult,
+    DeleteMode,
+    Hidden,
+    HiddenObject,
+    Return,
+    Returned,
+    StoredObject,
+    Version,
+)
 
 SLACK = timedelta(minutes=1)
 """By how much the store's clock may be ahead of the database's."""
@@ -48,7 +59,7 @@ async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: Hidd
     """Every delete marker of the operation goes: those that are known, and what its repetitions made."""
     key, wanted = hidden.storage_key, hidden.hidden
     found = await ports.versions.of(key)
-    if not any(each.id in wanted.version_ids for each in found):
+    if not any(wanted.hides(each) for each in found):
         return _told(hidden, Return.REFUSED, "the version is not in the bucket any more")
     if any(each.latest and not each.marker for each in found):
         return await _what_is_there(ports, hidden)
@@ -59,9 +70,16 @@ async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: Hidd
     stored = await ports.store.head(key)
     if stored is None:
         return _told(hidden, Return.REFUSED, "a delete marker that is not ours hides it")
-    if stored.version_id is not None and stored.version_id not in wanted.version_ids:
+    if not _is_what_was_hidden(stored, wanted):
         return _told(hidden, Return.REFUSED, "another version lies at its key, and is not hidden for it")
     return _told(hidden, Return.RESTORED)
+
+
+def _is_what_was_hidden(stored: StoredObject, wanted: Hidden) -> bool:
+    """By its version, where HEAD tells one of its own; Ceph tells none of what is older than versioning."""
+    if stored.version_id in {None, UNVERSIONED}:
+        return wanted.etag in {None, stored.etag}
+    return stored.version_id in wanted.version_ids
 
 
 def _made_by(marker: Version, hidden: HiddenObject) -> bool:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from reconciler.engine.join.comparison import Comparison, Sink
+from reconciler.engine.join.doubt import Doubt
 from reconciler.engine.join.ordered import OrderedJoin
 from reconciler.engine.join.unordered import UnorderedJoin
 from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release, under_pass
 from reconciler.engine.returns import returns_of
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.steps import step
-from reconciler.errors import CatalogUnavailable, LeaseLost, OrderViolated, PassEnded, ReconcilerError
+from reconciler.errors import (
+    CatalogUnavailable,
+    LeaseLost,
+    ListingContradicted,
+    OrderViolated,
+    PassEnded,
+    ReconcilerError,
+)
 from reconciler.model import (
     KeepReason,
     KeyRange,
@@ -29,6 +38,7 @@ from reconciler.model import (
     Term,
 )
 from reconciler.planning import ranges
+from reconciler.ports import PAGE_SIZE
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +47,14 @@ RANGES_A_WORKER = 4
 """More ranges than workers, so that uneven ones even out; few enough that partial pages cost little."""
 
 SAMPLES_A_RANGE = 32
+
+PAGE_SIZES = (PAGE_SIZE, 887, 613)
+"""Of the joins without order that are tried before a pass leaves the rows alone that miss their object."""
+
+SPREAD = 97
+"""By how many keys the pages of passes differ at most."""
+
+_CONTRADICTED = "rows and HEADs contradict the listing: sweeping again in other pages"
 
 RESUMABLE_FOR = timedelta(hours=24)
 """An older pass starts over: its frozen cutoff would leave too much to the next one."""
@@ -61,8 +79,15 @@ class Sweep:
                 return await self._pass(term, steering)
             except OrderViolated as violation:
                 log.warning("the store broke byte order: sweeping again without it", reason=str(violation))
-                self._order = ListingOrder.NONE
-        return await self._pass(term, steering)
+            except ListingContradicted as error:
+                log.warning(_CONTRADICTED, reason=str(error))
+            self._order = ListingOrder.NONE
+        for page_size in PAGE_SIZES:
+            try:
+                return await self._pass(term, steering, page_size)
+            except ListingContradicted as error:
+                log.warning(_CONTRADICTED, reason=str(error))
+        return await self._pass(term, steering, believes=False)
 
     async def survey(self, steering: Steering, sink: Sink) -> Tally:
         """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
@@ -78,18 +103,29 @@ class Sweep:
             tally = await self._join_ordered(comparison, sink, progress)
         return tally + await self._outside(steering.policy)
 
-    async def _pass(self, term: Term, steering: Steering) -> PassResult:
+    async def _pass(
+        self, term: Term, steering: Steering, page_size: int = PAGE_SIZE, *, believes: bool = True
+    ) -> PassResult:
         await self._ports.holds.remember()
         with step(self._ports.tracer, "planning"):
             current, progress = await self._begin(term, steering)
-        with under_pass(self._ports, current):
-            return await self._compare(term, steering, current, progress)
-
-    async def _compare(
-        self, term: Term, steering: Steering, current: Pass, progress: Sequence[RangeProgress]
-    ) -> PassResult:
         live = current.mode is Mode.LIVE
         comparison = await self._comparison(steering, current.cutoff, live=live)
+        doubt = Doubt(self._ports.store, steering.policy, current.cutoff, believes=believes)
+        # Each pass has pages that end elsewhere: what a store leaves out there, the next one finds.
+        pages = page_size - current.id % SPREAD
+        comparison = replace(comparison, doubt=doubt, page_size=pages)
+        with under_pass(self._ports, current):
+            return await self._compare(term, steering, current, progress, comparison)
+
+    async def _compare(
+        self,
+        term: Term,
+        steering: Steering,
+        current: Pass,
+        progress: Sequence[RangeProgress],
+        comparison: Comparison,
+    ) -> PassResult:
         delay = steering.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
@@ -102,7 +138,8 @@ class Sweep:
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:
-            if current.order is ListingOrder.NONE or isinstance(error, OrderViolated):
+            anew = isinstance(error, OrderViolated | ListingContradicted)
+            if current.order is ListingOrder.NONE or anew:
                 await self._ports.passes.fail(term, current, str(error))
             raise
         return await release(self._ports, steering, term, current, tally)
@@ -170,5 +207,6 @@ class Sweep:
             observer=ports.observer,
             policy=policy,
             now=now,
+            doubt=Doubt(ports.store, policy, now, strict=False),
             before=await earlier_policy(ports, Marker.SWEEP, policy),
         )

@@ -16,7 +16,7 @@ import structlog
 
 from reconciler.model import ObjectPage
 from reconciler.planning import aimd
-from reconciler.ports import Clock, Listing
+from reconciler.ports import PAGE_SIZE, Clock, Listing
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +117,10 @@ class ThrottledListing:
         self._listing = listing
         self._throttle = throttle
 
-    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+    async def list_page(
+        self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = PAGE_SIZE
+    ) -> ObjectPage:
         async with self._throttle.slot():
-            return await self._listing.list_page(prefix, start_after=start_after, token=token)
+            return await self._listing.list_page(
+                prefix, start_after=start_after, token=token, page_size=page_size
+            )

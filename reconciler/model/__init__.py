@@ -53,6 +53,7 @@ from reconciler.model.passes import (
 )
 from reconciler.model.records import Record, VirtualKey, reference_to
 from reconciler.model.recovery import (
+    UNVERSIONED,
     Copied,
     CopyResult,
     Erased,
@@ -100,6 +101,7 @@ __all__ = [
     "RESERVED_PREFIX",
     "RETENTION_VERDICTS",
     "STAYED",
+    "UNVERSIONED",
     "Backlog",
     "BreakerLimits",
     "Cancel",

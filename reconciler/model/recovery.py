@@ -13,6 +13,9 @@ from reconciler.model.control import Hold
 from reconciler.model.objects import QUARANTINE_PREFIX
 from reconciler.model.words import DeleteMode, Verdict
 
+UNVERSIONED = "null"
+"""What a version is called that was put while the bucket kept none: the next such takes its place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
@@ -83,6 +86,12 @@ class Hidden:
     quarantine_key: str | None = None
     version_ids: tuple[str, ...] = ()
     marker_ids: tuple[str, ...] = ()
+
+    def hides(self, version: Version) -> bool:
+        """Whether it is that version which is hidden. What has no id of its own is known by its ETag."""
+        if version.marker or version.id not in self.version_ids:
+            return False
+        return version.id != UNVERSIONED or self.etag in {None, version.etag}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,10 @@ class Capabilities:
         """The bucket keeps versions: a plain delete only hides."""
         return self.versioning is Versioning.ENABLED
 
+    def compares_etag(self, etag: str) -> bool:
+        """Whether the store takes an object's own ETag for it: not every one does of objects in parts."""
+        return self.compares_parts or "-" not in etag
+
     @property
     def copies_nothing(self) -> bool:
         """It was seen to make no copies. Where nothing could be probed it may make them all the same."""

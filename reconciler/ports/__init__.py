@@ -4,6 +4,7 @@ Adapters raise only the errors of `reconciler.errors`; each retries once, bounde
 """
 
 from reconciler.ports.bucket import (
+    PAGE_SIZE,
     Copies,
     IdentityMarker,
     Listing,
@@ -21,6 +22,7 @@ from reconciler.ports.surroundings import Attribute, Clock, Observer, Tracer
 from reconciler.ports.sweeping import Approvals, Passes, Records, Staging, StagingArea
 
 __all__ = [
+    "PAGE_SIZE",
     "Approvals",
     "Attribute",
     "Budget",

@@ -19,11 +19,16 @@ from reconciler.model import (
     Version,
 )
 
+PAGE_SIZE = 1000
+"""Keys a page: the most that stores give."""
+
 
 class Listing(Protocol):
     """ListObjectsV2, a page a call."""
 
-    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+    async def list_page(
+        self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = PAGE_SIZE
+    ) -> ObjectPage:
         """The next page under `prefix`: after `start_after` ("" for the beginning), or by `token`.
 
         Raises StoreUnavailable, ListingBroken (an error inside a 200, truncated without a token),

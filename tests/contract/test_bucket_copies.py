@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -14,6 +15,7 @@ from reconciler.model import Copied, CopyResult
 from tests.servers import Bucket
 from tests.support.buckets import config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store
+from tests.support.quirky_store import BUCKET, Quirks, Stored, quirky_store
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +142,49 @@ async def test_wrong_credentials_halt_a_copy(credentials: None) -> None:
     async with faulty_store(HEAD, Answer(error("InvalidAccessKeyId"), 403)) as store:
         with pytest.raises(Halt, match="AWS_ACCESS_KEY_ID"):
             await copy(config_for(store.endpoint_url))
+
+
+# --- stores that take the source of a part for another object -----------------------------------------
+
+ODD = ["media/x%20y", "media/a%2Fb", "media/100%25.png", "media/a+b"]
+
+
+@pytest.mark.attack(79)
+@pytest.mark.parametrize("key", ODD)
+async def test_no_part_is_copied_from_a_key_that_the_store_takes_for_another(
+    credentials: None, key: str
+) -> None:
+    """Ceph 16 decodes the source of a part twice: another object's bytes, of the same size."""
+    async with quirky_store(Quirks(decodes_part_sources_twice=True, ignores_etag_of_source=True)) as store:
+        store.put(key, "media/plain")
+        twin = unquote_plus(key)
+        store.objects[twin] = Stored(b"?" * len(key), store.objects[key].modified)
+        config = config_for(store.endpoint_url, name=BUCKET)
+        async with open_bucket(replace(config, copy_sizes=CopySizes(at_once=3, part=4))) as opened:
+            copies = opened.copies.knowing(await opened.prober.probe())
+            for source in (key, "media/plain"):
+                assert (await copies.copy(source, "copy")).result is CopyResult.COPIED
+                assert store.objects["copy"].body == source.encode()
+        assert store.operations.count("CopyObject") > 0
+        sizes = CopySizes(at_once=3, most_at_once=4, part=4)
+        async with open_bucket(replace(config, copy_sizes=sizes)) as opened:
+            copies = opened.copies.knowing(await opened.prober.probe())
+            refused = await copies.copy(key, "too large")
+            assert refused.result is CopyResult.IMPOSSIBLE
+        assert "too large" not in store.objects
+
+
+@pytest.mark.attack(79)
+async def test_a_source_that_changes_between_its_parts_is_no_copy(credentials: None) -> None:
+    """Ceph 16 ignores the condition of each part, too."""
+    async with quirky_store() as store:
+        store.put("media/a")
+        config = config_for(store.endpoint_url, name=BUCKET)
+        sizes = CopySizes(at_once=3, part=4)
+
+        def change(operation: str, _outcome: str, _seconds: float) -> None:
+            if operation == "CompleteMultipartUpload":
+                store.objects["media/a"] = Stored(b"another", store.objects["media/a"].modified)
+
+        async with open_bucket(replace(config, copy_sizes=sizes, on_request=change)) as opened:
+            assert (await opened.copies.copy("media/a", "copy")).result is CopyResult.FAILED

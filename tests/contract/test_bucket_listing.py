@@ -34,6 +34,7 @@ NOT_STORED = {
     "moto": {"media/new\nline"},
     # Turns a backslash into a slash, and two slashes into one.
     "seaweedfs": {"media/back\\slash", "media/two//slashes"},
+    "juicefs": {"media/two//slashes"},
 }
 STORED_BY_SOME = {"media/new\nline", "media/back\\slash", "media/two//slashes"}
 
@@ -53,7 +54,7 @@ async def every_key(bucket: OpenedBucket, prefix: str, page_size: int = 1000) ->
 
 
 async def test_odd_keys_come_back_as_they_were_stored(bucket: Bucket) -> None:
-    keys = ODD_KEYS | (STORED_BY_SOME - NOT_STORED[bucket.server.kind])
+    keys = ODD_KEYS | (STORED_BY_SOME - NOT_STORED.get(bucket.server.kind, set()))
     assert max(len(key.encode()) for key in keys) == 1024
     for key in keys:
         bucket.put(key)

@@ -35,6 +35,8 @@ EVERYTHING = Capabilities(
     batch_digest=Digest.CRC32,
     copy=True,
     copy_conditional=True,
+    multipart_copy=True,
+    multipart_listing=True,
 )
 """What the store does without quirks."""
 
@@ -93,6 +95,9 @@ def marked(store: QuirkyStore, *keys: str) -> list[Deletion]:
         (Quirks(rank=lambda key: key[::-1]), {"order": ListingOrder.NONE, "start_after": True}),
         (Quirks(ignores_start_after=True), {"order": ListingOrder.NONE, "start_after": False}),
         (Quirks(repeats_token=True), {"order": ListingOrder.NONE}),
+        (Quirks(token_is_last_key=True), {}),
+        (Quirks(refuses_etags_of_parts=True), {"compares_parts": False}),
+        (Quirks(decodes_part_sources_twice=True), {"multipart_copy_encoded": False}),
         *((Quirks(put_condition=each), {"conditional_put": each}) for each in PutCondition),
         (Quirks(unknown_put_condition=True), {"conditional_put": PutCondition.REFUSED}),
         (

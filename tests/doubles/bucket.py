@@ -22,6 +22,7 @@ from reconciler.model import (
     StoredObject,
     Versioning,
 )
+from reconciler.ports import PAGE_SIZE
 from tests.doubles.surroundings import Surroundings, port
 from tests.doubles.uploads import MemoryUploads
 from tests.doubles.versions import MemoryVersions
@@ -90,7 +91,9 @@ class MemoryBucket:
     # --- Listing ---
 
     @port
-    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+    async def list_page(
+        self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = PAGE_SIZE
+    ) -> ObjectPage:
         self.answer()
         if self.missing:
             raise Halt("the bucket does not exist")
@@ -102,9 +105,10 @@ class MemoryBucket:
             first = bisect_right(listed, self._rank(token.removeprefix("after ")), key=self._rank)
         else:
             first = bisect_right(listed, self._rank(start_after), key=self._rank) if start_after else 0
-        keys = listed[first : first + self.page_size]
+        size = min(page_size, self.page_size)
+        keys = listed[first : first + size]
         stored = [self.objects[key] for key in keys]
-        more = first + self.page_size < len(listed)
+        more = first + size < len(listed)
         return ObjectPage(
             keys=keys,
             sizes=[one.size for one in stored],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.model import Outcome, PutCondition
+from reconciler.model import Outcome, PutCondition, Verdict
 from tests.integration.site import Site, make_site
-from tests.support.quirky_store import QuirkyStore, quirky_store
+from tests.integration.test_unordered import in_small_pages
+from tests.support.quirky_parts import etag_of
+from tests.support.quirky_store import QuirkyStore, Stored, quirky_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
@@ -78,3 +81,119 @@ async def test_a_store_over_a_file_system_is_joined_without_order(site: Site, st
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
     assert await site.sql("SELECT listing_order FROM reconciler.passes WHERE marker = 'sweep'") == [("none",)]
     assert store.keys() == {"image/a", "image/b/c", "image/d.png"}
+
+
+@pytest.mark.attack(76)
+async def test_an_object_in_a_disguise_that_nobody_has_thought_of_is_not_taken_for_an_orphan(
+    site: Site, store: QuirkyStore
+) -> None:
+    """What no slash explains: HEAD finds it by the row's key, and it has those bytes."""
+    store.quirks.spells = lambda key: key.replace(" ", "_").rstrip(".")
+    live = ("image/holiday photo.png", "image/trailing.", "image/a b c")
+    await tracked(site, store, *live, "image/plain")
+    store.put("image/orphan")
+    for _ in range(3):
+        await site.once()
+    assert store.keys() == {"image/holiday_photo.png", "image/trailing", "image/a_b_c", "image/plain"}
+    assert await site.rows() == {*live, "image/plain"}
+
+
+# --- listings that are not whole ----------------------------------------------------------------------
+
+
+@pytest.mark.attack(77)
+@pytest.mark.parametrize("page_size", [1, 2, 3, 4, 7])
+async def test_what_lies_below_the_last_key_of_a_full_page_is_listed(
+    site: Site, store: QuirkyStore, monkeypatch: pytest.MonkeyPatch, page_size: int
+) -> None:
+    """SeaweedFS ends a listing there: orphans behind were never found, and rows missed theirs."""
+    store.quirks.ends_at_directories = True
+    live = ("image/a", "image/m", "image/m/1", "image/m/1/2", "image/m/3")
+    await tracked(site, store, *live)
+    store.put("image/m/1/orphan", "image/m/orphan")
+    in_small_pages(monkeypatch, page_size)
+    report = await site.once(bucket__listing_order="none")
+    assert (report.outcome, report.found[Verdict.DANGLING], report.removed.objects) == (
+        Outcome.CONVERGED,
+        0,
+        2,
+    )
+    assert (store.keys(), await site.rows()) == (set(live), set(live))
+
+
+@pytest.mark.attack(77)
+async def test_no_row_is_marked_on_a_listing_that_heads_contradict(site: Site, store: QuirkyStore) -> None:
+    """Like a bucket without an index, or one that skips most of what it has: the orphans it shows go."""
+    live = [f"image/{number:03}" for number in range(60)]
+    await tracked(site, store, *live)
+    store.put("image/orphan")
+    store.quirks.skipped = set(live)
+    for _ in range(3):
+        report = await site.once(breaker__max_dangling="5")
+        assert report.outcome is Outcome.CONVERGED
+    assert await site.sql("SELECT 1 FROM reconciler.marks WHERE verdict = 'dangling'") == []
+    assert (store.keys(), await site.rows()) == (set(live), set(live))
+
+
+@pytest.mark.attack(77)
+@pytest.mark.parametrize("order", ["probe", "none"])
+async def test_rows_that_miss_their_objects_are_still_found_among_skipped_ones(
+    site: Site, store: QuirkyStore, order: str
+) -> None:
+    """A listing that skips a few keys is believed in the rest."""
+    live = [f"image/{number:03}" for number in range(20)]
+    await tracked(site, store, *live)
+    await site.row("image/lost")
+    store.quirks.skipped = set(live[:3])
+    reports = [await site.once(bucket__listing_order=order) for _ in range(3)]
+    assert [report.removed.records for report in reports] == [0, 1, 0]
+    assert (store.keys(), await site.rows()) == (set(live), set(live))
+
+
+@pytest.mark.parametrize("order", ["probe", "none"])
+@pytest.mark.parametrize("odd", ["image/odd\x01", "image/a\x1fb", "image/<&>\x02", "image/bell\x07.png"])
+async def test_one_odd_key_ends_no_sweep(
+    site: Site, store: QuirkyStore, monkeypatch: pytest.MonkeyPatch, odd: str, order: str
+) -> None:
+    """Ceph's token is the page's last key, and what XML cannot have is written into it all the same."""
+    store.quirks.token_is_last_key = True
+    live = [odd, *(f"image/{number:03}" for number in range(9)), "image/zzz"]
+    await tracked(site, store, *live)
+    store.put("image/orphan", "image/zz-orphan")
+    in_small_pages(monkeypatch, 1)
+    report = await site.once(bucket__listing_order=order)
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 2)
+    assert (store.keys(), await site.rows()) == (set(live), set(live))
+
+
+# --- objects in parts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.attack(80)
+@pytest.mark.parametrize("mode", ["quarantine", "direct"])
+async def test_an_orphan_in_parts_goes_where_the_store_refuses_its_etag(
+    site: Site, store: QuirkyStore, mode: str
+) -> None:
+    """Swift answers 412 to what HEAD tells: three passes converged, and it stayed for good."""
+    store.quirks.refuses_etags_of_parts = True
+    store.put("image/plain", "image/live")
+    await site.row("image/live")
+    for key in ("image/orphan", "image/live"):
+        store.objects[key] = Stored(b"0123456789", datetime.now(UTC), etag_of([b"01234", b"56789"]))
+    report = await site.once(delete_mode=mode)
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 2)
+    assert store.keys() == {"image/live"}
+    if mode == "quarantine":
+        assert (await site.undo(since=datetime.now(UTC) - timedelta(hours=1))).objects == 2
+        assert store.objects["image/orphan"].body == b"0123456789"
+
+
+@pytest.mark.attack(80)
+async def test_an_object_in_parts_that_was_uploaded_again_stays(site: Site, store: QuirkyStore) -> None:
+    store.quirks.refuses_etags_of_parts = True
+    store.objects["image/a"] = Stored(b"old", datetime.now(UTC), etag_of([b"old"]))
+    await site.once(delete_delay="1h")
+    store.objects["image/a"] = Stored(b"new", datetime.now(UTC), etag_of([b"new"]))
+    await site.sql("UPDATE reconciler.marks SET due_at = now()")
+    await site.once(delete_mode="direct", orphan_cleanup_enabled="false")
+    assert store.objects["image/a"].body == b"new"

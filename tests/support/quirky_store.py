@@ -1,7 +1,7 @@
 """A small S3 store of our own in this event loop, whose quirks a test switches on, one at a time or together.
 
 It keeps objects in memory, lists them in byte order, compares ETags and copies, unless told otherwise. It
-knows no versions and no uploads in parts.
+knows no versions.
 """
 
 from __future__ import annotations
@@ -20,8 +20,17 @@ from xml.sax.saxutils import escape
 from reconciler.model import PutCondition
 from tests.servers import Bucket, S3Server
 from tests.support.faulty_store import NAMESPACE, Answer, Request, error, serving
+from tests.support.quirky_parts import Parts
 
 BUCKET = "quirky"
+PARTS = {
+    "CreateMultipartUpload",
+    "ListMultipartUploads",
+    "UploadPart",
+    "UploadPartCopy",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +39,12 @@ class Stored:
 
     body: bytes
     modified: datetime
+    in_parts: str = ""
+    """The ETag of one that was put together from parts."""
 
     @property
     def etag(self) -> str:
-        return md5(self.body, usedforsecurity=False).hexdigest()
+        return self.in_parts or md5(self.body, usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +67,14 @@ class Quirks:
     """ETags in a batch are ignored, as moto does."""
     ignores_etag_of_source: bool = False
     """x-amz-copy-source-if-match is ignored, as moto does."""
+    refuses_etags_of_parts: bool = False
+    """The right ETag of an object that was uploaded in parts is refused, as Swift does; HEAD shows it."""
+    decodes_part_sources_twice: bool = False
+    """UploadPartCopy takes `x%20y` for `x y`, as Ceph 16 does."""
+    ends_at_directories: bool = False
+    """A full page that ends with a key below which only others lie says that it is the last, as SeaweedFS."""
+    token_is_last_key: bool = False
+    """The token is the last key, with references that XML forbids where it has such characters, as Ceph's."""
     makes_no_copies: bool = False
     """CopyObject is not implemented, as in small gateways."""
     put_condition: PutCondition = PutCondition.COMPARED
@@ -105,6 +124,7 @@ class QuirkyStore:
     def __init__(self, quirks: Quirks) -> None:
         self.quirks = quirks
         self.objects: dict[str, Stored] = {}
+        self.parts = Parts()
         self.operations: list[str] = []
         self.headers: list[tuple[str, dict[str, str]]] = []
         """Of each request, beside its operation."""
@@ -158,7 +178,18 @@ class QuirkyStore:
             "GetObjectLockConfiguration": self._lock_configuration,
             "GetBucketVersioning": lambda: Answer(f"<VersioningConfiguration {NAMESPACE}/>"),
         }
+        if operation in PARTS:
+            self.parts.decode_twice = self.quirks.decodes_part_sources_twice
+            return self.parts.answer(operation, key, query, request, self._body_of, self._write)
         return answers.get(operation, lambda: Answer(error("NotImplemented"), 501))()
+
+    def _body_of(self, key: str) -> bytes | None:
+        stored = self.objects.get(self._spelled(key))
+        return stored.body if stored else None
+
+    def _write(self, key: str, body: bytes, etag: str = "") -> str:
+        self.objects[key] = Stored(body, datetime.now(UTC), etag)
+        return self.objects[key].etag
 
     def _spelled(self, key: str) -> str:
         return self.quirks.spells(key) if self.quirks.spells and key else key
@@ -173,7 +204,10 @@ class QuirkyStore:
         if quirks.rank is not None:
             found.sort(key=quirks.rank)  # type: ignore[arg-type]  # whatever can be compared
         start, empty = 0, False
-        if token := query.get("continuation-token"):
+        token = query.get("continuation-token")
+        if token and quirks.token_is_last_key:
+            found = [key for key in found if key > token]
+        elif token:
             start, empty = int(token.rstrip("e")), token.endswith("e")
         elif (after := query.get("start-after")) and not quirks.ignores_start_after:
             found = [key for key in found if key > after]
@@ -181,8 +215,13 @@ class QuirkyStore:
             return self._page([], str(start))
         stop = start if quirks.repeats_token else start + size
         more = start + size < len(found)
+        page = found[start : start + size]
+        if more and quirks.ends_at_directories:
+            more = not all(key.startswith(f"{page[-1]}/") for key in found[start + size :])
+        if more and quirks.token_is_last_key:
+            return self._page(page, "".join(_reference(sign) for sign in page[-1]))
         mark = "e" if quirks.empty_pages else ""
-        return self._page(found[start : start + size], f"{stop}{mark}" if more else None)
+        return self._page(page, f"{stop}{mark}" if more else None)
 
     def _page(self, keys: list[str], token: str | None) -> Answer:
         entries = "".join(
@@ -250,9 +289,9 @@ class QuirkyStore:
         if source is None:
             return Answer(error("NoSuchKey"), 404)
         wanted = request.headers.get("x-amz-copy-source-if-match", "").strip('"')
-        if wanted and wanted != source.etag and not self.quirks.ignores_etag_of_source:
+        if wanted and self._refuses(source, wanted) and not self.quirks.ignores_etag_of_source:
             return Answer(error("PreconditionFailed"), 412)
-        self.objects[key] = Stored(source.body, datetime.now(UTC))
+        self.objects[key] = Stored(source.body, datetime.now(UTC), source.in_parts)
         return Answer(f"<CopyObjectResult><ETag>&quot;{source.etag}&quot;</ETag></CopyObjectResult>")
 
     def _get(self, key: str) -> Answer:
@@ -286,7 +325,12 @@ class QuirkyStore:
         return Answer("", 204)
 
     def _differs(self, key: str, etag: str, *, ignored: bool) -> bool:
-        return bool(etag) and not ignored and (key not in self.objects or self.objects[key].etag != etag)
+        if not etag or ignored:
+            return False
+        return key not in self.objects or self._refuses(self.objects[key], etag)
+
+    def _refuses(self, stored: Stored, etag: str) -> bool:
+        return stored.etag != etag or bool(self.quirks.refuses_etags_of_parts and stored.in_parts)
 
     def _delete_batch(self, request: Request) -> Answer:
         quirks = self.quirks
@@ -326,19 +370,32 @@ def _query(request: Request) -> dict[str, str]:
 
 
 def _operation(request: Request, key: str, query: dict[str, str]) -> str:
-    match request.method, bool(key):
-        case "GET", False:
-            named = {"list-type": "ListObjectsV2", "versioning": "GetBucketVersioning"}
-            named["object-lock"] = "GetObjectLockConfiguration"
-            return next((operation for name, operation in named.items() if name in query), "another")
-        case "POST", False:
-            return "DeleteObjects" if "delete" in query else "another"
-        case "PUT", True:
-            return "CopyObject" if "x-amz-copy-source" in request.headers else "PutObject"
-        case method, True:
-            known = {"GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
-            return "another" if "uploads" in query else known.get(method, "another")
-    return "another"
+    if not key:
+        asked = ((request.method, name) for name in query)
+        return next((_OF_THE_BUCKET[each] for each in asked if each in _OF_THE_BUCKET), "another")
+    in_parts, copied = "uploadId" in query, "x-amz-copy-source" in request.headers
+    named = {
+        "PUT": (("PutObject", "CopyObject"), ("UploadPart", "UploadPartCopy"))[in_parts][copied],
+        "POST": ("CreateMultipartUpload", "CompleteMultipartUpload")[in_parts],
+        "DELETE": ("DeleteObject", "AbortMultipartUpload")[in_parts],
+        "GET": "GetObject",
+        "HEAD": "HeadObject",
+    }
+    return named.get(request.method, "another")
+
+
+_OF_THE_BUCKET = {
+    ("GET", "list-type"): "ListObjectsV2",
+    ("GET", "versioning"): "GetBucketVersioning",
+    ("GET", "object-lock"): "GetObjectLockConfiguration",
+    ("GET", "uploads"): "ListMultipartUploads",
+    ("POST", "delete"): "DeleteObjects",
+}
+
+
+def _reference(sign: str) -> str:
+    """The character, or what some stores write for one that XML cannot have."""
+    return sign if sign >= " " and sign not in "<&" else f"&#x{ord(sign):x};"
 
 
 def _objects(body: bytes) -> list[ET.Element]:

@@ -69,7 +69,9 @@ class Store:
         self._result = result
         self.deleted: list[str] = []
 
-    async def list_page(self, prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+    async def list_page(
+        self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = 1000
+    ) -> ObjectPage:
         found = [key for key in self._keys if key.startswith(prefix)]
         blank = [""] * len(found)
         return ObjectPage(found, [1] * len(found), blank, blank, "more" if found else None)

@@ -127,7 +127,9 @@ async def test_a_listing_that_repeats_its_token_releases_nothing(
     world = World(order=order, under=policy(prefixes=("image/",), delete_delay=timedelta(0)))
     pages = iter(("image/orphan", "image/p", "image/q"))
 
-    async def list_page(prefix: str, *, start_after: str = "", token: str | None = None) -> ObjectPage:
+    async def list_page(
+        prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = 1
+    ) -> ObjectPage:
         return ObjectPage([next(pages)], [1], ["e"], ["2020-01-01T00:00:00Z"], "again")
 
     monkeypatch.setattr(world.bucket, "list_page", list_page)

@@ -74,7 +74,7 @@ async def test_no_more_pages_are_listed_at_once_than_the_store_bears() -> None:
 
     class Slow(MemoryBucket):
         async def list_page(
-            self, prefix: str, *, start_after: str = "", token: str | None = None
+            self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = 1
         ) -> ObjectPage:
             nonlocal under_way, most
             under_way += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus, unquote_plus
 from xml.etree import ElementTree as ET
@@ -305,3 +306,43 @@ def test_entries_read_one_by_one_are_those_of_the_columns(dialect: Dialect, aske
     page = parse_page(render(entries, dialect).encode())
     for number in range(29, 29 - asked, -1):
         assert (page.etags[number], page.modified[number]) == (entries[number].etag, entries[number].modified)
+
+
+# --- what XML forbids, and stores write ----------------------------------------------------------------
+
+FORBIDDEN = ["a\x01b", "\x1f", "k\x0b\x0c", "<&>\x02", "\ufffe"]
+
+
+def _referenced(text: str) -> str:
+    """With a character reference for whatever is no plain ASCII."""
+    return "".join(sign if sign.isalnum() or sign == "/" else f"&#x{ord(sign):x};" for sign in text)
+
+
+@pytest.mark.parametrize("reference", [_referenced, escape], ids=["references", "raw"])
+@pytest.mark.parametrize("key", FORBIDDEN)
+def test_a_token_has_every_character_that_it_stands_for(key: str, reference: Callable[[str], str]) -> None:
+    """Ceph's is the last key: with a character that XML cannot have, every sweep ended there."""
+    body = (
+        f'<ListBucketResult xmlns="{NAMESPACE}">'
+        "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+        f"<NextContinuationToken>{reference(key)}</NextContinuationToken><Contents><Key>{quote(key)}</Key>"
+        "<LastModified>2026-01-02T03:04:05Z</LastModified><ETag>&quot;0&quot;</ETag><Size>1</Size></Contents>"
+        "</ListBucketResult>"
+    ).encode()
+    for page in (parse_page(body), _careful_page(body.decode())):
+        assert (page.keys, page.next_token) == ([key], key)
+
+
+@pytest.mark.parametrize("written", ["a&#x1;b", "a&#1;b", "a\x01b"])
+def test_a_key_that_xml_cannot_have_has_lost_its_identity_and_ends_no_listing(written: str) -> None:
+    entry = "<LastModified>2026-01-02T03:04:05Z</LastModified><ETag>0</ETag><Size>1</Size></Contents>"
+    body = (
+        f'<ListBucketResult xmlns="{NAMESPACE}"><IsTruncated>false</IsTruncated>'
+        f"<Contents><Key>{written}</Key>{entry}<Contents><Key>b</Key>{entry}</ListBucketResult>"
+    ).encode()
+    assert parse_page(body).keys in (["a\ufffdb", "b"], ["a\x01b", "b"])
+
+
+def test_what_is_cut_off_is_not_mended() -> None:
+    with pytest.raises(ListingBroken, match="cut off"):
+        parse_page(b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a&#x1;</Key>")

@@ -26,7 +26,8 @@ STORES: Final[dict[str, Callable[[Guardian], S3Server]]] = {
     "seaweedfs": start_seaweedfs,
     "moto": start_moto,
 }
-SUITE: Final = ("tests/contract", "-k", "given", "-n", "1", "-p", "tools.stores.differences")
+SUITE: Final = ("tests/contract", "-k", "given")
+"""Unless told otherwise: every test that is run on each store."""
 
 
 def main() -> int:
@@ -68,7 +69,8 @@ def _wait(server: S3Server) -> None:
 
 def _run_suite(server: S3Server, passed_on: list[str]) -> int:
     environment = {**os.environ, GIVEN: server.to_json()}
-    suite = [sys.executable, "-m", "pytest", *SUITE, *passed_on]
+    plugin = ("-n", "1", "-p", "tools.stores.differences")
+    suite = [sys.executable, "-m", "pytest", *plugin, *(passed_on or SUITE)]
     return subprocess.run(suite, env=environment, check=False).returncode
 
 

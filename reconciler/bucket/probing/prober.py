@@ -83,8 +83,10 @@ class BucketProber:
             undelete=undelete,
             copy=copying.copy,
             copy_conditional=copying.copy_conditional,
-            multipart_copy=copying.multipart_copy,
-            multipart_listing=copying.multipart_listing,
+            multipart_copy=copying.parts.copied,
+            multipart_copy_encoded=copying.parts.copied_encoded,
+            multipart_listing=copying.parts.listed,
+            compares_parts=copying.parts.compared,
         )
 
     # --- what the bucket says of itself ------------------------------------------------------------

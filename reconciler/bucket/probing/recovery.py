@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
-
-import anyio
+from typing import Final
 
 from reconciler.bucket.faults import CHANGED, Refusal
-from reconciler.bucket.probing.scratch import CLEANUP_SECONDS, Scratch
+from reconciler.bucket.probing.parts import Parts, probe_parts
+from reconciler.bucket.probing.scratch import Scratch
 from reconciler.model import Versioning
 
 _WRONG_ETAG: Final = "00000000000000000000000000000000"
@@ -22,12 +20,11 @@ _UNVERSIONED: Final = "null"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copying:
-    """Whether CopyObject copies and compares, and whether large objects can be copied in parts."""
+    """Whether CopyObject copies and compares, and what becomes of objects in parts."""
 
     copy: bool
     copy_conditional: bool
-    multipart_copy: bool
-    multipart_listing: bool
+    parts: Parts
 
 
 # --- versions ------------------------------------------------------------------------------------------
@@ -66,14 +63,13 @@ async def _undeletes(scratch: Scratch, key: str, version_id: str | None) -> bool
 
 
 async def probe_copying(scratch: Scratch) -> Copying:
-    """About a dozen requests, one after the other."""
+    """About thirty requests, one after the other."""
     source = scratch.root + _SOURCE
     stored = await scratch.put(source)
     copies = await _copies(scratch, source, "copy/plain")
     compares = copies and await _copies(scratch, source, "copy/right", CopySourceIfMatch=f'"{stored.etag}"')
     compares = compares and await _refuses_another(scratch, source)
-    in_parts, listed = await _multipart(scratch, source)
-    return Copying(copy=copies, copy_conditional=compares, multipart_copy=in_parts, multipart_listing=listed)
+    return Copying(copy=copies, copy_conditional=compares, parts=await probe_parts(scratch, source))
 
 
 async def _copies(scratch: Scratch, source: str, name: str, **condition: str) -> bool:
@@ -106,62 +102,3 @@ async def _copy(scratch: Scratch, source: str, name: str, **condition: str) -> N
         **condition,
     )
     await scratch.calls.send("CopyObject", call, lambda _: None)
-
-
-# --- uploads in parts ----------------------------------------------------------------------------------
-
-
-async def _multipart(scratch: Scratch, source: str) -> tuple[bool, bool]:
-    """Whether a part can be a copy, and whether an unfinished upload is listed, and gone once aborted."""
-    key = f"{scratch.root}copy/parts"
-    asked = {"Bucket": scratch.bucket, "Key": key}
-    scratch.expect(key)
-    try:
-        call = partial(scratch.client.create_multipart_upload, **asked)
-        asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
-    except Refusal:
-        return False, False
-    aborted = False
-    try:
-        copied = await _or_false(_copy_part(scratch, source, asked))
-        listed = await _or_false(_lists(scratch, key))
-    finally:
-        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-            aborted = await _or_false(_abort(scratch, asked))
-    gone = aborted and not await _or_false(_lists(scratch, key))
-    return copied, listed and gone
-
-
-async def _copy_part(scratch: Scratch, source: str, asked: Mapping[str, str]) -> bool:
-    call = partial(
-        scratch.client.upload_part_copy,
-        **asked,
-        PartNumber=1,
-        CopySource={"Bucket": scratch.bucket, "Key": source},
-    )
-    return await scratch.calls.send("UploadPartCopy", call, lambda answer: "CopyPartResult" in answer)
-
-
-async def _lists(scratch: Scratch, key: str) -> bool:
-    call = partial(scratch.client.list_multipart_uploads, Bucket=scratch.bucket, Prefix=scratch.root)
-    answer: Mapping[str, Any] = await scratch.calls.send("ListMultipartUploads", call, dict)
-    return key in {upload.get("Key") for upload in answer.get("Uploads", ())}
-
-
-async def _abort(scratch: Scratch, asked: Mapping[str, str]) -> bool:
-    call = partial(scratch.client.abort_multipart_upload, **asked)
-    return await scratch.calls.send("AbortMultipartUpload", call, lambda _: True)
-
-
-def _upload_id(answer: Mapping[str, Any]) -> str:
-    try:
-        return str(answer["UploadId"])
-    except KeyError:
-        raise Refusal("Unreadable", "the answer names no upload", status=0) from None
-
-
-async def _or_false(call: Awaitable[bool]) -> bool:
-    try:
-        return await call
-    except Refusal:
-        return False

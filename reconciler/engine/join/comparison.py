@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from reconciler.engine.join.doubt import Doubt
 from reconciler.engine.returns import Returns
 from reconciler.errors import ListingBroken
 from reconciler.model import (
@@ -21,7 +22,7 @@ from reconciler.model import (
 )
 from reconciler.planning import judge, latch
 from reconciler.planning.reporting import tally_of
-from reconciler.ports import Holds, Listing, Observer, Records
+from reconciler.ports import PAGE_SIZE, Holds, Listing, Observer, Records
 
 
 class Sink(Protocol):
@@ -41,6 +42,9 @@ class Comparison:
     observer: Observer
     policy: Policy
     now: datetime
+    doubt: Doubt
+    page_size: int = PAGE_SIZE
+    """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
     before: Policy | None = None
     """What the last released pass judged by, where that was something else."""
 
@@ -55,7 +59,8 @@ async def judge_objects(
 ) -> Tally:
     """Judge objects without a row, adding to `findings`. What another column names is none."""
     named = await context.records.referenced([stored.key for stored in objects]) if objects else frozenset()
-    verdicts = [_judge_object(context, stored) for stored in objects if stored.key not in named]
+    unnamed = [stored for stored in objects if stored.key not in named]
+    verdicts = [_judge_object(context, stored) for stored in unnamed if not context.doubt.disguises(stored)]
     return _gather(findings, verdicts)
 
 

@@ -182,7 +182,7 @@ class _Stretch:
         for start in range(0, len(self._missing), LOOKUP_SIZE):
             keys = self._missing[start : start + LOOKUP_SIZE]
             recoverable = await self._with.returns.of_rows(keys)
-            rows = await self._with.records.lookup(keys)
+            rows = await self._with.doubt.missing(await self._with.records.lookup(keys))
             self._seen += judge_rows(self._with, rows, recoverable, self._findings)
         self._seen += await self._with.returns.keep_orphans(self._findings)
         self._seen += await keep_held(self._with.holds, self._findings)

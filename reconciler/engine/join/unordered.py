@@ -60,8 +60,9 @@ class UnorderedJoin:
         listed = {prefix: Tally(objects=self._listed[prefix]) for prefix in prefixes}
         seen = Tally(objects=objects, bytes=size, by_prefix=listed)
         unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object
-        seen += await self._judge(prefixes, unmatched(), self._judge_objects)
+        # The rows first: what they name may be among the objects, in another spelling.
         seen += await self._judge(prefixes, missing(prefixes), self._judge_records)
+        seen += await self._judge(prefixes, unmatched(), self._judge_objects)
         rows = rows_by_prefix({prefix: await self._with.records.count([prefix]) for prefix in prefixes})
         self._with.observer.records_read(rows.records)
         return seen + rows
@@ -101,8 +102,9 @@ class UnorderedJoin:
 
     async def _judge_records(self, page: Sequence[Record]) -> tuple[list[Finding], Tally]:
         findings: list[Finding] = []
-        recoverable = await self._with.returns.of_rows([row.storage_key for row in page])
-        return findings, judge_rows(self._with, page, recoverable, findings)
+        rows = await self._with.doubt.missing(page)
+        recoverable = await self._with.returns.of_rows([row.storage_key for row in rows])
+        return findings, judge_rows(self._with, rows, recoverable, findings)
 
     async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
         """Prefixes are listed side by side; one connection copies, so listing overlaps with it."""
@@ -119,7 +121,7 @@ class UnorderedJoin:
     async def _list(self, prefix: str, send: MemoryObjectSendStream[ObjectPage]) -> None:
         token: str | None = None
         while True:
-            page = await self._with.listing.list_page(prefix, token=token)
+            page = await self._with.listing.list_page(prefix, token=token, page_size=self._with.page_size)
             token = next_token(page, token)
             self._with.listed(page)
             kept = page if prefix else _without_reserved(page)

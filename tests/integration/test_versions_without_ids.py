@@ -1,0 +1,83 @@
+"""Versions that HEAD tells no id of, as of what is older than versioning in Ceph: they come back, and go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reconciler.model import Outcome
+from tests.integration.site import Site, make_site
+from tests.integration.test_versions import keep_versions, versions
+from tests.servers import Bucket
+from tests.support.proxy import Direction, proxy_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
+
+LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+KEYS = ["image/a", "image/b", "image/c"]
+
+
+def without(header: bytes) -> Callable[[Direction, bytes], bytes]:
+    """Takes a header out of every answer."""
+
+    def rewrite(direction: Direction, block: bytes) -> bytes:
+        return block if direction is Direction.REQUEST else re.sub(header, b"", block)
+
+    return rewrite
+
+
+HIDDEN_IDS = {
+    "null": rb"(?i)\r\nx-amz-version-id: null",
+    "every": rb"(?i)\r\nx-amz-version-id: [^\r]*",
+}
+
+
+@pytest.fixture(params=["bucket of moto", "bucket of SeaweedFS"])
+def real_bucket(request: pytest.FixtureRequest) -> Bucket:
+    of = "moto" if "moto" in request.param else "seaweed"
+    bucket: Bucket = request.getfixturevalue(f"{of}_bucket")
+    return bucket
+
+
+@pytest.fixture(params=HIDDEN_IDS)
+async def site(request: pytest.FixtureRequest, database: str, real_bucket: Bucket) -> AsyncIterator[Site]:
+    """Whose program does not see the ids, and whose objects are older than versioning; nothing has a row."""
+    for key in KEYS:
+        real_bucket.put(key, key.encode())
+    async with proxy_of(real_bucket.server.endpoint_url) as proxy:
+        proxy.rewrite = without(HIDDEN_IDS[request.param])
+        made = make_site(database, real_bucket, calm=True)
+        made.environment["RECONCILER_DELETE_MODE"] = "auto"
+        through = proxy.through(real_bucket.server.endpoint_url)
+        made.environment["RECONCILER_BUCKET__ENDPOINT_URL"] = through
+        keep_versions(made)
+        yield made
+
+
+@pytest.mark.attack(78)
+async def test_what_is_older_than_versioning_comes_back(site: Site) -> None:
+    report = await site.once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 3)
+    assert await site.keys() == set()
+    undone = await site.undo(since=LONG_AGO)
+    assert undone.objects == 3
+    assert await site.keys() == set(KEYS)
+
+
+@pytest.mark.attack(78)
+async def test_what_is_older_than_versioning_is_freed(site: Site) -> None:
+    await site.once()
+    await site.once(undo_window="0s")
+    assert [await versions(site, key) for key in KEYS] == [([], [])] * 3
+
+
+@pytest.mark.attack(78)
+async def test_what_is_older_than_versioning_is_healed(site: Site) -> None:
+    await site.once()
+    await site.sql("INSERT INTO reconciler.restores (storage_key, reason) VALUES ('image/a', 'test')")
+    await site.row("image/a")
+    await site.once()
+    assert await site.keys() == {"image/a"}
