@@ -66,6 +66,12 @@ catalog:
     id: {{ toJson $v.catalog.keyColumns.id }}
     is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}
     expires_at: {{ toJson $v.catalog.keyColumns.expiresAt }}
+  {{- with $v.catalog.timeZone }}
+  time_zone: {{ toJson . }}
+  {{- end }}
+  {{- with $v.catalog.epochUnit }}
+  epoch_unit: {{ toJson . }}
+  {{- end }}
 log_format: {{ toJson $v.log.format }}
 log_level: {{ toJson $v.log.level }}
 {{- end -}}

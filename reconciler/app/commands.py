@@ -234,7 +234,7 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
 
     async def look_at_database() -> Sequence[Check]:
         nonlocal at_head
-        report = await inspect(catalog_config(settings))
+        report = await inspect(catalog_config(settings), settings.bucket.prefixes)
         at_head = report.at_head and not report.faults
         standing = await _switch(settings, PostgresPauseSwitch.read) if report.at_head else Pause()
         undoable = settings.delete_mode != "direct"

@@ -163,6 +163,8 @@ def _tables(settings: SchemaSettings) -> TableMapping:
         media_where=tuple(mapped.media_where.items()),
         variants=mapped.variant_columns,
         also_referenced=mapped.also_referenced,
+        time_zone=mapped.time_zone,
+        epoch_unit=mapped.epoch_unit,
     )
 
 

@@ -19,7 +19,7 @@ from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import ATTEMPTS, Calls, pause_after
 from reconciler.bucket.single import TOO_LATE
 from reconciler.errors import ReconcilerError, StoreUnavailable
-from reconciler.model import Capabilities, Deletion, DeletionResult, ObjectResult, StoredObject
+from reconciler.model import Capabilities, Deletion, DeletionResult, ObjectResult, StoredObject, believable
 
 SINGLES_AT_ONCE: Final = 8
 """Single DELETE and HEAD requests in flight for one bucket; they share connections beside the batches'."""
@@ -246,7 +246,7 @@ async def head_object(
                 key=key,
                 size=answer["ContentLength"],
                 etag=bare_etag(answer.get("ETag", "")),
-                last_modified=answer.get("LastModified"),
+                last_modified=believable(answer.get("LastModified")),
                 version_id=answer.get("VersionId"),
             ),
         )

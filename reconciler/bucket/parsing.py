@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, overload
@@ -21,7 +21,7 @@ from xml.etree import ElementTree as ET
 
 from reconciler.bucket.faults import Refusal
 from reconciler.errors import ListingBroken
-from reconciler.model import ObjectPage
+from reconciler.model import GREATEST_SIZE, ObjectPage, believable_size
 
 _FIELDS: Final = ("Key", "LastModified", "ETag", "Size")
 _OPEN: Final = "<Contents>"
@@ -40,7 +40,7 @@ _SEPARATOR: Final = "\0"
 _FEW: Final = 8
 """Entries of a page that are read one by one: each takes a thirtieth of what the whole page takes."""
 _KEYS: Final = re.compile(r"<Key>([^<]*+)</Key>")
-_SIZES: Final = re.compile(r"<Size>([0-9]++)</Size>")
+_SIZES: Final = re.compile(r"<Size>([0-9]{1,30}+)</Size>")
 
 
 def parse_page(body: bytes) -> ObjectPage:
@@ -79,7 +79,7 @@ def _fast_page(text: str) -> ObjectPage | None:
     if _URL_ENCODED.search(frame):
         keys = _decoded(keys)
     etags, modified = _LateColumn(rest, 0), _LateColumn(rest, 1)
-    return ObjectPage(list(keys), list(map(int, sizes)), etags, modified, *ending)
+    return ObjectPage(list(keys), _believed(map(int, sizes)), etags, modified, *ending)
 
 
 def _fast_ending(frame: str) -> tuple[str | None] | None:
@@ -259,7 +259,7 @@ def _careful_page(text: str) -> ObjectPage:
     entries = [_fields(child) for child in root if _name(child) == "Contents"]
     try:
         keys: Sequence[str] = [entry["Key"] for entry in entries]
-        sizes = [int(entry["Size"]) for entry in entries]
+        sizes = _believed(int(entry["Size"]) for entry in entries)
     except (KeyError, ValueError) as error:
         raise ListingBroken(f"an entry of the listing has no readable key or size: {error}") from None
     if frame.get("EncodingType", "").strip() == "url":
@@ -318,6 +318,14 @@ def error_document(root: ET.Element) -> Refusal:
     """The refusal that an `<Error>` document inside a 200 stands for."""
     fields = _fields(root)
     return Refusal(fields.get("Code", "UnknownError"), fields.get("Message", ""), status=200)
+
+
+def _believed(sizes: Iterable[int]) -> list[int]:
+    """Sizes that can be: what is negative, or more than any object has, would break sums and counters."""
+    found = list(sizes)
+    if not found or 0 <= min(found) <= max(found) <= GREATEST_SIZE:
+        return found
+    return [believable_size(size) for size in found]
 
 
 def bare_etag(etag: str) -> str:

@@ -16,7 +16,7 @@ from reconciler.bucket.faults import CHANGED, Refusal
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
 from reconciler.errors import ReconcilerError
-from reconciler.model import Capabilities, Copied, CopyResult
+from reconciler.model import Capabilities, Copied, CopyResult, believable
 
 COPIES_AT_ONCE: Final = 32
 """Copies in flight for one bucket: each is a round trip or two, and the store does the work."""
@@ -268,7 +268,7 @@ def _source(key: str, answer: Mapping[str, Any]) -> _Source:
         etag=bare_etag(answer.get("ETag", "")),
         tags=answer.get("TagCount", 0),
         content={name: answer[name] for name in _CONTENT if answer.get(name)},
-        modified=answer.get("LastModified"),
+        modified=believable(answer.get("LastModified")),
         digests={name: answer[name] for name in _DIGESTS if answer.get(name)}
         if answer.get("ChecksumType") == "FULL_OBJECT"
         else {},

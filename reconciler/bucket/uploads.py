@@ -14,7 +14,7 @@ from reconciler.bucket.faults import Refusal
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.single import remove
 from reconciler.errors import Halt, ListingBroken
-from reconciler.model import DeletionResult, ObjectResult, Upload
+from reconciler.model import DeletionResult, ObjectResult, Upload, believable
 
 PAGE_SIZE = 1000
 
@@ -89,7 +89,7 @@ class BucketUploads:
 
 
 def _upload(entry: Mapping[str, Any]) -> Upload:
-    return Upload(key=entry["Key"], id=entry["UploadId"], begun_at=entry.get("Initiated"))
+    return Upload(key=entry["Key"], id=entry["UploadId"], begun_at=believable(entry.get("Initiated")))
 
 
 def _next_place(answer: Mapping[str, Any], uploads: Sequence[Upload]) -> dict[str, str]:

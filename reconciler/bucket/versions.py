@@ -16,7 +16,7 @@ from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.single import remove
 from reconciler.errors import Halt
-from reconciler.model import DeletionResult, ObjectResult, Version
+from reconciler.model import DeletionResult, ObjectResult, Version, believable, believable_size
 
 PAGE_SIZE = 1000
 
@@ -111,9 +111,9 @@ def _version(entry: Mapping[str, Any], *, marker: bool = False) -> Version:
         id=entry["VersionId"],
         marker=marker,
         latest=bool(entry.get("IsLatest")),
-        last_modified=entry.get("LastModified"),
+        last_modified=believable(entry.get("LastModified")),
         etag=None if marker else bare_etag(entry.get("ETag", "")),
-        size=entry.get("Size", 0),
+        size=believable_size(entry.get("Size", 0)),
     )
 
 

@@ -28,8 +28,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 ANY_TYPE = frozenset({"media_type", "provider"})
 """They are only told: as whatever text their values have."""
 
-INEXACT = frozenset({"real", "double precision", "float4", "float8", "money", "json", "xml"})
-"""Types that cannot tell rows apart, or not by their text."""
+INEXACT = frozenset({"real", "double precision", "money", "citext"})
+"""Types in which one value is written in several ways, so that their text tells no rows apart."""
 
 NAMES = {
     "int2": "smallint",
@@ -57,7 +57,8 @@ SELECT a.attname::text AS name, a.attgenerated = 'v' AS virtual, a.attnotnull AS
        format_type(t.oid, -1) AS sql,
        coalesce(quote_ident(ln.nspname) || '.' || quote_ident(l.collname), '') AS collation,
        coalesce(l.collisdeterministic, true) AS deterministic,
-       {bytewise} AS bytewise
+       {bytewise} AS bytewise,
+       a.atttypmod >= 4 AND (a.atttypmod - 4) & 65535 = 0 AS whole
 FROM pg_attribute a
 CROSS JOIN LATERAL (
     WITH RECURSIVE bases (oid) AS (
@@ -89,7 +90,10 @@ ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column. `virtual`: Postgres computes it whenever it is read, so no index holds it."""
+    """One column. `virtual`: Postgres computes it whenever it is read, so no index holds it.
+
+    `whole` is of a numeric: it has no digits behind the point, and so one text for each number.
+    """
 
     name: str
     type: ColumnType
@@ -97,6 +101,7 @@ class Column:
     virtual: bool
     deterministic: bool
     bytewise: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,14 +163,15 @@ def _column(row: asyncpg.Record) -> Column:
         virtual=row["virtual"],
         deterministic=row["deterministic"],
         bytewise=row["bytewise"],
+        whole=row["whole"],
     )
 
 
-def misfit(field: str, kind: str, unit: str | None) -> str | None:
-    """What is wrong with a column of that type for that field, and the way out; None where it serves."""
+def misfit(field: str, column: Column, unit: str | None) -> str | None:
+    """What is wrong with the column for that field, and the way out; None where it serves."""
+    kind, allowed = column.type.kind, ALLOWED.get(field, TIMES)
     if field in ANY_TYPE:
         return None
-    allowed = ALLOWED.get(field, TIMES)
     if kind in allowed:
         if field not in ALLOWED and kind in NUMBERS and unit is None:
             return f"its type is {kind}; set RECONCILER_CATALOG__EPOCH_UNIT to what it counts: s, ms or us"
@@ -175,3 +181,10 @@ def misfit(field: str, kind: str, unit: str | None) -> str | None:
         return f"{wrong}; a generated column of such a type serves as well"
     made = GENERATED.get(field, "timestamptz GENERATED ALWAYS AS (…) STORED")
     return f"{wrong}; make a column of it that is, {made}, and name that"
+
+
+def ambiguous(column: Column) -> str | None:
+    """What is wrong with an owner's id that is written in several ways: a hold on `7` would miss `7.00`."""
+    if column.type.kind != "numeric" or column.whole:
+        return None
+    return "its type is numeric with digits behind the point; make it numeric(…, 0) or bigint"

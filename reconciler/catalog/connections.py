@@ -72,6 +72,8 @@ OWN = {
     # The hash of a row is over the text of its columns.
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
+    # And over that of numbers with a fraction, which have to come back as they were.
+    "extra_float_digits": "1",
 }
 """What our statements need, and the users' triggers must not run under.
 

@@ -31,6 +31,7 @@ intervention, rollback, read-only (a failover under way), system error, object i
 _ROOM = "a sweep without order needs some 300 bytes for each listed object, and nothing of it was released"
 FULL = {
     "53100": f". Free space on its disk: {_ROOM}",
+    "53200": ". Raise max_locks_per_transaction: a statement locks each partition and its indexes",
     "53400": f". Raise that limit, if it is the one on temporary files: {_ROOM}",
 }
 """What to do where Postgres has run out of room."""

@@ -85,6 +85,8 @@ class Gateway:
         self.key_text = f"{bare}::text"
         if types.media["storage_key"].kind not in BARE_KEYS:
             bare = f"({self.key_text})"
+        # char(n) does not say whether a key ends in blanks.
+        self.pads = types.media["storage_key"].kind == "char(n)"
         self.ordered_key = f"{bare}{types.byte_order}"
         self.equal_key = f"{bare}{types.equality}"
         # What a store that keeps objects as files makes of a key, and whether that is another one.

@@ -14,22 +14,41 @@ from reconciler.errors import ConfigError
 MAX_NAME = 63
 """Bytes that Postgres keeps of a name."""
 
-# Valid indexes whose first column is the storage key and compares bytes: under "C", or under the
-# column's own collation where that is C (the database's may be). No predicate, since every row counts.
+# Valid indexes whose first column is the storage key and compares bytes: under "C", or under the column's
+# own collation where that is C (the database's may be); of a type that compares otherwise (citext, char(n))
+# the key as text. No predicate, since every row counts.
 FIND = """
-SELECT i.indexrelid::regclass::text AS name, i.indcollation[0] = a.attcollation AS is_natural
+SELECT i.indexrelid::regclass::text AS name, a.attnum IS NOT NULL AND i.indcollation[0] = a.attcollation
+           AS is_natural
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
-JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-JOIN pg_collation l ON l.oid = a.attcollation
+JOIN pg_opclass o ON o.oid = i.indclass[0]
+JOIN pg_opfamily f ON f.oid = o.opcfamily AND f.opfname = 'text_ops'
+LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attnum > 0
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
 JOIN pg_database d ON d.datname = current_database()
-WHERE i.indrelid = to_regclass($1) AND a.attname = $2
+WHERE i.indrelid = to_regclass($1)
+  AND (a.attname = $2
+       OR i.indkey[0] = 0
+          AND btrim(pg_get_indexdef(i.indexrelid, 1, true), '()') = quote_ident($2) || '::text')
   AND i.indisvalid AND i.indisready AND i.indpred IS NULL
   AND (i.indcollation[0] = 'pg_catalog."C"'::regcollation
        OR i.indcollation[0] = a.attcollation AND {bytewise})
 ORDER BY is_natural DESC, i.indexrelid
 LIMIT 1
+"""
+
+# Whether the key's type compares bytes as it is; domains compare as what they are over.
+COMPARES_OTHERWISE = """
+SELECT format_type(c.oid, -1) IN ('bpchar', 'citext') OR format_type(c.oid, -1) LIKE '%.citext' FROM (
+    WITH RECURSIVE bases (oid) AS (
+        SELECT atttypid FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2
+        UNION ALL
+        SELECT d.typbasetype FROM bases JOIN pg_type d ON d.oid = bases.oid WHERE d.typtype = 'd'
+    )
+    SELECT b.oid FROM bases JOIN pg_type b ON b.oid = bases.oid WHERE b.typtype <> 'd'
+) c
 """
 
 BYTEWISE = """(coalesce(l.collname IN ('C', 'POSIX')
@@ -59,11 +78,12 @@ def name_of(tables: TableMapping) -> str:
     return table.encode()[: max(room, 0)].decode(errors="ignore") + suffix
 
 
-def statement(tables: TableMapping) -> str:
+def statement(tables: TableMapping, *, as_text: bool = False) -> str:
     """Builds the index while the gateway goes on reading and writing."""
+    key = quoted(tables.media.storage_key)
     return (
         f"CREATE INDEX CONCURRENTLY {quoted(name_of(tables))}"
-        f' ON {qualified(tables.media_table)} ({quoted(tables.media.storage_key)} COLLATE "C")'
+        f' ON {qualified(tables.media_table)} ({f"({key}::text)" if as_text else key} COLLATE "C")'
     )
 
 
@@ -99,12 +119,24 @@ async def ensure(connection: Connection, tables: TableMapping) -> str:
     await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
     if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
         await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+    as_text = await connection.fetchval(
+        COMPARES_OTHERWISE, qualified(tables.media_table), tables.media.storage_key
+    )
+    wanted = statement(tables, as_text=bool(as_text))
     try:
-        await connection.execute(statement(tables))
+        await connection.execute(wanted)
     except (asyncpg.FeatureNotSupportedError, asyncpg.WrongObjectTypeError) as error:
-        raise ConfigError(f"the index in byte order cannot be built: {error}; build it by hand") from error
+        advice = _by_hand(wanted, error)
+        raise ConfigError(f"the index in byte order cannot be built: {error}; {advice}") from error
     # Remembered, so that the way down drops it, and only it.
     await connection.execute(
         f"INSERT INTO {SCHEMA}.created (kind, name) VALUES ('index', $1) ON CONFLICT DO NOTHING", name
     )
     return f"created index {name}"
+
+
+def _by_hand(wanted: str, error: asyncpg.PostgresError) -> str:
+    if "virtual" in str(error):
+        return "make the storage key's column a stored generated one, which an index can hold"
+    alone = wanted.replace("CONCURRENTLY ", "")
+    return f"build it by hand while writers may wait, or on each partition first: {alone}"

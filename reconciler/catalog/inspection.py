@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.catalog import blockers, cascades, connections, indexes, rights, triggers
+from reconciler.catalog import blockers, bounds, cascades, connections, dates, indexes, rights, triggers
 from reconciler.catalog.calls import called
 from reconciler.catalog.config import CatalogConfig
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.expressions import BARE_KEYS
-from reconciler.catalog.gateway import ColumnTypes, Reference
+from reconciler.catalog.gateway import ColumnTypes, Gateway, Reference
 from reconciler.catalog.mapped import MappedTable
 from reconciler.catalog.references import Inspection as References
 from reconciler.catalog.rights import Rights
@@ -69,20 +69,24 @@ class SchemaReport:
         return self.version.misfit is None
 
 
-async def inspect(config: CatalogConfig) -> SchemaReport:
-    """Look at the schema over a connection of its own. Raises CatalogUnavailable, ConfigError (login)."""
+async def inspect(config: CatalogConfig, prefixes: Sequence[str] = ()) -> SchemaReport:
+    """Look at the schema over a connection of its own, and at where keys lie beside these prefixes.
+
+    Raises CatalogUnavailable, ConfigError (login).
+    """
     with called(config):
         connection = await connections.connect(config)
         try:
-            return await _Inspection(connection, config).report()
+            return await _Inspection(connection, config, prefixes).report()
         finally:
             await connection.close()
 
 
 class _Inspection:
-    def __init__(self, connection: Connection, config: CatalogConfig) -> None:
+    def __init__(self, connection: Connection, config: CatalogConfig, prefixes: Sequence[str]) -> None:
         self._connection = connection
         self._config = config
+        self._prefixes = prefixes
         self._faults: list[str] = []
         self._warnings: list[str] = []
         self._blockers: list[str] = []
@@ -114,6 +118,8 @@ class _Inspection:
         await references.look()
         self._faults += references.faults
         self._warnings += references.warnings
+        if not self._faults:
+            self._faults += await dates.faults(self._connection, self._config, self._tables())
         version = await connections.schema_version(self._connection)
         await self._look_for_blockers()
         types, index, found, held = None, None, Triggers.ABSENT, None
@@ -127,10 +133,13 @@ class _Inspection:
                     " so a claim waits for open transactions, as it does without triggers"
                 )
             self._weigh(index)
+            if types is not None and self._prefixes:
+                await self._weigh_keys(Gateway(self._config.tables, types))
             assert self._media.oid is not None
             self._warnings += await cascades.warnings(
                 self._connection, self._config.tables.media_table, self._media.oid
             )
+            self._warnings += await dates.warnings(self._connection, self._config, self._tables())
             held = await rights.look(self._connection, self._media.oid, self._keys.oid)
         return SchemaReport(
             release=server["release"],
@@ -209,9 +218,30 @@ class _Inspection:
             " has the other's type"
         )
 
+    async def _weigh_keys(self, gateway: Gateway) -> None:
+        """Rows that all lie outside: written with a leading slash, or as URLs, none of them counts."""
+        within, limits = bounds.condition(gateway.ordered_key, bounds.managed(self._prefixes), 1)
+        table, key = gateway.media, gateway.key_text
+        if await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE {within})", *limits):
+            return
+        another = f"SELECT {key} FROM {table} WHERE {key} IS NOT NULL LIMIT 1"
+        other = await self._connection.fetchval(another)
+        if other is not None:
+            table, named = self._config.tables.media_table, ", ".join(self._prefixes)
+            self._warnings.append(
+                f"{table}: no row lies under {named}, but others do, such as {other!r}, so every object"
+                " is an orphan; correct RECONCILER_BUCKET__PREFIXES, or map a generated column that holds"
+                " the key as the bucket has it"
+            )
+
     def _weigh(self, index: indexes.ByteOrder | None) -> None:
         tables = self._config.tables
-        if index is None:
+        if self._media.columns["storage_key"].virtual:
+            self._warnings.append(
+                f"{tables.media_table}: {self._storage_key} is a virtual generated column, which no index"
+                " holds, so each window of a sweep sorts the table; make it a stored one"
+            )
+        elif index is None:
             self._warnings.append(
                 f"{tables.media_table}: no index on {self._storage_key} in byte order, so each window of "
                 "a sweep sorts the table; `reconciler migrate --create-index` builds one without locking"

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from reconciler.catalog import columns
-from reconciler.catalog.columns import INEXACT, Column, Found, misfit
+from reconciler.catalog.columns import INEXACT, Column, Found, ambiguous, misfit
 from reconciler.catalog.config import (
     WHERE_PRESENT,
     KeyColumns,
@@ -177,30 +177,24 @@ class MappedTable:
         return f"; there {'is' if near else 'are'} {those}"
 
     def _check_type(self, field: str, column: Column) -> None:
-        wrong = misfit(field, column.type.kind, self._unit)
+        wrong = misfit(field, column, self._unit)
+        if wrong is None and field == ("virtual_key_id" if self._shrinks else "id"):
+            wrong = ambiguous(column)
         if wrong is not None:
             self.faults.append(f"{self._named(field, column.name)}: {wrong}")
 
     def _check_unique(self, names: tuple[str, ...]) -> None:
-        """Rows are removed by what tells them apart, and joined with one owner."""
-        identity = self._found.identity(names) if self._shrinks else None
-        if not self._shrinks and self._found.unique(names[0]):
-            identity = names
-        if identity is None:
-            primary = next((each.columns for each in self._found.uniques if each.primary), ())
-            key = f" ({', '.join(primary)})" if primary and self._shrinks else ""
-            advice = f"name its primary key{key}" if self._shrinks else "name a column that is"
-            if not self._shrinks and not primary:
-                advice = "name its primary key"
-            self.faults.append(f"{self._named('id', ','.join(names))}: not unique in {self.name}; {advice}")
+        """Rows are removed by what tells them apart, and joined with one owner by a single column."""
+        setting, identity = self._named("id", ",".join(names)), self._found.identity(names)
+        if identity is None or not (self._shrinks or identity == names):
+            advice = "name its primary key" if self._shrinks else "name a column that is"
+            self.faults.append(f"{setting}: not unique in {self.name}; {advice}")
             return
         self.identity = tuple(self._found.columns[name] for name in identity)
-        inexact = [each for each in self.identity if each.type.kind in INEXACT]
-        if len(identity) > 1 and inexact:
-            named = f"{self._named('id', ','.join(names))}: {inexact[0].name} of its primary key"
-            self.faults.append(
-                f"{named} is {inexact[0].type.kind}, which does not tell rows apart by its text"
-            )
+        for each in self.identity:
+            if len(identity) > 1 and each.type.kind in INEXACT:
+                why = f"{each.name} of its primary key is {each.type.kind}, whose values have several texts"
+                self.faults.append(f"{setting}: {why}; name other columns that are unique together")
 
     def _named(self, field: str, column: str) -> str:
         return f"{self.columns_setting}__{field.upper()} {column}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reconciler.catalog import bounds, references, rights
@@ -191,10 +191,15 @@ class GatewayRecords:
 async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
     """Every row that names one of the keys, without a lock: so that absence is absence."""
     wanted = [key for key in keys if bounds.storable(key)]
+    padded = [key for key in wanted if gateway.pads and key.endswith(" ")]
     rows = await connection.fetch(
-        f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.equal_key} = ANY($1::text[])", wanted
+        f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.equal_key} = ANY($1::text[])",
+        [*wanted, *(key.rstrip(" ") for key in padded)] if padded else wanted,
     )
-    return [record_from(row) for row in rows]
+    found = [record_from(row) for row in rows]
+    # A row that cannot say how its key ends names each of those keys, and protects their objects (R-82).
+    named = by_key(found) if padded else {}
+    return found + [replace(row, storage_key=key) for key in padded for row in named.get(key.rstrip(" "), ())]
 
 
 async def names(

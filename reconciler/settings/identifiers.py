@@ -18,6 +18,15 @@ def column(raw: object) -> str:
     raise ValueError("must be a column's name as Postgres stores it, without quotes, such as StorageKey")
 
 
+def identity(raw: object) -> str:
+    """One column's name, or several with commas between them: they tell rows apart together."""
+    if isinstance(raw, str) and all(_is_identifier(name.strip()) for name in raw.split(",")):
+        return ",".join(name.strip() for name in raw.split(","))
+    raise ValueError(
+        "must be a column's name as Postgres stores it, without quotes, such as Id; or several: id,created_at"
+    )
+
+
 def column_or_none(raw: object) -> str:
     """A column's name; nothing where the table has no such column."""
     return "" if raw == "" else column(raw)

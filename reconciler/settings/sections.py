@@ -10,7 +10,17 @@ from pydantic import Field, model_validator
 
 from reconciler.model import ListingOrder
 from reconciler.settings import identifiers, values
-from reconciler.settings.written import Column, Count, NoColumn, NoTable, Seconds, Section, Table, written
+from reconciler.settings.written import (
+    Column,
+    Columns,
+    Count,
+    NoColumn,
+    NoTable,
+    Seconds,
+    Section,
+    Table,
+    written,
+)
 
 
 class MediaColumns(Section):
@@ -19,8 +29,9 @@ class MediaColumns(Section):
     All but the first two may be set to nothing (`""`) where the table has no such column.
     """
 
-    id: Column = "Id"
-    """Primary key."""
+    id: Columns = "Id"
+    """Primary key: one column, or several with commas between them (`id,created_at`). Where one alone is
+    not unique, the primary key that takes it in tells rows apart."""
     storage_key: Column = "StorageKey"
     """The object's key in the bucket."""
     virtual_key_id: NoColumn = "VirtualKeyId"
@@ -30,9 +41,10 @@ class MediaColumns(Section):
     created_at: NoColumn = "CreatedAt"
     """When the row was made; NULL protects, and without the column every row is protected."""
     expires_at: NoColumn = "ExpiresAt"
-    """When the media expires; NULL never."""
+    """When the media expires; NULL, and what is no time, never."""
     last_accessed_at: NoColumn = "LastAccessedAt"
-    """Last access; NULL means never accessed. Without the column nothing is ever stale."""
+    """Last access; NULL means never accessed, and what is no time (year 1, infinity) protects. Without
+    the column nothing is ever stale."""
     deleted_at: NoColumn = "DeletedAt"
     """Soft deletion; used where the table has this column."""
     media_type: NoColumn = "MediaType"
@@ -45,9 +57,9 @@ class KeyColumns(Section):
     """Columns of the virtual keys' table; the defaults are the gateway's own PascalCase names."""
 
     id: Column = "Id"
-    """Primary key: integer, bigint, uuid or text."""
+    """Primary key: an integer type, numeric, uuid or text; one column."""
     is_enabled: Column = "IsEnabled"
-    """Whether the key may be used."""
+    """Whether the key may be used: boolean, or a number that is not 0."""
     expires_at: NoColumn = "ExpiresAt"
     """When the key expires; NULL never."""
 
@@ -72,6 +84,12 @@ class CatalogSettings(Section):
     `schema.table.column`. An object that any of them names is kept, whatever becomes of its record."""
     media_columns: MediaColumns = MediaColumns()
     key_columns: KeyColumns = KeyColumns()
+    time_zone: Annotated[str | None, written(values.time_zone)] = None
+    """The place whose time columns without a zone (`timestamp`, `date`) have, such as `America/New_York`.
+    Default: UTC, as most programs write them; `doctor` warns where the database's own is another one."""
+    epoch_unit: Annotated[Literal["s", "ms", "us"] | None, written(values.unit)] = None
+    """What times that are numbers count since 1970: `s`, `ms` or `us`. No default, since a wrong guess reads
+    each as a time that nobody meant; needed only where such a column is mapped."""
 
     @model_validator(mode="after")
     def _keys_have_owners(self) -> Self:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from reconciler.model import REPLACEMENT_CHARACTER, RESERVED_PREFIX
 
@@ -26,6 +27,7 @@ WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
 KEY_BYTES = 1024
 """The longest key that S3 takes."""
 
@@ -235,3 +237,18 @@ def pattern(raw: object) -> re.Pattern[str]:
         return re.compile(raw)
     except re.error as error:
         raise ValueError(f"must be a regular expression that the whole key matches ({error})") from None
+
+
+def time_zone(raw: object) -> str | None:
+    """A place's name in the time zone database; None where none is declared."""
+    if raw is None:
+        return None
+    known = available_timezones()
+    if isinstance(raw, str) and ZONE.fullmatch(raw) and (not known or raw in known):
+        return raw
+    raise ValueError("must be a time zone's name such as Europe/Berlin or UTC")
+
+
+def unit(raw: object) -> str | None:
+    """What a number of time counts; None where nothing is declared."""
+    return None if raw is None else one_of("s", "ms", "us")(raw)

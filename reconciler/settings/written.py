@@ -35,6 +35,8 @@ Seconds: TypeAlias = Annotated[timedelta, written(values.at_least(timedelta(seco
 Days: TypeAlias = Annotated[int, written(values.whole(0, values.LONGEST.days, "days"))]
 Count: TypeAlias = Annotated[int, written(values.whole(0, 10**12, "keys"))]
 Column: TypeAlias = Annotated[str, written(identifiers.column)]
+Columns: TypeAlias = Annotated[str, written(identifiers.identity)]
+"""A column's name, or several with commas between them."""
 NoColumn: TypeAlias = Annotated[str, written(identifiers.column_or_none), MAY_BE_EMPTY]
 """A column's name; empty where the table has no such column."""
 Table: TypeAlias = Annotated[str, written(identifiers.table)]

@@ -346,3 +346,15 @@ def test_a_key_that_xml_cannot_have_has_lost_its_identity_and_ends_no_listing(wr
 def test_what_is_cut_off_is_not_mended() -> None:
     with pytest.raises(ListingBroken, match="cut off"):
         parse_page(b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a&#x1;</Key>")
+
+
+@pytest.mark.attack(74)
+@pytest.mark.attack(75)
+def test_sizes_that_no_object_has_are_cut_to_what_can_be() -> None:
+    written = [0, 7, 2**53, 2**53 + 1, 2**63 - 1, 10**29]
+    page = parse_page(render([Entry(key=f"{size}", size=size) for size in written]).encode())
+    assert page.sizes == [0, 7, *[2**53] * 4]
+    negative = parse_page(render([Entry(key="a", size=-7), Entry(key="b", size=10**40)]).encode())
+    assert negative.sizes == [0, 2**53]
+    with pytest.raises(ListingBroken, match="no readable key or size"):
+        parse_page(render([Entry(key="a")]).replace("<Size>7", f"<Size>{'9' * 5_000}").encode())

@@ -136,6 +136,11 @@ def test_a_lease_cannot_last_no_time() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
+        ("CATALOG__TIME_ZONE", "Mars/Olympus", "a time zone's name such as Europe/Berlin or UTC"),
+        ("CATALOG__TIME_ZONE", "UTC+3", "a time zone's name such as Europe/Berlin or UTC"),
+        ("CATALOG__TIME_ZONE", "UTC; DROP TABLE x", "a time zone's name such as Europe/Berlin or UTC"),
+        ("CATALOG__EPOCH_UNIT", "ns", "s or ms or us"),
+        ("CATALOG__MEDIA_COLUMNS__ID", "id,", "a column's name as Postgres stores it"),
         ("DRY_RUN", "yes", "true or false"),
         ("DRY_RUN", "0", "true or false"),
         ("MEDIA_RETENTION_DAYS", "0", "from 1 to 36500"),
