@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import indexes, migrate
-from reconciler.catalog.accounts import PostgresAccounts
 from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.connections import connect
 from reconciler.catalog.inspection import SchemaReport, inspect
@@ -451,7 +450,7 @@ async def test_sizes_that_no_object_has_stop_nothing(empty_database: str) -> Non
         rows = await catalog.records.lookup([f"image/{number}" for number in range(len(sizes))])
         read = [row.size_bytes for row in sorted(rows, key=lambda row: int(row.id))]
         assert read == [*[None] * 8, 7, 2**53]
-        stored = await PostgresAccounts(catalog.database, catalog.gateway).storage([StorageBy.VIRTUAL_KEY], 5)
+        stored = await catalog.accounts.storage([StorageBy.VIRTUAL_KEY], 5)
         (part,) = stored.largest
         assert (part.objects, part.bytes) == (10, 2**53 + 7)
 
