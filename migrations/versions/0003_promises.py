@@ -59,9 +59,42 @@ REFUSED_ROWS_DOWN: tuple[str, ...] = (
 
 # --- removed rows, kept as they were -------------------------------------------------------------------
 
-REMOVED_ROWS: tuple[str, ...] = ()
+# `removed` stays for the rows that were removed before. A function with settings of its own: what a value
+# looks like depends on the session's, and those may be the user's while his triggers run.
+REMOVED_ROWS: tuple[str, ...] = (
+    """
+    ALTER TABLE reconciler.ledger
+        ADD COLUMN row_columns text[], ADD COLUMN row_types text[], ADD COLUMN row_values text[]
+    """,
+    "DROP INDEX reconciler.ledger_removed_idx",
+    """
+    CREATE INDEX ledger_removed_idx ON reconciler.ledger (storage_key)
+        WHERE removed IS NOT NULL OR row_values IS NOT NULL OR event = 'restored'
+    """,
+    """
+    CREATE FUNCTION reconciler.written(value anyelement) RETURNS text
+        LANGUAGE sql STABLE STRICT PARALLEL SAFE
+        SET search_path = pg_catalog, pg_temp
+        SET "TimeZone" = 'UTC'
+        SET "DateStyle" = 'ISO, YMD'
+        SET "IntervalStyle" = 'postgres'
+        SET extra_float_digits = 1
+        SET bytea_output = 'hex'
+        SET lc_monetary = 'C'
+    AS $$ SELECT pg_catalog.format('%s', value) $$
+    """,
+    "COMMENT ON FUNCTION reconciler.written IS 'A value as its type writes it, whatever the session says'",
+)
 
-REMOVED_ROWS_DOWN: tuple[str, ...] = ()
+REMOVED_ROWS_DOWN: tuple[str, ...] = (
+    "DROP FUNCTION reconciler.written(anyelement)",
+    "DROP INDEX reconciler.ledger_removed_idx",
+    """
+    CREATE INDEX ledger_removed_idx ON reconciler.ledger (storage_key)
+        WHERE removed IS NOT NULL OR event = 'restored'
+    """,
+    "ALTER TABLE reconciler.ledger DROP COLUMN row_columns, DROP COLUMN row_types, DROP COLUMN row_values",
+)
 
 # --- which database this is ----------------------------------------------------------------------------
 

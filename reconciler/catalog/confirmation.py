@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.catalog import healing, hiding, ledger
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.ledger import Entry
+from reconciler.catalog.ledger import Entry, Operation
 from reconciler.catalog.rowremoval import Outcome, RowRemoval
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
@@ -116,7 +116,8 @@ class Confirmer:
             if result is ObjectResult.FAILED:
                 outcome.failed.add(key)
                 outcome.reasons[key] = detail
-        await self._removal.remove(connection, keys, answers, decide, now, outcome)
+        operation = Operation(id=claim.operation_id, epoch=term.epoch)
+        await self._removal.remove(connection, operation, keys, answers, decide, now, outcome)
         await _bring_back(connection, keys, answers, outcome)
         await ledger.append(connection, ledger.RESULT, claim.operation_id, term.epoch, outcome.entries)
         lost = {each.mark.storage_key for each in outcome.entries if each.result == "lost"} & hidden.keys()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reconciler.catalog import holds
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.hiding import KEPT, NOT_KEPT
 from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Erased
@@ -19,8 +20,8 @@ RETURNING storage_key, state = 'restoring' AND claimed_at > clock_timestamp() - 
 """
 
 REDACT = f"""
-UPDATE {SCHEMA}.ledger SET removed = NULL
-WHERE storage_key = ANY($1::text[]) AND removed IS NOT NULL RETURNING storage_key
+UPDATE {SCHEMA}.ledger SET {NOT_KEPT}
+WHERE storage_key = ANY($1::text[]) AND {KEPT} RETURNING storage_key
 """
 
 UNQUEUE = f"DELETE FROM {SCHEMA}.restores WHERE storage_key = ANY($1::text[])"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from reconciler.catalog.connections import AnyConnection, Database
-from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
+from reconciler.catalog.hiding import ABSENT, HIDDEN_COLUMNS, RESTORABLE, hidden_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import HiddenObject, Queued
 
@@ -60,7 +60,7 @@ ESTRANGED = f"""
 
 WIDOWED = f"""
 SELECT DISTINCT l.storage_key FROM {SCHEMA}.ledger l
-WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {UNRESTORED}
+WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {ABSENT}
 """
 
 

@@ -20,6 +20,7 @@ from reconciler.model import (
     Hidden,
     HiddenObject,
     Record,
+    Return,
     Verdict,
     believable,
     believable_size,
@@ -44,13 +45,26 @@ FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::te
 
 RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
 
-# A row of which the ledger still has all, and that nobody has put back.
-UNRESTORED = f"""
-    l.removed IS NOT NULL AND l.event = 'result'
-    AND NOT EXISTS (SELECT FROM {SCHEMA}.ledger r
-                    WHERE r.event = 'restored' AND r.what = 'record' AND r.storage_key = l.storage_key
-                      AND r.operation_id = l.operation_id AND r.record_id = l.record_id)
+KEPT = "(removed IS NOT NULL OR row_values IS NOT NULL)"
+"""A line of the ledger that still has a removed row, in the form of whatever version."""
+
+NOT_KEPT = "removed = NULL, row_columns = NULL, row_types = NULL, row_values = NULL"
+
+PARTIAL = Return.PARTIAL.value
+
+_PUT_BACK = f"""
+    EXISTS (SELECT FROM {SCHEMA}.ledger r
+            WHERE r.event = 'restored' AND r.what = 'record' AND r.storage_key = l.storage_key
+              AND r.operation_id = l.operation_id AND r.record_id = l.record_id
 """
+
+_IN_LEDGER = "(l.removed IS NOT NULL OR l.row_values IS NOT NULL) AND l.event = 'result'"
+
+# A row of which the ledger still has all, and that nobody has put back; or has, but not all of it.
+UNRESTORED = f"{_IN_LEDGER} AND NOT {_PUT_BACK} AND r.result IS DISTINCT FROM '{PARTIAL}')"
+
+# A row of which the ledger still has all, and that nobody has put back at all.
+ABSENT = f"{_IN_LEDGER} AND NOT {_PUT_BACK})"
 
 HIDDEN_COLUMNS = (
     "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"

@@ -26,7 +26,6 @@ COLUMNS = (
     "etag",
     "pass_id",
     "recovery",
-    "removed",
     "variant_of",
 )
 
@@ -34,11 +33,19 @@ OBJECT, RECORD = "object", "record"
 INTENT, RESULT, CANCELLED = "intent", "result", "cancelled"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Whose lines these are."""
+
+    id: UUID
+    epoch: int
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line about one object or one row. `bytes` only where an object went or is meant to.
 
-    `recovery` and `removed` are JSON: where the object still is, and the whole row that was removed.
+    `recovery` is JSON: where the object still is.
     """
 
     what: str
@@ -48,7 +55,6 @@ class Entry:
     detail: str | None = None
     bytes: int | None = None
     recovery: str | None = None
-    removed: str | None = None
 
 
 async def append(
@@ -79,7 +85,6 @@ async def append(
                 each.mark.object_etag,
                 each.mark.pass_id,
                 each.recovery,
-                each.removed,
                 each.mark.variant_of,
             )
             for each in entries

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.catalog import holds, references
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.hiding import HIDDEN_COLUMNS, hidden_from
+from reconciler.catalog.hiding import HIDDEN_COLUMNS, KEPT, NOT_KEPT, hidden_from
 from reconciler.catalog.records import names, require_tables
 from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
@@ -104,8 +104,8 @@ WHERE event = $1 AND event IN ('purged', 'aborted') AND at > clock_timestamp() -
 
 # Prompts are personal data: a removed row goes with the chance to bring it back.
 FORGET_ROWS = f"""
-UPDATE {SCHEMA}.ledger SET removed = NULL
-WHERE id IN (SELECT id FROM {SCHEMA}.ledger WHERE removed IS NOT NULL
+UPDATE {SCHEMA}.ledger SET {NOT_KEPT}
+WHERE id IN (SELECT id FROM {SCHEMA}.ledger WHERE {KEPT}
              AND at <= clock_timestamp() - $1::interval LIMIT {CHUNK})
 """
 

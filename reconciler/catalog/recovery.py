@@ -8,12 +8,12 @@ from datetime import timedelta
 import asyncpg
 
 from reconciler.catalog import healing
-from reconciler.catalog.connections import COLLISIONS, AnyConnection, Database
+from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
+from reconciler.catalog.rowreturn import RowReturn
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
-from reconciler.catalog.usercode import in_their_settings
 from reconciler.model import (
     HiddenObject,
     Queued,
@@ -98,30 +98,13 @@ SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'obj
 FROM back
 """
 
-NOTE_ROW = f"""
-INSERT INTO {SCHEMA}.ledger
-    (operation_id, epoch, event, mode, what, storage_key, record_id, verdict, reason, result, pass_id)
-SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'record', storage_key, record_id,
-       verdict, $2, $3, pass_id
-FROM {SCHEMA}.ledger WHERE id = $1
-"""
-
-# What the table takes: no column that it computes itself. One that the removed row has and the table
-# no longer does is left out; one that is new gets its default.
-COLUMNS = f"""
-SELECT coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), '')
-FROM pg_attribute a
-WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-  AND (SELECT removed FROM {SCHEMA}.ledger WHERE id = $2) ? a.attname
-"""
-
 
 class PostgresRecovery:
     """`ports.Recovery` on Postgres."""
 
     def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
-        self._gateway = gateway
+        self._rows = RowReturn(gateway)
 
     async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
         async with self._database.connection() as connection:
@@ -199,45 +182,11 @@ class PostgresRecovery:
             outcome = Return.RESTORED if object_back else Return.PRESENT
             await connection.execute(BACK, removal.object.id, author, outcome.value)
         await connection.execute(UNBURY, key)
-        return [await self._row_back(connection, removal, row, author) for row in removal.rows]
-
-    async def _row_back(
-        self, connection: AnyConnection, removal: Removal, row: RemovedRow, author: str
-    ) -> Returned:
-        """One row, in a savepoint: what its table refuses is told, and stays in the ledger."""
-        try:
-            async with connection.transaction():
-                outcome, reason = await self._insert(connection, row)
-        except COLLISIONS:
-            raise
-        except asyncpg.PostgresError as error:
-            return _row(removal, row, Return.REFUSED, _explained(error))
-        if outcome is not Return.REFUSED:
-            await connection.execute(NOTE_ROW, row.ledger_id, author, outcome.value)
-        return _row(removal, row, outcome, reason)
-
-    async def _insert(self, connection: AnyConnection, row: RemovedRow) -> tuple[Return, str]:
-        gateway = self._gateway
-        columns = await connection.fetchval(COLUMNS, gateway.oids[0], row.ledger_id)
-        if not columns:
-            return Return.REFUSED, "the ledger no longer has the row"
-        async with in_their_settings(connection):
-            inserted = await connection.fetchval(
-                f"INSERT INTO {gateway.names[0]} ({columns}) OVERRIDING SYSTEM VALUE"
-                f" SELECT {columns} FROM jsonb_populate_record(NULL::{gateway.names[0]},"
-                f" (SELECT removed FROM {SCHEMA}.ledger WHERE id = $1))"
-                " ON CONFLICT DO NOTHING RETURNING true",
-                row.ledger_id,
-            )
-        if inserted:
-            return Return.RESTORED, ""
-        there = await connection.fetchval(
-            f"SELECT true FROM {gateway.media} WHERE {gateway.identity.equals('$1')}",
-            row.record_id,
-        )
-        if there:
-            return Return.PRESENT, ""
-        return Return.REFUSED, "another row took its place, or a trigger of the table keeps it out"
+        back = []
+        for row in removal.rows:
+            outcome, reason = await self._rows.put_back(connection, row, author)
+            back.append(_row(removal, row, outcome, reason))
+        return back
 
 
 def _removed_from(row: asyncpg.Record) -> RemovedRow:
@@ -258,13 +207,3 @@ async def _scope(
 
 def _row(removal: Removal, row: RemovedRow, outcome: Return, reason: str) -> Returned:
     return Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=outcome, reason=reason)
-
-
-def _explained(error: asyncpg.PostgresError) -> str:
-    """What a person can do something about, in one line."""
-    message = str(error).splitlines()[0]
-    if isinstance(error, asyncpg.ForeignKeyViolationError):
-        return f"what it belongs to is gone ({error.detail or message}); make that anew, then undo it again"
-    if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return f"{message}; GRANT INSERT on the media table, then undo it again"
-    return message

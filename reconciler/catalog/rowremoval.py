@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,14 +10,16 @@ from itertools import groupby
 
 import asyncpg
 
-from reconciler.catalog import ledger
+from reconciler.catalog import keptrows, ledger
 from reconciler.catalog.connections import COLLISIONS, AnyConnection
 from reconciler.catalog.gateway import Gateway, by_key
-from reconciler.catalog.ledger import Entry
+from reconciler.catalog.keptrows import Column
+from reconciler.catalog.ledger import Entry, Operation
 from reconciler.catalog.locking import lock_rows
 from reconciler.catalog.records import lookup
+from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.usercode import BUSY, NotRemoved, explained, is_of, remove_rows
-from reconciler.model import GONE, ClaimedKey, ObjectResult, Record, Remove, Removed
+from reconciler.model import GONE, ClaimedKey, Mark, Mode, ObjectResult, Record, Remove, Removed
 from reconciler.ports import Decide
 
 
@@ -57,6 +60,7 @@ class RowRemoval:
     async def remove(
         self,
         connection: AnyConnection,
+        operation: Operation,
         keys: Sequence[ClaimedKey],
         answers: Mapping[str, tuple[ObjectResult, str]],
         decide: Decide,
@@ -76,51 +80,78 @@ class RowRemoval:
             _note_absent(key, rows, outcome)
             if rows:
                 doomed += _sort_rows(key, rows, locked, decide, now, outcome)
-        removed = await self._delete(connection, doomed, outcome)
+        removed = await self._delete(connection, operation, doomed, outcome)
         outcome.counted += Removed(records=removed)
 
-    async def _delete(self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome) -> int:
+    async def _delete(
+        self, connection: AnyConnection, operation: Operation, doomed: Sequence[_Doomed], outcome: Outcome
+    ) -> int:
         """All at once; where one row makes that fail, key by key, so that it fails alone (R-30)."""
         if not doomed:
             return 0
+        # Under the locks of the rows, so that no column comes or goes meanwhile.
+        wanted = keptrows.kept(await keptrows.columns(connection, self._gateway.oids[0]))
         try:
-            gone = await self._delete_rows(connection, doomed, outcome)
+            gone = await self._delete_rows(connection, operation, wanted, doomed)
         except COLLISIONS:
             raise
         except (asyncpg.PostgresError, NotRemoved):
             gone = 0
             for _, rows in groupby(doomed, lambda each: each.key.mark.storage_key):
-                gone += await self._delete_alone(connection, list(rows), outcome)
+                gone += await self._delete_alone(connection, operation, wanted, list(rows), outcome)
         return gone
 
     async def _delete_rows(
-        self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        wanted: Sequence[Column],
+        doomed: Sequence[_Doomed],
     ) -> int:
-        ids = [each.record.id for each in doomed]
         async with connection.transaction():
-            removed = await self._whole(connection, ids)
-            await remove_rows(connection, self._gateway, ids)
-        outcome.entries += [
-            _record_entry(each.key, each.record.id, "deleted", removed=removed[each.record.id])
-            for each in doomed
-        ]
-        return len(removed)
+            await self._keep(connection, operation, wanted, doomed)
+            await remove_rows(connection, self._gateway, [each.record.id for each in doomed])
+        return len(doomed)
 
-    async def _whole(self, connection: AnyConnection, ids: Sequence[str]) -> dict[str, str]:
-        """The rows as JSON, by id, with the columns that we know nothing of."""
+    async def _keep(
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        wanted: Sequence[Column],
+        doomed: Sequence[_Doomed],
+    ) -> None:
+        """Write down that the rows went, each whole, with the columns that we know nothing of.
+
+        In one statement: a row goes from table to ledger inside Postgres, however large it is (I-50).
+        """
         gateway = self._gateway
-        rows = await connection.fetch(
-            f"SELECT {gateway.identity.text} AS id, to_jsonb(m)::text AS removed FROM {gateway.table}"
-            f" WHERE {gateway.identity.among('$1')}",
-            ids,
+        await connection.execute(
+            f"INSERT INTO {SCHEMA}.ledger (operation_id, epoch, event, mode, what, storage_key, record_id,"
+            " verdict, reason, result, etag, pass_id, variant_of, row_columns, row_types, row_values)"
+            f" SELECT $2, $3, '{ledger.RESULT}', '{Mode.LIVE.value}', '{ledger.RECORD}', d.storage_key,"
+            " gone.id, d.verdict, d.reason, 'deleted', d.etag, d.pass_id, d.variant_of, $4, $5, gone.kept"
+            f" FROM (SELECT {gateway.identity.text} AS id, {keptrows.as_array(wanted)} AS kept"
+            f" FROM {gateway.table} WHERE {gateway.identity.among('$1')}) gone"
+            " CROSS JOIN LATERAL jsonb_to_record($6::jsonb -> gone.id)"
+            " AS d (storage_key text, verdict text, reason text, etag text, pass_id bigint, variant_of text)",
+            [each.record.id for each in doomed],
+            operation.id,
+            operation.epoch,
+            [each.name for each in wanted],
+            [each.type for each in wanted],
+            json.dumps({each.record.id: _why(each.key.mark) for each in doomed}, ensure_ascii=False),
         )
-        return {row["id"]: row["removed"] for row in rows}
 
     async def _delete_alone(
-        self, connection: AnyConnection, doomed: Sequence[_Doomed], outcome: Outcome
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        wanted: Sequence[Column],
+        doomed: Sequence[_Doomed],
+        outcome: Outcome,
     ) -> int:
         try:
-            return await self._delete_rows(connection, doomed, outcome)
+            return await self._delete_rows(connection, operation, wanted, doomed)
         except COLLISIONS:
             raise
         except (asyncpg.PostgresError, NotRemoved) as error:
@@ -134,6 +165,18 @@ class RowRemoval:
                 outcome.failed.add(key)
                 outcome.refused.add(key)
             return 0
+
+
+def _why(mark: Mark) -> dict[str, str | int | None]:
+    """What the ledger says of a row that goes for this mark."""
+    return {
+        "storage_key": mark.storage_key,
+        "verdict": mark.verdict.value,
+        "reason": mark.reason,
+        "etag": mark.object_etag,
+        "pass_id": mark.pass_id,
+        "variant_of": mark.variant_of,
+    }
 
 
 async def _read(
@@ -198,7 +241,5 @@ def _decided_anew(key: ClaimedKey, rows: Sequence[Record], decide: Decide, now: 
     return {ref.id for ref in decision.records} if isinstance(decision, Remove) else set()
 
 
-def _record_entry(
-    key: ClaimedKey, record_id: str, result: str, detail: str | None = None, removed: str | None = None
-) -> Entry:
-    return Entry(ledger.RECORD, key.mark, record_id=record_id, result=result, detail=detail, removed=removed)
+def _record_entry(key: ClaimedKey, record_id: str, result: str, detail: str | None = None) -> Entry:
+    return Entry(ledger.RECORD, key.mark, record_id=record_id, result=result, detail=detail)

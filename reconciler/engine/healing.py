@@ -108,7 +108,7 @@ class Healer:
                 if returned.outcome is Return.FAILED:
                     await self._alarm(key, returned.reason)
                     return None
-                found |= returned.outcome is Return.RESTORED
+                found |= returned.outcome in {Return.RESTORED, Return.PARTIAL}
         if found:
             self._told[ROWS_BACK].append((key, "it was removed for want of the object"))
         return found

@@ -28,8 +28,8 @@ Emit = Callable[[Returned], None]
 class Undone:
     """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since.
 
-    `unknown` are parts of the scope, key by key, in which the ledger has no deletion. `held_until`: when the
-    first hold ends on what came back.
+    `refused` has what is not back, and rows that are back in part. `unknown` are parts of the scope, key by
+    key, in which the ledger has no deletion. `held_until`: when the first hold ends on what came back.
     """
 
     objects: int = 0
@@ -53,9 +53,12 @@ class Undone:
     def count(self, returned: Returned) -> None:
         if returned.outcome is Return.PRESENT:
             self.present += 1
-        elif returned.outcome is not Return.RESTORED:
+            return
+        if returned.outcome is not Return.RESTORED:
             self.refused.append(returned)
-        elif returned.record_id is not None:
+        if returned.outcome not in {Return.RESTORED, Return.PARTIAL}:
+            return
+        if returned.record_id is not None:
             self.records += 1
         else:
             self.objects += 1

@@ -181,6 +181,8 @@ class Return(StrEnum):
     RESTORED = "restored"
     PRESENT = "present"
     """It was there already."""
+    PARTIAL = "partial"
+    """The row is there again, but not all of it; the reason names what it lacks."""
     REFUSED = "refused"
     """It cannot be brought back as things stand; the reason says what stands in the way."""
     FAILED = "failed"

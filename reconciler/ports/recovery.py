@@ -42,7 +42,8 @@ class Recovery(Protocol):
         """Once its object is there (`object_back`: by our doing): its rows, in one transaction.
 
         Lifts the key's mark unless it is claimed, and its tombstone; writes the ledger. A row that is
-        there already is PRESENT, one that its table refuses REFUSED, with the reason. Repeating does
+        there already is PRESENT, one that its table refuses REFUSED, with the reason; one that lacks
+        columns by now comes back PARTIAL, and stays among what can be brought back. Repeating does
         nothing. The rows of a key whose mark is claimed are FAILED.
         """
         ...

@@ -7,7 +7,7 @@ import json
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.model import BreakerLimits, Mode, Policy
@@ -24,6 +24,17 @@ from reconciler.settings.written import RUNTIME, Days, Duration, Flag, written
 
 def _secret_url(raw: object) -> SecretStr:
     return SecretStr(addresses.database_url(raw.get_secret_value() if isinstance(raw, SecretStr) else raw))
+
+
+def _as_long_as_undo(retention: timedelta, info: ValidationInfo) -> timedelta:
+    """The ledger is what rows come back from (R-59)."""
+    window = info.data.get("undo_window", retention)
+    if retention < window:
+        raise ValueError(
+            f"must be at least RECONCILER_UNDO_WINDOW ({values.duration_text(window)}), and is"
+            f" {values.duration_text(retention)}: a row whose line has left the ledger cannot be undone"
+        )
+    return retention
 
 
 class SchemaSettings(BaseSettings):
@@ -110,11 +121,14 @@ class Settings(DatabaseSettings):
     undo_window: Duration = timedelta(days=7)
     """How long what was deleted can be brought back; then copies, hidden versions and removed rows go.
     A week to notice a mistake; until then the bytes are paid for, and prompts are kept."""
-    ledger_retention: Annotated[timedelta, written(values.at_least(timedelta(days=1), "1d"))] = timedelta(
-        days=90
-    )
+    ledger_retention: Annotated[
+        timedelta,
+        written(values.at_least(timedelta(days=1), "1d")),
+        AfterValidator(_as_long_as_undo),
+        Field(validate_default=True),
+    ] = timedelta(days=90)
     """How long the ledger says what went and why. 90d: a quarter, for whoever asks later; at least 1d, since
-    the breaker looks back a day."""
+    the breaker looks back a day, and UNDO_WINDOW, since removed rows are kept in it."""
     abort_multipart_after: Duration = timedelta(days=7)
     """Age at which a multipart upload in the managed prefixes that nobody has completed is aborted.
     A week: longer than any upload takes; its parts are paid for, and no listing of objects shows them."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, SecretStr
 
+from reconciler.settings import values
 from reconciler.settings.load import mask
 from reconciler.settings.names import Leaf, Path, leaves
 from reconciler.settings.origins import Loaded, Origin, Source
@@ -112,24 +113,11 @@ def shown(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
-def duration_text(duration: timedelta) -> str:
-    """As it is written in the settings: "90d", "48h", "15m", "30s", "500ms"."""
-    seconds, milliseconds = divmod(round(duration / timedelta(milliseconds=1)), 1000)
-    if milliseconds:
-        return f"{seconds}s{milliseconds}ms" if seconds else f"{milliseconds}ms"
-    if seconds % 86_400 == 0 and seconds > 2 * 86_400:
-        return f"{seconds // 86_400}d"
-    for suffix, length in (("h", 3_600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length}{suffix}"
-    return f"{seconds}s"
-
-
 def _written(path: Path, value: object) -> object:
     if value is None:
         return WITHOUT.get(path)
     if isinstance(value, timedelta):
-        return duration_text(value)
+        return values.duration_text(value)
     if isinstance(value, SecretStr):
         return mask(value.get_secret_value())
     if isinstance(value, re.Pattern):

@@ -16,7 +16,7 @@ from rich.text import Text
 from reconciler import app
 from reconciler.engine.undo import Undone
 from reconciler.errors import ConfigError
-from reconciler.model import Mode, Returned, UndoScope
+from reconciler.model import Mode, Return, Returned, UndoScope
 from reconciler.planning import wording
 from reconciler.settings import SettingsSource
 from reconciler.settings.values import at_least, duration
@@ -178,7 +178,8 @@ def _ended(undone: Undone, complain: Complain) -> int:
         complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
     for each in undone.refused[:NAMED]:
         what = "object" if each.record_id is None else f"row {each.record_id}"
-        complain(f"{each.storage_key}: the {what} is not back: {each.reason}")
+        told = "is back in part" if each.outcome is Return.PARTIAL else "is not back"
+        complain(f"{each.storage_key}: the {what} {told}: {each.reason}")
     if len(undone.refused) > NAMED:
         complain(f"… and {len(undone.refused) - NAMED:,} more; --json tells all")
     if undone.gone:

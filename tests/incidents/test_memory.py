@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import asyncpg
 import pytest
 
 from tests.benchmarks.corpus import keys_by_day
-from tests.benchmarks.programs import listing_server
+from tests.benchmarks.programs import listing_server, measure
 from tests.benchmarks.site import CREDENTIALS, OWNER, forget_identity, once
+from tests.contract.catalog import LONG_AGO
+from tests.integration.site import Site, make_site
+from tests.servers import Bucket
 
 pytestmark = pytest.mark.anyio
 
@@ -72,3 +77,49 @@ async def reset(database: str) -> None:
         await connection.execute("TRUNCATE reconciler.marks, reconciler.passes, reconciler.site CASCADE")
     finally:
         await connection.close()
+
+
+ROWS = 100
+SMALL, LARGE = 1_000, 1_000_000
+WIDE_ROOM_MIB = 32
+"""What a hundred rows of a megabyte may take more than a hundred of a kilobyte: a third of their size."""
+
+
+WIDEN = """UPDATE "MediaRecords" SET "Payload" = repeat('p', $1), "Other" = to_json(repeat('o', $1))"""
+WIDE = """
+SELECT count(*), md5(string_agg("Payload" || "Other"::text, '' ORDER BY "StorageKey")) FROM "MediaRecords"
+"""
+
+
+@pytest.mark.incident(50)
+async def test_wide_rows_are_removed_and_brought_back_in_no_more_memory(
+    database: str, seaweed_bucket: Bucket, tmp_path: Path
+) -> None:
+    """I-50: with 800 KB a row, batches by count exhausted the memory. Here nothing of a row crosses."""
+    site = make_site(database, seaweed_bucket, calm=True)
+    site.environment.update(RECONCILER_DELETE_MODE="auto", RECONCILER_LOG_LEVEL="warning")
+    await site.sql('ALTER TABLE "MediaRecords" ADD COLUMN "Payload" text, ADD COLUMN "Other" json')
+    owner = await site.virtual_key()
+    peaks = {}
+    for width in (SMALL, LARGE):
+        for number in range(ROWS):
+            key = f"image/{width}/{number}"
+            await site.put(key)
+            await site.row(key, owner, ExpiresAt=LONG_AGO)
+        await site.sql(WIDEN, width // 2)
+        before = await site.sql(WIDE)
+        for command in (["once", "--json"], ["undo", "--since", "1h"]):
+            peaks[width, command[0]] = await peak(site, tmp_path / "peak", command)
+        assert await site.sql(WIDE) == before
+        assert before[0][0] == ROWS
+        await site.sql('DELETE FROM "MediaRecords"')
+        await site.sql("TRUNCATE reconciler.holds, reconciler.hidden, reconciler.ledger")
+    for name in ("once", "undo"):
+        assert peaks[LARGE, name] - peaks[SMALL, name] < WIDE_ROOM_MIB, peaks
+
+
+async def peak(site: Site, file: Path, command: Sequence[str]) -> float:
+    """The most that the command held, in MiB."""
+    program = [sys.executable, "-m", "tests.incidents.peak", str(file), *command]
+    await anyio.to_thread.run_sync(measure, program, site.environment)
+    return int(await anyio.Path(file).read_text()) / 1024

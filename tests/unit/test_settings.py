@@ -220,6 +220,28 @@ def test_a_column_that_the_schema_lacks_is_mapped_to_nothing() -> None:
     assert "is empty" in fault("CATALOG__MEDIA_COLUMNS__STORAGE_KEY", "")
 
 
+@pytest.mark.attack(59)
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"LEDGER_RETENTION": "6d"},
+        {"UNDO_WINDOW": "91d"},
+        {"UNDO_WINDOW": "30d", "LEDGER_RETENTION": "29d23h59m59s"},
+    ],
+)
+def test_the_ledger_cannot_forget_before_undo_ends(written: dict[str, str]) -> None:
+    (line,) = faults(environment(**written))
+    assert line.startswith("RECONCILER_LEDGER_RETENTION")
+    assert f"must be at least RECONCILER_UNDO_WINDOW ({written.get('UNDO_WINDOW', '7d')})" in line
+    told = {"UNDO_WINDOW": "30d", "LEDGER_RETENTION": "30d"}
+    assert load(environment(**told)).ledger_retention == timedelta(days=30)
+
+
+def test_a_window_that_cannot_be_read_is_the_only_fault() -> None:
+    (line,) = faults(environment(UNDO_WINDOW="soon", LEDGER_RETENTION="1d"))
+    assert line.startswith("RECONCILER_UNDO_WINDOW='soon'")
+
+
 # --- faults -----------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,6 @@ from reconciler.settings import (
     values,
 )
 from reconciler.settings.names import leaves
-from reconciler.settings.telling import duration_text
 from tests.unit.test_settings import REQUIRED, environment, faults, write
 
 URL = REQUIRED["RECONCILER_DATABASE_URL"]
@@ -65,7 +64,7 @@ def test_no_limit_is_told_as_it_is_written() -> None:
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=36_500)))
 def test_a_duration_is_told_as_it_may_be_written(duration: timedelta) -> None:
     whole = timedelta(milliseconds=duration // timedelta(milliseconds=1))
-    assert values.duration(duration_text(whole)) == whole
+    assert values.duration(values.duration_text(whole)) == whole
 
 
 def test_the_reference_lists_every_setting_and_which_ones_follow_the_runtime_file() -> None:

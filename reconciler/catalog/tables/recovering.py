@@ -95,6 +95,9 @@ ledger = Table(
     Column("mode", Text, nullable=False),
     Column("recovery", JSONB),
     Column("removed", JSONB),
+    Column("row_columns", ARRAY(Text)),
+    Column("row_types", ARRAY(Text)),
+    Column("row_values", ARRAY(Text)),
     Column("variant_of", KEY),
     CheckConstraint(
         "event IN ('intent', 'result', 'cancelled', 'restored', 'purged', 'aborted', 'erased')",
@@ -105,7 +108,7 @@ ledger = Table(
     Index(
         "ledger_removed_idx",
         "storage_key",
-        postgresql_where=text("removed IS NOT NULL OR event = 'restored'"),
+        postgresql_where=text("removed IS NOT NULL OR row_values IS NOT NULL OR event = 'restored'"),
     ),
     Index("ledger_variant_of_idx", "variant_of", postgresql_where=text("variant_of IS NOT NULL")),
     Index("ledger_freed_idx", "at", postgresql_where=text("event IN ('purged', 'aborted')")),
