@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -19,6 +19,8 @@ from reconciler.errors import Halt
 from reconciler.model import DeletionResult, ObjectResult, Version, believable, believable_size
 
 PAGE_SIZE = 1000
+_NO_VERSIONS: Final = frozenset({"NotImplemented", "501", "MethodNotAllowed", "405", "XNotImplemented"})
+"""How stores without versions answer to a listing of them."""
 
 
 class BucketVersions:
@@ -60,14 +62,33 @@ class BucketVersions:
                     return found
                 place = _next_place(answer)
 
+    async def under(self, prefix: str) -> Sequence[Version] | None:
+        found: list[Version] = []
+        place: dict[str, str] = {}
+        async with self._limiter:
+            while True:
+                try:
+                    answer = await self._ask(prefix, place)
+                except Refusal as refusal:
+                    if refusal.code in _NO_VERSIONS:
+                        return None
+                    raise self._calls.place.explain("ListObjectVersions", refusal, Halt) from None
+                found += [*map(_version, answer.get("Versions", ())), *_markers(answer)]
+                place = _next_place(answer)
+                if not answer.get("IsTruncated") or not place:
+                    return found
+
     async def _page(self, key: str, place: Mapping[str, str]) -> dict[str, Any]:
-        call = partial(
-            self._client.list_object_versions, Bucket=self._bucket, Prefix=key, MaxKeys=PAGE_SIZE, **place
-        )
         try:
-            return await self._calls.send("ListObjectVersions", call, dict)
+            return await self._ask(key, place)
         except Refusal as refusal:
             raise self._calls.place.explain("ListObjectVersions", refusal, Halt) from None
+
+    async def _ask(self, prefix: str, place: Mapping[str, str]) -> dict[str, Any]:
+        call = partial(
+            self._client.list_object_versions, Bucket=self._bucket, Prefix=prefix, MaxKeys=PAGE_SIZE, **place
+        )
+        return await self._calls.send("ListObjectVersions", call, dict)
 
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         """One request each, a few at once: in a batch, stores tell two versions of a key apart badly."""

@@ -9,14 +9,12 @@ from datetime import timedelta
 import anyio
 import structlog
 
+from reconciler.engine.freeing import LOOKS_AT_ONCE, Freeing
 from reconciler.engine.gateway import Refused, WriteGateway
-from reconciler.engine.holds import hold_locked
 from reconciler.engine.pace import Pace
 from reconciler.engine.steering import Ports, Steer, Steering
 from reconciler.engine.tasks import for_each
-from reconciler.model import GONE, DeleteMode, Deletion, HiddenObject, Mode, Term, Version
-
-LOOKS_AT_ONCE = 8
+from reconciler.model import HiddenObject, Mode, Term
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +47,7 @@ class Purger:
         self._stopping = stopping
         self._dead_after = dead_after
         self._settled = settled
+        self._freeing = Freeing(ports, gateway, steer)
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, term: Term) -> Purged:
@@ -72,7 +71,7 @@ class Purger:
             allowed -= len(due)
             await self._pace.take(len(due), steering.rate)
             try:
-                gone = await self._remove(term, due)
+                gone = await self._freeing.free(term, due)
             except Refused as refusal:
                 log.info("purge stopped", reason=str(refusal))
                 return
@@ -121,75 +120,3 @@ class Purger:
             setting = "RECONCILER_BREAKER__MAX_COUNT"
             log.warning("purge held back: so many may go in 24 hours", limit=limit, setting=setting)
         return allowed
-
-    async def _remove(self, term: Term, due: Sequence[HiddenObject]) -> list[HiddenObject]:
-        """Copies by name; versions by id, and only then the markers that hide them. Returns what is gone."""
-        copies = [each for each in due if each.hidden.mode is DeleteMode.QUARANTINE]
-        versions = [each for each in due if each.hidden.mode is DeleteMode.VERSIONED]
-        gone = set[int]()
-        if copies:
-            names = {each.hidden.quarantine_key or "": each.id for each in copies}
-            answers = await self._gateway.delete([Deletion(key=name) for name in names])
-            gone |= {names[answer.key] for answer in answers if answer.result in GONE}
-        if versions:
-            gone |= await self._remove_versions(term, versions)
-        return [each for each in due if each.id in gone]
-
-    async def _remove_versions(self, term: Term, due: Sequence[HiddenObject]) -> set[int]:
-        """By what lies there now: a marker may have been taken away by other means than an undo of ours."""
-        there: dict[int, Sequence[Version]] = {}
-
-        async def look(each: HiddenObject) -> None:
-            there[each.id] = await self._ports.versions.of(each.storage_key)
-
-        await for_each(due, look, concurrency=LOOKS_AT_ONCE)
-        back = {each.id for each in due if _lies_open(each, there[each.id])}
-        if back:
-            await self._ports.purges.back(term, sorted(back))
-            log.warning("what was hidden lies open again, and is not purged", objects=len(back))
-        hidden = [each for each in due if each.id not in back]
-        left = await self._by_id([(each, _versions(each, there[each.id])) for each in hidden])
-        gone = await self._by_id([(each, _markers(each, there[each.id])) for each in left])
-        return {each.id for each in gone}
-
-    async def _by_id(self, wanted: Sequence[tuple[HiddenObject, Sequence[Version]]]) -> list[HiddenObject]:
-        """Those of which all these versions, or markers, are gone now."""
-        batch = [(each, version) for each, versions in wanted for version in versions]
-        answers = await self._gateway.purge([version for _, version in batch]) if batch else ()
-        await hold_locked(self._ports, answers, self._steer().hold_for)
-        kept = {
-            each.id for (each, _), answer in zip(batch, answers, strict=True) if answer.result not in GONE
-        }
-        return [each for each, _ in wanted if each.id not in kept]
-
-
-def _lies_open(each: HiddenObject, found: Sequence[Version]) -> bool:
-    """Whether the version is the key's object again, and so nothing that is hidden."""
-    return any(one.latest and each.hidden.hides(one) for one in found)
-
-
-def _versions(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
-    """Of what was hidden, what is there."""
-    return [one for one in found if each.hidden.hides(one)]
-
-
-def _markers(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
-    """Our markers, unless without them an older version would lie open, which nobody has asked for.
-
-    A newer one came while we deleted, and was hidden by mistake.
-    """
-    rest = [one for one in found if not one.marker and not each.hidden.hides(one)]
-    ours = [one for one in found if each.hidden.hides(one)]
-    if rest and not any(_newer(one, ours, each) for one in rest):
-        return []
-    return [one for one in found if one.marker and one.id in each.hidden.marker_ids]
-
-
-def _newer(one: Version, ours: Sequence[Version], each: HiddenObject) -> bool:
-    """Without ours, which an earlier attempt has removed, to the second: all that a HEAD tells."""
-    if one.last_modified is None:
-        return False
-    if ours:
-        return all(mine.last_modified is None or one.last_modified > mine.last_modified for mine in ours)
-    before = each.hidden.last_modified
-    return before is not None and one.last_modified >= before + timedelta(seconds=1)

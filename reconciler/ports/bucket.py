@@ -82,6 +82,13 @@ class Versions(Protocol):
         """
         ...
 
+    async def under(self, prefix: str) -> Sequence[Version] | None:
+        """Every version and delete marker of keys that begin so; None where the store lists no versions.
+
+        Where none were ever kept, an object is its own version, by the id `null`. Raises the same.
+        """
+        ...
+
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         """Delete these by id, for good; of a delete marker: what it hid is there again.
 

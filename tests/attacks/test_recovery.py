@@ -140,7 +140,7 @@ async def test_what_was_erased_on_request_neither_comes_back_nor_stays(site: Sit
     await site.once()
     assert await site.keys() == set()
     assert await anyio.to_thread.run_sync(site.bucket.keys, ".reconciler/quarantine/") == set()
-    assert await site.sql("SELECT 1 FROM reconciler.ledger WHERE removed IS NOT NULL") == []
+    assert await site.sql("SELECT 1 FROM reconciler.ledger WHERE row_values IS NOT NULL") == []
     (why,) = await site.sql("SELECT reason FROM reconciler.ledger WHERE event = 'purged'")
     assert why[0] == "erasure"
 

@@ -72,6 +72,26 @@ class MemoryVersions:
         return [] if self._bucket.foreign else self.all_of(key)
 
     @port
+    async def under(self, prefix: str) -> Sequence[Version] | None:
+        self._bucket.answer()
+        if self._bucket.foreign:
+            return []
+        found = [each for key in self.history if key.startswith(prefix) for each in self.all_of(key)]
+        return found + [
+            Version(
+                key=key,
+                id="null",
+                marker=False,
+                latest=True,
+                last_modified=stored.last_modified,
+                etag=stored.etag,
+                size=stored.size,
+            )
+            for key, stored in self._bucket.objects.items()
+            if key.startswith(prefix) and key not in self.history
+        ]
+
+    @port
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         assert not reveals or all(each.marker for each in batch)
         self._bucket.answer()
