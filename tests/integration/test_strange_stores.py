@@ -113,11 +113,8 @@ async def test_what_lies_below_the_last_key_of_a_full_page_is_listed(
     store.put("image/m/1/orphan", "image/m/orphan")
     in_small_pages(monkeypatch, page_size)
     report = await site.once(bucket__listing_order="none")
-    assert (report.outcome, report.found[Verdict.DANGLING], report.removed.objects) == (
-        Outcome.CONVERGED,
-        0,
-        2,
-    )
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 2)
+    assert not report.found.get(Verdict.DANGLING)
     assert (store.keys(), await site.rows()) == (set(live), set(live))
 
 
