@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from reconciler.bucket import BucketConfig
@@ -68,6 +69,8 @@ CAPABILITIES = {
         multipart_listing=True,
     ),
 }
+
+CAPABILITIES["juicefs without etags"] = replace(CAPABILITIES["juicefs"], etags=False)
 
 
 def config_of(bucket: Bucket, *, name: str | None = None) -> BucketConfig:

