@@ -1,6 +1,6 @@
 """What a store does otherwise than the contract suite expects: known, and no fault of the program.
 
-A pytest plugin. The tests that are named here are expected to fail on their store; one that passes is reported.
+A pytest plugin. The tests that are named here are expected to fail on their store.
 """
 
 from __future__ import annotations
