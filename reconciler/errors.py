@@ -5,6 +5,8 @@
     ReconcilerError
     ├── Retryable            the loop backs off and tries again
     │   ├── StoreUnavailable       the bucket's endpoint did not answer, or throttles
+    │   │   └── StoreFull          no room, or no key to encrypt with: a person may have to act
+    │   ├── KeyRefused             the store refuses one key, and answers for its neighbours
     │   ├── CatalogUnavailable     Postgres did not answer, or cut the connection
     │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
     │   │   ├── OrderViolated      keys not strictly ascending: the sweep starts over without order
@@ -13,10 +15,13 @@
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
     ├── NotDecided           a decision about a pass that cannot be taken, or not like this (exit 1)
     ├── Halt                 stay alive, idle, and say so; a person has to act (exit 3)
+    │   └── BadValue               a value in the tables that a statement of ours trips over
     └── ConfigError          settings or surroundings that cannot work (exit 2)
 
 A message is one line that says what is wrong and what to do about it.
 """
+
+from reconciler.model import Blame
 
 
 class ReconcilerError(Exception):
@@ -29,6 +34,22 @@ class Retryable(ReconcilerError):
 
 class StoreUnavailable(Retryable):
     """The object store did not answer in time, refused the connection, throttles or answers 5xx."""
+
+
+class StoreFull(StoreUnavailable):
+    """The store is full, over its quota, or its encryption key is away: the message says what to do."""
+
+
+class KeyRefused(Retryable):
+    """The store refuses this key, and does not refuse its own marker the same: it is settled alone.
+
+    `nameless`: the store takes no such key, so that there can be no object under it.
+    """
+
+    def __init__(self, message: str, blame: Blame, *, nameless: bool = False) -> None:
+        super().__init__(message)
+        self.blame = blame
+        self.nameless = nameless
 
 
 class CatalogUnavailable(Retryable):
@@ -67,6 +88,10 @@ class NotDecided(ReconcilerError):
 
 class Halt(ReconcilerError):
     """Going on could delete what is live: stop until a person has acted."""
+
+
+class BadValue(Halt):
+    """Postgres refuses a value in the tables (22…): who has a batch in hand finds the one, and goes on."""
 
 
 class ConfigError(ReconcilerError):

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.parsing import error_document, local_name
-from reconciler.model import DeletionResult, ObjectResult
+from reconciler.bucket.refusals import OF_ONE, OF_THE_STORE
+from reconciler.model import Blame, DeletionResult, ObjectResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,15 @@ class DeleteAnswer:
     unasked: frozenset[str] = frozenset()
     markers: Mapping[str, str] = field(default_factory=dict)
     """The ids of the delete markers that were made, by key."""
+
+    def and_of(self, other: DeleteAnswer) -> DeleteAnswer:
+        """What both say, of different keys."""
+        return DeleteAnswer(
+            deleted=self.deleted | other.deleted,
+            refused={**self.refused, **other.refused},
+            unasked=self.unasked | other.unasked,
+            markers={**self.markers, **other.markers},
+        )
 
     @property
     def outcome(self) -> str:
@@ -94,19 +104,24 @@ def _unmentioned(unasked: Collection[str]) -> str:
 
 
 def refused(key: str, refusal: Refusal) -> DeletionResult:
-    """404 is done (I-37), 412 is another object, a lock holds it, the rest is a failure of this key."""
+    """404 is done (I-37), 412 is another object, a lock holds it, the rest is a failure of this key.
+
+    What the closed list does not know to be about one object or the store is blamed on the moment; who
+    asks may find out more.
+    """
     if refusal.missing:
         return DeletionResult(key=key, result=ObjectResult.MISSING)
-    if refusal.code in CHANGED:
+    if refusal.changed:
         return DeletionResult(key=key, result=ObjectResult.CHANGED, detail=str(refusal))
     if refusal.locked:
         return held(key, str(refusal))
-    return failed(key, str(refusal), denied=refusal.denied)
+    blame = Blame.STORE if refusal.kind in OF_THE_STORE else Blame.MOMENT
+    return failed(key, str(refusal), Blame.OBJECT if refusal.kind in OF_ONE else blame)
 
 
 def held(key: str, detail: str, until: datetime | None = None) -> DeletionResult:
     return DeletionResult(key=key, result=ObjectResult.HELD, detail=detail, held_until=until)
 
 
-def failed(key: str, detail: str, *, denied: bool = False) -> DeletionResult:
-    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail, denied=denied)
+def failed(key: str, detail: str, blame: Blame = Blame.MOMENT) -> DeletionResult:
+    return DeletionResult(key=key, result=ObjectResult.FAILED, detail=detail, blame=blame)

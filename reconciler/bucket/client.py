@@ -23,6 +23,7 @@ from reconciler.bucket.quarantine import COPIES_AT_ONCE, BucketCopies
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.uploads import BucketUploads
 from reconciler.bucket.versions import BucketVersions
+from reconciler.bucket.witness import Witness
 from reconciler.errors import ConfigError
 from reconciler.model import Capabilities
 
@@ -40,20 +41,28 @@ class Bucket:
         self._client = client
         self._calls = Calls(config)
         self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
+        self._witness = witness = Witness(client, config.name, self._calls)
         self.listing = BucketListing(lister, config.name, self._calls)
         self.marker = BucketMarker(client, config.name, self._calls)
         self.clock = BucketClock(client, config.name, self._calls)
         limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
-        self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes)
-        self.uploads = BucketUploads(client, config.name, self._calls, limiter, config.may_delete)
-        self.versions = BucketVersions(client, config.name, self._calls, limiter, config.may_delete)
+        self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes, witness)
+        may = config.may_delete
+        self.uploads = BucketUploads(client, config.name, self._calls, limiter, witness, may)
+        self.versions = BucketVersions(client, config.name, self._calls, limiter, witness, may)
         self.prober = BucketProber(client, config.name, self._calls, self.listing)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:
         """The objects, deleted by what the store was seen to do."""
         config = self._config
         return BucketObjects(
-            self._client, config.name, self._calls, capabilities, self._singles, config.may_delete
+            self._client,
+            config.name,
+            self._calls,
+            capabilities,
+            self._singles,
+            self._witness,
+            config.may_delete,
         )
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from reconciler.bucket.faults import Refusal
-from reconciler.bucket.marker import MARKER_KEY
 from reconciler.bucket.retries import Calls
+from reconciler.bucket.witness import MARKER_KEY
 
 _TELLING: Final = frozenset({400, 403, 404})
 """Refusals that come from the store itself, with its time: of a clock that is off by far more than

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -16,10 +16,20 @@ from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.locks import look_for_lock
 from reconciler.bucket.parsing import bare_etag
+from reconciler.bucket.refusals import OF_THE_STORE, TIMED_OUT
 from reconciler.bucket.retries import ATTEMPTS, Calls, pause_after
 from reconciler.bucket.single import TOO_LATE
-from reconciler.errors import ReconcilerError, StoreUnavailable
-from reconciler.model import Capabilities, Deletion, DeletionResult, ObjectResult, StoredObject, believable
+from reconciler.bucket.witness import Witness
+from reconciler.errors import KeyRefused, ReconcilerError, StoreUnavailable
+from reconciler.model import (
+    Blame,
+    Capabilities,
+    Deletion,
+    DeletionResult,
+    ObjectResult,
+    StoredObject,
+    believable,
+)
 
 SINGLES_AT_ONCE: Final = 8
 """Single DELETE and HEAD requests in flight for one bucket; they share connections beside the batches'."""
@@ -28,6 +38,22 @@ _UNFIT_FOR_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|^/|^\\s+$")
 """Keys that go as single DELETEs. Control characters break the XML of a whole batch, or fail in silence
 (SeaweedFS reports such a key deleted and leaves it); a carriage return may come back as a newline; MinIO
 strips a leading slash in a batch, so `/a` would delete `a`; XML readers drop text that is all white space."""
+
+MOST_SPLITS: Final = 32
+"""Batches that are refused as a whole are halved so often in one call: enough to find a key or two in a
+thousand, and few where the store refuses every batch."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of `delete`: until when requests may begin, and what keys were refused with.
+
+    `splits` is how often a batch was halved that was refused as a whole.
+    """
+
+    until: float
+    refusals: dict[str, Refusal] = field(default_factory=dict)
+    splits: int = 0
 
 
 class BucketObjects:
@@ -40,6 +66,7 @@ class BucketObjects:
         calls: Calls,
         capabilities: Capabilities,
         singles: anyio.CapacityLimiter,
+        witness: Witness,
         may_delete: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
@@ -47,13 +74,22 @@ class BucketObjects:
         self._calls = calls
         self._capabilities = capabilities
         self._singles = singles
+        self._witness = witness
         self._batch_size = BatchSize(capabilities.batch_size)
         self._may_delete = may_delete
 
     async def head(self, key: str) -> StoredObject | None:
-        """The object, or None on 404. Raises StoreUnavailable, Halt (access denied)."""
+        """The object, or None on 404. Raises KeyRefused, StoreUnavailable, Halt (access denied)."""
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=key)
         async with self._singles:
-            return await head_object(self._client, self._bucket, self._calls, key)
+            try:
+                return await self._calls.send("HeadObject", call, partial(_stored, key))
+            except Refusal as refusal:
+                if refusal.missing:
+                    return None
+                raise await self._witness.blame("HeadObject", key, refusal) from None
+            except StoreUnavailable as error:
+                raise await self._witness.blame("HeadObject", key, error) from None
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete up to 1,000 keys; one result for each, in the order asked.
@@ -66,15 +102,16 @@ class BucketObjects:
         first, then ask without); StoreUnavailable or Halt only where nothing is known of any key.
         """
         self._check(batch)
-        until = self._calls.deadline()
+        call = _Call(until=self._calls.deadline())
         alone: list[Deletion] = []
         together: list[Deletion] = []
         for entry in batch:
             (alone if self._goes_alone(entry) else together).append(entry)
-        results = await self._delete_together(together, until) if together else {}
-        results |= await self._delete_alone(alone, until, known=bool(results))
-        await self._tell_missing_from_changed(results)
-        await self._tell_locked_from_denied(results)
+        results = await self._delete_together(together, call) if together else {}
+        results |= await self._delete_alone(alone, call, known=bool(results))
+        await self._tell_missing_from_changed(results, batch)
+        await self._tell_locked_from_denied(results, call)
+        await self._tell_keys_from_store(results, call)
         return [results[entry.key] for entry in batch]
 
     def _check(self, batch: Sequence[Deletion]) -> None:
@@ -97,19 +134,19 @@ class BucketObjects:
 
     # --- batches -----------------------------------------------------------------------------------
 
-    async def _delete_together(self, batch: Sequence[Deletion], until: float) -> dict[str, DeletionResult]:
+    async def _delete_together(self, batch: Sequence[Deletion], call: _Call) -> dict[str, DeletionResult]:
         """As many keys a call as the store takes. Raises only where no key of the batch is known."""
         chunks = self._batch_size.split(batch)
         if len(chunks) == 1:
-            return await self._delete_chunk(batch, until)
+            return await self._delete_chunk(batch, call)
         unanswered: list[ReconcilerError] = []
 
         async def delete(chunk: Sequence[Deletion]) -> dict[str, DeletionResult]:
             async with self._singles:
-                if anyio.current_time() >= until:
+                if anyio.current_time() >= call.until:
                     return {entry.key: failed(entry.key, TOO_LATE) for entry in chunk}
                 try:
-                    return await self._delete_chunk(chunk, until)
+                    return await self._delete_chunk(chunk, call)
                 except ReconcilerError as error:
                     unanswered.append(error)
                     return {entry.key: failed(entry.key, str(error)) for entry in chunk}
@@ -119,55 +156,78 @@ class BucketObjects:
             raise unanswered[0]
         return {key: result for chunk in results for key, result in chunk.items()}
 
-    async def _delete_chunk(self, batch: Sequence[Deletion], until: float) -> dict[str, DeletionResult]:
+    async def _delete_chunk(self, batch: Sequence[Deletion], call: _Call) -> dict[str, DeletionResult]:
         """Rounds of DeleteObjects: the keys that were refused with a transient code go again."""
         results: dict[str, DeletionResult] = {}
         waiting = batch
         for failures in range(1, ATTEMPTS + 1):
             try:
-                answer = await self._ask(waiting, until)
+                answer = await self._ask(waiting, call)
             except StoreUnavailable as error:
                 self._batch_size.learn(len(waiting), error)
                 if results:  # what an earlier round said still holds
                     return results
                 raise
             results |= {entry.key: result_of(entry.key, answer) for entry in waiting}
+            call.refusals |= answer.refused
             waiting = [entry for entry in waiting if _may_succeed(entry.key, answer)]
             pause = pause_after(failures)
-            if not waiting or failures == ATTEMPTS or anyio.current_time() + pause >= until:
+            if not waiting or failures == ATTEMPTS or anyio.current_time() + pause >= call.until:
                 return results
             await anyio.sleep(pause)
         return results
 
-    async def _ask(self, batch: Sequence[Deletion], until: float) -> DeleteAnswer:
+    async def _ask(self, batch: Sequence[Deletion], call: _Call) -> DeleteAnswer:
         entries = [
             {"Key": entry.key} if entry.etag is None else {"Key": entry.key, "ETag": entry.etag}
             for entry in batch
         ]
         doomed = {"Objects": entries, "Digest": self._capabilities.batch_digest}
-        call = partial(self._client.delete_objects, Bucket=self._bucket, Delete=doomed)
+        request = partial(self._client.delete_objects, Bucket=self._bucket, Delete=doomed)
         try:
             answer = await self._calls.send(
-                "DeleteObjects", call, read_answer, deadline=until, may_send=self._may_delete
+                "DeleteObjects", request, read_answer, deadline=call.until, may_send=self._may_delete
             )
             return replace(answer, unasked=answer.deleted - {entry.key for entry in batch})
         except Refusal as refusal:
-            if refusal.fatal:
+            if refusal.fatal and not await self._witness.answers("HeadObject"):
                 raise self._calls.place.explain("DeleteObjects", refusal) from None
             self._batch_size.learn(len(batch), refusal)
+            if await self._one_key_spoils(batch, call):
+                return await self._ask_in_halves(batch, call)
             return DeleteAnswer(deleted=frozenset(), refused={entry.key: refusal for entry in batch})
+
+    async def _one_key_spoils(self, batch: Sequence[Deletion], call: _Call) -> bool:
+        """Whether it may be one key for which the whole batch was refused: others are deleted."""
+        if len(batch) == 1 or call.splits == MOST_SPLITS:
+            return False
+        return await self._witness.answers("DeleteObject")
+
+    async def _ask_in_halves(self, batch: Sequence[Deletion], call: _Call) -> DeleteAnswer:
+        call.splits += 1
+        both = DeleteAnswer(deleted=frozenset(), refused={})
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            try:
+                both = both.and_of(await self._ask(half, call))
+            except StoreUnavailable as error:
+                why = Refusal(TIMED_OUT, str(error), status=0)
+                both = both.and_of(
+                    DeleteAnswer(deleted=frozenset(), refused={entry.key: why for entry in half})
+                )
+        return both
 
     # --- single keys -------------------------------------------------------------------------------
 
     async def _delete_alone(
-        self, entries: Sequence[Deletion], until: float, *, known: bool
+        self, entries: Sequence[Deletion], call: _Call, *, known: bool
     ) -> dict[str, DeletionResult]:
         """One DELETE a key, a few at once. Raises only where no key of the call is known."""
         unanswered: list[ReconcilerError] = []
 
         async def delete(entry: Deletion) -> DeletionResult:
             try:
-                return await self._delete_one(entry, until)
+                return await self._delete_one(entry, call)
             except ReconcilerError as error:
                 unanswered.append(error)
                 return failed(entry.key, str(error))
@@ -177,7 +237,7 @@ class BucketObjects:
             raise unanswered[0]
         return {result.key: result for result in results}
 
-    async def _delete_one(self, entry: Deletion, until: float) -> DeletionResult:
+    async def _delete_one(self, entry: Deletion, call: _Call) -> DeletionResult:
         asked = {"Bucket": self._bucket, "Key": entry.key}
         if entry.etag is not None:
             if not self._capabilities.conditional_delete:
@@ -186,35 +246,48 @@ class BucketObjects:
                 )
             asked["IfMatch"] = f'"{entry.etag}"'
         async with self._singles:
-            if anyio.current_time() >= until:
+            if anyio.current_time() >= call.until:
                 return failed(entry.key, TOO_LATE)
             try:
-                call = partial(self._client.delete_object, **asked)
+                request = partial(self._client.delete_object, **asked)
                 marker = await self._calls.send(
-                    "DeleteObject", call, _marker_id, deadline=until, may_send=self._may_delete
+                    "DeleteObject", request, _marker_id, deadline=call.until, may_send=self._may_delete
                 )
             except Refusal as refusal:
-                if refusal.fatal:
+                if refusal.fatal and not await self._witness.answers("HeadObject"):
                     raise self._calls.place.explain("DeleteObject", refusal) from None
+                call.refusals[entry.key] = refusal
                 return refused(entry.key, refusal)
         return DeletionResult(key=entry.key, result=ObjectResult.DELETED, marker_id=marker)
 
     # --- afterwards --------------------------------------------------------------------------------
 
-    async def _tell_missing_from_changed(self, results: dict[str, DeletionResult]) -> None:
-        """HEAD what is said to have changed: stores answer 412 for an object that is gone as well."""
+    async def _tell_missing_from_changed(
+        self, results: dict[str, DeletionResult], batch: Sequence[Deletion]
+    ) -> None:
+        """HEAD what is said to have changed: stores answer 412 for an object that is gone as well.
+
+        OpenStack Swift answers so to the right ETag of an object that was uploaded in parts.
+        """
+        asked = {entry.key: entry.etag for entry in batch}
 
         async def look(key: str) -> None:
             try:
-                if await self.head(key) is None:
-                    results[key] = DeletionResult(key=key, result=ObjectResult.MISSING)
+                found = await self.head(key)
+            except KeyRefused as error:
+                results[key] = failed(key, str(error), error.blame)
             except ReconcilerError as error:
                 results[key] = failed(key, str(error))
+            else:
+                if found is None:
+                    results[key] = DeletionResult(key=key, result=ObjectResult.MISSING)
+                elif found.etag == asked[key]:
+                    results[key] = failed(key, "the store answers 412 to the object's own ETag", Blame.KEY)
 
         changed = [key for key, result in results.items() if result.result is ObjectResult.CHANGED]
         await side_by_side([partial(look, key) for key in changed])
 
-    async def _tell_locked_from_denied(self, results: dict[str, DeletionResult]) -> None:
+    async def _tell_locked_from_denied(self, results: dict[str, DeletionResult], call: _Call) -> None:
         """HEAD what is locked, for its end, and what was denied where objects can be locked."""
 
         async def look(result: DeletionResult) -> None:
@@ -223,37 +296,50 @@ class BucketObjects:
             if lock is not None:
                 results[result.key] = held(result.key, lock.reason, lock.until)
 
+        denied = {key for key, refusal in call.refusals.items() if refusal.denied}
         suspects = [
             result
             for result in results.values()
-            if result.result is ObjectResult.HELD or (result.denied and self._capabilities.object_lock)
+            if result.result is ObjectResult.HELD
+            or (
+                result.result is ObjectResult.FAILED
+                and result.key in denied
+                and self._capabilities.object_lock
+            )
         ]
         await side_by_side([partial(look, result) for result in suspects])
 
+    async def _tell_keys_from_store(self, results: dict[str, DeletionResult], call: _Call) -> None:
+        """Blame a key for its refusal where others went, or the marker's like goes.
 
-async def head_object(
-    client: Any,  # noqa: ANN401 - made at run time
-    bucket: str,
-    calls: Calls,
-    key: str,
-) -> StoredObject | None:
-    """What HEAD says of one key; None on 404."""
-    try:
-        return await calls.send(
-            "HeadObject",
-            partial(client.head_object, Bucket=bucket, Key=key),
-            lambda answer: StoredObject(
-                key=key,
-                size=answer["ContentLength"],
-                etag=bare_etag(answer.get("ETag", "")),
-                last_modified=believable(answer.get("LastModified")),
-                version_id=answer.get("VersionId"),
-            ),
-        )
-    except Refusal as refusal:
-        if refusal.missing:
-            return None
-        raise calls.place.explain("HeadObject", refusal) from None
+        Raises what the refusal means for all where nothing is known of any key.
+        """
+        refusals = {
+            key: refusal
+            for key, refusal in call.refusals.items()
+            if results[key].result is ObjectResult.FAILED and not (refusal.transient or refusal.changed)
+        }
+        suspects = {key: why for key, why in refusals.items() if results[key].blame is Blame.MOMENT}
+        refusals = suspects | {key: why for key, why in refusals.items() if why.kind in OF_THE_STORE}
+        if not refusals:
+            return
+        went = any(result.result is ObjectResult.DELETED for result in results.values())
+        if not went and not await self._witness.answers("DeleteObject"):
+            if len(refusals) == len(results):
+                raise self._calls.place.explain("DeleteObject", next(iter(refusals.values())))
+            return
+        for key, refusal in suspects.items():
+            results[key] = failed(key, str(refusal), Blame.KEY)
+
+
+def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        key=key,
+        size=answer["ContentLength"],
+        etag=bare_etag(answer.get("ETag", "")),
+        last_modified=believable(answer.get("LastModified")),
+        version_id=answer.get("VersionId"),
+    )
 
 
 def _marker_id(answer: Mapping[str, Any]) -> str | None:

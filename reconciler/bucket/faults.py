@@ -2,81 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.errors import Halt, ReconcilerError, StoreUnavailable
+from reconciler.bucket.refusals import (
+    FATAL,
+    NOT_S3,
+    OF_THE_STORE,
+    TIMED_OUT,
+    Kind,
+    kind_of,
+)
+from reconciler.errors import Halt, ReconcilerError, StoreFull, StoreUnavailable
 
-THROTTLING: Final = frozenset(
-    {
-        "SlowDown",
-        "SlowDownRead",
-        "SlowDownWrite",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "RequestRateLimitExceeded",  # Wasabi sends it as a 400
-        "BandwidthLimitExceeded",
-        "ServiceUnavailable",  # of S3: "reduce your request rate"
-        "429",
-    }
-)
-TRANSIENT: Final = THROTTLING | {
-    "InternalError",
-    "InternalServerError",
-    "RequestTimeout",
-    "OperationAborted",
-    "XMinioServerNotInitialized",
-    # What we sent is not what arrived: bytes of it were changed or lost on the way.
-    "BadDigest",
-    "XAmzContentSHA256Mismatch",
-    "XAmzContentChecksumMismatch",
-    "IncompleteBody",
-}
-TIMED_OUT: Final = "TimedOut"
-"""A code of ours: the store was silent."""
-NOT_S3: Final = "NotS3"
-"""A code of ours: what answered speaks another language."""
-MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404", "NoSuchVersion"})
-CHANGED: Final = frozenset({"PreconditionFailed", "412"})
-
-_TRANSIENT_STATUS: Final = frozenset({429, 500, 502, 503, 504})
-_TOO_MANY: Final = frozenset({429, 503})
-"""A HEAD has no body: its 503 is a SlowDown as likely as anything."""
-_DENIED: Final = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401"})
-_PATH_STYLE: Final = frozenset(
-    {"SecondLevelDomainForbidden", "PathStyleDomainForbidden", "InvalidPathAccess"}
-)
-"""Of Alibaba's OSS, Tencent's COS and Volcengine's TOS: no bucket in the path."""
-_LOCKED: Final = frozenset(
-    {"ObjectLocked", "ObjectLockedByBucketPolicy", "RetentionPolicyNotMet", "ObjectUnderActiveHold"}
-)
-"""MinIO, R2 and Google's store have codes of their own; Amazon says it in the message."""
-_LOCK_MESSAGE: Final = re.compile(r"(?i)protected by object lock|WORM protected|under (a )?legal hold")
-"""No looser: what is not authorized is told with the names of bucket and key, which may have such words."""
-_CREDENTIALS: Final = frozenset(
-    {
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "InvalidSecurity",
-        "InvalidToken",
-        "ExpiredToken",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    }
-)
-_REGION: Final = frozenset(
-    {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"}
-)
 _LISTINGS: Final = frozenset({"ListObjectsV2"})
 _NO_STORE: Final = (
     "This is not how an S3 store answers: correct RECONCILER_BUCKET__ENDPOINT_URL (a store's console has"
     " another port than its S3)."
 )
-_CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+
+
+LONGEST_MESSAGE: Final = 1_000
+"""Characters of a store's message that are told."""
 
 
 class TimedOut(StoreUnavailable):
@@ -93,14 +40,19 @@ class Refusal(Exception):
 
     def __init__(self, code: str, message: str, *, status: int) -> None:
         super().__init__(code, message, status)
-        self.code = code
-        self.message = " ".join(message.split())
+        self.code = _told(code)
+        self.message = _told(message)
         self.status = status
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it is about, by the closed list; None where that does not know it."""
+        return kind_of(self.code, self.status, self.message)
 
     @property
     def transient(self) -> bool:
         """Whether the same request may succeed a moment later."""
-        return self.code in TRANSIENT or self.status in _TRANSIENT_STATUS or self.status == 0
+        return self.kind in {Kind.THROTTLED, Kind.TRANSIENT}
 
     @property
     def timed_out(self) -> bool:
@@ -109,12 +61,17 @@ class Refusal(Exception):
     @property
     def missing(self) -> bool:
         """A key that is not there. A missing *bucket* is another matter."""
-        return self.code in MISSING
+        return self.kind is Kind.MISSING
+
+    @property
+    def changed(self) -> bool:
+        """The object is not the one that the condition names."""
+        return self.kind is Kind.CHANGED
 
     @property
     def fatal(self) -> bool:
         """Whether nothing at all will work until a person has acted: wrong bucket, wrong credentials."""
-        return self.code == "NoSuchBucket" or self.code in _CREDENTIALS | _REGION | _CLOCK
+        return self.kind in FATAL
 
     @property
     def foreign(self) -> bool:
@@ -124,24 +81,25 @@ class Refusal(Exception):
         """
         if self.code == NOT_S3:
             return True
-        return self.code.isdigit() and not (self.transient or self.denied or self.fatal)
+        known = self.transient or self.denied or self.fatal or self.kind in OF_THE_STORE
+        return self.code.isdigit() and not known
 
     @property
     def denied(self) -> bool:
-        """Whether the credentials are known and this operation is not allowed to them."""
-        return self.code in _DENIED
+        """Whether the credentials are known and this operation is not allowed to them, for all it says."""
+        return self.kind is Kind.DENIED
 
     @property
     def locked(self) -> bool:
         """Whether this key is kept by object lock, a retention or a legal hold, as far as the answer says."""
-        return self.code in _LOCKED or (self.denied and _LOCK_MESSAGE.search(self.message) is not None)
+        return self.kind is Kind.LOCKED
 
     @property
     def outcome(self) -> str:
         """One of `config.OUTCOMES`."""
         if self.missing:
             return "missing"
-        if self.code in THROTTLING or self.status in _TOO_MANY:
+        if self.kind is Kind.THROTTLED:
             return "throttled"
         return "unavailable" if self.transient else "refused"
 
@@ -150,6 +108,12 @@ class Refusal(Exception):
         if self.status == 0 and message:  # no answer, so no code of the store's either
             return message
         return f"{self.code}: {message}" if message else self.code
+
+
+def _told(text: str) -> str:
+    """What a store says, as a line that a log and a database can take."""
+    plain = "".join(each if each.isprintable() else " " for each in text[:LONGEST_MESSAGE])
+    return " ".join(plain.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,32 +144,39 @@ class Place:
         if refusal.foreign and operation in _LISTINGS:
             # At the first contact a Halt; later it may be a proxy's page, and pass.
             return otherwise(f"{operation} on {self} was refused with {refusal}. {_NO_STORE}")
-        advice = _advice(operation, refusal)
+        told = f"{operation} on {self} was refused with {refusal}"
+        advice = None if refusal.kind is None else _advice(operation, refusal.kind)
         if advice is None:
-            return otherwise(f"{operation} on {self} was refused with {refusal}")
-        return Halt(f"{operation} on {self} was refused with {refusal}. {advice}")
+            return otherwise(told)
+        full = refusal.kind in OF_THE_STORE and otherwise is StoreUnavailable
+        return (StoreFull if full else Halt)(f"{told}. {advice}")
 
 
-def _advice(operation: str, refusal: Refusal) -> str | None:
-    code = refusal.code
-    if refusal.denied:
+def _advice(operation: str, kind: Kind) -> str | None:
+    if kind is Kind.DENIED:
         return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
-    return next((advice for codes, advice in _ADVICE if code in codes), None)
+    return _ADVICE.get(kind)
 
 
-_ADVICE: Final = (
-    (
-        {"NoSuchBucket"},
-        "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL.",
+_ADVICE: Final = {
+    Kind.BUCKET: (
+        "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL."
     ),
-    (_CREDENTIALS, "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use."),
-    (_REGION, "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in."),
-    (
-        _PATH_STYLE,
-        "Set RECONCILER_BUCKET__ADDRESSING_STYLE=virtual: this store takes no bucket in the path.",
+    Kind.CREDENTIALS: "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use.",
+    Kind.REGION: "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in.",
+    Kind.ADDRESSING: (
+        "Set RECONCILER_BUCKET__ADDRESSING_STYLE=virtual: this store takes no bucket in the path."
     ),
-    (_CLOCK, "Set this machine's clock: it differs too much from the store's."),
-)
+    Kind.CLOCK: "Set this machine's clock: it differs too much from the store's.",
+    Kind.FULL: (
+        "Free space or raise the quota; or shorten RECONCILER_UNDO_WINDOW, or name"
+        " RECONCILER_DELETE_MODE=direct, which makes no copies and deletes for good."
+    ),
+    Kind.KEYLESS: (
+        "See that the encryption key is enabled and these credentials may use it (kms:Decrypt,"
+        " kms:GenerateDataKey)."
+    ),
+}
 
 
 def _permission(operation: str) -> str:

@@ -9,23 +9,21 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from reconciler.bucket.deletion import head_object
-from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.probing.scratch import scratch_keys, told_versioning
 from reconciler.bucket.probing.writing import probe_condition
 from reconciler.bucket.retries import Calls
+from reconciler.bucket.witness import MARKER_KEY
 from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import RESERVED_PREFIX, Identity, PutCondition, Seal
+from reconciler.model import Identity, PutCondition, Seal
 
-MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
 FORMAT: Final = 1
 """The version of the marker's JSON. A newer one is not read: it may mean something else."""
 
 _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
 
-_NOT_EXCHANGED: Final = CHANGED | {"ConditionalRequestConflict", "409"}
-"""Another write came before, or at the same time."""
+_AT_THE_SAME_TIME: Final = frozenset({"ConditionalRequestConflict", "409"})
 
 
 class BucketMarker:
@@ -67,7 +65,7 @@ class BucketMarker:
             try:
                 await self._put(body, IfNoneMatch="*")
             except Refusal as refusal:
-                if refusal.code in _NOT_EXCHANGED:
+                if _came_before(refusal):
                     return
                 if refusal.code not in _NO_CONDITIONS:
                     raise
@@ -97,7 +95,7 @@ class BucketMarker:
         try:
             version = await self._put(body, **_condition(self._compared, seen.etag))
         except Refusal as refusal:
-            if refusal.code in _NOT_EXCHANGED or refusal.missing:
+            if _came_before(refusal) or refusal.missing:
                 return False
             if refusal.code not in _NO_CONDITIONS:
                 raise
@@ -119,7 +117,13 @@ class BucketMarker:
 
     async def exists(self) -> bool:
         """HEAD 200: the proof that a 404 on another key came from the right bucket."""
-        return await head_object(self._client, self._bucket, self._calls, MARKER_KEY) is not None
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=MARKER_KEY)
+        try:
+            return await self._calls.send("HeadObject", call, lambda _: True)
+        except Refusal as refusal:
+            if refusal.missing:
+                return False
+            raise self._calls.place.explain("HeadObject", refusal) from None
 
     async def _fetch(self) -> tuple[bytes, str]:
         answer = await self._client.get_object(Bucket=self._bucket, Key=MARKER_KEY)
@@ -157,6 +161,11 @@ def _condition(compared: PutCondition, etag: str) -> dict[str, str]:
     if not etag or compared is PutCondition.REFUSED:
         return {}
     return {"IfMatch": etag if compared is PutCondition.UNQUOTED else f'"{etag}"'}
+
+
+def _came_before(refusal: Refusal) -> bool:
+    """Another write did, or came at the same time."""
+    return refusal.changed or refusal.code in _AT_THE_SAME_TIME
 
 
 def encode(identity: Identity) -> bytes:

@@ -12,11 +12,12 @@ import anyio
 
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.config import CopySizes
-from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
-from reconciler.errors import ReconcilerError
-from reconciler.model import Capabilities, Copied, CopyResult, believable
+from reconciler.bucket.witness import Witness
+from reconciler.errors import KeyRefused, ReconcilerError, StoreUnavailable
+from reconciler.model import Blame, Capabilities, Copied, CopyResult, believable
 
 COPIES_AT_ONCE: Final = 32
 """Copies in flight for one bucket: each is a round trip or two, and the store does the work."""
@@ -72,6 +73,7 @@ class BucketCopies:
         calls: Calls,
         limiter: anyio.CapacityLimiter,
         sizes: CopySizes,
+        witness: Witness,
         found: Capabilities | None = None,
     ) -> None:
         self._client = client
@@ -79,11 +81,14 @@ class BucketCopies:
         self._calls = calls
         self._limiter = limiter
         self._sizes = sizes
+        self._witness = witness
         self._can = found
 
     def knowing(self, found: Capabilities) -> BucketCopies:
         """The same copies, made by what the store was seen to do."""
-        return BucketCopies(self._client, self._bucket, self._calls, self._limiter, self._sizes, found)
+        return BucketCopies(
+            self._client, self._bucket, self._calls, self._limiter, self._sizes, self._witness, found
+        )
 
     async def copy(
         self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
@@ -93,7 +98,9 @@ class BucketCopies:
             try:
                 return await self._copy(source, target, etag, only_new=only_new)
             except Refusal as refusal:
-                return self._refused(refusal, only_new=only_new)
+                return await self._refused(refusal, source, only_new=only_new)
+            except StoreUnavailable as error:
+                raise await self._witness.blame("CopyObject", source, error) from None
 
     async def _copy(self, key: str, target: str, etag: str | None, *, only_new: bool) -> Copied:
         source = await self._look(key)
@@ -103,21 +110,24 @@ class BucketCopies:
             return Copied(result=CopyResult.CHANGED, detail="not the object that was marked")
         if only_new and await self._look(target) is not None:
             return Copied(result=CopyResult.OCCUPIED)
-        made = await self._made(source, target, only_new=only_new)
-        if made is None:
-            return Copied(result=CopyResult.IMPOSSIBLE, detail=_TOO_LARGE)
+        try:
+            made = await self._made(source, target, only_new=only_new)
+        except Refusal as refusal:
+            if refusal.changed and not only_new:
+                await self._require_changed(source, refusal)
+            raise
         if made != source.etag and not await self._complete(source, target):
             return Copied(result=CopyResult.FAILED, detail="the copy is not what was to be copied")
         return Copied(
             result=CopyResult.COPIED, etag=source.etag, size=source.size, last_modified=source.modified
         )
 
-    async def _made(self, source: _Source, target: str, *, only_new: bool) -> str | None:
-        """The copy's ETag; None where the store can copy it neither at once nor in parts."""
+    async def _made(self, source: _Source, target: str, *, only_new: bool) -> str:
+        """The copy's ETag. Raises KeyRefused where the store can copy it neither at once nor in parts."""
         in_parts = source.size > self._sizes.at_once
         if in_parts and self._takes_for_another(source.key):
             if source.size > self._sizes.most_at_once:
-                return None
+                raise KeyRefused(_TOO_LARGE, Blame.OBJECT)
             in_parts = False
         copying = self._in_parts if in_parts else self._at_once
         return await copying(source, target, only_new=only_new)
@@ -127,19 +137,24 @@ class BucketCopies:
         encoded = self._can is None or self._can.multipart_copy_encoded
         return not encoded and unquote_plus(key) != key
 
-    def _refused(self, refusal: Refusal, *, only_new: bool) -> Copied:
-        if refusal.fatal:
-            raise self._calls.place.explain("CopyObject", refusal) from None
-        if refusal.code in CHANGED:
-            result = CopyResult.OCCUPIED if only_new else CopyResult.CHANGED
-        elif refusal.missing:
-            result = CopyResult.MISSING
-        else:
-            # What is denied now may be allowed tomorrow; other refusals are about the object itself.
-            result = CopyResult.FAILED if refusal.denied else CopyResult.IMPOSSIBLE
+    async def _refused(self, refusal: Refusal, key: str, *, only_new: bool) -> Copied:
+        if refusal.missing:
+            return Copied(result=CopyResult.MISSING, detail=str(refusal))
+        if not refusal.changed:
+            raise await self._witness.blame("CopyObject", key, refusal) from None
+        result = CopyResult.OCCUPIED if only_new else CopyResult.CHANGED
         return Copied(result=result, detail=str(refusal))
 
     # --- looking -----------------------------------------------------------------------------------
+
+    async def _require_changed(self, source: _Source, refusal: Refusal) -> None:
+        """A 412 means a change only where there is one: Swift answers it to the right ETag of an object
+        that was uploaded in parts.
+        """
+        now = await self._look(source.key)
+        if now is not None and now.etag == source.etag:
+            message = f"the store answers 412 to the object's own ETag ({refusal})"
+            raise KeyRefused(message, Blame.KEY) from None
 
     async def _look(self, key: str, **asked: str) -> _Source | None:
         call = partial(self._client.head_object, Bucket=self._bucket, Key=key, **asked)

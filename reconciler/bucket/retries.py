@@ -24,7 +24,8 @@ from botocore.parsers import ResponseParserError
 
 from reconciler.bucket.answers import DeleteAnswer
 from reconciler.bucket.config import BucketConfig
-from reconciler.bucket.faults import TIMED_OUT, Place, Refusal
+from reconciler.bucket.faults import Place, Refusal
+from reconciler.bucket.refusals import TIMED_OUT
 from reconciler.errors import ConfigError
 
 T = TypeVar("T")

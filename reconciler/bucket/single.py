@@ -10,6 +10,7 @@ import anyio
 from reconciler.bucket.answers import failed
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.retries import Calls
+from reconciler.bucket.witness import Witness
 from reconciler.errors import StoreUnavailable
 from reconciler.model import DeletionResult, ObjectResult
 
@@ -24,11 +25,12 @@ async def remove(
     call: Callable[[], Awaitable[Any]],
     *,
     until: float,
+    witness: Witness,
     may_send: Callable[[], None] | None,
 ) -> DeletionResult | Refusal:
     """DELETED, or FAILED where no answer was had by `until`, or what the store refused it with.
 
-    Raises Halt or StoreUnavailable for a refusal that holds for every key.
+    Raises Halt for a refusal that holds for every key.
     """
     async with limiter:
         if anyio.current_time() >= until:
@@ -38,7 +40,7 @@ async def remove(
         except StoreUnavailable as error:
             return failed(key, str(error))
         except Refusal as refusal:
-            if refusal.fatal:
+            if refusal.fatal and not await witness.answers("HeadObject"):
                 raise calls.place.explain(operation, refusal) from None
             return refusal
     return DeletionResult(key=key, result=ObjectResult.DELETED)

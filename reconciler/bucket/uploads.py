@@ -13,7 +13,8 @@ from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.single import remove
-from reconciler.errors import Halt, ListingBroken
+from reconciler.bucket.witness import Witness
+from reconciler.errors import ListingBroken, StoreUnavailable
 from reconciler.model import DeletionResult, ObjectResult, Upload, believable
 
 PAGE_SIZE = 1000
@@ -28,12 +29,14 @@ class BucketUploads:
         bucket: str,
         calls: Calls,
         limiter: anyio.CapacityLimiter,
+        witness: Witness,
         may_delete: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._calls = calls
         self._limiter = limiter
+        self._witness = witness
         self._may_delete = may_delete
 
     async def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
@@ -60,8 +63,8 @@ class BucketUploads:
         async with self._limiter:
             try:
                 return await self._calls.send("ListMultipartUploads", call, dict)
-            except Refusal as refusal:
-                raise self._calls.place.explain("ListMultipartUploads", refusal, Halt) from None
+            except (Refusal, StoreUnavailable) as why:
+                raise await self._witness.blame("ListMultipartUploads", prefix, why) from None
 
     async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
         """One request each, a few at once; one that was completed or aborted meanwhile is MISSING."""
@@ -79,6 +82,7 @@ class BucketUploads:
             upload.key,
             call,
             until=until,
+            witness=self._witness,
             may_send=self._may_delete,
         )
         if not isinstance(answer, Refusal):

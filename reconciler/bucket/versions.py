@@ -15,7 +15,8 @@ from reconciler.bucket.locks import look_for_lock
 from reconciler.bucket.parsing import bare_etag
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.single import remove
-from reconciler.errors import Halt
+from reconciler.bucket.witness import Witness
+from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import DeletionResult, ObjectResult, Version, believable, believable_size
 
 PAGE_SIZE = 1000
@@ -32,12 +33,14 @@ class BucketVersions:
         bucket: str,
         calls: Calls,
         limiter: anyio.CapacityLimiter,
+        witness: Witness,
         may_delete: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._calls = calls
         self._limiter = limiter
+        self._witness = witness
         self._may_delete = may_delete
 
     async def kept(self) -> bool:
@@ -81,8 +84,8 @@ class BucketVersions:
     async def _page(self, key: str, place: Mapping[str, str]) -> dict[str, Any]:
         try:
             return await self._ask(key, place)
-        except Refusal as refusal:
-            raise self._calls.place.explain("ListObjectVersions", refusal, Halt) from None
+        except (Refusal, StoreUnavailable) as why:
+            raise await self._witness.blame("ListObjectVersions", key, why, Halt) from None
 
     async def _ask(self, prefix: str, place: Mapping[str, str]) -> dict[str, Any]:
         call = partial(
@@ -106,6 +109,7 @@ class BucketVersions:
             version.key,
             call,
             until=until,
+            witness=self._witness,
             may_send=may_send,
         )
         return await self._why(version, answer) if isinstance(answer, Refusal) else answer
@@ -113,7 +117,7 @@ class BucketVersions:
     async def _why(self, version: Version, refusal: Refusal) -> DeletionResult:
         """What is denied may be locked, which many stores do not say but to a HEAD."""
         answer = refused(version.key, refusal)
-        if answer.result is not ObjectResult.HELD and not answer.denied:
+        if answer.result is not ObjectResult.HELD and not refusal.denied:
             return answer
         async with self._limiter:
             lock = await look_for_lock(self._client, self._bucket, self._calls, version.key, version.id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from reconciler.catalog import hiding, holds, ledger, references, spending, variants
+from reconciler.catalog import hiding, holds, isolation, ledger, references, spending, variants
 from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.ledger import Entry
@@ -60,7 +60,7 @@ SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE marker = 'sweep' AND state = 't
 # The longest due first, and those of one pass in key order. Held ones are passed over. Locked by others
 # (a writer, another claim): left for a later one, not waited for.
 TAKE = f"""
-SELECT {MARK_COLUMNS} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+SELECT {{columns}} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND NOT {{held}}
 ORDER BY m.due_at, m.storage_key LIMIT $6
 FOR UPDATE OF m SKIP LOCKED
@@ -122,7 +122,9 @@ class Claimer:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._take = TAKE.format(held=holds.held_condition(gateway, "$1"))
+        held = holds.held_condition(gateway, "$1")
+        self._take = TAKE.format(columns=MARK_COLUMNS, held=held)
+        self._first = TAKE.format(columns="m.storage_key", held=held)
 
     async def claim(
         self,
@@ -171,6 +173,22 @@ class Claimer:
             tripped=allowed.tripped,
             refused=decided.refused,
         )
+
+    async def put_off_first(
+        self,
+        connection: AnyConnection,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        reason: str,
+    ) -> bool:
+        """Put off the mark that a claim of one would take; False where there is none."""
+        now = (await stand(connection, term)).now
+        await by_index(connection)
+        key = await connection.fetchval(self._first, *claimable_arguments(now, policy, verdicts), 1)
+        if key is not None:
+            await isolation.put_off(connection, term.epoch, key, now, reason)
+        return key is not None
 
     async def _write(
         self,

@@ -6,6 +6,7 @@ a table that changed under what was prepared   the same
 an answer that the driver cannot read          the same: its bytes were changed on the way
 wrong password, no such role or database       ConfigError
 privilege missing, row-level security, schema  Halt: a person has to act
+a value that a statement cannot take (22…)     BadValue: of a batch, its one key is put off
 =============================================  ==========================================
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import asyncpg
 
-from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError
+from reconciler.errors import BadValue, CatalogUnavailable, ConfigError, Halt, ReconcilerError
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises. The last is what a connection says that the server has ended while it was idle."""
@@ -113,7 +114,8 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
     outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
     if outdated or state[:2] in AWAY:
         return CatalogUnavailable(f"Postgres at {where}: {message}{FULL.get(state, '')}")
-    return Halt(f"Postgres at {where} refused a statement ({state}): {message}")
+    refused = BadValue if state.startswith("22") else Halt
+    return refused(f"Postgres at {where} refused a statement ({state}): {message}")
 
 
 def _needed(message: str) -> str:

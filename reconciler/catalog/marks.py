@@ -11,6 +11,7 @@ from reconciler.catalog.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.confirmation import Confirmer
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway, by_key
+from reconciler.catalog.isolation import Results, claimed_alone, confirmed_alone, looked_at_alone
 from reconciler.catalog.markrows import (
     BEHIND_HORIZON,
     CLAIMABLE,
@@ -118,10 +119,19 @@ class PostgresMarks:
         decide: Decide,
         cap: Cap,
     ) -> Claim:
-        async def work(connection: AnyConnection) -> Claim:
-            return await self._claimer.claim(connection, term, policy, verdicts, limit, decide, cap)
+        async def claim(size: int) -> Claim:
+            async def work(connection: AnyConnection) -> Claim:
+                return await self._claimer.claim(connection, term, policy, verdicts, size, decide, cap)
 
-        return await self._stamped(await self._database.transaction(work))
+            return await self._database.transaction(work)
+
+        async def put_off_first(reason: str) -> bool:
+            async def work(connection: AnyConnection) -> bool:
+                return await self._claimer.put_off_first(connection, term, policy, verdicts, reason)
+
+            return await self._database.transaction(work)
+
+        return await self._stamped(await claimed_alone(claim, put_off_first, limit))
 
     async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
         async def work(connection: AnyConnection) -> Claim | None:
@@ -151,12 +161,15 @@ class PostgresMarks:
         upload_window: timedelta,
         hidden: Mapping[str, Hidden] | None = None,
     ) -> Removed:
-        async def work(connection: AnyConnection) -> Removed:
-            return await self._confirmer.confirm(
-                connection, term, claim, results, decide, upload_window, hidden or {}
-            )
+        async def confirm(part: Claim, answers: Results) -> Removed:
+            async def work(connection: AnyConnection) -> Removed:
+                return await self._confirmer.confirm(
+                    connection, term, part, answers, decide, upload_window, hidden or {}
+                )
 
-        return await self._database.transaction(work)
+            return await self._database.transaction(work)
+
+        return await confirmed_alone(confirm, claim, results)
 
     async def extend(self, claim: Claim) -> None:
         async with self._database.connection() as connection:
@@ -187,6 +200,12 @@ class PostgresMarks:
     async def look_again(
         self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
     ) -> Mapping[str, str]:
+        async def look(part: Claim) -> Mapping[str, str]:
+            return await self._look_again(part, decide, rewrites_keys=rewrites_keys)
+
+        return await looked_at_alone(look, claim)
+
+    async def _look_again(self, claim: Claim, decide: Decide, *, rewrites_keys: bool) -> Mapping[str, str]:
         async with self._database.connection() as connection:
             await require_tables(connection, self._gateway)
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")

@@ -18,6 +18,9 @@ PROBE_SECONDS = 3_600.0
 """How long a daemon believes a probe. An hour: what an upgrade or a switched setting changes is noticed
 within it, and 60 requests an hour cost nothing."""
 
+REPROBE_SECONDS = 300.0
+"""The same of a store that makes no copies: it may only be full, and nothing goes until it makes some."""
+
 
 async def abilities(prober: Prober, declared: ListingOrder | None) -> Capabilities:
     """What the store was seen to do just now, with the order by which it is joined.
@@ -31,13 +34,13 @@ async def abilities(prober: Prober, declared: ListingOrder | None) -> Capabiliti
 async def keep_probing(
     ports: Ports, declared: ListingOrder | None, tell: Callable[[Capabilities], None]
 ) -> None:
-    """Probe every PROBE_SECONDS, for as long as the store does what it did when `ports` were wired.
+    """Probe from time to time, for as long as the store does what it did when `ports` were wired.
 
     Raises StoreUnavailable where it no longer does: the daemon starts over with what is true now. Where
     versions may be locked nothing is probed again, since the scratch keys of each probe would stay.
     """
     while not ports.capabilities.object_lock:
-        await ports.clock.sleep(PROBE_SECONDS)
+        await ports.clock.sleep(REPROBE_SECONDS if ports.capabilities.copies_nothing else PROBE_SECONDS)
         try:
             found = await abilities(ports.prober, declared)
         except (Retryable, Halt) as error:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.model import STAYED, ClaimedKey, Hidden, ObjectResult
+import structlog
+
+from reconciler.engine.tasks import for_each
+from reconciler.errors import KeyRefused, ReconcilerError
+from reconciler.model import GONE, STAYED, Blame, ClaimedKey, Hidden, ObjectResult
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 6
+"""Attempts at a key that the store refuses before it is on hold. An attempt that fails and the takeover
+that follows it count one each, so that is the fourth refusal, three quarters of an hour after the first."""
+
+MANY = 8
+"""Keys in a row that the store has no room for, before a person is asked to make some."""
 
 
 @dataclass(slots=True)
@@ -30,9 +43,39 @@ class Answers:
     """Keys that were deleted, and no delete marker was named: whether one hides them, the versions tell."""
     halt: str = ""
     """Why nothing more may be deleted once this is written down."""
+    full: str = ""
+    """What the store said, and what to do, where it has no room at all for what is deleted here."""
+    without_room: list[str] = field(default_factory=list)
+    """What the store said of keys for which it has no room, or no key to encrypt with."""
+    alone: set[str] = field(default_factory=set)
+    """Keys that FAILED by themselves, while the store was there for others."""
 
     def settle(self, key: str, result: ObjectResult, detail: str) -> None:
         self.results[key] = (result, detail)
+
+    def refuse(self, claimed: ClaimedKey, blame: Blame, detail: str) -> None:
+        """Settle a key that the store refuses: it is put off, or on hold where that is of no use any more."""
+        key, held = claimed.mark.storage_key, blame is Blame.OBJECT
+        held |= blame is Blame.KEY and claimed.attempts >= PATIENCE
+        self.settle(key, ObjectResult.HELD if held else ObjectResult.FAILED, detail)
+        if blame is not Blame.MOMENT:
+            self.alone.add(key)
+        if blame is Blame.STORE:
+            self.without_room.append(detail)
+
+    def speak_of_room(self) -> None:
+        """Halt, once this is written down, where the store has no room for many, and took none."""
+        went = any(result in GONE for result, _ in self.results.values())
+        if len(self.without_room) >= MANY and not went:
+            self.full = self.full or self.without_room[0]
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a key FAILED and it was not about that key alone."""
+        return any(
+            result is ObjectResult.FAILED and key not in self.alone
+            for key, (result, _) in self.results.items()
+        )
 
     def stayed(self) -> Counter[ObjectResult]:
         """Keys that were due and are not to go after all, by what was found."""
@@ -47,3 +90,31 @@ class Answers:
 
     def unsettled(self, keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
         return [key for key in keys if key.mark.storage_key not in self.results]
+
+
+async def for_each_alone(
+    keys: Sequence[ClaimedKey],
+    act: Callable[[ClaimedKey], Awaitable[None]],
+    answers: Answers,
+    *,
+    concurrency: int,
+) -> None:
+    """Await `act` for each; what goes wrong about one key settles that key, and the others go on.
+
+    Raises what is about the store, the lease or us.
+    """
+
+    async def alone(claimed: ClaimedKey) -> None:
+        try:
+            await act(claimed)
+        except KeyRefused as error:
+            answers.refuse(claimed, error.blame, str(error))
+            answers.alone.add(claimed.mark.storage_key)
+        except ReconcilerError:
+            raise
+        except Exception as error:
+            key = claimed.mark.storage_key
+            log.exception("a key is put off on a fault of the program", storage_key=key)
+            answers.refuse(claimed, Blame.KEY, f"a fault of the program: {error!r}")
+
+    await for_each(keys, alone, concurrency=concurrency)

@@ -61,18 +61,25 @@ class Collected:
     tripped: tuple[TrippedPass, ...] = ()
     stayed: Counter[ObjectResult] = field(default_factory=Counter)
     refused: RefusedMarks = field(default_factory=RefusedMarks)
+    unanswered: bool = False
+    """Keys failed, and not for what they are: the store was away, or had enough."""
+    full: str = ""
+    """The store has no room: what it said, and what a person has to do."""
 
 
 @dataclass(slots=True)
 class _Round:
     """What the workers of one round share. `away`: the marker could not be read; `enough`: no more;
-    `drained`: nothing is due, until a row that goes frees its variants.
+    `drained`: nothing is due, until a row that goes frees its variants; `full`: the store has no room, and
+    what it said.
     """
 
     removed: Removed = field(default_factory=Removed)
     blocked: bool = False
     enough: bool = False
     drained: bool = False
+    unanswered: bool = False
+    full: str = ""
     away: list[StoreUnavailable] = field(default_factory=list)
     tripped: list[TrippedPass] = field(default_factory=list)
     stayed: Counter[ObjectResult] = field(default_factory=Counter)
@@ -184,7 +191,12 @@ class Collector:
         if this.away and not this.removed.failed:
             raise this.away[0]
         return Collected(
-            removed=this.removed, blocked=this.blocked, tripped=tuple(this.tripped), stayed=this.stayed
+            removed=this.removed,
+            blocked=this.blocked,
+            tripped=tuple(this.tripped),
+            stayed=this.stayed,
+            unanswered=this.unanswered,
+            full=this.full,
         )
 
     async def _work(self, term: Term, this: _Round) -> None:
@@ -223,7 +235,9 @@ class Collector:
         removed, answers = await self._finish(term, claim)
         this.removed += removed
         this.stayed += answers.stayed()
-        this.enough |= answers.store_away
+        this.unanswered |= answers.unanswered
+        this.full = this.full or answers.full
+        this.enough |= answers.store_away or bool(this.full)
 
     async def _take(self, term: Term, this: _Round) -> Claim | None:
         """The next batch, paid for; unfinished claims go first. None when nothing is due.

@@ -23,6 +23,7 @@ from reconciler.engine.steering import Limits, Ports, Steer, Steering
 from reconciler.engine.steps import step
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.tasks import ended_by
+from reconciler.errors import Halt
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
 from reconciler.planning import reporting, wording
 from reconciler.planning.ranges import merge_prefixes
@@ -46,7 +47,8 @@ class Progress:
         """The report as it stands, with the reason for a failure or a halt, if there was one."""
         pause = self.collected.pause
         waiting = self.collected.waiting + self.collected.blocked + pause.paused
-        failures = self.collected.removed.failed
+        # What failed for want of room is what it halts for.
+        failures = 0 if self.collected.full else self.collected.removed.failed
         outcome = reporting.outcome(
             failed=bool(failed or failures),
             halted=bool(halted),
@@ -181,6 +183,8 @@ class Cycle:
             await self._finish_abandoned(term, progress)
         blocked = progress.collected.blocked or not released
         progress.collected = replace(progress.collected, blocked=blocked)
+        if progress.collected.full:
+            raise Halt(progress.collected.full)
 
     async def _observed(self, marker: Marker, term: Term) -> PassResult:
         steering = self._steer()
@@ -238,6 +242,8 @@ class Cycle:
                 removed=before.removed + more.removed,
                 tripped=before.tripped + more.tripped,
                 stayed=before.stayed + more.stayed,
+                unanswered=before.unanswered or more.unanswered,
+                full=before.full or more.full,
             )
 
 

@@ -160,7 +160,9 @@ class Daemon:
     async def _collect_until_stopped(self, term: Term, drained: anyio.Event) -> None:
         async def collect() -> None:
             collected = await self._cycle.collect(term, report_again=False)
-            if collected.removed.failed:
+            if collected.full:
+                raise Halt(collected.full)
+            if collected.unanswered:
                 message = f"{collected.removed.failed} keys could not be deleted"
                 raise Retryable(message)
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from reconciler.engine import hiding, keeping
-from reconciler.engine.answers import Answers
+from reconciler.engine.answers import Answers, for_each_alone
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
-from reconciler.engine.tasks import for_each
-from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import Claim, ClaimedKey, Deletion, ObjectResult
+from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
+from reconciler.model import Claim, ClaimedKey, Deletion, DeletionResult, ObjectResult
 
 HEAD_CONCURRENCY = 32
 
@@ -22,15 +21,19 @@ async def delete_claimed(
     """Settle every key of the claim; nothing is sent for those in `spared`, which says why.
 
     Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run or while
-    paused; a store that does not answer leaves the keys FAILED, which keeps them claimed.
+    paused; a store that does not answer leaves the keys FAILED, which keeps them claimed. What is refused
+    for one key settles that key alone.
     """
     try:
         await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
         await _settle(ports, gateway, answers.unsettled(claim.keys), answers)
     except StoreUnavailable as error:
         answers.store_away = True
+        if isinstance(error, StoreFull):
+            answers.full = str(error)
         for key in answers.unsettled(claim.keys):
             answers.settle(key.mark.storage_key, ObjectResult.FAILED, str(error))
+    answers.speak_of_room()
 
 
 async def _spare(
@@ -48,7 +51,7 @@ async def _spare(
             missing.append(claimed.mark.storage_key)
 
     repeated = [key for key in keys if key.attempts and key.decision.delete_object]
-    await for_each(repeated, look, concurrency=HEAD_CONCURRENCY)
+    await for_each_alone(repeated, look, answers, concurrency=HEAD_CONCURRENCY)
     if missing:
         await _require_marker(ports)
     await hiding.look_for_copies(ports, repeated, answers)
@@ -90,34 +93,51 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
         for key in answers.unsettled(doomed)
     ]
     answers.sent = bool(batch)
+    asked = {key.mark.storage_key: key for key in doomed}
     for answer in await gateway.delete(batch) if batch else ():
-        answers.settle(answer.key, answer.result, answer.detail)
-        answers.held_until[answer.key] = answer.held_until
-        hiding.note_marker(answer, answers)
+        _take_down(asked[answer.key], answer, answers)
     await hiding.look_behind_markers(ports, doomed, answers)
     if any(key.decision.records for key in doomed) or len(batch) < len(doomed):
         await _require_marker(ports)
 
 
+def _take_down(claimed: ClaimedKey, answer: DeletionResult, answers: Answers) -> None:
+    if answer.result is ObjectResult.FAILED:
+        answers.refuse(claimed, answer.blame, answer.detail)
+    else:
+        answers.settle(answer.key, answer.result, answer.detail)
+    answers.held_until[answer.key] = answer.held_until
+    hiding.note_marker(answer, answers)
+
+
 async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
-    """HEAD 404 for a key and *then* HEAD 200 for the bucket's marker: only both prove absence."""
-    absent: list[str] = []
+    """HEAD 404 for a key and *then* HEAD 200 for the bucket's marker: only both prove absence.
+
+    A key that the store takes for none at all has no object either.
+    """
+    absent: list[ClaimedKey] = []
+    nameless: dict[str, str] = {}
 
     async def look(claimed: ClaimedKey) -> None:
         key = claimed.mark.storage_key
-        if await ports.store.head(key) is None:
-            absent.append(key)
+        try:
+            found = await ports.store.head(key)
+        except KeyRefused as error:
+            if not error.nameless:
+                raise
+            found, nameless[key] = None, str(error)
+        if found is None:
+            absent.append(claimed)
         else:
             answers.settle(key, ObjectResult.PRESENT, "the object is there after all")
 
-    await for_each(keys, look, concurrency=HEAD_CONCURRENCY)
+    await for_each_alone(keys, look, answers, concurrency=HEAD_CONCURRENCY)
     if absent:
         await _require_marker(ports)
-    for key, reason in (await keeping.not_lost(ports, absent)).items():
-        answers.settle(key, ObjectResult.RECOVERABLE, reason)
-    for key in absent:
-        if key not in answers.results:
-            answers.settle(key, ObjectResult.MISSING, "HEAD 404")
+    await keeping.keep_what_is_not_lost(ports, absent, nameless, answers)
+    for claimed in answers.unsettled(absent):
+        key = claimed.mark.storage_key
+        answers.settle(key, ObjectResult.MISSING, nameless.get(key, "HEAD 404"))
 
 
 async def _require_marker(ports: Ports) -> None:
@@ -150,7 +170,7 @@ async def _compare_by_head(
             answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
 
     listed = [key for key in keys if copied is not None or key.mark.object_etag is not None]
-    await for_each(listed, look, concurrency=HEAD_CONCURRENCY)
+    await for_each_alone(listed, look, answers, concurrency=HEAD_CONCURRENCY)
 
 
 def _second(at: datetime | None) -> datetime | None:

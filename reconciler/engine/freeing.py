@@ -15,6 +15,7 @@ from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.holds import hold_locked
 from reconciler.engine.steering import Ports, Steer
 from reconciler.engine.tasks import for_each
+from reconciler.errors import KeyRefused
 from reconciler.model import (
     GONE,
     UNVERSIONED,
@@ -74,7 +75,7 @@ class Freeing:
             found = await self._ports.versions.under(folder)
             if found is None:
                 for name in (name for name in wanted if name.startswith(folder)):
-                    if await self._ports.store.head(name) is not None:
+                    if await self._is_there(name):
                         left[name] = []
             for each in found or ():
                 if each.key in wanted:
@@ -84,6 +85,13 @@ class Freeing:
         await for_each(folders, look, concurrency=LOOKS_AT_ONCE)
         return left
 
+    async def _is_there(self, name: str) -> bool:
+        """Also where the store does not say."""
+        try:
+            return await self._ports.store.head(name) is not None
+        except KeyRefused:
+            return True
+
     # --- own keys ----------------------------------------------------------------------------------
 
     async def _own_keys(self, term: Term, due: Sequence[HiddenObject]) -> set[int]:
@@ -91,24 +99,33 @@ class Freeing:
         kept = self._ports.capabilities.versioning is not Versioning.OFF
         looked = [each for each in due if each.hidden.mode is DeleteMode.VERSIONED or kept]
         there = await self._look(looked)
-        back = {each.id for each in looked if _lies_open(each, there[each.id])}
+        seen = [each for each in looked if each.id in there]
+        back = {each.id for each in seen if _lies_open(each, there[each.id])}
         if back:
             await self._ports.purges.back(term, sorted(back))
             log.warning("what was hidden lies open again, and is not purged", objects=len(back))
-        hidden = [each for each in looked if each.id not in back]
+        hidden = [each for each in seen if each.id not in back]
         left = await self._by_id(
             [(each, await self._safe(_versions(each, there[each.id]))) for each in hidden]
         )
         left = await self._by_id([(each, self._markers(each, there[each.id])) for each in left])
-        again = await self._look([each for each in left if there[each.id]])
-        gone = {each.id for each in left if not _versions(each, again.get(each.id, ()))}
+        asked = [each for each in left if there[each.id]]
+        again = await self._look(asked)
+        unseen = {each.id for each in asked} - again.keys()
+        gone = {
+            each.id for each in left if each.id not in unseen and not _versions(each, again.get(each.id, ()))
+        }
         return gone | {each.id for each in due} - {each.id for each in looked}
 
     async def _look(self, due: Sequence[HiddenObject]) -> dict[int, Sequence[Version]]:
+        """Those that the store answers for: what it refuses stays for another round."""
         there: dict[int, Sequence[Version]] = {}
 
         async def look(each: HiddenObject) -> None:
-            there[each.id] = await self._ports.versions.of(each.storage_key)
+            try:
+                there[each.id] = await self._ports.versions.of(each.storage_key)
+            except KeyRefused as error:
+                log.warning("what is hidden of a key is not purged", reason=str(error))
 
         await for_each(due, look, concurrency=LOOKS_AT_ONCE)
         return there

@@ -14,6 +14,7 @@ from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.recovery import bring_back
 from reconciler.engine.steering import Ports, Steer
 from reconciler.engine.tasks import for_each
+from reconciler.errors import BadValue, KeyRefused, ReconcilerError
 from reconciler.model import HiddenObject, Mode, Queued, Removal, Return, UndoScope, Verdict
 from reconciler.planning.healing import object_for
 
@@ -26,6 +27,7 @@ BATCH = 1000
 OBJECTS_BACK = "objects that records need were brought back"
 ROWS_BACK = "removed records came back with their objects"
 LOST = "records have lost their objects"
+NOT_YET = "keys could not be healed, and are tried again"
 
 
 class Healer:
@@ -46,7 +48,7 @@ class Healer:
 
         async def heal(queued: Queued) -> None:
             nonlocal healed
-            outcome = await self._heal(queued)
+            outcome = await self._heal_alone(queued)
             if outcome is not None:
                 healed += outcome
                 await self._ports.recovery.dequeue(queued)
@@ -69,6 +71,20 @@ class Healer:
             say(event, keys=len(keys), first=keys[0][0], reason=keys[0][1])
             for key, reason in keys:
                 log.debug(event, storage_key=key, reason=reason)
+
+    async def _heal_alone(self, queued: Queued) -> bool | None:
+        """What goes wrong about one key leaves that key in the queue, and the others are healed."""
+        try:
+            return await self._heal(queued)
+        except (KeyRefused, BadValue) as error:
+            reason = str(error)
+        except ReconcilerError:
+            raise
+        except Exception as error:
+            log.exception("a key was not healed on a fault of the program", storage_key=queued.storage_key)
+            reason = f"a fault of the program: {error!r}"
+        await self._alarm(queued.storage_key, reason, NOT_YET)
+        return None
 
     async def _heal(self, queued: Queued) -> bool | None:
         """Whether something came back; None where it has to be looked at again."""
@@ -113,7 +129,7 @@ class Healer:
             self._told[ROWS_BACK].append((key, "it was removed for want of the object"))
         return found
 
-    async def _alarm(self, key: str, reason: str) -> None:
+    async def _alarm(self, key: str, reason: str, event: str = LOST) -> None:
         """A record without its object, and no way to mend that by ourselves: a person should know."""
-        self._told[LOST].append((key, reason))
+        self._told[event].append((key, reason))
         await self._ports.recovery.postpone(key)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 
 import anyio
 
-from reconciler.engine.answers import Answers
+from reconciler.engine.answers import Answers, for_each_alone
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
-from reconciler.engine.tasks import for_each, task_group
-from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
+from reconciler.engine.tasks import task_group
+from reconciler.errors import CatalogUnavailable, Halt
 from reconciler.model import (
     UNVERSIONED,
     Capabilities,
@@ -32,10 +32,6 @@ from reconciler.model import (
 )
 
 COPIES_AT_ONCE = 32
-PATIENCE = 8
-"""Copies of one batch that may go unanswered before the store counts as away: one object that it
-cannot copy just now must not hold up the others."""
-
 EXTEND_SECONDS = 30.0
 """How often a claim in hand says so."""
 
@@ -46,7 +42,6 @@ RESULTS = {
     CopyResult.CHANGED: ObjectResult.CHANGED,
     CopyResult.FAILED: ObjectResult.FAILED,
     CopyResult.OCCUPIED: ObjectResult.FAILED,
-    CopyResult.IMPOSSIBLE: ObjectResult.HELD,
 }
 
 
@@ -54,9 +49,9 @@ def require_copies(mode: DeleteMode, found: Capabilities) -> None:
     """Raises Halt where no object at all could go: each would end on hold, and stay there."""
     if mode is DeleteMode.QUARANTINE and found.copies_nothing:
         raise Halt(
-            "what is deleted is copied into quarantine first, and the store makes no copies, or the"
-            " credentials may not: nothing is deleted; allow CopyObject under .reconciler/, switch versioning"
-            " on, or name RECONCILER_DELETE_MODE=direct, which deletes for good, and start again"
+            "what is deleted is copied into quarantine first, and the store makes no copies, or is full, or"
+            " the credentials may not: nothing is deleted; free space, allow CopyObject under .reconciler/,"
+            " switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
         )
 
 
@@ -69,18 +64,11 @@ async def make_copies(
     gone the copy of an earlier attempt is noted. Raises StoreUnavailable.
     """
     seen: dict[str, str] = {}
-    unanswered: list[StoreUnavailable] = []
 
     async def copy(claimed: ClaimedKey) -> None:
         mark, target = claimed.mark, claimed.quarantine_key
         assert target is not None
-        try:
-            copied = await gateway.copy(mark.storage_key, target, mark.object_etag)
-        except StoreUnavailable as error:
-            unanswered.append(error)
-            if len(unanswered) == PATIENCE:
-                raise
-            copied = Copied(result=CopyResult.FAILED, detail=str(error))
+        copied = await gateway.copy(mark.storage_key, target, mark.object_etag)
         if copied.result is CopyResult.COPIED:
             assert copied.etag is not None
             seen[mark.storage_key] = copied.etag
@@ -89,7 +77,7 @@ async def make_copies(
             answers.settle(mark.storage_key, RESULTS[copied.result], copied.detail)
 
     wanted = [key for key in keys if key.quarantine_key is not None]
-    await for_each(wanted, copy, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(wanted, copy, answers, concurrency=COPIES_AT_ONCE)
     await look_for_copies(ports, [key for key in wanted if key.attempts], answers)
     return seen
 
@@ -116,7 +104,7 @@ async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers:
         for key in repeated
         if key.quarantine_key is not None and key.mark.storage_key not in answers.hidden
     ]
-    await for_each(unknown, look, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(unknown, look, answers, concurrency=COPIES_AT_ONCE)
 
 
 async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> dict[str, str]:
@@ -150,7 +138,7 @@ async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: An
             "the bucket does not keep versions any more, and these keys were claimed to be deleted by a"
             " delete marker; nothing is deleted until versioning is on again"
         )
-    await for_each(wanted, look, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(wanted, look, answers, concurrency=COPIES_AT_ONCE)
     return seen
 
 
@@ -205,7 +193,7 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
             and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
         )
     ]
-    await for_each(unsure, look, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(unsure, look, answers, concurrency=COPIES_AT_ONCE)
     for key in sorted(answers.unmarked - answers.hidden.keys()):
         answers.halt = (
             f"the store deleted {key!r} without a delete marker: it keeps no versions, whatever it says; set"

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
+import structlog
+
+from reconciler.engine.answers import Answers, for_each_alone
 from reconciler.engine.steering import Ports
 from reconciler.engine.tasks import for_each
+from reconciler.errors import KeyRefused
 from reconciler.model import ClaimedKey, ObjectResult, Verdict, Versioning
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 
 
-async def not_lost(ports: Ports, absent: Sequence[str]) -> dict[str, str]:
-    """Of keys that answer 404 those whose rows must stay, with the reason; what can come back is queued.
+async def keep_what_is_not_lost(
+    ports: Ports, absent: Sequence[ClaimedKey], nameless: Container[str], answers: Answers
+) -> None:
+    """Of keys that answer 404 settle those whose rows must stay; what can come back is queued.
 
-    A copy in quarantine, any version behind a delete marker, whoever made it, or an upload under way.
+    A copy in quarantine, any version behind a delete marker, whoever made it, or an upload under way. The
+    store is not asked about the `nameless`: it takes no such key.
     """
-    hidden = await ports.recovery.recoverable(absent) if absent else set()
+    keys = [key.mark.storage_key for key in absent]
+    hidden = await ports.recovery.recoverable(keys) if keys else set()
     if hidden:
         await ports.recovery.queue(sorted(hidden), "a record names it, and it is hidden")
-    kept = dict.fromkeys(hidden, "its object is hidden, and is brought back")
+    for key in hidden:
+        answers.settle(key, ObjectResult.RECOVERABLE, "its object is hidden, and is brought back")
 
-    async def look(key: str) -> None:
+    async def look(claimed: ClaimedKey) -> None:
+        key = claimed.mark.storage_key
         if ports.capabilities.versioning is not Versioning.OFF and any(
             not each.marker for each in await ports.versions.of(key)
         ):
-            kept[key] = "a delete marker that is not ours hides it: its versions are still there"
+            reason = "a delete marker that is not ours hides it: its versions are still there"
+            answers.settle(key, ObjectResult.RECOVERABLE, reason)
         elif ports.capabilities.multipart_listing and await _under_way(ports, key):
-            kept[key] = "a multipart upload to it is under way"
+            answers.settle(key, ObjectResult.RECOVERABLE, "a multipart upload to it is under way")
 
-    await for_each([key for key in absent if key not in hidden], look, concurrency=AT_ONCE)
-    return kept
+    asked = [key for key in answers.unsettled(absent) if key.mark.storage_key not in nameless]
+    await for_each_alone(asked, look, answers, concurrency=AT_ONCE)
 
 
 async def _under_way(ports: Ports, key: str) -> bool:
@@ -56,8 +69,11 @@ async def look_once_more(
     came: list[str] = []
 
     async def look(key: str) -> None:
-        if await ports.store.head(key) is not None:
-            came.append(key)
+        try:
+            if await ports.store.head(key) is not None:
+                came.append(key)
+        except KeyRefused as error:
+            log.warning("a removed record's object was not looked for again", reason=str(error))
 
     gone = [
         key.mark.storage_key

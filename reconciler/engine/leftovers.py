@@ -11,6 +11,7 @@ import structlog
 from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.pace import Pace
 from reconciler.engine.steering import Ports, Steer
+from reconciler.errors import KeyRefused, StoreUnavailable
 from reconciler.model import GONE, QUARANTINE_PREFIX, Mode, Term, Upload
 from reconciler.planning.keys import protection
 
@@ -38,10 +39,19 @@ class Leftovers:
         prefixes = self._steer().policy.prefixes
         try:
             for prefix in dict.fromkeys((*prefixes, QUARANTINE_PREFIX)):
-                async for page in self._ports.uploads.pages(prefix):
-                    aborted += await self._abort(term, await self._old(page, prefix, now))
+                aborted += await self._under(prefix, term, now)
         except Refused as refusal:
             log.info("uploads are left alone", reason=str(refusal))
+        return aborted
+
+    async def _under(self, prefix: str, term: Term, now: datetime) -> int:
+        """Where uploads cannot be listed any more, or not those of one prefix, the sweep goes on."""
+        aborted = 0
+        try:
+            async for page in self._ports.uploads.pages(prefix):
+                aborted += await self._abort(term, await self._old(page, prefix, now))
+        except (KeyRefused, StoreUnavailable) as error:
+            log.warning("uploads could not be looked through", reason=str(error))
         return aborted
 
     async def _old(self, page: Sequence[Upload], prefix: str, now: datetime) -> list[Upload]:

@@ -12,6 +12,7 @@ from structlog.contextvars import bound_contextvars
 
 from reconciler.engine.steering import Ports, Steering
 from reconciler.engine.steps import step
+from reconciler.errors import BadValue
 from reconciler.model import (
     Backlog,
     Finding,
@@ -52,8 +53,30 @@ class MarkSink:
 
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:
         if findings or progress is not None:
-            passes = self.ports.passes
-            await passes.record(self.term, self.current, findings, self.delete_delay, progress)
+            try:
+                await self._record(findings, progress)
+            except (BadValue, ValueError, TypeError, OverflowError) as error:
+                await self._record_without(error, findings, progress)
+
+    async def _record(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:
+        passes = self.ports.passes
+        await passes.record(self.term, self.current, findings, self.delete_delay, progress)
+
+    async def _record_without(
+        self, error: Exception, findings: Sequence[Finding], progress: RangeProgress | None
+    ) -> None:
+        """By halves, until the one finding that the database cannot take is left out."""
+        middle = len(findings) // 2
+        if middle:
+            await self.write(findings[:middle], None)
+            await self.write(findings[middle:], progress)
+            return
+        if not findings:
+            raise error
+        key = findings[0].storage_key
+        log.error("a finding cannot be written down, and its key stays", storage_key=key, reason=str(error))
+        if progress is not None:
+            await self._record((), progress)
 
 
 @contextmanager

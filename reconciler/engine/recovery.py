@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.steering import Ports
-from reconciler.errors import StoreUnavailable
+from reconciler.errors import KeyRefused, StoreUnavailable
 from reconciler.model import (
     GONE,
     UNVERSIONED,
+    Blame,
     CopyResult,
     DeleteMode,
     Hidden,
@@ -35,6 +36,9 @@ async def bring_back(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) 
         if hidden.hidden.mode is DeleteMode.VERSIONED:
             return await _from_behind_markers(ports, gateway, hidden)
         return await _out_of_quarantine(ports, gateway, hidden)
+    except KeyRefused as error:
+        lasting = error.blame in {Blame.KEY, Blame.OBJECT}
+        return _told(hidden, Return.REFUSED if lasting else Return.FAILED, str(error))
     except StoreUnavailable as error:
         return _told(hidden, Return.FAILED, str(error))
 
@@ -48,8 +52,7 @@ async def _out_of_quarantine(ports: Ports, gateway: WriteGateway, hidden: Hidden
     if copied.result is CopyResult.MISSING:
         return _told(hidden, Return.REFUSED, f"its copy {source} is not in the quarantine any more")
     if copied.result is not CopyResult.COPIED:
-        refused = copied.result is CopyResult.IMPOSSIBLE
-        return _told(hidden, Return.REFUSED if refused else Return.FAILED, copied.detail)
+        return _told(hidden, Return.FAILED, copied.detail)
     if await ports.store.head(hidden.storage_key) is None:
         return _told(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
     return _told(hidden, Return.RESTORED)

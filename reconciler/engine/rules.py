@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import structlog
+
 from reconciler.engine.steering import Steering
-from reconciler.model import Backlog, Decision, Mark, Marker, Record, Tally, Verdict
+from reconciler.model import Backlog, Decision, Mark, Marker, Postpone, Record, Tally, Verdict
 from reconciler.planning import breaker, claims
 from reconciler.ports import Cap, Decide
+
+log = structlog.get_logger(__name__)
 
 
 def decider(steering: Steering) -> Decide:
     """The pure decision, bound to the policy in force."""
 
     def decide(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
-        return claims.decide(mark, records, steering.policy, now)
+        try:
+            return claims.decide(mark, records, steering.policy, now)
+        except Exception as error:
+            # Whatever is odd about one mark or its rows must not end the claim of all.
+            log.exception("a mark is put off on a fault of the program", storage_key=mark.storage_key)
+            return Postpone(reason=f"it cannot be decided: {error!r}")
 
     return decide
 

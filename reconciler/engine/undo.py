@@ -10,12 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import structlog
+
 from reconciler.engine.gateway import WriteGateway
 from reconciler.engine.pace import Pace
 from reconciler.engine.recovery import bring_back
 from reconciler.engine.steering import Ports, Steer
 from reconciler.engine.tasks import for_each
+from reconciler.errors import BadValue, KeyRefused, ReconcilerError, StoreUnavailable
 from reconciler.model import Hold, HoldKind, Mode, Removal, Return, Returned, UndoScope, Verdict
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 16
 
@@ -117,10 +122,23 @@ class Undo:
         await self._pace.take(len(page), self._steer().rate)
 
         async def restore(removal: Removal) -> None:
-            for returned in await self._restore(removal):
+            for returned in await self._restored(removal):
                 self._tell(undone, returned)
 
         await for_each(page, restore, concurrency=AT_ONCE)
+
+    async def _restored(self, removal: Removal) -> Sequence[Returned]:
+        """What goes wrong about one key is told of that key, and the others come back."""
+        try:
+            return await self._restore(removal)
+        except (KeyRefused, StoreUnavailable, BadValue) as error:
+            reason = str(error)
+        except ReconcilerError:
+            raise
+        except Exception as error:
+            log.exception("a key was not brought back on a fault of the program")
+            reason = f"a fault of the program: {error!r}"
+        return [Returned(storage_key=removal.storage_key, outcome=Return.FAILED, reason=reason)]
 
     async def _restore(self, removal: Removal) -> Sequence[Returned]:
         returned, back = [], False

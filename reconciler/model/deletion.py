@@ -45,6 +45,19 @@ STAYED = frozenset(
 """Results after which a key that was due stays, and its mark is gone all the same."""
 
 
+class Blame(StrEnum):
+    """Why something FAILED, by what is to be done about it."""
+
+    MOMENT = "moment"
+    """Nothing is known, or this time it was not answered: put off, and tried again later and later."""
+    KEY = "key"
+    """The store refuses this key, and answers for its own marker: put off, and on hold where it goes on."""
+    OBJECT = "object"
+    """It is certain that asking again changes nothing: on hold at once."""
+    STORE = "store"
+    """The store has no room, or no key to encrypt with: put off, never on hold; many in a row halt."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
     """What the store is asked to delete. `etag` None: unconditionally."""
@@ -57,15 +70,14 @@ class Deletion:
 class DeletionResult:
     """The store's answer for one key. `detail` is its code and message where it FAILED.
 
-    `held_until`: when what is HELD is free again, where the store says so. `denied`: it FAILED because
-    the store forbids it.
+    `held_until`: when what is HELD is free again, where the store says so. `blame`: of what it FAILED.
     """
 
     key: str
     result: ObjectResult
     detail: str = ""
     held_until: datetime | None = None
-    denied: bool = False
+    blame: Blame = Blame.MOMENT
     marker_id: str | None = None
     """Of the delete marker that the store made instead of deleting anything."""
 

@@ -54,8 +54,6 @@ class CopyResult(StrEnum):
     """The source is another object than the one that was asked for."""
     OCCUPIED = "occupied"
     """Something lies at the target, which was to be new."""
-    IMPOSSIBLE = "impossible"
-    """The store cannot or will not copy this object, however often it is asked."""
     FAILED = "failed"
     """Nothing was copied this time."""
 

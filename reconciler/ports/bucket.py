@@ -41,14 +41,17 @@ class ObjectStore(Protocol):
     """Single objects: looked at, and deleted by the write gateway alone."""
 
     async def head(self, key: str) -> StoredObject | None:
-        """The object, or None on 404. A 404 alone is not proof of absence: see `marker_exists`."""
+        """The object, or None on 404. A 404 alone is not proof of absence: see `marker_exists`.
+
+        Raises KeyRefused where the store refuses this key and not its neighbours, StoreUnavailable, Halt.
+        """
         ...
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete up to 1,000 keys; one result for each, in the order asked.
 
-        A key that the store's answer leaves out is FAILED. Raises StoreUnavailable only where
-        nothing is known of any key, after its own bounded retries.
+        A key that the store's answer leaves out is FAILED, and `blame` says why. Raises StoreUnavailable
+        and Halt only where nothing is known of any key, after its own bounded retries.
         """
         ...
 
@@ -62,7 +65,8 @@ class Copies(Protocol):
         """Copy one object with its content type, metadata and tags, in parts where it is large.
 
         `etag` None takes whatever is there; `only_new` never writes over the target. COPIED means
-        that the copy was seen in full. Raises StoreUnavailable, Halt (no such bucket, credentials).
+        that the copy was seen in full. Raises KeyRefused where this object is not copied and others are,
+        StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
         """
         ...
 
@@ -78,7 +82,7 @@ class Versions(Protocol):
         """Every version of the key, the newest first, and every delete marker, in no order between the two.
 
         Times tell seconds apart and no more: of two versions of one second the first is the newer.
-        Raises StoreUnavailable, Halt.
+        Raises KeyRefused, StoreUnavailable, Halt.
         """
         ...
 
@@ -102,7 +106,7 @@ class Uploads(Protocol):
     """Multipart uploads that nobody has completed."""
 
     def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
-        """Those to keys under the prefix, a page at a time."""
+        """Those to keys under the prefix, a page at a time. Raises KeyRefused, StoreUnavailable, Halt."""
         ...
 
     async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:

@@ -38,7 +38,7 @@ class Marks(Protocol):
         """Protocol step 2, one short transaction. Empty (`taken` 0) when nothing claimable is due.
 
         The removal of the rows is tried, and rolled back: keys whose rows the database does not let go are
-        `refused`, and tried again later and later.
+        `refused`, and tried again later and later. A mark that cannot be read, or decided, is put off alone.
         Passes that `cap` objects to trip, but for approved ones: nothing of them is taken. Raises
         LeaseLost, and Halt where the database does not know the term's `seal`.
         """
@@ -84,8 +84,9 @@ class Marks(Protocol):
     ) -> Removed:
         """Protocol step 4: ledger, rows (by id and version, in savepoints), tombstones, marks.
 
-        FAILED keys stay claimed with a growing `not_before`. The operation id must still be ours. Where the
-        database does not let a row go after all, its object is queued to come back, if it can.
+        FAILED keys stay claimed with a growing `not_before`; one that cannot be written down, too. The
+        operation id must still be ours. Where the database does not let a row go after all, its object is
+        queued to come back, if it can.
         `hidden` says by storage key where objects still are: they are written down as recoverable
         where the object went, and as left over where it stayed.
         """

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.bucket import open_bucket
 from reconciler.bucket.config import BucketConfig, CopySizes
-from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import Copied, CopyResult
+from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
+from reconciler.model import Blame, Copied, CopyResult
 from tests.servers import Bucket
 from tests.support.buckets import config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store
@@ -110,19 +110,40 @@ COPIED = Answer('<CopyObjectResult><ETag>"x"</ETag></CopyObjectResult>')
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (Answer(error("InvalidObjectState"), 403), CopyResult.IMPOSSIBLE),
-        (Answer(error("NotImplemented"), 501), CopyResult.IMPOSSIBLE),
-        (Answer(error("AccessDenied"), 403), CopyResult.FAILED),
         (Answer(error("NoSuchKey"), 404), CopyResult.MISSING),
         (Answer(error("PreconditionFailed"), 412), CopyResult.CHANGED),
     ],
-    ids=["archived", "not implemented", "denied", "gone", "changed"],
+    ids=["gone", "changed"],
 )
-async def test_refusals_of_a_copy_are_told_apart(
+async def test_answers_of_a_copy_are_told_apart(
     credentials: None, answer: Answer, expected: CopyResult
 ) -> None:
-    async with faulty_store(HEAD, answer) as store:
+    """The HEAD that follows a 412 shows another object."""
+    changed = Answer("", headers={"ETag": '"new"'})
+    async with faulty_store(HEAD, answer, changed) as store:
         assert (await copy(config_for(store.endpoint_url))).result is expected
+
+
+@pytest.mark.attack(72)
+@pytest.mark.parametrize(
+    ("code", "status", "error_of"),
+    [
+        ("QuotaExceeded", 403, StoreFull),
+        ("XMinioStorageFull", 507, StoreFull),
+        ("KMS.DisabledException", 400, StoreFull),
+        ("AccessDenied", 403, Halt),
+        ("InvalidAccessKeyId", 403, Halt),
+        ("NotImplemented", 501, StoreUnavailable),
+        ("SlowDown", 503, StoreUnavailable),
+    ],
+)
+async def test_a_copy_that_the_marker_is_refused_as_well_is_about_the_store_or_us(
+    credentials: None, code: str, status: int, error_of: type[Exception]
+) -> None:
+    async with faulty_store(HEAD, Answer(error(code), status)) as store:
+        with pytest.raises(error_of, match=code) as caught:
+            await copy(config_for(store.endpoint_url))
+    assert type(caught.value) is error_of
 
 
 @pytest.mark.incident(23)
@@ -169,8 +190,9 @@ async def test_no_part_is_copied_from_a_key_that_the_store_takes_for_another(
         sizes = CopySizes(at_once=3, most_at_once=4, part=4)
         async with open_bucket(replace(config, copy_sizes=sizes)) as opened:
             copies = opened.copies.knowing(await opened.prober.probe())
-            refused = await copies.copy(key, "too large")
-            assert refused.result is CopyResult.IMPOSSIBLE
+            with pytest.raises(KeyRefused) as refused:
+                await copies.copy(key, "too large")
+        assert refused.value.blame is Blame.OBJECT
         assert "too large" not in store.objects
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from reconciler.bucket import open_bucket
-from reconciler.errors import Halt, StoreUnavailable
+from reconciler.errors import Halt, StoreFull, StoreUnavailable
 from reconciler.model import Capabilities, Deletion, ListingOrder, ObjectResult
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
@@ -325,18 +325,27 @@ async def test_where_nothing_is_known_of_any_key_the_store_is_unavailable(
             await opened.store(PLAIN).delete(asked(key))
 
 
-async def test_a_batch_refused_as_a_whole_fails_key_by_key(credentials: None) -> None:
+@pytest.mark.parametrize(
+    ("code", "status", "error_of"),
+    [
+        ("MalformedXML", 400, StoreUnavailable),
+        ("AccessDenied", 403, Halt),
+        ("QuotaExceeded", 403, StoreFull),
+    ],
+)
+@pytest.mark.parametrize("keys", [("a", "b"), ("bell\x07",)], ids=["batch", "single"])
+async def test_what_is_refused_of_scratch_keys_too_is_about_the_store_or_us(
+    credentials: None, code: str, status: int, error_of: type[Exception], keys: tuple[str, ...]
+) -> None:
     async with (
-        faulty_store(Answer(error("MalformedXML"), 400)) as store,
+        faulty_store(Answer(error(code), status)) as store,
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
-        results = await opened.store(PLAIN).delete(asked("a", "b"))
-    assert [(result.result, "MalformedXML" in result.detail) for result in results] == [(FAILED, True)] * 2
+        with pytest.raises(error_of, match=code):
+            await opened.store(PLAIN).delete(asked(*keys))
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"), [(204, DELETED), (404, MISSING), (403, FAILED), (409, FAILED)]
-)
+@pytest.mark.parametrize(("status", "expected"), [(204, DELETED), (404, MISSING)])
 async def test_answers_to_a_single_delete_are_told_apart(
     credentials: None, status: int, expected: ObjectResult
 ) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import md5
 
-from reconciler.errors import Halt, StoreUnavailable
+from reconciler.errors import Halt, KeyRefused, StoreUnavailable
 from reconciler.model import (
+    Blame,
     Capabilities,
     Copied,
     CopyResult,
@@ -35,8 +36,9 @@ class MemoryBucket:
 
     `away` makes every call fail as an endpoint does that cannot be reached; `missing` answers as a
     bucket that does not exist; `foreign` answers 404 to every key, as a wrong endpoint does; keys in
-    `refusing` cannot be deleted; keys in `hidden` are skipped by listings; keys in
-    `uncopyable` cannot be copied. With `versioned` a delete only hides, see `versions`.
+    `refusing` cannot be deleted; keys in `hidden` are skipped by listings; keys in `uncopyable` cannot be
+    copied; nothing at all can be asked of those in `refused`, and those in `nameless` the store takes for no
+    keys. With `versioned` a delete only hides, see `versions`.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class MemoryBucket:
         self.refusing: set[str] = set()
         self.hidden: set[str] = set()
         self.uncopyable: set[str] = set()
+        self.refused: dict[str, Blame] = {}
+        self.nameless: set[str] = set()
         self.deleted: list[str] = []
         self.on_delete: Callable[[StoredObject], None] = lambda _: None
         self.on_copy: Callable[[str, str], None] = lambda *_: None
@@ -126,6 +130,7 @@ class MemoryBucket:
     @port
     async def head(self, key: str) -> StoredObject | None:
         self.answer()
+        self.answer_for(key)
         return None if self.missing or self.foreign else self.objects.get(key)
 
     @port
@@ -139,6 +144,8 @@ class MemoryBucket:
         stored = self.objects.get(key)
         if key in self.refusing:
             return DeletionResult(key=key, result=ObjectResult.FAILED)
+        if blame := self.refused.get(key):
+            return DeletionResult(key=key, result=ObjectResult.FAILED, detail="refused", blame=blame)
         if stored is None or self.foreign:
             return DeletionResult(key=key, result=ObjectResult.MISSING)
         if self.compares and deletion.etag is not None and deletion.etag != stored.etag:
@@ -156,13 +163,14 @@ class MemoryBucket:
         self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
     ) -> Copied:
         self.answer()
+        self.answer_for(source)
         stored = None if self.missing or self.foreign else self.objects.get(source)
         if stored is None:
             return Copied(result=CopyResult.MISSING)
         if etag is not None and stored.etag != etag:
             return Copied(result=CopyResult.CHANGED)
         if source in self.uncopyable:
-            return Copied(result=CopyResult.IMPOSSIBLE, detail="the store will not copy it")
+            raise KeyRefused("the store will not copy it", Blame.OBJECT)
         if only_new and target in self.objects:
             return Copied(result=CopyResult.OCCUPIED)
         self._put(replace(stored, key=target, last_modified=self.around.now, version_id=None))
@@ -233,6 +241,11 @@ class MemoryBucket:
         del declared  # `order_under` puts it in force
         self.answer()
         return self.capabilities
+
+    def answer_for(self, key: str) -> None:
+        """Refuse what is asked of a key that the store does not serve."""
+        if blame := self.refused.get(key):
+            raise KeyRefused(f"{key} is refused", blame, nameless=key in self.nameless)
 
     def answer(self) -> None:
         if self.away:

@@ -25,7 +25,7 @@ IDLE = 20
 EPOCH = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """The program dies here."""
 
 

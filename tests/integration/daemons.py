@@ -89,8 +89,8 @@ async def started(
         await process.aclose()
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], *, within: float = 60) -> None:
     """Poll, bounded: the daemon tells its state over HTTP and in its tables, and in no other way."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(within):
         while not await condition():  # noqa: ASYNC110 - as said
             await anyio.sleep(0.1)

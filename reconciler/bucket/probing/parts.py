@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 import anyio
 
-from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.probing.scratch import CLEANUP_SECONDS, Scratch
 
 _PLAIN: Final = "copy/parts-plain"
@@ -84,7 +84,7 @@ async def _not_refused(call: Awaitable[None]) -> bool:
     try:
         await call
     except Refusal as refusal:
-        return refusal.code not in CHANGED
+        return not refusal.changed
     return True
 
 

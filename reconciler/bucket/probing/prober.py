@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from reconciler.bucket.concurrency import side_by_side
-from reconciler.bucket.faults import NOT_S3, Refusal
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.listing import BucketListing
 from reconciler.bucket.probing.deleting import probe_deleting
 from reconciler.bucket.probing.ordering import probe_ordering
 from reconciler.bucket.probing.recovery import probe_copying, probe_versioning
 from reconciler.bucket.probing.scratch import SCRATCH_PREFIX, scratch_keys, told_versioning
 from reconciler.bucket.probing.writing import probe_writing
+from reconciler.bucket.refusals import NOT_S3
 from reconciler.bucket.retries import Calls
 from reconciler.errors import Halt
 from reconciler.model import Capabilities, ListingOrder, Versioning

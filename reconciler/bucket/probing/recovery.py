@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from reconciler.bucket.faults import CHANGED, Refusal
+from reconciler.bucket.faults import Refusal
 from reconciler.bucket.probing.parts import Parts, probe_parts
 from reconciler.bucket.probing.scratch import Scratch
 from reconciler.model import Versioning
@@ -87,7 +87,7 @@ async def _refuses_another(scratch: Scratch, source: str) -> bool:
     try:
         await _copy(scratch, source, name, CopySourceIfMatch=f'"{_WRONG_ETAG}"')
     except Refusal as refusal:
-        return refusal.code in CHANGED and not await scratch.exists(scratch.root + name)
+        return refusal.changed and not await scratch.exists(scratch.root + name)
     return False
 
 
