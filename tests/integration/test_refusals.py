@@ -317,7 +317,7 @@ async def test_a_key_that_stays_refused_ends_on_hold_with_an_end(site: Site, sto
     ("key", "code", "stays"),
     [
         ("image/" + "n" * 300, "XMinioInvalidObjectName", False),
-        ("image/" + "/".join(["part"] * 250), "KeyTooLongError", False),
+        ("image/" + "k" * 260, "KeyTooLongError", False),
         ("image/../secret", "XMinioInvalidObjectName", False),
         ("image/bell\x07", "InvalidURI", False),
         ("image/plain", "XMinioInvalidObjectName", True),  # nothing is wrong with it as far as we see
@@ -406,7 +406,8 @@ async def test_a_dangling_record_whose_uploads_or_versions_are_refused_stays_alo
     assert await site.rows() == set(keys)
     store.rule = lambda *_: None
     await later(site)
-    report = await site.once()
+    for _ in range(2):  # what was on hold is seen twice again
+        report = await site.once()
     assert (report.outcome, await site.rows()) == (Outcome.CONVERGED, set())
 
 
