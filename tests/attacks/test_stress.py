@@ -238,6 +238,11 @@ async def watch(site: Site, sql: Any, lost: set[str]) -> None:
         await anyio.sleep(0.02)
 
 
+async def begun(sql: Any) -> bool:
+    """The daemon leads, and a pass of it is under way: before that a signal just ends it."""
+    return bool(await sql.fetchval("SELECT count(*) FROM reconciler.passes"))
+
+
 async def settled(sql: Any) -> bool:
     """Nothing is claimed any more; what was put off is due at once."""
     await sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp() WHERE state = 'claimed'")
@@ -284,6 +289,7 @@ async def test_no_live_row_is_without_its_object_whatever_writers_do(site: Site,
                 Writer(site, each, owners, catalog.holds, random.Random(number))
                 for number, each in enumerate(others)
             ]
+            await until(lambda: begun(sql))
             group.start_soon(watch, site, watching, lost)
             told = await write_for(SECONDS, writers)
             await until(lambda: settled(sql))
