@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
 from reconciler.catalog.inspection import SchemaReport
 from reconciler.catalog.triggers import Triggers
@@ -26,9 +27,11 @@ from reconciler.model import (
 )
 from reconciler.planning import wording
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
+from reconciler.planning.lifecycle import beside, too_early
 from reconciler.ports import Listing, ObjectStore, Versions
 from reconciler.settings import Source, ToldSetting, overridden, pinned, told_origin
 
+ALLOW_VERSIONS = "allow these credentials s3:DeleteObjectVersion on the managed prefixes"
 CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
 
 
@@ -254,10 +257,11 @@ def _writing(found: Capabilities) -> Sequence[Check]:
 
 def _recovering(found: Capabilities) -> Sequence[Check]:
     """What could bring a deleted object back, and what keeps one from going."""
+    where = f" in {', '.join(map(repr, found.undelete_unseen))}" if found.undelete_unseen else ""
     versions = {
         Versioning.ENABLED: "kept, and seen to come back when the delete marker goes"
         if found.undelete
-        else "kept, but a deleted object was not seen to come back when its delete marker went",
+        else f"kept, but a deleted object was not seen to come back when its delete marker went{where}",
         Versioning.SUSPENDED: "suspended: the bucket keeps no versions of what is deleted now",
         Versioning.OFF: "the bucket keeps no versions",
     }[found.versioning]
@@ -266,9 +270,15 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
         copies += "; nothing above 5 GB can be copied"
     elif not found.multipart_copy_encoded:
         copies += "; nothing above 5 GB can be copied whose key has a percent sign or a plus"
+    if found.copy and not found.copy_only_new:
+        copies += (
+            "; If-None-Match is ignored: an undo looks at the key just before it copies (docs/safety.md)"
+        )
     uploads = "are listed and can be aborted" if found.multipart_listing else "cannot be listed"
     checks = [
-        ok("versions", versions),
+        ok("versions", versions)
+        if found.undelete or not found.versioned
+        else warn("versions", versions, ALLOW_VERSIONS),
         ok("copies", copies if found.copy else "the store copies nothing by itself"),
         ok("unfinished uploads", uploads),
     ]
@@ -279,19 +289,9 @@ def _recovering(found: Capabilities) -> Sequence[Check]:
 
 def _deletion(mode: DeleteMode, found: Capabilities) -> Check:
     if mode is DeleteMode.VERSIONED:
-        return ok("delete mode", "versioned: a delete marker hides each object until its version is purged")
-    if mode is DeleteMode.QUARANTINE and found.copies_nothing:
-        return fail(
-            "delete mode",
-            "quarantine, and the store makes no copies, or the credentials may not: a dry run works, live"
-            " halts",
-            "allow CopyObject under .reconciler/, switch versioning on, or name"
-            " RECONCILER_DELETE_MODE=direct, which deletes for good",
-        )
+        return _versioned(found)
     if mode is DeleteMode.QUARANTINE:
-        return ok(
-            "delete mode", f"quarantine: each object is copied under {QUARANTINE_PREFIX} before it is deleted"
-        )
+        return _quarantine(found)
     if found.versioned:
         return warn(
             "delete mode",
@@ -304,6 +304,53 @@ def _deletion(mode: DeleteMode, found: Capabilities) -> Check:
         " the deletion loses its object",
         "keep RECONCILER_GRACE_PERIOD above the longest time from upload to row, and do not reuse keys",
     )
+
+
+def _versioned(found: Capabilities) -> Check:
+    if found.undelete:
+        return ok("delete mode", "versioned: a delete marker hides each object until its version is purged")
+    return warn(
+        "delete mode",
+        "versioned, and no deleted object was seen to come back: an undo has to copy versions over markers",
+        f"{ALLOW_VERSIONS}, or take RECONCILER_DELETE_MODE=auto",
+    )
+
+
+def _quarantine(found: Capabilities) -> Check:
+    if found.copies_nothing:
+        return fail(
+            "delete mode",
+            "quarantine, and the store makes no copies, or the credentials may not: a dry run works, live"
+            " halts",
+            "allow CopyObject under .reconciler/, switch versioning on, or name"
+            " RECONCILER_DELETE_MODE=direct, which deletes for good",
+        )
+    if found.versioned:
+        return warn(
+            "delete mode",
+            "quarantine, though the bucket keeps versions: no deleted object was seen to come back, so each"
+            " is copied first, and its version stays behind a delete marker",
+            f"{ALLOW_VERSIONS}; without it nothing that is deleted is ever freed",
+        )
+    return ok(
+        "delete mode", f"quarantine: each object is copied under {QUARANTINE_PREFIX} before it is deleted"
+    )
+
+
+def lifecycle(
+    found: Capabilities, prefixes: Sequence[str], mode: DeleteMode, window: timedelta
+) -> Sequence[Check]:
+    """The bucket's own rules: which of them take what an undo needs, or what the records name."""
+    if found.lifecycle is None:
+        unknown = "the bucket's rules may not be read: they may take copies or versions early"
+        return [warn("lifecycle", unknown, "allow these credentials s3:GetLifecycleConfiguration")]
+    advice = "leave .reconciler/ and hidden versions to the purge, or shorten RECONCILER_UNDO_WINDOW"
+    checks = [
+        fail("lifecycle", f"{line}: live halts", advice)
+        for line in too_early(found.lifecycle, prefixes, mode, window)
+    ]
+    checks += [warn("lifecycle", line) for line in beside(found.lifecycle, prefixes)]
+    return checks or [ok("lifecycle", "no rule of the bucket takes what an undo needs, or what records name")]
 
 
 def pause(standing: Pause) -> Sequence[Check]:

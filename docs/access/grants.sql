@@ -14,7 +14,8 @@ CREATE SCHEMA reconciler AUTHORIZATION reconciler_owner;
 -- to ALWAYS: run `reconciler migrate --install-triggers` as that role, or give it the output of --sql.
 
 -- What the daemon reads and removes. UPDATE is what Postgres asks of who locks a row; on the id alone,
--- since no row is ever changed. INSERT brings rows back; without it an undo restores objects alone.
+-- since no row is ever changed. INSERT brings rows back; without it an undo restores objects alone. Where a
+-- column's type is of another schema, GRANT USAGE ON SCHEMA that schema as well.
 GRANT USAGE ON SCHEMA public TO reconciler;
 GRANT SELECT, INSERT, DELETE, UPDATE ("Id") ON public."MediaRecords" TO reconciler;
 GRANT SELECT, UPDATE ("Id") ON public."VirtualKeys" TO reconciler;

@@ -22,6 +22,7 @@ from reconciler.app.wiring import (
     mode_of,
     offline,
     open_ports,
+    scratched,
     steer_of,
     steering_of,
     throttles_of,
@@ -242,7 +243,8 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
         return [*doctoring.database(report), *may, *doctoring.pause(standing)]
 
     async def look_at_bucket() -> Sequence[Check]:
-        async with open_bucket(bucket_config(settings)) as bucket:
+        reached = replace(bucket_config(settings), managed=lambda: scratched(settings, settings.mode()))
+        async with open_bucket(reached) as bucket:
             # Without what is declared, so that it can be said whether that is so.
             found = await bucket.prober.probe()
             store, prefixes = bucket.store(found), settings.bucket.prefixes
@@ -252,6 +254,7 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
                     "access", lambda: doctoring.access(bucket.listing, store, versions, prefixes)
                 ),
                 *doctoring.abilities(found, settings.bucket.order, delete_mode_of(settings, found)),
+                *doctoring.lifecycle(found, prefixes, delete_mode_of(settings, found), settings.undo_window),
             ]
             if at_head:
                 seen += await doctoring.attempt("identity", lambda: look_at_tie(bucket, found))

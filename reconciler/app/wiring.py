@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -26,6 +26,7 @@ from reconciler.model import (
     DeleteMode,
     Mode,
 )
+from reconciler.planning.lifecycle import beside
 from reconciler.ports import Observer
 from reconciler.settings import (
     DatabaseSettings,
@@ -41,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_ports(
-    settings: Settings, observer: Observer, mode: Callable[[], Mode] = lambda: Mode.LIVE
+    settings: Settings, observer: Observer, mode: Callable[[], Mode] = lambda: Mode.DRY_RUN
 ) -> AsyncIterator[Ports]:
     """Both adapters, open and checked: the schema is at head, the store's abilities are known.
 
@@ -75,10 +76,20 @@ async def open_both(
             require_live(mode())
 
         reached = bucket_config(settings, request_ended)
-        async with open_bucket(replace(reached, may_delete=may_delete)) as bucket:
+        reached = replace(reached, may_delete=may_delete, managed=lambda: scratched(settings, mode()))
+        async with open_bucket(reached) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
             check_delete_mode(settings, found)
+            for line in beside(found.lifecycle or (), settings.bucket.prefixes):
+                log.warning("the bucket has rules of its own", reason=line)
             yield wire(catalog, bucket, found, observer, pause, throttles), catalog.accounts
+
+
+def scratched(settings: Settings, mode: Mode) -> Sequence[str]:
+    """The managed prefixes in which a probe may put a scratch key: none in dry run, which writes nothing
+    there, and none where nothing would follow from it.
+    """
+    return settings.bucket.prefixes if mode is Mode.LIVE and settings.delete_mode != "direct" else ()
 
 
 def throttles_of(settings: Settings) -> Throttles:
@@ -227,7 +238,7 @@ def delete_mode_of(settings: Settings, found: Capabilities) -> DeleteMode:
     """What `auto` comes to; the other modes are what they are called."""
     if settings.delete_mode != "auto":
         return DeleteMode(settings.delete_mode)
-    return DeleteMode.VERSIONED if found.versioned else DeleteMode.QUARANTINE
+    return DeleteMode.VERSIONED if found.versioned and found.undelete else DeleteMode.QUARANTINE
 
 
 def check_delete_mode(settings: Settings, found: Capabilities) -> None:

@@ -50,7 +50,7 @@ class Bucket:
         may = config.may_delete
         self.uploads = BucketUploads(client, config.name, self._calls, limiter, witness, may)
         self.versions = BucketVersions(client, config.name, self._calls, limiter, witness, may)
-        self.prober = BucketProber(client, config.name, self._calls, self.listing)
+        self.prober = BucketProber(client, config.name, self._calls, self.listing, config.managed)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:
         """The objects, deleted by what the store was seen to do."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -17,6 +17,7 @@ OPERATIONS: Final = (
     "GetBucketVersioning",
     "ListObjectVersions",
     "GetObjectLockConfiguration",
+    "GetBucketLifecycleConfiguration",
     "CopyObject",
     "CreateMultipartUpload",
     "UploadPartCopy",
@@ -57,6 +58,7 @@ class BucketConfig:
     `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
     `may_delete` is asked before each attempt to delete an object or version that is not ours, or to end
     an upload; it raises StoreUnavailable where no further one may be sent.
+    `managed` gives the prefixes in which the probe may put a scratch key, at the moment of a probe.
     """
 
     name: str
@@ -69,3 +71,4 @@ class BucketConfig:
     on_request: Callable[[str, str, float], None] | None = None
     copy_sizes: CopySizes = CopySizes()
     may_delete: Callable[[], None] | None = None
+    managed: Callable[[], Sequence[str]] = tuple

@@ -51,7 +51,9 @@ _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "Invalid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """The object to copy as HEAD saw it; `content` is what a multipart upload is told."""
+    """The object to copy as HEAD saw it; `content` is what a multipart upload is told, `version` which one of
+    its versions was asked for.
+    """
 
     key: str
     size: int
@@ -61,6 +63,7 @@ class _Source:
     modified: Any
     digests: Mapping[str, str]
     """Of the whole object, where HEAD was asked for them and the store has any."""
+    version: Mapping[str, str]
 
 
 class BucketCopies:
@@ -91,19 +94,27 @@ class BucketCopies:
         )
 
     async def copy(
-        self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str | None = None,
+        only_new: bool = False,
+        version: str | None = None,
     ) -> Copied:
         """See the port. The source is looked at before and the copy after: some stores ignore conditions."""
         async with self._limiter:
             try:
-                return await self._copy(source, target, etag, only_new=only_new)
+                return await self._copy(source, target, etag, version, only_new=only_new)
             except Refusal as refusal:
                 return await self._refused(refusal, source, only_new=only_new)
             except StoreUnavailable as error:
                 raise await self._witness.blame("CopyObject", source, error) from None
 
-    async def _copy(self, key: str, target: str, etag: str | None, *, only_new: bool) -> Copied:
-        source = await self._look(key)
+    async def _copy(
+        self, key: str, target: str, etag: str | None, version: str | None, *, only_new: bool
+    ) -> Copied:
+        source = await self._look(key, version)
         if source is None:
             return Copied(result=CopyResult.MISSING)
         if etag is not None and source.etag != etag:
@@ -151,15 +162,16 @@ class BucketCopies:
         """A 412 means a change only where there is one: Swift answers it to the right ETag of an object
         that was uploaded in parts.
         """
-        now = await self._look(source.key)
+        now = await self._look(source.key, source.version.get("VersionId"))
         if now is not None and now.etag == source.etag:
             message = f"the store answers 412 to the object's own ETag ({refusal})"
             raise KeyRefused(message, Blame.KEY) from None
 
-    async def _look(self, key: str, **asked: str) -> _Source | None:
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=key, **asked)
+    async def _look(self, key: str, version: str | None = None, **asked: str) -> _Source | None:
+        of = {} if version is None else {"VersionId": version}
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=key, **of, **asked)
         try:
-            return await self._calls.send("HeadObject", call, partial(_source, key))
+            return await self._calls.send("HeadObject", call, partial(_source, key, of))
         except Refusal as refusal:
             if refusal.missing:
                 return None
@@ -172,7 +184,7 @@ class BucketCopies:
         digests of the whole of both, they are compared.
         """
         made = await self._look(target, ChecksumMode="ENABLED")
-        now = await self._look(source.key, ChecksumMode="ENABLED")
+        now = await self._look(source.key, source.version.get("VersionId"), ChecksumMode="ENABLED")
         if made is None or now is None or (now.etag, now.size) != (source.etag, source.size):
             return False
         return made.size == source.size and not any(
@@ -196,6 +208,9 @@ class BucketCopies:
         )
         try:
             parts = await self._copy_parts(source, target, upload)
+            # The parts took their time, and not every store honours the condition.
+            if only_new and await self._look(target) is not None:
+                raise Refusal("PreconditionFailed", "something lies at the target by now", status=0)
             asked = {
                 "Bucket": self._bucket,
                 "Key": target,
@@ -234,7 +249,7 @@ class BucketCopies:
         return {
             "Bucket": self._bucket,
             "Key": target,
-            "CopySource": {"Bucket": self._bucket, "Key": source.key},
+            "CopySource": {"Bucket": self._bucket, "Key": source.key, **source.version},
             **self._condition(source.etag),
         }
 
@@ -263,7 +278,7 @@ class BucketCopies:
     async def _tagging(self, source: _Source) -> dict[str, str]:
         if not source.tags:
             return {}
-        call = partial(self._client.get_object_tagging, Bucket=self._bucket, Key=source.key)
+        call = partial(self._client.get_object_tagging, Bucket=self._bucket, Key=source.key, **source.version)
         tags = await self._calls.send("GetObjectTagging", call, lambda answer: answer.get("TagSet", ()))
         return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
 
@@ -276,7 +291,7 @@ class BucketCopies:
             return
 
 
-def _source(key: str, answer: Mapping[str, Any]) -> _Source:
+def _source(key: str, version: Mapping[str, str], answer: Mapping[str, Any]) -> _Source:
     return _Source(
         key=key,
         size=answer["ContentLength"],
@@ -287,6 +302,7 @@ def _source(key: str, answer: Mapping[str, Any]) -> _Source:
         digests={name: answer[name] for name in _DIGESTS if answer.get(name)}
         if answer.get("ChecksumType") == "FULL_OBJECT"
         else {},
+        version=version,
     )
 
 

@@ -215,7 +215,7 @@ async def _unreadable(connection: AnyConnection, row: RemovedRow, plan: _Plan) -
             async with connection.transaction():
                 read = each.column.read(each.text)
                 await connection.fetchval(f"SELECT ({read}) IS NULL FROM {VALUES}", row.ledger_id)
-        except COLLISIONS:
+        except (*COLLISIONS, asyncpg.InsufficientPrivilegeError):
             raise
         except asyncpg.PostgresError as error:
             found[each.column.name] = f"which its type does not take ({type(error).__name__})"
@@ -232,5 +232,6 @@ def _explained(error: asyncpg.PostgresError) -> str:
     if isinstance(error, asyncpg.ForeignKeyViolationError):
         return f"what it belongs to is gone ({error.detail or message}); make that again, then undo it again"
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return f"{message}; GRANT INSERT on the media table, then undo it again"
+        lacking = "USAGE on it" if "for schema" in message else "INSERT on the media table"
+        return f"{message}; GRANT {lacking}, then undo it again"
     return message

@@ -135,6 +135,7 @@ class Collector:
             collected = Collected()
         else:
             hiding.require_copies(steering.policy.delete_mode, self._ports.capabilities)
+            hiding.require_time(steering.policy, steering.undo_window, self._ports.capabilities)
             await require_rights(self._ports, steering)
             await self._sealer.settle(self._stopping)
             collected = await self._collect(term)

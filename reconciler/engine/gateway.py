@@ -109,7 +109,13 @@ class WriteGateway:
         return await self._store.delete(batch)
 
     async def copy(
-        self, source: str, target: str, etag: str | None = None, *, only_new: bool = False
+        self,
+        source: str,
+        target: str,
+        etag: str | None = None,
+        *,
+        only_new: bool = False,
+        version: str | None = None,
     ) -> Copied:
         """Copy an object into the quarantine, or out of it; see `Copies.copy`.
 
@@ -117,7 +123,7 @@ class WriteGateway:
         """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
-        return await self._copies.copy(source, target, etag=etag, only_new=only_new)
+        return await self._copies.copy(source, target, etag=etag, only_new=only_new, version=version)
 
     async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
         """Delete versions and delete markers by id, for good."""
@@ -144,6 +150,12 @@ class WriteGateway:
         if not all(each.marker for each in markers):
             raise ValueError("only delete markers hide anything")
         return await self._versions.remove(markers, reveals=True)
+
+    async def withdraw(self, copy: Version) -> Sequence[DeletionResult]:
+        """Take a version of our own making away again: what it was put over lies open as before."""
+        self._refuse_in_dry_run("withdraw a copy")
+        self._refuse_without_lease()
+        return await self._versions.remove([copy], reveals=True)
 
     async def stopped(self) -> str | None:
         """Why nothing may be deleted just now; None where it may."""

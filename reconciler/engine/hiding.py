@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
@@ -27,9 +27,11 @@ from reconciler.model import (
     DeletionResult,
     Hidden,
     ObjectResult,
+    Policy,
     StoredObject,
     Version,
 )
+from reconciler.planning.lifecycle import too_early
 
 COPIES_AT_ONCE = 32
 EXTEND_SECONDS = 30.0
@@ -53,6 +55,13 @@ def require_copies(mode: DeleteMode, found: Capabilities) -> None:
             " the credentials may not: nothing is deleted; free space, allow CopyObject under .reconciler/,"
             " switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
         )
+
+
+def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) -> None:
+    """Raises Halt where the bucket's own rules take what an undo within the window needs (R-61)."""
+    early = too_early(found.lifecycle or (), policy.prefixes, policy.delete_mode, undo_window)
+    if early:
+        raise Halt(f"{early[0]}: nothing is deleted until one of the two is changed")
 
 
 async def make_copies(

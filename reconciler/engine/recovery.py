@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from reconciler.engine.gateway import WriteGateway
@@ -11,8 +12,10 @@ from reconciler.model import (
     GONE,
     UNVERSIONED,
     Blame,
+    Copied,
     CopyResult,
     DeleteMode,
+    DeletionResult,
     Hidden,
     HiddenObject,
     Return,
@@ -47,15 +50,52 @@ async def _out_of_quarantine(ports: Ports, gateway: WriteGateway, hidden: Hidden
     source = hidden.hidden.quarantine_key
     assert source is not None
     copied = await gateway.copy(source, hidden.storage_key, only_new=True)
+    return await _copied(ports, gateway, hidden, copied)
+
+
+async def _copied(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, copied: Copied) -> Returned:
+    """What a copy to its own key came to."""
     if copied.result is CopyResult.OCCUPIED:
         return await _what_is_there(ports, hidden)
     if copied.result is CopyResult.MISSING:
-        return _told(hidden, Return.REFUSED, f"its copy {source} is not in the quarantine any more")
+        source = hidden.hidden.quarantine_key
+        gone = f"its copy {source} is not in the quarantine any more" if source else "its version is gone"
+        return _told(hidden, Return.REFUSED, gone)
     if copied.result is not CopyResult.COPIED:
         return _told(hidden, Return.FAILED, copied.detail)
-    if await ports.store.head(hidden.storage_key) is None:
+    stored = await ports.store.head(hidden.storage_key)
+    if stored is None:
         return _told(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
+    if not ports.capabilities.copy_only_new and await _withdrawn(ports, gateway, hidden, stored):
+        return _told(hidden, Return.REFUSED, "another object came to its key meanwhile, and lies there again")
     return _told(hidden, Return.RESTORED)
+
+
+async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, stored: StoredObject) -> bool:
+    """Whether our copy took the place of an upload that came between the look and the copy, and went again.
+
+    Only where versions are kept: what was written over elsewhere is gone (R-60).
+    """
+    if stored.version_id in {None, UNVERSIONED}:
+        return False
+    found = await ports.versions.of(hidden.storage_key)
+    mine = [each for each in found if each.id == stored.version_id and each.latest and not each.marker]
+    # The first behind the latest; times tell seconds apart, and markers and versions come in no order.
+    behind = [each for each in found if not each.latest and not each.marker]
+    hidden_before = hidden.hidden_at.replace(microsecond=0)
+    newer = behind and behind[0].last_modified is not None and behind[0].last_modified >= hidden_before
+    if not (mine and newer) or behind[0].id in hidden.hidden.version_ids:
+        return False
+    if any(each.marker and _later(each, behind[0]) for each in found):
+        return False
+    (answer,) = await gateway.withdraw(mine[0])
+    return answer.result in GONE
+
+
+def _later(one: Version, other: Version) -> bool:
+    return (
+        one.last_modified is None or other.last_modified is None or one.last_modified >= other.last_modified
+    )
 
 
 async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
@@ -69,7 +109,7 @@ async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: Hidd
     ours = [each for each in found if each.marker and _made_by(each, hidden)]
     for answer in await gateway.reveal(ours):
         if answer.result not in GONE:
-            return _told(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
+            return await _over_the_marker(ports, gateway, hidden, found, answer)
     stored = await ports.store.head(key)
     if stored is None:
         return _told(hidden, Return.REFUSED, "a delete marker that is not ours hides it")
@@ -83,6 +123,22 @@ def _is_what_was_hidden(stored: StoredObject, wanted: Hidden) -> bool:
     if stored.version_id in {None, UNVERSIONED}:
         return wanted.etag in {None, stored.etag}
     return stored.version_id in wanted.version_ids
+
+
+async def _over_the_marker(
+    ports: Ports,
+    gateway: WriteGateway,
+    hidden: HiddenObject,
+    found: Sequence[Version],
+    answer: DeletionResult,
+) -> Returned:
+    """A policy may keep every version and marker for good: then a copy of the version is put over them."""
+    if answer.blame is Blame.STORE:
+        return _told(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
+    key = hidden.storage_key
+    newest = next(each for each in found if each.id in hidden.hidden.version_ids)
+    copied = await gateway.copy(key, key, newest.etag, only_new=True, version=newest.id)
+    return await _copied(ports, gateway, hidden, copied)
 
 
 def _made_by(marker: Version, hidden: HiddenObject) -> bool:

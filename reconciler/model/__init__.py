@@ -32,6 +32,7 @@ from reconciler.model.objects import (
     QUARANTINE_PREFIX,
     REPLACEMENT_CHARACTER,
     RESERVED_PREFIX,
+    SCRATCH_FOLDER,
     KeyRange,
     ObjectPage,
     StoredObject,
@@ -77,7 +78,16 @@ from reconciler.model.sanity import (
     believable,
     believable_size,
 )
-from reconciler.model.store import Capabilities, Digest, Identity, PutCondition, Seal, Seals, Versioning
+from reconciler.model.store import (
+    Capabilities,
+    Digest,
+    Identity,
+    LifecycleRule,
+    PutCondition,
+    Seal,
+    Seals,
+    Versioning,
+)
 from reconciler.model.telling import Check, CheckStatus, PassDetail, Report
 from reconciler.model.words import (
     RETENTION_VERDICTS,
@@ -101,6 +111,7 @@ __all__ = [
     "REPLACEMENT_CHARACTER",
     "RESERVED_PREFIX",
     "RETENTION_VERDICTS",
+    "SCRATCH_FOLDER",
     "STAYED",
     "UNVERSIONED",
     "Backlog",
@@ -132,6 +143,7 @@ __all__ = [
     "K",
     "KeepReason",
     "KeyRange",
+    "LifecycleRule",
     "ListedMark",
     "ListingOrder",
     "Mark",

@@ -12,6 +12,10 @@ RESERVED_PREFIX = ".reconciler/"
 """Our own corner of the bucket (identity marker, scratch keys): never managed, never counted."""
 
 
+SCRATCH_FOLDER = ".reconciler-probe/"
+"""Where in a managed prefix scratch keys lie for the moment of a probe; no key that has it is managed."""
+
+
 QUARANTINE_PREFIX = f"{RESERVED_PREFIX}quarantine/"
 """Where objects lie that were deleted and can still be brought back."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -41,6 +41,21 @@ class PutCondition(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleRule:
+    """What the store does by itself to keys that begin with `prefix`, and after how long; None for never.
+
+    Zero stands for a date as well. `archives`: moves them to where nothing can be read at once.
+    """
+
+    id: str
+    prefix: str
+    expires: timedelta | None = None
+    archives: timedelta | None = None
+    noncurrent_expires: timedelta | None = None
+    noncurrent_archives: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What the store was seen to do, on scratch keys of ours. What could not be found out is not there."""
 
@@ -66,19 +81,27 @@ class Capabilities:
     """Keys of one DeleteObjects that were all answered for, in time; 1 without batches."""
     versioning: Versioning = Versioning.OFF
     undelete: bool = False
-    """Without its delete marker, taken away by VersionId, a deleted object is there again."""
+    """Without its delete marker, taken away by VersionId, a deleted object is there again: under
+    `.reconciler/`, and in the managed prefixes as far as it was tried there.
+    """
+    undelete_unseen: tuple[str, ...] = ()
+    """The managed prefixes where it was tried and not seen."""
     object_lock: bool = False
     """Versions in this bucket may be locked: then they cannot be deleted for good."""
     copy: bool = False
     """CopyObject makes a copy with the same bytes."""
     copy_conditional: bool = False
     """CopyObject compares the source's ETag, and makes no copy of another object."""
+    copy_only_new: bool = False
+    """CopyObject honours If-None-Match: a copy never takes the place of what lies at the target."""
     multipart_copy: bool = False
     """UploadPartCopy, without which nothing above 5 GB can be copied."""
     multipart_copy_encoded: bool = True
     """It also copies sources with a percent sign in their key; else it takes them for another object."""
     multipart_listing: bool = False
     """ListMultipartUploads names an unfinished upload, and AbortMultipartUpload ends it."""
+    lifecycle: tuple[LifecycleRule, ...] | None = ()
+    """The bucket's rules that are in force; None where they may not be read."""
     probed: bool = True
     """False where no scratch key could be written, so that nothing at all could be found out."""
     refusal: str = field(default="", compare=False)

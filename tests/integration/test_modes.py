@@ -118,7 +118,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
         await ask(gateway, write)
 
 
-@pytest.mark.parametrize("write", [write for write in WRITES if write not in {"copy", "reveal"}])
+@pytest.mark.parametrize("write", [write for write in WRITES if write not in {"copy", "reveal", "withdraw"}])
 async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> None:
     """Copies, and markers taken away, delete nothing: they bring back what should not have gone."""
     nothing: Any = Untouchable()
@@ -149,5 +149,6 @@ async def test_it_says_why_it_would_refuse(
 
 
 def test_the_write_paths_are_those_we_know() -> None:
-    assert set(WRITES) == {"claim", "unfinished", "delete", "copy", "purge", "abort", "reveal", "confirm"}
+    deleting = {"claim", "unfinished", "delete", "purge", "abort", "confirm"}
+    assert set(WRITES) == deleting | {"copy", "reveal", "withdraw"}
     assert Deletion(key="a").etag is None

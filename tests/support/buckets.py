@@ -18,6 +18,7 @@ CAPABILITIES = {
         batch_digest=Digest.CRC32,
         copy=True,
         copy_conditional=True,
+        copy_only_new=True,
         multipart_copy=True,
         multipart_listing=True,
     ),

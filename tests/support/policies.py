@@ -73,6 +73,7 @@ def _of_bucket(method: str, bucket: str, query: Mapping[str, str], body: bytes) 
     asked = {
         ("GET", "versioning"): "s3:GetBucketVersioning",
         ("GET", "object-lock"): "s3:GetBucketObjectLockConfiguration",
+        ("GET", "lifecycle"): "s3:GetLifecycleConfiguration",
         ("GET", "uploads"): "s3:ListBucketMultipartUploads",
     }
     for (verb, subresource), action in asked.items():

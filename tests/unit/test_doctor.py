@@ -23,6 +23,7 @@ from reconciler.model import (
     Deletion,
     DeletionResult,
     Identity,
+    LifecycleRule,
     ListingOrder,
     Mode,
     ObjectPage,
@@ -196,6 +197,41 @@ def test_direct_deletion_is_always_a_warning() -> None:
         )
 
 
+@pytest.mark.incident(52)
+def test_what_was_not_seen_to_come_back_is_a_warning_in_either_mode() -> None:
+    found = replace(capabilities(versioned=True), copy=True, undelete_unseen=("image/",))
+    for mode in (DeleteMode.VERSIONED, DeleteMode.QUARANTINE):
+        checks = doctor.abilities(found, None, mode)
+        told = statuses(checks)
+        assert (told["versions"], told["delete mode"]) == (CheckStatus.WARN, CheckStatus.WARN)
+        (versions,) = [check.detail for check in checks if check.name == "versions"]
+        assert versions.endswith("when its delete marker went in 'image/'")
+
+
+@pytest.mark.attack(60)
+def test_a_store_that_ignores_the_condition_of_a_copy_is_told() -> None:
+    for honours in (True, False):
+        checks = doctor.abilities(replace(capabilities(), copy=True, copy_only_new=honours), None)
+        (told,) = [check.detail for check in checks if check.name == "copies"]
+        assert ("If-None-Match is ignored" in told) is not honours
+
+
+@pytest.mark.attack(61)
+def test_the_buckets_own_rules_are_looked_at() -> None:
+    week, day = timedelta(days=7), timedelta(days=1)
+    early = LifecycleRule(id="tidy", prefix=".reconciler/quarantine/", expires=day)
+    other = LifecycleRule(id="old", prefix="image/", expires=week)
+    for rules, status in (
+        ((), CheckStatus.OK),
+        (None, CheckStatus.WARN),
+        ((other,), CheckStatus.WARN),
+        ((early, other), CheckStatus.FAIL),
+    ):
+        found = replace(capabilities(), lifecycle=rules)
+        checks = doctor.lifecycle(found, ("image/",), DeleteMode.QUARANTINE, week)
+        assert statuses(checks) == {"lifecycle": status}
+
+
 @pytest.mark.parametrize(("copy", "status"), [(True, CheckStatus.OK), (False, CheckStatus.FAIL)])
 def test_a_quarantine_is_fine_where_the_store_makes_copies(*, copy: bool, status: CheckStatus) -> None:
     checks = doctor.abilities(replace(capabilities(), copy=copy), None, DeleteMode.QUARANTINE)
@@ -260,7 +296,7 @@ def test_an_order_declared_for_a_store_that_rewrites_keys_is_not_the_one_in_use(
         ({"batch_digest": None}, "batches", CheckStatus.WARN, "a call of its own"),
         ({"versioning": Versioning.OFF}, "versions", CheckStatus.OK, "the bucket keeps no versions"),
         ({"versioning": Versioning.SUSPENDED}, "versions", CheckStatus.OK, "suspended"),
-        ({"versioning": Versioning.ENABLED}, "versions", CheckStatus.OK, "was not seen to come back"),
+        ({"versioning": Versioning.ENABLED}, "versions", CheckStatus.WARN, "was not seen to come back"),
         ({"versioning": Versioning.ENABLED, "undelete": True}, "versions", CheckStatus.OK, "kept, and seen"),
         ({}, "copies", CheckStatus.OK, "copies nothing"),
         ({"copy": True}, "copies", CheckStatus.OK, "nothing above 5 GB"),

@@ -1,27 +1,29 @@
 """The whole probe: what the bucket says of itself, then what it does, three subjects side by side.
 
-About 90 requests in some 20 rounds; nothing outside of `.reconciler/probe/` is read or written.
+About 90 requests in some 20 rounds; nothing outside of `.reconciler/probe/` is read or written, but
+for a scratch key in each managed prefix of a bucket that keeps versions, where the configuration names them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from reconciler.bucket.concurrency import side_by_side
 from reconciler.bucket.faults import Refusal
+from reconciler.bucket.lifecycle import lifecycle_rules
 from reconciler.bucket.listing import BucketListing
 from reconciler.bucket.probing.deleting import probe_deleting
 from reconciler.bucket.probing.ordering import probe_ordering
-from reconciler.bucket.probing.recovery import probe_copying, probe_versioning
+from reconciler.bucket.probing.recovery import probe_copying, probe_versioning, undeletes_in
 from reconciler.bucket.probing.scratch import SCRATCH_PREFIX, scratch_keys, told_versioning
 from reconciler.bucket.probing.writing import probe_writing
 from reconciler.bucket.refusals import NOT_S3
 from reconciler.bucket.retries import Calls
 from reconciler.errors import Halt
-from reconciler.model import Capabilities, ListingOrder, Versioning
+from reconciler.model import SCRATCH_FOLDER, Capabilities, ListingOrder, Versioning
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -35,11 +37,19 @@ _UNKNOWN: Final = Capabilities(
 class BucketProber:
     """`ports.Prober` of one bucket."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls, listing: BucketListing) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        listing: BucketListing,
+        managed: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._calls = calls
         self._listing = listing
+        self._managed = managed
 
     async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
         """What the store was seen to do; what could not be found out counts as not there.
@@ -57,7 +67,8 @@ class BucketProber:
                 raise self._calls.place.explain("PutObject", refusal, Halt) from None
             why = "" if refusal.denied else f"PutObject was refused with {refusal}"
             found = replace(_UNKNOWN, versioning=told or Versioning.OFF, refusal=why)
-        return replace(found, object_lock=locks)
+        rules = await lifecycle_rules(self._client, self._bucket, self._calls)
+        return replace(found, object_lock=locks, lifecycle=rules)
 
     async def _find_out(self, told: Versioning | None, declared: ListingOrder | None) -> Capabilities:
         """Three subjects side by side, each on keys of its own. Raises Refusal where none can be put."""
@@ -69,6 +80,7 @@ class BucketProber:
                 partial(probe_deleting, scratch),
                 partial(probe_copying, scratch),
             )
+        unseen = await self._not_undeleting() if undelete else ()
         return Capabilities(
             order=ordering.order,
             start_after=ordering.start_after,
@@ -81,14 +93,28 @@ class BucketProber:
             conditional_batch_delete=deleting.conditional_batch_delete,
             conditional_delete=deleting.conditional_delete,
             versioning=versioning,
-            undelete=undelete,
+            undelete=undelete and not unseen,
+            undelete_unseen=unseen,
             copy=copying.copy,
             copy_conditional=copying.copy_conditional,
+            copy_only_new=copying.copy_only_new,
             multipart_copy=copying.parts.copied,
             multipart_copy_encoded=copying.parts.copied_encoded,
             multipart_listing=copying.parts.listed,
             compares_parts=copying.parts.compared,
         )
+
+    async def _not_undeleting(self) -> tuple[str, ...]:
+        """The managed prefixes in which what is deleted was not seen to come back."""
+        unseen = []
+        for prefix in self._managed():
+            folder = f"{prefix}{SCRATCH_FOLDER}"
+            async with scratch_keys(
+                self._client, self._bucket, self._calls, Versioning.ENABLED, folder
+            ) as scratch:
+                if not await undeletes_in(scratch):
+                    unseen.append(prefix)
+        return tuple(unseen)
 
     # --- what the bucket says of itself ------------------------------------------------------------
 

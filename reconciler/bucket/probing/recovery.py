@@ -24,6 +24,7 @@ class Copying:
 
     copy: bool
     copy_conditional: bool
+    copy_only_new: bool
     parts: Parts
 
 
@@ -59,6 +60,25 @@ async def _undeletes(scratch: Scratch, key: str, version_id: str | None) -> bool
         return False
 
 
+async def undeletes_in(scratch: Scratch) -> bool:
+    """The same where objects are managed: a policy may forbid there what it allows elsewhere.
+
+    Asked first whether versions may be deleted, of one that never was: where they may not, a scratch key
+    could not be cleaned up either, and none is put.
+    """
+    key = f"{scratch.root}version"
+    try:
+        await scratch.delete(Key=key, VersionId=_UNVERSIONED)
+    except Refusal as refusal:
+        if refusal.denied:
+            return False
+    try:
+        stored = await scratch.put(key)
+        return await _undeletes(scratch, key, stored.version_id)
+    except Refusal:
+        return False
+
+
 # --- copies --------------------------------------------------------------------------------------------
 
 
@@ -69,7 +89,12 @@ async def probe_copying(scratch: Scratch) -> Copying:
     copies = await _copies(scratch, source, "copy/plain")
     compares = copies and await _copies(scratch, source, "copy/right", CopySourceIfMatch=f'"{stored.etag}"')
     compares = compares and await _refuses_another(scratch, source)
-    return Copying(copy=copies, copy_conditional=compares, parts=await probe_parts(scratch, source))
+    return Copying(
+        copy=copies,
+        copy_conditional=compares,
+        copy_only_new=copies and await _spares_what_is_there(scratch, source),
+        parts=await probe_parts(scratch, source),
+    )
 
 
 async def _copies(scratch: Scratch, source: str, name: str, **condition: str) -> bool:
@@ -88,6 +113,18 @@ async def _refuses_another(scratch: Scratch, source: str) -> bool:
         await _copy(scratch, source, name, CopySourceIfMatch=f'"{_WRONG_ETAG}"')
     except Refusal as refusal:
         return refusal.changed and not await scratch.exists(scratch.root + name)
+    return False
+
+
+async def _spares_what_is_there(scratch: Scratch, source: str) -> bool:
+    """Whether If-None-Match is answered with 412, and the target is what it was: moto ignores it."""
+    name = "copy/taken"
+    target = scratch.root + name
+    try:
+        await scratch.put(target)
+        await _copy(scratch, source, name, IfNoneMatch="*")
+    except Refusal as refusal:
+        return refusal.changed and await scratch.read(target) == target.encode()
     return False
 
 

@@ -48,11 +48,18 @@ class Version:
 class Scratch:
     """The scratch keys of one probe, all under `root`. Every call may raise Refusal and StoreUnavailable."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls, told: Versioning | None) -> None:  # noqa: ANN401 - made at run time
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        told: Versioning | None,
+        folder: str = SCRATCH_PREFIX,
+    ) -> None:
         self.client = client
         self.bucket = bucket
         self.calls = calls
-        self.root = f"{SCRATCH_PREFIX}{secrets.token_hex(8)}/"
+        self.root = f"{folder}{secrets.token_hex(16)}/"
         self.versioned = told not in {None, Versioning.OFF}
         """Whether a plain delete leaves bytes or a marker behind: where the bucket says so, suspended
         included, or a PUT was answered with a version. Ceph names none while versions are suspended."""
@@ -139,11 +146,13 @@ class Scratch:
             await self._delete_all([{"Key": key} for key in sorted(self._written)])
 
     async def _remove_versions(self) -> bool:
-        """By their ids, which leaves no delete markers; False where they cannot be listed."""
+        """By their ids, which leaves no delete markers; False where they cannot be listed, or may not go."""
+        before = None
         for _ in range(_VERSION_PAGES):
             left = await _or_none(self.versions(self.root))
-            if not left:
-                return left is not None
+            if not left or left == before:
+                return left == []
+            before = left
             await self._delete_all([{"Key": each.key, "VersionId": each.version_id} for each in left])
         return True
 
@@ -166,12 +175,13 @@ async def scratch_keys(
     bucket: str,
     calls: Calls,
     told: Versioning | None,
+    folder: str = SCRATCH_PREFIX,
 ) -> AsyncIterator[Scratch]:
     """Scratch keys of their own for one probe; they go at the end, also when the probe is cancelled.
 
     `told` is what the bucket says of its versions, None where it will not say.
     """
-    scratch = Scratch(client, bucket, calls, told)
+    scratch = Scratch(client, bucket, calls, told, folder)
     try:
         yield scratch
     finally:

@@ -1,0 +1,75 @@
+"""What the bucket's own lifecycle rules take before an undo could need it, or beside us.
+
+A rule that looks at tags or sizes as well may take any of our copies, which have the tags of what they copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, DeleteMode, LifecycleRule
+from reconciler.planning import wording
+
+
+def too_early(
+    rules: Iterable[LifecycleRule], prefixes: Sequence[str], mode: DeleteMode, window: timedelta
+) -> list[str]:
+    """A line for each rule after which an undo within the window finds nothing that can be read."""
+    lines = []
+    for rule in rules:
+        if mode is DeleteMode.QUARANTINE and _overlaps(rule, (QUARANTINE_PREFIX,)):
+            lines += _early(rule, "copies under .reconciler/quarantine/", rule.expires, rule.archives, window)
+        elif mode is DeleteMode.VERSIONED and _overlaps(rule, prefixes):
+            kept = "hidden versions"
+            lines += _early(rule, kept, rule.noncurrent_expires, rule.noncurrent_archives, window)
+    return lines
+
+
+def beside(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> list[str]:
+    """A line for each rule that takes objects without asking the records, or the bucket's marker."""
+    lines = []
+    for rule in rules:
+        if rule.expires is not None and _overlaps(rule, prefixes):
+            after = _days(rule.expires)
+            lines.append(
+                f"lifecycle rule {rule.id!r} expires objects in managed prefixes {after}: their records will"
+                " be dangling, and no undo brings them back"
+            )
+        if rule.archives is not None and _overlaps(rule, prefixes):
+            after = _days(rule.archives)
+            lines.append(
+                f"lifecycle rule {rule.id!r} archives objects in managed prefixes {after}: what is archived"
+                " can be neither copied nor read at once, so that quarantine puts it on hold"
+            )
+        if rule.expires is not None and _overlaps(rule, (f"{RESERVED_PREFIX}identity.json",)):
+            lines.append(
+                f"lifecycle rule {rule.id!r} expires .reconciler/identity.json {_days(rule.expires)}: nothing"
+                " is deleted without that marker; keep .reconciler/ out of the rule"
+            )
+    return lines
+
+
+def _overlaps(rule: LifecycleRule, prefixes: Sequence[str]) -> bool:
+    return any(each.startswith(rule.prefix) or rule.prefix.startswith(each) for each in prefixes)
+
+
+def _early(
+    rule: LifecycleRule,
+    what: str,
+    expires: timedelta | None,
+    archives: timedelta | None,
+    window: timedelta,
+) -> list[str]:
+    lines = []
+    for does, after in (("deletes", expires), ("archives", archives)):
+        if after is not None and after < window:
+            lines.append(
+                f"lifecycle rule {rule.id!r} {does} {what} {_days(after)}, and RECONCILER_UNDO_WINDOW is"
+                f" {window.total_seconds() / 86_400:g} days"
+            )
+    return lines
+
+
+def _days(after: timedelta) -> str:
+    return f"after {wording.counted(after.days, 'day')}" if after else "at once"
