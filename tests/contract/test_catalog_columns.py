@@ -209,7 +209,7 @@ NUMBERS = [
     "1780401600",
     "253402300800",
 ]
-KINDS: list[tuple[str, dict[str, str], list[str]]] = [
+KINDS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("timestamptz", {}, INSTANTS),
     ("timestamp", {}, INSTANTS),
     ("timestamp", {"time_zone": "America/New_York"}, [*INSTANTS, "'2025-11-02 01:30'", "'2026-03-08 02:30'"]),
@@ -246,7 +246,7 @@ async def _nominated(catalog: Catalog, verdict: Verdict, now: datetime) -> list[
 @pytest.mark.incident(55)
 @pytest.mark.parametrize(("kind", "changes", "values"), KINDS)
 async def test_the_nomination_and_the_rule_read_every_date_alike(
-    empty_database: str, kind: str, changes: dict[str, str], values: list[str]
+    empty_database: str, kind: str, changes: dict[str, Any], values: list[str]
 ) -> None:
     """Each pair of dates that could decide, in each field; the pure rule judges what the rows say."""
     tables = replace(TABLES, **changes)
