@@ -27,7 +27,7 @@ async def relay(endpoint: str, judge: Judge) -> AsyncIterator[str]:
         try:
             connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
-                if name not in _OF_THE_HOP:
+                if name and name not in _OF_THE_HOP:
                     connection.putheader(name, value)
             connection.putheader("content-length", str(len(request.body)))
             connection.endheaders(request.body)
