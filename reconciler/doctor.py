@@ -353,6 +353,40 @@ def lifecycle(
     return checks or [ok("lifecycle", "no rule of the bucket takes what an undo needs, or what records name")]
 
 
+def sides(
+    table: str, rows: tuple[str | None, str | None], stored: str | None, *, made_here: bool
+) -> Sequence[Check]:
+    """Whether bucket and table seem to belong together: an example of each side, where there is one.
+
+    `rows` are a storage key inside the managed prefixes and one outside, `stored` is an object's key;
+    `made_here`: the table was made by `migrate`, and not by the gateway.
+    """
+    inside, outside = rows
+    if inside is not None:
+        return [ok("rows", f"there are some in the managed prefixes, such as {inside!r}")]
+    example = f", and the bucket holds {stored!r}" if stored is not None else ""
+    if outside is not None:
+        return [
+            warn(
+                "rows",
+                f"none is in the managed prefixes; rows are outside them, such as {outside!r}{example}",
+                "correct RECONCILER_BUCKET__PREFIXES; where rows spell keys otherwise (a leading slash, an"
+                " address), map a stored generated column that holds the object's key",
+            )
+        ]
+    if stored is None:
+        return [ok("rows", f"{table} is empty, and so are the managed prefixes of the bucket")]
+    by_us = ", for `reconciler migrate` made it" if made_here else ""
+    return [
+        warn(
+            "rows",
+            f"{table} is empty{by_us}, and the bucket holds {stored!r}: every object would be an orphan",
+            "name the gateway's own table with RECONCILER_CATALOG__MEDIA_TABLE, or its database with"
+            " RECONCILER_DATABASE_URL",
+        )
+    ]
+
+
 def pause(standing: Pause) -> Sequence[Check]:
     """Whether an operator has stopped every deletion."""
     if standing.paused:

@@ -29,6 +29,7 @@ from reconciler.app.wiring import (
     wire,
 )
 from reconciler.bucket import Bucket, open_bucket
+from reconciler.catalog.creation import made_by_us
 from reconciler.catalog.inspection import inspect
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.catalog.pause import PostgresPauseSwitch
@@ -42,6 +43,7 @@ from reconciler.engine.tasks import task_group
 from reconciler.engine.undo import Emit, Undo, Undone
 from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.model import (
+    RESERVED_PREFIX,
     Capabilities,
     Check,
     Finding,
@@ -265,7 +267,21 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
             pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
             ports = wire(catalog, bucket, found, Quiet(), pause, throttles_of(settings))
             tie = await identity.verify(ports, settings.bucket.name)
-            return [*doctoring.identity(tie), *doctoring.clocks(await ports.clocks.look())]
+            return [
+                *await look_at_sides(bucket, catalog),
+                *doctoring.identity(tie),
+                *doctoring.clocks(await ports.clocks.look()),
+            ]
+
+    async def look_at_sides(bucket: Bucket, catalog: Catalog) -> Sequence[Check]:
+        prefixes, tables = settings.bucket.prefixes, catalog.database.config.tables
+        pages = [await bucket.listing.list_page(prefix) for prefix in prefixes]
+        stored = [key for page in pages for key in page.keys if not key.startswith(RESERVED_PREFIX)]
+        rows = await catalog.records.first_keys(prefixes)
+        async with catalog.database.connection() as connection:
+            made_here = await made_by_us(connection, tables)
+        table, first = tables.media_table, stored[0] if stored else None
+        return doctoring.sides(table, rows, first, made_here=made_here)
 
     checks += await doctoring.attempt("database", look_at_database)
     checks += await doctoring.attempt("bucket", look_at_bucket)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 
@@ -28,12 +30,14 @@ WHERE m.variant_of IS NULL
 GROUP BY 1, 2, 3
 """
 
-# The keys that went in the last day, however often one was tried. A variant is counted as its record.
+# The keys that went since then, or in the last day, however often one was tried. A variant is counted as
+# its record.
 GONE = f"""
 SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, count(DISTINCT l.storage_key) AS keys
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
 LEFT JOIN {_PREFIXES} ON l.storage_key >= b.low AND (b.high IS NULL OR l.storage_key < b.high)
-WHERE l.at > clock_timestamp() - interval '24 hours' AND l.event = 'result' AND l.mode = 'live'
+WHERE l.at > coalesce($4::timestamptz, clock_timestamp() - interval '24 hours')
+  AND l.event = 'result' AND l.mode = 'live'
   AND l.variant_of IS NULL
   AND (l.what = 'object' AND l.result IN ('deleted', 'missing')
        OR l.what = 'record' AND l.result = 'deleted')
@@ -48,12 +52,15 @@ FROM {SCHEMA}.passes p WHERE p.marker = 'sweep' AND {APPROVED} ORDER BY p.id DES
 """
 
 
-async def read(connection: AnyConnection, prefixes: Sequence[str], pass_id: int | None) -> Backlog:
+async def read(
+    connection: AnyConnection, prefixes: Sequence[str], pass_id: int | None, since: datetime | None
+) -> Backlog:
     """The backlog as the breaker counts it for that pass, which may be one that was never begun."""
     names = bounds.merged(prefixes)
     arguments = [list(names), list(names), [bounds.prefix_end(name) for name in names]]
     pending = await connection.fetch(PENDING, *arguments, pass_id)
-    gone = await connection.fetch(GONE, *arguments)
+    gone = await connection.fetch(GONE, *arguments, None)
+    went = await connection.fetch(GONE, *arguments, since) if since is not None else None
     missing = await connection.fetchrow(MISSING)
     approved = _counts(pending, approved=True)
     # As long as some of them wait, or count as gone.
@@ -64,16 +71,24 @@ async def read(connection: AnyConnection, prefixes: Sequence[str], pass_id: int 
         approved=approved,
         approved_gone=_counts(gone, approved=True),
         approved_missing=missing["missing"] if missing is not None and covered else 0,
+        since=_went(went),
         by_prefix={
             name: Backlog(
                 pending=_counts(pending, name),
                 gone=_counts(gone, name),
                 approved=_counts(pending, name, approved=True),
                 approved_gone=_counts(gone, name, approved=True),
+                since=_went(went, name),
             )
             for name in names
         },
     )
+
+
+def _went(rows: Sequence[asyncpg.Record] | None, prefix: str | None = None) -> dict[Verdict, int] | None:
+    if rows is None:
+        return None
+    return dict(Counter(_counts(rows, prefix)) + Counter(_counts(rows, prefix, approved=True)))
 
 
 def _counts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.catalog import backlog, holds
 from reconciler.catalog.bounds import comparable, storable
@@ -232,9 +232,11 @@ class PostgresPasses:
             )
         return replace(pass_from(row), both_sides=row["any_both_sides"]) if row else None
 
-    async def backlog(self, prefixes: Sequence[str] = (), current: Pass | None = None) -> Backlog:
+    async def backlog(
+        self, prefixes: Sequence[str] = (), current: Pass | None = None, since: datetime | None = None
+    ) -> Backlog:
         async with self._database.connection() as connection:
-            return await backlog.read(connection, prefixes, current.id if current else None)
+            return await backlog.read(connection, prefixes, current.id if current else None, since)
 
 
 async def _still_running(connection: AnyConnection, pass_id: int) -> None:

@@ -150,6 +150,24 @@ class GatewayRecords:
     async def count_outside(self, prefixes: Sequence[str]) -> int:
         return await self._count(bounds.outside(prefixes))
 
+    async def first_keys(self, prefixes: Sequence[str]) -> tuple[str | None, str | None]:
+        """The first storage key inside the prefixes and the first one outside; None where there is none."""
+        return await self._first(bounds.managed(prefixes)), await self._first(bounds.outside(prefixes))
+
+    async def _first(self, within: bounds.Bounds) -> str | None:
+        key = self._gateway.ordered_key
+        async with self._database.connection() as connection:
+            for stretch in within:
+                where, values = bounds.condition(key, (stretch,), 1)
+                found: str | None = await connection.fetchval(
+                    f"SELECT {self._gateway.key_text} FROM {self._gateway.media} WHERE {where}"
+                    f" ORDER BY {key} LIMIT 1",
+                    *values,
+                )
+                if found is not None:
+                    return found
+        return None
+
     async def _count(self, within: bounds.Bounds) -> int:
         total = 0
         async with self._database.connection() as connection:

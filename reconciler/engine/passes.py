@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -100,13 +100,21 @@ async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]
 
 
 async def speak(
-    ports: Ports, steering: Steering, marker: Marker, tally: Tally, backlog: Backlog
+    ports: Ports,
+    steering: Steering,
+    marker: Marker,
+    tally: Tally,
+    current: Pass | None = None,
+    counted: Callable[[Backlog], Backlog] = lambda backlog: backlog,
 ) -> Trip | None:
-    """What the breaker says of a complete pass, or of a plan: its caps, its settings, and its latch.
+    """What the breaker says of the complete pass `current`, or of a plan: its caps, its settings, its latch.
 
-    Of a retention pass, `tally.records` is what its findings are a fraction of.
+    Of a retention pass, `tally.records` is what its findings are a fraction of. `counted` adds to the
+    backlog what a plan has found and not marked.
     """
     previous = await ports.passes.last(marker, PassState.ARMED)
+    since = previous.cutoff if previous else None
+    backlog = counted(await ports.passes.backlog(steering.policy.prefixes, current, since))
     before = previous.tally if previous else None
     trip = latch.both(
         breaker.check(marker, tally, backlog, before, steering.limits),
@@ -123,8 +131,7 @@ async def release(ports: Ports, steering: Steering, term: Term, current: Pass, t
 
 
 async def _release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
-    backlog = await ports.passes.backlog(steering.policy.prefixes, current)
-    trip = await speak(ports, steering, current.marker, tally, backlog)
+    trip = await speak(ports, steering, current.marker, tally, current)
     if trip is not None:
         await ports.passes.trip(term, current, tally, trip)
         log.error("breaker tripped: nothing of this pass is released", reason=trip.reason)

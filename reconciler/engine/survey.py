@@ -12,6 +12,7 @@ from reconciler.engine.retention import Retention
 from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.sweep import Sweep
 from reconciler.model import (
+    Backlog,
     Finding,
     Marker,
     Outcome,
@@ -78,9 +79,10 @@ async def survey(
 async def _would_trip(
     ports: Ports, steering: Steering, marker: Marker, tally: Tally, sink: EmitSink
 ) -> Trip | None:
-    waiting = await ports.passes.backlog(steering.policy.prefixes)
-    backlog = breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
-    return await speak(ports, steering, marker, tally, backlog)
+    def counted(waiting: Backlog) -> Backlog:
+        return breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
+
+    return await speak(ports, steering, marker, tally, counted=counted)
 
 
 def _whole(retained: Tally, swept: Tally) -> Tally:

@@ -72,15 +72,16 @@ class Finding:
 class Tally:
     """What a stretch of a pass saw. Adds up over ranges and pages.
 
-    `missing` counts every row beyond its grace without an object, whatever its verdict: it is
-    what the dangling cap is compared with. `found_bytes` goes with `found`. `newly` are findings
-    that the settings of the last released pass would have kept. `by_prefix` is the same by managed
-    prefix, where it was told apart.
+    `alone` counts every object that no row names, whatever becomes of it. `missing` counts every row
+    beyond its grace without an object, whatever its verdict: it is what the dangling cap is compared
+    with. `found_bytes` goes with `found`. `newly` are findings that the settings of the last released
+    pass would have kept. `by_prefix` is the same by managed prefix, where it was told apart.
     """
 
     objects: int = 0
     records: int = 0
     bytes: int = 0
+    alone: int = 0
     missing: int = 0
     found: Mapping[Verdict, int] = field(default_factory=dict)
     found_bytes: Mapping[Verdict, int] = field(default_factory=dict)
@@ -93,6 +94,7 @@ class Tally:
             objects=self.objects + other.objects,
             records=self.records + other.records,
             bytes=self.bytes + other.bytes,
+            alone=self.alone + other.alone,
             missing=self.missing + other.missing,
             found=_sum(self.found, other.found),
             found_bytes=_sum(self.found_bytes, other.found_bytes),
@@ -189,7 +191,8 @@ class Backlog:
     `pending` includes the marks that the pass itself wrote; `gone` counts storage keys of live
     deletions by verdict. Neither holds what a person has approved: that is in `approved` and
     `approved_gone`, and `approved_missing` is how many rows without an object were approved with it.
-    `by_prefix` is the same by managed prefix.
+    `since` is what went since the last released pass of the marker began, whoever approved it; None where
+    that was not told apart. `by_prefix` is the same by managed prefix.
     """
 
     pending: Mapping[Verdict, int]
@@ -197,6 +200,7 @@ class Backlog:
     approved: Mapping[Verdict, int] = field(default_factory=dict)
     approved_gone: Mapping[Verdict, int] = field(default_factory=dict)
     approved_missing: int = 0
+    since: Mapping[Verdict, int] | None = None
     by_prefix: Mapping[str, Backlog] = field(default_factory=dict)
 
 

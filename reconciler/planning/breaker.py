@@ -1,7 +1,9 @@
 """Whether a complete pass may be released, or somebody has to look first.
 
 A pass trips when what it would remove is strictly above the fraction, or above the count, or above
-the dangling cap, or when a side is empty that was not. Each is enough by itself, and the fraction is
+the dangling cap, or when a side is empty that was not. However few its findings, it trips where a side is
+empty and the other is not, where no object and no row belong together, or where a side has lost more than
+the fraction since the last released pass (R-68). Each is enough by itself, and the fraction is
 asked of every managed prefix as well as in total: a small prefix must not vanish within a large
 bucket. (Count and dangling cap hold in total, hence in each prefix.) What would be removed takes in
 every mark not yet collected and what went in the last 24 hours, so that slices thinner than the limit
@@ -14,15 +16,15 @@ The same caps are asked again of each batch that is to be claimed: see `at_claim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, Marker, Tally, Trip, Verdict
+from reconciler.planning import sides
 from reconciler.planning.wording import counted
 
 _SETTING = "RECONCILER_BREAKER__"
-_NOTHING = Backlog(pending={}, gone={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +63,16 @@ def check(
     marks already; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more
     means: no fraction is too large, and emptiness is meant.
     """
-    no_rows = _emptied("rows", tally, previous, backlog, limits)
+    no_rows = sides.emptied("rows", tally, previous, backlog, limits)
     if marker is Marker.RETENTION:
         return _first(no_rows, _retention_over(tally, backlog, limits))
     orphans = _orphans_over(tally, backlog, limits)
     dangling = _too_many_missing(tally, backlog, limits) or _dangling_over(tally, backlog, limits)
     if orphans and dangling:
         return _both_sides(orphans, dangling)
-    return _first(_emptied("objects", tally, previous, backlog, limits), no_rows, orphans, dangling)
+    no_objects = sides.emptied("objects", tally, previous, backlog, limits)
+    foreign = None if no_objects or no_rows else sides.foreign(tally, previous, backlog, limits)
+    return _first(no_objects, no_rows, foreign, orphans, dangling)
 
 
 def at_claim(marker: Marker, seen: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
@@ -106,8 +110,9 @@ def with_findings(
         approved=backlog.approved,
         approved_gone=backlog.approved_gone,
         approved_missing=backlog.approved_missing,
+        since=backlog.since,
         by_prefix={
-            prefix: with_findings(backlog.by_prefix.get(prefix, _NOTHING), found)
+            prefix: with_findings(backlog.by_prefix.get(prefix, sides.NOTHING), found)
             for prefix, found in (by_prefix or {}).items()
         },
     )
@@ -133,7 +138,7 @@ def _orphans_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str 
     return _over(
         (
             _drift("orphan", kinds, part, seen.objects, "listed object", where)
-            for where, seen, part in _parts(tally, backlog)
+            for where, seen, part in sides.parts(tally, backlog)
         ),
         limits,
     )
@@ -153,33 +158,21 @@ def _rows_over(
     return _over(
         (
             _drift(noun, kinds, part, seen.records, "row", where)
-            for where, seen, part in _parts(tally, backlog)
+            for where, seen, part in sides.parts(tally, backlog)
         ),
         limits,
     )
 
 
-def _parts(tally: Tally, backlog: Backlog) -> Iterator[tuple[str, Tally, Backlog]]:
-    """The whole, then each prefix where there are several: where, what was seen, what would go."""
-    yield "", tally, backlog
-    if len(tally.by_prefix) > 1:
-        for prefix, seen in sorted(tally.by_prefix.items()):
-            yield f" under {prefix!r}", seen, backlog.by_prefix.get(prefix, _NOTHING)
-
-
 def _drift(noun: str, kinds: Iterable[Verdict], backlog: Backlog, whole: int, of: str, where: str) -> _Drift:
     kinds = tuple(kinds)
-    pending, gone = _sum(backlog.pending, kinds), _sum(backlog.gone, kinds)
+    pending, gone = sides.summed(backlog.pending, kinds), sides.summed(backlog.gone, kinds)
     return _Drift(noun=noun, pending=pending, gone=gone, whole=whole, of=of, where=where)
 
 
 def _over(drifts: Iterable[_Drift], limits: BreakerLimits) -> str | None:
-    """What is above its limit: the whole, or else each prefix that is."""
-    whole, *parts = drifts
-    if reason := _too_much(whole, limits):
-        return reason
-    reasons = [reason for part in parts if (reason := _too_much(part, limits))]
-    return "; and ".join(reasons) or None
+    """What is above its limit."""
+    return sides.over_parts(_too_much(drift, limits) for drift in drifts)
 
 
 def _too_much(drift: _Drift, limits: BreakerLimits) -> str | None:
@@ -205,56 +198,3 @@ def _too_many_missing(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> 
         f"{counted(now_missing, 'record')} without an object{past}: above "
         f"{_SETTING}MAX_DANGLING={limits.max_dangling}; this may be data loss, look at the bucket first"
     )
-
-
-def _emptied(
-    what: str, tally: Tally, previous: Tally | None, backlog: Backlog, limits: BreakerLimits
-) -> str | None:
-    """Nothing where there was something, unless our own deletions account for all of it.
-
-    Asked of the prefixes that both passes looked at: one that was added must not hide that the
-    others are empty, and one that was taken out is not missed.
-    """
-    if previous is None or limits.max_fraction >= 1:
-        return None
-    seen, before, gone = _compared(what, tally, previous, backlog)
-    if seen or before <= gone:
-        return None
-    return (
-        f"no {what} at all, where the last released pass saw {before:,}: is this the right "
-        f"{'bucket' if what == 'objects' else 'database'}?"
-    )
-
-
-def _compared(what: str, tally: Tally, previous: Tally, backlog: Backlog) -> tuple[int, int, int]:
-    """What is seen now, what was seen before, and what went by our hand meanwhile."""
-    went = _objects_gone if what == "objects" else _rows_gone
-    if not (tally.by_prefix and previous.by_prefix):
-        return _seen(what, tally), _seen(what, previous), went(backlog)
-    common = sorted({*tally.by_prefix} & {*previous.by_prefix})
-    return (
-        sum(_seen(what, tally.by_prefix[prefix]) for prefix in common),
-        sum(_seen(what, previous.by_prefix[prefix]) for prefix in common),
-        sum(went(backlog.by_prefix.get(prefix, _NOTHING)) for prefix in common),
-    )
-
-
-def _seen(what: str, tally: Tally) -> int:
-    return tally.objects if what == "objects" else tally.records
-
-
-def _objects_gone(backlog: Backlog) -> int:
-    return _went(backlog, (Verdict.ORPHAN, *RETENTION_VERDICTS))
-
-
-def _rows_gone(backlog: Backlog) -> int:
-    return _went(backlog, (Verdict.DANGLING, *RETENTION_VERDICTS))
-
-
-def _went(backlog: Backlog, kinds: Iterable[Verdict]) -> int:
-    kinds = tuple(kinds)
-    return _sum(backlog.gone, kinds) + _sum(backlog.approved_gone, kinds)
-
-
-def _sum(counts: Mapping[Verdict, int], kinds: Iterable[Verdict]) -> int:
-    return sum(counts.get(kind, 0) for kind in kinds)

@@ -179,10 +179,13 @@ class Passes(Protocol):
         """
         ...
 
-    async def backlog(self, prefixes: Sequence[str] = (), current: Pass | None = None) -> Backlog:
+    async def backlog(
+        self, prefixes: Sequence[str] = (), current: Pass | None = None, since: datetime | None = None
+    ) -> Backlog:
         """What may still go and what went, by prefix as well.
 
-        Of the marks of tripped passes those that `current` has seen again are in it.
+        Of the marks of tripped passes those that `current` has seen again are in it. What went after
+        `since` is told apart.
         """
         ...
 

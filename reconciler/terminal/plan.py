@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.model import Finding, Outcome, Report, Verdict
-from reconciler.terminal.report import print_kept
+from reconciler.terminal.report import one_sided, print_kept
 from reconciler.terminal.text import human_bytes, printable, shortened, timestamp
 
 FIELDS = (
@@ -144,6 +144,8 @@ class PlanTable:
         )
         if report.outcome is Outcome.TRIPPED:
             console.print("The breaker would trip.", style="red")
+        elif strange := one_sided(report):
+            console.print(strange, style="yellow")
         elif not groups:
             console.print("No drift was found.", style="green")
 

@@ -46,7 +46,7 @@ def print_report(report: Report, console: Console) -> None:
     if any(report.found.values()):
         console.print(_found(report))
     elif report.outcome not in {Outcome.FAILED, Outcome.HALTED}:  # those may not have looked at all
-        console.print("no drift found")
+        console.print(one_sided(report) or "no drift found")
     removed = report.removed
     went = "deleted" if report.mode is Mode.LIVE else "dry run, nothing was deleted; would have gone"
     console.print(
@@ -60,6 +60,27 @@ def print_report(report: Report, console: Console) -> None:
         f" {report.objects:,} objects and {report.records:,} records looked at",
         style="green" if EXIT_STATUS[report.outcome] == 0 else "red",
     )
+
+
+def one_sided(report: Report) -> str | None:
+    """What to say instead of "no drift" where nothing could be compared: one side is empty."""
+    outside = report.kept.get(KeepReason.OUTSIDE_PREFIX, 0)
+    if report.records == 0 and outside:
+        return (
+            f"Nothing was compared: no row is in the managed prefixes, and {outside:,} are outside them."
+            " Correct RECONCILER_BUCKET__PREFIXES, or see `reconciler doctor`."
+        )
+    if report.records == 0 and report.objects:
+        return (
+            f"Nothing was compared: there is no row, and {report.objects:,} objects. Is this the right"
+            " database and table? See `reconciler doctor`."
+        )
+    if report.objects == 0 and report.records:
+        return (
+            f"Nothing was compared: there is no object, and {report.records:,} rows. Is this the right"
+            " bucket? See `reconciler doctor`."
+        )
+    return None
 
 
 def print_kept(report: Report, console: Console) -> None:

@@ -122,6 +122,30 @@ def test_plan_prints_a_table_and_leaves_everything_as_it_was(
     assert {"image/orphan", "image/expired"} <= moto_bucket.keys()
 
 
+@pytest.mark.attack(68)
+def test_plan_finds_no_drift_only_where_there_was_something_to_compare(
+    env: Mapping[str, str], database: str, moto_bucket: Bucket
+) -> None:
+    """A wrong prefix, an empty table, an empty bucket: none of them is *no drift*."""
+
+    def told(**changes: str) -> str:
+        ran = reconciler("plan", env={**env, **changes})
+        assert ran.status == 0
+        assert ("No drift was found." in ran.out) != ("Nothing was compared" in ran.out)
+        return ran.out
+
+    assert "No drift was found." in told()
+    moto_bucket.put("images/a")
+    row(database, "images/a")
+    assert "no row is in the managed prefixes, and 1 are outside them" in told()
+    assert "No drift" in told(RECONCILER_BUCKET__PREFIXES='["images/"]')
+    execute(database, 'DELETE FROM "MediaRecords"')
+    empty = told(RECONCILER_BUCKET__PREFIXES='["images/"]', RECONCILER_GRACE_PERIOD="1h")
+    assert "there is no row, and 1 objects" in empty
+    row(database, "image/a")
+    assert "there is no object, and 1 rows" in told(RECONCILER_GRACE_PERIOD="30d")
+
+
 def test_plan_as_json_lines_has_every_finding(drift: Mapping[str, str]) -> None:
     ran = reconciler("plan", "--format", "jsonl", env={**drift, "RECONCILER_DELETE_DELAY": "2h"})
     assert (ran.status, ran.told) == (0, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from reconciler.errors import Halt, LeaseLost, PassEnded, Retryable
@@ -234,11 +234,13 @@ class MemoryPasses:
         return replace(tripped[0], both_sides=any(one.both_sides for one in tripped)) if tripped else None
 
     @port
-    async def backlog(self, prefixes: Sequence[str] = (), current: Pass | None = None) -> Backlog:
+    async def backlog(
+        self, prefixes: Sequence[str] = (), current: Pass | None = None, since: datetime | None = None
+    ) -> Backlog:
         database = self._database
         database.answer()
-        whole = self._backlog(current, "")
-        by_prefix = {prefix: self._backlog(current, prefix) for prefix in merge_prefixes(prefixes)}
+        whole = self._backlog(current, "", since)
+        by_prefix = {prefix: self._backlog(current, prefix, since) for prefix in merge_prefixes(prefixes)}
         approved = [one for _, one in sorted(database.passes.items()) if self._approved_sweep(one)]
         missing = approved[-1].tally.missing if approved else 0
         return replace(whole, approved_missing=missing, by_prefix=by_prefix)
@@ -253,14 +255,18 @@ class MemoryPasses:
         )
         return waits or one.decided_at > database.now - timedelta(days=1)
 
-    def _backlog(self, current: Pass | None, prefix: str) -> Backlog:
+    def _gone(self, prefix: str, after: datetime) -> set[tuple[str, Verdict, bool]]:
         database = self._database
-        day = database.now - timedelta(days=1)
-        gone = {
+        return {
             (entry.key, entry.verdict, database.approved(entry.pass_id))
             for entry in database.ledger
-            if entry.event == "removed" and entry.at > day and entry.key.startswith(prefix)
+            if entry.event == "removed" and entry.at > after and entry.key.startswith(prefix)
         }
+
+    def _backlog(self, current: Pass | None, prefix: str, since: datetime | None) -> Backlog:
+        database = self._database
+        gone = self._gone(prefix, database.now - timedelta(days=1))
+        went = Counter(verdict for _, verdict, _ in self._gone(prefix, since)) if since else None
         pending = [
             (row.mark.verdict, database.approved(row.mark.pass_id))
             for row in database.marks.values()
@@ -271,6 +277,7 @@ class MemoryPasses:
             gone=Counter(verdict for _, verdict, approved in gone if not approved),
             approved=Counter(verdict for verdict, approved in pending if approved),
             approved_gone=Counter(verdict for _, verdict, approved in gone if approved),
+            since=went,
         )
 
     def _may_go(self, row: MarkRow, current: Pass | None) -> bool:

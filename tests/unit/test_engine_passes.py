@@ -259,6 +259,8 @@ async def test_settings_that_let_more_go_need_an_approval(order: ListingOrder) -
     paired(world, 10)
     world.bucket.upload("video/orphan", age=3 * DAY)
     world.database.insert("video/missing", age=3 * DAY)
+    world.database.insert("video/live", age=3 * DAY)
+    world.bucket.upload("video/live", age=3 * DAY)
     world.database.insert("image/old", age=60 * DAY)
     world.bucket.upload("image/old", age=60 * DAY)
     assert (await world.run_once()).outcome is Outcome.CONVERGED
@@ -347,7 +349,8 @@ async def test_a_side_emptied_behind_our_back_trips_again_and_again(side: str) -
 async def test_what_we_emptied_ourselves_does_not_trip() -> None:
     world = World(under=NO_DELAY)
     for number in range(5):
-        world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
+        world.bucket.upload(f"image/expired{number}", age=3 * DAY)
+        world.database.insert(f"image/expired{number}", age=3 * DAY, expires_at=world.around.now - DAY)
     assert (await world.run_once()).removed.objects == 5
     assert (await world.run_once()).outcome is Outcome.CONVERGED
 

@@ -21,6 +21,7 @@ def sweep(
     *,
     objects: int = 1000,
     records: int = 1000,
+    alone: int = 0,
     orphans: int = 0,
     orphans_gone: int = 0,
     dangling: int = 0,
@@ -30,7 +31,7 @@ def sweep(
     limits: BreakerLimits = LIMITS,
 ) -> Trip | None:
     missing = dangling if missing is None else missing
-    tally = Tally(objects=objects, records=records, missing=missing)
+    tally = Tally(objects=objects, records=records, alone=alone, missing=missing)
     backlog = Backlog(
         pending={Verdict.ORPHAN: orphans, Verdict.DANGLING: dangling},
         gone={Verdict.ORPHAN: orphans_gone, Verdict.DANGLING: dangling_gone},
@@ -165,6 +166,108 @@ def test_a_side_that_our_own_deletions_emptied_does_not_trip() -> None:
     assert sweep(objects=0, orphans_gone=4, previous=Tally(objects=5)) is not None
     assert sweep(records=0, dangling_gone=5, previous=Tally(records=5)) is None
     assert sweep(records=0, orphans_gone=5, previous=Tally(records=5)) is not None
+
+
+# --- R-68: however few the findings ------------------------------------------------------------------
+
+
+@pytest.mark.attack(68)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"objects": 3, "records": 0, "orphans": 1}, "not one row in the managed prefixes, and 3 objects"),
+        ({"objects": 0, "records": 1, "dangling": 1}, "not one object in the managed prefixes, and 1 row"),
+        (
+            {"objects": 2, "records": 5, "alone": 2, "orphans": 1},
+            "none of 2 objects is named by any of 5 rows",
+        ),
+        ({"objects": 2, "records": 5, "alone": 2, "dangling": 1}, "none of 2 objects is named"),
+    ],
+)
+def test_an_empty_or_foreign_side_trips_however_few_the_findings(changes: Any, words: str) -> None:
+    trip = sweep(**changes)
+    assert trip is not None
+    assert words in trip.reason
+    assert not trip.both_sides
+    assert sweep(**changes, limits=MEANT) is None
+    waiting = {**changes, "orphans": 0, "dangling": 0}
+    assert sweep(**waiting) is None, "nothing waits to be released"
+
+
+@pytest.mark.attack(68)
+@pytest.mark.attack(13)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objects": 5, "records": 4, "alone": 1, "orphans": 1},
+        {"objects": 1, "records": 2, "dangling": 1},
+        {"objects": 0, "records": 0, "orphans": 1, "dangling": 1},
+        {"objects": 3, "records": 0, "alone": 3},
+    ],
+)
+def test_a_small_site_is_not_pestered(changes: Any) -> None:
+    """R-13: one orphan among five must not latch for ever; a new site has uploads without rows."""
+    assert sweep(**changes) is None
+
+
+@pytest.mark.attack(68)
+def test_a_prefix_without_a_row_trips_beside_a_full_one() -> None:
+    parts = {"a/": Tally(objects=500, records=500), "b/": Tally(objects=3, alone=3)}
+    waiting = Backlog(pending={Verdict.ORPHAN: 1}, gone={})
+    backlog = replace(waiting, by_prefix={"b/": waiting})
+    whole = Tally(objects=503, records=500, alone=3, by_prefix=parts)
+    trip = check(Marker.SWEEP, whole, backlog, None, LIMITS)
+    assert trip is not None
+    assert "not one row under 'b/', and 3 objects" in trip.reason
+    elsewhere = replace(waiting, by_prefix={"a/": waiting})
+    assert check(Marker.SWEEP, whole, elsewhere, None, LIMITS) is None
+
+
+@pytest.mark.attack(68)
+def test_a_side_that_shrank_by_more_than_the_fraction_trips() -> None:
+    before = Tally(objects=10, records=10)
+    assert sweep(objects=10, records=9, orphans=1, previous=before) is None
+    trip = sweep(objects=10, records=8, orphans=1, previous=before)
+    assert trip is not None
+    assert "8 rows, where the last released pass saw 10: more than" in trip.reason
+    trip = sweep(objects=8, records=10, dangling=1, previous=before)
+    assert trip is not None
+    assert "8 objects, where the last released pass saw 10" in trip.reason
+    assert sweep(objects=8, records=8, previous=before) is None, "nothing waits"
+    assert sweep(objects=8, records=10, orphans=1, previous=before) is None, "fewer objects harm no row"
+    assert sweep(objects=10, records=8, orphans=1, previous=before, limits=MEANT) is None
+
+
+@pytest.mark.attack(68)
+def test_what_shrank_by_our_hand_since_that_pass_does_not_trip_and_what_went_before_hides_nothing() -> None:
+    before, now = Tally(objects=10, records=10), Tally(objects=10, records=8)
+    went = Backlog(pending={Verdict.ORPHAN: 1}, gone={Verdict.EXPIRED: 9}, since={Verdict.EXPIRED: 2})
+    assert check(Marker.SWEEP, now, went, before, LIMITS) is None
+    earlier = replace(went, since={})
+    trip = check(Marker.SWEEP, now, earlier, before, LIMITS)
+    assert trip is not None
+    assert "8 rows" in trip.reason
+    less = replace(now, records=4)
+    trip = check(Marker.SWEEP, less, went, before, LIMITS)
+    assert trip is not None
+    assert "saw 10 and 2 went since by our hand" in trip.reason
+    assert with_findings(went, {}).since == went.since
+
+
+@pytest.mark.attack(68)
+def test_a_prefix_that_shrank_trips_within_a_large_table() -> None:
+    seen = {"a/": Tally(objects=900, records=900), "b/": Tally(objects=9, records=6)}
+    was = {"a/": Tally(objects=900, records=900), "b/": Tally(objects=9, records=9)}
+    backlog = Backlog(pending={Verdict.ORPHAN: 3}, gone={})
+    trip = check(
+        Marker.SWEEP,
+        Tally(objects=909, records=906, alone=3, by_prefix=seen),
+        backlog,
+        Tally(objects=909, records=909, by_prefix=was),
+        LIMITS,
+    )
+    assert trip is not None
+    assert "6 rows under 'b/', where the last released pass saw 9" in trip.reason
 
 
 def test_an_empty_table_trips_a_retention_pass() -> None:

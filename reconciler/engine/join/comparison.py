@@ -61,7 +61,7 @@ async def judge_objects(
     named = await context.records.referenced([stored.key for stored in objects]) if objects else frozenset()
     unnamed = [stored for stored in objects if stored.key not in named]
     verdicts = [_judge_object(context, stored) for stored in unnamed if not context.doubt.disguises(stored)]
-    return _gather(findings, verdicts)
+    return _gather(findings, verdicts) + Tally(alone=len(verdicts))
 
 
 def judge_rows(
