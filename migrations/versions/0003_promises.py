@@ -104,9 +104,24 @@ SITE_DOWN: tuple[str, ...] = ()
 
 # --- passes and their limits ---------------------------------------------------------------------------
 
-PASSES: tuple[str, ...] = ()
+PASSES: tuple[str, ...] = (
+    """
+    CREATE TABLE reconciler.spellings (
+        pass_id bigint NOT NULL REFERENCES reconciler.passes (id) ON DELETE CASCADE,
+        is_row boolean NOT NULL,
+        storage_key text COLLATE "C" NOT NULL,
+        folded text COLLATE "C" NOT NULL,
+        PRIMARY KEY (pass_id, is_row, storage_key)
+    )
+    """,
+    "CREATE INDEX spellings_folded_idx ON reconciler.spellings (pass_id, folded)",
+    """
+    COMMENT ON TABLE reconciler.spellings IS
+        'What a sweep found on one side only, by the folded key: what folds alike is a near miss'
+    """,
+)
 
-PASSES_DOWN: tuple[str, ...] = ()
+PASSES_DOWN: tuple[str, ...] = ("DROP TABLE reconciler.spellings",)
 
 # --- what a store refuses ------------------------------------------------------------------------------
 

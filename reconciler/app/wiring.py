@@ -117,6 +117,7 @@ def wire(
         records=catalog.records,
         staging=catalog.staging,
         passes=catalog.passes,
+        near_misses=catalog.near_misses,
         marks=catalog.marks,
         lease=catalog.lease,
         site=catalog.site,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -20,6 +20,7 @@ from reconciler.catalog.markrows import (
     claimable_arguments,
     mark_from,
 )
+from reconciler.catalog.nearmisses import twins
 from reconciler.catalog.records import add_rewritten, require_tables
 from reconciler.catalog.rehearsal import Rehearsed, rehearse
 from reconciler.catalog.schema import SCHEMA
@@ -156,7 +157,8 @@ class Claimer:
             keys = [mark.storage_key for mark in taken]
             await add_rewritten(connection, self._gateway, keys, rows.named)
         await references.add_named(connection, self._gateway, needed(taken), rows.named)
-        decided = _decided(taken, rows, held, decide, standing.now)
+        others = await twins(connection, self._gateway, taken, policy.prefixes)
+        decided = _decided(taken, rows, held, others, decide, standing.now)
         decided.settle(await rehearse(connection, self._gateway, decided.claimed))
         allowed = await spending.allow(connection, decided.claimed, policy, cap, standing.now)
         decided.claimed = [hiding.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
@@ -238,12 +240,20 @@ async def _put_off(connection: AnyConnection, decided: _Sorted, now: datetime) -
 
 
 def _decided(
-    taken: Sequence[Mark], rows: LockedRows, held: Collection[str], decide: Decide, now: datetime
+    taken: Sequence[Mark],
+    rows: LockedRows,
+    held: Collection[str],
+    others: Mapping[str, str],
+    decide: Decide,
+    now: datetime,
 ) -> _Sorted:
     result = _Sorted()
     for mark in taken:
         if mark.storage_key in rows.busy or mark.storage_key in held:
             result.postponed.append(mark)
+            continue
+        if (other := others.get(mark.storage_key)) is not None:
+            result.cancelled.append((mark, f"near miss: the row {other!r} spells its key otherwise"))
             continue
         decision = decide(mark, rows.named.get(mark.storage_key, ()), now)
         if isinstance(decision, Cancel):

@@ -21,6 +21,7 @@ from reconciler.catalog.inspection import SchemaReport, inspect
 from reconciler.catalog.lease import PostgresLease
 from reconciler.catalog.marklist import MarkList
 from reconciler.catalog.marks import PostgresMarks
+from reconciler.catalog.nearmisses import PostgresNearMisses
 from reconciler.catalog.passes import PostgresPasses
 from reconciler.catalog.pause import PostgresPauseSwitch
 from reconciler.catalog.purging import PostgresPurges
@@ -38,6 +39,7 @@ class Catalog:
 
     records: GatewayRecords
     passes: PostgresPasses
+    near_misses: PostgresNearMisses
     approvals: PostgresApprovals
     marks: PostgresMarks
     lease: PostgresLease
@@ -81,6 +83,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
             yield Catalog(
                 records=GatewayRecords(database, gateway),
                 passes=PostgresPasses(database, gateway),
+                near_misses=PostgresNearMisses(database),
                 approvals=PostgresApprovals(database),
                 marks=PostgresMarks(database, gateway),
                 lease=lease,

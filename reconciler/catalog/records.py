@@ -150,6 +150,27 @@ class GatewayRecords:
     async def count_outside(self, prefixes: Sequence[str]) -> int:
         return await self._count(bounds.outside(prefixes))
 
+    async def outside(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
+        key = self._gateway.ordered_key
+        for low, high in bounds.outside(prefixes):
+            after: str | None = None
+            while True:
+                where, values = bounds.condition(key, ((low, high),), 2)
+                beyond = "" if after is None else f" AND {key} > ${len(values) + 2}::text"
+                async with self._database.connection() as connection:
+                    keys: list[str] = await connection.fetchval(
+                        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {self._gateway.media}"
+                        f" WHERE {where}{beyond} ORDER BY {key} LIMIT $1)::text[]",
+                        page_size,
+                        *values,
+                        *([] if after is None else [after]),
+                    )
+                if keys:
+                    yield keys
+                if len(keys) < page_size:
+                    break
+                after = keys[-1]
+
     async def first_keys(self, prefixes: Sequence[str]) -> tuple[str | None, str | None]:
         """The first storage key inside the prefixes and the first one outside; None where there is none."""
         return await self._first(bounds.managed(prefixes)), await self._first(bounds.outside(prefixes))

@@ -26,7 +26,7 @@ from reconciler.model import (
     Term,
     Trip,
 )
-from reconciler.planning import breaker, latch, ranges
+from reconciler.planning import breaker, latch, ranges, sides
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +119,7 @@ async def speak(
     trip = latch.both(
         breaker.check(marker, tally, backlog, before, steering.limits),
         latch.widened(tally, steering.policy, previous),
+        sides.near_missed(tally, before),
     )
     return latch.latched(trip, await ports.passes.undecided(marker))
 

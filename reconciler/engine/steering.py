@@ -21,6 +21,7 @@ from reconciler.ports import (
     Lease,
     Listing,
     Marks,
+    NearMisses,
     ObjectStore,
     Observer,
     Passes,
@@ -98,6 +99,7 @@ class Ports:
     records: Records
     staging: StagingArea
     passes: Passes
+    near_misses: NearMisses
     marks: Marks
     lease: Lease
     site: Site

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.engine import identity
+from reconciler.engine.nearmisses import PAGE, Gathered
 from reconciler.engine.passes import speak
 from reconciler.engine.retention import Retention
 from reconciler.engine.steering import Limits, Ports, Steering
@@ -14,6 +15,7 @@ from reconciler.engine.sweep import Sweep
 from reconciler.model import (
     Backlog,
     Finding,
+    KeepReason,
     Marker,
     Outcome,
     RangeProgress,
@@ -26,6 +28,11 @@ from reconciler.planning import breaker
 from reconciler.planning.ranges import merge_prefixes, prefix_of
 from reconciler.planning.reporting import rows_by_prefix
 
+HELD = 50_000
+"""Findings that a plan holds back until it knows whether they have a pair."""
+
+_PAIRED = frozenset({Verdict.ORPHAN, Verdict.DANGLING})
+
 
 @dataclass(slots=True)
 class EmitSink:
@@ -33,10 +40,37 @@ class EmitSink:
 
     emit: Callable[[Sequence[Finding]], None]
     prefixes: Sequence[str]
+    gathered: Gathered = field(default_factory=Gathered)
+    held: list[Finding] = field(default_factory=list)
     to_mark: Counter[Verdict] = field(default_factory=Counter)
     by_prefix: dict[str, Counter[Verdict]] = field(default_factory=dict)
 
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:  # noqa: ARG002
+        """What may have a pair is held back until all are known, as far as there is room."""
+        rest = []
+        for each in findings:
+            may_pair = each.verdict in _PAIRED and each.kept is None and len(self.held) < HELD
+            (self.held if may_pair else rest).append(each)
+        self._hand_on(rest)
+
+    def settle(self) -> Tally:
+        """Hand on what was held back, each with its pair; what the rows among those add to the tally."""
+        paired = [self._paired(each) for each in self.held]
+        self.held.clear()
+        for start in range(0, len(paired), PAGE):
+            self._hand_on(paired[start : start + PAGE])
+        rows = sum(each.verdict is Verdict.DANGLING and each.kept is KeepReason.NEAR_MISS for each in paired)
+        return Tally(kept={KeepReason.NEAR_MISS: rows}, missing=-rows) if rows else Tally()
+
+    def _paired(self, finding: Finding) -> Finding:
+        pair = self.gathered.pair_of(finding)
+        if pair is None:
+            return finding
+        other = "row" if finding.verdict is Verdict.ORPHAN else "object"
+        reason = f"{finding.reason}; near miss: the {other} {pair!r} spells its key otherwise"
+        return replace(finding, kept=KeepReason.NEAR_MISS, reason=reason)
+
+    def _hand_on(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
             prefix = prefix_of(finding.storage_key, self.prefixes)
             if finding.kept is None and prefix is not None:
@@ -56,7 +90,9 @@ async def survey(
     started = ports.clock.monotonic()
     await identity.verify(ports, bucket)
     sink = EmitSink(emit, merge_prefixes(steering.policy.prefixes))
-    swept = await Sweep(ports, limits).survey(steering, sink)
+    planned = replace(ports, near_misses=sink.gathered)
+    swept = await Sweep(planned, limits).survey(steering, sink, bucket)
+    swept += sink.settle()
     retained = await Retention(ports).survey(steering, sink)
     trips = [
         trip.reason

@@ -12,6 +12,7 @@ from reconciler.engine.join.comparison import Comparison, Sink
 from reconciler.engine.join.doubt import Doubt
 from reconciler.engine.join.ordered import OrderedJoin
 from reconciler.engine.join.unordered import UnorderedJoin
+from reconciler.engine.nearmisses import Spelled
 from reconciler.engine.passes import MarkSink, PassResult, earlier_policy, release, under_pass
 from reconciler.engine.returns import returns_of
 from reconciler.engine.steering import Limits, Ports, Steering
@@ -56,6 +57,9 @@ SPREAD = 97
 
 _CONTRADICTED = "rows and HEADs contradict the listing: sweeping again in other pages"
 
+PLANNED = 0
+"""Stands for the pass that a plan would be."""
+
 RESUMABLE_FOR = timedelta(hours=24)
 """An older pass starts over: its frozen cutoff would leave too much to the next one."""
 
@@ -89,9 +93,10 @@ class Sweep:
                 log.warning(_CONTRADICTED, reason=str(error))
         return await self._pass(term, steering, believes=False)
 
-    async def survey(self, steering: Steering, sink: Sink) -> Tally:
+    async def survey(self, steering: Steering, sink: Sink, bucket: str) -> Tally:
         """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
-        comparison = await self._comparison(steering, await self._ports.records.now(), live=False)
+        now = await self._ports.records.now()
+        comparison = await self._comparison(steering, now, live=False, pass_id=PLANNED, bucket=bucket)
         if self._order is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
@@ -101,7 +106,8 @@ class Sweep:
                 for i, span in enumerate(planned)
             ]
             tally = await self._join_ordered(comparison, sink, progress)
-        return tally + await self._outside(steering.policy)
+        tally += await self._outside(steering.policy)
+        return tally + await comparison.spelled.settle(self._ports.records, tally)
 
     async def _pass(
         self, term: Term, steering: Steering, page_size: int = PAGE_SIZE, *, believes: bool = True
@@ -110,7 +116,11 @@ class Sweep:
         with step(self._ports.tracer, "planning"):
             current, progress = await self._begin(term, steering)
         live = current.mode is Mode.LIVE
-        comparison = await self._comparison(steering, current.cutoff, live=live)
+        tie = await self._ports.site.identity()
+        bucket = tie.bucket if tie else ""
+        comparison = await self._comparison(
+            steering, current.cutoff, live=live, pass_id=current.id, bucket=bucket
+        )
         doubt = Doubt(self._ports.store, steering.policy, current.cutoff, believes=believes)
         # Each pass has pages that end elsewhere: what a store leaves out there, the next one finds.
         pages = page_size - current.id % SPREAD
@@ -135,6 +145,7 @@ class Sweep:
             else:
                 tally = await self._join_unordered(comparison, sink, current.id)
             tally += await self._outside(steering.policy)
+            tally += await comparison.spelled.settle(self._ports.records, tally)
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:
@@ -142,7 +153,9 @@ class Sweep:
             if current.order is ListingOrder.NONE or anew:
                 await self._ports.passes.fail(term, current, str(error))
             raise
-        return await release(self._ports, steering, term, current, tally)
+        released = await release(self._ports, steering, term, current, tally)
+        await self._ports.near_misses.forget(current.id)
+        return released
 
     async def _begin(self, term: Term, steering: Steering) -> tuple[Pass, Sequence[RangeProgress]]:
         passes = self._ports.passes
@@ -197,8 +210,11 @@ class Sweep:
         outside = await self._ports.records.count_outside(policy.prefixes)
         return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
 
-    async def _comparison(self, steering: Steering, now: datetime, *, live: bool) -> Comparison:
+    async def _comparison(
+        self, steering: Steering, now: datetime, *, live: bool, pass_id: int, bucket: str
+    ) -> Comparison:
         ports, policy = self._ports, steering.policy
+        prefixes = ranges.merge_prefixes(policy.prefixes)
         return Comparison(
             listing=ports.listing,
             records=ports.records,
@@ -208,5 +224,6 @@ class Sweep:
             policy=policy,
             now=now,
             doubt=Doubt(ports.store, policy, now, strict=False),
+            spelled=Spelled(near=ports.near_misses, pass_id=pass_id, bucket=bucket, prefixes=prefixes),
             before=await earlier_policy(ports, Marker.SWEEP, policy),
         )

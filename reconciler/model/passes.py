@@ -69,6 +69,18 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearMiss:
+    """An orphan, and a row without an object (or outside the prefixes) that spells its key otherwise.
+
+    `rows` is how many marks of such rows were withdrawn with it.
+    """
+
+    storage_key: str
+    row_key: str
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """What a stretch of a pass saw. Adds up over ranges and pages.
 

@@ -33,6 +33,8 @@ class KeepReason(StrEnum):
     DISABLED = "disabled"
     RECOVERABLE = "recoverable"
     """Its other half went by our hand and can come back: a row's object, or the row of an object."""
+    NEAR_MISS = "near_miss"
+    """An orphan that a row spells otherwise, or that row."""
 
 
 class Mode(StrEnum):

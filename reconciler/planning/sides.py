@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, Tally, Verdict
+from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, KeepReason, Tally, Trip, Verdict
 from reconciler.planning.wording import counted
+
+HANDFUL = 5
+"""Near misses that are no more than odd."""
 
 NOTHING = Backlog(pending={}, gone={})
 
@@ -46,6 +49,19 @@ def foreign(tally: Tally, previous: Tally | None, backlog: Backlog, limits: Brea
         return None
     empty = over_parts(_empty(*part) for part in parts(tally, backlog))
     return empty or _unrelated(tally, backlog) or _shrunk(tally, previous, backlog, limits)
+
+
+def near_missed(tally: Tally, previous: Tally | None) -> Trip | None:
+    """More near misses than a handful, and than were let through before: the spelling is wrong (R-69)."""
+    now = tally.kept.get(KeepReason.NEAR_MISS, 0)
+    before = previous.kept.get(KeepReason.NEAR_MISS, 0) if previous else 0
+    if now <= max(HANDFUL, before):
+        return None
+    return Trip(
+        reason=f"{now:,} objects and rows are near misses: the two sides spell their keys otherwise (a slash"
+        " in front, an address, percent-encoding, case, a prefix). They are kept; `reconciler plan` shows each"
+        " with its pair. Put the rows right, or map a column that holds the object's key"
+    )
 
 
 def parts(tally: Tally, backlog: Backlog) -> Iterator[tuple[str, Tally, Backlog]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,6 +14,7 @@ from reconciler.model import (
     ListingOrder,
     Marker,
     Mode,
+    NearMiss,
     ObjectPage,
     Pass,
     PassDetail,
@@ -53,6 +54,10 @@ class Records(Protocol):
 
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         """About `count` storage keys of the prefix, evenly drawn and ascending; for range bounds."""
+        ...
+
+    def outside(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
+        """Pages of the storage keys of rows outside all of the prefixes, in byte order."""
         ...
 
     async def count(self, prefixes: Sequence[str]) -> int:
@@ -187,6 +192,29 @@ class Passes(Protocol):
         Of the marks of tripped passes those that `current` has seen again are in it. What went after
         `since` is told apart.
         """
+        ...
+
+
+class NearMisses(Protocol):
+    """Orphans and rows by the folded form of their keys, of one pass: what folds alike is a pair.
+
+    Keys that no mark can have are left out. Noting a key again changes nothing.
+    """
+
+    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:
+        """The folded form by key, of orphans, and of rows without an object."""
+        ...
+
+    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:
+        """The same of rows outside the prefixes, once all orphans are noted: only pairs are kept."""
+        ...
+
+    async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
+        """The next orphans after that key that have a pair, and withdraw their marks and their rows'."""
+        ...
+
+    async def forget(self, pass_id: int) -> None:
+        """What was noted for that pass and those before it."""
         ...
 
 

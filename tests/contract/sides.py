@@ -34,6 +34,7 @@ from reconciler.ports import (
     Lease,
     Listing,
     Marks,
+    NearMisses,
     ObjectStore,
     Passes,
     PauseSwitch,
@@ -52,6 +53,7 @@ from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
+from tests.doubles.nearmisses import MemoryNearMisses
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
@@ -131,6 +133,7 @@ class CatalogSide:
 
     records: Records
     passes: Passes
+    near_misses: NearMisses
     approvals: Approvals
     marks: Marks
     lease: Lease
@@ -191,6 +194,7 @@ async def memory_catalog() -> CatalogSide:
     return CatalogSide(
         records=MemoryRecords(database),
         passes=MemoryPasses(database),
+        near_misses=MemoryNearMisses(database),
         approvals=MemoryApprovals(database),
         marks=MemoryMarks(database),
         lease=lease,

@@ -41,6 +41,7 @@ from reconciler.model import (
 from reconciler.planning.ranges import is_managed, merge_prefixes
 from reconciler.ports import Cap, Decide
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Row, Spent
+from tests.doubles.nearmisses import has_twin
 from tests.doubles.records import pages
 from tests.doubles.surroundings import Surroundings, port
 
@@ -80,6 +81,8 @@ class MemoryMarks:
         taken, refused, cancelled, postponed = [], [], 0, 0
         for row in due:
             decision = self._decide(row, decide)
+            if has_twin(database, row.mark, policy.prefixes):
+                decision = Cancel(reason="near miss")
             if isinstance(decision, Cancel):
                 self._drop(row, "cancelled", None, decision.reason)
                 cancelled += 1

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 
-from reconciler.model import KeyRange, ObjectPage, Policy, Record, StoredObject, Verdict
+from reconciler.model import RESERVED_PREFIX, KeyRange, ObjectPage, Policy, Record, StoredObject, Verdict
 from reconciler.planning.ranges import is_managed
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
@@ -52,6 +52,13 @@ class MemoryRecords:
         self._database.answer()
         keys = sorted({key for key in self._keys() if key.startswith(prefix)})
         return keys[:: max(1, len(keys) // max(1, count))]
+
+    async def outside(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
+        keys = sorted({key for key in self._keys() if not is_managed(key, tuple(prefixes))})
+        for page in pages([key for key in keys if not key.startswith(RESERVED_PREFIX)], page_size):
+            await self._database.around.step()
+            self._database.answer()
+            yield page
 
     @port
     async def count(self, prefixes: Sequence[str]) -> int:

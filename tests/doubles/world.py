@@ -35,6 +35,7 @@ from tests.doubles.build import LIMITS, policy
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
+from tests.doubles.nearmisses import MemoryNearMisses
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
@@ -99,6 +100,7 @@ class World:
             records=MemoryRecords(self.database),
             staging=MemoryStagingArea(self.database),
             passes=MemoryPasses(self.database),
+            near_misses=MemoryNearMisses(self.database),
             marks=self.marks,
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.engine.join.doubt import Doubt
+from reconciler.engine.nearmisses import Spelled
 from reconciler.engine.returns import Returns
 from reconciler.errors import ListingBroken
 from reconciler.model import (
@@ -43,6 +44,7 @@ class Comparison:
     policy: Policy
     now: datetime
     doubt: Doubt
+    spelled: Spelled
     page_size: int = PAGE_SIZE
     """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
     before: Policy | None = None

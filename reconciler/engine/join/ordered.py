@@ -187,6 +187,7 @@ class _Stretch:
         self._seen += await self._with.returns.keep_orphans(self._findings)
         self._seen += await keep_held(self._with.holds, self._findings)
         self._seen += newly_of(self._findings)
+        await self._with.spelled.note(self._findings, self._missing)
         tally = self.progress.tally + self._seen
         reached = dataclasses.replace(self.progress, watermark=watermark, done=done, tally=tally)
         await self._sink.write(self._findings, reached)

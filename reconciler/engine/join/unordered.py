@@ -61,8 +61,8 @@ class UnorderedJoin:
         seen = Tally(objects=objects, bytes=size, by_prefix=listed)
         unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object
         # The rows first: what they name may be among the objects, in another spelling.
-        seen += await self._judge(prefixes, missing(prefixes), self._judge_records)
-        seen += await self._judge(prefixes, unmatched(), self._judge_objects)
+        seen += await self._judge(prefixes, missing(prefixes), self._judge_records, _keys_of)
+        seen += await self._judge(prefixes, unmatched(), self._judge_objects, lambda _: ())
         rows = rows_by_prefix({prefix: await self._with.records.count([prefix]) for prefix in prefixes})
         self._with.observer.records_read(rows.records)
         return seen + rows
@@ -72,6 +72,7 @@ class UnorderedJoin:
         prefixes: Sequence[str],
         pages: AsyncIterator[Page],
         judge: Callable[[Page], Awaitable[tuple[list[Finding], Tally]]],
+        missing: Callable[[Page], Sequence[str]],
     ) -> Tally:
         """Every page judged and written, a few at once; no page is read ahead of a free writer."""
         tallies: list[Tally] = []
@@ -83,6 +84,7 @@ class UnorderedJoin:
                     findings, seen = await judge(page)
                     seen += await keep_held(self._with.holds, findings)
                     seen += newly_of(findings) + found_by_prefix(findings, prefixes)
+                    await self._with.spelled.note(findings, missing(page))
                     await self._sink.write(findings, None)
                     self._with.observer.alive("sweep")
                     tallies.append(seen)
@@ -135,6 +137,10 @@ class UnorderedJoin:
             async for page in receive:
                 if page.keys:
                     await self._staging.copy(page)
+
+
+def _keys_of(page: Sequence[Record]) -> Sequence[str]:
+    return [row.storage_key for row in page]
 
 
 def _without_reserved(page: ObjectPage) -> ObjectPage:

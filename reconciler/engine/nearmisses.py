@@ -1,0 +1,101 @@
+"""Orphans that a row spells otherwise: noted while the sides are compared, and matched when all is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from reconciler.model import Finding, KeepReason, NearMiss, Tally, Verdict
+from reconciler.model.spelling import fingerprint
+from reconciler.ports import NearMisses, Records
+
+log = structlog.get_logger(__name__)
+
+PAGE = 1_000
+SHOWN = 5
+"""Pairs that the log names."""
+
+GATHERED = 100_000
+"""Keys of each side that a plan remembers: what is beyond them is shown as it would be without its pair."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelled:
+    """The keys of one pass by their folded form: orphans, and rows without an object."""
+
+    near: NearMisses
+    pass_id: int
+    bucket: str
+    prefixes: tuple[str, ...]
+
+    async def note(self, findings: Sequence[Finding], missing: Sequence[str]) -> None:
+        """Before the findings are written: so that a pass that is resumed knows them all."""
+        orphans = [each.storage_key for each in findings if _would_go(each)]
+        if orphans or missing:
+            await self.near.note(self.pass_id, self._folded(orphans), self._folded(missing))
+
+    async def settle(self, records: Records, tally: Tally) -> Tally:
+        """Take back what has a pair, once everything is noted. Returns what that adds to the tally."""
+        if not tally.found.get(Verdict.ORPHAN):
+            return Tally()
+        if tally.kept.get(KeepReason.OUTSIDE_PREFIX):
+            async for keys in records.outside(self.prefixes, PAGE):
+                await self.near.note_outside(self.pass_id, self._folded(keys))
+        after, kept, rows = "", 0, 0
+        while pairs := await self.near.spare(self.pass_id, after, PAGE):
+            if not kept:
+                shown = [f"{each.storage_key!r}, row {each.row_key!r}" for each in pairs[:SHOWN]]
+                log.warning("near misses are kept: rows spell these keys otherwise", pairs=shown)
+            kept, rows = kept + len(pairs), rows + sum(each.rows for each in pairs)
+            after = pairs[-1].storage_key
+        return Tally(kept={KeepReason.NEAR_MISS: kept + rows}, missing=-rows) if kept else Tally()
+
+    def _folded(self, keys: Sequence[str]) -> Mapping[str, str]:
+        return {key: fingerprint(key, self.bucket, self.prefixes) for key in keys}
+
+
+@dataclass(slots=True)
+class Gathered:
+    """`ports.NearMisses` in memory, of one pass, as far as it remembers: a plan writes nothing."""
+
+    objects: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, str] = field(default_factory=dict)
+    """The folded form by key."""
+    first_object: dict[str, str] = field(default_factory=dict)
+    first_row: dict[str, str] = field(default_factory=dict)
+    """The first key by its folded form."""
+
+    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:  # noqa: ARG002
+        _remember(objects, self.objects, self.first_object)
+        _remember(rows, self.rows, self.first_row)
+
+    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:  # noqa: ARG002
+        paired = {key: folded for key, folded in rows.items() if folded in self.first_object}
+        _remember(paired, self.rows, self.first_row)
+
+    async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:  # noqa: ARG002
+        keys = sorted(key for key, folded in self.objects.items() if folded in self.first_row and key > after)
+        return [NearMiss(storage_key=key, row_key=self.first_row[self.objects[key]]) for key in keys[:limit]]
+
+    async def forget(self, pass_id: int) -> None:  # noqa: ARG002
+        for each in (self.objects, self.rows, self.first_object, self.first_row):
+            each.clear()
+
+    def pair_of(self, finding: Finding) -> str | None:
+        """The other side's key, of an orphan or of a record whose object is missing; None without one."""
+        if finding.verdict is Verdict.ORPHAN:
+            return self.first_row.get(self.objects.get(finding.storage_key, ""))
+        return self.first_object.get(self.rows.get(finding.storage_key, ""))
+
+
+def _remember(keys: Mapping[str, str], folds: dict[str, str], first: dict[str, str]) -> None:
+    for key, folded in keys.items():
+        if len(folds) < GATHERED:
+            folds[key] = folded
+            first[folded] = min(first.get(folded, key), key)
+
+
+def _would_go(finding: Finding) -> bool:
+    return finding.verdict is Verdict.ORPHAN and finding.kept is None

@@ -1,0 +1,87 @@
+"""One key, spelled in many ways: a row's spelling of a key need not be the store's.
+
+A leading slash, the bucket's name, an address (path-style, virtual-hosted, with a query), percent-encoding
+and `+`, Unicode's forms, case, doubled or turned slashes, blanks at either end, a managed prefix cut off or
+put twice: `folded` takes all of these away. Two keys that fold to the same are not the same key, but near
+enough that neither an object nor a row goes for the difference (R-69, I-53).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from unicodedata import normalize
+from urllib.parse import quote, quote_plus, unquote
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/+([^/]*)", re.IGNORECASE)
+_QUERY = re.compile(r"[?#].*\Z", re.DOTALL)
+_SLASHES = re.compile(r"[/\\]+")
+_ENCODED_TWICE = 2
+
+
+def fingerprint(key: str, bucket: str, prefixes: Sequence[str]) -> str:
+    """What the folded key is compared by: short, whatever the key's length."""
+    folded = fold(key, bucket, prefixes)
+    return blake2b(folded.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def fold(key: str, bucket: str, prefixes: Sequence[str]) -> str:
+    """The key without everything in which spellings of it differ. Never empty for a key that is not."""
+    text = _plain(key)
+    cut = sorted(
+        {_plain(part).strip("/") + "/" for part in (bucket, *prefixes) if part}, key=len, reverse=True
+    )
+    if text.startswith("/"):
+        text = _from_the_first(text, cut)
+    text = text.strip("/ ")
+    while (rest := _without_one(text, cut)) is not None:
+        text = rest
+    return text
+
+
+def spellings(key: str, bucket: str, prefixes: Sequence[str]) -> frozenset[str]:
+    """Other spellings of the key that a row may have, as far as they can be looked up: each a whole key."""
+    return frozenset(_spellings(key, bucket, prefixes)) - {key, ""}
+
+
+def _plain(key: str) -> str:
+    text = _SCHEME.sub("/", key, count=1) if _SCHEME.match(key) else key
+    text = _QUERY.sub("", text) or text
+    for _ in range(_ENCODED_TWICE):
+        text = unquote(text.replace("+", " "))
+    text = normalize("NFC", normalize("NFC", text).casefold())
+    return _SLASHES.sub("/", text).strip()
+
+
+def _from_the_first(text: str, cut: Sequence[str]) -> str:
+    """An absolute path or address, from the first place on where the bucket's name or a prefix stands."""
+    found = [at for part in cut if (at := text.find(f"/{part}")) >= 0]
+    return text[min(found) :] if found else text
+
+
+def _without_one(text: str, cut: Sequence[str]) -> str | None:
+    for part in cut:
+        if text.startswith(part) and len(text) > len(part):
+            return text[len(part) :].lstrip("/ ") or None
+    return None
+
+
+def _spellings(key: str, bucket: str, prefixes: Sequence[str]) -> Iterator[str]:
+    under = next((prefix for prefix in prefixes if prefix and key.startswith(prefix)), "")
+    forms = {key, key[len(under) :], *(normalize(form, key) for form in ("NFC", "NFD"))}
+    forms |= {
+        unquote(key),
+        unquote(key.replace("+", " ")),
+        quote(key),
+        quote(key, safe=""),
+        quote_plus(key, "/"),
+    }
+    forms |= {key.lower(), _SLASHES.sub("/", key), key.strip(), f"{key} ", f"{under}{key}"}
+    for form in forms:
+        yield form
+        yield f"/{form}"
+        yield f"{bucket}/{form}"
+        yield f"/{bucket}/{form}"
+    for scheme in ("s3", "gs"):
+        yield f"{scheme}://{bucket}/{key}"

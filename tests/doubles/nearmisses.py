@@ -1,0 +1,85 @@
+"""Orphans beside rows that spell their keys otherwise, over the database in memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.model import Mark, NearMiss, Verdict
+from reconciler.model.spelling import spellings
+from reconciler.planning.ranges import is_managed
+from tests.doubles.database import MemoryDatabase
+from tests.doubles.surroundings import Surroundings, port
+
+
+class MemoryNearMisses:
+    """By pass: the folded forms of orphans and of rows."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    @property
+    def around(self) -> Surroundings:
+        return self._database.around
+
+    @port
+    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:
+        self._database.answer()
+        self._noted(pass_id, is_row=False).update(objects)
+        self._noted(pass_id, is_row=True).update(rows)
+
+    @port
+    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:
+        self._database.answer()
+        wanted = set(self._noted(pass_id, is_row=False).values())
+        self._noted(pass_id, is_row=True).update((key, fold) for key, fold in rows.items() if fold in wanted)
+
+    @port
+    async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
+        self._database.answer()
+        rows: dict[str, list[str]] = defaultdict(list)
+        for key, fold in self._noted(pass_id, is_row=True).items():
+            rows[fold].append(key)
+        objects = sorted(self._noted(pass_id, is_row=False).items())
+        pairs = [
+            NearMiss(storage_key=key, row_key=min(rows[fold]), rows=0)
+            for key, fold in objects
+            if fold in rows and key > after
+        ][:limit]
+        spared = 0
+        for pair in pairs:
+            self._withdraw(pair.storage_key, Verdict.ORPHAN)
+            for key in rows[self._noted(pass_id, is_row=False)[pair.storage_key]]:
+                spared += self._withdraw(key, Verdict.DANGLING)
+        return [replace(pair, rows=0 if index else spared) for index, pair in enumerate(pairs)]
+
+    def _withdraw(self, key: str, verdict: Verdict) -> bool:
+        row = self._database.marks.get(key)
+        if row is None or row.operation_id is not None or row.mark.verdict is not verdict:
+            return False
+        del self._database.marks[key]
+        return True
+
+    @port
+    async def forget(self, pass_id: int) -> None:
+        self._database.answer()
+        for noted in list(self._database.spellings):
+            if noted[0] <= pass_id:
+                del self._database.spellings[noted]
+
+    def _noted(self, pass_id: int, *, is_row: bool) -> dict[str, str]:
+        return self._database.spellings.setdefault((pass_id, is_row), {})
+
+
+def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) -> bool:
+    """Whether a row that the sweep could not have weighed spells the marked orphan's key otherwise."""
+    bucket = database.identity.bucket if database.identity else ""
+    others = spellings(mark.storage_key, bucket, prefixes) if mark.verdict is Verdict.ORPHAN else ()
+    return any(
+        not is_managed(row.storage_key, prefixes)
+        or row.created_at is None
+        or row.created_at >= mark.first_seen_at
+        for row in database.rows.values()
+        if row.storage_key in others
+    )

@@ -1,0 +1,141 @@
+"""R-69, I-53: keys that the two sides spell otherwise, on both joins, with real servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from unicodedata import normalize
+
+import pytest
+
+from reconciler.model import KeepReason, Outcome, Verdict
+from tests.integration.site import Site
+
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
+
+KEY = "image/2026/Café no+te.png"
+
+
+def inside(bucket: str) -> dict[str, str]:
+    """Rows within the prefixes, by what makes them differ from `KEY`."""
+    del bucket
+    return {
+        "decomposed": normalize("NFD", KEY),
+        "percent": "image/2026/Caf%C3%A9%20no%2Bte.png",
+        "percent twice": "image/2026/Caf%25C3%25A9%2520no%252Bte.png",
+        "plus": "image/2026/Café+no+te.png",
+        "case": "image/2026/CAFÉ NO+TE.PNG",
+        "doubled slash": "image//2026//Café no+te.png",
+        "blank at the end": f"{KEY} ",
+        "query": f"{KEY}?v=2",
+        "prefix twice": f"image/{KEY}",
+        "another prefix": "video/2026/Café no+te.png",
+    }
+
+
+def outside(bucket: str) -> dict[str, str]:
+    return {
+        "leading slash": f"/{KEY}",
+        "bucket": f"{bucket}/{KEY}",
+        "address": f"https://cdn.example.org/{bucket}/image/2026/Caf%C3%A9%20no%2Bte.png?v=2#x",
+        "virtual-hosted": f"https://{bucket}.s3.eu-central-1.amazonaws.com/image/2026/Caf%C3%A9%20no+te.png",
+        "s3": f"s3://{bucket}/{KEY}",
+        "absolute": f"/usr/src/app/{KEY}",
+        "prefix cut off": "2026/Café no+te.png",
+        "prefix in another case": f"IMAGE/{KEY.removeprefix('image/')}",
+    }
+
+
+KINDS = [(spell, name) for spell in (inside, outside) for name in spell("media")]
+
+
+@pytest.mark.attack(69)
+@pytest.mark.incident(53)
+@pytest.mark.parametrize(("spell", "name"), KINDS, ids=[name for _, name in KINDS])
+async def test_neither_the_object_nor_its_row_goes(ordered_site: Site, spell: object, name: str) -> None:
+    site, row = ordered_site, spell(ordered_site.bucket.name)[name]  # type: ignore[operator]  # one of the two
+    await site.tracked("image/live", "video/live")
+    await site.put(KEY, "image/orphan")
+    await site.row(row)
+    for _ in range(3):
+        report = await site.once()
+    assert await site.state() == ({"image/live", "video/live", KEY}, {"image/live", "video/live", row})
+    assert report.outcome is Outcome.CONVERGED, report.detail
+    assert report.kept[KeepReason.NEAR_MISS] == (2 if spell is inside else 1)
+    assert report.found[Verdict.ORPHAN] == 1
+
+
+@pytest.mark.attack(69)
+async def test_the_join_without_order_keeps_them_too(unordered_site: Site) -> None:
+    site = unordered_site
+    rows = ["image/2026/NOTE.png", f"https://{site.bucket.name}.example.org/image/b.png"]
+    await site.tracked("image/live")
+    await site.put("image/2026/note.png", "image/b.png", "image/orphan")
+    for row in rows:
+        await site.row(row)
+    for _ in range(3):
+        report = await site.once()
+    assert await site.keys() == {"image/live", "image/2026/note.png", "image/b.png"}
+    assert await site.rows() == {"image/live", *rows}
+    assert report.kept[KeepReason.NEAR_MISS] == 3
+
+
+@pytest.mark.attack(69)
+async def test_a_row_of_another_spelling_that_has_its_own_object_saves_no_orphan(ordered_site: Site) -> None:
+    await ordered_site.tracked("image/note.png")
+    await ordered_site.put("image/NOTE.png")
+    assert (await ordered_site.once()).removed.objects == 1
+    assert await ordered_site.keys() == {"image/note.png"}
+
+
+@pytest.mark.attack(69)
+@pytest.mark.incident(53)
+async def test_more_than_a_handful_trips_and_once_let_through_does_not_again(site: Site) -> None:
+    await site.tracked("image/live")
+    await site.put("image/orphan")
+    for number in range(8):
+        await site.put(f"image/{number}.png")
+        await site.row(f"/srv/image/{number}.png")
+    report = await site.once()
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "8 objects and rows are near misses" in report.detail
+    await site.approve(await site.tripped())
+    report = await site.once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    assert len(await site.keys()) == 9
+    assert len(await site.rows()) == 9
+
+
+@pytest.mark.attack(69)
+async def test_plan_shows_each_with_its_pair_and_writes_nothing(site: Site) -> None:
+    await site.tracked("image/live")
+    await site.put("image/a.png", "image/b.png", "image/orphan")
+    await site.row("/image/a.png")
+    await site.row("image/B.png")
+    report, findings = await site.plan()
+    told = {each.storage_key: (each.kept, each.reason) for each in findings}
+    near = {key for key, (kept, _) in told.items() if kept is KeepReason.NEAR_MISS}
+    expected = {"image/b.png", "image/B.png"}
+    # A store that keeps files takes the row's leading slash for its own doing: that object has its row.
+    assert near - {"image/a.png"} == expected
+    assert told["image/orphan"][0] is None
+    assert "the row 'image/B.png' spells its key otherwise" in told["image/b.png"][1]
+    assert "the object 'image/b.png' spells its key otherwise" in told["image/B.png"][1]
+    assert report.kept[KeepReason.NEAR_MISS] == len(near)
+    assert await site.sql("SELECT FROM reconciler.spellings") == []
+
+
+@pytest.mark.attack(69)
+@pytest.mark.parametrize("row", ["/image/late.png", "image/LATE.PNG", "s3://{bucket}/image/late.png"])
+async def test_a_row_that_comes_between_mark_and_claim_keeps_the_object(ordered_site: Site, row: str) -> None:
+    site, row = ordered_site, row.format(bucket=ordered_site.bucket.name)
+    await site.tracked("image/live")
+    await site.put("image/late.png" if row != "image/LATE.PNG" else "image/Late.png")
+    before = await site.keys()
+    assert (await site.once(delete_delay="1h")).outcome is Outcome.PENDING
+    await site.row(row.replace("LATE.PNG", "late.png"), CreatedAt=datetime.now(UTC) + timedelta(seconds=5))
+    await site.sql("UPDATE reconciler.marks SET due_at = now()")
+    async with site.catalog() as catalog:
+        assert catalog.report.faults == ()
+    report = await site.once(grace_period="0s")
+    assert report.removed.objects == 0
+    assert await site.keys() == before
