@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -12,6 +11,7 @@ import asyncpg
 
 from reconciler.model import (
     KeepReason,
+    KeyShape,
     ListingOrder,
     Marker,
     Mode,
@@ -106,5 +106,5 @@ def policy_from(text: str) -> Policy:
     stored = json.loads(text)
     values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
     values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
-    shape = re.compile(stored["key_shape"]) if stored["key_shape"] else None
+    shape = KeyShape(stored["key_shape"]) if stored["key_shape"] else None
     return Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)

@@ -79,6 +79,7 @@ from reconciler.model.sanity import (
     believable,
     believable_size,
 )
+from reconciler.model.shapes import KeyShape
 from reconciler.model.store import (
     Capabilities,
     Digest,
@@ -144,6 +145,7 @@ __all__ = [
     "K",
     "KeepReason",
     "KeyRange",
+    "KeyShape",
     "LifecycleRule",
     "ListedMark",
     "ListingOrder",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from reconciler.model.objects import KeyRange
+from reconciler.model.shapes import KeyShape
 from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Verdict
 
 K = TypeVar("K")
@@ -30,7 +30,7 @@ class Policy:
     auto_cleanup: bool = True
     orphan_cleanup: bool = True
     dangling_cleanup: bool = True
-    key_shape: re.Pattern[str] | None = None
+    key_shape: KeyShape | None = None
     rewrites_keys: bool = False
     """Of the store rather than the settings: see `Capabilities`."""
     delete_mode: DeleteMode = DeleteMode.DIRECT

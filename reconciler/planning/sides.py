@@ -59,8 +59,8 @@ def near_missed(tally: Tally, previous: Tally | None) -> Trip | None:
         return None
     return Trip(
         reason=f"{now:,} objects and rows are near misses: the two sides spell their keys otherwise (a slash"
-        " in front, an address, percent-encoding, case, a prefix). They are kept; `reconciler plan` shows each"
-        " with its pair. Put the rows right, or map a column that holds the object's key"
+        " in front, an address, percent-encoding, case, a prefix). They are kept; `reconciler plan` shows"
+        " each with its pair. Put the rows right, or map a column that holds the object's key"
     )
 
 

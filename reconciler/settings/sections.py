@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reconciler.model import ListingOrder
+from reconciler.model import KeyShape, ListingOrder
 from reconciler.settings import identifiers, values
 from reconciler.settings.written import (
     Column,
@@ -127,7 +126,7 @@ class BucketSettings(Section):
     request_timeout: Seconds = timedelta(seconds=30)
     """The longest one request may take. 30s: a slow store takes that long
     for a batch of 1,000 deletions."""
-    key_shape: Annotated[re.Pattern[str] | None, written(values.pattern)] = None
+    key_shape: Annotated[KeyShape | None, written(values.pattern)] = None
     """A regular expression that a whole key matches; keys of another shape are kept and counted.
     Default: none, every key in the prefixes is ours."""
 

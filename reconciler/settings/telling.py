@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from pydantic import BaseModel, SecretStr
 
+from reconciler.model import KeyShape
 from reconciler.settings import values
 from reconciler.settings.load import mask
 from reconciler.settings.names import Leaf, Path, leaves
@@ -120,7 +120,7 @@ def _written(path: Path, value: object) -> object:
         return values.duration_text(value)
     if isinstance(value, SecretStr):
         return mask(value.get_secret_value())
-    if isinstance(value, re.Pattern):
+    if isinstance(value, KeyShape):
         return value.pattern
     if isinstance(value, float) and value.is_integer():
         return int(value)

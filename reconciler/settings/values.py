@@ -10,7 +10,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from reconciler.model import REPLACEMENT_CHARACTER, RESERVED_PREFIX
+from reconciler.model import REPLACEMENT_CHARACTER, RESERVED_PREFIX, KeyShape
 
 LONGEST = timedelta(days=36_500)
 """A hundred years: beyond it `now - duration` would leave the calendar of Postgres and Python."""
@@ -240,16 +240,18 @@ def _check_prefix(entry: str) -> None:
         raise ValueError(f"{entry!r} must not hold U+FFFD or control characters")
 
 
-def pattern(raw: object) -> re.Pattern[str]:
-    """A regular expression that a whole key matches."""
-    if isinstance(raw, re.Pattern):
+def pattern(raw: object) -> KeyShape:
+    """A regular expression that a whole key matches, as RE2 reads it."""
+    allowed = "must be a regular expression that the whole key matches"
+    if isinstance(raw, KeyShape):
         return raw
     if not isinstance(raw, str):
-        raise ValueError("must be a regular expression that the whole key matches")  # noqa: TRY004 - as above
-    try:
-        return re.compile(raw)
-    except re.error as error:
-        raise ValueError(f"must be a regular expression that the whole key matches ({error})") from None
+        raise ValueError(allowed)  # noqa: TRY004 - as above
+    shape = KeyShape(raw)
+    if shape.fault is not None:
+        rules = "RE2's syntax: without look-around, references back and possessive repetition"
+        raise ValueError(f"{allowed} ({shape.fault}), in {rules}")
+    return shape
 
 
 def time_zone(raw: object) -> str | None:

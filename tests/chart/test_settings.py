@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from reconciler.model import KeyShape
 from reconciler.settings import DatabaseSettings, Settings, SettingsSource, load
 from reconciler.settings.names import RUNTIME_FILE, leaves
 from tests.chart import kubelet
@@ -45,7 +45,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "bucket.addressing_style": ("bucket.addressingStyle", "virtual", "virtual"),
     "bucket.listing_order": ("bucket.listingOrder", "none", "none"),
     "bucket.request_timeout": ("bucket.requestTimeout", "45s", 45 * SECONDS),
-    "bucket.key_shape": ("bucket.keyShape", SHAPE, re.compile(SHAPE)),
+    "bucket.key_shape": ("bucket.keyShape", SHAPE, KeyShape(SHAPE)),
     "catalog.media_table": ("catalog.mediaTable", "media.files", "media.files"),
     "catalog.keys_table": ("catalog.keysTable", "media.keys", "media.keys"),
     "catalog.media_where": (
@@ -222,7 +222,7 @@ def _understood(name: str, value: object) -> object:
 
 
 def _plain(value: object) -> object:
-    return value.pattern if isinstance(value, re.Pattern) else value
+    return value.pattern if isinstance(value, KeyShape) else value
 
 
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem.removesuffix("-values"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import Cancel, Policy, Postpone, Record, RecordRef, Remove, Verdict
+from reconciler.model import Cancel, KeyShape, Policy, Postpone, Record, RecordRef, Remove, Verdict
 from reconciler.planning.claims import decide
 from reconciler.planning.judge import judge_missing
 from reconciler.planning.retention import judge_record
@@ -46,7 +45,7 @@ def test_the_grace_period_is_asked_again_at_the_claim() -> None:
 @pytest.mark.parametrize("verdict", ALL_VERDICTS)
 @pytest.mark.parametrize(
     "under",
-    [policy(prefixes=("video/",)), policy(key_shape=re.compile("x"))],
+    [policy(prefixes=("video/",)), policy(key_shape=KeyShape("x"))],
 )
 def test_a_mark_whose_key_has_left_the_settings_is_cancelled(verdict: Verdict, under: Policy) -> None:
     """R-18."""

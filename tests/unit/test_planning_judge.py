@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 import pytest
 
-from reconciler.model import Finding, KeepReason, Verdict
+from reconciler.model import Finding, KeepReason, KeyShape, Verdict
 from reconciler.planning.judge import counts_as_missing, judge_missing, judge_object
 from tests.doubles.build import DAY, HOUR, NOW, owner, policy, record, stored
 
@@ -21,7 +20,7 @@ PROTECTED = [
     ("image/a.txt", KeepReason.UNKNOWN_SHAPE),
     ("image/a.png\n", KeepReason.UNKNOWN_SHAPE),
 ]
-SHAPED = policy(key_shape=re.compile(r"image/.*\.png"))
+SHAPED = policy(key_shape=KeyShape(r"image/.*\.png"))
 
 
 @pytest.mark.incident(18)

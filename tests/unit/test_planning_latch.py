@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import Finding, KeepReason, Marker, Mode, Pass, Policy, Tally, Trip, Verdict
+from reconciler.model import Finding, KeepReason, KeyShape, Marker, Mode, Pass, Policy, Tally, Trip, Verdict
 from reconciler.planning import judge, latch, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix
 from tests.doubles.build import DAY, HOUR, NOW, owner, policy, record, stored
@@ -73,7 +72,7 @@ def test_trips_are_told_together() -> None:
 
 @pytest.mark.incident(11)
 def test_a_pass_that_finds_what_the_earlier_settings_kept_trips_and_says_which() -> None:
-    shorter = policy(media_retention=30 * DAY, prefixes=("image/",), key_shape=re.compile("image/.*"))
+    shorter = policy(media_retention=30 * DAY, prefixes=("image/",), key_shape=KeyShape("image/.*"))
     tally = Tally(newly={Verdict.STALE: 1200, Verdict.EXPIRED: 1, Verdict.ORPHAN: 0})
     trip = latch.widened(tally, shorter, a_pass())
     assert trip == Trip(
@@ -184,5 +183,5 @@ def test_findings_and_rows_are_counted_by_prefix() -> None:
 
 
 def test_policies_are_compared_by_value() -> None:
-    one: Policy = policy(key_shape=re.compile("a+"))
-    assert latch.earlier(a_pass(policy=one), policy(key_shape=re.compile("a+"))) is None
+    one: Policy = policy(key_shape=KeyShape("a+"))
+    assert latch.earlier(a_pass(policy=one), policy(key_shape=KeyShape("a+"))) is None

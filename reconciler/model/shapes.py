@@ -1,0 +1,48 @@
+"""The shape that keys have to have: a pattern of the user's, matched in time linear in the key's length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import re2
+
+
+@dataclass(frozen=True, slots=True)
+class KeyShape:
+    r"""A pattern that a whole key matches, in RE2's syntax.
+
+    Never Python's `re`: a pattern that backtracks and one uploaded key would hold up the event loop for
+    ever (R-70). RE2 has neither look-around nor references back, and its `\w` and `\d` are ASCII.
+    """
+
+    pattern: str
+
+    def fullmatch(self, key: str) -> bool:
+        """Whether the key has the shape; none has where RE2 cannot read the pattern or the key."""
+        compiled = _compiled(self.pattern)
+        if isinstance(compiled, str):
+            return False
+        try:
+            return compiled.fullmatch(key) is not None
+        except UnicodeEncodeError:
+            return False
+
+    @property
+    def fault(self) -> str | None:
+        """What RE2 says against the pattern, None where it can be used."""
+        compiled = _compiled(self.pattern)
+        return compiled if isinstance(compiled, str) else None
+
+
+@lru_cache(maxsize=16)
+def _compiled(pattern: str) -> re2._Regexp | str:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        message = error.args[0]
+        return message.decode(errors="replace") if isinstance(message, bytes) else str(message)
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
