@@ -36,7 +36,8 @@ Told = Callable[[Change], None]
 class SettingsSource:
     """The settings now in force, and who is told when they change.
 
-    An invalid or vanished file keeps the last good settings, and `error` says why until it is mended.
+    An invalid, emptied or vanished file keeps the last good settings, and `error` says why until it is
+    mended.
     Everything but the runtime file is read once: what else changed takes a restart.
     """
 
@@ -85,8 +86,8 @@ class SettingsSource:
     def refresh(self) -> Change | None:
         """Read the runtime file anew; None if its content is the one last read.
 
-        A file that has gone, or is empty, may be one that is being replaced: it is believed the second
-        time, a moment later.
+        A file that has gone, or is empty, may be one that is being replaced: it is told of the second
+        time, a moment later, and never believed.
         """
         stamp, content = _stamp(self._runtime), _content(self._runtime)
         if _digest(content) == self._seen:

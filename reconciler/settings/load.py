@@ -191,6 +191,9 @@ def _read_yaml(path: str, text: str | None, layers: Layers, source: Source) -> N
         layers.faults.append(f"{path}: is nested too deeply for settings")
         return
     if tree is None:
+        if source is Source.RUNTIME_FILE:
+            # One that was emptied or cut off may have held dry run on: what it said is not known.
+            layers.faults.append(f"{path}: is empty; write its settings, or {{}} where it is to set nothing")
         return
     if not isinstance(tree, dict):
         layers.faults.append(f"{path}: must be a YAML mapping of lower-case names, such as dry_run: true")

@@ -127,7 +127,7 @@ class BucketSettings(Section):
     """The longest one request may take. 30s: a slow store takes that long
     for a batch of 1,000 deletions."""
     key_shape: Annotated[KeyShape | None, written(values.pattern)] = None
-    """A regular expression that a whole key matches; keys of another shape are kept and counted.
+    """A regular expression, in RE2's syntax, that a whole key matches; others are kept and counted.
     Default: none, every key in the prefixes is ours."""
 
     @property

@@ -161,6 +161,9 @@ def test_a_lease_cannot_last_no_time() -> None:
         ("BUCKET__ENDPOINT_URL", "minio:9000", "http://host:port"),
         ("BUCKET__ENDPOINT_URL", "http://h:99999", "http://host:port"),
         ("BUCKET__KEY_SHAPE", "(", "regular expression"),
+        ("BUCKET__KEY_SHAPE", r"image/(?!tmp/).*", "RE2's syntax: without look-around"),
+        ("BUCKET__KEY_SHAPE", r"(a|b)/\1", "invalid escape sequence"),
+        ("BUCKET__KEY_SHAPE", "a{1001}", "invalid repetition size"),
         ("CATALOG__MEDIA_TABLE", '"MediaRecords"', "without quotes"),
         ("CATALOG__MEDIA_TABLE", "a.b.c", "public.MediaRecords"),
         ("CATALOG__MEDIA_COLUMNS__STORAGE_KEY", "x" * 64, "a column's name"),
@@ -578,10 +581,31 @@ def test_a_runtime_file_that_is_being_replaced_is_not_believed(tmp_path: Path, b
     assert source.look().mode() is Mode.DRY_RUN
     write(path, "dry_run: true\n")
     assert source.refresh() is None
-    write(path, "")
-    assert source.refresh() is None
-    assert source.refresh() is not None
-    assert source.current().mode() is Mode.LIVE, "it is empty, and stays so"
+    write(path, "dry_run: false\n")
+    change = source.refresh()
+    assert change is not None
+    assert change.settings.mode() is Mode.LIVE
+
+
+@pytest.mark.attack(71)
+@pytest.mark.parametrize("text", ["", "\n", "  \n\n", "# dry_run: true\n", "---\n", "null\n"])
+def test_an_emptied_runtime_file_keeps_the_last_settings_and_is_told(tmp_path: Path, text: str) -> None:
+    """What it held is not known: the environment under it may be live."""
+    path = tmp_path / "runtime.yaml"
+    source = SettingsSource(environment(RUNTIME_FILE=write(path, "dry_run: true\n"), DRY_RUN="false"))
+    write(path, text)
+    for _ in range(3):
+        source.refresh()
+        assert source.look().mode() is Mode.DRY_RUN
+    assert source.error is not None
+    assert "is empty" in source.error
+    (told,) = faults(environment(RUNTIME_FILE=str(path), DRY_RUN="false"))
+    assert told == f"{path}: is empty; write its settings, or {{}} where it is to set nothing"
+    write(path, "{}\n")
+    change = source.refresh()
+    assert change is not None
+    assert change.mended
+    assert source.current().mode() is Mode.LIVE, "now it says that it sets nothing"
 
 
 def swap(volume: Path, text: str) -> None:
