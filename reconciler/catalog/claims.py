@@ -139,13 +139,14 @@ class Claimer:
     ) -> Claim:
         operation = uuid4()
         standing = await stand(connection, term)
-        stopped = standing.paused or standing.mode is Mode.DRY_RUN
+        stopped = standing.paused or standing.mode not in {None, Mode.LIVE}
         if stopped or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         await require_tables(connection, self._gateway)
         arguments = claimable_arguments(standing.now, policy, verdicts)
         await by_index(connection)
         await holds.claims_wait(connection)
+        await holds.require_known(connection)
         taken = [mark_from(row) for row in await connection.fetch(self._take, *arguments, limit)]
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from reconciler.catalog.connections import AnyConnection, Database
-from reconciler.catalog.hiding import ABSENT, HIDDEN_COLUMNS, RESTORABLE, hidden_from
+from reconciler.catalog.hiding import ABSENT, HIDDEN_COLUMNS, KNOWN_MODE, RESTORABLE, hidden_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import HiddenObject, Queued
 
@@ -44,7 +44,7 @@ WHERE storage_key = $1
 
 HIDDEN = f"""
 SELECT {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
-WHERE h.storage_key = $1 AND {RESTORABLE} ORDER BY h.id DESC
+WHERE h.storage_key = $1 AND {RESTORABLE} AND {KNOWN_MODE} ORDER BY h.id DESC
 """
 
 RECOVERABLE = f"""

@@ -43,6 +43,9 @@ FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::te
           last_modified, variant_of, went, owners)
 """
 
+KNOWN_MODE = "h.mode IN ('quarantine', 'versioned')"
+"""What a newer program hid in another way is neither purged nor brought back by this one."""
+
 RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
 
 KEPT = "(removed IS NOT NULL OR row_values IS NOT NULL)"

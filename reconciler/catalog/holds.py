@@ -19,7 +19,7 @@ from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
-from reconciler.errors import ConfigError
+from reconciler.errors import ConfigError, Halt
 from reconciler.model import Hold, HoldFilter, HoldKind
 
 CHUNK = 10_000
@@ -67,6 +67,11 @@ SELECT count(*) FROM ended
 
 REMOVE_NAMED = REMOVE.format(which=NAMED, by="$4")
 LIFT = REMOVE.format(which=WANTED, by="$6")
+
+UNKNOWN = f"""
+SELECT min(kind) FROM {SCHEMA}.holds
+WHERE kind <> ALL($1::text[]) AND (until IS NULL OR until > clock_timestamp())
+"""
 
 PAGE = f"""
 SELECT * FROM {SCHEMA}.holds
@@ -179,6 +184,16 @@ class PostgresHolds:
 async def claims_wait(connection: AnyConnection) -> None:
     """For the rest of the caller's transaction, which claims: nobody adds a hold."""
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", LOCK)
+
+
+async def require_known(connection: AnyConnection) -> None:
+    """Raise Halt where a hold is in force of a kind that this program cannot ask."""
+    kind = await connection.fetchval(UNKNOWN, list(HoldKind))
+    if kind is not None:
+        raise Halt(
+            f"a newer version holds media by {kind}, which this version cannot ask: nothing is deleted; run"
+            " the newer version, or lift those holds with it"
+        )
 
 
 async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]) -> list[str]:

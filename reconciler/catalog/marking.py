@@ -41,7 +41,8 @@ WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
 # retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
-    SELECT m.storage_key, f.kept OR p.state IN ('armed', 'tripped') OR p.marker <> $5::text AS stays,
+    SELECT m.storage_key,
+           f.kept OR p.state NOT IN ('running', 'failed', 'discarded') OR p.marker <> $5::text AS stays,
            m.verdict = f.verdict AND $4 AS same,
            p.marker = $5 AND (m.verdict = f.verdict OR NOT $4::boolean) AS confirmed,
            m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint

@@ -101,9 +101,11 @@ def policy_text(policy: Policy) -> str:
     )
 
 
-def policy_from(text: str) -> Policy:
-    """What `policy_text` wrote."""
+def policy_from(text: str) -> Policy | None:
+    """What `policy_text` wrote; None where a newer program wrote it, and without what this one reads."""
     stored = json.loads(text)
+    if not {"prefixes", "key_shape", *_FLAGS, *_DURATIONS} <= stored.keys():
+        return None
     values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
     values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
     shape = KeyShape(stored["key_shape"]) if stored["key_shape"] else None

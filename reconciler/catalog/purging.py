@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.catalog import holds, references
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.hiding import HIDDEN_COLUMNS, KEPT, NOT_KEPT, hidden_from
+from reconciler.catalog.hiding import HIDDEN_COLUMNS, KEPT, KNOWN_MODE, NOT_KEPT, hidden_from
 from reconciler.catalog.records import names, require_tables
 from reconciler.catalog.recovery import LEFT_AFTER
 from reconciler.catalog.schema import SCHEMA
@@ -42,7 +42,7 @@ NEEDED = "(h.state IN ('hidden', 'restoring', 'purging') AND NOT h.erased)"
 # for.
 DOOMED = f"""
 SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed FROM {SCHEMA}.hidden h
-WHERE ({DUE}) AND NOT (h.state = 'restored' AND h.mode = 'versioned')
+WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versioned')
   AND NOT ({NEEDED} AND ({{held}} OR EXISTS (
       SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key)))
 ORDER BY h.hidden_at, h.id LIMIT $4
@@ -154,6 +154,7 @@ class PostgresPurges:
         async def work(connection: AnyConnection) -> list[HiddenObject]:
             now = (await stand(connection, term)).now
             await require_tables(connection, self._gateway)
+            await holds.require_known(connection)
             await connection.execute(FORGET, now, window)
             await holds.claims_wait(connection)
             doomed = f"{self._doomed} FOR UPDATE OF h SKIP LOCKED"

@@ -10,7 +10,7 @@ import asyncpg
 from reconciler.catalog import healing
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.hiding import HIDDEN_COLUMNS, RESTORABLE, UNRESTORED, hidden_from
+from reconciler.catalog.hiding import HIDDEN_COLUMNS, KNOWN_MODE, RESTORABLE, UNRESTORED, hidden_from
 from reconciler.catalog.rowreturn import RowReturn
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.together import taken_in
@@ -50,7 +50,7 @@ SELECT storage_key FROM (
 # Of each key the one that went last: what lay there before it was written over by it.
 OBJECTS = f"""
 SELECT DISTINCT ON (h.storage_key) {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
-WHERE {RESTORABLE} AND {OF_HIDDEN} AND h.storage_key = ANY($5::text[])
+WHERE {RESTORABLE} AND {KNOWN_MODE} AND {OF_HIDDEN} AND h.storage_key = ANY($5::text[])
 ORDER BY h.storage_key, h.id DESC
 """
 

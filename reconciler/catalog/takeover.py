@@ -14,10 +14,11 @@ from reconciler.catalog.connections import AnyConnection, by_index
 from reconciler.catalog.markrows import MARK_COLUMNS, mark_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
-from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term
+from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term, Verdict
 
 # Claims that nobody carries on: ours after IN_FLIGHT or a failure, others' once none of their
-# requests can still be on its way.
+# requests can still be on its way. What a newer program claimed in a way that this one does not know is
+# left to that.
 UNFINISHED = f"""
 SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence,
        m.delete_mode, m.quarantine_key
@@ -25,6 +26,7 @@ FROM {SCHEMA}.marks m
 WHERE m.state = 'claimed'
   AND (m.epoch = $1 AND m.not_before <= $2::timestamptz
        OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2)
+  AND m.verdict = ANY($5::text[]) AND coalesce(m.delete_mode, 'direct') = ANY($6::text[])
 ORDER BY m.storage_key LIMIT $4
 FOR UPDATE OF m SKIP LOCKED
 """
@@ -44,7 +46,8 @@ async def take_over(connection: AnyConnection, term: Term, dead_after: timedelta
     if standing.paused:
         return None
     await by_index(connection)
-    rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit)
+    known = [list(Verdict), list(DeleteMode)]
+    rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit, *known)
     if not rows:
         return None
     operation = uuid4()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+
+from reconciler.model.words import Word
 
 
-class HoldKind(StrEnum):
+class HoldKind(Word):
     """What a hold names: one storage key, all keys under a prefix, or all that rows of a virtual key name."""
 
     KEY = "key"

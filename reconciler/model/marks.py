@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
 from reconciler.model.control import Hold
 from reconciler.model.deletion import Refusal
 from reconciler.model.passes import PassState, TrippedPass
-from reconciler.model.words import DeleteMode, Marker, Verdict
+from reconciler.model.words import DeleteMode, Marker, Verdict, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ class DueKey:
     seen: bool
 
 
-class MarkState(StrEnum):
+class MarkState(Word):
     """How a mark stands, as an operator sees it. The first that applies."""
 
     CLAIMED = "claimed"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
 
 from reconciler.model.objects import KeyRange
 from reconciler.model.shapes import KeyShape
-from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Verdict
+from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Verdict, Word
 
 K = TypeVar("K")
 
@@ -148,7 +147,7 @@ class HeldBy:
     remaining: timedelta
 
 
-class PassState(StrEnum):
+class PassState(Word):
     """RUNNING until its last range; then ARMED or TRIPPED; FAILED where it could not be finished.
 
     A TRIPPED one stays so until a person approves it, which arms it, or has it DISCARDED.

@@ -5,7 +5,23 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Word(StrEnum):
+    """One of a closed set of words, as far as this program knows it.
+
+    A newer program that works on the same database may have written another one. That is kept as it is,
+    equal to no word of this program: so it is listed, and no rule applies to it.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Word | None:
+        if not isinstance(value, str):
+            return None
+        word = str.__new__(cls, value)
+        word._name_ = word._value_ = value
+        return word
+
+
+class Verdict(Word):
     """Why something ought to go (or, for ADOPT, to be made)."""
 
     ORPHAN = "orphan"
@@ -21,7 +37,7 @@ RETENTION_VERDICTS = (Verdict.OWNERLESS, Verdict.REVOKED, Verdict.EXPIRED, Verdi
 """In the order in which the first that applies wins."""
 
 
-class KeepReason(StrEnum):
+class KeepReason(Word):
     """Why something that looks like drift stays."""
 
     PENDING = "pending"
@@ -37,14 +53,14 @@ class KeepReason(StrEnum):
     """An orphan that a row spells otherwise, or that row."""
 
 
-class Mode(StrEnum):
+class Mode(Word):
     """Whether the write gateway lets writes through."""
 
     LIVE = "live"
     DRY_RUN = "dry_run"
 
 
-class DeleteMode(StrEnum):
+class DeleteMode(Word):
     """How an object is deleted, and so whether it can be brought back."""
 
     DIRECT = "direct"
@@ -65,7 +81,7 @@ class Outcome(StrEnum):
     CONVERGED = "converged"
 
 
-class Marker(StrEnum):
+class Marker(Word):
     """The two kinds of pass that write marks."""
 
     SWEEP = "sweep"
@@ -85,7 +101,7 @@ class Phase(StrEnum):
     """The breaker looks at what was found, and the marks are armed or held back."""
 
 
-class ListingOrder(StrEnum):
+class ListingOrder(Word):
     """How the bucket's listing is joined with the rows."""
 
     BYTES = "bytes"
