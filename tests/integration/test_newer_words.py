@@ -1,4 +1,4 @@
-"""A newer program has worked on the same database: words that this one does not know, in every table of ours."""
+"""A newer program has worked on the same database: words that this one does not know, in every table."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_marks_of_an_unknown_verdict_are_listed_and_never_claimed(site: Si
     expected = {"image/live", "image/a"} | ({"image/b"} if state == "rehearsed" else set())
     assert await site.state() == (expected, {"image/live"})
     async with site.catalog() as catalog:
-        shown = await catalog.mark_list.find("image/a")
+        shown = await catalog.mark_list.look("image/a")
     assert shown is not None
     assert shown.mark.verdict == "outlandish"
     rows = await site.sql("SELECT pass_id FROM reconciler.marks WHERE storage_key = 'image/a'")
@@ -113,7 +113,8 @@ async def test_what_was_hidden_in_an_unknown_way_is_neither_purged_nor_restored(
     await site.once(undo_window="0s", ledger_retention="30d")
     ((mode, state),) = await site.sql("SELECT mode, state FROM reconciler.hidden")
     assert (mode, state) == ("buried", "hidden")
-    copies = [key for key in site.bucket.keys() if key.startswith(".reconciler/quarantine/")]
+    stored = site.bucket.keys()
+    copies = [key for key in stored if key.startswith(".reconciler/quarantine/")]
     assert len(copies) == 1
     await everything(site)
 
