@@ -111,7 +111,7 @@ PASSES: tuple[str, ...] = (
         is_row boolean NOT NULL,
         storage_key text COLLATE "C" NOT NULL,
         folded text COLLATE "C" NOT NULL,
-        PRIMARY KEY (pass_id, is_row, storage_key)
+        PRIMARY KEY (pass_id, is_row, storage_key, folded)
     )
     """,
     "CREATE INDEX spellings_folded_idx ON reconciler.spellings (pass_id, folded)",

@@ -12,6 +12,7 @@ from reconciler.catalog.records import lookup
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import RESERVED_PREFIX, Mark, NearMiss, Verdict
 from reconciler.model.spelling import spellings
+from reconciler.ports import Folded
 
 LONGEST = 2048
 """Bytes of a key that the index takes; no mark has a longer one."""
@@ -59,21 +60,21 @@ class PostgresNearMisses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:
+    async def note(self, pass_id: int, objects: Sequence[Folded], rows: Sequence[Folded]) -> None:
         await self._note(pass_id, objects, is_row=False)
         await self._note(pass_id, rows, is_row=True)
 
-    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:
+    async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         await self._note(pass_id, rows, is_row=True, paired=True)
 
     async def _note(
-        self, pass_id: int, keys: Mapping[str, str], *, is_row: bool, paired: bool = False
+        self, pass_id: int, keys: Sequence[Folded], *, is_row: bool, paired: bool = False
     ) -> None:
-        kept = [key for key in keys if storable(key) and len(key.encode()) <= LONGEST]
+        kept = [each for each in keys if storable(each[0]) and len(each[0].encode()) <= LONGEST]
         if not kept:
             return
         async with self._database.connection() as connection:
-            await connection.execute(NOTE, pass_id, is_row, kept, [keys[key] for key in kept], paired)
+            await connection.execute(NOTE, pass_id, is_row, *map(list, zip(*kept, strict=True)), paired)
 
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
         async def work(connection: AnyConnection) -> Sequence[NearMiss]:

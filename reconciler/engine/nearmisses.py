@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from reconciler.model import Finding, KeepReason, NearMiss, Tally, Verdict
-from reconciler.model.spelling import fingerprint
-from reconciler.ports import NearMisses, Records
+from reconciler.model.spelling import fingerprints
+from reconciler.ports import Folded, NearMisses, Records
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +52,8 @@ class Spelled:
             after = pairs[-1].storage_key
         return Tally(kept={KeepReason.NEAR_MISS: kept + rows}, missing=-rows) if kept else Tally()
 
-    def _folded(self, keys: Sequence[str]) -> Mapping[str, str]:
-        return {key: fingerprint(key, self.bucket, self.prefixes) for key in keys}
+    def _folded(self, keys: Sequence[str]) -> list[Folded]:
+        return [(key, each) for key in keys for each in fingerprints(key, self.bucket, self.prefixes)]
 
 
 @dataclass(slots=True)
@@ -67,12 +67,12 @@ class Gathered:
     first_row: dict[str, str] = field(default_factory=dict)
     """The first key by its folded form."""
 
-    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:  # noqa: ARG002
+    async def note(self, pass_id: int, objects: Sequence[Folded], rows: Sequence[Folded]) -> None:  # noqa: ARG002
         _remember(objects, self.objects, self.first_object)
         _remember(rows, self.rows, self.first_row)
 
-    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:  # noqa: ARG002
-        paired = {key: folded for key, folded in rows.items() if folded in self.first_object}
+    async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:  # noqa: ARG002
+        paired = [each for each in rows if each[1] in self.first_object]
         _remember(paired, self.rows, self.first_row)
 
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:  # noqa: ARG002
@@ -90,8 +90,8 @@ class Gathered:
         return self.first_object.get(self.rows.get(finding.storage_key, ""))
 
 
-def _remember(keys: Mapping[str, str], folds: dict[str, str], first: dict[str, str]) -> None:
-    for key, folded in keys.items():
+def _remember(keys: Sequence[Folded], folds: dict[str, str], first: dict[str, str]) -> None:
+    for key, folded in keys:
         if len(folds) < GATHERED:
             folds[key] = folded
             first[folded] = min(first.get(folded, key), key)

@@ -2,7 +2,7 @@
 
 A leading slash, the bucket's name, an address (path-style, virtual-hosted, with a query), percent-encoding
 and `+`, Unicode's forms, case, doubled or turned slashes, blanks at either end, a managed prefix cut off or
-put twice: `folded` takes all of these away. Two keys that fold to the same are not the same key, but near
+put twice: `folds` takes all of these away. Two keys that fold to the same are not the same key, but near
 enough that neither an object nor a row goes for the difference (R-69, I-53).
 """
 
@@ -20,24 +20,33 @@ _SLASHES = re.compile(r"[/\\]+")
 _ENCODED_TWICE = 2
 
 
-def fingerprint(key: str, bucket: str, prefixes: Sequence[str]) -> str:
-    """What the folded key is compared by: short, whatever the key's length."""
-    folded = fold(key, bucket, prefixes)
-    return blake2b(folded.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-def fold(key: str, bucket: str, prefixes: Sequence[str]) -> str:
-    """The key without everything in which spellings of it differ. Never empty for a key that is not."""
-    text = _plain(key)
-    cut = sorted(
-        {_plain(part).strip("/") + "/" for part in (bucket, *prefixes) if part}, key=len, reverse=True
+def fingerprints(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
+    """What the folded key is compared by, short whatever the key's length: see `folds`."""
+    return tuple(
+        blake2b(folded.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        for folded in folds(key, bucket, prefixes)
     )
+
+
+def folds(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
+    """The key without everything in which spellings of it differ, under its managed prefix.
+
+    One that lies in none of the prefixes may have lost any of them: it is folded under each.
+    """
+    text = _plain(key)
+    name, *under = (_plain(part).strip("/") for part in (bucket, *prefixes))
+    roots = sorted({f"{root}/" if root else "" for root in under}, key=len, reverse=True)
     if text.startswith("/"):
-        text = _from_the_first(text, cut)
+        text = _from_the_first(text, [f"{name}/", *roots] if name else roots)
     text = text.strip("/ ")
-    while (rest := _without_one(text, cut)) is not None:
-        text = rest
-    return text
+    while name and not text.startswith(tuple(filter(None, roots))) and text.startswith(f"{name}/"):
+        text = text[len(name) + 1 :].lstrip("/ ")
+    root = next((root for root in roots if root and text.startswith(root)), None)
+    if root is None:
+        return tuple(f"{root}{text}" for root in roots)
+    while text.startswith(root + root):
+        text = text[len(root) :]
+    return (text,)
 
 
 def spellings(key: str, bucket: str, prefixes: Sequence[str]) -> frozenset[str]:
@@ -54,17 +63,10 @@ def _plain(key: str) -> str:
     return _SLASHES.sub("/", text).strip()
 
 
-def _from_the_first(text: str, cut: Sequence[str]) -> str:
+def _from_the_first(text: str, parts: Sequence[str]) -> str:
     """An absolute path or address, from the first place on where the bucket's name or a prefix stands."""
-    found = [at for part in cut if (at := text.find(f"/{part}")) >= 0]
+    found = [at for part in parts if part and (at := text.find(f"/{part}")) >= 0]
     return text[min(found) :] if found else text
-
-
-def _without_one(text: str, cut: Sequence[str]) -> str | None:
-    for part in cut:
-        if text.startswith(part) and len(text) > len(part):
-            return text[len(part) :].lstrip("/ ") or None
-    return None
 
 
 def _spellings(key: str, bucket: str, prefixes: Sequence[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from reconciler.ports.leading import Budget, Lease, PauseSwitch, Site
 from reconciler.ports.marks import Holds, Marks
 from reconciler.ports.recovery import Purges, Recovery
 from reconciler.ports.surroundings import Attribute, Clock, Observer, Tracer
-from reconciler.ports.sweeping import Approvals, NearMisses, Passes, Records, Staging, StagingArea
+from reconciler.ports.sweeping import Approvals, Folded, NearMisses, Passes, Records, Staging, StagingArea
 
 __all__ = [
     "PAGE_SIZE",
@@ -30,6 +30,7 @@ __all__ = [
     "Clock",
     "Copies",
     "Decide",
+    "Folded",
     "Holds",
     "IdentityMarker",
     "Lease",

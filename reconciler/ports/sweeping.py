@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     Backlog,
@@ -195,17 +195,22 @@ class Passes(Protocol):
         ...
 
 
-class NearMisses(Protocol):
-    """Orphans and rows by the folded form of their keys, of one pass: what folds alike is a pair.
+Folded: TypeAlias = tuple[str, str]
+"""A storage key, and what its folded form is compared by."""
 
-    Keys that no mark can have are left out. Noting a key again changes nothing.
+
+class NearMisses(Protocol):
+    """Orphans and rows by the folded forms of their keys, of one pass: what folds alike is a pair.
+
+    A row may have several, one under each prefix that it may have lost. Keys that no mark can have are
+    left out. Noting a key again changes nothing.
     """
 
-    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:
-        """The folded form by key, of orphans, and of rows without an object."""
+    async def note(self, pass_id: int, objects: Sequence[Folded], rows: Sequence[Folded]) -> None:
+        """Orphans, and rows without an object."""
         ...
 
-    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:
+    async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         """The same of rows outside the prefixes, once all orphans are noted: only pairs are kept."""
         ...
 

@@ -165,7 +165,7 @@ class MemoryDatabase:
         self.stamps: dict[int, int] = {}
         self.ranges: dict[int, list[RangeProgress]] = {}
         self.marks: dict[str, MarkRow] = {}
-        self.spellings: dict[tuple[int, bool], dict[str, str]] = {}
+        self.spellings: dict[tuple[int, bool], set[tuple[str, str]]] = {}
         self.tombstones: dict[str, datetime] = {}
         self.gone_during: dict[str, int] = {}
         """By key, the newest pass that had begun when it went."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.model import Mark, NearMiss, Verdict
 from reconciler.model.spelling import spellings
 from reconciler.planning.ranges import is_managed
+from reconciler.ports import Folded
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 
@@ -24,24 +25,24 @@ class MemoryNearMisses:
         return self._database.around
 
     @port
-    async def note(self, pass_id: int, objects: Mapping[str, str], rows: Mapping[str, str]) -> None:
+    async def note(self, pass_id: int, objects: Sequence[Folded], rows: Sequence[Folded]) -> None:
         self._database.answer()
         self._noted(pass_id, is_row=False).update(objects)
         self._noted(pass_id, is_row=True).update(rows)
 
     @port
-    async def note_outside(self, pass_id: int, rows: Mapping[str, str]) -> None:
+    async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         self._database.answer()
-        wanted = set(self._noted(pass_id, is_row=False).values())
-        self._noted(pass_id, is_row=True).update((key, fold) for key, fold in rows.items() if fold in wanted)
+        wanted = {fold for _, fold in self._noted(pass_id, is_row=False)}
+        self._noted(pass_id, is_row=True).update(each for each in rows if each[1] in wanted)
 
     @port
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
         self._database.answer()
         rows: dict[str, list[str]] = defaultdict(list)
-        for key, fold in self._noted(pass_id, is_row=True).items():
+        for key, fold in self._noted(pass_id, is_row=True):
             rows[fold].append(key)
-        objects = sorted(self._noted(pass_id, is_row=False).items())
+        objects = sorted(self._noted(pass_id, is_row=False))
         pairs = [
             NearMiss(storage_key=key, row_key=min(rows[fold]), rows=0)
             for key, fold in objects
@@ -50,7 +51,7 @@ class MemoryNearMisses:
         spared = 0
         for pair in pairs:
             self._withdraw(pair.storage_key, Verdict.ORPHAN)
-            for key in rows[self._noted(pass_id, is_row=False)[pair.storage_key]]:
+            for key in rows[dict(objects)[pair.storage_key]]:
                 spared += self._withdraw(key, Verdict.DANGLING)
         return [replace(pair, rows=0 if index else spared) for index, pair in enumerate(pairs)]
 
@@ -68,8 +69,8 @@ class MemoryNearMisses:
             if noted[0] <= pass_id:
                 del self._database.spellings[noted]
 
-    def _noted(self, pass_id: int, *, is_row: bool) -> dict[str, str]:
-        return self._database.spellings.setdefault((pass_id, is_row), {})
+    def _noted(self, pass_id: int, *, is_row: bool) -> set[Folded]:
+        return self._database.spellings.setdefault((pass_id, is_row), set())
 
 
 def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) -> bool:

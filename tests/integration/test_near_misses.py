@@ -28,7 +28,6 @@ def inside(bucket: str) -> dict[str, str]:
         "blank at the end": f"{KEY} ",
         "query": f"{KEY}?v=2",
         "prefix twice": f"image/{KEY}",
-        "another prefix": "video/2026/Café no+te.png",
     }
 
 

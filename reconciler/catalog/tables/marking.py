@@ -73,7 +73,7 @@ spellings = Table(
     Column("pass_id", BigInteger, ForeignKey(f"{SCHEMA}.passes.id", ondelete="CASCADE"), primary_key=True),
     Column("is_row", Boolean, primary_key=True),
     Column("storage_key", KEY, primary_key=True),
-    Column("folded", KEY, nullable=False),
+    Column("folded", KEY, primary_key=True),
     Index("spellings_folded_idx", "pass_id", "folded"),
     comment="What a sweep found on one side only, by the folded key: what folds alike is a near miss",
 )
