@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Console
@@ -69,7 +69,12 @@ def _summary(detail: PassDetail) -> dict[str, object]:
 
 
 def _found(found: Mapping[Verdict, int]) -> dict[Verdict, int]:
-    return {verdict: found.get(verdict, 0) for verdict in Verdict}
+    return {verdict: found.get(verdict, 0) for verdict in _verdicts(found)}
+
+
+def _verdicts(found: Iterable[Verdict]) -> list[Verdict]:
+    """All that there are, then those of a newer program."""
+    return [*Verdict, *sorted({*found} - {*Verdict})]
 
 
 def _example(mark: Mark) -> dict[str, object]:
@@ -175,8 +180,9 @@ def _counts(detail: PassDetail) -> Table:
     for (_, verdict), number in marks.items():
         in_all[verdict] += number
     for prefix, part in sorted(parts.items()):
-        by_verdict = {v: marks.get((prefix, v), 0) for v in Verdict} if tally.by_prefix else in_all
-        for verdict in Verdict:
+        verdicts = _verdicts([*part.found, *in_all])
+        by_verdict = {v: marks.get((prefix, v), 0) for v in verdicts} if tally.by_prefix else in_all
+        for verdict in verdicts:
             found, marked = part.found.get(verdict, 0), by_verdict.get(verdict, 0)
             if found or marked:
                 shown = printable(prefix) or ALL_PREFIXES

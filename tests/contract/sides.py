@@ -224,6 +224,7 @@ def real_catalog(stage: Stage) -> CatalogSide:
     return CatalogSide(
         records=catalog.records,
         passes=catalog.passes,
+        near_misses=catalog.near_misses,
         approvals=catalog.approvals,
         marks=catalog.marks,
         lease=catalog.lease,

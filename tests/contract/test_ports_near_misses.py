@@ -1,0 +1,78 @@
+"""Near misses, asked of the double and of Postgres alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.model import ObjectResult, Tally, Verdict
+from tests.contract.catalog import NOTHING, all_go, claimed, finding
+from tests.contract.sides import CatalogSide
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_folds_alike_is_a_pair_and_loses_its_marks(catalog: CatalogSide) -> None:
+    current, near = await catalog.begin(), catalog.near_misses
+    kinds = {"image/a": Verdict.ORPHAN, "image/A": Verdict.DANGLING, "image/b": Verdict.ORPHAN}
+    found = [finding(key, verdict) for key, verdict in kinds.items()]
+    for _ in range(2):  # noted again, as by a sweep that is resumed
+        await near.note(current.id, [("image/a", "1"), ("image/b", "2")], [("image/A", "1"), ("x", "9")])
+    await near.note_outside(current.id, [("/image/b", "2"), ("/image/c", "3"), ("/image/b", "3")])
+    await catalog.passes.record(catalog.term, current, found, NOTHING)
+    first = await near.spare(current.id, "", 1)
+    assert [(each.storage_key, each.row_key, each.rows) for each in first] == [("image/a", "image/A", 1)]
+    rest = await near.spare(current.id, "image/a", 5)
+    assert [(each.storage_key, each.row_key, each.rows) for each in rest] == [("image/b", "/image/b", 0)]
+    assert await near.spare(current.id, "image/b", 5) == []
+    await catalog.passes.arm(catalog.term, current, Tally())
+    assert (await catalog.claim(all_go)).taken == 0
+    await near.forget(current.id)
+    assert await near.spare(current.id, "", 5) == []
+
+
+async def test_another_pass_knows_nothing_of_them(catalog: CatalogSide) -> None:
+    one, near = await catalog.begin(), catalog.near_misses
+    await near.note(one.id, [("image/a", "1")], [])
+    two = await catalog.begin()
+    await near.note(two.id, [], [("image/A", "1")])
+    assert await near.spare(two.id, "", 5) == []
+
+
+async def test_rows_outside_the_prefixes_come_in_pages(catalog: CatalogSide) -> None:
+    for key in ("/image/a", "image/in", "zoo/b", "zoo/a", "video/in"):
+        await catalog.add_row(key)
+    pages = [list(page) async for page in catalog.records.outside(("image/", "video/"), 2)]
+    assert [key for page in pages for key in page] == ["/image/a", "zoo/a", "zoo/b"]
+    assert max(map(len, pages)) <= 2
+
+
+@pytest.mark.attack(69)
+@pytest.mark.parametrize("other", ["/image/a", "a", "image%2Fa"])
+async def test_a_claim_looks_for_other_spellings(catalog: CatalogSide, other: str) -> None:
+    """Rows outside the prefixes, however old: the one that has come since the sweep looked is among them."""
+    await catalog.sweep(("image/a", Verdict.ORPHAN), ("image/b", Verdict.ORPHAN))
+    await catalog.add_row(other)
+    claim = await catalog.claim(all_go)
+    assert (claimed(claim), claim.cancelled) == (["image/b"], 1)
+
+
+@pytest.mark.attack(69)
+async def test_an_old_row_within_the_prefixes_is_the_sweeps_to_judge(catalog: CatalogSide) -> None:
+    await catalog.sweep(("image/A", Verdict.ORPHAN))
+    await catalog.add_row("image/a")
+    assert claimed(await catalog.claim(all_go)) == ["image/A"]
+
+
+async def test_what_went_since_is_told_apart(catalog: CatalogSide) -> None:
+    long_ago, later = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    await catalog.sweep(("image/a", Verdict.ORPHAN))
+    await catalog.confirm(await catalog.claim(all_go), ObjectResult.DELETED, all_go)
+    passes, prefixes = catalog.passes, ("image/", "video/")
+    assert (await passes.backlog(prefixes)).since is None
+    backlog = await passes.backlog(prefixes, None, long_ago)
+    assert backlog.since == {Verdict.ORPHAN: 1}
+    assert backlog.by_prefix["image/"].since == {Verdict.ORPHAN: 1}
+    assert not backlog.by_prefix["video/"].since
+    assert not (await passes.backlog(prefixes, None, later)).since
