@@ -36,7 +36,7 @@ GONE = f"""
 SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, count(DISTINCT l.storage_key) AS keys
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
 LEFT JOIN {_PREFIXES} ON l.storage_key >= b.low AND (b.high IS NULL OR l.storage_key < b.high)
-WHERE l.at > coalesce($4::timestamptz, clock_timestamp() - interval '24 hours')
+WHERE l.at >= coalesce($4::timestamptz, clock_timestamp() - interval '24 hours')
   AND l.event = 'result' AND l.mode = 'live'
   AND l.variant_of IS NULL
   AND (l.what = 'object' AND l.result IN ('deleted', 'missing')

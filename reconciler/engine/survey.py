@@ -47,7 +47,7 @@ class EmitSink:
 
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:  # noqa: ARG002
         """What may have a pair is held back until all are known, as far as there is room."""
-        rest = []
+        rest: list[Finding] = []
         for each in findings:
             may_pair = each.verdict in _PAIRED and each.kept is None and len(self.held) < HELD
             (self.held if may_pair else rest).append(each)

@@ -260,7 +260,7 @@ class MemoryPasses:
         return {
             (entry.key, entry.verdict, database.approved(entry.pass_id))
             for entry in database.ledger
-            if entry.event == "removed" and entry.at > after and entry.key.startswith(prefix)
+            if entry.event == "removed" and entry.at >= after and entry.key.startswith(prefix)
         }
 
     def _backlog(self, current: Pass | None, prefix: str, since: datetime | None) -> Backlog:
