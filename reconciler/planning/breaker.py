@@ -97,6 +97,7 @@ def with_findings(
 
     Older marks of a verdict are taken to be among what was found again, the approved ones included.
     """
+    found = by_prefix or {}
     verdicts = {*backlog.pending, *to_mark}
     pending = {
         verdict: max(
@@ -112,8 +113,8 @@ def with_findings(
         approved_missing=backlog.approved_missing,
         since=backlog.since,
         by_prefix={
-            prefix: with_findings(backlog.by_prefix.get(prefix, sides.NOTHING), found)
-            for prefix, found in (by_prefix or {}).items()
+            prefix: with_findings(backlog.by_prefix.get(prefix, sides.NOTHING), found.get(prefix, {}))
+            for prefix in {**backlog.by_prefix, **found}
         },
     )
 

@@ -34,7 +34,7 @@ def emptied(
     """
     if previous is None or limits.max_fraction >= 1:
         return None
-    _, seen, before, gone = next(_compared(what, tally, previous, backlog))
+    _, seen, before, gone, _ = next(_compared(what, tally, previous, backlog))
     if seen or before <= gone:
         return None
     return (
@@ -103,7 +103,7 @@ def _unrelated(seen: Tally, backlog: Backlog) -> str | None:
 def _shrunk(tally: Tally, previous: Tally | None, backlog: Backlog, limits: BreakerLimits) -> str | None:
     """What has lost more than the fraction since the last released pass, by another hand than ours.
 
-    Rows are asked where orphans wait, and objects where dangling records do.
+    Rows are asked where orphans wait, and objects where dangling records do, in total or under that prefix.
     """
     if previous is None:
         return None
@@ -112,22 +112,21 @@ def _shrunk(tally: Tally, previous: Tally | None, backlog: Backlog, limits: Brea
         f"{f' and {gone:,} went since by our hand' if gone else ''}: more than"
         f" RECONCILER_BREAKER__MAX_FRACTION={limits.max_fraction:g} of them got lost"
         for what, kind in (("rows", Verdict.ORPHAN), ("objects", Verdict.DANGLING))
-        if backlog.pending.get(kind)
-        for where, seen, before, gone in _compared(what, tally, previous, backlog)
-        if before - gone - seen > Fraction(str(limits.max_fraction)) * before
+        for where, seen, before, gone, waiting in _compared(what, tally, previous, backlog)
+        if waiting.pending.get(kind) and before - gone - seen > Fraction(str(limits.max_fraction)) * before
     ]
     return "; and ".join(reasons) or None
 
 
 def _compared(
     what: str, tally: Tally, previous: Tally, backlog: Backlog
-) -> Iterator[tuple[str, int, int, int]]:
-    """Where, what is seen now, what was seen before, and what went by our hand meanwhile.
+) -> Iterator[tuple[str, int, int, int, Backlog]]:
+    """Where, what is seen now, what was seen before, what went by our hand meanwhile, and what waits there.
 
     The whole first: of the prefixes that both passes looked at, where both told them apart; then each.
     """
     if not (tally.by_prefix and previous.by_prefix):
-        yield "", _seen(what, tally), _seen(what, previous), _went(what, backlog)
+        yield "", _seen(what, tally), _seen(what, previous), _went(what, backlog), backlog
         return
     each = [
         (
@@ -135,10 +134,12 @@ def _compared(
             _seen(what, tally.by_prefix[prefix]),
             _seen(what, previous.by_prefix[prefix]),
             _went(what, backlog.by_prefix.get(prefix, NOTHING)),
+            backlog.by_prefix.get(prefix, NOTHING),
         )
         for prefix in sorted({*tally.by_prefix} & {*previous.by_prefix})
     ]
-    yield "", sum(part[1] for part in each), sum(part[2] for part in each), sum(part[3] for part in each)
+    seen, before, gone = (sum(part[column] for part in each) for column in (1, 2, 3))
+    yield "", seen, before, gone, backlog
     if len(each) > 1:
         yield from each
 

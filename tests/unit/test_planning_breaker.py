@@ -258,7 +258,8 @@ def test_what_shrank_by_our_hand_since_that_pass_does_not_trip_and_what_went_bef
 def test_a_prefix_that_shrank_trips_within_a_large_table() -> None:
     seen = {"a/": Tally(objects=900, records=900), "b/": Tally(objects=9, records=6)}
     was = {"a/": Tally(objects=900, records=900), "b/": Tally(objects=9, records=9)}
-    backlog = Backlog(pending={Verdict.ORPHAN: 3}, gone={})
+    waiting = Backlog(pending={Verdict.ORPHAN: 3}, gone={})
+    backlog = replace(waiting, by_prefix={"b/": waiting})
     trip = check(
         Marker.SWEEP,
         Tally(objects=909, records=906, alone=3, by_prefix=seen),
@@ -268,6 +269,19 @@ def test_a_prefix_that_shrank_trips_within_a_large_table() -> None:
     )
     assert trip is not None
     assert "6 rows under 'b/', where the last released pass saw 9" in trip.reason
+    elsewhere = replace(waiting, by_prefix={"a/": waiting})
+    now = Tally(objects=909, records=906, alone=3, by_prefix=seen)
+    assert check(Marker.SWEEP, now, elsewhere, Tally(objects=909, records=909, by_prefix=was), LIMITS) is None
+
+
+@pytest.mark.attack(68)
+def test_a_plan_knows_what_went_where_it_finds_nothing() -> None:
+    part = Backlog(pending={}, gone={}, since={Verdict.ORPHAN: 31})
+    planned = with_findings(
+        replace(part, by_prefix={"a/": part}), {Verdict.ORPHAN: 1}, {"b/": {Verdict.ORPHAN: 1}}
+    )
+    assert planned.by_prefix["a/"].since == {Verdict.ORPHAN: 31}
+    assert planned.by_prefix["b/"].pending == {Verdict.ORPHAN: 1}
 
 
 def test_an_empty_table_trips_a_retention_pass() -> None:
