@@ -119,7 +119,7 @@ async def speak(
     trip = latch.both(
         breaker.check(marker, tally, backlog, before, steering.limits),
         latch.widened(tally, steering.policy, previous),
-        sides.near_missed(tally, before),
+        sides.near_missed(tally, before, steering.limits),
     )
     return latch.latched(trip, await ports.passes.undecided(marker))
 

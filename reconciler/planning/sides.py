@@ -51,16 +51,21 @@ def foreign(tally: Tally, previous: Tally | None, backlog: Backlog, limits: Brea
     return empty or _unrelated(tally, backlog) or _shrunk(tally, previous, backlog, limits)
 
 
-def near_missed(tally: Tally, previous: Tally | None) -> Trip | None:
-    """More near misses than a handful, and than were let through before: the spelling is wrong (R-69)."""
+def near_missed(tally: Tally, previous: Tally | None, limits: BreakerLimits) -> Trip | None:
+    """More near misses than a handful, and than were let through before: the spelling is wrong (R-69).
+
+    Above the limits of the breaker, the comparison itself is: then nothing at all is deleted.
+    """
     now = tally.kept.get(KeepReason.NEAR_MISS, 0)
     before = previous.kept.get(KeepReason.NEAR_MISS, 0) if previous else 0
     if now <= max(HANDFUL, before):
         return None
+    above = now >= limits.min_count and now > Fraction(str(limits.max_fraction)) * tally.objects
     return Trip(
+        both_sides=above and limits.max_fraction < 1,
         reason=f"{now:,} objects and rows are near misses: the two sides spell their keys otherwise (a slash"
         " in front, an address, percent-encoding, case, a prefix). They are kept; `reconciler plan` shows"
-        " each with its pair. Put the rows right, or map a column that holds the object's key"
+        " each with its pair. Put the rows right, or map a column that holds the object's key",
     )
 
 

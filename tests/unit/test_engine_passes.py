@@ -323,10 +323,23 @@ async def test_both_sides_at_once_stop_every_claim() -> None:
     world.database.insert("image/expired", age=3 * DAY, expires_at=world.around.now)
     for number in range(30):
         world.bucket.upload(f"image/x{number}", age=3 * DAY)
-        world.database.insert(f"image/X{number}", age=3 * DAY)
+        world.database.insert(f"image/y{number}", age=3 * DAY)
     report = await world.run_once()
     assert (report.outcome, report.removed.records) == (Outcome.TRIPPED, 0)
     assert "both above their limits" in report.detail
+
+
+@pytest.mark.attack(69)
+async def test_near_misses_above_the_limits_stop_every_claim() -> None:
+    """The two sides spell all keys otherwise: the comparison itself is wrong."""
+    world = World(under=NO_DELAY)
+    world.database.insert("image/expired", age=3 * DAY, expires_at=world.around.now)
+    for number in range(30):
+        world.bucket.upload(f"image/x{number}", age=3 * DAY)
+        world.database.insert(f"image/X{number}", age=3 * DAY)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects, report.removed.records) == (Outcome.TRIPPED, 0, 0)
+    assert "60 objects and rows are near misses" in report.detail
 
 
 @pytest.mark.parametrize("side", ["objects", "rows"])
