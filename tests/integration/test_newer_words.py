@@ -36,7 +36,7 @@ async def newer_pass(site: Site, state: str = "armed", marker: str = "sweep") ->
 
 
 async def everything(site: Site) -> None:
-    """All that reads those tables, without an error."""
+    """All that reads those tables, without an error; an undo once the bucket is tied."""
     await site.plan()
     async with site.catalog() as catalog:
         for each in await catalog.approvals.listed(20, everything=True):
@@ -45,7 +45,8 @@ async def everything(site: Site) -> None:
         await catalog.marks.drift()
         await catalog.holds.page()
         await catalog.holds.count()
-    await site.undo(keys=("image/live",), mode=Mode.DRY_RUN)
+    if await site.sql("SELECT FROM reconciler.site WHERE bucket IS NOT NULL"):
+        await site.undo(keys=("image/live",), mode=Mode.DRY_RUN)
 
 
 async def test_a_pass_of_unknown_words_is_listed_and_stops_nobody(site: Site) -> None:
@@ -57,6 +58,7 @@ async def test_a_pass_of_unknown_words_is_listed_and_stops_nobody(site: Site) ->
     await everything(site)
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    await everything(site)
     async with site.catalog() as catalog:
         listed = await catalog.approvals.listed(20, everything=True)
     assert {"rehearsed", "tripped-lightly"} <= {str(each.current.state) for each in listed}
@@ -76,6 +78,7 @@ async def test_marks_of_an_unknown_verdict_are_listed_and_never_claimed(site: Si
     await everything(site)
     for _ in range(2):
         await site.once()
+        await everything(site)
     expected = {"image/live", "image/a"} | ({"image/b"} if state == "rehearsed" else set())
     assert await site.state() == (expected, {"image/live"})
     async with site.catalog() as catalog:
