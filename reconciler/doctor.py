@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from reconciler.catalog.inspection import SchemaReport
+from reconciler.catalog.trial import Trial
 from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
@@ -18,6 +19,7 @@ from reconciler.model import (
     DeleteMode,
     Deletion,
     Identity,
+    Lineage,
     ListingOrder,
     Mode,
     ObjectResult,
@@ -126,6 +128,21 @@ def rights(report: SchemaReport, mode: Mode, *, undoable: bool) -> Sequence[Chec
             warn("rights", f"{lacking.what}: enough for a dry run, and live will not begin", lacking.grants)
         ]
     return [fail("rights", f"{lacking.what}: live does not begin", lacking.grants)]
+
+
+def tried(trial: Trial) -> Sequence[Check]:
+    """What came of the gateway's own statements, which were rolled back."""
+    checks = [fail("triggers", line, REINSTALL) for line in trial.broken]
+    checks += [warn("triggers", f"not tried: {line}") for line in trial.untried]
+    if checks:
+        return checks
+    return [ok("triggers", f"tried, and refused: {', '.join(trial.tried)}")]
+
+
+REINSTALL = (
+    "the gateway's rows fail, or pass unguarded: run `reconciler migrate --install-triggers`, or"
+    " `--remove-triggers`"
+)
 
 
 def _advised(line: str) -> tuple[str, str]:
@@ -395,11 +412,27 @@ def pause(standing: Pause) -> Sequence[Check]:
     return [ok("pause", "deletions are not paused")]
 
 
-def identity(tie: Identity | None) -> Sequence[Check]:
-    """Whose bucket it is: a foreign one has raised Halt before."""
-    if tie is None:
-        return [ok("identity", "bucket and database are not tied yet; the first `once` or `run` ties them")]
-    return [ok("identity", f"bucket and database are tied as site {tie.site_id}")]
+def identity(tie: Identity | None, fault: str, lineage: Lineage) -> Sequence[Check]:
+    """Whose bucket it is: a foreign one has raised Halt before. And by what a restore would be noticed."""
+    if fault:
+        checks = [fail("identity", fault, "complete the rows first, then run `reconciler adopt-bucket`")]
+    elif tie is None:
+        checks = [ok("identity", "bucket and database are not tied yet; the first `once` or `run` ties them")]
+    else:
+        checks = [ok("identity", f"bucket and database are tied as site {tie.site_id}")]
+    untold = [UNTOLD[name] for name in UNTOLD if getattr(lineage, name) is None]
+    if untold:
+        advice = "grant this role EXECUTE on what tells it, or mind that after a restore (docs/safety.md)"
+        return [*checks, warn("restores", f"the server does not tell {', '.join(untold)}", advice)]
+    return [*checks, ok("restores", "noticed by system identifier, oids, timeline and position in the log")]
+
+
+UNTOLD = {
+    "cluster": "its system identifier (pg_control_system), which another server would not share",
+    "timeline": "its timeline (pg_walfile_name), which a recovery to a point in time raises",
+    "wal": "its position in the log (pg_current_wal_flush_lsn), which a snapshot puts back",
+}
+"""What a role or a provider may keep from us, and what goes unnoticed then."""
 
 
 def clocks(compared: Compared) -> Sequence[Check]:

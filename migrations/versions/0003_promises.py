@@ -98,9 +98,9 @@ REMOVED_ROWS_DOWN: tuple[str, ...] = (
 
 # --- which database this is ----------------------------------------------------------------------------
 
-SITE: tuple[str, ...] = ()
+SITE: tuple[str, ...] = ("ALTER TABLE reconciler.site ADD COLUMN lineage jsonb",)
 
-SITE_DOWN: tuple[str, ...] = ()
+SITE_DOWN: tuple[str, ...] = ("ALTER TABLE reconciler.site DROP COLUMN lineage",)
 
 # --- passes and their limits ---------------------------------------------------------------------------
 

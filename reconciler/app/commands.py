@@ -29,10 +29,12 @@ from reconciler.app.wiring import (
     wire,
 )
 from reconciler.bucket import Bucket, open_bucket
+from reconciler.catalog import trial
 from reconciler.catalog.creation import made_by_us
 from reconciler.catalog.inspection import inspect
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.catalog.pause import PostgresPauseSwitch
+from reconciler.catalog.triggers import Triggers
 from reconciler.engine import adoption, identity, lease
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.gateway import WriteGateway
@@ -242,7 +244,10 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
         standing = await _switch(settings, PostgresPauseSwitch.read) if report.at_head else Pause()
         undoable = settings.delete_mode != "direct"
         may = doctoring.rights(report, settings.mode(), undoable=undoable)
-        return [*doctoring.database(report), *may, *doctoring.pause(standing)]
+        checks = [*doctoring.database(report), *may, *doctoring.pause(standing)]
+        if at_head and report.triggers is not Triggers.ABSENT:
+            checks += doctoring.tried(await trial.of(catalog_config(settings)))
+        return checks
 
     async def look_at_bucket() -> Sequence[Check]:
         reached = replace(bucket_config(settings), managed=lambda: scratched(settings, settings.mode()))
@@ -267,9 +272,10 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
             pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
             ports = wire(catalog, bucket, found, Quiet(), pause, throttles_of(settings))
             tie = await identity.verify(ports, settings.bucket.name)
+            fault = (await adoption.look(ports, settings.bucket.name)).fault
             return [
                 *await look_at_sides(bucket, catalog),
-                *doctoring.identity(tie),
+                *doctoring.identity(tie, fault, await ports.site.lineage()),
                 *doctoring.clocks(await ports.clocks.look()),
             ]
 

@@ -16,7 +16,7 @@ from reconciler.bucket.probing.writing import probe_condition
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.witness import MARKER_KEY
 from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import Identity, PutCondition, Seal
+from reconciler.model import Identity, Lineage, PutCondition, Seal
 
 FORMAT: Final = 1
 """The version of the marker's JSON. A newer one is not read: it may mean something else."""
@@ -179,6 +179,8 @@ def encode(identity: Identity) -> bytes:
     }
     if identity.seal is not None:
         fields |= {"epoch": identity.seal.epoch, "nonce": str(identity.seal.nonce)}
+    if identity.lineage is not None:
+        fields["lineage"] = identity.lineage.written()
     if identity.contested:
         fields["contested"] = identity.contested
     return json.dumps(fields, ensure_ascii=False, indent=2).encode() + b"\n"
@@ -197,5 +199,6 @@ def decode(body: bytes) -> Identity:
         prefixes=tuple(map(str, fields["prefixes"])),
         created_at=datetime.fromisoformat(fields["created_at"]),
         seal=Seal(epoch=int(fields["epoch"]), nonce=UUID(fields["nonce"])) if "nonce" in fields else None,
+        lineage=Lineage.read(fields["lineage"]) if "lineage" in fields else None,
         contested=str(fields.get("contested", "")),
     )

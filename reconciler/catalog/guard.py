@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.catalog.config import TableMapping
 from reconciler.catalog.schema import SCHEMA
 
 REFUSED = "MR409"
@@ -34,26 +35,32 @@ END
 
 # One key of a row. READ COMMITTED takes a snapshot for each statement, so the order decides: the
 # transaction's id before the mark is looked for, the mark's lock before its tombstone is.
+#
+# A row that was committed elsewhere is not refused: it would come again and stop its whole subscription
+# (R-67). It is let in and queued, and healing says that its object is lost where it is. A session that only
+# sets the replica role is still there to be told, as long as the object is not gone.
 GUARD = f"""
 DECLARE
     mark_state text;
     gone timestamptz;
     ends timestamptz;
     comes_back boolean;
+    replicated boolean := current_setting('session_replication_role') = 'replica';
+    applied boolean := replicated AND EXISTS (SELECT FROM pg_stat_subscription WHERE pid = pg_backend_pid());
 BEGIN
     PERFORM pg_current_xact_id();
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         PERFORM {SCHEMA}.guard_probe(key);
     END IF;
     SELECT m.state INTO mark_state FROM {SCHEMA}.marks m WHERE m.storage_key = key FOR SHARE;
-    IF mark_state = 'claimed' THEN
+    IF mark_state = 'claimed' AND NOT applied THEN
         RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
             MESSAGE = format('the object of %s is being deleted: upload again', quote_literal(key)),
             HINT = 'Put the object again, best under a new key, then write its row.';
     END IF;
     SELECT t.gone_at, t.ends_at, t.recoverable INTO gone, ends, comes_back
         FROM {SCHEMA}.tombstones t WHERE t.storage_key = key AND t.ends_at > clock_timestamp();
-    IF comes_back THEN
+    IF comes_back OR mark_state = 'claimed' OR (ends IS NOT NULL AND replicated) THEN
         INSERT INTO {SCHEMA}.restores AS r (storage_key, reason, vouched)
             VALUES (key, 'a row names it again', true)
             ON CONFLICT (storage_key) DO UPDATE
@@ -119,9 +126,15 @@ WHERE a.attrelid = <media> AND a.attnum > 0 AND NOT a.attisdropped AND a.attgene
 """
 
 
-def compared(media: str, watched: str) -> str:
+def watched(tables: TableMapping) -> list[str]:
+    """The columns that a verdict reads, or that say which rows count; a table may lack some."""
+    read = [name for field in WATCHED if (name := getattr(tables.media, field))]
+    return [*read, *(column for column, _ in tables.media_where if column not in read)]
+
+
+def compared(media: str, names: str) -> str:
     """COMPARED, of SQL expressions for the table's oid and the watched columns' names."""
-    return COMPARED.replace("<media>", media).replace("<watched>", watched)
+    return COMPARED.replace("<media>", media).replace("<watched>", names)
 
 
 FIXED = (

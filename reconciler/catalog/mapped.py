@@ -25,12 +25,17 @@ REQUIRED = frozenset({"id", "storage_key", "is_enabled"})
 
 # A table, whatever kind of relation bears its name, and whether this role may read it.
 TABLE = """
+WITH RECURSIVE tables (oid) AS (
+    SELECT to_regclass(format('%I.%I', $1::text, $2::text))::oid
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+)
 SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
        has_schema_privilege(n.oid, 'USAGE') AS reachable,
        has_table_privilege(c.oid, 'SELECT') AS can_select,
        current_user::text AS role,
        ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
-             WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS heirs
+             WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS heirs,
+       EXISTS (SELECT FROM pg_subscription_rel s JOIN tables t ON t.oid = s.srrelid) AS subscribed
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
@@ -104,6 +109,11 @@ class MappedTable:
             self.faults.append(
                 f"{name}: row-level security would hide rows from this role, and their objects would "
                 "look orphaned; grant the role BYPASSRLS"
+            )
+        if found["subscribed"]:
+            self.faults.append(
+                f"{name}: filled by a logical subscription, whose lag looks like drift; name the publisher's"
+                " database, or DROP SUBSCRIPTION where this one is the primary now"
             )
         if found["heirs"]:
             self.faults.append(

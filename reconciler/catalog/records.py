@@ -25,12 +25,18 @@ BYTES_A_ROW = 200
 """What a row takes at least, where the table was never analysed."""
 
 
-# What the names mean now. The rows of partitions are under the unique indexes of their table.
+# What the names mean now. The rows of partitions are under the unique indexes of their table; a subscription
+# may name them alone.
 TABLES = """
+WITH RECURSIVE tables (oid) AS (
+    SELECT named::oid FROM unnest(ARRAY[to_regclass($1), to_regclass($2)]) AS named
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+)
 SELECT to_regclass($1)::oid AS media, to_regclass($2)::oid AS keys,
        has_table_privilege(to_regclass($1)::oid, 'DELETE') AS may_delete,
        EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
-               WHERE c.relkind = 'r' AND c.oid IN (to_regclass($1), to_regclass($2))) AS inherited
+               WHERE c.relkind = 'r' AND c.oid IN (to_regclass($1), to_regclass($2))) AS inherited,
+       EXISTS (SELECT FROM pg_subscription_rel s JOIN tables t ON t.oid = s.srrelid) AS subscribed
 """
 
 
@@ -272,6 +278,12 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
     if not found["may_delete"]:
         # An object whose row cannot go must not go either (R-55).
         raise Halt(rights.revoked(gateway.names[0], await connection.fetchval("SELECT current_user::text")))
+    if found["subscribed"]:
+        raise Halt(
+            f"{gateway.names[0]} or {gateway.names[1]} is filled by a logical subscription now: this database"
+            " is a copy that may lag behind its publisher; nothing is deleted until RECONCILER_DATABASE_URL"
+            " names the publisher, or the subscription is dropped because this is the primary now"
+        )
 
 
 async def add_rewritten(

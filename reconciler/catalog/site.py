@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import timedelta
 from uuid import UUID
 
+from reconciler.catalog import lineage as lineages
 from reconciler.catalog.connections import AnyConnection, Database
 from reconciler.catalog.schema import SCHEMA
 from reconciler.catalog.terms import stand
 from reconciler.errors import Halt, Retryable
-from reconciler.model import Identity, Seals, Term
+from reconciler.model import Identity, Lineage, Seals, Term
 
 WITHDRAW = f"""
 WITH gone AS (DELETE FROM {SCHEMA}.marks RETURNING *)
@@ -51,6 +53,7 @@ class PostgresSite:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._told: frozenset[str] | None = None
 
     async def identity(self) -> Identity | None:
         async with self._database.connection() as connection:
@@ -62,7 +65,19 @@ class PostgresSite:
             bucket=row["bucket"],
             prefixes=tuple(row["prefixes"]),
             created_at=row["bound_at"],
+            lineage=Lineage.read(json.loads(row["lineage"])) if row["lineage"] else None,
         )
+
+    async def lineage(self) -> Lineage:
+        async with self._database.connection() as connection:
+            if self._told is None:
+                self._told = await lineages.readable(connection)
+            try:
+                return await lineages.read(connection, self._database.config.tables, self._told)
+            except lineages.UNTOLD:
+                # Told until now: the right was taken away meanwhile.
+                self._told = await lineages.readable(connection)
+                return await lineages.read(connection, self._database.config.tables, self._told)
 
     async def bind(self, identity: Identity) -> None:
         """Raises Halt where the database has another site id: it is another installation's."""
@@ -105,10 +120,14 @@ class PostgresSite:
 
         await self._database.transaction(work)
 
-    async def confirm(self, term: Term, nonce: UUID) -> None:
+    async def confirm(self, term: Term, nonce: UUID, lineage: Lineage) -> None:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
-            await connection.execute(f"UPDATE {SCHEMA}.site SET nonce = $1, pending_nonce = NULL", nonce)
+            await connection.execute(
+                f"UPDATE {SCHEMA}.site SET nonce = $1, pending_nonce = NULL, lineage = $2::jsonb",
+                nonce,
+                json.dumps(lineage.written()),
+            )
 
         await self._database.transaction(work)
 
@@ -141,15 +160,17 @@ class PostgresSite:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await connection.execute(
-                f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at, nonce)"
-                " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (singleton) DO UPDATE SET site_id = $1,"
-                " bucket = $2, prefixes = $3, bound_at = $4, nonce = $5, pending_nonce = NULL",
+                f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at, nonce, lineage)"
+                " VALUES ($1, $2, $3, $4, $5, $6::jsonb) ON CONFLICT (singleton) DO UPDATE SET site_id = $1,"
+                " bucket = $2, prefixes = $3, bound_at = $4, nonce = $5, pending_nonce = NULL,"
+                " lineage = $6::jsonb",
                 identity.site_id,
                 identity.bucket,
                 list(identity.prefixes),
                 identity.created_at,
                 seal.nonce,
+                json.dumps(lineage.written()) if lineage else None,
             )
 
-        seal = identity.seal
+        seal, lineage = identity.seal, identity.lineage
         await self._database.transaction(work)

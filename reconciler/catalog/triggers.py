@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import asyncpg
 
+from reconciler.catalog import trial
 from reconciler.catalog.config import TableMapping, literal, qualified, quoted
 from reconciler.catalog.connections import AnyConnection, Connection
 from reconciler.catalog.guard import (
@@ -25,8 +26,8 @@ from reconciler.catalog.guard import (
     INSTALL,
     RECORD_FUNCTION,
     TRIGGER,
-    WATCHED,
     compared,
+    watched,
 )
 from reconciler.catalog.schema import SCHEMA
 from reconciler.errors import CatalogUnavailable, ConfigError
@@ -100,11 +101,14 @@ class Triggers(StrEnum):
 
 def script(tables: TableMapping) -> str:
     """The statements that install them, in one transaction; repeating it is harmless."""
-    watched = _watched(tables)
+    return _in_one(_installation(tables))
+
+
+def _installation(tables: TableMapping) -> tuple[str, ...]:
     values = {
         ":table": literal(qualified(tables.media_table)),
         ":key": literal(tables.media.storage_key),
-        ":watched": _array(watched),
+        ":watched": _array(watched(tables)),
         ":body": literal(GUARD_RECORD),
         ":columns": _array(column for column, _ in tables.media_where),
         ":values": _array(value for _, value in tables.media_where),
@@ -114,7 +118,7 @@ def script(tables: TableMapping) -> str:
         f"CREATE FUNCTION {SCHEMA}.{name} RETURNS {kind} LANGUAGE plpgsql AS {literal(body)}"
         for name, kind, body in FIXED
     ]
-    return _in_one((*DROP, *functions, install.strip()))
+    return (*DROP, *functions, install.strip())
 
 
 def removal() -> str:
@@ -123,16 +127,23 @@ def removal() -> str:
 
 
 async def install(connection: Connection, tables: TableMapping) -> str:
-    """Install them unless they are there as they should be; says what was done.
+    """Install them unless they are there as they should be, and try them; says what was done.
 
-    Raises ConfigError where the table or the right to it is missing, CatalogUnavailable where an open
-    transaction keeps the table.
+    Raises ConfigError where the table or the right to it is missing, or where the gateway's statements
+    would fail, and then nothing is changed; CatalogUnavailable where an open transaction keeps the table.
     """
-    table = tables.media_table
-    if await state(connection, tables) is Triggers.INSTALLED:
-        return f"the triggers on {table} are installed already"
-    await _execute(connection, script(tables), table)
-    return f"installed the triggers on {table}"
+    table, found = tables.media_table, await state(connection, tables)
+    async with connection.transaction():
+        if found is not Triggers.INSTALLED:
+            await _execute(connection, ";".join(_installation(tables)), table)
+        tried = await trial.attempt(connection, tables)
+        if tried.broken:
+            raise ConfigError(f"no triggers were installed on {table}: {'; '.join(tried.broken)}")
+    untried = "".join(f"; not tried: {line}" for line in tried.untried)
+    if found is Triggers.INSTALLED:
+        return f"the triggers on {table} are installed already{untried}"
+    replaced = "" if found is Triggers.ABSENT else f", which were {found.value}"
+    return f"installed the triggers on {table}{replaced}{untried}"
 
 
 async def remove(connection: Connection, tables: TableMapping) -> str:
@@ -185,7 +196,7 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
 
 async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
     """What is there now. Every role may ask."""
-    row = await connection.fetchrow(STATE, qualified(tables.media_table), _watched(tables))
+    row = await connection.fetchrow(STATE, qualified(tables.media_table), watched(tables))
     assert row is not None
     if row["absent"]:
         return Triggers.ABSENT
@@ -197,12 +208,6 @@ async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
     body = _record_body(tables, row["compared"], row["generated"])
     current = await connection.fetchval(BODIES, [*names, RECORD_FUNCTION], [*bodies, body])
     return Triggers.INSTALLED if current and row["whole"] else Triggers.OUTDATED
-
-
-def _watched(tables: TableMapping) -> list[str]:
-    """The columns that a verdict reads, or that say which rows count; a table may lack some."""
-    read = [name for field in WATCHED if (name := getattr(tables.media, field))]
-    return [*read, *(column for column, _ in tables.media_where if column not in read)]
 
 
 def _record_body(tables: TableMapping, compared: list[str], generated: list[str]) -> str:

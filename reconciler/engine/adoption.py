@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from reconciler.engine.identity import check_tie, describe
+from reconciler.engine.identity import check_tie, describe, strange
 from reconciler.engine.steering import Ports
 from reconciler.errors import Halt, Retryable
 from reconciler.model import Identity, Seal, Seals, Term
@@ -52,7 +52,8 @@ async def look(ports: Ports, bucket: str) -> Situation:
             fault = str(halt)
         else:
             assert seen is not None
-            fault = _seal_fault(seen, await ports.site.seals())
+            fault = strange(ours, seen, await ports.site.lineage())
+            fault = fault or _seal_fault(seen, await ports.site.seals())
     elif seen is not None and seen.site_id != await ports.site.new_id():
         fault = "the marker is another database's"
     return Situation(bucket=bucket, ours=ours, seen=seen, fault=fault)
@@ -89,6 +90,7 @@ async def adopt(
         prefixes=prefixes,
         created_at=await ports.records.now(),
         seal=seal,
+        lineage=await ports.site.lineage(),
     )
     if seen is None:
         await ports.marker.write(identity)

@@ -12,7 +12,8 @@ import structlog
 
 from reconciler.engine.steering import Ports
 from reconciler.errors import Halt
-from reconciler.model import Identity
+from reconciler.model import Identity, Lineage
+from reconciler.planning.lineage import difference
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,19 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
         raise Halt(_foreign(bucket, seen, describe(ours)))
     if seen.contested:
         raise Halt(contested(bucket, seen.contested))
+
+
+def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage | None = None) -> str:
+    """Why the database is not the one that last sealed the marker, or went back; "" where it is that one."""
+    for sealed in (seen.lineage, ours.lineage):
+        if why := difference(sealed, found, witnessed):
+            return (
+                f"this database is not the one that last led on bucket {ours.bucket!r}, or it went back in"
+                f" time: {why}. It was restored, copied or replaced, and rows may be missing, so nothing is"
+                " deleted until `reconciler adopt-bucket --yes`, run with the database that is to go on,"
+                " has settled it"
+            )
+    return ""
 
 
 async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity:

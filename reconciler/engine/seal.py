@@ -15,12 +15,13 @@ from uuid import UUID, uuid4
 import anyio
 import structlog
 
-from reconciler.engine.identity import check_tie, contested
+from reconciler.engine.identity import check_tie, contested, strange
 from reconciler.engine.lease import Tenure
 from reconciler.engine.steering import Ports
 from reconciler.engine.tasks import ended_by
 from reconciler.errors import Halt, LeaseLost, Retryable, StoreUnavailable
-from reconciler.model import Identity, Seal, Seals, Term
+from reconciler.model import Identity, Lineage, Seal, Seals, Term
+from reconciler.planning.lineage import failed_over
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,7 @@ class Sealer:
         self._former = Seals()
         self._ours: frozenset[Seal] = frozenset()
         self._seen: UUID | None = None
+        self._witnessed: Lineage | None = None
         self._read_at = self._settled_at = 0.0
 
     async def take(self, term: Term) -> None:
@@ -82,7 +84,8 @@ class Sealer:
         async with self._alone:
             if self._seen is None or self._ports.clock.monotonic() - self._read_at >= max_age:
                 seen = await self._look()
-                if seen.seal not in self._ours:  # of the term before, by a request that came late
+                of_ours = seen.seal in self._ours  # else of the term before, by a request that came late
+                if not of_ours or self._failed_over(seen):
                     await self._write(seen)
             assert self._seen is not None, "a term begins with `take`"
             return self._seen
@@ -111,7 +114,11 @@ class Sealer:
         began = self._ports.clock.monotonic()
         ours = await self._ports.site.identity()
         assert ours is not None, "first contact comes before the seal"
+        found = await self._ports.site.lineage()
         seen = await self._read(ours)
+        # Said before any seal is contested: a copy that knows itself for one leaves the original alone.
+        if why := strange(ours, seen, found, self._witnessed):
+            raise Halt(why)
         if not self._known(seen.seal):
             # Once more: without TLS a byte may have changed on the way, and a dispute lasts until a
             # person has settled it.
@@ -119,7 +126,19 @@ class Sealer:
         if not self._known(seen.seal):
             await self._contest(seen)
         self._read_at, self._seen = began, seen.seal.nonce if seen.seal else None
+        self._witnessed = found
         return seen
+
+    def _failed_over(self, seen: Identity) -> bool:
+        """Whether the database goes on elsewhere, which a program that is started next has not seen."""
+        assert self._witnessed is not None
+        if not failed_over(seen.lineage, self._witnessed):
+            return False
+        log.warning(
+            "the database failed over: what was committed last may be missing",
+            timeline=self._witnessed.timeline,
+        )
+        return True
 
     async def _read(self, ours: Identity) -> Identity:
         seen = await self._ports.marker.read()
@@ -145,16 +164,17 @@ class Sealer:
         """
         term, site = self._term, self._ports.site
         assert term is not None
-        ours = Seal(epoch=term.epoch, nonce=uuid4())
+        ours, lineage = Seal(epoch=term.epoch, nonce=uuid4()), self._witnessed
+        assert lineage is not None, "whoever writes has looked before"
         for _ in range(TRIES):
             await site.propose(term, seen.seal.nonce if seen.seal else None, ours.nonce)
             self._ours = frozenset({ours} | ({seen.seal} if seen.seal else set()))
             if self._ports.clock.monotonic() >= self._tenure.good_until:
                 raise LeaseLost("the lease ended before the bucket's marker was written")
-            await self._ports.marker.exchange(replace(seen, seal=ours), seen)
+            await self._ports.marker.exchange(replace(seen, seal=ours, lineage=lineage), seen)
             seen = await self._look()
             if seen.seal == ours:
-                await site.confirm(term, ours.nonce)
+                await site.confirm(term, ours.nonce, lineage)
                 self._ours = frozenset({ours})
                 return
         raise StoreUnavailable(

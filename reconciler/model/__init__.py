@@ -14,6 +14,7 @@ from reconciler.model.deletion import (
     RefusedMarks,
     Removed,
 )
+from reconciler.model.lineage import Lineage
 from reconciler.model.marks import (
     Cancel,
     Claim,
@@ -147,6 +148,7 @@ __all__ = [
     "KeyRange",
     "KeyShape",
     "LifecycleRule",
+    "Lineage",
     "ListedMark",
     "ListingOrder",
     "Mark",

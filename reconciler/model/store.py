@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from reconciler.model.lineage import Lineage
 from reconciler.model.words import ListingOrder
 
 
@@ -150,7 +151,7 @@ class Identity:
     """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object.
 
     `seal`, `contested` (why two databases dispute the bucket, "" where none do) and `etag` (of the
-    marker object, unquoted) are the marker's alone.
+    marker object, unquoted) are the marker's alone. `lineage` is the database's at the last seal.
     """
 
     site_id: UUID
@@ -158,5 +159,6 @@ class Identity:
     prefixes: tuple[str, ...]
     created_at: datetime
     seal: Seal | None = None
+    lineage: Lineage | None = None
     contested: str = ""
     etag: str = field(default="", compare=False)

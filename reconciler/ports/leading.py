@@ -9,6 +9,7 @@ from uuid import UUID
 from reconciler.model import (
     HeldBy,
     Identity,
+    Lineage,
     Mode,
     Pause,
     Seals,
@@ -51,12 +52,16 @@ class Site(Protocol):
 
     async def seals(self) -> Seals: ...
 
+    async def lineage(self) -> Lineage:
+        """What the database is now, as far as it tells; `identity` has what it was at the last seal."""
+        ...
+
     async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
         """Before the marker is written: what it says now, and what it will say. Raises LeaseLost."""
         ...
 
-    async def confirm(self, term: Term, nonce: UUID) -> None:
-        """The marker was seen to say so. Raises LeaseLost."""
+    async def confirm(self, term: Term, nonce: UUID, lineage: Lineage) -> None:
+        """The marker was seen to say so, of this lineage. Raises LeaseLost."""
         ...
 
     async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:

@@ -13,9 +13,10 @@ import pytest
 
 from reconciler import app
 from reconciler.bucket import open_bucket
+from reconciler.catalog.site import PostgresSite
 from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.errors import ConfigError, Retryable
-from reconciler.model import Identity, Outcome
+from reconciler.model import Identity, Lineage, Outcome
 from reconciler.settings import load
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
@@ -71,7 +72,18 @@ async def adopt(site: Site, *, yes: bool = True) -> list[str]:
         os.environ.update(before)
 
 
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that tells nothing of itself: a copy does not know itself for one."""
+
+    async def nothing(_site: PostgresSite) -> Lineage:
+        return Lineage()
+
+    monkeypatch.setattr(PostgresSite, "lineage", nothing)
+
+
 @pytest.mark.attack(3)
+@pytest.mark.usefixtures("untold")
 async def test_a_copy_that_comes_late_contests_the_bucket_and_halts_both(
     site: Site, postgres: EmbeddedPostgres
 ) -> None:
@@ -90,6 +102,7 @@ async def test_a_copy_that_comes_late_contests_the_bucket_and_halts_both(
 
 
 @pytest.mark.attack(3)
+@pytest.mark.usefixtures("untold")
 async def test_a_copy_that_leads_first_is_found_by_the_original(
     ordered_site: Site, postgres: EmbeddedPostgres
 ) -> None:
@@ -121,6 +134,7 @@ async def test_a_database_that_went_back_in_time_claims_nothing(ordered_site: Si
 
 
 @pytest.mark.attack(22)
+@pytest.mark.usefixtures("untold")
 async def test_a_person_settles_a_contested_bucket(ordered_site: Site, postgres: EmbeddedPostgres) -> None:
     site = ordered_site
     await site.put("image/orphan")
@@ -216,7 +230,7 @@ async def test_the_seal_that_a_predecessor_wrote_late_is_written_over(ordered_si
     after = await marker(site)
     assert after.seal is not None
     assert after.seal.epoch == early.seal.epoch + 1
-    assert replace(after, seal=None) == replace(early, seal=None)
+    assert replace(after, seal=None, lineage=None) == replace(early, seal=None, lineage=None)
 
 
 @pytest.mark.attack(3)

@@ -238,7 +238,7 @@ async def test_a_claim_halts_where_the_marker_says_what_the_database_never_wrote
         for known in (confirmed, pending):
             stage.term = replace(term, seal=known)
             await stage.claim()
-        await site.confirm(term, pending)
+        await site.confirm(term, pending, await site.lineage())
         stage.term = replace(term, seal=confirmed)
         with pytest.raises(Halt):
             await stage.claim()

@@ -220,7 +220,6 @@ SETTINGS = {
     "quote_all_identifiers": "on",
     "row_security": "off",
     "search_path": "pg_temp, gate, reconciler",
-    "session_replication_role": "replica",
     "standard_conforming_strings": "off",
     "statement_timeout": "10000",
     "synchronous_commit": "off",
@@ -231,7 +230,7 @@ SETTINGS = {
     "xmlbinary": "hex",
     "xmloption": "document",
 }
-"""What a writer may have set, one at a time."""
+"""What a writer may have set, one at a time. Of `session_replication_role` see below."""
 
 
 @pytest.mark.attack(66)
@@ -257,6 +256,22 @@ async def test_no_settings_of_a_writers_session_change_it_on_15(icu_database: st
                 value,
             )
         await guards(table)
+
+
+@pytest.mark.attack(67)
+@pytest.mark.attack(12)
+async def test_a_session_of_the_replica_role_is_refused_while_it_can_be_told(database: str) -> None:
+    """What it writes was committed elsewhere: once the object is gone, the row is let in and told of."""
+    async with gate(database) as table:
+        await table.claim("image/claimed")
+        await table.entomb("image/gone")
+        await table.entomb("image/back", recoverable=True)
+        await table.writer.execute("SET session_replication_role = replica")
+        async with refused():
+            await table.insert("image/claimed")
+        await table.insert("image/gone")
+        await table.insert("image/back")
+        assert await table.restores() == {"image/gone", "image/back"}
 
 
 @pytest.mark.attack(66)

@@ -13,6 +13,7 @@ from reconciler.model import (
     Claim,
     DeleteMode,
     Identity,
+    Lineage,
     Seal,
     Seals,
     Tally,
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 HOUR = timedelta(hours=1)
 FIRST, SECOND = UUID(int=1), UUID(int=2)
+LINEAGE = Lineage(cluster=7, database=8, wal=9)
 AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 
 
@@ -60,15 +62,15 @@ async def test_a_seal_is_proposed_before_it_is_confirmed(catalog: CatalogSide) -
     await site.new_id()
     await site.propose(term, None, FIRST)
     assert await site.seals() == Seals(pending=FIRST)
-    await site.confirm(term, FIRST)
+    await site.confirm(term, FIRST, LINEAGE)
     assert await site.seals() == Seals(confirmed=FIRST)
     await site.propose(term, FIRST, SECOND)
     assert await site.seals() == Seals(confirmed=FIRST, pending=SECOND)
     for known in (FIRST, SECOND):
-        await site.confirm(replace(term, seal=known), SECOND if known is FIRST else known)
+        await site.confirm(replace(term, seal=known), SECOND if known is FIRST else known, LINEAGE)
         await site.propose(term, FIRST, SECOND)
     with pytest.raises(Halt, match="nonce"):
-        await site.confirm(replace(term, seal=UUID(int=3)), SECOND)
+        await site.confirm(replace(term, seal=UUID(int=3)), SECOND, LINEAGE)
     assert await site.seals() == Seals(confirmed=FIRST, pending=SECOND)
 
 
@@ -83,7 +85,7 @@ async def test_who_no_longer_leads_seals_and_adopts_nothing(catalog: CatalogSide
     )
     for refused in (
         site.propose(term, None, FIRST),
-        site.confirm(term, FIRST),
+        site.confirm(term, FIRST, LINEAGE),
         site.withdraw(term, NOTHING, HOUR),
         site.adopt(term, identity),
     ):

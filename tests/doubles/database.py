@@ -16,6 +16,7 @@ from reconciler.model import (
     Hold,
     HoldKind,
     Identity,
+    Lineage,
     Mark,
     Mode,
     ObjectResult,
@@ -184,6 +185,7 @@ class MemoryDatabase:
         self.identity: Identity | None = None
         self.site_id: UUID | None = None
         self.seals = Seals()
+        self.lineage = Lineage(cluster=1, database=2, media=3, keys=4, own=5, timeline=1, wal=1)
         self.released = True
         self.on_remove: Callable[[Row], None] = lambda _: None
         self.on_purge: Callable[[Collection[str]], None] = lambda _: None

@@ -19,6 +19,7 @@ from reconciler.model import (
     Identity,
     KeepReason,
     KeyRange,
+    Lineage,
     ListingOrder,
     Mark,
     Marker,
@@ -370,14 +371,22 @@ class MemorySite:
         return self._database.seals
 
     @port
+    async def lineage(self) -> Lineage:
+        self._database.answer()
+        return replace(self._database.lineage, at=self._database.now)
+
+    @port
     async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
         self._database.check(term)
         self._database.seals = Seals(confirmed=confirmed, pending=pending)
 
     @port
-    async def confirm(self, term: Term, nonce: UUID) -> None:
-        self._database.check(term)
-        self._database.seals = Seals(confirmed=nonce)
+    async def confirm(self, term: Term, nonce: UUID, lineage: Lineage) -> None:
+        database = self._database
+        database.check(term)
+        database.seals = Seals(confirmed=nonce)
+        if database.identity is not None:
+            database.identity = replace(database.identity, lineage=lineage)
 
     @port
     async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:

@@ -24,6 +24,7 @@ from reconciler.model import (
     DeletionResult,
     Identity,
     LifecycleRule,
+    Lineage,
     ListingOrder,
     Mode,
     ObjectPage,
@@ -340,8 +341,8 @@ def test_without_versions_nothing_is_said_to_be_gone(versioning: Versioning) -> 
 def test_the_tie_is_told() -> None:
     site = UUID(int=7)
     tie = Identity(site_id=site, bucket="media", prefixes=("image/",), created_at=NOW)
-    assert str(site) in doctor.identity(tie)[0].detail
-    assert "not tied yet" in doctor.identity(None)[0].detail
+    assert str(site) in doctor.identity(tie, "", Lineage(cluster=1))[0].detail
+    assert "not tied yet" in doctor.identity(None, "", Lineage())[0].detail
 
 
 @pytest.mark.incident(26)

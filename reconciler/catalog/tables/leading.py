@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Table, Text, Uuid, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from reconciler.catalog.tables.columns import OWN, TIME, one_row, singleton
 
@@ -25,6 +25,7 @@ site = Table(
     Column("bound_at", TIME),
     Column("nonce", Uuid),
     Column("pending_nonce", Uuid),
+    Column("lineage", JSONB),
     one_row("site_one_row"),
     comment="Which bucket this database is tied to",
 )
