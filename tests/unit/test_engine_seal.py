@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -48,3 +49,46 @@ async def test_a_marker_that_was_garbled_on_its_way_is_read_again(monkeypatch: p
     marker = await read()
     assert marker is not None
     assert not marker.contested
+
+
+@pytest.mark.attack(63)
+@pytest.mark.parametrize("fact", ["cluster", "database", "media", "keys", "own", "timeline"])
+async def test_another_database_than_the_one_that_sealed_halts_alone(fact: str) -> None:
+    """It has the nonce; it contests nothing, so that the one that sealed goes on."""
+    world = World()
+    await world.run_once()
+    sealed, original = world.bucket.identity, world.database.lineage
+    world.bucket.upload("image/orphan", age=timedelta(days=9))
+    world.database.lineage = replace(original, **{fact: 99})
+    report = await world.run_once()
+    assert report.outcome is Outcome.HALTED
+    assert "is 99, and was" in report.detail
+    assert world.bucket.identity == sealed
+    assert "image/orphan" in world.bucket.objects
+    world.database.lineage = original
+    assert (await world.run_once()).outcome is not Outcome.HALTED
+
+
+@pytest.mark.attack(63)
+async def test_what_the_bucket_has_forgotten_the_database_knows() -> None:
+    """An older version that led in between writes a marker without it."""
+    world = World()
+    await world.run_once()
+    assert world.bucket.identity is not None
+    world.bucket.identity = replace(world.bucket.identity, lineage=None)
+    world.database.lineage = replace(world.database.lineage, database=99)
+    assert (await world.run_once()).outcome is Outcome.HALTED
+
+
+@pytest.mark.attack(63)
+async def test_a_marker_of_an_older_version_is_completed() -> None:
+    world = World()
+    await world.run_once()
+    assert world.bucket.identity is not None
+    assert world.database.identity is not None
+    world.bucket.identity = replace(world.bucket.identity, lineage=None)
+    world.database.identity = replace(world.database.identity, lineage=None)
+    world.database.lineage = replace(world.database.lineage, database=99)
+    assert (await world.run_once()).outcome is Outcome.CONVERGED
+    assert world.bucket.identity.lineage is not None
+    assert world.bucket.identity.lineage.database == 99
