@@ -33,6 +33,7 @@ from reconciler.catalog.config import CatalogConfig, TableMapping
 from reconciler.catalog.connections import Connection
 from reconciler.catalog.faults import translate, translated
 from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
+from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ConfigError
 
 Say = Callable[[str], None]
@@ -165,6 +166,11 @@ async def _beside(connection: Connection, tables: TableMapping, asked: _Asked, s
     if asked.with_triggers is not None:
         act = triggers.install if asked.with_triggers else triggers.remove
         say(await act(connection, tables))
+    elif await triggers.state(connection, tables) is Triggers.OUTDATED:
+        say(
+            f"the triggers on {tables.media_table} are not those of this version: run"
+            " `reconciler migrate --install-triggers` again"
+        )
 
 
 @asynccontextmanager

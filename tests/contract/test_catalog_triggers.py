@@ -409,3 +409,16 @@ async def test_the_gateways_role_needs_no_right_on_our_schema(database: str) -> 
             assert await sql.fetchval("SELECT storage_key FROM reconciler.restores") == "image/gone"
         finally:
             await sql.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.attack(66)
+async def test_a_plain_migrate_says_that_the_triggers_are_of_another_version(database: str) -> None:
+    await migrated(database, with_triggers=True)
+    async with connected(database) as sql:
+        await sql.execute(SPOILED["another body"][0])
+    (_, told) = await migrated(database)
+    assert told.endswith("not those of this version: run `reconciler migrate --install-triggers` again")
+    assert await found(database) is Triggers.OUTDATED
+    assert (await migrated(database, with_triggers=True))[1:] == [
+        "installed the triggers on public.MediaRecords, which were outdated"
+    ]

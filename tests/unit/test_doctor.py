@@ -13,6 +13,7 @@ import pytest
 from reconciler import doctor
 from reconciler.catalog.inspection import SchemaReport
 from reconciler.catalog.schema import HEAD_REVISION
+from reconciler.catalog.trial import Trial
 from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ConfigError, Halt, StoreUnavailable
 from reconciler.model import (
@@ -376,3 +377,26 @@ async def test_a_fault_of_the_program_is_not_taken_for_a_finding() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await doctor.attempt("bucket", fail)
+
+
+@pytest.mark.attack(66)
+def test_what_came_of_trying_the_triggers_is_told() -> None:
+    (fine,) = doctor.tried(Trial(tried=["INSERT", "UPDATE"]))
+    assert (fine.status, fine.detail) == (CheckStatus.OK, "tried, and refused: INSERT, UPDATE")
+    broken, untried = doctor.tried(
+        Trial(broken=["INSERT: no collation (42P22)"], untried=["UPDATE: no right"])
+    )
+    assert (broken.status, broken.detail) == (CheckStatus.FAIL, "INSERT: no collation (42P22)")
+    assert "--install-triggers" in broken.advice
+    assert (untried.status, untried.detail) == (CheckStatus.WARN, "not tried: UPDATE: no right")
+
+
+@pytest.mark.attack(63)
+def test_what_the_server_does_not_tell_of_itself_is_said() -> None:
+    whole = Lineage(cluster=1, timeline=1, wal=1)
+    assert doctor.identity(None, "", whole)[1].status is CheckStatus.OK
+    untold = doctor.identity(None, "", replace(whole, timeline=None))[1]
+    assert untold.status is CheckStatus.WARN
+    assert "pg_walfile_name" in untold.detail
+    assert "system identifier" not in untold.detail
+    assert doctor.identity(None, "its oid is another", whole)[0].status is CheckStatus.FAIL
