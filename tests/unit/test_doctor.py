@@ -383,12 +383,10 @@ async def test_a_fault_of_the_program_is_not_taken_for_a_finding() -> None:
 def test_what_came_of_trying_the_triggers_is_told() -> None:
     (fine,) = doctor.tried(Trial(tried=["INSERT", "UPDATE"]))
     assert (fine.status, fine.detail) == (CheckStatus.OK, "tried, and refused: INSERT, UPDATE")
-    broken, untried = doctor.tried(
-        Trial(broken=["INSERT: no collation (42P22)"], untried=["UPDATE: no right"])
-    )
+    broken, untried = doctor.tried(Trial(broken=["INSERT: no collation (42P22)"], untried=["UPDATE: no"]))
     assert (broken.status, broken.detail) == (CheckStatus.FAIL, "INSERT: no collation (42P22)")
     assert "--install-triggers" in broken.advice
-    assert (untried.status, untried.detail) == (CheckStatus.WARN, "not tried: UPDATE: no right")
+    assert (untried.status, untried.detail) == (CheckStatus.WARN, "not tried: UPDATE: no")
 
 
 @pytest.mark.attack(63)
