@@ -72,7 +72,7 @@ def start_postgres(
     secret.unlink()
     command = [f"{programs}/postgres", "-D", f"{cluster}", "-h", HOST, "-k", ""]
     command += [
-        part for pair in (_POSTGRES_SETTINGS | (settings or {})).items() for part in ("-c", "=".join(pair))
+        part for pair in {**_POSTGRES_SETTINGS, **(settings or {})}.items() for part in ("-c", "=".join(pair))
     ]
 
     def attempt() -> EmbeddedPostgres:

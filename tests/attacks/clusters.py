@@ -49,7 +49,7 @@ class Cluster:
         replace(self.program, argv=(*self.program.argv, "-c", "restore_command=false")).start()
 
 
-def start_cluster(guardian: Guardian, name: str, **options: Path) -> Cluster:
-    server = start_postgres(guardian, name=name, settings=SETTINGS, **options)
+def start_cluster(guardian: Guardian, name: str, binaries: Path | None = None) -> Cluster:
+    server = start_postgres(guardian, name=name, settings=SETTINGS, binaries=binaries)
     program = restartable_postgres(guardian, server, name)
     return Cluster(server=server, program=program, files=guardian.directory / name / "cluster")

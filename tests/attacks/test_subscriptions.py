@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from reconciler.demo.guarding import Guardian
 from reconciler.errors import Halt
 from tests.attacks.clusters import Cluster, start_cluster
 from tests.attacks.scene import open_scene
-from tests.conftest import DEBIAN_POSTGRES, _make_template
+from tests.conftest import DEBIAN_POSTGRES, TEMPLATE, _make_template
 from tests.contract.guarded import CLAIM, ENTOMB
 from tests.servers import fresh_database
 
@@ -47,6 +47,13 @@ def on_15(guardian: Guardian) -> Cluster:
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     started: Cluster = request.getfixturevalue(request.param)
     return started
+
+
+@pytest.fixture
+def sides(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Two databases of one server: the publisher's and the subscriber's."""
+    with fresh_database(cluster.server, TEMPLATE) as one, fresh_database(cluster.server, TEMPLATE) as other:
+        yield one, other
 
 
 @asynccontextmanager
@@ -90,39 +97,37 @@ async def publish(sql: Any, owner: Any, *keys: str) -> None:
 
 
 @pytest.mark.attack(67)
-async def test_a_replicated_row_of_a_key_that_is_gone_stops_no_subscription(cluster: Cluster) -> None:
+async def test_a_replicated_row_of_a_key_that_is_gone_stops_no_subscription(sides: tuple[str, str]) -> None:
     """It was committed by the publisher; refused, it would come again until the tombstone ends."""
-    template = "migrated"
-    with fresh_database(cluster.server, template) as one, fresh_database(cluster.server, template) as other:
-        async with subscribed(one, other) as (here, there):
-            await triggers.install(there, TableMapping())
-            await there.execute(CLAIM, "image/claimed")
-            await there.execute(ENTOMB, "image/gone", False)
-            await there.execute(ENTOMB, "image/back", True)
-            owner = await here.fetchval(
-                'INSERT INTO public."VirtualKeys" ("KeyName", "KeyHash") VALUES (\'k\', \'k\') RETURNING "Id"'
-            )
-            keys = {"image/claimed", "image/gone", "image/back", "image/behind"}
-            await publish(here, owner, "image/claimed", "image/gone", "image/back", "image/behind")
-            with anyio.fail_after(60):
-                while await there.fetchval(f"SELECT count(*) FROM {MEDIA}") < len(keys):
-                    await anyio.lowlevel.checkpoint()
-            queued = await there.fetch("SELECT storage_key FROM reconciler.restores")
-            assert {row["storage_key"] for row in queued} == keys - {"image/behind"}
+    async with subscribed(*sides) as (here, there):
+        await triggers.install(there, TableMapping())
+        await there.execute(CLAIM, "image/claimed")
+        await there.execute(ENTOMB, "image/gone", False)
+        await there.execute(ENTOMB, "image/back", True)
+        owner = await here.fetchval(
+            'INSERT INTO public."VirtualKeys" ("KeyName", "KeyHash") VALUES (\'k\', \'k\') RETURNING "Id"'
+        )
+        keys = {"image/claimed", "image/gone", "image/back", "image/behind"}
+        await publish(here, owner, "image/claimed", "image/gone", "image/back", "image/behind")
+        with anyio.fail_after(60):
+            while await there.fetchval(f"SELECT count(*) FROM {MEDIA}") < len(keys):
+                await anyio.lowlevel.checkpoint()
+        queued = await there.fetch("SELECT storage_key FROM reconciler.restores")
+        assert {row["storage_key"] for row in queued} == keys - {"image/behind"}
 
 
 @pytest.mark.attack(64)
 @pytest.mark.parametrize("table", [MEDIA, 'public."VirtualKeys"'])
-async def test_a_subscriber_is_no_primary(on_18: Cluster, table: str) -> None:
+async def test_a_subscriber_is_no_primary(sides: tuple[str, str], table: str) -> None:
     """Its subscription may be disabled, or lag: live objects would look like orphans."""
-    with fresh_database(on_18.server, "migrated") as one, fresh_database(on_18.server, "migrated") as other:
-        async with open_scene(other, guarded=False) as scene:
-            scene.put("image/a")
-            await scene.mark("image/a")
-            async with subscribed(one, other, table, "false"):
-                (fault,) = (await inspect(CatalogConfig(database_url=other))).faults
-                assert "logical subscription" in fault
-                with pytest.raises(Halt, match="logical subscription"):
-                    await scene.claim()
-                assert (await inspect(CatalogConfig(database_url=one))).faults == (), "the publisher is one"
-            assert (await scene.claim()).taken == 1
+    one, other = sides
+    async with open_scene(other, guarded=False) as scene:
+        scene.put("image/a")
+        await scene.mark("image/a")
+        async with subscribed(one, other, table, "false"):
+            (fault,) = (await inspect(CatalogConfig(database_url=other))).faults
+            assert "logical subscription" in fault
+            with pytest.raises(Halt, match="logical subscription"):
+                await scene.claim()
+            assert (await inspect(CatalogConfig(database_url=one))).faults == (), "the publisher is one"
+        assert (await scene.claim()).taken == 1

@@ -60,7 +60,7 @@ async def test_another_database_than_the_one_that_sealed_halts_alone(fact: str) 
     await world.run_once()
     sealed = world.bucket.identity
     world.bucket.upload("image/orphan", age=timedelta(days=9))
-    world.database.lineage = replace(world.database.lineage, **{fact: 99})
+    world.database.lineage = replace(world.database.lineage, **{fact: 99})  # type: ignore[arg-type]  # any number
     with pytest.raises(Halt, match="is 99, and was"):
         await world.run_once()
     assert world.bucket.identity == sealed
