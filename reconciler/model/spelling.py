@@ -59,7 +59,7 @@ def _plain(key: str) -> str:
     text = _QUERY.sub("", text) or text
     for _ in range(_ENCODED_TWICE):
         text = unquote(text.replace("+", " "))
-    text = normalize("NFC", normalize("NFC", text).casefold())
+    text = normalize("NFC", normalize("NFC", text.replace("+", " ")).casefold())
     return _SLASHES.sub("/", text).strip()
 
 
