@@ -1,0 +1,68 @@
+"""R-69: what counts as another spelling of a key, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.model import KeepReason, Tally
+from reconciler.model.spelling import fingerprints, folds, spellings
+from reconciler.planning.sides import HANDFUL, near_missed
+from tests.doubles.build import LIMITS
+
+BUCKET, PREFIXES = "media", ("image/", "video/")
+KEYS = st.text(min_size=1, max_size=20)
+
+
+@pytest.mark.attack(69)
+@pytest.mark.parametrize(
+    "other",
+    [
+        "/image/a b.png",
+        "//image//a b.png",
+        "media/image/a b.png",
+        "/media/image/a%20b.png",
+        "https://media.s3.amazonaws.com/image/a+b.png?X-Amz-Date=1",
+        "HTTP://cdn.example/media/IMAGE/A%20B.PNG#top",
+        "gs://media/image/a b.png",
+        "image\\a b.png ",
+        "image/image/a b.png",
+        "a b.png",
+        "image/a%2520b.png",
+    ],
+)
+def test_another_spelling_folds_alike(other: str) -> None:
+    assert set(folds("image/a b.png", BUCKET, PREFIXES)) & set(folds(other, BUCKET, PREFIXES))
+
+
+@pytest.mark.parametrize(
+    "other", ["video/a b.png", "image/a_b.png", "image/a b.jpg", "image/c/a b.png", "b.png"]
+)
+def test_another_key_does_not(other: str) -> None:
+    assert not set(folds("image/a b.png", BUCKET, PREFIXES)) & set(folds(other, BUCKET, PREFIXES))
+
+
+@given(key=KEYS)
+def test_every_key_folds_and_its_spellings_are_others(key: str) -> None:
+    assert folds(key, BUCKET, PREFIXES)
+    assert all(len(each) == 32 for each in fingerprints(key, BUCKET, PREFIXES))
+    assert key not in spellings(key, BUCKET, PREFIXES)
+
+
+@pytest.mark.attack(69)
+def test_more_than_a_handful_trips_and_above_the_limits_everything_stops() -> None:
+    def seen(number: int, objects: int = 1000) -> Tally:
+        return Tally(objects=objects, kept={KeepReason.NEAR_MISS: number})
+
+    assert near_missed(seen(HANDFUL), None, LIMITS) is None
+    assert near_missed(seen(8), seen(8), LIMITS) is None, "no more than were let through before"
+    few, many = near_missed(seen(8), seen(7), LIMITS), near_missed(seen(60, 100), None, LIMITS)
+    assert few is not None
+    assert many is not None
+    assert (few.both_sides, many.both_sides) == (False, True)
+    meant = near_missed(seen(60, 100), None, replace(LIMITS, max_fraction=1.0))
+    assert meant is not None
+    assert not meant.both_sides
