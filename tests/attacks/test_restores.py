@@ -184,7 +184,8 @@ async def test_what_a_role_is_not_told_is_not_compared_and_said(own_site: Site, 
             f"CREATE ROLE {role} LOGIN PASSWORD 'p' IN ROLE pg_read_all_data, pg_write_all_data"
         )
     await own_site.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA reconciler TO {role}")
-    await own_site.sql(f"GRANT USAGE ON SCHEMA reconciler TO {role}")
+    await own_site.sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA reconciler TO {role}")
+    await own_site.sql(f"GRANT USAGE, CREATE ON SCHEMA reconciler TO {role}")
     for function in ("pg_control_system()", "pg_walfile_name(pg_lsn)", "pg_current_wal_flush_lsn()"):
         await own_site.sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
     _, _, place = own_site.database.rpartition("@")
@@ -192,7 +193,8 @@ async def test_what_a_role_is_not_told_is_not_compared_and_said(own_site: Site, 
     before = dict(os.environ)
     os.environ.update(told.settings())
     try:
-        assert (await told.once()).outcome is Outcome.CONVERGED
+        report = await told.once()
+        assert report.outcome is Outcome.CONVERGED, report.detail
         checks = await app.doctor(SettingsSource())
     finally:
         os.environ.clear()
