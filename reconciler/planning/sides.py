@@ -143,8 +143,7 @@ def _compared(
         )
         for prefix in sorted({*tally.by_prefix} & {*previous.by_prefix})
     ]
-    seen, before, gone = (sum(part[column] for part in each) for column in (1, 2, 3))
-    yield "", seen, before, gone, backlog
+    yield "", sum(p[1] for p in each), sum(p[2] for p in each), sum(p[3] for p in each), backlog
     if len(each) > 1:
         yield from each
 

@@ -34,6 +34,7 @@ async def sweep_that_keeps(scene: Scene, kept: KeepReason, *keys: str) -> None:
     await scene.arm(current)
 
 
+@pytest.mark.attack(49)
 @pytest.mark.parametrize("verdict", [Verdict.ORPHAN, Verdict.EXPIRED])
 @pytest.mark.parametrize("trips", [False, True], ids=["armed", "tripped"])
 async def test_a_released_mark_that_a_complete_pass_no_longer_finds_goes(
@@ -68,6 +69,7 @@ async def test_a_sweep_that_finds_another_verdict_confirms_nothing(bare: Scene) 
     assert await marks(bare) == ["image/a"], "retention confirms by any of its verdicts"
 
 
+@pytest.mark.attack(49)
 async def test_a_mark_that_could_not_be_withdrawn_is_not_claimed_until_it_is_seen_again(scene: Scene) -> None:
     await marked(scene)
     writer = await scene.writer()

@@ -127,6 +127,7 @@ async def test_a_declared_order_is_believed_and_costs_no_requests() -> None:
     assert store.operations.count("ListObjectsV2") < 15
 
 
+@pytest.mark.attack(76)
 @pytest.mark.parametrize("declared", [None, *ListingOrder])
 @pytest.mark.parametrize("spells", SPELLS[:3])
 async def test_no_order_is_believed_of_a_store_that_rewrites_keys(

@@ -22,6 +22,7 @@ ZERO_TIMES = [
 ]
 
 
+@pytest.mark.incident(45)
 @pytest.mark.parametrize("zero", ZERO_TIMES, ids=lambda time: f"{time.year}")
 async def test_an_object_with_a_zero_time_stays_and_stops_nothing(database: str, zero: datetime) -> None:
     """I-45: it may be seconds old. An orphan and an expired pair beside it go all the same."""

@@ -38,6 +38,7 @@ ALTER TABLE public."MediaRecords" ADD CHECK (app.known("MediaType"));
 """
 
 
+@pytest.mark.attack(54)
 @pytest.mark.incident(39)
 @pytest.mark.parametrize("told_by", ["database", "address"])
 async def test_triggers_and_checks_run_as_they_do_for_the_gateway(ordered_site: Site, told_by: str) -> None:

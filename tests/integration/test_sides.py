@@ -11,11 +11,12 @@ from reconciler.model import Check, CheckStatus, Outcome
 from reconciler.settings import SettingsSource
 from tests.integration.site import Site
 
-pytestmark = [pytest.mark.anyio, pytest.mark.calm, pytest.mark.attack(68)]
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 DEFAULTS = {"breaker__max_fraction": "0.1"}
 
 
+@pytest.mark.attack(68)
 async def test_a_forgotten_mapping_trips_and_nothing_goes(site: Site) -> None:
     """The table that `migrate` made is empty, and the gateway's rows are in another one."""
     objects = {f"image/{number}.png" for number in range(3)}
@@ -27,6 +28,7 @@ async def test_a_forgotten_mapping_trips_and_nothing_goes(site: Site) -> None:
     assert await site.keys() == objects
 
 
+@pytest.mark.attack(68)
 async def test_another_bucket_trips_and_no_row_goes(site: Site) -> None:
     await site.row("image/a")
     await site.row("image/b")
@@ -54,6 +56,7 @@ async def test_a_prefix_whose_rows_are_in_a_second_table_trips(site: Site) -> No
     assert "not one row under 'video/', and 2 objects" in report.detail
 
 
+@pytest.mark.attack(68)
 async def test_a_table_that_lost_a_few_rows_trips_and_an_approval_lets_them_go(site: Site) -> None:
     await site.tracked(*(f"image/{number}" for number in range(12)))
     assert (await site.once(**DEFAULTS)).outcome is Outcome.CONVERGED

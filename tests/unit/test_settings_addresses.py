@@ -13,6 +13,7 @@ from reconciler.settings.addresses import database_url, split_timeout
 BASE = "postgresql://gateway:s3cr3t@db:5432/media"
 
 
+@pytest.mark.incident(46)
 @pytest.mark.parametrize(
     ("given", "taken"),
     [
@@ -44,6 +45,7 @@ def test_what_providers_add_is_put_in_the_drivers_words(given: str, taken: str |
     assert database_url(f"{BASE}?{given}") == (f"{BASE}?{wanted}" if wanted else BASE)
 
 
+@pytest.mark.incident(46)
 @pytest.mark.parametrize(
     ("given", "told"),
     [
