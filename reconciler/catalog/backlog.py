@@ -30,18 +30,27 @@ WHERE m.variant_of IS NULL
 GROUP BY 1, 2, 3
 """
 
-# The keys that went since then, or in the last day, however often one was tried. A variant is counted as
-# its record.
+_WENT = """l.event = 'result' AND l.mode = 'live'
+    AND (l.what = 'object' AND l.result IN ('deleted', 'missing')
+         OR l.what = 'record' AND l.result = 'deleted')"""
+
+# The keys that went in the last day, however often one was tried. A variant is counted as its record.
 GONE = f"""
 SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, count(DISTINCT l.storage_key) AS keys
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
 LEFT JOIN {_PREFIXES} ON l.storage_key >= b.low AND (b.high IS NULL OR l.storage_key < b.high)
-WHERE l.at >= coalesce($4::timestamptz, clock_timestamp() - interval '24 hours')
-  AND l.event = 'result' AND l.mode = 'live'
-  AND l.variant_of IS NULL
-  AND (l.what = 'object' AND l.result IN ('deleted', 'missing')
-       OR l.what = 'record' AND l.result = 'deleted')
+WHERE l.at > clock_timestamp() - interval '24 hours' AND {_WENT} AND l.variant_of IS NULL
 GROUP BY 1, 2, 3
+"""
+
+# What our hand may have taken from a side since then: variants as well, and what a crash left claimed, which
+# may have gone.
+SINCE = f"""
+SELECT w.verdict, b.prefix, count(*) AS keys
+FROM (SELECT l.verdict, l.storage_key FROM {SCHEMA}.ledger l WHERE l.at >= $4::timestamptz AND {_WENT}
+      UNION SELECT m.verdict, m.storage_key FROM {SCHEMA}.marks m WHERE m.state = 'claimed') w
+LEFT JOIN {_PREFIXES} ON w.storage_key >= b.low AND (b.high IS NULL OR w.storage_key < b.high)
+GROUP BY 1, 2
 """
 
 # The rows without an object that a person has approved last.
@@ -59,8 +68,8 @@ async def read(
     names = bounds.merged(prefixes)
     arguments = [list(names), list(names), [bounds.prefix_end(name) for name in names]]
     pending = await connection.fetch(PENDING, *arguments, pass_id)
-    gone = await connection.fetch(GONE, *arguments, None)
-    went = await connection.fetch(GONE, *arguments, since) if since is not None else None
+    gone = await connection.fetch(GONE, *arguments)
+    went = await connection.fetch(SINCE, *arguments, since) if since is not None else None
     missing = await connection.fetchrow(MISSING)
     approved = _counts(pending, approved=True)
     # As long as some of them wait, or count as gone.
@@ -88,7 +97,11 @@ async def read(
 def _went(rows: Sequence[asyncpg.Record] | None, prefix: str | None = None) -> dict[Verdict, int] | None:
     if rows is None:
         return None
-    return dict(Counter(_counts(rows, prefix)) + Counter(_counts(rows, prefix, approved=True)))
+    counts = Counter[Verdict]()
+    for row in rows:
+        if prefix in {None, row["prefix"]}:
+            counts[Verdict(row["verdict"])] += row["keys"]
+    return dict(counts)
 
 
 def _counts(

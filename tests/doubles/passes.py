@@ -267,7 +267,7 @@ class MemoryPasses:
     def _backlog(self, current: Pass | None, prefix: str, since: datetime | None) -> Backlog:
         database = self._database
         gone = self._gone(prefix, database.now - timedelta(days=1))
-        went = Counter(verdict for _, verdict, _ in self._gone(prefix, since)) if since else None
+        went = self._since(prefix, since) if since else None
         pending = [
             (row.mark.verdict, database.approved(row.mark.pass_id))
             for row in database.marks.values()
@@ -280,6 +280,16 @@ class MemoryPasses:
             approved_gone=Counter(verdict for _, verdict, approved in gone if approved),
             since=went,
         )
+
+    def _since(self, prefix: str, since: datetime) -> Counter[Verdict]:
+        """What our hand may have taken: what a crash left claimed may have gone."""
+        went = {(key, verdict) for key, verdict, _ in self._gone(prefix, since)}
+        went |= {
+            (key, row.mark.verdict)
+            for key, row in self._database.marks.items()
+            if row.operation_id is not None and key.startswith(prefix)
+        }
+        return Counter(verdict for _, verdict in went)
 
     def _may_go(self, row: MarkRow, current: Pass | None) -> bool:
         state = self._database.passes[row.mark.pass_id].state
