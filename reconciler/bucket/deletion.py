@@ -140,10 +140,13 @@ class BucketObjects:
         if len(chunks) == 1:
             return await self._delete_chunk(batch, call)
         unanswered: list[ReconcilerError] = []
+        unsent = 0
 
         async def delete(chunk: Sequence[Deletion]) -> dict[str, DeletionResult]:
+            nonlocal unsent
             async with self._singles:
                 if anyio.current_time() >= call.until:
+                    unsent += 1
                     return {entry.key: failed(entry.key, TOO_LATE) for entry in chunk}
                 try:
                     return await self._delete_chunk(chunk, call)
@@ -152,7 +155,7 @@ class BucketObjects:
                     return {entry.key: failed(entry.key, str(error)) for entry in chunk}
 
         results = await side_by_side([partial(delete, chunk) for chunk in chunks])
-        if len(unanswered) == len(chunks):
+        if unanswered and len(unanswered) + unsent == len(chunks):
             raise unanswered[0]
         return {key: result for chunk in results for key, result in chunk.items()}
 

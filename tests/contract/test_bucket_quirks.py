@@ -209,7 +209,7 @@ async def test_a_batch_that_proves_too_much_later_is_halved_for_good() -> None:
 
 async def test_a_batch_is_not_halved_without_end() -> None:
     async with quirky_store(Quirks(silent_above=0)) as store:
-        config = config_for(store.endpoint_url, name=BUCKET, timeout=timedelta(seconds=0.05))
+        config = config_for(store.endpoint_url, name=BUCKET, timeout=timedelta(seconds=0.2))
         async with open_bucket(config) as opened:
             objects = opened.store(EVERYTHING)
             for _ in range(6):

@@ -269,7 +269,11 @@ ACTIONS = Row(
                 legend="{{result}}",
             ),
             whole=True,
-            alerts=("MediaReconcilerDeletionsFailing", "MediaReconcilerRecordLost"),
+            alerts=(
+                "MediaReconcilerDeletionsFailing",
+                "MediaReconcilerRecordLost",
+                "MediaReconcilerRowsRefused",
+            ),
         ),
         graph(
             "Rate against its cap",
