@@ -70,6 +70,7 @@ def test_the_report_has_every_key_of_the_contract_zero_included() -> None:
                 "replacement_character",
                 "disabled",
                 "recoverable",
+                "near_miss",
             ),
             0,
         ),

@@ -207,30 +207,32 @@ async def test_a_fault_that_lasts_is_given_up_after_a_few_tries(credentials: Non
 @pytest.mark.incident(1)
 @pytest.mark.incident(30)
 @pytest.mark.parametrize(
-    ("answer", "complaint"),
+    ("answer", "complaint", "sizes"),
     [
-        (Answer(error("SomethingElse")), "SomethingElse"),
-        (Answer(error("InvalidArgument"), 400), "InvalidArgument"),
-        (Answer(page(["media/a"], truncated=True)), "no token"),
-        (Answer(page(["media/a"], token="again")), "repeats"),
-        (Answer(page(["media/a"])[:-30]), "cut off"),
-        (Answer(""), "cut off"),
-        (Answer("<html><body>welcome</body></html>"), "another kind, <html>"),
-        (Answer(page(["media/a", "other/b"])), "outside of the prefix 'media/'"),
+        (Answer(error("SomethingElse")), "SomethingElse", 1),
+        (Answer(error("InvalidArgument"), 400), "InvalidArgument", 1),
+        (Answer(page(["media/a"], truncated=True)), "no token", 4),
+        (Answer(page(["media/a"], token="again")), "repeats", 1),
+        (Answer(page(["media/a"])[:-30]), "cut off", 4),
+        (Answer(""), "cut off", 4),
+        (Answer("<html><body>welcome</body></html>"), "another kind, <html>", 4),
+        (Answer(page(["media/a", "other/b"])), "outside of the prefix 'media/'", 1),
     ],
     ids=["error in a 200", "400", "no token", "same token", "cut off", "empty", "html", "other prefix"],
 )
 async def test_a_page_that_cannot_be_trusted_breaks_the_listing(
-    credentials: None, answer: Answer, complaint: str
+    credentials: None, answer: Answer, complaint: str, sizes: int
 ) -> None:
-    """I-1, I-30: none of them is an empty or a last page; and none is asked for again."""
+    """I-1, I-30: none of them is an empty or a last page. One that cannot be read is asked for in other
+    sizes, since one odd key may spoil it.
+    """
     async with (
         faulty_store(answer) as store,
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
         with pytest.raises(ListingBroken, match=complaint):
             await opened.listing.list_page("media/", token="again")
-    assert len(store.requests) == 1
+    assert len(store.requests) == sizes
 
 
 @pytest.mark.parametrize(
