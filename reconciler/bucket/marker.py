@@ -16,7 +16,7 @@ from reconciler.bucket.probing.writing import probe_condition
 from reconciler.bucket.retries import Calls
 from reconciler.bucket.witness import MARKER_KEY
 from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import Identity, Lineage, PutCondition, Seal
+from reconciler.model import Identity, Lineage, PutCondition, Seal, Versioning
 
 FORMAT: Final = 1
 """The version of the marker's JSON. A newer one is not read: it may mean something else."""
@@ -83,17 +83,17 @@ class BucketMarker:
         """
         body = encode(identity)
         try:
-            written = await self._put_over(body, seen)
-            if not written and await self._contradicted(seen):
-                written = await self._put_over(body, seen)
+            written = await self._put_over(body, seen, self._compared)
+            if not written and (otherwise := await self._contradicted(seen)):
+                written = await self._put_over(body, seen, otherwise)
         except Refusal as refusal:
             raise self._calls.place.explain("PutObject", refusal, Halt) from None
         return written
 
-    async def _put_over(self, body: bytes, seen: Identity) -> bool:
-        """With the condition that the store is known to compare; False where it says that it differs."""
+    async def _put_over(self, body: bytes, seen: Identity, compared: PutCondition) -> bool:
+        """With the condition that the store compares; False where it says that it differs."""
         try:
-            version = await self._put(body, **_condition(self._compared, seen.etag))
+            version = await self._put(body, **_condition(compared, seen.etag))
         except Refusal as refusal:
             if _came_before(refusal) or refusal.missing:
                 return False
@@ -104,16 +104,21 @@ class BucketMarker:
             await self._remove_superseded()
         return True
 
-    async def _contradicted(self, seen: Identity) -> bool:
-        """Whether there still stands what was seen, and the store was found to compare otherwise."""
+    async def _contradicted(self, seen: Identity) -> PutCondition | None:
+        """How else to write, where there still stands what was seen; None where that may change by itself.
+
+        SeaweedFS refuses every ETag of what was put before versions were suspended. New keys do not show it.
+        """
         there = await self.read()
         if there is None or (there, there.etag) != (seen, seen.etag):
-            return False
+            return None
         before = self._compared
         told = await told_versioning(self._client, self._bucket, self._calls)
         async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
             self._compared = await probe_condition(scratch)
-        return self._compared is not before
+        if self._compared is not before:
+            return self._compared
+        return PutCondition.REFUSED if told is Versioning.SUSPENDED else None
 
     async def exists(self) -> bool:
         """HEAD 200: the proof that a 404 on another key came from the right bucket."""

@@ -1,4 +1,4 @@
-"""What was hidden is freed: every version of it, and nothing counts as gone that a listing of versions shows.
+"""What was hidden is freed: every version of it, and nothing counts as gone of which a version is listed.
 
 Versioning may have been switched on, off or suspended since: a copy that was deleted by name may be a version
 now, and what lies at the object's own key may be one of before (R-62).
@@ -52,16 +52,25 @@ class Freeing:
     # --- copies ------------------------------------------------------------------------------------
 
     async def _copies(self, due: Sequence[HiddenObject]) -> set[int]:
-        """By name, which is all that a bucket without versions needs; what is a version goes by its id."""
+        """By name, which is all that a bucket without versions needs; what is a version goes by its id.
+
+        Not by name where versions are suspended: that leaves a marker without an id of its own, which
+        SeaweedFS says it deletes and keeps. It holds no bytes; one that an earlier attempt left counts for
+        nothing once it was asked to go.
+        """
         names = {each.hidden.quarantine_key or "": each.id for each in due}
         refused = set[str]()
-        if names and not self._ports.capabilities.versioned:
+        if names and self._ports.capabilities.versioning is Versioning.OFF:
             answers = await self._gateway.delete([Deletion(key=name) for name in names])
             refused = {answer.key for answer in answers if answer.result not in GONE}
         left = await self._left(names)
         if doomed := [each for versions in left.values() for each in versions]:
             await self._gateway.purge(doomed)
-            left = await self._left(left)
+            left = {
+                name: versions
+                for name, versions in (await self._left(left)).items()
+                if not versions or not all(each.marker and each.id == UNVERSIONED for each in versions)
+            }
         return {number for name, number in names.items() if name not in refused and name not in left}
 
     async def _left(self, names: Iterable[str]) -> dict[str, list[Version]]:

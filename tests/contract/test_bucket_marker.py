@@ -45,6 +45,26 @@ async def test_our_own_marker_is_left_as_it_is_with_its_seal(bucket: Bucket) -> 
         assert await opened.marker.read() == sealed
 
 
+async def test_a_marker_of_before_versions_were_suspended_is_exchanged(seaweed_bucket: Bucket) -> None:
+    """SeaweedFS refuses the right ETag of such an object. What another write replaced stays refused."""
+    sealed = [replace(OURS, seal=Seal(epoch=number, nonce=UUID(int=number))) for number in (1, 2, 3)]
+    keep_versions(seaweed_bucket, "Enabled")
+    async with open_bucket(config_of(seaweed_bucket)) as opened:
+        await opened.marker.write(OURS)
+        keep_versions(seaweed_bucket, "Suspended")
+        for identity in sealed[:2]:
+            seen = await opened.marker.read()
+            assert seen is not None
+            assert await opened.marker.exchange(identity, seen)
+            assert await opened.marker.read() == identity
+        assert not await opened.marker.exchange(sealed[2], replace(sealed[0], etag=seen.etag))
+        assert await opened.marker.read() == sealed[1]
+
+
+def keep_versions(bucket: Bucket, status: str) -> None:
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": status})
+
+
 async def test_a_foreign_marker_is_left_as_it_is(bucket: Bucket) -> None:
     """I-5: two sites at first contact at once must not both believe that the bucket is theirs."""
     async with open_bucket(config_of(bucket)) as opened:
