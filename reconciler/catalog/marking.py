@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from reconciler.catalog.connections import AnyConnection, by_index
+from reconciler.catalog.markrows import KNOWN
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import Finding, Marker, Pass
 
@@ -37,8 +38,8 @@ WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
 # (who approves it releases what it found, neither less nor more), or of the other marker, whose breaker
 # alone has counted them; and keep their due time. Only another complete sweep that says the same is a
 # second sighting. What is kept, on hold or since its clean-up is off, is seen and joins nothing. Claimed or
-# locked ones stay as they are. Confirmed by a pass of their own marker alone: a sweep by the same verdict,
-# retention by any of its own.
+# locked ones stay as they are, and a newer program's. Confirmed by a pass of their own marker alone: a sweep
+# by the same verdict, retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
     SELECT m.storage_key,
@@ -51,7 +52,7 @@ WITH again AS (
     JOIN {SCHEMA}.marks m ON m.storage_key = f.storage_key
     JOIN {SCHEMA}.passes p ON p.id = m.pass_id
     LEFT JOIN {SCHEMA}.passes s ON s.id = m.last_sweep_id
-    WHERE m.state = 'found' AND m.last_pass_id <> $3
+    WHERE m.state = 'found' AND m.last_pass_id <> $3 AND {KNOWN}
     ORDER BY m.storage_key
     FOR UPDATE OF m SKIP LOCKED
 )
@@ -67,11 +68,12 @@ FROM again WHERE m.storage_key = again.storage_key
 
 # What a complete pass no longer finds goes, released or not: a row that is back, an object that is gone, an
 # extension (R-49). Past the marks that a writer holds, as everywhere: it may be waiting for another of
-# these in its turn (R-36); such a one no claim takes until a pass has seen it again.
+# these in its turn (R-36); such a one no claim takes until a pass has seen it again. What a newer program
+# wrote stays: without its mark this one would find the same key for a reason of its own, and delete it.
 WITHDRAW_UNSEEN = f"""
 WITH free AS (
     SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-    WHERE p.marker = $2 AND m.state = 'found' AND m.confirmed_id < $1 AND m.variant_of IS NULL
+    WHERE p.marker = $2 AND m.state = 'found' AND m.confirmed_id < $1 AND m.variant_of IS NULL AND {KNOWN}
     FOR UPDATE OF m SKIP LOCKED
 )
 DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
 
 from reconciler.catalog import bounds
 from reconciler.catalog.schema import SCHEMA
-from reconciler.model import Mark, Policy, Verdict, believable, believable_size
+from reconciler.model import Mark, Marker, PassState, Policy, Verdict, believable, believable_size
 
 MARK_COLUMNS = (
     "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
     " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at, m.variant_of"
 )
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+KNOWN = (
+    f"m.verdict IN ({_words(Verdict)}) AND p.marker IN ({_words(Marker)})"
+    f" AND p.state IN ({_words(PassState)})"
+)
+"""Of words that this program knows. Every other mark is a newer program's, and left to that: no pass joins
+or withdraws it, and no claim takes it.
+"""
 
 _COMPLETE = (
     f"(SELECT coalesce(max(c.id), 0) FROM {SCHEMA}.passes c"
@@ -22,12 +35,12 @@ _COMPLETE = (
 )
 
 SEEN_LATELY = (
-    "(m.variant_of IS NOT NULL OR m.confirmed_id >="
+    f"({KNOWN} AND (m.variant_of IS NOT NULL OR m.confirmed_id >="
     f" CASE p.marker WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
-    f" ELSE {_COMPLETE.format('retention')} END)"
+    f" ELSE {_COMPLETE.format('retention')} END))"
 )
 """By the last complete pass of its marker, or one that is running: what that has missed is not believed.
-But for a variant, which no pass finds: it goes with its record.
+But for a variant, which no pass finds: it goes with its record. A newer program's mark is not believed.
 """
 
 # Marks that may be claimed at $1, of the kinds $2, under the delay $3, in the stretches $4/$5 of the

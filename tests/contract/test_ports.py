@@ -323,6 +323,16 @@ async def test_a_trip_releases_nothing_until_a_pass_is_in_order(catalog: Catalog
     assert claimed(await catalog.claim()) == ["image/b"], "what was not seen again is withdrawn"
 
 
+async def test_a_mark_of_a_newer_program_is_neither_withdrawn_nor_replaced(catalog: CatalogSide) -> None:
+    await catalog.sweep(("image/a", Verdict("outlandish")))
+    for _ in range(2):
+        await catalog.sweep(("image/a", Verdict.ORPHAN), ("image/b", Verdict.ORPHAN))
+    assert claimed(await catalog.claim()) == ["image/b"]
+    await catalog.sweep()
+    await catalog.sweep(("image/a", Verdict.ORPHAN))
+    assert claimed(await catalog.claim()) == []
+
+
 async def test_a_trip_on_both_sides_stops_every_claim(catalog: CatalogSide) -> None:
     """I-27."""
     await catalog.sweep(("image/a", Verdict.ORPHAN))

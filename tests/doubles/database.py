@@ -18,6 +18,7 @@ from reconciler.model import (
     Identity,
     Lineage,
     Mark,
+    Marker,
     Mode,
     ObjectResult,
     Pass,
@@ -338,6 +339,12 @@ class MemoryDatabase:
         if mark.storage_key in self.referenced and mark.verdict is not Verdict.DANGLING:
             rows.append(reference_to(mark.storage_key))
         return rows
+
+    def known(self, row: MarkRow) -> bool:
+        """Whether all words of the mark are this program's own."""
+        found_by = self.passes[row.mark.pass_id]
+        words = row.mark.verdict in list(Verdict) and found_by.marker in list(Marker)
+        return words and found_by.state in list(PassState)
 
     def holds_in_force(self) -> list[Hold]:
         return [hold for hold in self.holds.values() if hold.until is None or hold.until > self.now]

@@ -182,7 +182,7 @@ class MemoryMarks:
         now = self._database.now
         put_off = row.not_before is not None and row.not_before > now
         seen = row.mark.sightings >= 2 or row.mark.verdict is not Verdict.DANGLING
-        lately = row.confirmed_in >= self._last_complete(row)
+        lately = self._database.known(row) and row.confirmed_in >= self._last_complete(row)
         return row.operation_id is None and row.mark.due_at <= now and not put_off and seen and lately
 
     def _last_complete(self, row: MarkRow) -> int:

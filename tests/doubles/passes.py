@@ -148,7 +148,9 @@ class MemoryPasses:
     def _see(self, current: Pass, finding: Finding, *, kept: bool) -> None:
         """Once a pass; what is kept joins nothing. Confirmed by the mark's own marker alone."""
         database, row = self._database, self._database.marks.get(finding.storage_key)
-        if row is not None and row.operation_id is None and row.seen_in != current.id:
+        if row is None or not database.known(row):
+            return
+        if row.operation_id is None and row.seen_in != current.id:
             own = database.passes[row.mark.pass_id]
             released = own.state in {PassState.ARMED, PassState.TRIPPED}
             ours = own.marker is current.marker
@@ -181,7 +183,8 @@ class MemoryPasses:
         database = self._database
         for key, row in list(database.marks.items()):
             ours = database.passes[row.mark.pass_id].marker is complete.marker
-            if ours and row.confirmed_in < complete.id and row.operation_id is None:
+            unseen = row.confirmed_in < complete.id and row.operation_id is None
+            if ours and unseen and database.known(row):
                 del database.marks[key]
                 database.note(
                     LedgerEntry(key=key, verdict=row.mark.verdict, event="cancelled", at=database.now)

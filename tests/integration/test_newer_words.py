@@ -65,21 +65,27 @@ async def test_a_pass_of_unknown_words_is_listed_and_stops_nobody(site: Site) ->
     assert any(each.current.tally.kept == {KeepReason("unheard_of"): 1} for each in listed)
 
 
-@pytest.mark.parametrize("state", ["armed", "rehearsed"])
-async def test_marks_of_an_unknown_verdict_are_listed_and_never_claimed(site: Site, state: str) -> None:
-    """Neither is a mark of a pass whose state is not known, whatever its verdict."""
+@pytest.mark.parametrize(
+    ("state", "marker"), [("armed", "sweep"), ("rehearsed", "sweep"), ("armed", "gardener")]
+)
+async def test_marks_of_an_unknown_verdict_are_listed_and_never_claimed(
+    site: Site, state: str, marker: str
+) -> None:
+    """Neither is a mark of a pass whose state or marker is not known, whatever its verdict."""
     await site.tracked("image/live")
     await site.put("image/a", "image/b")
-    number = await newer_pass(site, state)
+    number = await newer_pass(site, state, marker)
+    known = (state, marker) == ("armed", "sweep")
     await site.sql(MARK, "image/a", "outlandish", number)
     await site.sql(MARK, "image/live", "outlandish", number)
-    if state == "rehearsed":
+    if not known:
         await site.sql(MARK, "image/b", "orphan", number)
+        await site.sql("UPDATE reconciler.marks SET confirmed_id = 1000 WHERE storage_key = 'image/b'")
     await everything(site)
     for _ in range(2):
         await site.once()
         await everything(site)
-    expected = {"image/live", "image/a"} | ({"image/b"} if state == "rehearsed" else set())
+    expected = {"image/live", "image/a"} | (set() if known else {"image/b"})
     assert await site.state() == (expected, {"image/live"})
     async with site.catalog() as catalog:
         shown = await catalog.mark_list.look("image/a")
