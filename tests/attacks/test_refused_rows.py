@@ -317,8 +317,7 @@ async def test_a_right_that_goes_under_way_keeps_the_object(database: str, limit
     config = CatalogConfig(database_url=f"{scheme}://{limited}:secret@{rest.rpartition('@')[2]}")
     try:
         async with open_scene(database, guarded=False, config=config) as scene:
-            await _expired(scene, A)
-            await _expired(scene, B)
+            await _expired(scene, A, B)
             claim = await scene.claim(limit=1)
             assert claimed(claim) == [A]
             await owner.execute(f"REVOKE DELETE ON {MEDIA} FROM {limited}")

@@ -219,8 +219,8 @@ async def test_the_other_marker_is_not_latched(side: Side) -> None:
 @pytest.mark.attack(13)
 async def test_both_sides_stop_every_claim_until_a_person_says_that_they_understand(side: Side) -> None:
     await side.arm("image/early")
-    tripped = await side.trip("image/a", trip=BOTH)
-    await side.arm("image/a", "image/late")
+    tripped = await side.trip("image/a", "image/early", trip=BOTH)
+    await side.arm("image/a", "image/early", "image/late")
     assert (await side.claim()).taken == 0, "not even a later pass in order lifts it"
     with pytest.raises(NotDecided, match="--i-understand"):
         await side.approvals.approve(tripped, "ada")
@@ -231,7 +231,7 @@ async def test_both_sides_stop_every_claim_until_a_person_says_that_they_underst
 
 async def test_discarding_a_trip_of_both_sides_lets_the_other_passes_go(side: Side) -> None:
     await side.arm("image/early")
-    tripped = await side.trip("image/a", trip=BOTH)
+    tripped = await side.trip("image/a", "image/early", trip=BOTH)
     await side.approvals.discard(tripped, "ada")
     assert claimed(await side.claim()) == ["image/early"]
 
@@ -265,7 +265,7 @@ async def test_the_backlog_is_told_apart_by_prefix_and_by_what_was_approved(side
     approved = await side.trip("image/a", "image/a/b", "video/a", missing=7)
     await side.approvals.approve(approved, "ada")
     await side.confirm(await side.claim(limit=1))
-    await side.arm("image/c", "video/c")
+    await side.arm("image/a/b", "video/a", "image/c", "video/c")
     await side.confirm(await side.claim(limit=1))
     backlog = await side.passes.backlog(("video/", "image/", "image/a/"))
     one, two = {Verdict.ORPHAN: 1}, {Verdict.ORPHAN: 2}
@@ -352,7 +352,11 @@ async def test_the_caps_see_what_was_claimed_by_prefix(side: Side) -> None:
 
 
 async def test_passes_are_listed_newest_first_without_the_trips_that_others_take_in(side: Side) -> None:
-    ids = [await side.trip("image/a"), await side.arm("image/z"), await side.trip("image/a", "video/b")]
+    ids = [
+        await side.trip("image/a"),
+        await side.arm("image/a", "image/z"),
+        await side.trip("image/a", "image/z", "video/b"),
+    ]
     listed = await side.approvals.listed(10)
     assert [each.current.id for each in listed] == [ids[2], ids[1]]
     assert [sum(each.marks.values()) for each in listed] == [2, 1]

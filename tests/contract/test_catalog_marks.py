@@ -18,6 +18,8 @@ from reconciler.model import (
     Cancel,
     Claim,
     Decision,
+    DeleteMode,
+    Hidden,
     KeepReason,
     Mark,
     Marker,
@@ -466,53 +468,120 @@ async def test_a_row_that_came_after_the_orphan_went_is_counted_lost(stage: Stag
     assert await stage.keys_left() == ["image/a"]
 
 
+CHILD = 'CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id"))'
+DEFERRED = f"{CHILD.removesuffix(')')} DEFERRABLE INITIALLY DEFERRED)"
+KEEP = (
+    "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+    ' CREATE TRIGGER keep BEFORE DELETE ON public."MediaRecords" FOR EACH ROW'
+    """ WHEN (OLD."StorageKey" = 'image/b') EXECUTE FUNCTION public.keep()"""
+)
+FILL = 'INSERT INTO public.child SELECT "Id" FROM public."MediaRecords" WHERE "StorageKey" = \'image/b\''
+MEND_CHILD, MEND_KEEP = "DROP TABLE public.child", 'DROP TRIGGER keep ON public."MediaRecords"'
+KEPT_ROW = [
+    pytest.param(f"{CHILD}; {FILL}", 'on table "child"', MEND_CHILD, id="constraint"),
+    # It would speak at the commit, and take the confirmation of the whole batch with it, every time.
+    pytest.param(f"{DEFERRED}; {FILL}", 'on table "child"', MEND_CHILD, id="deferred constraint"),
+    pytest.param(KEEP, "a trigger or a rule of the table keeps the row", MEND_KEEP, id="trigger"),
+]
+"""What keeps the row of image/b alone, a part of the reason that is told, and what lets it go again."""
+
+THREE = ("image/a", "image/b", "image/c")
+
+
+async def mark_expired(stage: Stage) -> None:
+    for key in THREE:
+        await stage.add_row(key, ExpiresAt=LONG_AGO)
+    await stage.mark(*(finding(key, Verdict.EXPIRED) for key in THREE))
+
+
 @pytest.mark.attack(30)
-async def test_one_row_that_cannot_be_deleted_fails_alone(stage: Stage) -> None:
-    await stage.sql.execute('CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id"))')
-    keys = ["image/a", "image/b", "image/c"]
-    rows = [await stage.add_row(key, ExpiresAt=LONG_AGO) for key in keys]
-    await stage.sql.execute("INSERT INTO public.child VALUES ($1)", rows[1])
-    await stage.mark(*(finding(key, Verdict.EXPIRED) for key in keys))
-    removed = await stage.confirm(await stage.claim())
-    assert (removed.objects, removed.records, removed.failed) == (3, 2, 1)
+@pytest.mark.attack(53)
+@pytest.mark.parametrize(("keep", "why", "mend"), KEPT_ROW)
+async def test_a_row_that_cannot_be_deleted_is_put_off_alone_before_its_object_goes(
+    stage: Stage, keep: str, why: str, mend: str
+) -> None:
+    await mark_expired(stage)
+    await stage.sql.execute(keep)
+    claim = await stage.claim()
+    assert (claimed(claim), claim.taken) == (["image/a", "image/c"], 3)
+    ((key, reason),) = [(each.storage_key, each.reason) for each in claim.refused]
+    assert key == "image/b"
+    assert why in reason
+    assert {key for key, _, _ in await stage.ledger("intent")} == {"image/a", "image/c"}
+    removed = await stage.confirm(claim)
+    assert (removed.objects, removed.records, removed.failed) == (2, 2, 0)
     assert await stage.keys_left() == ["image/b"]
-    assert list(await stage.marks()) == ["image/b"]
-    await stage.sql.execute("DELETE FROM public.child")
+    ((key, mark),) = (await stage.marks()).items()
+    assert (key, mark["state"]) == ("image/b", "found")
+    assert (mark["operation_id"], mark["object_gone_at"]) == (None, None)
+    assert (mark["refusals"], mark["last_error"]) == (1, reason)
+    assert (await stage.claim()).taken == 0, "not before its time"
+    await stage.sql.execute(mend)
+    await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
+    removed = await stage.confirm(await stage.claim())
+    assert (removed.objects, removed.records, removed.failed) == (1, 1, 0)
+    assert (await stage.keys_left(), await stage.marks()) == ([], {})
+
+
+@pytest.mark.attack(30)
+@pytest.mark.parametrize(("keep", "why", "mend"), KEPT_ROW)
+async def test_a_row_that_cannot_be_deleted_since_the_claim_fails_alone_and_is_tried_again(
+    stage: Stage, keep: str, why: str, mend: str
+) -> None:
+    """Its object is gone for good, so the claim rolls forward."""
+    await mark_expired(stage)
+    claim = await stage.claim()
+    assert claimed(claim) == list(THREE)
+    await stage.sql.execute(keep)
+    removed = await stage.confirm(claim)
+    assert (removed.objects, removed.records, removed.failed) == (3, 2, 1)
+    ((key, reason),) = [(each.storage_key, each.reason) for each in removed.reasons]
+    assert key == "image/b"
+    assert why in reason
+    assert [entry for entry in await stage.ledger() if entry[0] == "image/b"] == [
+        ("image/b", "object", "deleted"),
+        ("image/b", "record", "failed"),
+    ]
+    assert await stage.keys_left() == ["image/b"]
+    ((key, mark),) = (await stage.marks()).items()
+    assert (key, mark["state"], mark["operation_id"]) == ("image/b", "claimed", claim.operation_id)
+    assert (mark["attempts"], mark["last_error"]) == (1, reason)
+    assert mark["object_gone_at"] is not None
+    assert await stage.sql.fetchval("SELECT count(*) FROM reconciler.restores") == 0
+    await stage.sql.execute(mend)
     await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
     again = await stage.catalog.marks.unfinished(stage.term, DAY, 10)
     assert again is not None
     removed = await stage.confirm(again, ObjectResult.MISSING)
     assert (removed.objects, removed.records) == (0, 1), "its object was counted when it went"
-    assert await stage.keys_left() == []
+    assert (await stage.keys_left(), await stage.marks()) == ([], {})
 
 
-@pytest.mark.attack(30)
-async def test_a_deferred_constraint_fails_its_row_alone(stage: Stage) -> None:
-    """It would speak at the commit, and take the confirmation of the whole batch with it, every time."""
-    await stage.sql.execute(
-        'CREATE TABLE public.child (media uuid REFERENCES public."MediaRecords" ("Id")'
-        " DEFERRABLE INITIALLY DEFERRED)"
-    )
-    rows = [await stage.add_row(key, ExpiresAt=LONG_AGO) for key in ("image/a", "image/b")]
-    await stage.sql.execute("INSERT INTO public.child VALUES ($1)", rows[0])
-    await stage.mark(*(finding(key, Verdict.EXPIRED) for key in ("image/a", "image/b")))
-    removed = await stage.confirm(await stage.claim())
-    assert (removed.objects, removed.records, removed.failed) == (2, 1, 1)
-    assert await stage.keys_left() == ["image/a"]
-
-
-async def test_a_row_that_a_trigger_keeps_is_a_failure_and_not_a_success(stage: Stage) -> None:
-    await stage.sql.execute(
-        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-        ' CREATE TRIGGER keep BEFORE DELETE ON public."MediaRecords"'
-        " FOR EACH ROW EXECUTE FUNCTION public.keep()"
-    )
-    await stage.add_row("image/a", ExpiresAt=LONG_AGO)
-    await stage.mark(finding("image/a", Verdict.EXPIRED))
-    removed = await stage.confirm(await stage.claim())
-    assert (removed.objects, removed.records, removed.failed) == (1, 0, 1)
-    assert await stage.ledger() == [("image/a", "object", "deleted"), ("image/a", "record", "failed")]
-    assert list(await stage.marks()) == ["image/a"]
+@pytest.mark.attack(53)
+@pytest.mark.parametrize(("keep", "why", "mend"), KEPT_ROW)
+async def test_a_row_that_cannot_be_deleted_since_the_claim_gets_its_hidden_object_back(
+    stage: Stage, keep: str, why: str, mend: str
+) -> None:
+    await mark_expired(stage)
+    claim = await stage.claim()
+    await stage.sql.execute(keep)
+    answers = dict.fromkeys(THREE, (ObjectResult.DELETED, ""))
+    hidden = {
+        key: Hidden(mode=DeleteMode.QUARANTINE, size=10, etag="e1", quarantine_key=f"copy of {key}")
+        for key in THREE
+    }
+    removed = await stage.catalog.marks.confirm(stage.term, claim, answers, unless_named, DAY, hidden)
+    assert (removed.objects, removed.records, removed.failed) == (3, 2, 0)
+    ((key, reason),) = [(each.storage_key, each.reason) for each in removed.reasons]
+    assert key == "image/b"
+    assert why in reason
+    assert reason.endswith("its object comes back")
+    queued = await stage.sql.fetch("SELECT storage_key FROM reconciler.restores")
+    assert [row["storage_key"] for row in queued] == ["image/b"]
+    assert (await stage.keys_left(), await stage.marks()) == (["image/b"], {})
+    await stage.sql.execute(mend)
+    await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
+    assert await stage.catalog.marks.unfinished(stage.term, DAY, 10) is None, "its claim is settled"
 
 
 @pytest.mark.attack(30)
