@@ -107,14 +107,16 @@ SITE_DOWN: tuple[str, ...] = ("ALTER TABLE reconciler.site DROP COLUMN lineage",
 PASSES: tuple[str, ...] = (
     """
     CREATE TABLE reconciler.spellings (
+        folded text COLLATE "C" NOT NULL,
         pass_id bigint NOT NULL REFERENCES reconciler.passes (id) ON DELETE CASCADE,
         is_row boolean NOT NULL,
         storage_key text COLLATE "C" NOT NULL,
-        folded text COLLATE "C" NOT NULL,
-        PRIMARY KEY (pass_id, is_row, storage_key, folded)
+        PRIMARY KEY (folded, pass_id, is_row, storage_key)
     )
     """,
-    "CREATE INDEX spellings_folded_idx ON reconciler.spellings (pass_id, folded)",
+    """
+    CREATE INDEX spellings_objects_idx ON reconciler.spellings (storage_key, pass_id, folded) WHERE NOT is_row
+    """,
     """
     COMMENT ON TABLE reconciler.spellings IS
         'What a sweep found on one side only, by the folded key: what folds alike is a near miss'

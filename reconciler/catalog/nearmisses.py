@@ -17,35 +17,42 @@ from reconciler.ports import Folded
 LONGEST = 2048
 """Bytes of a key that the index takes; no mark has a longer one."""
 
+# The statistics are of another pass, and may say that this one has no rows: a join in any order would look
+# free, and compare each object with every row. So `OFFSET 0` and aggregates, which the planner does not take
+# apart, have each key looked up in turn.
 NOTE = f"""
 INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
 SELECT $1::bigint, $2::boolean, s.storage_key, s.folded
 FROM unnest($3::text[], $4::text[]) AS s (storage_key, folded)
 WHERE NOT $5::boolean OR EXISTS (SELECT FROM {SCHEMA}.spellings o
-                                 WHERE o.pass_id = $1 AND NOT o.is_row AND o.folded = s.folded)
+                                 WHERE o.folded = s.folded AND o.pass_id = $1 AND NOT o.is_row OFFSET 0)
 ON CONFLICT DO NOTHING
 """
 
 PAIRS = f"""
-SELECT o.storage_key, (SELECT min(r.storage_key) FROM {SCHEMA}.spellings r
-                       WHERE r.pass_id = o.pass_id AND r.is_row AND r.folded = o.folded) AS row_key
+SELECT o.storage_key, near.row_key
 FROM {SCHEMA}.spellings o
-WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2
-  AND EXISTS (SELECT FROM {SCHEMA}.spellings r
-              WHERE r.pass_id = o.pass_id AND r.is_row AND r.folded = o.folded)
+CROSS JOIN LATERAL (SELECT min(r.storage_key) AS row_key FROM {SCHEMA}.spellings r
+                    WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row) near
+WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2 AND near.row_key IS NOT NULL
 ORDER BY o.storage_key LIMIT $3
 """
 
 # The object's mark, and those of every row that is spelled like it. In key order, past what a claim holds.
 SPARE = f"""
-WITH free AS (
-    SELECT m.storage_key FROM {SCHEMA}.marks m
-    WHERE m.state = 'found' AND (
-        m.verdict = 'orphan' AND m.storage_key = ANY($2::text[])
-        OR m.verdict = 'dangling' AND m.storage_key IN (
-            SELECT r.storage_key FROM {SCHEMA}.spellings o JOIN {SCHEMA}.spellings r USING (pass_id, folded)
-            WHERE o.pass_id = $1 AND NOT o.is_row AND r.is_row AND o.storage_key = ANY($2::text[])))
-    ORDER BY m.storage_key FOR UPDATE SKIP LOCKED
+WITH near AS MATERIALIZED (
+    SELECT 'orphan' AS verdict, k.key COLLATE "C" AS storage_key FROM unnest($2::text[]) AS k (key)
+    UNION
+    SELECT 'dangling', r.storage_key
+    FROM unnest($2::text[]) AS k (key)
+    CROSS JOIN LATERAL (SELECT o.folded FROM {SCHEMA}.spellings o
+                        WHERE o.storage_key = k.key AND o.pass_id = $1 AND NOT o.is_row OFFSET 0) o
+    CROSS JOIN LATERAL (SELECT r.storage_key FROM {SCHEMA}.spellings r
+                        WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row OFFSET 0) r
+), free AS (
+    SELECT m.storage_key FROM near JOIN {SCHEMA}.marks m USING (storage_key, verdict)
+    WHERE m.state = 'found'
+    ORDER BY m.storage_key FOR UPDATE OF m SKIP LOCKED
 )
 DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
 RETURNING m.storage_key, m.verdict
@@ -73,8 +80,13 @@ class PostgresNearMisses:
         kept = [each for each in keys if storable(each[0]) and len(each[0].encode()) <= LONGEST]
         if not kept:
             return
-        async with self._database.connection() as connection:
-            await connection.execute(NOTE, pass_id, is_row, *map(list, zip(*kept, strict=True)), paired)
+        columns = [list(column) for column in zip(*kept, strict=True)]
+
+        async def work(connection: AnyConnection) -> None:
+            await by_index(connection)
+            await connection.execute(NOTE, pass_id, is_row, *columns, paired)
+
+        await self._database.transaction(work)
 
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
         async def work(connection: AnyConnection) -> Sequence[NearMiss]:

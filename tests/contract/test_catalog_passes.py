@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.catalog.connections import by_index
+from reconciler.catalog.nearmisses import PAIRS, SPARE
 from reconciler.model import (
     KeepReason,
     KeyRange,
@@ -145,3 +147,25 @@ async def test_a_pass_of_the_other_marker_releases_no_mark_that_tripped(stage: S
     # A sweep that is let through and does not see it again frees the key for the other marker.
     await stage.mark()
     assert await stage.marks() == {}
+
+
+ORPHANS = [(f"image/{n}", f"{n}") for n in range(5_000)]
+PAGE = f"'{{{','.join(key for key, _ in ORPHANS[:1000])}}}'::text[]"
+
+
+@pytest.mark.parametrize("query", [PAIRS.replace("$2", "''::text"), SPARE.replace("$2", PAGE)])
+async def test_pairs_are_looked_up_one_by_one_whatever_pass_was_analysed(stage: Stage, query: str) -> None:
+    """By the pass before, this one has no rows: each of its objects was compared with every other."""
+    near = stage.catalog.near_misses
+    before = await stage.begin()
+    await near.note(before.id, ORPHANS, [("image/A", "1")])
+    await stage.sql.execute("ANALYZE reconciler.spellings")
+    await near.forget(before.id)
+    current = await stage.begin()
+    await near.note(current.id, ORPHANS, [("image/A", "1")])
+    async with stage.sql.transaction():
+        await by_index(stage.sql)
+        bound = query.replace("$1", f"{current.id}::bigint").replace("$3", "1000")
+        plan = "\n".join(row[0] for row in await stage.sql.fetch(f"EXPLAIN {bound}"))
+    assert "(folded = o.folded)" in plan
+    assert "Index Cond: (pass_id" not in plan
