@@ -20,7 +20,7 @@ from reconciler.model import ClaimedKey, Remove
 CHUNK = 250
 """Keys tried in one statement. One that is refused is then found by trying them one by one."""
 
-BUDGET = 1.0
+BUDGET = 5.0
 """Seconds that a claim gives to this: its rows and marks are locked meanwhile. What was not tried by then
 is left to the next claim."""
 

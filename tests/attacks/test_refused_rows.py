@@ -319,7 +319,7 @@ async def test_a_right_that_goes_under_way_keeps_the_object(database: str, limit
         async with open_scene(database, guarded=False, config=config) as scene:
             await _expired(scene, A, B)
             claim = await scene.claim(limit=1)
-            assert claimed(claim) == [A]
+            assert len(claimed(claim)) == 1
             await owner.execute(f"REVOKE DELETE ON {MEDIA} FROM {limited}")
             with pytest.raises(Halt, match=r"may no longer remove rows of .*GRANT DELETE ON"):
                 await scene.look_again(claim)

@@ -627,6 +627,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.clocks({"the store": 1.0})
     both.hidden(1, 1)
     both.purged(1, 1)
+    both.refused(1, 1)
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]
     assert set(names) == {name for name in dir(Quiet) if not name.startswith("_")}
