@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,8 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 LIMITS = BreakerLimits(max_fraction=0.1, max_count=100_000, max_dangling=100, min_count=20)
+OPEN = replace(LIMITS, max_fraction=1.0)
+"""For a few keys on one side alone, where a test is not about the breaker."""
 
 
 def policy(**changes: Any) -> Policy:

@@ -18,6 +18,7 @@ from reconciler.engine.steering import Limits, Ports, Steering
 from reconciler.engine.throttle import Throttles
 from reconciler.engine.undo import Undo, Undone
 from reconciler.model import (
+    BreakerLimits,
     HeldBy,
     ListingOrder,
     Mode,
@@ -59,6 +60,7 @@ class World:
         page_size: int = 1000,
         under: Policy | None = None,
         versioned: bool = False,
+        limits: BreakerLimits = LIMITS,
     ) -> None:
         self.around = Surroundings()
         self.bucket = MemoryBucket(
@@ -72,7 +74,7 @@ class World:
         self.steering = Steering(
             mode=Mode.LIVE,
             policy=under or policy(),
-            limits=LIMITS,
+            limits=limits,
             config_hash="c1",
             rate=float("inf"),
             upload_window=timedelta(hours=1),

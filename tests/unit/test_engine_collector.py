@@ -28,21 +28,13 @@ from reconciler.model import (
     Verdict,
 )
 from tests.contract.catalog import no_cap
-from tests.doubles.build import LIMITS, policy
+from tests.doubles.build import OPEN, policy
 from tests.doubles.surroundings import Crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-OPEN = replace(LIMITS, max_fraction=1.0)
-"""A few keys, on one side alone: no test here is about the breaker."""
-
-
-def open_world() -> World:
-    world = World()
-    world.steer(limits=OPEN)
-    return world
 
 
 async def due(limits: BreakerLimits = OPEN, **objects: int) -> World:
@@ -91,7 +83,7 @@ async def test_what_was_due_and_stays_leaves_no_mark_and_is_said() -> None:
 
 
 async def test_a_run_that_leaves_marks_says_what_they_wait_for() -> None:
-    world = open_world()
+    world = World(limits=OPEN)
     world.bucket.upload("image/a", age=3 * DAY)
     report = await world.run_once()
     assert report.outcome is Outcome.PENDING
@@ -139,7 +131,7 @@ async def test_an_open_transaction_holds_deletions_back_and_is_named() -> None:
 
 async def test_a_row_that_others_hold_is_put_off_and_the_rest_goes_on() -> None:
     """R-27."""
-    world = open_world()
+    world = World(limits=OPEN)
     for name in ("a", "b"):
         world.bucket.upload(f"image/{name}", age=3 * DAY)
     held = world.database.insert("image/a", age=3 * DAY, expires_at=world.around.now)
@@ -156,7 +148,7 @@ async def test_a_row_that_others_hold_is_put_off_and_the_rest_goes_on() -> None:
 
 async def test_a_dangling_record_whose_object_is_back_stays() -> None:
     """I-15: two listings skipped it; a HEAD did not, so that neither is believed."""
-    world = open_world()
+    world = World(limits=OPEN)
     world.bucket.upload("image/a", age=3 * DAY)
     world.database.insert("image/a", age=3 * DAY)
     world.bucket.hidden.add("image/a")
@@ -169,8 +161,7 @@ async def test_a_dangling_record_whose_object_is_back_stays() -> None:
 
 
 async def test_a_dangling_record_seen_once_waits_for_a_second_pass() -> None:
-    world = World(under=policy(delete_delay=timedelta(0)))
-    world.steer(limits=OPEN)
+    world = World(under=policy(delete_delay=timedelta(0)), limits=OPEN)
     world.database.insert("image/a", age=3 * DAY)
     first = await world.run_once()
     assert (first.outcome, first.removed.records) == (Outcome.PENDING, 0)
@@ -266,7 +257,7 @@ async def test_what_was_sent_before_a_dry_run_is_written_down() -> None:
 
 async def test_rows_of_a_batch_for_which_nothing_was_sent_stay_in_a_dry_run() -> None:
     """The batch had one object to delete; the row beside it goes without any request."""
-    world = open_world()
+    world = World(limits=OPEN)
     world.bucket.upload("image/a", age=3 * DAY)
     world.database.insert("image/dangling", age=3 * DAY)
     await world.run_once()
@@ -311,7 +302,7 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
 @pytest.mark.incident(32)
 async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
     """I-32: the same marks as a live run."""
-    world = open_world()
+    world = World(limits=OPEN)
     world.steer(mode=Mode.DRY_RUN)
     for name in ("a", "b"):
         world.bucket.upload(f"image/{name}", size=5, age=3 * DAY)
@@ -329,7 +320,7 @@ async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
 @pytest.mark.parametrize("mode", Mode)
 async def test_dangling_records_count_as_records_without_bytes(mode: Mode) -> None:
     """There is no object that could go, whatever size the row gives; a preview tells what live would."""
-    world = open_world()
+    world = World(limits=OPEN)
     world.steer(mode=mode)
     for name in ("a", "b"):
         world.database.insert(f"image/{name}", age=3 * DAY, size_bytes=7)
@@ -342,7 +333,7 @@ async def test_dangling_records_count_as_records_without_bytes(mode: Mode) -> No
 
 
 async def test_the_delay_starts_anew_when_dry_run_ends() -> None:
-    world = open_world()
+    world = World(limits=OPEN)
     world.steer(mode=Mode.DRY_RUN)
     world.bucket.upload("image/a", age=3 * DAY)
     await world.run_once()
@@ -355,7 +346,7 @@ async def test_the_delay_starts_anew_when_dry_run_ends() -> None:
 
 
 async def test_an_idle_round_asks_once_and_not_once_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = open_world()
+    world = World(limits=OPEN)
     asked: list[Claim] = []
     claim = world.marks.claim
 

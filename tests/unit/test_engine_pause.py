@@ -10,6 +10,7 @@ import structlog
 
 from reconciler.engine.pause import FRESH_SECONDS, PauseWatch
 from reconciler.model import Claim, Mode, Outcome, Pause, Removed, StoredObject
+from tests.doubles.build import OPEN
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.world import World
 
@@ -20,7 +21,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 async def due(*names: str) -> World:
     """A world whose orphans are marked and due."""
-    world = World()
+    world = World(limits=OPEN)
     for name in names:
         world.bucket.upload(f"image/{name}", age=3 * DAY)
     await world.run_once()
@@ -45,13 +46,13 @@ async def test_nothing_is_claimed_while_paused_and_the_report_says_so() -> None:
 
 
 async def test_a_pause_without_anything_due_is_pending_as_well() -> None:
-    world = World()
+    world = World(limits=OPEN)
     pause(world)
     assert (await world.run_once()).outcome is Outcome.PENDING
 
 
 async def test_a_dry_run_previews_while_paused() -> None:
-    world = World()
+    world = World(limits=OPEN)
     world.steer(mode=Mode.DRY_RUN)
     world.bucket.upload("image/a", age=3 * DAY)
     await world.run_once()
@@ -94,7 +95,7 @@ async def test_what_was_sent_before_the_pause_is_written_down() -> None:
 
 
 async def test_rows_whose_claim_sent_nothing_stay_while_paused() -> None:
-    world = World()
+    world = World(limits=OPEN)
     world.database.insert("image/a", age=3 * DAY)
     await world.run_once()
     world.around.tick(DAY)
@@ -109,7 +110,7 @@ async def test_rows_whose_claim_sent_nothing_stay_while_paused() -> None:
 
 
 async def test_a_reading_is_never_older_than_half_a_second() -> None:
-    world = World()
+    world = World(limits=OPEN)
     watch = world.ports.pause
     assert not (await watch.look()).paused
     pause(world)
@@ -119,7 +120,7 @@ async def test_a_reading_is_never_older_than_half_a_second() -> None:
 
 
 async def test_a_change_is_logged_once_with_who_and_why_and_measured() -> None:
-    world = World()
+    world = World(limits=OPEN)
     watch = PauseWatch(MemoryPauseSwitch(world.database), world.around, world.observer)
     with structlog.testing.capture_logs() as logs:
         for standing in (Pause(), Pause(paused=True, by="alice", reason="why"), Pause(by="bob")):
@@ -136,7 +137,7 @@ async def test_a_change_is_logged_once_with_who_and_why_and_measured() -> None:
 
 
 async def test_a_database_that_is_away_is_waited_for_and_told_of_once() -> None:
-    world = World()
+    world = World(limits=OPEN)
     watch = PauseWatch(MemoryPauseSwitch(world.database), world.around, world.observer)
     world.database.away = True
     with structlog.testing.capture_logs() as logs:

@@ -19,7 +19,7 @@ from reconciler.model import (
     Remove,
     Verdict,
 )
-from tests.doubles.build import policy
+from tests.doubles.build import OPEN, policy
 from tests.doubles.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.attack(73)]
@@ -50,7 +50,7 @@ def claimed(world: World, key: str, attempts: int = 0) -> ClaimedKey:
 @pytest.mark.parametrize("mode", list(DeleteMode))
 @pytest.mark.parametrize("blame", list(Blame))
 async def test_the_others_go_whatever_one_is_refused_for(mode: DeleteMode, blame: Blame) -> None:
-    world = World(under=policy(delete_mode=mode), versioned=mode is DeleteMode.VERSIONED)
+    world = World(under=policy(delete_mode=mode), versioned=mode is DeleteMode.VERSIONED, limits=OPEN)
     for key in (POISON, *OTHERS):
         world.bucket.upload(key, age=3 * DAY)
     await world.run_once()
@@ -73,7 +73,7 @@ async def test_the_others_go_whatever_one_is_refused_for(mode: DeleteMode, blame
 
 @pytest.mark.parametrize("nameless", [True, False])
 async def test_a_dangling_record_goes_where_the_store_takes_no_such_key(nameless: bool) -> None:
-    world = World()
+    world = World(limits=OPEN)
     for key in (POISON, *OTHERS):
         world.database.insert(key, age=3 * DAY)
     await world.run_once()
