@@ -77,7 +77,8 @@ async def test_what_is_older_than_versioning_is_freed(site: Site) -> None:
 @pytest.mark.attack(78)
 async def test_what_is_older_than_versioning_is_healed(site: Site) -> None:
     await site.once()
-    await site.sql("INSERT INTO reconciler.restores (storage_key, reason) VALUES ('image/a', 'test')")
+    queue = "INSERT INTO reconciler.restores (storage_key, reason, vouched) VALUES ('image/a', 'test', true)"
+    await site.sql(queue)
     await site.row("image/a")
     await site.once()
     assert await site.keys() == {"image/a"}
