@@ -172,7 +172,9 @@ class BucketObjects:
                     return results
                 raise
             results |= {entry.key: result_of(entry.key, answer) for entry in waiting}
-            call.refusals |= answer.refused
+            # A garbled request is answered for a key that was not asked about.
+            asked = {entry.key for entry in waiting}
+            call.refusals |= {key: why for key, why in answer.refused.items() if key in asked}
             waiting = [entry for entry in waiting if _may_succeed(entry.key, answer)]
             pause = pause_after(failures)
             if not waiting or failures == ATTEMPTS or anyio.current_time() + pause >= call.until:
