@@ -19,7 +19,7 @@ from reconciler.model import (
     UndoScope,
     Verdict,
 )
-from tests.doubles.build import policy
+from tests.doubles.build import OPEN, policy
 from tests.doubles.surroundings import Crash
 from tests.doubles.world import World
 
@@ -30,7 +30,7 @@ DAY = timedelta(days=1)
 
 async def due(*keys: str) -> World:
     """A world that deletes by way of the quarantine, and whose orphans are marked and due."""
-    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE))
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), limits=OPEN)
     for key in keys:
         world.bucket.upload(key, age=3 * DAY)
     await world.run_once()
@@ -57,7 +57,7 @@ async def test_what_cannot_be_copied_is_never_deleted_but_held_and_told() -> Non
 async def test_an_upload_between_copy_and_delete_stays() -> None:
     """On a store that compares, and on one that does not: the copy's ETag is what may be deleted."""
     for compares in (True, False):
-        world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), compares=compares)
+        world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), compares=compares, limits=OPEN)
         world.bucket.upload("image/a", age=3 * DAY)
         await world.run_once()
         world.around.tick(DAY)
@@ -76,7 +76,7 @@ async def test_an_upload_between_copy_and_delete_stays() -> None:
 @pytest.mark.attack(7)
 async def test_the_row_of_an_object_that_comes_while_the_row_goes_comes_back() -> None:
     """HEAD says 404 twice, and the upload ends before the row is gone."""
-    world = World()
+    world = World(limits=OPEN)
     row = world.database.insert("image/a", age=3 * DAY)
     await world.run_once()
     world.around.tick(DAY)
@@ -88,7 +88,7 @@ async def test_the_row_of_an_object_that_comes_while_the_row_goes_comes_back() -
 @pytest.mark.attack(9)
 async def test_of_two_versions_of_one_second_the_newer_one_is_what_was_hidden() -> None:
     """A mark of retention has seen no object, and the answer that named the version was lost with the run."""
-    world = World(under=policy(delete_mode=DeleteMode.VERSIONED), versioned=True)
+    world = World(under=policy(delete_mode=DeleteMode.VERSIONED), versioned=True, limits=OPEN)
     for size in (1, 2):
         world.bucket.upload("image/a", size=size)
     world.database.insert("image/a", age=3 * DAY, expires_at=world.around.now)
