@@ -14,7 +14,7 @@ from reconciler.engine.throttle import Throttle, ThrottledListing, Throttles
 from reconciler.model import ObjectPage
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
-from tests.doubles.build import page
+from tests.doubles.build import OPEN, page
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings
 from tests.doubles.world import World
@@ -95,7 +95,7 @@ async def test_no_more_pages_are_listed_at_once_than_the_store_bears() -> None:
 
 
 async def test_a_collector_has_no_more_batches_under_way_than_the_store_bears() -> None:
-    world = World()
+    world = World(limits=OPEN)
     for name in "abcdef":
         world.bucket.upload(f"image/{name}", age=timedelta(days=3))
     await world.run_once()
