@@ -21,7 +21,7 @@ from reconciler.catalog.markrows import (
 )
 from reconciler.catalog.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.schema import SCHEMA
-from reconciler.catalog.takeover import take_over
+from reconciler.catalog.takeover import count_abandoned, take_over
 from reconciler.catalog.terms import stand
 from reconciler.errors import Halt
 from reconciler.model import (
@@ -274,10 +274,7 @@ class PostgresMarks:
 
     async def abandoned(self, term: Term) -> int:
         async with self._database.connection() as connection:
-            abandoned: int = await connection.fetchval(
-                f"SELECT count(*) FROM {SCHEMA}.marks WHERE state = 'claimed' AND epoch <> $1", term.epoch
-            )
-        return abandoned
+            return await count_abandoned(connection, term)
 
     async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
         async with self._database.connection() as connection:

@@ -31,6 +31,15 @@ ORDER BY m.storage_key LIMIT $4
 FOR UPDATE OF m SKIP LOCKED
 """
 
+KNOWN = [list(Verdict), list(DeleteMode)]
+
+# What is left to a newer program is nobody's to wait for.
+ABANDONED = f"""
+SELECT count(*) FROM {SCHEMA}.marks
+WHERE state = 'claimed' AND epoch <> $1
+  AND verdict = ANY($2::text[]) AND coalesce(delete_mode, 'direct') = ANY($3::text[])
+"""
+
 # A new operation under this term: what the former one still confirms is not ours any more (R-21).
 TAKE_OVER = f"""
 UPDATE {SCHEMA}.marks
@@ -46,8 +55,7 @@ async def take_over(connection: AnyConnection, term: Term, dead_after: timedelta
     if standing.paused:
         return None
     await by_index(connection)
-    known = [list(Verdict), list(DeleteMode)]
-    rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit, *known)
+    rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit, *KNOWN)
     if not rows:
         return None
     operation = uuid4()
@@ -79,3 +87,9 @@ def _claimed_from(row: asyncpg.Record) -> ClaimedKey:
         mode=DeleteMode(row["delete_mode"] or DeleteMode.DIRECT),
         quarantine_key=row["quarantine_key"],
     )
+
+
+async def count_abandoned(connection: AnyConnection, term: Term) -> int:
+    """See `ports.Marks.abandoned`."""
+    count: int = await connection.fetchval(ABANDONED, term.epoch, *KNOWN)
+    return count

@@ -114,7 +114,7 @@ class Marks(Protocol):
         ...
 
     async def abandoned(self, term: Term) -> int:
-        """Keys claimed under another epoch that nobody has rolled forward yet."""
+        """Keys claimed under another epoch that this program can roll forward and nobody has yet."""
         ...
 
     async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:

@@ -107,6 +107,9 @@ class Site:
         """The newest pass that waits for a decision."""
         return max(number for number, _, state in await self.passes() if state == "tripped")
 
+    async def newest_pass(self) -> int:
+        return max(number for number, _, _ in await self.passes())
+
     async def put(self, *keys: str) -> None:
         """Objects, put now."""
         for key in keys:

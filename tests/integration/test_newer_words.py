@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.model import DeleteMode, KeepReason, Mode, Outcome, Verdict
+from reconciler.model import DeleteMode, KeepReason, Mode, Outcome, Term, Verdict
 from tests.integration.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
@@ -107,6 +107,8 @@ async def test_a_claim_that_a_newer_program_left_is_left_to_it(site: Site, verdi
         mode,
     )
     await everything(site)
+    async with site.catalog() as catalog:
+        assert await catalog.marks.abandoned(Term(epoch=1, nonce=uuid4(), holder="a")) == 0, "waited for"
     await site.once()
     assert await site.keys() == {"image/live", "image/a"}
 
