@@ -88,6 +88,8 @@ async def converge(runs: Mortals, truth: Truth) -> None:
         assert ended["status"] in {0, 1}, runs.report()
         if runs.report()["outcome"] == Outcome.CONVERGED and set(truth.live) == await truth.site.keys():
             break
+    else:
+        pytest.fail(f"{RUNS} runs did not converge: {runs.report()}")
     await truth.converged()
 
 
