@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
 
-from reconciler.model import Finding, KeepReason, Outcome, Tally, Verdict
+from reconciler.model import (
+    Finding,
+    KeepReason,
+    ObjectResult,
+    Outcome,
+    Pause,
+    Refusal,
+    RefusedMarks,
+    Tally,
+    Verdict,
+)
 from reconciler.planning.judge import judge_object
 from reconciler.planning.reporting import outcome, tally_of
-from reconciler.planning.wording import age, counted, setting
+from reconciler.planning.wording import age, counted, pause, reasons, refused, setting, stayed
 from tests.doubles.build import NOW, policy, stored
 
 
@@ -71,3 +81,79 @@ def test_durations_read_as_they_are_written_in_the_settings(written: str) -> Non
 def test_numbers_carry_their_noun() -> None:
     assert counted(1, "orphan") == "1 orphan"
     assert counted(1200, "orphan") == "1,200 orphans"
+
+
+REFUSALS = tuple(Refusal(storage_key=f"image/{name}", reason="a trigger keeps the row") for name in "abcd")
+LISTED = (
+    "image/a: a trigger keeps the row; image/b: a trigger keeps the row; image/c: a trigger keeps the row"
+)
+MEND = (
+    " Mend what keeps them, then `reconciler marks retry`;"
+    " all of them: `reconciler marks list --state refused`"
+)
+
+
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        (RefusedMarks(), ""),
+        (
+            RefusedMarks(kept=1, examples=REFUSALS[:1]),
+            (
+                "1 key stays: the database does not let go its row, so its object stays"
+                f" (image/a: a trigger keeps the row).{MEND}"
+            ),
+        ),
+        (
+            RefusedMarks(kept=1200, gone=2, examples=REFUSALS),
+            (
+                "1,200 keys stay: the database does not let go their rows, so their objects stay;"
+                " 2 keys lost the object and stay: the database does not let go the row,"
+                f" and the object cannot come back by itself ({LISTED}).{MEND}"
+            ),
+        ),
+        (
+            RefusedMarks(gone=1, examples=REFUSALS[:1]),
+            (
+                "1 key lost the object and stays: the database does not let go the row,"
+                f" and the object cannot come back by itself (image/a: a trigger keeps the row).{MEND}"
+            ),
+        ),
+    ],
+)
+def test_keys_that_their_rows_keep_are_counted_with_a_way_out(marks: RefusedMarks, words: str) -> None:
+    assert refused(marks) == words
+
+
+def test_reasons_are_those_of_the_first_few() -> None:
+    assert reasons(()) == ""
+    assert reasons(REFUSALS) == f"did not go: {LISTED}"
+
+
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        ({}, ""),
+        (
+            {ObjectResult.SPARED: 1},
+            "1 key was due and stays, decided anew (1: is kept by its row or by a hold)",
+        ),
+        (
+            {ObjectResult.SPARED: 2, ObjectResult.CHANGED: 1},
+            (
+                "3 keys were due and stay, decided anew"
+                " (2: is kept by its row or by a hold; 1: is another object than the one marked)"
+            ),
+        ),
+    ],
+)
+def test_keys_that_stay_after_all_are_counted_by_why(results: dict[ObjectResult, int], words: str) -> None:
+    assert stayed(results) == words
+
+
+def test_a_pause_says_since_when_by_whom_and_why_as_far_as_it_is_known() -> None:
+    assert pause(Pause(paused=True)) == "paused"
+    at = datetime(2026, 11, 22, 19, 55, 1, tzinfo=UTC)
+    assert pause(Pause(paused=True, at=at, by="alice@host", reason="a restore is under way")) == (
+        "paused since 2026-11-22 19:55:01 UTC by alice@host (a restore is under way)"
+    )
