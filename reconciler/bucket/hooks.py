@@ -10,14 +10,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
 import aiobotocore.session
 from aiobotocore.parsers import AioResponseParserFactory, AioRestXMLParser
 from botocore.handlers import _handle_200_error  # type: ignore[attr-defined]  # not in the stubs
-from botocore.loaders import Loader, create_loader
 
 from reconciler.model import Digest
 
@@ -50,14 +48,7 @@ def raw_session() -> aiobotocore.session.AioSession:
     """A session whose clients leave the bodies of RAW_OPERATIONS unparsed."""
     session = aiobotocore.session.get_session()
     session.register_component("response_parser_factory", _Parsers())
-    session.register_component("data_loader", _models(session.get_config_variable("data_path")))
     return session
-
-
-@cache
-def _models(search_path: str | None) -> Loader:
-    """What botocore knows of S3: it takes 0.1 s to read, so every session of the process shares it."""
-    return create_loader(search_path)
 
 
 def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
