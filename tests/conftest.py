@@ -74,31 +74,58 @@ def pytest_configure() -> None:
 
 LONGEST = (
     "faults/test_kills.py",
+    "integration/test_two_replicas.py",
     "attacks/test_stress.py",
     "integration/test_demo.py",
-    "integration/test_two_replicas.py",
-    "unit/test_engine_machine.py",
-    "faults/test_network.py",
-    "faults/test_restarts.py",
+    "integration/test_refusals.py",
     "integration/test_crash.py",
+    "integration/test_schemas.py",
+    "unit/test_engine_writers.py",
     "integration/test_verdicts.py",
+    "integration/test_strange_stores.py",
+    "incidents/test_memory.py",
+    "model/test_deletion_model.py",
+    "attacks/test_copies.py",
     "integration/test_leadership.py",
     "integration/test_breaker.py",
-    "integration/test_versions.py",
+    "faults/test_restarts.py",
+    "faults/test_network.py",
+    "unit/test_engine_machine.py",
+    "unit/test_engine_crash.py",
+    "contract/test_bucket_quirks.py",
+    "attacks/test_restores.py",
+    "integration/test_near_misses.py",
+    "integration/test_newer_words.py",
     "cli/test_commands.py",
+    "attacks/test_needs.py",
+    "integration/test_gone.py",
+    "integration/test_kept_for_good.py",
+    "integration/test_purge_of_versions.py",
+    "integration/test_versions.py",
+    "integration/test_versions_without_ids.py",
+    "attacks/test_recovery.py",
     "integration/test_daemon.py",
     "integration/test_access.py",
     "integration/test_live_configuration.py",
-    "unit/test_engine_crash.py",
     "dashboards/test_dashboards.py",
-    "incidents/test_memory.py",
-    "model/test_deletion_model.py",
 )
 """Files of few tests that take long, the longest first."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: while it waits for a store or a clock, another works."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
+MEASURED = frozenset({"cli", "contract", "migration", "unit"})
+"""What counts for coverage. The others go the same ways again, and each costs half as much again measured."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, then those of many tests: what begins last is short, and no worker ends alone."""
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] not in MEASURED:
+            item.add_marker(pytest.mark.no_cover)
     tests = Counter(item.path for item in items)
     ranks = {ROOT / "tests" / file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: (ranks.get(item.path, len(LONGEST)), -tests[item.path], item.path))

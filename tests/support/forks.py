@@ -70,7 +70,7 @@ class Forker:
                 "cwd": cwd,
                 "out": str(out),
                 "told": str(told),
-                "measured": measured,
+                "measured": measured and "COVERAGE_PROCESS_CONFIG" in environment,
             }
             status = self._ask(request)
             return Ended(status=status, out=out.read_text(), told=told.read_text())

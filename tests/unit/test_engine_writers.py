@@ -13,7 +13,10 @@ from tests.doubles.build import policy
 from tests.doubles.judge import Judge
 from tests.doubles.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.no_cover,  # the same few hundred lines, thousands of times
+]
 
 DAY = timedelta(days=1)
 Act = Callable[[World], None]
