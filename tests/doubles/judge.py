@@ -6,7 +6,7 @@ the collector's last look at it (see "The deletion protocol", 6). Everything els
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -60,13 +60,17 @@ class Judge:
         world.bucket.versions.on_remove = self.version_goes
         world.bucket.uploads.on_abort = self.upload_goes
         world.database.on_remove = self.row_goes
-        world.database.on_purge = self._touched.difference_update
+        world.database.on_purge = self.purged
         self._gone: dict[str, Gone] = {}
         """By key, the last that went, unless something was stored there since."""
         self._rows: dict[str, tuple[Row, timedelta]] = {}
         """Rows that went, by id, and when."""
         self._hidden: dict[str, Gone] = {}
         """By the name of the copy, or the id of the version."""
+
+    def purged(self, keys: Collection[str]) -> None:
+        """What was touched before can no longer come back."""
+        self._touched.difference_update(keys)
 
     def run_begins(self) -> None:
         self._touched.clear()

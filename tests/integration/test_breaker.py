@@ -7,10 +7,17 @@ import pytest
 from reconciler.errors import NotDecided
 from reconciler.model import Outcome
 from tests.integration.site import DAY, Site
+from tests.servers import S3Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 ORPHANS = [f"image/orphan-{number}" for number in range(6)]
+
+
+@pytest.fixture
+def s3_server(seaweed: S3Server) -> S3Server:
+    """One store is enough: what trips is counted in the database."""
+    return seaweed
 
 
 @pytest.mark.incident(27)

@@ -10,11 +10,18 @@ import pytest
 
 from reconciler.model import Hold, HoldKind, KeepReason, Outcome, Verdict
 from tests.integration.site import Site, make_site
+from tests.servers import S3Server
 from tests.support.quirky_store import Quirks, quirky_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def s3_server(seaweed: S3Server) -> S3Server:
+    """One store is enough: holds are the database's."""
+    return seaweed
 
 
 async def drifted(site: Site) -> UUID:

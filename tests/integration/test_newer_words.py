@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.model import DeleteMode, KeepReason, Mode, Outcome, Term, Verdict
 from tests.integration.site import Site
+from tests.servers import S3Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
@@ -27,6 +28,12 @@ INSERT INTO reconciler.marks (storage_key, verdict, reason, bytes, pass_id, firs
 VALUES ($1, $2, 'as a newer program says', 1, $3, now(), now(), $3, 2, now() - interval '1 h',
         now() - interval '1 day')
 """
+
+
+@pytest.fixture
+def s3_server(seaweed: S3Server) -> S3Server:
+    """One store is enough: all of it is about the database."""
+    return seaweed
 
 
 async def newer_pass(site: Site, state: str = "armed", marker: str = "sweep") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -24,6 +25,20 @@ Act = Callable[[World], None]
 
 async def marked(*, compares: bool) -> tuple[World, Judge]:
     """One key of each kind, marked twice and due; `image/skipped` is live, and listings skip it."""
+    if compares not in _MARKED:
+        _MARKED[compares] = await _mark(compares=compares)
+    before, _ = _MARKED[compares]
+    # Throttles are of the program that runs, and cannot be copied.
+    world, judge = copy.deepcopy(_MARKED[compares], {id(before.throttles): None})
+    world.throttles = world.new_throttles()
+    return world, judge
+
+
+_MARKED: dict[bool, tuple[World, Judge]] = {}
+"""By `compares`: as it is before the run that is disturbed, to be copied."""
+
+
+async def _mark(*, compares: bool) -> tuple[World, Judge]:
     world = World(order=ListingOrder.BYTES, compares=compares, under=policy(delete_revoked=True))
     judge = Judge(world, frozenset())
     bucket, database = world.bucket, world.database
