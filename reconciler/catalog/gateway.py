@@ -120,11 +120,24 @@ class Gateway:
 
     def names_by(self, reference: Reference) -> str:
         """Which of the keys in the array $1 that column names."""
-        counts = _counts(self._tables.media_where, "f") if reference.variant else "true"
-        return (
-            f"SELECT k.key FROM unnest($1::text[]) AS k (key) WHERE EXISTS (SELECT FROM {reference.table} f"
-            f" WHERE {reference.column} = k.key AND {counts})"
+        keys = "SELECT k.key FROM unnest($1::text[]) AS k (key)"
+        if reference.indexed:
+            return f"{keys} WHERE {self.named_by(reference, 'k.key')}"
+        # In one reading of the table: a claim plans no hash join, and would read it for each key (R-83).
+        named = (
+            f"SELECT DISTINCT {reference.column} FROM {self.naming(reference)}"
+            f" AND {reference.column} = ANY($1::text[])"
         )
+        return f"{keys} WHERE k.key = ANY(ARRAY({named}))"
+
+    def named_by(self, reference: Reference, key: str) -> str:
+        """Whether that column names the key, an expression without a collation of its own."""
+        return f"EXISTS (SELECT FROM {self.naming(reference)} AND {reference.column} = {key})"
+
+    def naming(self, reference: Reference) -> str:
+        """The column's table, as `f`, and which of its rows count."""
+        counts = _counts(self._tables.media_where, "f") if reference.variant else "true"
+        return f"{reference.table} f WHERE {counts}"
 
     def as_key(self, owner: str) -> str:
         """An owner as it is compared with the keys' ids: under their collation, as a foreign key would."""

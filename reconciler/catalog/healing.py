@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from reconciler.catalog.connections import AnyConnection, Database
+from reconciler.catalog.gateway import Gateway
 from reconciler.catalog.hiding import ABSENT, HIDDEN_COLUMNS, KNOWN_MODE, RESTORABLE, hidden_from
 from reconciler.catalog.schema import SCHEMA
 from reconciler.model import HiddenObject, Queued
@@ -53,9 +54,19 @@ WHERE h.storage_key = ANY($1::text[]) AND {RESTORABLE}
 """
 
 # What is in the collector's hands has lost its object because its row is about to go.
-ESTRANGED = f"""
-{RECOVERABLE} AND NOT EXISTS (
-    SELECT FROM {SCHEMA}.marks m WHERE m.storage_key = h.storage_key AND m.state = 'claimed')
+_NOT_IN_HAND = f"""
+NOT EXISTS (SELECT FROM {SCHEMA}.marks m WHERE m.storage_key = h.storage_key AND m.state = 'claimed')
+"""
+
+ESTRANGED = f"{RECOVERABLE} AND {_NOT_IN_HAND}"
+
+# Without the key's collation, as a parameter would be. What is queued is looked at already.
+NAMED_BESIDES = f"""
+SELECT k.key FROM (
+    SELECT DISTINCT h.storage_key COLLATE "default" AS key FROM {SCHEMA}.hidden h
+    WHERE {RESTORABLE} AND {_NOT_IN_HAND}
+      AND NOT EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key)) k
+WHERE {{named}}
 """
 
 WIDOWED = f"""
@@ -86,6 +97,15 @@ async def queue(database: Database, keys: Sequence[str], reason: str) -> None:
 
 async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
     return [hidden_from(row) for row in await connection.fetch(HIDDEN, key)]
+
+
+async def named_besides(connection: AnyConnection, gateway: Gateway) -> set[str]:
+    """See `ports.Recovery.named_besides`."""
+    found: set[str] = set()
+    for each in gateway.references:
+        query = NAMED_BESIDES.format(named=gateway.named_by(each, "k.key"))
+        found |= {row["key"] for row in await connection.fetch(query)}
+    return found
 
 
 async def keys_of(connection: AnyConnection, query: str, keys: Sequence[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from reconciler.catalog import references
 from reconciler.catalog.bounds import storable
 from reconciler.catalog.connections import AnyConnection, Database, by_index
 from reconciler.catalog.gateway import Gateway
@@ -128,10 +129,16 @@ async def twins(
         for mark in spelled[row.storage_key]:
             if is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
                 found[mark.storage_key] = row.storage_key
+    outside = [key for key in spelled if _is_outside(key, tuple(prefixes))]
+    for key in await references.named(connection, gateway, outside):
+        found |= {mark.storage_key: key for mark in spelled[key]}
     return found
 
 
 def is_twin(key: str, created_at: datetime | None, mark: Mark, prefixes: tuple[str, ...]) -> bool:
     """Whether a row of that other spelling keeps the marked object."""
-    outside = not key.startswith(prefixes) or key.startswith(RESERVED_PREFIX)
-    return outside or created_at is None or created_at >= mark.first_seen_at
+    return _is_outside(key, prefixes) or created_at is None or created_at >= mark.first_seen_at
+
+
+def _is_outside(key: str, prefixes: tuple[str, ...]) -> bool:
+    return not key.startswith(prefixes) or key.startswith(RESERVED_PREFIX)

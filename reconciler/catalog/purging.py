@@ -102,16 +102,24 @@ SELECT count(*) FROM {SCHEMA}.ledger
 WHERE event = $1 AND event IN ('purged', 'aborted') AND at > clock_timestamp() - interval '24 hours'
 """
 
-# Prompts are personal data: a removed row goes with the chance to bring it back.
+# Prompts are personal data: a removed row goes with the chance to bring it back, and not before: as long as
+# its object is hidden, or its key on hold, an undo brings back both (R-84).
+NOT_WANTED = f"""
+NOT ({KEPT} AND ({{held}} OR EXISTS (
+    SELECT FROM {SCHEMA}.hidden h
+    WHERE h.storage_key = l.storage_key AND h.operation_id = l.operation_id AND {NEEDED})))
+"""
+
 FORGET_ROWS = f"""
 UPDATE {SCHEMA}.ledger SET {NOT_KEPT}
-WHERE id IN (SELECT id FROM {SCHEMA}.ledger WHERE {KEPT}
-             AND at <= clock_timestamp() - $1::interval LIMIT {CHUNK})
+WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l WHERE {KEPT}
+             AND l.at <= clock_timestamp() - $1::interval AND {NOT_WANTED} LIMIT {CHUNK})
 """
 
 FORGET_LINES = f"""
 DELETE FROM {SCHEMA}.ledger
-WHERE id IN (SELECT id FROM {SCHEMA}.ledger WHERE at <= clock_timestamp() - $1::interval LIMIT {CHUNK})
+WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l
+             WHERE l.at <= clock_timestamp() - $1::interval AND {NOT_WANTED} LIMIT {CHUNK})
 """
 
 
@@ -131,6 +139,10 @@ class PostgresPurges:
         held = holds.condition(gateway, "h.storage_key", "$1::timestamptz", owners="h.owners")
         self._doomed = DOOMED.format(held=held)
         self._claimed = CLAIMED.format(held=held)
+        held = holds.condition(gateway, "l.storage_key", "clock_timestamp()")
+        self._forget_rows, self._forget_lines = (
+            each.format(held=held) for each in (FORGET_ROWS, FORGET_LINES)
+        )
 
     async def named(
         self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
@@ -232,7 +244,7 @@ class PostgresPurges:
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
-            await connection.execute(FORGET_ROWS, window)
-            await connection.execute(FORGET_LINES, retention)
+            await connection.execute(self._forget_rows, window)
+            await connection.execute(self._forget_lines, retention)
 
         await self._database.transaction(work)

@@ -99,6 +99,15 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             return frozenset(await references.named(connection, self._gateway, keys))
 
+    async def spelled_otherwise(
+        self, prefixes: Sequence[str], page_size: int
+    ) -> AsyncIterator[Sequence[str]]:
+        for reference in self._gateway.references:
+            async for page in references.spelled_otherwise(
+                self._database, self._gateway, reference, prefixes, page_size
+            ):
+                yield page
+
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         async with self._database.connection() as connection:
             rows, pages = await self._estimated_size(connection)

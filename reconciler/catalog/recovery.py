@@ -104,6 +104,7 @@ class PostgresRecovery:
 
     def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
+        self._gateway = gateway
         self._rows = RowReturn(gateway)
 
     async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
@@ -150,6 +151,10 @@ class PostgresRecovery:
     async def estranged(self, keys: Sequence[str]) -> set[str]:
         async with self._database.connection() as connection:
             return await healing.keys_of(connection, healing.ESTRANGED, keys)
+
+    async def named_besides(self) -> set[str]:
+        async with self._database.connection() as connection:
+            return await healing.named_besides(connection, self._gateway)
 
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         async with self._database.connection() as connection:

@@ -7,11 +7,11 @@ Their rows are never locked, judged or removed. A row protects what it names by 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from reconciler.catalog import bounds, columns
 from reconciler.catalog.config import TableMapping, qualified, quoted
-from reconciler.catalog.connections import AnyConnection, Connection
+from reconciler.catalog.connections import AnyConnection, Connection, Database
 from reconciler.catalog.expressions import BARE_KEYS
 from reconciler.catalog.gateway import Gateway, Reference
 from reconciler.errors import Halt
@@ -19,6 +19,12 @@ from reconciler.model import Record, reference_to
 
 VARIANTS = "RECONCILER_CATALOG__VARIANT_COLUMNS"
 REFERENCED = "RECONCILER_CATALOG__ALSO_REFERENCED"
+
+LONGEST = 2048
+"""Bytes of a name of an object: what is longer, such as an image in a `data:` address, is none."""
+
+# Characters that have other spellings, but for capital letters: most names have some.
+AMBIGUOUS = r"[^!-~]|[%+?#\\]|//"
 
 # A view serves as well, since rows are only read. What is stored of a view, or lies on another server, may
 # be older than the bucket, and what it does not show yet would look orphaned.
@@ -108,6 +114,26 @@ async def named(connection: AnyConnection, gateway: Gateway, keys: Collection[st
     await _require_tables(connection, gateway)
     rows = await connection.fetch(" UNION ALL ".join(map(gateway.names_by, gateway.references)), wanted)
     return {row["key"] for row in rows}
+
+
+async def spelled_otherwise(
+    database: Database, gateway: Gateway, reference: Reference, prefixes: Sequence[str], page_size: int
+) -> AsyncIterator[Sequence[str]]:
+    """Of one column, see `ports.Records.spelled_otherwise`. No connection is held while the caller works."""
+    key = f'({reference.column} COLLATE "C")'
+    outside, values = bounds.condition(key, bounds.outside(prefixes), 4)
+    query = (
+        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {gateway.naming(reference)} AND {key} > $2::text"
+        f" AND octet_length({key}) <= {LONGEST} AND ({outside} OR {key} ~ $3::text)"
+        f" ORDER BY {key} LIMIT $1)::text[]"
+    )
+    after: str | None = ""
+    while after is not None:
+        async with database.connection() as connection:
+            keys: list[str] = await connection.fetchval(query, page_size, after, AMBIGUOUS, *values)
+        if keys:
+            yield keys
+        after = keys[-1] if len(keys) == page_size else None
 
 
 async def _require_tables(connection: AnyConnection, gateway: Gateway) -> None:

@@ -148,7 +148,7 @@ class Freeing:
         return [
             one
             for one in versions
-            if one.id != UNVERSIONED or one.marker or await self._ports.store.head(one.key) is None
+            if one.id != UNVERSIONED or one.marker or not await self._is_there(one.key)
         ]
 
     def _markers(self, each: HiddenObject, found: Sequence[Version]) -> list[Version]:

@@ -14,6 +14,8 @@ from reconciler.ports import Folded, NearMisses, Records
 log = structlog.get_logger(__name__)
 
 PAGE = 1_000
+FURTHER = 20_000
+"""Keys a page of what further columns name: without an index each page reads the table."""
 SHOWN = 5
 """Pairs that the log names."""
 
@@ -43,6 +45,8 @@ class Spelled:
         if tally.kept.get(KeepReason.OUTSIDE_PREFIX):
             async for keys in records.outside(self.prefixes, PAGE):
                 await self.near.note_outside(self.pass_id, self._folded(keys))
+        async for keys in records.spelled_otherwise(self.prefixes, FURTHER):
+            await self.near.note_outside(self.pass_id, self._folded(keys))
         after, kept, rows = "", 0, 0
         while pairs := await self.near.spare(self.pass_id, after, PAGE):
             if not kept:

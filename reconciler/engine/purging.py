@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ from reconciler.engine.gateway import Refused, WriteGateway
 from reconciler.engine.pace import Pace
 from reconciler.engine.steering import Ports, Steer, Steering
 from reconciler.engine.tasks import for_each
+from reconciler.errors import KeyRefused
 from reconciler.model import HiddenObject, Mode, Term
 
 log = structlog.get_logger(__name__)
@@ -54,9 +56,9 @@ class Purger:
         """One round. In dry run and while paused nothing goes; raises LeaseLost, Halt, Retryable."""
         purged, steering = Purged(), self._steer()
         if not (await self._ports.pause.look()).paused:
-            await self._ports.purges.forget(term, steering.undo_window, steering.ledger_retention)
             if steering.mode is Mode.LIVE:
                 await self._purge(term, purged)
+            await self._ports.purges.forget(term, steering.undo_window, steering.ledger_retention)
         self._ports.observer.hidden(*await self._ports.purges.hidden())
         return purged
 
@@ -102,12 +104,13 @@ class Purger:
         return [each for each in due if each.id not in spared]
 
     async def _there(self, keys: Sequence[str]) -> set[str]:
-        """The keys at which an object lies."""
+        """The keys at which an object lies. Where the store does not say, what is hidden may be needed."""
         there: set[str] = set()
 
         async def look(key: str) -> None:
-            if await self._ports.store.head(key) is not None:
-                there.add(key)
+            with contextlib.suppress(KeyRefused):
+                if await self._ports.store.head(key) is not None:
+                    there.add(key)
 
         await for_each(keys, look, concurrency=LOOKS_AT_ONCE)
         return there

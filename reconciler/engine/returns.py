@@ -37,6 +37,10 @@ class Returns:
         await self._queue(sorted(hidden), "a row names it, and it is hidden")
         return {key for key, other in stored.items() if key in hidden or other in hidden}
 
+    async def of_further_columns(self) -> None:
+        """Queue what is hidden and a further column names: no row of those is compared with a listing."""
+        await self._queue(sorted(await self.recovery.named_besides()), "a further column names it")
+
     async def keep_orphans(self, findings: list[Finding]) -> Tally:
         """Mark as kept, in place, the orphans whose row we removed for want of them; queued.
 

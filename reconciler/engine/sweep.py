@@ -146,6 +146,7 @@ class Sweep:
                 tally = await self._join_unordered(comparison, sink, current.id)
             tally += await self._outside(steering.policy)
             tally += await comparison.spelled.settle(self._ports.records, tally)
+            await comparison.returns.of_further_columns()
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:

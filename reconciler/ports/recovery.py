@@ -60,6 +60,10 @@ class Recovery(Protocol):
         """The same, but for keys whose deletion is under way: their rows go, too."""
         ...
 
+    async def named_besides(self) -> set[str]:
+        """Of all such keys those that a further column names (see `Records.referenced`), and not queued."""
+        ...
+
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         """The keys of which a row was removed because there was no object, and was not put back."""
         ...
@@ -142,5 +146,8 @@ class Purges(Protocol):
         ...
 
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
-        """Drop removed rows older than the window from the ledger, and lines older than the retention."""
+        """Drop removed rows older than the window from the ledger, and lines older than the retention.
+
+        But for rows whose key is on hold, or whose object is hidden still and can come back.
+        """
         ...

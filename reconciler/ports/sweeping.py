@@ -60,6 +60,13 @@ class Records(Protocol):
         """Pages of the storage keys of rows outside all of the prefixes, in byte order."""
         ...
 
+    def spelled_otherwise(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
+        """Pages of what further columns name (see `referenced`) and no object may be called: in byte order.
+
+        Outside all of the prefixes, or with characters that are written in more ways than one.
+        """
+        ...
+
     async def count(self, prefixes: Sequence[str]) -> int:
         """Rows inside the prefixes."""
         ...

@@ -230,6 +230,27 @@ async def test_a_removed_row_is_forgotten_with_the_window_and_its_line_with_the_
     assert await catalog.recovery.gone(ALL_OF_IT) == 0
 
 
+@pytest.mark.attack(84)
+@pytest.mark.parametrize("hidden", [True, False])
+async def test_a_removed_row_is_not_forgotten_while_its_object_is_hidden_or_its_key_on_hold(
+    catalog: CatalogSide, hidden: bool
+) -> None:
+    await catalog.add_row(KEY, expired=True)
+    await hide(catalog, verdict=Verdict.EXPIRED, where=None if hidden else {})
+    found = await removal(catalog)
+    hold = Hold(kind=HoldKind.KEY, target=KEY, reason="a case", author="legal")
+    if not hidden:
+        await catalog.holds.add([hold])
+    await catalog.purges.forget(catalog.term, NOTHING, NOTHING)
+    assert await removal(catalog) == found
+    if hidden:
+        assert await purged(catalog) == [KEY]
+    else:
+        await catalog.holds.remove(HoldKind.KEY, [KEY])
+    await catalog.purges.forget(catalog.term, NOTHING, NOTHING)
+    assert list(await catalog.recovery.removals(ALL_OF_IT)) == []
+
+
 # --- the purge -------------------------------------------------------------------------------------
 
 

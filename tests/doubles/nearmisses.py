@@ -77,6 +77,8 @@ def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) ->
     """Whether a row that the sweep could not have weighed spells the marked orphan's key otherwise."""
     bucket = database.identity.bucket if database.identity else ""
     others = spellings(mark.storage_key, bucket, prefixes) if mark.verdict is Verdict.ORPHAN else ()
+    if any(key in others and not is_managed(key, prefixes) for key in database.referenced):
+        return True
     return any(
         not is_managed(row.storage_key, prefixes)
         or row.created_at is None

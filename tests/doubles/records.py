@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -46,6 +47,18 @@ class MemoryRecords:
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         self._database.answer()
         return frozenset(keys) & self._database.referenced
+
+    async def spelled_otherwise(
+        self, prefixes: Sequence[str], page_size: int
+    ) -> AsyncIterator[Sequence[str]]:
+        odd = re.compile(r"[^!-~]|[%+?#\\]|//")
+        named = sorted(self._database.referenced)
+        for page in pages(
+            [key for key in named if not is_managed(key, tuple(prefixes)) or odd.search(key)], page_size
+        ):
+            await self._database.around.step()
+            self._database.answer()
+            yield page
 
     @port
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:

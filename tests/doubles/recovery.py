@@ -172,6 +172,11 @@ class MemoryRecovery:
         return ({row.one.storage_key for row in self._restorable()} & set(keys)) - claimed
 
     @port
+    async def named_besides(self) -> set[str]:
+        named, queued = self._database.referenced, self._database.restores.keys()
+        return await self.estranged(sorted(named - queued))
+
+    @port
     async def widowed(self, keys: Sequence[str]) -> set[str]:
         self._database.answer()
         dangling = {entry.key for entry in self._unrestored() if entry.verdict is Verdict.DANGLING}
@@ -356,10 +361,19 @@ class MemoryPurges:
         database = self._database
         database.check(term)
         rows, lines = database.now - window, database.now - retention
-        database.ledger = [
-            replace(entry, removed=None) if entry.at <= rows else entry
+        hidden = {
+            (row.one.storage_key, row.one.operation_id) for row in database.hidden.values() if _needed(row)
+        }
+        wanted = {
+            entry.id
             for entry in database.ledger
-            if entry.at > lines
+            if entry.removed is not None
+            and ((entry.key, entry.operation_id) in hidden or database.hold_on(entry.key))
+        }
+        database.ledger = [
+            replace(entry, removed=None) if entry.at <= rows and entry.id not in wanted else entry
+            for entry in database.ledger
+            if entry.at > lines or entry.id in wanted
         ]
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
 
 from reconciler.catalog import triggers
 from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
+from reconciler.catalog.connections import by_index
 from reconciler.catalog.open import open_catalog
 from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ConfigError, Halt
-from reconciler.model import Outcome, Verdict
+from reconciler.model import KeepReason, Outcome, Term, Verdict
+from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
@@ -244,6 +247,108 @@ async def test_what_comes_to_be_named_after_its_mark_is_kept(database: str, seaw
     await site.sql("INSERT INTO users VALUES (3, 'image/new-avatar')")
     await site.once()
     assert "image/new-avatar" in await site.keys()
+
+
+@pytest.mark.attack(83)
+async def test_a_column_without_an_index_is_read_once_for_all_keys(database: str) -> None:
+    """R-83: a claim plans no hash join. For each of its thousand keys it would go through the whole table."""
+    keys, rows = 100, 2_000
+    connection = await asyncpg.connect(database, server_settings={"plan_cache_mode": "force_custom_plan"})
+    try:
+        await connection.execute(";".join(GALLERY))
+        await connection.execute(
+            f"INSERT INTO users SELECT n, 'image/' || n FROM generate_series(1, {rows}) n; ANALYZE users"
+        )
+        tables = TableMapping(
+            media_table="files", keys_table="", media=COLUMNS, also_referenced=("users.avatar",)
+        )
+        async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
+            gateway = catalog.marks._gateway
+            query = gateway.names_by(gateway.references[0])
+        asked = [f"image/{rows - 1 + number}" for number in range(keys)]
+        async with connection.transaction():
+            await by_index(connection)
+            assert [row["key"] for row in await connection.fetch(query, asked)] == asked[:2]
+            explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", asked)
+        ((plan,),) = (json.loads(explained),)
+        assert max(_went_through(plan["Plan"])) <= rows + 2
+    finally:
+        await connection.close()
+
+
+def _went_through(node: dict[str, Any]) -> Iterator[float]:
+    """How many rows each node of a plan gave, or threw away."""
+    given = node["Actual Rows"] + sum(
+        value for name, value in node.items() if name.startswith("Rows Removed")
+    )
+    yield given * node["Actual Loops"]
+    for each in node.get("Plans", ()):
+        yield from _went_through(each)
+
+
+ADDRESSES = "https://cdn.example.org/{bucket}/image/cdn.png?v=2", "/image/slash.png", "image/a%20blank.png"
+SPELLED = {"image/cdn.png", "image/slash.png", "image/a blank.png"}
+
+
+@pytest.mark.attack(85)
+async def test_what_another_column_spells_otherwise_is_kept(database: str, bucket: Bucket) -> None:
+    """R-85: avatars are written as addresses more often than as keys. A picture in the column is none."""
+    site = await _site(
+        database,
+        bucket,
+        *GALLERY,
+        'ALTER TABLE users ADD COLUMN picture text COLLATE "C"',
+        "UPDATE users SET picture = 'data:image/png;base64,' || repeat('AAAA', 5000)",
+        **ALONE,
+        also_referenced='["users.picture"]',
+    )
+    for address in ADDRESSES:
+        await site.sql("INSERT INTO users VALUES (3, NULL, $1)", address.format(bucket=bucket.name))
+    await _objects(site, [*SPELLED, "image/kept", "image/also", "image/orphan"])
+    planned, _ = await site.plan()
+    assert planned.kept[KeepReason.NEAR_MISS] == len(SPELLED)
+    for _ in range(2):
+        report = await site.once()
+    assert (report.outcome, report.kept[KeepReason.NEAR_MISS]) == (Outcome.CONVERGED, len(SPELLED))
+    assert await site.keys() == {*SPELLED, "image/kept", "image/also"}
+
+
+@pytest.mark.attack(85)
+async def test_what_is_spelled_otherwise_after_its_mark_is_kept(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    site = await _site(database, seaweed_bucket, *GALLERY, **ALONE, also_referenced='["users.avatar"]')
+    await _objects(site, ["image/kept", "image/also", "image/me.png", "image/you.png"])
+    await site.once(delete_delay="1h")
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    await site.sql("INSERT INTO users VALUES (3, '/image/me.png')")
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, also_referenced=("users.avatar",)
+    )
+    async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
+        term = await catalog.lease.acquire("test", TTL)
+        assert isinstance(term, Term)
+        claim = await catalog.marks.claim(term, POLICY, [Verdict.ORPHAN], 10, unless_named, no_cap)
+    assert [each.mark.storage_key for each in claim.keys] == ["image/you.png"]
+
+
+@pytest.mark.attack(86)
+async def test_what_another_column_comes_to_name_after_its_deletion_comes_back(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    """R-86: in the next sweep, and not when its copy is about to be purged."""
+    site = await _site(
+        database, seaweed_bucket, *GALLERY, **ALONE, also_referenced='["users.avatar", "gallery.key"]'
+    )
+    await _objects(site, ["image/kept", "image/also", "image/me.png", "image/orphan"])
+    assert (await site.once(delete_mode="quarantine")).removed.objects == 4
+    await site.sql("INSERT INTO users VALUES (3, 'image/me.png')")
+    report = await site.once(delete_mode="quarantine", dangling_cleanup_enabled="false")
+    assert (report.outcome, await site.keys()) == (
+        Outcome.CONVERGED,
+        {"image/kept", "image/also", "image/me.png"},
+    )
+    assert await site.sql("SELECT FROM reconciler.restores") == []
 
 
 @pytest.mark.incident(54)

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from reconciler.model import Return
+from reconciler.model import Hold, HoldKind, Return
 from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 from tests.integration.test_versions import keep_versions, versions
@@ -133,10 +133,27 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next(unordered_site: S
     assert (await quarantined(site), await freed(site)) == (set(), [("image/a", 1)])
 
 
+@pytest.mark.attack(84)
+@pytest.mark.parametrize("kept", ["on hold", "in dry run"])
+async def test_a_row_is_not_forgotten_before_its_copy_is_freed(site: Site, kept: str) -> None:
+    await lost(site)
+    if kept == "on hold":
+        hold = Hold(kind=HoldKind.PREFIX, target="image/", reason="a case", author="legal")
+        async with site.catalog() as catalog:
+            await catalog.holds.add([hold])
+    await site.once(**NOW, dry_run="false" if kept == "on hold" else "true")
+    assert (len(await quarantined(site)), await prompts(site)) == (1, 1)
+    undone = await site.undo(since=LONG_AGO)
+    assert (undone.objects, undone.records, undone.complete) == (1, 1, True)
+
+
 async def test_old_lines_of_the_ledger_go(unordered_site: Site) -> None:
     site = unordered_site
     await lost(site)
-    await site.sql("UPDATE reconciler.ledger SET at = at - interval '2 days'")
+    for table, column in (("ledger", "at"), ("hidden", "hidden_at")):
+        await site.sql(f"UPDATE reconciler.{table} SET {column} = {column} - interval '2 days'")
+    await site.once(ledger_retention="3d", undo_window="1d")
+    await site.sql("DELETE FROM reconciler.ledger WHERE event = 'purged'")
     await site.once(ledger_retention="1d", undo_window="1d")
     assert await site.ledger() == []
     assert Return.RESTORED not in {each.outcome for each in (await site.undo(since=LONG_AGO)).refused}

@@ -439,6 +439,28 @@ async def test_a_purge_goes_past_versions_and_copies_that_are_refused(
     assert await site.sql("SELECT FROM reconciler.hidden") == []
 
 
+@pytest.mark.attack(73)
+async def test_a_purge_goes_past_a_key_that_a_row_names_and_whose_head_is_refused(
+    site: Site, store: RefusingStore
+) -> None:
+    """It was uploaded again, encrypted with a key of the customer's. In doubt its old copy stays, alone."""
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await site.put("image/poison", *HEALTHY)
+    await site.once()
+    await site.tracked("image/poison")
+    for refused in (Refused(400), Refused(403)):
+        refuse(store, "HeadObject", {"image/poison": (refused, FAILED)})
+        assert (await site.once(undo_window="0s")).outcome is Outcome.CONVERGED
+        assert [row[0] for row in await site.sql("SELECT storage_key FROM reconciler.hidden")] == [
+            "image/poison"
+        ]
+    store.rule = lambda *_: None
+    await site.sql("UPDATE reconciler.restores SET not_before = NULL")
+    await site.once(undo_window="0s")
+    assert await site.sql("SELECT FROM reconciler.hidden") == []
+    assert await site.state() == ({"image/poison"},) * 2
+
+
 async def test_an_undo_brings_the_others_back(site: Site, store: RefusingStore) -> None:
     site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
     await site.put("image/poison", *HEALTHY)
