@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from reconciler.bucket import open_bucket
@@ -139,6 +141,29 @@ async def test_a_cancelled_probe_cleans_up(bucket: Bucket) -> None:
         group.cancel_scope.cancel()
     assert bucket.keys() == set()
     assert not bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads")
+
+
+async def test_an_upload_whose_answer_is_on_its_way_when_a_probe_is_cancelled_is_aborted(
+    bucket: Bucket,
+) -> None:
+    """Ceph 16.2 was seen to keep one: its answer took longer than the probe had left."""
+    begun = anyio.Event()
+    async with open_bucket(config_of(bucket)) as opened, anyio.create_task_group() as group:
+        begin = opened.prober._client.create_multipart_upload
+
+        async def slowly(**asked: str) -> Mapping[str, str]:
+            answer: Mapping[str, str] = await begin(**asked)
+            begun.set()
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+            return answer
+
+        opened.prober._client.create_multipart_upload = slowly
+        group.start_soon(opened.prober.probe)
+        await begun.wait()
+        group.cancel_scope.cancel()
+    assert not bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads")
+    assert bucket.keys() == set()
 
 
 async def test_without_permission_to_write_nothing_is_presumed(credentials: None) -> None:

@@ -87,16 +87,6 @@ def _start_cluster(guardian: Guardian, home: Path, conf: str, fsid: str, monitor
     guardian.start("ceph-osd", ["ceph-osd", "-c", conf, "-i", number, "-f"])
 
 
-def add_indexless(conf: str) -> None:
-    """A placement whose buckets keep no index; to be followed by a restart of the gateway."""
-    _admin(conf, "zonegroup", "placement", "add", "--rgw-zonegroup", "default", "--placement-id", "indexless")
-    _admin(
-        conf, "zone", "placement", "add", "--rgw-zone", "default", "--placement-id", "indexless",
-        "--data-pool", "default.rgw.buckets.data", "--index-pool", "default.rgw.buckets.index",
-        "--data_extra_pool", "default.rgw.buckets.non-ec", "--placement-index-type", "indexless",
-    )  # fmt: skip
-
-
 def _admin(conf: str, *asked: str) -> None:
     run(["radosgw-admin", "-c", conf, "-n", "client.rgw", *asked])
 

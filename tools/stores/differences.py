@@ -16,6 +16,7 @@ _COMPARES_NOTHING: Final = "it compares no ETag when it deletes: HEAD does, in t
 _NO_TAGS: Final = "it keeps no tags of an object that is put together from parts, or none at all"
 _NO_LOCKS: Final = "it locks nothing"
 _NO_VERSIONS: Final = "it keeps no versions"
+_NO_RULES: Final = "it takes no lifecycle rules"
 
 
 def _each(reason: str, names: Iterable[str]) -> dict[str, str]:
@@ -50,6 +51,7 @@ _VERSIONS: Final = _each(
 _PARTS: Final = {"test_a_large_object_is_copied_in_parts": _NO_TAGS}
 _TAGS: Final = {**_PARTS, "test_content_type_metadata_and_tags_survive": _NO_TAGS}
 _SWIFT: Final = {
+    "test_the_buckets_rules_are_read": _NO_RULES,
     "test_it_finds_out_what_each_store_does_and_leaves_nothing": "how large a batch is hangs on its load",
     "test_a_delete_hides_behind_a_marker_until_that_is_removed": "a batch makes a marker and does not say so",
 }

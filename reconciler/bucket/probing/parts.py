@@ -116,7 +116,9 @@ async def _begin(scratch: Scratch, key: str) -> dict[str, str]:
     scratch.expect(key)
     asked = {"Bucket": scratch.bucket, "Key": key}
     call = partial(scratch.client.create_multipart_upload, **asked)
-    asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
+    # Shielded: an upload whose id was never heard cannot be aborted. The request's time-outs bound it.
+    with anyio.CancelScope(shield=True):
+        asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
     return asked
 
 
