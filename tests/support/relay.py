@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from tests.support.faulty_store import Answer, Request, error, serving
 
@@ -23,7 +25,7 @@ async def relay(endpoint: str, judge: Judge) -> AsyncIterator[str]:
     def answer(request: Request) -> Answer:
         if (own := judge(request)) is not None:
             return own
-        connection = http.client.HTTPConnection(store.hostname or "", store.port, timeout=20)
+        connection = _connection(store)
         try:
             connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
@@ -42,6 +44,14 @@ async def relay(endpoint: str, judge: Judge) -> AsyncIterator[str]:
 
     async with serving(answer) as address:
         yield address
+
+
+def _connection(store: SplitResult) -> http.client.HTTPConnection:
+    place = store.hostname or "", store.port
+    if store.scheme == "https":
+        trusting = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
+        return http.client.HTTPSConnection(*place, timeout=20, context=trusting)
+    return http.client.HTTPConnection(*place, timeout=20)
 
 
 def keeps_versions_for_good(bucket: str, *prefixes: str) -> Judge:

@@ -46,16 +46,19 @@ _VERSIONS: Final = _each(
         "test_a_version_that_is_removed_by_id_is_gone_for_good",
         "test_what_was_put_later_lies_over_what_was_put_before_and_is_listed_first",
         "test_superseded_markers_do_not_pile_up_in_a_bucket_that_keeps_versions",
+        "test_versions_are_tried_in_managed_prefixes_too_and_nothing_stays",
+        "test_a_prefix_in_which_versions_may_not_go_is_named_and_gets_no_scratch_key",
     ),
 )
 _PARTS: Final = {"test_a_large_object_is_copied_in_parts": _NO_TAGS}
 _TAGS: Final = {**_PARTS, "test_content_type_metadata_and_tags_survive": _NO_TAGS}
+_RULES: Final = {"test_the_buckets_rules_are_read": _NO_RULES}
 _SWIFT: Final = {
-    "test_the_buckets_rules_are_read": _NO_RULES,
+    **_RULES,
     "test_it_finds_out_what_each_store_does_and_leaves_nothing": "how large a batch is hangs on its load",
     "test_a_delete_hides_behind_a_marker_until_that_is_removed": "a batch makes a marker and does not say so",
 }
-_JUICEFS: Final = {**_DELETES_UNSEEN, **_LOCKS, **_VERSIONS, **_TAGS}
+_JUICEFS: Final = {**_DELETES_UNSEEN, **_LOCKS, **_VERSIONS, **_TAGS, **_RULES}
 
 DIFFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "ceph": {**_DELETES_UNSEEN, **_PARTS},
