@@ -71,7 +71,7 @@ CAPABILITIES = {
     ),
 }
 
-CAPABILITIES["juicefs without etags"] = replace(CAPABILITIES["juicefs"], etags=False)
+CAPABILITIES["juicefs without etags"] = replace(CAPABILITIES["juicefs"], etags=False, copy_conditional=False)
 
 
 def config_of(bucket: Bucket, *, name: str | None = None) -> BucketConfig:
