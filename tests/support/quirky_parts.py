@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 from xml.sax.saxutils import escape
 
 from tests.support.faulty_store import NAMESPACE, Answer, Request, error
@@ -85,7 +85,7 @@ class Parts:
 
     def _copied(self, request: Request, read: Callable[[str], bytes | None]) -> bytes | None:
         source = unquote(request.headers["x-amz-copy-source"]).partition("/")[2]
-        whole = read(unquote(source) if self.decode_twice else source)
+        whole = read(unquote_plus(source) if self.decode_twice else source)
         span = request.headers.get("x-amz-copy-source-range", "").removeprefix("bytes=")
         if whole is None or not span:
             return whole
