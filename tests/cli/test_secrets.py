@@ -248,9 +248,10 @@ def test_a_daemons_log_is_json_without_secrets_and_without_a_line_a_key(told_by_
     armed = next(line for line in lines if line["event"] == "pass armed" and line["marker"] == "sweep")
     assert swept["pass_id"] == armed["pass_id"]
     assert swept["epoch"] == armed["epoch"] == 1
-    # One, or more where a busy store was asked for less at once.
+    # One, or more where a busy store was asked for less at once. What it did not answer for counts again.
     batches = [line for line in lines if line["event"] == "batch collected"]
-    assert (sum(each["keys"] for each in batches), sum(each["bytes"] for each in batches)) == (51, 51)
+    assert sum(each["keys"] for each in batches) >= 51
+    assert sum(each["bytes"] for each in batches) == 51
     for batch in batches:
         assert (batch["epoch"], batch["failed"], batch["results"]) == (1, 0, {"deleted": batch["keys"]})
         assert batch["seconds"] > 0
