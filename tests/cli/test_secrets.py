@@ -220,6 +220,8 @@ def told_by_a_daemon(env: Mapping[str, str], tmp_path: Path, moto_bucket: Bucket
         "RECONCILER_DELETE_MODE": "direct",
         "RECONCILER_LISTING_CONCURRENCY": "2",
         "RECONCILER_BUCKET__LISTING_ORDER": "bytes",
+        # On a busy machine a batch may use up a shorter one, and leave keys to the next.
+        "RECONCILER_BUCKET__REQUEST_TIMEOUT": "20s",
     }
     command = [sys.executable, "-m", "reconciler", "run", "--log-level", "debug"]
     with log.open("w") as out, subprocess.Popen(command, env=settings, stdout=out, stderr=out) as daemon:
@@ -248,10 +250,9 @@ def test_a_daemons_log_is_json_without_secrets_and_without_a_line_a_key(told_by_
     armed = next(line for line in lines if line["event"] == "pass armed" and line["marker"] == "sweep")
     assert swept["pass_id"] == armed["pass_id"]
     assert swept["epoch"] == armed["epoch"] == 1
-    # One, or more where a busy store was asked for less at once. What it did not answer for counts again.
+    # One, or more where a busy store was asked for less at once.
     batches = [line for line in lines if line["event"] == "batch collected"]
-    assert sum(each["keys"] for each in batches) >= 51
-    assert sum(each["bytes"] for each in batches) == 51
+    assert (sum(each["keys"] for each in batches), sum(each["bytes"] for each in batches)) == (51, 51)
     for batch in batches:
         assert (batch["epoch"], batch["failed"], batch["results"]) == (1, 0, {"deleted": batch["keys"]})
         assert batch["seconds"] > 0

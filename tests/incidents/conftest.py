@@ -1,4 +1,4 @@
-"""Sites on both stores, and a way into the program's ports."""
+"""Sites on both stores. Nobody dies here, so that no lease and no time-out has to be short."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def probed_once(remembered_abilities: None) -> None:
 @pytest.fixture
 def site(database: str, bucket: Bucket) -> Site:
     """Once on SeaweedFS (joined without order) and once on moto (joined in byte order)."""
-    return make_site(database, bucket)
+    return make_site(database, bucket, calm=True)
 
 
 @pytest.fixture
 def ordered_site(database: str, moto_bucket: Bucket) -> Site:
-    return make_site(database, moto_bucket)
+    return make_site(database, moto_bucket, calm=True)

@@ -62,7 +62,6 @@ async def test_what_comes_of_age_while_the_bucket_is_listed_is_left_to_the_next_
 @pytest.mark.incident(1)
 async def test_a_database_that_runs_out_of_connections_while_marking_releases_nothing(site: Site) -> None:
     """I-3, I-1: an error on the rows' side ends the pass as one on the bucket's does."""
-    site.environment["RECONCILER_LEASE__TTL"] = "30s"  # nobody dies here
     await site.put("image/orphan", "video/orphan")
     for statement in RUNS_OUT:
         await site.sql(statement)

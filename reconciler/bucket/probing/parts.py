@@ -116,10 +116,11 @@ async def _begin(scratch: Scratch, key: str) -> dict[str, str]:
     scratch.expect(key)
     asked = {"Bucket": scratch.bucket, "Key": key}
     call = partial(scratch.client.create_multipart_upload, **asked)
-    # Shielded: an upload whose id was never heard cannot be aborted. The request's time-outs bound it.
-    with anyio.CancelScope(shield=True):
+    # Shielded: an upload whose id was never heard cannot be aborted.
+    with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
         asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
-    return asked
+        return asked
+    raise Refusal("RequestTimeout", f"no answer within {CLEANUP_SECONDS:.0f} s", status=0)
 
 
 async def _lists(scratch: Scratch, key: str) -> bool:
