@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -104,6 +105,7 @@ SAMPLES: Sequence[tuple[str, str]] = (
     ("timestamptz[]", "ARRAY['infinity', '01-02-2024 03:04:05.6+07']::timestamptz[]"),
     ("interval", "'-1 year -2 mons +3 days -04:05:06.789'"),
     ("interval", "'1 mon -1 day'"),
+    ("interval", "'-1 day -02:03:04'"),  # of the two signs the SQL standard writes one
     ("interval day to second(3)", "'3 days 00:00:01.5'"),
     ("interval[]", "ARRAY['-1 mons', '1 day -1 second']::interval[]"),
     ("bit(5)", "B'00101'"),
@@ -263,6 +265,21 @@ async def test_no_setting_of_a_trigger_changes_what_is_kept(stage: Stage) -> Non
     await removed(stage, KEY, "image/b")
     for key in (KEY, "image/b"):
         assert [each.outcome for each in await back(stage, key)] == [Return.RESTORED]
+    assert await whole(stage) == before
+
+
+@pytest.mark.attack(56)
+async def test_no_setting_of_the_database_changes_what_is_kept(stage: Stage, address: str) -> None:
+    """Sessions have it from their start, and whoever undoes the removal may have others."""
+    await sampled(stage)
+    before = await whole(stage)
+    name = urlsplit(address).path.removeprefix("/")
+    for each in ("\"IntervalStyle\" = 'sql_standard'", "bytea_output = 'escape'", "xmloption = 'document'"):
+        await stage.sql.execute(f'ALTER DATABASE "{name}" SET {each}')
+    async with open_catalog(CatalogConfig(database_url=address)) as catalog:
+        await removed(replace(stage, catalog=catalog), KEY)
+    await stage.sql.execute(f'ALTER DATABASE "{name}" RESET ALL')
+    assert [each.outcome for each in await back(stage)] == [Return.RESTORED]
     assert await whole(stage) == before
 
 

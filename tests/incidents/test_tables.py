@@ -14,6 +14,7 @@ import pytest
 from reconciler.catalog import triggers
 from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
 from reconciler.catalog.connections import by_index
+from reconciler.catalog.marks import PostgresMarks
 from reconciler.catalog.open import open_catalog
 from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ConfigError, Halt
@@ -238,15 +239,32 @@ async def test_what_another_column_names_is_kept(database: str, bucket: Bucket) 
 
 
 @pytest.mark.incident(54)
-async def test_what_comes_to_be_named_after_its_mark_is_kept(database: str, seaweed_bucket: Bucket) -> None:
-    """I-54: the claim asks again."""
-    site = await _site(database, seaweed_bucket, *GALLERY, **ALONE, also_referenced='["users.avatar"]')
-    await _objects(site, ["image/new-avatar"])
-    await site.once(delete_delay="1h")
-    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
-    await site.sql("INSERT INTO users VALUES (3, 'image/new-avatar')")
-    await site.once()
-    assert "image/new-avatar" in await site.keys()
+@pytest.mark.parametrize("before", ["claim", "look_again"])
+async def test_what_comes_to_be_named_after_its_mark_is_kept(
+    database: str, seaweed_bucket: Bucket, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """I-54: the claim asks again, and so does the second look."""
+    site = await _site(
+        database,
+        seaweed_bucket,
+        FILES,
+        "CREATE TABLE users (id int, avatar char(40))",
+        "INSERT INTO files VALUES (1, 'image/kept', now(), NULL)",
+        **ALONE,
+        also_referenced='["users.avatar"]',
+    )
+    await _objects(site, ["image/kept", "image/new-avatar", "image/orphan"])
+    step = getattr(PostgresMarks, before)
+
+    async def late(*given: Any, **named: Any) -> Any:
+        marked = "SELECT 1, storage_key FROM reconciler.marks WHERE storage_key = 'image/new-avatar'"
+        await site.sql(f"INSERT INTO users {marked}")
+        return await step(*given, **named)
+
+    monkeypatch.setattr(PostgresMarks, before, late)
+    report = await site.once()
+    assert (report.found[Verdict.ORPHAN], report.removed.objects) == (2, 1)
+    assert await site.keys() == {"image/kept", "image/new-avatar"}
 
 
 @pytest.mark.attack(83)
