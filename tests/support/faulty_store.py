@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -84,8 +85,10 @@ async def faulty_store(*answers: Answer) -> AsyncIterator[FaultyStore]:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[Request], Answer]) -> AsyncIterator[str]:
-    """The address of a server that gives `answer`'s answers, in this event loop."""
+async def serving(
+    answer: Callable[[Request], Answer], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """The address of a server that gives `answer`'s answers, in this event loop; over https with `tls`."""
     writers: set[asyncio.StreamWriter] = set()
     serving: set[asyncio.Task[None] | None] = set()
 
@@ -102,10 +105,10 @@ async def serving(answer: Callable[[Request], Answer]) -> AsyncIterator[str]:
             serving.discard(asyncio.current_task())
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         server.close()
         for writer in list(writers):
