@@ -15,10 +15,12 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from reconciler.catalog import migrate
@@ -69,7 +71,28 @@ def pytest_configure() -> None:
     """Signals that whoever starts the tests ignores (nohup does) would be ignored by programs too."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _work_in_memory()
+    # Each client reads the description of S3 again otherwise: 40 ms of processor time.
+    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     parse_once()
+
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - the names in it are made by mkdtemp
+ROOMY = 4 << 30
+"""Bytes; a whole run takes up less than half of it."""
+
+
+def _work_in_memory() -> None:
+    """Put servers and temporary files there, unless a TMPDIR is set or there is too little room.
+
+    To make and drop a database takes 26 ms of processor time in memory, and 310 ms on a disk (ext4).
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    room = os.statvfs(MEMORY)
+    if room.f_bavail * room.f_frsize >= ROOMY and not room.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
 
 
 LONGEST = (

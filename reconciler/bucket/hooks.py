@@ -1,7 +1,8 @@
 """Where we reach into botocore, and why.
 
 As it comes, aiobotocore spends 64 ms of processor time on a page of 1,000 keys (measured, Python 3.11):
-two full XML parses and a dateutil call for each key. With the hooks below it is 1.8 ms.
+two full XML parses and a dateutil call for each key. With the hooks below it is 1.8 ms. A HEAD takes 1.5 ms
+as it comes, a third of which goes into finding the same endpoint again; with them it is 0.9 ms.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
 import aiobotocore.session
 from aiobotocore.parsers import AioResponseParserFactory, AioRestXMLParser
 from botocore.handlers import _handle_200_error  # type: ignore[attr-defined]  # not in the stubs
+from botocore.utils import parse_timestamp
 
 from reconciler.model import Digest
 
 RAW_OPERATIONS: Final = frozenset({"ListObjectsV2", "DeleteObjects"})
 """Their bodies are handed over unparsed: we have parsers of our own, which also look for an error
 document inside a 200."""
+
+NO_MATTER_FOR_ENDPOINTS: Final = ("Key", "Prefix", "CopySource")
+"""Parameters that botocore's rules for endpoints declare and no rule reads (1.40). Its memory of endpoints
+goes by them all the same, so that each key is new to it and is led through every rule: 0.5 ms a request."""
 
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 _PLAIN: Final = re.compile(r"[\w./-]*+")
@@ -40,8 +48,20 @@ class _RawBodies(AioRestXMLParser):
 class _Parsers(AioResponseParserFactory):
     def create_parser(self, protocol_name: str) -> Any:  # noqa: ANN401 - botocore's parser
         if protocol_name == "rest-xml":
-            return _RawBodies()
+            return _RawBodies(timestamp_parser=read_date)
         return super().create_parser(protocol_name)
+
+
+def read_date(text: str) -> datetime:
+    """The date of an answer, as a header or XML writes it; botocore reads what is written otherwise.
+
+    dateutil, which botocore asks for each, takes 0.3 ms.
+    """
+    try:
+        date = datetime.fromisoformat(text) if text[4:5] == "-" else parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        date = None
+    return date if date is not None and date.tzinfo is not None else parse_timestamp(text)
 
 
 def raw_session() -> aiobotocore.session.AioSession:
@@ -52,7 +72,12 @@ def raw_session() -> aiobotocore.session.AioSession:
 
 
 def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
-    """Register our handlers with one client: the 200 check, and the body and digest of DeleteObjects."""
+    """Register our handlers with one client: the 200 check, and the body and digest of DeleteObjects.
+
+    Its endpoint is found once for each bucket: see NO_MATTER_FOR_ENDPOINTS.
+    """
+    for name in NO_MATTER_FOR_ENDPOINTS:
+        client._ruleset_resolver._param_definitions.pop(name, None)  # noqa: SLF001 - no other way in
     events = client.meta.events
     events.unregister("before-parse.s3.*", _handle_200_error)
     events.register_first("before-parse.s3.*", _check_parsed_bodies)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
+import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 from reconciler.bucket.config import OUTCOMES
 from reconciler.bucket.deletion import _UNFIT_FOR_XML
 from reconciler.bucket.faults import Place, Refusal
-from reconciler.bucket.hooks import delete_body
+from reconciler.bucket.hooks import NO_MATTER_FOR_ENDPOINTS, delete_body, read_date
 from reconciler.bucket.retries import LONGEST_PAUSE, pause_after
 from reconciler.errors import Halt, ListingBroken, StoreUnavailable
 
@@ -32,6 +36,35 @@ def test_every_key_fit_for_a_batch_reads_back_from_its_xml(asked: list[tuple[str
     ]
     assert read == asked
     assert root.findtext(f"{NAME}Quiet") == "false"
+
+
+def test_no_rule_for_endpoints_reads_what_is_kept_from_it() -> None:
+    loader = botocore.session.get_session().get_component("data_loader")
+    ruleset = loader.load_service_model("s3", "endpoint-rule-set-1")
+    read = set(re.findall(r'"ref": "(\w+)"|\{(\w+)', json.dumps(ruleset["rules"])))
+    named = {name for pair in read for name in pair if name}
+    assert {"Bucket", "Region", "Endpoint"} <= named, "not how the rules name what they read"
+    assert not named & set(NO_MATTER_FOR_ENDPOINTS)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-03-01T12:30:00Z",
+        "2026-03-01T12:30:00.000Z",
+        "2026-03-01T13:30:00+01:00",
+        "Sun, 01 Mar 2026 12:30:00 GMT",
+        "Sun, 01 Mar 2026 12:30:00 -0000",
+        "1772368200",
+        "20260301T123000Z",
+    ],
+)
+def test_a_date_is_read_however_a_store_writes_it(written: str) -> None:
+    assert read_date(written) == datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+
+
+def test_a_date_without_a_zone_gets_none() -> None:
+    assert read_date("2026-03-01T12:30:00").tzinfo is None
 
 
 @given(st.integers(min_value=1, max_value=500))
