@@ -77,7 +77,7 @@ def pytest_configure() -> None:
     parse_once()
 
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - the names in it are made by mkdtemp
+MEMORY = Path("/dev/shm")
 ROOMY = 4 << 30
 """Bytes; a whole run takes up less than half of it."""
 
