@@ -65,12 +65,45 @@ async def test_live_does_not_begin_without_the_rights_that_it_takes(limited: Lim
     assert len(report.detail.splitlines()) == 1
     assert 'lacks UPDATE, DELETE, INSERT on "public"."MediaRecords"' in report.detail
     assert await site.keys() == {"image/old", "image/orphan"}
+    assert await owner.sql("SELECT FROM reconciler.passes") == [], "not even a pass began"
     grants = report.detail[report.detail.index("GRANT") :]
     assert limited.role in grants
     await owner.script(grants)
     report = await site.once()
     assert (report.outcome, report.removed.objects, report.removed.records) == (Outcome.CONVERGED, 2, 1)
     assert (await site.undo(keys=("image/old",))).complete, "INSERT was granted along"
+
+
+# Who runs it owns the tables, so it may take a right away from whoever arms the pass.
+REVOKING = """
+CREATE FUNCTION public.revoke_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    EXECUTE 'REVOKE INSERT ON public."MediaRecords" FROM {role}'; RETURN NULL; END $$;
+CREATE TRIGGER revoke_insert AFTER UPDATE OF state ON reconciler.passes FOR EACH ROW
+    WHEN (NEW.marker = 'retention' AND NEW.state = 'armed') EXECUTE FUNCTION public.revoke_insert();
+"""
+
+
+@pytest.mark.attack(55)
+async def test_a_right_to_bring_rows_back_that_goes_after_the_passes_keeps_what_they_marked(
+    limited: Limited,
+) -> None:
+    """A daemon collects for hours after it has begun to lead."""
+    site, owner = limited.site, limited.owner
+    site.environment["RECONCILER_DELETE_MODE"] = "auto"
+    await owner.script(
+        f"""
+        GRANT USAGE, CREATE ON SCHEMA reconciler TO "{limited.role}";
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA reconciler, public TO "{limited.role}";
+        """
+        + REVOKING.format(role=f'"{limited.role}"')
+    )
+    await site.put("image/old", "image/orphan")
+    await owner.row("image/old", ExpiresAt=LONG_AGO)
+    report = await site.once()
+    assert (report.outcome, report.removed.objects) == (Outcome.HALTED, 0)
+    assert 'lacks INSERT on "public"."MediaRecords"' in report.detail
+    assert await site.keys() == {"image/old", "image/orphan"}
+    assert len(await owner.sql("SELECT FROM reconciler.marks")) == 2
 
 
 async def test_a_dry_run_needs_no_more_than_to_read(limited: Limited) -> None:
