@@ -14,8 +14,9 @@ from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
 from reconciler.model import Blame, Copied, CopyResult
 from tests.servers import Bucket
 from tests.support.buckets import config_for, config_of
-from tests.support.faulty_store import Answer, error, faulty_store
+from tests.support.faulty_store import Answer, Request, error, faulty_store
 from tests.support.quirky_store import BUCKET, Quirks, Stored, quirky_store
+from tests.support.relay import relay
 
 pytestmark = pytest.mark.anyio
 
@@ -93,12 +94,37 @@ async def test_what_is_not_there_is_missing(bucket: Bucket) -> None:
     assert (await copy(config_of(bucket))).result is CopyResult.MISSING
 
 
+@pytest.mark.attack(60)
 async def test_a_copy_that_must_be_new_writes_over_nothing(bucket: Bucket) -> None:
     put(bucket, b"old", TARGET)
     put(bucket, b"new")
     assert (await copy(config_of(bucket), only_new=True)).result is CopyResult.OCCUPIED
     assert body(bucket, TARGET) == b"old"
     assert (await copy(config_of(bucket), SOURCE, "media/b", only_new=True)).result is CopyResult.COPIED
+
+
+@pytest.mark.attack(60)
+@pytest.mark.parametrize("ignored", [False, True])
+async def test_what_is_put_while_parts_are_copied_is_not_written_over(
+    moto_bucket: Bucket, ignored: bool
+) -> None:
+    """The parts take their time, and not every store knows the condition: the look comes last."""
+    put(moto_bucket, b"old" * MEBIBYTE)
+
+    def judge(request: Request) -> None:
+        if ignored:
+            request.headers.pop("if-none-match", None)
+
+    def late(operation: str, *_: object) -> None:
+        if operation == "UploadPartCopy":
+            put(moto_bucket, b"newer", TARGET)
+
+    config = replace(config_of(moto_bucket), copy_sizes=CopySizes(at_once=1), on_request=late)
+    async with relay(moto_bucket.server.endpoint_url, judge) as address:
+        copied = await copy(replace(config, endpoint_url=address), only_new=True)
+    assert copied.result is CopyResult.OCCUPIED
+    assert body(moto_bucket, TARGET) == b"newer"
+    assert not moto_bucket.client.list_multipart_uploads(Bucket=moto_bucket.name).get("Uploads")
 
 
 # --- a store that misbehaves ---------------------------------------------------------------------------

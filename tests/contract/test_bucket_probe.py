@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +17,7 @@ from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import Capabilities, ListingOrder, Versioning
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
-from tests.support.faulty_store import Answer, error, faulty_store
+from tests.support.faulty_store import Answer, Request, error, faulty_store
 from tests.support.proxy import Direction, proxy_of
 from tests.support.relay import keeps_versions_for_good, relay
 
@@ -82,6 +83,24 @@ async def test_whether_a_copy_spares_what_lies_at_its_target_is_found_out(bucket
     async with open_bucket(config_of(bucket)) as opened:
         found = await opened.prober.probe()
     assert found.copy_only_new is (bucket.server.kind == "seaweedfs")
+
+
+@pytest.mark.attack(60)
+async def test_a_copy_that_is_refused_and_made_all_the_same_spares_nothing(bucket: Bucket) -> None:
+    """A 412 alone proves nothing."""
+
+    def judge(request: Request) -> Answer | None:
+        if not {"x-amz-copy-source", "if-none-match"} <= request.headers.keys():
+            return None
+        bucket.put(unquote(urlsplit(request.target).path).removeprefix(f"/{bucket.name}/"), b"another")
+        return Answer(error("PreconditionFailed"), 412)
+
+    async with (
+        relay(bucket.server.endpoint_url, judge) as address,
+        open_bucket(replace(config_of(bucket), endpoint_url=address)) as opened,
+    ):
+        found = await opened.prober.probe()
+    assert (found.copy, found.copy_only_new) == (True, False)
 
 
 @pytest.mark.attack(61)
