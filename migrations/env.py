@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import text
 
-from reconciler.catalog.schema import SCHEMA, declaration, declared
+from reconciler.catalog.db.schema import SCHEMA, declaration, declared
 from reconciler.catalog.tables import OWN
 
 TOLD = f"SELECT obj_description(to_regclass('{SCHEMA}.alembic_version'), 'pg_class')"

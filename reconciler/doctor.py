@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
-from reconciler.catalog.inspection import SchemaReport
-from reconciler.catalog.trial import Trial
-from reconciler.catalog.triggers import Triggers
+from reconciler.catalog.media_tables.inspection import SchemaReport
+from reconciler.catalog.media_tables.trial import Trial
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     QUARANTINE_PREFIX,

@@ -14,7 +14,6 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from reconciler.bucket import OPERATIONS, OUTCOMES
 from reconciler.model import (
     Capabilities,
     ListingOrder,
@@ -27,6 +26,7 @@ from reconciler.model import (
     Tally,
 )
 from reconciler.settings import Source
+from reconciler.stores.s3 import OPERATIONS, OUTCOMES
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics
 from reconciler.telemetry.registry import daemon_registry

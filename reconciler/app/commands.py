@@ -28,21 +28,20 @@ from reconciler.app.wiring import (
     throttles_of,
     wire,
 )
-from reconciler.bucket import Bucket, open_bucket
-from reconciler.catalog import trial
-from reconciler.catalog.creation import made_by_us
-from reconciler.catalog.inspection import inspect
+from reconciler.catalog.leadership.pause import PostgresPauseSwitch
+from reconciler.catalog.media_tables import trial
+from reconciler.catalog.media_tables.creation import made_by_us
+from reconciler.catalog.media_tables.inspection import inspect
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.catalog.pause import PostgresPauseSwitch
-from reconciler.catalog.triggers import Triggers
-from reconciler.engine import adoption, identity, lease
 from reconciler.engine.cycle import Cycle, Progress
-from reconciler.engine.gateway import WriteGateway
-from reconciler.engine.pause import PauseWatch, notice_of
-from reconciler.engine.steering import Ports, Steering
-from reconciler.engine.survey import survey
-from reconciler.engine.tasks import task_group
-from reconciler.engine.undo import Emit, Undo, Undone
+from reconciler.engine.detect.plan import survey
+from reconciler.engine.lead import adoption, lease, ownership
+from reconciler.engine.recover.undo import Emit, Undo, Undone
+from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.runtime.pause import PauseWatch, notice_of
+from reconciler.engine.runtime.tasks import task_group
+from reconciler.engine.runtime.write_guard import WriteGateway
 from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.model import (
     RESERVED_PREFIX,
@@ -61,6 +60,7 @@ from reconciler.model import (
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
 from reconciler.settings import tell as tell_settings
+from reconciler.stores.s3 import Bucket, open_bucket
 from reconciler.telemetry.observers import Quiet
 from reconciler.telemetry.traces import tracing
 
@@ -143,7 +143,7 @@ async def undo(
     source.listen(tell_change)
     settings = source.current()
     async with open_ports(settings, Quiet()) as ports:
-        if await identity.verify(ports, settings.bucket.name) is None:
+        if await ownership.verify(ports, settings.bucket.name) is None:
             raise ConfigError("bucket and database are not tied to each other: nothing was ever deleted here")
         read = steer_of(source, ports.capabilities)
 
@@ -271,7 +271,7 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
         async with open_catalog(catalog_config(settings)) as catalog:
             pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
             ports = wire(catalog, bucket, found, Quiet(), pause, throttles_of(settings))
-            tie = await identity.verify(ports, settings.bucket.name)
+            tie = await ownership.verify(ports, settings.bucket.name)
             fault = (await adoption.look(ports, settings.bucket.name)).fault
             return [
                 *await look_at_sides(bucket, catalog),

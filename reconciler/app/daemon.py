@@ -13,16 +13,16 @@ from reconciler.app.reloading import follow_runtime_file, tell_settings
 from reconciler.app.surroundings import stop_on_signal, tell_origins
 from reconciler.app.telling import recall, tell_standing, tell_storage
 from reconciler.app.wiring import limits_of, mode_of, open_both, steer_of
-from reconciler.bucket import OPERATIONS, OUTCOMES
-from reconciler.engine.abilities import keep_probing
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.daemon import Daemon
-from reconciler.engine.steering import Steer
-from reconciler.engine.tasks import task_group
-from reconciler.engine.throttle import Throttles
+from reconciler.engine.lead.capabilities import keep_probing
+from reconciler.engine.runtime.context import Steer
+from reconciler.engine.runtime.tasks import task_group
+from reconciler.engine.runtime.throttle import Throttles
 from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.ports import Tracer
 from reconciler.settings import SettingsSource, traces_wanted
+from reconciler.stores.s3 import OPERATIONS, OUTCOMES
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import structlog
 
-from reconciler.catalog.accounts import PostgresAccounts
-from reconciler.engine.rules import enabled
-from reconciler.engine.steering import Ports, Steer
+from reconciler.catalog.statistics import PostgresAccounts
+from reconciler.engine.collect.rules import enabled
+from reconciler.engine.runtime.context import Ports, Steer
 from reconciler.errors import ReconcilerError
 from reconciler.model import Marker, PassState, StorageBy
 from reconciler.ports import Clock

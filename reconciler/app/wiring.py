@@ -10,16 +10,15 @@ from dataclasses import replace
 import structlog
 
 from reconciler.app.surroundings import SystemClock
-from reconciler.bucket import Bucket, BucketConfig, open_bucket
-from reconciler.catalog.accounts import PostgresAccounts
-from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.engine.abilities import abilities
-from reconciler.engine.clocks import Clocks
-from reconciler.engine.gateway import require_live
-from reconciler.engine.pause import PauseWatch
-from reconciler.engine.steering import Limits, Ports, Steer, Steering
-from reconciler.engine.throttle import ThrottledListing, Throttles
+from reconciler.catalog.statistics import PostgresAccounts
+from reconciler.engine.lead.capabilities import abilities
+from reconciler.engine.runtime.clocks import Clocks
+from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
+from reconciler.engine.runtime.pause import PauseWatch
+from reconciler.engine.runtime.throttle import ThrottledListing, Throttles
+from reconciler.engine.runtime.write_guard import require_live
 from reconciler.errors import ConfigError
 from reconciler.model import (
     Capabilities,
@@ -36,6 +35,7 @@ from reconciler.settings import (
     database_url_now,
     split_timeout,
 )
+from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
 
 log = structlog.get_logger(__name__)
 

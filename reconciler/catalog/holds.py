@@ -13,12 +13,12 @@ from itertools import islice
 
 import asyncpg
 
-from reconciler.catalog import bounds
-from reconciler.catalog.config import quoted
-from reconciler.catalog.connections import AnyConnection, Database
-from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.schema import SCHEMA
-from reconciler.catalog.together import taken_in
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.config import quoted
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.pass_groups import taken_in
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Hold, HoldFilter, HoldKind
 

@@ -28,12 +28,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from reconciler.catalog import connections, creation, indexes, triggers
-from reconciler.catalog.config import CatalogConfig, TableMapping
-from reconciler.catalog.connections import Connection
-from reconciler.catalog.faults import translate, translated
-from reconciler.catalog.schema import SCHEMA, SchemaVersion, declared
-from reconciler.catalog.triggers import Triggers
+from reconciler.catalog.db import connections
+from reconciler.catalog.db.config import CatalogConfig, TableMapping
+from reconciler.catalog.db.connections import Connection
+from reconciler.catalog.db.errors import translate, translated
+from reconciler.catalog.db.schema import SCHEMA, SchemaVersion, declared
+from reconciler.catalog.media_tables import creation, indexes, triggers
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ConfigError
 
 Say = Callable[[str], None]

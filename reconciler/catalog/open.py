@@ -8,28 +8,28 @@ from dataclasses import dataclass
 
 import anyio
 
-from reconciler.catalog import connections
-from reconciler.catalog.accounts import PostgresAccounts
-from reconciler.catalog.approvals import PostgresApprovals
-from reconciler.catalog.budget import PostgresBudget
-from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.connections import Database, open_database
-from reconciler.catalog.erasure import Erasure
-from reconciler.catalog.gateway import Gateway
+from reconciler.catalog.db import connections
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.db.connections import Database, open_database
+from reconciler.catalog.db.schema import SchemaVersion
 from reconciler.catalog.holds import PostgresHolds
-from reconciler.catalog.inspection import SchemaReport, inspect
-from reconciler.catalog.lease import PostgresLease
-from reconciler.catalog.marklist import MarkList
-from reconciler.catalog.marks import PostgresMarks
-from reconciler.catalog.nearmisses import PostgresNearMisses
-from reconciler.catalog.passes import PostgresPasses
-from reconciler.catalog.pause import PostgresPauseSwitch
-from reconciler.catalog.purging import PostgresPurges
-from reconciler.catalog.records import GatewayRecords
-from reconciler.catalog.recovery import PostgresRecovery
-from reconciler.catalog.schema import SchemaVersion
-from reconciler.catalog.site import PostgresSite
-from reconciler.catalog.staging import PostgresStagingArea
+from reconciler.catalog.leadership.budget import PostgresBudget
+from reconciler.catalog.leadership.lease import PostgresLease
+from reconciler.catalog.leadership.pause import PostgresPauseSwitch
+from reconciler.catalog.leadership.site import PostgresSite
+from reconciler.catalog.marks.marks import PostgresMarks
+from reconciler.catalog.marks.queries import MarkList
+from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
+from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
+from reconciler.catalog.media_tables.records import GatewayRecords
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.passes.approvals import PostgresApprovals
+from reconciler.catalog.passes.passes import PostgresPasses
+from reconciler.catalog.passes.staging import PostgresStagingArea
+from reconciler.catalog.recovery.erasure import Erasure
+from reconciler.catalog.recovery.purge import PostgresPurges
+from reconciler.catalog.recovery.recovery import PostgresRecovery
+from reconciler.catalog.statistics import PostgresAccounts
 from reconciler.errors import ConfigError
 
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 import anyio
 import structlog
 
-from reconciler.engine import identity, lease
-from reconciler.engine.collector import Collected, Collector
-from reconciler.engine.healing import Healer
-from reconciler.engine.lease import Tenure
-from reconciler.engine.leftovers import Leftovers
-from reconciler.engine.passes import PassResult, count_rows, what_to_do
-from reconciler.engine.pause import notice_of
-from reconciler.engine.purging import Purger
-from reconciler.engine.retention import Retention
-from reconciler.engine.rights import require_rights
-from reconciler.engine.seal import Sealer
-from reconciler.engine.steering import Limits, Ports, Steer, Steering
-from reconciler.engine.steps import step
-from reconciler.engine.sweep import Sweep
-from reconciler.engine.tasks import ended_by
+from reconciler.engine.collect.collector import Collected, Collector
+from reconciler.engine.collect.multipart_cleanup import Leftovers
+from reconciler.engine.collect.purge import Purger
+from reconciler.engine.detect.passes import PassResult, count_rows, what_to_do
+from reconciler.engine.detect.retention import Retention
+from reconciler.engine.detect.sweep import Sweep
+from reconciler.engine.lead import lease, ownership
+from reconciler.engine.lead.lease import Tenure
+from reconciler.engine.lead.rights import require_rights
+from reconciler.engine.lead.seal import Sealer
+from reconciler.engine.recover.restore_queue import Healer
+from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
+from reconciler.engine.runtime.pause import notice_of
+from reconciler.engine.runtime.steps import step
+from reconciler.engine.runtime.tasks import ended_by
 from reconciler.errors import Halt
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
 from reconciler.planning import reporting, wording
@@ -126,7 +126,7 @@ class Cycle:
         """
         await require_rights(self._ports, self._steer())
         await self._ports.clocks.require()
-        await identity.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
+        await ownership.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
         await self._sealer.take(term)
 
     async def keep(self, term: Term) -> None:

@@ -8,11 +8,11 @@ import anyio
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from reconciler.engine import lease
 from reconciler.engine.cycle import Cycle
-from reconciler.engine.loops import STAMP_SECONDS, Bell, Loop, Supervisor, backoff
-from reconciler.engine.steering import Limits, Ports
-from reconciler.engine.tasks import ended_by, task_group
+from reconciler.engine.lead import lease
+from reconciler.engine.runtime.context import Limits, Ports
+from reconciler.engine.runtime.loops import STAMP_SECONDS, Bell, Loop, Supervisor, backoff
+from reconciler.engine.runtime.tasks import ended_by, task_group
 from reconciler.errors import Halt, LeaseLost, Retryable
 from reconciler.model import HeldBy, Marker, Term
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler import app
-from reconciler.engine.undo import Undone
+from reconciler.engine.recover.undo import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Return, Returned, UndoScope
 from reconciler.planning import wording

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.records import lookup
+from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.tables import Gateway
 from reconciler.model import Record
 from tests.attacks.scene import Refused, Scene, Writer
 

@@ -21,20 +21,20 @@ import anyio
 import anyio.lowlevel
 import asyncpg
 
-from reconciler.catalog import triggers
-from reconciler.catalog.config import CatalogConfig, TableMapping
-from reconciler.catalog.guard import REFUSED
-from reconciler.engine.answers import Answers
-from reconciler.engine.clocks import Clocks
-from reconciler.engine.collector import Collector
-from reconciler.engine.deletion import delete_claimed
-from reconciler.engine.gateway import WriteGateway
-from reconciler.engine.lease import Tenure
-from reconciler.engine.pause import PauseWatch
-from reconciler.engine.rules import decider
-from reconciler.engine.seal import Sealer
-from reconciler.engine.steering import Limits, Ports, Steering
-from reconciler.engine.throttle import Throttles
+from reconciler.catalog.db.config import CatalogConfig, TableMapping
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.guard import REFUSED
+from reconciler.engine.collect.answers import Answers
+from reconciler.engine.collect.collector import Collector
+from reconciler.engine.collect.deletion import delete_claimed
+from reconciler.engine.collect.rules import decider
+from reconciler.engine.lead.lease import Tenure
+from reconciler.engine.lead.seal import Sealer
+from reconciler.engine.runtime.clocks import Clocks
+from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.pause import PauseWatch
+from reconciler.engine.runtime.throttle import Throttles
+from reconciler.engine.runtime.write_guard import WriteGateway
 from reconciler.model import (
     Claim,
     Finding,

@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import migrate
-from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
-from reconciler.catalog.connections import open_database
-from reconciler.catalog.guard import TRIGGER
+from reconciler.catalog.db.config import CatalogConfig, MediaColumns, TableMapping
+from reconciler.catalog.db.connections import open_database
+from reconciler.catalog.media_tables.guard import TRIGGER
 from reconciler.errors import CatalogUnavailable, Halt
 from reconciler.model import Verdict
 from tests.attacks.scene import FOR_EVER, Scene, open_scene

@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 
 from reconciler import app
-from reconciler.bucket import open_bucket
-from reconciler.catalog.site import PostgresSite
+from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.errors import ConfigError, Retryable
 from reconciler.model import Identity, Lineage, Outcome
 from reconciler.settings import load
+from reconciler.stores.s3 import open_bucket
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
 from tests.servers import Bucket, fresh_database

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from reconciler.engine.healing import Healer
-from reconciler.engine.purging import Purger
+from reconciler.engine.collect.purge import Purger
+from reconciler.engine.recover.restore_queue import Healer
 from reconciler.model import DeleteMode, KeepReason, Outcome, Verdict
 from tests.attacks.scene import Scene
 from tests.contract.catalog import LONG_AGO

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from reconciler.engine.passes import MarkSink
+from reconciler.engine.detect.passes import MarkSink
 from reconciler.model import Decision, Mark, Marker, ObjectResult, Record
 from reconciler.planning import claims
 from tests.attacks.scene import WINDOW, Scene

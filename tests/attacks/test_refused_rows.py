@@ -11,8 +11,8 @@ from itertools import pairwise
 import asyncpg
 import pytest
 
-from reconciler.catalog import rehearsal
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.media_tables import rehearsal
 from reconciler.errors import Halt
 from reconciler.model import DeleteMode, MarkFilter, MarkState, Verdict
 from tests.attacks.scene import Scene, open_scene

@@ -9,8 +9,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reconciler.catalog import rowremoval
-from reconciler.engine import hiding
+from reconciler.catalog.marks import row_removal
+from reconciler.engine.collect import soft_delete
 from reconciler.errors import Halt
 from reconciler.model import Deletion, DeletionResult, ObjectResult, Verdict
 from tests.attacks.between import inserted_in_between
@@ -37,7 +37,7 @@ async def test_a_writer_across_two_keys_and_a_confirmation_do_not_deadlock(
     writer = await scene.writer()
     await writer.begin()
     await writer.update(A, AccessCount=1)
-    async with inserted_in_between(scene, writer, B, rowremoval, monkeypatch) as refused:
+    async with inserted_in_between(scene, writer, B, row_removal, monkeypatch) as refused:
         with anyio.fail_after(10):
             removed = await scene.confirm(claim, answers)
     await writer.rollback()
@@ -94,7 +94,7 @@ async def test_a_claim_in_hand_is_not_taken_for_one_that_was_left(
     """A slow store: another worker takes the claim over and spares the key, then the delete is sent."""
     scene.put(A)
     await scene.mark(A)
-    monkeypatch.setattr(hiding, "EXTEND_SECONDS", 0.01)
+    monkeypatch.setattr(soft_delete, "EXTEND_SECONDS", 0.01)
     asked, answer = anyio.Event(), anyio.Event()
     delete = scene.bucket.delete
 

@@ -29,9 +29,9 @@ import asyncpg
 import pytest
 from botocore.exceptions import ClientError
 
-from reconciler.catalog import triggers
-from reconciler.catalog.config import TableMapping
-from reconciler.catalog.guard import REFUSED
+from reconciler.catalog.db.config import TableMapping
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.guard import REFUSED
 from reconciler.model import Hold, HoldKind
 from reconciler.ports import Holds
 from tests.integration.site import Site, make_site

@@ -13,9 +13,9 @@ import anyio.lowlevel
 import asyncpg
 import pytest
 
-from reconciler.catalog import triggers
-from reconciler.catalog.config import CatalogConfig, TableMapping
-from reconciler.catalog.inspection import inspect
+from reconciler.catalog.db.config import CatalogConfig, TableMapping
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.inspection import inspect
 from reconciler.demo.guarding import Guardian
 from reconciler.errors import Halt
 from tests.attacks.clusters import Cluster, start_cluster

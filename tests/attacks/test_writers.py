@@ -9,8 +9,8 @@ import anyio
 import asyncpg
 import pytest
 
-from reconciler.catalog import locking
-from reconciler.catalog.guard import REFUSED
+from reconciler.catalog.media_tables import locking
+from reconciler.catalog.media_tables.guard import REFUSED
 from reconciler.model import ObjectResult, Verdict
 from tests.attacks.between import inserted_in_between
 from tests.attacks.scene import REPEATABLE_READ, SERIALIZABLE, Again, Refused, Scene, open_scene

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler import cli
-from reconciler.catalog.marks import PostgresMarks
+from reconciler.catalog.marks.marks import PostgresMarks
 
 
 async def _guarded(_self: Any) -> bool:

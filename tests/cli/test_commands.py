@@ -19,8 +19,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.lease import PostgresLease
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.leadership.lease import PostgresLease
 from tests.cli.program import reconciler
 from tests.servers import Bucket, execute
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.model import (
     Backlog,

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reconciler.bucket import retries
 from reconciler.model import ListingOrder
+from reconciler.stores.s3 import retries
 from tests.contract.catalog import Stage, staged
 from tests.contract.sides import (
     BucketSide,

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reconciler.catalog import triggers
-from reconciler.catalog.config import MediaColumns, TableMapping
-from reconciler.catalog.guard import REFUSED
+from reconciler.catalog.db.config import MediaColumns, TableMapping
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.guard import REFUSED
 
 MEDIA = "gate.media"
 TABLES = TableMapping(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from reconciler.bucket import open_bucket
 from reconciler.model import (
     Capabilities,
     Claim,
@@ -46,6 +45,7 @@ from reconciler.ports import (
     Uploads,
     Versions,
 )
+from reconciler.stores.s3 import open_bucket
 from tests.contract.catalog import ALL, LONG_AGO, NOTHING, POLICY, TTL, Stage, finding, no_cap, unless_named
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket

@@ -8,10 +8,10 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from reconciler.bucket import open_bucket
-from reconciler.bucket.config import BucketConfig, CopySizes
 from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
 from reconciler.model import Blame, Copied, CopyResult
+from reconciler.stores.s3 import open_bucket
+from reconciler.stores.s3.config import BucketConfig, CopySizes
 from tests.servers import Bucket
 from tests.support.buckets import config_for, config_of
 from tests.support.faulty_store import Answer, Request, error, faulty_store

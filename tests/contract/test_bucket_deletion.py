@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from reconciler.bucket import open_bucket
 from reconciler.errors import Halt, StoreFull, StoreUnavailable
 from reconciler.model import Capabilities, Deletion, ListingOrder, ObjectResult
+from reconciler.stores.s3 import open_bucket
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
 from tests.support.faulty_store import Answer, delete_result, error, faulty_store

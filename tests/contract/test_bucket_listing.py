@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.bucket import BucketConfig, open_bucket
-from reconciler.bucket.client import Bucket as OpenedBucket
 from reconciler.demo.guarding import free_ports
 from reconciler.errors import ConfigError, Halt, ListingBroken, StoreUnavailable
 from reconciler.model import ObjectPage
+from reconciler.stores.s3 import BucketConfig, open_bucket
+from reconciler.stores.s3.client import Bucket as OpenedBucket
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store, page

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.bucket import open_bucket
 from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import Identity, Seal
+from reconciler.stores.s3 import open_bucket
 from tests.servers import Bucket
 from tests.support.buckets import config_for, config_of
 from tests.support.faulty_store import Answer, error, faulty_store

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.bucket import open_bucket
 from reconciler.errors import Halt
 from reconciler.model import Identity, PutCondition, Seal
+from reconciler.stores.s3 import open_bucket
 from tests.support.buckets import config_for
 from tests.support.quirky_store import BUCKET, Quirks, QuirkyStore, quirky_store
 

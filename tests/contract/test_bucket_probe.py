@@ -12,9 +12,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reconciler.bucket import open_bucket
 from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import Capabilities, ListingOrder, Versioning
+from reconciler.stores.s3 import open_bucket
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_for, config_of
 from tests.support.faulty_store import Answer, Request, error, faulty_store

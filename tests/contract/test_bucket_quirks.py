@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from reconciler.bucket import open_bucket
-from reconciler.bucket.batching import SMALLEST
 from reconciler.errors import Halt, ListingBroken, StoreUnavailable
 from reconciler.model import Capabilities, Deletion, Digest, ListingOrder, ObjectResult, PutCondition
+from reconciler.stores.s3 import open_bucket
+from reconciler.stores.s3.batching import SMALLEST
 from tests.support.buckets import config_for
 from tests.support.faulty_store import Answer, faulty_store, page
 from tests.support.quirky_store import BUCKET, Quirks, QuirkyStore, quirky_store

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.bucket import open_bucket
-from reconciler.bucket.client import Bucket
 from reconciler.errors import StoreUnavailable
 from reconciler.model import DeletionResult, ObjectResult, Upload, Version
+from reconciler.stores.s3 import open_bucket
+from reconciler.stores.s3.client import Bucket
 from tests.support.buckets import config_for
 from tests.support.faulty_store import Answer, FaultyStore, faulty_store
 

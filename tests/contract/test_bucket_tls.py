@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from reconciler.bucket import open_bucket
 from reconciler.errors import StoreUnavailable
 from reconciler.model import Capabilities, ListingOrder
+from reconciler.stores.s3 import open_bucket
 from tests.support.buckets import config_for
 from tests.support.faulty_store import Answer, serving
 

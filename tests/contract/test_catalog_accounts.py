@@ -11,8 +11,8 @@ import anyio.to_thread
 import asyncpg
 import pytest
 
-from reconciler.catalog import accounts, migrate
-from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
+from reconciler.catalog import migrate, statistics
+from reconciler.catalog.db.config import CatalogConfig, MediaColumns, TableMapping
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
@@ -259,9 +259,9 @@ async def test_a_schema_without_such_columns_says_unknown(empty_database: str) -
 async def test_a_reading_that_takes_too_long_ends_and_says_so(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "STORAGE_PATIENCE", timedelta(milliseconds=1))
+    monkeypatch.setattr(statistics, "STORAGE_PATIENCE", timedelta(milliseconds=1))
     monkeypatch.setattr(
-        accounts,
+        statistics,
         "STORAGE",
         "SELECT pg_catalog.pg_sleep(60), $1::text, $2::text -- {names}{size}{media}{within}{top}",
     )

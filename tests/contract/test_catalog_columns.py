@@ -12,10 +12,11 @@ import anyio.to_thread
 import asyncpg
 import pytest
 
-from reconciler.catalog import indexes, migrate
-from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
-from reconciler.catalog.connections import connect
-from reconciler.catalog.inspection import SchemaReport, inspect
+from reconciler.catalog import migrate
+from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.db.connections import connect
+from reconciler.catalog.media_tables import indexes
+from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.errors import ConfigError
 from reconciler.model import (

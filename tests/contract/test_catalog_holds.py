@@ -11,8 +11,9 @@ from uuid import UUID
 import anyio
 import pytest
 
-from reconciler.catalog import claims, locking
 from reconciler.catalog.holds import _holds_on, add
+from reconciler.catalog.marks import claims
+from reconciler.catalog.media_tables import locking
 from reconciler.errors import ConfigError
 from reconciler.model import (
     Finding,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import open_catalog
 from reconciler.model import Return, Returned, UndoScope, Verdict
 from tests.contract.catalog import DAY, LONG_AGO, Stage, all_go, finding, staged

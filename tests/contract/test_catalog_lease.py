@@ -12,9 +12,9 @@ import anyio
 import asyncpg
 import pytest
 
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.db.schema import HEAD_REVISION, declaration
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.catalog.schema import HEAD_REVISION, declaration
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, LeaseLost, PassEnded
 from reconciler.model import HeldBy, Mode, Tally, Term
 from tests.contract.catalog import NOTHING, TTL, Stage, finding, staged

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reconciler.catalog import locking
-from reconciler.catalog.gateway import Gateway
-from reconciler.catalog.records import lookup
+from reconciler.catalog.media_tables import locking
+from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.tables import Gateway
 from reconciler.errors import Halt, LeaseLost
 from reconciler.model import (
     Cancel,

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.catalog.connections import by_index
-from reconciler.catalog.nearmisses import PAIRS, SPARE
+from reconciler.catalog.db.connections import by_index
+from reconciler.catalog.media_tables.near_misses import PAIRS, SPARE
 from reconciler.model import (
     KeepReason,
     KeyRange,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from reconciler.catalog.faults import translated
+from reconciler.catalog.db.errors import translated
 from reconciler.errors import CatalogUnavailable
 
 pytestmark = pytest.mark.anyio

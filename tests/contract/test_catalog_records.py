@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.catalog import bounds, migrate
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog import migrate
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import open_catalog
 from reconciler.model import KeyRange, ObjectPage, Record, Verdict
 from reconciler.planning.retention import judge_record
@@ -347,7 +348,7 @@ async def test_durations_beyond_the_calendar_nominate_nothing(stage: Stage) -> N
 async def test_many_rows_of_one_instant_are_all_nominated(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.catalog.nomination.DRAW", 10)
+    monkeypatch.setattr("reconciler.catalog.media_tables.nomination.DRAW", 10)
     keys = {f"image/{number}" for number in range(35)}
     for key in keys:
         await stage.add_row(key, ExpiresAt=LONG_AGO)

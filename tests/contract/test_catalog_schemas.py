@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import migrate
-from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
-from reconciler.catalog.faults import DRIVER_ERRORS
-from reconciler.catalog.inspection import SchemaReport, inspect
+from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.db.errors import DRIVER_ERRORS
+from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt
 from reconciler.model import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from reconciler.catalog import trial, triggers
-from reconciler.catalog.guard import GUARD_RECORD
-from reconciler.catalog.triggers import Triggers
+from reconciler.catalog.media_tables import trial, triggers
+from reconciler.catalog.media_tables.guard import GUARD_RECORD
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ConfigError
 from tests.contract.guarded import COLUMNS, MEDIA, TABLES, Gate, gate
 

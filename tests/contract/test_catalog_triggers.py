@@ -12,11 +12,12 @@ import anyio.to_thread
 import asyncpg
 import pytest
 
-from reconciler.catalog import migrate, triggers
-from reconciler.catalog.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
-from reconciler.catalog.guard import REFUSED, TRIGGER
-from reconciler.catalog.inspection import inspect
-from reconciler.catalog.triggers import Triggers
+from reconciler.catalog import migrate
+from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.guard import REFUSED, TRIGGER
+from reconciler.catalog.media_tables.inspection import inspect
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import CatalogUnavailable, ConfigError
 
 pytestmark = pytest.mark.anyio

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.catalog import triggers
-from reconciler.catalog.triggers import Triggers
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.triggers import Triggers
 from tests.contract.guarded import COLUMNS, MEDIA, TABLES, Gate, gate, refused
 
 pytestmark = pytest.mark.anyio

@@ -10,13 +10,13 @@ from uuid import UUID
 
 import anyio
 
-from reconciler.engine.clocks import Clocks
 from reconciler.engine.cycle import Cycle, Progress
-from reconciler.engine.gateway import WriteGateway
-from reconciler.engine.pause import PauseWatch
-from reconciler.engine.steering import Limits, Ports, Steering
-from reconciler.engine.throttle import Throttles
-from reconciler.engine.undo import Undo, Undone
+from reconciler.engine.recover.undo import Undo, Undone
+from reconciler.engine.runtime.clocks import Clocks
+from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.pause import PauseWatch
+from reconciler.engine.runtime.throttle import Throttles
+from reconciler.engine.runtime.write_guard import WriteGateway
 from reconciler.model import (
     BreakerLimits,
     HeldBy,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler import app
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
 from reconciler.settings import DatabaseSettings
 from tests.faults.rounds import say
 from tests.faults.truth import Truth, new_truth

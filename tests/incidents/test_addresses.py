@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.app.wiring import catalog_config
-from reconciler.catalog import connections
+from reconciler.catalog.db import connections
 from reconciler.model import Outcome
 from reconciler.settings import DatabaseSettings, load
 from tests.integration.site import Site, make_site

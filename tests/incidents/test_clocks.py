@@ -12,9 +12,9 @@ import pytest
 import structlog
 
 from reconciler import app
-from reconciler.bucket import open_bucket
 from reconciler.errors import Halt
 from reconciler.model import Outcome
+from reconciler.stores.s3 import open_bucket
 from tests.doubles.build import OPEN
 from tests.doubles.world import World
 from tests.integration.site import Site, make_site

@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reconciler.catalog import triggers
-from reconciler.catalog.config import CatalogConfig, MediaColumns, TableMapping
-from reconciler.catalog.connections import by_index
-from reconciler.catalog.marks import PostgresMarks
+from reconciler.catalog.db.config import CatalogConfig, MediaColumns, TableMapping
+from reconciler.catalog.db.connections import by_index
+from reconciler.catalog.marks.marks import PostgresMarks
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import open_catalog
-from reconciler.catalog.triggers import Triggers
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import KeepReason, Outcome, Term, Verdict
 from tests.contract.catalog import POLICY, TTL, no_cap, unless_named

@@ -9,10 +9,10 @@ import anyio
 import pytest
 import structlog
 
-from reconciler.bucket import open_bucket
-from reconciler.bucket.deletion import SINGLES_AT_ONCE
-from reconciler.bucket.quarantine import COPIES_AT_ONCE
 from reconciler.model import Deletion, Outcome
+from reconciler.stores.s3 import open_bucket
+from reconciler.stores.s3.deletion import SINGLES_AT_ONCE
+from reconciler.stores.s3.quarantine import COPIES_AT_ONCE
 from tests.integration.site import make_site
 from tests.support.buckets import CAPABILITIES, config_of
 from tests.support.faulty_store import NAMESPACE, Answer, Request, error, serving

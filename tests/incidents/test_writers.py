@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from reconciler.engine import collector
+from reconciler.engine.collect import collector
 from reconciler.model import KeepReason, Outcome, Verdict
 from tests.integration.site import Site, make_site
 from tests.support.quirky_store import quirky_store

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alembic.config import Config
 
-from reconciler.catalog import schema
+from reconciler.catalog.db import schema
 
 NOW = schema.HEAD_REVISION
 EXPANDED, CONTRACTED = "9001", "9002"

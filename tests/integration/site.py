@@ -15,9 +15,9 @@ import anyio.to_thread
 import asyncpg
 
 from reconciler import app
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.engine.undo import Undone
+from reconciler.engine.recover.undo import Undone
 from reconciler.model import Finding, Mode, Report, UndoScope
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SettingsSource, load

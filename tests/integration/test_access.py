@@ -14,14 +14,14 @@ import asyncpg
 import pytest
 
 from reconciler import app
-from reconciler.bucket import hooks, open_bucket
-from reconciler.bucket.config import BucketConfig, CopySizes
-from reconciler.bucket.locks import look_for_lock
 from reconciler.catalog import migrate
 from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.errors import ReconcilerError
 from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource
+from reconciler.stores.s3 import hooks, open_bucket
+from reconciler.stores.s3.config import BucketConfig, CopySizes
+from reconciler.stores.s3.locks import look_for_lock
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket, execute, fresh_database
 from tests.support.buckets import config_of

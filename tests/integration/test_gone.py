@@ -7,8 +7,8 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from reconciler.bucket.versions import BucketVersions
 from reconciler.model import DeletionResult, ObjectResult
+from reconciler.stores.s3.versions import BucketVersions
 from tests.integration.site import Site
 from tests.integration.test_purge import LONG_AGO, NOW, freed, lost
 from tests.integration.test_versions import keep_versions

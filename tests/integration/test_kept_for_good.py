@@ -11,9 +11,9 @@ import anyio.to_thread
 import pytest
 
 from reconciler import app
-from reconciler.bucket.quarantine import BucketCopies
 from reconciler.model import Check, CheckStatus, Outcome, Return
 from reconciler.settings import SettingsSource
+from reconciler.stores.s3.quarantine import BucketCopies
 from tests.integration.site import Site
 from tests.integration.test_gone import left
 from tests.integration.test_versions import keep_versions

@@ -20,8 +20,8 @@ import anyio.abc
 import anyio.to_thread
 import pytest
 
-from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.lease import PostgresLease
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.leadership.lease import PostgresLease
 from reconciler.model import Outcome, Term
 from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGateway
 from reconciler.model import Deletion, Mode, Outcome, Pause, Verdict
 from tests.integration.site import Site
 

@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 
 from reconciler import app
-from reconciler.bucket.config import BucketConfig, CopySizes
 from reconciler.model import KeepReason, Outcome, Report
+from reconciler.stores.s3.config import BucketConfig, CopySizes
 from tests.integration.daemons import daemon, until
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.inspection import inspect
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.media_tables.inspection import inspect
 from reconciler.model import Mode, Outcome
 from tests.integration.site import Site
 

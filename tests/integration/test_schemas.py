@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import migrate
-from reconciler.catalog.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig
 from reconciler.model import Outcome, Verdict
 from tests.integration.shapes import CITEXT, COLLATED, MAPPED, SHAPES, VIRTUAL, Shape
 from tests.integration.site import Site, make_site

@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import migrate
-from reconciler.catalog.config import CatalogConfig
-from reconciler.catalog.connections import server_settings
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.db.connections import server_settings
 from reconciler.demo.guarding import HOST, Account, Guardian, free_ports, unprivileged_account
 from reconciler.demo.postgres import start_postgres
 from reconciler.errors import ConfigError

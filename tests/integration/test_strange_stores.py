@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.catalog.marks import PostgresMarks
+from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.model import Outcome, PutCondition, Verdict
 from tests.integration.site import Site, make_site
 from tests.integration.test_unordered import in_small_pages

@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reconciler.engine.tasks import for_each
+from reconciler.engine.runtime.tasks import for_each
 from tests.faults.truth import Truth, new_truth
 from tests.integration.daemons import Daemon, started, until
 from tests.integration.next_version import CONTRACTED, EXPANDED, NOW

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from reconciler import app
-from reconciler.bucket import retries
-from reconciler.bucket.listing import BucketListing
-from reconciler.catalog.staging import SETTINGS, PostgresStaging, PostgresStagingArea
+from reconciler.catalog.passes.staging import SETTINGS, PostgresStaging, PostgresStagingArea
 from reconciler.demo.postgres import EmbeddedPostgres
-from reconciler.engine.abilities import abilities
+from reconciler.engine.lead.capabilities import abilities
 from reconciler.errors import CatalogUnavailable
 from reconciler.model import RESERVED_PREFIX, KeepReason, ListingOrder, ObjectPage, Outcome
+from reconciler.stores.s3 import retries
+from reconciler.stores.s3.listing import BucketListing
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
 from tests.servers import execute, fresh_database
@@ -100,7 +100,7 @@ async def test_marks_of_the_broken_join_are_not_released_by_its_failure(
     store.put(*live, "image/000-orphan")
     await rows_of(quirky_site, *live)
     store.quirks.rank = lambda key: f"~{key[::-1]}" if key > "image/06" else key
-    monkeypatch.setattr("reconciler.engine.sweep.ROWS_A_RANGE", 10)
+    monkeypatch.setattr("reconciler.engine.detect.sweep.ROWS_A_RANGE", 10)
     in_small_pages(monkeypatch, 5)
     with monkeypatch.context() as without_staging:
 
@@ -140,7 +140,7 @@ async def test_seaweedfs_in_many_ranges_by_byte_order_loses_nothing(
     live = {f"image/{name}{end}" for name in "abcd" for end in ("", "!", "/1", "/2", "0")}
     await unordered_site.tracked(*live)
     believe_in_byte_order(monkeypatch)
-    monkeypatch.setattr("reconciler.engine.sweep.ROWS_A_RANGE", 2)
+    monkeypatch.setattr("reconciler.engine.detect.sweep.ROWS_A_RANGE", 2)
     for _ in range(3):
         report = await unordered_site.once()
         assert report.removed.objects == report.removed.records == 0

@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from reconciler.catalog import migrate, tables
-from reconciler.catalog.config import CatalogConfig, KeyColumns, TableMapping
-from reconciler.catalog.inspection import inspect
-from reconciler.catalog.schema import HEAD_REVISION, declaration
+from reconciler.catalog.db.config import CatalogConfig, KeyColumns, TableMapping
+from reconciler.catalog.db.schema import HEAD_REVISION, declaration
+from reconciler.catalog.media_tables.inspection import inspect
 from reconciler.errors import CatalogUnavailable, ConfigError
 
 GATEWAY = """

@@ -10,8 +10,8 @@ import os
 
 import pytest
 
-from reconciler.bucket.probing.prober import BucketProber
 from reconciler.model import Capabilities, ListingOrder, Versioning
+from reconciler.stores.s3.probing.prober import BucketProber
 from tests.support.buckets import CAPABILITIES
 
 SHARED: set[str] = set()

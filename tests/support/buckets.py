@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from reconciler.bucket import BucketConfig
 from reconciler.model import Capabilities, Digest, ListingOrder, PutCondition
+from reconciler.stores.s3 import BucketConfig
 from tests.servers import Bucket
 
 CAPABILITIES = {

@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 
 from reconciler import doctor
-from reconciler.catalog.inspection import SchemaReport
-from reconciler.catalog.schema import HEAD_REVISION
-from reconciler.catalog.trial import Trial
-from reconciler.catalog.triggers import Triggers
+from reconciler.catalog.db.schema import HEAD_REVISION
+from reconciler.catalog.media_tables.inspection import SchemaReport
+from reconciler.catalog.media_tables.trial import Trial
+from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ConfigError, Halt, StoreUnavailable
 from reconciler.model import (
     Capabilities,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from reconciler.engine.abilities import PROBE_SECONDS, abilities, keep_probing
+from reconciler.engine.lead.capabilities import PROBE_SECONDS, abilities, keep_probing
 from reconciler.errors import StoreUnavailable
 from reconciler.model import Capabilities, ListingOrder
 from tests.doubles.world import World

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from reconciler.engine.gateway import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGateway
 from reconciler.errors import LeaseLost
 from reconciler.model import (
     BreakerLimits,

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from reconciler.engine.daemon import Daemon
-from reconciler.engine.steering import Limits
+from reconciler.engine.runtime.context import Limits
 from reconciler.model import Deletion, DeletionResult, HeldBy, Identity, Term
 from tests.doubles.passes import MemoryLease
 from tests.doubles.world import World

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.engine import hiding
-from reconciler.engine.answers import Answers
+from reconciler.engine.collect import soft_delete
+from reconciler.engine.collect.answers import Answers
 from reconciler.model import (
     DeleteMode,
     DeletionResult,
@@ -109,5 +109,5 @@ def test_a_deletion_that_names_no_delete_marker_hides_nothing_until_one_is_seen(
     """`null` is what a bucket answers whose versioning was suspended: the bytes are gone."""
     answers = Answers()
     answers.hidden["a"] = Hidden(mode=DeleteMode.VERSIONED, size=1, version_ids=("v",))
-    hiding.note_marker(DeletionResult(key="a", result=ObjectResult.DELETED, marker_id=marker), answers)
+    soft_delete.note_marker(DeletionResult(key="a", result=ObjectResult.DELETED, marker_id=marker), answers)
     assert (answers.unmarked, answers.hidden) == ({"a"}, {})

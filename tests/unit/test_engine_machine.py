@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from structlog.testing import capture_logs
 
-from reconciler.engine.undo import Undone
+from reconciler.engine.recover.undo import Undone
 from reconciler.errors import Halt, Retryable
 from reconciler.model import (
     QUARANTINE_PREFIX,

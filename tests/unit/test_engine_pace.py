@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.engine.pace import Pace
-from reconciler.engine.throttle import Throttle
+from reconciler.engine.runtime.pace import Pace
+from reconciler.engine.runtime.throttle import Throttle
 from reconciler.planning.pacing import batch_size
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.engine import lease
+from reconciler.engine.lead import lease
 from reconciler.errors import CatalogUnavailable, LeaseLost, ListingBroken, StoreUnavailable
 from reconciler.model import (
     KeepReason,

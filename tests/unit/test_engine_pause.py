@@ -8,7 +8,7 @@ import anyio
 import pytest
 import structlog
 
-from reconciler.engine.pause import FRESH_SECONDS, PauseWatch
+from reconciler.engine.runtime.pause import FRESH_SECONDS, PauseWatch
 from reconciler.model import Claim, Mode, Outcome, Pause, Removed, StoredObject
 from tests.doubles.build import OPEN
 from tests.doubles.pause import MemoryPauseSwitch

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.engine.answers import MANY, PATIENCE, Answers
+from reconciler.engine.collect.answers import MANY, PATIENCE, Answers
 from reconciler.model import (
     Blame,
     ClaimedKey,

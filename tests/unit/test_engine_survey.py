@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.engine.survey import survey
+from reconciler.engine.detect.plan import survey
 from reconciler.model import Finding, ListingOrder, Outcome, Report, Verdict
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.world import BUCKET, World

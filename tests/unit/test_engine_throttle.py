@@ -9,8 +9,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reconciler.engine.pace import Pace
-from reconciler.engine.throttle import Throttle, ThrottledListing, Throttles
+from reconciler.engine.runtime.pace import Pace
+from reconciler.engine.runtime.throttle import Throttle, ThrottledListing, Throttles
 from reconciler.model import ObjectPage
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.bucket.answers import parse_delete_answer
-from reconciler.bucket.faults import Refusal
-from reconciler.bucket.parsing import _careful_page, _fast_page, parse_page
 from reconciler.errors import ListingBroken
 from reconciler.model import ObjectPage
+from reconciler.stores.s3.answers import parse_delete_answer
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.parsing import _careful_page, _fast_page, parse_page
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Column, DateTime, MetaData, SmallInteger
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
-from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.db.schema import SCHEMA
 
 KEY = Text(collation="C")
 """Storage keys: byte order everywhere."""

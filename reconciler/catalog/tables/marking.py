@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from reconciler.catalog.schema import SCHEMA
+from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.tables.columns import KEY, OWN, TIME, Xid8
 
 passes = Table(

@@ -1,6 +1,0 @@
-"""The object store: the only package that names aioboto3, aiobotocore and botocore."""
-
-from reconciler.bucket.client import Bucket, open_bucket
-from reconciler.bucket.config import OPERATIONS, OUTCOMES, BucketConfig
-
-__all__ = ["OPERATIONS", "OUTCOMES", "Bucket", "BucketConfig", "open_bucket"]

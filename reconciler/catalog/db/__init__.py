@@ -1,0 +1,1 @@
+"""Postgres itself: connections, errors, configuration, key ranges."""

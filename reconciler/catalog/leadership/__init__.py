@@ -1,0 +1,1 @@
+"""Lease, fencing, pause, budget, and the identity of this site."""

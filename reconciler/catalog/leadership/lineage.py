@@ -1,0 +1,50 @@
+"""What Postgres tells of itself that a restore, a copy or a failover changes."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from reconciler.catalog.db.config import TableMapping, qualified
+from reconciler.catalog.db.connections import AnyConnection
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.model import Lineage
+
+GUARDED = {
+    "cluster": "(SELECT system_identifier FROM pg_control_system())",
+    "timeline": "('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int",
+    # What is not durable yet may be gone after a crash, which is no restore.
+    "wal": "(pg_current_wal_flush_lsn() - '0/0')::bigint",
+}
+"""What a provider may keep from a role, or not have."""
+
+UNTOLD = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.UndefinedFunctionError,
+)
+
+
+async def readable(connection: AnyConnection) -> frozenset[str]:
+    """Which of the guarded facts this role is told. Not within a transaction, which an error would end."""
+    told = set()
+    for name, expression in GUARDED.items():
+        try:
+            await connection.fetchval(f"SELECT {expression}")
+        except UNTOLD:
+            continue
+        told.add(name)
+    return frozenset(told)
+
+
+async def read(connection: AnyConnection, tables: TableMapping, told: frozenset[str]) -> Lineage:
+    """The facts, of which `told` names the guarded ones that are asked for."""
+    guarded = (f"{GUARDED[name] if name in told else 'NULL'} AS {name}" for name in GUARDED)
+    names = [qualified(name) if name else None for name in (tables.media_table, tables.keys_table)]
+    row = await connection.fetchrow(
+        "SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::bigint AS database,"
+        " to_regclass($1)::oid::bigint AS media, to_regclass($2)::oid::bigint AS keys,"
+        f" to_regclass('{SCHEMA}.site')::oid::bigint AS own, clock_timestamp() AS at, {', '.join(guarded)}",
+        *names,
+    )
+    assert row is not None, "a SELECT without FROM has a row"
+    return Lineage(**row)

@@ -1,0 +1,176 @@
+"""Which bucket this database is tied to, and what it last wrote to that bucket's marker: one row."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import timedelta
+from uuid import UUID
+
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership import lineage as lineages
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.errors import Halt, Retryable
+from reconciler.model import Identity, Lineage, Seals, Term
+
+WITHDRAW = f"""
+WITH gone AS (DELETE FROM {SCHEMA}.marks RETURNING *)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, event, what, storage_key, verdict, reason, detail, bytes, etag, pass_id, epoch, mode)
+SELECT operation_id, 'cancelled', 'object', storage_key, verdict, reason,
+    'found before the bucket was adopted', bytes, object_etag, pass_id, $1, 'live' FROM gone
+"""
+
+# What a claim cut short may have sent is not known. So a row of such a key is refused or healed for as long
+# as after any deletion, and its copy, which was made before, can be undone; a copy that was never made, or of
+# what stayed, goes with the window.
+ENTOMB = f"""
+INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
+SELECT storage_key, verdict, operation_id, attempted_at, clock_timestamp() + $1::interval,
+       quarantine_key IS NOT NULL
+FROM {SCHEMA}.marks WHERE state = 'claimed' AND delete_object
+ON CONFLICT (storage_key) DO UPDATE
+SET verdict = excluded.verdict, operation_id = excluded.operation_id, gone_at = excluded.gone_at,
+    recoverable = excluded.recoverable,
+    ends_at = greatest({SCHEMA}.tombstones.ends_at, excluded.ends_at)
+"""
+
+HIDE = f"""
+INSERT INTO {SCHEMA}.hidden
+    (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
+     bytes, etag, last_modified, state)
+SELECT operation_id, attempted_at, storage_key, pass_id, verdict, 'quarantine', quarantine_key,
+       '{{}}', '{{}}', bytes, object_etag, object_last_modified, 'hidden'
+FROM {SCHEMA}.marks m
+WHERE state = 'claimed' AND delete_object AND quarantine_key IS NOT NULL AND NOT EXISTS (
+    SELECT FROM {SCHEMA}.hidden h WHERE h.quarantine_key = m.quarantine_key)
+"""
+
+
+class PostgresSite:
+    """`ports.Site` on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._told: frozenset[str] | None = None
+
+    async def identity(self) -> Identity | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.site WHERE bucket IS NOT NULL")
+        if row is None:
+            return None
+        return Identity(
+            site_id=row["site_id"],
+            bucket=row["bucket"],
+            prefixes=tuple(row["prefixes"]),
+            created_at=row["bound_at"],
+            lineage=Lineage.read(json.loads(row["lineage"])) if row["lineage"] else None,
+        )
+
+    async def lineage(self) -> Lineage:
+        async with self._database.connection() as connection:
+            if self._told is None:
+                self._told = await lineages.readable(connection)
+            try:
+                return await lineages.read(connection, self._database.config.tables, self._told)
+            except lineages.UNTOLD:
+                # Told until now: the right was taken away meanwhile.
+                self._told = await lineages.readable(connection)
+                return await lineages.read(connection, self._database.config.tables, self._told)
+
+    async def bind(self, identity: Identity) -> None:
+        """Raises Halt where the database has another site id: it is another installation's."""
+        async with self._database.connection() as connection:
+            # Inserts at first contact; an id that differs is never written over.
+            bound = await connection.fetchval(
+                f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at) VALUES ($1, $2, $3, $4)"
+                " ON CONFLICT (singleton) DO UPDATE SET bucket = $2, prefixes = $3, bound_at = $4"
+                " WHERE site.site_id = $1 RETURNING site_id",
+                identity.site_id,
+                identity.bucket,
+                list(identity.prefixes),
+                identity.created_at,
+            )
+        if bound is None:
+            raise Halt(
+                f"this database is of another site than {identity.site_id}; check RECONCILER_DATABASE_URL"
+            )
+
+    async def new_id(self) -> UUID:
+        async with self._database.connection() as connection:
+            # Two replicas at their first contact must agree: the first one's stays.
+            await connection.execute(
+                f"INSERT INTO {SCHEMA}.site (site_id) VALUES (gen_random_uuid()) ON CONFLICT DO NOTHING"
+            )
+            site_id: UUID = await connection.fetchval(f"SELECT site_id FROM {SCHEMA}.site")
+        return site_id
+
+    async def seals(self) -> Seals:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"SELECT nonce, pending_nonce FROM {SCHEMA}.site")
+        return Seals(confirmed=row["nonce"], pending=row["pending_nonce"]) if row else Seals()
+
+    async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(
+                f"UPDATE {SCHEMA}.site SET nonce = $1, pending_nonce = $2", confirmed, pending
+            )
+
+        await self._database.transaction(work)
+
+    async def confirm(self, term: Term, nonce: UUID, lineage: Lineage) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(
+                f"UPDATE {SCHEMA}.site SET nonce = $1, pending_nonce = NULL, lineage = $2::jsonb",
+                nonce,
+                json.dumps(lineage.written()),
+            )
+
+        await self._database.transaction(work)
+
+    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
+        """See `ports.Site.withdraw`."""
+
+        async def work(connection: AnyConnection) -> int:
+            standing = await stand(connection, term)
+            last = await connection.fetchval(
+                f"SELECT max(attempted_at) FROM {SCHEMA}.marks WHERE state = 'claimed'"
+            )
+            if last is not None and last + dead_after > standing.now:
+                left = (last + dead_after - standing.now).total_seconds()
+                raise Retryable(f"deletions may still be on their way: try again in {math.ceil(left)} s")
+            # What was half done goes too: it was compared with another bucket, or with other rows.
+            await connection.execute(
+                f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp()"
+                " WHERE state = 'running'"
+            )
+            await connection.execute(ENTOMB, upload_window)
+            await connection.execute(HIDE)
+            return int((await connection.execute(WITHDRAW, term.epoch)).split()[-1])
+
+        return await self._database.transaction(work)
+
+    async def adopt(self, term: Term, identity: Identity) -> None:
+        """See `ports.Site.adopt`."""
+        assert identity.seal is not None
+
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(
+                f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at, nonce, lineage)"
+                " VALUES ($1, $2, $3, $4, $5, $6::jsonb) ON CONFLICT (singleton) DO UPDATE SET site_id = $1,"
+                " bucket = $2, prefixes = $3, bound_at = $4, nonce = $5, pending_nonce = NULL,"
+                " lineage = $6::jsonb",
+                identity.site_id,
+                identity.bucket,
+                list(identity.prefixes),
+                identity.created_at,
+                seal.nonce,
+                json.dumps(lineage.written()) if lineage else None,
+            )
+
+        seal, lineage = identity.seal, identity.lineage
+        await self._database.transaction(work)

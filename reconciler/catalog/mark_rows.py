@@ -1,0 +1,93 @@
+"""Marks as rows: their columns, and which of them may be claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.model import Mark, Marker, PassState, Policy, Verdict, believable, believable_size
+
+MARK_COLUMNS = (
+    "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
+    " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at, m.variant_of"
+)
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+KNOWN = (
+    f"m.verdict IN ({_words(Verdict)}) AND p.marker IN ({_words(Marker)})"
+    f" AND p.state IN ({_words(PassState)})"
+)
+"""Of words that this program knows. Every other mark is a newer program's, and left to that: no pass joins
+or withdraws it, and no claim takes it.
+"""
+
+_COMPLETE = (
+    f"(SELECT coalesce(max(c.id), 0) FROM {SCHEMA}.passes c"
+    " WHERE c.marker = '{0}' AND c.state IN ('armed', 'tripped'))"
+)
+
+SEEN_LATELY = (
+    f"({KNOWN} AND (m.variant_of IS NOT NULL OR m.confirmed_id >="
+    f" CASE p.marker WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
+    f" ELSE {_COMPLETE.format('retention')} END))"
+)
+"""By the last complete pass of its marker, or one that is running: what that has missed is not believed.
+But for a variant, which no pass finds: it goes with its record. A newer program's mark is not believed.
+"""
+
+# Marks that may be claimed at $1, of the kinds $2, under the delay $3, in the stretches $4/$5 of the
+# keys' order. A dangling one takes two sightings. The pass has to be armed, and (for a claim, not for
+# a preview) its stamp behind every open transaction. Parameters are times taken before, so that an
+# index on due_at can answer. A variant waits for its record's mark.
+CLAIMABLE = f"""
+    m.state = 'found' AND p.state = 'armed' AND m.verdict = ANY($2::text[])
+    AND m.due_at <= $1::timestamptz
+    AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
+    AND (m.not_before IS NULL OR m.not_before <= $1)
+    AND (m.verdict <> 'dangling' OR m.sightings >= 2) AND {SEEN_LATELY}
+    AND (m.variant_of IS NULL OR NOT EXISTS (SELECT FROM {SCHEMA}.marks r WHERE r.storage_key = m.variant_of))
+    AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
+                WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
+"""
+
+BEHIND_HORIZON = "p.armed_xid < pg_snapshot_xmin(pg_current_snapshot())"
+
+
+def claimable_arguments(
+    now: datetime, policy: Policy, verdicts: Sequence[Verdict]
+) -> tuple[datetime, list[str], timedelta, list[str], list[str | None]]:
+    """Parameters $1 to $5 of `CLAIMABLE`: the prefixes are those of now, not of the pass (R-18)."""
+    within = bounds.managed(policy.prefixes)
+    return (
+        now,
+        [verdict.value for verdict in verdicts],
+        policy.delete_delay,
+        [low for low, _ in within],
+        [high for _, high in within],
+    )
+
+
+def mark_from(row: asyncpg.Record) -> Mark:
+    """One row of `MARK_COLUMNS`."""
+    return Mark(
+        storage_key=row["storage_key"],
+        verdict=Verdict(row["verdict"]),
+        reason=row["reason"],
+        bytes=believable_size(row["bytes"]),
+        pass_id=row["pass_id"],
+        object_etag=row["object_etag"],
+        object_last_modified=believable(row["object_last_modified"]),
+        first_seen_at=row["first_seen_at"],
+        last_seen_at=row["last_seen_at"],
+        sightings=row["sightings"],
+        due_at=row["due_at"],
+        variant_of=row["variant_of"],
+    )

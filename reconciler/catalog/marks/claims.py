@@ -1,0 +1,297 @@
+"""Protocol step 2: marks become claims, in one short transaction that never spans a call to the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from reconciler.catalog import holds
+from reconciler.catalog.db import isolation
+from reconciler.catalog.db.connections import AnyConnection, by_index
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.mark_rows import (
+    BEHIND_HORIZON,
+    CLAIMABLE,
+    MARK_COLUMNS,
+    claimable_arguments,
+    mark_from,
+)
+from reconciler.catalog.marks import ledger
+from reconciler.catalog.marks.ledger import Entry
+from reconciler.catalog.media_tables import references, variants
+from reconciler.catalog.media_tables.locking import LockedRows, read_locked
+from reconciler.catalog.media_tables.near_misses import twins
+from reconciler.catalog.media_tables.records import add_rewritten, require_tables
+from reconciler.catalog.media_tables.rehearsal import Rehearsed, rehearse
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.passes import deletion_caps
+from reconciler.catalog.recovery import soft_deleted
+from reconciler.model import (
+    Cancel,
+    Claim,
+    ClaimedKey,
+    DeleteMode,
+    Mark,
+    Mode,
+    Policy,
+    Postpone,
+    Refusal,
+    Remove,
+    Term,
+    Verdict,
+)
+from reconciler.ports import Cap, Decide
+
+IN_FLIGHT = timedelta(minutes=2)
+"""How long a claim is left to whoever took it: the wait for the horizon, the longest request, and
+its confirmation. After that the same leader takes it up again."""
+
+POSTPONED = timedelta(seconds=30)
+"""When a mark that was put off is looked at again. Behind it the others are not held up (R-27)."""
+
+FIRST_RETRY = timedelta(minutes=5)
+"""Before a row that the database does not let go is tried again; doubles up to LAST_RETRY."""
+LAST_RETRY = timedelta(days=1)
+
+# A sweep in which both sides were above their limits means that the join itself is wrong: until a
+# person has decided about it nothing at all is claimed.
+STOPPED = f"""
+SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE marker = 'sweep' AND state = 'tripped' AND both_sides)
+"""
+
+# The longest due first, and those of one pass in key order. Held ones are passed over. Locked by others
+# (a writer, another claim): left for a later one, not waited for.
+TAKE = f"""
+SELECT {{columns}} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND NOT {{held}}
+ORDER BY m.due_at, m.storage_key LIMIT $6
+FOR UPDATE OF m SKIP LOCKED
+"""
+
+CANCEL = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
+
+POSTPONE = f"UPDATE {SCHEMA}.marks SET not_before = $2 WHERE storage_key = ANY($1::text[])"
+
+# A row that stays although it is to go. It is tried again by itself, since what kept it may be mended.
+REFUSE = f"""
+UPDATE {SCHEMA}.marks m
+SET refusals = m.refusals + 1, last_error = r.reason,
+    not_before = $3::timestamptz + least($4::interval * power(2, least(m.refusals, 20)), $5::interval)
+FROM unnest($1::text[], $2::text[]) AS r (storage_key, reason) WHERE m.storage_key = r.storage_key
+"""
+
+PUT_OFF = f"""
+UPDATE {SCHEMA}.marks m SET not_before = $3, last_error = r.reason
+FROM unnest($1::text[], $2::text[]) AS r (storage_key, reason) WHERE m.storage_key = r.storage_key
+"""
+
+# The decision goes with the claim, so that whoever rolls it forward does the same. The transaction's
+# own id says from when on writers could see the claim.
+CLAIM = f"""
+UPDATE {SCHEMA}.marks m
+SET state = 'claimed', operation_id = $4, epoch = $5, claimed_xid = pg_current_xact_id(),
+    attempted_at = $6::timestamptz, not_before = $6 + $7::interval, records = c.records::jsonb,
+    delete_object = c.delete_object, verify_absence = c.verify_absence,
+    delete_mode = $9::text, quarantine_key = c.quarantine_key, refusals = 0, last_error = NULL
+FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[])
+    AS c (storage_key, records, delete_object, verify_absence, quarantine_key)
+WHERE m.storage_key = c.storage_key
+"""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The marks of one claim by what was decided about them."""
+
+    claimed: list[ClaimedKey] = field(default_factory=list)
+    cancelled: list[tuple[Mark, str]] = field(default_factory=list)
+    postponed: list[Mark] = field(default_factory=list)
+    refused: tuple[Refusal, ...] = ()
+    busy: tuple[Refusal, ...] = ()
+
+    def settle(self, tried: Rehearsed) -> None:
+        """Of the claimed ones only those stay whose rows can be removed."""
+        stay = {*tried.refused, *tried.busy, *tried.left}
+        self.claimed = [key for key in self.claimed if key.mark.storage_key not in stay]
+        self.refused, self.busy = (
+            tuple(Refusal(storage_key=key, reason=reason) for key, reason in each.items())
+            for each in (tried.refused, tried.busy)
+        )
+
+
+class Claimer:
+    """Takes marks for the collector, in the caller's transaction; claims have no `xid` yet."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        held = holds.held_condition(gateway, "$1")
+        self._take = TAKE.format(columns=MARK_COLUMNS, held=held)
+        self._first = TAKE.format(columns="m.storage_key", held=held)
+
+    async def claim(
+        self,
+        connection: AnyConnection,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        limit: int,
+        decide: Decide,
+        cap: Cap,
+    ) -> Claim:
+        operation = uuid4()
+        standing = await stand(connection, term)
+        stopped = standing.paused or standing.mode not in {None, Mode.LIVE}
+        if stopped or await connection.fetchval(STOPPED):
+            return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
+        await require_tables(connection, self._gateway)
+        arguments = claimable_arguments(standing.now, policy, verdicts)
+        await by_index(connection)
+        await holds.claims_wait(connection)
+        await holds.require_known(connection)
+        taken = [mark_from(row) for row in await connection.fetch(self._take, *arguments, limit)]
+        taken.sort(key=lambda mark: mark.storage_key)
+        if not taken:
+            return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
+        rows = await read_locked(connection, self._gateway, taken, standing.now)
+        # Later than the marks' locks: what came into force since they were chosen is seen here.
+        held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
+        if policy.rewrites_keys:
+            keys = [mark.storage_key for mark in taken]
+            await add_rewritten(connection, self._gateway, keys, rows.named)
+        await references.add_named(connection, self._gateway, needed(taken), rows.named)
+        others = await twins(connection, self._gateway, taken, policy.prefixes)
+        decided = _decided(taken, rows, held, others, decide, standing.now)
+        decided.settle(await rehearse(connection, self._gateway, decided.claimed))
+        allowed = await deletion_caps.allow(connection, decided.claimed, policy, cap, standing.now)
+        decided.claimed = [soft_deleted.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
+        await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
+        await variants.mark(connection, self._gateway, decided.claimed, policy.prefixes, standing.now)
+        return Claim(
+            operation_id=operation,
+            epoch=term.epoch,
+            xid=0,
+            keys=tuple(decided.claimed),
+            taken=len(taken),
+            cancelled=len(decided.cancelled),
+            postponed=len(decided.postponed) + len(decided.busy),
+            tripped=allowed.tripped,
+            refused=decided.refused,
+        )
+
+    async def put_off_first(
+        self,
+        connection: AnyConnection,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        reason: str,
+    ) -> bool:
+        """Put off the mark that a claim of one would take; False where there is none."""
+        now = (await stand(connection, term)).now
+        await by_index(connection)
+        key = await connection.fetchval(self._first, *claimable_arguments(now, policy, verdicts), 1)
+        if key is not None:
+            await isolation.put_off(connection, term.epoch, key, now, reason)
+        return key is not None
+
+    async def _write(
+        self,
+        connection: AnyConnection,
+        term: Term,
+        operation: UUID,
+        decided: _Sorted,
+        now: datetime,
+        mode: DeleteMode,
+    ) -> None:
+        if decided.cancelled:
+            await connection.execute(CANCEL, [mark.storage_key for mark, _ in decided.cancelled])
+            entries = [Entry(ledger.OBJECT, mark, detail=reason) for mark, reason in decided.cancelled]
+            await ledger.append(connection, ledger.CANCELLED, operation, term.epoch, entries)
+        if decided.postponed:
+            await connection.execute(
+                POSTPONE, [mark.storage_key for mark in decided.postponed], now + POSTPONED
+            )
+        await _put_off(connection, decided, now)
+        if decided.claimed:
+            await connection.execute(
+                CLAIM,
+                [key.mark.storage_key for key in decided.claimed],
+                [_records_text(key.decision) for key in decided.claimed],
+                [key.decision.delete_object for key in decided.claimed],
+                operation,
+                term.epoch,
+                now,
+                IN_FLIGHT,
+                [key.decision.verify_absence for key in decided.claimed],
+                mode.value,
+                [key.quarantine_key for key in decided.claimed],
+            )
+            await ledger.append(
+                connection, ledger.INTENT, operation, term.epoch, intents(decided.claimed, None)
+            )
+
+
+async def _put_off(connection: AnyConnection, decided: _Sorted, now: datetime) -> None:
+    for query, those, waits in (
+        (REFUSE, decided.refused, (now, FIRST_RETRY, LAST_RETRY)),
+        (PUT_OFF, decided.busy, (now + POSTPONED,)),
+    ):
+        if those:
+            keys, reasons = [each.storage_key for each in those], [each.reason for each in those]
+            await connection.execute(query, keys, reasons, *waits)
+
+
+def _decided(
+    taken: Sequence[Mark],
+    rows: LockedRows,
+    held: Collection[str],
+    others: Mapping[str, str],
+    decide: Decide,
+    now: datetime,
+) -> _Sorted:
+    result = _Sorted()
+    for mark in taken:
+        if mark.storage_key in rows.busy or mark.storage_key in held:
+            result.postponed.append(mark)
+            continue
+        if (other := others.get(mark.storage_key)) is not None:
+            result.cancelled.append((mark, f"near miss: the row {other!r} spells its key otherwise"))
+            continue
+        decision = decide(mark, rows.named.get(mark.storage_key, ()), now)
+        if isinstance(decision, Cancel):
+            result.cancelled.append((mark, decision.reason))
+        elif isinstance(decision, Postpone):
+            result.postponed.append(mark)
+        else:
+            result.claimed.append(ClaimedKey(mark=mark, decision=decision))
+    return result
+
+
+def intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
+    """What the ledger says before anything is sent: an entry for each object and each row that is to go."""
+    entries = []
+    for key in keys:
+        if key.decision.delete_object:
+            recovery = soft_deleted.intended(key)
+            entries.append(
+                Entry(ledger.OBJECT, key.mark, detail=detail, bytes=key.mark.bytes, recovery=recovery)
+            )
+        entries += [
+            Entry(ledger.RECORD, key.mark, record_id=ref.id, detail=detail) for ref in key.decision.records
+        ]
+    return entries
+
+
+def needed(marks: Iterable[Mark]) -> list[str]:
+    """The keys whose objects go unless something names them: a dangling record has none."""
+    return [mark.storage_key for mark in marks if mark.verdict is not Verdict.DANGLING]
+
+
+def _records_text(decision: Remove) -> str | None:
+    if not decision.records:
+        return None
+    return json.dumps([[ref.id, ref.version] for ref in decision.records])

@@ -1,0 +1,225 @@
+"""Protocol step 4: what the store answered becomes the ledger's, then the rows', then the marks' truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reconciler.catalog.db.connections import AnyConnection, by_index
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.marks import ledger
+from reconciler.catalog.marks.ledger import Entry, Operation
+from reconciler.catalog.marks.row_removal import Outcome, RowRemoval
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.recovery import restore_queue, soft_deleted
+from reconciler.model import (
+    GONE,
+    REASONS_TOLD,
+    Claim,
+    ClaimedKey,
+    Hidden,
+    ObjectResult,
+    Refusal,
+    Removed,
+    Term,
+)
+from reconciler.ports import Decide
+
+FIRST_RETRY = timedelta(seconds=30)
+"""Before a key that failed is tried again; doubles up to LAST_RETRY."""
+LAST_RETRY = timedelta(hours=1)
+REFUSED_RETRY = timedelta(days=1)
+"""The longest for a row that the database does not let go: somebody has to mend what keeps it."""
+
+# The keys that are still this operation's. Another one may have taken them over (R-21).
+OURS = f"""
+SELECT storage_key, object_gone_at IS NOT NULL AS gone FROM {SCHEMA}.marks
+WHERE storage_key = ANY($1::text[]) AND state = 'claimed' AND operation_id = $2
+ORDER BY storage_key FOR UPDATE
+"""
+
+# Leaves a tombstone where an object went by our hand; a later deletion of the same key extends it.
+ENTOMB = f"""
+INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
+SELECT t.storage_key, t.verdict, $3::uuid, $4::timestamptz, $4 + $5::interval, t.recoverable
+FROM unnest($1::text[], $2::text[], $6::boolean[]) AS t (storage_key, verdict, recoverable)
+ON CONFLICT (storage_key) DO UPDATE
+SET verdict = excluded.verdict, operation_id = excluded.operation_id, gone_at = excluded.gone_at,
+    recoverable = excluded.recoverable,
+    ends_at = greatest({SCHEMA}.tombstones.ends_at, excluded.ends_at)
+"""
+
+FINISH = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
+
+# What could not be finished stays claimed, and is tried again later and later. That its object is
+# gone is kept, so that it is counted once.
+RETRY = f"""
+UPDATE {SCHEMA}.marks m
+SET attempts = m.attempts + 1, attempted_at = $2::timestamptz,
+    not_before = $2 + least($3::interval * power(2, least(m.attempts, 20)), u.longest),
+    object_gone_at = CASE WHEN u.gone THEN coalesce(m.object_gone_at, $2) ELSE m.object_gone_at END,
+    last_error = u.reason
+FROM unnest($1::text[], $4::text[], $5::interval[], $6::boolean[]) AS u (storage_key, reason, longest, gone)
+WHERE m.storage_key = u.storage_key
+"""
+
+STAYS = "the database does not let its row go, so its object comes back"
+
+
+class Confirmer:
+    """Writes down and carries through what the store confirmed, in the caller's transaction."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._removal = RowRemoval(gateway)
+
+    async def confirm(
+        self,
+        connection: AnyConnection,
+        term: Term,
+        claim: Claim,
+        results: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        upload_window: timedelta,
+        hidden: Mapping[str, Hidden],
+    ) -> Removed:
+        now = (await stand(connection, term)).now
+        await by_index(connection)
+        wanted = [key.mark.storage_key for key in claim.keys if key.mark.storage_key in results]
+        ours = {
+            row["storage_key"]: row["gone"]
+            for row in await connection.fetch(OURS, wanted, claim.operation_id)
+        }
+        keys = [key for key in claim.keys if key.mark.storage_key in ours]
+        answers = {key.mark.storage_key: results[key.mark.storage_key] for key in keys}
+        # What failed stays claimed, and is noted when it is settled.
+        hidden = {
+            key: one
+            for key, one in hidden.items()
+            if key in answers and answers[key][0] is not ObjectResult.FAILED
+        }
+        await ledger.append(
+            connection, ledger.RESULT, claim.operation_id, term.epoch, _object_entries(keys, answers, hidden)
+        )
+        await soft_deleted.note(
+            connection,
+            self._gateway,
+            claim.operation_id,
+            [key for key in keys if not ours[key.mark.storage_key]],
+            {key.mark.storage_key for key in keys if _object_went(key, answers[key.mark.storage_key][0])},
+            hidden,
+            now,
+        )
+        outcome = Outcome(counted=_objects(keys, answers, ours))
+        for key, (result, detail) in answers.items():
+            if result is ObjectResult.FAILED:
+                outcome.failed.add(key)
+                outcome.reasons[key] = detail
+        operation = Operation(id=claim.operation_id, epoch=term.epoch)
+        await self._removal.remove(connection, operation, keys, answers, decide, now, outcome)
+        await _bring_back(connection, keys, answers, outcome)
+        await ledger.append(connection, ledger.RESULT, claim.operation_id, term.epoch, outcome.entries)
+        lost = {each.mark.storage_key for each in outcome.entries if each.result == "lost"} & hidden.keys()
+        if lost:
+            await connection.execute(
+                restore_queue.QUEUE, sorted(lost), "its row became live after it had gone"
+            )
+        await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window, hidden)
+        told = sorted(outcome.reasons.items())[:REASONS_TOLD]
+        reasons = tuple(Refusal(storage_key=key, reason=why) for key, why in told)
+        return outcome.counted + Removed(failed=len(outcome.failed), reasons=reasons)
+
+    async def _finish_marks(
+        self,
+        connection: AnyConnection,
+        claim: Claim,
+        keys: Sequence[ClaimedKey],
+        answers: Mapping[str, tuple[ObjectResult, str]],
+        outcome: Outcome,
+        now: datetime,
+        upload_window: timedelta,
+        hidden: Mapping[str, Hidden],
+    ) -> None:
+        gone = [key for key in keys if _object_went(key, answers[key.mark.storage_key][0])]
+        if unfinished := sorted(outcome.unfinished):
+            went = {key.mark.storage_key for key in gone}
+            await connection.execute(
+                RETRY,
+                unfinished,
+                now,
+                FIRST_RETRY,
+                [outcome.reasons.get(key) for key in unfinished],
+                [REFUSED_RETRY if key in outcome.refused else LAST_RETRY for key in unfinished],
+                [key in went for key in unfinished],
+            )
+        if gone:
+            await connection.execute(
+                ENTOMB,
+                [key.mark.storage_key for key in gone],
+                [key.mark.verdict.value for key in gone],
+                claim.operation_id,
+                now,
+                upload_window,
+                [key.mark.storage_key in hidden for key in gone],
+            )
+        finished = [key.mark.storage_key for key in keys if key.mark.storage_key not in outcome.unfinished]
+        await connection.execute(FINISH, finished)
+
+
+async def _bring_back(
+    connection: AnyConnection,
+    keys: Sequence[ClaimedKey],
+    answers: Mapping[str, tuple[ObjectResult, str]],
+    outcome: Outcome,
+) -> None:
+    """Objects whose rows cannot go after all come back where they can, and their marks are done (R-53).
+
+    Without that the row would be live, its object gone, and the copy purged one day. It was tried at the
+    claim; what refuses the row is newer than that, or the claim is of an older version.
+    """
+    widowed = [
+        key.mark.storage_key
+        for key in keys
+        if key.mark.storage_key in outcome.refused and _object_went(key, answers[key.mark.storage_key][0])
+    ]
+    back = await restore_queue.keys_of(connection, restore_queue.RECOVERABLE, widowed) if widowed else set()
+    if back:
+        await connection.execute(restore_queue.QUEUE, sorted(back), STAYS)
+        outcome.failed -= back
+        outcome.reasons |= {key: f"{outcome.reasons[key]}; its object comes back" for key in back}
+
+
+def _object_went(key: ClaimedKey, result: ObjectResult) -> bool:
+    """Whether an object that we meant to delete is gone. A dangling row never had one."""
+    return result in GONE and key.decision.delete_object and not key.decision.verify_absence
+
+
+def _object_entries(
+    keys: Sequence[ClaimedKey],
+    answers: Mapping[str, tuple[ObjectResult, str]],
+    hidden: Mapping[str, Hidden],
+) -> list[Entry]:
+    entries = []
+    for key in keys:
+        result, detail = answers[key.mark.storage_key]
+        went = key.mark.bytes if _object_went(key, result) else None
+        entry = Entry(ledger.OBJECT, key.mark, result=result.value, detail=detail or None, bytes=went)
+        where = hidden.get(key.mark.storage_key)
+        entries.append(entry if where is None else replace(entry, recovery=soft_deleted.as_json(where)))
+    return entries
+
+
+def _objects(
+    keys: Sequence[ClaimedKey],
+    answers: Mapping[str, tuple[ObjectResult, str]],
+    known_gone: Mapping[str, bool],
+) -> Removed:
+    """Objects and bytes that went, each once however often its rows are tried."""
+    went = [
+        key
+        for key in keys
+        if _object_went(key, answers[key.mark.storage_key][0]) and not known_gone[key.mark.storage_key]
+    ]
+    return Removed(objects=len(went), bytes=sum(key.mark.bytes for key in went))

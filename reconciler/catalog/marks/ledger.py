@@ -1,0 +1,92 @@
+"""The ledger: what was meant, what came of it. Append-only, written with what it tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from reconciler.catalog.db.connections import AnyConnection
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.model import Mark, Mode
+
+COLUMNS = (
+    "operation_id",
+    "epoch",
+    "event",
+    "mode",
+    "what",
+    "storage_key",
+    "record_id",
+    "verdict",
+    "reason",
+    "result",
+    "detail",
+    "bytes",
+    "etag",
+    "pass_id",
+    "recovery",
+    "variant_of",
+)
+
+OBJECT, RECORD = "object", "record"
+INTENT, RESULT, CANCELLED = "intent", "result", "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Whose lines these are."""
+
+    id: UUID
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line about one object or one row. `bytes` only where an object went or is meant to.
+
+    `recovery` is JSON: where the object still is.
+    """
+
+    what: str
+    mark: Mark
+    record_id: str | None = None
+    result: str | None = None
+    detail: str | None = None
+    bytes: int | None = None
+    recovery: str | None = None
+
+
+async def append(
+    connection: AnyConnection, event: str, operation_id: UUID | None, epoch: int, entries: Sequence[Entry]
+) -> None:
+    """Write the entries in the caller's transaction."""
+    if not entries:
+        return
+    # COPY: a third of the time of an INSERT from arrays, here and there.
+    await connection.copy_records_to_table(
+        "ledger",
+        schema_name=SCHEMA,
+        columns=COLUMNS,
+        records=[
+            (
+                operation_id,
+                epoch,
+                event,
+                Mode.LIVE.value,
+                each.what,
+                each.mark.storage_key,
+                each.record_id,
+                each.mark.verdict.value,
+                each.mark.reason,
+                each.result,
+                each.detail,
+                each.bytes,
+                each.mark.object_etag,
+                each.mark.pass_id,
+                each.recovery,
+                each.mark.variant_of,
+            )
+            for each in entries
+        ],
+    )

@@ -1,0 +1,335 @@
+"""Marks and the ledger: the database's half of the deletion protocol, a transaction a step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reconciler.catalog import holds
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.isolation import Results, claimed_alone, confirmed_alone, looked_at_alone
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.mark_rows import (
+    BEHIND_HORIZON,
+    CLAIMABLE,
+    MARK_COLUMNS,
+    claimable_arguments,
+    mark_from,
+)
+from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
+from reconciler.catalog.marks.confirmation import Confirmer
+from reconciler.catalog.marks.rescue import count_abandoned, take_over
+from reconciler.catalog.media_tables import references, rights, triggers
+from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
+from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.catalog.passes import deletion_caps
+from reconciler.errors import Halt
+from reconciler.model import (
+    REASONS_TOLD,
+    Cancel,
+    Claim,
+    ClaimedKey,
+    Decision,
+    DueKey,
+    Hidden,
+    ObjectResult,
+    Policy,
+    Postpone,
+    Refusal,
+    RefusedMarks,
+    Remove,
+    Removed,
+    Term,
+    Verdict,
+)
+from reconciler.ports import Cap, Decide
+
+# A preview does not wait for the horizon: it deletes nothing.
+PREVIEW = f"""
+SELECT {MARK_COLUMNS}, m.previewed_at IS NOT NULL AS previewed
+FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+WHERE {CLAIMABLE} AND NOT {{held}} AND m.storage_key > $6::text
+ORDER BY m.storage_key LIMIT $7
+"""
+
+# Armed marks of the kinds that no claim could take now, in the managed prefixes. Held ones are kept, and
+# do not wait.
+WAITING = f"""
+SELECT count(*) FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+WHERE m.verdict = ANY($2::text[])
+  AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
+              WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
+  AND (m.state = 'claimed' OR p.state = 'armed' AND NOT {{held}}
+       AND ({CLAIMABLE} AND {BEHIND_HORIZON} AND NOT EXISTS (SELECT FROM {SCHEMA}.pause WHERE paused))
+           IS NOT TRUE)
+"""
+
+# Transactions hold a lock on their own id, which every role may see; what their session is called
+# only some may. The one that has been open longest holds the horizon back.
+OLDEST_TRANSACTION = """
+SELECT l.pid, a.application_name, a.xact_start, x.gid, x.prepared
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_prepared_xacts x ON x.transaction = l.transactionid
+WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
+  AND l.pid IS DISTINCT FROM pg_backend_pid()
+ORDER BY age(l.transactionid) DESC LIMIT 1
+"""
+
+
+# Whether a fresh pass or a claim waits for a transaction that was open before it. The newest passes are
+# enough: whoever holds back an older one holds back these as well.
+HELD_BACK = f"""
+SELECT EXISTS (SELECT FROM (SELECT state, armed_xid FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 20) p
+               WHERE p.state = 'armed' AND p.armed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
+    OR EXISTS (SELECT FROM {SCHEMA}.marks m
+               WHERE m.state = 'claimed' AND m.claimed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
+"""
+
+
+IS_REFUSED = "last_error IS NOT NULL AND (refusals > 0 OR object_gone_at IS NOT NULL)"
+REFUSED = f"""
+SELECT count(*) FILTER (WHERE object_gone_at IS NULL) AS kept, count(object_gone_at) AS gone
+FROM {SCHEMA}.marks WHERE {IS_REFUSED}
+"""
+REFUSED_EXAMPLES = f"""
+SELECT storage_key, last_error FROM {SCHEMA}.marks WHERE {IS_REFUSED}
+ORDER BY object_gone_at IS NULL, storage_key LIMIT $1
+"""
+
+
+class PostgresMarks:
+    """`ports.Marks` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._claimer = Claimer(gateway)
+        self._confirmer = Confirmer(gateway)
+        held = holds.held_condition(gateway, "$1")
+        self._preview = PREVIEW.format(held=held)
+        self._waiting = WAITING.format(held=held)
+
+    async def claim(
+        self,
+        term: Term,
+        policy: Policy,
+        verdicts: Sequence[Verdict],
+        limit: int,
+        decide: Decide,
+        cap: Cap,
+    ) -> Claim:
+        async def claim(size: int) -> Claim:
+            async def work(connection: AnyConnection) -> Claim:
+                return await self._claimer.claim(connection, term, policy, verdicts, size, decide, cap)
+
+            return await self._database.transaction(work)
+
+        async def put_off_first(reason: str) -> bool:
+            async def work(connection: AnyConnection) -> bool:
+                return await self._claimer.put_off_first(connection, term, policy, verdicts, reason)
+
+            return await self._database.transaction(work)
+
+        return await self._stamped(await claimed_alone(claim, put_off_first, limit))
+
+    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+        async def work(connection: AnyConnection) -> Claim | None:
+            return await take_over(connection, term, dead_after, limit)
+
+        claim = await self._database.transaction(work)
+        return None if claim is None else await self._stamped(claim)
+
+    async def _stamped(self, claim: Claim) -> Claim:
+        """With a transaction id newer than that of any writer who could not see the claim.
+
+        The claim's own is too old: it is given out with the first lock, and a writer that began
+        between then and the commit has a later one.
+        """
+        if not claim.keys:
+            return claim
+        async with self._database.connection() as connection:
+            xid = await connection.fetchval("SELECT pg_current_xact_id()::text")
+        return replace(claim, xid=int(xid))
+
+    async def confirm(
+        self,
+        term: Term,
+        claim: Claim,
+        results: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        upload_window: timedelta,
+        hidden: Mapping[str, Hidden] | None = None,
+    ) -> Removed:
+        async def confirm(part: Claim, answers: Results) -> Removed:
+            async def work(connection: AnyConnection) -> Removed:
+                return await self._confirmer.confirm(
+                    connection, term, part, answers, decide, upload_window, hidden or {}
+                )
+
+            return await self._database.transaction(work)
+
+        return await confirmed_alone(confirm, claim, results)
+
+    async def extend(self, claim: Claim) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                f"UPDATE {SCHEMA}.marks SET not_before = clock_timestamp() + $2::interval"
+                " WHERE operation_id = $1 AND state = 'claimed'",
+                claim.operation_id,
+                IN_FLIGHT,
+            )
+
+    async def horizon_passed(self, xid: int) -> bool:
+        async with self._database.connection() as connection:
+            passed: bool = await connection.fetchval(
+                "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", str(xid)
+            )
+        return passed
+
+    async def guarded(self) -> bool:
+        if self._gateway.references:
+            # The triggers watch the media table's key alone, and none is on other tables.
+            return False
+
+        async def work(connection: AnyConnection) -> bool:
+            return await triggers.hold(connection, self._database.config.tables)
+
+        return await self._database.transaction(work)
+
+    async def look_again(
+        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+    ) -> Mapping[str, str]:
+        async def look(part: Claim) -> Mapping[str, str]:
+            return await self._look_again(part, decide, rewrites_keys=rewrites_keys)
+
+        return await looked_at_alone(look, claim)
+
+    async def _look_again(self, claim: Claim, decide: Decide, *, rewrites_keys: bool) -> Mapping[str, str]:
+        async with self._database.connection() as connection:
+            await require_tables(connection, self._gateway)
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            keys = [key.mark.storage_key for key in claim.keys]
+            named = by_key(await lookup(connection, self._gateway, keys))
+            if rewrites_keys:
+                await add_rewritten(connection, self._gateway, keys, named)
+            going = needed(key.mark for key in claim.keys)
+            await references.add_named(connection, self._gateway, going, named)
+            held = await holds.held(connection, self._gateway, keys)
+        spared = {key: f"on hold: {hold.reason}" for key, hold in held.items()}
+        for key in claim.keys:
+            decision = decide(key.mark, named.get(key.mark.storage_key, ()), now)
+            reason = _spared(key, decision)
+            if reason:
+                spared[key.mark.storage_key] = reason
+        return spared
+
+    async def due(
+        self, policy: Policy, verdicts: Sequence[Verdict], decide: Decide, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[DueKey]]:
+        last = ""
+        while True:
+            async with self._database.connection() as connection:
+                now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                arguments = claimable_arguments(now, policy, verdicts)
+                rows = await connection.fetch(self._preview, *arguments, last, page_size)
+                marks = [mark_from(row) for row in rows]
+                named = by_key(await lookup(connection, self._gateway, [mark.storage_key for mark in marks]))
+                await references.add_named(connection, self._gateway, needed(marks), named)
+            page = []
+            for mark, row in zip(marks, rows, strict=True):
+                decision = decide(mark, named.get(mark.storage_key, ()), now)
+                if isinstance(decision, Remove):
+                    page.append(DueKey(mark=mark, decision=decision, seen=row["previewed"]))
+            if page:
+                yield page
+            if len(rows) < page_size:
+                return
+            last = rows[-1]["storage_key"]
+
+    async def note_preview(self, term: Term, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(
+                # Past what a writer holds, for whom nothing here may wait: it is reported once more.
+                f"WITH free AS (SELECT storage_key FROM {SCHEMA}.marks"
+                " WHERE storage_key = ANY($1::text[]) AND previewed_at IS NULL"
+                " ORDER BY storage_key FOR UPDATE SKIP LOCKED)"
+                f" UPDATE {SCHEMA}.marks m SET previewed_at = clock_timestamp() FROM free"
+                " WHERE m.storage_key = free.storage_key",
+                list(keys),
+            )
+
+        await self._database.transaction(work)
+
+    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            arguments = claimable_arguments(now, policy, verdicts)
+            waiting: int = await connection.fetchval(self._waiting, *arguments)
+        return waiting
+
+    async def abandoned(self, term: Term) -> int:
+        async with self._database.connection() as connection:
+            return await count_abandoned(connection, term)
+
+    async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT verdict, count(*) AS keys, sum(greatest(bytes, 0))::text AS bytes,"
+                " min(first_seen_at) AS oldest"
+                f" FROM {SCHEMA}.marks GROUP BY verdict"
+            )
+        return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
+
+    async def refused(self) -> RefusedMarks:
+        async with self._database.connection() as connection:
+            counts = await connection.fetchrow(REFUSED)
+            examples = await connection.fetch(REFUSED_EXAMPLES, REASONS_TOLD)
+        assert counts is not None, "a count has a row"
+        told = tuple(Refusal(storage_key=row["storage_key"], reason=row["last_error"]) for row in examples)
+        return RefusedMarks(kept=counts["kept"], gone=counts["gone"], examples=told)
+
+    async def require_rights(self, *, undoable: bool) -> None:
+        async with self._database.connection() as connection:
+            found = await rights.look(connection, *self._gateway.oids)
+        if lacking := found.lacking(undoable=undoable):
+            raise Halt(f"{lacking.what}: nothing is deleted; {lacking.grants}")
+
+    async def blocked_by(self) -> str | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(OLDEST_TRANSACTION)
+        if row is None:
+            return None
+        if row["gid"] is not None:
+            return f"prepared transaction {row['gid']}, open since {row['prepared']:%Y-%m-%dT%H:%M:%SZ}"
+        name = f" ({row['application_name']})" if row["application_name"] else ""
+        since = f", open since {row['xact_start']:%Y-%m-%dT%H:%M:%SZ}" if row["xact_start"] else ""
+        return f"pid {row['pid']}{name}{since}"
+
+    async def held_back_by(self) -> str | None:
+        async with self._database.connection() as connection:
+            held_back = await connection.fetchval(HELD_BACK)
+        return await self.blocked_by() if held_back else None
+
+    async def purge(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(f"DELETE FROM {SCHEMA}.tombstones WHERE ends_at <= clock_timestamp()")
+            await deletion_caps.purge(connection)
+        await holds.purge(self._database)
+
+
+def _spared(key: ClaimedKey, decision: Decision) -> str | None:
+    """Why nothing may be sent for the key any more; None where the decision still stands."""
+    if isinstance(decision, Cancel | Postpone):
+        return decision.reason
+    if key.decision.delete_object and not decision.delete_object:
+        return "another row names it now"
+    if {ref.id for ref in key.decision.records} != {ref.id for ref in decision.records}:
+        return "other rows name it now"
+    return None

@@ -1,0 +1,182 @@
+"""Marks as an operator asks for them: listed, looked at, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from reconciler.catalog import holds
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.mark_rows import MARK_COLUMNS, SEEN_LATELY, mark_from
+from reconciler.catalog.marks import ledger
+from reconciler.catalog.marks.ledger import Entry
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.pass_groups import taken_in
+from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
+
+# As the collector has it: from dry run to live the clock of every mark starts anew. What the delay is now
+# stands with the newest pass, since these commands read no setting but the database's URL.
+LIVE = f"""
+SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + coalesce(
+    (SELECT make_interval(secs => (policy->>'delete_delay')::double precision) FROM {SCHEMA}.passes
+     WHERE policy IS NOT NULL ORDER BY id DESC LIMIT 1), '0') AS due
+"""
+DUE_AT = "greatest(m.due_at, live.due)"
+LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
+
+# How the mark stands is computed for what the other conditions leave, key by key from the last one on.
+LIST = f"""
+SELECT * FROM (
+    SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.refusals, m.last_error, m.operation_id, m.epoch,
+           p.marker,
+           p.state AS pass_state,
+           CASE WHEN m.state = 'claimed' THEN 'claimed'
+                WHEN {{held}} THEN 'held'
+                WHEN m.refusals > 0 THEN 'refused'
+                WHEN p.state <> 'armed' THEN 'unreleased'
+                WHEN {DUE_AT} > clock_timestamp() OR m.not_before > clock_timestamp()
+                     OR m.verdict = 'dangling' AND m.sightings < 2 OR NOT ({SEEN_LATELY}) THEN 'waiting'
+                ELSE 'due' END AS stands
+    FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id CROSS JOIN ({LIVE}) live
+    WHERE m.storage_key > $1::text AND m.storage_key >= $2::text
+      AND ($3::text IS NULL OR m.storage_key < $3)
+      AND ($4::text IS NULL OR m.verdict = $4) AND ($5::bigint[] IS NULL OR m.pass_id = ANY($5))
+      AND ($6::text[] IS NULL OR m.storage_key = ANY($6))
+) each
+WHERE $7::text IS NULL OR stands = $7
+ORDER BY storage_key LIMIT $8
+"""
+
+# A claim under way is waited for, and then wins: a claimed mark is no longer anybody's to cancel.
+CANCEL = f"""
+DELETE FROM {SCHEMA}.marks m WHERE m.storage_key = ANY($1::text[]) AND m.state = 'found'
+RETURNING {MARK_COLUMNS}
+"""
+
+
+# What has said why it did not go. A claim of a dead epoch is left to whoever takes it over.
+RETRY = f"""
+UPDATE {SCHEMA}.marks SET not_before = least(not_before, clock_timestamp())
+WHERE last_error IS NOT NULL AND ($1::text[] IS NULL OR storage_key = ANY($1)) RETURNING storage_key
+"""
+
+WENT = f"""
+SELECT at, pass_id FROM {SCHEMA}.ledger
+WHERE storage_key = $1 AND event = 'result' AND result = 'deleted' AND mode = 'live'
+ORDER BY at DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Went:
+    """When an object or a row of a key was last deleted, and by which pass."""
+
+    at: datetime
+    pass_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """What became of keys whose marks were to be cancelled; `claimed` ones go all the same."""
+
+    cancelled: tuple[str, ...]
+    claimed: tuple[str, ...]
+    unmarked: tuple[str, ...]
+
+
+class MarkList:
+    """Reads marks without a lease, and cancels them without one: neither can delete anything."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._list = LIST.format(held=holds.held_condition(gateway, "clock_timestamp()"))
+
+    async def page(self, wanted: MarkFilter, after: str = "", limit: int = 1000) -> Sequence[ListedMark]:
+        """The first `limit` marks that the filter lets through, by key from `after` on."""
+        ((low, high),) = bounds.of_prefix(wanted.prefix)
+        async with self._database.connection() as connection:
+            passes = await taken_in(connection, wanted.pass_id)
+        return await self._marks(
+            bounds.comparable(after),
+            bounds.comparable(low),
+            high and bounds.comparable(high),
+            wanted.verdict and wanted.verdict.value,
+            passes,
+            None,
+            wanted.state and wanted.state.value,
+            limit,
+        )
+
+    async def look(self, key: str) -> ListedMark | None:
+        """The mark of one key, or None."""
+        if not bounds.storable(key):
+            return None
+        found = await self._marks("", "", None, None, None, [key], None, 1)
+        return found[0] if found else None
+
+    async def went(self, key: str) -> Went | None:
+        """What the ledger knows of the key's last deletion, whether or not it came back since."""
+        if not bounds.storable(key):
+            return None
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(WENT, key)
+        return Went(at=row["at"], pass_id=row["pass_id"]) if row else None
+
+    async def retry(self, keys: Sequence[str] | None) -> set[str]:
+        """Have marks tried again at once that did not go, of these keys or all; returns their keys."""
+        wanted = None if keys is None else [key for key in keys if bounds.storable(key)]
+        async with self._database.connection() as connection:
+            return {row["storage_key"] for row in await connection.fetch(RETRY, wanted)}
+
+    async def _marks(self, *arguments: object) -> list[ListedMark]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._list, *arguments)
+            held = await holds.held(connection, self._gateway, [row["storage_key"] for row in rows])
+        return [_listed(row, held) for row in rows]
+
+    async def cancel(self, keys: Sequence[str], author: str, reason: str) -> Cancelled:
+        """Withdraw the marks of these keys, and write down who did and why.
+
+        The next pass that finds such a key marks it anew, with a new delay, unless it is on hold.
+        """
+        wanted = [key for key in dict.fromkeys(keys) if bounds.storable(key)]
+
+        async def work(connection: AnyConnection) -> tuple[list[str], list[str]]:
+            marks = [mark_from(row) for row in await connection.fetch(CANCEL, wanted)]
+            await _write_down(connection, marks, f"cancelled by {author}: {reason}")
+            left = await connection.fetch(
+                f"SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])", wanted
+            )
+            return [mark.storage_key for mark in marks], [row["storage_key"] for row in left]
+
+        cancelled, claimed = await self._database.transaction(work)
+        unmarked = [key for key in dict.fromkeys(keys) if key not in {*cancelled, *claimed}]
+        return Cancelled(cancelled=tuple(sorted(cancelled)), claimed=tuple(claimed), unmarked=tuple(unmarked))
+
+
+async def _write_down(connection: AnyConnection, marks: Sequence[Mark], detail: str) -> None:
+    epoch = await connection.fetchval(f"SELECT epoch FROM {SCHEMA}.term")
+    entries = [Entry(ledger.OBJECT, mark, detail=detail) for mark in marks]
+    await ledger.append(connection, ledger.CANCELLED, None, epoch, entries)
+
+
+def _listed(row: asyncpg.Record, held: Mapping[str, Hold]) -> ListedMark:
+    return ListedMark(
+        mark=mark_from(row),
+        state=MarkState(row["stands"]),
+        marker=Marker(row["marker"]),
+        pass_state=PassState(row["pass_state"]),
+        hold=held.get(row["storage_key"]),
+        not_before=row["not_before"],
+        attempts=row["attempts"],
+        refusals=row["refusals"],
+        last_error=row["last_error"],
+        operation_id=row["operation_id"],
+        epoch=row["epoch"],
+    )

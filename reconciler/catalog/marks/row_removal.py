@@ -1,0 +1,246 @@
+"""Rows go: by id and version, those alone whose object is gone or is not theirs alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+
+import asyncpg
+
+from reconciler.catalog.db.connections import COLLISIONS, AnyConnection
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.marks import ledger
+from reconciler.catalog.marks.ledger import Entry, Operation
+from reconciler.catalog.media_tables import kept_rows
+from reconciler.catalog.media_tables.kept_rows import Column
+from reconciler.catalog.media_tables.locking import lock_rows
+from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.catalog.media_tables.user_code import BUSY, NotRemoved, explained, is_of, remove_rows
+from reconciler.model import GONE, ClaimedKey, Mark, Mode, ObjectResult, Record, Remove, Removed
+from reconciler.ports import Decide
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of the batch so far. Keys in `failed` and `postponed` stay claimed.
+
+    `refused` are those of the failed ones whose rows the database does not let go; `reasons` is what was
+    said of each that did not go.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    counted: Removed = field(default_factory=Removed)
+    failed: set[str] = field(default_factory=set)
+    postponed: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> set[str]:
+        return self.failed | self.postponed
+
+
+@dataclass(frozen=True, slots=True)
+class _Doomed:
+    """A row to remove, for the key whose claim says so."""
+
+    key: ClaimedKey
+    record: Record
+
+
+class RowRemoval:
+    """Removes rows of the gateway's media table, in the caller's transaction."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def remove(
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        keys: Sequence[ClaimedKey],
+        answers: Mapping[str, tuple[ObjectResult, str]],
+        decide: Decide,
+        now: datetime,
+        outcome: Outcome,
+    ) -> None:
+        """Rows whose object is gone, or is not theirs alone, by id and version; what else names the
+        key by now is decided anew.
+        """
+        settled = [key for key in keys if _rows_go(answers[key.mark.storage_key][0])]
+        if not settled:
+            return
+        named, locked = await _read(connection, self._gateway, [key.mark.storage_key for key in settled])
+        doomed: list[_Doomed] = []
+        for key in settled:
+            rows = named.get(key.mark.storage_key, [])
+            _note_absent(key, rows, outcome)
+            if rows:
+                doomed += _sort_rows(key, rows, locked, decide, now, outcome)
+        removed = await self._delete(connection, operation, doomed, outcome)
+        outcome.counted += Removed(records=removed)
+
+    async def _delete(
+        self, connection: AnyConnection, operation: Operation, doomed: Sequence[_Doomed], outcome: Outcome
+    ) -> int:
+        """All at once; where one row makes that fail, key by key, so that it fails alone (R-30)."""
+        if not doomed:
+            return 0
+        # Under the locks of the rows, so that no column comes or goes meanwhile.
+        wanted = kept_rows.kept(await kept_rows.columns(connection, self._gateway.oids[0]))
+        try:
+            gone = await self._delete_rows(connection, operation, wanted, doomed)
+        except COLLISIONS:
+            raise
+        except (asyncpg.PostgresError, NotRemoved):
+            gone = 0
+            for _, rows in groupby(doomed, lambda each: each.key.mark.storage_key):
+                gone += await self._delete_alone(connection, operation, wanted, list(rows), outcome)
+        return gone
+
+    async def _delete_rows(
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        wanted: Sequence[Column],
+        doomed: Sequence[_Doomed],
+    ) -> int:
+        async with connection.transaction():
+            await self._keep(connection, operation, wanted, doomed)
+            await remove_rows(connection, self._gateway, [each.record.id for each in doomed])
+        return len(doomed)
+
+    async def _keep(
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        wanted: Sequence[Column],
+        doomed: Sequence[_Doomed],
+    ) -> None:
+        """Write down that the rows went, each whole, with the columns that we know nothing of.
+
+        In one statement: a row goes from table to ledger inside Postgres, however large it is (I-50).
+        """
+        gateway = self._gateway
+        await connection.execute(
+            f"INSERT INTO {SCHEMA}.ledger (operation_id, epoch, event, mode, what, storage_key, record_id,"
+            " verdict, reason, result, etag, pass_id, variant_of, row_columns, row_types, row_values)"
+            f" SELECT $2, $3, '{ledger.RESULT}', '{Mode.LIVE.value}', '{ledger.RECORD}', d.storage_key,"
+            " gone.id, d.verdict, d.reason, 'deleted', d.etag, d.pass_id, d.variant_of, $4, $5, gone.kept"
+            f" FROM (SELECT {gateway.identity.text} AS id, {kept_rows.as_array(wanted)} AS kept"
+            f" FROM {gateway.table} WHERE {gateway.identity.among('$1')}) gone"
+            " CROSS JOIN LATERAL jsonb_to_record($6::jsonb -> gone.id)"
+            " AS d (storage_key text, verdict text, reason text, etag text, pass_id bigint, variant_of text)",
+            [each.record.id for each in doomed],
+            operation.id,
+            operation.epoch,
+            [each.name for each in wanted],
+            [each.type for each in wanted],
+            json.dumps({each.record.id: _why(each.key.mark) for each in doomed}, ensure_ascii=False),
+        )
+
+    async def _delete_alone(
+        self,
+        connection: AnyConnection,
+        operation: Operation,
+        wanted: Sequence[Column],
+        doomed: Sequence[_Doomed],
+        outcome: Outcome,
+    ) -> int:
+        try:
+            return await self._delete_rows(connection, operation, wanted, doomed)
+        except COLLISIONS:
+            raise
+        except (asyncpg.PostgresError, NotRemoved) as error:
+            key, busy, reason = doomed[0].key.mark.storage_key, is_of(error, BUSY), explained(error)
+            result = "postponed" if busy else "failed"
+            outcome.entries += [_record_entry(each.key, each.record.id, result, reason) for each in doomed]
+            outcome.reasons[key] = reason
+            if busy:
+                outcome.postponed.add(key)
+            else:
+                outcome.failed.add(key)
+                outcome.refused.add(key)
+            return 0
+
+
+def _why(mark: Mark) -> dict[str, str | int | None]:
+    """What the ledger says of a row that goes for this mark."""
+    return {
+        "storage_key": mark.storage_key,
+        "verdict": mark.verdict.value,
+        "reason": mark.reason,
+        "etag": mark.object_etag,
+        "pass_id": mark.pass_id,
+        "variant_of": mark.variant_of,
+    }
+
+
+async def _read(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str]
+) -> tuple[dict[str, list[Record]], set[str]]:
+    """Every row that names one of the keys, and the ids of those that are locked for us."""
+    seen = await lookup(connection, gateway, keys)
+    if not seen:
+        return {}, set()
+    locked = await lock_rows(connection, gateway, [row.id for row in seen])
+    named = sorted({row.storage_key for row in seen})
+    return by_key(await lookup(connection, gateway, named)), locked
+
+
+def _rows_go(result: ObjectResult) -> bool:
+    return result in GONE or result is ObjectResult.UNTOUCHED
+
+
+def _note_absent(key: ClaimedKey, rows: Iterable[Record], outcome: Outcome) -> None:
+    """Planned rows that somebody else removed, or gave another key."""
+    present = {row.id for row in rows}
+    outcome.entries += [
+        _record_entry(key, ref.id, "absent") for ref in key.decision.records if ref.id not in present
+    ]
+
+
+def _sort_rows(
+    key: ClaimedKey,
+    rows: Sequence[Record],
+    locked: set[str],
+    decide: Decide,
+    now: datetime,
+    outcome: Outcome,
+) -> list[_Doomed]:
+    """Which rows of the key go. What is locked by others waits; what became live is lost."""
+    planned = {ref.id: ref.version for ref in key.decision.records}
+    if all(planned.get(row.id) == row.version and row.id in locked for row in rows):
+        return [_Doomed(key, row) for row in rows]
+    going = _decided_anew(key, rows, decide, now) | {
+        row.id for row in rows if planned.get(row.id) == row.version
+    }
+    doomed: list[_Doomed] = []
+    for row in rows:
+        if row.id in going and row.id in locked:
+            doomed.append(_Doomed(key, row))
+        elif row.id in going:
+            reason = "locked by another transaction"
+            outcome.entries.append(_record_entry(key, row.id, "postponed", reason))
+            outcome.reasons[key.mark.storage_key] = reason
+            outcome.postponed.add(key.mark.storage_key)
+        elif key.decision.delete_object and not key.decision.verify_absence:
+            detail = "the row became live after its object had gone"
+            outcome.entries.append(_record_entry(key, row.id, "lost", detail))
+            outcome.counted += Removed(lost=1)
+        elif row.id in planned:
+            outcome.entries.append(_record_entry(key, row.id, "kept", "the row became live"))
+    return doomed
+
+
+def _decided_anew(key: ClaimedKey, rows: Sequence[Record], decide: Decide, now: datetime) -> set[str]:
+    decision = decide(key.mark, rows, now)
+    return {ref.id for ref in decision.records} if isinstance(decision, Remove) else set()
+
+
+def _record_entry(key: ClaimedKey, record_id: str, result: str, detail: str | None = None) -> Entry:
+    return Entry(ledger.RECORD, key.mark, record_id=record_id, result=result, detail=detail)

@@ -1,0 +1,1 @@
+"""The gateway's tables: how they are mapped, inspected, read, locked and guarded."""

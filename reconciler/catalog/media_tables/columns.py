@@ -1,0 +1,190 @@
+"""The columns of a mapped table as they really are, and which types serve for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from reconciler.catalog.db.connections import Connection
+from reconciler.catalog.db.expressions import NUMBERS, ColumnType
+from reconciler.catalog.media_tables import indexes
+
+IDENTIFIERS = ("smallint", "integer", "bigint", "numeric", "uuid", "text", "varchar", "char(n)")
+ZONELESS = frozenset({"timestamp", "date"})
+"""Times of some place; which one has to be known."""
+TIMES = ("timestamptz", "timestamp", "date", "integer", "bigint", "numeric", "double precision")
+INTEGERS = ("smallint", "integer", "bigint")
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "id": IDENTIFIERS,
+    "virtual_key_id": IDENTIFIERS,
+    "storage_key": ("text", "varchar", "char(n)", "citext"),
+    "size_bytes": (*INTEGERS, "numeric"),
+    "is_enabled": ("boolean", *INTEGERS, "numeric"),
+}
+"""Types by column field, domains over them included; the others are times."""
+
+ANY_TYPE = frozenset({"media_type", "provider"})
+"""They are only told: as whatever text their values have."""
+
+INEXACT = frozenset({"real", "double precision", "money", "citext"})
+"""Types in which one value is written in several ways, so that their text tells no rows apart."""
+
+NAMES = {
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "bool": "boolean",
+    "bpchar": "char(n)",
+    "float4": "real",
+    "float8": "double precision",
+}
+"""Postgres' own names of types that people write differently."""
+
+GENERATED = {
+    "storage_key": 'text COLLATE "C" GENERATED ALWAYS AS (…) STORED',
+    "is_enabled": "boolean GENERATED ALWAYS AS (…) STORED",
+}
+"""What to make of a column of another type; a time takes the rest."""
+
+# The columns by name, with their base types (a domain counts as what it is over, however deep) and how
+# they compare. `sql` is how a cast has to name the type: without -1 a bpchar would be cut to one character.
+COLUMNS = """
+SELECT a.attname::text AS name, a.attgenerated = 'v' AS virtual, a.attnotnull AS required,
+       CASE WHEN n.nspname = 'pg_catalog' OR t.typname = 'citext' THEN t.typname::text
+            ELSE format_type(t.oid, -1) END AS type,
+       format_type(t.oid, -1) AS sql,
+       coalesce(quote_ident(ln.nspname) || '.' || quote_ident(l.collname), '') AS collation,
+       coalesce(l.collisdeterministic, true) AS deterministic,
+       {bytewise} AS bytewise,
+       a.atttypmod >= 4 AND (a.atttypmod - 4) & 65535 = 0 AS whole
+FROM pg_attribute a
+CROSS JOIN LATERAL (
+    WITH RECURSIVE bases (oid) AS (
+        SELECT a.atttypid
+        UNION ALL
+        SELECT d.typbasetype FROM bases JOIN pg_type d ON d.oid = bases.oid WHERE d.typtype = 'd'
+    )
+    SELECT b.* FROM bases JOIN pg_type b ON b.oid = bases.oid WHERE b.typtype <> 'd'
+) t
+JOIN pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+JOIN pg_database d ON d.datname = current_database()
+WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+# The indexes that hold every row: their columns in order, and whether they alone make a row unique.
+INDEXES = """
+SELECT ARRAY(SELECT a.attname::text FROM generate_series(0, i.indnkeyatts - 1) AS n (place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n.place]
+             ORDER BY n.place) AS columns,
+       i.indkey[0] <> 0 AS plain,
+       i.indisunique AND i.indexprs IS NULL AS is_unique, i.indisprimary AS is_primary
+FROM pg_index i
+WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
+ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column. `virtual`: Postgres computes it whenever it is read, so no index holds it.
+
+    `whole` is of a numeric: it has no digits behind the point, and so one text for each number.
+    """
+
+    name: str
+    type: ColumnType
+    required: bool
+    virtual: bool
+    deterministic: bool
+    bytewise: bool
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unique:
+    """A unique index over plain columns."""
+
+    columns: tuple[str, ...]
+    primary: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a table has. `indexed` are the first columns of its indexes."""
+
+    columns: dict[str, Column]
+    indexed: frozenset[str]
+    uniques: tuple[Unique, ...]
+
+    def unique(self, name: str) -> bool:
+        """Whether that column alone tells rows apart."""
+        return any(each.columns == (name,) for each in self.uniques)
+
+    def identity(self, named: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Columns that tell rows apart: the named ones, or those of a unique index that takes them in.
+
+        A partitioned table's primary key takes in what it is partitioned by, so that an id alone may be in
+        two of its partitions (R-81). None where nothing does.
+        """
+        if any(set(each.columns) <= set(named) for each in self.uniques):
+            return named
+        for each in self.uniques:
+            whole = set(named) <= set(each.columns)
+            if whole and all(self.columns[name].required for name in each.columns):
+                return each.columns
+        return None
+
+
+async def find(connection: Connection, oid: int) -> Found:
+    """The columns and indexes of a table."""
+    query = COLUMNS.format(bytewise=indexes.bytewise(connection))
+    columns = {row["name"]: _column(row) for row in await connection.fetch(query, oid)}
+    found = await connection.fetch(INDEXES, oid)
+    return Found(
+        columns=columns,
+        indexed=frozenset(row["columns"][0] for row in found if row["plain"]),
+        uniques=tuple(
+            Unique(columns=tuple(row["columns"]), primary=row["is_primary"])
+            for row in found
+            if row["is_unique"]
+        ),
+    )
+
+
+def _column(row: asyncpg.Record) -> Column:
+    return Column(
+        name=row["name"],
+        type=ColumnType(kind=NAMES.get(row["type"], row["type"]), sql=row["sql"], collation=row["collation"]),
+        required=row["required"],
+        virtual=row["virtual"],
+        deterministic=row["deterministic"],
+        bytewise=row["bytewise"],
+        whole=row["whole"],
+    )
+
+
+def misfit(field: str, column: Column, unit: str | None) -> str | None:
+    """What is wrong with the column for that field, and the way out; None where it serves."""
+    kind, allowed = column.type.kind, ALLOWED.get(field, TIMES)
+    if field in ANY_TYPE:
+        return None
+    if kind in allowed:
+        if field not in ALLOWED and kind in NUMBERS and unit is None:
+            return f"its type is {kind}; set RECONCILER_CATALOG__EPOCH_UNIT to what it counts: s, ms or us"
+        return None
+    wrong = f"its type is {kind}; allowed are {', '.join(allowed)}"
+    if field in {"id", "virtual_key_id"}:
+        return f"{wrong}; a generated column of such a type serves as well"
+    made = GENERATED.get(field, "timestamptz GENERATED ALWAYS AS (…) STORED")
+    return f"{wrong}; make a column of it that is, {made}, and name that"
+
+
+def ambiguous(column: Column) -> str | None:
+    """What is wrong with an owner's id that is written in several ways: a hold on `7` would miss `7.00`."""
+    if column.type.kind != "numeric" or column.whole:
+        return None
+    return "its type is numeric with digits behind the point; make it numeric(…, 0) or bigint"

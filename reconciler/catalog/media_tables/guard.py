@@ -1,0 +1,204 @@
+"""What the triggers do, and what makes them: SQL alone. `triggers` says what they are for."""
+
+from __future__ import annotations
+
+from reconciler.catalog.db.config import TableMapping
+from reconciler.catalog.db.schema import SCHEMA
+
+REFUSED = "MR409"
+"""SQLSTATE of a row that is refused: its object is going, or gone for good. Upload again."""
+
+TRIGGER = "zz_reconciler_guard"
+"""Triggers fire by name: behind the gateway's own, so that it sees the row that they leave."""
+
+WATCHED = ("storage_key", "virtual_key_id", "created_at", "expires_at", "last_accessed_at", "deleted_at")
+"""The columns that a verdict reads, the key first."""
+
+# Makes a mark or a tombstone that this transaction's snapshot cannot see raise 40001: an insertion of
+# the same key meets it all the same. What it inserts is undone at once.
+PROBE = f"""
+BEGIN
+    INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
+        VALUES (key, '', gen_random_uuid(), clock_timestamp(), clock_timestamp())
+        ON CONFLICT (storage_key) DO NOTHING;
+    INSERT INTO {SCHEMA}.marks
+        (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at, last_pass_id,
+         sightings, due_at)
+        VALUES (key, '', '', 0, -1, clock_timestamp(), clock_timestamp(), -1, 0, 'infinity')
+        ON CONFLICT (storage_key) DO NOTHING;
+    RAISE EXCEPTION USING ERRCODE = 'MR000';
+EXCEPTION
+    WHEN foreign_key_violation OR SQLSTATE 'MR000' THEN
+        RETURN;
+END
+"""
+
+# One key of a row. READ COMMITTED takes a snapshot for each statement, so the order decides: the
+# transaction's id before the mark is looked for, the mark's lock before its tombstone is.
+#
+# A row that was committed elsewhere is not refused: it would come again and stop its whole subscription
+# (R-67). It is let in and queued, and healing says that its object is lost where it is. A session that only
+# sets the replica role is still there to be told, as long as the object is not gone.
+GUARD = f"""
+DECLARE
+    mark_state text;
+    gone timestamptz;
+    ends timestamptz;
+    comes_back boolean;
+    replicated boolean := current_setting('session_replication_role') = 'replica';
+    applied boolean := replicated AND EXISTS (SELECT FROM pg_stat_subscription WHERE pid = pg_backend_pid());
+BEGIN
+    PERFORM pg_current_xact_id();
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM {SCHEMA}.guard_probe(key);
+    END IF;
+    SELECT m.state INTO mark_state FROM {SCHEMA}.marks m WHERE m.storage_key = key FOR SHARE;
+    IF mark_state = 'claimed' AND NOT applied THEN
+        RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
+            MESSAGE = format('the object of %s is being deleted: upload again', quote_literal(key)),
+            HINT = 'Put the object again, best under a new key, then write its row.';
+    END IF;
+    SELECT t.gone_at, t.ends_at, t.recoverable INTO gone, ends, comes_back
+        FROM {SCHEMA}.tombstones t WHERE t.storage_key = key AND t.ends_at > clock_timestamp();
+    IF comes_back OR mark_state = 'claimed' OR (ends IS NOT NULL AND replicated) THEN
+        INSERT INTO {SCHEMA}.restores AS r (storage_key, reason, vouched)
+            VALUES (key, 'a row names it again', true)
+            ON CONFLICT (storage_key) DO UPDATE
+            SET queued_at = clock_timestamp(), not_before = NULL, vouched = true;
+    ELSIF ends IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '{REFUSED}',
+            MESSAGE = format('the object of %s was deleted at %s: upload again', quote_literal(key), gone),
+            HINT = format('Put the object again under a new key, or under this one after %s.', ends);
+    END IF;
+END
+"""
+
+# A store that keeps objects as files takes `a//b` for `a/b`. Where it does not, the second look is at
+# another object's mark, which costs a row of such a name a needless wait or refusal at most (R-25).
+# No backslash is written: what it means depends on the writer's standard_conforming_strings.
+GUARD_KEYS = f"""
+DECLARE
+    written text COLLATE "C" := translate(key, chr(92), '/');
+BEGIN
+    PERFORM {SCHEMA}.guard_key(key);
+    IF written <> key OR strpos(written, '//') > 0 OR starts_with(written, '/') THEN
+        PERFORM {SCHEMA}.guard_key(ltrim(regexp_replace(written, '/+', '/', 'g'), '/'));
+    END IF;
+END
+"""
+
+# The key goes on under "C", or every comparison with a mark's fails with 42P22 where its column has a
+# collation of its own (R-66). Whether a column is another is decided by its bytes (`*=`): its type may
+# have no equality, or one that is not on our path, and a collation may call two of its values equal.
+GUARD_RECORD = f"""
+BEGIN
+    IF TG_OP = 'UPDATE' AND ROW(<old>)::record *= ROW(<new>)::record THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.<key> IS NOT NULL<counts> THEN
+        PERFORM {SCHEMA}.guard_keys(NEW.<key>::text COLLATE "C");
+    END IF;
+    RETURN NEW;
+END
+"""
+
+# The columns that the trigger compares: those that it watches, and in place of one that is generated
+# those that it is computed from, since a trigger sees no generated column of the new row (R-65). That
+# dependency is the column's own before Postgres 15, and its expression's from then on.
+COMPARED = """
+WITH RECURSIVE tables (oid) AS (
+    SELECT <media>::oid
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+), generated AS (
+    SELECT a.attrelid AS relation, a.attnum AS number FROM tables t
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = ANY (<watched>) AND a.attgenerated <> ''
+), bases AS (
+    SELECT b.attname AS name FROM generated g
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = g.relation
+    LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
+    JOIN pg_attribute b ON b.attrelid = g.relation AND b.attnum = d.refobjsubid
+    WHERE (e.adrelid = g.relation AND e.adnum = g.number)
+       OR (d.classid = 'pg_class'::regclass AND d.objid = g.relation AND d.objsubid = g.number)
+)
+SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') FROM pg_attribute a
+WHERE a.attrelid = <media> AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  AND (a.attname = ANY (<watched>) OR a.attname IN (SELECT name FROM bases))
+"""
+
+
+def watched(tables: TableMapping) -> list[str]:
+    """The columns that a verdict reads, or that say which rows count; a table may lack some."""
+    read = [name for field in WATCHED if (name := getattr(tables.media, field))]
+    return [*read, *(column for column, _ in tables.media_where if column not in read)]
+
+
+def compared(media: str, names: str) -> str:
+    """COMPARED, of SQL expressions for the table's oid and the watched columns' names."""
+    return COMPARED.replace("<media>", media).replace("<watched>", names)
+
+
+FIXED = (
+    ("guard_probe(key text)", "void", PROBE),
+    ("guard_key(key text)", "void", GUARD),
+    ("guard_keys(key text)", "void", GUARD_KEYS),
+)
+RECORD_FUNCTION = "guard_record()"
+DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off"
+"""By index, since a plan that was made while there were no marks is kept when there are a million."""
+
+DROP = tuple(
+    f"DROP FUNCTION IF EXISTS {SCHEMA}.{name} CASCADE"
+    for name in (RECORD_FUNCTION, "guard_keys(text)", "guard_key(text)", "guard_probe(text)")
+)
+"""The triggers go with their function."""
+
+# What is compared is asked for where it runs, so that a script does the same. Each partition, and each
+# table that inherits, is set to ALWAYS, since rows may be written there.
+INSTALL = f"""
+DO $install$
+DECLARE
+    media regclass := to_regclass(:table);
+    key text := :key;
+    watched text[] := :watched;
+    body text := :body;
+    counts text;
+    each regclass;
+BEGIN
+    IF media IS NULL THEN
+        RAISE EXCEPTION '% does not exist, so no trigger is installed', :table;
+    ELSIF EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = media AND attname = key AND attgenerated <> ''
+    ) THEN
+        RAISE EXCEPTION '% of % is a generated column, which no trigger sees before the row is written',
+            key, media;
+    END IF;
+    SELECT array_agg('"' || replace(c.name, '"', '""') || '"' ORDER BY c.place) INTO watched
+    FROM unnest(({compared("media", "watched")})) WITH ORDINALITY AS c (name, place);
+    -- Rows that do not count name another bucket's objects. A generated column is not there yet.
+    SELECT coalesce(string_agg(format(' AND NEW.%s::text COLLATE "C" = %L',
+        '"' || replace(f.name, '"', '""') || '"', f.value), '' ORDER BY f.place), '') INTO counts
+    FROM unnest(:columns, :values) WITH ORDINALITY AS f (name, value, place)
+    JOIN pg_attribute a ON a.attrelid = media AND a.attname = f.name AND a.attgenerated = '';
+    body := replace(body, '<key>', '"' || replace(key, '"', '""') || '"');
+    body := replace(body, '<old>', 'OLD.' || array_to_string(watched, ', OLD.'));
+    body := replace(body, '<new>', 'NEW.' || array_to_string(watched, ', NEW.'));
+    body := replace(body, '<counts>', counts);
+    EXECUTE format('CREATE FUNCTION {SCHEMA}.{RECORD_FUNCTION} RETURNS trigger LANGUAGE plpgsql'
+        ' {DEFINER} AS %L', body);
+    FOR each IN
+        WITH RECURSIVE tables (oid, depth) AS (
+            SELECT media::oid, 0
+            UNION SELECT i.inhrelid, t.depth + 1 FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+        )
+        SELECT t.oid FROM tables t ORDER BY t.depth
+    LOOP
+        -- A partition has a copy of its table's by now; what merely inherits has none.
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = each AND tgname = '{TRIGGER}') THEN
+            EXECUTE format('CREATE TRIGGER {TRIGGER} BEFORE INSERT OR UPDATE ON %s'
+                ' FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.{RECORD_FUNCTION}', each);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER {TRIGGER}', each);
+    END LOOP;
+END
+$install$
+"""

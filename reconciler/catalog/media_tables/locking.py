@@ -1,0 +1,82 @@
+"""Rows of the gateway under lock: read so that one which somebody else holds never looks like none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.catalog.db.connections import AnyConnection
+from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.model import Mark, Record, Verdict, VirtualKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedRows:
+    """The rows that name the marks' keys, and the keys of which some row is locked by others."""
+
+    named: dict[str, list[Record]]
+    busy: frozenset[str]
+
+
+async def read_locked(
+    connection: AnyConnection, gateway: Gateway, taken: Sequence[Mark], now: datetime
+) -> LockedRows:
+    """Read, in statements later than the marks' locks: first without a lock, then what was found
+    under one. A row that others hold must not look like none (R-27).
+    """
+    keys = [mark.storage_key for mark in taken]
+    seen = by_key(await lookup(connection, gateway, keys))
+    if not seen:
+        return LockedRows(named={}, busy=frozenset())
+    locked = await lock_rows(connection, gateway, [row.id for rows in seen.values() for row in rows])
+    # Keys' rows only where the verdict reads them: a busy one would hold up all its records. One
+    # that has ended may decide whatever the mark says, since its other reason may be gone (R-32).
+    revoked = {mark.storage_key for mark in taken if mark.verdict is Verdict.REVOKED}
+    owners = {
+        row.owner.id
+        for key, rows in seen.items()
+        for row in rows
+        if row.owner and (key in revoked or _ended(row.owner, now))
+    }
+    held = await _lock_owners(connection, gateway, sorted(owners))
+    # Once more, now that nothing of it can change.
+    named = by_key(await lookup(connection, gateway, list(seen)))
+    busy = {
+        key
+        for key, rows in named.items()
+        if any(row.id not in locked for row in rows)
+        or any(
+            row.owner and row.owner.id not in held and (key in revoked or _ended(row.owner, now))
+            for row in rows
+        )
+    }
+    return LockedRows(named=named, busy=frozenset(busy))
+
+
+async def lock_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> set[str]:
+    """Lock them in key order and past what a writer holds; the ids of those that are ours now (R-30)."""
+    rows = await connection.fetch(
+        f"SELECT {gateway.identity.text} AS id FROM {gateway.media}"
+        f" WHERE {gateway.identity.among('$1')}"
+        f" ORDER BY {gateway.ordered_key} FOR UPDATE OF m SKIP LOCKED",
+        list(ids),
+    )
+    return {row["id"] for row in rows}
+
+
+async def _lock_owners(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> set[str]:
+    if not ids:
+        return set()
+    rows = await connection.fetch(
+        f"SELECT {gateway.key_id}::text AS id FROM {gateway.keys}"
+        f" WHERE {gateway.key_id} = ANY($1::text[]::{gateway.key_id_type}[])"
+        f" ORDER BY {gateway.key_id} FOR SHARE SKIP LOCKED",
+        list(ids),
+    )
+    return {row["id"] for row in rows}
+
+
+def _ended(owner: VirtualKey, now: datetime) -> bool:
+    return not owner.enabled or (owner.expires_at is not None and owner.expires_at <= now)

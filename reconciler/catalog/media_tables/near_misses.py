@@ -1,0 +1,144 @@
+"""Orphans beside rows that spell their keys otherwise: compared in the database, whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from reconciler.catalog.db.bounds import storable
+from reconciler.catalog.db.connections import AnyConnection, Database, by_index
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables import references
+from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.model import RESERVED_PREFIX, Mark, NearMiss, Verdict
+from reconciler.model.spelling import spellings
+from reconciler.ports import Folded
+
+LONGEST = 2048
+"""Bytes of a key that the index takes; no mark has a longer one."""
+
+# The statistics are of another pass, and may say that this one has no rows: a join in any order would look
+# free, and compare each object with every row. So `OFFSET 0` and aggregates, which the planner does not take
+# apart, have each key looked up in turn.
+NOTE = f"""
+INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
+SELECT $1::bigint, $2::boolean, s.storage_key, s.folded
+FROM unnest($3::text[], $4::text[]) AS s (storage_key, folded)
+WHERE NOT $5::boolean OR EXISTS (SELECT FROM {SCHEMA}.spellings o
+                                 WHERE o.folded = s.folded AND o.pass_id = $1 AND NOT o.is_row OFFSET 0)
+ON CONFLICT DO NOTHING
+"""
+
+PAIRS = f"""
+SELECT o.storage_key, near.row_key
+FROM {SCHEMA}.spellings o
+CROSS JOIN LATERAL (SELECT min(r.storage_key) AS row_key FROM {SCHEMA}.spellings r
+                    WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row) near
+WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2 AND near.row_key IS NOT NULL
+ORDER BY o.storage_key LIMIT $3
+"""
+
+# The object's mark, and those of every row that is spelled like it. In key order, past what a claim holds.
+SPARE = f"""
+WITH near AS MATERIALIZED (
+    SELECT 'orphan' AS verdict, k.key COLLATE "C" AS storage_key FROM unnest($2::text[]) AS k (key)
+    UNION
+    SELECT 'dangling', r.storage_key
+    FROM unnest($2::text[]) AS k (key)
+    CROSS JOIN LATERAL (SELECT o.folded FROM {SCHEMA}.spellings o
+                        WHERE o.storage_key = k.key AND o.pass_id = $1 AND NOT o.is_row OFFSET 0) o
+    CROSS JOIN LATERAL (SELECT r.storage_key FROM {SCHEMA}.spellings r
+                        WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row OFFSET 0) r
+), free AS (
+    SELECT m.storage_key FROM near JOIN {SCHEMA}.marks m USING (storage_key, verdict)
+    WHERE m.state = 'found'
+    ORDER BY m.storage_key FOR UPDATE OF m SKIP LOCKED
+)
+DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
+RETURNING m.storage_key, m.verdict
+"""
+
+FORGET = f"DELETE FROM {SCHEMA}.spellings WHERE pass_id <= $1"
+
+
+class PostgresNearMisses:
+    """`ports.NearMisses` on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def note(self, pass_id: int, objects: Sequence[Folded], rows: Sequence[Folded]) -> None:
+        await self._note(pass_id, objects, is_row=False)
+        await self._note(pass_id, rows, is_row=True)
+
+    async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
+        await self._note(pass_id, rows, is_row=True, paired=True)
+
+    async def _note(
+        self, pass_id: int, keys: Sequence[Folded], *, is_row: bool, paired: bool = False
+    ) -> None:
+        kept = [each for each in keys if storable(each[0]) and len(each[0].encode()) <= LONGEST]
+        if not kept:
+            return
+        columns = [list(column) for column in zip(*kept, strict=True)]
+
+        async def work(connection: AnyConnection) -> None:
+            await by_index(connection)
+            await connection.execute(NOTE, pass_id, is_row, *columns, paired)
+
+        await self._database.transaction(work)
+
+    async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
+        async def work(connection: AnyConnection) -> Sequence[NearMiss]:
+            await by_index(connection)
+            pairs = await connection.fetch(PAIRS, pass_id, after, limit)
+            keys = [row["storage_key"] for row in pairs]
+            withdrawn = await connection.fetch(SPARE, pass_id, keys) if keys else []
+            rows = sum(row["verdict"] == Verdict.DANGLING for row in withdrawn)
+            return [
+                NearMiss(storage_key=row["storage_key"], row_key=row["row_key"], rows=0 if index else rows)
+                for index, row in enumerate(pairs)
+            ]
+
+        return await self._database.transaction(work)
+
+    async def forget(self, pass_id: int) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(FORGET, pass_id)
+
+
+async def twins(
+    connection: AnyConnection, gateway: Gateway, marks: Sequence[Mark], prefixes: Sequence[str]
+) -> Mapping[str, str]:
+    """Of marked orphans, those of which a row has another spelling by now, with that spelling.
+
+    A row outside the prefixes, or one that was made since the orphan was found: what else there is the
+    sweep has looked at. Looked up by the index, so only what `spellings` can list.
+    """
+    orphans = [mark for mark in marks if mark.verdict is Verdict.ORPHAN]
+    if not orphans:
+        return {}
+    bucket = await connection.fetchval(f"SELECT coalesce(bucket, '') FROM {SCHEMA}.site") or ""
+    spelled: dict[str, list[Mark]] = {}
+    for mark in orphans:
+        for other in spellings(mark.storage_key, bucket, prefixes):
+            spelled.setdefault(other, []).append(mark)
+    found: dict[str, str] = {}
+    for row in await lookup(connection, gateway, list(spelled)):
+        for mark in spelled[row.storage_key]:
+            if is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
+                found[mark.storage_key] = row.storage_key
+    outside = [key for key in spelled if _is_outside(key, tuple(prefixes))]
+    for key in await references.named(connection, gateway, outside):
+        found |= {mark.storage_key: key for mark in spelled[key]}
+    return found
+
+
+def is_twin(key: str, created_at: datetime | None, mark: Mark, prefixes: tuple[str, ...]) -> bool:
+    """Whether a row of that other spelling keeps the marked object."""
+    return _is_outside(key, prefixes) or created_at is None or created_at >= mark.first_seen_at
+
+
+def _is_outside(key: str, prefixes: tuple[str, ...]) -> bool:
+    return not key.startswith(prefixes) or key.startswith(RESERVED_PREFIX)

@@ -1,0 +1,216 @@
+"""Rows that might deserve a retention verdict, from indexes: SQL nominates, the pure policy decides.
+
+Ids are drawn by keyset in large pages, then the rows read in small ones, so that neither a snapshot
+nor the memory grows with what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.connections import AnyConnection, Database, Row
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.tables import Gateway, record_from
+from reconciler.model import Policy, Record, Verdict
+
+DRAW = 20_000
+"""Ids drawn by a statement: rows of one instant (a bulk update's) are sorted again for each draw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One way to be nominated: a condition, and the indexed column whose order the keyset follows; none but
+    the id's where that is "".
+
+    `condition` has its parameters from $1 on.
+    """
+
+    condition: str
+    values: tuple[object, ...]
+    order: str = ""
+    order_type: str = ""
+
+
+class Nominator:
+    """Pages of candidates for one verdict."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+
+    async def pages(
+        self, verdict: Verdict, policy: Policy, now: datetime, page_size: int
+    ) -> AsyncIterator[Sequence[Record]]:
+        """See `ports.Records.nominate`. No connection is held while the caller works."""
+        for branch in await self._branches(verdict, policy, now):
+            async for ids in self._ids(branch, policy):
+                for start in range(0, len(ids), page_size):
+                    rows = await self._rows(ids[start : start + page_size])
+                    if rows:
+                        yield [_as_seen(row, now) for row in rows]
+
+    async def _branches(self, verdict: Verdict, policy: Policy, now: datetime) -> list[Branch]:
+        if verdict is Verdict.EXPIRED:
+            return self._expired(policy, now)
+        if verdict is Verdict.STALE:
+            return self._stale(policy, now)
+        if verdict is Verdict.REVOKED:
+            return [self._revoked(policy, now)] if self._gateway.has_keys else []
+        if verdict is Verdict.OWNERLESS:
+            return [await self._ownerless()] if self._gateway.has_keys else []
+        raise ValueError(f"{verdict} is no retention verdict")
+
+    def _until(self, field: str, instant: datetime, extra: str = "", *more: datetime) -> list[Branch]:
+        column = self._gateway.media_time(field)
+        if column is None:
+            return []
+        return [
+            Branch(
+                condition=f"{self._gateway.until('$1', media=field)}{extra}",
+                values=(instant, *more),
+                order=column,
+                order_type=self._gateway.media_type(field),
+            )
+        ]
+
+    def _expired(self, policy: Policy, now: datetime) -> list[Branch]:
+        expires = self._gateway.media_time("expires_at")
+        deleted = _before(now, policy.grace_period)
+        if expires is None:
+            return self._until("deleted_at", deleted)
+        # A row that is both is drawn once, or it would be counted twice.
+        apart = f" AND {self._gateway.until('$2', media='expires_at')} IS NOT TRUE"
+        return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
+
+    def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
+        accessed = self._gateway.media_time("last_accessed_at")
+        if accessed is None:
+            return []
+        return self._until(
+            "created_at",
+            _before(now, policy.media_retention),
+            f" AND ({accessed} IS NULL OR {self._gateway.until('$2', media='last_accessed_at')})",
+            _before(now, policy.recent_access),
+        )
+
+    def _revoked(self, policy: Policy, now: datetime) -> Branch:
+        gateway = self._gateway
+        # A key that no pass has seen disabled yet (`plan` notes nothing) counts as seen now.
+        ended = f"NOT {gateway.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
+        if gateway.key_time("expires_at") is not None:
+            ended = f"({ended} OR {gateway.until('$1', keys='expires_at')})"
+        return Branch(
+            condition=(
+                f"{gateway.as_key(gateway.owner_id)} IN (SELECT {gateway.key_id} FROM {gateway.keys}"
+                f" LEFT JOIN {SCHEMA}.revoked_keys r"
+                f' ON r.key_id = {gateway.key_id}::text COLLATE "C" WHERE {ended})'
+            ),
+            values=(_before(now, policy.key_grace), now),
+            order=gateway.owner_id,
+            order_type=gateway.owner_type,
+        )
+
+    async def _ownerless(self) -> Branch:
+        gateway = self._gateway
+        missing = await self._missing_owners() if gateway.virtual_key_index else None
+        if missing is None:
+            condition = (
+                f"{gateway.owner_id} IS NOT NULL AND NOT EXISTS"
+                f" (SELECT FROM {gateway.keys} WHERE {gateway.owned})"
+            )
+            return Branch(condition=condition, values=())
+        return Branch(
+            condition=f"{gateway.owner_id} = ANY($1::text[]::{gateway.owner_type}[])",
+            values=(missing,),
+            order=gateway.owner_id,
+            order_type=gateway.owner_type,
+        )
+
+    async def _missing_owners(self) -> list[str]:
+        gateway = self._gateway
+        # From one distinct key id to the next along the index: a table of millions of rows names few.
+        query = f"""
+            WITH RECURSIVE named(id) AS (
+                (SELECT {gateway.owner_id} FROM {gateway.media}
+                 WHERE {gateway.owner_id} IS NOT NULL ORDER BY 1 LIMIT 1)
+                UNION ALL
+                SELECT (SELECT {gateway.owner_id} FROM {gateway.media}
+                        WHERE {gateway.owner_id} > named.id ORDER BY 1 LIMIT 1)
+                FROM named WHERE named.id IS NOT NULL
+            )
+            SELECT ARRAY(SELECT named.id::text FROM named WHERE named.id IS NOT NULL
+                AND NOT EXISTS (SELECT FROM {gateway.keys}
+                                WHERE {gateway.key_id} = {gateway.as_key("named.id")}))
+        """
+        async with self._database.connection() as connection:
+            missing: list[str] = await connection.fetchval(query)
+        return missing
+
+    async def _ids(self, branch: Branch, policy: Policy) -> AsyncIterator[list[str]]:
+        """Ids in the prefixes that meet the condition, `DRAW` at a time."""
+        last: tuple[str, str] | None = None
+        while True:
+            async with self._database.connection() as connection:
+                drawn = await self._draw(connection, branch, policy, last)
+            if drawn:
+                yield [row["id"] for row in drawn]
+            if len(drawn) < DRAW:
+                return
+            last = (drawn[-1]["position"], drawn[-1]["id"])
+
+    async def _draw(
+        self, connection: AnyConnection, branch: Branch, policy: Policy, last: tuple[str, str] | None
+    ) -> list[Row]:
+        gateway = self._gateway
+        values: list[object] = list(branch.values)
+        within, limits = bounds.condition(
+            gateway.ordered_key, bounds.managed(policy.prefixes), len(values) + 1
+        )
+        values += limits
+        order = (branch.order, *gateway.identity.columns) if branch.order else gateway.identity.columns
+        after = ""
+        if last is not None:
+            values += last if branch.order else last[1:]
+            reached = gateway.identity.values(f"${len(values)}")
+            if branch.order:
+                reached = (f"${len(values) - 1}::text::{branch.order_type}", *reached)
+            after = f" AND ({', '.join(order)}) > ({', '.join(reached)})"
+        # The position travels as text, which is exact where a Python time or integer might not be.
+        position = f"{branch.order}::text" if branch.order else "''"
+        drawn: list[Row] = await connection.fetch(
+            f"SELECT {gateway.identity.text} AS id, {position} AS position FROM {gateway.media}"
+            f" WHERE {branch.condition} AND {within}{after}"
+            f" ORDER BY {', '.join(order)} LIMIT {DRAW}",
+            *values,
+        )
+        return drawn
+
+    async def _rows(self, ids: Sequence[str]) -> list[Record]:
+        gateway = self._gateway
+        async with self._database.connection() as connection:
+            # The rows as they are now: what was drawn may have changed or gone.
+            rows = await connection.fetch(
+                f"SELECT {gateway.columns} FROM {gateway.joined}"
+                f" WHERE {gateway.identity.among('$1')} ORDER BY {gateway.ordered_key}",
+                list(ids),
+            )
+        return [record_from(row) for row in rows]
+
+
+def _before(now: datetime, duration: timedelta) -> datetime:
+    """`now - duration`, or the beginning of the calendar for durations that reach beyond it."""
+    try:
+        return now - duration
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+
+
+def _as_seen(record: Record, now: datetime) -> Record:
+    """With the owner's disabling seen now, where no pass has noted it."""
+    owner = record.owner
+    if owner is None or owner.enabled or owner.disabled_since is not None:
+        return record
+    return replace(record, owner=replace(owner, disabled_since=now))

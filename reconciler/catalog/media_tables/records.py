@@ -1,0 +1,318 @@
+"""The gateway's rows, read from the primary in short statements: no snapshot outlives one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.config import qualified
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables import references, rights
+from reconciler.catalog.media_tables.nomination import Nominator
+from reconciler.catalog.media_tables.tables import Gateway, by_key, record_from
+from reconciler.errors import Halt
+from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Verdict
+
+SMALL = 50_000
+"""Rows up to which a sample is drawn from all of them."""
+
+OVERSAMPLING = 4
+"""Pages looked at for each key wanted: part of them lie under other prefixes."""
+
+BYTES_A_ROW = 200
+"""What a row takes at least, where the table was never analysed."""
+
+
+# What the names mean now. The rows of partitions are under the unique indexes of their table; a subscription
+# may name them alone.
+TABLES = """
+WITH RECURSIVE tables (oid) AS (
+    SELECT named::oid FROM unnest(ARRAY[to_regclass($1), to_regclass($2)]) AS named
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
+)
+SELECT to_regclass($1)::oid AS media, to_regclass($2)::oid AS keys,
+       has_table_privilege(to_regclass($1)::oid, 'DELETE') AS may_delete,
+       EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+               WHERE c.relkind = 'r' AND c.oid IN (to_regclass($1), to_regclass($2))) AS inherited,
+       EXISTS (SELECT FROM pg_subscription_rel s JOIN tables t ON t.oid = s.srrelid) AS subscribed
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    sql: str
+    values: list[str]
+
+
+class GatewayRecords:
+    """`ports.Records` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._nominator = Nominator(database, gateway)
+
+    async def now(self) -> datetime:
+        async with self._database.connection() as connection:
+            # The wall clock and not the start of a transaction.
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        return now
+
+    async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
+        where = self._span(span)
+        distinct = "" if self._gateway.unique else "DISTINCT "
+        # An array instead of rows: a client decodes it five times as fast. The order is written in the
+        # index's collation, so that the index alone answers.
+        query = (
+            f"SELECT ARRAY(SELECT {distinct}{self._gateway.ordered_key} FROM {self._gateway.media}"
+            f" WHERE {where.sql} ORDER BY {self._gateway.ordered_key} LIMIT ${len(where.values) + 1})::text[]"
+        )
+        async with self._database.connection() as connection:
+            keys: list[str] = await connection.fetchval(query, *where.values, limit)
+        return keys
+
+    def _span(self, span: KeyRange) -> _Statement:
+        """The span as a condition; our own corner of the bucket is never part of one."""
+        key = self._gateway.ordered_key
+        sql, values = bounds.condition(key, bounds.of_prefix(span.prefix), 1)
+        for operator, value in ((">", span.after), ("<=", span.upto)):
+            if value:
+                values.append(bounds.comparable(value))
+                sql += f" AND {key} {operator} ${len(values)}::text"
+        if RESERVED_PREFIX.startswith(span.prefix):
+            end = bounds.prefix_end(RESERVED_PREFIX)
+            assert end is not None
+            values += [RESERVED_PREFIX, end]
+            sql += f" AND NOT ({key} >= ${len(values) - 1}::text AND {key} < ${len(values)}::text)"
+        return _Statement(sql, values)
+
+    async def lookup(self, keys: Sequence[str], *, rewritten: bool = False) -> Sequence[Record]:
+        async with self._database.connection() as connection:
+            named = await names(connection, self._gateway, keys, rewritten=rewritten)
+        return [record for records in named.values() for record in records]
+
+    async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
+        if not self._gateway.references:
+            return frozenset()
+        async with self._database.connection() as connection:
+            return frozenset(await references.named(connection, self._gateway, keys))
+
+    async def spelled_otherwise(
+        self, prefixes: Sequence[str], page_size: int
+    ) -> AsyncIterator[Sequence[str]]:
+        for reference in self._gateway.references:
+            async for page in references.spelled_otherwise(
+                self._database, self._gateway, reference, prefixes, page_size
+            ):
+                yield page
+
+    async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
+        async with self._database.connection() as connection:
+            rows, pages = await self._estimated_size(connection)
+            if rows > SMALL and OVERSAMPLING * count < pages:
+                keys = await self._sampled(connection, prefix, OVERSAMPLING * count / pages, pages / rows)
+                if len(keys) >= count // 2:
+                    return _thinned(keys, count)
+            return await self._evenly(connection, prefix, count)
+
+    async def _estimated_size(self, connection: AnyConnection) -> tuple[float, int]:
+        # What the planner would think: the density at the last ANALYZE, with the size of today.
+        row = await connection.fetchrow(
+            "SELECT pages, CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages * pages"
+            " ELSE pages * current_setting('block_size')::int / $2::float END AS rows"
+            " FROM (SELECT reltuples, relpages,"
+            " pg_relation_size(oid) / current_setting('block_size')::int AS pages"
+            " FROM pg_class WHERE oid = to_regclass($1)) size",
+            qualified(self._database.config.tables.media_table),
+            BYTES_A_ROW,
+        )
+        assert row is not None
+        return row["rows"], row["pages"]
+
+    async def _sampled(
+        self, connection: AnyConnection, prefix: str, of_pages: float, of_rows: float
+    ) -> list[str]:
+        where, values = bounds.condition(self._gateway.ordered_key, bounds.of_prefix(prefix), 3)
+        # Some pages, since SYSTEM reads only what it takes, and of each about one row, since the rows
+        # of a page were written together and name neighbouring keys.
+        keys: list[str] = await connection.fetchval(
+            f"SELECT ARRAY(SELECT DISTINCT {self._gateway.key_text} FROM {self._gateway.table}"
+            f" TABLESAMPLE SYSTEM ($1) WHERE random() < $2 AND {where} AND {self._gateway.counts})",
+            100 * of_pages,
+            of_rows,
+            *values,
+        )
+        return sorted(keys)
+
+    async def _evenly(self, connection: AnyConnection, prefix: str, count: int) -> list[str]:
+        key = self._gateway.ordered_key
+        where, values = bounds.condition(key, bounds.of_prefix(prefix), 2)
+        # Every n-th key of the prefix; the server reads them all, and sends only these.
+        keys: list[str] = await connection.fetchval(
+            "SELECT ARRAY(SELECT key FROM (SELECT key, row_number() OVER (ORDER BY key) AS n,"
+            f" count(*) OVER () AS total FROM (SELECT DISTINCT {key} AS key FROM {self._gateway.media}"
+            f" WHERE {where}) each) numbered WHERE n % greatest(total / $1, 1) = 0 ORDER BY n)::text[]",
+            count,
+            *values,
+        )
+        return _thinned(keys, count)
+
+    async def count(self, prefixes: Sequence[str]) -> int:
+        return await self._count(bounds.managed(prefixes))
+
+    async def count_outside(self, prefixes: Sequence[str]) -> int:
+        return await self._count(bounds.outside(prefixes))
+
+    async def outside(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
+        key = self._gateway.ordered_key
+        for low, high in bounds.outside(prefixes):
+            after: str | None = None
+            while True:
+                where, values = bounds.condition(key, ((low, high),), 2)
+                beyond = "" if after is None else f" AND {key} > ${len(values) + 2}::text"
+                async with self._database.connection() as connection:
+                    keys: list[str] = await connection.fetchval(
+                        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {self._gateway.media}"
+                        f" WHERE {where}{beyond} ORDER BY {key} LIMIT $1)::text[]",
+                        page_size,
+                        *values,
+                        *([] if after is None else [after]),
+                    )
+                if keys:
+                    yield keys
+                if len(keys) < page_size:
+                    break
+                after = keys[-1]
+
+    async def first_keys(self, prefixes: Sequence[str]) -> tuple[str | None, str | None]:
+        """The first storage key inside the prefixes and the first one outside; None where there is none."""
+        return await self._first(bounds.managed(prefixes)), await self._first(bounds.outside(prefixes))
+
+    async def _first(self, within: bounds.Bounds) -> str | None:
+        key = self._gateway.ordered_key
+        async with self._database.connection() as connection:
+            for stretch in within:
+                where, values = bounds.condition(key, (stretch,), 1)
+                found: str | None = await connection.fetchval(
+                    f"SELECT {self._gateway.key_text} FROM {self._gateway.media} WHERE {where}"
+                    f" ORDER BY {key} LIMIT 1",
+                    *values,
+                )
+                if found is not None:
+                    return found
+        return None
+
+    async def _count(self, within: bounds.Bounds) -> int:
+        total = 0
+        async with self._database.connection() as connection:
+            for stretch in within:
+                where, values = bounds.condition(self._gateway.ordered_key, (stretch,), 1)
+                # A stretch a statement, so that each is one scan of the index.
+                total += await connection.fetchval(
+                    f"SELECT count(*) FROM {self._gateway.media} WHERE {where}", *values
+                )
+        return total
+
+    def nominate(
+        self, verdict: Verdict, policy: Policy, now: datetime, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]:
+        return self._nominator.pages(verdict, policy, now, page_size)
+
+    async def observe_keys(self, now: datetime) -> None:
+        gateway = self._gateway
+        if not gateway.has_keys:
+            return
+
+        async def work(connection: AnyConnection) -> None:
+            # Forget what is enabled again, or gone: should it be disabled once more, its grace starts anew.
+            await connection.execute(
+                f"DELETE FROM {SCHEMA}.revoked_keys r WHERE NOT EXISTS (SELECT FROM {gateway.keys}"
+                f' WHERE {gateway.key_id}::text COLLATE "C" = r.key_id AND NOT {gateway.key_enabled})'
+            )
+            # The gateway's tables do not say since when: the first pass that sees it says so.
+            await connection.execute(
+                f"INSERT INTO {SCHEMA}.revoked_keys (key_id, first_seen_at)"
+                f" SELECT {gateway.key_id}::text, $1 FROM {gateway.keys}"
+                f" WHERE NOT {gateway.key_enabled} ON CONFLICT DO NOTHING",
+                now,
+            )
+
+        await self._database.transaction(work)
+
+
+async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
+    """Every row that names one of the keys, without a lock: so that absence is absence."""
+    wanted = [key for key in keys if bounds.storable(key)]
+    padded = [key for key in wanted if gateway.pads and key.endswith(" ")]
+    rows = await connection.fetch(
+        f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.equal_key} = ANY($1::text[])",
+        [*wanted, *(key.rstrip(" ") for key in padded)] if padded else wanted,
+    )
+    found = [record_from(row) for row in rows]
+    # A row that cannot say how its key ends names each of those keys, and protects their objects (R-82).
+    named = by_key(found) if padded else {}
+    return found + [replace(row, storage_key=key) for key in padded for row in named.get(key.rstrip(" "), ())]
+
+
+async def names(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], *, rewritten: bool
+) -> dict[str, list[Record]]:
+    """Every row that names one of the keys, by key; with `rewritten` also rows of which a store makes one."""
+    named = by_key(await lookup(connection, gateway, keys))
+    if rewritten:
+        await add_rewritten(connection, gateway, keys, named)
+    return named
+
+
+async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
+    """Raise Halt unless both names still mean the tables that were inspected (R-5).
+
+    A view in their place, or a new table that is being filled, would hide rows. Rows of a table that
+    inherits may have the ids of others (R-41). And the role may remove rows, still.
+    """
+    found = await connection.fetchrow(TABLES, *gateway.names)
+    if found is None or (found["media"], found["keys"]) != gateway.oids:
+        raise Halt(
+            f"{gateway.table_names} was replaced while this program ran; nothing is deleted until it is"
+            " started again and has inspected the new table"
+        )
+    if found["inherited"]:
+        raise Halt(
+            f"other tables inherit from {gateway.table_names} now, and no index keeps an"
+            " id from being in two of them; rows are removed by id, so nothing is deleted until they are"
+            " partitions, or the inheritance has ended"
+        )
+    if not found["may_delete"]:
+        # An object whose row cannot go must not go either (R-55).
+        raise Halt(rights.revoked(gateway.names[0], await connection.fetchval("SELECT current_user::text")))
+    if found["subscribed"]:
+        raise Halt(
+            f"{gateway.names[0]} or {gateway.names[1]} is filled by a logical subscription now: this database"
+            " is a copy that may lag behind its publisher; nothing is deleted until RECONCILER_DATABASE_URL"
+            " names the publisher, or the subscription is dropped because this is the primary now"
+        )
+
+
+async def add_rewritten(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], named: dict[str, list[Record]]
+) -> None:
+    """Add to `named` the rows of which a store makes one of these keys, where it is not their own (R-25).
+
+    They need the object as the others do, and stay themselves. No index serves this; it is asked only
+    where the store rewrites keys.
+    """
+    rows = await connection.fetch(
+        f"SELECT {gateway.columns}, {gateway.rewritten_key} AS rewritten FROM {gateway.joined}"
+        f" WHERE {gateway.is_rewritten} AND {gateway.rewritten_key} = ANY($1::text[])",
+        [key for key in keys if bounds.storable(key)],
+    )
+    for row in rows:
+        named.setdefault(row["rewritten"], []).append(record_from(row))
+
+
+def _thinned(keys: list[str], count: int) -> list[str]:
+    step = max(len(keys) // max(count, 1), 1)
+    return keys[::step]

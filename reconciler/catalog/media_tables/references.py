@@ -1,0 +1,160 @@
+"""Columns beside the media table's key that name objects: what any of them names is kept.
+
+Variants are further columns of the media table, such as thumbnails; the others are columns of any table.
+Their rows are never locked, judged or removed. A row protects what it names by being there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.config import TableMapping, qualified, quoted
+from reconciler.catalog.db.connections import AnyConnection, Connection, Database
+from reconciler.catalog.db.expressions import BARE_KEYS
+from reconciler.catalog.media_tables import columns
+from reconciler.catalog.media_tables.tables import Gateway, Reference
+from reconciler.errors import Halt
+from reconciler.model import Record, reference_to
+
+VARIANTS = "RECONCILER_CATALOG__VARIANT_COLUMNS"
+REFERENCED = "RECONCILER_CATALOG__ALSO_REFERENCED"
+
+LONGEST = 2048
+"""Bytes of a name of an object: what is longer, such as an image in a `data:` address, is none."""
+
+# Characters that have other spellings, but for capital letters: most names have some.
+AMBIGUOUS = r"[^!-~]|[%+?#\\]|//"
+
+# A view serves as well, since rows are only read. What is stored of a view, or lies on another server, may
+# be older than the bucket, and what it does not show yet would look orphaned.
+RELATION = """
+SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+OIDS = """
+SELECT ARRAY(SELECT to_regclass(n.name)::oid FROM unnest($1::text[]) WITH ORDINALITY AS n (name, place)
+             ORDER BY n.place)
+"""
+
+
+class Inspection:
+    """Looks at each declared column. With `faults` nothing can be read; `warnings` are for an operator."""
+
+    def __init__(self, connection: Connection, tables: TableMapping) -> None:
+        self._connection = connection
+        self._tables = tables
+        self.found: list[Reference] = []
+        self.faults: list[str] = []
+        self.warnings: list[str] = []
+
+    async def look(self) -> None:
+        for column in self._tables.variants:
+            await self._look(VARIANTS, self._tables.media_table, column, variant=True)
+        for name in self._tables.also_referenced:
+            table, _, column = name.rpartition(".")
+            await self._look(REFERENCED, table, column, variant=False)
+
+    async def _look(self, setting: str, table: str, column: str, *, variant: bool) -> None:
+        name = f"{setting} {table}.{column}"
+        found = await self._connection.fetchrow(RELATION, qualified(table))
+        if found is None:
+            self.faults.append(f"{name}: there is no table {table}")
+        elif found["kind"] in {"m", "f"}:
+            self.faults.append(
+                f"{name}: a materialized view or foreign table may lag behind; name the table behind it"
+            )
+        elif not found["readable"]:
+            self.faults.append(f"{name}: not readable; GRANT SELECT ON {qualified(table)} to this role")
+        elif found["filtered"]:
+            self.faults.append(
+                f"{name}: row-level security would hide rows from this role, and what they name would look"
+                " orphaned; grant the role BYPASSRLS"
+            )
+        else:
+            await self._look_at_column(name, found["oid"], table, column, variant=variant)
+
+    async def _look_at_column(self, name: str, oid: int, table: str, column: str, *, variant: bool) -> None:
+        there = await columns.find(self._connection, oid)
+        if column not in there.columns:
+            near = difflib.get_close_matches(column, there.columns, n=1, cutoff=0.6) or sorted(there.columns)
+            self.faults.append(f"{name}: no such column; there is {', '.join(near)}")
+            return
+        kind = there.columns[column].type.kind
+        if kind not in columns.ALLOWED["storage_key"]:
+            self.faults.append(
+                f"{name}: its type is {kind}; allowed are {', '.join(columns.ALLOWED['storage_key'])}: make a"
+                " view that gives the keys as text, one a row, and name that"
+            )
+            return
+        indexed = kind in BARE_KEYS and column in there.indexed
+        if not indexed:
+            self.warnings.append(
+                f"{name}: no index answers which rows name a key, so each batch of a thousand reads the table"
+            )
+        self.found.append(
+            Reference(
+                table=qualified(table),
+                oid=oid,
+                column=f"f.{quoted(column)}" + ("" if kind in BARE_KEYS else "::text"),
+                variant=variant,
+                indexed=indexed,
+            )
+        )
+
+
+async def named(connection: AnyConnection, gateway: Gateway, keys: Collection[str]) -> set[str]:
+    """Which of the keys any such column names. Raises Halt where one of the tables was replaced."""
+    wanted = [key for key in keys if bounds.storable(key)]
+    if not gateway.references or not wanted:
+        return set()
+    await _require_tables(connection, gateway)
+    rows = await connection.fetch(" UNION ALL ".join(map(gateway.names_by, gateway.references)), wanted)
+    return {row["key"] for row in rows}
+
+
+async def spelled_otherwise(
+    database: Database, gateway: Gateway, reference: Reference, prefixes: Sequence[str], page_size: int
+) -> AsyncIterator[Sequence[str]]:
+    """Of one column, see `ports.Records.spelled_otherwise`. No connection is held while the caller works."""
+    key = f'({reference.column} COLLATE "C")'
+    outside, values = bounds.condition(key, bounds.outside(prefixes), 4)
+    query = (
+        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {gateway.naming(reference)} AND {key} > $2::text"
+        f" AND octet_length({key}) <= {LONGEST} AND ({outside} OR {key} ~ $3::text)"
+        f" ORDER BY {key} LIMIT $1)::text[]"
+    )
+    after: str | None = ""
+    while after is not None:
+        async with database.connection() as connection:
+            keys: list[str] = await connection.fetchval(query, page_size, after, AMBIGUOUS, *values)
+        if keys:
+            yield keys
+        after = keys[-1] if len(keys) == page_size else None
+
+
+async def _require_tables(connection: AnyConnection, gateway: Gateway) -> None:
+    """A view in a table's place, or a new one that is being filled, would hide what is named (R-5)."""
+    oids = await connection.fetchval(OIDS, [each.table for each in gateway.references])
+    for each, oid in zip(gateway.references, oids, strict=True):
+        if oid != each.oid:
+            raise Halt(
+                f"{each.table} was replaced while this program ran; nothing is deleted until it is started"
+                " again and has inspected the new table"
+            )
+
+
+async def add_named(
+    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], rows: dict[str, list[Record]]
+) -> None:
+    """Add to `rows` one that stays for each key that such a column names.
+
+    So whatever is decided of the key leaves its object alone, as for any other row that stays. Not for
+    keys of dangling marks: what is not there needs no protection.
+    """
+    for key in await named(connection, gateway, keys):
+        rows.setdefault(key, []).append(reference_to(key))

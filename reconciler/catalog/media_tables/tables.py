@@ -1,0 +1,299 @@
+"""The gateway's two tables as fragments of SQL, for whatever names and types they have.
+
+Aliases are fixed: `m` the media table, `k` the virtual keys', `r` our note of disabled keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from reconciler.catalog.db import expressions
+from reconciler.catalog.db.config import TableMapping, literal, qualified, quoted
+from reconciler.catalog.db.expressions import BARE_KEYS, END_OF_TIME, ColumnType, Identity, Times
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.model import Record, StorageBy, VirtualKey
+
+NAME_LENGTH = 50
+"""Of a media type or provider: what is longer is no name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A column beside the media table's key that names objects: of the alias `f`, as text that compares.
+
+    `variant`: of the media table itself, so that only rows that count are asked. `indexed`: an index
+    answers which rows name a key.
+    """
+
+    table: str
+    oid: int
+    column: str
+    variant: bool
+    indexed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnTypes:
+    """What an inspection found: types by column field; an absent column is not in it.
+
+    `keys` is empty where there is no table of keys. `identity` are the columns, by name, that tell the media
+    table's rows apart. `references` are columns that name further objects. `byte_order` says how
+    the storage key has to be written for comparisons in byte order, and `equality` how for looking keys
+    up, so that an index serves each where there is one: "" as it is, else a COLLATE clause.
+    """
+
+    media: dict[str, ColumnType]
+    keys: dict[str, ColumnType]
+    identity: tuple[tuple[str, ColumnType], ...]
+    media_oid: int
+    keys_oid: int | None
+    byte_order: str
+    equality: str
+    unique: bool
+    virtual_key_index: bool
+    references: tuple[Reference, ...] = ()
+
+
+class Gateway:
+    """SQL fragments over the mapped tables. Built once, after the inspection."""
+
+    def __init__(self, tables: TableMapping, types: ColumnTypes) -> None:
+        self._tables = tables
+        self._types = types
+        self.has_keys = bool(tables.keys_table)
+        self.names = (qualified(tables.media_table), qualified(tables.keys_table) if self.has_keys else None)
+        self.oids = (types.media_oid, types.keys_oid)
+        # What is written to or sampled; everything else reads `media`, which has only the rows that count.
+        self.table = f"{qualified(tables.media_table)} m"
+        self.counts = _counts(tables.media_where)
+        self.media = self.table
+        if tables.media_where:
+            self.media = f"(SELECT * FROM {self.table} WHERE {self.counts}) m"
+        self.times = Times(zone=tables.time_zone or "UTC", unit=tables.epoch_unit)
+        self.identity = Identity(types.identity)
+        self.owner_id, self.owner_type = "NULL::text", "text"
+        if "virtual_key_id" in types.media:
+            self.owner_id = f"m.{quoted(tables.media.virtual_key_id)}"
+            self.owner_type = types.media["virtual_key_id"].sql
+        self.joined = self.media
+        if self.has_keys:
+            self._join_keys(tables)
+        bare = f"m.{quoted(tables.media.storage_key)}"
+        self.key_text = f"{bare}::text"
+        if types.media["storage_key"].kind not in BARE_KEYS:
+            bare = f"({self.key_text})"
+        # char(n) does not say whether a key ends in blanks.
+        self.pads = types.media["storage_key"].kind == "char(n)"
+        self.ordered_key = f"{bare}{types.byte_order}"
+        self.equal_key = f"{bare}{types.equality}"
+        # What a store that keeps objects as files makes of a key, and whether that is another one (R-15).
+        # Under "C", since collations that are not deterministic do not search.
+        key = f'({self.key_text} COLLATE "C")'
+        self.rewritten_key = rf"ltrim(regexp_replace({key}, '[/\\]+', '/', 'g'), '/')"
+        self.is_rewritten = rf"(strpos({key}, '//') > 0 OR strpos({key}, '\') > 0 OR starts_with({key}, '/'))"
+        self.unique = types.unique
+        self.references = types.references
+        self.variants = tables.variants
+        self.virtual_key_index = types.virtual_key_index
+        self.columns = self._record_columns()
+
+    def _join_keys(self, tables: TableMapping) -> None:
+        """Fragments over the keys' table. Without one, none of them is asked for."""
+        types = self._types.keys
+        self.keys = f"{qualified(tables.keys_table)} k"
+        self.key_id = f"k.{quoted(tables.keys.id)}"
+        self.key_id_type = types["id"].sql
+        self.key_enabled = expressions.flag(f"k.{quoted(tables.keys.is_enabled)}", types["is_enabled"].kind)
+        self.owned = f"{self.key_id} = {self.as_key(self.owner_id)}"
+        self.joined = (
+            f"{self.media} LEFT JOIN {self.keys} ON {self.owned}"
+            f' LEFT JOIN {SCHEMA}.revoked_keys r ON r.key_id = {self.key_id}::text COLLATE "C"'
+        )
+
+    @property
+    def table_names(self) -> str:
+        """For messages."""
+        return " or ".join(name for name in self.names if name)
+
+    def names_by(self, reference: Reference) -> str:
+        """Which of the keys in the array $1 that column names."""
+        keys = "SELECT k.key FROM unnest($1::text[]) AS k (key)"
+        if reference.indexed:
+            return f"{keys} WHERE {self.named_by(reference, 'k.key')}"
+        # In one reading of the table: a claim plans no hash join, and would read it for each key (R-83).
+        named = (
+            f"SELECT DISTINCT {reference.column} FROM {self.naming(reference)}"
+            f" AND {reference.column} = ANY($1::text[])"
+        )
+        return f"{keys} WHERE k.key = ANY(ARRAY({named}))"
+
+    def named_by(self, reference: Reference, key: str) -> str:
+        """Whether that column names the key, an expression without a collation of its own."""
+        return f"EXISTS (SELECT FROM {self.naming(reference)} AND {reference.column} = {key})"
+
+    def naming(self, reference: Reference) -> str:
+        """The column's table, as `f`, and which of its rows count."""
+        counts = _counts(self._tables.media_where, "f") if reference.variant else "true"
+        return f"{reference.table} f WHERE {counts}"
+
+    def as_key(self, owner: str) -> str:
+        """An owner as it is compared with the keys' ids: under their collation, as a foreign key would."""
+        theirs, ours = self._types.keys["id"].collation, self._types.media["virtual_key_id"].collation
+        return owner if theirs == ours or not theirs else f"{owner} COLLATE {theirs}"
+
+    @property
+    def size(self) -> str:
+        """What a row says of its object's size, in bytes."""
+        return f"coalesce({self._size}, 0)"
+
+    @property
+    def _size(self) -> str:
+        if "size_bytes" not in self._types.media:
+            return "NULL::bigint"
+        return expressions.size(f"m.{quoted(self._tables.media.size_bytes)}")
+
+    def named(self, by: StorageBy) -> str:
+        """What a row says of this, as text: `unknown` where it says nothing, or has no such column.
+
+        Types and providers come in more than one casing, and become labels.
+        """
+        if by is StorageBy.VIRTUAL_KEY:
+            return f"coalesce({self.owner_id}::text, 'unknown')"
+        field = by.value.replace("-", "_")
+        if field not in self._types.media:
+            return "'unknown'::text"
+        column = f"m.{quoted(getattr(self._tables.media, field))}"
+        folded = f'lower(btrim({column}::text) COLLATE "C")'
+        return f"coalesce(nullif(left({folded}, {NAME_LENGTH}), ''), 'unknown')"
+
+    def media_time(self, field: str) -> str | None:
+        """The column as it is stored, for conditions that an index can answer; None where absent."""
+        return f"m.{quoted(getattr(self._tables.media, field))}" if field in self._types.media else None
+
+    def media_type(self, field: str) -> str:
+        """The column's type, as a cast names it."""
+        return self._types.media[field].sql
+
+    def key_time(self, field: str) -> str | None:
+        return f"k.{quoted(getattr(self._tables.keys, field))}" if field in self._types.keys else None
+
+    def until(self, parameter: str, *, media: str = "", keys: str = "") -> str:
+        """Whether a column holds a time that can be meant, up to that timestamptz. False or NULL where not.
+
+        Of the stored column, so that an index can answer; it is true exactly where what `columns` makes of
+        it is not NULL and not later.
+        """
+        column = self.media_time(media) if media else self.key_time(keys)
+        kind = self._types.media[media].kind if media else self._types.keys[keys].kind
+        assert column is not None
+        low = self.times.earliest(kind)
+        return f"({column} >= {low} AND {column} <= {self.times.bound(parameter, kind)})"
+
+    def _media(self, field: str) -> str:
+        column = self.media_time(field)
+        return "NULL::timestamptz" if column is None else self.times.moment(column, self._kind(field))
+
+    def _kind(self, field: str) -> str:
+        return self._types.media[field].kind
+
+    def _owner_expires(self) -> str:
+        column = self.key_time("expires_at")
+        if column is None:
+            return "NULL::timestamptz"
+        return self.times.moment(column, self._types.keys["expires_at"].kind)
+
+    def _accessed(self) -> str:
+        """NULL is never accessed. What is no time says nothing about it: as if accessed for ever, which
+        protects; and so do rows of which nobody can say it.
+        """
+        column = self.media_time("last_accessed_at")
+        if column is None:
+            return END_OF_TIME
+        read = f"coalesce({self._media('last_accessed_at')}, {END_OF_TIME})"
+        return f"CASE WHEN {column} IS NOT NULL THEN {read} END"
+
+    def _record_columns(self) -> str:
+        return ", ".join(
+            (
+                f"{self.identity.text} AS id",
+                f"{self.key_text} AS storage_key",
+                f"{self.owner_id}::text AS virtual_key_id",
+                *self._owner_columns(),
+                f"{self._size} AS size_bytes",
+                f"{self._media('created_at')} AS created_at",
+                f"{self._media('expires_at')} AS expires_at",
+                f"{self._accessed()} AS last_accessed_at",
+                f"{self._media('deleted_at')} AS deleted_at",
+                f"{self._version()} AS version",
+            )
+        )
+
+    def _owner_columns(self) -> tuple[str, ...]:
+        """Without a table of keys each owner is one that exists, and never ends."""
+        if not self.has_keys:
+            return (
+                f"{self.owner_id}::text AS owner_id",
+                "true AS owner_enabled",
+                "NULL::timestamptz AS owner_expires_at",
+                "NULL::timestamptz AS owner_disabled_since",
+            )
+        return (
+            f"{self.key_id}::text AS owner_id",
+            f"{self.key_enabled} AS owner_enabled",
+            f"{self._owner_expires()} AS owner_expires_at",
+            f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
+        )
+
+    def _version(self) -> str:
+        """A hash of what a verdict reads, the owner's state included; its text form needs the
+        session's fixed time zone and date style. Counters and sizes are no part of it (R-26).
+        """
+        parts = [self.key_text, self.owner_id]
+        if self.has_keys:
+            parts += [f"({self.key_id} IS NOT NULL)", self.key_enabled]
+        fields = ("created_at", "expires_at", "last_accessed_at", "deleted_at")
+        parts += [column for field in fields if (column := self.media_time(field))]
+        if (expires := self.key_time("expires_at")) is not None:
+            parts.append(expires)
+        return f"encode(sha256(convert_to(ROW({', '.join(parts)})::text, 'UTF8')), 'hex')"
+
+
+def _counts(media_where: Sequence[tuple[str, str]], alias: str = "m") -> str:
+    """Whether a row of the media table is one that counts: by the bytes of each column's text."""
+    each = (f'{alias}.{quoted(column)}::text COLLATE "C" = {literal(value)}' for column, value in media_where)
+    return " AND ".join(each) or "true"
+
+
+def record_from(row: asyncpg.Record) -> Record:
+    """One row of `Gateway.columns`."""
+    owner = None
+    if row["owner_id"] is not None:
+        owner = VirtualKey(
+            id=row["owner_id"],
+            enabled=row["owner_enabled"],
+            expires_at=row["owner_expires_at"],
+            disabled_since=row["owner_disabled_since"],
+        )
+    return Record(
+        id=row["id"],
+        storage_key=row["storage_key"],
+        virtual_key_id=row["virtual_key_id"],
+        owner=owner,
+        size_bytes=row["size_bytes"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        last_accessed_at=row["last_accessed_at"],
+        deleted_at=row["deleted_at"],
+        version=row["version"],
+    )
+
+
+def by_key(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The rows that name each key."""
+    grouped: dict[str, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(record.storage_key, []).append(record)
+    return grouped

@@ -1,0 +1,101 @@
+"""Statements that fire code of the users: their triggers, checks, rules and functions.
+
+They run under the settings of role and database instead of ours: a trigger that names a table without its
+schema has to find it (R-54, I-39). And they remove the rows that they are to remove, or none (R-52).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from reconciler.catalog.db.connections import OWN, AnyConnection
+from reconciler.catalog.media_tables.tables import Gateway
+
+PATIENCE_MS = 400
+"""How long users' code may wait for a lock. Less than Postgres' deadlock_timeout (1 s by default): so it
+is we who give way where a writer waits for us, and not the writer who is told of a deadlock."""
+
+THEIRS = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in OWN) + (
+    f"; SET LOCAL lock_timeout = {PATIENCE_MS}"
+)
+OURS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in OWN.items()) + (
+    "; SET LOCAL lock_timeout TO DEFAULT"
+)
+
+BUSY = ("40", "53", "55006", "55P03")
+"""SQLSTATEs, or classes of them, that say nothing about a row: collisions, resources, locks."""
+
+# Rows of the media table, its partitions included, that this transaction has deleted and updated so far:
+# by our own statements, by cascades, and by triggers alike.
+TOUCHED = """
+SELECT sum(pg_stat_get_xact_tuples_deleted(oid))::bigint AS deleted,
+       sum(pg_stat_get_xact_tuples_updated(oid))::bigint AS updated
+FROM (SELECT $1::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::oid::regclass)) tree
+"""
+
+
+class NotRemoved(Exception):
+    """Something else would go, or happen, than the removal of just these rows. Says what."""
+
+
+@asynccontextmanager
+async def in_their_settings(connection: AnyConnection) -> AsyncIterator[None]:
+    """The settings of role and database, until the context ends; in a savepoint of the caller's.
+
+    What is deferred speaks at the end: so that it is this statement that fails, and not the commit.
+    """
+    await connection.execute(THEIRS)
+    yield
+    await connection.execute(f"SET CONSTRAINTS ALL IMMEDIATE; {OURS}")
+
+
+async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> int:
+    """Delete these rows, and no other row of the table, in a savepoint of the caller's.
+
+    Returns how many other rows of the table were changed by that. Raises NotRemoved, and what the database
+    raises. Nothing is returned of the rows: their text would be by the users' date style and time zone.
+    """
+    before = await _touched(connection, gateway)
+    async with in_their_settings(connection):
+        # By id alone: these rows are locked, and their versions were compared under the lock.
+        rows = await connection.fetch(
+            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} AND {gateway.counts}"
+            " RETURNING true",
+            list(ids),
+        )
+    deleted, updated = (
+        now - then for now, then in zip(await _touched(connection, gateway), before, strict=True)
+    )
+    if len(rows) < len(ids):
+        # Nobody else can have removed a row that we hold locked.
+        raise NotRemoved("a trigger or a rule of the table keeps the row")
+    if deleted > len(rows):
+        more = deleted - len(rows)
+        raise NotRemoved(
+            f"{more} other {'row' if more == 1 else 'rows'} of {gateway.names[0]} would go with it, by"
+            " ON DELETE CASCADE or by a trigger"
+        )
+    if deleted < len(rows):
+        raise NotRemoved(
+            "what else of the table would go with it cannot be counted; set track_counts = on in the database"
+        )
+    return updated
+
+
+def is_of(error: Exception, states: Sequence[str]) -> bool:
+    """Whether the database's error is of one of these SQLSTATEs, or classes of them."""
+    return (getattr(error, "sqlstate", None) or "").startswith(tuple(states))
+
+
+def explained(error: Exception) -> str:
+    """What the database said, in one line; of a violated constraint also by which row."""
+    message = str(error).partition("\n")[0]
+    detail = getattr(error, "detail", None)
+    return f"{message} ({detail.partition(chr(10))[0].rstrip('.')})" if detail else message
+
+
+async def _touched(connection: AnyConnection, gateway: Gateway) -> tuple[int, int]:
+    row = await connection.fetchrow(TOUCHED, gateway.oids[0])
+    assert row is not None, "a sum has a row"
+    return row["deleted"], row["updated"]

@@ -1,0 +1,74 @@
+"""Further objects of a record, such as its thumbnail: marked as the record is claimed, to go behind it.
+
+Their marks are released with the record's pass and due at once, but nobody can claim one while the record is
+marked. Then the record has gone, and its variant goes unless something else names it; or it stays, and
+its variant's mark is cancelled. So a crash anywhere leaves marks, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from reconciler.catalog.db.config import quoted
+from reconciler.catalog.db.connections import AnyConnection
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.model import RESERVED_PREFIX, RETENTION_VERDICTS, ClaimedKey
+
+LONGEST = 2048
+"""Bytes of a key that a mark may name: an index entry of Postgres has at most 2,704."""
+
+MARK = f"""
+INSERT INTO {SCHEMA}.marks
+    (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at, last_pass_id, sightings,
+     due_at, variant_of)
+SELECT v.key, r.verdict, 'a further object of ' || r.storage_key || ': ' || r.reason, 0, r.pass_id,
+       $3::timestamptz, $3, r.pass_id, 1, r.due_at, r.storage_key
+FROM unnest($1::text[], $2::text[]) AS v (record, key)
+JOIN {SCHEMA}.marks r ON r.storage_key = v.record
+ORDER BY v.key COLLATE "C"
+ON CONFLICT (storage_key) DO NOTHING
+"""
+
+
+async def mark(
+    connection: AnyConnection,
+    gateway: Gateway,
+    claimed: Sequence[ClaimedKey],
+    prefixes: Sequence[str],
+    now: datetime,
+) -> None:
+    """Mark what the rows that were just claimed name besides, in the claim's transaction.
+
+    Only what retention removes has variants to take along: a dangling record's are orphans for the sweep.
+    """
+    if not gateway.variants:
+        return
+    going = {
+        ref.id: key.mark.storage_key
+        for key in claimed
+        if key.mark.verdict in RETENTION_VERDICTS
+        for ref in key.decision.records
+    }
+    named = await _named(connection, gateway, sorted(going))
+    pairs = sorted({(going[row], key) for row, key in named if _may_go(key, going[row], prefixes)})
+    if pairs:
+        await connection.execute(MARK, [record for record, _ in pairs], [key for _, key in pairs], now)
+
+
+async def _named(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Row and key of everything that those rows name in a variant's column."""
+    columns = ", ".join(f"m.{quoted(column)}::text" for column in gateway.variants)
+    rows = await connection.fetch(
+        f"SELECT {gateway.identity.text} AS id, v.key FROM {gateway.media}"
+        f" CROSS JOIN LATERAL unnest(ARRAY[{columns}]) AS v (key)"
+        f" WHERE {gateway.identity.among('$1')} AND v.key <> ''",
+        list(ids),
+    )
+    return [(row["id"], row["key"]) for row in rows]
+
+
+def _may_go(key: str, record: str, prefixes: Sequence[str]) -> bool:
+    within = key.startswith(tuple(prefixes)) and not key.startswith(RESERVED_PREFIX)
+    return within and key != record and len(key.encode()) <= LONGEST

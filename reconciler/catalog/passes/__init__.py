@@ -1,0 +1,1 @@
+"""Passes: their marks, their caps, and what people decide about them."""

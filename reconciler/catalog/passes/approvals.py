@@ -1,0 +1,227 @@
+"""What people decide about passes: they list them, look at one, approve or discard it.
+
+None of it takes the lease: it runs beside whoever leads. What excludes the two is the row lock on the
+passes of that marker, taken in the order of their ids by both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import asyncpg
+
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
+from reconciler.catalog.passes.rows import pass_from
+from reconciler.errors import NotDecided
+from reconciler.model import Pass, PassDetail, PassState, Verdict
+
+WITHDRAWN_AT_ONCE = 10_000
+"""Marks that one statement of `discard` deletes: a writer that waits for one waits for no more."""
+
+# Of the tripped passes of a marker the newest stands for all.
+LISTED = f"""
+SELECT p.* FROM {SCHEMA}.passes p
+WHERE $2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
+    SELECT FROM {SCHEMA}.passes n WHERE n.marker = p.marker AND n.state = 'tripped' AND n.id > p.id)
+ORDER BY p.id DESC LIMIT $1
+"""
+
+TOGETHER = f"""
+SELECT id FROM {SCHEMA}.passes WHERE marker = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
+"""
+
+COUNTS = f"""
+SELECT m.pass_id, m.verdict, b.prefix, count(*) AS keys
+FROM {SCHEMA}.marks m
+LEFT JOIN unnest($2::text[], $3::text[]) AS b (prefix, high)
+    ON m.storage_key >= b.prefix AND (b.high IS NULL OR m.storage_key < b.high)
+WHERE m.pass_id = ANY($1::bigint[])
+GROUP BY 1, 2, 3
+"""
+
+EXAMPLES = f"""
+SELECT {MARK_COLUMNS} FROM (
+    SELECT *, row_number() OVER (PARTITION BY verdict ORDER BY storage_key) AS place
+    FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[])) m
+WHERE m.place <= $2 ORDER BY m.verdict, m.storage_key
+"""
+
+# In the order of ids, as a pass that ends takes them: older ones, then its own.
+LOCK = f"""
+SELECT id, state, both_sides FROM {SCHEMA}.passes
+WHERE marker = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
+"""
+
+# The stamp is this transaction's own xid: newer than every mark, since they were committed before
+# the pass could trip, and newer than every writer that could not see them (R-1, R-20). The instant is
+# the statement's: by it those that were approved together are told later, for the stamp may be renewed.
+APPROVE = f"""
+UPDATE {SCHEMA}.passes
+SET state = 'armed', armed_xid = pg_current_xact_id(), decided_by = $2, decided_at = statement_timestamp()
+WHERE id = ANY($1::bigint[])
+"""
+
+DISCARD = f"""
+UPDATE {SCHEMA}.passes SET state = 'discarded', decided_by = $2, decided_at = clock_timestamp()
+WHERE id = ANY($1::bigint[])
+"""
+
+# What later passes added is found again by the next one, and judged without this latch. Their own reasons
+# speak of a decision that nobody had made: they are told as what was said before it.
+END = f"""
+UPDATE {SCHEMA}.passes
+SET state = 'failed', finished_at = coalesce(finished_at, clock_timestamp()),
+    trip_reason = coalesce($2::text || '; before that decision it said: ' || trip_reason, $2::text)
+WHERE id = ANY($1::bigint[])
+"""
+
+WITHDRAW = f"""
+DELETE FROM {SCHEMA}.marks WHERE storage_key IN (
+    SELECT storage_key FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'
+    ORDER BY storage_key LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+
+
+class PostgresApprovals:
+    """`ports.Approvals` on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+        async with self._database.connection() as connection:
+            passes = [pass_from(row) for row in await connection.fetch(LISTED, limit, everything)]
+            together = [await _together(connection, each) for each in passes]
+            ids = sorted({pass_id for each in together for pass_id in each})
+            counts = await _counts(connection, ids, ())
+        return [
+            PassDetail(
+                current=current, marks=_sum(counts[pass_id] for pass_id in ids), examples=(), together=ids
+            )
+            for current, ids in zip(passes, together, strict=True)
+        ]
+
+    async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.passes WHERE id = $1", pass_id)
+            if row is None:
+                raise NotDecided(_unknown(pass_id))
+            current = pass_from(row)
+            ids = await _together(connection, current)
+            counts = await _counts(connection, ids, current.policy.prefixes if current.policy else ())
+            shown = await connection.fetch(EXAMPLES, ids, examples)
+        return PassDetail(
+            current=current,
+            marks=_sum(counts.values()),
+            examples=[mark_from(each) for each in shown],
+            together=ids,
+        )
+
+    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+        async def work(connection: AnyConnection) -> int:
+            locked = await _lock(connection, pass_id, "approve")
+            tripped = [row for row in locked if row["state"] == PassState.TRIPPED]
+            together = [row for row in tripped if row["id"] <= pass_id]
+            if any(row["both_sides"] for row in together) and not understood:
+                raise NotDecided(_not_understood(pass_id))
+            ids = [row["id"] for row in together]
+            await connection.execute(APPROVE, ids, who)
+            later = [row["id"] for row in tripped if row["id"] > pass_id]
+            await connection.execute(END, later, f"pass {pass_id} was approved")
+            released: int = await connection.fetchval(
+                f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'",
+                ids,
+            )
+            return released
+
+        return await self._database.transaction(work)
+
+    async def discard(self, pass_id: int, who: str) -> int:
+        async def work(connection: AnyConnection) -> list[int]:
+            # A running pass leaves out what it saw marked already: without those marks it would look
+            # smaller than it is.
+            locked = await _lock(connection, pass_id, "discard")
+            ids = [row["id"] for row in locked if row["id"] <= pass_id and row["state"] == PassState.TRIPPED]
+            await connection.execute(DISCARD, ids, who)
+            rest = [row["id"] for row in locked if row["id"] not in ids]
+            await connection.execute(END, rest, f"pass {pass_id} was discarded")
+            return ids
+
+        ids = await self._database.transaction(work)
+        return await self._withdraw(ids)
+
+    async def _withdraw(self, ids: Sequence[int]) -> int:
+        """Nothing of a discarded pass can be claimed any more; what is locked goes with the next pass."""
+        withdrawn = 0
+        while True:
+            async with self._database.connection() as connection:
+                status = await connection.execute(WITHDRAW, ids, WITHDRAWN_AT_ONCE)
+            deleted = int(status.rpartition(" ")[2])
+            withdrawn += deleted
+            if deleted < WITHDRAWN_AT_ONCE:
+                return withdrawn
+
+
+async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequence[asyncpg.Record]:
+    """The running and tripped passes of its marker, locked; the pass itself is tripped among them."""
+    row = await connection.fetchrow(
+        f"SELECT marker, state, decided_by FROM {SCHEMA}.passes WHERE id = $1", pass_id
+    )
+    if row is None:
+        raise NotDecided(_unknown(pass_id))
+    locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, row["marker"])
+    tripped = [each for each in locked if each["state"] == PassState.TRIPPED]
+    mine = next((each for each in tripped if each["id"] == pass_id), None)
+    if mine is None:
+        by = f" (decided by {row['decided_by']})" if row["decided_by"] else ""
+        raise NotDecided(f"pass {pass_id} is {row['state']}{by}, not tripped: there is nothing to {action}")
+    worse = next((each["id"] for each in reversed(tripped) if each["both_sides"]), pass_id)
+    if worse > pass_id and not mine["both_sides"]:
+        raise NotDecided(
+            f"pass {worse}, later than {pass_id}, found both sides wrong: decide about that one"
+            f" (reconciler passes show {worse})"
+        )
+    return locked
+
+
+def _unknown(pass_id: int) -> str:
+    return f"there is no pass {pass_id}; reconciler passes lists them"
+
+
+def _not_understood(pass_id: int) -> str:
+    return (
+        f"pass {pass_id} found orphans and dangling records above their limits at once, which says that the"
+        " comparison itself is wrong (another bucket, database, prefix or mapping); nothing was approved."
+        f" Mend that and discard the pass; or, if both sides really are to go: reconciler approve {pass_id}"
+        " --i-understand"
+    )
+
+
+async def _together(connection: AnyConnection, current: Pass) -> list[int]:
+    """The passes that are decided with it: itself, and tripped ones before it."""
+    if current.state is not PassState.TRIPPED:
+        return [current.id]
+    return [row["id"] for row in await connection.fetch(TOGETHER, current.marker.value, current.id)]
+
+
+async def _counts(
+    connection: AnyConnection, ids: Sequence[int], prefixes: Sequence[str]
+) -> Mapping[int, Mapping[tuple[str, Verdict], int]]:
+    """Marks by pass, and within it by prefix and verdict."""
+    names = bounds.merged(prefixes)
+    ends = [bounds.prefix_end(name) for name in names]
+    counts: dict[int, Counter[tuple[str, Verdict]]] = defaultdict(Counter)
+    for row in await connection.fetch(COUNTS, ids, list(names), ends):
+        counts[row["pass_id"]][row["prefix"] or "", Verdict(row["verdict"])] += row["keys"]
+    return counts
+
+
+def _sum(counts: Iterable[Mapping[tuple[str, Verdict], int]]) -> Mapping[tuple[str, Verdict], int]:
+    total: Counter[tuple[str, Verdict]] = Counter()
+    for each in counts:
+        total.update(each)
+    return total

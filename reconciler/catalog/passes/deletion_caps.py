@@ -1,0 +1,159 @@
+"""The breaker's caps where the deletion begins: what was claimed in the last 24 hours, and this batch.
+
+Counted in the claim's own transaction, by five minutes, verdict and prefix: a sum over a few hundred
+rows, where the ledger holds hundreds of thousands. What a person has approved is not counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.connections import AnyConnection
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.passes.backlog import APPROVED
+from reconciler.catalog.passes.rows import tally_from
+from reconciler.model import Backlog, ClaimedKey, Marker, Policy, Tally, TrippedPass, Verdict
+from reconciler.ports import Cap
+
+WINDOW = timedelta(hours=24)
+"""The breaker's day. Only what is wholly within it counts: a claim is never judged more strictly than
+the pass was that released it."""
+
+KEPT = timedelta(days=2)
+
+BOUND = f"""
+SELECT p.id, p.marker FROM {SCHEMA}.passes p WHERE p.id = ANY($1::bigint[]) AND NOT ({APPROVED})
+"""
+
+SPENT = f"""
+SELECT verdict, prefix, sum(keys)::bigint AS keys FROM {SCHEMA}.spending
+WHERE since >= $1 GROUP BY verdict, prefix
+"""
+
+# What the last released pass of each marker saw.
+SEEN = f"""
+SELECT m.marker, (SELECT p.tally FROM {SCHEMA}.passes p WHERE p.marker = m.marker AND p.state = 'armed'
+                  ORDER BY p.id DESC LIMIT 1) AS tally
+FROM unnest($1::text[]) AS m (marker)
+"""
+
+# Latched like every trip; what had been released of it is claimed no more.
+TRIP = f"""
+UPDATE {SCHEMA}.passes SET state = 'tripped', trip_reason = $2
+WHERE id = ANY($1::bigint[]) AND state = 'armed'
+"""
+
+SPEND = f"""
+INSERT INTO {SCHEMA}.spending (since, verdict, prefix, keys)
+SELECT date_bin('5 minutes', $1::timestamptz, '2000-01-01 00:00+00'), s.verdict, s.prefix, s.keys
+FROM unnest($2::text[], $3::text[], $4::bigint[]) AS s (verdict, prefix, keys)
+ON CONFLICT (since, verdict, prefix) DO UPDATE SET keys = {SCHEMA}.spending.keys + excluded.keys
+"""
+
+PURGE = f"DELETE FROM {SCHEMA}.spending WHERE since < clock_timestamp() - $1::interval"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """The keys that may be claimed, and the passes that tripped over the rest."""
+
+    keys: list[ClaimedKey]
+    tripped: tuple[TrippedPass, ...] = ()
+
+
+async def allow(
+    connection: AnyConnection, keys: list[ClaimedKey], policy: Policy, cap: Cap, now: datetime
+) -> Allowed:
+    """Ask the caps of a batch about to be claimed, and count it; in the claim's transaction.
+
+    One leader claims at a time, a batch after the other, so nobody spends beside us.
+    """
+    ids = sorted({key.mark.pass_id for key in keys})
+    markers = {row["id"]: Marker(row["marker"]) for row in await connection.fetch(BOUND, ids)}
+    # A variant goes with a record that was counted.
+    bound = [key for key in keys if key.mark.pass_id in markers and key.mark.variant_of is None]
+    if not bound:
+        return Allowed(keys=keys)
+    prefixes = bounds.merged(policy.prefixes)
+    batch = Counter((key.mark.verdict, _prefix_of(key.mark.storage_key, prefixes)) for key in bound)
+    objections = cap(
+        _backlog(batch, await _spent(connection, now), prefixes),
+        await _seen(connection, sorted({*markers.values()})),
+    )
+    tripped = [
+        TrippedPass(pass_id=pass_id, reason=f"at the claim: {objections[marker]}")
+        for pass_id, marker in sorted(markers.items())
+        if marker in objections
+    ]
+    for each in tripped:
+        await connection.execute(TRIP, [each.pass_id], each.reason)
+    stopped = {each.pass_id for each in tripped}
+    left = [key for key in keys if key.mark.pass_id not in stopped]
+    stays = {key.mark.storage_key for key in left}
+    await _spend(connection, [key for key in bound if key.mark.storage_key in stays], prefixes, now)
+    return Allowed(keys=left, tripped=tuple(tripped))
+
+
+async def purge(connection: AnyConnection) -> None:
+    """Forget what no cap asks about any more."""
+    await connection.execute(PURGE, KEPT)
+
+
+async def _spent(connection: AnyConnection, now: datetime) -> Mapping[tuple[Verdict, str], int]:
+    rows = await connection.fetch(SPENT, now - WINDOW)
+    return {(Verdict(row["verdict"]), row["prefix"]): row["keys"] for row in rows}
+
+
+async def _seen(connection: AnyConnection, markers: Sequence[Marker]) -> Mapping[Marker, Tally]:
+    rows = await connection.fetch(SEEN, [marker.value for marker in markers])
+    return {Marker(row["marker"]): tally_from(row["tally"]) for row in rows if row["tally"]}
+
+
+async def _spend(
+    connection: AnyConnection, keys: Sequence[ClaimedKey], prefixes: Sequence[str], now: datetime
+) -> None:
+    if not keys:
+        return
+    counts = Counter((key.mark.verdict.value, _prefix_of(key.mark.storage_key, prefixes)) for key in keys)
+    by_kind = sorted(counts.items())
+    await connection.execute(
+        SPEND,
+        now,
+        [verdict for (verdict, _), _ in by_kind],
+        [prefix for (_, prefix), _ in by_kind],
+        [number for _, number in by_kind],
+    )
+
+
+def _backlog(
+    batch: Mapping[tuple[Verdict, str], int],
+    spent: Mapping[tuple[Verdict, str], int],
+    prefixes: Sequence[str],
+) -> Backlog:
+    return Backlog(
+        pending=_total(batch.items()),
+        gone=_total(spent.items()),
+        by_prefix={
+            prefix: Backlog(
+                pending=_total(each for each in batch.items() if each[0][1] == prefix),
+                gone=_total(each for each in spent.items() if each[0][1] == prefix),
+            )
+            for prefix in prefixes
+        },
+    )
+
+
+def _total(counts: Iterable[tuple[tuple[Verdict, str], int]]) -> dict[Verdict, int]:
+    total: Counter[Verdict] = Counter()
+    for (verdict, _), number in counts:
+        total[verdict] += number
+    return dict(total)
+
+
+def _prefix_of(key: str, prefixes: Sequence[str]) -> str:
+    """The managed prefix of a claimable key, which lies in one."""
+    return next(prefix for prefix in prefixes if key.startswith(prefix))

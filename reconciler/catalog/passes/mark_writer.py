@@ -1,0 +1,112 @@
+"""How a pass's findings become marks, and which marks a complete pass takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from reconciler.catalog.db.connections import AnyConnection, by_index
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.mark_rows import KNOWN
+from reconciler.model import Finding, Marker, Pass
+
+# Marks that are new. A key that is marked already is left alone here, without waiting for whoever
+# holds it (R-29). In key order, so that two passes cannot wait for one another.
+INSERT_MARKS = f"""
+INSERT INTO {SCHEMA}.marks
+    (storage_key, verdict, reason, bytes, object_etag, object_last_modified,
+     pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, confirmed_id, sightings, due_at)
+SELECT f.storage_key, f.verdict, f.reason, f.bytes, f.etag, f.modified,
+       $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, $7, 1, seen.at + $9::interval
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[])
+         AS f (storage_key, verdict, reason, bytes, etag, modified),
+     (SELECT clock_timestamp() AS at) seen
+ORDER BY f.storage_key COLLATE "C"
+ON CONFLICT (storage_key) DO NOTHING
+"""
+
+# Of those, what has gone since the pass began: its page was listed before, and it would be deleted twice.
+# In a statement of its own, since the insertion may have waited for the very confirmation that left the
+# tombstone. What was uploaded again since is found by the next pass.
+DROP_GONE = f"""
+DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.tombstones t
+WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
+  AND t.storage_key = m.storage_key AND t.gone_at >= $3
+"""
+
+# Marks found again: they join this pass unless their own is armed, or tripped and a person's to decide
+# (who approves it releases what it found, neither less nor more), or of the other marker, whose breaker
+# alone has counted them; and keep their due time. Only another complete sweep that says the same is a
+# second sighting. What is kept, on hold or since its clean-up is off, is seen and joins nothing. Claimed or
+# locked ones stay as they are, and a newer program's. Confirmed by a pass of their own marker alone: a sweep
+# by the same verdict, retention by any of its own.
+REJOIN_MARKS = f"""
+WITH again AS (
+    SELECT m.storage_key,
+           f.kept OR p.state NOT IN ('running', 'failed', 'discarded') OR p.marker <> $5::text AS stays,
+           m.verdict = f.verdict AND $4 AS same,
+           p.marker = $5 AND (m.verdict = f.verdict OR NOT $4::boolean) AS confirmed,
+           m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
+               AND s.state IN ('armed', 'tripped') AND NOT f.kept AS second
+    FROM unnest($1::text[], $2::text[], $6::boolean[]) AS f (storage_key, verdict, kept)
+    JOIN {SCHEMA}.marks m ON m.storage_key = f.storage_key
+    JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    LEFT JOIN {SCHEMA}.passes s ON s.id = m.last_sweep_id
+    WHERE m.state = 'found' AND m.last_pass_id <> $3 AND {KNOWN}
+    ORDER BY m.storage_key
+    FOR UPDATE OF m SKIP LOCKED
+)
+UPDATE {SCHEMA}.marks m
+SET last_seen_at = clock_timestamp(),
+    last_pass_id = $3,
+    last_sweep_id = CASE WHEN again.same THEN $3 ELSE m.last_sweep_id END,
+    confirmed_id = CASE WHEN again.confirmed THEN $3 ELSE m.confirmed_id END,
+    sightings = m.sightings + coalesce(again.second, false)::int,
+    pass_id = CASE WHEN again.stays THEN m.pass_id ELSE $3 END
+FROM again WHERE m.storage_key = again.storage_key
+"""
+
+# What a complete pass no longer finds goes, released or not: a row that is back, an object that is gone, an
+# extension (R-49). Past the marks that a writer holds, as everywhere: it may be waiting for another of
+# these in its turn (R-36); such a one no claim takes until a pass has seen it again. What a newer program
+# wrote stays: without its mark this one would find the same key for a reason of its own, and delete it.
+WITHDRAW_UNSEEN = f"""
+WITH free AS (
+    SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+    WHERE p.marker = $2 AND m.state = 'found' AND m.confirmed_id < $1 AND m.variant_of IS NULL AND {KNOWN}
+    FOR UPDATE OF m SKIP LOCKED
+)
+DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
+"""
+
+
+async def mark(
+    connection: AnyConnection, current: Pass, findings: Sequence[Finding], delete_delay: timedelta
+) -> None:
+    """Marks for the findings that are not kept, in the caller's transaction; the others are only seen."""
+    await by_index(connection)
+    new = [each for each in findings if each.kept is None]
+    sweep = current.marker is Marker.SWEEP
+    status = await connection.execute(
+        INSERT_MARKS,
+        [each.storage_key for each in new],
+        [each.verdict.value for each in new],
+        [each.reason for each in new],
+        [each.bytes for each in new],
+        [each.object_etag for each in new],
+        [each.object_last_modified for each in new],
+        current.id,
+        sweep,
+        delete_delay,
+    )
+    if int(status.rpartition(" ")[2]) < len(findings):
+        await connection.execute(
+            REJOIN_MARKS,
+            [each.storage_key for each in findings],
+            [each.verdict.value for each in findings],
+            current.id,
+            sweep,
+            current.marker.value,
+            [each.kept is not None for each in findings],
+        )
+    await connection.execute(DROP_GONE, [each.storage_key for each in new], current.id, current.cutoff)

@@ -1,0 +1,247 @@
+"""Passes, their key ranges, and the marks that they write. Every write compares the term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reconciler.catalog import holds
+from reconciler.catalog.db.bounds import comparable, storable
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.passes import backlog
+from reconciler.catalog.passes.mark_writer import WITHDRAW_UNSEEN, mark
+from reconciler.catalog.passes.rows import pass_from, policy_text, tally_from, tally_text
+from reconciler.errors import PassEnded
+from reconciler.model import (
+    Backlog,
+    Finding,
+    KeepReason,
+    KeyRange,
+    ListingOrder,
+    Marker,
+    Mode,
+    Pass,
+    PassState,
+    Policy,
+    RangeProgress,
+    Tally,
+    Term,
+    Trip,
+)
+
+SEEN = frozenset({None, KeepReason.HOLD, KeepReason.DISABLED})
+"""Findings that confirm a mark. What is kept for another reason is none any more."""
+
+
+class PostgresPasses:
+    """`ports.Passes` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+
+    async def begin(
+        self,
+        term: Term,
+        marker: Marker,
+        config_hash: str,
+        mode: Mode,
+        order: ListingOrder | None,
+        policy: Policy | None = None,
+    ) -> Pass:
+        async def work(connection: AnyConnection) -> Pass:
+            await stand(connection, term)
+            # What a crash left and nobody resumed releases nothing.
+            await connection.execute(
+                f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp(),"
+                " trip_reason = 'superseded by a newer pass' WHERE marker = $1 AND state = 'running'",
+                marker.value,
+            )
+            row = await connection.fetchrow(
+                f"INSERT INTO {SCHEMA}.passes"
+                " (marker, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy)"
+                " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6) RETURNING *",
+                marker.value,
+                config_hash,
+                mode.value,
+                order.value if order else None,
+                term.epoch,
+                policy_text(policy) if policy else None,
+            )
+            assert row is not None
+            return pass_from(row)
+
+        return await self._database.transaction(work)
+
+    async def resumable(
+        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+    ) -> Pass | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                f"SELECT * FROM {SCHEMA}.passes WHERE marker = $1 AND state = 'running'"
+                " AND config_hash = $2 AND mode = $3 AND listing_order = $4"
+                " AND cutoff > clock_timestamp() - $5::interval ORDER BY id DESC LIMIT 1",
+                marker.value,
+                config_hash,
+                mode.value,
+                order.value,
+                max_age,
+            )
+        return pass_from(row) if row else None
+
+    async def plan_ranges(self, term: Term, pass_id: int, ranges: Sequence[KeyRange]) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await _still_running(connection, pass_id)
+            await connection.execute(
+                f'INSERT INTO {SCHEMA}.ranges (pass_id, ordinal, prefix, "after", upto, watermark, tally)'
+                " SELECT $1, r.ordinal, r.prefix, r.low, r.high, r.low, '{}'"
+                " FROM unnest($2::int[], $3::text[], $4::text[], $5::text[])"
+                " AS r (ordinal, prefix, low, high)",
+                pass_id,
+                list(range(len(ranges))),
+                [each.prefix for each in ranges],
+                [each.after for each in ranges],
+                [each.upto for each in ranges],
+            )
+
+        await self._database.transaction(work)
+
+    async def ranges(self, pass_id: int) -> Sequence[RangeProgress]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT * FROM {SCHEMA}.ranges WHERE pass_id = $1 ORDER BY ordinal", pass_id
+            )
+        return [
+            RangeProgress(
+                ordinal=row["ordinal"],
+                range=KeyRange(prefix=row["prefix"], after=row["after"], upto=row["upto"]),
+                watermark=row["watermark"],
+                done=row["done"],
+                tally=tally_from(row["tally"]),
+            )
+            for row in rows
+        ]
+
+    async def record(
+        self,
+        term: Term,
+        current: Pass,
+        findings: Sequence[Finding],
+        delete_delay: timedelta,
+        progress: RangeProgress | None = None,
+    ) -> None:
+        seen = [each for each in findings if each.kept in SEEN and storable(each.storage_key)]
+
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await _still_running(connection, current.id)
+            held = await holds.held(
+                connection, self._gateway, [each.storage_key for each in seen if each.kept is None]
+            )
+            sorted_out = [
+                replace(each, kept=KeepReason.HOLD) if each.storage_key in held else each for each in seen
+            ]
+            if sorted_out:
+                await mark(connection, current, sorted_out, delete_delay)
+            if progress is not None:
+                await connection.execute(
+                    f"UPDATE {SCHEMA}.ranges SET watermark = $3, done = $4, tally = $5"
+                    " WHERE pass_id = $1 AND ordinal = $2",
+                    current.id,
+                    progress.ordinal,
+                    comparable(progress.watermark),
+                    progress.done,
+                    tally_text(progress.tally),
+                )
+
+        await self._database.transaction(work)
+
+    async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
+        async def work(connection: AnyConnection) -> int:
+            await self._finish(connection, term, current, tally, PassState.ARMED)
+            # Its own xid, and later than every mark: a writer that this transaction could not see
+            # ended before the horizon passes the stamp (R-1).
+            stamp: str = await connection.fetchval(
+                f"UPDATE {SCHEMA}.passes SET armed_xid = pg_current_xact_id() WHERE id = $1"
+                " RETURNING armed_xid::text",
+                current.id,
+            )
+            await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
+            return int(stamp)
+
+        return await self._database.transaction(work)
+
+    async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await self._finish(connection, term, current, tally, PassState.TRIPPED, trip)
+            # What was found before and is no longer must not go, nor should a person approve it.
+            await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
+
+        await self._database.transaction(work)
+
+    async def fail(self, term: Term, current: Pass, reason: str) -> None:
+        async def work(connection: AnyConnection) -> None:
+            failure = Trip(reason=reason)
+            await self._finish(connection, term, current, current.tally, PassState.FAILED, failure)
+
+        await self._database.transaction(work)
+
+    @staticmethod
+    async def _finish(
+        connection: AnyConnection,
+        term: Term,
+        current: Pass,
+        tally: Tally,
+        state: PassState,
+        trip: Trip | None = None,
+    ) -> None:
+        await stand(connection, term)
+        finished = await connection.fetchval(
+            f"UPDATE {SCHEMA}.passes SET state = $2, tally = $3, finished_at = clock_timestamp(),"
+            " trip_reason = $4, both_sides = $5 WHERE id = $1 AND state = 'running' RETURNING true",
+            current.id,
+            state.value,
+            tally_text(tally),
+            trip.reason if trip else None,
+            trip.both_sides if trip else False,
+        )
+        if not finished:
+            raise PassEnded(current.id)
+
+    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                f"SELECT * FROM {SCHEMA}.passes WHERE marker = $1 AND finished_at IS NOT NULL"
+                " AND ($2::text IS NULL OR state = $2) ORDER BY id DESC LIMIT 1",
+                marker.value,
+                state.value if state else None,
+            )
+        return pass_from(row) if row else None
+
+    async def undecided(self, marker: Marker) -> Pass | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                f"SELECT *, (SELECT bool_or(both_sides) FROM {SCHEMA}.passes"
+                "            WHERE marker = $1 AND state = 'tripped') AS any_both_sides"
+                f" FROM {SCHEMA}.passes WHERE marker = $1 AND state = 'tripped' ORDER BY id LIMIT 1",
+                marker.value,
+            )
+        return replace(pass_from(row), both_sides=row["any_both_sides"]) if row else None
+
+    async def backlog(
+        self, prefixes: Sequence[str] = (), current: Pass | None = None, since: datetime | None = None
+    ) -> Backlog:
+        async with self._database.connection() as connection:
+            return await backlog.read(connection, prefixes, current.id if current else None, since)
+
+
+async def _still_running(connection: AnyConnection, pass_id: int) -> None:
+    """Lock the pass against being armed or failed for the rest of the transaction."""
+    state = await connection.fetchval(f"SELECT state FROM {SCHEMA}.passes WHERE id = $1 FOR SHARE", pass_id)
+    if state != PassState.RUNNING:
+        raise PassEnded(pass_id)

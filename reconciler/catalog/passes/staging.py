@@ -1,0 +1,257 @@
+"""The join for listings without order: copied beside the rows, and joined with them by the database."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import asyncpg
+
+from reconciler.catalog.db import bounds, connections
+from reconciler.catalog.db.calls import called
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.db.connections import Connection
+from reconciler.catalog.db.errors import DRIVER_ERRORS
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.tables import Gateway, record_from
+from reconciler.errors import CatalogUnavailable
+from reconciler.model import ObjectPage, Record, StoredObject, parse_timestamp
+
+COLUMNS = ("key", "size", "etag", "modified")
+
+SETTINGS = {
+    # A join of a hundred million keys takes as long as it takes.
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    # A dead leader's connection may hold a table of its own for as long as nobody notices.
+    "lock_timeout": "10s",
+}
+
+ROWS_A_COPY = 10_000
+"""Keys that one COPY carries, some 3 MB of memory: each COPY costs as much again as 2,000 rows."""
+
+LOST = "the listing that was copied into Postgres is not what is there, so Postgres was restarted meanwhile"
+
+LEFTOVERS = r"""
+SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname LIKE 'staging\_%'
+"""
+
+
+async def drop_leftovers(connection: Connection) -> None:
+    """Drop what a crash left. A table that somebody still holds goes when the next one looks."""
+    for row in await connection.fetch(LEFTOVERS, SCHEMA):
+        with contextlib.suppress(asyncpg.LockNotAvailableError):
+            await connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{row["relname"]}"')
+
+
+class PostgresStagingArea:
+    """`ports.StagingArea` on Postgres: each area has a connection of its own."""
+
+    def __init__(self, config: CatalogConfig, gateway: Gateway) -> None:
+        self._config = config
+        self._gateway = gateway
+
+    async def clear(self) -> None:
+        """See `ports.StagingArea.clear`."""
+        with called(self._config):
+            connection = await connections.connect(self._config, **SETTINGS)
+            try:
+                await drop_leftovers(connection)
+            finally:
+                await connection.close()
+
+    @asynccontextmanager
+    async def open(self, pass_id: int | None) -> AsyncIterator[PostgresStaging]:
+        """See `ports.StagingArea.open`."""
+        with called(self._config):
+            connection = await connections.connect(self._config, **SETTINGS)
+        staging = PostgresStaging(connection, self._config, self._gateway, pass_id)
+        try:
+            await staging.create()
+            yield staging
+        finally:
+            with anyio.CancelScope(shield=True):
+                await staging.drop()
+
+
+class PostgresStaging:
+    """`ports.Staging`: a table of the listing, and one for each side's findings.
+
+    The findings are written down by one statement and read in pages from there, so that no snapshot
+    and no transaction stays open while they are marked.
+    """
+
+    def __init__(
+        self, connection: Connection, config: CatalogConfig, gateway: Gateway, pass_id: int | None
+    ) -> None:
+        self._connection = connection
+        self._config = config
+        self._gateway = gateway
+        self._kind = "TEMP" if pass_id is None else "UNLOGGED"
+        self._schema = "pg_temp" if pass_id is None else SCHEMA
+        self._name = "staging" if pass_id is None else f"staging_{pass_id}"
+        self._table = f"{self._schema}.{self._name}"
+        self._temporary = pass_id is None
+        self._alone = anyio.Lock()
+        self._sealed = False
+        self._waiting: list[tuple[str, int, str, str]] = []
+        self._copied = 0
+        self.skipped = 0
+        """Keys that Postgres' text cannot hold: they can match no row, and were left out."""
+
+    async def create(self) -> None:
+        with called(self._config):
+            if not self._temporary:
+                await drop_leftovers(self._connection)
+            # No index while it is filled; no vacuum, since it never changes after.
+            await self._connection.execute(
+                f"CREATE {self._kind} TABLE {self._table}"
+                ' (key text COLLATE "C" NOT NULL, size bigint NOT NULL, etag text NOT NULL,'
+                " modified text NOT NULL) WITH (autovacuum_enabled = false)"
+            )
+
+    async def drop(self) -> None:
+        """Whatever went wrong: a table that cannot be dropped now goes when the next pass opens."""
+        try:
+            with anyio.move_on_after(self._config.connect_timeout.total_seconds()):
+                if not self._temporary:
+                    tables = ", ".join(f"{self._table}{suffix}" for suffix in ("", "_objects", "_records"))
+                    await self._connection.execute(f"DROP TABLE IF EXISTS {tables}")
+                await self._connection.close()
+        except (OSError, *DRIVER_ERRORS):
+            pass
+        finally:
+            if not self._connection.is_closed():
+                self._connection.terminate()
+
+    async def copy(self, page: ObjectPage) -> None:
+        rows = zip(page.keys, page.sizes, page.etags, page.modified, strict=True)
+        # Asked of the page at once: a page with such a key is one in a million.
+        if bounds.storable("".join(page.keys)):
+            self._waiting += rows
+        else:
+            kept = [row for row in rows if bounds.storable(row[0])]
+            self.skipped += len(page.keys) - len(kept)
+            self._waiting += kept
+        if len(self._waiting) >= ROWS_A_COPY:
+            async with self._alone:
+                with called(self._config):
+                    await self._flush()
+
+    async def _flush(self) -> None:
+        await self._connection.copy_records_to_table(
+            self._name, schema_name=self._schema, records=self._waiting, columns=COLUMNS
+        )
+        self._copied += len(self._waiting)
+        self._waiting.clear()
+
+    async def seal(self) -> tuple[int, int]:
+        async with self._alone:
+            with called(self._config):
+                await self._flush()
+                doubles = await self._index()
+                await self._connection.execute(f"ANALYZE {self._table}")
+                row = await self._connection.fetchrow(
+                    f"SELECT count(*) AS objects, coalesce(sum(size), 0)::text AS bytes FROM {self._table}"
+                )
+        assert row is not None
+        if row["objects"] != self._copied - doubles:
+            raise CatalogUnavailable(
+                f"{LOST}: {self._copied - doubles:,} of its keys were copied, {row['objects']:,} are there"
+            )
+        self._sealed = True
+        return row["objects"], int(row["bytes"])
+
+    async def _index(self) -> int:
+        """An index on the key, which shows whether any key is there twice; how many were too many.
+
+        A listing without order may name a key twice: any one of them stays.
+        """
+        try:
+            await self._connection.execute(f"CREATE UNIQUE INDEX ON {self._table} (key)")
+        except asyncpg.UniqueViolationError:
+            await self._connection.execute(f"CREATE INDEX ON {self._table} (key)")
+            deleted = await self._connection.execute(
+                f"DELETE FROM {self._table} s USING"
+                f" (SELECT key, min(ctid) AS first FROM {self._table} GROUP BY key HAVING count(*) > 1) d"
+                " WHERE s.key = d.key AND s.ctid <> d.first"
+            )
+            return int(deleted.rpartition(" ")[2])
+        return 0
+
+    async def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]:
+        # The keep-set is every row, whatever its state and prefix; and a row protects the key that a store
+        # without order may have made of its own: `a/b` of `a//b` (R-15).
+        await self._write_down(
+            "_objects",
+            "SELECT row_number() OVER () AS n, each.* FROM (SELECT s.key, s.size, s.etag, s.modified"
+            f" FROM {self._table} s WHERE NOT EXISTS (SELECT FROM {self._gateway.media}"
+            f' WHERE {self._gateway.key_text} COLLATE "C" = s.key)'
+            f" AND NOT EXISTS (SELECT FROM {self._gateway.media} WHERE {self._gateway.is_rewritten}"
+            f" AND {self._gateway.rewritten_key} = s.key) ORDER BY s.key) each",
+        )
+        async for rows in self._pages("_objects", "key, size, etag, modified", "", page_size):
+            yield [
+                StoredObject(
+                    key=row["key"],
+                    size=row["size"],
+                    etag=row["etag"],
+                    last_modified=parse_timestamp(row["modified"]),
+                )
+                for row in rows
+            ]
+
+    async def records_without_object(
+        self, prefixes: Sequence[str], page_size: int = 1000
+    ) -> AsyncIterator[Sequence[Record]]:
+        gateway = self._gateway
+        within, values = bounds.condition(gateway.ordered_key, bounds.managed(prefixes), 1)
+        await self._write_down(
+            "_records",
+            f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {gateway.identity.copied()}"
+            f" FROM {gateway.media} WHERE {within} AND NOT EXISTS (SELECT FROM {self._table} s"
+            f' WHERE s.key = {gateway.key_text} COLLATE "C") ORDER BY {gateway.ordered_key}) each',
+            values,
+        )
+        # The rows as they are when the page is read.
+        joined = f" JOIN {gateway.joined} ON {gateway.identity.equals_copied('f')}"
+        async for rows in self._pages("_records", gateway.columns, joined, page_size):
+            yield [record_from(row) for row in rows]
+
+    async def _write_down(self, suffix: str, query: str, values: Sequence[str] = ()) -> None:
+        assert self._sealed, "rows are read only after the whole listing"
+        table = f"{self._table}{suffix}"
+        async with self._alone:
+            with called(self._config):
+                await self._connection.execute(f"CREATE {self._kind} TABLE {table} AS {query}", *values)
+                await self._require_listing()
+                await self._connection.execute(f"CREATE INDEX ON {table} (n)")
+                await self._connection.execute(f"ANALYZE {table}")
+
+    async def _require_listing(self) -> None:
+        """A crash of Postgres empties an unlogged table; a connection that is pooled may survive that."""
+        if self._copied and not await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._table})"):
+            raise CatalogUnavailable(f"{LOST}: the table is empty")
+
+    async def _pages(
+        self, suffix: str, columns: str, joined: str, page_size: int
+    ) -> AsyncIterator[list[connections.Row]]:
+        table = f"{self._table}{suffix}"
+        async with self._alone:
+            with called(self._config):
+                total = await self._connection.fetchval(f"SELECT count(*) FROM {table}")
+        for start in range(0, total, page_size):
+            async with self._alone:
+                with called(self._config):
+                    rows = await self._connection.fetch(
+                        f"SELECT {columns} FROM {table} f{joined} WHERE f.n > $1 AND f.n <= $2 ORDER BY f.n",
+                        start,
+                        start + page_size,
+                    )
+            if rows:
+                yield rows

@@ -1,0 +1,71 @@
+"""Erasure on request: nothing of these keys may ever come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.catalog import holds
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.recovery.recovery import LEFT_AFTER
+from reconciler.catalog.recovery.soft_deleted import KEPT, NOT_KEPT
+from reconciler.model import Erased
+
+# The purge takes what is erased at once, and no return does.
+# Whose return was begun and not left gets its object back all the same: it may be under way.
+HIDE = f"""
+UPDATE {SCHEMA}.hidden SET erased = true WHERE storage_key = ANY($1::text[])
+RETURNING storage_key, state = 'restoring' AND claimed_at > clock_timestamp() - $2::interval AS returning
+"""
+
+REDACT = f"""
+UPDATE {SCHEMA}.ledger SET {NOT_KEPT}
+WHERE storage_key = ANY($1::text[]) AND {KEPT} RETURNING storage_key
+"""
+
+UNQUEUE = f"DELETE FROM {SCHEMA}.restores WHERE storage_key = ANY($1::text[])"
+
+NOTE = f"""
+INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, detail)
+SELECT (SELECT epoch FROM {SCHEMA}.term), 'erased', 'live', 'object', key, '', 'erasure', $2
+FROM unnest($1::text[]) AS e (key)
+"""
+
+# Locked in whatever state, and before anything else: a confirmation that ends meanwhile has ended before
+# the next statement looks for what it left, and a later one leaves it to the next erasure (R-42).
+MARKED = f"""
+SELECT storage_key, state FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])
+ORDER BY storage_key FOR SHARE
+"""
+
+
+class Erasure:
+    """Redacts the ledger, and condemns what is hidden. What is in the bucket and the table is not ours."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+
+    async def erase(self, keys: Sequence[str], author: str, *, despite_hold: bool = False) -> Erased:
+        """In one transaction. What is being deleted or brought back at this moment is named: it has to be
+        erased again. Where any of it is on hold nothing is erased, unless that is said (R-51).
+        """
+
+        async def work(connection: AnyConnection) -> Erased:
+            await holds.claims_wait(connection)
+            held = await holds.held(connection, self._gateway, keys)
+            if held and not despite_hold:
+                return Erased(objects=0, rows=0, held=held)
+            marked = await connection.fetch(MARKED, list(keys))
+            claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
+            hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER)
+            rows = await connection.fetch(REDACT, list(keys))
+            await connection.execute(UNQUEUE, list(keys))
+            by = {each.author for each in held.values()}
+            despite = f", despite the hold of {', '.join(sorted(by))}" if by else ""
+            await connection.execute(NOTE, list(keys), f"by {author}{despite}")
+            returning = tuple(sorted({row["storage_key"] for row in hidden if row["returning"]}))
+            return Erased(objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning)
+
+        return await self._database.transaction(work)

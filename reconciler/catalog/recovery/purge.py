@@ -1,0 +1,251 @@
+"""What can no longer be brought back goes: copies, hidden versions, removed rows, old lines of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reconciler.catalog import holds
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.media_tables import references
+from reconciler.catalog.media_tables.records import names, require_tables
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.recovery.recovery import LEFT_AFTER
+from reconciler.catalog.recovery.soft_deleted import HIDDEN_COLUMNS, KEPT, KNOWN_MODE, NOT_KEPT, hidden_from
+from reconciler.model import HiddenObject, Term, Upload
+
+CHUNK = 10_000
+"""Lines of the ledger that one statement changes."""
+
+# Past the window $2 at $1: what nobody brought back, or a copy of what was brought back. At once: a copy
+# of what stayed, and what was erased on request. A return that was left, and a purge that was left for $3.
+DUE = f"""
+    h.state IN ('hidden', 'restored') AND h.hidden_at <= $1::timestamptz - $2::interval
+    OR h.state = 'left over' OR h.state IN ('hidden', 'restored') AND h.erased
+    OR h.state = 'restoring' AND (h.hidden_at <= $1 - $2 OR h.erased)
+       AND h.claimed_at <= $1 - interval '{int(LEFT_AFTER.total_seconds())} seconds'
+    OR h.state = 'purging' AND h.claimed_at <= $1 - $3::interval
+"""
+
+# What was brought back from behind a marker is the object itself: nothing of it may go.
+FORGET = f"""
+DELETE FROM {SCHEMA}.hidden h
+WHERE h.state = 'restored' AND h.mode = 'versioned' AND h.hidden_at <= $1::timestamptz - $2::interval
+"""
+
+# Of these somebody may have need. The others are copies of what is at its own key, or have to be erased.
+NEEDED = "(h.state IN ('hidden', 'restoring', 'purging') AND NOT h.erased)"
+
+# What may be purged, but for what rows say. What is on hold stays where it is, and so does what a row waits
+# for.
+DOOMED = f"""
+SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed FROM {SCHEMA}.hidden h
+WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versioned')
+  AND NOT ({NEEDED} AND ({{held}} OR EXISTS (
+      SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key)))
+ORDER BY h.hidden_at, h.id LIMIT $4
+"""
+
+# Who undoes claims the same rows: one of the two has each of them alone.
+CLAIM = f"""
+UPDATE {SCHEMA}.hidden SET state = 'purging', claimed_at = $2 WHERE id = ANY($1::bigint[])
+"""
+
+# What was claimed, before it goes: whether somebody has need of it by now.
+CLAIMED = f"""
+SELECT h.id, h.storage_key, {{held}} OR EXISTS (
+    SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key) AS wanted
+FROM {SCHEMA}.hidden h
+WHERE h.id = ANY($2::bigint[]) AND h.state = 'purging' AND NOT h.erased FOR UPDATE
+"""
+
+SPARE = f"UPDATE {SCHEMA}.hidden SET state = 'hidden' WHERE id = ANY($1::bigint[])"
+
+# From now on a row of such a key is refused, unless it is spared: the window may be shorter than the
+# tombstone's.
+NO_WAY_BACK = f"""
+UPDATE {SCHEMA}.tombstones t SET recoverable = $2 FROM {SCHEMA}.hidden h
+WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
+"""
+
+PURGED = f"""
+WITH gone AS (DELETE FROM {SCHEMA}.hidden WHERE id = ANY($1::bigint[]) AND state = 'purging' RETURNING *)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+SELECT operation_id, $2, 'purged', 'live', 'object', storage_key, verdict,
+       CASE WHEN erased THEN 'erasure' ELSE 'it could be brought back for long enough' END, 'deleted',
+       bytes, etag, pass_id
+FROM gone
+"""
+
+# Somebody else took its marker away: it is an object like any other, and nothing of it is ours to free.
+BACK = f"""
+WITH back AS (DELETE FROM {SCHEMA}.hidden WHERE id = ANY($1::bigint[]) AND state = 'purging' RETURNING *)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+SELECT operation_id, $2, 'restored', 'live', 'object', storage_key, verdict, 'nothing hides it any more',
+       'present', bytes, etag, pass_id
+FROM back
+"""
+
+# No verdict was passed on an upload: it is none of the bucket's objects.
+ABORTED = f"""
+INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, result)
+SELECT $1, 'aborted', 'live', 'upload', u.storage_key, '', u.reason, 'deleted'
+FROM unnest($2::text[], $3::text[]) AS u (storage_key, reason)
+"""
+
+SPENT = f"""
+SELECT count(*) FROM {SCHEMA}.ledger
+WHERE event = $1 AND event IN ('purged', 'aborted') AND at > clock_timestamp() - interval '24 hours'
+"""
+
+# Prompts are personal data: a removed row goes with the chance to bring it back, and not before: as long as
+# its object is hidden, or its key on hold, an undo brings back both (R-84).
+NOT_WANTED = f"""
+NOT ({KEPT} AND ({{held}} OR EXISTS (
+    SELECT FROM {SCHEMA}.hidden h
+    WHERE h.storage_key = l.storage_key AND h.operation_id = l.operation_id AND {NEEDED})))
+"""
+
+FORGET_ROWS = f"""
+UPDATE {SCHEMA}.ledger SET {NOT_KEPT}
+WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l WHERE {KEPT}
+             AND l.at <= clock_timestamp() - $1::interval AND {NOT_WANTED} LIMIT {CHUNK})
+"""
+
+FORGET_LINES = f"""
+DELETE FROM {SCHEMA}.ledger
+WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l
+             WHERE l.at <= clock_timestamp() - $1::interval AND {NOT_WANTED} LIMIT {CHUNK})
+"""
+
+
+# What is deleted and not freed.
+HIDDEN_TOTALS = f"""
+SELECT count(*) AS objects, coalesce(sum(greatest(bytes, 0)), 0)::text AS bytes FROM {SCHEMA}.hidden
+WHERE NOT (state = 'restored' AND mode = 'versioned')
+"""
+
+
+class PostgresPurges:
+    """`ports.Purges` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        held = holds.condition(gateway, "h.storage_key", "$1::timestamptz", owners="h.owners")
+        self._doomed = DOOMED.format(held=held)
+        self._claimed = CLAIMED.format(held=held)
+        held = holds.condition(gateway, "l.storage_key", "clock_timestamp()")
+        self._forget_rows, self._forget_lines = (
+            each.format(held=held) for each in (FORGET_ROWS, FORGET_LINES)
+        )
+
+    async def named(
+        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
+    ) -> Sequence[str]:
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            rows = await connection.fetch(self._doomed, now, window, dead_after, limit)
+            keys = sorted({row["storage_key"] for row in rows if row["needed"]})
+            return sorted(await self._named(connection, keys, rewritten=rewrites_keys))
+
+    async def claim(
+        self,
+        term: Term,
+        window: timedelta,
+        dead_after: timedelta,
+        limit: int,
+        *,
+        there: Collection[str] = (),
+        rewrites_keys: bool = False,
+    ) -> Sequence[HiddenObject]:
+        async def work(connection: AnyConnection) -> list[HiddenObject]:
+            now = (await stand(connection, term)).now
+            await require_tables(connection, self._gateway)
+            await holds.require_known(connection)
+            await connection.execute(FORGET, now, window)
+            await holds.claims_wait(connection)
+            doomed = f"{self._doomed} FOR UPDATE OF h SKIP LOCKED"
+            rows = await connection.fetch(doomed, now, window, dead_after, limit)
+            # Later than the objects' locks: a row that is there by now keeps what it names (R-47).
+            asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
+            named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
+            taken = [row for row in rows if not (row["needed"] and row["storage_key"] in named)]
+            ids = [row["id"] for row in taken]
+            await connection.execute(CLAIM, ids, now)
+            await connection.execute(NO_WAY_BACK, ids, False)  # noqa: FBT003 - a parameter of SQL
+            return [replace(hidden_from(row), needed=row["needed"]) for row in taken]
+
+        return await self._database.transaction(work)
+
+    async def horizon(self) -> int:
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+
+    async def look_again(
+        self, term: Term, ids: Sequence[int], *, there: Collection[str] = (), rewrites_keys: bool = False
+    ) -> Collection[int]:
+        async def work(connection: AnyConnection) -> set[int]:
+            now = (await stand(connection, term)).now
+            await holds.claims_wait(connection)
+            rows = await connection.fetch(self._claimed, now, list(ids))
+            asked = {row["storage_key"] for row in rows}.difference(there)
+            named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
+            spared = {row["id"] for row in rows if row["wanted"] or row["storage_key"] in named}
+            await connection.execute(SPARE, list(spared))
+            await connection.execute(NO_WAY_BACK, list(spared), True)  # noqa: FBT003 - a parameter of SQL
+            return spared
+
+        return await self._database.transaction(work)
+
+    async def _named(self, connection: AnyConnection, keys: Sequence[str], *, rewritten: bool) -> set[str]:
+        """The keys that a row names, of the media table or in a further column."""
+        rows = await names(connection, self._gateway, keys, rewritten=rewritten)
+        return {*rows, *await references.named(connection, self._gateway, keys)}
+
+    async def done(self, term: Term, ids: Sequence[int]) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(PURGED, list(ids), term.epoch)
+
+        await self._database.transaction(work)
+
+    async def back(self, term: Term, ids: Sequence[int]) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(BACK, list(ids), term.epoch)
+
+        await self._database.transaction(work)
+
+    async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            reasons = [f"begun {each.begun_at:%Y-%m-%dT%H:%M:%SZ}, never completed" for each in uploads]
+            await connection.execute(ABORTED, term.epoch, [each.key for each in uploads], reasons)
+
+        if uploads:
+            await self._database.transaction(work)
+
+    async def spent(self, event: str) -> int:
+        async with self._database.connection() as connection:
+            spent: int = await connection.fetchval(SPENT, event)
+        return spent
+
+    async def hidden(self) -> tuple[int, int]:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(HIDDEN_TOTALS)
+        assert row is not None
+        return row["objects"], int(row["bytes"])
+
+    async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connection.execute(self._forget_rows, window)
+            await connection.execute(self._forget_lines, retention)
+
+        await self._database.transaction(work)

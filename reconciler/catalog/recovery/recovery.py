@@ -1,0 +1,220 @@
+"""What was deleted and can be brought back: objects by `hidden`, rows by the ledger that kept them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.pass_groups import taken_in
+from reconciler.catalog.recovery import restore_queue
+from reconciler.catalog.recovery.row_return import RowReturn
+from reconciler.catalog.recovery.soft_deleted import (
+    HIDDEN_COLUMNS,
+    KNOWN_MODE,
+    RESTORABLE,
+    UNRESTORED,
+    hidden_from,
+)
+from reconciler.model import (
+    HiddenObject,
+    Queued,
+    Removal,
+    RemovedRow,
+    Return,
+    Returned,
+    UndoScope,
+    Verdict,
+)
+
+LEFT_AFTER = timedelta(hours=1)
+"""A return that was begun so long ago was left: none of its requests is still on its way."""
+
+# In the scope of parameters $1 to $4: keys with their variants, passes, and a stretch of time.
+SCOPE = """
+    ($1::text[] IS NULL OR {0}.storage_key = ANY($1) OR {0}.variant_of = ANY($1))
+    AND ($2::bigint[] IS NULL OR {0}.pass_id = ANY($2))
+    AND ($3::timestamptz IS NULL OR {0}.{1} >= $3) AND ($4::timestamptz IS NULL OR {0}.{1} < $4)
+"""
+OF_HIDDEN = SCOPE.format("h", "hidden_at")
+OF_LEDGER = SCOPE.format("l", "at")
+
+KEYS = f"""
+SELECT storage_key FROM (
+    SELECT h.storage_key FROM {SCHEMA}.hidden h
+    WHERE {RESTORABLE} AND {OF_HIDDEN} AND h.storage_key > $5
+    UNION
+    SELECT l.storage_key FROM {SCHEMA}.ledger l
+    WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key > $5
+) found ORDER BY storage_key LIMIT $6
+"""
+
+# Of each key the one that went last: what lay there before it was written over by it.
+OBJECTS = f"""
+SELECT DISTINCT ON (h.storage_key) {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
+WHERE {RESTORABLE} AND {KNOWN_MODE} AND {OF_HIDDEN} AND h.storage_key = ANY($5::text[])
+ORDER BY h.storage_key, h.id DESC
+"""
+
+ROWS = f"""
+SELECT l.id, l.storage_key, l.record_id, l.verdict, l.pass_id FROM {SCHEMA}.ledger l
+WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key = ANY($5::text[])
+ORDER BY l.id DESC
+"""
+
+# Of all that went in the scope, what has no copy or version left.
+GONE = f"""
+SELECT count(DISTINCT l.storage_key) FROM {SCHEMA}.ledger l
+WHERE {OF_LEDGER} AND l.event = 'result' AND l.what = 'object' AND l.result = 'deleted'
+  AND NOT EXISTS (SELECT FROM {SCHEMA}.hidden h
+                  WHERE h.storage_key = l.storage_key AND h.operation_id = l.operation_id)
+  AND NOT EXISTS (SELECT FROM {SCHEMA}.ledger r
+                  WHERE r.event = 'restored' AND r.what = 'object' AND r.storage_key = l.storage_key
+                    AND r.operation_id = l.operation_id)
+"""
+
+KNOWN = f"""
+SELECT EXISTS (SELECT FROM {SCHEMA}.ledger l
+               WHERE {OF_LEDGER} AND l.event = 'result' AND l.result = 'deleted')
+    OR EXISTS (SELECT FROM {SCHEMA}.hidden h WHERE {RESTORABLE} AND {OF_HIDDEN})
+"""
+
+CLAIM_RETURN = f"""
+UPDATE {SCHEMA}.hidden SET state = 'restoring', claimed_at = clock_timestamp()
+WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
+"""
+
+# The mark is looked at first: a claimed one refuses every row of the key.
+LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'found'"
+UNBURY = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
+CLAIMED = f"SELECT true FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'claimed' FOR SHARE"
+
+BACK = f"""
+WITH back AS (
+    UPDATE {SCHEMA}.hidden SET state = 'restored' WHERE id = $1 AND state = 'restoring' RETURNING *
+)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'object', storage_key, verdict,
+       $2, $3, bytes, etag, pass_id
+FROM back
+"""
+
+
+class PostgresRecovery:
+    """`ports.Recovery` on Postgres."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._rows = RowReturn(gateway)
+
+    async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
+        async with self._database.connection() as connection:
+            within = await _scope(connection, scope)
+            keys = [row["storage_key"] for row in await connection.fetch(KEYS, *within, after, limit)]
+            objects = {
+                row["storage_key"]: hidden_from(row) for row in await connection.fetch(OBJECTS, *within, keys)
+            }
+            rows: dict[str, list[RemovedRow]] = {}
+            for row in await connection.fetch(ROWS, *within, keys):
+                rows.setdefault(row["storage_key"], []).append(_removed_from(row))
+        return [
+            Removal(storage_key=key, object=objects.get(key), rows=tuple(rows.get(key, ()))) for key in keys
+        ]
+
+    async def gone(self, scope: UndoScope) -> int:
+        async with self._database.connection() as connection:
+            gone: int = await connection.fetchval(GONE, *await _scope(connection, scope))
+        return gone
+
+    async def knows(self, scope: UndoScope) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(KNOWN, *await _scope(connection, scope)))
+
+    async def claim_return(self, object_id: int) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(CLAIM_RETURN, object_id))
+
+    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
+        async def work(connection: AnyConnection) -> list[Returned]:
+            return await self._put_back(connection, removal, author, object_back=object_back)
+
+        return await self._database.transaction(work)
+
+    async def hidden(self, key: str) -> Sequence[HiddenObject]:
+        async with self._database.connection() as connection:
+            return await restore_queue.hidden(connection, key)
+
+    async def recoverable(self, keys: Sequence[str]) -> set[str]:
+        async with self._database.connection() as connection:
+            return await restore_queue.keys_of(connection, restore_queue.RECOVERABLE, keys)
+
+    async def estranged(self, keys: Sequence[str]) -> set[str]:
+        async with self._database.connection() as connection:
+            return await restore_queue.keys_of(connection, restore_queue.ESTRANGED, keys)
+
+    async def named_besides(self) -> set[str]:
+        async with self._database.connection() as connection:
+            return await restore_queue.named_besides(connection, self._gateway)
+
+    async def widowed(self, keys: Sequence[str]) -> set[str]:
+        async with self._database.connection() as connection:
+            return await restore_queue.keys_of(connection, restore_queue.WIDOWED, keys)
+
+    async def queue(self, keys: Sequence[str], reason: str) -> None:
+        await restore_queue.queue(self._database, keys, reason)
+
+    async def queued(self, limit: int) -> Sequence[Queued]:
+        async with self._database.connection() as connection:
+            return await restore_queue.queued(connection, limit)
+
+    async def dequeue(self, queued: Queued) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(restore_queue.DEQUEUE, queued.storage_key, queued.queued_at)
+
+    async def postpone(self, key: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(restore_queue.POSTPONE, key)
+
+    async def _put_back(
+        self, connection: AnyConnection, removal: Removal, author: str, *, object_back: bool
+    ) -> list[Returned]:
+        key = removal.storage_key
+        await connection.execute(LIFT, key)
+        if await connection.fetchval(CLAIMED, key):
+            reason = "its key is being deleted at this moment; undo it again in a minute"
+            return [_row(removal, row, Return.FAILED, reason) for row in removal.rows]
+        if removal.object is not None:
+            outcome = Return.RESTORED if object_back else Return.PRESENT
+            await connection.execute(BACK, removal.object.id, author, outcome.value)
+        await connection.execute(UNBURY, key)
+        back = []
+        for row in removal.rows:
+            outcome, reason = await self._rows.put_back(connection, row, author)
+            back.append(_row(removal, row, outcome, reason))
+        return back
+
+
+def _removed_from(row: asyncpg.Record) -> RemovedRow:
+    return RemovedRow(
+        ledger_id=row["id"],
+        record_id=row["record_id"],
+        verdict=Verdict(row["verdict"]),
+        pass_id=row["pass_id"],
+    )
+
+
+async def _scope(
+    connection: AnyConnection, scope: UndoScope
+) -> tuple[list[str] | None, list[int] | None, object, object]:
+    passes = await taken_in(connection, scope.pass_id)
+    return list(scope.keys) or None, passes, scope.since, scope.until
+
+
+def _row(removal: Removal, row: RemovedRow, outcome: Return, reason: str) -> Returned:
+    return Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=outcome, reason=reason)

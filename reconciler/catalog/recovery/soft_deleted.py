@@ -1,0 +1,164 @@
+"""What was deleted and can be brought back: one row for each object, from its deletion to its purge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from reconciler.catalog.db.connections import AnyConnection
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.model import (
+    ClaimedKey,
+    DeleteMode,
+    Hidden,
+    HiddenObject,
+    Record,
+    Return,
+    Verdict,
+    believable,
+    believable_size,
+    quarantine_key,
+)
+
+# A copy of what stayed after all is only left over: nobody needs it back.
+NOTE = f"""
+INSERT INTO {SCHEMA}.hidden
+    (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
+     bytes, etag, last_modified, variant_of, state, owners)
+SELECT $1::uuid, $2::timestamptz, h.storage_key, h.pass_id, h.verdict, h.mode, h.quarantine_key,
+       ARRAY(SELECT jsonb_array_elements_text(h.version_ids::jsonb)),
+       ARRAY(SELECT jsonb_array_elements_text(h.marker_ids::jsonb)),
+       h.bytes, h.etag, h.last_modified, h.variant_of, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END,
+       ARRAY(SELECT jsonb_array_elements_text(h.owners::jsonb))
+FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::bigint[], $11::text[], $12::timestamptz[], $13::text[], $14::boolean[], $15::text[])
+    AS h (storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids, bytes, etag,
+          last_modified, variant_of, went, owners)
+"""
+
+KNOWN_MODE = "h.mode IN ('quarantine', 'versioned')"
+"""What a newer program hid in another way is neither purged nor brought back by this one."""
+
+RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
+
+KEPT = "(removed IS NOT NULL OR row_values IS NOT NULL)"
+"""A line of the ledger that still has a removed row, in the form of whatever version."""
+
+NOT_KEPT = "removed = NULL, row_columns = NULL, row_types = NULL, row_values = NULL"
+
+PARTIAL = Return.PARTIAL.value
+
+_PUT_BACK = f"""
+    EXISTS (SELECT FROM {SCHEMA}.ledger r
+            WHERE r.event = 'restored' AND r.what = 'record' AND r.storage_key = l.storage_key
+              AND r.operation_id = l.operation_id AND r.record_id = l.record_id
+"""
+
+_IN_LEDGER = "(l.removed IS NOT NULL OR l.row_values IS NOT NULL) AND l.event = 'result'"
+
+# A row of which the ledger still has all, and that nobody has put back; or has, but not all of it.
+UNRESTORED = f"{_IN_LEDGER} AND NOT {_PUT_BACK} AND r.result IS DISTINCT FROM '{PARTIAL}')"
+
+# A row of which the ledger still has all, and that nobody has put back at all.
+ABSENT = f"{_IN_LEDGER} AND NOT {_PUT_BACK})"
+
+HIDDEN_COLUMNS = (
+    "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"
+    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased, h.pass_id"
+)
+
+
+def in_mode(key: ClaimedKey, mode: DeleteMode, operation_id: UUID) -> ClaimedKey:
+    """The claimed key with how its object is to be deleted; nothing is copied where none is deleted."""
+    copied = mode is DeleteMode.QUARANTINE and key.decision.delete_object
+    name = quarantine_key(operation_id, key.mark.storage_key) if copied else None
+    return replace(key, mode=mode, quarantine_key=name)
+
+
+def intended(key: ClaimedKey) -> str | None:
+    """For the ledger's intent, as JSON: how, and where to."""
+    if key.mode is DeleteMode.DIRECT:
+        return None
+    return json.dumps({"mode": key.mode.value, "quarantine_key": key.quarantine_key})
+
+
+def as_json(hidden: Hidden) -> str:
+    """For the ledger's result: what is needed to bring the object back."""
+    return json.dumps(
+        {
+            "mode": hidden.mode.value,
+            "quarantine_key": hidden.quarantine_key,
+            "version_ids": hidden.version_ids,
+            "marker_ids": hidden.marker_ids,
+            "etag": hidden.etag,
+            "bytes": hidden.size,
+        }
+    )
+
+
+async def note(
+    connection: AnyConnection,
+    gateway: Gateway,
+    operation_id: UUID,
+    keys: Sequence[ClaimedKey],
+    went: Collection[str],
+    hidden: Mapping[str, Hidden],
+    now: datetime,
+) -> None:
+    """Remember where the keys' objects are; a key that is not in `went` has only left a copy behind."""
+    noted = [(key, hidden[key.mark.storage_key]) for key in keys if key.mark.storage_key in hidden]
+    if not noted:
+        return
+    # The rows that go as well are still there: whose they are decides by which holds the object is kept.
+    rows = by_key(await lookup(connection, gateway, [key.mark.storage_key for key, _ in noted]))
+    await connection.execute(
+        NOTE,
+        operation_id,
+        now,
+        [key.mark.storage_key for key, _ in noted],
+        [key.mark.pass_id for key, _ in noted],
+        [key.mark.verdict.value for key, _ in noted],
+        [one.mode.value for _, one in noted],
+        [one.quarantine_key for _, one in noted],
+        [json.dumps(one.version_ids) for _, one in noted],
+        [json.dumps(one.marker_ids) for _, one in noted],
+        [one.size for _, one in noted],
+        [one.etag for _, one in noted],
+        [one.last_modified for _, one in noted],
+        [key.mark.variant_of for key, _ in noted],
+        [key.mark.storage_key in went for key, _ in noted],
+        [json.dumps(_owners(rows.get(key.mark.storage_key, ()))) for key, _ in noted],
+    )
+
+
+def _owners(rows: Sequence[Record]) -> list[str]:
+    return sorted({row.virtual_key_id for row in rows if row.virtual_key_id is not None})
+
+
+def hidden_from(row: asyncpg.Record) -> HiddenObject:
+    """One row of `HIDDEN_COLUMNS`."""
+    return HiddenObject(
+        id=row["id"],
+        storage_key=row["storage_key"],
+        operation_id=row["operation_id"],
+        verdict=Verdict(row["verdict"]),
+        hidden=Hidden(
+            mode=DeleteMode(row["mode"]),
+            size=believable_size(row["bytes"]),
+            etag=row["etag"],
+            last_modified=believable(row["last_modified"]),
+            quarantine_key=row["quarantine_key"],
+            version_ids=tuple(row["version_ids"]),
+            marker_ids=tuple(row["marker_ids"]),
+        ),
+        hidden_at=row["hidden_at"],
+        erased=row["erased"],
+        pass_id=row["pass_id"],
+    )

@@ -1,0 +1,182 @@
+"""What the leader tells of the whole: how marks and passes stand, and what is stored.
+
+Nothing here writes or locks, and a reading holds no other transaction's horizon back: it has no id of
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import anyio
+
+from reconciler.catalog import holds
+from reconciler.catalog.db import bounds, connections
+from reconciler.catalog.db.calls import called
+from reconciler.catalog.db.connections import AnyConnection, Connection, Database, Row
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.mark_rows import claimable_arguments
+from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
+from reconciler.model import (
+    Marker,
+    Mode,
+    ModeSince,
+    Policy,
+    Standing,
+    Storage,
+    StorageBy,
+    StoragePart,
+    Verdict,
+)
+
+STORAGE_PATIENCE = timedelta(minutes=10)
+"""The longest that adding up the media table may take."""
+
+OTHER = "other"
+
+DRIFT = f"""
+SELECT verdict, count(*) AS keys, sum(greatest(bytes, 0))::text AS bytes, min(first_seen_at) AS oldest
+FROM {SCHEMA}.marks GROUP BY verdict
+"""
+
+# As `CLAIMABLE`, but for what is put off or claimed: that is due too, and has not gone. From dry run to
+# live the clock of every mark starts anew.
+DUE = f"""
+SELECT count(*) AS due, min(greatest(m.due_at, live.since + $3::interval)) AS oldest
+FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+CROSS JOIN (SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') AS since) live
+WHERE m.state = 'claimed'
+   OR p.state = 'armed' AND m.verdict = ANY($2::text[])
+      AND m.due_at <= $1::timestamptz AND live.since + $3 <= $1
+      AND (m.verdict <> 'dangling' OR m.sightings >= 2)
+      AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
+                  WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
+      AND NOT {{held}}
+"""
+
+TRIPPED = f"SELECT marker, count(*) AS passes FROM {SCHEMA}.passes WHERE state = 'tripped' GROUP BY marker"
+
+# Of the newest sweep, while it runs.
+RANGES = f"""
+SELECT count(*) FILTER (WHERE r.done) AS done, count(*) FILTER (WHERE NOT r.done) AS open
+FROM {SCHEMA}.ranges r
+WHERE r.pass_id = (SELECT n.id FROM (SELECT id, state FROM {SCHEMA}.passes
+                                     WHERE marker = 'sweep' ORDER BY id DESC LIMIT 1) n
+                   WHERE n.state = 'running')
+"""
+
+# The newest pass, and the first of those that had its mode without one of another mode in between.
+MODE_SINCE = f"""
+SELECT n.mode, (SELECT f.cutoff FROM {SCHEMA}.passes f
+                WHERE f.id > coalesce((SELECT max(o.id) FROM {SCHEMA}.passes o WHERE o.mode <> n.mode), 0)
+                ORDER BY f.id LIMIT 1) AS since
+FROM (SELECT mode FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 1) n
+"""
+
+# One reading of the table. Behind the largest, all the rest is one part.
+STORAGE = """
+WITH parts AS (
+    SELECT ARRAY[{names}] AS names, count(*) AS objects, coalesce(sum({size}), 0) AS bytes
+    FROM {media} WHERE {within} GROUP BY 1
+), ranked AS (
+    SELECT *, row_number() OVER (ORDER BY bytes DESC, objects DESC, names) AS place FROM parts
+)
+SELECT least(place, {top} + 1) AS place, min(names) AS names, sum(objects)::bigint AS objects,
+       sum(bytes)::text AS bytes, count(*) AS parts
+FROM ranked GROUP BY 1 ORDER BY 1
+"""
+
+
+class PostgresAccounts:
+    """Reads for metrics and for `reconciler storage`."""
+
+    def __init__(self, database: Database, gateway: Gateway) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._due = DUE.format(held=holds.held_condition(gateway, "$1"))
+
+    async def standing(self, policy: Policy, verdicts: Sequence[Verdict]) -> Standing:
+        """How marks and passes stand, under the settings in force. Reads every mark. Raises Retryable."""
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            drift = await connection.fetch(DRIFT)
+            due = await connection.fetchrow(self._due, *claimable_arguments(now, policy, verdicts))
+            tripped = await connection.fetch(TRIPPED)
+            ranges = await connection.fetchrow(RANGES)
+            hidden = await connection.fetchrow(HIDDEN_TOTALS)
+        assert due is not None
+        assert ranges is not None
+        assert hidden is not None
+        return Standing(
+            drift={Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in drift},
+            due=due["due"],
+            oldest_due=due["oldest"],
+            tripped={Marker(row["marker"]): row["passes"] for row in tripped},
+            ranges_done=ranges["done"],
+            ranges_open=ranges["open"],
+            hidden=(hidden["objects"], int(hidden["bytes"])),
+        )
+
+    async def mode_since(self) -> ModeSince | None:
+        """The mode of the newest pass and since when passes have had it; None before the first."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(MODE_SINCE)
+        return ModeSince(mode=Mode(row["mode"]), since=row["since"]) if row else None
+
+    async def storage(self, by: Sequence[StorageBy], top: int) -> Storage:
+        """The rows in the managed prefixes by these, the `top` largest apart.
+
+        One reading of the whole table, on a connection of its own. Before first contact nobody knows of
+        prefixes: then every row counts. Raises CatalogUnavailable, after ten minutes too.
+        """
+        config = self._database.config
+        limit = str(int(STORAGE_PATIENCE.total_seconds() * 1000))
+        with called(config):
+            connection = await connections.connect(config, statement_timeout=limit)
+            try:
+                at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
+                rows = await self._add_up(connection, prefixes, by, top)
+            finally:
+                await _close(connection, config.connect_timeout)
+        return replace(_storage(at, rows, by, top), prefixes=prefixes)
+
+    async def _add_up(
+        self, connection: AnyConnection, prefixes: Sequence[str] | None, by: Sequence[StorageBy], top: int
+    ) -> Sequence[Row]:
+        gateway = self._gateway
+        within, values = bounds.condition(gateway.ordered_key, bounds.managed(prefixes or [""]), 1)
+        names = ", ".join(gateway.named(each) for each in by)
+        query = STORAGE.format(
+            names=names, size=gateway.size, media=gateway.media, within=within, top=int(top)
+        )
+        rows: Sequence[Row] = await connection.fetch(query, *values)
+        return rows
+
+
+async def _close(connection: Connection, patience: timedelta) -> None:
+    with anyio.CancelScope(shield=True), anyio.move_on_after(patience.total_seconds()):
+        await connection.close()
+    if not connection.is_closed():
+        connection.terminate()
+
+
+def _storage(at: datetime, rows: Sequence[Row], by: Sequence[StorageBy], top: int) -> Storage:
+    rest = next((row for row in rows if row["place"] > top), None)
+    return Storage(
+        at=at,
+        largest=[
+            StoragePart(names=tuple(row["names"]), objects=row["objects"], bytes=int(row["bytes"]))
+            for row in rows
+            if row["place"] <= top
+        ],
+        other=StoragePart(
+            names=(OTHER,) * len(by),
+            objects=rest["objects"] if rest else 0,
+            bytes=int(rest["bytes"]) if rest else 0,
+        ),
+        other_parts=rest["parts"] if rest else 0,
+    )

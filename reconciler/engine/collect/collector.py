@@ -1,0 +1,301 @@
+"""The collector: the only code that deletes anything. Claim, delete, confirm; forward only.
+
+A crash between any two lines leaves marks, claims and intents in Postgres, and repeating is harmless.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import anyio
+import structlog
+
+from reconciler.engine.collect import absence_checks, outcome, soft_delete
+from reconciler.engine.collect.answers import Answers
+from reconciler.engine.collect.deletion import delete_claimed
+from reconciler.engine.collect.dry_run import preview
+from reconciler.engine.collect.holds import hold_refused
+from reconciler.engine.collect.rules import capper, decider, enabled
+from reconciler.engine.lead.lease import Tenure
+from reconciler.engine.lead.rights import require_rights
+from reconciler.engine.lead.seal import Sealer
+from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
+from reconciler.engine.runtime.pace import Pace
+from reconciler.engine.runtime.steps import step
+from reconciler.engine.runtime.tasks import task_group
+from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import (
+    Claim,
+    Mode,
+    ObjectResult,
+    Pause,
+    RefusedMarks,
+    Removed,
+    Term,
+    TrippedPass,
+)
+from reconciler.planning.claims import OWNERS_READ
+
+log = structlog.get_logger(__name__)
+
+HORIZON_PATIENCE = 30.0
+"""Seconds to wait for older transactions before a claim is left for a later round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What one round did.
+
+    `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
+    take now. `pause`: as it stood at the end. `tripped`: passes whose marks were above the caps when they
+    were to be claimed. `stayed`: keys that were claimed and decided to stay, by what was found. `refused`:
+    marks whose rows the database does not let go, as they stood at the end.
+    """
+
+    removed: Removed = field(default_factory=Removed)
+    blocked: bool = False
+    waiting: int = 0
+    pause: Pause = field(default_factory=Pause)
+    tripped: tuple[TrippedPass, ...] = ()
+    stayed: Counter[ObjectResult] = field(default_factory=Counter)
+    refused: RefusedMarks = field(default_factory=RefusedMarks)
+    unanswered: bool = False
+    """Keys failed, and not for what they are: the store was away, or had enough."""
+    full: str = ""
+    """The store has no room: what it said, and what a person has to do."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """What the workers of one round share. `away`: the marker could not be read; `enough`: no more;
+    `drained`: nothing is due, until a row that goes frees its variants; `full`: the store has no room, and
+    what it said.
+    """
+
+    removed: Removed = field(default_factory=Removed)
+    blocked: bool = False
+    enough: bool = False
+    drained: bool = False
+    unanswered: bool = False
+    full: str = ""
+    away: list[StoreUnavailable] = field(default_factory=list)
+    tripped: list[TrippedPass] = field(default_factory=list)
+    stayed: Counter[ObjectResult] = field(default_factory=Counter)
+
+
+class Collector:
+    """Collects due marks until none is left, several batches at once, at the set rate."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        limits: Limits,
+        steer: Steer,
+        stopping: anyio.Event,
+        tenure: Tenure,
+        sealer: Sealer,
+    ) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._steer = steer
+        self._stopping = stopping
+        self._tenure = tenure
+        self._sealer = sealer
+        self.gateway = self._gateway = WriteGateway(
+            ports.store,
+            ports.marks,
+            lambda: steer().mode,
+            self._leads,
+            sealer.check,
+            ports.copies,
+            ports.versions,
+            ports.uploads,
+            ports.pause.look,
+        )
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+        self._intake = anyio.Lock()
+        self._blocker: str | None = None
+
+    async def run(self, term: Term, *, report_again: bool) -> Collected:
+        """One round, until nothing due is left.
+
+        In dry run every due mark is reported once instead, with `report_again` also those that an
+        earlier dry run has reported. Raises LeaseLost, Halt, CatalogUnavailable.
+        """
+        steering = self._steer()
+        await self._ports.lease.observe_mode(term, steering.mode)
+        await self._ports.marks.purge()
+        if steering.mode is Mode.DRY_RUN:
+            collected = Collected(
+                removed=await preview(self._ports, term, steering, report_again=report_again)
+            )
+        elif (await self._ports.pause.look()).paused:
+            collected = Collected()
+        else:
+            soft_delete.require_copies(steering.policy.delete_mode, self._ports.capabilities)
+            soft_delete.require_time(steering.policy, steering.undo_window, self._ports.capabilities)
+            await require_rights(self._ports, steering)
+            await self._sealer.settle(self._stopping)
+            collected = await self._collect(term)
+        waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
+        self._tell_blocker(await self._ports.marks.held_back_by())
+        refused = await self._ports.marks.refused()
+        self._ports.observer.refused(refused.kept, refused.gone)
+        pause = await self._ports.pause.look()
+        return replace(collected, waiting=waiting, pause=pause, refused=refused)
+
+    def _tell_blocker(self, by: str | None) -> None:
+        """Name the transaction that deletions wait for, in the metric always, in the log when it changes."""
+        self._ports.observer.blocked(by)
+        if by is not None and by != self._blocker:
+            log.warning("an open transaction holds deletions back", blocked_by=by)
+        self._blocker = by
+
+    def _leads(self) -> bool:
+        return self._ports.clock.monotonic() < self._tenure.good_until
+
+    async def _settled(self, claim: Claim) -> bool:
+        """Whether every writer who could not see the claim has ended, or was held off by the triggers.
+
+        A change of a virtual key is held off by nothing, so it is waited for where a verdict reads one.
+        """
+        if (
+            not any(key.mark.verdict in OWNERS_READ for key in claim.keys)
+            and await self._ports.marks.guarded()
+        ):
+            return True
+        return await self.wait_for_horizon(claim.xid)
+
+    async def wait_for_horizon(self, xid: int) -> bool:
+        """Wait until every transaction open at `xid` has ended; False if one outlasts our patience."""
+        delay = 0.002
+        deadline = self._ports.clock.monotonic() + HORIZON_PATIENCE
+        while not await self._ports.marks.horizon_passed(xid):
+            if self._ports.clock.monotonic() > deadline or self._stopping.is_set():
+                blocker = await self._ports.marks.blocked_by()
+                log.warning("deletion waits for an open transaction", blocked_by=blocker)
+                return False
+            self._ports.observer.alive("collector")
+            await self._ports.clock.sleep(delay)
+            delay = min(delay * 2, 0.5)
+        return True
+
+    async def _collect(self, term: Term) -> Collected:
+        this, before = _Round(), -1
+        while this.removed.records > before and not (this.enough or this.away):
+            before, this.drained = this.removed.records, False
+            async with task_group() as group:
+                for _ in range(self._limits.delete_concurrency):
+                    group.start_soon(self._work, term, this)
+        if this.away and not this.removed.failed:
+            raise this.away[0]
+        return Collected(
+            removed=this.removed,
+            blocked=this.blocked,
+            tripped=tuple(this.tripped),
+            stayed=this.stayed,
+            unanswered=this.unanswered,
+            full=this.full,
+        )
+
+    async def _work(self, term: Term, this: _Round) -> None:
+        """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
+        try:
+            while await self._one_batch(term, this):
+                pass
+        except Refused as refusal:
+            log.info("collection stopped", reason=str(refusal))
+            this.enough = True
+        except StoreUnavailable as error:
+            this.away.append(error)
+
+    async def _one_batch(self, term: Term, this: _Round) -> bool:
+        """One batch under way, where the store bears as many; whether there may be another."""
+        async with self._ports.throttles.deleting.slot():
+            if self._stopping.is_set() or this.enough or this.drained or this.away:
+                return False
+            claim = await self._take(term, this)
+            if claim is None:
+                return False
+            this.tripped += claim.tripped
+            if claim.keys:
+                bound = {"operation": str(claim.operation_id)}
+                with step(self._ports.tracer, "batch", bound=bound, keys=len(claim.keys)):
+                    async with soft_delete.extended(self._ports, claim):
+                        await self._carry_out(term, claim, this)
+            return True
+
+    async def _carry_out(self, term: Term, claim: Claim, this: _Round) -> None:
+        with step(self._ports.tracer, "settling"):
+            settled = await self._settled(claim)
+        if not settled:
+            this.blocked = True
+            return
+        removed, answers = await self._finish(term, claim)
+        this.removed += removed
+        this.stayed += answers.stayed()
+        this.unanswered |= answers.unanswered
+        this.full = this.full or answers.full
+        this.enough |= answers.store_away or bool(this.full)
+
+    async def _take(self, term: Term, this: _Round) -> Claim | None:
+        """The next batch, paid for; unfinished claims go first. None when nothing is due.
+
+        One worker at a time: so a batch waits for its tokens alone, and at most about a second.
+        """
+        async with self._intake:
+            if this.enough or this.drained:  # as another worker has just been told
+                return None
+            await self._ports.clocks.require()
+            steering = self._steer()
+            limit = self._pace.batch_size(steering.rate)
+            with step(self._ports.tracer, "claim"):
+                claim = await self._claim(term, steering, limit)
+            if not claim.taken:
+                this.drained = True
+                return None
+            for each in claim.tripped:
+                log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)
+            outcome.tell_refused(claim)
+            await self._pace.take(len(claim.keys), steering.rate)
+            return claim
+
+    async def _claim(self, term: Term, steering: Steering, limit: int) -> Claim:
+        if claim := await self._gateway.unfinished(term, self._limits.dead_after, limit):
+            return claim
+        policy, kinds = steering.policy, enabled(steering)
+        return await self._gateway.claim(term, policy, kinds, limit, decider(steering), capper(steering))
+
+    async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, Answers]:
+        """Look again, delete, confirm; and what became of each key."""
+        self._ports.observer.alive("collector")
+        steering, tracer, clock = self._steer(), self._ports.tracer, self._ports.clock
+        decide, answers, began = decider(steering), Answers(), clock.monotonic()
+        rewrites_keys = steering.policy.rewrites_keys
+        with step(tracer, "deletion"):
+            spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
+            await delete_claimed(self._ports, self._gateway, claim, spared, answers)
+        with step(tracer, "confirmation"):
+            window = steering.upload_window
+            await self._withhold(claim, answers)
+            await hold_refused(self._ports, claim, answers, steering.hold_for)
+            removed = await self._gateway.confirm(
+                term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
+            )
+        tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
+        outcome.tell(self._ports.observer, claim, answers, removed, clock.monotonic() - began)
+        await absence_checks.look_once_more(self._ports, claim.keys, answers.results)
+        if answers.halt:
+            raise Halt(answers.halt)
+        return removed, answers
+
+    async def _withhold(self, claim: Claim, answers: Answers) -> None:
+        """Of a batch in the middle of which deletion was stopped only what was sent goes on: rows for which
+        no request was needed stay claimed, as if their turn had not come.
+        """
+        alone = answers.rows_alone(claim.keys) if answers.sent else ()
+        if alone and (reason := await self._gateway.stopped()):
+            for key in alone:
+                answers.settle(key, ObjectResult.FAILED, reason)

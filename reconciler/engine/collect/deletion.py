@@ -1,0 +1,178 @@
+"""What a claim asks of the store: look where looking decides, then delete. Protocol step 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from reconciler.engine.collect import absence_checks, soft_delete
+from reconciler.engine.collect.answers import Answers, for_each_alone
+from reconciler.engine.runtime.context import Ports
+from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
+from reconciler.model import Claim, ClaimedKey, Deletion, DeletionResult, ObjectResult
+
+HEAD_CONCURRENCY = 32
+
+
+async def delete_claimed(
+    ports: Ports, gateway: WriteGateway, claim: Claim, spared: Mapping[str, str], answers: Answers
+) -> None:
+    """Settle every key of the claim; nothing is sent for those in `spared`, which says why.
+
+    Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run or while
+    paused; a store that does not answer leaves the keys FAILED, which keeps them claimed. What is refused
+    for one key settles that key alone.
+    """
+    try:
+        await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
+        await _settle(ports, gateway, answers.unsettled(claim.keys), answers)
+    except StoreUnavailable as error:
+        answers.store_away = True
+        if isinstance(error, StoreFull):
+            answers.full = str(error)
+        for key in answers.unsettled(claim.keys):
+            answers.settle(key.mark.storage_key, ObjectResult.FAILED, str(error))
+    answers.speak_of_room()
+
+
+async def _spare(
+    ports: Ports, keys: Sequence[ClaimedKey], reasons: Mapping[str, str], answers: Answers
+) -> None:
+    """Settle what is not to go after all.
+
+    Of a claim that is repeated, an earlier request may have reached the store: an object that is
+    gone is written down as gone, so that the rows which need it are known to have lost it.
+    """
+    missing: list[str] = []
+
+    async def look(claimed: ClaimedKey) -> None:
+        if await ports.store.head(claimed.mark.storage_key) is None:
+            missing.append(claimed.mark.storage_key)
+
+    repeated = [key for key in keys if key.attempts and key.decision.delete_object]
+    await for_each_alone(repeated, look, answers, concurrency=HEAD_CONCURRENCY)
+    if missing:
+        await _require_marker(ports)
+    await soft_delete.look_for_copies(ports, repeated, answers)
+    for key in missing:
+        answers.settle(key, ObjectResult.MISSING, f"gone before it could be spared: {reasons[key]}")
+    for claimed in answers.unsettled(keys):
+        key = claimed.mark.storage_key
+        answers.settle(key, ObjectResult.SPARED, reasons[key])
+
+
+async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    can = ports.capabilities
+    compares = can.conditional_batch_delete or can.conditional_delete
+    await _verify_absence(ports, [key for key in keys if key.decision.verify_absence], answers)
+
+    def by_head(etag: str | None) -> bool:
+        """Whether only a HEAD can compare it: also where the call would, and refuses this ETag (R-80)."""
+        return not compares or (etag is not None and not can.compares_etag(etag))
+
+    looked_at = [key for key in keys if by_head(key.mark.object_etag) and key.decision.delete_object]
+    await _compare_by_head(ports, looked_at, answers)
+    for key in answers.unsettled(keys):
+        if not key.decision.delete_object:
+            answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
+    for orphan in await absence_checks.widowed(ports, answers.unsettled(keys)):
+        answers.settle(orphan, ObjectResult.SPARED, "its row was removed for want of it, and comes back")
+    doomed = answers.unsettled(keys)
+    seen = await soft_delete.make_copies(ports, gateway, doomed, answers)
+    seen |= await soft_delete.look_at_versions(ports, doomed, answers)
+    hidden = [key for key in doomed if key.mark.storage_key in seen]
+    looked_at = [key for key in hidden if by_head(seen[key.mark.storage_key])]
+    await _compare_by_head(ports, looked_at, answers, seen)
+    etags = {key.mark.storage_key: key.mark.object_etag for key in doomed} | seen
+    batch = [
+        Deletion(
+            key=key.mark.storage_key,
+            etag=None if by_head(etags[key.mark.storage_key]) else etags[key.mark.storage_key],
+        )
+        for key in answers.unsettled(doomed)
+    ]
+    answers.sent = bool(batch)
+    asked = {key.mark.storage_key: key for key in doomed}
+    for answer in await gateway.delete(batch) if batch else ():
+        _take_down(asked[answer.key], answer, answers)
+    await soft_delete.look_behind_markers(ports, doomed, answers)
+    if any(key.decision.records for key in doomed) or len(batch) < len(doomed):
+        await _require_marker(ports)
+
+
+def _take_down(claimed: ClaimedKey, answer: DeletionResult, answers: Answers) -> None:
+    if answer.result is ObjectResult.FAILED:
+        answers.refuse(claimed, answer.blame, answer.detail)
+    else:
+        answers.settle(answer.key, answer.result, answer.detail)
+    answers.held_until[answer.key] = answer.held_until
+    soft_delete.note_marker(answer, answers)
+
+
+async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    """HEAD 404 for a key and *then* HEAD 200 for the bucket's marker: only both prove absence.
+
+    A key that the store takes for none at all has no object either.
+    """
+    absent: list[ClaimedKey] = []
+    nameless: dict[str, str] = {}
+
+    async def look(claimed: ClaimedKey) -> None:
+        key = claimed.mark.storage_key
+        try:
+            found = await ports.store.head(key)
+        except KeyRefused as error:
+            if not error.nameless:
+                raise
+            found, nameless[key] = None, str(error)
+        if found is None:
+            absent.append(claimed)
+        else:
+            answers.settle(key, ObjectResult.PRESENT, "the object is there after all")
+
+    await for_each_alone(keys, look, answers, concurrency=HEAD_CONCURRENCY)
+    if absent:
+        await _require_marker(ports)
+    await absence_checks.keep_what_is_not_lost(ports, absent, nameless, answers)
+    for claimed in answers.unsettled(absent):
+        key = claimed.mark.storage_key
+        answers.settle(key, ObjectResult.MISSING, nameless.get(key, "HEAD 404"))
+
+
+async def _require_marker(ports: Ports) -> None:
+    """What answered just now was our bucket: otherwise "gone" says nothing about our objects."""
+    if not await ports.marker.exists():
+        message = (
+            "the bucket answers 404 for its own identity marker as well: either this is not the bucket"
+            " that was listed, or the marker was deleted. No record is removed; see `reconciler doctor`"
+        )
+        raise Halt(message)
+
+
+async def _compare_by_head(
+    ports: Ports, keys: Sequence[ClaimedKey], answers: Answers, copied: Mapping[str, str] | None = None
+) -> None:
+    """Where the delete call cannot compare, a HEAD must equal the mark; or what was `copied`, by ETag."""
+
+    async def look(claimed: ClaimedKey) -> None:
+        mark = claimed.mark
+        stored = await ports.store.head(mark.storage_key)
+        if stored is None:
+            return
+        if copied is not None:
+            if stored.etag != copied[mark.storage_key]:
+                answers.settle(mark.storage_key, ObjectResult.CHANGED, "uploaded again beside the copy")
+            return
+        if stored.etag != mark.object_etag or _second(stored.last_modified) != _second(
+            mark.object_last_modified
+        ):
+            answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
+
+    listed = [key for key in keys if copied is not None or key.mark.object_etag is not None]
+    await for_each_alone(listed, look, answers, concurrency=HEAD_CONCURRENCY)
+
+
+def _second(at: datetime | None) -> datetime | None:
+    """Whole seconds: all that the header of a HEAD carries, where a listing may be finer."""
+    return at and at.replace(microsecond=0)

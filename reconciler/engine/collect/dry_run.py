@@ -1,0 +1,53 @@
+"""A round in dry run: what a live one would do, mark by mark, with nothing of it done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from reconciler.engine.collect.rules import decider, enabled
+from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.model import DueKey, Mode, ObjectResult, Removed, Term
+from reconciler.ports import Observer
+
+log = structlog.get_logger(__name__)
+
+
+async def preview(ports: Ports, term: Term, steering: Steering, *, report_again: bool) -> Removed:
+    """Report every due mark once; with `report_again` also those that an earlier dry run has reported.
+
+    Raises LeaseLost, CatalogUnavailable.
+    """
+    total = Removed()
+    async for page in ports.marks.due(steering.policy, enabled(steering), decider(steering)):
+        unseen = [due for due in page if not due.seen]
+        for due in page if report_again else unseen:
+            total += _removed(due)
+        for due in unseen:
+            _tell(ports.observer, due)
+        await ports.marks.note_preview(term, [due.mark.storage_key for due in unseen])
+        if unseen:
+            log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=_bytes(unseen))
+    return total
+
+
+def _removed(due: DueKey) -> Removed:
+    goes = due.decision.delete_object
+    return Removed(objects=int(goes), records=len(due.decision.records), bytes=_bytes([due]))
+
+
+def _bytes(page: Sequence[DueKey]) -> int:
+    """The size of the objects that would go; that of a row whose object is missing is none."""
+    return sum(due.mark.bytes for due in page if due.decision.delete_object)
+
+
+def _tell(observer: Observer, due: DueKey) -> None:
+    """Count what a live round would, where everything goes as expected."""
+    verdict = due.mark.verdict
+    if due.decision.delete_object:
+        observer.deleted(Mode.DRY_RUN, verdict, ObjectResult.DELETED, 1, due.mark.bytes)
+    else:
+        result = ObjectResult.MISSING if due.decision.verify_absence else ObjectResult.UNTOUCHED
+        observer.deleted(Mode.DRY_RUN, verdict, result, 1, 0)
+    observer.deleted(Mode.DRY_RUN, verdict, "record", len(due.decision.records), 0)

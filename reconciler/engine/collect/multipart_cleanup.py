@@ -1,0 +1,97 @@
+"""Leftovers: multipart uploads that nobody will complete are ended, under the same gate, rate and cap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import anyio
+import structlog
+
+from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.pace import Pace
+from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.errors import KeyRefused, StoreUnavailable
+from reconciler.model import GONE, QUARANTINE_PREFIX, Mode, Term, Upload
+from reconciler.planning.keys import protection
+
+log = structlog.get_logger(__name__)
+
+
+class Leftovers:
+    """Looks through the managed prefixes, and our own quarantine, where a copy may have been cut off."""
+
+    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer, stopping: anyio.Event) -> None:
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+        self._stopping = stopping
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+
+    async def run(self, term: Term) -> int:
+        """One round. Returns how many uploads were ended, in dry run 0. Raises LeaseLost, Halt, Retryable.
+
+        A store that lists no uploads is left alone.
+        """
+        if not self._ports.capabilities.multipart_listing:
+            return 0
+        aborted, now = 0, await self._ports.records.now()
+        prefixes = self._steer().policy.prefixes
+        try:
+            for prefix in dict.fromkeys((*prefixes, QUARANTINE_PREFIX)):
+                aborted += await self._under(prefix, term, now)
+        except Refused as refusal:
+            log.info("uploads are left alone", reason=str(refusal))
+        return aborted
+
+    async def _under(self, prefix: str, term: Term, now: datetime) -> int:
+        """Where uploads cannot be listed any more, or not those of one prefix, the sweep goes on."""
+        aborted = 0
+        try:
+            async for page in self._ports.uploads.pages(prefix):
+                aborted += await self._abort(term, await self._old(page, prefix, now))
+        except (KeyRefused, StoreUnavailable) as error:
+            log.warning("uploads could not be looked through", reason=str(error))
+        return aborted
+
+    async def _old(self, page: Sequence[Upload], prefix: str, now: datetime) -> list[Upload]:
+        """Those that may go: begun long enough ago, to keys that are ours and not on hold.
+
+        One whose beginning the store does not tell is never old.
+        """
+        steering = self._steer()
+        before = now - steering.abort_multipart_after
+        old = [each for each in page if each.begun_at is not None and each.begun_at <= before]
+        if prefix == QUARANTINE_PREFIX:
+            return old
+        ours = [each for each in old if protection(each.key, steering.policy) is None]
+        held = await self._ports.holds.held([each.key for each in ours]) if ours else {}
+        return [each for each in ours if each.key not in held]
+
+    async def _abort(self, term: Term, uploads: Sequence[Upload]) -> int:
+        if not uploads:
+            return 0
+        if self._steer().mode is Mode.DRY_RUN:
+            log.info("uploads that a live run would end", uploads=len(uploads))
+            return 0
+        aborted = 0
+        rest = list(uploads)[: max(0, await self._allowed())]
+        while rest and not self._stopping.is_set():
+            rate = self._steer().rate
+            batch, rest = rest[: self._pace.batch_size(rate)], rest[self._pace.batch_size(rate) :]
+            await self._pace.take(len(batch), rate)
+            answers = await self._gateway.abort(batch)
+            gone = [each for each, answer in zip(batch, answers, strict=True) if answer.result in GONE]
+            await self._ports.purges.aborted(term, gone)
+            aborted += len(gone)
+            log.info("ended uploads that nobody completed", uploads=len(gone), failed=len(batch) - len(gone))
+        return aborted
+
+    async def _allowed(self) -> int:
+        """How many more the breaker lets go in these 24 hours."""
+        limit = self._steer().limits.max_count
+        allowed = limit - await self._ports.purges.spent("aborted")
+        if allowed <= 0:
+            setting = "RECONCILER_BREAKER__MAX_COUNT"
+            log.warning("uploads are left alone: so many may go in 24 hours", limit=limit, setting=setting)
+        return allowed

@@ -1,0 +1,125 @@
+"""The purge: what nobody brought back in time goes for good, under the same gate, rate and cap."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import anyio
+import structlog
+
+from reconciler.engine.collect.freeing import LOOKS_AT_ONCE, Freeing
+from reconciler.engine.runtime.context import Ports, Steer, Steering
+from reconciler.engine.runtime.pace import Pace
+from reconciler.engine.runtime.tasks import for_each
+from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.errors import KeyRefused
+from reconciler.model import HiddenObject, Mode, Term
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Purged:
+    """What one round freed, and what the store did not delete this time. `size` in bytes."""
+
+    objects: int = 0
+    size: int = 0
+    failed: int = 0
+
+
+class Purger:
+    """Purges until nothing that may go is left. Claims are committed before anything is sent."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        gateway: WriteGateway,
+        steer: Steer,
+        stopping: anyio.Event,
+        dead_after: timedelta,
+        settled: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        """`settled` waits until every transaction open at an id has ended; False if one outlasts it."""
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+        self._stopping = stopping
+        self._dead_after = dead_after
+        self._settled = settled
+        self._freeing = Freeing(ports, gateway, steer)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+
+    async def run(self, term: Term) -> Purged:
+        """One round. In dry run and while paused nothing goes; raises LeaseLost, Halt, Retryable."""
+        purged, steering = Purged(), self._steer()
+        if not (await self._ports.pause.look()).paused:
+            if steering.mode is Mode.LIVE:
+                await self._purge(term, purged)
+            await self._ports.purges.forget(term, steering.undo_window, steering.ledger_retention)
+        self._ports.observer.hidden(*await self._ports.purges.hidden())
+        return purged
+
+    async def _purge(self, term: Term, purged: Purged) -> None:
+        allowed = await self._allowed()
+        while allowed > 0 and not self._stopping.is_set():
+            steering = self._steer()
+            limit = min(self._pace.batch_size(steering.rate), allowed)
+            due = await self._claim(term, steering, limit)
+            if not due:
+                return
+            allowed -= len(due)
+            await self._pace.take(len(due), steering.rate)
+            try:
+                gone = await self._freeing.free(term, due)
+            except Refused as refusal:
+                log.info("purge stopped", reason=str(refusal))
+                return
+            await self._ports.purges.done(term, [each.id for each in gone])
+            freed = sum(each.hidden.size for each in gone)
+            purged.objects += len(gone)
+            purged.size += freed
+            purged.failed += len(due) - len(gone)
+            self._ports.observer.purged(len(gone), freed)
+            log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+
+    async def _claim(self, term: Term, steering: Steering, limit: int) -> Sequence[HiddenObject]:
+        """As the collector claims: take, wait for who could not see it, look again. A purge is a deletion.
+
+        What a row names is needed where there is no object: then it is queued to come back.
+        """
+        purges, rewrites_keys = self._ports.purges, steering.policy.rewrites_keys
+        window, dead_after = steering.undo_window, self._dead_after
+        named = await purges.named(window, dead_after, limit, rewrites_keys=rewrites_keys)
+        there = await self._there(named)
+        if lost := [key for key in named if key not in there]:
+            await self._ports.recovery.queue(lost, "a row names it, and its copy was about to be purged")
+        due = await purges.claim(term, window, dead_after, limit, there=there, rewrites_keys=rewrites_keys)
+        if not due or not await self._settled(await purges.horizon()):
+            return ()
+        ids = [each.id for each in due if each.needed]
+        spared = await purges.look_again(term, ids, there=there, rewrites_keys=rewrites_keys)
+        return [each for each in due if each.id not in spared]
+
+    async def _there(self, keys: Sequence[str]) -> set[str]:
+        """The keys at which an object lies. Where the store does not say, what is hidden may be needed."""
+        there: set[str] = set()
+
+        async def look(key: str) -> None:
+            with contextlib.suppress(KeyRefused):
+                if await self._ports.store.head(key) is not None:
+                    there.add(key)
+
+        await for_each(keys, look, concurrency=LOOKS_AT_ONCE)
+        return there
+
+    async def _allowed(self) -> int:
+        """How many more the breaker lets go in these 24 hours. What is not claimed can still come back."""
+        limit = self._steer().limits.max_count
+        allowed = limit - await self._ports.purges.spent("purged")
+        if allowed <= 0:
+            setting = "RECONCILER_BREAKER__MAX_COUNT"
+            log.warning("purge held back: so many may go in 24 hours", limit=limit, setting=setting)
+        return allowed

@@ -1,0 +1,56 @@
+"""What the settings in force decide, as the pure functions that a claim is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import structlog
+
+from reconciler.engine.runtime.context import Steering
+from reconciler.model import Backlog, Decision, Mark, Marker, Postpone, Record, Tally, Verdict
+from reconciler.planning import breaker, claims
+from reconciler.ports import Cap, Decide
+
+log = structlog.get_logger(__name__)
+
+
+def decider(steering: Steering) -> Decide:
+    """The pure decision, bound to the policy in force."""
+
+    def decide(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
+        try:
+            return claims.decide(mark, records, steering.policy, now)
+        except Exception as error:
+            # Whatever is odd about one mark or its rows must not end the claim of all.
+            log.exception("a mark is put off on a fault of the program", storage_key=mark.storage_key)
+            return Postpone(reason=f"it cannot be decided: {error!r}")
+
+    return decide
+
+
+def capper(steering: Steering) -> Cap:
+    """The breaker's caps, bound to the limits in force."""
+
+    def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+        reasons = {
+            marker: breaker.at_claim(marker, tally, backlog, steering.limits)
+            for marker, tally in seen.items()
+        }
+        return {marker: reason for marker, reason in reasons.items() if reason}
+
+    return cap
+
+
+def enabled(steering: Steering) -> tuple[Verdict, ...]:
+    """The kinds of clean-up that are switched on."""
+    policy = steering.policy
+    on = {
+        Verdict.ORPHAN: policy.orphan_cleanup,
+        Verdict.DANGLING: policy.dangling_cleanup,
+        Verdict.OWNERLESS: policy.auto_cleanup,
+        Verdict.REVOKED: policy.auto_cleanup and policy.delete_revoked,
+        Verdict.EXPIRED: policy.auto_cleanup,
+        Verdict.STALE: policy.auto_cleanup,
+    }
+    return tuple(verdict for verdict, switched_on in on.items() if switched_on)

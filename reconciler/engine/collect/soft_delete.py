@@ -1,0 +1,253 @@
+"""How objects go so that they can come back: with a copy of each in quarantine, seen in full, or as versions
+that a delete marker hides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import anyio
+
+from reconciler.engine.collect.answers import Answers, for_each_alone
+from reconciler.engine.runtime.context import Ports
+from reconciler.engine.runtime.tasks import task_group
+from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.errors import CatalogUnavailable, Halt
+from reconciler.model import (
+    UNVERSIONED,
+    Capabilities,
+    Claim,
+    ClaimedKey,
+    Copied,
+    CopyResult,
+    DeleteMode,
+    DeletionResult,
+    Hidden,
+    ObjectResult,
+    Policy,
+    StoredObject,
+    Version,
+)
+from reconciler.planning.lifecycle import too_early
+
+COPIES_AT_ONCE = 32
+EXTEND_SECONDS = 30.0
+"""How often a claim in hand says so."""
+
+_MISSING = (ObjectResult.MISSING, "")
+
+RESULTS = {
+    CopyResult.MISSING: ObjectResult.MISSING,
+    CopyResult.CHANGED: ObjectResult.CHANGED,
+    CopyResult.FAILED: ObjectResult.FAILED,
+    CopyResult.OCCUPIED: ObjectResult.FAILED,
+}
+
+
+def require_copies(mode: DeleteMode, found: Capabilities) -> None:
+    """Raises Halt where no object at all could go: each would end on hold, and stay there."""
+    if mode is DeleteMode.QUARANTINE and found.copies_nothing:
+        raise Halt(
+            "what is deleted is copied into quarantine first, and the store makes no copies, or is full, or"
+            " the credentials may not: nothing is deleted; free space, allow CopyObject under .reconciler/,"
+            " switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
+        )
+
+
+def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) -> None:
+    """Raises Halt where the bucket's own rules take what an undo within the window needs (R-61)."""
+    early = too_early(found.lifecycle or (), policy.prefixes, policy.delete_mode, undo_window)
+    if early:
+        raise Halt(f"{early[0]}: nothing is deleted until one of the two is changed")
+
+
+async def make_copies(
+    ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers
+) -> dict[str, str]:
+    """Copy into quarantine what is to be deleted in that mode; settle what cannot be.
+
+    Returns the ETag of what was copied, by storage key: nothing else may be deleted. Of a source that is
+    gone the copy of an earlier attempt is noted. Raises StoreUnavailable.
+    """
+    seen: dict[str, str] = {}
+
+    async def copy(claimed: ClaimedKey) -> None:
+        mark, target = claimed.mark, claimed.quarantine_key
+        assert target is not None
+        copied = await gateway.copy(mark.storage_key, target, mark.object_etag)
+        if copied.result is CopyResult.COPIED:
+            assert copied.etag is not None
+            seen[mark.storage_key] = copied.etag
+            answers.hidden[mark.storage_key] = _in_quarantine(target, copied)
+        else:
+            answers.settle(mark.storage_key, RESULTS[copied.result], copied.detail)
+
+    wanted = [key for key in keys if key.quarantine_key is not None]
+    await for_each_alone(wanted, copy, answers, concurrency=COPIES_AT_ONCE)
+    await look_for_copies(ports, [key for key in wanted if key.attempts], answers)
+    return seen
+
+
+async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers: Answers) -> None:
+    """Note what earlier attempts at these keys have hidden, whose confirmation was lost."""
+
+    async def look(claimed: ClaimedKey) -> None:
+        key, target = claimed.mark.storage_key, claimed.quarantine_key
+        assert target is not None
+        copy = await ports.store.head(target)
+        if copy is not None:
+            answers.hidden[key] = Hidden(
+                mode=DeleteMode.QUARANTINE,
+                size=copy.size,
+                etag=claimed.mark.object_etag or copy.etag,
+                last_modified=claimed.mark.object_last_modified,
+                quarantine_key=target,
+            )
+
+    await look_behind_markers(ports, repeated, answers)
+    unknown = [
+        key
+        for key in repeated
+        if key.quarantine_key is not None and key.mark.storage_key not in answers.hidden
+    ]
+    await for_each_alone(unknown, look, answers, concurrency=COPIES_AT_ONCE)
+
+
+async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> dict[str, str]:
+    """Note the versions that are to be hidden; settle what is another object than the one marked, or gone.
+
+    Returns the ETags, by storage key: nothing else may be deleted. Raises Halt where the bucket keeps no
+    versions any more: what is deleted there is gone.
+    """
+    seen: dict[str, str] = {}
+
+    async def look(claimed: ClaimedKey) -> None:
+        mark = claimed.mark
+        stored = await ports.store.head(mark.storage_key)
+        if stored is None:
+            answers.settle(mark.storage_key, ObjectResult.MISSING, "HEAD 404")
+        elif mark.object_etag is not None and stored.etag != mark.object_etag:
+            answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
+        else:
+            seen[mark.storage_key] = stored.etag
+            answers.hidden[mark.storage_key] = Hidden(
+                mode=DeleteMode.VERSIONED,
+                size=stored.size,
+                etag=stored.etag,
+                last_modified=stored.last_modified,
+                version_ids=(stored.version_id or await _id_of(ports, stored),),
+            )
+
+    wanted = _in_versions(keys)
+    if wanted and not await ports.versions.kept():
+        raise Halt(
+            "the bucket does not keep versions any more, and these keys were claimed to be deleted by a"
+            " delete marker; nothing is deleted until versioning is on again"
+        )
+    await for_each_alone(wanted, look, answers, concurrency=COPIES_AT_ONCE)
+    return seen
+
+
+def note_marker(answer: DeletionResult, answers: Answers) -> None:
+    """Which delete marker hides the version now. Without one it is gone, and so is our way back."""
+    hidden = answers.hidden.get(answer.key)
+    if hidden is None or hidden.mode is not DeleteMode.VERSIONED:
+        return
+    if answer.result is not ObjectResult.DELETED:
+        del answers.hidden[answer.key]
+        if answer.result is ObjectResult.MISSING:
+            answers.unsure.add(answer.key)
+    elif answer.marker_id in {None, "", "null"}:
+        # In a batch Swift makes a marker and does not say so: whether there is one, the versions tell.
+        del answers.hidden[answer.key]
+        answers.unmarked.add(answer.key)
+    else:
+        answers.hidden[answer.key] = replace(hidden, marker_ids=(str(answer.marker_id),))
+
+
+async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    """Note which delete markers hide what, where an answer was lost: ours, or an earlier attempt's.
+
+    All markers above the marked version: a request that was repeated may have made several. A first
+    attempt that finds nothing hid nothing itself.
+    """
+
+    async def look(claimed: ClaimedKey) -> None:
+        key, etag = claimed.mark.storage_key, claimed.mark.object_etag
+        found = await ports.versions.of(key)
+        versions = [each for each in found if not each.marker and etag in {None, each.etag}]
+        markers = [each for each in found if each.marker]
+        if not versions or not any(each.latest for each in markers):
+            return
+        newest = max(versions, key=_modified)
+        answers.hidden[key] = Hidden(
+            mode=DeleteMode.VERSIONED,
+            size=newest.size,
+            etag=newest.etag,
+            last_modified=newest.last_modified,
+            version_ids=(newest.id,),
+            marker_ids=tuple(each.id for each in markers if _modified(each) >= _modified(newest)),
+        )
+
+    unsure = [
+        key
+        for key in _in_versions(keys)
+        if key.mark.storage_key in answers.unmarked
+        or (
+            (key.attempts or key.mark.storage_key in answers.unsure)
+            and key.mark.storage_key not in answers.hidden
+            and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
+        )
+    ]
+    await for_each_alone(unsure, look, answers, concurrency=COPIES_AT_ONCE)
+    for key in sorted(answers.unmarked - answers.hidden.keys()):
+        answers.halt = (
+            f"the store deleted {key!r} without a delete marker: it keeps no versions, whatever it says; set"
+            " RECONCILER_DELETE_MODE to quarantine, or find out why, before anything else goes"
+        )
+
+
+async def _id_of(ports: Ports, stored: StoredObject) -> str:
+    """The version that lies at the key, where HEAD names none: in Ceph of what is older than versioning."""
+    found = await ports.versions.of(stored.key)
+    ids = (each.id for each in found if each.latest and not each.marker and each.etag == stored.etag)
+    return next(ids, UNVERSIONED)
+
+
+def _in_versions(keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
+    return [key for key in keys if key.mode is DeleteMode.VERSIONED and key.decision.delete_object]
+
+
+def _modified(version: Version) -> datetime:
+    return version.last_modified or datetime.min.replace(tzinfo=UTC)
+
+
+def _in_quarantine(target: str, copied: Copied) -> Hidden:
+    return Hidden(
+        mode=DeleteMode.QUARANTINE,
+        size=copied.size,
+        etag=copied.etag,
+        last_modified=copied.last_modified,
+        quarantine_key=target,
+    )
+
+
+@asynccontextmanager
+async def extended(ports: Ports, claim: Claim) -> AsyncIterator[None]:
+    """While the body runs, nobody takes the claim for one that was left, however slow the store is (R-37)."""
+
+    async def pulse() -> None:
+        while True:
+            await anyio.sleep(EXTEND_SECONDS)
+            try:
+                await ports.marks.extend(claim)
+            except CatalogUnavailable:
+                continue
+
+    async with task_group() as group:
+        group.start_soon(pulse)
+        yield
+        group.cancel_scope.cancel()

@@ -1,0 +1,127 @@
+"""What both joins share: the two sides, how what is found is judged, and where it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.engine.detect.join.doubt import Doubt
+from reconciler.engine.detect.lost_objects import Returns
+from reconciler.engine.detect.near_misses import Spelled
+from reconciler.errors import ListingBroken
+from reconciler.model import (
+    Finding,
+    KeepReason,
+    ObjectPage,
+    Policy,
+    RangeProgress,
+    Record,
+    StoredObject,
+    Tally,
+)
+from reconciler.planning import judge, latch
+from reconciler.planning.reporting import tally_of
+from reconciler.ports import PAGE_SIZE, Holds, Listing, Observer, Records
+
+
+class Sink(Protocol):
+    """Where a join's findings go: marks in the database, or an operator's screen."""
+
+    async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What both joins need: the two sides, and the frozen policy and cutoff they judge by."""
+
+    listing: Listing
+    records: Records
+    holds: Holds
+    returns: Returns
+    observer: Observer
+    policy: Policy
+    now: datetime
+    doubt: Doubt
+    spelled: Spelled
+    page_size: int = PAGE_SIZE
+    """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
+    before: Policy | None = None
+    """What the last released pass judged by, where that was something else."""
+
+    def listed(self, page: ObjectPage) -> None:
+        """Count a page, and stamp the sweep's progress."""
+        self.observer.page_listed(len(page.keys))
+        self.observer.alive("sweep")
+
+
+async def judge_objects(
+    context: Comparison, objects: Sequence[StoredObject], findings: list[Finding]
+) -> Tally:
+    """Judge objects without a row, adding to `findings`. What another column names is none."""
+    named = await context.records.referenced([stored.key for stored in objects]) if objects else frozenset()
+    unnamed = [stored for stored in objects if stored.key not in named]
+    verdicts = [_judge_object(context, stored) for stored in unnamed if not context.doubt.disguises(stored)]
+    return _gather(findings, verdicts) + Tally(alone=len(verdicts))
+
+
+def judge_rows(
+    context: Comparison, rows: Iterable[Record], recoverable: Collection[str], findings: list[Finding]
+) -> Tally:
+    """Judge rows without an object, adding to `findings`.
+
+    Those that retention takes anyway are its findings, but count as missing all the same. Those whose object
+    is `recoverable` are found, and neither missing nor to go.
+    """
+    rows = list(rows)
+    policy, now = context.policy, context.now
+    verdicts = [
+        _judge_row(context, row, verdict, recoverable) if isinstance(verdict, Finding) else verdict
+        for row in rows
+        if (verdict := judge.judge_missing(row, policy, now)) is not None
+    ]
+    missing = sum(
+        judge.counts_as_missing(row, policy, now) for row in rows if row.storage_key not in recoverable
+    )
+    return _gather(findings, verdicts) + Tally(missing=missing)
+
+
+def next_token(page: ObjectPage, asked: str | None) -> str | None:
+    """The page's token. Raises ListingBroken where it is the one that was asked with."""
+    if page.next_token is not None and page.next_token == asked:
+        message = f"the listing repeats its continuation token {asked!r}: it would never end"
+        raise ListingBroken(message)
+    return page.next_token
+
+
+def _judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
+    verdict = judge.judge_object(stored, context.policy, context.now)
+    return _told_apart(context, stored, verdict) if isinstance(verdict, Finding) else verdict
+
+
+def _judge_row(context: Comparison, row: Record, finding: Finding, recoverable: Collection[str]) -> Finding:
+    if row.storage_key not in recoverable:
+        return _told_apart(context, row, finding)
+    reason = f"{finding.reason}; its object is hidden, and is brought back"
+    return dataclasses.replace(finding, kept=finding.kept or KeepReason.RECOVERABLE, reason=reason)
+
+
+def _told_apart(context: Comparison, seen: StoredObject | Record, finding: Finding) -> Finding:
+    """The finding, noting whether it is one only since the settings changed."""
+    before = context.before
+    if before is None or not latch.is_new(seen, before, context.now):
+        return finding
+    return dataclasses.replace(finding, newly=True)
+
+
+def _gather(findings: list[Finding], verdicts: Iterable[Finding | KeepReason]) -> Tally:
+    found: list[Finding] = []
+    kept: list[KeepReason] = []
+    for verdict in verdicts:
+        if isinstance(verdict, Finding):
+            found.append(verdict)
+        else:
+            kept.append(verdict)
+    findings += found
+    return tally_of(found, kept)

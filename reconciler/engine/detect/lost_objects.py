@@ -1,0 +1,73 @@
+"""What a sweep sees without its other half, which went by our own hand: it is brought back, not judged.
+
+Asked of every row without an object and of every orphan, whatever its verdict, whether its clean-up is on,
+and whatever the breaker will say: healing hangs on none of that (R-46).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.engine.runtime.context import Ports
+from reconciler.model import Finding, KeepReason, Tally, Verdict
+from reconciler.planning.keys import rewritten
+from reconciler.ports import Recovery
+
+LOOKUP_SIZE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returns:
+    """Looks up what can come back. `heals`: whether it is queued as well, or only counted.
+
+    `rewrites_keys` as in `Policy`: what is hidden bears the key that the store made of the row's.
+    """
+
+    recovery: Recovery
+    heals: Callable[[], Awaitable[bool]]
+    rewrites_keys: bool
+
+    async def of_rows(self, keys: Sequence[str]) -> Collection[str]:
+        """Of the keys of rows that have no object those of which one is hidden; queued."""
+        if not keys:
+            return ()
+        stored = {key: rewritten(key) if self.rewrites_keys else key for key in keys}
+        hidden = await self.recovery.estranged(sorted({*stored, *stored.values()}))
+        await self._queue(sorted(hidden), "a row names it, and it is hidden")
+        return {key for key, other in stored.items() if key in hidden or other in hidden}
+
+    async def of_further_columns(self) -> None:
+        """Queue what is hidden and a further column names: no row of those is compared with a listing."""
+        await self._queue(sorted(await self.recovery.named_besides()), "a further column names it")
+
+    async def keep_orphans(self, findings: list[Finding]) -> Tally:
+        """Mark as kept, in place, the orphans whose row we removed for want of them; queued.
+
+        Returns what that adds to the tally.
+        """
+        orphans = {each.storage_key: n for n, each in enumerate(findings) if each.verdict is Verdict.ORPHAN}
+        keys, kept = list(orphans), 0
+        for start in range(0, len(keys), LOOKUP_SIZE):
+            widowed = await self.recovery.widowed(keys[start : start + LOOKUP_SIZE])
+            await self._queue(sorted(widowed), "its row was removed, and its object is there")
+            for key in widowed:
+                finding = findings[orphans[key]]
+                if finding.kept is None:
+                    reason = f"{finding.reason}; its row was removed for want of it, and comes back"
+                    findings[orphans[key]] = replace(finding, kept=KeepReason.RECOVERABLE, reason=reason)
+                    kept += 1
+        return Tally(kept={KeepReason.RECOVERABLE: kept}) if kept else Tally()
+
+    async def _queue(self, keys: Sequence[str], reason: str) -> None:
+        if keys and await self.heals():
+            await self.recovery.queue(keys, reason)
+
+
+def returns_of(ports: Ports, *, live: bool, rewrites_keys: bool) -> Returns:
+    """Queued in live mode, unless an operator has paused it all."""
+
+    async def heals() -> bool:
+        return live and not (await ports.pause.look()).paused
+
+    return Returns(recovery=ports.recovery, heals=heals, rewrites_keys=rewrites_keys)

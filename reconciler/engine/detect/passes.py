@@ -1,0 +1,151 @@
+"""What the two kinds of pass share: where findings go, and how a complete pass is released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.runtime.steps import step
+from reconciler.errors import BadValue
+from reconciler.model import (
+    Backlog,
+    Finding,
+    Marker,
+    Pass,
+    PassState,
+    Phase,
+    Policy,
+    RangeProgress,
+    Tally,
+    Term,
+    Trip,
+)
+from reconciler.planning import breaker, latch, ranges, sides
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassResult:
+    """A finished pass: what it saw, and the stamp it was armed with, or why it was not."""
+
+    marker: Marker
+    pass_id: int
+    tally: Tally
+    stamp: int | None = None
+    trip: Trip | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkSink:
+    """Writes findings as marks, with the watermark in the same transaction."""
+
+    ports: Ports
+    term: Term
+    current: Pass
+    delete_delay: timedelta
+
+    async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:
+        if findings or progress is not None:
+            try:
+                await self._record(findings, progress)
+            except (BadValue, ValueError, TypeError, OverflowError) as error:
+                await self._record_without(error, findings, progress)
+
+    async def _record(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:
+        passes = self.ports.passes
+        await passes.record(self.term, self.current, findings, self.delete_delay, progress)
+
+    async def _record_without(
+        self, error: Exception, findings: Sequence[Finding], progress: RangeProgress | None
+    ) -> None:
+        """By halves, until the one finding that the database cannot take is left out."""
+        middle = len(findings) // 2
+        if middle:
+            await self.write(findings[:middle], None)
+            await self.write(findings[middle:], progress)
+            return
+        if not findings:
+            raise error
+        key = findings[0].storage_key
+        log.error("a finding cannot be written down, and its key stays", storage_key=key, reason=str(error))
+        if progress is not None:
+            await self._record((), progress)
+
+
+@contextmanager
+def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
+    """What is logged inside belongs to the pass, and so does the step under way."""
+    ports.tracer.note(pass_id=current.id)
+    with bound_contextvars(pass_id=current.id):
+        log.info("pass under way", mode=str(current.mode), config_hash=current.config_hash)
+        yield
+
+
+async def earlier_policy(ports: Ports, marker: Marker, policy: Policy) -> Policy | None:
+    """What the last released pass of the marker judged by, where that was something else."""
+    return latch.earlier(await ports.passes.last(marker, PassState.ARMED), policy)
+
+
+async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]:
+    """The rows under each managed prefix."""
+    merged = ranges.merge_prefixes(prefixes)
+    return {prefix: await ports.records.count([prefix]) for prefix in merged}
+
+
+async def speak(
+    ports: Ports,
+    steering: Steering,
+    marker: Marker,
+    tally: Tally,
+    current: Pass | None = None,
+    counted: Callable[[Backlog], Backlog] = lambda backlog: backlog,
+) -> Trip | None:
+    """What the breaker says of the complete pass `current`, or of a plan: its caps, its settings, its latch.
+
+    Of a retention pass, `tally.records` is what its findings are a fraction of. `counted` adds to the
+    backlog what a plan has found and not marked.
+    """
+    previous = await ports.passes.last(marker, PassState.ARMED)
+    since = previous.cutoff if previous else None
+    backlog = counted(await ports.passes.backlog(steering.policy.prefixes, current, since))
+    before = previous.tally if previous else None
+    trip = latch.both(
+        breaker.check(marker, tally, backlog, before, steering.limits),
+        latch.widened(tally, steering.policy, previous),
+        sides.near_missed(tally, before, steering.limits),
+    )
+    return latch.latched(trip, await ports.passes.undecided(marker))
+
+
+async def release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
+    """The breaker speaks over a complete pass; then its marks are armed, in a later transaction."""
+    ports.observer.phase(current.marker, Phase.RELEASING)
+    with step(ports.tracer, "arming"):
+        return await _release(ports, steering, term, current, tally)
+
+
+async def _release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
+    trip = await speak(ports, steering, current.marker, tally, current)
+    if trip is not None:
+        await ports.passes.trip(term, current, tally, trip)
+        log.error("breaker tripped: nothing of this pass is released", reason=trip.reason)
+        return PassResult(marker=current.marker, pass_id=current.id, tally=tally, trip=trip)
+    stamp = await ports.passes.arm(term, current, tally)
+    found = {str(verdict): number for verdict, number in tally.found.items() if number}
+    log.info("pass armed", objects=tally.objects, records=tally.records, found=found)
+    return PassResult(marker=current.marker, pass_id=current.id, tally=tally, stamp=stamp)
+
+
+def what_to_do(pass_id: int, reason: str) -> str:
+    """A trip in one line, with the commands that a person needs."""
+    return (
+        f"pass {pass_id} tripped: {reason}. Look at it with `reconciler passes show {pass_id}`, then"
+        f" `reconciler approve {pass_id}` or `reconciler discard {pass_id}`"
+    )

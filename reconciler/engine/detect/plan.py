@@ -1,0 +1,126 @@
+"""`plan`: the same comparison and the same breaker, with nothing written and no lease taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.engine.detect.near_misses import PAGE, Gathered
+from reconciler.engine.detect.passes import speak
+from reconciler.engine.detect.retention import Retention
+from reconciler.engine.detect.sweep import Sweep
+from reconciler.engine.lead import ownership
+from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.model import (
+    Backlog,
+    Finding,
+    KeepReason,
+    Marker,
+    Outcome,
+    RangeProgress,
+    Report,
+    Tally,
+    Trip,
+    Verdict,
+)
+from reconciler.planning import breaker
+from reconciler.planning.ranges import merge_prefixes, prefix_of
+from reconciler.planning.reporting import rows_by_prefix
+
+HELD = 50_000
+"""Findings that a plan holds back until it knows whether they have a pair."""
+
+_PAIRED = frozenset({Verdict.ORPHAN, Verdict.DANGLING})
+
+
+@dataclass(slots=True)
+class EmitSink:
+    """Hands findings to whoever prints them, and counts those that a pass would mark."""
+
+    emit: Callable[[Sequence[Finding]], None]
+    prefixes: Sequence[str]
+    gathered: Gathered = field(default_factory=Gathered)
+    held: list[Finding] = field(default_factory=list)
+    to_mark: Counter[Verdict] = field(default_factory=Counter)
+    by_prefix: dict[str, Counter[Verdict]] = field(default_factory=dict)
+
+    async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:  # noqa: ARG002
+        """What may have a pair is held back until all are known, as far as there is room."""
+        rest: list[Finding] = []
+        for each in findings:
+            may_pair = each.verdict in _PAIRED and each.kept is None and len(self.held) < HELD
+            (self.held if may_pair else rest).append(each)
+        self._hand_on(rest)
+
+    def settle(self) -> Tally:
+        """Hand on what was held back, each with its pair; what the rows among those add to the tally."""
+        paired = [self._paired(each) for each in self.held]
+        self.held.clear()
+        for start in range(0, len(paired), PAGE):
+            self._hand_on(paired[start : start + PAGE])
+        rows = sum(each.verdict is Verdict.DANGLING and each.kept is KeepReason.NEAR_MISS for each in paired)
+        return Tally(kept={KeepReason.NEAR_MISS: rows}, missing=-rows) if rows else Tally()
+
+    def _paired(self, finding: Finding) -> Finding:
+        pair = self.gathered.pair_of(finding)
+        if pair is None:
+            return finding
+        other = "row" if finding.verdict is Verdict.ORPHAN else "object"
+        reason = f"{finding.reason}; near miss: the {other} {pair!r} spells its key otherwise"
+        return replace(finding, kept=KeepReason.NEAR_MISS, reason=reason)
+
+    def _hand_on(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            prefix = prefix_of(finding.storage_key, self.prefixes)
+            if finding.kept is None and prefix is not None:
+                self.to_mark[finding.verdict] += 1
+                self.by_prefix.setdefault(prefix, Counter())[finding.verdict] += 1
+        if findings:
+            self.emit(findings)
+
+
+async def survey(
+    ports: Ports, limits: Limits, steering: Steering, bucket: str, emit: Callable[[Sequence[Finding]], None]
+) -> Report:
+    """Every finding of one pass to `emit`, in no particular order; the outcome says if it would trip.
+
+    Raises Halt where the bucket belongs to another database.
+    """
+    started = ports.clock.monotonic()
+    await ownership.verify(ports, bucket)
+    sink = EmitSink(emit, merge_prefixes(steering.policy.prefixes))
+    planned = replace(ports, near_misses=sink.gathered)
+    swept = await Sweep(planned, limits).survey(steering, sink, bucket)
+    swept += sink.settle()
+    retained = await Retention(ports).survey(steering, sink)
+    trips = [
+        trip.reason
+        for marker, tally in ((Marker.SWEEP, swept), (Marker.RETENTION, _whole(retained, swept)))
+        if (trip := await _would_trip(ports, steering, marker, tally, sink))
+    ]
+    tally = swept + replace(retained, records=0)
+    return Report(
+        mode=steering.mode,
+        outcome=Outcome.TRIPPED if trips else Outcome.CONVERGED,
+        objects=tally.objects,
+        records=tally.records,
+        found=tally.found,
+        kept=tally.kept,
+        duration_seconds=ports.clock.monotonic() - started,
+        detail="; ".join(trips),
+    )
+
+
+async def _would_trip(
+    ports: Ports, steering: Steering, marker: Marker, tally: Tally, sink: EmitSink
+) -> Trip | None:
+    def counted(waiting: Backlog) -> Backlog:
+        return breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
+
+    return await speak(ports, steering, marker, tally, counted=counted)
+
+
+def _whole(retained: Tally, swept: Tally) -> Tally:
+    """A retention's tally with the rows that its findings are a fraction of."""
+    return retained + rows_by_prefix({prefix: part.records for prefix, part in swept.by_prefix.items()})

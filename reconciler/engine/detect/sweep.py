@@ -1,0 +1,230 @@
+"""The sweep: bucket against rows, by key ranges that resume after a crash, or without order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from reconciler.engine.detect.join.comparison import Comparison, Sink
+from reconciler.engine.detect.join.doubt import Doubt
+from reconciler.engine.detect.join.ordered import OrderedJoin
+from reconciler.engine.detect.join.unordered import UnorderedJoin
+from reconciler.engine.detect.lost_objects import returns_of
+from reconciler.engine.detect.near_misses import Spelled
+from reconciler.engine.detect.passes import MarkSink, PassResult, earlier_policy, release, under_pass
+from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.steps import step
+from reconciler.errors import (
+    CatalogUnavailable,
+    LeaseLost,
+    ListingContradicted,
+    OrderViolated,
+    PassEnded,
+    ReconcilerError,
+)
+from reconciler.model import (
+    KeepReason,
+    KeyRange,
+    ListingOrder,
+    Marker,
+    Mode,
+    Pass,
+    Phase,
+    Policy,
+    RangeProgress,
+    Tally,
+    Term,
+)
+from reconciler.planning import ranges
+from reconciler.ports import PAGE_SIZE
+
+log = structlog.get_logger(__name__)
+
+ROWS_A_RANGE = 10_000
+RANGES_A_WORKER = 4
+"""More ranges than workers, so that uneven ones even out; few enough that partial pages cost little."""
+
+SAMPLES_A_RANGE = 32
+
+PAGE_SIZES = (PAGE_SIZE, 887, 613)
+"""Of the joins without order that are tried before a pass leaves the rows alone that miss their object."""
+
+SPREAD = 97
+"""By how many keys the pages of passes differ at most."""
+
+_CONTRADICTED = "rows and HEADs contradict the listing: sweeping again in other pages"
+
+PLANNED = 0
+"""Stands for the pass that a plan would be."""
+
+RESUMABLE_FOR = timedelta(hours=24)
+"""An older pass starts over: its frozen cutoff would leave too much to the next one."""
+
+
+class Sweep:
+    """One sweep after another; remembers when a store has broken the order it promised."""
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._order = ports.capabilities.order
+
+    async def run(self, term: Term, steering: Steering) -> PassResult:
+        """One pass to its end: armed or tripped.
+
+        Raises what made it impossible: then nothing of it is released, and an ordered pass resumes
+        where it stood.
+        """
+        if self._order is ListingOrder.BYTES:
+            try:
+                return await self._pass(term, steering)
+            except OrderViolated as violation:
+                log.warning("the store broke byte order: sweeping again without it", reason=str(violation))
+            except ListingContradicted as error:
+                log.warning(_CONTRADICTED, reason=str(error))
+            self._order = ListingOrder.NONE
+        for page_size in PAGE_SIZES:
+            try:
+                return await self._pass(term, steering, page_size)
+            except ListingContradicted as error:
+                log.warning(_CONTRADICTED, reason=str(error))
+        return await self._pass(term, steering, believes=False)
+
+    async def survey(self, steering: Steering, sink: Sink, bucket: str) -> Tally:
+        """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
+        now = await self._ports.records.now()
+        comparison = await self._comparison(steering, now, live=False, pass_id=PLANNED, bucket=bucket)
+        if self._order is ListingOrder.NONE:
+            tally = await self._join_unordered(comparison, sink, None)
+        else:
+            planned = await self._plan_ranges(steering.policy.prefixes)
+            progress = [
+                RangeProgress(ordinal=i, range=span, watermark="", done=False)
+                for i, span in enumerate(planned)
+            ]
+            tally = await self._join_ordered(comparison, sink, progress)
+        tally += await self._outside(steering.policy)
+        return tally + await comparison.spelled.settle(self._ports.records, tally)
+
+    async def _pass(
+        self, term: Term, steering: Steering, page_size: int = PAGE_SIZE, *, believes: bool = True
+    ) -> PassResult:
+        await self._ports.holds.remember()
+        with step(self._ports.tracer, "planning"):
+            current, progress = await self._begin(term, steering)
+        live = current.mode is Mode.LIVE
+        tie = await self._ports.site.identity()
+        bucket = tie.bucket if tie else ""
+        comparison = await self._comparison(
+            steering, current.cutoff, live=live, pass_id=current.id, bucket=bucket
+        )
+        doubt = Doubt(self._ports.store, steering.policy, current.cutoff, believes=believes)
+        # Each pass has pages that end elsewhere: what a store leaves out there, the next one finds.
+        pages = page_size - current.id % SPREAD
+        comparison = replace(comparison, doubt=doubt, page_size=pages)
+        with under_pass(self._ports, current):
+            return await self._compare(term, steering, current, progress, comparison)
+
+    async def _compare(
+        self,
+        term: Term,
+        steering: Steering,
+        current: Pass,
+        progress: Sequence[RangeProgress],
+        comparison: Comparison,
+    ) -> PassResult:
+        delay = steering.policy.delete_delay
+        sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
+        try:
+            if current.order is ListingOrder.BYTES:
+                self._ports.observer.phase(Marker.SWEEP, Phase.COMPARING)
+                tally = await self._join_ordered(comparison, sink, progress)
+            else:
+                tally = await self._join_unordered(comparison, sink, current.id)
+            tally += await self._outside(steering.policy)
+            tally += await comparison.spelled.settle(self._ports.records, tally)
+            await comparison.returns.of_further_columns()
+        except (LeaseLost, PassEnded, CatalogUnavailable):
+            raise
+        except ReconcilerError as error:
+            anew = isinstance(error, OrderViolated | ListingContradicted)
+            if current.order is ListingOrder.NONE or anew:
+                await self._ports.passes.fail(term, current, str(error))
+            raise
+        released = await release(self._ports, steering, term, current, tally)
+        await self._ports.near_misses.forget(current.id)
+        return released
+
+    async def _begin(self, term: Term, steering: Steering) -> tuple[Pass, Sequence[RangeProgress]]:
+        passes = self._ports.passes
+        if self._order is ListingOrder.NONE:
+            begun = await self._begin_new(term, steering)
+            return begun, ()
+        await self._ports.staging.clear()
+        current = await passes.resumable(
+            Marker.SWEEP, steering.config_hash, steering.mode, self._order, RESUMABLE_FOR
+        )
+        progress = await passes.ranges(current.id) if current else ()
+        if current is not None and progress:
+            log.info("sweep resumed", pass_id=current.id, ranges_left=sum(not p.done for p in progress))
+            return current, progress
+        planned = await self._plan_ranges(steering.policy.prefixes)
+        begun = await self._begin_new(term, steering)
+        await passes.plan_ranges(term, begun.id, planned)
+        return begun, await passes.ranges(begun.id)
+
+    async def _begin_new(self, term: Term, steering: Steering) -> Pass:
+        passes, config, mode = self._ports.passes, steering.config_hash, steering.mode
+        return await passes.begin(term, Marker.SWEEP, config, mode, self._order, steering.policy)
+
+    async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
+        """Bounds drawn from the rows' own keys, so that each range holds about as many."""
+        planned: list[KeyRange] = []
+        most = RANGES_A_WORKER * self._limits.listing_concurrency
+        for prefix in ranges.merge_prefixes(prefixes):
+            count = await self._ports.records.count([prefix])
+            wanted = max(1, min(most, count // ROWS_A_RANGE))
+            samples: Sequence[str] = ()
+            if wanted > 1:
+                samples = await self._ports.records.sample_keys(prefix, wanted * SAMPLES_A_RANGE)
+            planned += ranges.split(prefix, samples, wanted)
+        return planned
+
+    async def _join_ordered(
+        self, comparison: Comparison, sink: Sink, progress: Sequence[RangeProgress]
+    ) -> Tally:
+        return await OrderedJoin(comparison, sink, self._ports.tracer).run(
+            progress, self._limits.listing_concurrency
+        )
+
+    async def _join_unordered(self, comparison: Comparison, sink: Sink, pass_id: int | None) -> Tally:
+        prefixes = ranges.merge_prefixes(comparison.policy.prefixes)
+        async with self._ports.staging.open(pass_id) as staging:
+            join = UnorderedJoin(comparison, sink, staging, self._ports.tracer)
+            return await join.run(prefixes, self._limits.listing_concurrency)
+
+    async def _outside(self, policy: Policy) -> Tally:
+        """Rows that no managed prefix covers: kept, and counted."""
+        outside = await self._ports.records.count_outside(policy.prefixes)
+        return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
+
+    async def _comparison(
+        self, steering: Steering, now: datetime, *, live: bool, pass_id: int, bucket: str
+    ) -> Comparison:
+        ports, policy = self._ports, steering.policy
+        prefixes = ranges.merge_prefixes(policy.prefixes)
+        return Comparison(
+            listing=ports.listing,
+            records=ports.records,
+            holds=ports.holds,
+            returns=returns_of(ports, live=live, rewrites_keys=policy.rewrites_keys),
+            observer=ports.observer,
+            policy=policy,
+            now=now,
+            doubt=Doubt(ports.store, policy, now, strict=False),
+            spelled=Spelled(near=ports.near_misses, pass_id=pass_id, bucket=bucket, prefixes=prefixes),
+            before=await earlier_policy(ports, Marker.SWEEP, policy),
+        )

@@ -1,0 +1,102 @@
+"""Adoption: a person says which database the bucket belongs to, where the program cannot know.
+
+Needed after a restore from a backup or a failover that lost commits, when two copies of one database met
+on a bucket, when the bucket was emptied or lost its marker, and to move a database to another bucket. The
+tie gets a new site id, so that whoever had the bucket before finds a stranger's and halts, and every mark
+is withdrawn: it was found under another tie. A later pass finds anew what still ought to go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import uuid4
+
+from reconciler.engine.lead.ownership import check_tie, describe, strange
+from reconciler.engine.runtime.context import Ports
+from reconciler.errors import Halt, Retryable
+from reconciler.model import Identity, Seal, Seals, Term
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What bucket and database say before an adoption. `fault` is why they do not agree, "" where they do."""
+
+    bucket: str
+    ours: Identity | None
+    seen: Identity | None
+    fault: str
+
+    def lines(self) -> list[str]:
+        """For a person who has to decide."""
+        return [
+            f"bucket {self.bucket!r}: its marker says {describe(self.seen)}",
+            f"this database is {describe(self.ours)}"
+            if self.ours
+            else "this database is not tied to a bucket yet",
+            f"why they do not agree: {self.fault}"
+            if self.fault
+            else "they agree: there is nothing to settle",
+        ]
+
+
+async def look(ports: Ports, bucket: str) -> Situation:
+    """The situation, read only. Raises Halt where the marker cannot be read as one."""
+    ours = await ports.site.identity()
+    seen = await ports.marker.read()
+    fault = ""
+    if ours is not None:
+        try:
+            check_tie(ours, seen, bucket)
+        except Halt as halt:
+            fault = str(halt)
+        else:
+            assert seen is not None
+            fault = strange(ours, seen, await ports.site.lineage())
+            fault = fault or _seal_fault(seen, await ports.site.seals())
+    elif seen is not None and seen.site_id != await ports.site.new_id():
+        fault = "the marker is another database's"
+    return Situation(bucket=bucket, ours=ours, seen=seen, fault=fault)
+
+
+def _seal_fault(seen: Identity, seals: Seals) -> str:
+    known = {seals.confirmed, seals.pending}
+    if seen.seal.nonce in known if seen.seal else seals.confirmed is None:
+        return ""
+    return "the marker bears a nonce that this database does not know: it was restored, or is a copy"
+
+
+async def adopt(
+    ports: Ports,
+    bucket: str,
+    prefixes: tuple[str, ...],
+    term: Term,
+    dead: timedelta,
+    upload_window: timedelta,
+) -> int:
+    """Make the bucket this database's, under a new site id. Returns how many marks were withdrawn.
+
+    A crash on the way leaves the bucket with a site id that nobody has, and another adoption mends that.
+    Raises Retryable where deletions may still be on their way (`dead` after the last began, none is), and
+    where the marker changed meanwhile.
+    """
+    withdrawn = await ports.site.withdraw(term, dead, upload_window)
+    await ports.site.new_id()
+    seen = await ports.marker.read()
+    seal = Seal(epoch=term.epoch, nonce=uuid4())
+    identity = Identity(
+        site_id=uuid4(),
+        bucket=bucket,
+        prefixes=prefixes,
+        created_at=await ports.records.now(),
+        seal=seal,
+        lineage=await ports.site.lineage(),
+    )
+    if seen is None:
+        await ports.marker.write(identity)
+    else:
+        await ports.marker.exchange(identity, seen)
+    if await ports.marker.read() != identity:
+        raise Retryable(f"the marker of bucket {bucket!r} changed meanwhile: look again, then adopt again")
+    await ports.site.adopt(term, replace(identity, etag=""))
+    return withdrawn

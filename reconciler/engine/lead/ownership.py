@@ -1,0 +1,131 @@
+"""First contact: tie the bucket to this database, or find out that it belongs to another.
+
+The marker object in the bucket and the row in the database must name the same site; a bucket of
+somebody else's, or a database pointed at another bucket, halts before anything is marked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from reconciler.engine.runtime.context import Ports
+from reconciler.errors import Halt
+from reconciler.model import Identity, Lineage
+from reconciler.planning.lineage import difference
+
+log = structlog.get_logger(__name__)
+
+
+async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> None:
+    """Check the tie, making it where neither side has one. Raises Halt naming both identities."""
+    ours = await verify(ports, bucket)
+    if ours is None:
+        ours = await _tie(ports, bucket, prefixes)
+    if ours.prefixes != prefixes:
+        log.info("managed prefixes changed", before=ours.prefixes, after=prefixes)
+        await _write_prefixes(ports, replace(ours, prefixes=prefixes))
+
+
+async def verify(ports: Ports, bucket: str) -> Identity | None:
+    """The database's identity if the bucket's marker agrees with it; None where there is no tie yet.
+
+    Writes nothing. The seal is compared by who leads: a copy may look.
+    """
+    ours = await ports.site.identity()
+    seen = await ports.marker.read()
+    if ours is not None:
+        check_tie(ours, seen, bucket)
+    elif seen is not None and seen.site_id != (site_id := await ports.site.new_id()):
+        raise Halt(_foreign(bucket, seen, f"site {site_id}, not tied to a bucket yet"))
+    return ours
+
+
+def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
+    """Raise Halt unless the database's and the bucket's identity belong together."""
+    if ours.bucket != bucket:
+        message = (
+            f"this database is tied to bucket {ours.bucket!r} ({describe(ours)}), and the settings name"
+            f" bucket {bucket!r} ({describe(seen)}); set RECONCILER_BUCKET__NAME back,"
+            " use another database, or move this one with `reconciler adopt-bucket`"
+        )
+        raise Halt(message)
+    if seen is None:
+        message = (
+            f"bucket {bucket!r} has no identity marker, but this database ({describe(ours)}) wrote one:"
+            " the bucket was emptied or made anew, or the endpoint is another; nothing is deleted until"
+            " RECONCILER_BUCKET__ENDPOINT_URL is right, the object .reconciler/identity.json is restored, or"
+            " `reconciler adopt-bucket` ties them anew"
+        )
+        raise Halt(message)
+    if seen.site_id != ours.site_id:
+        raise Halt(_foreign(bucket, seen, describe(ours)))
+    if seen.contested:
+        raise Halt(contested(bucket, seen.contested))
+
+
+def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage | None = None) -> str:
+    """Why the database is not the one that last sealed the marker, or went back; "" where it is that one."""
+    for sealed in (seen.lineage, ours.lineage):
+        if why := difference(sealed, found, witnessed):
+            return (
+                f"this database is not the one that last led on bucket {ours.bucket!r}, or it went back in"
+                f" time: {why}. It was restored, copied or replaced, and rows may be missing, so nothing is"
+                " deleted until `reconciler adopt-bucket --yes`, run with the database that is to go on,"
+                " has settled it"
+            )
+    return ""
+
+
+async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity:
+    """The site id is made before the marker is written, so that a crash in between is no foreign bucket."""
+    site_id, now = await ports.site.new_id(), await ports.records.now()
+    identity = Identity(site_id=site_id, bucket=bucket, prefixes=prefixes, created_at=now)
+    await _write(ports, identity)
+    log.info("bucket tied to this database", bucket=bucket, prefixes=prefixes, site=str(site_id))
+    return identity
+
+
+async def _write(ports: Ports, identity: Identity) -> None:
+    """The bucket first, then the row: with the marker alone, the next start finds its own site id."""
+    await ports.marker.write(identity)
+    seen = await ports.marker.read()
+    if seen is None or seen.site_id != identity.site_id:
+        raise Halt(_foreign(identity.bucket, seen, describe(identity)))
+    await ports.site.bind(identity)
+
+
+async def _write_prefixes(ports: Ports, identity: Identity) -> None:
+    """The marker keeps its seal; a crash in between repeats it."""
+    seen = await ports.marker.read()
+    check_tie(identity, seen, identity.bucket)
+    assert seen is not None
+    await ports.marker.exchange(replace(seen, prefixes=identity.prefixes), seen)
+    await ports.site.bind(identity)
+
+
+def contested(bucket: str, why: str) -> str:
+    """What a person is told, on both sides."""
+    return (
+        f"bucket {bucket!r} is contested: two databases with the same site id act on it, or this one was"
+        f" restored from a backup or a lagging replica ({why}); on a store that ignores If-Match, a request"
+        " of a former leader that came late looks the same. Nothing is deleted until"
+        " `reconciler adopt-bucket --yes`, run with the database that is to go on, has settled it"
+    )
+
+
+def _foreign(bucket: str, seen: Identity | None, ours: str) -> str:
+    return (
+        f"bucket {bucket!r} belongs to another database: its marker says {describe(seen)}, this database"
+        f" is {ours}; point RECONCILER_BUCKET__NAME or RECONCILER_DATABASE_URL at the pair that"
+        " belongs together, or take the bucket over with `reconciler adopt-bucket`"
+    )
+
+
+def describe(identity: Identity | None) -> str:
+    """An identity in a few words, for messages."""
+    if identity is None:
+        return "no marker"
+    prefixes = ", ".join(repr(prefix) for prefix in identity.prefixes)
+    return f"site {identity.site_id}, prefixes {prefixes}, since {identity.created_at:%Y-%m-%d}"

@@ -1,0 +1,13 @@
+"""What live takes besides the settings: the rights of the role."""
+
+from __future__ import annotations
+
+from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.model import DeleteMode, Mode
+
+
+async def require_rights(ports: Ports, steering: Steering) -> None:
+    """Raise Halt in live mode where the role may not remove rows, or not bring back what it removed."""
+    if steering.mode is Mode.LIVE:
+        undoable = steering.policy.delete_mode is not DeleteMode.DIRECT
+        await ports.marks.require_rights(undoable=undoable)

@@ -1,0 +1,200 @@
+"""The seal: epoch and nonce on the bucket's marker, so that a copy of the database cannot act beside it.
+
+A clone or a restored backup has the same site id, the same marks, even the same epochs. What it cannot
+have is the nonce that the other one writes next. So each term writes a new one to the database and to the
+bucket, renews it, and reads it again before each batch. Who finds what nobody wrote under its own database
+writes `contested` on the marker, which halts both until a person has decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import anyio
+import structlog
+
+from reconciler.engine.lead.lease import Tenure
+from reconciler.engine.lead.ownership import check_tie, contested, strange
+from reconciler.engine.runtime.context import Ports
+from reconciler.engine.runtime.tasks import ended_by
+from reconciler.errors import Halt, LeaseLost, Retryable, StoreUnavailable
+from reconciler.model import Identity, Lineage, Seal, Seals, Term
+from reconciler.planning.lineage import failed_over
+
+log = structlog.get_logger(__name__)
+
+CHECKS = 3
+"""Readings of the marker in one TTL. So a rival that leads too is seen within a third of it."""
+
+RENEW_AFTER = 12
+"""Checks between two new nonces: four TTLs of the lease, a minute by default."""
+
+TRIES = 3
+
+
+class Sealer:
+    """Keeps the marker's seal ours, and halts once it is not. One for each program."""
+
+    def __init__(self, ports: Ports, bucket: str, ttl: timedelta, tenure: Tenure) -> None:
+        self._ports = ports
+        self._bucket = bucket
+        self._ttl = ttl
+        self._tenure = tenure
+        self._alone = anyio.Lock()
+        self._term: Term | None = None
+        self._former = Seals()
+        self._ours: frozenset[Seal] = frozenset()
+        self._seen: UUID | None = None
+        self._witnessed: Lineage | None = None
+        self._read_at = self._settled_at = 0.0
+
+    async def take(self, term: Term) -> None:
+        """Write this term's seal, once a term; later calls only look.
+
+        Raises Halt where the marker says what this database never wrote, LeaseLost, StoreUnavailable.
+        """
+        if self._term == term:
+            await self.check()
+            return
+        async with self._alone:
+            self._term, self._ours = term, frozenset()
+            self._former = await self._ports.site.seals()
+            await self._write(await self._look())
+            # Whoever had the lease before may be alive, with a database of which ours is a copy. Within
+            # two checks it sees our seal, says so, and no batch of ours has begun.
+            wait = self._ttl.total_seconds() * 2 / CHECKS if term.vanished else 0.0
+            self._settled_at = self._ports.clock.monotonic() + wait
+
+    async def settle(self, stopping: anyio.Event) -> None:
+        """Wait until whoever led before us has had the time to contest the bucket, if it vanished."""
+        left = self._settled_at - self._ports.clock.monotonic()
+        if left > 0:
+            log.info("the leader before did not say goodbye: waiting for its objection", seconds=round(left))
+            async with ended_by(stopping):
+                await self._ports.clock.sleep(left)
+
+    async def check(self, max_age: float = 0.0) -> UUID:
+        """The marker's nonce, read again unless it was in the last `max_age` seconds; it is ours.
+
+        Raises Halt where it is not, LeaseLost where that is because another replica leads, and
+        StoreUnavailable.
+        """
+        async with self._alone:
+            if self._seen is None or self._ports.clock.monotonic() - self._read_at >= max_age:
+                seen = await self._look()
+                of_ours = seen.seal in self._ours  # else of the term before, by a request that came late
+                if not of_ours or self._failed_over(seen):
+                    await self._write(seen)
+            assert self._seen is not None, "a term begins with `take`"
+            return self._seen
+
+    async def watch(self) -> None:
+        """Check and renew until cancelled. Raises Halt and LeaseLost; a store that is away is waited out."""
+        while True:
+            for number in range(RENEW_AFTER):
+                await self._ports.clock.sleep(self._ttl.total_seconds() / CHECKS)
+                try:
+                    if number + 1 < RENEW_AFTER:
+                        await self.check()
+                    else:
+                        await self._renew()
+                except LeaseLost:
+                    raise
+                except Retryable as error:
+                    log.warning("the bucket's marker was not checked, trying again", reason=str(error))
+
+    async def _renew(self) -> None:
+        async with self._alone:
+            await self._write(await self._look())
+
+    async def _look(self) -> Identity:
+        """Read the marker; contest what is neither ours nor our predecessor's."""
+        began = self._ports.clock.monotonic()
+        ours = await self._ports.site.identity()
+        assert ours is not None, "first contact comes before the seal"
+        found = await self._ports.site.lineage()
+        seen = await self._read(ours)
+        # Said before any seal is contested: a copy that knows itself for one leaves the original alone.
+        if why := strange(ours, seen, found, self._witnessed):
+            raise Halt(why)
+        if not self._known(seen.seal):
+            # Once more: without TLS a byte may have changed on the way, and a dispute lasts until a
+            # person has settled it.
+            seen = await self._read(ours)
+        if not self._known(seen.seal):
+            await self._contest(seen)
+        self._read_at, self._seen = began, seen.seal.nonce if seen.seal else None
+        self._witnessed = found
+        return seen
+
+    def _failed_over(self, seen: Identity) -> bool:
+        """Whether the database goes on elsewhere, which a program that is started next has not seen."""
+        assert self._witnessed is not None
+        if not failed_over(seen.lineage, self._witnessed):
+            return False
+        log.warning(
+            "the database failed over: what was committed last may be missing",
+            timeline=self._witnessed.timeline,
+        )
+        return True
+
+    async def _read(self, ours: Identity) -> Identity:
+        seen = await self._ports.marker.read()
+        check_tie(ours, seen, self._bucket)
+        assert seen is not None
+        return seen
+
+    def _known(self, seal: Seal | None) -> bool:
+        return seal in self._ours or self._inherited(seal)
+
+    def _inherited(self, seal: Seal | None) -> bool:
+        """Whether it is what our own database wrote under an earlier term, or was about to write."""
+        assert self._term is not None
+        if seal is None:  # none was ever confirmed; the first may have been about to be written
+            return self._former.confirmed is None
+        known = {self._former.confirmed, self._former.pending}
+        return seal.nonce in known and seal.epoch < self._term.epoch
+
+    async def _write(self, seen: Identity) -> None:
+        """A new nonce, to the database as pending, to the bucket, and to the database as confirmed.
+
+        A crash in between leaves one of two that the next term knows.
+        """
+        term, site = self._term, self._ports.site
+        assert term is not None
+        ours, lineage = Seal(epoch=term.epoch, nonce=uuid4()), self._witnessed
+        assert lineage is not None, "whoever writes has looked before"
+        for _ in range(TRIES):
+            await site.propose(term, seen.seal.nonce if seen.seal else None, ours.nonce)
+            self._ours = frozenset({ours} | ({seen.seal} if seen.seal else set()))
+            if self._ports.clock.monotonic() >= self._tenure.good_until:
+                raise LeaseLost("the lease ended before the bucket's marker was written")
+            await self._ports.marker.exchange(replace(seen, seal=ours, lineage=lineage), seen)
+            seen = await self._look()
+            if seen.seal == ours:
+                await site.confirm(term, ours.nonce, lineage)
+                self._ours = frozenset({ours})
+                return
+        raise StoreUnavailable(
+            f"the marker in bucket {self._bucket!r} was written {TRIES} times and still says what it said;"
+            " it will be tried again"
+        )
+
+    async def _contest(self, seen: Identity) -> None:
+        """Say on the marker that the bucket is disputed, and halt. Raises LeaseLost if we do not lead."""
+        term = self._term
+        assert term is not None
+        # Another replica on our own database may have sealed it, while we were asleep.
+        await self._ports.lease.renew(term, self._ttl)
+        theirs = f"epoch {seen.seal.epoch}" if seen.seal else "no epoch"
+        why = f"epoch {term.epoch} of {term.holder} found the seal of {theirs}, unknown to its database"
+        for _ in range(TRIES):
+            await self._ports.marker.exchange(replace(seen, contested=why), seen)
+            found = await self._ports.marker.read()
+            if found is None or found.contested or found.site_id != seen.site_id:
+                break
+            seen = found
+        log.error("bucket contested", bucket=self._bucket, reason=why)
+        raise Halt(contested(self._bucket, why))

@@ -1,0 +1,178 @@
+"""Bringing one object back from where it was hidden, and proof that it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from reconciler.engine.runtime.context import Ports
+from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.errors import KeyRefused, StoreUnavailable
+from reconciler.model import (
+    GONE,
+    UNVERSIONED,
+    Blame,
+    Copied,
+    CopyResult,
+    DeleteMode,
+    DeletionResult,
+    Hidden,
+    HiddenObject,
+    Return,
+    Returned,
+    StoredObject,
+    Version,
+)
+
+SLACK = timedelta(minutes=1)
+"""By how much the store's clock may be ahead of the database's."""
+
+
+async def bring_back(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+    """The object at its own key again, never over another one. Success is said after a HEAD 200 alone.
+
+    Raises Refused, LeaseLost, Halt; a store that does not answer makes it FAILED.
+    """
+    if not await ports.recovery.claim_return(hidden.id):
+        return _told(hidden, Return.REFUSED, "it is being purged, or was brought back or erased meanwhile")
+    try:
+        if hidden.hidden.mode is DeleteMode.VERSIONED:
+            return await _from_behind_markers(ports, gateway, hidden)
+        return await _out_of_quarantine(ports, gateway, hidden)
+    except KeyRefused as error:
+        lasting = error.blame in {Blame.KEY, Blame.OBJECT}
+        return _told(hidden, Return.REFUSED if lasting else Return.FAILED, str(error))
+    except StoreUnavailable as error:
+        return _told(hidden, Return.FAILED, str(error))
+
+
+async def _out_of_quarantine(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+    source = hidden.hidden.quarantine_key
+    assert source is not None
+    copied = await gateway.copy(source, hidden.storage_key, only_new=True)
+    return await _copied(ports, gateway, hidden, copied)
+
+
+async def _copied(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, copied: Copied) -> Returned:
+    """What a copy to its own key came to."""
+    if copied.result is CopyResult.OCCUPIED:
+        return await _what_is_there(ports, hidden)
+    if copied.result is CopyResult.MISSING:
+        source = hidden.hidden.quarantine_key
+        gone = f"its copy {source} is not in the quarantine any more" if source else "its version is gone"
+        return _told(hidden, Return.REFUSED, gone)
+    if copied.result is not CopyResult.COPIED:
+        return _told(hidden, Return.FAILED, copied.detail)
+    stored = await ports.store.head(hidden.storage_key)
+    if stored is None:
+        return _told(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
+    if not ports.capabilities.copy_only_new and await _withdrawn(ports, gateway, hidden, stored):
+        return _told(hidden, Return.REFUSED, "another object came to its key meanwhile, and lies there again")
+    return _told(hidden, Return.RESTORED)
+
+
+async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, stored: StoredObject) -> bool:
+    """Whether our copy took the place of an upload that came between the look and the copy, and went again.
+
+    Only where versions are kept: what was written over elsewhere is gone (R-60).
+    """
+    if stored.version_id in {None, UNVERSIONED}:
+        return False
+    found = await ports.versions.of(hidden.storage_key)
+    mine = [each for each in found if each.id == stored.version_id and each.latest and not each.marker]
+    # The first behind the latest; times tell seconds apart, and markers and versions come in no order.
+    behind = [each for each in found if not each.latest and not each.marker]
+    hidden_before = hidden.hidden_at.replace(microsecond=0)
+    newer = behind and behind[0].last_modified is not None and behind[0].last_modified >= hidden_before
+    if not (mine and newer) or behind[0].id in hidden.hidden.version_ids:
+        return False
+    if any(each.marker and _later(each, behind[0]) for each in found):
+        return False
+    (answer,) = await gateway.withdraw(mine[0])
+    return answer.result in GONE
+
+
+def _later(one: Version, other: Version) -> bool:
+    return (
+        one.last_modified is None or other.last_modified is None or one.last_modified >= other.last_modified
+    )
+
+
+async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+    """Every delete marker of the operation goes: those that are known, and what its repetitions made."""
+    key, wanted = hidden.storage_key, hidden.hidden
+    found = await ports.versions.of(key)
+    if not any(wanted.hides(each) for each in found):
+        return _told(hidden, Return.REFUSED, "the version is not in the bucket any more")
+    if any(each.latest and not each.marker for each in found):
+        return await _what_is_there(ports, hidden)
+    ours = [each for each in found if each.marker and _made_by(each, hidden)]
+    for answer in await gateway.reveal(ours):
+        if answer.result not in GONE:
+            return await _over_the_marker(ports, gateway, hidden, found, answer)
+    stored = await ports.store.head(key)
+    if stored is None:
+        return _told(hidden, Return.REFUSED, "a delete marker that is not ours hides it")
+    if not _is_what_was_hidden(stored, wanted):
+        return _told(hidden, Return.REFUSED, "another version lies at its key, and is not hidden for it")
+    return _told(hidden, Return.RESTORED)
+
+
+def _is_what_was_hidden(stored: StoredObject, wanted: Hidden) -> bool:
+    """By its version, where HEAD tells one of its own; Ceph tells none of what is older than versioning."""
+    if stored.version_id in {None, UNVERSIONED}:
+        return wanted.etag in {None, stored.etag}
+    return stored.version_id in wanted.version_ids
+
+
+async def _over_the_marker(
+    ports: Ports,
+    gateway: WriteGateway,
+    hidden: HiddenObject,
+    found: Sequence[Version],
+    answer: DeletionResult,
+) -> Returned:
+    """A policy may keep every version and marker for good: then a copy of the version is put over them."""
+    if answer.blame is Blame.STORE:
+        return _told(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
+    key = hidden.storage_key
+    newest = next(each for each in found if each.id in hidden.hidden.version_ids)
+    copied = await gateway.copy(key, key, newest.etag, only_new=True, version=newest.id)
+    return await _copied(ports, gateway, hidden, copied)
+
+
+def _made_by(marker: Version, hidden: HiddenObject) -> bool:
+    """Known to be ours; or made while the operation lasted, as by a request that was repeated."""
+    if marker.id in hidden.hidden.marker_ids:
+        return True
+    made, before = marker.last_modified, hidden.hidden.last_modified
+    if made is None or before is None:
+        return False
+    return before <= made <= hidden.hidden_at + SLACK
+
+
+async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:
+    """The same object, as of an attempt that was cut off; or another that must not be written over."""
+    there, copy = await ports.store.head(hidden.storage_key), hidden.hidden
+    if there is None:
+        return _told(hidden, Return.FAILED, "its key is being written to by somebody else")
+    if there.size == copy.size and (
+        there.etag == copy.etag or "-" in there.etag + (copy.etag or "") or await _etags_change(ports, copy)
+    ):
+        return _told(hidden, Return.PRESENT)
+    return _told(hidden, Return.REFUSED, "another object lies at its key, and is not written over")
+
+
+async def _etags_change(ports: Ports, hidden: Hidden) -> bool:
+    """Whether the copy in quarantine has another ETag than what it was made of.
+
+    So it is with objects that the store encrypts with a key of one's own, and with those copied in parts.
+    """
+    if hidden.quarantine_key is None:
+        return False
+    copy = await ports.store.head(hidden.quarantine_key)
+    return copy is not None and copy.etag != hidden.etag
+
+
+def _told(hidden: HiddenObject, outcome: Return, reason: str = "") -> Returned:
+    return Returned(storage_key=hidden.storage_key, outcome=outcome, reason=reason, size=hidden.hidden.size)

@@ -1,0 +1,135 @@
+"""Healing: a row that needs an object which we have hidden gets it back; a row that we removed, too.
+
+The queue is filled by the triggers (a row that was written while its object went), by every sweep that sees
+one of the two without the other, and by the collector and the purge in their last looks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import structlog
+
+from reconciler.engine.recover.bring_back import bring_back
+from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.tasks import for_each
+from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.errors import BadValue, KeyRefused, ReconcilerError
+from reconciler.model import HiddenObject, Mode, Queued, Removal, Return, UndoScope, Verdict
+from reconciler.planning.healing import object_for
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 16
+AUTHOR = "healing"
+BATCH = 1000
+
+OBJECTS_BACK = "objects that records need were brought back"
+ROWS_BACK = "removed records came back with their objects"
+LOST = "records have lost their objects"
+NOT_YET = "keys could not be healed, and are tried again"
+
+
+class Healer:
+    """Works the queue off; what cannot be healed stays in it, and is told each time."""
+
+    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer) -> None:
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+        self._told: dict[str, list[tuple[str, str]]] = defaultdict(list)
+
+    async def run(self) -> int:
+        """One round. Returns how many keys were healed. Raises LeaseLost, Halt, Retryable."""
+        if self._steer().mode is not Mode.LIVE:
+            return 0
+        healed = 0
+        self._told.clear()
+
+        async def heal(queued: Queued) -> None:
+            nonlocal healed
+            outcome = await self._heal_alone(queued)
+            if outcome is not None:
+                healed += outcome
+                await self._ports.recovery.dequeue(queued)
+
+        try:
+            while batch := await self._ports.recovery.queued(BATCH):
+                await for_each(batch, heal, concurrency=AT_ONCE)
+                if len(batch) < BATCH:
+                    break
+        except Refused as refusal:
+            log.info("healing stopped", reason=str(refusal))
+        finally:
+            self._tell()
+        return healed
+
+    def _tell(self) -> None:
+        """A line for all that went alike, with one key to look at; the others are there at debug level."""
+        for event, keys in self._told.items():
+            say = log.error if event is LOST else log.warning
+            say(event, keys=len(keys), first=keys[0][0], reason=keys[0][1])
+            for key, reason in keys:
+                log.debug(event, storage_key=key, reason=reason)
+
+    async def _heal_alone(self, queued: Queued) -> bool | None:
+        """What goes wrong about one key leaves that key in the queue, and the others are healed."""
+        try:
+            return await self._heal(queued)
+        except (KeyRefused, BadValue) as error:
+            reason = str(error)
+        except ReconcilerError:
+            raise
+        except Exception as error:
+            log.exception("a key was not healed on a fault of the program", storage_key=queued.storage_key)
+            reason = f"a fault of the program: {error!r}"
+        await self._alarm(queued.storage_key, reason, NOT_YET)
+        return None
+
+    async def _heal(self, queued: Queued) -> bool | None:
+        """Whether something came back; None where it has to be looked at again."""
+        key, steering = queued.storage_key, self._steer()
+        rows = await self._ports.records.lookup([key], rewritten=steering.policy.rewrites_keys)
+        if await self._ports.store.head(key) is not None:
+            return False if rows else await self._rows_back(key)
+        # A further column says nothing of size and time: the newest is meant.
+        vouched = queued.vouched or not rows
+        if not rows and not await self._ports.records.referenced([key]):
+            return False
+        hidden = await self._ports.recovery.hidden(key)
+        meant = object_for(hidden, rows, steering.upload_window, vouched=vouched)
+        if meant is not None:
+            return await self._object_back(meant)
+        await self._alarm(key, "nothing that is hidden matches its row in size and time")
+        return None
+
+    async def _object_back(self, hidden: HiddenObject) -> bool | None:
+        returned = await bring_back(self._ports, self._gateway, hidden)
+        if returned.outcome not in {Return.RESTORED, Return.PRESENT}:
+            await self._alarm(hidden.storage_key, returned.reason)
+            return None
+        removal = Removal(storage_key=hidden.storage_key, object=hidden)
+        back = returned.outcome is Return.RESTORED
+        await self._ports.recovery.put_back(removal, AUTHOR, object_back=back)
+        self._told[OBJECTS_BACK].append((hidden.storage_key, "a record names it"))
+        return True
+
+    async def _rows_back(self, key: str) -> bool | None:
+        """The object is there, and its row is not: did we remove it because there was no object?"""
+        found = False
+        for removal in await self._ports.recovery.removals(UndoScope(keys=(key,))):
+            lost = tuple(row for row in removal.rows if row.verdict is Verdict.DANGLING)
+            rows = Removal(storage_key=key, rows=lost)
+            for returned in await self._ports.recovery.put_back(rows, AUTHOR, object_back=False):
+                if returned.outcome is Return.FAILED:
+                    await self._alarm(key, returned.reason)
+                    return None
+                found |= returned.outcome in {Return.RESTORED, Return.PARTIAL}
+        if found:
+            self._told[ROWS_BACK].append((key, "it was removed for want of the object"))
+        return found
+
+    async def _alarm(self, key: str, reason: str, event: str = LOST) -> None:
+        """A record without its object, and no way to mend that by ourselves: a person should know."""
+        self._told[event].append((key, reason))
+        await self._ports.recovery.postpone(key)

@@ -1,0 +1,184 @@
+"""Undo: what a pass, a stretch of time or some keys lost comes back, objects and rows.
+
+Beside whoever leads, and without a lease: each object is claimed alone, so that no purge meets it. What
+has come back is told key by key, and repeating is harmless; so a crash anywhere is undone by undoing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import structlog
+
+from reconciler.engine.recover.bring_back import bring_back
+from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.pace import Pace
+from reconciler.engine.runtime.tasks import for_each
+from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.errors import BadValue, KeyRefused, ReconcilerError, StoreUnavailable
+from reconciler.model import Hold, HoldKind, Mode, Removal, Return, Returned, UndoScope, Verdict
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 16
+
+REASON = "brought back by undo"
+
+Emit = Callable[[Returned], None]
+
+
+@dataclass(slots=True)
+class Undone:
+    """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since.
+
+    `refused` has what is not back, and rows that are back in part. `unknown` are parts of the scope, key by
+    key, in which the ledger has no deletion. `held_until`: when the first hold ends on what came back.
+    """
+
+    objects: int = 0
+    records: int = 0
+    bytes: int = 0
+    present: int = 0
+    gone: int = 0
+    refused: list[Returned] = field(default_factory=list)
+    unknown: list[UndoScope] = field(default_factory=list)
+    held_until: datetime | None = None
+
+    @property
+    def complete(self) -> bool:
+        return not self.refused and not self.gone and not self.unknown
+
+    @property
+    def touched(self) -> bool:
+        """Whether there was anything to bring back, came it or not."""
+        return bool(self.objects or self.records or self.present or self.gone or self.refused)
+
+    def count(self, returned: Returned) -> None:
+        if returned.outcome is Return.PRESENT:
+            self.present += 1
+            return
+        if returned.outcome is not Return.RESTORED:
+            self.refused.append(returned)
+        if returned.outcome not in {Return.RESTORED, Return.PARTIAL}:
+            return
+        if returned.record_id is not None:
+            self.records += 1
+        else:
+            self.objects += 1
+            self.bytes += returned.size
+
+
+class Undo:
+    """One undo, by one author, who is named in the ledger and by the holds on what came back."""
+
+    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer, author: str, emit: Emit) -> None:
+        self._ports = ports
+        self._gateway = gateway
+        self._steer = steer
+        self._author = author
+        self._emit = emit
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+
+    async def run(self, scope: UndoScope) -> Undone:
+        """Everything in the scope; in dry run it is only told. Raises Halt, Retryable."""
+        undone = Undone(gone=await self._ports.recovery.gone(scope), unknown=await self._unknown(scope))
+        after = ""
+        while page := await self._next(scope, after):
+            if self._steer().mode is Mode.LIVE:
+                await self._bring_back(page, undone)
+            else:
+                for removal in page:
+                    for told in _would(removal):
+                        self._tell(undone, told)
+            after = page[-1].storage_key
+        return undone
+
+    async def _unknown(self, scope: UndoScope) -> list[UndoScope]:
+        parts = [replace(scope, keys=(key,)) for key in dict.fromkeys(scope.keys)] or [scope]
+        return [part for part in parts if not await self._ports.recovery.knows(part)]
+
+    async def _next(self, scope: UndoScope, after: str) -> Sequence[Removal]:
+        limit = self._pace.batch_size(self._steer().rate)
+        return await self._ports.recovery.removals(scope, after, limit)
+
+    async def _bring_back(self, page: Sequence[Removal], undone: Undone) -> None:
+        """Held first: a pass that ran in between would mark what has just come back."""
+        end = await self._ports.records.now() + self._steer().hold_for
+        holds = [
+            Hold(
+                kind=HoldKind.KEY,
+                target=each.storage_key,
+                reason=REASON,
+                author=self._author,
+                until=end,
+                pass_id=each.pass_id,
+            )
+            for each in page
+        ]
+        undone.held_until = undone.held_until or end
+        await self._ports.holds.add(holds)
+        await self._pace.take(len(page), self._steer().rate)
+
+        async def restore(removal: Removal) -> None:
+            for returned in await self._restored(removal):
+                self._tell(undone, returned)
+
+        await for_each(page, restore, concurrency=AT_ONCE)
+
+    async def _restored(self, removal: Removal) -> Sequence[Returned]:
+        """What goes wrong about one key is told of that key, and the others come back."""
+        try:
+            return await self._restore(removal)
+        except (KeyRefused, StoreUnavailable, BadValue) as error:
+            reason = str(error)
+        except ReconcilerError:
+            raise
+        except Exception as error:
+            log.exception("a key was not brought back on a fault of the program")
+            reason = f"a fault of the program: {error!r}"
+        return [Returned(storage_key=removal.storage_key, outcome=Return.FAILED, reason=reason)]
+
+    async def _restore(self, removal: Removal) -> Sequence[Returned]:
+        returned, back = [], False
+        if removal.object is not None:
+            returned.append(await bring_back(self._ports, self._gateway, removal.object))
+            if returned[0].outcome not in {Return.RESTORED, Return.PRESENT}:
+                return returned
+            back = returned[0].outcome is Return.RESTORED
+        elif await self._lacks_object(removal):
+            reason = "its object was deleted for good: the row alone would name nothing"
+            return [
+                Returned(
+                    storage_key=removal.storage_key,
+                    record_id=row.record_id,
+                    outcome=Return.REFUSED,
+                    reason=reason,
+                )
+                for row in removal.rows
+            ]
+        recovery = self._ports.recovery
+        return [*returned, *await recovery.put_back(removal, self._author, object_back=back)]
+
+    async def _lacks_object(self, removal: Removal) -> bool:
+        """Whether rows would come back to nothing that once was there; dangling ones never had an object."""
+        if all(row.verdict is Verdict.DANGLING for row in removal.rows):
+            return False
+        return await self._ports.store.head(removal.storage_key) is None
+
+    def _tell(self, undone: Undone, returned: Returned) -> None:
+        undone.count(returned)
+        self._emit(returned)
+
+
+def _would(removal: Removal) -> Sequence[Returned]:
+    """What bringing it back would come to, if nothing stands in the way."""
+    told = [
+        Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=Return.RESTORED)
+        for row in removal.rows
+    ]
+    if removal.object is not None:
+        size = removal.object.hidden.size
+        told.insert(0, Returned(storage_key=removal.storage_key, outcome=Return.RESTORED, size=size))
+    return told

@@ -1,0 +1,40 @@
+"""How many keys go in one DeleteObjects: what the probe saw, and less once that proves too many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from reconciler.errors import StoreUnavailable
+from reconciler.model import Deletion
+from reconciler.stores.s3.faults import Refusal, TimedOut
+
+log = structlog.get_logger(__name__)
+
+SMALLEST: Final = 10
+"""Below this a smaller batch helps nobody: then the store itself is too slow."""
+
+_TOO_MUCH: Final = frozenset({"MalformedXML", "EntityTooLarge", "MaxMessageLengthExceeded", "413"})
+"""Codes of stores to which a batch, or its body, is too large."""
+
+
+class BatchSize:
+    """Keys a batch, from `most` down. The probe deletes keys that are not there, which may be quicker."""
+
+    def __init__(self, most: int) -> None:
+        self.now = most
+
+    def split(self, batch: Sequence[Deletion]) -> list[Sequence[Deletion]]:
+        return [batch[start : start + self.now] for start in range(0, len(batch), self.now)]
+
+    def learn(self, sent: int, outcome: Refusal | StoreUnavailable) -> None:
+        """Halve after a batch of `sent` keys that was too much; a batch sent before that counts once."""
+        too_much = (
+            outcome.code in _TOO_MUCH if isinstance(outcome, Refusal) else isinstance(outcome, TimedOut)
+        )
+        smaller = max(SMALLEST, sent // 2)
+        if too_much and sent > SMALLEST and smaller < self.now:
+            self.now = smaller
+            log.warning("smaller batches from now on", keys=smaller, reason=str(outcome))

@@ -1,0 +1,115 @@
+"""Opening a bucket: the clients, their pools, and the parts that use them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import aioboto3
+import anyio
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError
+
+from reconciler import __version__
+from reconciler.errors import ConfigError
+from reconciler.model import Capabilities
+from reconciler.stores.s3 import hooks
+from reconciler.stores.s3.clock import BucketClock
+from reconciler.stores.s3.config import BucketConfig
+from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
+from reconciler.stores.s3.listing import BucketListing
+from reconciler.stores.s3.marker import BucketMarker
+from reconciler.stores.s3.probing import BucketProber
+from reconciler.stores.s3.quarantine import COPIES_AT_ONCE, BucketCopies
+from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.uploads import BucketUploads
+from reconciler.stores.s3.versions import BucketVersions
+from reconciler.stores.s3.witness import Witness
+
+CONNECT_SECONDS: Final = 5.0
+"""The longest wait for a connection; less where the request's time-out is less."""
+_ANY_REGION: Final = "us-east-1"
+"""What stores with an endpoint of their own take for a region, where none is set."""
+
+
+class Bucket:
+    """One bucket of one store. Listing has connections of its own: it never waits for a deletion."""
+
+    def __init__(self, config: BucketConfig, lister: Any, client: Any) -> None:  # noqa: ANN401 - made at run time
+        self._config = config
+        self._client = client
+        self._calls = Calls(config)
+        self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
+        self._witness = witness = Witness(client, config.name, self._calls)
+        self.listing = BucketListing(lister, config.name, self._calls)
+        self.marker = BucketMarker(client, config.name, self._calls)
+        self.clock = BucketClock(client, config.name, self._calls)
+        limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
+        self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes, witness)
+        may = config.may_delete
+        self.uploads = BucketUploads(client, config.name, self._calls, limiter, witness, may)
+        self.versions = BucketVersions(client, config.name, self._calls, limiter, witness, may)
+        self.prober = BucketProber(client, config.name, self._calls, self.listing, config.managed)
+
+    def store(self, capabilities: Capabilities) -> BucketObjects:
+        """The objects, deleted by what the store was seen to do."""
+        config = self._config
+        return BucketObjects(
+            self._client,
+            config.name,
+            self._calls,
+            capabilities,
+            self._singles,
+            self._witness,
+            config.may_delete,
+        )
+
+
+@asynccontextmanager
+async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
+    """The bucket, until the context ends. No request is sent; the first use shows whether it is there.
+
+    Raises ConfigError for an endpoint, region or profile that cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            session = aioboto3.Session(botocore_session=hooks.raw_session())
+            lister = await stack.enter_async_context(_client(session, config, config.listing_concurrency))
+            connections = config.delete_concurrency + SINGLES_AT_ONCE + COPIES_AT_ONCE
+            client = await stack.enter_async_context(_client(session, config, connections))
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None
+        hooks.tune(lister)
+        hooks.tune(client)
+        yield Bucket(config, lister, client)
+
+
+def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401
+    region = config.region or session.region_name or (_ANY_REGION if config.endpoint_url else None)
+    return session.client(
+        "s3",
+        endpoint_url=config.endpoint_url,
+        region_name=region,
+        # Over plain http there is nothing to verify, and loading the certificates takes 50 ms a client.
+        verify=False if (config.endpoint_url or "").startswith("http://") else None,
+        config=_client_config(config, connections),
+    )
+
+
+def _client_config(config: BucketConfig, connections: int) -> AioConfig:
+    seconds = config.request_timeout.total_seconds()
+    return AioConfig(
+        connect_timeout=min(CONNECT_SECONDS, seconds),
+        read_timeout=seconds,
+        max_pool_connections=connections,
+        retries={"total_max_attempts": 1, "mode": "standard"},  # ours are in `retries`
+        # Without it botocore goes by the AWS configuration, and takes the path at an endpoint.
+        s3={"addressing_style": config.addressing_style} if config.addressing_style else None,
+        # Over https botocore would send it behind the body, which Ceph answers with 411; `hooks` sends MD5.
+        request_checksum_calculation="when_required",
+        # A string of our own saves building botocore's anew for each request.
+        user_agent=f"media-reconciler/{__version__}",
+        # What we send is made in this package; botocore's check of 1,000 entries takes 3 ms a batch.
+        parameter_validation=False,
+    )

@@ -1,0 +1,52 @@
+"""The store's clock, as the header `Date` of any answer tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.witness import MARKER_KEY
+
+_TELLING: Final = frozenset({400, 403, 404})
+"""Refusals that come from the store itself, with its time: of a clock that is off by far more than
+others bear there is no other answer."""
+
+
+class BucketClock:
+    """`ports.StoreClock` of one bucket."""
+
+    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+
+    async def date(self) -> datetime | None:
+        """The store's time in whole seconds, or None where it tells none. Raises StoreUnavailable, Halt."""
+        try:
+            return await self._calls.send("HeadObject", self._ask, _date)
+        except Refusal as refusal:
+            raise self._calls.place.explain("HeadObject", refusal) from None
+
+    async def _ask(self) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = await self._client.head_object(Bucket=self._bucket, Key=MARKER_KEY)
+        except ClientError as error:
+            if error.response["ResponseMetadata"].get("HTTPStatusCode") not in _TELLING:
+                raise
+            return error.response
+        return answer
+
+
+def _date(answer: Mapping[str, Any]) -> datetime | None:
+    told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
+    try:
+        date = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,190 @@
+"""What a store's refusal means to us, and the one line that a person gets to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import Halt, ReconcilerError, StoreFull, StoreUnavailable
+from reconciler.stores.s3.refusals import (
+    FATAL,
+    NOT_S3,
+    OF_THE_STORE,
+    TIMED_OUT,
+    Kind,
+    kind_of,
+)
+
+_LISTINGS: Final = frozenset({"ListObjectsV2"})
+_NO_STORE: Final = (
+    "This is not how an S3 store answers: correct RECONCILER_BUCKET__ENDPOINT_URL (a store's console has"
+    " another port than its S3)."
+)
+
+
+LONGEST_MESSAGE: Final = 1_000
+"""Characters of a store's message that are told."""
+
+
+class TimedOut(StoreUnavailable):
+    """No answer in time: what was asked may have been too much at once."""
+
+
+class Refusal(Exception):
+    """The store answered, and the answer is not what was asked for; or it did not answer at all.
+
+    `code` is the S3 error code (an HTTP status in digits where the answer had no body, as for HEAD;
+    `Unreachable` or TIMED_OUT where there was no answer), `status` the HTTP status, 0 without an answer.
+    An error document inside a 200 comes with status 200.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int) -> None:
+        super().__init__(code, message, status)
+        self.code = _told(code)
+        self.message = _told(message)
+        self.status = status
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it is about, by the closed list; None where that does not know it."""
+        return kind_of(self.code, self.status, self.message)
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return self.kind in {Kind.THROTTLED, Kind.TRANSIENT}
+
+    @property
+    def timed_out(self) -> bool:
+        return self.code == TIMED_OUT or self.status == 504  # noqa: PLR2004 - Gateway Timeout
+
+    @property
+    def missing(self) -> bool:
+        """A key that is not there. A missing *bucket* is another matter."""
+        return self.kind is Kind.MISSING
+
+    @property
+    def changed(self) -> bool:
+        """The object is not the one that the condition names."""
+        return self.kind is Kind.CHANGED
+
+    @property
+    def fatal(self) -> bool:
+        """Whether nothing at all will work until a person has acted: wrong bucket, wrong credentials."""
+        return self.kind in FATAL
+
+    @property
+    def foreign(self) -> bool:
+        """Whether no S3 store answers a GET in this way: an error, and no document that says which.
+
+        A page of HTML from a console, a proxy or a web server is one. Of HEAD it says nothing.
+        """
+        if self.code == NOT_S3:
+            return True
+        known = self.transient or self.denied or self.fatal or self.kind in OF_THE_STORE
+        return self.code.isdigit() and not known
+
+    @property
+    def denied(self) -> bool:
+        """Whether the credentials are known and this operation is not allowed to them, for all it says."""
+        return self.kind is Kind.DENIED
+
+    @property
+    def locked(self) -> bool:
+        """Whether this key is kept by object lock, a retention or a legal hold, as far as the answer says."""
+        return self.kind is Kind.LOCKED
+
+    @property
+    def outcome(self) -> str:
+        """One of `config.OUTCOMES`."""
+        if self.missing:
+            return "missing"
+        if self.kind is Kind.THROTTLED:
+            return "throttled"
+        return "unavailable" if self.transient else "refused"
+
+    def __str__(self) -> str:
+        message = self.message.rstrip(".")
+        if self.status == 0 and message:  # no answer, so no code of the store's either
+            return message
+        return f"{self.code}: {message}" if message else self.code
+
+
+def _told(text: str) -> str:
+    """What a store says, as a line that a log and a database can take."""
+    plain = "".join(each if each.isprintable() else " " for each in text[:LONGEST_MESSAGE])
+    return " ".join(plain.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The bucket and where it is, for messages."""
+
+    bucket: str
+    endpoint_url: str | None
+
+    def __str__(self) -> str:
+        return f"bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
+
+    def unavailable(self, operation: str, why: Refusal, tries: int) -> StoreUnavailable:
+        """What is left to say after the last retry."""
+        times = "once" if tries == 1 else f"{tries} times"
+        return (TimedOut if why.timed_out else StoreUnavailable)(
+            f"{operation} on {self} failed {times}, last with: {why}. "
+            "It will be tried again; check that the store is up and RECONCILER_BUCKET__ENDPOINT_URL is right."
+        )
+
+    def explain(
+        self,
+        operation: str,
+        refusal: Refusal,
+        otherwise: type[ReconcilerError] = StoreUnavailable,
+    ) -> ReconcilerError:
+        """The error that a refusal which no retry can mend becomes; `otherwise` for the unforeseen."""
+        if refusal.foreign and operation in _LISTINGS:
+            # At the first contact a Halt; later it may be a proxy's page, and pass.
+            return otherwise(f"{operation} on {self} was refused with {refusal}. {_NO_STORE}")
+        told = f"{operation} on {self} was refused with {refusal}"
+        advice = None if refusal.kind is None else _advice(operation, refusal.kind)
+        if advice is None:
+            return otherwise(told)
+        full = refusal.kind in OF_THE_STORE and otherwise is StoreUnavailable
+        return (StoreFull if full else Halt)(f"{told}. {advice}")
+
+
+def _advice(operation: str, kind: Kind) -> str | None:
+    if kind is Kind.DENIED:
+        return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
+    return _ADVICE.get(kind)
+
+
+_ADVICE: Final = {
+    Kind.BUCKET: (
+        "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL."
+    ),
+    Kind.CREDENTIALS: "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use.",
+    Kind.REGION: "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in.",
+    Kind.ADDRESSING: (
+        "Set RECONCILER_BUCKET__ADDRESSING_STYLE=virtual: this store takes no bucket in the path."
+    ),
+    Kind.CLOCK: "Set this machine's clock: it differs too much from the store's.",
+    Kind.FULL: (
+        "Free space or raise the quota; or shorten RECONCILER_UNDO_WINDOW, or name"
+        " RECONCILER_DELETE_MODE=direct, which makes no copies and deletes for good."
+    ),
+    Kind.KEYLESS: (
+        "See that the encryption key is enabled and these credentials may use it (kms:Decrypt,"
+        " kms:GenerateDataKey)."
+    ),
+}
+
+
+def _permission(operation: str) -> str:
+    return {
+        "ListObjectsV2": "s3:ListBucket",
+        "ListObjectVersions": "s3:ListBucketVersions",
+        "HeadObject": "s3:GetObject and s3:ListBucket",
+        "GetObject": "s3:GetObject",
+        "PutObject": "s3:PutObject",
+        "CopyObject": "s3:PutObject and s3:PutObjectTagging",
+    }.get(operation, "s3:DeleteObject")

@@ -1,0 +1,74 @@
+"""The bucket's lifecycle rules, as far as the store tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from reconciler.errors import StoreUnavailable
+from reconciler.model import LifecycleRule
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.retries import Calls
+
+_ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes from which nothing is read, or copied, before it is restored. GLACIER_IR is none."""
+
+
+async def lifecycle_rules(
+    client: Any,  # noqa: ANN401 - made at run time
+    bucket: str,
+    calls: Calls,
+) -> tuple[LifecycleRule, ...] | None:
+    """The rules that are enabled; None where the store does not tell them to these credentials.
+
+    Stores without rules answer NoSuchLifecycleConfiguration, stores without the operation 501, 405 or 404.
+    """
+    call = partial(client.get_bucket_lifecycle_configuration, Bucket=bucket)
+    try:
+        return await calls.send("GetBucketLifecycleConfiguration", call, _rules)
+    except Refusal as refusal:
+        return None if refusal.denied else ()
+    except StoreUnavailable:
+        return None
+
+
+def _rules(answer: Mapping[str, Any]) -> tuple[LifecycleRule, ...]:
+    return tuple(_rule(each) for each in answer.get("Rules") or () if each.get("Status") == "Enabled")
+
+
+def _rule(entry: Mapping[str, Any]) -> LifecycleRule:
+    expiry, noncurrent = entry.get("Expiration") or {}, entry.get("NoncurrentVersionExpiration") or {}
+    return LifecycleRule(
+        id=str(entry.get("ID") or ""),
+        prefix=_prefix(entry),
+        expires=_least(_after(expiry)),
+        archives=_least(_archived(entry.get("Transitions"))),
+        noncurrent_expires=_least(_after(noncurrent, "NoncurrentDays")),
+        noncurrent_archives=_least(_archived(entry.get("NoncurrentVersionTransitions"), "NoncurrentDays")),
+    )
+
+
+def _prefix(entry: Mapping[str, Any]) -> str:
+    """Of a rule of either form. What else it looks at narrows it, and is not counted on."""
+    found = entry.get("Filter") or {}
+    return str(entry.get("Prefix") or found.get("Prefix") or (found.get("And") or {}).get("Prefix") or "")
+
+
+def _after(action: Mapping[str, Any], days: str = "Days") -> Iterator[timedelta]:
+    """How long after; at once from a date on."""
+    if action.get(days) is not None:
+        yield timedelta(days=int(action[days]))
+    if action.get("Date") is not None:
+        yield timedelta(0)
+
+
+def _archived(transitions: Any, days: str = "Days") -> Iterator[timedelta]:  # noqa: ANN401 - as parsed
+    for each in transitions or ():
+        if each.get("StorageClass") in _ARCHIVES:
+            yield from _after(each, days)
+
+
+def _least(found: Iterator[timedelta]) -> timedelta | None:
+    return min(found, default=None)

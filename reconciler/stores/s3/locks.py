@@ -1,0 +1,51 @@
+"""Object lock and legal holds: what the store will not delete, and until when.
+
+Stores answer AccessDenied, some with no word of a lock (SeaweedFS); a HEAD of the object tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from reconciler.errors import StoreUnavailable
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.retries import Calls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectLock:
+    """Why a version stays, in words. `until` None: a legal hold, which ends when somebody lifts it."""
+
+    reason: str
+    until: datetime | None
+
+
+def lock_in(head: Mapping[str, Any]) -> ObjectLock | None:
+    """The lock that the answer to a HeadObject tells of. A legal hold goes before a retention."""
+    if head.get("ObjectLockLegalHoldStatus") == "ON":
+        return ObjectLock(reason="the store keeps it under a legal hold", until=None)
+    until: datetime | None = head.get("ObjectLockRetainUntilDate")
+    if until is None:
+        return None
+    mode = str(head.get("ObjectLockMode", "")).lower() or "retention"
+    return ObjectLock(reason=f"the store keeps it under object lock ({mode})", until=until)
+
+
+async def look_for_lock(
+    client: Any,  # noqa: ANN401 - made at run time
+    bucket: str,
+    calls: Calls,
+    key: str,
+    version_id: str | None = None,
+) -> ObjectLock | None:
+    """The lock on a version, or on the current one; None where there is none, or it cannot be seen."""
+    version = {} if version_id is None else {"VersionId": version_id}
+    head = partial(client.head_object, Bucket=bucket, Key=key, **version)
+    try:
+        return await calls.send("HeadObject", head, lock_in)
+    except (Refusal, StoreUnavailable):
+        return None

@@ -1,0 +1,209 @@
+"""The object that says whose bucket this is: `.reconciler/identity.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import Identity, Lineage, PutCondition, Seal, Versioning
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.parsing import bare_etag
+from reconciler.stores.s3.probing.scratch import scratch_keys, told_versioning
+from reconciler.stores.s3.probing.writing import probe_condition
+from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.witness import MARKER_KEY
+
+FORMAT: Final = 1
+"""The version of the marker's JSON. A newer one is not read: it may mean something else."""
+
+_NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
+
+_AT_THE_SAME_TIME: Final = frozenset({"ConditionalRequestConflict", "409"})
+
+
+class BucketMarker:
+    """`ports.IdentityMarker` of one bucket."""
+
+    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._compared = PutCondition.COMPARED
+        """What becomes of If-Match on a PUT, as far as is known."""
+
+    async def read(self) -> Identity | None:
+        """The marker, or None where there is none. Raises Halt where it cannot be read as one."""
+        try:
+            body, etag = await self._calls.send("GetObject", self._fetch, lambda got: got)
+        except Refusal as refusal:
+            if refusal.missing:
+                return None
+            raise self._calls.place.explain("GetObject", refusal, Halt) from None
+        try:
+            return replace(decode(body), etag=etag)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Halt(
+                f"{MARKER_KEY} in {self._calls.place} is no marker that this version reads ({error!r}): "
+                "find out who wrote it before anything here is deleted"
+            ) from None
+
+    async def write(self, identity: Identity) -> None:
+        """Write the first marker; one that stands there is left as it is: read it back to know whose.
+
+        Two sites that meet an unmarked bucket at once must not both believe that it is theirs, and who
+        was stopped at its first contact must not take away the seal of who went on meanwhile.
+        """
+        body = encode(identity)
+        if await self.exists():  # Ceph 16 writes over it all the same, where it keeps versions
+            return
+        try:
+            try:
+                await self._put(body, IfNoneMatch="*")
+            except Refusal as refusal:
+                if _came_before(refusal):
+                    return
+                if refusal.code not in _NO_CONDITIONS:
+                    raise
+                if await self.read() is None:
+                    await self._put(body)
+        except Refusal as refusal:
+            raise self._calls.place.explain("PutObject", refusal, Halt) from None
+
+    async def exchange(self, identity: Identity, seen: Identity) -> bool:
+        """Write the marker over the one that was seen; see `ports.IdentityMarker.exchange`.
+
+        The condition is sent and never believed: a store that ignores it says yes (I-24), and who writes
+        reads it back, and again before each batch. One that refuses the right ETag too says no for ever, so
+        what it does is found out on scratch keys once a no contradicts what stands there.
+        """
+        body = encode(identity)
+        try:
+            written = await self._put_over(body, seen, self._compared)
+            if not written and (otherwise := await self._contradicted(seen)):
+                written = await self._put_over(body, seen, otherwise)
+        except Refusal as refusal:
+            raise self._calls.place.explain("PutObject", refusal, Halt) from None
+        return written
+
+    async def _put_over(self, body: bytes, seen: Identity, compared: PutCondition) -> bool:
+        """With the condition that the store compares; False where it says that it differs."""
+        try:
+            version = await self._put(body, **_condition(compared, seen.etag))
+        except Refusal as refusal:
+            if _came_before(refusal) or refusal.missing:
+                return False
+            if refusal.code not in _NO_CONDITIONS:
+                raise
+            version = await self._put(body)
+        if version not in {"", "null"}:
+            await self._remove_superseded()
+        return True
+
+    async def _contradicted(self, seen: Identity) -> PutCondition | None:
+        """How else to write, where there still stands what was seen; None where that may change by itself.
+
+        SeaweedFS refuses every ETag of what was put before versions were suspended. New keys do not show it.
+        """
+        there = await self.read()
+        if there is None or (there, there.etag) != (seen, seen.etag):
+            return None
+        before = self._compared
+        told = await told_versioning(self._client, self._bucket, self._calls)
+        async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
+            self._compared = await probe_condition(scratch)
+        if self._compared is not before:
+            return self._compared
+        return PutCondition.REFUSED if told is Versioning.SUSPENDED else None
+
+    async def exists(self) -> bool:
+        """HEAD 200: the proof that a 404 on another key came from the right bucket."""
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=MARKER_KEY)
+        try:
+            return await self._calls.send("HeadObject", call, lambda _: True)
+        except Refusal as refusal:
+            if refusal.missing:
+                return False
+            raise self._calls.place.explain("HeadObject", refusal) from None
+
+    async def _fetch(self) -> tuple[bytes, str]:
+        answer = await self._client.get_object(Bucket=self._bucket, Key=MARKER_KEY)
+        async with answer["Body"] as stream:
+            return bytes(await stream.read()), bare_etag(answer.get("ETag", ""))
+
+    async def _remove_superseded(self) -> None:
+        """Former versions of the marker, one for each renewal, would pile up. Best effort: the next tries."""
+        listing = partial(self._client.list_object_versions, Bucket=self._bucket, Prefix=MARKER_KEY)
+        try:
+            answer: dict[str, Any] = await self._calls.send("ListObjectVersions", listing, dict)
+            entries = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
+            for entry in entries:
+                if entry["Key"] == MARKER_KEY and not entry["IsLatest"]:
+                    version = {"Key": MARKER_KEY, "VersionId": entry["VersionId"]}
+                    removal = partial(self._client.delete_object, Bucket=self._bucket, **version)
+                    await self._calls.send("DeleteObject", removal, lambda _: None)
+        except (Refusal, StoreUnavailable):
+            return
+
+    async def _put(self, body: bytes, **conditions: str) -> str:
+        """The version that it became; "" where the bucket keeps none."""
+        call = partial(
+            self._client.put_object,
+            Bucket=self._bucket,
+            Key=MARKER_KEY,
+            Body=body,
+            ContentType="application/json",
+            **conditions,
+        )
+        return await self._calls.send("PutObject", call, lambda answer: str(answer.get("VersionId") or ""))
+
+
+def _condition(compared: PutCondition, etag: str) -> dict[str, str]:
+    if not etag or compared is PutCondition.REFUSED:
+        return {}
+    return {"IfMatch": etag if compared is PutCondition.UNQUOTED else f'"{etag}"'}
+
+
+def _came_before(refusal: Refusal) -> bool:
+    """Another write did, or came at the same time."""
+    return refusal.changed or refusal.code in _AT_THE_SAME_TIME
+
+
+def encode(identity: Identity) -> bytes:
+    """The marker's JSON, for people too."""
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "site_id": str(identity.site_id),
+        "bucket": identity.bucket,
+        "prefixes": list(identity.prefixes),
+        "created_at": identity.created_at.isoformat(),
+    }
+    if identity.seal is not None:
+        fields |= {"epoch": identity.seal.epoch, "nonce": str(identity.seal.nonce)}
+    if identity.lineage is not None:
+        fields["lineage"] = identity.lineage.written()
+    if identity.contested:
+        fields["contested"] = identity.contested
+    return json.dumps(fields, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def decode(body: bytes) -> Identity:
+    """The identity in a marker's JSON. Raises ValueError, KeyError or TypeError for anything else."""
+    fields = json.loads(body)
+    if fields["format"] != FORMAT:
+        raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")
+    if not isinstance(fields["prefixes"], list):
+        raise TypeError("prefixes are not a list")
+    return Identity(
+        site_id=UUID(fields["site_id"]),
+        bucket=str(fields["bucket"]),
+        prefixes=tuple(map(str, fields["prefixes"])),
+        created_at=datetime.fromisoformat(fields["created_at"]),
+        seal=Seal(epoch=int(fields["epoch"]), nonce=UUID(fields["nonce"])) if "nonce" in fields else None,
+        lineage=Lineage.read(fields["lineage"]) if "lineage" in fields else None,
+        contested=str(fields.get("contested", "")),
+    )

@@ -1,0 +1,152 @@
+"""Uploads in parts: whether a part can be a copy, and of what; whether they are listed, and compared later.
+
+Ceph 16 decodes the source of a part twice: of `x%20y` it copies the bytes of `x y`. Swift answers 412 to the
+right ETag of an object that was uploaded in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import anyio
+
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.probing.scratch import CLEANUP_SECONDS, Scratch
+
+_PLAIN: Final = "copy/parts-plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """`copied_encoded`: from a source with a percent sign in its key as well."""
+
+    copied: bool
+    copied_encoded: bool
+    listed: bool
+    compared: bool
+
+
+async def probe_parts(scratch: Scratch, source: str) -> Parts:
+    """`source` is a scratch key with a percent sign; about 25 requests, one after the other."""
+    plain = scratch.root + _PLAIN
+    await scratch.put(plain)
+    # What a store that decodes once too often would find: without it, it finds nothing, which is no copy.
+    await scratch.write(unquote_plus(source), b"?" * len(source.encode()))
+    encoded = await _or_false(_copies(scratch, source, "copy/parts-1"))
+    copied = encoded or await _or_false(_copies(scratch, plain, "copy/parts-2"))
+    listed = await _or_false(_is_listed_until_aborted(scratch, f"{scratch.root}copy/parts-3"))
+    compared = await _or_false(_compares(scratch, f"{scratch.root}copy/parts-4"))
+    return Parts(copied=copied, copied_encoded=encoded or not copied, listed=listed, compared=compared)
+
+
+async def _copies(scratch: Scratch, source: str, name: str) -> bool:
+    """Whether an object of one part, which is a copy of the source, has its bytes."""
+    key = scratch.root + name
+
+    async def copy(asked: Mapping[str, str]) -> str:
+        place = {"Bucket": scratch.bucket, "Key": source}
+        call = partial(scratch.client.upload_part_copy, **asked, PartNumber=1, CopySource=place)
+        return await scratch.calls.send("UploadPartCopy", call, _copied_etag)
+
+    await _complete(scratch, key, copy)
+    return await scratch.read(key) == source.encode()
+
+
+async def _compares(scratch: Scratch, key: str) -> bool:
+    """Whether the ETag that HEAD tells of an object in parts is taken for its own by a copy and by a DELETE.
+
+    Where a condition is ignored it is: nothing is refused.
+    """
+
+    async def put(asked: Mapping[str, str]) -> str:
+        call = partial(scratch.client.upload_part, **asked, PartNumber=1, Body=key.encode())
+        return await scratch.calls.send("UploadPart", call, lambda answer: str(answer["ETag"]))
+
+    try:
+        await _complete(scratch, key, put)
+        etag = f'"{await scratch.etag(key)}"'
+    except (Refusal, KeyError):
+        return True  # nothing in parts can be there
+    place = {"Bucket": scratch.bucket, "Key": key}
+    target = f"{key}-copy"
+    scratch.expect(target)
+    copying = {"Bucket": scratch.bucket, "Key": target, "CopySource": place, "CopySourceIfMatch": etag}
+    copy = scratch.calls.send("CopyObject", partial(scratch.client.copy_object, **copying), lambda _: None)
+    return await _not_refused(copy) and await _not_refused(scratch.delete(Key=key, IfMatch=etag))
+
+
+async def _not_refused(call: Awaitable[None]) -> bool:
+    """Whether anything but a 412 came of it."""
+    try:
+        await call
+    except Refusal as refusal:
+        return not refusal.changed
+    return True
+
+
+async def _complete(scratch: Scratch, key: str, part: Any) -> None:  # noqa: ANN401 - a function that awaits
+    """An object of the one part that `part` puts or copies; an upload that cannot be completed is aborted."""
+    asked = await _begin(scratch, key)
+    try:
+        told = {"Parts": [{"PartNumber": 1, "ETag": await part(asked)}]}
+        call = partial(scratch.client.complete_multipart_upload, **asked, MultipartUpload=told)
+        await scratch.calls.send("CompleteMultipartUpload", call, lambda _: None)
+    except BaseException:
+        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await _or_false(_abort(scratch, asked))
+        raise
+
+
+async def _is_listed_until_aborted(scratch: Scratch, key: str) -> bool:
+    asked = await _begin(scratch, key)
+    aborted = False
+    try:
+        listed = await _or_false(_lists(scratch, key))
+    finally:
+        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+            aborted = await _or_false(_abort(scratch, asked))
+    return listed and aborted and not await _or_false(_lists(scratch, key))
+
+
+async def _begin(scratch: Scratch, key: str) -> dict[str, str]:
+    scratch.expect(key)
+    asked = {"Bucket": scratch.bucket, "Key": key}
+    call = partial(scratch.client.create_multipart_upload, **asked)
+    # Shielded: an upload whose id was never heard cannot be aborted.
+    with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+        asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
+        return asked
+    raise Refusal("RequestTimeout", f"no answer within {CLEANUP_SECONDS:.0f} s", status=0)
+
+
+async def _lists(scratch: Scratch, key: str) -> bool:
+    call = partial(scratch.client.list_multipart_uploads, Bucket=scratch.bucket, Prefix=scratch.root)
+    answer: Mapping[str, Any] = await scratch.calls.send("ListMultipartUploads", call, dict)
+    return key in {upload.get("Key") for upload in answer.get("Uploads", ())}
+
+
+async def _abort(scratch: Scratch, asked: Mapping[str, str]) -> bool:
+    call = partial(scratch.client.abort_multipart_upload, **asked)
+    return await scratch.calls.send("AbortMultipartUpload", call, lambda _: True)
+
+
+def _copied_etag(answer: Mapping[str, Any]) -> str:
+    return str(answer["CopyPartResult"]["ETag"])
+
+
+def _upload_id(answer: Mapping[str, Any]) -> str:
+    try:
+        return str(answer["UploadId"])
+    except KeyError:
+        raise Refusal("Unreadable", "the answer names no upload", status=0) from None
+
+
+async def _or_false(call: Awaitable[bool]) -> bool:
+    try:
+        return await call
+    except (Refusal, KeyError):  # an answer may lack what it is asked for
+        return False

@@ -1,0 +1,164 @@
+"""The whole probe: what the bucket says of itself, then what it does, three subjects side by side.
+
+About 90 requests in some 20 rounds; nothing outside of `.reconciler/probe/` is read or written, but
+for a scratch key in each managed prefix of a bucket that keeps versions, where the configuration names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+from reconciler.errors import Halt
+from reconciler.model import SCRATCH_FOLDER, Capabilities, ListingOrder, Versioning
+from reconciler.stores.s3.concurrency import side_by_side
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.lifecycle import lifecycle_rules
+from reconciler.stores.s3.listing import BucketListing
+from reconciler.stores.s3.probing.deleting import probe_deleting
+from reconciler.stores.s3.probing.ordering import probe_ordering
+from reconciler.stores.s3.probing.recovery import probe_copying, probe_versioning, undeletes_in
+from reconciler.stores.s3.probing.scratch import SCRATCH_PREFIX, scratch_keys, told_versioning
+from reconciler.stores.s3.probing.writing import probe_writing
+from reconciler.stores.s3.refusals import NOT_S3
+from reconciler.stores.s3.retries import Calls
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+_UNKNOWN: Final = Capabilities(
+    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, probed=False
+)
+
+
+class BucketProber:
+    """`ports.Prober` of one bucket."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        listing: BucketListing,
+        managed: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._listing = listing
+        self._managed = managed
+
+    async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
+        """What the store was seen to do; what could not be found out counts as not there.
+
+        A declared order is not tried, which saves some of the requests, but whether keys are rewritten is.
+        Raises StoreUnavailable where the store does not answer, and Halt where nothing could work (no
+        such bucket, wrong credentials, no S3 at all): neither says anything about what the store can do.
+        """
+        await self._recognise()
+        told, locks = await _both(self._versioning, self._object_lock)
+        try:
+            found = await self._find_out(told, declared)
+        except Refusal as refusal:
+            if refusal.fatal:
+                raise self._calls.place.explain("PutObject", refusal, Halt) from None
+            why = "" if refusal.denied else f"PutObject was refused with {refusal}"
+            found = replace(_UNKNOWN, versioning=told or Versioning.OFF, refusal=why)
+        rules = await lifecycle_rules(self._client, self._bucket, self._calls)
+        return replace(found, object_lock=locks, lifecycle=rules)
+
+    async def _find_out(self, told: Versioning | None, declared: ListingOrder | None) -> Capabilities:
+        """Three subjects side by side, each on keys of its own. Raises Refusal where none can be put."""
+        async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
+            writing = await probe_writing(scratch, self._listing)
+            versioning, undelete = await probe_versioning(scratch, told)
+            ordering, deleting, copying = await _all_three(
+                partial(probe_ordering, scratch, self._listing, declared),
+                partial(probe_deleting, scratch),
+                partial(probe_copying, scratch),
+            )
+        unseen = await self._not_undeleting() if undelete else ()
+        return Capabilities(
+            order=ordering.order,
+            start_after=ordering.start_after,
+            rewrites_keys=ordering.rewrites_keys,
+            lists=writing.lists,
+            etags=writing.etags,
+            conditional_put=writing.condition,
+            batch_digest=deleting.batches.digest,
+            batch_size=deleting.batches.size,
+            conditional_batch_delete=deleting.conditional_batch_delete,
+            conditional_delete=deleting.conditional_delete,
+            versioning=versioning,
+            undelete=undelete and not unseen,
+            undelete_unseen=unseen,
+            copy=copying.copy,
+            copy_conditional=copying.copy_conditional,
+            copy_only_new=copying.copy_only_new,
+            multipart_copy=copying.parts.copied,
+            multipart_copy_encoded=copying.parts.copied_encoded,
+            multipart_listing=copying.parts.listed,
+            compares_parts=copying.parts.compared,
+        )
+
+    async def _not_undeleting(self) -> tuple[str, ...]:
+        """The managed prefixes in which what is deleted was not seen to come back."""
+        unseen = []
+        for prefix in self._managed():
+            folder = f"{prefix}{SCRATCH_FOLDER}"
+            async with scratch_keys(
+                self._client, self._bucket, self._calls, Versioning.ENABLED, folder
+            ) as scratch:
+                if not await undeletes_in(scratch):
+                    unseen.append(prefix)
+        return tuple(unseen)
+
+    # --- what the bucket says of itself ------------------------------------------------------------
+
+    async def _recognise(self) -> None:
+        """Raises Halt where what answers is no S3: a console, a proxy, a web server."""
+        call = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=SCRATCH_PREFIX, MaxKeys=1)
+        try:
+            await self._calls.send("ListObjectsV2", call, _require_s3)
+        except Refusal as refusal:
+            if refusal.fatal or refusal.foreign:
+                raise self._calls.place.explain("ListObjectsV2", refusal, Halt) from None
+
+    async def _versioning(self) -> Versioning | None:
+        """None where the bucket will not say."""
+        try:
+            return await told_versioning(self._client, self._bucket, self._calls)
+        except Refusal as refusal:
+            raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
+
+    async def _object_lock(self) -> bool:
+        """False where the bucket has none, and where it will not say."""
+        call = partial(self._client.get_object_lock_configuration, Bucket=self._bucket)
+        try:
+            return await self._calls.send("GetObjectLockConfiguration", call, _locks)
+        except Refusal:
+            return False
+
+
+def _require_s3(answer: Mapping[str, Any]) -> None:
+    """Raises Refusal for a body that no S3 store would send."""
+    body = bytes(answer["Body"]).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if b"<ListBucketResult" not in body and b"<Error" not in body:
+        raise Refusal(NOT_S3, "the answer is no listing", status=200)
+
+
+def _locks(answer: Mapping[str, Any]) -> bool:
+    return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+
+async def _both(first: Callable[[], Awaitable[A]], second: Callable[[], Awaitable[B]]) -> tuple[A, B]:
+    return cast("tuple[A, B]", tuple(await side_by_side([first, second])))
+
+
+async def _all_three(
+    first: Callable[[], Awaitable[A]], second: Callable[[], Awaitable[B]], third: Callable[[], Awaitable[C]]
+) -> tuple[A, B, C]:
+    return cast("tuple[A, B, C]", tuple(await side_by_side([first, second, third])))

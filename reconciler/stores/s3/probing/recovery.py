@@ -1,0 +1,141 @@
+"""What could be brought back: versions behind delete markers, copies, and what hides in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from reconciler.model import Versioning
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.probing.parts import Parts, probe_parts
+from reconciler.stores.s3.probing.scratch import Scratch
+
+_WRONG_ETAG: Final = "00000000000000000000000000000000"
+_SOURCE: Final = "copy/from a+b%20\u00e9"
+"""The source is named in a header, encoded; not every store decodes it."""
+_UNVERSIONED: Final = "null"
+"""The version of what was stored while versions were not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying:
+    """Whether CopyObject copies and compares, and what becomes of objects in parts."""
+
+    copy: bool
+    copy_conditional: bool
+    copy_only_new: bool
+    parts: Parts
+
+
+# --- versions ------------------------------------------------------------------------------------------
+
+
+async def probe_versioning(scratch: Scratch, told: Versioning | None) -> tuple[Versioning, bool]:
+    """What a plain delete leaves, and whether it was brought back.
+
+    `told` is what the bucket says of itself, None where it will not say: then the version that a PUT is
+    answered with tells it.
+    """
+    key = f"{scratch.root}version"
+    stored = await scratch.put(key)
+    if told is None:
+        kept = stored.version_id not in {None, _UNVERSIONED}
+        told = Versioning.ENABLED if kept else Versioning.OFF
+    return told, told is Versioning.ENABLED and await _undeletes(scratch, key, stored.version_id)
+
+
+async def _undeletes(scratch: Scratch, key: str, version_id: str | None) -> bool:
+    try:
+        await scratch.delete(Key=key)
+        hidden = not await scratch.exists(key)
+        versions = await scratch.versions(key)
+        markers = [each.version_id for each in versions if each.marker and each.key == key]
+        kept = [each.version_id for each in versions if not each.marker and each.key == key]
+        if not hidden or len(markers) != 1 or kept != [version_id]:
+            return False
+        await scratch.delete(Key=key, VersionId=markers[0])
+        return await scratch.exists(key)
+    except Refusal:
+        return False
+
+
+async def undeletes_in(scratch: Scratch) -> bool:
+    """The same where objects are managed: a policy may forbid there what it allows elsewhere.
+
+    Asked first whether versions may be deleted, of one that never was: where they may not, a scratch key
+    could not be cleaned up either, and none is put.
+    """
+    key = f"{scratch.root}version"
+    try:
+        await scratch.delete(Key=key, VersionId=_UNVERSIONED)
+    except Refusal as refusal:
+        if refusal.denied:
+            return False
+    try:
+        stored = await scratch.put(key)
+        return await _undeletes(scratch, key, stored.version_id)
+    except Refusal:
+        return False
+
+
+# --- copies --------------------------------------------------------------------------------------------
+
+
+async def probe_copying(scratch: Scratch) -> Copying:
+    """About thirty requests, one after the other."""
+    source = scratch.root + _SOURCE
+    stored = await scratch.put(source)
+    copies = await _copies(scratch, source, "copy/plain")
+    compares = copies and await _copies(scratch, source, "copy/right", CopySourceIfMatch=f'"{stored.etag}"')
+    compares = compares and await _refuses_another(scratch, source)
+    return Copying(
+        copy=copies,
+        copy_conditional=compares,
+        copy_only_new=copies and await _spares_what_is_there(scratch, source),
+        parts=await probe_parts(scratch, source),
+    )
+
+
+async def _copies(scratch: Scratch, source: str, name: str, **condition: str) -> bool:
+    """Whether the copy is there afterwards, with the source's bytes."""
+    try:
+        await _copy(scratch, source, name, **condition)
+        return await scratch.read(scratch.root + name) == source.encode()
+    except Refusal:
+        return False
+
+
+async def _refuses_another(scratch: Scratch, source: str) -> bool:
+    """Whether a wrong ETag is answered with 412, and no copy is made."""
+    name = "copy/wrong"
+    try:
+        await _copy(scratch, source, name, CopySourceIfMatch=f'"{_WRONG_ETAG}"')
+    except Refusal as refusal:
+        return refusal.changed and not await scratch.exists(scratch.root + name)
+    return False
+
+
+async def _spares_what_is_there(scratch: Scratch, source: str) -> bool:
+    """Whether If-None-Match is answered with 412, and the target is what it was: moto ignores it."""
+    name = "copy/taken"
+    target = scratch.root + name
+    try:
+        await scratch.put(target)
+        await _copy(scratch, source, name, IfNoneMatch="*")
+    except Refusal as refusal:
+        return refusal.changed and await scratch.read(target) == target.encode()
+    return False
+
+
+async def _copy(scratch: Scratch, source: str, name: str, **condition: str) -> None:
+    target = scratch.root + name
+    scratch.expect(target)
+    call = partial(
+        scratch.client.copy_object,
+        Bucket=scratch.bucket,
+        Key=target,
+        CopySource={"Bucket": scratch.bucket, "Key": source},
+        **condition,
+    )
+    await scratch.calls.send("CopyObject", call, lambda _: None)

@@ -1,0 +1,218 @@
+"""Scratch keys: put, looked at, deleted, and gone at the end whatever happened."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import anyio
+
+from reconciler.errors import StoreUnavailable
+from reconciler.model import RESERVED_PREFIX, Digest, Versioning
+from reconciler.stores.s3.answers import DeleteAnswer, read_answer
+from reconciler.stores.s3.concurrency import side_by_side
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.parsing import bare_etag
+from reconciler.stores.s3.retries import Calls
+
+T = TypeVar("T")
+
+SCRATCH_PREFIX: Final = f"{RESERVED_PREFIX}probe/"
+CLEANUP_SECONDS: Final = 10.0
+_DELETES_AT_ONCE: Final = 8
+_VERSION_PAGES: Final = 5
+"""Pages of versions that cleaning up goes through: more than a probe can have left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a PUT answered. `version_id` None where the bucket never kept versions."""
+
+    etag: str
+    version_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a key; `marker` where it is a delete marker."""
+
+    key: str
+    version_id: str
+    marker: bool
+
+
+class Scratch:
+    """The scratch keys of one probe, all under `root`. Every call may raise Refusal and StoreUnavailable."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        told: Versioning | None,
+        folder: str = SCRATCH_PREFIX,
+    ) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.calls = calls
+        self.root = f"{folder}{secrets.token_hex(16)}/"
+        self.versioned = told not in {None, Versioning.OFF}
+        """Whether a plain delete leaves bytes or a marker behind: where the bucket says so, suspended
+        included, or a PUT was answered with a version. Ceph names none while versions are suspended."""
+        self.digest: Digest | None = None
+        """With which the store takes batches; None until that is known."""
+        self._written: set[str] = set()
+
+    async def put(self, key: str) -> Stored:
+        """A few bytes, different for each key."""
+        return await self.write(key, key.encode())
+
+    async def write(self, key: str, body: bytes, **conditions: str) -> Stored:
+        self._written.add(key)
+        call = partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body, **conditions)
+        stored = await self.calls.send("PutObject", call, _stored)
+        self.versioned = self.versioned or stored.version_id is not None
+        return stored
+
+    async def try_put(self, key: str) -> bool:
+        """Whether the store takes the key. Of one that takes none at all a plain key has to tell."""
+        try:
+            await self.put(key)
+        except StoreUnavailable:
+            return False
+        except Refusal as refusal:
+            if refusal.fatal or refusal.denied:
+                raise
+            return False
+        return True
+
+    async def put_all(self, keys: Sequence[str]) -> dict[str, Stored]:
+        stored = await side_by_side([partial(self.put, key) for key in keys])
+        return dict(zip(keys, stored, strict=True))
+
+    def expect(self, key: str) -> None:
+        """A key that the store may make by itself: it goes at the end too."""
+        self._written.add(key)
+
+    async def exists(self, key: str) -> bool:
+        return await self.etag(key) is not None
+
+    async def etag(self, key: str) -> str | None:
+        """What HEAD tells, "" where it tells none; None on 404."""
+        call = partial(self.client.head_object, Bucket=self.bucket, Key=key)
+        try:
+            return await self.calls.send("HeadObject", call, lambda answer: bare_etag(answer.get("ETag", "")))
+        except Refusal as refusal:
+            if refusal.missing:
+                return None
+            raise
+
+    async def read(self, key: str) -> bytes:
+        async def fetch() -> bytes:
+            answer = await self.client.get_object(Bucket=self.bucket, Key=key)
+            async with answer["Body"] as stream:
+                return bytes(await stream.read())
+
+        return await self.calls.send("GetObject", fetch, bytes)
+
+    async def delete(self, **asked: str) -> None:
+        """One DELETE of `Key`, with `IfMatch` or `VersionId` where asked."""
+        call = partial(self.client.delete_object, Bucket=self.bucket, **asked)
+        await self.calls.send("DeleteObject", call, lambda _: None)
+
+    async def delete_batch(self, entries: Sequence[Mapping[str, str]], digest: Digest) -> DeleteAnswer:
+        """One DeleteObjects, as the collector sends it."""
+        doomed = {"Objects": entries, "Digest": digest}
+        call = partial(self.client.delete_objects, Bucket=self.bucket, Delete=doomed)
+        return await self.calls.send("DeleteObjects", call, read_answer)
+
+    async def versions(self, prefix: str) -> list[Version]:
+        """Every version and delete marker under the prefix, for as many as a page holds."""
+        call = partial(self.client.list_object_versions, Bucket=self.bucket, Prefix=prefix)
+        answer: Mapping[str, Any] = await self.calls.send("ListObjectVersions", call, dict)
+        return [
+            Version(key=entry["Key"], version_id=entry["VersionId"], marker=marker)
+            for name, marker in (("Versions", False), ("DeleteMarkers", True))
+            for entry in answer.get(name, ())
+        ]
+
+    async def remove(self) -> None:
+        """Delete what is left, with every version. Best effort: a few bytes are all that could stay."""
+        if not (self.versioned and await self._remove_versions()):
+            await self._delete_all([{"Key": key} for key in sorted(self._written)])
+
+    async def _remove_versions(self) -> bool:
+        """By their ids, which leaves no delete markers; False where they cannot be listed, or may not go."""
+        before = None
+        for _ in range(_VERSION_PAGES):
+            left = await _or_none(self.versions(self.root))
+            if not left or left == before:
+                return left == []
+            before = left
+            await self._delete_all([{"Key": each.key, "VersionId": each.version_id} for each in left])
+        return True
+
+    async def _delete_all(self, entries: Sequence[Mapping[str, str]]) -> None:
+        if self.digest is not None:
+            await _or_none(self.delete_batch(entries, self.digest))
+            return
+        limiter = anyio.CapacityLimiter(_DELETES_AT_ONCE)
+
+        async def delete(entry: Mapping[str, str]) -> None:
+            async with limiter:
+                await _or_none(self.delete(**entry))
+
+        await side_by_side([partial(delete, entry) for entry in entries])
+
+
+@asynccontextmanager
+async def scratch_keys(
+    client: Any,  # noqa: ANN401 - made at run time
+    bucket: str,
+    calls: Calls,
+    told: Versioning | None,
+    folder: str = SCRATCH_PREFIX,
+) -> AsyncIterator[Scratch]:
+    """Scratch keys of their own for one probe; they go at the end, also when the probe is cancelled.
+
+    `told` is what the bucket says of its versions, None where it will not say.
+    """
+    scratch = Scratch(client, bucket, calls, told, folder)
+    try:
+        yield scratch
+    finally:
+        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await scratch.remove()
+
+
+async def told_versioning(client: Any, bucket: str, calls: Calls) -> Versioning | None:  # noqa: ANN401
+    """What the bucket says of itself, None where it will not say. Raises Refusal for a fatal one."""
+    call = partial(client.get_bucket_versioning, Bucket=bucket)
+    try:
+        return await calls.send("GetBucketVersioning", call, _versioning_of)
+    except Refusal as refusal:
+        if refusal.fatal:
+            raise
+        return None
+
+
+def _versioning_of(answer: Mapping[str, Any]) -> Versioning:
+    return {"Enabled": Versioning.ENABLED, "Suspended": Versioning.SUSPENDED}.get(
+        answer.get("Status", ""), Versioning.OFF
+    )
+
+
+def _stored(answer: Mapping[str, Any]) -> Stored:
+    return Stored(etag=bare_etag(answer.get("ETag", "")), version_id=answer.get("VersionId"))
+
+
+async def _or_none(call: Awaitable[T]) -> T | None:
+    """What the call returns, or None where it fails: for cleaning up."""
+    try:
+        return await call
+    except Exception:  # noqa: BLE001 - a few bytes under .reconciler/ stay behind
+        return None

@@ -1,0 +1,322 @@
+"""Server-side copies: CopyObject, and in parts where an object is too large for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import unquote_plus, urlencode
+
+import anyio
+
+from reconciler.errors import KeyRefused, ReconcilerError, StoreUnavailable
+from reconciler.model import Blame, Capabilities, Copied, CopyResult, believable
+from reconciler.stores.s3.concurrency import side_by_side
+from reconciler.stores.s3.config import CopySizes
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.parsing import bare_etag
+from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.witness import Witness
+
+COPIES_AT_ONCE: Final = 32
+"""Copies in flight for one bucket: each is a round trip or two, and the store does the work."""
+MOST_PARTS: Final = 10_000
+"""Of one multipart upload."""
+PARTS_AT_ONCE: Final = 4
+CLEANUP_SECONDS: Final = 10.0
+
+_CONTENT: Final = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "Metadata",
+    "StorageClass",
+    "WebsiteRedirectLocation",
+)
+"""What HEAD says of an object and a multipart upload has to be told anew; CopyObject takes it along."""
+
+_DIGESTS: Final = tuple(f"Checksum{name}" for name in ("CRC64NVME", "CRC32", "CRC32C", "SHA1", "SHA256"))
+"""As HEAD names them."""
+
+_TOO_LARGE: Final = (
+    "it is too large to be copied at once, and the store takes its key for another where it copies parts"
+)
+
+_NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """The object to copy as HEAD saw it; `content` is what a multipart upload is told, `version` which one of
+    its versions was asked for.
+    """
+
+    key: str
+    size: int
+    etag: str
+    tags: int
+    content: Mapping[str, Any]
+    modified: Any
+    digests: Mapping[str, str]
+    """Of the whole object, where HEAD was asked for them and the store has any."""
+    version: Mapping[str, str]
+
+
+class BucketCopies:
+    """`ports.Copies` of one bucket."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        limiter: anyio.CapacityLimiter,
+        sizes: CopySizes,
+        witness: Witness,
+        found: Capabilities | None = None,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._limiter = limiter
+        self._sizes = sizes
+        self._witness = witness
+        self._can = found
+
+    def knowing(self, found: Capabilities) -> BucketCopies:
+        """The same copies, made by what the store was seen to do."""
+        return BucketCopies(
+            self._client, self._bucket, self._calls, self._limiter, self._sizes, self._witness, found
+        )
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str | None = None,
+        only_new: bool = False,
+        version: str | None = None,
+    ) -> Copied:
+        """See the port. The source is looked at before and the copy after: some stores ignore conditions."""
+        async with self._limiter:
+            try:
+                return await self._copy(source, target, etag, version, only_new=only_new)
+            except Refusal as refusal:
+                return await self._refused(refusal, source, only_new=only_new)
+            except StoreUnavailable as error:
+                raise await self._witness.blame("CopyObject", source, error) from None
+
+    async def _copy(
+        self, key: str, target: str, etag: str | None, version: str | None, *, only_new: bool
+    ) -> Copied:
+        source = await self._look(key, version)
+        if source is None:
+            return Copied(result=CopyResult.MISSING)
+        if etag is not None and source.etag != etag:
+            return Copied(result=CopyResult.CHANGED, detail="not the object that was marked")
+        if only_new and await self._look(target) is not None:
+            return Copied(result=CopyResult.OCCUPIED)
+        try:
+            made = await self._made(source, target, only_new=only_new)
+        except Refusal as refusal:
+            if refusal.changed and not only_new:
+                await self._require_changed(source, refusal)
+            raise
+        if made != source.etag and not await self._complete(source, target):
+            return Copied(result=CopyResult.FAILED, detail="the copy is not what was to be copied")
+        return Copied(
+            result=CopyResult.COPIED, etag=source.etag, size=source.size, last_modified=source.modified
+        )
+
+    async def _made(self, source: _Source, target: str, *, only_new: bool) -> str:
+        """The copy's ETag. Raises KeyRefused where the store can copy it neither at once nor in parts."""
+        in_parts = source.size > self._sizes.at_once
+        if in_parts and self._takes_for_another(source.key):
+            if source.size > self._sizes.most_at_once:
+                raise KeyRefused(_TOO_LARGE, Blame.OBJECT)
+            in_parts = False
+        copying = self._in_parts if in_parts else self._at_once
+        return await copying(source, target, only_new=only_new)
+
+    def _takes_for_another(self, key: str) -> bool:
+        """Whether a part that is copied from the key would be one of another object (R-79)."""
+        encoded = self._can is None or self._can.multipart_copy_encoded
+        return not encoded and unquote_plus(key) != key
+
+    async def _refused(self, refusal: Refusal, key: str, *, only_new: bool) -> Copied:
+        if refusal.missing:
+            return Copied(result=CopyResult.MISSING, detail=str(refusal))
+        if not refusal.changed:
+            raise await self._witness.blame("CopyObject", key, refusal) from None
+        result = CopyResult.OCCUPIED if only_new else CopyResult.CHANGED
+        return Copied(result=result, detail=str(refusal))
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    async def _require_changed(self, source: _Source, refusal: Refusal) -> None:
+        """A 412 means a change only where there is one: Swift answers it to the right ETag of an object
+        that was uploaded in parts.
+        """
+        now = await self._look(source.key, source.version.get("VersionId"))
+        if now is not None and now.etag == source.etag:
+            message = f"the store answers 412 to the object's own ETag ({refusal})"
+            raise KeyRefused(message, Blame.KEY) from None
+
+    async def _look(self, key: str, version: str | None = None, **asked: str) -> _Source | None:
+        of = {} if version is None else {"VersionId": version}
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=key, **of, **asked)
+        try:
+            return await self._calls.send("HeadObject", call, partial(_source, key, of))
+        except Refusal as refusal:
+            if refusal.missing:
+                return None
+            raise
+
+    async def _complete(self, source: _Source, target: str) -> bool:
+        """Whether the copy has every byte; an object put together from parts has another ETag.
+
+        The source has to be what it was: stores ignore the condition of each part. Where the store keeps
+        digests of the whole of both, they are compared.
+        """
+        made = await self._look(target, ChecksumMode="ENABLED")
+        now = await self._look(source.key, source.version.get("VersionId"), ChecksumMode="ENABLED")
+        if made is None or now is None or (now.etag, now.size) != (source.etag, source.size):
+            return False
+        return made.size == source.size and not any(
+            made.digests[name] != now.digests[name] for name in made.digests.keys() & now.digests.keys()
+        )
+
+    # --- copying -----------------------------------------------------------------------------------
+
+    async def _at_once(self, source: _Source, target: str, *, only_new: bool) -> str:
+        """CopyObject, which takes content type, metadata and tags along. Returns the copy's ETag."""
+        kept = {name: source.content[name] for name in ("StorageClass",) if name in source.content}
+        asked = {**self._places(source, target), **kept, **({"IfNoneMatch": "*"} if only_new else {})}
+        return await self._conditionally("CopyObject", self._client.copy_object, asked, _copied_etag)
+
+    async def _in_parts(self, source: _Source, target: str, *, only_new: bool) -> str:
+        """UploadPartCopy, part by part; an upload that cannot be completed is aborted."""
+        told = {**source.content, **await self._tagging(source)}
+        begin = partial(self._client.create_multipart_upload, Bucket=self._bucket, Key=target, **told)
+        upload: str = await self._calls.send(
+            "CreateMultipartUpload", begin, lambda answer: answer["UploadId"]
+        )
+        try:
+            parts = await self._copy_parts(source, target, upload)
+            # The parts took their time, and not every store honours the condition.
+            if only_new and await self._look(target) is not None:
+                raise Refusal("PreconditionFailed", "something lies at the target by now", status=0)
+            asked = {
+                "Bucket": self._bucket,
+                "Key": target,
+                "UploadId": upload,
+                "MultipartUpload": {"Parts": parts},
+                **({"IfNoneMatch": "*"} if only_new else {}),
+            }
+            complete = self._client.complete_multipart_upload
+            return await self._conditionally("CompleteMultipartUpload", complete, asked, _completed_etag)
+        except BaseException:
+            with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+                await self._abort(target, upload)
+            raise
+
+    async def _copy_parts(self, source: _Source, target: str, upload: str) -> list[dict[str, Any]]:
+        size = max(self._sizes.part, -(-source.size // MOST_PARTS))
+        limiter = anyio.CapacityLimiter(PARTS_AT_ONCE)
+
+        async def copy(number: int, first: int) -> dict[str, Any]:
+            last = min(first + size, source.size) - 1
+            asked = {
+                **self._places(source, target),
+                "UploadId": upload,
+                "PartNumber": number,
+                "CopySourceRange": f"bytes={first}-{last}",
+            }
+            async with limiter:
+                call = partial(self._client.upload_part_copy, **asked)
+                etag = await self._calls.send("UploadPartCopy", call, _part_etag)
+            return {"PartNumber": number, "ETag": etag}
+
+        starts = range(0, source.size, size)
+        return await side_by_side([partial(copy, number, first) for number, first in enumerate(starts, 1)])
+
+    def _places(self, source: _Source, target: str) -> dict[str, Any]:
+        return {
+            "Bucket": self._bucket,
+            "Key": target,
+            "CopySource": {"Bucket": self._bucket, "Key": source.key, **source.version},
+            **self._condition(source.etag),
+        }
+
+    def _condition(self, etag: str) -> dict[str, str]:
+        """None where the store refuses the object's own ETag: it was looked at, and is again afterwards."""
+        if not etag or (self._can is not None and not self._can.compares_etag(etag)):
+            return {}
+        return {"CopySourceIfMatch": f'"{etag}"'}
+
+    async def _conditionally(
+        self,
+        operation: str,
+        act: Callable[..., Any],
+        asked: Mapping[str, Any],
+        read: Callable[[Any], str],
+    ) -> str:
+        """Once more without `IfNoneMatch` where the store does not know it: the target was looked at."""
+        try:
+            return await self._calls.send(operation, partial(act, **asked), read)
+        except Refusal as refusal:
+            if "IfNoneMatch" not in asked or refusal.code not in _NO_CONDITIONS:
+                raise
+        plain = {name: value for name, value in asked.items() if name != "IfNoneMatch"}
+        return await self._calls.send(operation, partial(act, **plain), read)
+
+    async def _tagging(self, source: _Source) -> dict[str, str]:
+        if not source.tags:
+            return {}
+        call = partial(self._client.get_object_tagging, Bucket=self._bucket, Key=source.key, **source.version)
+        tags = await self._calls.send("GetObjectTagging", call, lambda answer: answer.get("TagSet", ()))
+        return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
+
+    async def _abort(self, target: str, upload: str) -> None:
+        """Best effort: what stays behind is aborted with the other uploads that nobody completes."""
+        call = partial(self._client.abort_multipart_upload, Bucket=self._bucket, Key=target, UploadId=upload)
+        try:
+            await self._calls.send("AbortMultipartUpload", call, lambda _: None)
+        except (Refusal, ReconcilerError):
+            return
+
+
+def _source(key: str, version: Mapping[str, str], answer: Mapping[str, Any]) -> _Source:
+    return _Source(
+        key=key,
+        size=answer["ContentLength"],
+        etag=bare_etag(answer.get("ETag", "")),
+        tags=answer.get("TagCount", 0),
+        content={name: answer[name] for name in _CONTENT if answer.get(name)},
+        modified=believable(answer.get("LastModified")),
+        digests={name: answer[name] for name in _DIGESTS if answer.get(name)}
+        if answer.get("ChecksumType") == "FULL_OBJECT"
+        else {},
+        version=version,
+    )
+
+
+def _upload_id(answer: Mapping[str, Any]) -> str:
+    return str(answer["UploadId"])
+
+
+def _copied_etag(answer: Mapping[str, Any]) -> str:
+    return bare_etag(answer.get("CopyObjectResult", {}).get("ETag", ""))
+
+
+def _part_etag(answer: Mapping[str, Any]) -> str:
+    return str(answer["CopyPartResult"]["ETag"])
+
+
+def _completed_etag(answer: Mapping[str, Any]) -> str:
+    return bare_etag(answer.get("ETag", ""))

@@ -1,0 +1,149 @@
+"""The one place where requests to the store are timed, bounded and repeated."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import anyio
+from aiohttp import ClientError as HTTPError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own: neither it nor HTTPClientError is the other's base
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+
+from reconciler.errors import ConfigError
+from reconciler.stores.s3.answers import DeleteAnswer
+from reconciler.stores.s3.config import BucketConfig
+from reconciler.stores.s3.faults import Place, Refusal
+from reconciler.stores.s3.refusals import TIMED_OUT
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 5
+"""The first included. With the pauses below, a store that is away is given up after about 1.5 s."""
+FIRST_PAUSE: Final = 0.1
+"""Seconds: the longest pause after the first failure; it doubles with each."""
+LONGEST_PAUSE: Final = 5.0
+_QUERY: Final = re.compile(r'\?[^"\s]*')
+"""In an address that a message names: of no use to the reader."""
+
+
+def pause_after(failures: int) -> float:
+    """Seconds to wait after that many failures (1 for the first): capped, doubling, fully jittered.
+
+    Full jitter spreads clients that failed together
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (failures - 1))
+    return random.uniform(0, ceiling)
+
+
+class Calls:
+    """Sends requests to one bucket: each attempt under a deadline, transient failures repeated.
+
+    botocore's own retries are off, because its `standard` mode has a quota that some hundred
+    outstanding retries exhaust for the whole client.
+    """
+
+    def __init__(self, config: BucketConfig) -> None:
+        self.place = Place(bucket=config.name, endpoint_url=config.endpoint_url)
+        self.timeout = config.request_timeout.total_seconds()
+        """Seconds that one attempt may take."""
+        self._on_request = config.on_request
+
+    def deadline(self) -> float:
+        """The monotonic time until which a call that begins now may start further attempts."""
+        return anyio.current_time() + self.timeout
+
+    async def send(
+        self,
+        operation: str,
+        call: Callable[[], Awaitable[Any]],
+        read: Callable[[Any], T],
+        *,
+        deadline: float | None = None,
+        may_send: Callable[[], None] | None = None,
+    ) -> T:
+        """What `read` makes of the answer. `read` may raise Refusal for an error inside a 200.
+
+        `may_send` is asked before each attempt, and raises where no further one may be sent.
+
+        Raises Refusal where no retry can mend it, StoreUnavailable after the last attempt, ConfigError
+        where there are no credentials to sign with.
+        """
+        until = self.deadline() if deadline is None else deadline
+        failures = 0
+        while True:
+            if may_send is not None:
+                may_send()
+            try:
+                return await self._attempt(operation, call, read)
+            except Refusal as refusal:
+                if not refusal.transient:
+                    raise
+                failures += 1
+                pause = pause_after(failures)
+                if failures == ATTEMPTS or anyio.current_time() + pause >= until:
+                    raise self.place.unavailable(operation, refusal, failures) from None
+            await anyio.sleep(pause)
+
+    async def _attempt(
+        self, operation: str, call: Callable[[], Awaitable[Any]], read: Callable[[Any], T]
+    ) -> T:
+        began = anyio.current_time()
+        outcome = "unavailable"
+        try:
+            answer = read(await self._answered(call))
+            outcome = answer.outcome if isinstance(answer, DeleteAnswer) else "ok"
+        except Refusal as refusal:
+            outcome = refusal.outcome
+            raise
+        finally:
+            if self._on_request is not None:
+                self._on_request(operation, outcome, anyio.current_time() - began)
+        return answer
+
+    async def _answered(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - botocore's dict
+        try:
+            with anyio.fail_after(self.timeout):
+                return await call()
+        except TimeoutError:
+            raise Refusal(TIMED_OUT, f"no answer within {self.timeout:g} s", status=0) from None
+        except ClientError as error:
+            raise _refusal(error) from None
+        except ReadTimeoutError as error:
+            raise Refusal(TIMED_OUT, _QUERY.sub("", str(error)), status=0) from None
+        except ResponseParserError:
+            raise Refusal("Unreadable", "the answer is cut off or not XML", status=0) from None
+        except (ConnectionError, HTTPClientError, HTTPError) as error:
+            raise Refusal("Unreachable", _QUERY.sub("", str(error)), status=0) from None
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            raise ConfigError(
+                f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role "
+                f"that may use {self.place}"
+            ) from None
+        except ParamValidationError:
+            # The bucket's name is all that is still checked.
+            raise ConfigError(f"{self.place}: RECONCILER_BUCKET__NAME is no name of a bucket") from None
+        except BotoCoreError as error:
+            raise ConfigError(f"{self.place} cannot be used: {' '.join(str(error).split())}") from None
+
+
+def _refusal(error: ClientError) -> Refusal:
+    answer = error.response
+    fault = answer.get("Error", {})
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    # HEAD answers have no body, and proxies write HTML: then the status is all there is.
+    # A message may be there and empty, which botocore has as None.
+    return Refusal(str(fault.get("Code") or status), str(fault.get("Message") or ""), status=status)

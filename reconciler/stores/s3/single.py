@@ -1,0 +1,46 @@
+"""One request that removes one thing, under the deadline of the batch that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+
+from reconciler.errors import StoreUnavailable
+from reconciler.model import DeletionResult, ObjectResult
+from reconciler.stores.s3.answers import failed
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.witness import Witness
+
+TOO_LATE: Final = "not asked: the batch has used up its time"
+
+
+async def remove(
+    calls: Calls,
+    limiter: anyio.CapacityLimiter,
+    operation: str,
+    key: str,
+    call: Callable[[], Awaitable[Any]],
+    *,
+    until: float,
+    witness: Witness,
+    may_send: Callable[[], None] | None,
+) -> DeletionResult | Refusal:
+    """DELETED, or FAILED where no answer was had by `until`, or what the store refused it with.
+
+    Raises Halt for a refusal that holds for every key.
+    """
+    async with limiter:
+        if anyio.current_time() >= until:
+            return failed(key, TOO_LATE)
+        try:
+            await calls.send(operation, call, lambda _: None, deadline=until, may_send=may_send)
+        except StoreUnavailable as error:
+            return failed(key, str(error))
+        except Refusal as refusal:
+            if refusal.fatal and not await witness.answers("HeadObject"):
+                raise calls.place.explain(operation, refusal) from None
+            return refusal
+    return DeletionResult(key=key, result=ObjectResult.DELETED)

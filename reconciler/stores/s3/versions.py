@@ -1,0 +1,151 @@
+"""Versions and delete markers of single keys: ListObjectVersions, and DeleteObject by VersionId."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import DeletionResult, ObjectResult, Version, believable, believable_size
+from reconciler.stores.s3.answers import held, refused
+from reconciler.stores.s3.concurrency import side_by_side
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.locks import look_for_lock
+from reconciler.stores.s3.parsing import bare_etag
+from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.single import remove
+from reconciler.stores.s3.witness import Witness
+
+PAGE_SIZE = 1000
+_NO_VERSIONS: Final = frozenset({"NotImplemented", "501", "MethodNotAllowed", "405", "XNotImplemented"})
+"""How stores without versions answer to a listing of them."""
+
+
+class BucketVersions:
+    """`ports.Versions` of one bucket."""
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - made at run time
+        bucket: str,
+        calls: Calls,
+        limiter: anyio.CapacityLimiter,
+        witness: Witness,
+        may_delete: Callable[[], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._limiter = limiter
+        self._witness = witness
+        self._may_delete = may_delete
+
+    async def kept(self) -> bool:
+        """Suspended is not kept: what is deleted then leaves a marker, and no version."""
+        call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
+        try:
+            return await self._calls.send("GetBucketVersioning", call, _enabled)
+        except Refusal as refusal:
+            raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
+
+    async def of(self, key: str) -> Sequence[Version]:
+        found: list[Version] = []
+        place: dict[str, str] = {}
+        async with self._limiter:
+            while True:
+                answer = await self._page(key, place)
+                page = [*map(_version, answer.get("Versions", ())), *_markers(answer)]
+                ours = [each for each in page if each.key == key]
+                found += ours
+                # Other keys that begin with this one come after all of it, on every store.
+                if not answer.get("IsTruncated") or len(ours) < len(page):
+                    return found
+                place = _next_place(answer)
+
+    async def under(self, prefix: str) -> Sequence[Version] | None:
+        found: list[Version] = []
+        place: dict[str, str] = {}
+        async with self._limiter:
+            while True:
+                try:
+                    answer = await self._ask(prefix, place)
+                except Refusal as refusal:
+                    if refusal.code in _NO_VERSIONS:
+                        return None
+                    raise self._calls.place.explain("ListObjectVersions", refusal, Halt) from None
+                found += [*map(_version, answer.get("Versions", ())), *_markers(answer)]
+                place = _next_place(answer)
+                if not answer.get("IsTruncated") or not place:
+                    return found
+
+    async def _page(self, key: str, place: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return await self._ask(key, place)
+        except (Refusal, StoreUnavailable) as why:
+            raise await self._witness.blame("ListObjectVersions", key, why, Halt) from None
+
+    async def _ask(self, prefix: str, place: Mapping[str, str]) -> dict[str, Any]:
+        call = partial(
+            self._client.list_object_versions, Bucket=self._bucket, Prefix=prefix, MaxKeys=PAGE_SIZE, **place
+        )
+        return await self._calls.send("ListObjectVersions", call, dict)
+
+    async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
+        """One request each, a few at once: in a batch, stores tell two versions of a key apart badly."""
+        until, may_send = self._calls.deadline(), None if reveals else self._may_delete
+        return await side_by_side([partial(self._remove, each, until, may_send) for each in batch])
+
+    async def _remove(
+        self, version: Version, until: float, may_send: Callable[[], None] | None
+    ) -> DeletionResult:
+        call = partial(self._client.delete_object, Bucket=self._bucket, Key=version.key, VersionId=version.id)
+        answer = await remove(
+            self._calls,
+            self._limiter,
+            "DeleteObject",
+            version.key,
+            call,
+            until=until,
+            witness=self._witness,
+            may_send=may_send,
+        )
+        return await self._why(version, answer) if isinstance(answer, Refusal) else answer
+
+    async def _why(self, version: Version, refusal: Refusal) -> DeletionResult:
+        """What is denied may be locked, which many stores do not say but to a HEAD."""
+        answer = refused(version.key, refusal)
+        if answer.result is not ObjectResult.HELD and not refusal.denied:
+            return answer
+        async with self._limiter:
+            lock = await look_for_lock(self._client, self._bucket, self._calls, version.key, version.id)
+        if lock is None:
+            return answer
+        return held(version.key, lock.reason, lock.until)
+
+
+def _enabled(answer: Mapping[str, Any]) -> bool:
+    return answer.get("Status") == "Enabled"
+
+
+def _version(entry: Mapping[str, Any], *, marker: bool = False) -> Version:
+    return Version(
+        key=entry["Key"],
+        id=entry["VersionId"],
+        marker=marker,
+        latest=bool(entry.get("IsLatest")),
+        last_modified=believable(entry.get("LastModified")),
+        etag=None if marker else bare_etag(entry.get("ETag", "")),
+        size=believable_size(entry.get("Size", 0)),
+    )
+
+
+def _markers(answer: Mapping[str, Any]) -> list[Version]:
+    return [_version(entry, marker=True) for entry in answer.get("DeleteMarkers", ())]
+
+
+def _next_place(answer: Mapping[str, Any]) -> dict[str, str]:
+    place = {"KeyMarker": answer.get("NextKeyMarker"), "VersionIdMarker": answer.get("NextVersionIdMarker")}
+    return {name: value for name, value in place.items() if value}

@@ -1,0 +1,164 @@
+"""Is it this key, or the store? What was refused for a key is asked of the bucket's own marker as well.
+
+Where the marker is answered, the refusal is about the key, whatever its code: a signature that a gateway
+computes otherwise for an odd key, a policy on one prefix, an object whose own encryption key is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import anyio
+
+from reconciler.errors import KeyRefused, ReconcilerError, StoreUnavailable
+from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, Blame
+from reconciler.stores.s3.faults import Refusal
+from reconciler.stores.s3.refusals import OF_ONE, OF_THE_STORE, Kind
+from reconciler.stores.s3.retries import Calls
+
+MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
+REMEMBERED_SECONDS: Final = 2.0
+"""For so long what the marker was answered holds for other keys: a thousand may be refused at once."""
+LONGEST_KEY: Final = 1024
+"""Bytes of a key, by S3's own limit."""
+LONGEST_COMPONENT: Final = 255
+"""Bytes between two slashes, in stores that keep objects as files."""
+
+_COPY: Final = f"{QUARANTINE_PREFIX}witness"
+_SCRATCH: Final = f"{RESERVED_PREFIX}probe/witness"
+
+
+class Witness:
+    """Blames a key, the store or us for a refusal, by what the bucket's marker is answered."""
+
+    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
+        self._client = client
+        self._bucket = bucket
+        self._calls = calls
+        self._alone = anyio.Lock()
+        self._answered: dict[str, tuple[float, bool]] = {}
+        self._questions: dict[str, Callable[[], Awaitable[None]]] = {
+            "HeadObject": self._head,
+            "CopyObject": self._copy,
+            "DeleteObject": self._delete,
+            "ListObjectVersions": partial(self._list, "ListObjectVersions", client.list_object_versions),
+            "ListMultipartUploads": partial(
+                self._list, "ListMultipartUploads", client.list_multipart_uploads
+            ),
+        }
+
+    async def blame(
+        self,
+        operation: str,
+        key: str,
+        why: Refusal | StoreUnavailable,
+        otherwise: type[ReconcilerError] = StoreUnavailable,
+    ) -> ReconcilerError:
+        """The error that it becomes: KeyRefused where it is about the key, else what it means for all.
+
+        `operation` is a question that the marker can be asked, and `otherwise` what the unforeseen becomes
+        where the marker is refused too.
+        """
+        if isinstance(why, StoreUnavailable):
+            passing = KeyRefused(f"{operation} of this key: {why}", Blame.MOMENT)
+            return passing if await self.answers(operation) else why
+        if why.kind in OF_ONE:
+            return _key_refused(operation, key, why, Blame.OBJECT)
+        if not await self.answers(operation):
+            return self._calls.place.explain(operation, why, otherwise)
+        if why.kind in OF_THE_STORE:
+            return KeyRefused(str(self._calls.place.explain(operation, why)), Blame.STORE)
+        return _key_refused(operation, key, await self._told(operation, key, why), Blame.KEY)
+
+    async def answers(self, operation: str) -> bool:
+        """Whether the marker is answered just now."""
+        async with self._alone:
+            at, answered = self._answered.get(operation, (-REMEMBERED_SECONDS, False))
+            if anyio.current_time() - at < REMEMBERED_SECONDS:
+                return answered
+            try:
+                await self._questions[operation]()
+                answered = True
+            except (Refusal, ReconcilerError):
+                answered = False
+            self._answered[operation] = anyio.current_time(), answered
+            return answered
+
+    async def _told(self, operation: str, key: str, why: Refusal) -> Refusal:
+        """HEAD answers have no body: a GET of one byte says why."""
+        if operation != "HeadObject":
+            return why
+
+        async def fetch() -> None:
+            answer = await self._client.get_object(Bucket=self._bucket, Key=key, Range="bytes=0-0")
+            answer["Body"].close()
+
+        try:
+            await self._calls.send("GetObject", fetch, lambda _: None)
+        except Refusal as refusal:
+            return why if refusal.missing or refusal.code.isdigit() else refusal
+        except StoreUnavailable:
+            return why
+        return why
+
+    # --- the same kind of question -------------------------------------------------------------------
+
+    async def _head(self) -> None:
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=MARKER_KEY)
+        await self._calls.send("HeadObject", call, lambda _: None)
+
+    async def _copy(self) -> None:
+        """Into the quarantine, where a quota or a policy may apply. Nothing of it stays."""
+        source = {"Bucket": self._bucket, "Key": MARKER_KEY}
+        call = partial(self._client.copy_object, Bucket=self._bucket, Key=_COPY, CopySource=source)
+        made = await self._calls.send("CopyObject", call, _version)
+        await self._clean_up(_COPY, made)
+
+    async def _delete(self) -> None:
+        put = partial(self._client.put_object, Bucket=self._bucket, Key=_SCRATCH, Body=b"")
+        made = await self._calls.send("PutObject", put, _version)
+        call = partial(self._client.delete_object, Bucket=self._bucket, Key=_SCRATCH)
+        marker = await self._calls.send("DeleteObject", call, _version)
+        if made:
+            await self._clean_up(_SCRATCH, made)
+            await self._clean_up(_SCRATCH, marker)
+
+    async def _list(self, operation: str, listing: Callable[..., Awaitable[Any]]) -> None:
+        call = partial(listing, Bucket=self._bucket, Prefix=MARKER_KEY)
+        await self._calls.send(operation, call, lambda _: None)
+
+    async def _clean_up(self, key: str, version: str | None) -> None:
+        """By version where there is one, so that no delete marker is left. Best effort: a few bytes."""
+        named = {"VersionId": version} if version else {}
+        call = partial(self._client.delete_object, Bucket=self._bucket, Key=key, **named)
+        try:
+            await self._calls.send("DeleteObject", call, lambda _: None)
+        except (Refusal, ReconcilerError):
+            return
+
+
+def _key_refused(operation: str, key: str, why: Refusal, blame: Blame) -> KeyRefused:
+    nameless = why.kind is Kind.NAME and unnameable(key)
+    if nameless:
+        return KeyRefused(f"the store takes no such key, so it has no object ({why})", blame, nameless=True)
+    return KeyRefused(f"{operation} of this key was refused with {why}; other keys are answered", blame)
+
+
+def unnameable(key: str) -> bool:
+    """Whether we see, too, why a store takes no such key: it is too long, or not made for a path.
+
+    Only then is "invalid name" proof that there is no object: some stores give that answer for more.
+    """
+    parts = key.split("/")
+    return (
+        len(key.encode()) > LONGEST_KEY
+        or any(len(part.encode()) > LONGEST_COMPONENT for part in parts)
+        or any(part in {".", ".."} for part in parts)
+        or any(ord(character) < ord(" ") or character in "\x7f\\" for character in key)
+    )
+
+
+def _version(answer: Mapping[str, Any]) -> str | None:
+    return answer.get("VersionId")
