@@ -52,6 +52,13 @@ class Marks(Protocol):
         """
         ...
 
+    async def let_go(self, term: Term) -> None:
+        """What this term claimed and has not settled is `unfinished` at once: nobody has it in hand any more.
+
+        Keys that failed still wait for their `not_before`.
+        """
+        ...
+
     async def horizon_passed(self, xid: int) -> bool:
         """Whether every transaction that was open at `xid` has ended."""
         ...

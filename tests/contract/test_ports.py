@@ -299,6 +299,27 @@ async def test_a_failed_key_stays_claimed_and_is_waited_for(catalog: CatalogSide
     assert await catalog.marks.unfinished(catalog.term, DAY, 10) is None
 
 
+async def test_what_a_term_lets_go_is_taken_up_at_once_but_for_what_failed(catalog: CatalogSide) -> None:
+    await catalog.sweep(("image/failed", Verdict.ORPHAN))
+    await catalog.confirm(await catalog.claim(), ObjectResult.FAILED)
+    await catalog.sweep(("image/a", Verdict.ORPHAN))
+    before = await catalog.claim()
+    for _ in range(2):
+        assert await catalog.marks.unfinished(catalog.term, DAY, 10) is None, "it is in hand"
+        await catalog.marks.let_go(catalog.term)
+        again = await catalog.marks.unfinished(catalog.term, DAY, 10)
+        assert again is not None
+        assert claimed(again) == ["image/a"]
+        assert again.operation_id != before.operation_id
+    await catalog.lease.release(catalog.term)
+    term = await catalog.lease.acquire("next", TTL)
+    assert isinstance(term, Term)
+    await catalog.marks.let_go(catalog.term)
+    assert await catalog.marks.unfinished(term, DAY, 10) is None, (
+        "another term's requests may be on their way"
+    )
+
+
 async def test_a_dead_epochs_claim_is_taken_over_under_a_new_operation(catalog: CatalogSide) -> None:
     """R-21."""
     await catalog.sweep(("image/a", Verdict.ORPHAN))

@@ -232,6 +232,15 @@ class MemoryMarks:
         return row.attempted_at + dead_after <= now
 
     @port
+    async def let_go(self, term: Term) -> None:
+        database = self._database
+        database.answer()
+        for row in database.marks.values():
+            in_hand = row.operation_id is not None and row.epoch == term.epoch and row.last_error is None
+            if in_hand and row.not_before is not None:
+                row.not_before = min(row.not_before, database.now)
+
+    @port
     async def horizon_passed(self, xid: int) -> bool:
         self._database.answer()
         return xid < self._database.horizon()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from reconciler.engine.runtime.write_guard import Refused, WriteGateway
-from reconciler.errors import LeaseLost
+from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
     BreakerLimits,
     Cancel,
     Claim,
     Decision,
     Deletion,
+    DeletionResult,
     Hold,
     HoldKind,
     Mode,
@@ -202,6 +206,64 @@ async def test_a_paused_leader_cannot_confirm_what_was_taken_over() -> None:
     results = {"image/a": (ObjectResult.DELETED, "")}
     with pytest.raises(LeaseLost):
         await world.marks.confirm(paused, before, results, lambda *_: Cancel(reason=""), HOUR)
+
+
+def cut_off() -> None:
+    raise CatalogUnavailable("the connection is lost")
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after MemoryMarks.claim",
+        "after MemoryMarks.unfinished",
+        "MemoryMarks.horizon_passed",
+        "MemoryMarks.look_again",
+        "MemoryMarks.confirm",
+        "after MemoryMarks.confirm",
+    ],
+)
+async def test_a_leader_takes_up_at_once_what_it_claimed_when_it_lost_the_database(point: str) -> None:
+    """Whether or not it heard of its claim: nobody else may take it up, and nobody has it in hand."""
+    world = await due(a=3, b=4)
+    term, cycle = await world.take_lease(), world.cycle()
+    await cycle.first_contact(term)
+    world.around.at_point(point, cut_off)
+    with pytest.raises(CatalogUnavailable):
+        await cycle.collect(term, report_again=True)
+    await cycle.collect(term, report_again=True)
+    assert (world.bucket.objects.keys() & {"image/a", "image/b"}, world.database.marks) == (set(), {})
+
+
+async def test_a_database_that_is_away_breaks_no_request_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken up at once, a claim whose request is still on its way could spare what that deletes."""
+    world = await due(a=3, b=4)
+    world.steer(rate=1.0)  # a batch is one key
+    term, cycle = await world.take_lease(), world.cycle()
+    await cycle.first_contact(term)
+    begun, ended, delete = list[str](), list[str](), world.bucket.delete
+    lost = anyio.Event()
+
+    async def slow(batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+        begun.append(batch[0].key)
+        if len(begun) == 1:
+            await lost.wait()
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+        answer = await delete(batch)
+        ended.append(batch[0].key)
+        return answer
+
+    def lose() -> None:
+        lost.set()
+        cut_off()
+
+    monkeypatch.setattr(world.bucket, "delete", slow)
+    world.around.at_point("MemoryMarks.confirm", lose)
+    with anyio.fail_after(30), pytest.raises(CatalogUnavailable):
+        await cycle.collect(term, report_again=True)
+    assert len(begun) == 2
+    assert sorted(ended) == sorted(begun)
 
 
 async def sealed(max_age: float) -> UUID:

@@ -20,7 +20,7 @@ from reconciler.catalog.mark_rows import (
 )
 from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.marks.confirmation import Confirmer
-from reconciler.catalog.marks.rescue import count_abandoned, take_over
+from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, take_over
 from reconciler.catalog.media_tables import references, rights, triggers
 from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.media_tables.tables import Gateway, by_key
@@ -153,6 +153,10 @@ class PostgresMarks:
         async with self._database.connection() as connection:
             xid = await connection.fetchval("SELECT pg_current_xact_id()::text")
         return replace(claim, xid=int(xid))
+
+    async def let_go(self, term: Term) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(LET_GO, term.epoch)
 
     async def confirm(
         self,

@@ -16,7 +16,7 @@ from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.claims import IN_FLIGHT, intents
 from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term, Verdict
 
-# Claims that nobody carries on: ours after IN_FLIGHT or a failure, others' once none of their
+# Claims that nobody carries on: ours after IN_FLIGHT, a failure or LET_GO, others' once none of their
 # requests can still be on its way. What a newer program claimed in a way that this one does not know is
 # left to that.
 UNFINISHED = f"""
@@ -40,11 +40,17 @@ WHERE state = 'claimed' AND epoch <> $1
   AND verdict = ANY($2::text[]) AND coalesce(delete_mode, 'direct') = ANY($3::text[])
 """
 
+# What failed has said why, and waits as long as that takes.
+LET_GO = f"""
+UPDATE {SCHEMA}.marks SET not_before = clock_timestamp()
+WHERE state = 'claimed' AND epoch = $1 AND last_error IS NULL AND not_before > clock_timestamp()
+"""
+
 # A new operation under this term: what the former one still confirms is not ours any more (R-21).
 TAKE_OVER = f"""
 UPDATE {SCHEMA}.marks
 SET operation_id = $2, epoch = $3, claimed_xid = pg_current_xact_id(), attempted_at = $4::timestamptz,
-    not_before = $4 + $5::interval, attempts = attempts + 1
+    not_before = $4 + $5::interval, attempts = attempts + 1, last_error = NULL
 WHERE storage_key = ANY($1::text[])
 """
 

@@ -25,7 +25,7 @@ from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.engine.runtime.write_guard import Refused, WriteGateway
-from reconciler.errors import Halt, StoreUnavailable
+from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
 from reconciler.model import (
     Claim,
     Mode,
@@ -69,9 +69,9 @@ class Collected:
 
 @dataclass(slots=True)
 class _Round:
-    """What the workers of one round share. `away`: the marker could not be read; `enough`: no more;
-    `drained`: nothing is due, until a row that goes frees its variants; `full`: the store has no room, and
-    what it said.
+    """What the workers of one round share. `away`: the marker could not be read; `cut_off`: the database
+    did not answer; `enough`: no more; `drained`: nothing is due, until a row that goes frees its variants;
+    `full`: the store has no room, and what it said.
     """
 
     removed: Removed = field(default_factory=Removed)
@@ -81,8 +81,14 @@ class _Round:
     unanswered: bool = False
     full: str = ""
     away: list[StoreUnavailable] = field(default_factory=list)
+    cut_off: list[CatalogUnavailable] = field(default_factory=list)
     tripped: list[TrippedPass] = field(default_factory=list)
     stayed: Counter[ObjectResult] = field(default_factory=Counter)
+
+    @property
+    def over(self) -> bool:
+        """Nobody begins another batch."""
+        return bool(self.enough or self.drained or self.away or self.cut_off)
 
 
 class Collector:
@@ -117,6 +123,7 @@ class Collector:
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
         self._intake = anyio.Lock()
         self._blocker: str | None = None
+        self._ended_well = True
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
         """One round, until nothing due is left.
@@ -183,12 +190,19 @@ class Collector:
         return True
 
     async def _collect(self, term: Term) -> Collected:
+        if not self._ended_well:
+            # No batch of that round is in hand any more. Also what it claimed without hearing of it.
+            await self._ports.marks.let_go(term)
+        self._ended_well = False
         this, before = _Round(), -1
-        while this.removed.records > before and not (this.enough or this.away):
+        while this.removed.records > before and not (this.enough or this.away or this.cut_off):
             before, this.drained = this.removed.records, False
             async with task_group() as group:
                 for _ in range(self._limits.delete_concurrency):
                     group.start_soon(self._work, term, this)
+        if this.cut_off:
+            raise this.cut_off[0]
+        self._ended_well = True
         if this.away and not this.removed.failed:
             raise this.away[0]
         return Collected(
@@ -201,7 +215,11 @@ class Collector:
         )
 
     async def _work(self, term: Term, this: _Round) -> None:
-        """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down."""
+        """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down.
+
+        Nor does a database that is away break another worker's request off: it ends, with an answer or
+        none, before its claim is taken up again.
+        """
         try:
             while await self._one_batch(term, this):
                 pass
@@ -210,11 +228,13 @@ class Collector:
             this.enough = True
         except StoreUnavailable as error:
             this.away.append(error)
+        except CatalogUnavailable as error:
+            this.cut_off.append(error)
 
     async def _one_batch(self, term: Term, this: _Round) -> bool:
         """One batch under way, where the store bears as many; whether there may be another."""
         async with self._ports.throttles.deleting.slot():
-            if self._stopping.is_set() or this.enough or this.drained or this.away:
+            if self._stopping.is_set() or this.over:
                 return False
             claim = await self._take(term, this)
             if claim is None:
