@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from reconciler import app
 from reconciler.catalog.marks.marks import PostgresMarks
-from reconciler.model import Outcome, PutCondition, Verdict
+from reconciler.engine.detect import sweep
+from reconciler.model import CheckStatus, ObjectPage, Outcome, PutCondition, Removed, Verdict
+from reconciler.settings import SettingsSource
+from reconciler.stores.s3.listing import BucketListing
 from tests.integration.site import Site, make_site
 from tests.integration.test_unordered import in_small_pages
 from tests.support.quirky_parts import etag_of
@@ -121,8 +125,62 @@ async def test_what_lies_below_the_last_key_of_a_full_page_is_listed(
 
 
 @pytest.mark.attack(77)
+@pytest.mark.parametrize("page_size", [5, 7])
+async def test_pages_of_another_size_show_what_a_contradicted_listing_lacked(
+    site: Site, store: QuirkyStore, monkeypatch: pytest.MonkeyPatch, page_size: int
+) -> None:
+    """The same store, and nobody looks below the last key: that is left to the rows and HEADs alone.
+
+    Whatever a store leaves out where pages end, the pages of another size show.
+    """
+    store.quirks.ends_at_directories = True
+    live = [*(f"image/{number}" for number in range(page_size - 1)), "image/m"]
+    live += [f"image/m/{number:02}" for number in range(30)]
+    await tracked(site, store, *live)
+    store.put("image/m/orphan")
+
+    async def as_told(listing: BucketListing, page: ObjectPage, *_: object) -> ObjectPage:
+        return page
+
+    monkeypatch.setattr(BucketListing, "_continued", as_told)
+    monkeypatch.setattr(sweep, "PAGE_SIZES", (page_size, page_size + 1))
+    monkeypatch.setattr(sweep, "SPREAD", 1)
+    report = await site.once(bucket__listing_order="none")
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    states = await site.sql("SELECT state FROM reconciler.passes WHERE marker = 'sweep' ORDER BY id")
+    assert [state for (state,) in states] == ["failed", "armed"]
+    assert (store.keys(), await site.rows()) == (set(live), set(live))
+
+
+@pytest.mark.attack(77)
+@pytest.mark.parametrize("rows", [2, 60])
+@pytest.mark.parametrize("order", ["probe", "bytes", "none"])
+async def test_a_bucket_without_an_index_is_not_swept(
+    site: Site, store: QuirkyStore, monkeypatch: pytest.MonkeyPatch, order: str, rows: int
+) -> None:
+    """Ceph's indexless placement: no orphan is found there, and to say that it has converged is not true."""
+    store.quirks.no_index = True
+    live = {f"image/{number:03}" for number in range(rows)}
+    await tracked(site, store, *live)
+    await site.row("image/lost")
+    store.put("image/orphan")
+    settings = {"bucket__listing_order": order, "breaker__max_dangling": "100000"}
+    for _ in range(2):
+        report = await site.once(**settings)
+        assert (report.outcome, report.removed) == (Outcome.FAILED, Removed())
+        assert "the listing does not show what was put" in report.detail
+    planned, findings = await site.plan(**settings)
+    assert (planned.outcome, planned.detail, findings) == (Outcome.FAILED, report.detail, [])
+    assert (store.keys(), await site.rows()) == ({*live, "image/orphan"}, {*live, "image/lost"})
+    for name, value in site.settings(**settings).items():
+        monkeypatch.setenv(name, value)
+    (check,) = [each for each in await app.doctor(SettingsSource()) if each.name == "listing"]
+    assert check.status is CheckStatus.FAIL
+
+
+@pytest.mark.attack(77)
 async def test_no_row_is_marked_on_a_listing_that_heads_contradict(site: Site, store: QuirkyStore) -> None:
-    """Like a bucket without an index, or one that skips most of what it has: the orphans it shows go."""
+    """Like a bucket that lost its index since the probe, or one that skips most: the orphans it shows go."""
     live = [f"image/{number:03}" for number in range(60)]
     await tracked(site, store, *live)
     store.put("image/orphan")

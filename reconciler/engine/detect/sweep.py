@@ -20,6 +20,7 @@ from reconciler.engine.runtime.steps import step
 from reconciler.errors import (
     CatalogUnavailable,
     LeaseLost,
+    ListingBroken,
     ListingContradicted,
     OrderViolated,
     PassEnded,
@@ -76,8 +77,9 @@ class Sweep:
         """One pass to its end: armed or tripped.
 
         Raises what made it impossible: then nothing of it is released, and an ordered pass resumes
-        where it stood.
+        where it stood. ListingBroken where the listing does not show what is put.
         """
+        self._require_listing()
         if self._order is ListingOrder.BYTES:
             try:
                 return await self._pass(term, steering)
@@ -95,6 +97,7 @@ class Sweep:
 
     async def survey(self, steering: Steering, sink: Sink, bucket: str) -> Tally:
         """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
+        self._require_listing()
         now = await self._ports.records.now()
         comparison = await self._comparison(steering, now, live=False, pass_id=PLANNED, bucket=bucket)
         if self._order is ListingOrder.NONE:
@@ -108,6 +111,14 @@ class Sweep:
             tally = await self._join_ordered(comparison, sink, progress)
         tally += await self._outside(steering.policy)
         return tally + await comparison.spelled.settle(self._ports.records, tally)
+
+    def _require_listing(self) -> None:
+        """No orphan would be found, and a pass that says so little must not say that it has converged."""
+        if not self._ports.capabilities.lists:
+            raise ListingBroken(
+                "the listing does not show what was put, though HEAD finds it: a bucket without an index?"
+                " Nothing can be compared with the rows; see `reconciler doctor`"
+            )
 
     async def _pass(
         self, term: Term, steering: Steering, page_size: int = PAGE_SIZE, *, believes: bool = True
