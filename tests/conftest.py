@@ -24,8 +24,8 @@ import botocore.session
 import pytest
 
 from reconciler.catalog import migrate
-from reconciler.demo.guarding import Guardian, open_guardian
-from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
+from reconciler.embedded.guarding import Guardian, open_guardian
+from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.servers import (
     Bucket,
     S3Server,

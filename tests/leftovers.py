@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from reconciler.demo.guarding import reachable_by_all, unprivileged_account
+from reconciler.embedded.guarding import reachable_by_all, unprivileged_account
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_END = 20.0

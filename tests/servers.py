@@ -17,9 +17,9 @@ import asyncpg
 import boto3
 from botocore.config import Config
 
-from reconciler.demo.guarding import HOST, Guardian, free_ports
-from reconciler.demo.postgres import EmbeddedPostgres
-from reconciler.demo.seaweedfs import start_s3
+from reconciler.embedded.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.postgres import EmbeddedPostgres
+from reconciler.embedded.seaweedfs import start_s3
 
 GIVEN: Final = "STORE_UNDER_TEST"
 """The variable in which `python -m tools.stores` hands a store to the contract suite."""

@@ -22,10 +22,7 @@ from anyio import to_thread
 from reconciler import app
 from reconciler.catalog import migrate
 from reconciler.demo import DemoOptions, surroundings
-from reconciler.demo.guarding import guarded, tail
-from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.demo.scene import Scene, imagine
-from reconciler.demo.seaweedfs import EmbeddedS3
 from reconciler.demo.seed import (
     BUCKET,
     DATABASE,
@@ -34,11 +31,14 @@ from reconciler.demo.seed import (
     create_database,
     database_connection,
 )
-from reconciler.demo.servers import start_both
 from reconciler.demo.show import Deletions, Findings, Screen
 from reconciler.demo.surroundings import logs_to, only_credentials, settings_for
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
-from reconciler.demo.wheels import wheel_postgres, wheel_weed
+from reconciler.embedded.guarding import guarded, tail
+from reconciler.embedded.postgres import EmbeddedPostgres
+from reconciler.embedded.seaweedfs import EmbeddedS3
+from reconciler.embedded.servers import start_both
+from reconciler.embedded.wheels import wheel_postgres, wheel_weed
 from reconciler.model import Outcome, Report
 from reconciler.ports import Observer
 from reconciler.settings import SettingsSource

@@ -14,9 +14,9 @@ import anyio
 import asyncpg
 from botocore.config import Config
 
-from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.demo.scene import Media, Owner, Row, Scene
-from reconciler.demo.seaweedfs import EmbeddedS3
+from reconciler.embedded.postgres import EmbeddedPostgres
+from reconciler.embedded.seaweedfs import EmbeddedS3
 
 if TYPE_CHECKING:  # the stubs are no dependency of the program
     from types_aiobotocore_s3 import S3Client

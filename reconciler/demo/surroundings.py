@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from reconciler.demo.postgres import EmbeddedPostgres
 from reconciler.demo.scene import MANAGED, RECENT_ACCESS_DAYS, RETENTION_DAYS, Scene
-from reconciler.demo.seaweedfs import EmbeddedS3
 from reconciler.demo.seed import BUCKET, DATABASE
+from reconciler.embedded.postgres import EmbeddedPostgres
+from reconciler.embedded.seaweedfs import EmbeddedS3
 from reconciler.telemetry import logs
 
 GRACE_SECONDS = 15

@@ -21,7 +21,7 @@ from tests.alerts.rules import (
     promtool,
     rules_of,
 )
-from tests.metrics_reference import families
+from tools.metrics_reference import families
 
 OF_PROMETHEUS = {"up"}
 """What Prometheus itself makes of each target."""

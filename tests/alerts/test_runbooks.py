@@ -26,8 +26,8 @@ from tests.alerts.pages import (
     queries,
 )
 from tests.alerts.rules import Rule, plain_groups, promtool, rules_of, selectors_of, thresholds
-from tests.metrics_reference import families, metric_names
 from tests.support.links import lost_links
+from tools.metrics_reference import families, metric_names
 
 ALL = rules_of(plain_groups())
 PAGES = [each for each in pages() if each.name not in {INDEX, PAUSE}]

@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.demo.guarding import Guardian
-from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
+from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.faults.servers import Restartable, restartable_postgres
 
 SETTINGS = {"wal_level": "logical", "max_wal_senders": "8", "max_replication_slots": "8"}

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import structlog
 
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.model import Removed
 from tests.attacks.scene import Scene
 

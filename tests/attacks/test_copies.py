@@ -13,7 +13,7 @@ import pytest
 
 from reconciler import app
 from reconciler.catalog.leadership.site import PostgresSite
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import ConfigError, Retryable
 from reconciler.model import Identity, Lineage, Outcome
 from reconciler.settings import load

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from reconciler import app
-from reconciler.demo.guarding import Guardian
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import Halt
 from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource

@@ -16,7 +16,7 @@ import pytest
 from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.media_tables import triggers
 from reconciler.catalog.media_tables.inspection import inspect
-from reconciler.demo.guarding import Guardian
+from reconciler.embedded.guarding import Guardian
 from reconciler.errors import Halt
 from tests.attacks.clusters import Cluster, start_cluster
 from tests.attacks.scene import open_scene

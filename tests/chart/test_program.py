@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.demo.guarding import free_ports
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.guarding import free_ports
+from reconciler.embedded.postgres import EmbeddedPostgres
 from tests.chart import kubelet
 from tests.chart.helm import Manifest, named, pods, render
 from tests.servers import Bucket, S3Server, fresh_bucket, fresh_database

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart import readme
 from tests.chart.helm import CHART, helm, template, with_values
+from tools import chart_readme as readme
 
 VALUES: Mapping[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA: Mapping[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -23,7 +23,7 @@ FREE = {"global"}
 
 
 def test_the_readme_has_the_reference_of_these_values() -> None:
-    assert readme.README.read_text(encoding="utf-8") == readme.current(), "run python -m tests.chart.readme"
+    assert readme.README.read_text(encoding="utf-8") == readme.current(), "run python -m tools.chart_readme"
 
 
 def test_every_value_is_described() -> None:

@@ -14,16 +14,16 @@ import anyio
 import anyio.from_thread
 import pytest
 
-from reconciler.demo.guarding import Guardian
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.postgres import EmbeddedPostgres
 from tests.alerts.rules import Rule, plain_groups, rules_of, selectors_of
-from tests.dashboards.__main__ import texts
-from tests.dashboards.panels import COLUMNS, SITE
-from tests.dashboards.prometheus import JOB, NAMESPACE, Prometheus, open_dashboard, panels_of
-from tests.dashboards.scene import Scene, objects, scene
 from tests.integration.site import make_site
-from tests.metrics_reference import metric_labels, metric_names
 from tests.servers import S3Server, fresh_bucket, fresh_database
+from tools.dashboards.__main__ import texts
+from tools.dashboards.panels import COLUMNS, SITE
+from tools.dashboards.prometheus import JOB, NAMESPACE, Prometheus, open_dashboard, panels_of
+from tools.dashboards.scene import Scene, objects, scene
+from tools.metrics_reference import metric_labels, metric_names
 
 DASHBOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(text) for path, text in texts().items()}
 RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
@@ -51,7 +51,7 @@ each_dashboard = pytest.mark.parametrize("name", sorted(DASHBOARDS))
 
 def test_the_files_are_what_the_descriptions_say() -> None:
     for path, text in texts().items():
-        assert path.read_text(encoding="utf-8") == text, "write them: python -m tests.dashboards"
+        assert path.read_text(encoding="utf-8") == text, "write them: python -m tools.dashboards"
     (folder,) = {path.parent for path in texts()}
     assert {*folder.iterdir()} == {*texts()}
 

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from reconciler.demo import seaweedfs
-from reconciler.demo.guarding import Account, Guardian, unprivileged_account
-from reconciler.demo.postgres import EmbeddedPostgres
-from reconciler.demo.seaweedfs import EmbeddedS3
+from reconciler.embedded import seaweedfs
+from reconciler.embedded.guarding import Account, Guardian, unprivileged_account
+from reconciler.embedded.postgres import EmbeddedPostgres
+from reconciler.embedded.seaweedfs import EmbeddedS3
 from tests.servers import execute
 
 

@@ -17,7 +17,7 @@ import anyio.abc
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.model import Outcome
 from tests.faults.mortal import HOW
 from tests.faults.rounds import KILL_ROUNDS, SEED, say

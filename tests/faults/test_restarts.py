@@ -9,9 +9,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from reconciler.demo.guarding import Guardian
-from reconciler.demo.postgres import EmbeddedPostgres, start_postgres
-from reconciler.demo.seaweedfs import start_s3
+from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
+from reconciler.embedded.seaweedfs import start_s3
 from reconciler.model import Outcome
 from tests.conftest import TEMPLATE, _make_template
 from tests.faults.rounds import SEED, say

@@ -12,12 +12,12 @@ import anyio.to_thread
 import asyncpg
 import pytest
 
-from tests.benchmarks.corpus import keys_by_day
-from tests.benchmarks.programs import listing_server, measure
-from tests.benchmarks.site import CREDENTIALS, OWNER, forget_identity, once
 from tests.contract.catalog import LONG_AGO
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
+from tools.benchmarks.corpus import keys_by_day
+from tools.benchmarks.programs import listing_server, measure
+from tools.benchmarks.site import CREDENTIALS, OWNER, forget_identity, once
 
 pytestmark = pytest.mark.anyio
 

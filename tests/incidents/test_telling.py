@@ -18,8 +18,8 @@ from reconciler.settings import SettingsSource
 from reconciler.telemetry.health import Health
 from reconciler.telemetry.metrics import Metrics
 from tests.integration.site import Site
-from tests.metrics_reference import families
 from tests.support.ports import interpose
+from tools.metrics_reference import families
 
 pytestmark = pytest.mark.anyio
 

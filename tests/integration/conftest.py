@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.postgres import EmbeddedPostgres
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket, fresh_database
 

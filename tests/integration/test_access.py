@@ -15,7 +15,7 @@ import pytest
 
 from reconciler import app
 from reconciler.catalog import migrate
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import ReconcilerError
 from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource

@@ -39,7 +39,8 @@ KEPT_UP = "and then, for example"
 QUICK = """
 import sys
 from reconciler import app
-from reconciler.demo import seaweedfs, surroundings
+from reconciler.demo import surroundings
+from reconciler.embedded import seaweedfs
 from reconciler.cli import main
 
 surroundings.GRACE_SECONDS = 4

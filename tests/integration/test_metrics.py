@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site
-from tests.metrics_reference import families
+from tools.metrics_reference import families
 
 pytestmark = pytest.mark.anyio
 

@@ -13,20 +13,20 @@ import asyncpg
 import psutil
 import pytest
 
-from reconciler.demo import guardian as guardian_program
-from reconciler.demo import seaweedfs
-from reconciler.demo.guarding import Guardian, ServerFailed, free_ports, guarded, open_guardian
-from reconciler.demo.postgres import start_postgres
-from reconciler.demo.servers import start_both
-from reconciler.demo.wheels import wheel_postgres
+from reconciler.embedded import guardian as guardian_program
+from reconciler.embedded import seaweedfs
+from reconciler.embedded.guarding import Guardian, ServerFailed, free_ports, guarded, open_guardian
+from reconciler.embedded.postgres import start_postgres
+from reconciler.embedded.servers import start_both
+from reconciler.embedded.wheels import wheel_postgres
 from tests.leftovers import Playground, ordinary_user, playground
 from tests.servers import Bucket
 
 START_BOTH = """
 import anyio
-from reconciler.demo import guardian as guardian_program
-from reconciler.demo.guarding import guarded
-from reconciler.demo.servers import start_both
+from reconciler.embedded import guardian as guardian_program
+from reconciler.embedded.guarding import guarded
+from reconciler.embedded.servers import start_both
 
 async def main():
     async with guarded() as guardian:
@@ -39,9 +39,9 @@ anyio.run(main)
 
 KILLED_AT_A_REQUEST = """
 import os, signal, sys
-from reconciler.demo import guarding
-from reconciler.demo.postgres import start_postgres
-from reconciler.demo.seaweedfs import start_s3
+from reconciler.embedded import guarding
+from reconciler.embedded.postgres import start_postgres
+from reconciler.embedded.seaweedfs import start_s3
 
 requests = 0
 plain = guarding.Guardian._ask

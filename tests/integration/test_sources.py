@@ -16,8 +16,8 @@ import pytest
 from reconciler.catalog import migrate
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.db.connections import server_settings
-from reconciler.demo.guarding import HOST, Account, Guardian, free_ports, unprivileged_account
-from reconciler.demo.postgres import start_postgres
+from reconciler.embedded.guarding import HOST, Account, Guardian, free_ports, unprivileged_account
+from reconciler.embedded.postgres import start_postgres
 from reconciler.errors import ConfigError
 from tests.conftest import DEBIAN_POSTGRES
 from tests.integration.site import Site, make_site

@@ -17,7 +17,7 @@ import pytest
 
 from reconciler import app
 from reconciler.catalog.passes.staging import SETTINGS, PostgresStaging, PostgresStagingArea
-from reconciler.demo.postgres import EmbeddedPostgres
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.engine.lead.capabilities import abilities
 from reconciler.errors import CatalogUnavailable
 from reconciler.model import RESERVED_PREFIX, KeepReason, ListingOrder, ObjectPage, Outcome

@@ -1,4 +1,4 @@
-"""What the Dockerfile, the chart and the checks of the image (`tests.image`) have to agree about."""
+"""What the Dockerfile, the chart and the checks of the image (`tools.image`) have to agree about."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import yaml
 
-from tests.image.program import USER
 from tests.leftovers import ROOT
+from tools.image.program import USER
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 

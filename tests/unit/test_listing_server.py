@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import httpx
 import pytest
 
-from tests.benchmarks.corpus import keys_by_day
+from tools.benchmarks.corpus import keys_by_day
 
 ROOT = Path(__file__).parents[2]
 KEYS = sorted(
@@ -26,7 +26,7 @@ TOKEN = re.compile("<NextContinuationToken>(.+?)</NextContinuationToken>")
 @contextmanager
 def listing_server(*options: str) -> Iterator[httpx.Client]:
     """A server of its own, which ends with the pipe that it reads."""
-    command = [sys.executable, "-m", "tests.benchmarks.listing_server", "--end-with-stdin", *options]
+    command = [sys.executable, "-m", "tools.benchmarks.listing_server", "--end-with-stdin", *options]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:

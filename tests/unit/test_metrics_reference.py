@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.metrics_reference import LABELS, REFERENCE, families, metric_labels, metric_names, reference
+from tools.metrics_reference import LABELS, REFERENCE, families, metric_labels, metric_names, reference
 
 
 def test_the_reference_is_up_to_date() -> None:
-    assert REFERENCE.read_text() == reference(), "run `python -m tests.metrics_reference`"
+    assert REFERENCE.read_text() == reference(), "run `python -m tools.metrics_reference`"
 
 
 def test_names_are_those_that_queries_use() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from reconciler.demo.guarding import Guardian, open_guardian
+from reconciler.embedded.guarding import Guardian, open_guardian
 from reconciler.errors import ReconcilerError
 from tests.servers import GIVEN, S3Server, start_moto, start_seaweedfs
 from tools.stores import ceph, juicefs, swift

@@ -6,7 +6,7 @@ import secrets
 import uuid
 from pathlib import Path
 
-from reconciler.demo.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.guarding import HOST, Guardian, free_ports
 from tests.servers import S3Server
 from tools.stores.running import require, run, status
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from reconciler.demo.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.guarding import HOST, Guardian, free_ports
 from tests.servers import S3Server
 from tools.stores.running import require, run, status
 
@@ -106,7 +106,7 @@ def start(guardian: Guardian) -> S3Server:
         kind="swift",
         endpoint_url=f"http://{HOST}:{ports['proxy']}",
         access_key="test:tester",
-        secret_key="testing",  # noqa: S106 - of an account that ends with the directory
+        secret_key="testing",
         region="us-east-1",
     )
 

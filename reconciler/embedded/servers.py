@@ -1,0 +1,55 @@
+"""A real Postgres and a real S3 server from two wheels, on loopback, that go when we go.
+
+They run in a guardian's directory (see `guarding`), on free ports, with fresh credentials, and live as
+long as the guardian is open. Used by the demo and by the tests. Their contents are thrown away, so
+nothing is flushed to disk, and nothing shut down in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+
+from reconciler.embedded.guarding import Guardian, ServerFailed
+from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
+from reconciler.embedded.seaweedfs import EmbeddedS3, start_s3
+
+T = TypeVar("T")
+
+
+async def start_both(guardian: Guardian) -> tuple[EmbeddedPostgres, EmbeddedS3]:
+    """Both servers at once.
+
+    When cancelled, or when one fails, it waits until the other's starting has come to a stop: what
+    a thread still made in the guardian's directory after the guardian's end would stay.
+    """
+    postgres: list[EmbeddedPostgres] = []
+    s3: list[EmbeddedS3] = []
+
+    async def start(into: list[T], starter: Callable[[Guardian], T]) -> None:
+        try:
+            into.append(await to_thread.run_sync(starter, guardian))
+        except ServerFailed:
+            if not guardian.given_up:
+                raise
+        if postgres and s3:
+            group.cancel_scope.cancel()
+
+    async def hurry() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if not (postgres and s3):
+                guardian.give_up()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(hurry)
+            group.start_soon(start, postgres, start_postgres)
+            group.start_soon(start, s3, start_s3)
+    except* ServerFailed as failures:
+        raise failures.exceptions[0] from None
+    return postgres[0], s3[0]

@@ -1,4 +1,0 @@
-"""Builds the image without a registry, and runs it as a strict cluster would: `python -m tests.image`.
-
-Not collected by pytest: it wants root, Debian's `buildah` and `mmdebstrap`, and a package index.
-"""

@@ -1,0 +1,1 @@
+"""Figures, not tests: `python -m tools.benchmarks` runs them; pytest collects none of it."""

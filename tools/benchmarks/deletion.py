@@ -1,0 +1,134 @@
+"""How fast orphans go from a real store, and how well a set rate is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+
+from reconciler.embedded.guarding import open_guardian
+from reconciler.embedded.seaweedfs import EmbeddedS3, start_s3
+from tools.benchmarks.corpus import PREFIX, keys_by_day
+from tools.benchmarks.figures import TIMES, Figure, at_least, at_most, for_comparison
+from tools.benchmarks.programs import ProgramFailed, Run, measure, program
+from tools.benchmarks.site import BUCKET, Site, once
+
+RATE = 500
+LIVE = {
+    "DRY_RUN": "false",
+    "DELETE_MODE": "direct",
+    "DELETE_DELAY": "0s",
+    "GRACE_PERIOD": "0s",
+    "DANGLING_CLEANUP_ENABLED": "false",
+}
+# A batch is confirmed in one transaction: its first row's time stands for all of it.
+_BATCHES = """
+    SELECT min(at) AS at, count(*) AS keys FROM reconciler.ledger
+    WHERE event = 'result' AND what = 'object' AND result IN ('deleted', 'missing')
+    GROUP BY operation_id ORDER BY min(at)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One operation of the ledger: when it was confirmed, and how many objects it deleted."""
+
+    at: datetime
+    keys: int
+
+
+def against_s5cmd(site: Site, keys: int) -> list[Figure]:
+    """Everything listed, found without a record and deleted, against `s5cmd rm` of as many objects."""
+    with _store() as store:
+        _upload(store, "other", keys)
+        removal = _s5cmd(store, "rm", f"s3://other/{PREFIX}*")
+        _upload(store, BUCKET, keys)
+        duration, batches = _collect(site, store, keys, "unlimited")
+    title = f"deleting {keys:,} orphans"
+    return [
+        at_least(title, "against s5cmd rm, the whole pass", removal.seconds / duration, 0.9, TIMES),
+        for_comparison(title, "keys a second, the whole pass", keys / duration),
+        for_comparison(title, "keys a second, from the first batch on", _rate(batches)),
+        for_comparison(title, "keys a second, s5cmd rm", keys / removal.seconds),
+    ]
+
+
+def at_a_set_rate(site: Site, keys: int) -> list[Figure]:
+    """The rate achieved, and the fullest second, from the ledger's own timestamps."""
+    with _store() as store:
+        _upload(store, BUCKET, keys)
+        _, batches = _collect(site, store, keys, str(RATE))
+    title = f"deleting at {RATE} keys a second"
+    allowed = RATE + max(batch.keys for batch in batches)
+    return [
+        at_most(title, "deviation of the achieved rate", 100 * abs(_rate(batches) / RATE - 1), 2, " %"),
+        at_most(title, "keys in the fullest second", _fullest_second(batches), allowed),
+    ]
+
+
+def _rate(batches: Sequence[Batch]) -> float:
+    """Keys a second between the first batch and the last."""
+    keys = sum(batch.keys for batch in batches[1:])
+    return keys / max((batches[-1].at - batches[0].at).total_seconds(), 1e-6)
+
+
+def _fullest_second(batches: Sequence[Batch]) -> int:
+    """The most deletions within any second; the batches are in order of time."""
+    return max(
+        sum(batch.keys for batch in batches[first:] if (batch.at - begun.at).total_seconds() < 1)
+        for first, begun in enumerate(batches)
+    )
+
+
+def _collect(site: Site, store: EmbeddedS3, keys: int, rate: str) -> tuple[float, list[Batch]]:
+    """One live pass over a bucket of orphans: the reported duration, and its batches in order."""
+    with site.database(0) as database:
+        settings = {**LIVE, "MAX_DELETES_PER_SECOND": rate}
+        report = once(database, store.endpoint_url, settings, store.environment()).report()
+        batches = asyncio.run(_batches(database))
+    gone = sum(batch.keys for batch in batches)
+    if report["deleted"]["objects"] != keys or gone != keys:
+        raise ProgramFailed(f"{keys:,} orphans should have gone; the ledger has {gone:,}: {report}")
+    return report["duration_seconds"], batches
+
+
+async def _batches(database: str) -> list[Batch]:
+    connection = await asyncpg.connect(database)
+    try:
+        return [Batch(row["at"], row["keys"]) for row in await connection.fetch(_BATCHES)]
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _store() -> Iterator[EmbeddedS3]:
+    """A SeaweedFS of its own, empty."""
+    guardian = open_guardian()
+    try:
+        yield start_s3(guardian)
+    finally:
+        guardian.close()
+
+
+def _upload(store: EmbeddedS3, bucket: str, keys: int) -> None:
+    """Fill a new bucket with small objects."""
+    with tempfile.TemporaryDirectory(prefix="objects-") as tree:
+        for _, names in keys_by_day(keys):
+            for name in names:
+                path = Path(tree) / name
+                if not path.parent.exists():
+                    path.parent.mkdir(parents=True)
+                path.write_bytes(b"sixteen octets..")
+        _s5cmd(store, "mb", f"s3://{bucket}")
+        _s5cmd(store, "cp", f"{tree}/", f"s3://{bucket}/")
+
+
+def _s5cmd(store: EmbeddedS3, *arguments: str) -> Run:
+    command = [program("s5cmd"), "--endpoint-url", store.endpoint_url, *arguments]
+    return measure(command, {**store.environment(), "AWS_REGION": store.region})

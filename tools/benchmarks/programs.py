@@ -1,0 +1,101 @@
+"""Programs run to their end, with the time they took and the memory they held at most."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+_KIB_PER_MIB = 1024
+
+
+class ProgramFailed(Exception):
+    """A program under measurement exited otherwise than it should; nothing can be said of its speed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """`seconds` of wall clock from start to end; `peak_mib`, its own resident memory at most."""
+
+    seconds: float
+    peak_mib: float
+    output: bytes
+
+    def lines(self) -> int:
+        return self.output.count(b"\n")
+
+    def report(self) -> dict[str, Any]:
+        """Standard output as JSON."""
+        report: dict[str, Any] = json.loads(self.output)
+        return report
+
+
+def program(name: str) -> str:
+    """A wheel's program, which pip puts beside the interpreter."""
+    path = Path(sys.executable).with_name(name)
+    if not path.exists():
+        raise ProgramFailed(f"{name} is not installed: pip install '.[bench]'")
+    return str(path)
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str], expected: Sequence[int] = (0,)) -> Run:
+    """Run a program alone. Raises ProgramFailed unless it exits with an expected status.
+
+    The peak is the kernel's `ru_maxrss`, which a child starts at what its parent held: an upper
+    bound, as long as the harness stays smaller than what it measures.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        begun = time.perf_counter()
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+        )
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        seconds = time.perf_counter() - begun
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if child.returncode not in expected:
+            raise ProgramFailed(
+                f"{' '.join(command[:6])} exited with {child.returncode}:\n"
+                f"{output.read()[-2000:].decode()}\n{errors.read()[-4000:].decode()}"
+            )
+        return Run(seconds=seconds, peak_mib=usage.ru_maxrss / _KIB_PER_MIB, output=output.read())
+
+
+@contextmanager
+def listing_server(keys: int, cache: Path, *, delay_ms: float = 0) -> Iterator[str]:
+    """A listing server in a process of its own; its address. It ends with the context, or with us."""
+    command = [sys.executable, "-m", "tools.benchmarks.listing_server", "--end-with-stdin"]
+    command += ["--keys", str(keys), "--cache", str(cache), "--delay-ms", str(delay_ms)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            port = server.stdout.readline().strip()
+            if not port:
+                raise ProgramFailed("the listing server did not start")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.stdin.close()
+            server.wait()

@@ -1,0 +1,1 @@
+"""The Grafana dashboards: what they show, written as JSON for the chart."""
