@@ -67,8 +67,13 @@ def own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def pytest_configure() -> None:
-    """Signals that whoever starts the tests ignores (nohup does) would be ignored by programs too."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the slow proofs where nothing is named: `-m soak`, or their path, runs them.
+
+    Signals that the shell ignores (nohup does) would be ignored by the programs under test too.
+    """
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.markexpr:
+        config.option.markexpr = QUICK
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _work_in_memory()
@@ -77,6 +82,7 @@ def pytest_configure() -> None:
     parse_once()
 
 
+QUICK = "not soak"
 MEMORY = Path("/dev/shm")
 ROOMY = 4 << 30
 """Bytes; a whole run takes up less than half of it."""
@@ -329,6 +335,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Count from the reports: the tests may have run in other processes."""
+    if terminalreporter.config.option.markexpr == QUICK:
+        terminalreporter.write_line("the slow proofs were left out: `pytest -m soak` runs them")
     skipped = (report.longrepr for report in terminalreporter.stats.get("skipped", ()))
     reasons = [where[2] for where in skipped if isinstance(where, tuple)]
     found = (WANTING.search(reason) for reason in reasons)

@@ -43,6 +43,7 @@ MODES = (os.environ["STRESS_MODE"],) if "STRESS_MODE" in os.environ else ("direc
 UNGUARDED = bool(os.environ.get("STRESS_UNGUARDED"))
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.anyio,
     pytest.mark.timeout(SECONDS + 180),
     pytest.mark.no_cover,  # the daemon goes round and round as fast as it can

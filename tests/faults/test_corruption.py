@@ -18,7 +18,7 @@ from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 from tests.support.proxy import Direction, Rewrite, proxy_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 LIVE = {"image/live-1", "image/live-2", "video/live-3"}
 

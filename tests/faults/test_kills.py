@@ -26,6 +26,7 @@ from tests.integration.site import Site, make_site
 from tests.servers import S3Server, fresh_bucket, fresh_database
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.anyio,
     pytest.mark.no_cover,  # who is killed tells nothing
 ]

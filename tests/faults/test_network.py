@@ -19,6 +19,7 @@ from tests.integration.site import Site
 from tests.support.proxy import Fault, Proxy, Schedule, proxy_of
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.anyio,
     # An answer with garbled headers is dropped unread, and its connection closes when it is collected.
     pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning"),

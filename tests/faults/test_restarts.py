@@ -23,7 +23,7 @@ from tests.integration.test_unordered import small_disk
 from tests.servers import S3Server, execute, fresh_bucket, fresh_database
 from tests.support.quirky_store import quirky_store
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 ROUNDS = 3
 

@@ -19,7 +19,7 @@ from tools.benchmarks.corpus import keys_by_day
 from tools.benchmarks.programs import listing_server, measure
 from tools.benchmarks.site import CREDENTIALS, OWNER, forget_identity, once
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 FEW, MANY = 8_000, 40_000
 ROOM_MIB = 8

@@ -18,7 +18,7 @@ from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 from tests.support.refusing_store import Refused, RefusingStore, refusing_store
 
-pytestmark = [pytest.mark.anyio, pytest.mark.calm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.soak, pytest.mark.anyio, pytest.mark.calm, pytest.mark.timeout(300)]
 
 FAILED, HELD, MISSING = "failed", "held", "missing"
 

@@ -32,7 +32,7 @@ from tests.integration.test_leadership import (
     stands_by,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 TTL = timedelta(seconds=30)
 """The default. In it are the lease, half as long, and a third in which the former leader may object. What is

@@ -42,7 +42,7 @@ BREAKS = [
     ("QUARANTINE", "PURGE", "NO_SECOND_LOOK"),
 ]
 
-pytestmark = [pytest.mark.debian("spin", "gcc"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.soak, pytest.mark.debian("spin", "gcc"), pytest.mark.timeout(300)]
 
 
 def _errors(rules: tuple[str, ...], directory: Path) -> int:

@@ -11,7 +11,7 @@ from tests.doubles.bucket import MARKER_KEY
 from tests.doubles.surroundings import Crash, crash
 from tests.doubles.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 DAY = timedelta(days=1)
 KEPT = {"image/live", "image/young", "image/folder/", "images/sibling", "video/shared"}

@@ -15,6 +15,7 @@ from tests.doubles.judge import Judge
 from tests.doubles.world import World
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.anyio,
     pytest.mark.no_cover,  # the same few hundred lines, thousands of times
 ]
