@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.commands import acting, demo, looking, recovering, steering
 from reconciler.commands.shared import Terminated, log_until_settings_are_read
-from reconciler.errors import ConfigError, Halt, ReconcilerError
+from reconciler.errors import ConfigError, ErrorKind, Halt, NotDone, ReconcilerError
 from reconciler.terminal.arguments.root import parser
 from reconciler.terminal.complaints import complain, leaf, unexpected
+from reconciler.terminal.hints import with_hint
 from reconciler.terminal.statuses import FAILED, INTERRUPTED, NO_READER, STOPPED, TERMINATED, USAGE
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
@@ -87,6 +88,9 @@ def _failed(error: BaseException) -> int:
     for kind, status in SILENT.items():
         if isinstance(error, kind):
             return status
+    if isinstance(error, NotDone):
+        complain(with_hint(error))
+        return USAGE if error.kind in {ErrorKind.INVALID, ErrorKind.NOT_READY} else FAILED
     for kind, status in TOLD.items():
         if isinstance(error, kind):
             complain(str(error))

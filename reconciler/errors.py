@@ -13,13 +13,15 @@
     │   │   └── ListingContradicted  rows and HEADs know of more: the sweep starts over in other pages
     │   ├── LeaseLost              another replica leads, or the lease could not be renewed
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
-    ├── NotDecided           a decision about a pass that cannot be taken, or not like this (exit 1)
+    ├── NotDone              what an operator asked for cannot be done, or not like this (exit 1 or 2)
     ├── Halt                 stay alive, idle, and say so; a person has to act (exit 3)
     │   └── BadValue               a value in the tables that a statement of ours trips over
     └── ConfigError          settings or surroundings that cannot work (exit 2)
 
 A message is one line that says what is wrong and what to do about it.
 """
+
+from enum import StrEnum
 
 from reconciler.model import Blame
 
@@ -82,8 +84,30 @@ class PassEnded(Retryable):
         )
 
 
-class NotDecided(ReconcilerError):
-    """A pass cannot be approved or discarded: there is none, it is not tripped, or it needs more."""
+class ErrorKind(StrEnum):
+    """What is wrong with a request of an operator."""
+
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    """It is there, and not in a state that allows this."""
+    INVALID = "invalid"
+    """What was asked for makes no sense; the same request never will."""
+    NOT_READY = "not_ready"
+    """Something has to be set up first."""
+
+
+class NotDone(ReconcilerError):
+    """What an operator asked for cannot be done, or not like this.
+
+    `code` is stable, and names the reason for programs; `fields` are what the message speaks of. The message
+    names no command, option or setting: whoever shows it adds the one of its own.
+    """
+
+    def __init__(self, kind: ErrorKind, code: str, message: str, **fields: object) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.code = code
+        self.fields = fields
 
 
 class Halt(ReconcilerError):

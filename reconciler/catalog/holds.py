@@ -19,7 +19,7 @@ from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.tables import Gateway
 from reconciler.catalog.pass_groups import taken_in
-from reconciler.errors import ConfigError, Halt
+from reconciler.errors import ErrorKind, Halt, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
 
 CHUNK = 10_000
@@ -200,7 +200,7 @@ async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]
     """Put them in force in the caller's transaction, and return the keys under them that are claimed.
 
     Claims wait until that transaction ends. No two of the holds may have kind, target and author in
-    common. Raises ConfigError.
+    common. Raises NotDone.
     """
     _check(holds)
     targets = dict[HoldKind, list[str]]((kind, []) for kind in HoldKind)
@@ -384,8 +384,12 @@ async def _as_ids(connection: AnyConnection, gateway: Gateway, ids: Sequence[str
             list(ids),
         )
     except asyncpg.DataError as error:
-        message = f"not the id of a virtual key ({gateway.owner_type}): {error}"
-        raise ConfigError(message) from None
+        raise NotDone(
+            ErrorKind.INVALID,
+            "not_a_virtual_key",
+            f"not the id of a virtual key ({gateway.owner_type}): {error}",
+            type=gateway.owner_type,
+        ) from None
     return [row["id"] for row in rows]
 
 
@@ -400,12 +404,14 @@ def _check(holds: Sequence[Hold]) -> None:
     for hold in holds:
         if not bounds.storable(hold.target):
             message = f"{hold.target!r} cannot be held: no key that the database can hold is like that"
-            raise ConfigError(message)
+            raise NotDone(ErrorKind.INVALID, "no_such_target", message, target=hold.target)
         if not hold.reason.strip() or not hold.author.strip():
-            raise ConfigError("a hold needs a reason and an author")
+            raise NotDone(
+                ErrorKind.INVALID, "reason_or_author_missing", "a hold needs a reason and an author"
+            )
         if len(hold.author.encode()) > AUTHOR_LENGTH:
             message = f"an author's name has at most {AUTHOR_LENGTH} bytes"
-            raise ConfigError(message)
+            raise NotDone(ErrorKind.INVALID, "author_too_long", message, limit=AUTHOR_LENGTH)
 
 
 def _chunks(holds: Sequence[Hold]) -> Iterator[list[Hold]]:

@@ -157,7 +157,7 @@ class Holds(Protocol):
         One with a `pass_id`, which the program makes, shortens none that is there.
 
         Returns the keys under them that are claimed already, or being purged, ascending: those may still go.
-        Of every other key it is certain that it is not claimed while the hold is in force. Raises ConfigError
+        Of every other key it is certain that it is not claimed while the hold is in force. Raises NotDone
         for a target that cannot be one (a virtual key's id of another type than the table's).
         """
         ...

@@ -247,13 +247,13 @@ class Approvals(Protocol):
         ...
 
     async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
-        """One pass with its marks by prefix, and a few of each verdict. Raises NotDecided: no such pass."""
+        """One pass with its marks by prefix, and a few of each verdict. Raises NotDone: no such pass."""
         ...
 
     async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
         """Arm it with a new stamp; returns how many marks that releases.
 
-        They still wait for their due time, and each claim decides anew. Raises NotDecided where it is
+        They still wait for their due time, and each claim decides anew. Raises NotDone where it is
         not tripped, or found both sides wrong and that is not `understood`.
         """
         ...
@@ -261,6 +261,6 @@ class Approvals(Protocol):
     async def discard(self, pass_id: int, who: str) -> int:
         """Withdraw its marks; returns how many. A running pass of the marker ends, and begins anew.
 
-        Raises NotDecided where it is not tripped.
+        Raises NotDone where it is not tripped.
         """
         ...

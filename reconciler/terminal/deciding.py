@@ -14,7 +14,7 @@ from reconciler.terminal.operator import operator
 
 
 async def passes(settings: DatabaseSettings, args: argparse.Namespace, console: Console) -> None:
-    """List the passes, or show one. Raises NotDecided where there is no such pass."""
+    """List the passes, or show one. Raises NotDone where there is no such pass."""
     async with app.open_database(settings) as catalog:
         if args.action == "show":
             detail = await catalog.approvals.show(args.pass_id)
@@ -31,7 +31,7 @@ async def passes(settings: DatabaseSettings, args: argparse.Namespace, console: 
 
 
 async def approve(settings: DatabaseSettings, args: argparse.Namespace, console: Console) -> None:
-    """Arm a tripped pass. Raises NotDecided where that cannot be."""
+    """Arm a tripped pass. Raises NotDone where that cannot be."""
     async with app.open_database(settings) as catalog:
         who = args.by or operator()
         marks = await catalog.approvals.approve(args.pass_id, who, understood=args.i_understand)
@@ -40,7 +40,7 @@ async def approve(settings: DatabaseSettings, args: argparse.Namespace, console:
 
 
 async def discard(settings: DatabaseSettings, args: argparse.Namespace, console: Console) -> None:
-    """Withdraw a tripped pass. Raises NotDecided where that cannot be."""
+    """Withdraw a tripped pass. Raises NotDone where that cannot be."""
     async with app.open_database(settings) as catalog:
         marks = await catalog.approvals.discard(args.pass_id, args.by or operator())
         detail = await catalog.approvals.show(args.pass_id, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from reconciler.errors import NotDecided, PassEnded
+from reconciler.errors import NotDone, PassEnded
 from reconciler.model import (
     Backlog,
     Claim,
@@ -133,14 +133,14 @@ async def test_a_discarded_pass_withdraws_its_marks_and_says_by_whom(side: Side)
 @pytest.mark.parametrize("approve", [True, False])
 async def test_what_is_not_tripped_is_not_decided_about(side: Side, *, approve: bool) -> None:
     act = side.approvals.approve if approve else side.approvals.discard
-    with pytest.raises(NotDecided, match="there is no pass 77"):
+    with pytest.raises(NotDone, match="there is no pass 77"):
         await act(77, "ada")
     armed = await side.arm("image/a")
-    with pytest.raises(NotDecided, match=f"pass {armed} is armed"):
+    with pytest.raises(NotDone, match=f"pass {armed} is armed"):
         await act(armed, "ada")
     tripped = await side.trip("image/b")
     await act(tripped, "ada")
-    with pytest.raises(NotDecided, match="not tripped"):
+    with pytest.raises(NotDone, match="not tripped"):
         await act(tripped, "bob")
 
 
@@ -222,7 +222,7 @@ async def test_both_sides_stop_every_claim_until_a_person_says_that_they_underst
     tripped = await side.trip("image/a", "image/early", trip=BOTH)
     await side.arm("image/a", "image/early", "image/late")
     assert (await side.claim()).taken == 0, "not even a later pass in order lifts it"
-    with pytest.raises(NotDecided, match="--i-understand"):
+    with pytest.raises(NotDone, match="is understood"):
         await side.approvals.approve(tripped, "ada")
     assert (await side.claim()).taken == 0
     await side.approvals.approve(tripped, "ada", understood=True)
@@ -243,7 +243,7 @@ async def test_no_decision_about_an_earlier_pass_lifts_a_later_trip_of_both_side
     first = await side.trip("image/a")
     await side.trip("image/a", trip=BOTH)
     act = side.approvals.approve if approve else side.approvals.discard
-    with pytest.raises(NotDecided, match="both sides wrong"):
+    with pytest.raises(NotDone, match="both sides wrong"):
         await act(first, "ada")
     assert (await side.claim()).taken == 0
 
@@ -254,7 +254,7 @@ async def test_that_both_sides_were_wrong_once_stays_with_the_trips_after_it(sid
     undecided = await side.passes.undecided(Marker.SWEEP)
     assert undecided is not None
     assert undecided.both_sides
-    with pytest.raises(NotDecided, match="--i-understand"):
+    with pytest.raises(NotDone, match="is understood"):
         await side.approvals.approve(later, "ada")
 
 
@@ -383,5 +383,5 @@ async def test_a_pass_is_shown_with_its_marks_by_prefix_and_some_of_each_verdict
         (Verdict.ORPHAN, "image/b"),
     ]
     assert detail.current.policy == TWO_PREFIXES
-    with pytest.raises(NotDecided, match="no pass 77"):
+    with pytest.raises(NotDone, match="no pass 77"):
         await side.approvals.show(77)

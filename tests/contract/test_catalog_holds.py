@@ -14,7 +14,7 @@ import pytest
 from reconciler.catalog.holds import _holds_on, add
 from reconciler.catalog.marks import claims
 from reconciler.catalog.media_tables import locking
-from reconciler.errors import ConfigError
+from reconciler.errors import NotDone
 from reconciler.model import (
     Finding,
     Hold,
@@ -168,7 +168,7 @@ async def test_holds_are_paged_by_kind_and_target(side: Side) -> None:
 
 
 async def test_a_hold_needs_a_reason(side: Side) -> None:
-    with pytest.raises(ConfigError, match="needs a reason"):
+    with pytest.raises(NotDone, match="needs a reason"):
         await side.holds.add([hold("image/a", reason=" ")])
 
 
@@ -335,7 +335,7 @@ async def test_virtual_keys_are_held_however_their_id_is_written(database: str) 
         await stage.catalog.holds.add([shouted])
         assert list(await stage.catalog.holds.held(["image/theirs"])) == ["image/theirs"]
         assert await stage.catalog.holds.remove(HoldKind.VIRTUAL_KEY, [shouted.target]) == 1
-        with pytest.raises(ConfigError, match="not the id of a virtual key"):
+        with pytest.raises(NotDone, match="not the id of a virtual key"):
             await stage.catalog.holds.add([hold("k-17", HoldKind.VIRTUAL_KEY)])
 
 
@@ -382,7 +382,7 @@ async def test_a_hold_that_the_program_makes_shortens_none_of_the_same_author(si
 @pytest.mark.parametrize("target", ["image/\0", "image/\udc80"])
 async def test_a_key_that_the_database_cannot_hold_is_refused(database: str, target: str) -> None:
     async with staged(database) as stage:
-        with pytest.raises(ConfigError, match="cannot be held"):
+        with pytest.raises(NotDone, match="cannot be held"):
             await stage.catalog.holds.add([hold(target)])
         assert await stage.catalog.holds.remove(HoldKind.KEY, [target]) == 0
         assert await stage.catalog.holds.held([target]) == {}

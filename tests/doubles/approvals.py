@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.errors import NotDecided
+from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mark, Pass, PassDetail, PassState, Verdict
 from reconciler.planning.ranges import merge_prefixes, prefix_of
 from tests.doubles.database import MemoryDatabase
@@ -39,7 +39,7 @@ class MemoryApprovals:
     async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
         self._database.answer()
         if pass_id not in self._database.passes:
-            raise NotDecided(f"there is no pass {pass_id}")
+            raise _unknown(pass_id)
         one = self._database.passes[pass_id]
         detail = self._detail(one, one.policy.prefixes if one.policy else ())
         return replace(detail, examples=_first(detail.examples, examples))
@@ -68,7 +68,7 @@ class MemoryApprovals:
         database = self._database
         one, together = self._decidable(pass_id, "approve")
         if any(each.both_sides for each in together) and not understood:
-            raise NotDecided(f"pass {pass_id}: --i-understand")
+            raise NotDone(ErrorKind.CONFLICT, "both_sides", f"pass {pass_id}: say that this is understood")
         later = [each for each in self._tripped(one) if each.id > pass_id]
         stamp = database.next_xid()
         for each in together:
@@ -108,17 +108,27 @@ class MemoryApprovals:
         self._database.answer()
         one = self._database.passes.get(pass_id)
         if one is None:
-            raise NotDecided(f"there is no pass {pass_id}")
+            raise _unknown(pass_id)
         if one.state is not PassState.TRIPPED:
-            raise NotDecided(f"pass {pass_id} is {one.state}, not tripped: there is nothing to {action}")
+            raise NotDone(
+                ErrorKind.CONFLICT,
+                "pass_not_tripped",
+                f"pass {pass_id} is {one.state}, not tripped: there is nothing to {action}",
+            )
         if not one.both_sides and any(each.id > pass_id and each.both_sides for each in self._tripped(one)):
-            raise NotDecided(f"a pass later than {pass_id} found both sides wrong")
+            raise NotDone(
+                ErrorKind.CONFLICT, "later_pass_first", f"a pass later than {pass_id} found both sides wrong"
+            )
         return one, self._together(one)
 
     def _end(self, passes: Sequence[Pass], why: str) -> None:
         for each in passes:
             reason = f"{why}; before that decision it said: {each.trip_reason}" if each.trip_reason else why
             self._database.passes[each.id] = replace(each, state=PassState.FAILED, trip_reason=reason)
+
+
+def _unknown(pass_id: int) -> NotDone:
+    return NotDone(ErrorKind.NOT_FOUND, "no_such_pass", f"there is no pass {pass_id}")
 
 
 def _first(marks: Sequence[Mark], count: int) -> list[Mark]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.errors import ConfigError
+from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
@@ -28,7 +28,9 @@ class MemoryHolds:
         database.answer()
         for hold in holds:
             if not (hold.reason.strip() and hold.author.strip()):
-                raise ConfigError("a hold needs a reason and an author")
+                raise NotDone(
+                    ErrorKind.INVALID, "reason_or_author_missing", "a hold needs a reason and an author"
+                )
             key = (hold.kind, hold.target, hold.author)
             before = database.holds.get(key)
             if hold.pass_id is not None and before is not None and not _sooner(before, hold):

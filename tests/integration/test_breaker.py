@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.errors import NotDecided
+from reconciler.errors import NotDone
 from reconciler.model import Outcome
 from tests.integration.site import DAY, Site
 from tests.servers import S3Server
@@ -203,7 +203,7 @@ async def test_drift_on_both_sides_stops_the_marks_of_earlier_passes_too(site: S
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
     tripped = await site.tripped()
-    with pytest.raises(NotDecided, match="--i-understand"):
+    with pytest.raises(NotDone, match="is understood"):
         await site.approve(tripped)
     assert (await site.once()).removed.objects == 0
     await site.approve(await site.tripped(), understood=True)

@@ -16,7 +16,7 @@ from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
 from reconciler.catalog.passes.rows import pass_from
-from reconciler.errors import NotDecided
+from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pass, PassDetail, PassState, Verdict
 
 WITHDRAWN_AT_ONCE = 10_000
@@ -109,7 +109,7 @@ class PostgresApprovals:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.passes WHERE id = $1", pass_id)
             if row is None:
-                raise NotDecided(_unknown(pass_id))
+                raise _unknown(pass_id)
             current = pass_from(row)
             ids = await _together(connection, current)
             counts = await _counts(connection, ids, current.policy.prefixes if current.policy else ())
@@ -127,7 +127,7 @@ class PostgresApprovals:
             tripped = [row for row in locked if row["state"] == PassState.TRIPPED]
             together = [row for row in tripped if row["id"] <= pass_id]
             if any(row["both_sides"] for row in together) and not understood:
-                raise NotDecided(_not_understood(pass_id))
+                raise _not_understood(pass_id)
             ids = [row["id"] for row in together]
             await connection.execute(APPROVE, ids, who)
             later = [row["id"] for row in tripped if row["id"] > pass_id]
@@ -172,32 +172,44 @@ async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequenc
         f"SELECT marker, state, decided_by FROM {SCHEMA}.passes WHERE id = $1", pass_id
     )
     if row is None:
-        raise NotDecided(_unknown(pass_id))
+        raise _unknown(pass_id)
     locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, row["marker"])
     tripped = [each for each in locked if each["state"] == PassState.TRIPPED]
     mine = next((each for each in tripped if each["id"] == pass_id), None)
     if mine is None:
         by = f" (decided by {row['decided_by']})" if row["decided_by"] else ""
-        raise NotDecided(f"pass {pass_id} is {row['state']}{by}, not tripped: there is nothing to {action}")
+        raise NotDone(
+            ErrorKind.CONFLICT,
+            "pass_not_tripped",
+            f"pass {pass_id} is {row['state']}{by}, not tripped: there is nothing to {action}",
+            pass_id=pass_id,
+            state=row["state"],
+            decided_by=row["decided_by"],
+        )
     worse = next((each["id"] for each in reversed(tripped) if each["both_sides"]), pass_id)
     if worse > pass_id and not mine["both_sides"]:
-        raise NotDecided(
-            f"pass {worse}, later than {pass_id}, found both sides wrong: decide about that one"
-            f" (reconciler passes show {worse})"
+        raise NotDone(
+            ErrorKind.CONFLICT,
+            "later_pass_first",
+            f"pass {worse}, later than {pass_id}, found both sides wrong: decide about that one",
+            pass_id=pass_id,
+            later=worse,
         )
     return locked
 
 
-def _unknown(pass_id: int) -> str:
-    return f"there is no pass {pass_id}; reconciler passes lists them"
+def _unknown(pass_id: int) -> NotDone:
+    return NotDone(ErrorKind.NOT_FOUND, "no_such_pass", f"there is no pass {pass_id}", pass_id=pass_id)
 
 
-def _not_understood(pass_id: int) -> str:
-    return (
+def _not_understood(pass_id: int) -> NotDone:
+    return NotDone(
+        ErrorKind.CONFLICT,
+        "both_sides",
         f"pass {pass_id} found orphans and dangling records above their limits at once, which says that the"
         " comparison itself is wrong (another bucket, database, prefix or mapping); nothing was approved."
-        f" Mend that and discard the pass; or, if both sides really are to go: reconciler approve {pass_id}"
-        " --i-understand"
+        " Mend that and discard the pass; or, if both sides really are to go, say that this is understood",
+        pass_id=pass_id,
     )
 
 
