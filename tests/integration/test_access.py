@@ -12,6 +12,7 @@ from typing import Any
 import anyio.to_thread
 import asyncpg
 import pytest
+from aiobotocore.httpsession import AIOHTTPSession
 
 from reconciler import app
 from reconciler.catalog import migrate
@@ -19,7 +20,7 @@ from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import ReconcilerError
 from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource
-from reconciler.stores.s3 import hooks, open_bucket
+from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.config import BucketConfig, CopySizes
 from reconciler.stores.s3.locks import look_for_lock
 from tests.integration.site import Site, make_site
@@ -43,20 +44,17 @@ LARGE = 6 * 1024**2
 def rights(monkeypatch: pytest.MonkeyPatch) -> set[Right]:
     """What every request needed that the program sent, as it stood on the wire."""
     needed: set[Right] = set()
-    tune = hooks.tune
+    send = AIOHTTPSession.send
 
-    def record(request: Any, **_: Any) -> None:
+    async def record_and_send(session: AIOHTTPSession, request: Any) -> Any:
         body = request.body or b""
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         needed.update(
             rights_of(request.method, request.url, headers, body if isinstance(body, bytes) else b"")
         )
+        return await send(session, request)
 
-    def tune_and_record(client: Any) -> None:
-        tune(client)
-        client.meta.events.register_last("before-send.s3", record)
-
-    monkeypatch.setattr(hooks, "tune", tune_and_record)
+    monkeypatch.setattr(AIOHTTPSession, "send", record_and_send)
     return needed
 
 

@@ -18,6 +18,7 @@ from reconciler.stores.s3 import hooks
 from reconciler.stores.s3.clock import BucketClock
 from reconciler.stores.s3.config import BucketConfig
 from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
+from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.marker import BucketMarker
 from reconciler.stores.s3.probing import BucketProber
@@ -82,7 +83,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
             raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None
         hooks.tune(lister)
         hooks.tune(client)
-        yield Bucket(config, lister, client)
+        yield Bucket(config, lister, DirectClient(client, config.name))
 
 
 def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401

@@ -80,7 +80,7 @@ def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
         client._ruleset_resolver._param_definitions.pop(name, None)  # noqa: SLF001 - no other way in
     events = client.meta.events
     events.unregister("before-parse.s3.*", _handle_200_error)
-    events.register_first("before-parse.s3.*", _check_parsed_bodies)
+    events.register_first("before-parse.s3.*", error_inside_success)
     events.register("before-parameter-build.s3.DeleteObjects", _write_body)
     events.register_last("before-call.s3.DeleteObjects", _send_written_body)
     events.register("before-sign.s3.DeleteObjects", _digest_with_md5)
@@ -89,8 +89,8 @@ def tune(client: Any) -> None:  # noqa: ANN401 - made at run time by botocore
     events.register("before-call.s3.HeadBucket", _never_redirect)
 
 
-def _check_parsed_bodies(operation_model: Any, **kwargs: Any) -> None:  # noqa: ANN401 - botocore's event
-    """Botocore's search for an error inside a 200, where the body is not ours to read.
+def error_inside_success(operation_model: Any, **kwargs: Any) -> None:  # noqa: ANN401 - botocore's event
+    """Botocore's search for an error inside a 200, where the body is not ours to read: it makes it a 500.
 
     It parses the whole body with ElementTree a second time: 5 ms a page.
     """
