@@ -25,7 +25,6 @@ _STARTS: Final = ("A", "a", "a!", "a/", "a/b", "a/b/z", "a/zz", "b", "c", "\uff5
 _SPELLINGS: Final = (
     "two//slashes",
     "back\\slash",
-    "a/b\\c//d",
     "Case",
     "case ",
     "dot.",
