@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from reconciler import app
-from reconciler.model import KeepReason, Outcome, Report
+from reconciler.model import QUARANTINE_PREFIX, KeepReason, Outcome, Report
 from reconciler.stores.s3.config import BucketConfig, CopySizes
 from tests.integration.daemons import daemon, until
 from tests.integration.site import Site, make_site
@@ -225,6 +225,7 @@ ROOMLESS: Final = (
     Refused(403, "QuotaExceeded"),
     Refused(507),
     Refused(507, "XMinioStorageFull"),
+    Refused(507, "UnheardOf"),
     Refused(400, "KMS.DisabledException"),
     Refused(403, "AccessDenied", "Cannot copy files, storage cap exceeded."),
 )
@@ -254,6 +255,23 @@ async def test_a_store_without_room_halts_with_advice_holds_nothing_and_recovers
     assert report.outcome is Outcome.HALTED, report
     assert "Free space" in report.detail or "encryption key" in report.detail
     assert (await holds(site), report.removed.objects) == ({}, 0)
+    await converge(site, store)
+
+
+@pytest.mark.incident(43)
+async def test_a_store_without_room_is_freed_of_what_has_had_its_time(
+    site: Site, store: RefusingStore
+) -> None:
+    """Nothing more can be copied, so this alone makes room."""
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await site.put("image/old")
+    assert (await site.once()).removed.objects == 1
+    await site.put("image/a", "image/b")
+    store.rule = lambda operation, _: ROOMLESS[0] if operation == "CopyObject" else None
+    report = await site.once(undo_window="0s")
+    assert (report.outcome, report.removed.objects) == (Outcome.HALTED, 0), report
+    assert await site.sql("SELECT FROM reconciler.hidden") == []
+    assert site.bucket.keys(QUARANTINE_PREFIX) == set()
     await converge(site, store)
 
 
@@ -318,6 +336,7 @@ async def test_a_key_that_stays_refused_ends_on_hold_with_an_end(site: Site, sto
     [
         ("image/" + "n" * 300, "XMinioInvalidObjectName", False),
         ("image/" + "k" * 260, "KeyTooLongError", False),
+        ("image" + 6 * ("/" + "d" * 200), "KeyTooLongError", False),
         ("image/../secret", "XMinioInvalidObjectName", False),
         ("image/bell\x07", "InvalidURI", False),
         ("image/plain", "XMinioInvalidObjectName", True),  # nothing is wrong with it as far as we see

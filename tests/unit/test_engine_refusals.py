@@ -71,6 +71,26 @@ async def test_the_others_go_whatever_one_is_refused_for(mode: DeleteMode, blame
     assert {key for key in world.bucket.objects if not key.startswith(".reconciler/")} == set()
 
 
+async def test_a_fault_of_the_program_about_one_key_puts_off_that_key_alone() -> None:
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), limits=OPEN)
+    for key in (POISON, *OTHERS):
+        world.bucket.upload(key, age=3 * DAY)
+
+    def trip(source: str, _target: str) -> None:
+        if source == POISON:
+            raise TypeError("as the test asked")
+
+    world.bucket.on_copy = trip
+    await world.run_once()
+    world.around.tick(DAY)
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.FAILED, len(OTHERS))
+    assert POISON in world.bucket.objects
+    world.bucket.on_copy = lambda *_: None
+    world.around.tick(DAY)
+    assert (await world.run_once()).removed.objects == 1
+
+
 @pytest.mark.parametrize("nameless", [True, False])
 async def test_a_dangling_record_goes_where_the_store_takes_no_such_key(nameless: bool) -> None:
     world = World(limits=OPEN)
