@@ -155,6 +155,12 @@ async def test_a_row_that_goes_to_another_bucket_is_not_removed(
     assert len(await site.sql("SELECT FROM files")) == 1
 
 
+TOMBSTONE = """
+INSERT INTO reconciler.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
+VALUES ('image/a', 'orphan', gen_random_uuid(), now(), now() + interval '1 hour')
+"""
+
+
 @pytest.mark.incident(49)
 @pytest.mark.parametrize("generated", [False, True])
 async def test_the_triggers_leave_rows_of_another_bucket_alone(database: str, generated: bool) -> None:
@@ -173,10 +179,7 @@ async def test_the_triggers_leave_rows_of_another_bucket_alone(database: str, ge
         await triggers.install(connection, tables)
         assert await triggers.state(connection, tables) is Triggers.INSTALLED
         assert await triggers.state(connection, replace(tables, media_where=())) is Triggers.OUTDATED
-        await connection.execute(
-            "INSERT INTO reconciler.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)"
-            " VALUES ('image/a', 'orphan', gen_random_uuid(), now(), now() + interval '1 hour')"
-        )
+        await connection.execute(TOMBSTONE)
         written = "tenant" if generated else "bucket"
         insert = f"INSERT INTO files (id, path, {written}) VALUES ($1, 'image/a', $2)"
         with pytest.raises(asyncpg.PostgresError, match="upload again"):
@@ -188,6 +191,36 @@ async def test_the_triggers_leave_rows_of_another_bucket_alone(database: str, ge
         await connection.execute(insert, 2, "other")
         with pytest.raises(asyncpg.PostgresError, match="upload again"):
             await connection.execute("UPDATE files SET bucket = $1", "it's \\ours")
+    finally:
+        await connection.close()
+
+
+@pytest.mark.debian("postgresql-15")
+@pytest.mark.incident(49)
+async def test_a_bucket_that_differs_by_case_alone_is_another_one(icu_database: str) -> None:
+    """I-49: by the bytes, though the column's own collation calls the two equal."""
+    blind = "CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, media_where=(("bucket", "ours"),)
+    )
+    insert = "INSERT INTO files (id, path, bucket) VALUES ($1, $2, $3)"
+    connection = await asyncpg.connect(icu_database)
+    try:
+        for statement in (
+            blind,
+            FILES.replace("UNIQUE", ""),
+            "ALTER TABLE files ADD COLUMN bucket text COLLATE blind",
+        ):
+            await connection.execute(statement)
+        await connection.execute(insert, 1, "image/ours", "ours")
+        await connection.execute(insert, 2, "image/theirs", "OURS")
+        async with open_catalog(CatalogConfig(database_url=icu_database, tables=tables)) as catalog:
+            assert await catalog.records.count(["image/"]) == 1
+        await triggers.install(connection, tables)
+        await connection.execute(TOMBSTONE)
+        await connection.execute(insert, 3, "image/a", "OURS")
+        with pytest.raises(asyncpg.PostgresError, match="upload again"):
+            await connection.execute(insert, 4, "image/a", "ours")
     finally:
         await connection.close()
 
