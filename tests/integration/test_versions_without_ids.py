@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.model import Outcome
+from reconciler.model import DeletionResult, Outcome, Return, Version
+from reconciler.stores.s3.versions import BucketVersions
 from tests.integration.site import Site, make_site
 from tests.integration.test_versions import keep_versions, versions
 from tests.servers import Bucket
@@ -82,3 +83,39 @@ async def test_what_is_older_than_versioning_is_healed(site: Site) -> None:
     await site.row("image/a")
     await site.once()
     assert await site.keys() == {"image/a"}
+
+
+@pytest.mark.attack(78)
+@pytest.mark.parametrize("site", ["null"], indirect=True)
+async def test_what_came_in_its_place_is_not_freed_for_it(site: Site) -> None:
+    """Put while versions were suspended it has the same id, `null`; its own owner hid it since."""
+    await site.once()
+    keep_versions(site, "Suspended")
+    site.bucket.put("image/a", b"newer")
+    keep_versions(site)
+    site.bucket.client.delete_object(Bucket=site.bucket.name, Key="image/a")
+    await site.once(undo_window="0s")
+    kept, hiding = await versions(site, "image/a")
+    assert (kept, bool(hiding)) == (["null"], True)
+    assert [await versions(site, key) for key in KEYS[1:]] == [([], [])] * 2
+
+
+@pytest.mark.attack(78)
+@pytest.mark.parametrize("site", ["null"], indirect=True)
+async def test_another_object_that_comes_as_the_marker_goes_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no id of its own either."""
+    await site.once()
+    remove = BucketVersions.remove
+
+    async def late(self: BucketVersions, batch: Sequence[Version], **asked: bool) -> Sequence[DeletionResult]:
+        answers = await remove(self, batch, **asked)
+        keep_versions(site, "Suspended")
+        for each in batch:
+            site.bucket.put(each.key, b"newer")
+        return answers
+
+    monkeypatch.setattr(BucketVersions, "remove", late)
+    undone = await site.undo(since=LONG_AGO)
+    assert (undone.objects, [each.outcome for each in undone.refused]) == (0, [Return.REFUSED] * 3)
