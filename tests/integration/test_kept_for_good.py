@@ -171,6 +171,42 @@ async def test_where_it_does_not_and_versions_are_kept_our_copy_goes_again(
     assert await site.rows() == set()
 
 
+@pytest.mark.attack(60)
+@pytest.mark.incident(52)
+async def test_where_our_copy_may_not_go_again_it_is_told_what_lies_behind_it(
+    ordered_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = ordered_site
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await expired(site)
+    await site.once()
+    site.environment["RECONCILER_DELETE_MODE"] = "auto"
+    async with forbidding(site, EVERYWHERE):
+        overtaken(site, monkeypatch)
+        undone = await site.undo(since=LONG_AGO)
+    (refused,) = undone.refused
+    assert (refused.outcome, undone.objects, undone.records) == (Return.REFUSED, 0, 0)
+    assert "behind what was brought back, which may not go again" in refused.reason
+    found = site.bucket.client.list_object_versions(Bucket=site.bucket.name, Prefix="image/a")
+    (behind,) = (each["VersionId"] for each in found["Versions"] if not each["IsLatest"])
+    assert f"is version {behind} behind" in refused.reason
+
+
+@pytest.mark.incident(52)
+async def test_what_is_put_as_a_version_is_copied_over_its_marker_is_not_written_over(
+    unordered_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = unordered_site
+    site.environment["RECONCILER_DELETE_MODE"] = "versioned"
+    async with forbidding(site, EVERYWHERE):
+        await expired(site)
+        await site.once()
+        overtaken(site, monkeypatch)
+        undone = await site.undo(since=LONG_AGO)
+    assert [each.outcome for each in undone.refused] == [Return.REFUSED]
+    assert await newest(site) == b"newer"
+
+
 @pytest.mark.attack(61)
 async def test_rules_that_take_copies_early_stop_deletions_until_one_of_the_two_is_changed(
     ordered_site: Site,

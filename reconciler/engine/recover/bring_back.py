@@ -66,18 +66,19 @@ async def _copied(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, cop
     stored = await ports.store.head(hidden.storage_key)
     if stored is None:
         return _told(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
-    if not ports.capabilities.copy_only_new and await _withdrawn(ports, gateway, hidden, stored):
-        return _told(hidden, Return.REFUSED, "another object came to its key meanwhile, and lies there again")
+    if not ports.capabilities.copy_only_new and (why := await _withdrawn(ports, gateway, hidden, stored)):
+        return _told(hidden, Return.REFUSED, f"another object came to its key meanwhile, and {why}")
     return _told(hidden, Return.RESTORED)
 
 
-async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, stored: StoredObject) -> bool:
-    """Whether our copy took the place of an upload that came between the look and the copy, and went again.
+async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, stored: StoredObject) -> str:
+    """What became of an upload that came between the look and the copy, whose place our copy took; "" where
+    none came.
 
     Only where versions are kept: what was written over elsewhere is gone (R-60).
     """
     if stored.version_id in {None, UNVERSIONED}:
-        return False
+        return ""
     found = await ports.versions.of(hidden.storage_key)
     mine = [each for each in found if each.id == stored.version_id and each.latest and not each.marker]
     # The first behind the latest; times tell seconds apart, and markers and versions come in no order.
@@ -85,11 +86,13 @@ async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, 
     hidden_before = hidden.hidden_at.replace(microsecond=0)
     newer = behind and behind[0].last_modified is not None and behind[0].last_modified >= hidden_before
     if not (mine and newer) or behind[0].id in hidden.hidden.version_ids:
-        return False
+        return ""
     if any(each.marker and _later(each, behind[0]) for each in found):
-        return False
+        return ""
     (answer,) = await gateway.withdraw(mine[0])
-    return answer.result in GONE
+    if answer.result in GONE:
+        return "lies there again"
+    return f"is version {behind[0].id} behind what was brought back, which may not go again: {answer.detail}"
 
 
 def _later(one: Version, other: Version) -> bool:
