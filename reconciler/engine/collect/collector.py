@@ -141,11 +141,12 @@ class Collector:
         elif (await self._ports.pause.look()).paused:
             collected = Collected()
         else:
-            soft_delete.require_copies(steering.policy.delete_mode, self._ports.capabilities)
             soft_delete.require_time(steering.policy, steering.undo_window, self._ports.capabilities)
             await require_rights(self._ports, steering)
             await self._sealer.settle(self._stopping)
-            collected = await self._collect(term)
+            full = soft_delete.without_copies(steering.policy.delete_mode, self._ports.capabilities)
+            # The purge goes on: it is what makes room (I-43).
+            collected = Collected(full=full) if full else await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
         self._tell_blocker(await self._ports.marks.held_back_by())
         refused = await self._ports.marks.refused()

@@ -47,14 +47,15 @@ RESULTS = {
 }
 
 
-def require_copies(mode: DeleteMode, found: Capabilities) -> None:
-    """Raises Halt where no object at all could go: each would end on hold, and stay there."""
-    if mode is DeleteMode.QUARANTINE and found.copies_nothing:
-        raise Halt(
-            "what is deleted is copied into quarantine first, and the store makes no copies, or is full, or"
-            " the credentials may not: nothing is deleted; free space, allow CopyObject under .reconciler/,"
-            " switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
-        )
+def without_copies(mode: DeleteMode, found: Capabilities) -> str:
+    """Why no object at all could go: each would end on hold, and stay there. "" where nothing says so."""
+    if mode is not DeleteMode.QUARANTINE or not found.copies_nothing:
+        return ""
+    return (
+        "what is deleted is copied into quarantine first, and the store makes no copies, or is full, or"
+        " the credentials may not: nothing is deleted; free space, allow CopyObject under .reconciler/,"
+        " switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
+    )
 
 
 def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) -> None:
