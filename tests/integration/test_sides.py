@@ -39,6 +39,7 @@ async def test_another_bucket_trips_and_no_row_goes(site: Site) -> None:
     assert await site.rows() == {"image/a", "image/b"}
 
 
+@pytest.mark.attack(68)
 async def test_rows_of_another_gateway_trip_though_there_are_some(site: Site) -> None:
     await site.put("image/a", "image/b")
     for number in range(4):
@@ -48,6 +49,7 @@ async def test_rows_of_another_gateway_trip_though_there_are_some(site: Site) ->
     assert "none of 2 objects is named by any of 4 rows" in report.detail
 
 
+@pytest.mark.attack(68)
 async def test_a_prefix_whose_rows_are_in_a_second_table_trips(site: Site) -> None:
     await site.tracked(*(f"image/{number}" for number in range(30)))
     await site.put("video/a", "video/b")

@@ -178,6 +178,7 @@ def test_one_gateway_table_without_the_other_is_an_error(
     assert _tables(empty_database) == {f"public.{kept}"}, "all or nothing"
 
 
+@pytest.mark.attack(68)
 def test_no_gateway_table_is_made_unasked_and_it_says_how(empty_database: str) -> None:
     _, told = _told(migrate.upgrade, empty_database)
     assert not any(name.startswith("public.") for name in _tables(empty_database))
