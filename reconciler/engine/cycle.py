@@ -112,7 +112,9 @@ class Cycle:
         self._retention = Retention(ports)
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
-        self._collector = Collector(ports, limits, steer, stopping, self.tenure, self._sealer)
+        self._collector = Collector(
+            ports, limits, steer, stopping, self.tenure, self._sealer, self._sweep.lists_plainly
+        )
         self._healer = Healer(ports, self._collector.gateway, steer)
         self._leftovers = Leftovers(ports, self._collector.gateway, steer, stopping)
         horizon = self._collector.wait_for_horizon

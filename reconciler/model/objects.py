@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from reconciler.model.sanity import believable
@@ -42,7 +42,8 @@ class ObjectPage:
 
     The four columns have the same length. `modified` is the store's own text (ISO 8601), parsed
     only for the few objects that become findings; `etags` and `modified` may be read out of the page
-    as late as that. `next_token` is None on the last page.
+    as late as that. `next_token` is None on the last page. `plain`: every object is of the standard storage
+    class, as a copy is that names none.
     """
 
     keys: list[str]
@@ -50,6 +51,7 @@ class ObjectPage:
     etags: Sequence[str]
     modified: Sequence[str]
     next_token: str | None = None
+    plain: bool = field(default=False, compare=False)
 
     def object_at(self, index: int) -> StoredObject:
         """The object at `index`; a Last-Modified that says nothing becomes None, which protects it."""
@@ -70,6 +72,7 @@ class ObjectPage:
             etags=[self.etags[index] for index in kept],
             modified=[self.modified[index] for index in kept],
             next_token=self.next_token,
+            plain=self.plain,
         )
 
 

@@ -67,11 +67,14 @@ class Copies(Protocol):
         etag: str | None = None,
         only_new: bool = False,
         version: str | None = None,
+        listed_size: int | None = None,
     ) -> Copied:
         """Copy one object with its content type, metadata and tags, in parts where it is large.
 
         `etag` None takes whatever is there; `only_new` never writes over the target, as far as the store
         honours If-None-Match, and a look just before finds it free; `version` takes that one of the source.
+        `listed_size`, with an `etag`: its size in bytes, from a listing that had it in the standard storage
+        class; where the store compares the ETag itself, the source is then not looked at first.
         COPIED means that the copy was seen in full. Raises KeyRefused where this object is not copied and
         others are, StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
         """

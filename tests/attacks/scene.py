@@ -244,7 +244,7 @@ class Scene:
             ports.uploads,
             look,
         )
-        await delete_claimed(self.ports, gateway, claim, spared or {}, answers)
+        await delete_claimed(self.ports, gateway, claim, spared or {}, answers, lambda _: True)
         return answers
 
     async def confirm(self, claim: Claim, answers: Answers) -> Removed:

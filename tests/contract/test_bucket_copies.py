@@ -13,7 +13,7 @@ from reconciler.model import Blame, Copied, CopyResult
 from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.config import BucketConfig, CopySizes
 from tests.servers import Bucket
-from tests.support.buckets import config_for, config_of
+from tests.support.buckets import CAPABILITIES, config_for, config_of
 from tests.support.faulty_store import Answer, Request, error, faulty_store
 from tests.support.quirky_store import BUCKET, Quirks, Stored, quirky_store
 from tests.support.relay import relay
@@ -88,6 +88,75 @@ async def test_another_object_than_the_one_asked_for_is_not_copied(bucket: Bucke
     config = replace(config_of(bucket), copy_sizes=CopySizes(at_once=at_once))
     assert (await copy(config, etag=etag)).result is CopyResult.CHANGED
     assert bucket.keys() == {SOURCE}
+
+
+async def copy_as_listed(bucket: Bucket, etag: str, size: int, sizes: CopySizes) -> tuple[Copied, list[str]]:
+    """As the collector copies what a sweep has listed, by what the store can do; and the requests sent."""
+    seen: list[str] = []
+    config = replace(
+        config_of(bucket), copy_sizes=sizes, on_request=lambda operation, *_: seen.append(operation)
+    )
+    async with open_bucket(config) as opened:
+        copies = opened.copies.knowing(CAPABILITIES[bucket.server.kind])
+        return await copies.copy(SOURCE, TARGET, etag=etag, listed_size=size), seen
+
+
+async def test_what_was_listed_is_copied_in_one_request_where_the_store_compares(bucket: Bucket) -> None:
+    etag = put(bucket, b"hello", **TOLD)
+    copied, sent = await copy_as_listed(bucket, etag, 5, CopySizes())
+    assert (copied.result, copied.etag, copied.size) == (CopyResult.COPIED, etag, 5)
+    compares = CAPABILITIES[bucket.server.kind].copy_conditional
+    assert sent == (["CopyObject"] if compares else ["HeadObject", "CopyObject"])
+    assert body(bucket, TARGET) == b"hello"
+    assert told(bucket, TARGET) == told(bucket, SOURCE)
+
+
+@pytest.mark.attack(10)
+async def test_another_object_than_the_listed_one_is_not_copied(bucket: Bucket) -> None:
+    etag = put(bucket, b"old")
+    put(bucket, b"new")
+    copied, _ = await copy_as_listed(bucket, etag, 3, CopySizes())
+    assert copied.result is CopyResult.CHANGED
+    assert bucket.keys() == {SOURCE}
+
+
+async def test_what_was_listed_and_is_gone_is_missing(bucket: Bucket) -> None:
+    etag = put(bucket, b"old")
+    bucket.client.delete_object(Bucket=bucket.name, Key=SOURCE)
+    copied, _ = await copy_as_listed(bucket, etag, 3, CopySizes())
+    assert copied.result is CopyResult.MISSING
+
+
+async def test_a_large_object_is_looked_at_though_it_was_listed(bucket: Bucket) -> None:
+    content = b"x" * (6 * MEBIBYTE)
+    etag = put(bucket, content, **TOLD)
+    sizes = CopySizes(at_once=5 * MEBIBYTE, part=5 * MEBIBYTE)
+    copied, sent = await copy_as_listed(bucket, etag, len(content), sizes)
+    assert (copied.result, copied.size) == (CopyResult.COPIED, len(content))
+    assert sent[0] == "HeadObject"
+    assert told(bucket, TARGET) == told(bucket, SOURCE)
+
+
+async def test_an_object_put_together_from_parts_is_seen_in_full(bucket: Bucket) -> None:
+    """Its copy has another ETag, so both are looked at afterwards."""
+    client, name = bucket.client, bucket.name
+    upload = client.create_multipart_upload(Bucket=name, Key=SOURCE)["UploadId"]
+    parts = [
+        {
+            "PartNumber": number,
+            "ETag": client.upload_part(
+                Bucket=name, Key=SOURCE, UploadId=upload, PartNumber=number, Body=content
+            )["ETag"],
+        }
+        for number, content in enumerate((b"a" * (5 * MEBIBYTE), b"the end"), 1)
+    ]
+    client.complete_multipart_upload(
+        Bucket=name, Key=SOURCE, UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+    listed = client.list_objects_v2(Bucket=name, Prefix="media/")["Contents"][0]
+    copied, _ = await copy_as_listed(bucket, listed["ETag"].strip('"'), listed["Size"], CopySizes())
+    assert (copied.result, copied.size) == (CopyResult.COPIED, 5 * MEBIBYTE + 7)
+    assert len(body(bucket, TARGET)) == 5 * MEBIBYTE + 7
 
 
 async def test_what_is_not_there_is_missing(bucket: Bucket) -> None:

@@ -167,6 +167,7 @@ class MemoryBucket:
         etag: str | None = None,
         only_new: bool = False,
         version: str | None = None,
+        listed_size: int | None = None,
     ) -> Copied:
         self.answer()
         self.answer_for(source)

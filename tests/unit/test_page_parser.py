@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, quote_plus, unquote_plus
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
@@ -116,6 +116,26 @@ def reference(page: str) -> ObjectPage:
 
 def _is_xml(character: str) -> bool:
     return character in "\t\n" or (character >= " " and character not in "\x7f\ufffe\uffff")
+
+
+@pytest.mark.parametrize(
+    ("classes", "plain"),
+    [
+        (["<StorageClass>STANDARD</StorageClass>"] * 2, True),
+        (["", "<StorageClass>STANDARD</StorageClass>"], True),
+        (["", "<StorageClass>STANDARD_IA</StorageClass>"], False),
+        (["", "<StorageClass >GLACIER</StorageClass>"], False),
+        (["", "<StorageClass></StorageClass>"], False),
+    ],
+)
+def test_a_page_is_plain_where_all_are_of_the_standard_class(classes: list[str], plain: bool) -> None:
+    entries = [
+        render([Entry(key=f"a{number}")], replace(AWS, extra=extra)) for number, extra in enumerate(classes)
+    ]
+    contents = "".join(page[page.index("<Contents>") : page.index("</ListBucketResult>")] for page in entries)
+    page = entries[0][: entries[0].index("<Contents>")] + contents + "</ListBucketResult>"
+    assert parse_page(page.encode()).plain is plain
+    assert _careful_page(page).plain is plain
 
 
 any_key = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)

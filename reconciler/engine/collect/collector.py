@@ -6,6 +6,7 @@ A crash between any two lines leaves marks, claims and intents in Postgres, and 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -102,7 +103,10 @@ class Collector:
         stopping: anyio.Event,
         tenure: Tenure,
         sealer: Sealer,
+        lists_plainly: Callable[[int], bool] = lambda _: False,
     ) -> None:
+        """`lists_plainly`: whether a pass, by its id, saw only objects of the standard storage class."""
+        self._lists_plainly = lists_plainly
         self._ports = ports
         self._limits = limits
         self._steer = steer
@@ -297,7 +301,7 @@ class Collector:
         rewrites_keys = steering.policy.rewrites_keys
         with step(tracer, "deletion"):
             spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
-            await delete_claimed(self._ports, self._gateway, claim, spared, answers)
+            await delete_claimed(self._ports, self._gateway, claim, spared, answers, self._lists_plainly)
         with step(tracer, "confirmation"):
             window = steering.upload_window
             await self._withhold(claim, answers)

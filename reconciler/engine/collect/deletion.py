@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from reconciler.engine.collect import absence_checks, soft_delete
@@ -16,7 +16,12 @@ HEAD_CONCURRENCY = 32
 
 
 async def delete_claimed(
-    ports: Ports, gateway: WriteGateway, claim: Claim, spared: Mapping[str, str], answers: Answers
+    ports: Ports,
+    gateway: WriteGateway,
+    claim: Claim,
+    spared: Mapping[str, str],
+    answers: Answers,
+    lists_plainly: Callable[[int], bool],
 ) -> None:
     """Settle every key of the claim; nothing is sent for those in `spared`, which says why.
 
@@ -26,7 +31,7 @@ async def delete_claimed(
     """
     try:
         await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
-        await _settle(ports, gateway, answers.unsettled(claim.keys), answers)
+        await _settle(ports, gateway, answers.unsettled(claim.keys), answers, lists_plainly)
     except StoreUnavailable as error:
         answers.store_away = True
         if isinstance(error, StoreFull):
@@ -62,7 +67,13 @@ async def _spare(
         answers.settle(key, ObjectResult.SPARED, reasons[key])
 
 
-async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+async def _settle(
+    ports: Ports,
+    gateway: WriteGateway,
+    keys: Sequence[ClaimedKey],
+    answers: Answers,
+    lists_plainly: Callable[[int], bool],
+) -> None:
     can = ports.capabilities
     compares = can.conditional_batch_delete or can.conditional_delete
     await _verify_absence(ports, [key for key in keys if key.decision.verify_absence], answers)
@@ -79,7 +90,7 @@ async def _settle(ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey
     for orphan in await absence_checks.widowed(ports, answers.unsettled(keys)):
         answers.settle(orphan, ObjectResult.SPARED, "its row was removed for want of it, and comes back")
     doomed = answers.unsettled(keys)
-    seen = await soft_delete.make_copies(ports, gateway, doomed, answers)
+    seen = await soft_delete.make_copies(ports, gateway, doomed, answers, lists_plainly)
     seen |= await soft_delete.look_at_versions(ports, doomed, answers)
     hidden = [key for key in doomed if key.mark.storage_key in seen]
     looked_at = [key for key in hidden if by_head(seen[key.mark.storage_key])]

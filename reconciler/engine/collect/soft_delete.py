@@ -4,7 +4,7 @@ that a delete marker hides.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from reconciler.model import (
     DeleteMode,
     DeletionResult,
     Hidden,
+    Mark,
     ObjectResult,
     Policy,
     StoredObject,
@@ -66,9 +67,15 @@ def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) ->
 
 
 async def make_copies(
-    ports: Ports, gateway: WriteGateway, keys: Sequence[ClaimedKey], answers: Answers
+    ports: Ports,
+    gateway: WriteGateway,
+    keys: Sequence[ClaimedKey],
+    answers: Answers,
+    lists_plainly: Callable[[int], bool],
 ) -> dict[str, str]:
     """Copy into quarantine what is to be deleted in that mode; settle what cannot be.
+
+    What a pass listed plainly is not looked at first: its mark says all that a copy has to be told.
 
     Returns the ETag of what was copied, by storage key: nothing else may be deleted. Of a source that is
     gone the copy of an earlier attempt is noted. Raises StoreUnavailable.
@@ -78,11 +85,12 @@ async def make_copies(
     async def copy(claimed: ClaimedKey) -> None:
         mark, target = claimed.mark, claimed.quarantine_key
         assert target is not None
-        copied = await gateway.copy(mark.storage_key, target, mark.object_etag)
+        size = mark.bytes if lists_plainly(mark.pass_id) else None
+        copied = await gateway.copy(mark.storage_key, target, mark.object_etag, listed_size=size)
         if copied.result is CopyResult.COPIED:
             assert copied.etag is not None
             seen[mark.storage_key] = copied.etag
-            answers.hidden[mark.storage_key] = _in_quarantine(target, copied)
+            answers.hidden[mark.storage_key] = _in_quarantine(mark, target, copied)
         else:
             answers.settle(mark.storage_key, RESULTS[copied.result], copied.detail)
 
@@ -226,12 +234,12 @@ def _modified(version: Version) -> datetime:
     return version.last_modified or datetime.min.replace(tzinfo=UTC)
 
 
-def _in_quarantine(target: str, copied: Copied) -> Hidden:
+def _in_quarantine(mark: Mark, target: str, copied: Copied) -> Hidden:
     return Hidden(
         mode=DeleteMode.QUARANTINE,
         size=copied.size,
         etag=copied.etag,
-        last_modified=copied.last_modified,
+        last_modified=copied.last_modified or mark.object_last_modified,
         quarantine_key=target,
     )
 

@@ -72,6 +72,11 @@ class Sweep:
         self._ports = ports
         self._limits = limits
         self._order = ports.capabilities.order
+        self._plain: int | None = None
+
+    def lists_plainly(self, pass_id: int) -> bool:
+        """Whether this sweep listed all of that pass, and only objects of the standard storage class."""
+        return pass_id == self._plain
 
     async def run(self, term: Term, steering: Steering) -> PassResult:
         """One pass to its end: armed or tripped.
@@ -137,7 +142,10 @@ class Sweep:
         pages = page_size - current.id % SPREAD
         comparison = replace(comparison, doubt=doubt, page_size=pages)
         with under_pass(self._ports, current):
-            return await self._compare(term, steering, current, progress, comparison)
+            compared = await self._compare(term, steering, current, progress, comparison)
+        resumed = any(each.done or each.watermark != each.range.after for each in progress)
+        self._plain = current.id if comparison.classes.plain and not resumed else None
+        return compared
 
     async def _compare(
         self,

@@ -116,6 +116,7 @@ class WriteGateway:
         *,
         only_new: bool = False,
         version: str | None = None,
+        listed_size: int | None = None,
     ) -> Copied:
         """Copy an object into the quarantine, or out of it; see `Copies.copy`.
 
@@ -123,7 +124,9 @@ class WriteGateway:
         """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
-        return await self._copies.copy(source, target, etag=etag, only_new=only_new, version=version)
+        return await self._copies.copy(
+            source, target, etag=etag, only_new=only_new, version=version, listed_size=listed_size
+        )
 
     async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
         """Delete versions and delete markers by id, for good."""

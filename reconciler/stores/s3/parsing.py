@@ -24,6 +24,7 @@ from reconciler.model import GREATEST_SIZE, ObjectPage, believable_size
 from reconciler.stores.s3.faults import Refusal
 
 _FIELDS: Final = ("Key", "LastModified", "ETag", "Size")
+_STANDARD: Final = "STANDARD"
 _OPEN: Final = "<Contents>"
 _CLOSE: Final = "</Contents>"
 _OPENING_TAG: Final = re.compile(r"<(\w+)>")
@@ -79,7 +80,9 @@ def _fast_page(text: str) -> ObjectPage | None:
     if _URL_ENCODED.search(frame):
         keys = _decoded(keys)
     etags, modified = _LateColumn(rest, 0), _LateColumn(rest, 1)
-    return ObjectPage(list(keys), _believed(map(int, sizes)), etags, modified, *ending)
+    # Its tags, in whatever spelling, end in this.
+    plain = text.count("StorageClass>") == 2 * text.count(f"<StorageClass>{_STANDARD}</StorageClass>")
+    return ObjectPage(list(keys), _believed(map(int, sizes)), etags, modified, *ending, plain)
 
 
 def _fast_ending(frame: str) -> tuple[str | None] | None:
@@ -272,6 +275,7 @@ def _careful_page(text: str) -> ObjectPage:
         [bare_etag(entry.get("ETag", "")) for entry in entries],
         [entry.get("LastModified", "") for entry in entries],
         _careful_ending(frame),
+        all(entry.get("StorageClass", _STANDARD) == _STANDARD for entry in entries),
     )
 
 

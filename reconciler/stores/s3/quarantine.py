@@ -101,20 +101,40 @@ class BucketCopies:
         etag: str | None = None,
         only_new: bool = False,
         version: str | None = None,
+        listed_size: int | None = None,
     ) -> Copied:
         """See the port. The source is looked at before and the copy after: some stores ignore conditions."""
+        listed = self._as_listed(source, etag, listed_size) if version is None and not only_new else None
         async with self._limiter:
             try:
-                return await self._copy(source, target, etag, version, only_new=only_new)
+                return await self._copy(source, target, etag, version, only_new=only_new, listed=listed)
             except Refusal as refusal:
                 return await self._refused(refusal, source, only_new=only_new)
             except StoreUnavailable as error:
                 raise await self._witness.blame("CopyObject", source, error) from None
 
+    def _as_listed(self, key: str, etag: str | None, size: int | None) -> _Source | None:
+        """The source, where a look would add nothing: the store compares its ETag, and copies it at once."""
+        can = self._can
+        if can is None or not etag or size is None or size > self._sizes.at_once:
+            return None
+        if not can.copy_conditional or not can.compares_etag(etag):
+            return None
+        return _Source(
+            key=key, size=size, etag=etag, tags=0, content={}, modified=None, digests={}, version={}
+        )
+
     async def _copy(
-        self, key: str, target: str, etag: str | None, version: str | None, *, only_new: bool
+        self,
+        key: str,
+        target: str,
+        etag: str | None,
+        version: str | None,
+        *,
+        only_new: bool,
+        listed: _Source | None,
     ) -> Copied:
-        source = await self._look(key, version)
+        source = listed or await self._look(key, version)
         if source is None:
             return Copied(result=CopyResult.MISSING)
         if etag is not None and source.etag != etag:

@@ -32,6 +32,13 @@ class Sink(Protocol):
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None: ...
 
 
+@dataclasses.dataclass(slots=True)
+class Classes:
+    """Whether all that was listed so far is of the standard storage class."""
+
+    plain: bool = True
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What both joins need: the two sides, and the frozen policy and cutoff they judge by."""
@@ -49,9 +56,11 @@ class Comparison:
     """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
     before: Policy | None = None
     """What the last released pass judged by, where that was something else."""
+    classes: Classes = dataclasses.field(default_factory=Classes)
 
     def listed(self, page: ObjectPage) -> None:
         """Count a page, and stamp the sweep's progress."""
+        self.classes.plain &= page.plain
         self.observer.page_listed(len(page.keys))
         self.observer.alive("sweep")
 
