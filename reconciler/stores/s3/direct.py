@@ -2,23 +2,32 @@
 
 For each request botocore fires twenty events, searches its rules for the endpoint and builds the same
 headers again: a copy takes 1.7 ms of processor time (measured, Python 3.11). Here signing, sending and
-reading the answer are left, 0.6 ms, and each is still botocore's own: credentials and signature, the session
-of aiobotocore with its pool, proxies and certificates, and the parser of answers.
+reading the answer are left, 0.4 ms. Endpoint, credentials, the session with its pool, proxies and
+certificates, and the parser of answers are botocore's and aiobotocore's own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+from xml.sax.saxutils import unescape
 
-from botocore.awsrequest import AWSRequest
-from botocore.exceptions import ClientError
+from botocore.auth import (  # type: ignore[attr-defined]  # not in the stubs
+    AUTH_TYPE_MAPS,
+    S3SigV4Auth,
+    _host_from_url,
+)
+from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.handlers import handle_copy_source_param
 from botocore.utils import percent_encode
 
 from reconciler.stores.s3.hooks import error_inside_success
+from reconciler.stores.s3.signing import signed
 
 _HEADERS: Final[Mapping[str, str]] = {
     "ChecksumMode": "x-amz-checksum-mode",
@@ -30,7 +39,9 @@ _HEADERS: Final[Mapping[str, str]] = {
 }
 """Parameters that go as headers, by their names in botocore."""
 
-_PLAIN_SIGNATURES: Final = frozenset({"v4", "s3v4"})
+_COPIED: Final = re.compile(
+    rb"<CopyObjectResult\b[^>]*>.*?<ETag>([^<&]*+(?:&quot;[^<&]*+)*)</ETag>", re.DOTALL
+)
 _ELSEWHERE: Final = frozenset(
     {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.BAD_REQUEST}
 )
@@ -53,18 +64,19 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """Where the bucket is asked, and how requests to it are signed."""
+    """Where the bucket is asked, and the region and service that requests to it are signed for."""
 
     url: str
+    host: str
     headers: Mapping[str, str]
-    signing: Mapping[str, str]
+    scope: tuple[str, str]
 
 
 class DirectClient:
     """A botocore client of one bucket whose `head_object`, `copy_object` and `delete_object` are direct.
 
-    They take the same parameters and give the same answers and errors. All else is the client's own, and so
-    are these where the endpoint wants a signature other than version 4, or sends the request elsewhere.
+    They take the same parameters and give the same answers and errors, of a copy the ETag alone. All else is
+    the client's own, and so are these where the endpoint wants another signature, or sends them elsewhere.
     """
 
     def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - made at run time
@@ -105,37 +117,41 @@ class DirectClient:
         url, headers, _ = await self._client._resolve_endpoint_ruleset(  # noqa: SLF001
             model, {"Bucket": self._bucket}, context
         )
-        version = await self._client._request_signer._choose_signer(operation, "standard", context)  # noqa: SLF001
-        if version not in _PLAIN_SIGNATURES:
+        signer, signing = self._client._request_signer, context.get("signing", {})  # noqa: SLF001
+        version = await signer._choose_signer(operation, "standard", context)  # noqa: SLF001
+        if AUTH_TYPE_MAPS.get(version) is not S3SigV4Auth or _signs_otherwise(self._client.meta.config):
             return None
-        signing = context.get("signing", {})
-        signer = self._client._request_signer  # noqa: SLF001
-        self._endpoint = _Endpoint(
-            url,
-            {"User-Agent": self._client.meta.config.user_agent, **headers},
-            {
-                "signing_name": signing.get("signing_name", signer.signing_name),
-                "region_name": signing.get("region", signer.region_name),
-                "signature_version": version,
-            },
-        )
+        host = _host_from_url(url)
+        scope = (signing.get("region", signer.region_name), signing.get("signing_name", signer.signing_name))
+        self._endpoint = _Endpoint(url, host, headers, scope)
         return self._endpoint
 
     async def _signed(self, method: str, endpoint: _Endpoint, asked: dict[str, Any]) -> _Request:
+        credentials = self._client._request_signer._credentials  # noqa: SLF001
+        if credentials is None:
+            raise NoCredentialsError
+        frozen = await credentials.get_frozen_credentials()
         handle_copy_source_param(asked)
         url = f"{endpoint.url}/{percent_encode(asked['Key'], safe='/~')}"
-        if "VersionId" in asked:
-            url += f"?versionId={percent_encode(asked['VersionId'])}"
-        headers = {header: asked[name] for name, header in _HEADERS.items() if name in asked}
-        request = AWSRequest(method=method, url=url, headers={**endpoint.headers, **headers})
-        request.context["client_config"] = self._client.meta.config
-        signer = self._client._request_signer  # noqa: SLF001
-        auth = await signer.get_auth_instance(**endpoint.signing)
-        if auth is not None:
-            auth.add_auth(request)
-        return _Request(method, url, request.headers)
+        query = f"versionId={percent_encode(asked['VersionId'])}" if "VersionId" in asked else ""
+        headers = signed(
+            method,
+            endpoint.host,
+            urlsplit(url).path,
+            query,
+            {**endpoint.headers, **{name: asked[key] for key, name in _HEADERS.items() if key in asked}},
+            credentials=(frozen.access_key, frozen.secret_key, frozen.token),
+            scope=endpoint.scope,
+            now=datetime.now(UTC),
+        )
+        headers["User-Agent"] = self._client.meta.config.user_agent
+        return _Request(method, f"{url}?{query}" if query else url, headers)
 
     async def _read(self, operation: str, answer: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        if operation == "CopyObject" and answer.status_code == HTTPStatus.OK:
+            etags = _COPIED.findall(await answer.content)
+            if len(etags) == 1:
+                return {"CopyObjectResult": {"ETag": unescape(etags[0].decode(), {"&quot;": '"'})}}
         model = self._client.meta.service_model.operation_model(operation)
         response = {
             "headers": answer.headers,
@@ -149,3 +165,8 @@ class DirectClient:
             raise ClientError(parsed, operation)
         answer_read: Mapping[str, Any] = parsed
         return answer_read
+
+
+def _signs_otherwise(config: Any) -> bool:  # noqa: ANN401 - botocore's
+    """Whether the user's own configuration says how bodies are signed."""
+    return (config.s3 or {}).get("payload_signing_enabled") is not None
