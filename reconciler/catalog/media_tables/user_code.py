@@ -58,10 +58,9 @@ async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence
     """
     before = await _touched(connection, gateway)
     async with in_their_settings(connection):
-        # By id alone: these rows are locked, and their versions were compared under the lock.
+        # By id alone: these rows are locked, and were read again under the lock, through what counts.
         rows = await connection.fetch(
-            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} AND {gateway.counts}"
-            " RETURNING true",
+            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} RETURNING true",
             list(ids),
         )
     deleted, updated = (
