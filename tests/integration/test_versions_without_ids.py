@@ -119,3 +119,25 @@ async def test_another_object_that_comes_as_the_marker_goes_is_told(
     monkeypatch.setattr(BucketVersions, "remove", late)
     undone = await site.undo(since=LONG_AGO)
     assert (undone.objects, [each.outcome for each in undone.refused]) == (0, [Return.REFUSED] * 3)
+
+
+@pytest.mark.attack(78)
+async def test_a_version_that_only_a_listing_names_comes_back(database: str, real_bucket: Bucket) -> None:
+    """HEAD tells none of its id either, though it was put while versions were kept."""
+
+    def rewrite(direction: Direction, block: bytes) -> bytes:
+        told = direction is Direction.REQUEST or b"x-amz-delete-marker" in block.lower()
+        return block if told else re.sub(HIDDEN_IDS["every"], b"", block)
+
+    async with proxy_of(real_bucket.server.endpoint_url) as proxy:
+        proxy.rewrite = rewrite
+        site = make_site(database, real_bucket, calm=True)
+        site.environment["RECONCILER_DELETE_MODE"] = "versioned"
+        through = proxy.through(real_bucket.server.endpoint_url)
+        site.environment["RECONCILER_BUCKET__ENDPOINT_URL"] = through
+        keep_versions(site)
+        await site.put(*KEYS)
+        assert (await site.once()).removed.objects == 3
+        undone = await site.undo(since=LONG_AGO)
+        assert (undone.objects, undone.complete) == (3, True)
+    assert await site.keys() == set(KEYS)
