@@ -44,11 +44,11 @@ class Marks(Protocol):
         """
         ...
 
-    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         """A claim to roll forward, taken over under this term.
 
-        Of this epoch with its `not_before` behind, or of a dead epoch whose last attempt is older
-        than `dead_after`.
+        Of this epoch with its `not_before` behind. Of a dead epoch once its last call to the store must have
+        ended: `longest_call` after this term began, or after an attempt that is known to have failed.
         """
         ...
 

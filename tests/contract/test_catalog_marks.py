@@ -603,6 +603,20 @@ async def test_a_row_locked_at_confirmation_is_left_for_the_next_attempt(stage: 
     assert (await stage.confirm(again, ObjectResult.MISSING)).records == 1
 
 
+@pytest.mark.attack(87)
+async def test_a_dead_epochs_old_claim_is_waited_for_from_the_end_of_its_lease(stage: Stage) -> None:
+    """Its leader may have waited for writers, or copied for minutes, and sent its delete at the very end."""
+    await stage.mark(finding("image/a", Verdict.ORPHAN))
+    await stage.claim()
+    await stage.sql.execute("UPDATE reconciler.marks SET attempted_at = attempted_at - interval '2 days'")
+    await stage.catalog.lease.release(stage.term)
+    term = await stage.catalog.lease.acquire("next", TTL)
+    assert isinstance(term, Term)
+    assert await stage.catalog.marks.unfinished(term, DAY, 10) is None
+    await stage.sql.execute("UPDATE reconciler.lease SET acquired_at = acquired_at - interval '1 day'")
+    assert await stage.catalog.marks.unfinished(term, DAY, 10) is not None
+
+
 @pytest.mark.attack(21)
 async def test_a_dead_epochs_claim_rolls_forward_and_the_former_operation_is_refused(stage: Stage) -> None:
     row = await stage.add_row("image/a", ExpiresAt=LONG_AGO)

@@ -180,6 +180,7 @@ class MemoryDatabase:
         self.spent: list[Spent] = []
         self.term: Term | None = None
         self.lease_ends: datetime = around.now
+        self.lease_since: datetime = around.now
         self.paid_until: datetime = around.now
         self.pause = Pause()
         self.mode: Mode | None = None

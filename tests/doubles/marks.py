@@ -207,12 +207,12 @@ class MemoryMarks:
         self._note(row, "intent")
 
     @port
-    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         database = self._database
         database.check(term)
         if database.pause.paused:
             return None
-        left = [row for row in database.marks.values() if self._to_repeat(row, term, dead_after)]
+        left = [row for row in database.marks.values() if self._to_repeat(row, term, longest_call)]
         for _, group in groupby(left, key=lambda row: row.operation_id):
             rows = list(group)[:limit]
             operation, xid = uuid4(), database.next_xid()
@@ -223,13 +223,15 @@ class MemoryMarks:
             return Claim(operation_id=operation, epoch=term.epoch, xid=xid, keys=keys, taken=len(keys))
         return None
 
-    def _to_repeat(self, row: MarkRow, term: Term, dead_after: timedelta) -> bool:
+    def _to_repeat(self, row: MarkRow, term: Term, longest_call: timedelta) -> bool:
         if row.operation_id is None or row.attempted_at is None or row.not_before is None:
             return False
         now = self._database.now
         if row.epoch == term.epoch:
             return row.not_before <= now
-        return row.attempted_at + dead_after <= now
+        # What failed has been answered; anything else may be on its way since just before this term.
+        since = row.attempted_at if row.last_error is not None else self._database.lease_since
+        return since + longest_call <= now
 
     @port
     async def let_go(self, term: Term) -> None:

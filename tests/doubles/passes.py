@@ -320,6 +320,7 @@ class MemoryLease:
         epoch = database.term.epoch + 1 if database.term else 1
         database.term = Term(epoch=epoch, nonce=uuid4(), holder=holder, vanished=not database.released)
         database.lease_ends = database.now + ttl
+        database.lease_since = database.now
         database.released = False
         return database.term
 

@@ -266,6 +266,23 @@ async def test_a_database_that_is_away_breaks_no_request_off(monkeypatch: pytest
     assert sorted(ended) == sorted(begun)
 
 
+@pytest.mark.attack(87)
+async def test_what_a_leader_sent_long_after_its_claim_is_waited_for() -> None:
+    """It vanishes with its request on the way: spared at once, the key would be deleted all the same."""
+    world = await due(a=3)
+
+    def slow(_: Claim) -> None:
+        world.around.tick(HOUR)
+
+    world.marks.on_look = slow
+    with pytest.raises(Crash):
+        await world.run_once(killed_at="MemoryBucket.delete")
+    looks = list[timedelta]()
+    world.marks.on_look = lambda _: looks.append(world.around.now - world.database.lease_since)
+    assert (await world.run_once()).removed.objects == 1
+    assert looks >= [world.limits.longest_call]
+
+
 async def sealed(max_age: float) -> UUID:
     """The marker bears our seal."""
     return UUID(int=1)

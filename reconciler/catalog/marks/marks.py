@@ -135,9 +135,9 @@ class PostgresMarks:
 
         return await self._stamped(await claimed_alone(claim, put_off_first, limit))
 
-    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         async def work(connection: AnyConnection) -> Claim | None:
-            return await take_over(connection, term, dead_after, limit)
+            return await take_over(connection, term, longest_call, limit)
 
         claim = await self._database.transaction(work)
         return None if claim is None else await self._stamped(claim)

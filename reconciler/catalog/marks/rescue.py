@@ -17,15 +17,17 @@ from reconciler.catalog.marks.claims import IN_FLIGHT, intents
 from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term, Verdict
 
 # Claims that nobody carries on: ours after IN_FLIGHT, a failure or LET_GO, others' once none of their
-# requests can still be on its way. What a newer program claimed in a way that this one does not know is
-# left to that.
+# requests can still be on its way: it was sent before the lease was ours, however old the claim (R-87).
+# What a newer program claimed in a way that this one does not know is left to that.
 UNFINISHED = f"""
 SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence,
        m.delete_mode, m.quarantine_key
 FROM {SCHEMA}.marks m
 WHERE m.state = 'claimed'
   AND (m.epoch = $1 AND m.not_before <= $2::timestamptz
-       OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2)
+       OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2
+          AND (m.last_error IS NOT NULL
+               OR (SELECT l.acquired_at FROM {SCHEMA}.lease l) + $3::interval <= $2))
   AND m.verdict = ANY($5::text[]) AND coalesce(m.delete_mode, 'direct') = ANY($6::text[])
 ORDER BY m.storage_key LIMIT $4
 FOR UPDATE OF m SKIP LOCKED
@@ -55,13 +57,15 @@ WHERE storage_key = ANY($1::text[])
 """
 
 
-async def take_over(connection: AnyConnection, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+async def take_over(
+    connection: AnyConnection, term: Term, longest_call: timedelta, limit: int
+) -> Claim | None:
     """See `ports.Marks.unfinished`. What was decided stands: a claim only rolls forward."""
     standing = await stand(connection, term)
     if standing.paused:
         return None
     await by_index(connection)
-    rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, dead_after, limit, *KNOWN)
+    rows = await connection.fetch(UNFINISHED, term.epoch, standing.now, longest_call, limit, *KNOWN)
     if not rows:
         return None
     operation = uuid4()

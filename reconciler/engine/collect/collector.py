@@ -288,7 +288,7 @@ class Collector:
             return claim
 
     async def _claim(self, term: Term, steering: Steering, limit: int) -> Claim:
-        if claim := await self._gateway.unfinished(term, self._limits.dead_after, limit):
+        if claim := await self._gateway.unfinished(term, self._limits.longest_call, limit):
             return claim
         policy, kinds = steering.policy, enabled(steering)
         return await self._gateway.claim(term, policy, kinds, limit, decider(steering), capper(steering))

@@ -73,13 +73,16 @@ class Limits:
     retention_interval: timedelta = timedelta(minutes=5)
 
     @property
-    def dead_after(self) -> timedelta:
-        """When a dead epoch's requests can no longer be on their way: then its claims roll forward.
+    def longest_call(self) -> timedelta:
+        """How long a call to the store lasts at most. A dead epoch's last began before its lease ended."""
+        return 2 * self.request_timeout
 
-        Counted from the claim. Its last call begins before its lease ends, and lasts at most two
-        requests' time-outs.
+    @property
+    def dead_after(self) -> timedelta:
+        """When a dead epoch's requests can no longer be on their way, counted from a claim that was carried
+        out at once.
         """
-        return self.lease_ttl + 2 * self.request_timeout
+        return self.lease_ttl + self.longest_call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

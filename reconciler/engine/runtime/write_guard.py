@@ -86,12 +86,12 @@ class WriteGateway:
         sealed = replace(term, seal=await self._seal(0.0))
         return await self._marks.claim(sealed, policy, verdicts, limit, decide, cap)
 
-    async def unfinished(self, term: Term, dead_after: timedelta, limit: int) -> Claim | None:
+    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.unfinished`."""
         self._refuse_in_dry_run("take over a claim")
         await self._refuse_while_paused("take over a claim")
         sealed = replace(term, seal=await self._seal(0.0))
-        return await self._marks.unfinished(sealed, dead_after, limit)
+        return await self._marks.unfinished(sealed, longest_call, limit)
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete objects from the bucket.
