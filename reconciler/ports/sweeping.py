@@ -41,6 +41,14 @@ class Records(Protocol):
         """The first `limit` storage keys of the span, strictly ascending in byte order, each once."""
         ...
 
+    async def reads_in_order(self, prefixes: Sequence[str], page_size: int) -> bool:
+        """Whether reading all keys of the prefixes in pages costs about what reading them once does.
+
+        By the database's own estimate. False where no index has them in byte order: each page would sort
+        the whole table.
+        """
+        ...
+
     async def lookup(self, keys: Sequence[str], *, rewritten: bool = False) -> Sequence[Record]:
         """Every row that names one of the keys, with its owner's state.
 

@@ -61,6 +61,9 @@ class MemoryRecords:
             yield page
 
     @port
+    async def reads_in_order(self, prefixes: Sequence[str], page_size: int) -> bool:
+        return True
+
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         self._database.answer()
         keys = sorted({key for key in self._keys() if key.startswith(prefix)})

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from reconciler import app
+from reconciler.catalog.media_tables import records as media_records
 from reconciler.catalog.passes.staging import SETTINGS, PostgresStaging, PostgresStagingArea
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.engine.lead.capabilities import abilities
@@ -372,3 +373,21 @@ async def test_a_listing_that_postgres_lost_in_between_releases_nothing(
     assert report.outcome is Outcome.FAILED
     assert "Postgres was restarted" in report.detail
     assert await quirky_site.sql("SELECT 1 FROM reconciler.marks") == []
+
+
+async def test_without_an_index_both_sides_of_an_ordered_store_are_joined_as_sets(
+    ordered_site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(media_records, "AS_SETS", 0)
+    await ordered_site.tracked("image/live")
+    await ordered_site.put("image/orphan")
+    _, planned = await ordered_site.plan()
+    assert [each.storage_key for each in planned] == ["image/orphan"]
+    report = await ordered_site.once()
+    assert report.outcome is Outcome.CONVERGED
+    assert await ordered_site.state() == ({"image/live"}, {"image/live"})
+    used = await ordered_site.sql(
+        "SELECT DISTINCT listing_order FROM reconciler.passes WHERE marker = 'sweep'"
+    )
+    assert [row[0] for row in used] == ["none"]
+    assert "migrate --create-index" in capsys.readouterr().out

@@ -29,6 +29,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
     return {
         "listing": lambda: listing.against_other_clients(opened, keys, cache),
         "without-order": lambda: listing.without_order(opened, keys, cache),
+        "without-index": lambda: listing.without_index(opened, keys, cache),
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
@@ -36,7 +37,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
     }
 
 
-NAMES = ("listing", "without-order", "memory", "slow-store", "deletion", "rate")
+NAMES = ("listing", "without-order", "without-index", "memory", "slow-store", "deletion", "rate")
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tests.servers import execute
 from tools.benchmarks.corpus import PREFIX
 from tools.benchmarks.figures import TIMES, Figure, at_least, at_most, for_comparison
 from tools.benchmarks.programs import ProgramFailed, Run, listing_server, measure, program
@@ -16,6 +17,11 @@ from tools.benchmarks.site import BUCKET, CREDENTIALS, DRIFT_EVERY, Site, forget
 ROUNDS = 3
 DELAY_MS = 50
 ORDERED = {"DRY_RUN": "true", "BUCKET__LISTING_ORDER": "bytes"}
+UNORDERED_INDEX = (
+    'ALTER TABLE "MediaRecords" DROP CONSTRAINT "MediaRecords_StorageKey_key"',
+    'CREATE INDEX ON "MediaRecords" USING hash ("StorageKey")',
+)
+"""Keys are looked up as ever, and no index has them in order."""
 UNORDERED = {"DRY_RUN": "true", "BUCKET__LISTING_ORDER": "none"}
 
 
@@ -91,10 +97,38 @@ def without_order(site: Site, keys: int, cache: Path) -> list[Figure]:
     ]
 
 
-def dry_run(site: Site, keys: int, endpoint: str, settings: Mapping[str, str] = ORDERED) -> DryRun:
+def without_index(site: Site, keys: int, cache: Path) -> list[Figure]:
+    """The dry run where no index has the rows in byte order, against the one with it; turn about."""
+    figures: list[Figure] = []
+    for count in (keys, 5 * keys):
+        took: dict[bool, list[float]] = {True: [], False: []}
+        with listing_server(count, cache) as endpoint:
+            for _ in range(ROUNDS if count == keys else 1):
+                for indexed, durations in took.items():
+                    durations.append(dry_run(site, count, endpoint, indexed=indexed).duration)
+        with_it, without = median(took[True]), median(took[False])
+        title = f"no index in byte order, {count:,} rows"
+        figures += [
+            at_most(title, "against the same with it", without / with_it, 2.5, TIMES),
+            for_comparison(title, "with it", with_it, " s"),
+            for_comparison(title, "without", without, " s"),
+        ]
+    return figures
+
+
+def dry_run(
+    site: Site,
+    keys: int,
+    endpoint: str,
+    settings: Mapping[str, str] = ORDERED,
+    *,
+    indexed: bool = True,
+) -> DryRun:
     """One pass on a fresh copy of the database; raises ProgramFailed unless it finds the drift made."""
     forget_identity(endpoint)
     with site.database(keys) as database:
+        if not indexed:
+            execute(database, *UNORDERED_INDEX)
         run = once(database, endpoint, settings, CREDENTIALS)
     report = run.report()
     drift = keys // DRIFT_EVERY

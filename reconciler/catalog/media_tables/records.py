@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,6 +22,9 @@ SMALL = 50_000
 
 OVERSAMPLING = 4
 """Pages looked at for each key wanted: part of them lie under other prefixes."""
+
+AS_SETS = 4
+"""How many times the cost of one sorted read its pages may take, before a join as sets is the cheaper."""
 
 BYTES_A_ROW = 200
 """What a row takes at least, where the table was never analysed."""
@@ -73,6 +77,19 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             keys: list[str] = await connection.fetchval(query, *where.values, limit)
         return keys
+
+    async def reads_in_order(self, prefixes: Sequence[str], page_size: int) -> bool:
+        key = self._gateway.ordered_key
+        once = in_pages = 0.0
+        async with self._database.connection() as connection:
+            for prefix in prefixes:
+                where, values = bounds.condition(key, bounds.of_prefix(prefix), 1)
+                query = f"SELECT {key} FROM {self._gateway.media} WHERE {where} ORDER BY {key}"
+                whole = await _estimate(connection, query, values)
+                page = await _estimate(connection, f"{query} LIMIT {page_size}", values)
+                once += whole["Total Cost"]
+                in_pages += page["Total Cost"] * max(1.0, whole["Plan Rows"] / page_size)
+        return in_pages <= AS_SETS * once
 
     def _span(self, span: KeyRange) -> _Statement:
         """The span as a condition; our own corner of the bucket is never part of one."""
@@ -311,6 +328,13 @@ async def add_rewritten(
     )
     for row in rows:
         named.setdefault(row["rewritten"], []).append(record_from(row))
+
+
+async def _estimate(connection: AnyConnection, query: str, values: Sequence[str]) -> Mapping[str, float]:
+    """The planner's cost and number of rows; `Total Cost` and `Plan Rows` in its own units."""
+    told = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *values)
+    plan: Mapping[str, float] = json.loads(told)[0]["Plan"]
+    return plan
 
 
 def _thinned(keys: list[str], count: int) -> list[str]:

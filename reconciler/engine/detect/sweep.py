@@ -10,7 +10,7 @@ import structlog
 
 from reconciler.engine.detect.join.comparison import Comparison, Sink
 from reconciler.engine.detect.join.doubt import Doubt
-from reconciler.engine.detect.join.ordered import OrderedJoin
+from reconciler.engine.detect.join.ordered import ROWS_A_QUERY, OrderedJoin
 from reconciler.engine.detect.join.unordered import UnorderedJoin
 from reconciler.engine.detect.lost_objects import returns_of
 from reconciler.engine.detect.near_misses import Spelled
@@ -85,9 +85,9 @@ class Sweep:
         where it stood. ListingBroken where the listing does not show what is put.
         """
         self._require_listing()
-        if self._order is ListingOrder.BYTES:
+        if await self._order_for(steering.policy) is ListingOrder.BYTES:
             try:
-                return await self._pass(term, steering)
+                return await self._pass(term, steering, order=ListingOrder.BYTES)
             except OrderViolated as violation:
                 log.warning("the store broke byte order: sweeping again without it", reason=str(violation))
             except ListingContradicted as error:
@@ -105,7 +105,7 @@ class Sweep:
         self._require_listing()
         now = await self._ports.records.now()
         comparison = await self._comparison(steering, now, live=False, pass_id=PLANNED, bucket=bucket)
-        if self._order is ListingOrder.NONE:
+        if await self._order_for(steering.policy) is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
             planned = await self._plan_ranges(steering.policy.prefixes)
@@ -125,12 +125,31 @@ class Sweep:
                 " Nothing can be compared with the rows; see `reconciler doctor`"
             )
 
+    async def _order_for(self, policy: Policy) -> ListingOrder:
+        """The store's order, where the rows can be read in it as well: otherwise both are joined as sets."""
+        prefixes = ranges.merge_prefixes(policy.prefixes)
+        if self._order is ListingOrder.NONE or await self._ports.records.reads_in_order(
+            prefixes, ROWS_A_QUERY
+        ):
+            return self._order
+        log.warning(
+            "no index has the rows in byte order: joining as sets, which takes about twice as long",
+            advice="reconciler migrate --create-index",
+        )
+        return ListingOrder.NONE
+
     async def _pass(
-        self, term: Term, steering: Steering, page_size: int = PAGE_SIZE, *, believes: bool = True
+        self,
+        term: Term,
+        steering: Steering,
+        page_size: int = PAGE_SIZE,
+        *,
+        believes: bool = True,
+        order: ListingOrder = ListingOrder.NONE,
     ) -> PassResult:
         await self._ports.holds.remember()
         with step(self._ports.tracer, "planning"):
-            current, progress = await self._begin(term, steering)
+            current, progress = await self._begin(term, steering, order)
         live = current.mode is Mode.LIVE
         tie = await self._ports.site.identity()
         bucket = tie.bucket if tie else ""
@@ -177,27 +196,29 @@ class Sweep:
         await self._ports.near_misses.forget(current.id)
         return released
 
-    async def _begin(self, term: Term, steering: Steering) -> tuple[Pass, Sequence[RangeProgress]]:
+    async def _begin(
+        self, term: Term, steering: Steering, order: ListingOrder
+    ) -> tuple[Pass, Sequence[RangeProgress]]:
         passes = self._ports.passes
-        if self._order is ListingOrder.NONE:
-            begun = await self._begin_new(term, steering)
+        if order is ListingOrder.NONE:
+            begun = await self._begin_new(term, steering, order)
             return begun, ()
         await self._ports.staging.clear()
         current = await passes.resumable(
-            Marker.SWEEP, steering.config_hash, steering.mode, self._order, RESUMABLE_FOR
+            Marker.SWEEP, steering.config_hash, steering.mode, order, RESUMABLE_FOR
         )
         progress = await passes.ranges(current.id) if current else ()
         if current is not None and progress:
             log.info("sweep resumed", pass_id=current.id, ranges_left=sum(not p.done for p in progress))
             return current, progress
         planned = await self._plan_ranges(steering.policy.prefixes)
-        begun = await self._begin_new(term, steering)
+        begun = await self._begin_new(term, steering, order)
         await passes.plan_ranges(term, begun.id, planned)
         return begun, await passes.ranges(begun.id)
 
-    async def _begin_new(self, term: Term, steering: Steering) -> Pass:
+    async def _begin_new(self, term: Term, steering: Steering, order: ListingOrder) -> Pass:
         passes, config, mode = self._ports.passes, steering.config_hash, steering.mode
-        return await passes.begin(term, Marker.SWEEP, config, mode, self._order, steering.policy)
+        return await passes.begin(term, Marker.SWEEP, config, mode, order, steering.policy)
 
     async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
         """Bounds drawn from the rows' own keys, so that each range holds about as many."""
