@@ -70,11 +70,13 @@ class DatabaseSettings(SchemaSettings):
     """What `migrate` needs: the same, and the database."""
 
     database_url: Annotated[SecretStr, written(_secret_url)]
-    """`postgresql://user:password@host:port/database`, the primary.
-    A replica lags, and lag looks like drift."""
+    """`postgresql://user:password@host:port/database`, the primary: a replica lags, and lag looks like drift.
+    libpq's parameters are read as providers hand them out. Those that change nothing here are ignored
+    (`channel_binding`, keepalives), and those that cannot be honoured are refused by name. Settings of the
+    server go into `options=-c%20name%3Dvalue`."""
     database_url_file: Annotated[str | None, written(values.file_path)] = None
     """A file that holds the database's URL instead, such as a mounted secret; one line.
-    Read again for every new connection, so that a password that was changed needs no restart."""
+    It is read again for every new connection, so a changed password needs no restart."""
 
 
 class Settings(DatabaseSettings):
@@ -83,21 +85,21 @@ class Settings(DatabaseSettings):
     bucket: BucketSettings
 
     dry_run: Annotated[Flag, RUNTIME] = True
-    """Whether the write gateway refuses. True: nothing is deleted before somebody says so."""
+    """Refuse every deletion. True: nothing is deleted until you switch it off."""
     enable_auto_cleanup: Annotated[Flag, RUNTIME] = True
-    """Whether expired, stale, revoked and ownerless media go."""
+    """Retention: delete expired, stale, revoked and ownerless media."""
     orphan_cleanup_enabled: Annotated[Flag, RUNTIME] = True
-    """Whether objects without a record go."""
+    """Delete orphans: objects without a record."""
     dangling_cleanup_enabled: Annotated[Flag, RUNTIME] = True
-    """Whether records without an object go."""
+    """Delete dangling records: records without an object."""
     media_retention_days: Annotated[int, written(values.whole(1, values.LONGEST.days, "days")), RUNTIME] = 90
-    """Days after which media that is no longer accessed goes. At least 1: 0 would empty the bucket."""
+    """Days after which media that is no longer accessed is deleted. At least 1: 0 would empty the bucket."""
     recent_access_days: Annotated[Days, RUNTIME] = 30
     """Days for which an access protects media beyond its retention."""
     revoked_key_policy: Annotated[
         Literal["keep", "delete"], written(values.one_of("keep", "delete")), RUNTIME
     ] = "keep"
-    """What becomes of the media of a disabled or expired virtual key.
+    """What happens to the media of a disabled or expired virtual key.
     `keep`: such keys are often enabled again."""
     key_grace: Annotated[Duration, RUNTIME] = timedelta(days=7)
     """How long a key must have been disabled or expired before `delete` applies.
@@ -115,11 +117,13 @@ class Settings(DatabaseSettings):
         Literal["auto", "direct", "quarantine", "versioned"],
         written(values.one_of("auto", "direct", "quarantine", "versioned")),
     ] = "auto"
-    """How objects are deleted: `versioned` by a delete marker, `quarantine` after a copy under
-    `.reconciler/`, `direct` for good. Default `auto`: versioned where the bucket keeps versions, else
-    quarantine, so that what goes can be brought back unless somebody says otherwise."""
+    """How objects are deleted. `versioned`: a delete marker hides each object. `quarantine`: each object is
+    copied under `.reconciler/quarantine/` before it is deleted. `direct`: for good, and only by this name.
+    Default `auto`: versioned where the bucket keeps versions and a deleted object was seen to come back in
+    each managed prefix, else quarantine, so that deletions can be undone. A live run halts where quarantine
+    is needed and the store makes no copies."""
     undo_window: Duration = timedelta(days=7)
-    """How long what was deleted can be brought back; then copies, hidden versions and removed rows go.
+    """How long a deletion can be undone; then copies, hidden versions and removed rows are purged.
     A week to notice a mistake; until then the bytes are paid for, and prompts are kept."""
     ledger_retention: Annotated[
         timedelta,
@@ -127,17 +131,17 @@ class Settings(DatabaseSettings):
         AfterValidator(_as_long_as_undo),
         Field(validate_default=True),
     ] = timedelta(days=90)
-    """How long the ledger says what went and why. 90d: a quarter, for whoever asks later; at least 1d, since
-    the breaker looks back a day, and UNDO_WINDOW, since removed rows are kept in it."""
+    """How long the ledger says what was deleted and why. 90d: a quarter, for later questions; at least 1d,
+    since the breaker looks back a day, and UNDO_WINDOW, since removed rows are kept in it."""
     abort_multipart_after: Duration = timedelta(days=7)
-    """Age at which a multipart upload in the managed prefixes that nobody has completed is aborted.
+    """Age at which an unfinished multipart upload in the managed prefixes is aborted.
     A week: longer than any upload takes; its parts are paid for, and no listing of objects shows them."""
     hold_for: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h"))] = timedelta(days=30)
-    """How long the holds last that nobody gave an end: on what an undo has brought back, and on what the
-    store refuses to delete, which is tried again then. 30d: time to find the cause; at least 1h, or the next
-    pass would take again what has just come back."""
+    """How long a hold of the program's own lasts: on what an undo brought back, and on what the store refuses
+    to delete, which is tried again then. 30d: time to find the cause; at least 1h, or the next pass would
+    delete again what has just come back."""
     upload_window: Duration = timedelta(hours=1)
-    """How long a tombstone lives: the longest time from a writer's PUT to its INSERT."""
+    """The longest time from a writer's PUT to its INSERT; as long lives a tombstone."""
     sweep_interval: Duration = timedelta(hours=6)
     """Time between two sweeps of the bucket. 6h: a listing of 100 M keys costs half a dollar."""
     retention_interval: Duration = timedelta(minutes=5)
@@ -145,13 +149,13 @@ class Settings(DatabaseSettings):
     accounting_interval: Annotated[timedelta, written(values.at_least(timedelta(minutes=1), "1m"))] = (
         timedelta(hours=1)
     )
-    """Time between two readings of the whole media table that say how much is stored, by media type and
-    provider. 1h: growth shows within hours, and the table is read once."""
+    """Time between two readings of the whole media table, which count what is stored by media type and
+    provider. 1h: growth shows within hours, and the table is read once. At least 1m."""
     listing_concurrency: Annotated[int, written(values.whole(1, 1_024, "key ranges at once"))] = 16
     """Key ranges listed at once. 16 streams of 50 ms a page are 300,000 keys a second."""
     delete_concurrency: Annotated[int, written(values.whole(1, 256, "batches in flight"))] = 32
     """Batches of up to 1,000 deletions in flight, as far as the rate allows.
-    32: measured, SeaweedFS goes a quarter faster than with 8."""
+    32: SeaweedFS was measured a quarter faster than with 8."""
     lease: LeaseSettings = LeaseSettings()
     web: WebSettings = WebSettings()
 

@@ -29,8 +29,8 @@ class MediaColumns(Section):
     """
 
     id: Columns = "Id"
-    """Primary key: one column, or several with commas between them (`id,created_at`). Where one alone is
-    not unique, the primary key that takes it in tells rows apart."""
+    """Primary key: one column, or several with commas between them (`id,created_at`). Where the named columns
+    are not unique, the primary key that includes them is the id."""
     storage_key: Column = "StorageKey"
     """The object's key in the bucket."""
     virtual_key_id: NoColumn = "VirtualKeyId"
@@ -40,16 +40,16 @@ class MediaColumns(Section):
     created_at: NoColumn = "CreatedAt"
     """When the row was made; NULL protects, and without the column every row is protected."""
     expires_at: NoColumn = "ExpiresAt"
-    """When the media expires; NULL, and what is no time, never."""
+    """When the media expires; never, where it is NULL or no time."""
     last_accessed_at: NoColumn = "LastAccessedAt"
-    """Last access; NULL means never accessed, and what is no time (year 1, infinity) protects. Without
-    the column nothing is ever stale."""
+    """Last access; NULL means never accessed, and a value that is no time (year 1, infinity) protects.
+    Without the column nothing is ever stale."""
     deleted_at: NoColumn = "DeletedAt"
     """Soft deletion; used where the table has this column."""
     media_type: NoColumn = "MediaType"
-    """What kind of media it is, of whatever type; storage is told apart by it where the table has it."""
+    """The kind of media, a column of any type. Storage is counted by it where the table has this column."""
     provider: NoColumn = "Provider"
-    """Who made it; as `media_type`."""
+    """Who made the media; used like `media_type`."""
 
 
 class KeyColumns(Section):
@@ -69,26 +69,26 @@ class CatalogSettings(Section):
     media_table: Table = "MediaRecords"
     """The media table, `table` or `schema.table`. Default: the gateway's own."""
     keys_table: NoTable = "VirtualKeys"
-    """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own. Empty where media have
-    no owners that end: then nothing is ownerless or revoked."""
+    """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own. Empty where there is
+    none: then nothing is ownerless or revoked, and `MEDIA_COLUMNS__VIRTUAL_KEY_ID` may be empty too."""
     media_where: Annotated[dict[str, str], written(identifiers.row_filter)] = Field(default_factory=dict)
-    """Rows that count, by the text of a column: `MEDIA_WHERE__bucket_id=avatars`, one variable a column.
-    Rows of another value name another bucket's objects: they are neither read nor missing their objects, and
-    protect nothing here. Default: every row."""
+    """Rows that count, by the text of a column: `MEDIA_WHERE__bucket_id=avatars` where two buckets share a
+    table. Rows of another value name another bucket's objects: they are neither read nor missing their
+    objects, and protect nothing here. Default: every row."""
     variant_columns: Annotated[tuple[str, ...], written(identifiers.columns)] = ()
-    """Columns of the media table that name further objects, such as thumbnails: a JSON list. An object that
-    one of them names is kept, and goes with its row."""
+    """Columns of the media table that name further objects, such as `["ThumbnailKey"]`. Such an object is
+    kept as long as a row names it, and is deleted with that row."""
     also_referenced: Annotated[tuple[str, ...], written(identifiers.references)] = ()
-    """Columns of other tables, or of the media table, that name objects: a JSON list of
-    `schema.table.column`. An object that any of them names is kept, whatever becomes of its record."""
+    """Columns of any table or view that name objects, as `schema.table.column`, such as
+    `["app.users.avatar"]`. An object that any of them names is kept, whatever happens to its record."""
     media_columns: MediaColumns = MediaColumns()
     key_columns: KeyColumns = KeyColumns()
     time_zone: Annotated[str | None, written(values.time_zone)] = None
     """The place whose time columns without a zone (`timestamp`, `date`) have, such as `America/New_York`.
     Default: UTC, as most programs write them; `doctor` warns where the database's own is another one."""
     epoch_unit: Annotated[Literal["s", "ms", "us"] | None, written(values.unit)] = None
-    """What times that are numbers count since 1970: `s`, `ms` or `us`. No default, since a wrong guess reads
-    each as a time that nobody meant; needed only where such a column is mapped."""
+    """The unit of times that are stored as numbers since 1970. No default, since a wrong guess misreads every
+    one; required only where such a column is mapped."""
 
     @model_validator(mode="after")
     def _keys_have_owners(self) -> Self:
@@ -112,11 +112,11 @@ class BucketSettings(Section):
     addressing_style: Annotated[
         Literal["auto", "path", "virtual"], written(values.one_of("auto", "path", "virtual"))
     ] = "auto"
-    """Where a request names the bucket: `path` in the path, `virtual` in the host's name, which some stores
+    """Where a request names the bucket: `path` in the path, `virtual` in the host name, which some stores
     demand. Default `auto`: what the AWS configuration says (`s3.addressing_style`), else the path at an
     endpoint, and AWS's own choice without one."""
     prefixes: Annotated[tuple[str, ...], written(values.prefixes)]
-    """Managed prefixes, a JSON list such as `["image/", "video/"]`; `[""]` is the whole bucket.
+    """Managed prefixes, each ending in `/`, such as `["image/", "video/"]`; `[""]` is the whole bucket.
     Nothing outside is ever touched."""
     listing_order: Annotated[
         Literal["probe", "bytes", "none"], written(values.one_of("probe", "bytes", "none"))
@@ -124,11 +124,11 @@ class BucketSettings(Section):
     """`bytes` trusts byte order and StartAfter (still asserted), `none` joins without order.
     Default `probe`: find out, since a wrong guess costs a pass and the probe costs a few requests."""
     request_timeout: Seconds = timedelta(seconds=30)
-    """The longest one request may take. 30s: a slow store takes that long
+    """The longest that one request may take. 30s: a slow store takes that long
     for a batch of 1,000 deletions."""
     key_shape: Annotated[KeyShape | None, written(values.pattern)] = None
-    """A regular expression, in RE2's syntax, that a whole key matches; others are kept and counted.
-    Default: none, every key in the prefixes is ours."""
+    """A regular expression in RE2's syntax that a whole key matches; other keys are kept and
+    counted. Default: none, every key in the prefixes is ours."""
 
     @property
     def style(self) -> str | None:
@@ -142,25 +142,26 @@ class BucketSettings(Section):
 
 
 class BreakerSettings(Section):
-    """Above any of these a pass is not released."""
+    """The breaker's limits: a pass that exceeds any of them is not released."""
 
     max_fraction: Annotated[float, written(values.fraction)] = 0.1
-    """Share of what was looked at that may go in 24 h. A tenth: retention of a busy day stays well below."""
+    """Share of what was looked at that may be deleted in 24 h. A tenth: a busy day of retention stays well
+    below."""
     max_count: Count = 100_000
-    """Keys that may go in 24 h, whatever their share: the bound that still holds in a large bucket."""
+    """Keys that may be deleted in 24 h, whatever their share: the bound that holds in a large bucket."""
     max_dangling: Count = 100
-    """Rows without their object that may go in 24 h. Small: each of them is a lost object."""
+    """Dangling records that may be deleted in 24 h. Small: each of them is a lost object."""
     min_count: Count = 20
-    """Below this many findings the fraction is not asked: one orphan among five objects is no alarm."""
+    """Findings from which the fraction is checked: one orphan among five objects is no alarm."""
 
 
 class LeaseSettings(Section):
     """Which replica may act."""
 
     ttl: Annotated[timedelta, written(values.at_least(timedelta(seconds=2), "2s"))] = timedelta(seconds=30)
-    """How long the work may stand still after a leader vanished: until another one deletes.
+    """The longest time from the moment a leader vanishes until another one deletes.
 
-    30s: the lease then lasts 15s unless renewed, as leaders' leases in Kubernetes do.
+    30s: the lease lasts half of it, 15s, unless renewed, as leaders' leases in Kubernetes do. At least 2s.
     """
 
     @property
@@ -176,6 +177,7 @@ class WebSettings(Section):
     """Where metrics and probes are served."""
 
     host: Annotated[str, written(values.host)] = "0.0.0.0"
-    """Address to listen on. All of them: Prometheus and the kubelet come from outside the pod."""
+    """Address on which `run` serves `/metrics`, `/healthz` and `/readyz`. All of them: Prometheus and the
+    kubelet come from outside the pod."""
     port: Annotated[int, written(values.whole(0, 65_535, "a port (0 takes a free one)"))] = 8080
     """TCP port; 0 takes a free one."""

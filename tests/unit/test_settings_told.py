@@ -23,7 +23,6 @@ from reconciler.settings import (
     tell,
     values,
 )
-from reconciler.settings.names import leaves
 from tests.unit.test_settings import REQUIRED, environment, faults, write
 
 URL = REQUIRED["RECONCILER_DATABASE_URL"]
@@ -65,19 +64,6 @@ def test_no_limit_is_told_as_it_is_written() -> None:
 def test_a_duration_is_told_as_it_may_be_written(duration: timedelta) -> None:
     whole = timedelta(milliseconds=duration // timedelta(milliseconds=1))
     assert values.duration(values.duration_text(whole)) == whole
-
-
-def test_the_reference_lists_every_setting_and_which_ones_follow_the_runtime_file() -> None:
-    lines = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
-    listed: dict[str, bool] = {}
-    for line in lines:
-        first = line.removeprefix("| ").split(" | ")[0]
-        for name in re.findall(r"`([A-Z][A-Z0-9_]*(?:__…)?)`", first):
-            listed[name] = "⟳" in first
-    for leaf in leaves().values():
-        name = leaf.name.removeprefix("RECONCILER_")
-        group = f"{name.rpartition('__')[0]}__…"
-        assert listed.get(name, listed.get(group)) == leaf.runtime, name
 
 
 # --- the database's URL in a file of its own --------------------------------------------------------
