@@ -52,7 +52,7 @@ KINDS: Mapping[Any, str] = {
 }
 
 
-def unit(name: str, annotation: Any) -> str:  # noqa: ANN401 - any annotation of a field
+def unit(name: str, annotation: Any) -> str:
     """How a value is written: what a number counts, a duration, or the words of a closed set."""
     if name in UNITS:
         return UNITS[name]
@@ -73,7 +73,7 @@ def _sections(model: type[BaseModel], at: Sequence[str] = ()) -> Iterator[tuple[
             yield from _sections(inner, (*at, name))
 
 
-def _row(told: ToldSetting, annotation: Any) -> str:  # noqa: ANN401
+def _row(told: ToldSetting, annotation: Any) -> str:
     default = "required" if told.required else "none" if told.default is None else f"`{shown(told.default)}`"
     cells = (
         f"`{told.name.removeprefix(PREFIX)}`",

@@ -12,8 +12,9 @@ def lost_links(document: Path) -> list[str]:
 
 
 def links(document: Path) -> list[str]:
-    """Where they lead, as they are written."""
-    return re.findall(r"\]\(([^)]+)\)", document.read_text())
+    """Where they lead, as they are written; those into the web are left out."""
+    found = re.findall(r"\]\(([^)]+)\)", document.read_text())
+    return [link for link in found if not link.startswith("https://")]
 
 
 def _leads_somewhere(document: Path, link: str) -> bool:

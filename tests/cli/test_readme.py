@@ -1,0 +1,63 @@
+"""The README's block leads from own tables to a first plan, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from tests.alerts.pages import blocks
+from tests.cli.program import reconciler
+from tests.servers import Bucket, execute
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BENCHMARKS = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+
+TABLE = """
+CREATE SCHEMA app;
+CREATE TABLE app.files (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    path text NOT NULL,
+    bytes bigint,
+    created_at timestamptz NOT NULL DEFAULT now() - interval '3 days'
+);
+INSERT INTO app.files (path, bytes) VALUES ('image/kept', 4), ('image/lost', 4);
+"""
+
+
+def test_its_block_leads_from_own_tables_to_a_first_plan(empty_database: str, moto_bucket: Bucket) -> None:
+    execute(empty_database, TABLE)
+    for key in ("image/kept", "image/orphan"):
+        moto_bucket.put(key)
+    lines = [shlex.split(line, comments=True) for line in _block().splitlines()]
+    exported = dict(each.split("=", 1) for line in lines if line[:1] == ["export"] for each in line[1:])
+    there = {"RECONCILER_DATABASE_URL": empty_database, **moto_bucket.environment()}
+    assert {name for name in there if name.startswith("RECONCILER_")} <= {*exported}
+    env = {**exported, **there, "RECONCILER_GRACE_PERIOD": "0s", "RECONCILER_BREAKER__MAX_FRACTION": "1"}
+    commands = [line[1:] for line in lines if line[:1] == ["reconciler"]]
+    assert commands == [["migrate"], ["doctor"], ["plan"]]
+    for command in commands:
+        ran = reconciler(*command, env=env)
+        assert ran.status == 0, (command, ran.out, ran.told)
+    found = reconciler("plan", "--format", "csv", env=env).out
+    assert sorted(re.findall(r"(orphan|dangling).*?(image/\w+)", found)) == [
+        ("dangling", "image/lost"),
+        ("orphan", "image/orphan"),
+    ]
+
+
+def _block() -> str:
+    (found,) = [block for block in blocks(README, "sh") if "reconciler plan" in block]
+    return found
+
+
+def test_its_figures_are_rows_of_the_benchmarks_table() -> None:
+    rows = [line for line in README.splitlines() if line.startswith(("| dry run,", "| peak ", "| deleting "))]
+    assert len(rows) == 3
+    assert [row for row in rows if row not in BENCHMARKS.splitlines()] == [], (
+        "copy them from docs/benchmarks.md"
+    )
+
+
+def test_it_stays_short() -> None:
+    assert len(README.split()) <= 1_300
