@@ -40,13 +40,13 @@ ABOUT = """\
 
 <!-- Written by `python -m tools.metrics_reference` from the program's own registry: do not edit. -->
 
-`reconciler run` serves these at `/metrics` in Prometheus' text format, and as OpenMetrics to whoever asks for
-that. Counters and the children of closed label sets exist from the start, at zero.
+`reconciler run` serves these at `/metrics` in Prometheus' text format, and as OpenMetrics on request. Counters and
+the children of closed label sets exist from the start, at zero.
 
 Metrics *of the leader* are exported by the replica that holds the lease, and by no other: a replica that
 loses it drops them at once. A new leader reads them from the database within seconds of its election, and the
-storage a little later; what it does not know yet it does not export. So `sum(...)` over all replicas is
-right, and a gap is a change of leader. Counters of what is done only the leader moves, but every replica has
+storage a little later; it does not export what it does not know yet. So `sum(...)` over all replicas is
+right, and a gap is a change of leader. Only the leader increments the counters of work, but every replica has
 them: use `sum(rate(...))`.
 
 `…_timestamp_seconds` is Unix time, 0 for never.

@@ -10,11 +10,11 @@ CREATE ROLE reconciler LOGIN;
 -- The schema of the reconciler's own tables. The role that migrates owns it.
 CREATE SCHEMA reconciler AUTHORIZATION reconciler_owner;
 
--- Triggers are for the owner of the gateway's tables to install, since Postgres lets nobody else switch one
--- to ALWAYS: run `reconciler migrate --install-triggers` as that role, or give it the output of --sql.
+-- Only the owner of the gateway's tables can install the triggers, because Postgres lets no other role switch
+-- one to ALWAYS: run `reconciler migrate --install-triggers` as that role, or give it the output of --sql.
 
--- What the daemon reads and removes. UPDATE is what Postgres asks of who locks a row; on the id alone,
--- since no row is ever changed. INSERT brings rows back; without it an undo restores objects alone. Where a
+-- What the daemon reads and removes. Postgres requires UPDATE to lock a row; on the id only,
+-- since no row is ever changed. INSERT restores rows; without it an undo restores objects only. Where a
 -- column's type is of another schema, GRANT USAGE ON SCHEMA that schema as well.
 GRANT USAGE ON SCHEMA public TO reconciler;
 GRANT SELECT, INSERT, DELETE, UPDATE ("Id") ON public."MediaRecords" TO reconciler;

@@ -1,6 +1,6 @@
 /* The deletion protocol on one storage key: two writers, two collectors, one crash.
  *
- * What has to hold: when nobody can take another step, a committed live row has its object (its
+ * What has to hold: when no process can take another step, a committed live row has its object (its
  * writer may have got an error instead of the commit); and a live row is never removed. README.md
  * says how it is run, with every rule and without each of them.
  *
@@ -186,7 +186,7 @@ proctype Collector(byte me) {
 	may_crash();
 
 #ifdef NO_TRIGGERS
-	/* Whoever could not see the claim has ended: look again. */
+	/* Transactions that could not see the claim have ended: look again. */
 	unseen == 0;
 	if
 	:: row == LIVE -> request[me] = CHANGED
@@ -251,7 +251,7 @@ done:
 }
 
 #ifdef REFUSED
-/* Whoever refers to the row: at any moment where what went comes back, else before the sweep. */
+/* Another table refers to the row: at any moment where objects come back, else before the sweep. */
 proctype Referrer() {
 	refuses = true
 }
@@ -317,7 +317,7 @@ init {
 		run Purge()
 #endif
 	}
-	timeout;				/* nobody can take another step */
+	timeout;				/* no process can take another step */
 #if defined(QUARANTINE) && !defined(NO_HEALING)
 	/* Healing: a row that stays and whose object is gone gets the copy back, if it is the one meant. */
 	if

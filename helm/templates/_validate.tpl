@@ -1,6 +1,6 @@
 {{/*
-What cannot be meant, told in one line each. The schema refuses what it can see in values; these hold too where it
-is skipped, and say what to do.
+Refuses values that must be mistakes, with one line each that says what to do. The schema refuses what it can see; these
+checks hold where it is skipped, too.
 */}}
 {{- define "reconciler.validate" -}}
 {{- include "reconciler.validateSite" . -}}
@@ -108,7 +108,7 @@ run in the same file included.
 {{- fail "terminationGracePeriodSeconds has to be at least 30: a batch in hand may take 20 s, and the lease's release 5 s" -}}
 {{- end -}}
 {{- if or (eq .Values.web.host "localhost") (eq .Values.web.host "::1") (hasPrefix "127." .Values.web.host) -}}
-{{- fail (printf "web.host: nobody outside the pod reaches %s: use 0.0.0.0, or :: where the cluster has IPv6 alone" .Values.web.host) -}}
+{{- fail (printf "web.host: %s cannot be reached from outside the pod: use 0.0.0.0, or :: where the cluster has IPv6 alone" .Values.web.host) -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled are both true: every metric would be counted twice" -}}

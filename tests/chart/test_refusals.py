@@ -53,7 +53,7 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
     "no interval": ({"sweepInterval": None}, "the setting sweep_interval has no value"),
     "the reconciler's own prefix": ({"bucket__prefixes": [".reconciler/x/"]}, "own corner of the bucket"),
     "a prefix inside another": ({"bucket__prefixes": ["a/b/", "a/"]}, "is inside"),
-    "probes that nobody answers": ({"web__host": "127.0.0.1"}, "nobody outside the pod"),
+    "probes that nobody answers": ({"web__host": "127.0.0.1"}, "cannot be reached from outside the pod"),
     "no database": ({"database__existingSecret": ""}, "database.existingSecret is not set"),
     "two databases": ({"database__url": "postgresql://a:b@c/d"}, "are both set"),
     "two sources of credentials": (

@@ -105,7 +105,7 @@ HEALTH = Row(
         ),
         tile(
             "In dry run for",
-            "Since when passes have been in dry run, whoever ran them.",
+            "Since when passes have been in dry run, in any program.",
             f"time() - min({of('dry_run_since_timestamp_seconds')} > 0)",
             unit="s",
             steps=((None, PLAIN), (0, ODD), (7 * DAY, BAD)),
@@ -260,7 +260,7 @@ ACTIONS = Row(
         ),
         bars(
             "Did not go as marked",
-            "In the time shown. Changed, spared, held: it was decided anew and stays. Failed: store"
+            "In the time shown. Changed, spared, held: a second decision kept it. Failed: store"
             " or database refused. Lost: a live row has lost its object.",
             Query(
                 expr="sum by (result) (increase("
@@ -315,7 +315,7 @@ STORAGE = Row(
     panels=(
         graph(
             "Bytes in the bucket",
-            "What the last finished sweep listed in the managed prefixes, and beside it what is"
+            "What the last finished sweep listed in the managed prefixes, and on top what is"
             " deleted and can still be brought back.",
             Query(expr=f"max({of('bucket_bytes')})", legend="listed"),
             Query(expr=f"max({of('hidden_bytes')})", legend="deleted, not yet freed"),
