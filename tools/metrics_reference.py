@@ -40,8 +40,8 @@ ABOUT = """\
 
 <!-- Written by `python -m tools.metrics_reference` from the program's own registry: do not edit. -->
 
-`reconciler run` serves these at `/metrics` in Prometheus' text format, and as OpenMetrics on request. Counters and
-the children of closed label sets exist from the start, at zero.
+`reconciler run` serves these at `/metrics` in Prometheus' text format, and as OpenMetrics on request.
+Counters and the children of closed label sets exist from the start, at zero.
 
 Metrics *of the leader* are exported by the replica that holds the lease, and by no other: a replica that
 loses it drops them at once. A new leader reads them from the database within seconds of its election, and the
