@@ -141,7 +141,7 @@ class Settings(DatabaseSettings):
     to delete, which is tried again then. 30d: time to find the cause; at least 1h, or the next pass would
     delete again what has just come back."""
     upload_window: Duration = timedelta(hours=1)
-    """The longest time from a writer's PUT to its INSERT; as long lives a tombstone."""
+    """The longest time from a writer's PUT to its INSERT, and so the life of a tombstone."""
     sweep_interval: Duration = timedelta(hours=6)
     """Time between two sweeps of the bucket. 6h: a listing of 100 M keys costs half a dollar."""
     retention_interval: Duration = timedelta(minutes=5)
