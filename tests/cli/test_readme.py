@@ -24,6 +24,15 @@ CREATE TABLE app.files (
 INSERT INTO app.files (path, bytes) VALUES ('image/kept', 4), ('image/lost', 4);
 """
 
+OURS = (
+    "RECONCILER_DATABASE_URL",
+    "RECONCILER_BUCKET__NAME",
+    "RECONCILER_BUCKET__ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+)
+"""What a reader replaces besides the names of table and columns."""
+
 
 def test_its_block_leads_from_own_tables_to_a_first_plan(empty_database: str, moto_bucket: Bucket) -> None:
     execute(empty_database, TABLE)
@@ -31,9 +40,14 @@ def test_its_block_leads_from_own_tables_to_a_first_plan(empty_database: str, mo
         moto_bucket.put(key)
     lines = [shlex.split(line, comments=True) for line in _block().splitlines()]
     exported = dict(each.split("=", 1) for line in lines if line[:1] == ["export"] for each in line[1:])
-    there = {"RECONCILER_DATABASE_URL": empty_database, **moto_bucket.environment()}
-    assert {name for name in there if name.startswith("RECONCILER_")} <= {*exported}
-    env = {**exported, **there, "RECONCILER_GRACE_PERIOD": "0s", "RECONCILER_BREAKER__MAX_FRACTION": "1"}
+    site = {"RECONCILER_DATABASE_URL": empty_database, **moto_bucket.environment()}
+    assert {*OURS} <= {*exported}
+    env = {
+        **exported,
+        **{name: site[name] for name in OURS},
+        "RECONCILER_GRACE_PERIOD": "0s",
+        "RECONCILER_BREAKER__MAX_FRACTION": "1",
+    }
     commands = [line[1:] for line in lines if line[:1] == ["reconciler"]]
     assert commands == [["migrate"], ["doctor"], ["plan"]]
     for command in commands:
