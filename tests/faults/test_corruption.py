@@ -155,10 +155,12 @@ async def test_an_answer_of_postgres_that_cannot_be_read_fails_in_one_line(order
     assert await site.state() == (LIVE, LIVE)
 
 
-async def test_a_column_whose_name_is_garbled_fails_in_one_line(ordered_site: Site) -> None:
+@pytest.mark.parametrize("column", [b"can_select", b"is_unique"])
+async def test_a_column_whose_name_is_garbled_fails_in_one_line(ordered_site: Site, column: bytes) -> None:
+    """Whichever module reads it."""
     site = ordered_site
     await site.tracked(*LIVE)
-    garbled = changing(b"can_select", b"can_selekt", Direction.ANSWER)
+    garbled = changing(column, column[:-1] + b"k", Direction.ANSWER)
     async with database_through(site, garbled) as settings:
         report = await site.once(**settings)
     assert report.outcome is Outcome.FAILED

@@ -54,6 +54,9 @@ def translated(where: str) -> Iterator[None]:
         raise _unreadable(error, where) from error
 
 
+_ALL_OF_CATALOG = Path(__file__).parents[1]
+
+
 def garbled(error: BaseException) -> bool:
     """Whether the driver failed in reading an answer: it checks no sums, and trips over what comes.
 
@@ -68,7 +71,7 @@ def garbled(error: BaseException) -> bool:
         return False
     raised_in = Path(frames[-1][0].f_code.co_filename)
     if isinstance(error, KeyError):
-        return raised_in.parent == Path(__file__).parent
+        return _ALL_OF_CATALOG in raised_in.parents
     return "asyncpg" in raised_in.parts
 
 
