@@ -20,12 +20,13 @@ from tools.benchmarks.programs import ProgramFailed
 
 KEYS = 1_000_000
 ORPHANS = 100_000
-PACED = 20_000
+PACED = MOVED = 20_000
 QUICK = 100
 
 
 def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Callable[[], list[Figure]]]:
     keys, orphans, paced = KEYS // shrink, ORPHANS // shrink, max(2_500, PACED // shrink)
+    moved = MOVED // shrink
     return {
         "listing": lambda: listing.against_other_clients(opened, keys, cache),
         "without-order": lambda: listing.without_order(opened, keys, cache),
@@ -33,11 +34,21 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
+        "quarantine": lambda: deletion.into_quarantine(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
     }
 
 
-NAMES = ("listing", "without-order", "without-index", "memory", "slow-store", "deletion", "rate")
+NAMES = (
+    "listing",
+    "without-order",
+    "without-index",
+    "memory",
+    "slow-store",
+    "deletion",
+    "quarantine",
+    "rate",
+)
 
 
 def main() -> int:

@@ -22,7 +22,6 @@ from tools.benchmarks.site import BUCKET, Site, once
 RATE = 500
 LIVE = {
     "DRY_RUN": "false",
-    "DELETE_MODE": "direct",
     "DELETE_DELAY": "0s",
     "GRACE_PERIOD": "0s",
     "DANGLING_CLEANUP_ENABLED": "false",
@@ -49,13 +48,30 @@ def against_s5cmd(site: Site, keys: int) -> list[Figure]:
         _upload(store, "other", keys)
         removal = _s5cmd(store, "rm", f"s3://other/{PREFIX}*")
         _upload(store, BUCKET, keys)
-        duration, batches = _collect(site, store, keys, "unlimited")
+        duration, batches, cpu = _collect(site, store, keys, "unlimited")
     title = f"deleting {keys:,} orphans"
     return [
         at_least(title, "against s5cmd rm, the whole pass", removal.seconds / duration, 0.9, TIMES),
+        at_most(title, "processor time of its own against s5cmd rm", cpu / removal.cpu, 1.5, TIMES),
         for_comparison(title, "keys a second, the whole pass", keys / duration),
         for_comparison(title, "keys a second, from the first batch on", _rate(batches)),
         for_comparison(title, "keys a second, s5cmd rm", keys / removal.seconds),
+    ]
+
+
+def into_quarantine(site: Site, keys: int) -> list[Figure]:
+    """The default where no versions are kept, each object copied and then deleted, against `s5cmd mv`."""
+    with _store() as store:
+        _upload(store, "other", keys)
+        moved = _s5cmd(store, "mv", f"s3://other/{PREFIX}*", "s3://other/moved/")
+        _upload(store, BUCKET, keys)
+        duration, _, cpu = _collect(site, store, keys, "unlimited", "quarantine")
+    title = f"{keys:,} orphans into quarantine"
+    return [
+        at_least(title, "against s5cmd mv, the whole pass", moved.seconds / duration, 1.1, TIMES),
+        at_most(title, "processor time of its own against s5cmd mv", cpu / moved.cpu, 1, TIMES),
+        for_comparison(title, "keys a second", keys / duration),
+        for_comparison(title, "keys a second, s5cmd mv", keys / moved.seconds),
     ]
 
 
@@ -63,7 +79,7 @@ def at_a_set_rate(site: Site, keys: int) -> list[Figure]:
     """The rate achieved, and the fullest second, from the ledger's own timestamps."""
     with _store() as store:
         _upload(store, BUCKET, keys)
-        _, batches = _collect(site, store, keys, str(RATE))
+        _, batches, _ = _collect(site, store, keys, str(RATE))
     title = f"deleting at {RATE} keys a second"
     allowed = RATE + max(batch.keys for batch in batches)
     return [
@@ -86,16 +102,21 @@ def _fullest_second(batches: Sequence[Batch]) -> int:
     )
 
 
-def _collect(site: Site, store: EmbeddedS3, keys: int, rate: str) -> tuple[float, list[Batch]]:
-    """One live pass over a bucket of orphans: the reported duration, and its batches in order."""
+def _collect(
+    site: Site, store: EmbeddedS3, keys: int, rate: str, mode: str = "direct"
+) -> tuple[float, list[Batch], float]:
+    """One live pass over a bucket of orphans: the reported duration, its batches in order, and the processor
+    time of the program, its start included.
+    """
     with site.database(0) as database:
-        settings = {**LIVE, "MAX_DELETES_PER_SECOND": rate}
-        report = once(database, store.endpoint_url, settings, store.environment()).report()
+        settings = {**LIVE, "DELETE_MODE": mode, "MAX_DELETES_PER_SECOND": rate}
+        run = once(database, store.endpoint_url, settings, store.environment())
+        report = run.report()
         batches = asyncio.run(_batches(database))
     gone = sum(batch.keys for batch in batches)
     if report["deleted"]["objects"] != keys or gone != keys:
         raise ProgramFailed(f"{keys:,} orphans should have gone; the ledger has {gone:,}: {report}")
-    return report["duration_seconds"], batches
+    return report["duration_seconds"], batches, run.cpu
 
 
 async def _batches(database: str) -> list[Batch]:

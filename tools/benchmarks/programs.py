@@ -24,9 +24,12 @@ class ProgramFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """`seconds` of wall clock from start to end; `peak_mib`, its own resident memory at most."""
+    """`seconds` of wall clock from start to end, `cpu` of processor time; `peak_mib`, its own resident
+    memory at most.
+    """
 
     seconds: float
+    cpu: float
     peak_mib: float
     output: bytes
 
@@ -78,7 +81,12 @@ def measure(command: Sequence[str], environment: Mapping[str, str], expected: Se
                 f"{' '.join(command[:6])} exited with {child.returncode}:\n"
                 f"{output.read()[-2000:].decode()}\n{errors.read()[-4000:].decode()}"
             )
-        return Run(seconds=seconds, peak_mib=usage.ru_maxrss / _KIB_PER_MIB, output=output.read())
+        return Run(
+            seconds=seconds,
+            cpu=usage.ru_utime + usage.ru_stime,
+            peak_mib=usage.ru_maxrss / _KIB_PER_MIB,
+            output=output.read(),
+        )
 
 
 @contextmanager
