@@ -1,4 +1,4 @@
-/* The deletion protocol on one storage key: two writers, two collectors, one crash.
+/* The deletion protocol on one storage key: two writers, two collectors, one crash, one restored backup.
  *
  * What has to hold: when no process can take another step, a committed live row has its object (its
  * writer may have got an error instead of the commit); and a live row is never removed. README.md
@@ -42,6 +42,15 @@ bool refuses;
 /* Writers between their PUT and their transaction; and who was open when the purge looked. */
 byte uploading, unpurged;
 
+/* What the last leader sealed, and what the database says of itself: a number that is new with each seal,
+ * and all that a restore gives anew (timeline, oids, the server). */
+byte nonce, lineage;
+byte sealed_nonce, sealed_lineage;	/* in the bucket's marker */
+
+/* Writers go on in the database of which this one is a copy; or they committed what a restore has lost. */
+bool copy;
+bool forgotten;
+
 mtype request[COLLECTORS] = NOTHING;
 byte request_etag[COLLECTORS];
 bool crashed;
@@ -84,7 +93,12 @@ proctype Writer(byte me; byte content) {
 		fi
 	}
 	if
-	:: atomic { row = LIVE; ended(me) }	/* commit */
+	:: atomic {				/* commit, in this database or in the one it was copied from */
+		if
+		:: copy -> forgotten = true
+		:: else -> row = LIVE
+		fi;
+		ended(me) }
 	:: atomic { ended(me) }			/* or roll back */
 	fi;
 refused:
@@ -105,6 +119,17 @@ inline may_crash() {
 #define BEHIND_HORIZON true
 #else
 #define BEHIND_HORIZON (stamped == 0)
+#endif
+
+/* The database is the one that was sealed, as it was then or later. */
+#if defined(NO_LINEAGE) && defined(NO_NONCE)
+#define SEALED true
+#elif defined(NO_LINEAGE)
+#define SEALED (nonce == sealed_nonce)
+#elif defined(NO_NONCE)
+#define SEALED (lineage == sealed_lineage)
+#else
+#define SEALED (nonce == sealed_nonce && lineage == sealed_lineage)
 #endif
 
 /* Nothing of the other one can still reach the store: its lease and its longest request are over. */
@@ -135,7 +160,16 @@ end:
 proctype Collector(byte me) {
 	byte my_epoch, seen, listed;
 
-	atomic { epoch++; my_epoch = epoch }	/* the lease, taken whenever it likes */
+	atomic {				/* the lease, taken whenever it likes, and the seal */
+		epoch++;
+		my_epoch = epoch;
+#ifdef RESTORE
+		if
+		:: SEALED -> nonce++; sealed_nonce = nonce
+		:: else
+		fi
+#endif
+	}
 
 	/* The sweep: bucket first, rows after. */
 	listed = object;
@@ -161,7 +195,7 @@ proctype Collector(byte me) {
 	/* Claim; or roll another one's claim forward, once nothing of it can still arrive. */
 	atomic {
 		if
-		:: epoch == my_epoch && mark == FOUND && armed && sharing == 0 && BEHIND_HORIZON ->
+		:: SEALED && epoch == my_epoch && mark == FOUND && armed && sharing == 0 && BEHIND_HORIZON ->
 			if
 			:: row == LIVE -> mark = ABSENT; goto done
 #ifndef NO_REHEARSAL
@@ -171,7 +205,7 @@ proctype Collector(byte me) {
 			:: else -> mark = CLAIMED; mark_operation = me
 #endif
 			fi
-		:: epoch == my_epoch && mark == CLAIMED && mark_operation != me && SILENT(1 - me) ->
+		:: SEALED && epoch == my_epoch && mark == CLAIMED && mark_operation != me && SILENT(1 - me) ->
 #ifdef REOPEN
 			mark = FOUND; goto done		/* and the writers may go on */
 #else
@@ -210,7 +244,8 @@ proctype Collector(byte me) {
 #ifndef LATE	/* the gateway refuses once the lease may have ended */
 		:: request[me] == UNSENT && epoch != my_epoch -> request[me] = NOTHING; goto done
 #endif
-		:: request[me] == UNSENT -> request[me] = SENT
+		:: request[me] == UNSENT && !SEALED -> request[me] = NOTHING; goto done
+		:: request[me] == UNSENT && SEALED -> request[me] = SENT
 		:: else
 		fi
 	}
@@ -294,6 +329,36 @@ done:
 	skip
 }
 
+/* --- a backup ------------------------------------------------------------------------------- */
+
+#ifdef RESTORE
+/* Made at one moment and put back at another, or beside the original. Whoever was in a transaction has
+ * rolled back; requests and uploads do not outlast the time that it takes. */
+proctype Restore() {
+	byte kept_row, kept_nonce, kept_epoch, kept_etag, kept_operation;
+	mtype kept_mark;
+	bool kept_armed, kept_tombstone;
+
+	atomic { open == 0 ->
+		kept_row = row; kept_nonce = nonce; kept_epoch = epoch;
+		kept_mark = mark; kept_etag = mark_etag; kept_operation = mark_operation;
+		kept_armed = armed; kept_tombstone = tombstone
+	}
+	atomic { open == 0 && uploading == 0 && request[0] != SENT && request[1] != SENT ->
+		if
+		:: lineage++				/* a dump, a recovery to a moment */
+		:: kept_nonce != nonce			/* the disk as it was, before the last seal */
+		:: mark != CLAIMED && !tombstone -> lineage++; copy = true	/* a second database */
+		fi;
+		forgotten = (row == LIVE);
+		row = kept_row; nonce = kept_nonce; epoch = kept_epoch;
+		mark = kept_mark; mark_etag = kept_etag; mark_operation = kept_operation;
+		armed = kept_armed; tombstone = kept_tombstone;
+		stamped = 0
+	}
+}
+#endif
+
 /* --- everything ----------------------------------------------------------------------------- */
 
 init {
@@ -310,11 +375,17 @@ init {
 #endif
 #endif
 		run Writer(0, 1);		/* the same content again, as content-addressed keys have it */
+#ifndef RESTORE				/* one misfortune at a time */
 		run Writer(1, 2);
+#endif
 		run Collector(0);
 		run Collector(1);
 #ifdef PURGE
-		run Purge()
+		run Purge();
+#endif
+#ifdef RESTORE
+		crashed = true;
+		run Restore()
 #endif
 	}
 	timeout;				/* no process can take another step */
@@ -326,5 +397,6 @@ init {
 	fi;
 #endif
 	assert(row != LIVE || object == latest);
+	assert(!forgotten || object != 0 || copied == latest);
 	assert(!(row == DUE && refuses) || object != 0)
 }

@@ -22,6 +22,9 @@ HOLDS = [
     ("QUARANTINE", "REFUSED"),
     ("QUARANTINE", "PURGE"),
     ("QUARANTINE", "NO_TRIGGERS", "PURGE"),
+    ("RESTORE",),
+    ("QUARANTINE", "RESTORE"),
+    ("QUARANTINE", "NO_TRIGGERS", "RESTORE"),
 ]
 BREAKS = [
     ("NO_STAMP",),
@@ -40,6 +43,8 @@ BREAKS = [
     ("QUARANTINE", "REFUSED", "NO_HEALING"),
     ("QUARANTINE", "PURGE", "NO_LAST_LOOK", "NO_SECOND_LOOK"),
     ("QUARANTINE", "PURGE", "NO_SECOND_LOOK"),
+    ("RESTORE", "NO_LINEAGE"),
+    ("RESTORE", "NO_NONCE"),
 ]
 
 pytestmark = [pytest.mark.soak, pytest.mark.debian("spin", "gcc"), pytest.mark.timeout(300)]
