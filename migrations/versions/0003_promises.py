@@ -29,6 +29,7 @@ HOLDS: tuple[str, ...] = (
     """
     ALTER TABLE reconciler.hidden ADD COLUMN owners text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[]
     """,
+    "ALTER TABLE reconciler.hidden ADD COLUMN despite_hold boolean NOT NULL DEFAULT false",
     "ALTER TABLE reconciler.marks ADD COLUMN confirmed_id bigint NOT NULL DEFAULT 0",
     """
     UPDATE reconciler.marks SET confirmed_id =
@@ -38,6 +39,7 @@ HOLDS: tuple[str, ...] = (
 
 HOLDS_DOWN: tuple[str, ...] = (
     "ALTER TABLE reconciler.marks DROP COLUMN confirmed_id",
+    "ALTER TABLE reconciler.hidden DROP COLUMN despite_hold",
     "ALTER TABLE reconciler.hidden DROP COLUMN owners",
     "DROP TABLE reconciler.held_keys",
     "ALTER TABLE reconciler.restores DROP COLUMN vouched",
@@ -121,9 +123,13 @@ PASSES: tuple[str, ...] = (
     COMMENT ON TABLE reconciler.spellings IS
         'What a sweep found on one side only, by the folded key: what folds alike is a near miss'
     """,
+    "ALTER TABLE reconciler.passes ADD COLUMN begun_xid xid8",
 )
 
-PASSES_DOWN: tuple[str, ...] = ("DROP TABLE reconciler.spellings",)
+PASSES_DOWN: tuple[str, ...] = (
+    "ALTER TABLE reconciler.passes DROP COLUMN begun_xid",
+    "DROP TABLE reconciler.spellings",
+)
 
 # --- what a store refuses ------------------------------------------------------------------------------
 

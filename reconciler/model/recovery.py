@@ -111,6 +111,7 @@ class HiddenObject:
     """One object that can be brought back. `erased`: it must not be, on request. `pass_id`: who found it.
 
     `needed`: a row might have need of it; else it is a copy of what lies at its own key, or erased.
+    `holdable`: a hold keeps it, so what is needed, and what was erased and not despite a hold.
     """
 
     id: int
@@ -122,6 +123,8 @@ class HiddenObject:
     erased: bool = False
     pass_id: int | None = None
     needed: bool = True
+    holdable: bool = True
+    despite_hold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

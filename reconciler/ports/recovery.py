@@ -109,9 +109,10 @@ class Purges(Protocol):
     ) -> Sequence[HiddenObject]:
         """Take what is hidden for longer than the window, was erased, or is only left over.
 
-        Also what a purge claimed `dead_after` ago and did not finish. Nobody brings it back from now on. But
-        for what is erased: nothing that is on hold or queued to come back, and nothing of a key that a row
-        names, unless its object is `there` and needs nothing of what is hidden.
+        Also what a purge claimed `dead_after` ago and did not finish. Nobody brings it back from now on.
+        Nothing that is on hold, unless it was erased despite that. But for what is erased: nothing that is
+        queued to come back, and nothing of a key that a row names, unless its object is `there` and needs
+        nothing of what is hidden.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import anyio.to_thread
@@ -142,3 +143,69 @@ async def test_an_erasure_of_what_is_on_hold_says_whose_hold_it_is(site: Site, k
     assert await anyio.to_thread.run_sync(site.bucket.keys, ".reconciler/quarantine/") == set()
     (line,) = await site.sql("SELECT detail FROM reconciler.ledger WHERE event = 'erased'")
     assert line[0].endswith(", despite the hold of legal")
+
+
+@pytest.mark.attack(88)
+@pytest.mark.parametrize("kind", ["key", "prefix", "virtual_key"])
+@pytest.mark.parametrize("despite", [False, True], ids=["", "despite"])
+async def test_a_hold_that_comes_after_an_erasure_stops_its_purge(
+    site: Site, kind: str, *, despite: bool
+) -> None:
+    """Whatever its kind, until it is lifted; unless the erasure was to go before any hold."""
+    owner = await site.virtual_key()
+    await site.put("image/a")
+    await site.row("image/a", owner, ExpiresAt=LONG_AGO, SizeBytes=1)
+    await site.once()
+    target = {"key": "image/a", "prefix": "image/", "virtual_key": str(owner)}[kind]
+    held = Hold(kind=HoldKind(kind), target=target, reason="a case", author="legal")
+
+    async def left() -> int:
+        return len(await anyio.to_thread.run_sync(site.bucket.keys, ".reconciler/quarantine/"))
+
+    async with site.catalog() as catalog:
+        assert (await catalog.erasure.erase(["image/a"], "test", despite_hold=despite)).objects == 1
+        await catalog.holds.add([held])
+        await site.once()
+        assert await left() == (0 if despite else 1)
+        assert await catalog.recovery.recoverable(["image/a"]) == set(), "it never comes back all the same"
+        await catalog.holds.remove(held.kind, [target])
+        await site.once()
+        assert await left() == 0
+
+
+@pytest.mark.attack(88)
+async def test_a_hold_that_comes_while_what_is_erased_is_purged_spares_it(bare: Scene) -> None:
+    await bare.tracked("image/a", ExpiresAt=LONG_AGO)
+    quarantining(bare)
+    await bare.mark("image/a", verdict=Verdict.EXPIRED)
+    await bare.collect()
+    catalog = bare.stage.catalog
+    await catalog.erasure.erase(["image/a"], "test")
+    look = catalog.purges.look_again
+
+    async def late(*given: Any, **named: Any) -> Any:
+        assert await catalog.holds.add([by_owner(bare.owner)]) == ["image/a"]
+        return await look(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog.purges, "look_again", late)
+        assert (await purger(bare).run(bare.term)).objects == 0
+    assert copies(bare) == 1
+    assert (await purger(bare).run(bare.term)).objects == 0
+    await hold(bare, lifted=True)
+    assert ((await purger(bare).run(bare.term)).objects, copies(bare)) == (1, 0)
+
+
+@pytest.mark.attack(88)
+async def test_a_row_is_not_let_in_for_what_was_erased_and_is_kept_by_a_hold(bare: Scene) -> None:
+    """Its object does not come back: what the writer is told is to put it again."""
+    await bare.tracked("image/a", ExpiresAt=LONG_AGO)
+    quarantining(bare)
+    await bare.mark("image/a", verdict=Verdict.EXPIRED)
+    await bare.collect()
+    await bare.stage.catalog.erasure.erase(["image/a"], "test")
+    recoverable = "SELECT recoverable FROM reconciler.tombstones"
+    assert await bare.sql.fetchval(recoverable) is False
+    await hold(bare)
+    assert (await purger(bare).run(bare.term)).objects == 0
+    assert await bare.sql.fetchval(recoverable) is False

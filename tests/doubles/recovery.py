@@ -258,7 +258,7 @@ class MemoryPurges:
             if needed and row.one.storage_key not in there and self._named(row):
                 continue
             row.state, row.claimed_at = "purging", database.now
-            taken.append(replace(row.one, needed=needed))
+            taken.append(replace(row.one, needed=needed, holdable=_holdable(row)))
         return taken
 
     @port
@@ -278,8 +278,7 @@ class MemoryPurges:
         spared = [
             row
             for row in rows
-            if not row.one.erased
-            and (self._kept(row) or (row.one.storage_key not in there and self._named(row)))
+            if self._kept(row) or (_needed(row) and row.one.storage_key not in there and self._named(row))
         ]
         for row in spared:
             row.state = "hidden"
@@ -313,7 +312,8 @@ class MemoryPurges:
     def _kept(self, row: HiddenRow) -> bool:
         """What is on hold stays where it is, and so does what a row waits for."""
         key = row.one.storage_key
-        return _needed(row) and (self._database.hold_on(key) is not None or key in self._database.restores)
+        held = _holdable(row) and self._database.hold_on(key) is not None
+        return held or (_needed(row) and key in self._database.restores)
 
     @port
     async def done(self, term: Term, ids: Sequence[int]) -> None:
@@ -375,6 +375,11 @@ class MemoryPurges:
             for entry in database.ledger
             if entry.at > lines or entry.id in wanted
         ]
+
+
+def _holdable(row: HiddenRow) -> bool:
+    """A hold keeps it: it is no copy of what lies at its own key, nor to be erased whatever is on hold."""
+    return row.state in {"hidden", "restoring", "purging"} and not (row.one.erased and row.one.despite_hold)
 
 
 def _needed(row: HiddenRow) -> bool:

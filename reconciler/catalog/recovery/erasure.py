@@ -12,11 +12,19 @@ from reconciler.catalog.recovery.recovery import LEFT_AFTER
 from reconciler.catalog.recovery.soft_deleted import KEPT, NOT_KEPT
 from reconciler.model import Erased
 
-# The purge takes what is erased at once, and no return does.
+# The purge takes what is erased at once, unless a hold comes before it; and no return does.
 # Whose return was begun and not left gets its object back all the same: it may be under way.
 HIDE = f"""
-UPDATE {SCHEMA}.hidden SET erased = true WHERE storage_key = ANY($1::text[])
+UPDATE {SCHEMA}.hidden SET erased = true, despite_hold = despite_hold OR $3
+WHERE storage_key = ANY($1::text[])
 RETURNING storage_key, state = 'restoring' AND claimed_at > clock_timestamp() - $2::interval AS returning
+"""
+
+# A row that comes to name it would be let in for an object that never comes back.
+NO_WAY_BACK = f"""
+UPDATE {SCHEMA}.tombstones t SET recoverable = false FROM {SCHEMA}.hidden h
+WHERE h.storage_key = ANY($1::text[]) AND h.erased AND h.state = 'hidden'
+  AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
 """
 
 REDACT = f"""
@@ -49,7 +57,8 @@ class Erasure:
 
     async def erase(self, keys: Sequence[str], author: str, *, despite_hold: bool = False) -> Erased:
         """In one transaction. What is being deleted or brought back at this moment is named: it has to be
-        erased again. Where any of it is on hold nothing is erased, unless that is said (R-51).
+        erased again. Where any of it is on hold nothing is erased, unless that is said (R-51); then no
+        later hold keeps it from the purge either (R-88).
         """
 
         async def work(connection: AnyConnection) -> Erased:
@@ -59,7 +68,8 @@ class Erasure:
                 return Erased(objects=0, rows=0, held=held)
             marked = await connection.fetch(MARKED, list(keys))
             claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
-            hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER)
+            hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER, despite_hold)
+            await connection.execute(NO_WAY_BACK, list(keys))
             rows = await connection.fetch(REDACT, list(keys))
             await connection.execute(UNQUEUE, list(keys))
             by = {each.author for each in held.values()}

@@ -39,13 +39,16 @@ WHERE h.state = 'restored' AND h.mode = 'versioned' AND h.hidden_at <= $1::times
 # Of these somebody may have need. The others are copies of what is at its own key, or have to be erased.
 NEEDED = "(h.state IN ('hidden', 'restoring', 'purging') AND NOT h.erased)"
 
+# Of these a hold keeps what it is on: what is erased as well, unless who erased it said otherwise (R-88).
+HOLDABLE = f"({NEEDED} OR h.state IN ('hidden', 'restoring', 'purging') AND h.erased AND NOT h.despite_hold)"
+
 # What may be purged, but for what rows say. What is on hold stays where it is, and so does what a row waits
 # for.
 DOOMED = f"""
-SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed FROM {SCHEMA}.hidden h
+SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed, {HOLDABLE} AS holdable FROM {SCHEMA}.hidden h
 WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versioned')
-  AND NOT ({NEEDED} AND ({{held}} OR EXISTS (
-      SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key)))
+  AND NOT ({HOLDABLE} AND {{held}})
+  AND NOT ({NEEDED} AND EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key))
 ORDER BY h.hidden_at, h.id LIMIT $4
 """
 
@@ -56,10 +59,10 @@ UPDATE {SCHEMA}.hidden SET state = 'purging', claimed_at = $2 WHERE id = ANY($1:
 
 # What was claimed, before it goes: whether somebody has need of it by now.
 CLAIMED = f"""
-SELECT h.id, h.storage_key, {{held}} OR EXISTS (
+SELECT h.id, h.storage_key, {NEEDED} AS needed, {{held}} OR {NEEDED} AND EXISTS (
     SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key) AS wanted
 FROM {SCHEMA}.hidden h
-WHERE h.id = ANY($2::bigint[]) AND h.state = 'purging' AND NOT h.erased FOR UPDATE
+WHERE h.id = ANY($2::bigint[]) AND h.state = 'purging' AND {HOLDABLE} FOR UPDATE
 """
 
 SPARE = f"UPDATE {SCHEMA}.hidden SET state = 'hidden' WHERE id = ANY($1::bigint[])"
@@ -69,6 +72,7 @@ SPARE = f"UPDATE {SCHEMA}.hidden SET state = 'hidden' WHERE id = ANY($1::bigint[
 NO_WAY_BACK = f"""
 UPDATE {SCHEMA}.tombstones t SET recoverable = $2 FROM {SCHEMA}.hidden h
 WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
+  AND NOT ($2 AND h.erased)
 """
 
 PURGED = f"""
@@ -179,7 +183,9 @@ class PostgresPurges:
             ids = [row["id"] for row in taken]
             await connection.execute(CLAIM, ids, now)
             await connection.execute(NO_WAY_BACK, ids, False)  # noqa: FBT003 - a parameter of SQL
-            return [replace(hidden_from(row), needed=row["needed"]) for row in taken]
+            return [
+                replace(hidden_from(row), needed=row["needed"], holdable=row["holdable"]) for row in taken
+            ]
 
         return await self._database.transaction(work)
 
@@ -194,9 +200,11 @@ class PostgresPurges:
             now = (await stand(connection, term)).now
             await holds.claims_wait(connection)
             rows = await connection.fetch(self._claimed, now, list(ids))
-            asked = {row["storage_key"] for row in rows}.difference(there)
+            asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
             named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
-            spared = {row["id"] for row in rows if row["wanted"] or row["storage_key"] in named}
+            spared = {
+                row["id"] for row in rows if row["wanted"] or (row["needed"] and row["storage_key"] in named)
+            }
             await connection.execute(SPARE, list(spared))
             await connection.execute(NO_WAY_BACK, list(spared), True)  # noqa: FBT003 - a parameter of SQL
             return spared

@@ -71,7 +71,8 @@ ABSENT = f"{_IN_LEDGER} AND NOT {_PUT_BACK})"
 
 HIDDEN_COLUMNS = (
     "h.id, h.storage_key, h.operation_id, h.verdict, h.mode, h.quarantine_key, h.version_ids,"
-    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased, h.pass_id"
+    " h.marker_ids, h.bytes, h.etag, h.last_modified, h.hidden_at, h.erased, h.pass_id,"
+    " h.despite_hold"
 )
 
 
@@ -161,4 +162,5 @@ def hidden_from(row: asyncpg.Record) -> HiddenObject:
         hidden_at=row["hidden_at"],
         erased=row["erased"],
         pass_id=row["pass_id"],
+        despite_hold=row["despite_hold"],
     )

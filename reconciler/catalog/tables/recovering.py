@@ -64,6 +64,7 @@ hidden = Table(
     Column("erased", Boolean, nullable=False, server_default=text("false")),
     Column("variant_of", KEY),
     Column("owners", ARRAY(KEY), nullable=False, server_default=text("'{}'::text[]")),
+    Column("despite_hold", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("mode IN ('quarantine', 'versioned')", name="hidden_mode"),
     CheckConstraint(
         "state IN ('hidden', 'restoring', 'restored', 'left over', 'purging')", name="hidden_state"

@@ -99,7 +99,7 @@ class Purger:
         due = await purges.claim(term, window, dead_after, limit, there=there, rewrites_keys=rewrites_keys)
         if not due or not await self._settled(await purges.horizon()):
             return ()
-        ids = [each.id for each in due if each.needed]
+        ids = [each.id for each in due if each.holdable]
         spared = await purges.look_again(term, ids, there=there, rewrites_keys=rewrites_keys)
         return [each for each in due if each.id not in spared]
 
