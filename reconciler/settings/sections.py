@@ -76,10 +76,10 @@ class CatalogSettings(Section):
     table. Rows of another value name another bucket's objects: they are neither read nor missing their
     objects, and protect nothing here. Default: every row."""
     variant_columns: Annotated[tuple[str, ...], written(identifiers.columns)] = ()
-    """Columns of the media table that name further objects, such as `["ThumbnailKey"]`. Such an object is
-    kept as long as a row names it, and is deleted with that row."""
+    """Columns of the media table that name further objects: a JSON list such as `["ThumbnailKey"]`. Such an
+    object is kept as long as a row names it, and is deleted with that row."""
     also_referenced: Annotated[tuple[str, ...], written(identifiers.references)] = ()
-    """Columns of any table or view that name objects, as `schema.table.column`, such as
+    """Columns of any table or view that name objects: a JSON list of `schema.table.column`, such as
     `["app.users.avatar"]`. An object that any of them names is kept, whatever happens to its record."""
     media_columns: MediaColumns = MediaColumns()
     key_columns: KeyColumns = KeyColumns()
@@ -116,8 +116,8 @@ class BucketSettings(Section):
     demand. Default `auto`: what the AWS configuration says (`s3.addressing_style`), else the path at an
     endpoint, and AWS's own choice without one."""
     prefixes: Annotated[tuple[str, ...], written(values.prefixes)]
-    """Managed prefixes, each ending in `/`, such as `["image/", "video/"]`; `[""]` is the whole bucket.
-    Nothing outside is ever touched."""
+    """Managed prefixes, a JSON list such as `["image/", "video/"]`, each ending in `/`; `[""]` is the whole
+    bucket. Nothing outside is ever touched."""
     listing_order: Annotated[
         Literal["probe", "bytes", "none"], written(values.one_of("probe", "bytes", "none"))
     ] = "probe"

@@ -35,7 +35,7 @@ def test_scripts_get_every_setting_with_its_source(tmp_path: Path) -> None:
         "source": "runtime_file",
         "where": str(runtime),
         "over": [{"source": "environment", "where": None}],
-        "meaning": "Whether the write gateway refuses. True: nothing is deleted before somebody says so.",
+        "meaning": "Refuse every deletion. True: nothing is deleted until you switch it off.",
     }
 
 
