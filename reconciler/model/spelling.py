@@ -18,6 +18,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/+([^/]*)", re.IGNORECASE)
 _QUERY = re.compile(r"[?#].*\Z", re.DOTALL)
 _SLASHES = re.compile(r"[/\\]+")
 _ENCODED_TWICE = 2
+_SIMPLE = re.compile(r"/?[a-z0-9_.-]+(?:/[a-z0-9_.-]+)*+/?")
+"""A key in which nothing can be written otherwise: most are, and take a fifth of the time."""
 
 
 def fingerprints(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
@@ -55,6 +57,8 @@ def spellings(key: str, bucket: str, prefixes: Sequence[str]) -> frozenset[str]:
 
 
 def _plain(key: str) -> str:
+    if _SIMPLE.fullmatch(key):
+        return key
     text = _SCHEME.sub("/", key, count=1) if _SCHEME.match(key) else key
     text = _QUERY.sub("", text) or text
     for _ in range(_ENCODED_TWICE):
@@ -71,15 +75,11 @@ def _from_the_first(text: str, parts: Sequence[str]) -> str:
 
 def _spellings(key: str, bucket: str, prefixes: Sequence[str]) -> Iterator[str]:
     under = next((prefix for prefix in prefixes if prefix and key.startswith(prefix)), "")
-    forms = {key, key[len(under) :], *(normalize(form, key) for form in ("NFC", "NFD"))}
-    forms |= {
-        unquote(key),
-        unquote(key.replace("+", " ")),
-        quote(key),
-        quote(key, safe=""),
-        quote_plus(key, "/"),
-    }
-    forms |= {key.lower(), _SLASHES.sub("/", key), key.strip(), f"{key} ", f"{under}{key}"}
+    forms = {key, key[len(under) :], f"{key} ", f"{under}{key}"}
+    if _SIMPLE.fullmatch(key):
+        forms.add(key.replace("/", "%2F"))
+    else:
+        forms |= _written_otherwise(key)
     for form in forms:
         yield form
         yield f"/{form}"
@@ -87,3 +87,9 @@ def _spellings(key: str, bucket: str, prefixes: Sequence[str]) -> Iterator[str]:
         yield f"/{bucket}/{form}"
     for scheme in ("s3", "gs"):
         yield f"{scheme}://{bucket}/{key}"
+
+
+def _written_otherwise(key: str) -> set[str]:
+    forms = {normalize(form, key) for form in ("NFC", "NFD")}
+    forms |= {unquote(key), unquote(key.replace("+", " ")), quote(key), quote(key, safe="")}
+    return forms | {quote_plus(key, "/"), key.lower(), _SLASHES.sub("/", key), key.strip()}

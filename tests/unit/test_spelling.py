@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import KeepReason, Tally
+from reconciler.model import KeepReason, Tally, spelling
 from reconciler.model.spelling import fingerprints, folds, spellings
 from reconciler.planning.sides import HANDFUL, near_missed
 from tests.doubles.build import LIMITS
@@ -66,3 +67,14 @@ def test_more_than_a_handful_trips_and_above_the_limits_everything_stops() -> No
     meant = near_missed(seen(60, 100), None, replace(LIMITS, max_fraction=1.0))
     assert meant is not None
     assert not meant.both_sides
+
+
+@given(
+    key=st.text("ab/._-9 A%+:?é", min_size=1, max_size=12),
+    prefixes=st.lists(st.sampled_from(["a/", "b/", "image/", ""]), min_size=1, max_size=2),
+)
+def test_a_simple_key_is_spelled_as_any_other(key: str, prefixes: list[str]) -> None:
+    quick = folds(key, "bucket", prefixes), spellings(key, "bucket", prefixes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spelling, "_SIMPLE", re.compile(r"(?!)"))
+        assert (folds(key, "bucket", prefixes), spellings(key, "bucket", prefixes)) == quick
