@@ -1,25 +1,29 @@
-"""The composition root: the only package that names every adapter, and what each command does.
+"""The composition root: the only package that names every adapter, and opens them for what runs on them.
 
 The daemon stands in `app.daemon` and is imported where it is run: no other command waits for its web
 server and its metrics.
 """
 
-from reconciler.app.commands import adopt, doctor, migrate, once, open_database, pause, plan, resume, undo
+from reconciler.app.commands import doctor, migrate, once, open_database, pause_switch, plan, undo
 from reconciler.app.surroundings import STOP_SECONDS, SystemClock
-from reconciler.app.wiring import bucket_config, catalog_config
+from reconciler.app.wiring import bucket_config, catalog_config, limits_of, open_ports
+from reconciler.catalog.open import Catalog
+from reconciler.engine.recover.undo import Undone
 
 __all__ = [
     "STOP_SECONDS",
+    "Catalog",
     "SystemClock",
-    "adopt",
+    "Undone",
     "bucket_config",
     "catalog_config",
     "doctor",
+    "limits_of",
     "migrate",
     "once",
     "open_database",
-    "pause",
+    "open_ports",
+    "pause_switch",
     "plan",
-    "resume",
     "undo",
 ]

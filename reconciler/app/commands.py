@@ -1,18 +1,16 @@
-"""Everything that ends: one pass, a plan, an undo, a check, a decision."""
+"""What opens the adapters and ends again: a pass, a plan, an undo, the checks, the schema, the database."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TextIO, TypeVar
-from uuid import UUID
+from typing import TextIO
 
 import anyio
 
-from reconciler import doctor as doctoring
 from reconciler.app.surroundings import SystemClock, stop_on_signal, tell_change
 from reconciler.app.wiring import (
     bucket_config,
@@ -37,12 +35,11 @@ from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.detect.plan import survey
 from reconciler.engine.lead import adoption, lease, ownership
-from reconciler.engine.recover.undo import Emit, Undo, Undone
-from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.recover.undo import Emit, Undone
+from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.pause import PauseWatch, notice_of
 from reconciler.engine.runtime.tasks import task_group
-from reconciler.engine.runtime.write_guard import WriteGateway
-from reconciler.errors import ConfigError, Halt, Retryable
+from reconciler.errors import Halt, Retryable
 from reconciler.model import (
     RESERVED_PREFIX,
     Capabilities,
@@ -57,14 +54,15 @@ from reconciler.model import (
     UndoScope,
     Versioning,
 )
+from reconciler.operations import checks
+from reconciler.operations import undo as undoing
+from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
 from reconciler.settings import tell as tell_settings
 from reconciler.stores.s3 import Bucket, open_bucket
 from reconciler.telemetry.observers import Quiet
 from reconciler.telemetry.traces import tracing
-
-T = TypeVar("T")
 
 
 async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | None = None) -> Report:
@@ -79,7 +77,7 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     stopping = anyio.Event()
     started = time.monotonic()
     try:
-        async with traced_ports(settings, observer or Quiet(), mode_of(source)) as ports:
+        async with traced_ports(settings, observer, mode_of(source)) as ports:
             limits = limits_of(settings)
             steer = steer_of(source, ports.capabilities)
             cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
@@ -87,7 +85,7 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
             ttl, clock = limits.lease_ttl, ports.clock
             got = await lease.acquire(ports.lease, holder, ttl, clock, wait, cycle.tenure)
             if isinstance(got, HeldBy):
-                return progress.report(time.monotonic() - started, failed=_held(got, wait))
+                return progress.report(time.monotonic() - started, failed=str(lease_held(got, wait)))
             started = time.monotonic()
             await under_lease(ports, cycle, got, progress, stopping)
         failed = "stopped by a signal before the end" if stopping.is_set() else ""
@@ -100,7 +98,7 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
 
 @asynccontextmanager
 async def traced_ports(
-    settings: Settings, observer: Observer, mode: Callable[[], Mode]
+    settings: Settings, observer: Observer | None, mode: Callable[[], Mode]
 ) -> AsyncIterator[Ports]:
     with tracing(wanted=traces_wanted()) as tracer:
         async with open_ports(settings, observer, mode=mode) as ports:
@@ -113,7 +111,7 @@ async def plan(
     """One pass without lease, marks or writes; each finding goes to `emit`, in pages."""
     started = time.monotonic()
     try:
-        async with open_ports(settings, observer or Quiet()) as ports:
+        async with open_ports(settings, observer) as ports:
             steering = steering_of(settings, ports.capabilities)
             report = await survey(ports, limits_of(settings), steering, settings.bucket.name, emit)
             told = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
@@ -137,35 +135,15 @@ async def undo(
 ) -> Undone:
     """Bring back what was deleted, beside whoever leads; each object and row goes to `emit`.
 
-    What came back is on hold for as long as `hold_for`, or else the settings, say.
-    Raises Halt where the bucket is not this database's, Retryable.
+    See `operations.undo`.
     """
     source.listen(tell_change)
     settings = source.current()
-    async with open_ports(settings, Quiet()) as ports:
-        if await ownership.verify(ports, settings.bucket.name) is None:
-            raise ConfigError("bucket and database are not tied to each other: nothing was ever deleted here")
-        read = steer_of(source, ports.capabilities)
-
-        def steer() -> Steering:
-            steering = read()
-            return replace(steering, mode=mode, hold_for=hold_for or steering.hold_for)
-
-        async def sealed(_: float) -> UUID:
-            raise AssertionError("an undo claims and deletes nothing")
-
-        gateway = WriteGateway(
-            ports.store,
-            ports.marks,
-            lambda: steer().mode,
-            lambda: True,
-            sealed,
-            ports.copies,
-            ports.versions,
-            ports.uploads,
-            ports.pause.look,
+    async with open_ports(settings) as ports:
+        steer = steer_of(source, ports.capabilities)
+        return await undoing.undo(
+            ports, steer, settings.bucket.name, scope, author=author, mode=mode, emit=emit, hold_for=hold_for
         )
-        return await Undo(ports, gateway, steer, author, emit).run(scope)
 
 
 def migrate(
@@ -203,29 +181,12 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
         yield catalog
 
 
-async def pause(settings: DatabaseSettings, *, by: str, reason: str) -> tuple[Pause, bool]:
-    """Stop every replica. Returns the pause that stands, and whether it is this one or an earlier one."""
-
-    async def use(switch: PostgresPauseSwitch) -> tuple[Pause, bool]:
-        before = await switch.read()
-        standing = await switch.pause(by, reason)
-        # Whoever was quicker than us between the two calls wrote other words, or the same ones.
-        ours = standing != before and (standing.by, standing.reason) == (by, reason)
-        return standing, ours
-
-    return await _switch(settings, use)
-
-
-async def resume(settings: DatabaseSettings, *, by: str) -> Pause:
-    """Let every replica go on. Returns how the switch stood before."""
-    return await _switch(settings, lambda switch: switch.resume(by))
-
-
-async def _switch(settings: DatabaseSettings, use: Callable[[PostgresPauseSwitch], Awaitable[T]]) -> T:
+@asynccontextmanager
+async def pause_switch(settings: DatabaseSettings) -> AsyncIterator[PostgresPauseSwitch]:
     """The pause switch alone: whatever else is wrong, it can be used."""
     switch = PostgresPauseSwitch(catalog_config(settings))
     try:
-        return await use(switch)
+        yield switch
     finally:
         await switch.close()
 
@@ -233,21 +194,25 @@ async def _switch(settings: DatabaseSettings, use: Callable[[PostgresPauseSwitch
 async def doctor(source: SettingsSource) -> Sequence[Check]:
     """Everything that a pass needs, looked at as far as the parts before it allow. Raises nothing of ours."""
     settings = source.current()
-    checks = [*doctoring.configuration(settings.mode(), settings.bucket.prefixes)]
-    checks += doctoring.settings(tell_settings(source.loaded))
+    made = [*checks.configuration(settings.mode(), settings.bucket.prefixes)]
+    made += checks.settings(tell_settings(source.loaded))
     at_head = False
 
     async def look_at_database() -> Sequence[Check]:
         nonlocal at_head
         report = await inspect(catalog_config(settings), settings.bucket.prefixes)
         at_head = report.at_head and not report.faults
-        standing = await _switch(settings, PostgresPauseSwitch.read) if report.at_head else Pause()
+        standing = await look_at_pause() if report.at_head else Pause()
         undoable = settings.delete_mode != "direct"
-        may = doctoring.rights(report, settings.mode(), undoable=undoable)
-        checks = [*doctoring.database(report), *may, *doctoring.pause(standing)]
+        may = checks.rights(report, settings.mode(), undoable=undoable)
+        made = [*checks.database(report), *may, *checks.pause(standing)]
         if at_head and report.triggers is not Triggers.ABSENT:
-            checks += doctoring.tried(await trial.of(catalog_config(settings)))
-        return checks
+            made += checks.tried(await trial.of(catalog_config(settings)))
+        return made
+
+    async def look_at_pause() -> Pause:
+        async with pause_switch(settings) as switch:
+            return await switch.read()
 
     async def look_at_bucket() -> Sequence[Check]:
         reached = replace(bucket_config(settings), managed=lambda: scratched(settings, settings.mode()))
@@ -257,14 +222,14 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
             store, prefixes = bucket.store(found), settings.bucket.prefixes
             versions = None if found.versioning is Versioning.OFF else bucket.versions
             seen = [
-                *await doctoring.attempt(
-                    "access", lambda: doctoring.access(bucket.listing, store, versions, prefixes)
+                *await checks.attempt(
+                    "access", lambda: checks.access(bucket.listing, store, versions, prefixes)
                 ),
-                *doctoring.abilities(found, settings.bucket.order, delete_mode_of(settings, found)),
-                *doctoring.lifecycle(found, prefixes, delete_mode_of(settings, found), settings.undo_window),
+                *checks.abilities(found, settings.bucket.order, delete_mode_of(settings, found)),
+                *checks.lifecycle(found, prefixes, delete_mode_of(settings, found), settings.undo_window),
             ]
             if at_head:
-                seen += await doctoring.attempt("identity", lambda: look_at_tie(bucket, found))
+                seen += await checks.attempt("identity", lambda: look_at_tie(bucket, found))
             return seen
 
     async def look_at_tie(bucket: Bucket, found: Capabilities) -> Sequence[Check]:
@@ -275,8 +240,8 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
             fault = (await adoption.look(ports, settings.bucket.name)).fault
             return [
                 *await look_at_sides(bucket, catalog),
-                *doctoring.identity(tie, fault, await ports.site.lineage()),
-                *doctoring.clocks(await ports.clocks.look()),
+                *checks.identity(tie, fault, await ports.site.lineage()),
+                *checks.clocks(await ports.clocks.look()),
             ]
 
     async def look_at_sides(bucket: Bucket, catalog: Catalog) -> Sequence[Check]:
@@ -287,47 +252,11 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
         async with catalog.database.connection() as connection:
             made_here = await made_by_us(connection, tables)
         table, first = tables.media_table, stored[0] if stored else None
-        return doctoring.sides(table, rows, first, made_here=made_here)
+        return checks.sides(table, rows, first, made_here=made_here)
 
-    checks += await doctoring.attempt("database", look_at_database)
-    checks += await doctoring.attempt("bucket", look_at_bucket)
-    return checks
-
-
-async def adopt(settings: Settings, *, yes: bool, wait: timedelta, tell: Callable[[str], None]) -> None:
-    """Settle which database the bucket belongs to; without `yes` only say what was found.
-
-    Raises Halt where the marker cannot be read, Retryable where it could not be done now, ConfigError
-    where it is to be done and `yes` was not said.
-    """
-    name = settings.bucket.name
-    async with open_ports(settings, Quiet()) as ports:
-        situation = await adoption.look(ports, name)
-        for line in situation.lines():
-            tell(line)
-        if not situation.fault:
-            return
-        if not yes:
-            raise ConfigError(
-                "nothing was changed; to make the bucket this database's, add --yes (see --help)"
-            )
-        limits, tenure = limits_of(settings), lease.Tenure()
-        ttl, clock = limits.lease_ttl, ports.clock
-        got = await lease.acquire(ports.lease, lease.holder_name(), ttl, clock, wait, tenure)
-        if isinstance(got, HeldBy):
-            raise Retryable(_held(got, wait))
-        try:
-            async with task_group() as group:
-                group.start_soon(lease.keep, ports.lease, got, ttl, clock, tenure)
-                prefixes, dead_after = settings.bucket.prefixes, limits.dead_after
-                withdrawn = await adoption.adopt(
-                    ports, name, prefixes, got, dead_after, settings.upload_window
-                )
-                group.cancel_scope.cancel()
-        finally:
-            with anyio.move_on_after(5, shield=True):
-                await lease.release(ports.lease, got)
-        tell(f"bucket {name!r} is this database's now; {withdrawn} marks were withdrawn, to be found anew")
+    made += await checks.attempt("database", look_at_database)
+    made += await checks.attempt("bucket", look_at_bucket)
+    return made
 
 
 async def under_lease(
@@ -350,10 +279,3 @@ async def under_lease(
 
 def _empty_report(settings: Settings, outcome: Outcome, seconds: float, detail: str) -> Report:
     return Report(mode=settings.mode(), outcome=outcome, duration_seconds=seconds, detail=detail)
-
-
-def _held(by: HeldBy, wait: timedelta) -> str:
-    return (
-        f"the lease is held by {by.holder} until {by.expires_at:%H:%M:%S} UTC unless renewed; waited"
-        f" {wait.total_seconds():g} s. Wait longer (--wait), or stop the other replica"
-    )

@@ -36,20 +36,21 @@ from reconciler.settings import (
     split_timeout,
 )
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
+from reconciler.telemetry.observers import Quiet
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def open_ports(
-    settings: Settings, observer: Observer, mode: Callable[[], Mode] = lambda: Mode.DRY_RUN
+    settings: Settings, observer: Observer | None = None, mode: Callable[[], Mode] = lambda: Mode.DRY_RUN
 ) -> AsyncIterator[Ports]:
     """Both adapters, open and checked: the schema is at head, the store's abilities are known.
 
     `mode` is asked before each single request that deletes, and of each of its repetitions: a batch that
     goes key by key may take seconds. Who switches dry run on means all that has not been sent.
     """
-    async with open_both(settings, observer, mode, lambda *_: None, None) as (ports, _):
+    async with open_both(settings, observer or Quiet(), mode, lambda *_: None, None) as (ports, _):
         yield ports
 
 

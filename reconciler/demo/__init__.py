@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the tests take parts of this package, and need not load the whole program for it
+    from rich.console import Console
+
+    from reconciler.model import Verdict
+    from reconciler.operations.findings import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,12 +21,15 @@ class DemoOptions:
     keep: bool = False
 
 
-async def demo(options: DemoOptions) -> int:
-    """Run the demo, telling it on standard output, and return the exit status: 0 if all was as it should be.
+async def demo(
+    options: DemoOptions, console: Console, table: Callable[[Mapping[Verdict, Group]], None]
+) -> int:
+    """Run the demo, telling it on the console, and return the exit status: 0 if all was as it should be.
 
-    Raises ConfigError where the embedded servers are not installed or the options cannot work.
+    `table` prints the findings of a plan there. Raises ConfigError where the embedded servers are not
+    installed or the options cannot work.
     """
-    # The tests take their servers from this package, and need not load the whole program for it.
     from reconciler.demo.play import play  # noqa: PLC0415
+    from reconciler.demo.show import Screen  # noqa: PLC0415
 
-    return await play(options)
+    return await play(options, Screen(console, table))

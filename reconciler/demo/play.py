@@ -31,7 +31,7 @@ from reconciler.demo.seed import (
     create_database,
     database_connection,
 )
-from reconciler.demo.show import Deletions, Findings, Screen
+from reconciler.demo.show import Deletions, Screen
 from reconciler.demo.surroundings import logs_to, only_credentials, settings_for
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
 from reconciler.embedded.guarding import guarded, tail
@@ -40,9 +40,10 @@ from reconciler.embedded.seaweedfs import EmbeddedS3
 from reconciler.embedded.servers import start_both
 from reconciler.embedded.wheels import wheel_postgres, wheel_weed
 from reconciler.model import Outcome, Report
+from reconciler.operations.findings import Findings
+from reconciler.planning.wording import human_bytes
 from reconciler.ports import Observer
 from reconciler.settings import SettingsSource
-from reconciler.terminal.text import human_bytes
 
 if TYPE_CHECKING:  # the stubs are no dependency of the program
     from types_aiobotocore_s3 import S3Client
@@ -101,7 +102,7 @@ class Signals:
         self._scope.cancel()
 
 
-async def play(options: DemoOptions) -> int:
+async def play(options: DemoOptions, screen: Screen) -> int:
     """Everything, and the exit status. A signal ends it in order; if we are killed, the guardian does.
 
     Raises ConfigError before anything is started, ServerFailed where a server does not start.
@@ -109,7 +110,6 @@ async def play(options: DemoOptions) -> int:
     scene = imagine(options.objects)
     wheel_postgres()
     wheel_weed()
-    screen = Screen()
     with anyio.CancelScope() as scope:
         signals = Signals(scope)
         signals.listen()
@@ -208,7 +208,7 @@ async def _dry_run(stage: Stage, before: Contents) -> bool:
         return _failed(screen, report)
     await stage.seeder.store_fresh()
     findings = Findings()
-    planned = await app.plan(stage.source(dry_run=True).current(), findings.emit)
+    planned = await app.plan(stage.source(dry_run=True).current(), findings.add)
     if planned.outcome is not Outcome.CONVERGED:
         return _failed(screen, planned)
     screen.plan(findings.groups, planned)

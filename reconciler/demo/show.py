@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reconciler.model import Finding, Mode, ObjectResult, Report, Verdict
+from reconciler.model import Mode, ObjectResult, Report, Verdict
+from reconciler.operations.findings import Group
 from reconciler.telemetry.observers import Quiet
-from reconciler.terminal.output import Output
-from reconciler.terminal.plan import Group, summary
 
 PLAIN_WIDTH = 120
 
@@ -62,11 +61,13 @@ class Deletions(Quiet):
 
 
 class Screen:
-    """Standard output, with colours only on a terminal."""
+    """A console, and what prints the findings of a plan on it."""
 
-    def __init__(self) -> None:
-        terminal = Output(highlight=False)
-        self._console = terminal if terminal.is_terminal else Output(highlight=False, width=PLAIN_WIDTH)
+    def __init__(self, console: Console, table: Callable[[Mapping[Verdict, Group]], None]) -> None:
+        if not console.is_terminal:
+            console.width = PLAIN_WIDTH
+        self._console = console
+        self._table = table
 
     def step(self, text: str) -> None:
         """What happens next, after an empty line."""
@@ -82,7 +83,7 @@ class Screen:
 
     def plan(self, groups: Mapping[Verdict, Group], report: Report) -> None:
         """A row for each verdict, then what looks like drift and stays."""
-        self._console.print(summary([(verdict, groups[verdict]) for verdict in Verdict if verdict in groups]))
+        self._table(groups)
         kept = ", ".join(f"{number:,} {reason}" for reason, number in report.kept.items() if number)
         self.say(f"kept, and why: {kept or 'nothing'}")
 
@@ -99,14 +100,3 @@ class Screen:
     def shell(self, command: str) -> None:
         """A line to be copied, with nothing before or behind it."""
         self._console.print(command, markup=False, soft_wrap=True)
-
-
-class Findings:
-    """Gathers the findings of a plan by verdict, in bounded memory."""
-
-    def __init__(self) -> None:
-        self.groups: dict[Verdict, Group] = {}
-
-    def emit(self, findings: Sequence[Finding]) -> None:
-        for finding in findings:
-            self.groups.setdefault(finding.verdict, Group()).add(finding)

@@ -1,9 +1,12 @@
-"""Numbers, durations and a pause as people read them."""
+"""Numbers, durations, a pause and any text as people read them.
+
+A storage key may hold anything, escape sequences included: `printable` makes it safe to show.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks
@@ -12,6 +15,9 @@ TOLD = 3
 """Reasons that a line gives."""
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_STEP = 1024
 
 
 def age(elapsed: timedelta) -> str:
@@ -97,3 +103,42 @@ def pause(standing: Pause) -> str:
     by = f" by {standing.by}" if standing.by else ""
     reason = f" ({standing.reason})" if standing.reason else ""
     return f"paused{since}{by}{reason}"
+
+
+def printable(text: str) -> str:
+    """The text with every control, format and other invisible character spelled out.
+
+    A backslash is doubled, so that two different keys never look the same.
+    """
+    return "".join(
+        "\\\\" if char == "\\" else char if char.isprintable() else _spelled(char) for char in text
+    )
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def shortened(text: str, width: int) -> str:
+    """At most `width` characters, the middle left out: both ends of a key tell something."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def human_bytes(size: int) -> str:
+    """`0 B`, `12.3 MiB`."""
+    amount, unit = float(size), 0
+    while amount >= _STEP and unit < len(_BYTES) - 1:
+        amount /= _STEP
+        unit += 1
+    return f"{size} B" if unit == 0 else f"{amount:.1f} {_BYTES[unit]}"
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a Z; None stays None. A time without zone is UTC."""
+    if moment is None:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")

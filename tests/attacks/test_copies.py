@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,12 +10,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from reconciler import app
 from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.embedded.postgres import EmbeddedPostgres
-from reconciler.errors import ConfigError, Retryable
+from reconciler.errors import Retryable
 from reconciler.model import Identity, Lineage, Outcome
-from reconciler.settings import load
 from reconciler.stores.s3 import open_bucket
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
@@ -57,19 +54,6 @@ async def marker(site: Site) -> Identity:
         seen = await opened.marker.read()
     assert seen is not None
     return seen
-
-
-async def adopt(site: Site, *, yes: bool = True) -> list[str]:
-    """`reconciler adopt-bucket`, and what it said."""
-    before = dict(os.environ)
-    os.environ.update(site.settings())
-    told: list[str] = []
-    try:
-        await app.adopt(load(), yes=yes, wait=timedelta(seconds=20), tell=told.append)
-        return told
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture
@@ -142,26 +126,23 @@ async def test_a_person_settles_a_contested_bucket(ordered_site: Site, postgres:
     async with copied(site, postgres) as copy:
         await site.once(**DELAYED)
         assert (await copy.once()).outcome is Outcome.HALTED
-        with pytest.raises(ConfigError, match="--yes"):
-            await adopt(site, yes=False)
-        assert (await site.once()).outcome is Outcome.HALTED
-        told = await adopt(site)
-        assert "contested" in told[-2]
-        assert "1 marks were withdrawn" in told[-1]
+        assert "contested" in (await site.ownership()).fault
+        assert (await site.once()).outcome is Outcome.HALTED, "looking settles nothing"
+        assert await site.adopt() == 1, "the mark that was found before is withdrawn"
         report = await site.once()
         assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
         halted = await copy.once()
         assert halted.outcome is Outcome.HALTED
         assert "belongs to another database" in halted.detail
         assert not (await marker(site)).contested, "a stranger does not contest"
-        assert "nothing to settle" in (await adopt(site))[-1]
+        assert not (await site.ownership()).fault
 
 
 @pytest.mark.incident(5)
 async def test_a_bucket_moves_to_another_database_on_purpose(ordered_site: Site, other: Site) -> None:
     await ordered_site.once()
     assert (await other.once()).outcome is Outcome.HALTED
-    await adopt(other)
+    await other.adopt()
     assert (await other.once()).outcome is Outcome.CONVERGED
     assert (await ordered_site.once()).outcome is Outcome.HALTED
 
@@ -178,7 +159,7 @@ async def test_an_emptied_bucket_is_tied_anew_on_purpose(ordered_site: Site) -> 
     await site.once()
     site.bucket.client.delete_object(Bucket=site.bucket.name, Key=MARKER)
     assert (await site.once()).outcome is Outcome.HALTED
-    await adopt(site)
+    await site.adopt()
     assert (await site.once()).outcome is Outcome.CONVERGED
 
 
@@ -192,9 +173,9 @@ async def test_an_adoption_waits_for_deletions_on_their_way(ordered_site: Site) 
     )
     site.bucket.client.delete_object(Bucket=site.bucket.name, Key=MARKER)
     with pytest.raises(Retryable, match="on their way"):
-        await adopt(site)
+        await site.adopt()
     await site.sql("UPDATE reconciler.marks SET attempted_at = now() - interval '1 hour'")
-    await adopt(site)
+    await site.adopt()
 
 
 async def test_former_versions_of_the_marker_are_removed(ordered_site: Site) -> None:
@@ -245,7 +226,7 @@ async def test_what_an_adoption_cuts_short_can_come_back_and_takes_no_row_meanwh
     await kill_once(site, "store", "delete", "after")
     assert await site.keys() == set()
     await site.sql("UPDATE reconciler.site SET nonce = gen_random_uuid(), pending_nonce = NULL")
-    await adopt(site)
+    await site.adopt()
     assert await site.sql("SELECT 1 FROM reconciler.marks") == []
     tombs = await site.sql("SELECT storage_key, recoverable FROM reconciler.tombstones ORDER BY 1")
     assert [tuple(row) for row in tombs] == [("image/a", True), ("image/b", True)]

@@ -18,7 +18,6 @@ from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource
 from tests.attacks.clusters import Cluster, start_cluster
 from tests.attacks.scene import open_scene
-from tests.attacks.test_copies import adopt
 from tests.conftest import _make_template
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket, fresh_database
@@ -80,7 +79,8 @@ async def halts(site: Site, what: str) -> None:
     status, told = await identity_check(site)
     assert status is CheckStatus.FAIL
     assert what in told
-    assert what in (await adopt(site))[2]
+    assert what in (await site.ownership()).fault
+    await site.adopt()
     assert (await site.once(grace_period="1h")).outcome is not Outcome.HALTED
     assert (await identity_check(site))[0] is CheckStatus.OK
 

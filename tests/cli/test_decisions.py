@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from reconciler.cli import parser
+from reconciler.cli import passes as shown
+from reconciler.cli.output import Output
 from reconciler.model import Marker, Mode, Pass, PassDetail, PassState, Tally, Verdict
-from reconciler.terminal import passes as shown
-from reconciler.terminal.arguments.root import parser
 from tests.cli.program import reconciler
 from tests.doubles.build import NOW, mark
 from tests.servers import Bucket, execute
@@ -148,7 +148,7 @@ def detail(**changes: Any) -> PassDetail:
 
 def printed(print_it: Any, *arguments: Any) -> str:
     out = io.StringIO()
-    print_it(*arguments, Console(file=out, width=200, highlight=False))
+    print_it(*arguments, Output(file=out, width=200, highlight=False))
     return out.getvalue()
 
 

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from reconciler.cli.output import Output
+from reconciler.cli.storage import UNKNOWN_PREFIXES, print_storage
 from reconciler.model import Storage, StorageBy, StoragePart
-from reconciler.terminal.storage import UNKNOWN_PREFIXES, as_json, print_storage
+from reconciler.operations import as_json
 from tests.cli.program import reconciler
 from tests.servers import execute
 
@@ -33,7 +34,7 @@ def part(name: str, objects: int, size: int) -> StoragePart:
 
 def shown(stored: Storage, by: StorageBy) -> list[str]:
     out = io.StringIO()
-    print_storage(stored, by, Console(file=out, width=200, highlight=False))
+    print_storage(stored, by, Output(file=out, width=200, highlight=False))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
@@ -58,7 +59,7 @@ def test_nothing_stored_is_a_table_of_nothing() -> None:
     head, total = shown(nothing, StorageBy.MEDIA_TYPE)
     assert head.split()[:2] == ["media", "type"]
     assert total.split() == ["all", "0", "0", "0", "B", "0.0%"]
-    told = json.loads(as_json(nothing, StorageBy.MEDIA_TYPE))
+    told = json.loads(json.dumps(as_json.storage(nothing, StorageBy.MEDIA_TYPE)))
     assert told == {
         "by": "media-type",
         "at": "2026-11-22T12:00:00Z",

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler import __version__
 from reconciler.cli import main
-from reconciler.errors import CatalogUnavailable, ConfigError, Halt
+from reconciler.errors import CatalogUnavailable, ConfigError, ErrorKind, Halt, NotDone
 from tests.cli.program import reconciler
 
 UNEXPECTED = "(unexpected; --log-level debug shows where)"
@@ -194,12 +194,49 @@ def test_an_error_is_a_line_and_an_exit_status(
     def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setitem(main.__globals__["COMMANDS"], "plan", fail)
+    monkeypatch.setattr("reconciler.cli.plan.run", fail)
     assert main(["plan"]) == status
     err = capsys.readouterr().err
     assert "\x1b" not in err
     if told is not None:
         assert err.splitlines() == told
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (
+            NotDone(ErrorKind.NOT_FOUND, "no_such_pass", "no pass 9"),
+            1,
+            "no pass 9; reconciler passes lists them",
+        ),
+        (
+            NotDone(ErrorKind.CONFLICT, "later_pass_first", "pass 9 first", later=9),
+            1,
+            "pass 9 first (reconciler passes show 9)",
+        ),
+        (
+            NotDone(ErrorKind.NOT_FOUND, "deleted_recoverably", "it went", key="image/a b"),
+            1,
+            "it went; `reconciler undo --key 'image/a b'` brings it back",
+        ),
+        (NotDone(ErrorKind.INVALID, "reason_missing", "say why"), 2, "--reason: say why"),
+        (NotDone(ErrorKind.NOT_READY, "of_no_hint", "a {brace}", field="{x}"), 2, "a {brace}"),
+    ],
+)
+def test_what_was_not_done_is_told_with_the_command_that_helps(
+    error: NotDone,
+    status: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("reconciler.cli.plan.run", fail)
+    assert main(["plan"]) == status
+    assert capsys.readouterr().err == f"reconciler: {told}\n"
 
 
 def test_the_traceback_is_there_for_who_asks(
@@ -209,7 +246,7 @@ def test_the_traceback_is_there_for_who_asks(
         secret = "hunter2"
         raise ValueError(f"odd {len(secret)}")
 
-    monkeypatch.setitem(main.__globals__["COMMANDS"], "plan", fail)
+    monkeypatch.setattr("reconciler.cli.plan.run", fail)
     assert main(["plan", "--log-level", "debug"]) == 1
     err = capsys.readouterr().err
     assert "Traceback (most recent call last)" in err

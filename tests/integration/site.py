@@ -17,8 +17,10 @@ import asyncpg
 from reconciler import app
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
+from reconciler.engine.lead.adoption import Situation
 from reconciler.engine.recover.undo import Undone
 from reconciler.model import Finding, Mode, Report, UndoScope
+from reconciler.operations import ownership
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SettingsSource, load
 from tests.servers import Bucket
@@ -86,6 +88,26 @@ class Site:
         with _environment(self.environment):
             source, wanted = SettingsSource(), UndoScope(**scope)
             return await app.undo(source, wanted, author="test", mode=mode, emit=lambda _: None)
+
+    async def ownership(self) -> Situation:
+        with _environment(self.environment):
+            settings = load()
+            async with app.open_ports(settings) as ports:
+                return await ownership.look(ports, settings.bucket.name)
+
+    async def adopt(self) -> int:
+        """As `reconciler adopt-bucket --yes` does. Returns how many marks were withdrawn."""
+        with _environment(self.environment):
+            settings = load()
+            async with app.open_ports(settings) as ports:
+                return await ownership.adopt(
+                    ports,
+                    settings.bucket.name,
+                    settings.bucket.prefixes,
+                    app.limits_of(settings),
+                    upload_window=settings.upload_window,
+                    wait=PATIENCE,
+                )
 
     async def approve(self, pass_id: int, *, understood: bool = False) -> int:
         """As a person does, beside whoever leads; returns how many marks that releases."""

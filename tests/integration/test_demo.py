@@ -18,7 +18,7 @@ from reconciler.errors import ConfigError
 from reconciler.model import Verdict
 from tests.leftovers import Playground, ordinary_user, playground
 
-DEMO = ["-m", "reconciler.cli", "demo", "--objects", "200"]
+DEMO = ["-m", "reconciler", "demo", "--objects", "200"]
 BEFORE_SERVERS = "Starting a Postgres"
 SERVERS_ARE_UP = "Postgres at 127.0.0.1"
 SEEDING = "objects stored"
@@ -176,7 +176,7 @@ def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: 
         shlex.split(line)[1].split("=", 1) for line in told.splitlines() if line.startswith("export ")
     )
 
-    plan = ground.spawn(["-m", "reconciler.cli", "plan"], env=exports)
+    plan = ground.spawn(["-m", "reconciler", "plan"], env=exports)
     planned = _rest(plan)
     program.send_signal(signal.SIGINT)
     ended = _rest(program)

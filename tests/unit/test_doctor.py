@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from reconciler import doctor
 from reconciler.catalog.db.schema import HEAD_REVISION
 from reconciler.catalog.media_tables.inspection import SchemaReport
 from reconciler.catalog.media_tables.trial import Trial
@@ -34,6 +33,7 @@ from reconciler.model import (
     StoredObject,
     Versioning,
 )
+from reconciler.operations import checks as doctor
 from reconciler.planning.clocks import Ahead, compare
 from reconciler.settings import SettingsSource, tell
 

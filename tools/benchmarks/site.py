@@ -19,7 +19,7 @@ from tests.servers import execute, fresh_database
 from tools.benchmarks.corpus import PREFIX, keys_by_day
 from tools.benchmarks.programs import Run, measure
 
-RECONCILER = (sys.executable, "-m", "reconciler.cli")
+RECONCILER = (sys.executable, "-m", "reconciler")
 BUCKET = "bench"
 DRIFT_EVERY = 1000
 """One object in so many has no row, and one row in so many has no object: 0.1 % each way."""

@@ -1,0 +1,68 @@
+"""Settle which database a bucket belongs to.
+
+Bucket and database name each other, and each leader writes a new nonce to both. Where they do not agree,
+everything halts: two copies of one database act on the bucket, or this one was restored from a backup or
+failed over, or the bucket lost its marker, or the settings name another bucket than before. Only a person
+can know which database is the right one.
+
+Run this with the settings of the database that is to go on. Without --yes it says what it found and
+changes nothing. With --yes the bucket becomes this database's under a new site id: every other database
+that acted on it halts. All marks are withdrawn, and found anew by later passes after their delay. A database
+restored from an old backup lacks newer rows, whose objects then look like orphans: see that its rows are
+complete first, and keep RECONCILER_DRY_RUN on until `reconciler plan` shows what you expect.
+
+Exits 0 when it was settled or nothing had to be, 1 where it could not be done now, 2 where --yes is
+missing, 3 where the marker cannot be read.
+
+$ reconciler adopt-bucket
+$ reconciler adopt-bucket --yes
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli import running
+from reconciler.cli.arguments import Commands, command, wait
+from reconciler.cli.errors import DONE
+from reconciler.errors import ConfigError
+from reconciler.planning.wording import printable
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "adopt-bucket", __doc__, run)
+    made.add_argument("--yes", action="store_true", help="do it; otherwise only say what was found")
+    wait(made)
+
+
+def run(args: argparse.Namespace) -> int:
+    patience = running.duration_of(args.wait, "--wait")
+    settings = running.settings_of(args)
+    from reconciler import app
+    from reconciler.operations import ownership
+
+    async def act() -> None:
+        name = settings.bucket.name
+        async with app.open_ports(settings) as ports:
+            situation = await ownership.look(ports, name)
+            for line in situation.lines():
+                print(printable(line))
+            if not situation.fault:
+                return
+            if not args.yes:
+                raise ConfigError(
+                    "nothing was changed; to make the bucket this database's, add --yes (see --help)"
+                )
+            withdrawn = await ownership.adopt(
+                ports,
+                name,
+                settings.bucket.prefixes,
+                app.limits_of(settings),
+                upload_window=settings.upload_window,
+                wait=patience,
+            )
+        done = f"bucket {name!r} is this database's now; {withdrawn} marks were withdrawn, to be found anew"
+        print(printable(done))
+
+    running.wait_for(act)
+    return DONE

@@ -1,0 +1,40 @@
+"""Let a tripped pass go.
+
+Its marks are released: they still wait for their due time, and each is decided anew before it
+goes. Who approved it and when is recorded. Marks of tripped passes before it go with it, as far
+as it has seen them again. Works beside a running daemon; takes no lease. Exits 1 where the pass
+is not tripped, or needs --i-understand.
+
+$ reconciler passes show 12
+$ reconciler approve 12
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from reconciler.cli.arguments import Commands, command
+from reconciler.cli.passes import decision, tell
+from reconciler.cli.running import on_database, operator
+
+if TYPE_CHECKING:
+    from reconciler.app import Catalog
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "approve", __doc__, run)
+    decision(made)
+    made.add_argument(
+        "--i-understand",
+        action="store_true",
+        help="needed where both sides were above their limits: that says that the comparison is wrong",
+    )
+
+
+@on_database
+async def run(catalog: Catalog, args: argparse.Namespace) -> int:
+    from reconciler.operations import passes
+
+    by = args.by or operator()
+    return tell(await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand), args)

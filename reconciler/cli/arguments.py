@@ -1,0 +1,117 @@
+"""How a command gets its arguments. Imports nothing heavy: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeAlias
+
+LARGEST = 2**63 - 1
+"""What the database can count to."""
+
+Run: TypeAlias = Callable[[argparse.Namespace], int]
+"""What a command does with its arguments. Returns the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+    def parse_known_args(  # type: ignore[override]  # of the three overloads the general one
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Nothing is left over: so the command itself says what it does not know, and where its help is."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - it has no public name
+"""The group that a command belongs to: those of the program, or the actions of one of them."""
+
+
+def command(commands: Commands, name: str, text: str | None, run: Run | None = None) -> Parser:
+    """A command, or an action of one; without `run` an action of it has to be named.
+
+    `text` is a docstring: a summary in one line, what is to be known, and examples, each behind a `$`.
+    """
+    lines = inspect.cleandoc(text or name).splitlines()
+    examples = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    made = commands.add_parser(
+        name,
+        help=lines[0][0].lower() + lines[0][1:].removesuffix("."),
+        description="\n".join(line for line in lines if not line.startswith("$ ")).rstrip(),
+        epilog="\n  ".join(("examples:", *examples)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.set_defaults(run=run)
+    made.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        help="what is logged on stderr; debug adds tracebacks (RECONCILER_LOG_LEVEL)",
+    )
+    return made
+
+
+def actions(made: Parser, *, required: bool = True) -> Commands:
+    """The actions of a command."""
+    return made.add_subparsers(title="actions", metavar="ACTION", required=required)
+
+
+def as_json(made: Parser, what: str = "it", *, default: object = False) -> None:
+    made.add_argument(
+        "--json", action="store_true", default=default, help=f"print {what} as JSON, alone on stdout"
+    )
+
+
+def wait(made: Parser) -> None:
+    made.add_argument(
+        "--wait", default="60s", metavar="60s", help="how long to wait for the lease (default 60s)"
+    )
+
+
+def author(made: Parser, who: str, option: str = "--author") -> None:
+    made.add_argument(option, type=words, metavar="NAME", help=f"{who} (default: the user of this shell)")
+
+
+def who_and_why(made: Parser) -> None:
+    made.add_argument(
+        "--reason", type=words, required=True, metavar="TEXT", help="why, for those who find it later"
+    )
+    author(made, "who says so")
+
+
+def limit_and_format(made: Parser) -> None:
+    made.add_argument("--limit", type=whole, metavar="N", help="how many (default: 50, or all in jsonl)")
+    made.add_argument("--format", choices=("table", "jsonl"), default="table", help="default: table")
+    made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
+
+
+def a_pass(made: Parser, summary: str) -> None:
+    made.add_argument("--pass", type=whole, dest="pass_id", metavar="ID", help=summary)
+
+
+def whole(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= LARGEST:
+        message = "must be a whole number above 0"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def words(given: str) -> str:
+    """What people say for others to read: text that a database can keep. Raises for what is not UTF-8."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            "it is not UTF-8: write it with the characters of a terminal"
+        ) from None
+    return given

@@ -1,0 +1,69 @@
+"""Make sure that deleted keys never come back.
+
+For erasure on request. What is hidden of these keys is purged by whoever leads within seconds, removed
+rows are taken out of the ledger, and neither undo nor healing brings anything of them back. What is still
+in the bucket and in the media table is left alone: delete the record first. Exits 1 where a row still
+names a key, or a key is being deleted at that moment; and where any of them is on hold: then nothing is
+erased, unless --despite-hold says that the request weighs more. Needs RECONCILER_DATABASE_URL alone.
+
+$ reconciler erase image/2026/cat.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from reconciler.cli.arguments import Commands, author, command
+from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.cli.running import on_database, operator
+from reconciler.model import Hold, HoldKind
+from reconciler.planning.wording import timestamp
+
+if TYPE_CHECKING:
+    from reconciler.app import Catalog
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "erase", __doc__, run)
+    made.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
+    made.add_argument(
+        "--despite-hold", action="store_true", help="erase what is on hold, too; whose hold it was is kept"
+    )
+    author(made, "who asks for it")
+
+
+@on_database
+async def run(catalog: Catalog, args: argparse.Namespace) -> int:
+    from reconciler.operations.erase import erase
+
+    by = args.author or operator()
+    done = await erase(catalog, args.keys, author=by, despite_hold=args.despite_hold)
+    erased = done.erased
+    if erased.held:
+        _refuse(erased.held)
+        return FAILED
+    print(
+        f"hidden objects: {erased.objects:,}, purged by the next round of whoever leads;"
+        f" removed rows: {erased.rows:,}, out of the ledger; neither can be undone"
+        if erased.objects or erased.rows
+        else "nothing of it is hidden, and no removed row is in the ledger"
+    )
+    for key in erased.claimed:
+        complain(f"{key}: it is being deleted at this moment; erase it again in a minute")
+    for key in erased.returning:
+        complain(
+            f"{key}: its object is being brought back; delete that once it is there, and erase the key again"
+        )
+    for key in done.named:
+        complain(f"{key}: a row still names it; delete that, and erase the key again once its object is gone")
+    return DONE if done.complete else FAILED
+
+
+def _refuse(held: Mapping[str, Hold]) -> None:
+    for key, hold in sorted(held.items()):
+        until = f", until {timestamp(hold.until)}" if hold.until else ""
+        what = "" if hold.kind is HoldKind.KEY else f" ({hold.kind.replace('_', ' ')} {hold.target})"
+        complain(f"{key}: on hold by {hold.author}{what}: {hold.reason}{until}")
+    complain("nothing was erased; lift the hold, or say --despite-hold where that is for you to decide")

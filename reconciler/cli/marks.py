@@ -1,0 +1,183 @@
+"""List, show, retry and cancel what is marked for deletion.
+
+A mark is the intention to delete one key. Its state is the first that applies: claimed (the collector
+has it, and it goes), held, refused (the database does not let its row go, so its object stays too),
+unreleased (its pass is not through, or tripped the breaker), waiting (for its time), due. Needs
+RECONCILER_DATABASE_URL alone.
+
+$ reconciler marks list --verdict orphan --state due
+$ reconciler marks show image/2026/cat.png
+$ reconciler marks cancel image/2026/cat.png --reason "still in use"
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reconciler.cli.arguments import (
+    Commands,
+    a_pass,
+    actions,
+    as_json,
+    command,
+    limit_and_format,
+    who_and_why,
+)
+from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.cli.running import on_database, operator
+from reconciler.model import ListedMark, MarkFilter, MarkState, Verdict
+from reconciler.planning.wording import counted, human_bytes, printable, shortened
+
+if TYPE_CHECKING:
+    from reconciler.app import Catalog
+    from reconciler.cli.output import Output
+
+VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.ADOPT)
+
+
+def add(commands: Commands) -> None:
+    within = actions(command(commands, "marks", __doc__))
+    listed = command(within, "list", list_marks.__doc__, list_marks)
+    listed.add_argument("--verdict", choices=VERDICTS, help="only these")
+    listed.add_argument(
+        "--state", choices=[state.value for state in MarkState], help="only those that stand so"
+    )
+    listed.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
+    a_pass(listed, "only this pass's, and those of the passes that it takes in")
+    listed.add_argument("--after", default="", metavar="KEY", help="only keys behind this one")
+    limit_and_format(listed)
+    shown = command(within, "show", show.__doc__, show)
+    shown.add_argument("key", metavar="KEY", help="the storage key")
+    as_json(shown)
+    which = command(within, "retry", retry.__doc__, retry).add_mutually_exclusive_group(required=True)
+    which.add_argument("keys", nargs="*", default=[], metavar="KEY", help="storage keys")
+    which.add_argument("--all", action="store_true", help="every such mark")
+    cancelled = command(within, "cancel", cancel.__doc__, cancel)
+    cancelled.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
+    who_and_why(cancelled)
+
+
+@on_database
+async def list_marks(catalog: Catalog, args: argparse.Namespace) -> int:
+    """List marks by key.
+
+    The table shows the first ones; jsonl prints every one, a line each.
+
+    $ reconciler marks list --prefix image/ --pass 17
+    $ reconciler marks list --limit 50 --after image/2026/cat.png
+    $ reconciler marks list --format jsonl | jq -r .storage_key
+    """
+    from reconciler.cli.output import LISTED, console, first, print_lines
+    from reconciler.operations import as_json, marks
+
+    wanted = MarkFilter(
+        verdict=Verdict(args.verdict) if args.verdict else None,
+        state=MarkState(args.state) if args.state else None,
+        prefix=args.prefix,
+        pass_id=args.pass_id,
+    )
+    if args.format == "jsonl":
+        await print_lines(marks.pages(catalog, wanted, args.after), as_json.mark, args.limit)
+        return DONE
+    limit = args.limit or LISTED
+    shown, more = await first(marks.pages(catalog, wanted, args.after, limit + 1), limit)
+    if not shown:
+        chosen = (args.verdict, args.state, args.prefix, args.pass_id, args.after)
+        print("no such mark" if any(chosen) else "nothing is marked")
+        return DONE
+    out = console()
+    _print(shown, out)
+    if more:
+        last = shown[-1].mark.storage_key
+        out.say(f"The first {limit:,}; go on with --after '{last}', or --format jsonl.")
+    return DONE
+
+
+@on_database
+async def show(catalog: Catalog, args: argparse.Namespace) -> int:
+    """Show one key's mark.
+
+    What was seen of it, when, by which pass, what it waits for, and what database or store said when
+    it was last tried.
+
+    $ reconciler marks show image/2026/cat.png
+    $ reconciler marks show --json image/2026/cat.png
+    """
+    from reconciler.cli.output import console, print_json
+    from reconciler.operations import as_json, marks
+
+    fields = as_json.mark(await marks.show(catalog, args.key))
+    if args.json:
+        print_json(fields)
+        return DONE
+    rows = [
+        (
+            name.replace("_", " "),
+            "; ".join(f"{k}: {v}" for k, v in value.items() if v) if isinstance(value, dict) else str(value),
+        )
+        for name, value in fields.items()
+        if value is not None
+    ]
+    console().table(("", ""), rows, header=False)
+    return DONE
+
+
+@on_database
+async def retry(catalog: Catalog, args: argparse.Namespace) -> int:
+    """Have marks tried again at once that failed, or whose rows the database does not let go.
+
+    By themselves they are tried again later and later. Mend first what keeps them: `marks show` says
+    what it is. Exits 1 where one of the keys has no such mark.
+
+    $ reconciler marks retry image/2026/cat.png
+    $ reconciler marks retry --all
+    """
+    from reconciler.operations import marks
+
+    done = await marks.retry(catalog, None if args.all else args.keys)
+    if args.all or done.keys:
+        print(f"{counted(len(done.keys), 'mark')} will be tried again by the next collection")
+    for key in done.unmarked:
+        complain(f"{key}: there is no mark on this key that failed")
+    return FAILED if done.unmarked else DONE
+
+
+@on_database
+async def cancel(catalog: Catalog, args: argparse.Namespace) -> int:
+    """Withdraw marks.
+
+    Written in the ledger, with the reason. A pass that finds such a key again marks it anew, with a
+    new delay: to keep it for good, put it on hold. A claimed mark cannot be cancelled. Exits 1
+    where one of the marks was not there or is claimed.
+
+    $ reconciler marks cancel image/2026/cat.png --reason "still in use"
+    """
+    from reconciler.operations import marks
+
+    done = await marks.cancel(catalog, args.keys, author=args.author or operator(), reason=args.reason)
+    for key in done.cancelled:
+        print(printable(f"cancelled: {key}"))
+    if done.cancelled:
+        print("a pass that finds such a key again marks it anew; `reconciler hold add` keeps it")
+    for key in done.claimed:
+        complain(f"{key}: claimed for deletion already, it goes; nothing was cancelled")
+    for key in done.unmarked:
+        complain(f"{key}: there is no mark on this key")
+    return FAILED if done.claimed or done.unmarked else DONE
+
+
+def _print(shown: Sequence[ListedMark], out: Output) -> None:
+    from reconciler.cli.output import KEY_WIDTH
+
+    rows = []
+    for each in shown:
+        mark = each.mark
+        reason = f"on hold: {each.hold.reason}" if each.hold else mark.reason
+        if each.last_error:
+            reason = f"{mark.reason}; stays: {each.last_error}"
+        key, due = shortened(mark.storage_key, KEY_WIDTH), f"{mark.due_at:%Y-%m-%dT%H:%M:%SZ}"
+        rows.append((each.state, mark.verdict, key, human_bytes(mark.bytes), str(mark.pass_id), due, reason))
+    headings = ("state", "verdict", "key", "bytes", "pass", "due", "reason")
+    out.table(headings, rows, right=("bytes", "pass"))

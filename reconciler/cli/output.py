@@ -1,0 +1,95 @@
+"""What is printed: lines and tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Never, TypeAlias, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.planning.wording import printable
+
+T = TypeVar("T")
+
+Part: TypeAlias = str | tuple[str, str]
+"""Some text, or with its style."""
+
+LISTED = 50
+"""Rows of a table; in jsonl all are printed."""
+
+KEY_WIDTH = 60
+"""Of a key, or of another name, in a table."""
+
+
+class Output(Console):
+    """A console on which every character is made visible, and whose reader may go away: that raises
+    BrokenPipeError where rich ends the program, which has servers and a lease to give back.
+    """
+
+    def on_broken_pipe(self) -> Never:
+        self.quiet = True  # what is still said on the way out must not fail once more
+        raise BrokenPipeError
+
+    def say(self, *parts: Part) -> None:
+        """One line, as long as it needs to be."""
+        self.print(_text(*parts), soft_wrap=True)
+
+    def table(
+        self,
+        headings: Sequence[str],
+        rows: Iterable[Sequence[Part]],
+        *,
+        right: Collection[str] = (),
+        header: bool = True,
+    ) -> None:
+        """The columns in `right` are numbers."""
+        made = Table(box=None, pad_edge=False, show_header=header)
+        for heading in headings:
+            made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        for row in rows:
+            made.add_row(*map(_text, row))
+        self.print(made)
+
+
+def _text(*parts: Part) -> Text:
+    text = Text()
+    for part in parts:
+        words, style = (part, "") if isinstance(part, str) else part
+        text.append(printable(words), style=style)
+    return text
+
+
+def console() -> Output:
+    """stdout; where that is no terminal, lines are as long as they need to be."""
+    return Output(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def print_json(what: object) -> None:
+    """One line; ASCII, so that no key can break the line or the terminal."""
+    print(json.dumps(what))
+
+
+async def print_lines(
+    pages: AsyncIterator[Sequence[T]], as_json: Callable[[T], Mapping[str, object]], limit: int | None
+) -> None:
+    """One line of JSON each, the first `limit` of them; None for every one."""
+    left = limit
+    async for page in pages:
+        sys.stdout.writelines(json.dumps(as_json(each)) + "\n" for each in page[:left])
+        left = None if left is None else left - len(page)
+        if left is not None and left <= 0:
+            return
+
+
+async def first(pages: AsyncIterator[Sequence[T]], limit: int) -> tuple[Sequence[T], bool]:
+    """The first `limit` of them, and whether there are more."""
+    found: list[T] = []
+    async for page in pages:
+        found += page
+        if len(found) > limit:
+            break
+    return found[:limit], len(found) > limit

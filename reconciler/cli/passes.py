@@ -1,0 +1,194 @@
+"""List the passes, or show one.
+
+The newest first. A tripped pass waits until somebody approves or discards it; one that tripped
+after it takes it in, and the earlier ones are left out (--all lists them). Writes nothing, takes
+no lease. Needs RECONCILER_DATABASE_URL alone.
+
+$ reconciler passes
+$ reconciler passes show 12
+$ reconciler passes --json | jq '.[0].state'
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from reconciler.cli.arguments import Commands, Parser, actions, as_json, author, command, whole
+from reconciler.cli.errors import DONE
+from reconciler.cli.running import on_database
+from reconciler.model import Pass, PassDetail, PassState, Verdict
+from reconciler.planning.wording import human_bytes
+
+if TYPE_CHECKING:
+    from reconciler.app import Catalog
+    from reconciler.cli.output import Output, Part
+    from reconciler.operations.passes import Decided
+
+LIMIT = 20
+STYLES = {PassState.ARMED: "green", PassState.TRIPPED: "red", PassState.FAILED: "yellow"}
+ALL_PREFIXES = "(all)"
+NAMED = 5
+"""Passes that are named of those that one takes in."""
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "passes", __doc__, list_passes)
+    made.add_argument("--all", action="store_true", help="list tripped passes that a later one takes in, too")
+    made.add_argument("--limit", type=whole, default=LIMIT, metavar="N", help=f"default {LIMIT}")
+    as_json(made, "them")
+    shown = command(actions(made, required=False), "show", show.__doc__, show)
+    shown.add_argument("pass_id", type=whole, metavar="ID", help="the pass")
+    as_json(shown, default=argparse.SUPPRESS)  # given before or after `show`, it means the same
+
+
+def decision(made: Parser) -> None:
+    """The arguments of `approve` and `discard`."""
+    made.add_argument("pass_id", type=whole, metavar="ID", help="the pass, see `reconciler passes`")
+    author(made, "who decides", "--by")
+    as_json(made, "the outcome")
+
+
+@on_database
+async def list_passes(catalog: Catalog, args: argparse.Namespace) -> int:
+    from reconciler.cli.output import console, print_json
+    from reconciler.operations import as_json, passes
+
+    found = await passes.newest(catalog, args.limit, everything=args.all)
+    if args.json:
+        print_json([as_json.pass_summary(each) for each in found])
+    else:
+        print_list(found, console())
+    return DONE
+
+
+@on_database
+async def show(catalog: Catalog, args: argparse.Namespace) -> int:
+    """Show one pass: why it tripped, what it would release, and examples.
+
+    Counts by prefix and verdict, the reasons, and the first keys of each verdict.
+
+    $ reconciler passes show 12
+    $ reconciler passes show 12 --json
+    """
+    from reconciler.cli.output import console, print_json
+    from reconciler.operations import as_json, passes
+
+    detail = await passes.show(catalog, args.pass_id)
+    if args.json:
+        print_json(as_json.pass_detail(detail))
+    else:
+        print_pass(detail, console())
+    return DONE
+
+
+def print_list(passes: Sequence[PassDetail], out: Output) -> None:
+    """A line for each pass; the reasons of those that wait for a decision below."""
+    if not passes:
+        out.say("There has been no pass yet.")
+        return
+    rows: list[Sequence[Part]] = []
+    for detail in passes:
+        current, tally = detail.current, detail.current.tally
+        found, marks = sum(tally.found.values()), sum(detail.marks.values())
+        counts = (f"{number:,}" for number in (tally.objects, tally.records, found, marks))
+        about = (str(current.id), current.marker, _state(current), current.mode, _when(current.cutoff))
+        rows.append((*about, *counts, current.decided_by or ""))
+    numbers = ("objects", "records", "found", "marks")
+    out.table(("id", "marker", "state", "mode", "began", *numbers, "decided by"), rows, right=numbers)
+    for detail in passes:
+        if detail.current.state is PassState.TRIPPED:
+            out.say(*_reason(detail.current))
+            _print_choice(detail.current, out)
+
+
+def print_pass(detail: PassDetail, out: Output) -> None:
+    """Why it is as it is, counts by prefix and verdict, and the first keys of each verdict."""
+    current, tally = detail.current, detail.current.tally
+    out.say(*_reason(current))
+    ended = f", ended {_when(current.finished_at)}" if current.finished_at else ""
+    out.say(
+        f"{current.mode}; began {_when(current.cutoff)}{ended}; {tally.objects:,} objects and"
+        f" {tally.records:,} records looked at; settings {current.config_hash}"
+    )
+    if current.decided_at is not None:
+        verb = "approved" if current.state is PassState.ARMED else "discarded"
+        out.say(f"{verb} by {current.decided_by or ''}, {_when(current.decided_at)}")
+    earlier = [str(each) for each in detail.together if each != current.id]
+    if earlier:
+        out.say(f"takes in the marks of {_some(earlier)}, which tripped before")
+    _print_counts(detail, out)
+    for mark in detail.examples:
+        about = f"  {human_bytes(mark.bytes)}  {mark.reason}; due {_when(mark.due_at)}"
+        out.say((f"{mark.verdict:<9}  ", "bold"), mark.storage_key, (about, "dim"))
+    if current.state is PassState.TRIPPED:
+        _print_choice(current, out)
+
+
+def tell(decided: Decided, args: argparse.Namespace) -> int:
+    """What became of a decision. Returns the exit status."""
+    from reconciler.cli.output import print_json
+    from reconciler.operations import as_json
+
+    current, marks = decided.detail.current, decided.marks
+    if args.json:
+        print_json(as_json.decided(decided))
+    elif current.state is PassState.DISCARDED:
+        print(
+            f"pass {current.id} discarded: {marks:,} marks withdrawn; the next pass looks at everything anew"
+        )
+    else:
+        print(
+            f"pass {current.id} approved: {marks:,} marks released; each goes when it is due, if it is still"
+            " to go then"
+        )
+    return DONE
+
+
+def _state(current: Pass) -> tuple[str, str]:
+    return current.state, STYLES.get(current.state, "")
+
+
+def _reason(current: Pass) -> Sequence[Part]:
+    why = f": {current.trip_reason}" if current.trip_reason else ""
+    return (f"pass {current.id} of the {current.marker} marker: ", _state(current), why)
+
+
+def _print_choice(current: Pass, out: Output) -> None:
+    understood = " --i-understand" if current.both_sides else ""
+    out.say((f"  to let it go: reconciler approve {current.id}{understood}", "bold"))
+    out.say((f"  to withdraw it: reconciler discard {current.id}", "bold"))
+
+
+def _print_counts(detail: PassDetail, out: Output) -> None:
+    """What was found under each prefix, and the marks of it that are there."""
+    from reconciler.operations.as_json import verdicts
+
+    tally, marks = detail.current.tally, detail.marks
+    parts = dict(tally.by_prefix) or {"": tally}
+    in_all: Counter[Verdict] = Counter()
+    for (_, verdict), number in marks.items():
+        in_all[verdict] += number
+    rows = []
+    for prefix, part in sorted(parts.items()):
+        for verdict in verdicts([*part.found, *in_all]):
+            found = part.found.get(verdict, 0)
+            marked = marks.get((prefix, verdict), 0) if tally.by_prefix else in_all[verdict]
+            if found or marked:
+                counts = (f"{n:,}" for n in (found, marked, part.objects, part.records))
+                rows.append((prefix or ALL_PREFIXES, verdict, *counts))
+    numbers = ("found", "marks", "of objects", "of records")
+    out.table(("prefix", "verdict", *numbers), rows, right=numbers)
+
+
+def _some(ids: Sequence[str]) -> str:
+    rest = len(ids) - NAMED
+    passes = f"pass {ids[0]}" if len(ids) == 1 else f"passes {', '.join(ids[:NAMED])}"
+    return f"{passes} and {rest} more" if rest > 0 else passes
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""

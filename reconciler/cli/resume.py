@@ -1,0 +1,36 @@
+"""End a pause.
+
+What is due goes at once, at the set rate: look at `reconciler plan` first. Claims that a pause
+held up are carried on. Needs RECONCILER_DATABASE_URL alone.
+
+$ reconciler resume
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli import running
+from reconciler.cli.arguments import Commands, command
+from reconciler.cli.errors import DONE
+from reconciler.model import Pause
+from reconciler.planning import wording
+
+
+def add(commands: Commands) -> None:
+    command(commands, "resume", __doc__, run)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = running.database_of(args)
+    from reconciler import app
+    from reconciler.operations import pause
+
+    async def act() -> Pause:
+        async with app.pause_switch(settings) as switch:
+            return await pause.resume(switch, by=running.operator())
+
+    before = running.wait_for(act)
+    told = wording.printable(wording.pause(before))
+    print(f"resumed; it was {told}" if before.paused else "it was not paused")
+    return DONE

@@ -1,0 +1,132 @@
+"""How commands read settings, start logging, and run to their end."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import getpass
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reconciler.cli.arguments import Run
+from reconciler.cli.errors import Terminated, complain
+from reconciler.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reconciler.app import Catalog
+    from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource
+
+T = TypeVar("T")
+
+
+def on_database(act: Callable[[Catalog, argparse.Namespace], Awaitable[int]]) -> Run:
+    """A command that needs the database alone: its settings are read, and its catalog opened."""
+
+    @functools.wraps(act)
+    def run(args: argparse.Namespace) -> int:
+        settings = database_of(args)
+        from reconciler import app
+
+        async def use() -> int:
+            async with app.open_database(settings) as catalog:
+                return await act(catalog, args)
+
+        return wait_unless_ended(use)
+
+    return run
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    from reconciler.settings import load
+
+    settings = load(warn=complain)
+    log_as(settings, args)
+    return settings
+
+
+def database_of(args: argparse.Namespace) -> DatabaseSettings:
+    from reconciler.settings import DatabaseSettings, load
+
+    settings = load(kind=DatabaseSettings, warn=complain)
+    log_as(settings, args)
+    return settings
+
+
+def source_of(args: argparse.Namespace, *, daemon: bool = False) -> SettingsSource:
+    from reconciler.settings import SettingsSource
+
+    source = SettingsSource(warn=complain)
+    log_as(source.current(), args, daemon=daemon)
+    return source
+
+
+def log_as(settings: SchemaSettings, args: argparse.Namespace, *, daemon: bool = False) -> None:
+    """The option, else the setting, else `info` for the daemon and `warning` for what a person watches."""
+    from reconciler.settings import DatabaseSettings, known_secrets
+    from reconciler.telemetry.logs import configure
+
+    urls = [settings.database_url.get_secret_value()] if isinstance(settings, DatabaseSettings) else []
+    asked = "log_level" in settings.model_fields_set
+    level = args.log_level or (settings.log_level if asked or daemon else "warning")
+    configure(settings.log_format, level, secrets=known_secrets(None, *urls))
+
+
+def log_until_settings_are_read(args: argparse.Namespace) -> None:
+    from reconciler.settings.secrets import known_secrets
+    from reconciler.telemetry.logs import configure
+
+    configure("auto", args.log_level or "warning", secrets=known_secrets())
+
+
+def duration_of(text: str, option: str, least: str = "0s") -> timedelta:
+    """Raises ConfigError for what is no duration, or shorter than `least`."""
+    from reconciler.settings.values import at_least, duration
+
+    try:
+        return at_least(duration(least), least)(text)
+    except (ValueError, OverflowError) as error:
+        message = f"{option} {text!r}: {error}"
+        raise ConfigError(message) from None
+
+
+def operator() -> str:
+    """Who gives an order, for what is written down about it: `user@host`; without a name, its number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def wait_for(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """For what sees to signals itself."""
+    import anyio
+
+    gc.freeze()
+    return anyio.run(act)
+
+
+def wait_unless_ended(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """For what only looks, or may end anywhere: SIGTERM cancels it. Raises Terminated."""
+    return wait_for(lambda: _until_sigterm(act()))
+
+
+async def _until_sigterm(act: Coroutine[Any, Any, T]) -> T:
+    """Cancelled by SIGTERM, instead of dying in the middle with scratch keys left in the bucket."""
+    import anyio
+
+    async def watch() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                raise Terminated
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        result = await act
+        group.cancel_scope.cancel()
+    return result

@@ -1,0 +1,167 @@
+"""Bring back what was deleted.
+
+Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the quarantine or from behind
+their delete markers, rows out of the ledger. Never writes over what is there now. What comes back is put
+on hold for RECONCILER_HOLD_FOR, or the next pass would delete it again (`reconciler hold remove --pass ID`
+lifts what an undo of that pass left, `--key KEY` a single one). Runs
+beside the daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only tells. Exits 1
+where something could not be brought back, or the ledger knows of no deletion that fits.
+
+$ reconciler undo --key image/2026/cat.png
+$ reconciler undo --pass 1204 --dry-run
+$ reconciler undo --since 2h --hold-for 90d
+$ reconciler undo --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from reconciler.cli import running
+from reconciler.cli.arguments import Commands, as_json, author, command
+from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.errors import ConfigError
+from reconciler.model import Mode, Return, Returned, UndoScope
+from reconciler.planning.wording import counted, human_bytes, shortened, timestamp
+
+if TYPE_CHECKING:
+    from reconciler.app import Undone
+
+NAMED = 20
+"""Refusals that are spelled out on stderr."""
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "undo", __doc__, run)
+    scope = made.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--key", action="append", metavar="KEY", help="this storage key; may be repeated")
+    scope.add_argument(
+        "--pass",
+        dest="pass_id",
+        type=int,
+        metavar="ID",
+        help="all that this pass deleted, and the passes that were approved with it",
+    )
+    scope.add_argument(
+        "--since", metavar="TIME", help="all from then on: ISO 8601, or how long ago, as in 2h"
+    )
+    made.add_argument("--until", metavar="TIME", help="with --since: before then")
+    made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
+    made.add_argument(
+        "--hold-for", metavar="30d", help="how long it is on hold (default: RECONCILER_HOLD_FOR, 30d)"
+    )
+    as_json(made, "a report")
+    author(made, "who brings it back")
+
+
+def run(args: argparse.Namespace) -> int:
+    source = running.source_of(args)
+    from reconciler import app
+    from reconciler.cli.output import LISTED, print_json
+    from reconciler.operations import as_json
+
+    scope = _scope(args)
+    lasts = None if args.hold_for is None else running.duration_of(args.hold_for, "--hold-for", "1h")
+    mode = Mode.DRY_RUN if args.dry_run else source.current().mode()
+    if mode is Mode.DRY_RUN and not args.dry_run:
+        complain("RECONCILER_DRY_RUN is true: this only tells what would come back")
+    shown: list[Returned] = []
+    total, started, by = itertools.count(), time.monotonic(), args.author or running.operator()
+
+    def emit(returned: Returned) -> None:
+        if next(total) < LISTED:
+            shown.append(returned)
+
+    undone = running.wait_unless_ended(
+        lambda: app.undo(source, scope, author=by, mode=mode, emit=emit, hold_for=lasts)
+    )
+    if args.json:
+        print_json(as_json.undone(undone, mode, time.monotonic() - started))
+    else:
+        _print(shown, next(total))
+        if undone.touched or not undone.unknown:
+            print(_summary(undone, mode, scope))
+    return _ended(undone)
+
+
+def _scope(args: argparse.Namespace) -> UndoScope:
+    if args.until and not args.since:
+        raise ConfigError("--until needs --since")
+    now = datetime.now(UTC)
+    since, until = _time(args.since, now, "--since"), _time(args.until, now, "--until")
+    if since and until and until <= since:
+        raise ConfigError(f"--until {args.until!r}: must be later than --since {args.since!r}")
+    return UndoScope(keys=tuple(args.key or ()), pass_id=args.pass_id, since=since, until=until)
+
+
+def _time(text: str | None, now: datetime, option: str) -> datetime | None:
+    """An instant, or one so long ago."""
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return now - running.duration_of(text, option)
+        except ConfigError:
+            message = f"{option} {text!r}: must be ISO 8601, or how long ago, such as 2h"
+            raise ConfigError(message) from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _print(returned: Sequence[Returned], total: int) -> None:
+    """The first lines of what came back, or did not."""
+    from reconciler.cli.output import KEY_WIDTH, console
+
+    if not returned:
+        return
+    rows = []
+    for each in returned:
+        is_object = each.record_id is None
+        what, size = ("object", human_bytes(each.size)) if is_object else (f"row {each.record_id}", "")
+        rows.append((shortened(each.storage_key, KEY_WIDTH), what, each.outcome, size, each.reason))
+    out = console()
+    out.table(("key", "what", "outcome", "bytes", "why"), rows)
+    if total > len(returned):
+        out.say(f"… and {total - len(returned):,} more")
+
+
+def _summary(undone: Undone, mode: Mode, scope: UndoScope) -> str:
+    if not undone.touched:
+        return "nothing of it is left to bring back: it came back before, or was erased"
+    lifted = f" (`reconciler hold remove --pass {scope.pass_id}` lifts that)" if scope.pass_id else ""
+    held = f"came back, and are on hold until {timestamp(undone.held_until)}{lifted}"
+    would = "would come back" if mode is Mode.DRY_RUN else held
+    objects = f"{counted(undone.objects, 'object')} ({human_bytes(undone.bytes)})"
+    there = f"; {undone.present:,} were there already" if undone.present else ""
+    return f"{objects} and {counted(undone.records, 'row')} {would}{there}"
+
+
+def _part(scope: UndoScope) -> str:
+    if scope.keys:
+        return scope.keys[0]
+    if scope.pass_id is not None:
+        return f"pass {scope.pass_id}"
+    until = f" until {timestamp(scope.until)}" if scope.until else ""
+    return f"since {timestamp(scope.since)}{until}"
+
+
+def _ended(undone: Undone) -> int:
+    for part in undone.unknown[:NAMED]:
+        complain(f"{_part(part)}: the ledger knows of no deletion that fits; nothing to bring back")
+    if len(undone.unknown) > NAMED:
+        complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
+    for each in undone.refused[:NAMED]:
+        what = "object" if each.record_id is None else f"row {each.record_id}"
+        told = "is back in part" if each.outcome is Return.PARTIAL else "is not back"
+        complain(f"{each.storage_key}: the {what} {told}: {each.reason}")
+    if len(undone.refused) > NAMED:
+        complain(f"… and {len(undone.refused) - NAMED:,} more; --json tells all")
+    if undone.gone:
+        complain(f"{undone.gone:,} objects cannot come back: they were deleted for good, or purged since")
+    return DONE if undone.complete else FAILED

@@ -1,0 +1,201 @@
+"""Results as programs see them: what `--json` prints, and what an API answers with.
+
+Each function returns what JSON can hold. Every key is always there; a time is ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from reconciler.model import (
+    Finding,
+    Hold,
+    KeepReason,
+    ListedMark,
+    Mode,
+    PassDetail,
+    Report,
+    Storage,
+    StorageBy,
+    StoragePart,
+    Verdict,
+)
+from reconciler.planning.wording import timestamp
+from reconciler.settings import Loaded, Settings, ToldSetting, tell
+
+if TYPE_CHECKING:  # the settings are written without the engine and the catalog being loaded
+    from reconciler.engine.recover.undo import Undone
+    from reconciler.operations.passes import Decided
+
+Json = dict[str, object]
+
+STORAGE_NAMES = {
+    StorageBy.VIRTUAL_KEY: "virtual_key_id",
+    StorageBy.MEDIA_TYPE: "media_type",
+    StorageBy.PROVIDER: "provider",
+}
+"""What the name of a part of the storage is called."""
+
+FINDING = (
+    "verdict",
+    "storage_key",
+    "bytes",
+    "reason",
+    "virtual_key_id",
+    "object_last_modified",
+    "record_created_at",
+    "due_at",
+)
+"""The fields of a finding, in order."""
+
+
+def pass_summary(detail: PassDetail) -> Json:
+    """A pass in a list."""
+    current, tally = detail.current, detail.current.tally
+    return {
+        **_fields(current, "id", "marker", "state", "mode", "config_hash"),
+        "began_at": timestamp(current.cutoff),
+        "finished_at": timestamp(current.finished_at),
+        **_fields(tally, "objects", "records"),
+        "found": _found(tally.found),
+        "marks": sum(detail.marks.values()),
+        "reason": current.trip_reason,
+        "both_sides": current.both_sides,
+        "takes_in": [each for each in detail.together if each != current.id],
+        **_fields(current, "decided_by", "decided_at"),
+    }
+
+
+def pass_detail(detail: PassDetail) -> Json:
+    """One pass with everything that is known of it."""
+    example = ("verdict", "storage_key", "bytes", "reason", "due_at")
+    return {
+        **pass_summary(detail),
+        "by_prefix": {
+            prefix: {**_fields(part, "objects", "records"), "found": _found(part.found)}
+            for prefix, part in sorted(detail.current.tally.by_prefix.items())
+        },
+        "marks_by_prefix": [
+            {"prefix": prefix, "verdict": verdict, "marks": number}
+            for (prefix, verdict), number in sorted(detail.marks.items())
+        ],
+        "examples": [_fields(mark, *example) for mark in detail.examples],
+    }
+
+
+def decided(decision: Decided) -> Json:
+    """The pass as it is after the decision, and how many marks that was about."""
+    return {**pass_summary(decision.detail), "marks": decision.marks}
+
+
+def verdicts(found: Iterable[Verdict]) -> list[Verdict]:
+    """All that there are, then those of a newer program."""
+    return [*Verdict, *sorted({*found} - {*Verdict})]
+
+
+def _found(found: Mapping[Verdict, int]) -> Json:
+    return {verdict: found.get(verdict, 0) for verdict in verdicts(found)}
+
+
+def hold(each: Hold) -> Json:
+    """A hold; `until` null is until it is lifted."""
+    return _fields(each, "kind", "target", "reason", "author", "until", "added_at", "pass_id")
+
+
+def mark(found: ListedMark) -> Json:
+    """A mark, with the hold that keeps it."""
+    of = found.mark
+    return {
+        "storage_key": of.storage_key,
+        "state": found.state,
+        **_fields(of, "verdict", "reason", "bytes", "due_at"),
+        "not_before": timestamp(found.not_before),
+        "pass": of.pass_id,
+        **_fields(found, "pass_state", "marker"),
+        **_fields(of, "first_seen_at", "last_seen_at", "sightings", "object_etag", "object_last_modified"),
+        **_fields(found, "attempts", "refusals", "last_error", "operation_id", "epoch"),
+        "hold": hold(found.hold) if found.hold else None,
+    }
+
+
+def storage(stored: Storage, by: StorageBy) -> Json:
+    """`share` is of the bytes, 0 to 1. `prefixes` null: no managed prefixes are known yet, and the figures
+    are of the whole table.
+    """
+    return {
+        "by": by,
+        "at": timestamp(stored.at),
+        "prefixes": None if stored.prefixes is None else list(stored.prefixes),
+        **_fields(stored, "objects", "bytes"),
+        "largest": [{STORAGE_NAMES[by]: part.names[0], **_part(part, stored)} for part in stored.largest],
+        "other": {"count": stored.other_parts, **_part(stored.other, stored)},
+    }
+
+
+def _part(part: StoragePart, of: Storage) -> Json:
+    return {**_fields(part, "objects", "bytes"), "share": round(share(part, of), 6)}
+
+
+def share(part: StoragePart, of: Storage) -> float:
+    """The part's share of all bytes, 0 to 1."""
+    return part.bytes / of.bytes if of.bytes else 0.0
+
+
+def undone(result: Undone, mode: Mode, seconds: float) -> Json:
+    """What an undo brought back, or in dry run would have."""
+    refused = ("storage_key", "record_id", "outcome", "reason")
+    return {
+        "mode": mode,
+        "outcome": "complete" if result.complete else "incomplete",
+        **_fields(result, "objects", "records", "bytes", "present", "gone", "held_until"),
+        "refused": [_fields(each, *refused) for each in result.refused],
+        "duration_seconds": round(seconds, 3),
+    }
+
+
+def report(of: Report) -> Json:
+    """How a pass with its collection ended."""
+    return {
+        **_fields(of, "mode", "outcome", "objects", "records"),
+        "found": {verdict: of.found.get(verdict, 0) for verdict in Verdict},
+        "deleted": _fields(of.removed, "objects", "records", "bytes"),
+        "kept": {reason: of.kept.get(reason, 0) for reason in KeepReason},
+        "failed": of.removed.failed,
+        "duration_seconds": round(of.duration_seconds, 3),
+    }
+
+
+def finding(of: Finding, due_at: datetime) -> Json:
+    """A finding of `plan`; `due_at` is when a mark written now would be due. What is kept never is."""
+    return {**_fields(of, *FINDING[:-1]), "due_at": timestamp(due_at) if of.kept is None else None}
+
+
+def settings(loaded: Loaded[Settings]) -> Json:
+    """The hash that passes record, the mode, and the settings in the order of the reference."""
+    of = loaded.settings
+    told = [_setting(each) for each in tell(loaded)]
+    return {"config_hash": of.config_hash(), "mode": of.mode(), "settings": told}
+
+
+def _setting(each: ToldSetting) -> Json:
+    return {
+        **_fields(each, "name", "key", "value", "default", "required", "runtime"),
+        "source": each.origin.source,
+        "where": each.origin.where or None,
+        "over": [{"source": below.source, "where": below.where or None} for below in each.origin.over],
+        "meaning": each.meaning,
+    }
+
+
+def _fields(of: object, *names: str) -> Json:
+    """Those of its attributes that are called the same in JSON."""
+    return {name: _plain(getattr(of, name)) for name in names}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return timestamp(value)
+    return str(value) if isinstance(value, UUID) else value

@@ -1,0 +1,31 @@
+"""Erasure on request: nothing of these keys may ever come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.catalog.open import Catalog
+from reconciler.model import Erased
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What was erased; `named` are keys that a row still names, ascending: those have to be erased again."""
+
+    erased: Erased
+    named: Sequence[str] = ()
+
+    @property
+    def complete(self) -> bool:
+        erased = self.erased
+        return not (erased.held or erased.claimed or erased.returning or self.named)
+
+
+async def erase(catalog: Catalog, keys: Sequence[str], *, author: str, despite_hold: bool = False) -> Erasure:
+    """Erase all of the keys, or none where one is on hold and that is not overruled."""
+    erased = await catalog.erasure.erase(keys, author, despite_hold=despite_hold)
+    if erased.held:
+        return Erasure(erased=erased)
+    rows = await catalog.records.lookup(keys)
+    return Erasure(erased=erased, named=sorted({row.storage_key for row in rows}))

@@ -1,0 +1,75 @@
+"""Holds: keep keys, prefixes or a virtual key's media from deletion, and lift that again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reconciler.catalog.open import Catalog
+from reconciler.errors import ErrorKind, NotDone
+from reconciler.model import Hold, HoldFilter, HoldKind
+from reconciler.planning.wording import timestamp
+
+PAGE = 1_000
+
+Targets = Mapping[HoldKind, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """Holds that are in force. `claimed` keys under them were claimed before, and may still be deleted."""
+
+    holds: Sequence[Hold]
+    claimed: Sequence[str]
+
+
+async def add(
+    catalog: Catalog, targets: Targets, *, reason: str, author: str, end: datetime | timedelta | None = None
+) -> Added:
+    """Put the targets on hold until `end`, or for so long, by the database's clock; None is until lifted.
+
+    Raises NotDone for no target, one that cannot be held, an end that is past, no reason or author.
+    """
+    _check(targets)
+    now = await catalog.records.now()
+    until = now + end if isinstance(end, timedelta) else end
+    if until is not None and until <= now:
+        message = f"the end {timestamp(until)} is past; the database's clock says {timestamp(now)}"
+        raise NotDone(ErrorKind.INVALID, "end_is_past", message, end=until, now=now)
+    holds = [
+        Hold(kind=kind, target=target, reason=reason, author=author, until=until)
+        for kind, names in targets.items()
+        for target in names
+    ]
+    return Added(holds=holds, claimed=await catalog.holds.add(holds))
+
+
+async def remove(catalog: Catalog, targets: Targets, *, author: str | None, by: str) -> int:
+    """Lift the holds on these targets, of one author or of all. Returns how many there were."""
+    _check(targets)
+    removed = [
+        await catalog.holds.remove(kind, names, author, by=by) for kind, names in targets.items() if names
+    ]
+    return sum(removed)
+
+
+async def lift(catalog: Catalog, wanted: HoldFilter, *, by: str) -> int:
+    """Lift every hold that the filter lets through. Returns how many there were."""
+    return await catalog.holds.lift(wanted, by=by)
+
+
+async def pages(catalog: Catalog, wanted: HoldFilter) -> AsyncIterator[Sequence[Hold]]:
+    """The holds in force that the filter lets through."""
+    after: Hold | None = None
+    while page := await catalog.holds.page(wanted, after, PAGE):
+        yield page
+        after = page[-1]
+
+
+def _check(targets: Targets) -> None:
+    named = [target for names in targets.values() for target in names]
+    if not named:
+        raise NotDone(ErrorKind.INVALID, "no_target", "say what")
+    if "" in named:
+        raise NotDone(ErrorKind.INVALID, "empty_target", "an empty name would hold everything or nothing")

@@ -1,0 +1,41 @@
+"""Passes: list them, look at one, approve or discard one that tripped. None of it takes the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.catalog.open import Catalog
+from reconciler.model import PassDetail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A pass as it is after a decision, and how many marks that released or withdrew."""
+
+    detail: PassDetail
+    marks: int
+
+
+async def newest(catalog: Catalog, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+    """The newest passes first; without `everything` none that a later tripped one takes in."""
+    return await catalog.approvals.listed(limit, everything=everything)
+
+
+async def show(catalog: Catalog, pass_id: int) -> PassDetail:
+    """One pass with its marks by prefix, and examples. Raises NotDone."""
+    return await catalog.approvals.show(pass_id)
+
+
+async def approve(catalog: Catalog, pass_id: int, *, by: str, understood: bool = False) -> Decided:
+    """Release the marks of a tripped pass. Raises NotDone: where both sides tripped, it has to be said that
+    this is `understood`.
+    """
+    marks = await catalog.approvals.approve(pass_id, by, understood=understood)
+    return Decided(detail=await catalog.approvals.show(pass_id, 0), marks=marks)
+
+
+async def discard(catalog: Catalog, pass_id: int, *, by: str) -> Decided:
+    """Withdraw the marks of a tripped pass. Raises NotDone."""
+    marks = await catalog.approvals.discard(pass_id, by)
+    return Decided(detail=await catalog.approvals.show(pass_id, 0), marks=marks)

@@ -1,0 +1,31 @@
+"""Pause: stop every deletion on every replica, and let them go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.model import Pause
+from reconciler.ports import PauseSwitch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """The pause that stands. `ours`: it is this one, and not an earlier one whose reason is kept."""
+
+    standing: Pause
+    ours: bool
+
+
+async def pause(switch: PauseSwitch, *, by: str, reason: str) -> Paused:
+    """Stop every replica."""
+    before = await switch.read()
+    standing = await switch.pause(by, reason)
+    # Whoever was quicker than us between the two calls wrote other words, or the same ones.
+    return Paused(
+        standing=standing, ours=standing != before and (standing.by, standing.reason) == (by, reason)
+    )
+
+
+async def resume(switch: PauseSwitch, *, by: str) -> Pause:
+    """Let every replica go on. Returns how the switch stood before."""
+    return await switch.resume(by)

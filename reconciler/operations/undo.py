@@ -1,0 +1,55 @@
+"""Undo: bring back what was deleted, beside whoever leads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+from reconciler.engine.lead import ownership
+from reconciler.engine.recover.undo import Emit, Undo, Undone
+from reconciler.engine.runtime.context import Ports, Steer, Steering
+from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.errors import ErrorKind, NotDone
+from reconciler.model import Mode, UndoScope
+
+
+async def undo(
+    ports: Ports,
+    steer: Steer,
+    bucket: str,
+    scope: UndoScope,
+    *,
+    author: str,
+    mode: Mode,
+    emit: Emit,
+    hold_for: timedelta | None = None,
+) -> Undone:
+    """Bring back what is in the scope, or in dry run only say what would come; each goes to `emit`.
+
+    What came back is on hold for as long as `hold_for`, or else the settings, say. Raises NotDone where
+    database and bucket are not tied, Halt where the bucket is not this database's, Retryable.
+    """
+    if await ownership.verify(ports, bucket) is None:
+        message = "bucket and database are not tied to each other: nothing was ever deleted here"
+        raise NotDone(ErrorKind.NOT_READY, "not_tied", message)
+
+    def steering() -> Steering:
+        now = steer()
+        return replace(now, mode=mode, hold_for=hold_for or now.hold_for)
+
+    async def sealed(_: float) -> UUID:
+        raise AssertionError("an undo claims and deletes nothing")
+
+    gateway = WriteGateway(
+        ports.store,
+        ports.marks,
+        lambda: mode,
+        lambda: True,
+        sealed,
+        ports.copies,
+        ports.versions,
+        ports.uploads,
+        ports.pause.look,
+    )
+    return await Undo(ports, gateway, steering, author, emit).run(scope)
