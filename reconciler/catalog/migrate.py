@@ -33,7 +33,7 @@ from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.errors import translate, translated
 from reconciler.catalog.db.schema import SCHEMA, SchemaVersion, declared
-from reconciler.catalog.media_tables import creation, indexes, triggers
+from reconciler.catalog.media_tables import creation, indexes, row_filter, triggers
 from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ConfigError
 
@@ -158,6 +158,9 @@ async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say
 
 async def _beside(connection: Connection, tables: TableMapping, asked: _Asked, say: Say) -> None:
     """What is asked for in the gateway's schema, and a line where that has no such tables."""
+    tables, faults = await row_filter.typed(connection, tables)
+    if faults:
+        raise ConfigError("\n".join(faults))
     if asked.create_tables:
         say(await creation.create(connection, ADVISORY_LOCK))
     elif line := await creation.missing(connection, tables):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -74,8 +74,9 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
     Raises ConfigError with every fault of the mapping, one a line; CatalogUnavailable.
     """
     report = await inspect(config)
-    if report.types is None:
+    if report.types is None or report.tables is None:
         raise ConfigError("\n".join(report.faults))
+    config = replace(config, tables=report.tables)
     gateway = Gateway(config.tables, report.types)
     lease, pauses = PostgresLease(config), PostgresPauseSwitch(config)
     async with open_database(config) as database:

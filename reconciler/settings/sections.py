@@ -72,7 +72,7 @@ class CatalogSettings(Section):
     """The virtual keys' table, `table` or `schema.table`. Default: the gateway's own. Empty where there is
     none: then nothing is ownerless or revoked, and `MEDIA_COLUMNS__VIRTUAL_KEY_ID` may be empty too."""
     media_where: Annotated[dict[str, str], written(identifiers.row_filter)] = Field(default_factory=dict)
-    """Rows that count, by the text of a column: `MEDIA_WHERE__bucket_id=avatars` where two buckets share a
+    """Rows that count, by the value of a column: `MEDIA_WHERE__bucket_id=avatars` where two buckets share a
     table. Rows of another value name another bucket's objects: they are neither read nor missing their
     objects, and protect nothing here. Default: every row."""
     variant_columns: Annotated[tuple[str, ...], written(identifiers.columns)] = ()

@@ -225,6 +225,71 @@ async def test_a_bucket_that_differs_by_case_alone_is_another_one(icu_database: 
         await connection.close()
 
 
+SPELT = {
+    "boolean": ("t", "true"),
+    "integer": (" 007", "7"),
+    "numeric(9,0)": ("7.0", "7"),
+    "uuid": ("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+    "text": ("t", "t"),
+    '"char"': ("t", "t"),
+}
+
+
+@pytest.mark.attack(89)
+@pytest.mark.parametrize("kind", SPELT)
+async def test_a_row_counts_by_the_value_and_not_by_how_it_is_written(
+    database: str, seaweed_bucket: Bucket, kind: str
+) -> None:
+    """R-89: else no row counts, and every object is an orphan. The triggers, and a script of them, alike."""
+    written, value = SPELT[kind]
+    site = await _site(
+        database,
+        seaweed_bucket,
+        FILES,
+        f"ALTER TABLE files ADD COLUMN mine {kind}",
+        f"INSERT INTO files VALUES (1, 'image/kept', now() - interval '1 day', NULL, '{value}')",
+        **ALONE,
+        media_where=json.dumps({"mine": written}),
+    )
+    await _objects(site, ["image/kept"])
+    report = await site.once()
+    assert (report.outcome, report.records, await site.keys()) == (Outcome.CONVERGED, 1, {"image/kept"})
+    tables = TableMapping(media_table="files", keys_table="", media=COLUMNS, media_where=(("mine", written),))
+    await site.script(triggers.script(tables))
+    async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
+        assert catalog.report.triggers is Triggers.INSTALLED
+    await site.sql(TOMBSTONE)
+    with pytest.raises(asyncpg.PostgresError, match="upload again"):
+        await site.sql(f"INSERT INTO files VALUES (2, 'image/a', now(), NULL, '{value}')")
+
+
+@pytest.mark.attack(89)
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        ("uuid", "ours", "MEDIA_WHERE__mine: 'ours' is no value of its type, uuid: invalid input"),
+        ("boolean", "ours", "'ours' is no value of its type, boolean"),
+        ("smallint", "70000", "'70000' is no value of its type, smallint"),
+        ("timestamptz", "2026-01-01", "its type is timestamptz, in which one value is written in several"),
+        ("numeric", "7", "its type is numeric, in which one value is written in several ways"),
+    ],
+)
+async def test_what_is_no_value_of_the_columns_type_is_refused(
+    database: str, kind: str, value: str, told: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(f"{FILES}; ALTER TABLE files ADD COLUMN mine {kind}")
+    finally:
+        await connection.close()
+    tables = TableMapping(media_table="files", keys_table="", media=COLUMNS, media_where=(("mine", value),))
+    with pytest.raises(ConfigError) as refused:
+        async with open_catalog(CatalogConfig(database_url=database, tables=tables)):
+            pass
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 # --- several columns and tables that name objects ---------------------------------------------------
 
 ROWS = """

@@ -161,7 +161,9 @@ DECLARE
     key text := :key;
     watched text[] := :watched;
     body text := :body;
-    counts text;
+    counts text := '';
+    filter record;
+    written text;
     each regclass;
 BEGIN
     IF media IS NULL THEN
@@ -175,10 +177,22 @@ BEGIN
     SELECT array_agg('"' || replace(c.name, '"', '""') || '"' ORDER BY c.place) INTO watched
     FROM unnest(({compared("media", "watched")})) WITH ORDINALITY AS c (name, place);
     -- Rows that do not count name another bucket's objects. A generated column is not there yet.
-    SELECT coalesce(string_agg(format(' AND NEW.%s::text COLLATE "C" = %L',
-        '"' || replace(f.name, '"', '""') || '"', f.value), '' ORDER BY f.place), '') INTO counts
-    FROM unnest(:columns, :values) WITH ORDINALITY AS f (name, value, place)
-    JOIN pg_attribute a ON a.attrelid = media AND a.attname = f.name AND a.attgenerated = '';
+    -- Values as their columns write them, whoever made this script (R-89).
+    FOR filter IN
+        SELECT f.name, f.value, format_type(t.oid, -1) AS type, t.typcategory AS category
+        FROM unnest(:columns, :values) WITH ORDINALITY AS f (name, value, place)
+        JOIN pg_attribute a ON a.attrelid = media AND a.attname = f.name AND a.attgenerated = ''
+        JOIN pg_type t ON t.oid = a.atttypid
+        ORDER BY f.place
+    LOOP
+        written := filter.value;
+        IF filter.category <> 'S' AND filter.type <> '"char"' THEN
+            EXECUTE format(CASE filter.type WHEN 'numeric' THEN 'SELECT trim_scale(%L::%s)::text'
+                           ELSE 'SELECT %L::%s::text' END, filter.value, filter.type) INTO written;
+        END IF;
+        counts := counts || format(' AND NEW.%s::text COLLATE "C" = %L',
+            '"' || replace(filter.name, '"', '""') || '"', written);
+    END LOOP;
     body := replace(body, '<key>', '"' || replace(key, '"', '""') || '"');
     body := replace(body, '<old>', 'OLD.' || array_to_string(watched, ', OLD.'));
     body := replace(body, '<new>', 'NEW.' || array_to_string(watched, ', NEW.'));

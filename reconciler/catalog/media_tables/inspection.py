@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.catalog.db import blockers, bounds, connections
 from reconciler.catalog.db.calls import called
-from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.expressions import BARE_KEYS
 from reconciler.catalog.db.schema import SchemaVersion
-from reconciler.catalog.media_tables import cascades, dates, indexes, rights, triggers
+from reconciler.catalog.media_tables import cascades, dates, indexes, rights, row_filter, triggers
 from reconciler.catalog.media_tables.mapped import MappedTable
 from reconciler.catalog.media_tables.references import Inspection as References
 from reconciler.catalog.media_tables.rights import Rights
@@ -43,7 +43,8 @@ class SchemaReport:
 
     Each fault and warning is one line that says what to do. `byte_order_index` names the index that
     serves the sweep, None where every window would be sorted. `types` and `rights` are None where there are
-    faults. `blockers` are locks and transactions that hold things up just now.
+    faults; `tables` is the mapping, the row filter's values as their columns write them. `blockers` are locks
+    and transactions that hold things up just now.
     """
 
     release: str = ""
@@ -55,6 +56,7 @@ class SchemaReport:
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     types: ColumnTypes | None = None
+    tables: TableMapping | None = None
     triggers: Triggers = Triggers.ABSENT
     rights: Rights | None = None
     blockers: tuple[str, ...] = ()
@@ -115,6 +117,9 @@ class _Inspection:
                 table.check_filter(name for name, _ in self._config.tables.media_where)
             self._faults += table.faults
             self._warnings += table.warnings
+        tables, faults = await row_filter.typed(self._connection, self._config.tables)
+        self._config = replace(self._config, tables=tables)
+        self._faults += faults
         references = References(self._connection, self._config.tables)
         await references.look()
         self._faults += references.faults
@@ -152,6 +157,7 @@ class _Inspection:
             faults=tuple(self._faults),
             warnings=tuple(self._warnings),
             types=types,
+            tables=self._config.tables,
             triggers=found,
             rights=held,
             blockers=tuple(self._blockers),

@@ -156,7 +156,7 @@ class MappedTable:
             self._check_unique((self.mapped["id"],))
 
     def check_filter(self, names: Iterable[str]) -> None:
-        """The columns that say which rows count. Of any type: their text is compared."""
+        """The columns that say which rows count; what their types are, `row_filter` weighs."""
         for name in names:
             if name not in self._found.columns:
                 wrong = f"no such column in {self.name}{self._near(name)}"

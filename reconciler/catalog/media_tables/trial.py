@@ -18,6 +18,7 @@ from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.config import CatalogConfig, TableMapping, literal, qualified, quoted
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables import row_filter
 from reconciler.catalog.media_tables.guard import REFUSED, compared, watched
 from reconciler.model import RESERVED_PREFIX
 
@@ -70,7 +71,8 @@ async def of(config: CatalogConfig) -> Trial:
     with called(config):
         connection = await connections.connect(config)
         try:
-            return await attempt(connection, config.tables)
+            tables, _ = await row_filter.typed(connection, config.tables)
+            return await attempt(connection, tables)
         finally:
             await connection.close()
 
