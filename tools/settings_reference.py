@@ -33,6 +33,7 @@ UNITS: Mapping[str, str] = {
     "max_deletes_per_second": "keys a second, or `unlimited`",
     "listing_concurrency": "key ranges",
     "delete_concurrency": "batches",
+    "copy_concurrency": "copies",
     "max_fraction": "0 to 1",
     "max_count": "keys",
     "max_dangling": "records",

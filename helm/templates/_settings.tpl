@@ -35,6 +35,7 @@ retention_interval: {{ toJson $v.retentionInterval }}
 accounting_interval: {{ toJson $v.accountingInterval }}
 listing_concurrency: {{ toJson $v.listingConcurrency }}
 delete_concurrency: {{ toJson $v.deleteConcurrency }}
+copy_concurrency: {{ toJson $v.copyConcurrency }}
 lease:
   ttl: {{ toJson $v.lease.ttl }}
 web:

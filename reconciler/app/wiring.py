@@ -17,7 +17,7 @@ from reconciler.engine.lead.capabilities import abilities
 from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
 from reconciler.engine.runtime.pause import PauseWatch
-from reconciler.engine.runtime.throttle import ThrottledListing, Throttles
+from reconciler.engine.runtime.throttle import ThrottledCopies, ThrottledListing, Throttles
 from reconciler.engine.runtime.write_guard import require_live
 from reconciler.errors import ConfigError
 from reconciler.model import (
@@ -95,7 +95,10 @@ def scratched(settings: Settings, mode: Mode) -> Sequence[str]:
 
 def throttles_of(settings: Settings) -> Throttles:
     return Throttles(
-        listing=settings.listing_concurrency, deleting=settings.delete_concurrency, clock=SystemClock()
+        listing=settings.listing_concurrency,
+        deleting=settings.delete_concurrency,
+        copying=settings.copy_concurrency,
+        clock=SystemClock(),
     )
 
 
@@ -110,7 +113,7 @@ def wire(
     return Ports(
         listing=ThrottledListing(bucket.listing, throttles.listing),
         store=bucket.store(capabilities),
-        copies=bucket.copies.knowing(capabilities),
+        copies=ThrottledCopies(bucket.copies.knowing(capabilities), throttles.copying),
         versions=bucket.versions,
         uploads=bucket.uploads,
         marker=bucket.marker,
@@ -146,6 +149,7 @@ def bucket_config(
         addressing_style=settings.bucket.style,
         listing_concurrency=settings.listing_concurrency,
         delete_concurrency=settings.delete_concurrency,
+        copy_concurrency=settings.copy_concurrency,
         request_timeout=settings.bucket.request_timeout,
         on_request=on_request,
     )
@@ -190,6 +194,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         listing_concurrency=settings.listing_concurrency,
         delete_concurrency=settings.delete_concurrency,
+        copy_concurrency=settings.copy_concurrency,
         lease_ttl=settings.lease.lasts,
         request_timeout=settings.bucket.request_timeout,
         sweep_interval=settings.sweep_interval,

@@ -293,7 +293,7 @@ class Scene:
             budget=catalog.budget,
             holds=catalog.holds,
             clocks=Clocks(self.tell, self.bucket, self.bucket.around, self.observer),
-            throttles=Throttles(listing=1, deleting=1, clock=self.bucket.around),
+            throttles=Throttles(listing=1, deleting=1, copying=1, clock=self.bucket.around),
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             recovery=catalog.recovery,
             purges=catalog.purges,

@@ -102,6 +102,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "accounting_interval": ("accountingInterval", "15m", 0.25 * HOURS),
     "listing_concurrency": ("listingConcurrency", 8, 8),
     "delete_concurrency": ("deleteConcurrency", 4, 4),
+    "copy_concurrency": ("copyConcurrency", 16, 16),
     "lease.ttl": ("lease.ttl", "15s", 15 * SECONDS),
     "web.host": ("web.host", "::", "::"),
     "web.port": ("web.port", 9090, 9090),

@@ -82,7 +82,7 @@ class World:
 
     def new_throttles(self) -> Throttles:
         """For a program that runs beside another one."""
-        return Throttles(listing=2, deleting=2, clock=self.around)
+        return Throttles(listing=2, deleting=2, copying=2, clock=self.around)
 
     def steer(self, **changes: object) -> None:
         """Change settings; the configuration's hash changes with them."""

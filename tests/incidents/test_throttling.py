@@ -12,7 +12,6 @@ import structlog
 from reconciler.model import Deletion, Outcome
 from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.deletion import SINGLES_AT_ONCE
-from reconciler.stores.s3.quarantine import COPIES_AT_ONCE
 from tests.integration.site import make_site
 from tests.support.buckets import CAPABILITIES, config_of
 from tests.support.faulty_store import NAMESPACE, Answer, Request, error, serving
@@ -105,7 +104,7 @@ async def test_deletions_that_hang_do_not_keep_a_listing_waiting(monkeypatch: py
             async with anyio.create_task_group() as group:
                 for number in range(60):
                     group.start_soon(objects.delete, [Deletion(key=f"image/{number}")])
-                connections = config.delete_concurrency + SINGLES_AT_ONCE + COPIES_AT_ONCE
+                connections = config.delete_concurrency + SINGLES_AT_ONCE + config.copy_concurrency
                 with anyio.fail_after(20):
                     while store.operations.count(DELETING) < connections:  # noqa: ASYNC110 - it has no event
                         await anyio.sleep(0.01)

@@ -54,7 +54,7 @@ async def test_batches_get_no_larger_than_a_second_of_the_rate_in_force() -> Non
 
 async def test_only_what_is_throttled_slows_down() -> None:
     around = Surroundings()
-    both = Throttles(listing=16, deleting=32, clock=around)
+    both = Throttles(listing=16, deleting=32, copying=128, clock=around)
     for outcome in ("ok", "missing", "refused", "unavailable"):
         both.request_ended("ListObjectsV2", outcome, 0.1)
     assert (both.listing.in_flight, both.deleting.in_flight) == (16, 32)
@@ -62,8 +62,11 @@ async def test_only_what_is_throttled_slows_down() -> None:
     assert (both.listing.in_flight, both.deleting.in_flight) == (8, 32)
     both.request_ended("DeleteObjects", "throttled", 0.1)
     assert (both.listing.in_flight, both.deleting.in_flight) == (8, 16)
+    assert both.copying.in_flight == 128
     around.tick(MINUTES)
     assert (both.listing.in_flight, both.deleting.in_flight) == (16, 32)
+    both.request_ended("CopyObject", "throttled", 0.1)
+    assert (both.copying.in_flight, both.deleting.in_flight) == (64, 16), "a copy is part of a deletion"
 
 
 async def test_no_more_pages_are_listed_at_once_than_the_store_bears() -> None:

@@ -34,7 +34,7 @@ from reconciler.model import (
 )
 from reconciler.planning.lifecycle import too_early
 
-COPIES_AT_ONCE = 32
+LOOKS_AT_ONCE = 32
 EXTEND_SECONDS = 30.0
 """How often a claim in hand says so."""
 
@@ -95,7 +95,7 @@ async def make_copies(
             answers.settle(mark.storage_key, RESULTS[copied.result], copied.detail)
 
     wanted = [key for key in keys if key.quarantine_key is not None]
-    await for_each_alone(wanted, copy, answers, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(wanted, copy, answers, concurrency=ports.throttles.copying.in_flight)
     await look_for_copies(ports, [key for key in wanted if key.attempts], answers)
     return seen
 
@@ -122,7 +122,7 @@ async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers:
         for key in repeated
         if key.quarantine_key is not None and key.mark.storage_key not in answers.hidden
     ]
-    await for_each_alone(unknown, look, answers, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(unknown, look, answers, concurrency=LOOKS_AT_ONCE)
 
 
 async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> dict[str, str]:
@@ -156,7 +156,7 @@ async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: An
             "the bucket does not keep versions any more, and these keys were claimed to be deleted by a"
             " delete marker; nothing is deleted until versioning is on again"
         )
-    await for_each_alone(wanted, look, answers, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(wanted, look, answers, concurrency=LOOKS_AT_ONCE)
     return seen
 
 
@@ -211,7 +211,7 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
             and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
         )
     ]
-    await for_each_alone(unsure, look, answers, concurrency=COPIES_AT_ONCE)
+    await for_each_alone(unsure, look, answers, concurrency=LOOKS_AT_ONCE)
     for key in sorted(answers.unmarked - answers.hidden.keys()):
         answers.halt = (
             f"the store deleted {key!r} without a delete marker: it keeps no versions, whatever it says; set"

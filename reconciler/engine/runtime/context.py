@@ -67,6 +67,7 @@ class Limits:
 
     listing_concurrency: int = 16
     delete_concurrency: int = 32
+    copy_concurrency: int = 128
     lease_ttl: timedelta = timedelta(seconds=15)
     request_timeout: timedelta = timedelta(seconds=30)
     sweep_interval: timedelta = timedelta(hours=6)

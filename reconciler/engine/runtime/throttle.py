@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 
-from reconciler.model import ObjectPage
+from reconciler.model import Copied, ObjectPage
 from reconciler.planning import aimd
-from reconciler.ports import PAGE_SIZE, Clock, Listing
+from reconciler.ports import PAGE_SIZE, Clock, Copies, Listing
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,8 @@ THROTTLED = "throttled"
 
 LISTINGS = frozenset({"ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"})
 """Operations that the listing's connections carry, or that cost a store as much."""
+
+COPIES = frozenset({"CopyObject", "UploadPartCopy"})
 
 WINDOW = 5.0
 """Seconds over which the keys in use are counted: longer than a batch is under way."""
@@ -98,16 +100,19 @@ class Throttle:
 
 
 class Throttles:
-    """One for listing, one for all else; listens to what the bucket's adapter tells of each attempt."""
+    """One for listing, one for copies, one for all else; told of each attempt by the bucket's adapter."""
 
-    def __init__(self, *, listing: int, deleting: int, clock: Clock) -> None:
+    def __init__(self, *, listing: int, deleting: int, copying: int, clock: Clock) -> None:
         self.listing = Throttle("listing", listing, clock)
         self.deleting = Throttle("deleting", deleting, clock)
+        self.copying = Throttle("copying", copying, clock)
 
     def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
         """One attempt, of an operation as S3 names it."""
         throttle = self.listing if operation in LISTINGS else self.deleting
         throttle.request_ended(outcome, seconds)
+        if operation in COPIES:
+            self.copying.request_ended(outcome, seconds)
 
 
 class ThrottledListing:
@@ -123,4 +128,27 @@ class ThrottledListing:
         async with self._throttle.slot():
             return await self._listing.list_page(
                 prefix, start_after=start_after, token=token, page_size=page_size
+            )
+
+
+class ThrottledCopies:
+    """`ports.Copies` with as many at once as the store bears."""
+
+    def __init__(self, copies: Copies, throttle: Throttle) -> None:
+        self._copies = copies
+        self._throttle = throttle
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str | None = None,
+        only_new: bool = False,
+        version: str | None = None,
+        listed_size: int | None = None,
+    ) -> Copied:
+        async with self._throttle.slot():
+            return await self._copies.copy(
+                source, target, etag=etag, only_new=only_new, version=version, listed_size=listed_size
             )

@@ -22,7 +22,7 @@ from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.marker import BucketMarker
 from reconciler.stores.s3.probing import BucketProber
-from reconciler.stores.s3.quarantine import COPIES_AT_ONCE, BucketCopies
+from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.uploads import BucketUploads
 from reconciler.stores.s3.versions import BucketVersions
@@ -46,7 +46,7 @@ class Bucket:
         self.listing = BucketListing(lister, config.name, self._calls)
         self.marker = BucketMarker(client, config.name, self._calls)
         self.clock = BucketClock(client, config.name, self._calls)
-        limiter = anyio.CapacityLimiter(COPIES_AT_ONCE)
+        limiter = anyio.CapacityLimiter(config.copy_concurrency)
         self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes, witness)
         may = config.may_delete
         self.uploads = BucketUploads(client, config.name, self._calls, limiter, witness, may)
@@ -77,7 +77,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
         try:
             session = aioboto3.Session(botocore_session=hooks.raw_session())
             lister = await stack.enter_async_context(_client(session, config, config.listing_concurrency))
-            connections = config.delete_concurrency + SINGLES_AT_ONCE + COPIES_AT_ONCE
+            connections = config.delete_concurrency + SINGLES_AT_ONCE + config.copy_concurrency
             client = await stack.enter_async_context(_client(session, config, connections))
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None

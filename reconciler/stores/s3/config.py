@@ -52,7 +52,7 @@ class BucketConfig:
 
     `endpoint_url` None is AWS itself, or the endpoint of the AWS configuration. `addressing_style` is `path`
     or `virtual`; None leaves it to the AWS configuration. `listing_concurrency` is in pages at once,
-    `delete_concurrency` in batches at once; each has a connection pool of that size.
+    `delete_concurrency` in batches at once, `copy_concurrency` in copies; each has a connection for each.
     `request_timeout` bounds one attempt, and the time in which further attempts may begin: no deletion
     is sent later than that after its call began, and none is on its way for longer than twice that.
     `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
@@ -67,6 +67,7 @@ class BucketConfig:
     addressing_style: str | None = None
     listing_concurrency: int
     delete_concurrency: int
+    copy_concurrency: int = 32
     request_timeout: timedelta
     on_request: Callable[[str, str, float], None] | None = None
     copy_sizes: CopySizes = CopySizes()

@@ -19,8 +19,6 @@ from reconciler.stores.s3.parsing import bare_etag
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.witness import Witness
 
-COPIES_AT_ONCE: Final = 32
-"""Copies in flight for one bucket: each is a round trip or two, and the store does the work."""
 MOST_PARTS: Final = 10_000
 """Of one multipart upload."""
 PARTS_AT_ONCE: Final = 4
