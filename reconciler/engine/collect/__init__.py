@@ -1,1 +1,1 @@
-"""Apply: claim what was marked, delete it, confirm, and purge what was kept."""
+"""Collect: claim due marks, delete, confirm, and purge what was hidden."""

@@ -1,4 +1,4 @@
-"""What looks lost and is not: objects that are hidden or on their way, and rows whose object came late."""
+"""Spare rows that only look lost: the object is hidden or still being uploaded, or it arrived late."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ AT_ONCE = 8
 async def keep_what_is_not_lost(
     ports: Ports, absent: Sequence[ClaimedKey], nameless: Container[str], answers: Answers
 ) -> None:
-    """Of keys that answer 404 settle those whose rows must stay; what can come back is queued.
+    """Settle the keys that answer 404 but whose rows must stay; queue those that can be brought back.
 
-    A copy in quarantine, any version behind a delete marker, whoever made it, or an upload under way. The
-    store is not asked about the `nameless`: it takes no such key.
+    A row stays if the object has a copy in quarantine, any version behind a delete marker (no matter who made
+    the marker), or an upload under way. The store rejects keys in `nameless`, so it is not asked about them.
     """
     keys = [key.mark.storage_key for key in absent]
     hidden = await ports.recovery.recoverable(keys) if keys else set()
@@ -54,7 +54,7 @@ async def _under_way(ports: Ports, key: str) -> bool:
 
 
 async def widowed(ports: Ports, doomed: Sequence[ClaimedKey]) -> set[str]:
-    """Orphans whose row we removed because they were not there: they stay, and the row is queued."""
+    """Orphans whose row we removed because the object was missing: they are kept, and the row is queued."""
     orphans = [key.mark.storage_key for key in doomed if key.mark.verdict is Verdict.ORPHAN]
     found = await ports.recovery.widowed(orphans) if orphans else set()
     if found:
@@ -65,7 +65,7 @@ async def widowed(ports: Ports, doomed: Sequence[ClaimedKey]) -> set[str]:
 async def look_once_more(
     ports: Ports, keys: Sequence[ClaimedKey], results: dict[str, tuple[ObjectResult, str]]
 ) -> None:
-    """HEAD again what was just removed as dangling: the row of an object that came meanwhile is queued."""
+    """HEAD the keys just removed as dangling again. If an object has arrived meanwhile, queue its row."""
     came: list[str] = []
 
     async def look(key: str) -> None:

@@ -1,4 +1,4 @@
-"""What the store said of the keys of one claim."""
+"""The store's answers about the keys of one claim."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from reconciler.model import GONE, STAYED, Blame, ClaimedKey, Hidden, ObjectResu
 log = structlog.get_logger(__name__)
 
 PATIENCE = 6
-"""Attempts at a key that the store refuses before it is on hold. An attempt that fails and the takeover
-that follows it count one each, so that is the fourth refusal, three quarters of an hour after the first."""
+"""Refused attempts at a key before it is put on hold. A failed attempt and the takeover that follows it
+count one each, so this is the fourth refusal, three quarters of an hour after the first."""
 
 MANY = 8
-"""Keys in a row that the store has no room for, before a person is asked to make some."""
+"""Keys in a row that the store has no room for, before a person is asked to make room."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What became of each key so far.
+    """The result for each key so far.
 
-    `sent`: a request that deletes went out. `store_away`: the store stopped answering on the way.
-    `held_until`: when the store frees a key that it keeps, where it says so. `hidden` says where objects
-    that went, or were about to, still are.
+    `sent`: a request that deletes was sent. `store_away`: the store stopped answering partway.
+    `held_until`: when the store will release a key that it keeps, if it says so. `hidden`: where objects that
+    are deleted, or were about to be, can still be found.
     """
 
     results: dict[str, tuple[ObjectResult, str]] = field(default_factory=dict)
@@ -38,23 +38,23 @@ class Answers:
     held_until: dict[str, datetime | None] = field(default_factory=dict)
     hidden: dict[str, Hidden] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
-    """Keys that were found missing when they were to be hidden: a repeated request may have hidden them."""
+    """Keys that were missing when they were to be hidden: a repeated request may have hidden them already."""
     unmarked: set[str] = field(default_factory=set)
-    """Keys that were deleted, and no delete marker was named: whether one hides them, the versions tell."""
+    """Keys that were deleted without a delete marker named: only the versions show whether one hides them."""
     halt: str = ""
-    """Why nothing more may be deleted once this is written down."""
+    """Why nothing more may be deleted once this is recorded."""
     full: str = ""
-    """What the store said, and what to do, where it has no room at all for what is deleted here."""
+    """The store's message and the remedy, if the store has no room at all for what deleting here needs."""
     without_room: list[str] = field(default_factory=list)
-    """What the store said of keys for which it has no room, or no key to encrypt with."""
+    """The store's messages about keys for which it has no room, or no key to encrypt with."""
     alone: set[str] = field(default_factory=set)
-    """Keys that FAILED by themselves, while the store was there for others."""
+    """Keys that FAILED for reasons of their own, while the store answered for others."""
 
     def settle(self, key: str, result: ObjectResult, detail: str) -> None:
         self.results[key] = (result, detail)
 
     def refuse(self, claimed: ClaimedKey, blame: Blame, detail: str) -> None:
-        """Settle a key that the store refuses: it is put off, or on hold where that is of no use any more."""
+        """Settle a key that the store refuses: put it off, or on hold once putting it off is no use."""
         key, held = claimed.mark.storage_key, blame is Blame.OBJECT
         held |= blame is Blame.KEY and claimed.attempts >= PATIENCE
         self.settle(key, ObjectResult.HELD if held else ObjectResult.FAILED, detail)
@@ -64,25 +64,25 @@ class Answers:
             self.without_room.append(detail)
 
     def speak_of_room(self) -> None:
-        """Halt, once this is written down, where the store has no room for many, and took none."""
+        """Halt, once this is recorded, if the store had no room for many keys and accepted none."""
         went = any(result in GONE for result, _ in self.results.values())
         if len(self.without_room) >= MANY and not went:
             self.full = self.full or self.without_room[0]
 
     @property
     def unanswered(self) -> bool:
-        """Whether a key FAILED and it was not about that key alone."""
+        """Whether any key FAILED for a reason that does not concern that key alone."""
         return any(
             result is ObjectResult.FAILED and key not in self.alone
             for key, (result, _) in self.results.items()
         )
 
     def stayed(self) -> Counter[ObjectResult]:
-        """Keys that were due and are not to go after all, by what was found."""
+        """Keys that were due and turned out to stay, counted by what was found."""
         return Counter(result for result, _ in self.results.values() if result in STAYED)
 
     def rows_alone(self, keys: Sequence[ClaimedKey]) -> list[str]:
-        """Keys of which rows would go, and for which nothing was sent: dangling ones, and shared objects'."""
+        """Keys whose rows would go without any request sent: dangling ones, and those of shared objects."""
         go = {ObjectResult.MISSING, ObjectResult.UNTOUCHED}
         unasked = (each for each in keys if each.decision.verify_absence or not each.decision.delete_object)
         named = (each.mark.storage_key for each in unasked)
@@ -99,9 +99,9 @@ async def for_each_alone(
     *,
     concurrency: int,
 ) -> None:
-    """Await `act` for each; what goes wrong about one key settles that key, and the others go on.
+    """Await `act` for each key; an error about one key settles that key, and the others go on.
 
-    Raises what is about the store, the lease or us.
+    Errors about the store, the lease or this program are raised.
     """
 
     async def alone(claimed: ClaimedKey) -> None:

@@ -1,6 +1,6 @@
 """The collector: the only code that deletes anything. Claim, delete, confirm; forward only.
 
-A crash between any two lines leaves marks, claims and intents in Postgres, and repeating is harmless.
+A crash between any two lines leaves marks, claims and intents in Postgres, and repeating them is harmless.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ HORIZON_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What one round did.
+    """The result of one round.
 
-    `blocked`: an open transaction held deletions back. `waiting`: armed marks that no claim could
-    take now. `pause`: as it stood at the end. `tripped`: passes whose marks were above the caps when they
-    were to be claimed. `stayed`: keys that were claimed and decided to stay, by what was found. `refused`:
-    marks whose rows the database does not let go, as they stood at the end.
+    `blocked`: an open transaction held deletions back. `waiting`: released marks that no claim could take
+    now. `pause`: its state at the end. `tripped`: passes whose marks exceeded the caps at the claim.
+    `stayed`: keys that were claimed and then kept, by what was found. `refused`: marks whose rows the
+    database does not let go, as of the end.
     """
 
     removed: Removed = field(default_factory=Removed)
@@ -63,16 +63,16 @@ class Collected:
     stayed: Counter[ObjectResult] = field(default_factory=Counter)
     refused: RefusedMarks = field(default_factory=RefusedMarks)
     unanswered: bool = False
-    """Keys failed, and not for what they are: the store was away, or had enough."""
+    """Keys failed for a reason that is not their own: the store was away, or overloaded."""
     full: str = ""
-    """The store has no room: what it said, and what a person has to do."""
+    """The store has no room: its message, and what a person has to do."""
 
 
 @dataclass(slots=True)
 class _Round:
-    """What the workers of one round share. `away`: the marker could not be read; `cut_off`: the database
-    did not answer; `enough`: no more; `drained`: nothing is due, until a row that goes frees its variants;
-    `full`: the store has no room, and what it said.
+    """State shared by the workers of one round. `away`: the marker could not be read. `cut_off`: the database
+    did not answer. `enough`: stop. `drained`: nothing is due until a removed row frees its variants.
+    `full`: the store has no room, with its message.
     """
 
     removed: Removed = field(default_factory=Removed)
@@ -88,12 +88,12 @@ class _Round:
 
     @property
     def over(self) -> bool:
-        """Nobody begins another batch."""
+        """No worker begins another batch."""
         return bool(self.enough or self.drained or self.away or self.cut_off)
 
 
 class Collector:
-    """Collects due marks until none is left, several batches at once, at the set rate."""
+    """Collects due marks until none is left, with several batches at once, at the set rate."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Collector:
         sealer: Sealer,
         lists_plainly: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """`lists_plainly`: whether a pass, by its id, saw only objects of the standard storage class."""
+        """`lists_plainly`: whether a pass, by its id, listed only objects of the standard storage class."""
         self._lists_plainly = lists_plainly
         self._ports = ports
         self._limits = limits
@@ -130,10 +130,10 @@ class Collector:
         self._ended_well = True
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
-        """One round, until nothing due is left.
+        """Run one round, until nothing due is left.
 
-        In dry run every due mark is reported once instead, with `report_again` also those that an
-        earlier dry run has reported. Raises LeaseLost, Halt, CatalogUnavailable.
+        In dry run, report every due mark once instead; with `report_again`, also those that an earlier dry
+        run has reported. Raises LeaseLost, Halt, CatalogUnavailable.
         """
         steering = self._steer()
         await self._ports.lease.observe_mode(term, steering.mode)
@@ -149,7 +149,7 @@ class Collector:
             await require_rights(self._ports, steering)
             await self._sealer.settle(self._stopping)
             full = soft_delete.without_copies(steering.policy.delete_mode, self._ports.capabilities)
-            # The purge goes on: it is what makes room (I-43).
+            # The purge still runs: it makes room (I-43).
             collected = Collected(full=full) if full else await self._collect(term)
         waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
         self._tell_blocker(await self._ports.marks.held_back_by())
@@ -159,7 +159,7 @@ class Collector:
         return replace(collected, waiting=waiting, pause=pause, refused=refused)
 
     def _tell_blocker(self, by: str | None) -> None:
-        """Name the transaction that deletions wait for, in the metric always, in the log when it changes."""
+        """Name the transaction that blocks deletions: always in the metric, in the log when it changes."""
         self._ports.observer.blocked(by)
         if by is not None and by != self._blocker:
             log.warning("an open transaction holds deletions back", blocked_by=by)
@@ -169,9 +169,9 @@ class Collector:
         return self._ports.clock.monotonic() < self._tenure.good_until
 
     async def _settled(self, claim: Claim) -> bool:
-        """Whether every writer who could not see the claim has ended, or was held off by the triggers.
+        """Whether every writer that could not see the claim has ended, or was held off by the triggers.
 
-        A change of a virtual key is held off by nothing, so it is waited for where a verdict reads one.
+        No trigger holds off a change of a virtual key, so where a verdict reads one we wait.
         """
         if (
             not any(key.mark.verdict in OWNERS_READ for key in claim.keys)
@@ -196,7 +196,7 @@ class Collector:
 
     async def _collect(self, term: Term) -> Collected:
         if not self._ended_well:
-            # No batch of that round is in hand any more. Also what it claimed without hearing of it.
+            # No batch of that round is in hand any more. This also frees claims whose reply never reached us.
             await self._ports.marks.let_go(term)
         self._ended_well = False
         this, before = _Round(), -1
@@ -220,10 +220,10 @@ class Collector:
         )
 
     async def _work(self, term: Term, this: _Round) -> None:
-        """Claim and finish, batch by batch. Whatever ends the round, all that was sent is written down.
+        """Claim and finish batches one by one. Whatever ends the round, everything that was sent is recorded.
 
-        Nor does a database that is away break another worker's request off: it ends, with an answer or
-        none, before its claim is taken up again.
+        A database failure does not cancel another worker's request either: that one ends, answered or not,
+        before its claim is taken up again.
         """
         try:
             while await self._one_batch(term, this):
@@ -237,7 +237,7 @@ class Collector:
             this.cut_off.append(error)
 
     async def _one_batch(self, term: Term, this: _Round) -> bool:
-        """One batch under way, where the store bears as many; whether there may be another."""
+        """Carry out one batch once the store has a slot free. Returns whether there may be another."""
         async with self._ports.throttles.deleting.slot():
             if self._stopping.is_set() or this.over:
                 return False
@@ -266,12 +266,12 @@ class Collector:
         this.enough |= answers.store_away or bool(this.full)
 
     async def _take(self, term: Term, this: _Round) -> Claim | None:
-        """The next batch, paid for; unfinished claims go first. None when nothing is due.
+        """Take the next batch and pay for it; unfinished claims go first. None when nothing is due.
 
-        One worker at a time: so a batch waits for its tokens alone, and at most about a second.
+        One worker at a time, so each batch waits only for its own tokens, at most about a second.
         """
         async with self._intake:
-            if this.enough or this.drained:  # as another worker has just been told
+            if this.enough or this.drained:  # another worker has just found this out
                 return None
             await self._ports.clocks.require()
             steering = self._steer()
@@ -294,7 +294,7 @@ class Collector:
         return await self._gateway.claim(term, policy, kinds, limit, decider(steering), capper(steering))
 
     async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, Answers]:
-        """Look again, delete, confirm; and what became of each key."""
+        """Look again, delete, confirm. Returns what was removed, and the result for each key."""
         self._ports.observer.alive("collector")
         steering, tracer, clock = self._steer(), self._ports.tracer, self._ports.clock
         decide, answers, began = decider(steering), Answers(), clock.monotonic()
@@ -317,8 +317,8 @@ class Collector:
         return removed, answers
 
     async def _withhold(self, claim: Claim, answers: Answers) -> None:
-        """Of a batch in the middle of which deletion was stopped only what was sent goes on: rows for which
-        no request was needed stay claimed, as if their turn had not come.
+        """If deletion was stopped in the middle of a batch, go on only with what was sent. Rows that needed
+        no request stay claimed, as if their turn had not come.
         """
         alone = answers.rows_alone(claim.keys) if answers.sent else ()
         if alone and (reason := await self._gateway.stopped()):

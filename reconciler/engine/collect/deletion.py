@@ -1,4 +1,4 @@
-"""What a claim asks of the store: look where looking decides, then delete. Protocol step 3."""
+"""Send a claim to the store: look first where that decides, then delete. Protocol step 3."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ async def delete_claimed(
     answers: Answers,
     lists_plainly: Callable[[int], bool],
 ) -> None:
-    """Settle every key of the claim; nothing is sent for those in `spared`, which says why.
+    """Settle every key of the claim. Nothing is sent for keys in `spared`, which maps them to the reason.
 
-    Raises Halt where the bucket is no longer the one that was listed, and Refused in dry run or while
-    paused; a store that does not answer leaves the keys FAILED, which keeps them claimed. What is refused
-    for one key settles that key alone.
+    Raises Halt if the bucket is no longer the one that was listed, and Refused in dry run or while paused.
+    If the store does not answer, the keys become FAILED and stay claimed. A refusal of one key settles that
+    key alone.
     """
     try:
         await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
@@ -44,10 +44,10 @@ async def delete_claimed(
 async def _spare(
     ports: Ports, keys: Sequence[ClaimedKey], reasons: Mapping[str, str], answers: Answers
 ) -> None:
-    """Settle what is not to go after all.
+    """Settle the keys that are not to be deleted after all.
 
-    Of a claim that is repeated, an earlier request may have reached the store: an object that is
-    gone is written down as gone, so that the rows which need it are known to have lost it.
+    If the claim is a repetition, an earlier request may have reached the store. An object that is gone is
+    recorded as gone, so that the rows which need it are known to have lost it.
     """
     missing: list[str] = []
 
@@ -79,7 +79,7 @@ async def _settle(
     await _verify_absence(ports, [key for key in keys if key.decision.verify_absence], answers)
 
     def by_head(etag: str | None) -> bool:
-        """Whether only a HEAD can compare it: also where the call would, and refuses this ETag (R-80)."""
+        """Whether only a HEAD can compare it; also if the call could, but refuses this ETag (R-80)."""
         return not compares or (etag is not None and not can.compares_etag(etag))
 
     looked_at = [key for key in keys if by_head(key.mark.object_etag) and key.decision.delete_object]
@@ -124,7 +124,7 @@ def _take_down(claimed: ClaimedKey, answer: DeletionResult, answers: Answers) ->
 async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
     """HEAD 404 for a key and *then* HEAD 200 for the bucket's marker: only both prove absence.
 
-    A key that the store takes for none at all has no object either.
+    A key that the store rejects as invalid has no object either.
     """
     absent: list[ClaimedKey] = []
     nameless: dict[str, str] = {}
@@ -152,7 +152,7 @@ async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Ans
 
 
 async def _require_marker(ports: Ports) -> None:
-    """What answered just now was our bucket: otherwise "gone" says nothing about our objects."""
+    """Check that the bucket which just answered is ours; otherwise "gone" says nothing about our objects."""
     if not await ports.marker.exists():
         message = (
             "the bucket answers 404 for its own identity marker as well: either this is not the bucket"
@@ -164,7 +164,7 @@ async def _require_marker(ports: Ports) -> None:
 async def _compare_by_head(
     ports: Ports, keys: Sequence[ClaimedKey], answers: Answers, copied: Mapping[str, str] | None = None
 ) -> None:
-    """Where the delete call cannot compare, a HEAD must equal the mark; or what was `copied`, by ETag."""
+    """HEAD where the delete call cannot compare: it must match the mark, or the ETag of what was `copied`."""
 
     async def look(claimed: ClaimedKey) -> None:
         mark = claimed.mark
@@ -185,5 +185,5 @@ async def _compare_by_head(
 
 
 def _second(at: datetime | None) -> datetime | None:
-    """Whole seconds: all that the header of a HEAD carries, where a listing may be finer."""
+    """Whole seconds, which is all that a HEAD's header carries; a listing may be finer."""
     return at and at.replace(microsecond=0)

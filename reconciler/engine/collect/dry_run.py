@@ -1,4 +1,4 @@
-"""A round in dry run: what a live one would do, mark by mark, with nothing of it done."""
+"""A round in dry run: report, mark by mark, what a live round would do, and do none of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 async def preview(ports: Ports, term: Term, steering: Steering, *, report_again: bool) -> Removed:
-    """Report every due mark once; with `report_again` also those that an earlier dry run has reported.
+    """Report every due mark once; with `report_again`, also those that an earlier dry run has reported.
 
     Raises LeaseLost, CatalogUnavailable.
     """
@@ -38,12 +38,12 @@ def _removed(due: DueKey) -> Removed:
 
 
 def _bytes(page: Sequence[DueKey]) -> int:
-    """The size of the objects that would go; that of a row whose object is missing is none."""
+    """The total size of the objects that would be deleted; a row whose object is missing counts zero."""
     return sum(due.mark.bytes for due in page if due.decision.delete_object)
 
 
 def _tell(observer: Observer, due: DueKey) -> None:
-    """Count what a live round would, where everything goes as expected."""
+    """Count what a live round would do if everything goes as expected."""
     verdict = due.mark.verdict
     if due.decision.delete_object:
         observer.deleted(Mode.DRY_RUN, verdict, ObjectResult.DELETED, 1, due.mark.bytes)

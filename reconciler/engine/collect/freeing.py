@@ -1,7 +1,7 @@
-"""What was hidden is freed: every version of it, and nothing counts as gone of which a version is listed.
+"""Free what is hidden, with every version of it. Nothing counts as gone while a version of it is listed.
 
-Versioning may have been switched on, off or suspended since: a copy that was deleted by name may be a version
-now, and what lies at the object's own key may be one of before (R-62).
+Versioning may have been switched on, off or suspended since. So a copy that was deleted by name may now be
+a version, and the object's own key may hold a version from before (R-62).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from reconciler.model import (
 
 LOOKS_AT_ONCE = 8
 Found = Mapping[int, Sequence[Version]]
-"""Versions and markers at the own keys, by the id of what was hidden there."""
+"""Versions and markers at the objects' own keys, by the id of the hidden object."""
 
 log = structlog.get_logger(__name__)
 
 
 class Freeing:
-    """Frees what is handed to it. Raises Refused, LeaseLost, Halt, Retryable."""
+    """Frees the hidden objects it is given. Raises Refused, LeaseLost, Halt, Retryable."""
 
     def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer) -> None:
         self._ports = ports
@@ -43,7 +43,7 @@ class Freeing:
         self._steer = steer
 
     async def free(self, term: Term, due: Sequence[HiddenObject]) -> list[HiddenObject]:
-        """Copies first, then what the own keys have of it. Returns what is gone: that was looked at again."""
+        """Free copies first, then what is left at the own keys. Returns what a second look found gone."""
         gone = await self._copies([each for each in due if each.hidden.mode is DeleteMode.QUARANTINE])
         keys = [each for each in due if each.hidden.mode is DeleteMode.VERSIONED or each.id in gone]
         gone = await self._own_keys(term, keys)
@@ -52,11 +52,11 @@ class Freeing:
     # --- copies ------------------------------------------------------------------------------------
 
     async def _copies(self, due: Sequence[HiddenObject]) -> set[int]:
-        """By name, which is all that a bucket without versions needs; what is a version goes by its id.
+        """Delete by name, which is enough in a bucket without versions; versions are deleted by their id.
 
-        Not by name where versions are suspended: that leaves a marker without an id of its own, which
-        SeaweedFS says it deletes and keeps. It holds no bytes; one that an earlier attempt left counts for
-        nothing once it was asked to go.
+        While versioning is suspended nothing is deleted by name: that leaves a marker without an id of its
+        own, which SeaweedFS claims to delete and keeps. Such a marker holds no bytes; one left by an earlier
+        attempt is ignored once its deletion was requested.
         """
         names = {each.hidden.quarantine_key or "": each.id for each in due}
         refused = set[str]()
@@ -74,7 +74,7 @@ class Freeing:
         return {number for name, number in names.items() if name not in refused and name not in left}
 
     async def _left(self, names: Iterable[str]) -> dict[str, list[Version]]:
-        """The versions and markers of these copies, where there are any; of stores that list none, copies
+        """The versions and markers still there for these copies. If the store lists no versions: the copies
         that a HEAD finds, with nothing that could be deleted by id.
         """
         left: dict[str, list[Version]] = {}
@@ -95,7 +95,7 @@ class Freeing:
         return left
 
     async def _is_there(self, name: str) -> bool:
-        """Also where the store does not say."""
+        """Whether the object is there; True also if the store does not say."""
         try:
             return await self._ports.store.head(name) is not None
         except KeyRefused:
@@ -104,7 +104,7 @@ class Freeing:
     # --- own keys ----------------------------------------------------------------------------------
 
     async def _own_keys(self, term: Term, due: Sequence[HiddenObject]) -> set[int]:
-        """By what lies there now: a marker may have been taken away by other means than an undo of ours."""
+        """Judge by what is at the key now: a marker may have been removed by other means than our undo."""
         kept = self._ports.capabilities.versioning is not Versioning.OFF
         looked = [each for each in due if each.hidden.mode is DeleteMode.VERSIONED or kept]
         there = await self._look(looked)
@@ -127,7 +127,7 @@ class Freeing:
         return gone | {each.id for each in due} - {each.id for each in looked}
 
     async def _look(self, due: Sequence[HiddenObject]) -> dict[int, Sequence[Version]]:
-        """Those that the store answers for: what it refuses stays for another round."""
+        """The hidden objects that the store answers for; those it refuses wait for another round."""
         there: dict[int, Sequence[Version]] = {}
 
         async def look(each: HiddenObject) -> None:
@@ -140,8 +140,8 @@ class Freeing:
         return there
 
     async def _safe(self, versions: list[Version]) -> list[Version]:
-        """Without those whose id the next PUT takes, where the bucket keeps no versions now: such a PUT may
-        just have come.
+        """Leave out versions whose id the next PUT takes over, where the bucket keeps no versions now: such a
+        PUT may just have come.
         """
         if self._ports.capabilities.versioned:
             return versions
@@ -152,8 +152,8 @@ class Freeing:
         ]
 
     def _markers(self, each: HiddenObject, found: Sequence[Version]) -> list[Version]:
-        """Our markers; all of them where nothing lies behind any. But not one that the next PUT takes the
-        place of: its id would be the object's by then.
+        """Our markers, or all markers if nothing lies behind any. Leave out a marker that the next PUT
+        replaces: by then its id would be the object's.
         """
         markers = _markers(each, found)
         if self._ports.capabilities.versioned:
@@ -161,7 +161,7 @@ class Freeing:
         return [one for one in markers if one.id != UNVERSIONED]
 
     async def _by_id(self, wanted: Sequence[tuple[HiddenObject, Sequence[Version]]]) -> list[HiddenObject]:
-        """Those of which all these versions, or markers, are gone now."""
+        """Delete these versions or markers by id. Returns the objects for which all of them are now gone."""
         batch = [(each, version) for each, versions in wanted for version in versions]
         answers = await self._gateway.purge([version for _, version in batch]) if batch else ()
         await hold_locked(self._ports, answers, self._steer().hold_for)
@@ -172,12 +172,12 @@ class Freeing:
 
 
 def _lies_open(each: HiddenObject, found: Sequence[Version]) -> bool:
-    """Whether the version is the key's object again, and so nothing that is hidden."""
+    """Whether the version is the key's current object again, and so not hidden."""
     return any(one.latest and each.hidden.hides(one) for one in found)
 
 
 def _versions(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
-    """Of what was hidden, what is there; of what was erased, all that a marker hides."""
+    """The versions of the hidden object that are still there; if it was erased, all that a marker hides."""
     data = [one for one in found if not one.marker]
     lives = any(one.latest for one in data)
     if each.erased and not lives:
@@ -188,7 +188,7 @@ def _versions(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
 
 
 def _is_what_was_copied(one: Version, each: HiddenObject) -> bool:
-    """What a deletion by name has left, in a bucket that kept versions when it was put."""
+    """Whether a deletion by name left this version, in a bucket that kept versions when it was put."""
     before = each.hidden.last_modified
     if one.last_modified is None or before is None or one.etag != each.hidden.etag:
         return False
@@ -196,9 +196,9 @@ def _is_what_was_copied(one: Version, each: HiddenObject) -> bool:
 
 
 def _markers(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
-    """Our markers, unless without them an older version would lie open, which nobody has asked for.
+    """Our markers; none if removing them would expose an older version, which nothing has asked for.
 
-    A newer one came while we deleted, and was hidden by mistake.
+    A newer version came while we deleted and was hidden by mistake: it may be exposed.
     """
     ours = _versions(each, found)
     rest = [one for one in found if not one.marker and one not in ours]
@@ -211,7 +211,7 @@ def _markers(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
 
 
 def _newer(one: Version, ours: Sequence[Version], each: HiddenObject) -> bool:
-    """Without ours, which an earlier attempt has removed, to the second: all that a HEAD tells."""
+    """Newer than ours. If an earlier attempt removed ours: to the second, which is all that a HEAD gives."""
     if one.last_modified is None:
         return False
     if ours:

@@ -1,4 +1,4 @@
-"""Holds that the program makes by itself, for what the store refuses to delete."""
+"""Holds that the program places by itself, for what the store refuses to delete."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reconciler.engine.runtime.context import Ports
 from reconciler.model import Claim, DeletionResult, Hold, HoldKind, ObjectResult
 
 AUTHOR = "the store"
-"""Of holds that the program makes by itself; a person who lifts one, or its end, has the key tried again."""
+"""Author of the program's own holds. If a person lifts one, or it ends, the key is tried again."""
 
 
 async def hold_refused(ports: Ports, claim: Claim, answers: Answers, lasts: timedelta) -> None:
-    """Put on hold what cannot be deleted, or every later pass would mark it and every claim fail.
+    """Put on hold what cannot be deleted; otherwise every later pass would mark it and every claim fail.
 
-    Until the store's own lock ends, where it tells that, else for as long as `lasts`; then it is tried again.
-    Before the claim is confirmed: a crash in between repeats the claim, and comes to the same.
+    Until the store's own lock ends, if the store says when, else for `lasts`; then the key is tried again.
+    Done before the claim is confirmed: a crash in between repeats the claim, with the same result.
     """
     refused = [
         _Refused(key.mark.storage_key, detail, answers.held_until.get(key.mark.storage_key), key.mark.pass_id)
@@ -30,7 +30,7 @@ async def hold_refused(ports: Ports, claim: Claim, answers: Answers, lasts: time
 
 
 async def hold_locked(ports: Ports, answers: Iterable[DeletionResult], lasts: timedelta) -> None:
-    """The same of answers to a purge."""
+    """Put on hold what the store refused to purge, in the same way."""
     locked = [
         _Refused(answer.key, answer.detail, answer.held_until)
         for answer in answers
@@ -41,7 +41,7 @@ async def hold_locked(ports: Ports, answers: Iterable[DeletionResult], lasts: ti
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A key that the store keeps, why, until when if it says so, and the pass that wanted it gone."""
+    """A key that the store keeps: why, until when if it says so, and the pass that wanted it deleted."""
 
     key: str
     reason: str

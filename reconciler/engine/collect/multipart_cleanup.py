@@ -1,4 +1,4 @@
-"""Leftovers: multipart uploads that nobody will complete are ended, under the same gate, rate and cap."""
+"""Abort multipart uploads that were left incomplete, under the same write guard, rate and cap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Leftovers:
-    """Looks through the managed prefixes, and our own quarantine, where a copy may have been cut off."""
+    """Searches the managed prefixes, and our own quarantine, where a copy may have been cut off."""
 
     def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer, stopping: anyio.Event) -> None:
         self._ports = ports
@@ -29,7 +29,7 @@ class Leftovers:
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, term: Term) -> int:
-        """One round. Returns how many uploads were ended, in dry run 0. Raises LeaseLost, Halt, Retryable.
+        """Run one round. Returns how many were aborted, 0 in dry run. Raises LeaseLost, Halt, Retryable.
 
         A store that lists no uploads is left alone.
         """
@@ -45,7 +45,7 @@ class Leftovers:
         return aborted
 
     async def _under(self, prefix: str, term: Term, now: datetime) -> int:
-        """Where uploads cannot be listed any more, or not those of one prefix, the sweep goes on."""
+        """If uploads can no longer be listed, or not those of one prefix, the sweep goes on all the same."""
         aborted = 0
         try:
             async for page in self._ports.uploads.pages(prefix):
@@ -55,9 +55,9 @@ class Leftovers:
         return aborted
 
     async def _old(self, page: Sequence[Upload], prefix: str, now: datetime) -> list[Upload]:
-        """Those that may go: begun long enough ago, to keys that are ours and not on hold.
+        """Uploads that may be aborted: begun long enough ago, to keys that are ours and not on hold.
 
-        One whose beginning the store does not tell is never old.
+        An upload is never old if the store does not say when it began.
         """
         steering = self._steer()
         before = now - steering.abort_multipart_after
@@ -88,7 +88,7 @@ class Leftovers:
         return aborted
 
     async def _allowed(self) -> int:
-        """How many more the breaker lets go in these 24 hours."""
+        """How many more the breaker allows within 24 hours."""
         limit = self._steer().limits.max_count
         allowed = limit - await self._ports.purges.spent("aborted")
         if allowed <= 0:

@@ -1,4 +1,4 @@
-"""What became of a batch, for whoever watches: counts for the metrics, one line for the log."""
+"""Report the result of a batch: counts for the metrics, one line for the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 def tell(observer: Observer, claim: Claim, answers: Answers, removed: Removed, seconds: float) -> None:
-    """Count and log a batch that was confirmed, `seconds` after it was begun."""
+    """Count and log a confirmed batch, `seconds` after it was begun."""
     _count(observer, claim, answers, removed)
     results = Counter(str(answers.results[key.mark.storage_key][0]) for key in claim.keys)
     log.info(
@@ -38,7 +38,7 @@ def tell(observer: Observer, claim: Claim, answers: Answers, removed: Removed, s
 
 
 def tell_refused(claim: Claim) -> None:
-    """Log keys that stay, since the database does not let their rows go; the first few by name."""
+    """Log keys that stay because the database does not let their rows go; the first few by name."""
     for each in claim.refused[:REASONS_TOLD]:
         log.warning("the database does not let a row go", storage_key=each.storage_key, reason=each.reason)
     if len(claim.refused) > REASONS_TOLD:
@@ -51,7 +51,7 @@ def _count(observer: Observer, claim: Claim, answers: Answers, removed: Removed)
     for key in claim.keys:
         result, _ = answers.results[key.mark.storage_key]
         counts[key.mark.verdict, result] += 1
-        # A dangling record never had an object, whatever size it gives.
+        # A dangling record never had an object, whatever size it states.
         went = result in GONE and key.decision.delete_object
         sizes[key.mark.verdict, result] += key.mark.bytes if went else 0
     for (verdict, result), number in counts.items():

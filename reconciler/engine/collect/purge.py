@@ -1,4 +1,4 @@
-"""The purge: what nobody brought back in time goes for good, under the same gate, rate and cap."""
+"""Purge: delete for good what was not brought back in time, under the same write guard, rate and cap."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Purged:
-    """What one round freed, and what the store did not delete this time. `size` in bytes."""
+    """What one round freed, and how many the store did not delete this time. `size` in bytes."""
 
     objects: int = 0
     size: int = 0
@@ -31,7 +31,7 @@ class Purged:
 
 
 class Purger:
-    """Purges until nothing that may go is left. Claims are committed before anything is sent."""
+    """Purges until nothing is left that may be purged. Claims are committed before any request is sent."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Purger:
         dead_after: timedelta,
         settled: Callable[[int], Awaitable[bool]],
     ) -> None:
-        """`settled` waits until every transaction open at an id has ended; False if one outlasts it."""
+        """`settled` waits until every transaction open at an id has ended; False if one outlasts the wait."""
         self._ports = ports
         self._gateway = gateway
         self._steer = steer
@@ -53,7 +53,7 @@ class Purger:
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, term: Term) -> Purged:
-        """One round. In dry run and while paused nothing goes; raises LeaseLost, Halt, Retryable."""
+        """Run one round. Nothing is deleted in dry run or while paused. Raises LeaseLost, Halt, Retryable."""
         purged, steering = Purged(), self._steer()
         if not (await self._ports.pause.look()).paused:
             if steering.mode is Mode.LIVE:
@@ -86,9 +86,9 @@ class Purger:
             log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
 
     async def _claim(self, term: Term, steering: Steering, limit: int) -> Sequence[HiddenObject]:
-        """As the collector claims: take, wait for who could not see it, look again. A purge is a deletion.
+        """Claim as the collector does: take, wait for writers that could not see it, look again: it is a deletion.
 
-        What a row names is needed where there is no object: then it is queued to come back.
+        If a row names a key that has no object, what is hidden of it is needed: it is queued to come back.
         """
         purges, rewrites_keys = self._ports.purges, steering.policy.rewrites_keys
         window, dead_after = steering.undo_window, self._dead_after
@@ -104,7 +104,7 @@ class Purger:
         return [each for each in due if each.id not in spared]
 
     async def _there(self, keys: Sequence[str]) -> set[str]:
-        """The keys at which an object lies. Where the store does not say, what is hidden may be needed."""
+        """The keys at which an object lies. If the store does not say, what is hidden may be needed."""
         there: set[str] = set()
 
         async def look(key: str) -> None:
@@ -116,7 +116,7 @@ class Purger:
         return there
 
     async def _allowed(self) -> int:
-        """How many more the breaker lets go in these 24 hours. What is not claimed can still come back."""
+        """How many more the breaker allows within 24 hours. What is not claimed can still come back."""
         limit = self._steer().limits.max_count
         allowed = limit - await self._ports.purges.spent("purged")
         if allowed <= 0:

@@ -1,4 +1,4 @@
-"""What the settings in force decide, as the pure functions that a claim is given."""
+"""The decisions of the current settings, as the pure functions that a claim is given."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = structlog.get_logger(__name__)
 
 
 def decider(steering: Steering) -> Decide:
-    """The pure decision, bound to the policy in force."""
+    """The pure decision, bound to the current policy."""
 
     def decide(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
         try:
             return claims.decide(mark, records, steering.policy, now)
         except Exception as error:
-            # Whatever is odd about one mark or its rows must not end the claim of all.
+            # An odd mark or row must not end the claim of all the others.
             log.exception("a mark is put off on a fault of the program", storage_key=mark.storage_key)
             return Postpone(reason=f"it cannot be decided: {error!r}")
 
@@ -30,7 +30,7 @@ def decider(steering: Steering) -> Decide:
 
 
 def capper(steering: Steering) -> Cap:
-    """The breaker's caps, bound to the limits in force."""
+    """The breaker's caps, bound to the current limits."""
 
     def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
         reasons = {
@@ -43,7 +43,7 @@ def capper(steering: Steering) -> Cap:
 
 
 def enabled(steering: Steering) -> tuple[Verdict, ...]:
-    """The kinds of clean-up that are switched on."""
+    """The verdicts whose clean-up is switched on."""
     policy = steering.policy
     on = {
         Verdict.ORPHAN: policy.orphan_cleanup,

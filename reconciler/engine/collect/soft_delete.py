@@ -1,5 +1,5 @@
-"""How objects go so that they can come back: with a copy of each in quarantine, seen in full, or as versions
-that a delete marker hides.
+"""Recoverable deletion: copy each object to quarantine and verify it, or hide versions behind a delete
+marker.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from reconciler.planning.lifecycle import too_early
 
 LOOKS_AT_ONCE = 32
 EXTEND_SECONDS = 30.0
-"""How often a claim in hand says so."""
+"""How often a claim in hand is extended."""
 
 _MISSING = (ObjectResult.MISSING, "")
 
@@ -49,7 +49,7 @@ RESULTS = {
 
 
 def without_copies(mode: DeleteMode, found: Capabilities) -> str:
-    """Why no object at all could go: each would end on hold, and stay there. "" where nothing says so."""
+    """Why no object at all could be deleted: each would end on hold and stay there. "" if nothing says so."""
     if mode is not DeleteMode.QUARANTINE or not found.copies_nothing:
         return ""
     return (
@@ -60,7 +60,7 @@ def without_copies(mode: DeleteMode, found: Capabilities) -> str:
 
 
 def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) -> None:
-    """Raises Halt where the bucket's own rules take what an undo within the window needs (R-61)."""
+    """Raises Halt if the bucket's lifecycle rules remove what an undo within the window needs (R-61)."""
     early = too_early(found.lifecycle or (), policy.prefixes, policy.delete_mode, undo_window)
     if early:
         raise Halt(f"{early[0]}: nothing is deleted until one of the two is changed")
@@ -73,12 +73,12 @@ async def make_copies(
     answers: Answers,
     lists_plainly: Callable[[int], bool],
 ) -> dict[str, str]:
-    """Copy into quarantine what is to be deleted in that mode; settle what cannot be.
+    """Copy into quarantine the objects that are deleted in that mode; settle those that cannot be copied.
 
-    What a pass listed plainly is not looked at first: its mark says all that a copy has to be told.
+    What a pass listed plainly is not looked at first: its mark holds all that a copy needs to know.
 
-    Returns the ETag of what was copied, by storage key: nothing else may be deleted. Of a source that is
-    gone the copy of an earlier attempt is noted. Raises StoreUnavailable.
+    Returns the ETags of what was copied, by storage key: nothing else may be deleted. If a source is gone,
+    the copy of an earlier attempt is noted. Raises StoreUnavailable.
     """
     seen: dict[str, str] = {}
 
@@ -101,7 +101,7 @@ async def make_copies(
 
 
 async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers: Answers) -> None:
-    """Note what earlier attempts at these keys have hidden, whose confirmation was lost."""
+    """Note what earlier attempts at these keys have hidden whose confirmation was lost."""
 
     async def look(claimed: ClaimedKey) -> None:
         key, target = claimed.mark.storage_key, claimed.quarantine_key
@@ -126,10 +126,10 @@ async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers:
 
 
 async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> dict[str, str]:
-    """Note the versions that are to be hidden; settle what is another object than the one marked, or gone.
+    """Note the versions to be hidden; settle keys whose object is gone or is not the marked one.
 
-    Returns the ETags, by storage key: nothing else may be deleted. Raises Halt where the bucket keeps no
-    versions any more: what is deleted there is gone.
+    Returns the ETags, by storage key: nothing else may be deleted. Raises Halt if the bucket no longer
+    keeps versions: what is deleted there is gone.
     """
     seen: dict[str, str] = {}
 
@@ -161,7 +161,7 @@ async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: An
 
 
 def note_marker(answer: DeletionResult, answers: Answers) -> None:
-    """Which delete marker hides the version now. Without one it is gone, and so is our way back."""
+    """Note the delete marker that now hides the version. Without one it is gone, and cannot come back."""
     hidden = answers.hidden.get(answer.key)
     if hidden is None or hidden.mode is not DeleteMode.VERSIONED:
         return
@@ -170,7 +170,7 @@ def note_marker(answer: DeletionResult, answers: Answers) -> None:
         if answer.result is ObjectResult.MISSING:
             answers.unsure.add(answer.key)
     elif answer.marker_id in {None, "", "null"}:
-        # In a batch Swift makes a marker and does not say so: whether there is one, the versions tell.
+        # In a batch Swift makes a marker without saying so: only the versions show whether there is one.
         del answers.hidden[answer.key]
         answers.unmarked.add(answer.key)
     else:
@@ -178,10 +178,10 @@ def note_marker(answer: DeletionResult, answers: Answers) -> None:
 
 
 async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
-    """Note which delete markers hide what, where an answer was lost: ours, or an earlier attempt's.
+    """Note which delete markers hide which object, if the answer to us or to an earlier attempt was lost.
 
-    All markers above the marked version: a request that was repeated may have made several. A first
-    attempt that finds nothing hid nothing itself.
+    All markers above the marked version count: a repeated request may have made several. A first attempt
+    that finds nothing has hidden nothing itself.
     """
 
     async def look(claimed: ClaimedKey) -> None:
@@ -220,7 +220,7 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
 
 
 async def _id_of(ports: Ports, stored: StoredObject) -> str:
-    """The version that lies at the key, where HEAD names none: in Ceph of what is older than versioning."""
+    """The version at the key, if HEAD names none, as Ceph does for objects older than versioning."""
     found = await ports.versions.of(stored.key)
     ids = (each.id for each in found if each.latest and not each.marker and each.etag == stored.etag)
     return next(ids, UNVERSIONED)
@@ -246,7 +246,7 @@ def _in_quarantine(mark: Mark, target: str, copied: Copied) -> Hidden:
 
 @asynccontextmanager
 async def extended(ports: Ports, claim: Claim) -> AsyncIterator[None]:
-    """While the body runs, nobody takes the claim for one that was left, however slow the store is (R-37)."""
+    """While the body runs, the claim is not taken for an abandoned one, however slow the store is (R-37)."""
 
     async def pulse() -> None:
         while True:
