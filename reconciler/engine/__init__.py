@@ -1,1 +1,1 @@
-"""The loop: passes that mark, one collector that deletes, and the lease they run under."""
+"""The engine: passes that mark, the one collector that deletes, and the lease they run under."""

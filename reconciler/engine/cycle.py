@@ -1,4 +1,4 @@
-"""One pass of every marker and a collection, under one term: what `once` is, and what `run` repeats."""
+"""One pass of each kind and a collection, under one term: `once` runs it, and `run` repeats it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ABANDONED_POLL_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Progress:
-    """What a run has done so far: the report of one that failed half-way tells it all the same."""
+    """What a run has done so far, so that a run that fails halfway can still report it."""
 
     mode: Mode
     tally: Tally = field(default_factory=Tally)
@@ -44,10 +44,10 @@ class Progress:
     collected: Collected = field(default_factory=Collected)
 
     def report(self, seconds: float, *, failed: str = "", halted: str = "") -> Report:
-        """The report as it stands, with the reason for a failure or a halt, if there was one."""
+        """The report as it stands, with the reason for a failure or a halt if there was one."""
         pause = self.collected.pause
         waiting = self.collected.waiting + self.collected.blocked + pause.paused
-        # What failed for want of room is what it halts for.
+        # Keys that failed for want of room are the reason of the halt, and no failures of their own.
         failures = 0 if self.collected.full else self.collected.removed.failed
         outcome = reporting.outcome(
             failed=bool(failed or failures),
@@ -80,7 +80,7 @@ class Progress:
         )
 
     def _trips(self) -> list[str]:
-        """Of the passes, and of those whose marks were above the caps when they were to be claimed."""
+        """Trips of the passes, and of passes whose marks exceeded the caps at the claim."""
         return [*self.trips, *(what_to_do(each.pass_id, each.reason) for each in self.collected.tripped)]
 
     def _detail(self, outcome: Outcome) -> str:
@@ -98,7 +98,7 @@ class Progress:
 
 
 class Cycle:
-    """The markers and the collector, wired to the same ports; `run` runs each in a loop of its own."""
+    """The passes and the collector, wired to the same ports; `run` gives each a loop of its own."""
 
     def __init__(
         self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event, bucket: str
@@ -121,10 +121,10 @@ class Cycle:
         self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after, horizon)
 
     async def first_contact(self, term: Term) -> None:
-        """The bucket is ours, or becomes so, and bears this term's seal.
+        """Tie the bucket to this database, or check the tie, and put this term's seal on the bucket.
 
-        Raises Halt where it is not, where the clocks are too far apart, or where a right is missing that
-        deleting takes.
+        Raises Halt if the bucket is another database's, if the clocks are too far apart, or if a right is
+        missing that deleting needs.
         """
         await require_rights(self._ports, self._steer())
         await self._ports.clocks.require()
@@ -137,21 +137,21 @@ class Cycle:
         await lease.keep(ports.lease, term, ttl, ports.clock, self.tenure, ports.observer.renewed)
 
     async def watch(self) -> None:
-        """Look after the seal until cancelled, once `first_contact` has made it. Raises LeaseLost, Halt."""
+        """Check and renew the seal until cancelled, after `first_contact` made it. Raises LeaseLost, Halt."""
         await self._sealer.watch()
 
     async def sweep(self, term: Term) -> PassResult:
-        """One sweep, after another look at the bucket's marker and one for leftovers."""
+        """Run one sweep, after checking the bucket's marker again and aborting old uploads."""
         await self.first_contact(term)
         await self._leftovers.run(term)
         return await self._observed(Marker.SWEEP, term)
 
     async def retention(self, term: Term) -> PassResult:
-        """One retention pass."""
+        """Run one retention pass."""
         return await self._observed(Marker.RETENTION, term)
 
     async def collect(self, term: Term, *, report_again: bool) -> Collected:
-        """One round of the collector, then one of the purge, and fresh drift figures."""
+        """Run one round of the collector, then one of the purge, and update the drift figures."""
         bound = {"epoch": term.epoch}
         with step(self._ports.tracer, "collection", bound=bound, mode=str(self._steer().mode)):
             await self._healer.run()
@@ -169,9 +169,9 @@ class Cycle:
         return not stamps or await self._collector.wait_for_horizon(max(stamps))
 
     async def everything(self, term: Term, progress: Progress) -> None:
-        """Every marker once, then collect until nothing due is left. Fills `progress` as it goes.
+        """Run every pass once, then collect until nothing due is left. Fills `progress` on the way.
 
-        `stopping` ends the markers at once, and the collector after the batches in hand.
+        `stopping` ends the passes at once, and the collector after the batches in hand.
         """
         released = False
         async with ended_by(self._stopping):
@@ -191,8 +191,8 @@ class Cycle:
     async def _observed(self, marker: Marker, term: Term) -> PassResult:
         steering = self._steer()
         bound: dict[str, Attribute] = {"marker": str(marker), "epoch": term.epoch}
-        told = {"mode": str(steering.mode), "config_hash": steering.config_hash}
-        with step(self._ports.tracer, "pass", bound=bound, **told):
+        attributes = {"mode": str(steering.mode), "config_hash": steering.config_hash}
+        with step(self._ports.tracer, "pass", bound=bound, **attributes):
             return await self._timed(marker, term, steering)
 
     async def _timed(self, marker: Marker, term: Term, steering: Steering) -> PassResult:
@@ -223,7 +223,7 @@ class Cycle:
         return await self._retention.run(term, steering, await self._rows_in_prefixes(steering))
 
     async def _rows_in_prefixes(self, steering: Steering) -> Mapping[str, int]:
-        """The last sweep's count where there is one: counting anew every few minutes costs too much."""
+        """The rows as the last sweep counted them, if it did: counting every few minutes costs too much."""
         prefixes = steering.policy.prefixes
         last = await self._ports.passes.last(Marker.SWEEP, PassState.ARMED)
         seen = last.tally.by_prefix if last is not None else {}
@@ -232,7 +232,7 @@ class Cycle:
         return await count_rows(self._ports, prefixes)
 
     async def _finish_abandoned(self, term: Term, progress: Progress) -> None:
-        """Claims of a killed replica, once none of its requests can still be on their way."""
+        """Finish the claims of a killed replica, once none of its requests can still be on their way."""
         deadline = self._ports.clock.monotonic() + self._limits.dead_after.total_seconds() + 5
         while await self._ports.marks.abandoned(term) and not self._stopping.is_set():
             if self._ports.clock.monotonic() > deadline or progress.collected.pause.paused:

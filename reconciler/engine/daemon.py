@@ -1,4 +1,4 @@
-"""The daemon: take the lease, run the supervised loops while it lasts, hand it over politely."""
+"""The daemon: take the lease, run the supervised loops while it lasts, and hand it over cleanly."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from reconciler.model import HeldBy, Marker, Term
 log = structlog.get_logger(__name__)
 
 COLLECT_SECONDS = 10.0
-"""Between two rounds of the collector, unless a pass was armed meanwhile."""
+"""Seconds between two rounds of the collector, unless a pass was released meanwhile."""
 
 HALT_SECONDS = 60.0
-"""A halted daemon looks this often whether a person has acted."""
+"""How often a halted daemon checks whether a person has acted."""
 
 STANDBY_SECONDS = 1.0
-"""A standby asks for the lease this often, so that one which is handed over is taken within two seconds."""
+"""How often a standby asks for the lease, so that it takes one that is handed over within two seconds."""
 
 DRAIN_SECONDS = 20.0
-"""How long the batch in hand may take after a signal; what it leaves behind rolls forward later."""
+"""How long the batch in hand may take after a signal; what it leaves unfinished rolls forward later."""
 
 
 RELEASE_SECONDS = 5.0
 
 
 class Daemon:
-    """Leads when it can, stands by when it cannot, idles when a person has to act."""
+    """Leads when it can, stands by when it cannot, and idles when a person has to act."""
 
     def __init__(self, ports: Ports, limits: Limits, cycle: Cycle, stopping: anyio.Event) -> None:
         self._ports = ports
@@ -47,7 +47,7 @@ class Daemon:
         self._holder = lease.holder_name()
 
     async def run(self) -> None:
-        """Until `stopping` is set. Raises ConfigError, and Halt where there is no switch to look at."""
+        """Run until `stopping` is set. Raises ConfigError, and Halt if there is no pause switch to read."""
         async with task_group() as group:
             group.start_soon(self._ports.pause.watch)
             await self._lead_or_stand_by()
@@ -77,10 +77,10 @@ class Daemon:
         got = await lease.acquire(self._ports.lease, self._holder, ttl, clock, timedelta(0), tenure)
         if isinstance(got, HeldBy):
             self._ports.observer.leading(leader=False)
-            # Whatever it was, another one leads, or is finding out: this one waits for no person.
+            # Whatever halted us, another replica leads now or is finding out; this one waits for no person.
             self._ports.observer.halted(None)
             log.debug("standing by", holder=got.holder)
-            # Not longer than until it ends: a dead leader is replaced within its TTL.
+            # At most until the lease ends: a dead leader is replaced within its TTL.
             pauses = (ttl.total_seconds() / 3, STANDBY_SECONDS, got.remaining.total_seconds())
             await self._loops.rest("leadership", min(pauses))
             return
@@ -95,7 +95,7 @@ class Daemon:
                 log.info("no longer leading")
 
     async def _lead(self, term: Term) -> None:
-        """The loops, beside the keeper. A signal stops the markers at once and drains the collector."""
+        """Run the loops while the lease is renewed. A signal ends passes at once and drains the collector."""
         async with task_group() as group:
             group.start_soon(self._keep, term)
             group.start_soon(self._stamp_leadership)
@@ -109,7 +109,7 @@ class Daemon:
             group.cancel_scope.cancel()
 
     async def _keep(self, term: Term) -> None:
-        """Whoever looks is told at once, though what is under way may take a while to end."""
+        """Renew the lease. Report its loss at once, although work under way may take a while to end."""
         try:
             await self._cycle.keep(term)
         except LeaseLost:
@@ -176,7 +176,7 @@ class Daemon:
         drained.set()
 
     async def _since_last(self, marker: Marker, interval: float) -> float:
-        """What is left of the interval since the last pass ended, whoever ran it."""
+        """What is left of the interval since the last pass ended, no matter which replica ran it."""
         last = await self._ports.passes.last(marker)
         if last is None or last.finished_at is None:
             return 0.0

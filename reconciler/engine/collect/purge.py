@@ -86,7 +86,7 @@ class Purger:
             log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
 
     async def _claim(self, term: Term, steering: Steering, limit: int) -> Sequence[HiddenObject]:
-        """Claim as the collector does: take, wait for writers that could not see it, look again: it is a deletion.
+        """Claim like any deletion: take, wait for writers that could not see the claim, look again.
 
         If a row names a key that has no object, what is hidden of it is needed: it is queued to come back.
         """

@@ -1,1 +1,1 @@
-"""Observe and plan: passes that compare both sides and mark what drifted."""
+"""Detect and plan: passes that compare both sides and mark what drifted."""

@@ -1,4 +1,4 @@
-"""Findings on hold are counted, and nothing is done about them."""
+"""Keep findings on hold: they are counted, and nothing else is done about them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LOOKUP_SIZE = 1_000
 
 
 async def keep_held(holds: Holds, findings: list[Finding]) -> Tally:
-    """Mark as kept, in place, the findings whose key is on hold. Returns what that adds to the tally.
+    """Mark as kept, in place, the findings whose key is on hold. Returns the addition to the tally.
 
-    What is kept for another reason stays so. A dangling record on hold does not count as missing: it
-    stays, so there is nothing for the dangling cap to hold back.
+    A finding kept for another reason keeps that reason. A dangling record on hold does not count as
+    missing: it stays, so the dangling cap has nothing to hold back.
     """
     kept = missing = 0
     for start in range(0, len(findings), LOOKUP_SIZE):

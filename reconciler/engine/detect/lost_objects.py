@@ -1,7 +1,7 @@
-"""What a sweep sees without its other half, which went by our own hand: it is brought back, not judged.
+"""Pairs of which the program itself removed one half: the other half is not judged, the pair is restored.
 
-Asked of every row without an object and of every orphan, whatever its verdict, whether its clean-up is on,
-and whatever the breaker will say: healing hangs on none of that (R-46).
+Every row without an object and every orphan is checked, whatever its verdict, whether its clean-up is on,
+and whatever the breaker will say: healing depends on none of that (R-46).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LOOKUP_SIZE = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returns:
-    """Looks up what can come back. `heals`: whether it is queued as well, or only counted.
+    """Looks up what can come back. `heals`: whether to queue it as well, or only count it.
 
-    `rewrites_keys` as in `Policy`: what is hidden bears the key that the store made of the row's.
+    `rewrites_keys` as in `Policy`: a hidden object bears the key that the store made of the row's key.
     """
 
     recovery: Recovery
@@ -29,7 +29,7 @@ class Returns:
     rewrites_keys: bool
 
     async def of_rows(self, keys: Sequence[str]) -> Collection[str]:
-        """Of the keys of rows that have no object those of which one is hidden; queued."""
+        """Given keys of rows without an object, return those of which an object is hidden, and queue them."""
         if not keys:
             return ()
         stored = {key: rewritten(key) if self.rewrites_keys else key for key in keys}
@@ -38,13 +38,13 @@ class Returns:
         return {key for key, other in stored.items() if key in hidden or other in hidden}
 
     async def of_further_columns(self) -> None:
-        """Queue what is hidden and a further column names: no row of those is compared with a listing."""
+        """Queue hidden objects that a further column names: those rows are not compared with a listing."""
         await self._queue(sorted(await self.recovery.named_besides()), "a further column names it")
 
     async def keep_orphans(self, findings: list[Finding]) -> Tally:
-        """Mark as kept, in place, the orphans whose row we removed for want of them; queued.
+        """Mark as kept, in place, the orphans whose row we removed because they were missing; queue them.
 
-        Returns what that adds to the tally.
+        Returns the addition to the tally.
         """
         orphans = {each.storage_key: n for n, each in enumerate(findings) if each.verdict is Verdict.ORPHAN}
         keys, kept = list(orphans), 0
@@ -65,7 +65,7 @@ class Returns:
 
 
 def returns_of(ports: Ports, *, live: bool, rewrites_keys: bool) -> Returns:
-    """Queued in live mode, unless an operator has paused it all."""
+    """Build the `Returns` of a pass. It queues in live mode only, and not while paused."""
 
     async def heals() -> bool:
         return live and not (await ports.pause.look()).paused

@@ -1,4 +1,4 @@
-"""Orphans that a row spells otherwise: noted while the sides are compared, and matched when all is known."""
+"""Near misses: orphans that a row spells otherwise. Noted during the comparison, paired at its end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ log = structlog.get_logger(__name__)
 
 PAGE = 1_000
 FURTHER = 20_000
-"""Keys a page of what further columns name: without an index each page reads the table."""
+"""Keys of further columns to read per page: without an index each page reads the whole table."""
 SHOWN = 5
 """Pairs that the log names."""
 
 GATHERED = 100_000
-"""Keys of each side that a plan remembers: what is beyond them is shown as it would be without its pair."""
+"""Keys of each side that a plan remembers. Keys beyond that are shown as if they had no pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +33,13 @@ class Spelled:
     prefixes: tuple[str, ...]
 
     async def note(self, findings: Sequence[Finding], missing: Sequence[str]) -> None:
-        """Before the findings are written: so that a pass that is resumed knows them all."""
+        """Note the keys. Called before the findings are written, so that a resumed pass knows them all."""
         orphans = [each.storage_key for each in findings if _would_go(each)]
         if orphans or missing:
             await self.near.note(self.pass_id, self._folded(orphans), self._folded(missing))
 
     async def settle(self, records: Records, tally: Tally) -> Tally:
-        """Take back what has a pair, once everything is noted. Returns what that adds to the tally."""
+        """Take back the findings that have a pair, once all are noted. Returns the addition to the tally."""
         if not tally.found.get(Verdict.ORPHAN):
             return Tally()
         if tally.kept.get(KeepReason.OUTSIDE_PREFIX):
@@ -62,7 +62,7 @@ class Spelled:
 
 @dataclass(slots=True)
 class Gathered:
-    """`ports.NearMisses` in memory, of one pass, as far as it remembers: a plan writes nothing."""
+    """`ports.NearMisses` in memory for one pass, up to a limit: a plan writes nothing."""
 
     objects: dict[str, str] = field(default_factory=dict)
     rows: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Gathered:
             each.clear()
 
     def pair_of(self, finding: Finding) -> str | None:
-        """The other side's key, of an orphan or of a record whose object is missing; None without one."""
+        """The other side's key, for an orphan or a record whose object is missing; None if it has no pair."""
         if finding.verdict is Verdict.ORPHAN:
             return self.first_row.get(self.objects.get(finding.storage_key, ""))
         return self.first_object.get(self.rows.get(finding.storage_key, ""))

@@ -1,4 +1,4 @@
-"""What the two kinds of pass share: where findings go, and how a complete pass is released."""
+"""What both kinds of pass share: where findings go, and how a complete pass is released."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassResult:
-    """A finished pass: what it saw, and the stamp it was armed with, or why it was not."""
+    """A finished pass: what it saw, and the stamp with which it was released, or why it was not."""
 
     marker: Marker
     pass_id: int
@@ -65,7 +65,7 @@ class MarkSink:
     async def _record_without(
         self, error: Exception, findings: Sequence[Finding], progress: RangeProgress | None
     ) -> None:
-        """By halves, until the one finding that the database cannot take is left out."""
+        """Split the findings in halves until the one that the database cannot take is left out."""
         middle = len(findings) // 2
         if middle:
             await self.write(findings[:middle], None)
@@ -81,7 +81,7 @@ class MarkSink:
 
 @contextmanager
 def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
-    """What is logged inside belongs to the pass, and so does the step under way."""
+    """Bind the pass to every log line inside, and to the current step."""
     ports.tracer.note(pass_id=current.id)
     with bound_contextvars(pass_id=current.id):
         log.info("pass under way", mode=str(current.mode), config_hash=current.config_hash)
@@ -89,12 +89,12 @@ def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
 
 
 async def earlier_policy(ports: Ports, marker: Marker, policy: Policy) -> Policy | None:
-    """What the last released pass of the marker judged by, where that was something else."""
+    """The policy by which the last released pass of this kind judged, if it was a different one."""
     return latch.earlier(await ports.passes.last(marker, PassState.ARMED), policy)
 
 
 async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]:
-    """The rows under each managed prefix."""
+    """Count the rows under each managed prefix."""
     merged = ranges.merge_prefixes(prefixes)
     return {prefix: await ports.records.count([prefix]) for prefix in merged}
 
@@ -107,9 +107,9 @@ async def speak(
     current: Pass | None = None,
     counted: Callable[[Backlog], Backlog] = lambda backlog: backlog,
 ) -> Trip | None:
-    """What the breaker says of the complete pass `current`, or of a plan: its caps, its settings, its latch.
+    """The breaker's answer about the complete pass `current`, or a plan: caps, settings and latch.
 
-    Of a retention pass, `tally.records` is what its findings are a fraction of. `counted` adds to the
+    For a retention pass, `tally.records` is what its findings are a fraction of. `counted` adds to the
     backlog what a plan has found and not marked.
     """
     previous = await ports.passes.last(marker, PassState.ARMED)
@@ -125,7 +125,7 @@ async def speak(
 
 
 async def release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
-    """The breaker speaks over a complete pass; then its marks are armed, in a later transaction."""
+    """Ask the breaker about a complete pass; then release its marks, in a later transaction."""
     ports.observer.phase(current.marker, Phase.RELEASING)
     with step(ports.tracer, "arming"):
         return await _release(ports, steering, term, current, tally)
@@ -144,7 +144,7 @@ async def _release(ports: Ports, steering: Steering, term: Term, current: Pass, 
 
 
 def what_to_do(pass_id: int, reason: str) -> str:
-    """A trip in one line, with the commands that a person needs."""
+    """Describe a trip in one line, with the commands that a person needs."""
     return (
         f"pass {pass_id} tripped: {reason}. Look at it with `reconciler passes show {pass_id}`, then"
         f" `reconciler approve {pass_id}` or `reconciler discard {pass_id}`"

@@ -1,4 +1,4 @@
-"""`plan`: the same comparison and the same breaker, with nothing written and no lease taken."""
+"""`plan`: the same comparison and the same breaker, without writing anything or taking the lease."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PAIRED = frozenset({Verdict.ORPHAN, Verdict.DANGLING})
 
 @dataclass(slots=True)
 class EmitSink:
-    """Hands findings to whoever prints them, and counts those that a pass would mark."""
+    """Passes findings to a printer, and counts those that a pass would mark."""
 
     emit: Callable[[Sequence[Finding]], None]
     prefixes: Sequence[str]
@@ -46,7 +46,7 @@ class EmitSink:
     by_prefix: dict[str, Counter[Verdict]] = field(default_factory=dict)
 
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:  # noqa: ARG002
-        """What may have a pair is held back until all are known, as far as there is room."""
+        """Hand findings on. Those that may have a pair wait until all are known, while there is room."""
         rest: list[Finding] = []
         for each in findings:
             may_pair = each.verdict in _PAIRED and each.kept is None and len(self.held) < HELD
@@ -54,7 +54,7 @@ class EmitSink:
         self._hand_on(rest)
 
     def settle(self) -> Tally:
-        """Hand on what was held back, each with its pair; what the rows among those add to the tally."""
+        """Hand on what was held back, each with its pair. Returns what paired rows add to the tally."""
         paired = [self._paired(each) for each in self.held]
         self.held.clear()
         for start in range(0, len(paired), PAGE):
@@ -83,9 +83,9 @@ class EmitSink:
 async def survey(
     ports: Ports, limits: Limits, steering: Steering, bucket: str, emit: Callable[[Sequence[Finding]], None]
 ) -> Report:
-    """Every finding of one pass to `emit`, in no particular order; the outcome says if it would trip.
+    """Pass every finding of one pass to `emit`, in no particular order; the outcome says if it would trip.
 
-    Raises Halt where the bucket belongs to another database.
+    Raises Halt if the bucket belongs to another database.
     """
     started = ports.clock.monotonic()
     await ownership.verify(ports, bucket)
@@ -122,5 +122,5 @@ async def _would_trip(
 
 
 def _whole(retained: Tally, swept: Tally) -> Tally:
-    """A retention's tally with the rows that its findings are a fraction of."""
+    """The tally of the retention pass, with the rows that its findings are a fraction of."""
     return retained + rows_by_prefix({prefix: part.records for prefix, part in swept.by_prefix.items()})

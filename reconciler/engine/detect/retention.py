@@ -1,4 +1,4 @@
-"""The retention marker: rows whose time is up, from indexes, without listing the bucket."""
+"""The retention pass: find rows whose time is over by indexes, without listing the bucket."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_pre
 
 
 class Retention:
-    """SQL nominates, the pure policy decides."""
+    """SQL nominates rows, and the pure policy decides."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
     async def run(self, term: Term, steering: Steering, rows: Mapping[str, int]) -> PassResult:
-        """One pass to its end: armed or tripped.
+        """Run one pass to its end: released or tripped.
 
-        `rows` are what its findings are a fraction of, by prefix, as last counted; where there are
-        enough of them for the fraction to be asked, the rows are counted anew.
+        `rows` are what its findings are a fraction of, by prefix, as last counted. If there are enough
+        findings for the fraction to be checked, the rows are counted again.
         """
         passes = self._ports.passes
         config, mode = steering.config_hash, steering.mode
@@ -68,7 +68,7 @@ class Retention:
         return await self._nominate(steering.policy, await self._ports.records.now(), sink)
 
     async def _nominate(self, policy: Policy, now: datetime, sink: Sink) -> Tally:
-        """A row is counted under its own verdict alone, however many nominate it."""
+        """Find and write the findings. A row counts under its own verdict only, however many nominate it."""
         tally = Tally()
         prefixes = ranges.merge_prefixes(policy.prefixes)
         before = await earlier_policy(self._ports, Marker.RETENTION, policy)
@@ -87,7 +87,7 @@ class Retention:
 
 
 def _told_apart(finding: Finding, row: Record, before: Policy | None, now: datetime) -> Finding:
-    """The finding, noting whether it is one only since the settings changed."""
+    """The finding, noting whether it exists only since the settings changed."""
     if before is None or not latch.is_newly_outlived(row, before, now):
         return finding
     return replace(finding, newly=True)

@@ -1,4 +1,4 @@
-"""The sweep: bucket against rows, by key ranges that resume after a crash, or without order."""
+"""The sweep: compare bucket and rows, by key ranges that resume after a crash, or without order."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ RANGES_A_WORKER = 4
 SAMPLES_A_RANGE = 32
 
 PAGE_SIZES = (PAGE_SIZE, 887, 613)
-"""Of the joins without order that are tried before a pass leaves the rows alone that miss their object."""
+"""Page sizes to try when joining without order, before a pass ignores the rows that lack their object."""
 
 SPREAD = 97
-"""By how many keys the pages of passes differ at most."""
+"""The most by which the page sizes of different passes differ, in keys."""
 
 _CONTRADICTED = "rows and HEADs contradict the listing: sweeping again in other pages"
 
 PLANNED = 0
-"""Stands for the pass that a plan would be."""
+"""Stands for the pass number of a plan."""
 
 RESUMABLE_FOR = timedelta(hours=24)
 """An older pass starts over: its frozen cutoff would leave too much to the next one."""
 
 
 class Sweep:
-    """One sweep after another; remembers when a store has broken the order it promised."""
+    """Runs one sweep after another; remembers when a store has broken the order it promised."""
 
     def __init__(self, ports: Ports, limits: Limits) -> None:
         self._ports = ports
@@ -75,14 +75,14 @@ class Sweep:
         self._plain: int | None = None
 
     def lists_plainly(self, pass_id: int) -> bool:
-        """Whether this sweep listed all of that pass, and only objects of the standard storage class."""
+        """Whether this process listed all of that pass, and only objects of the standard storage class."""
         return pass_id == self._plain
 
     async def run(self, term: Term, steering: Steering) -> PassResult:
-        """One pass to its end: armed or tripped.
+        """Run one pass to its end: released or tripped.
 
-        Raises what made it impossible: then nothing of it is released, and an ordered pass resumes
-        where it stood. ListingBroken where the listing does not show what is put.
+        Raises what made it impossible: nothing of it is released then, and an ordered pass resumes where it
+        was. Raises ListingBroken if the listing does not show what is put.
         """
         self._require_listing()
         if await self._order_for(steering.policy) is ListingOrder.BYTES:
@@ -118,7 +118,7 @@ class Sweep:
         return tally + await comparison.spelled.settle(self._ports.records, tally)
 
     def _require_listing(self) -> None:
-        """No orphan would be found, and a pass that says so little must not say that it has converged."""
+        """Raise ListingBroken if the listing lacks what was put: finding no orphan is no convergence then."""
         if not self._ports.capabilities.lists:
             raise ListingBroken(
                 "the listing does not show what was put, though HEAD finds it: a bucket without an index?"
@@ -126,7 +126,7 @@ class Sweep:
             )
 
     async def _order_for(self, policy: Policy) -> ListingOrder:
-        """The store's order, where the rows can be read in it as well: otherwise both are joined as sets."""
+        """The store's order, if the rows can be read in it as well; otherwise both are joined as sets."""
         prefixes = ranges.merge_prefixes(policy.prefixes)
         if self._order is ListingOrder.NONE or await self._ports.records.reads_in_order(
             prefixes, ROWS_A_QUERY
@@ -157,7 +157,7 @@ class Sweep:
             steering, current.cutoff, live=live, pass_id=current.id, bucket=bucket
         )
         doubt = Doubt(self._ports.store, steering.policy, current.cutoff, believes=believes)
-        # Each pass has pages that end elsewhere: what a store leaves out there, the next one finds.
+        # The pages of each pass end elsewhere: what a store leaves out there, the next pass finds.
         pages = page_size - current.id % SPREAD
         comparison = replace(comparison, doubt=doubt, page_size=pages)
         with under_pass(self._ports, current):
@@ -221,7 +221,7 @@ class Sweep:
         return await passes.begin(term, Marker.SWEEP, config, mode, order, steering.policy)
 
     async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
-        """Bounds drawn from the rows' own keys, so that each range holds about as many."""
+        """Draw the bounds from the rows' own keys, so that each range holds about the same number of rows."""
         planned: list[KeyRange] = []
         most = RANGES_A_WORKER * self._limits.listing_concurrency
         for prefix in ranges.merge_prefixes(prefixes):
@@ -247,7 +247,7 @@ class Sweep:
             return await join.run(prefixes, self._limits.listing_concurrency)
 
     async def _outside(self, policy: Policy) -> Tally:
-        """Rows that no managed prefix covers: kept, and counted."""
+        """Count the rows that no managed prefix covers, as kept."""
         outside = await self._ports.records.count_outside(policy.prefixes)
         return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
 

@@ -1,4 +1,4 @@
-"""What both joins share: the two sides, how what is found is judged, and where it goes."""
+"""What both joins share: the two sides, how findings are judged, and where they go."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Sink(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class Classes:
-    """Whether all that was listed so far is of the standard storage class."""
+    """Whether all objects listed so far are of the standard storage class."""
 
     plain: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What both joins need: the two sides, and the frozen policy and cutoff they judge by."""
+    """What both joins need: the two sides, and the frozen policy and cutoff by which they judge."""
 
     listing: Listing
     records: Records
@@ -55,7 +55,7 @@ class Comparison:
     page_size: int = PAGE_SIZE
     """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
     before: Policy | None = None
-    """What the last released pass judged by, where that was something else."""
+    """The policy by which the last released pass judged, if it was a different one."""
     classes: Classes = dataclasses.field(default_factory=Classes)
 
     def listed(self, page: ObjectPage) -> None:
@@ -68,7 +68,7 @@ class Comparison:
 async def judge_objects(
     context: Comparison, objects: Sequence[StoredObject], findings: list[Finding]
 ) -> Tally:
-    """Judge objects without a row, adding to `findings`. What another column names is none."""
+    """Judge objects without a row, adding to `findings`. An object that another column names is none."""
     named = await context.records.referenced([stored.key for stored in objects]) if objects else frozenset()
     unnamed = [stored for stored in objects if stored.key not in named]
     verdicts = [_judge_object(context, stored) for stored in unnamed if not context.doubt.disguises(stored)]
@@ -80,8 +80,8 @@ def judge_rows(
 ) -> Tally:
     """Judge rows without an object, adding to `findings`.
 
-    Those that retention takes anyway are its findings, but count as missing all the same. Those whose object
-    is `recoverable` are found, and neither missing nor to go.
+    Rows that retention removes anyway are its findings, but count as missing all the same. Rows whose object
+    is `recoverable` are found, and neither count as missing nor are to be deleted.
     """
     rows = list(rows)
     policy, now = context.policy, context.now
@@ -97,7 +97,7 @@ def judge_rows(
 
 
 def next_token(page: ObjectPage, asked: str | None) -> str | None:
-    """The page's token. Raises ListingBroken where it is the one that was asked with."""
+    """The page's token. Raises ListingBroken if it is the one that the request was sent with."""
     if page.next_token is not None and page.next_token == asked:
         message = f"the listing repeats its continuation token {asked!r}: it would never end"
         raise ListingBroken(message)
@@ -117,7 +117,7 @@ def _judge_row(context: Comparison, row: Record, finding: Finding, recoverable: 
 
 
 def _told_apart(context: Comparison, seen: StoredObject | Record, finding: Finding) -> Finding:
-    """The finding, noting whether it is one only since the settings changed."""
+    """The finding, noting whether it exists only since the settings changed."""
     before = context.before
     if before is None or not latch.is_new(seen, before, context.now):
         return finding

@@ -1,7 +1,7 @@
-"""Whether a listing can be believed: of the rows whose object it lacks, HEAD is asked for some.
+"""Whether a listing can be believed: HEAD some of the rows whose object it lacks.
 
-SeaweedFS leaves keys out where pages end; a bucket without an index lists nothing at all; and a store may
-make something of keys that nobody has thought of. HEAD finds what is there in each case.
+SeaweedFS leaves out keys where pages end; a bucket without an index lists nothing at all; and a store may
+rewrite keys in unforeseen ways. HEAD finds what is there in each case.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from reconciler.ports import ObjectStore
 log = structlog.get_logger(__name__)
 
 LOOKS = 200
-"""Rows of a pass that are looked for: enough to tell a listing that lacks much from rows that lack objects.
-Beyond, a claim looks at each. Where the store rewrites keys every one is looked for: see `disguises`."""
+"""Rows of a pass to HEAD: enough to tell a listing that lacks much from rows that lack objects.
+Beyond, a claim looks at each. Where the store rewrites keys, every row is looked for: see `disguises`."""
 FEW = 10
-"""Listings do skip a key now and then. More than so many, and most of those looked for, is something else."""
+"""Listings do skip a key now and then. More than this, and most of those looked for, is another matter."""
 AT_ONCE = 16
 
 
 class Doubt:
     """What one pass makes of rows whose object was not listed.
 
-    `strict`: raise where the listing cannot be right. Without `believes` no such row counts as missing.
+    `strict`: raise if the listing cannot be right. Without `believes`, no such row counts as missing.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Doubt:
         self._disguised: set[tuple[int, str]] = set()
 
     async def missing(self, rows: Sequence[Record]) -> Sequence[Record]:
-        """The rows without those whose object is there. Raises ListingContradicted."""
+        """The rows, without those whose object is there. Raises ListingContradicted."""
         counted = [row for row in rows if judge.counts_as_missing(row, self._policy, self._now)]
         there = {row.storage_key for row in counted}
         if self._believes and self._policy.rewrites_keys:
@@ -87,8 +87,8 @@ class Doubt:
         return found
 
     def disguises(self, stored: StoredObject) -> bool:
-        """Whether an object that no row names may be what a row names otherwise, as the store spells it.
+        """Whether an object that no row names may be the object of a row, under a key that the store rewrote.
 
-        It has the bytes of one that HEAD finds by a row's key, and the listing does not show.
+        It has the bytes of an object that HEAD finds by a row's key and that the listing does not show.
         """
         return self._policy.rewrites_keys and (stored.size, stored.etag) in self._disguised

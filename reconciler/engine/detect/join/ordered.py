@@ -1,4 +1,4 @@
-"""The ordered join: a merge of listing and rows over key ranges."""
+"""The ordered join: merge listing and rows over key ranges."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from reconciler.ports import Tracer
 log = structlog.get_logger(__name__)
 
 ROWS_A_QUERY = 5_000
-"""Keys that one query returns: a page's window in one go, and flat memory where rows abound."""
+"""Keys that one query returns: a page's window in one query, and flat memory if rows abound."""
 
 PAGES_A_QUERY = 3
 """Pages listed before their rows are read: fewer round trips, for two pages more of memory a range."""
 
 PAGES_A_WATERMARK = 20
-"""A stretch of this many windows is written with its watermark: what a crash costs at most."""
+"""A stretch of this many windows is written with its watermark: the most that a crash can cost."""
 
 LOOKUP_SIZE = 1_000
 
 
 class OrderedJoin:
-    """A merge of listing and rows over key ranges, for stores that list in byte order."""
+    """Merges listing and rows over key ranges, for stores that list in byte order."""
 
     def __init__(self, comparison: Comparison, sink: Sink, tracer: Tracer) -> None:
         self._with = comparison
@@ -40,7 +40,7 @@ class OrderedJoin:
         self._tracer = tracer
 
     async def run(self, ranges: Sequence[RangeProgress], concurrency: int) -> Tally:
-        """Compare every range, `concurrency` at once; what they saw, parts done before included.
+        """Compare every range, `concurrency` at once. Returns what they saw, including parts done before.
 
         Raises OrderViolated or ListingBroken as soon as any page cannot be trusted.
         """
@@ -70,7 +70,7 @@ class OrderedJoin:
     async def _list(
         self, span: KeyRange, watermark: str, before: Sequence[ObjectPage]
     ) -> Sequence[ObjectPage]:
-        """The next few pages of the range, after the pages `before`; none beyond its end."""
+        """List the next few pages of the range, after the pages `before`; none beyond its end."""
         token = before[-1].next_token if before else None
         pages: list[ObjectPage] = []
         while len(pages) < PAGES_A_QUERY:
@@ -101,9 +101,9 @@ class OrderedJoin:
 
 
 class _RowsAhead:
-    """Rows of a few listed pages, read in one query where they are few enough.
+    """The rows of a few listed pages, read in one query if they are few enough.
 
-    All of the pages were listed before, so that a row which appears in between still protects.
+    All of these pages were listed before, so that a row which appears in between still protects.
     """
 
     def __init__(self, context: Comparison, span: KeyRange, pages: Sequence[ObjectPage]) -> None:
@@ -115,7 +115,7 @@ class _RowsAhead:
         self._rows: Sequence[str] = ()
         self._after: str | None = None
         self._upto: str | None = ""
-        """`_rows` holds all that lies in `(_after, _upto]`, None being the range's end."""
+        """`_rows` holds all that lies in `(_after, _upto]`; None is the range's end."""
 
     async def within(self, window: KeyRange) -> tuple[Sequence[str], bool]:
         """The window's first rows, and whether those are all of them."""
@@ -128,7 +128,7 @@ class _RowsAhead:
         return self._rows[start:stop], self._upto is None or window.upto <= self._upto
 
     def _covers(self, after: str) -> bool:
-        """Whether the rows that follow `after` are here, or known not to be."""
+        """Whether the rows that follow `after` are here, or known not to exist."""
         if self._after is None or after < self._after:
             return False
         return self._upto is None or after < self._upto
@@ -146,8 +146,8 @@ class _RowsAhead:
 class _Stretch:
     """What the windows of a range hold since its last watermark, written together.
 
-    Drift is spread thinly as a rule: a transaction for each page that has some would cost more than
-    the comparison.
+    Drift is usually spread thinly: a transaction for each page that has some would cost more than the
+    comparison.
     """
 
     def __init__(self, context: Comparison, sink: Sink, progress: RangeProgress) -> None:
@@ -165,19 +165,19 @@ class _Stretch:
 
     @property
     def full(self) -> bool:
-        """Long enough, or with enough drift, that it must not wait for more."""
+        """Long enough, or with so much drift, that it must not wait for more."""
         drift = len(self._unmatched) + len(self._missing)
         return self._windows >= PAGES_A_WATERMARK or drift >= LOOKUP_SIZE
 
     def add(self, seen: Tally, orphans: Sequence[StoredObject], missing: Sequence[str]) -> None:
-        """One window: its counts, its objects without a row, and its rows' keys without an object."""
+        """Add one window: its counts, its objects without a row, and its rows' keys without an object."""
         self._windows += 1
         self._seen += seen
         self._unmatched += orphans
         self._missing += missing
 
     async def write(self, watermark: str, *, done: bool) -> None:
-        """Judge what is on one side only, and hand everything on with the new watermark."""
+        """Judge what is on one side only, and pass everything on with the new watermark."""
         self._seen += await judge_objects(self._with, self._unmatched, self._findings)
         for start in range(0, len(self._missing), LOOKUP_SIZE):
             keys = self._missing[start : start + LOOKUP_SIZE]

@@ -1,4 +1,4 @@
-"""The join that needs no order: the listing, copied beside the rows, and joined by the database."""
+"""The join that needs no order: copy the listing into the database, and let the database join it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from reconciler.ports import Staging, Tracer
 log = structlog.get_logger(__name__)
 
 WRITERS = 3
-"""Transactions side by side that write what the unordered join finds: one alone waits for each commit."""
+"""Transactions at once that write what the unordered join finds: one alone waits for each commit."""
 
 Page = TypeVar("Page")
 
 
 class UnorderedJoin:
-    """The listing, by continuation token alone, copied beside the rows and joined by the database."""
+    """Lists by continuation token alone, copies the listing next to the rows, and joins in the database."""
 
     def __init__(self, comparison: Comparison, sink: Sink, staging: Staging, tracer: Tracer) -> None:
         self._with = comparison
@@ -60,7 +60,7 @@ class UnorderedJoin:
         listed = {prefix: Tally(objects=self._listed[prefix]) for prefix in prefixes}
         seen = Tally(objects=objects, bytes=size, by_prefix=listed)
         unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object
-        # The rows first: what they name may be among the objects, in another spelling.
+        # Rows first: what they name may be among the objects, in another spelling.
         seen += await self._judge(prefixes, missing(prefixes), self._judge_records, _keys_of)
         seen += await self._judge(prefixes, unmatched(), self._judge_objects, lambda _: ())
         rows = rows_by_prefix({prefix: await self._with.records.count([prefix]) for prefix in prefixes})
@@ -74,7 +74,7 @@ class UnorderedJoin:
         judge: Callable[[Page], Awaitable[tuple[list[Finding], Tally]]],
         missing: Callable[[Page], Sequence[str]],
     ) -> Tally:
-        """Every page judged and written, a few at once; no page is read ahead of a free writer."""
+        """Judge and write every page, a few at once. No page is read ahead of a free writer."""
         tallies: list[Tally] = []
         send, receive = anyio.create_memory_object_stream[Page]()
 
@@ -109,7 +109,7 @@ class UnorderedJoin:
         return findings, judge_rows(self._with, rows, recoverable, findings)
 
     async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
-        """Prefixes are listed side by side; one connection copies, so listing overlaps with it."""
+        """List prefixes at the same time; one connection copies, so that listing and copying overlap."""
         send, receive = anyio.create_memory_object_stream[ObjectPage](2)
 
         async def list_prefix(prefix: str) -> None:
