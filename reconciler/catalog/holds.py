@@ -1,7 +1,7 @@
-"""Holds: what is deliberately kept. Looked up by index, never read as a whole.
+"""Holds: what is deliberately kept. They are looked up by index, never read as a whole.
 
-A claim takes the lock of `claims_wait` shared and reads the holds in a statement after its marks are
-locked; who adds holds takes it alone, and looks for claims afterwards. So one of the two sees the other:
+A claim takes the lock of `claims_wait` shared, and reads the holds in a statement after its marks are
+locked. `add` takes the lock exclusively, and looks for claims afterwards. So one of the two sees the other:
 a key under a new hold is either not claimed while the hold lasts, or reported as claimed already.
 """
 
@@ -23,15 +23,15 @@ from reconciler.errors import ErrorKind, Halt, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
 
 CHUNK = 10_000
-"""Holds that one transaction adds: for its length no mark is claimed."""
+"""Holds that one transaction adds. No mark is claimed while it runs."""
 
 AUTHOR_LENGTH = 200
-"""An entry of the index holds the target (a key has up to 1,024 bytes) and the author."""
+"""Bytes. An index entry must hold the target (a key has up to 1,024 bytes) and the author."""
 
 LOCK = 5_217_320_843_911
-"""Of our own choosing: the advisory lock between claims and new holds."""
+"""The advisory lock between claims and new holds; an arbitrary number of ours."""
 
-# One that the program makes, as its pass tells, never shortens what the same author has said.
+# A hold made by the program (it has a pass) never shortens an earlier one of the same author.
 ADD = f"""
 INSERT INTO {SCHEMA}.holds (kind, target, author, reason, until, pass_id)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[])
@@ -40,7 +40,7 @@ SET reason = excluded.reason, until = excluded.until, pass_id = excluded.pass_id
 WHERE excluded.pass_id IS NULL OR {SCHEMA}.holds.until < excluded.until
 """
 
-# What a filter lets through, by its parameters $1 to $5.
+# The holds that match a filter, by its parameters $1 to $5.
 WANTED = """
     (until IS NULL OR until > clock_timestamp()) AND ($1::text IS NULL OR kind = $1)
     AND starts_with(target, $2) AND ($3::text IS NULL OR author = $3)
@@ -49,7 +49,7 @@ WANTED = """
 
 NAMED = "kind = $1 AND target = ANY($2::text[]) AND ($3::text IS NULL OR author = $3)"
 
-# Who lifts them, in the parameter {by}, is written down.
+# The person who lifts them, in the parameter {by}, is recorded.
 REMOVE = f"""
 WITH lifted AS (
     DELETE FROM {SCHEMA}.holds WHERE {{which}} RETURNING *
@@ -91,7 +91,7 @@ SELECT DISTINCT target FROM {SCHEMA}.holds
 WHERE kind = 'virtual_key' AND (until IS NULL OR until > clock_timestamp())
 """
 
-# A key longer than an index can hold is never marked either (R-44). What a row names besides is held with it.
+# A key too long for an index is never marked either (R-44). A row's further objects are held with it.
 REMEMBER = """
 INSERT INTO {schema}.held_keys (storage_key, virtual_key)
 SELECT DISTINCT each.key, {owner} FROM {media}
@@ -112,7 +112,7 @@ DELETE FROM {SCHEMA}.held_keys e WHERE NOT EXISTS (
 """
 
 REMEMBERING = LOCK + 1
-"""The advisory lock between those who note the keys of a hold and those who forget them with its end."""
+"""The advisory lock between recording the keys of a hold and dropping them after its end."""
 
 LONG = "SET LOCAL statement_timeout = '10min'"
 """A virtual key may own millions of rows."""
@@ -126,7 +126,7 @@ class PostgresHolds:
         self._gateway = gateway
 
     async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
-        """In chunks, each in force from its own commit on."""
+        """Adds them in chunks; each chunk is in force from its own commit on."""
         last_said = {(hold.kind, hold.target, hold.author): hold for hold in holds}
         claimed: set[str] = set()
         for chunk in _chunks(list(last_said.values())):
@@ -182,12 +182,12 @@ class PostgresHolds:
 
 
 async def claims_wait(connection: AnyConnection) -> None:
-    """For the rest of the caller's transaction, which claims: nobody adds a hold."""
+    """Keep holds from being added for the rest of the caller's transaction, which claims marks."""
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", LOCK)
 
 
 async def require_known(connection: AnyConnection) -> None:
-    """Raise Halt where a hold is in force of a kind that this program cannot ask."""
+    """Raise Halt where a hold is in force of a kind that this program cannot check."""
     kind = await connection.fetchval(UNKNOWN, list(HoldKind))
     if kind is not None:
         raise Halt(
@@ -199,8 +199,8 @@ async def require_known(connection: AnyConnection) -> None:
 async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]) -> list[str]:
     """Put them in force in the caller's transaction, and return the keys under them that are claimed.
 
-    Claims wait until that transaction ends. No two of the holds may have kind, target and author in
-    common. Raises NotDone.
+    Claims wait until that transaction ends. No two of the holds may share kind, target and author.
+    Raises NotDone.
     """
     _check(holds)
     targets = dict[HoldKind, list[str]]((kind, []) for kind in HoldKind)
@@ -231,7 +231,7 @@ async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]
 
 
 async def _remember(gateway: Gateway, owners: Sequence[str], connection: AnyConnection) -> None:
-    """Note the keys that rows of these owners name, or named when their object went."""
+    """Record the keys that rows of these owners name, or named when their object was deleted."""
     await connection.execute(LONG)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", REMEMBERING)
     columns = (gateway.key_text, *(f"m.{quoted(column)}::text" for column in gateway.variants))
@@ -247,7 +247,7 @@ async def _remember(gateway: Gateway, owners: Sequence[str], connection: AnyConn
 
 
 async def forget(database: Database) -> None:
-    """Drop what was noted for holds by virtual key that have ended."""
+    """Drop the keys recorded for holds by virtual key that have ended."""
 
     async def work(connection: AnyConnection) -> None:
         await connection.execute(LONG)
@@ -277,22 +277,22 @@ async def held(connection: AnyConnection, gateway: Gateway, keys: Sequence[str])
 def held_condition(gateway: Gateway, now: str) -> str:
     """SQL that is true of a mark `m` under a hold in force at the time `now` (a parameter).
 
-    What a mark is cheaply passed over by; whether it is held, a claim asks once it has the mark.
+    A cheap way to skip marks; the claim decides whether a mark is held after it has locked the mark.
     """
     return condition(gateway, "m.storage_key", now)
 
 
 def condition(gateway: Gateway, key: str, now: str, *, owners: str | None = None) -> str:
-    """SQL that is true where that key is on hold at the time `now`, by whatever kind of hold.
+    """SQL that is true where that key is on hold at the time `now`, by any kind of hold.
 
-    By a virtual key: of a row that names it now, or that a pass has seen since the hold began (R-50); or of
-    one in the array `owners`.
+    A hold by virtual key counts for a row that names the key now, or that a pass has seen since the hold
+    began (R-50); and for a virtual key in the array `owners`.
     """
     force = _in_force("hold", now)
     of_owner = f"hold.kind = 'virtual_key' AND {force}"
     gone = f"OR EXISTS (SELECT FROM {SCHEMA}.holds hold WHERE {of_owner} AND hold.target = ANY({owners}))"
-    # The inner query's `m` is the media table. Without the key's collation, as a parameter would be, so that
-    # the table's own decides and its index answers.
+    # The inner query's `m` is the media table. The key loses its collation there, as a parameter has none, so
+    # that the table's own applies and its index answers.
     return f"""(
         {_any(HoldKind.KEY, now)} AND EXISTS (
             SELECT FROM {SCHEMA}.holds hold
@@ -364,7 +364,7 @@ def _owner(gateway: Gateway) -> str:
 
 
 def _any(kind: HoldKind, now: str) -> str:
-    """Asked once a query, so that marks and rows are looked at only where a hold could be theirs."""
+    """Evaluated once a query, so that marks and rows are read only where a hold of that kind exists."""
     force = _in_force("o", now)
     return f"(SELECT EXISTS (SELECT FROM {SCHEMA}.holds o WHERE o.kind = '{kind.value}' AND {force}))"
 
@@ -374,7 +374,7 @@ def _in_force(alias: str, now: str) -> str:
 
 
 async def _as_ids(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[str]:
-    """The virtual keys' ids as the table writes them; a uuid may be given in other ways."""
+    """The virtual keys' ids as the table writes them; a uuid may be given in another spelling."""
     if not ids:
         return []
     try:

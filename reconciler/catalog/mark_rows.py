@@ -25,7 +25,7 @@ KNOWN = (
     f"m.verdict IN ({_words(Verdict)}) AND p.marker IN ({_words(Marker)})"
     f" AND p.state IN ({_words(PassState)})"
 )
-"""Of words that this program knows. Every other mark is a newer program's, and left to that: no pass joins
+"""Marks in words that this program knows. Every other mark is a newer program's and left to it: no pass joins
 or withdraws it, and no claim takes it.
 """
 
@@ -39,14 +39,14 @@ SEEN_LATELY = (
     f" CASE p.marker WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
     f" ELSE {_COMPLETE.format('retention')} END))"
 )
-"""By the last complete pass of its marker, or one that is running: what that has missed is not believed.
-But for a variant, which no pass finds: it goes with its record. A newer program's mark is not believed.
+"""Marks found by the last complete pass of their marker, or by one that is running; a mark that it missed is
+not trusted, nor is a newer program's. A variant is exempt: no pass finds it, and it goes with its record.
 """
 
-# Marks that may be claimed at $1, of the kinds $2, under the delay $3, in the stretches $4/$5 of the
-# keys' order. A dangling one takes two sightings. The pass has to be armed, and (for a claim, not for
-# a preview) its stamp behind every open transaction. Parameters are times taken before, so that an
-# index on due_at can answer. A variant waits for its record's mark.
+# Marks that may be claimed at $1, of the verdicts $2, under the delay $3, in the key ranges $4/$5. A dangling
+# one takes two sightings. The pass has to be armed, and (for a claim, not for a preview) its stamp must be
+# older than every open transaction. Times are parameters taken beforehand, so that an index on due_at can
+# answer. A variant waits for its record's mark.
 CLAIMABLE = f"""
     m.state = 'found' AND p.state = 'armed' AND m.verdict = ANY($2::text[])
     AND m.due_at <= $1::timestamptz
@@ -64,7 +64,7 @@ BEHIND_HORIZON = "p.armed_xid < pg_snapshot_xmin(pg_current_snapshot())"
 def claimable_arguments(
     now: datetime, policy: Policy, verdicts: Sequence[Verdict]
 ) -> tuple[datetime, list[str], timedelta, list[str], list[str | None]]:
-    """Parameters $1 to $5 of `CLAIMABLE`: the prefixes are those of now, not of the pass (R-18)."""
+    """Parameters $1 to $5 of `CLAIMABLE`. The prefixes are today's, not those of the pass (R-18)."""
     within = bounds.managed(policy.prefixes)
     return (
         now,

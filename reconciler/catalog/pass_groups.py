@@ -1,11 +1,11 @@
-"""The passes that one decision takes in: a mark bears the id of the pass that found it first."""
+"""The passes that one decision covers: a mark carries the id of the pass that found it first."""
 
 from __future__ import annotations
 
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 
-# What was approved in one statement bears one instant; what still waits is decided with the next.
+# Passes approved in one statement share one instant; those still waiting are decided with the next one.
 TAKEN_IN = f"""
 SELECT t.id FROM {SCHEMA}.passes p JOIN {SCHEMA}.passes t
     ON t.marker = p.marker AND t.state = p.state AND t.id < p.id

@@ -1,6 +1,6 @@
-"""Who stands in the way: a lock on one of the tables, a prepared transaction that nobody ends.
+"""What blocks the program: locks on one of the tables, and prepared transactions left open.
 
-Statements and words alone: a connection that has failed for a lock asks, too.
+Only statements and texts, because a connection that has just failed for a lock also asks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import asyncpg
 
 from reconciler.catalog.db.config import TableMapping, qualified
 
-# Whoever holds a lock on one of the tables under which nobody may remove a row, or even read one. That of a
-# prepared transaction has no process; the lock on its own id, in the same virtual transaction, names it.
+# Holders of a lock on one of the tables that keeps others from removing rows, or even from reading them. A
+# prepared transaction has no process; its lock on its own id, in the same virtual transaction, names it.
 HOLDERS = """
 WITH RECURSIVE tables (name, oid) AS (
     SELECT name, to_regclass(name)::oid FROM unnest($1::text[]) AS given (name)
@@ -34,7 +34,7 @@ PREPARED = "SELECT gid, owner::text, database::text, prepared FROM pg_prepared_x
 
 
 def names(tables: TableMapping) -> list[str]:
-    """What `HOLDERS` is asked about."""
+    """The tables that `HOLDERS` takes as its parameter."""
     return [qualified(each) for each in (tables.media_table, tables.keys_table) if each]
 
 

@@ -1,4 +1,4 @@
-"""Managed prefixes as stretches of byte order: `[low, high)`, `high` None for the end."""
+"""Managed prefixes as intervals in byte order: `[low, high)`; `high` is None where there is no end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def prefix_end(prefix: str) -> str | None:
-    """The least string in byte order that is behind every key of the prefix; None for the end.
+    """The least string in byte order that follows every key of the prefix; None where there is none.
 
-    UTF-8 bytes sort as code points do, so the last code point that has a successor is raised.
+    UTF-8 bytes sort as code points do, so the last code point that has a successor is incremented.
     """
     for index in range(len(prefix) - 1, -1, -1):
         code = ord(prefix[index]) + 1
@@ -42,12 +42,12 @@ def merged(prefixes: Sequence[str]) -> tuple[str, ...]:
 
 
 def managed(prefixes: Sequence[str]) -> Bounds:
-    """The keys under any of the prefixes, each once, without our own corner of the bucket."""
+    """The keys under any of the prefixes, each once, without our reserved prefix."""
     return _without_reserved(tuple((prefix, prefix_end(prefix)) for prefix in merged(prefixes)))
 
 
 def outside(prefixes: Sequence[str]) -> Bounds:
-    """The keys under none of the prefixes, without our own corner of the bucket."""
+    """The keys under none of the prefixes, without our reserved prefix."""
     gaps: list[tuple[str, str | None]] = []
     start: str | None = ""
     for low, high in managed([*prefixes]):
@@ -90,7 +90,7 @@ def condition(expression: str, bounds: Bounds, first: int) -> tuple[str, list[st
 
 
 def comparable(key: str) -> str:
-    """A bound that Postgres can hold and that parts the rows as `key` does.
+    """A bound that Postgres can hold and that divides the rows as `key` does.
 
     Text has no NUL, so a row is beyond a key with one exactly where it is beyond the part before it.
     """

@@ -1,4 +1,4 @@
-"""A call to the database as the rest of the program sees it: its errors are ours, and it is counted."""
+"""Calls to the database: their errors are translated into ours, and each call is counted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ OK, RETRIED, FAILED = "ok", "retried", "failed"
 
 @contextmanager
 def called(config: CatalogConfig) -> Iterator[None]:
-    """Around one transaction or reading. Raises what `faults.translated` does."""
+    """Wraps one transaction or read. Raises what `errors.translated` does."""
     with translated(config.where):
         started = time.monotonic()
         try:
             yield
         except ReconcilerError:
-            # The database answered; what was made of the answer is another matter.
+            # The database did answer; the error comes from how the answer was used.
             _tell(config, OK, started)
             raise
         except Exception:
@@ -31,7 +31,7 @@ def called(config: CatalogConfig) -> Iterator[None]:
 
 
 def retried(config: CatalogConfig) -> None:
-    """One attempt of a call is followed by another."""
+    """Count an attempt that is followed by another."""
     if config.on_call is not None:
         config.on_call(RETRIED, None)
 

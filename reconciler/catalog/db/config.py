@@ -1,4 +1,4 @@
-"""How to reach the catalog, and which of its tables and columns are the gateway's."""
+"""How to reach the database, and which of its tables and columns are the gateway's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class MediaColumns:
     """Columns of the media table; an empty name says that the schema has no such column.
 
     `id`, `storage_key` and `virtual_key_id` are always needed. `id` may be several, `id,created_at`; where
-    one alone is not unique, the primary key that takes it in tells rows apart. What an absent column means:
+    one alone is not unique, the primary key that contains it identifies rows. What an absent column means:
 
     - `size_bytes`: sizes are unknown (0 in counts).
     - `created_at`: every row is of unknown age, which protects it from *stale* and *dangling*.
     - `expires_at`: nothing expires. `deleted_at`: nothing is soft-deleted.
-    - `last_accessed_at`: nobody can say that a row was *not* accessed lately, so none is *stale*.
-    - `media_type`, `provider`: what is stored is not told apart by it.
+    - `last_accessed_at`: there is no proof that a row was *not* accessed lately, so none is *stale*.
+    - `media_type`, `provider`: stored media are not broken down by it.
 
     The columns of `WHERE_PRESENT` under their default names are used where they exist.
     """
@@ -37,8 +37,8 @@ class MediaColumns:
 
 
 WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider"})
-"""Columns that need not be mapped to nothing where a schema does not have them: no verdict depends on it,
-or only later versions of the gateway have them."""
+"""Columns that a schema may lack without being mapped to "": no verdict depends on them, or only later
+versions of the gateway have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,9 @@ class KeyColumns:
 class TableMapping:
     """Which tables are the gateway's: `table` or `schema.table`, as Postgres stores them, unquoted.
 
-    Without `keys_table` ("") media have no owners that end. `media_where` are columns and the text that a row
-    has in them, where only such rows count. `variants` are columns of the media table that name further
-    objects, `also_referenced` (`table.column` or `schema.table.column`) those of any table that do.
+    Without `keys_table` ("") media have no owners that end. `media_where` limits the rows that count to those
+    with these texts in these columns. `variants` are columns of the media table that name further objects,
+    `also_referenced` (`table.column` or `schema.table.column`) columns of any table that do.
     """
 
     media_table: str = "public.MediaRecords"
@@ -67,9 +67,9 @@ class TableMapping:
     variants: tuple[str, ...] = ()
     also_referenced: tuple[str, ...] = ()
     time_zone: str | None = None
-    """The IANA name of the place whose time columns without a zone have; None, undeclared, is UTC."""
+    """The IANA name of the time zone of columns without one; None (not declared) means UTC."""
     epoch_unit: str | None = None
-    """What columns of numbers count since 1970: `s`, `ms` or `us`; None where there are none."""
+    """The unit of numeric time columns, counted since 1970: `s`, `ms` or `us`; None where there are none."""
 
     @property
     def is_default(self) -> bool:
@@ -88,11 +88,11 @@ class TableMapping:
 class CatalogConfig:
     """One Postgres database, the primary.
 
-    `pool_size` connections at most, beside one for the lease and one for each staging area.
+    The pool has at most `pool_size` connections; the lease and each staging area have one more each.
     `statement_cache_size` 0 suits a pooler that hands out another server connection for each
-    transaction. `url_now` is asked before each new connection, where the password may change while the
-    program runs; it must not raise. `on_call` is told of each call: its outcome (`ok`, `retried`,
-    `failed`) and how many seconds it took, None for an attempt that is repeated.
+    transaction. `url_now` is called before each new connection, where the password may change while the
+    program runs; it must not raise. `on_call` is called after each call with its outcome (`ok`, `retried`,
+    `failed`) and its duration in seconds, None for an attempt that is repeated.
     """
 
     database_url: str = field(repr=False)
@@ -106,7 +106,7 @@ class CatalogConfig:
     on_call: Callable[[str, float | None], None] | None = field(default=None, repr=False, compare=False)
 
     def url(self) -> str:
-        """What to connect to, password included, as it is now."""
+        """The URL to connect to, with the current password."""
         return self.database_url if self.url_now is None else self.url_now()
 
     @property
@@ -124,7 +124,7 @@ def split_table(name: str) -> tuple[str, str]:
 
 
 def split_columns(names: str) -> tuple[str, ...]:
-    """`id` or `id,created_at` as the columns that it names."""
+    """The columns that `id` or `id,created_at` names."""
     return tuple(name.strip() for name in names.split(","))
 
 
@@ -134,7 +134,7 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """The text as an SQL constant, whatever standard_conforming_strings says of backslashes."""
+    """The text as an SQL constant, right under either value of standard_conforming_strings."""
     written = "'" + text.replace("'", "''") + "'"
     return f"E{written}".replace("\\", "\\\\") if "\\" in text else written
 

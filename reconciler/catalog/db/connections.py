@@ -1,4 +1,4 @@
-"""Connections to the primary: their settings, the pool, and transactions that are tried again."""
+"""Connections to the primary: their settings, the pool, and transactions that are retried."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """Another transaction won; the same one may succeed at once."""
 
 IDLE_SECONDS = 10.0
-"""The longest pause between two statements of a transaction; ours do nothing else in between."""
+"""The longest pause between two statements of a transaction; our code does nothing else in between."""
 
 TRIES = 3
 RETRY_AFTER = 0.2
@@ -42,17 +42,17 @@ RETRY_AFTER = 0.2
 
 
 def server_settings(config: CatalogConfig) -> dict[str, str]:
-    """What every session is told from the start, whatever role and database are set to; see `OWN`."""
+    """Settings of every session from its start, whatever role and database are set to; see `OWN`."""
     return {
         "application_name": APPLICATION,
         "default_transaction_isolation": "read committed",
         "default_transaction_read_only": "off",
-        # A claim that a crash of the server forgets has sent its delete all the same (R-35).
+        # If a crash of the server loses a claim, its delete has been sent all the same (R-35).
         "synchronous_commit": "on",
         # A generic plan does not know that a window is the first thousand of a million rows.
         "plan_cache_mode": "force_custom_plan",
         "jit": "off",
-        # A thousand keys are a thousand probes of an index, not a reading of the whole table.
+        # A thousand keys are to be a thousand probes of an index, not a scan of the whole table.
         "random_page_cost": "1.1",
         "statement_timeout": _milliseconds(config.statement_timeout.total_seconds()),
         "lock_timeout": _milliseconds(config.lock_timeout.total_seconds()),
@@ -66,21 +66,21 @@ def _milliseconds(seconds: float) -> str:
 
 
 OWN = {
-    # A policy that filters must be an error: hidden rows look like orphans.
+    # A row-level policy that filters must raise an error: objects of hidden rows look like orphans.
     "row_security": "off",
     "search_path": "pg_catalog, pg_temp",
-    # The hash of a row is over the text of its columns.
+    # The hash of a row covers the text of its columns.
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
-    # And over that of numbers with a fraction, which have to come back as they were.
+    # That includes numbers with a fraction, which have to be restored exactly.
     "extra_float_digits": "1",
 }
-"""What our statements need, and the users' triggers must not run under.
+"""Settings that our statements need, and that the users' triggers must not run under.
 
-Each session sets it after it has begun: so DEFAULT still means what role, database and URL say (R-54).
+Each session sets them after its start, so that DEFAULT still means what role, database and URL say (R-54).
 """
 
-# By the simple protocol, which prepares nothing: a pooler may refuse a session's settings, or drop them.
+# Sent by the simple protocol, which prepares nothing: a pooler may refuse or drop a session's settings.
 SETTLE = f"""
 DO $$ BEGIN
     IF current_setting('plan_cache_mode') <> 'force_custom_plan' OR current_setting('jit') <> 'off' THEN
@@ -92,7 +92,7 @@ END $$;
 
 
 async def connect(config: CatalogConfig, **settings: str) -> Connection:
-    """One connection of its own, outside the pool; tried twice. Raises ConfigError for a pooler's."""
+    """One connection outside the pool; tried twice. Raises ConfigError where a pooler answers."""
     try:
         connection = await _connect(config, settings)
     except asyncpg.ProtocolViolationError as error:
@@ -103,7 +103,7 @@ async def connect(config: CatalogConfig, **settings: str) -> Connection:
 
 
 async def _settled(config: CatalogConfig, connection: Connection) -> Connection:
-    """The connection with the settings that are our own; or none, and it is closed."""
+    """The connection, once our own settings are in force; on an error it is closed."""
     try:
         await connection.execute(SETTLE)
     except asyncpg.PostgresError as error:
@@ -112,7 +112,7 @@ async def _settled(config: CatalogConfig, connection: Connection) -> Connection:
             raise _pooled(config) from None
         raise
     except BaseException:
-        # Cancelled while it was asked: nobody else knows of the connection.
+        # Cancelled in mid-request: there is no other reference to the connection.
         connection.terminate()
         raise
     return connection
@@ -144,7 +144,7 @@ async def _connect(config: CatalogConfig, settings: dict[str, str]) -> Connectio
 
 
 def _command_timeout(config: CatalogConfig, settings: dict[str, str]) -> float | None:
-    """By our own clock, a little later than the server's: a network that is gone does not answer at all.
+    """Our own time-out, a little later than the server's, which a broken network does not deliver.
 
     None for sessions whose statements may take as long as they need.
     """
@@ -154,9 +154,9 @@ def _command_timeout(config: CatalogConfig, settings: dict[str, str]) -> float |
 
 
 async def by_index(connection: AnyConnection) -> None:
-    """For the rest of the transaction, go by index wherever there is one.
+    """Use indexes for the rest of the transaction, wherever there is one.
 
-    Marks come and go by the hundred thousand within minutes, so what the planner knows of their
+    Marks come and go by the hundred thousand within minutes, so the planner's estimate of their
     number is never true, and a batch of a thousand must not read them all.
     """
     await connection.execute(
@@ -167,11 +167,11 @@ async def by_index(connection: AnyConnection) -> None:
 
 
 async def schema_version(connection: AnyConnection) -> SchemaVersion:
-    """Where our own schema stands."""
+    """The version of our own schema."""
     # to_regclass and not a bare query: before the first migration there is no such table.
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version") is None:
         return SchemaVersion()
-    # The cast is for a column type of Alembic's own choosing.
+    # Cast, because Alembic chooses the column's type.
     row = await connection.fetchrow(
         f"SELECT (SELECT version_num::text FROM {SCHEMA}.alembic_version) AS revision,"
         f" obj_description('{SCHEMA}.alembic_version'::regclass, 'pg_class') AS told"
@@ -189,14 +189,14 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection]:
-        """A pooled connection; statements run in a transaction each."""
+        """A pooled connection; each statement runs in its own transaction."""
         async with self._naming_holders():
             with called(self.config):
                 async with self._lent() as connection:
                     yield connection
 
     async def transaction(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
-        """Run `work` in one READ COMMITTED transaction; again, bounded, where another one won.
+        """Run `work` in one READ COMMITTED transaction; retry it where another transaction won.
 
         `work` must do nothing but talk to the database, since it may run up to three times.
         """
@@ -218,7 +218,7 @@ class Database:
 
     @asynccontextmanager
     async def _naming_holders(self) -> AsyncIterator[None]:
-        """Of a lock that was not had in time, say on which table and whose it is, where that is known."""
+        """Add to the error of a lock time-out the table and the lock's holder, where they are known."""
         try:
             yield
         except CatalogUnavailable as error:
@@ -243,8 +243,8 @@ class Database:
                 connection.terminate()
             raise
         finally:
-            # Shielded, so that a cancellation cannot leak the connection; bounded, since a server that
-            # says nothing any more does not confirm the end of a query either.
+            # Shielded, so that a cancellation cannot leak the connection; bounded, since a silent server
+            # does not confirm the end of a query either.
             with anyio.CancelScope(shield=True):
                 await self._pool.release(connection, timeout=self.config.connect_timeout.total_seconds())
 
@@ -270,7 +270,7 @@ async def open_database(config: CatalogConfig) -> AsyncIterator[Database]:
 
 
 async def _make_pool(config: CatalogConfig) -> Pool:
-    # The first connection is made apart, where it is tried twice and its errors are plain.
+    # The first connection is made outside the pool, where it is tried twice and its errors are plain.
     await (await connect(config)).close()
 
     async def connect_now(_dsn: str, **options: Any) -> Connection:  # noqa: ANN401 - the pool's own
@@ -290,7 +290,7 @@ async def _make_pool(config: CatalogConfig) -> Pool:
 
 
 async def _nothing_to_reset(_connection: PooledConnection) -> None:
-    """Nothing here outlives its transaction, so a connection goes back without another round trip."""
+    """Return a connection without another round trip: nothing here outlives its transaction."""
 
 
 async def _close(pool: Pool, config: CatalogConfig) -> None:

@@ -1,4 +1,4 @@
-"""A connection of one's own: neither a busy pool nor a pooler's lack of sessions is in its way."""
+"""A dedicated connection, which depends neither on a busy pool nor on a pooler's free sessions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from reconciler.errors import LeaseLost
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 5
-"""A renewal that takes longer would come too late, and who cannot read the switch has to be told so."""
+"""A renewal that takes longer would come too late; a failure to read the pause switch must be reported."""
 
 
 class DedicatedConnection:
-    """Opened when it is needed, used by one caller at a time, and opened anew after a failure."""
+    """Opened when it is needed, used by one caller at a time, and reopened after a failure."""
 
     def __init__(self, config: CatalogConfig) -> None:
         self._config = config
@@ -28,17 +28,17 @@ class DedicatedConnection:
         self._alone = anyio.Lock()
 
     async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` gives. Raises CatalogUnavailable where that takes longer than PATIENCE_SECONDS."""
+        """The result of `work`. Raises CatalogUnavailable where it takes longer than PATIENCE_SECONDS."""
         with called(self._config):
             async with self._alone:
                 try:
-                    # By our own clock too: a network that is gone does not even time out.
+                    # By our own clock too: a broken network does not even time out.
                     with anyio.fail_after(PATIENCE_SECONDS):
                         return await work(await self._connected())
                 except LeaseLost:
                     raise
                 except BaseException:
-                    # Whatever state it is in: the next call begins with a fresh one.
+                    # The connection's state is unknown, so the next call opens another.
                     await self.close()
                     raise
 

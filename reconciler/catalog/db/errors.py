@@ -1,9 +1,9 @@
-"""What Postgres and asyncpg raise, as the errors that the rest of the program knows.
+"""Errors of Postgres and asyncpg, translated into those that the rest of the program knows.
 
 =============================================  ==========================================
 connection lost, shut down, too many, time-out CatalogUnavailable: the loop tries again
-a table that changed under what was prepared   the same
-an answer that the driver cannot read          the same: its bytes were changed on the way
+a table changed under a prepared statement     the same
+an answer that the driver cannot read          the same: its bytes were corrupted in transit
 wrong password, no such role or database       ConfigError
 privilege missing, row-level security, schema  Halt: a person has to act
 a value that a statement cannot take (22…)     BadValue: of a batch, its one key is put off
@@ -23,7 +23,7 @@ import asyncpg
 from reconciler.errors import BadValue, CatalogUnavailable, ConfigError, Halt, ReconcilerError
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises. The last is what a connection says that the server has ended while it was idle."""
+"""What asyncpg raises; the last where the server has ended the connection while it was idle."""
 
 AWAY = ("08", "53", "57", "40", "25", "58", "55")
 """Classes of SQLSTATE after which the same call may succeed later: connection, resources, operator
@@ -35,7 +35,7 @@ FULL = {
     "53200": ". Raise max_locks_per_transaction: a statement locks each partition and its indexes",
     "53400": f". Raise that limit, if it is the one on temporary files: {_ROOM}",
 }
-"""What to do where Postgres has run out of room."""
+"""What to do when Postgres runs out of space, locks or its limit on temporary files."""
 MISSING_SCHEMA = frozenset({"3F000", "42P01", "42703", "42883"})
 
 
@@ -58,11 +58,11 @@ _ALL_OF_CATALOG = Path(__file__).parents[1]
 
 
 def garbled(error: BaseException) -> bool:
-    """Whether the driver failed in reading an answer: it checks no sums, and trips over what comes.
+    """Whether the driver failed while it read an answer. It verifies no checksums.
 
-    It raises whatever then goes wrong (AssertionError, UnicodeDecodeError, struct's own), and what it
-    believes of the connection is worth nothing from there on. Or an answer lacks a column that our own
-    statement named.
+    A corrupted answer raises whatever goes wrong first (AssertionError, UnicodeDecodeError, struct's own),
+    and the driver's state of the connection is unreliable from then on. An answer that lacks a column named
+    by our own statement counts as well.
     """
     if isinstance(error, (*DRIVER_ERRORS, OSError, ReconcilerError)):
         return False
@@ -76,7 +76,7 @@ def garbled(error: BaseException) -> bool:
 
 
 def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
-    """The error of ours that says the same; a ValueError that is none of Postgres' stays what it is."""
+    """Our error for the driver's; a ValueError that does not come from the driver is returned unchanged."""
     if isinstance(error, asyncpg.PostgresError):
         return _by_state(error, where)
     if isinstance(error, asyncpg.ClientConfigurationError):
@@ -113,7 +113,7 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
         return Halt(f"{message} in {where}; {_needed(message)}")
     if state in MISSING_SCHEMA:
         return Halt(f"{message} in {where}; run `reconciler migrate`, then `reconciler doctor`")
-    # A migration beside a working replica: inside a transaction asyncpg cannot prepare anew by itself.
+    # A migration ran while a replica was at work; inside a transaction asyncpg cannot prepare again.
     outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
     if outdated or state[:2] in AWAY:
         return CatalogUnavailable(f"Postgres at {where}: {message}{FULL.get(state, '')}")
@@ -122,7 +122,7 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
 
 
 def _needed(message: str) -> str:
-    """What mends a refusal. `doctor` cannot list what is missing before it may read our own schema."""
+    """What to do about a refusal. `doctor` cannot list missing rights before it may read our own schema."""
     if message.endswith("permission denied for schema reconciler"):
         return "make this role the owner of the schema and all in it, or run `reconciler migrate` as it first"
     if "permission denied for database" in message:
@@ -131,6 +131,6 @@ def _needed(message: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of a message, with the kind of error where there is none."""
+    """The first line of the error's message, or the error's type where it has none."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__

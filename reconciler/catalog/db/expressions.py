@@ -1,12 +1,12 @@
-"""How columns of strangers' types are read and compared: the one place that builds such SQL.
+"""Reads and compares columns of the gateway's own types: the one place that builds such SQL.
 
 ===============  ====================================================================================
 a storage key    by its bytes, whatever its type and collation call equal: citext folds case, char(n)
-                 pads with blanks, some collations take one spelling for another
-a time           as timestamptz, or NULL where it cannot be meant: the zero times of languages and stores
+                 pads with blanks, some collations treat two spellings as equal
+a time           as timestamptz, or NULL where it is implausible: the zero times of languages and stores
                  (year 1, 1601, 1900, 1970, 1980, 2001), infinities, years beyond the calendar
-a date           the end of that day, since nobody can say at which hour
-an epoch number  by the declared unit
+a date           the end of that day, since its hour is unknown
+an epoch number  in the declared unit
 a size           whole bytes from 0 to 2^53, else unknown
 a flag           boolean, or a number that is not 0
 a row's id       one column, or all those of its primary key
@@ -27,14 +27,14 @@ BARE_KEYS = frozenset({"text", "varchar"})
 """Key types that compare bytes under `COLLATE "C"` as they are; others are cast to text first."""
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}
-"""What an epoch number may count: how many of it make a second."""
+"""Units of an epoch number: how many of each make a second."""
 
 NUMBERS = frozenset({"integer", "bigint", "numeric", "double precision"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnType:
-    """A column's type: `kind` is its base type as people write it, `sql` that type in a cast.
+    """A column's type: `kind` is its base type's usual name, `sql` that type as a cast names it.
 
     `collation` is the column's own, as an SQL name; "" where the type has none.
     """
@@ -46,22 +46,22 @@ class ColumnType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """How times without a zone and numbers are read: an IANA name, and a name of `UNITS` or None."""
+    """How to read times without a zone (`zone`, an IANA name) and numbers (`unit`, of `UNITS`, or None)."""
 
     zone: str = "UTC"
     unit: str | None = None
 
     def plausible(self, column: str, kind: str) -> str:
-        """Whether the column holds a time that can be meant. An index on the column can answer."""
+        """SQL: whether the column holds a plausible time. An index on the column can answer it."""
         low, high = self._bounds(kind)
         return f"{column} >= {low} AND {column} < {high}"
 
     def earliest(self, kind: str) -> str:
-        """The first time that can be meant, in the column's own terms."""
+        """The first plausible time, in the column's own type."""
         return self._bounds(kind)[0]
 
     def _bounds(self, kind: str) -> tuple[str, ...]:
-        """The ends in the column's own terms: those of one type's calendar overflow another's."""
+        """The limits in the column's own type, since those of one type's calendar overflow another's."""
         ends = (EARLIEST, LATEST)
         if kind in NUMBERS:
             return tuple(f"{int(end.timestamp()) * self._units}" for end in ends)
@@ -73,7 +73,7 @@ class Times:
         return UNITS[self.unit or "s"]
 
     def moment(self, column: str, kind: str) -> str:
-        """The column as timestamptz, NULL where it holds none that can be meant."""
+        """The column as timestamptz; NULL where it holds no plausible time."""
         if kind == "timestamptz":
             read = column
         elif kind in NUMBERS:
@@ -102,17 +102,17 @@ class Times:
 
 
 def size(column: str) -> str:
-    """Bytes, or NULL for what is none: negative, NaN, infinite, or more than any object has."""
+    """Bytes, or NULL for a number that is no size: negative, NaN, infinite, or more than any object has."""
     return f"CASE WHEN {column} >= 0 AND {column} <= {GREATEST_SIZE} THEN {column}::bigint END"
 
 
 def flag(column: str, kind: str) -> str:
-    """Whether it is set. One that is NULL says nothing, and what says nothing protects."""
+    """SQL: whether the flag is set. NULL counts as set, since an unknown value must protect."""
     return f"coalesce({column}{'' if kind == 'boolean' else ' <> 0'}, true)"
 
 
 class Identity:
-    """What tells a row of the alias `m` from all others, as one text: JSON where it takes several columns."""
+    """What identifies a row of the alias `m`, as one text: JSON where it takes several columns."""
 
     def __init__(self, columns: Sequence[tuple[str, ColumnType]]) -> None:
         self.columns = tuple(f"m.{quoted(name)}" for name, _ in columns)
@@ -130,13 +130,13 @@ class Identity:
         return f"jsonb_build_array({parts})::text"
 
     def values(self, text: str) -> tuple[str, ...]:
-        """The columns' values out of such a text, each in its own type."""
+        """The columns' values read back from such a text, each in its own type."""
         if self._single:
             return (f"{text}::text::{self._casts[0]}",)
         return tuple(f"({text}::text::jsonb ->> {place})::{cast}" for place, cast in enumerate(self._casts))
 
     def among(self, parameter: str) -> str:
-        """Whether the row's id is in an array of such texts. The index behind it answers."""
+        """SQL: whether the row's id is in an array of such texts. The id's index can answer it."""
         if self._single:
             return f"{self.columns[0]} = ANY({parameter}::text[]::{self._casts[0]}[])"
         values = ", ".join(self.values("wanted.id"))
@@ -144,14 +144,14 @@ class Identity:
         return f"({', '.join(self.columns)}) IN ({wanted})"
 
     def equals(self, parameter: str) -> str:
-        """Whether it is the row of such a text."""
+        """SQL: whether such a text identifies this row."""
         pairs = zip(self.columns, self.values(parameter), strict=True)
         return " AND ".join(f"{column} = {value}" for column, value in pairs)
 
     def copied(self) -> str:
-        """For a table of ids: its columns, `id0` and so on."""
+        """The select list of a table of ids: columns `id0` and so on."""
         return ", ".join(f"{column} AS id{place}" for place, column in enumerate(self.columns))
 
     def equals_copied(self, alias: str) -> str:
-        """Whether a row of such a table is about this one."""
+        """SQL: whether a row of such a table identifies this one."""
         return " AND ".join(f"{column} = {alias}.id{place}" for place, column in enumerate(self.columns))

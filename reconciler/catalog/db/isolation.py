@@ -1,7 +1,7 @@
-"""One poison key in a batch: it is found by halving, and put off alone, with its reason in the ledger.
+"""Isolates a poison key: finds it by halving the batch, and postpones it alone, with a line in the ledger.
 
-Poison is whatever makes a statement, or our own code, trip over one mark or the rows that name its key: a
-number that no integer holds, a date that no calendar has, a word of a later version.
+A key is poison if its mark, or a row that names it, makes a statement or our own code fail: a number too
+large for any integer, a date outside every calendar, a word of a later version.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from reconciler.model import Claim, ObjectResult, Removed
 log = structlog.get_logger(__name__)
 
 POISON: Final = (BadValue, ValueError, TypeError, ArithmeticError)
-"""What one bad value raises. A connection that is lost, a table that is missing, are about every key."""
+"""What one bad value raises. A lost connection or a missing table concerns every key."""
 
 MOST: Final = 32
-"""Poison marks that one claim puts off before it gives up: then it is hardly the marks."""
+"""Poison marks that one claim postpones before it gives up: more are hardly the marks' own fault."""
 
-# Half a minute, doubling up to an hour.
+# Waits half a minute, doubling up to an hour.
 PUT_OFF = f"""
 UPDATE {SCHEMA}.marks
 SET attempts = attempts + 1, last_error = $3,
@@ -47,10 +47,10 @@ async def claimed_alone(
     put_off_first: Callable[[str], Awaitable[bool]],
     limit: int,
 ) -> Claim:
-    """`claim(limit)`; where that trips over a poison mark, that one is put off and the others are claimed.
+    """`claim(limit)`; a poison mark that makes it fail is postponed, and the others are claimed.
 
-    Marks are taken in a fixed order, so a smaller claim takes the first of them: `put_off_first` is asked
-    once a claim of a single mark trips, and says whether there was one.
+    Marks are taken in a fixed order, so a smaller claim takes the first of them. `put_off_first` is called
+    once a claim of a single mark fails, and returns whether there was one.
     """
     size, poison = limit, 0
     while True:
@@ -67,7 +67,7 @@ async def claimed_alone(
 
 
 async def put_off(connection: AnyConnection, epoch: int, key: str, now: object, reason: str) -> None:
-    """One mark waits, longer each time, and the ledger says why."""
+    """Postpone one mark, longer each time, and record the reason in the ledger."""
     await connection.execute(PUT_OFF, key, now, reason)
     log.error("a mark is put off: its key or its rows cannot be read", storage_key=key, reason=reason)
     await connection.execute(NOTE, key, epoch, reason)
@@ -79,7 +79,7 @@ Results = Mapping[str, tuple[ObjectResult, str]]
 async def looked_at_alone(
     look: Callable[[Claim], Awaitable[Mapping[str, str]]], claim: Claim
 ) -> Mapping[str, str]:
-    """`look(claim)`; a key whose rows cannot be read is spared, and the others are looked at."""
+    """`look(claim)`; a key whose rows cannot be read is spared, and the others are checked."""
     try:
         return await look(claim)
     except POISON as error:
@@ -94,7 +94,7 @@ async def looked_at_alone(
 async def confirmed_alone(
     confirm: Callable[[Claim, Results], Awaitable[Removed]], claim: Claim, results: Results
 ) -> Removed:
-    """`confirm(claim, results)`; a key that it trips over stays claimed, and the others are confirmed."""
+    """`confirm(claim, results)`; a key that makes it fail stays claimed, and the others are confirmed."""
     try:
         return await confirm(claim, results)
     except POISON as error:

@@ -1,4 +1,4 @@
-"""The name and the version of our own schema: apart from the tables, since SQLAlchemy is slow to load."""
+"""The name and version of our own schema. Kept apart from the tables, since SQLAlchemy is slow to load."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 SCHEMA = "reconciler"
 
 HEAD_REVISION = "0003"
-"""The newest migration, so that readiness can be told without loading Alembic (a test compares)."""
+"""The newest migration, so that readiness is known without loading Alembic (a test compares the two)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaVersion:
-    """Where our own schema stands: its `revision` (None before the first migration), and the `oldest`
-    program that may use it, by that program's newest migration; None where it does not say.
+    """Version of our own schema: its `revision` (None before the first migration), and the `oldest`
+    program that may use it, by that program's newest migration; None where the schema declares none.
 
     Revisions are numbers of four digits, so they compare as text.
     """
@@ -30,8 +30,8 @@ class SchemaVersion:
     def misfit(self) -> str | None:
         """Why this program cannot use it, in one line that says what to do; None where it can.
 
-        A newer schema is used where its migrations say so: while replicas are replaced one by one, old
-        ones work beside new ones (expand first, contract later).
+        A newer schema is used where its migrations allow it: while replicas are replaced one by one, old
+        and new ones work at the same time (expand first, contract later).
         """
         if self.revision == HEAD_REVISION:
             return None
@@ -50,9 +50,9 @@ class SchemaVersion:
 
 
 def declaration(oldest: str | None) -> str:
-    """The SQL by which a migration says which programs may use the schema that it leaves."""
-    told = "NULL" if oldest is None else f"'{OLDEST}{oldest}'"
-    return f"COMMENT ON TABLE {SCHEMA}.alembic_version IS {told}"
+    """The SQL by which a migration declares the programs that may use the schema it leaves."""
+    comment = "NULL" if oldest is None else f"'{OLDEST}{oldest}'"
+    return f"COMMENT ON TABLE {SCHEMA}.alembic_version IS {comment}"
 
 
 OLDEST = "oldest program that may use this schema: "

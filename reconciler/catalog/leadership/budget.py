@@ -1,4 +1,4 @@
-"""The keys a second that every replica and every command share: one row, moved by the server's clock."""
+"""The rate in keys a second that all replicas and commands share: one row, by the server's clock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from reconciler.catalog.db.connections import Database
 from reconciler.catalog.db.schema import SCHEMA
 
 LONGEST_QUEUE = 60.0
-"""Seconds, or keys at rates below one a second: further ahead the row is only where a clock went back."""
+"""Seconds, or keys at rates below one a second: the row is further ahead only where a clock went back."""
 
-# One instant is all the state: what has been granted is paid for by then. Whoever waited for the row's
-# lock reads the clock anew. $1 keys, $2 keys a second, $3 keys saved up, $4 seconds of the longest queue.
+# The state is one instant, at which everything granted so far is paid for. A caller that waited for the row's
+# lock reads the clock again. $1 keys, $2 keys a second, $3 keys saved up, $4 seconds of the longest queue.
 RESERVE = f"""
 UPDATE {SCHEMA}.budget
 SET paid_until = least(

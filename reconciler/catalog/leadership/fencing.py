@@ -1,4 +1,4 @@
-"""The fencing token, compared by every transaction that writes."""
+"""The fencing token, which every transaction that writes compares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN_SEAL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What the term's row says besides: the mode last observed, whether all is paused, the server's time."""
+    """State read with the term: the mode last observed, whether all is paused, and the server's time."""
 
     mode: Mode | None
     paused: bool
@@ -26,11 +26,11 @@ class Standing:
 
 
 async def stand(connection: AnyConnection, term: Term) -> Standing:
-    """Lock the term's row against an acquisition for the rest of the transaction, and compare.
+    """Lock the term's row against an acquisition for the rest of the transaction, and compare the term.
 
-    Raises LeaseLost where another term is current, and Halt where the bucket's marker, as the term
-    last saw it, says what this database never wrote: it is a copy, or went back in time. Others that
-    write under this term are not held up.
+    Raises LeaseLost where another term is current. Raises Halt where the bucket's marker, as the term
+    last saw it, has a nonce that this database never wrote: the database is a copy, or went back in time.
+    Other writers under this term are not held up.
     """
     row = await connection.fetchrow(
         "SELECT t.epoch, t.nonce, t.mode, clock_timestamp() AS now, s.nonce AS confirmed, s.pending_nonce,"

@@ -1,4 +1,4 @@
-"""The lease: one row that is renewed, and one that is compared; times by the server's clock."""
+"""The lease: one row to renew, and one to compare (the fence). All times are by the server's clock."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from reconciler.model import HeldBy, Mode, Term
 T = TypeVar("T")
 
 SILENT = timedelta(seconds=1)
-"""Between two messages of a transaction of ours lie milliseconds."""
+"""Longer than any pause of a live transaction of ours: its messages are milliseconds apart."""
 
-# Sessions of ours that hold the lease's rows although the lease has ended, and wait for a client that
-# says nothing: a process that was stopped, or that the network has cut off, in mid-transaction. Between
-# the preparation of a statement and its execution no time-out of the server's runs.
+# Sessions of ours that hold the lease's rows although the lease has ended, and wait for a silent client: a
+# process that was stopped, or cut off by the network, in mid-transaction. No time-out of the server's runs
+# between the preparation of a statement and its execution.
 CUT_OFF = f"""
 SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
 WHERE a.pid IN (SELECT l.pid FROM pg_locks l
@@ -44,7 +44,7 @@ class PostgresLease:
         async def work(connection: Connection) -> Term | HeldBy:
             await _require_schema(connection)
             await connection.execute(CUT_OFF, connections.APPLICATION, SILENT)
-            # Waits for a renewal in flight, and for nothing else.
+            # This waits for a renewal in flight, and for nothing else.
             row = await connection.fetchrow(
                 "SELECT holder, epoch, expires_at, expires_at > clock_timestamp() AS held, released,"
                 " greatest(expires_at, clock_timestamp()) - clock_timestamp() AS remaining"
@@ -59,7 +59,7 @@ class PostgresLease:
         return await self._transaction(work)
 
     async def _begin(self, connection: Connection, holder: str, epoch: int, ttl: timedelta) -> Term:
-        # The fence: waits for what is being written under the last term, and shuts out what comes later.
+        # The fence: this waits for writes in progress under the last term, and shuts out later ones.
         nonce = await connection.fetchval(
             f"UPDATE {SCHEMA}.term SET epoch = $1, nonce = gen_random_uuid() RETURNING nonce", epoch
         )
@@ -76,12 +76,12 @@ class PostgresLease:
 
     @staticmethod
     async def _stamp_anew(connection: Connection) -> None:
-        """In another cluster transaction ids mean nothing: passes armed elsewhere are stamped anew (R-14).
+        """Stamp passes armed in another cluster again: its transaction ids mean nothing here (R-14).
 
-        There a stamp may lie in the future, and would never be passed, or in the past, and say nothing.
+        Such a stamp may lie in the future and never be reached, or in the past and prove nothing.
         """
-        told = await connection.fetchval("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")
-        moved = told and await connection.fetchval(
+        known = await connection.fetchval("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")
+        moved = known and await connection.fetchval(
             f"UPDATE {SCHEMA}.term SET cluster = system_identifier FROM pg_control_system()"
             " WHERE cluster IS DISTINCT FROM system_identifier RETURNING true"
         )
@@ -95,7 +95,7 @@ class PostgresLease:
     async def renew(self, term: Term, ttl: timedelta) -> None:
         async def work(connection: Connection) -> None:
             await _require_schema(connection)
-            # Not once it has expired: somebody may have looked, and be about to take it.
+            # An expired lease is not renewed: another replica may have seen that, and be about to take it.
             renewed = await connection.fetchval(
                 f"UPDATE {SCHEMA}.lease SET expires_at = clock_timestamp() + $3::interval"
                 " WHERE epoch = $1 AND nonce = $2 AND expires_at > clock_timestamp() RETURNING true",
@@ -110,7 +110,7 @@ class PostgresLease:
 
     async def release(self, term: Term) -> None:
         async def work(connection: Connection) -> None:
-            # The row stays, and with it the epoch, which only ever rises.
+            # The row stays, and so does the epoch, which only ever rises.
             await connection.execute(
                 f"UPDATE {SCHEMA}.lease"
                 " SET released = true, expires_at = least(expires_at, clock_timestamp())"
@@ -128,7 +128,7 @@ class PostgresLease:
                 raise LeaseLost(f"epoch {term.epoch} of {term.holder} is over; another replica has led since")
             if row["mode"] == mode.value:
                 return
-            # From dry run to live the clock of every mark starts anew. A database that has never been
+            # The delay of every mark restarts when dry run turns into live. A database that has never been
             # in dry run has no marks from one.
             await connection.execute(
                 f"UPDATE {SCHEMA}.term SET live_since = CASE WHEN $1::text = 'dry_run' THEN NULL"
@@ -153,6 +153,6 @@ class PostgresLease:
 
 
 async def _require_schema(connection: Connection) -> None:
-    """Raises Halt where a migration has left this program behind, while it stood by or led."""
+    """Raises Halt where a migration has made this program too old while it stood by or led."""
     if misfit := (await connections.schema_version(connection)).misfit:
         raise Halt(misfit)

@@ -1,4 +1,4 @@
-"""What Postgres tells of itself that a restore, a copy or a failover changes."""
+"""Facts about the Postgres server that a restore, a copy or a failover changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reconciler.model import Lineage
 GUARDED = {
     "cluster": "(SELECT system_identifier FROM pg_control_system())",
     "timeline": "('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int",
-    # What is not durable yet may be gone after a crash, which is no restore.
+    # The flushed position: WAL that is not durable yet may be lost in a crash, which is no restore.
     "wal": "(pg_current_wal_flush_lsn() - '0/0')::bigint",
 }
-"""What a provider may keep from a role, or not have."""
+"""Facts that a provider may withhold from a role, or not have."""
 
 UNTOLD = (
     asyncpg.InsufficientPrivilegeError,
@@ -25,20 +25,20 @@ UNTOLD = (
 
 
 async def readable(connection: AnyConnection) -> frozenset[str]:
-    """Which of the guarded facts this role is told. Not within a transaction, which an error would end."""
-    told = set()
+    """The guarded facts that this role may read. Not within a transaction, which an error would end."""
+    granted = set()
     for name, expression in GUARDED.items():
         try:
             await connection.fetchval(f"SELECT {expression}")
         except UNTOLD:
             continue
-        told.add(name)
-    return frozenset(told)
+        granted.add(name)
+    return frozenset(granted)
 
 
-async def read(connection: AnyConnection, tables: TableMapping, told: frozenset[str]) -> Lineage:
-    """The facts, of which `told` names the guarded ones that are asked for."""
-    guarded = (f"{GUARDED[name] if name in told else 'NULL'} AS {name}" for name in GUARDED)
+async def read(connection: AnyConnection, tables: TableMapping, granted: frozenset[str]) -> Lineage:
+    """All facts; of the guarded ones only those named in `granted`."""
+    guarded = (f"{GUARDED[name] if name in granted else 'NULL'} AS {name}" for name in GUARDED)
     names = [qualified(name) if name else None for name in (tables.media_table, tables.keys_table)]
     row = await connection.fetchrow(
         "SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::bigint AS database,"

@@ -1,4 +1,4 @@
-"""The stop that lives in the database: one row, read and changed on a connection of its own."""
+"""The pause, kept in the database: one row, read and changed on a dedicated connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reconciler.model import Pause
 
 READ = f"SELECT paused, changed_at, changed_by, reason FROM {SCHEMA}.pause"
 
-# A pause that stands keeps who set it, and why.
+# A pause already in force keeps its author and reason.
 PAUSE = f"""
 INSERT INTO {SCHEMA}.pause (paused, changed_at, changed_by, reason)
 VALUES (true, clock_timestamp(), $1, $2)
@@ -27,7 +27,7 @@ WHERE paused
 
 
 class PostgresPauseSwitch:
-    """`ports.PauseSwitch` on Postgres, on a connection of its own."""
+    """`ports.PauseSwitch` on Postgres, on a dedicated connection."""
 
     def __init__(self, config: CatalogConfig) -> None:
         self._own = DedicatedConnection(config)

@@ -22,9 +22,9 @@ SELECT operation_id, 'cancelled', 'object', storage_key, verdict, reason,
     'found before the bucket was adopted', bytes, object_etag, pass_id, $1, 'live' FROM gone
 """
 
-# What a claim cut short may have sent is not known. So a row of such a key is refused or healed for as long
-# as after any deletion, and its copy, which was made before, can be undone; a copy that was never made, or of
-# what stayed, goes with the window.
+# Whether a claim that was cut short sent its deletes is unknown. So a row of such a key is refused or healed
+# for as long as after any deletion, and the deletion can be undone from the copy, which was made before it. A
+# copy that was never made, or whose object stayed, goes when the window is over.
 ENTOMB = f"""
 INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
 SELECT storage_key, verdict, operation_id, attempted_at, clock_timestamp() + $1::interval,
@@ -53,7 +53,7 @@ class PostgresSite:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told: frozenset[str] | None = None
+        self._granted: frozenset[str] | None = None
 
     async def identity(self) -> Identity | None:
         async with self._database.connection() as connection:
@@ -70,19 +70,19 @@ class PostgresSite:
 
     async def lineage(self) -> Lineage:
         async with self._database.connection() as connection:
-            if self._told is None:
-                self._told = await lineages.readable(connection)
+            if self._granted is None:
+                self._granted = await lineages.readable(connection)
             try:
-                return await lineages.read(connection, self._database.config.tables, self._told)
+                return await lineages.read(connection, self._database.config.tables, self._granted)
             except lineages.UNTOLD:
-                # Told until now: the right was taken away meanwhile.
-                self._told = await lineages.readable(connection)
-                return await lineages.read(connection, self._database.config.tables, self._told)
+                # The right was taken away meanwhile.
+                self._granted = await lineages.readable(connection)
+                return await lineages.read(connection, self._database.config.tables, self._granted)
 
     async def bind(self, identity: Identity) -> None:
         """Raises Halt where the database has another site id: it is another installation's."""
         async with self._database.connection() as connection:
-            # Inserts at first contact; an id that differs is never written over.
+            # Inserts at first contact; a different id is never overwritten.
             bound = await connection.fetchval(
                 f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at) VALUES ($1, $2, $3, $4)"
                 " ON CONFLICT (singleton) DO UPDATE SET bucket = $2, prefixes = $3, bound_at = $4"
@@ -99,7 +99,7 @@ class PostgresSite:
 
     async def new_id(self) -> UUID:
         async with self._database.connection() as connection:
-            # Two replicas at their first contact must agree: the first one's stays.
+            # Two replicas at their first contact must agree, so the first one's id stays.
             await connection.execute(
                 f"INSERT INTO {SCHEMA}.site (site_id) VALUES (gen_random_uuid()) ON CONFLICT DO NOTHING"
             )
@@ -142,7 +142,7 @@ class PostgresSite:
             if last is not None and last + dead_after > standing.now:
                 left = (last + dead_after - standing.now).total_seconds()
                 raise Retryable(f"deletions may still be on their way: try again in {math.ceil(left)} s")
-            # What was half done goes too: it was compared with another bucket, or with other rows.
+            # Unfinished passes end too: they compared with another bucket, or with other rows.
             await connection.execute(
                 f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp()"
                 " WHERE state = 'running'"
