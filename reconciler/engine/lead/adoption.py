@@ -1,9 +1,9 @@
-"""Adoption: a person says which database the bucket belongs to, where the program cannot know.
+"""Adoption: a person decides which database the bucket belongs to, where the program cannot know.
 
-Needed after a restore from a backup or a failover that lost commits, when two copies of one database met
-on a bucket, when the bucket was emptied or lost its marker, and to move a database to another bucket. The
-tie gets a new site id, so that whoever had the bucket before finds a stranger's and halts, and every mark
-is withdrawn: it was found under another tie. A later pass finds anew what still ought to go.
+It is needed after a restore from a backup or a failover that lost commits, when two copies of one database
+met on a bucket, when the bucket was emptied or lost its marker, and to move a database to another bucket.
+The tie gets a new site id, so the bucket's former owner finds a stranger's marker and halts. Every mark is
+withdrawn, since it was found under another tie. A later pass finds again what still should be deleted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reconciler.model import Identity, Seal, Seals, Term
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What bucket and database say before an adoption. `fault` is why they do not agree, "" where they do."""
+    """The state of bucket and database before an adoption. `fault`: why they disagree, "" if they agree."""
 
     bucket: str
     ours: Identity | None
@@ -28,7 +28,7 @@ class Situation:
     fault: str
 
     def lines(self) -> list[str]:
-        """For a person who has to decide."""
+        """Describe the situation to the person who has to decide."""
         return [
             f"bucket {self.bucket!r}: its marker says {describe(self.seen)}",
             f"this database is {describe(self.ours)}"
@@ -41,7 +41,7 @@ class Situation:
 
 
 async def look(ports: Ports, bucket: str) -> Situation:
-    """The situation, read only. Raises Halt where the marker cannot be read as one."""
+    """Read the situation, without writing. Raises Halt if the marker cannot be read as one."""
     ours = await ports.site.identity()
     seen = await ports.marker.read()
     fault = ""
@@ -76,9 +76,9 @@ async def adopt(
 ) -> int:
     """Make the bucket this database's, under a new site id. Returns how many marks were withdrawn.
 
-    A crash on the way leaves the bucket with a site id that nobody has, and another adoption mends that.
-    Raises Retryable where deletions may still be on their way (`dead` after the last began, none is), and
-    where the marker changed meanwhile.
+    A crash partway leaves the bucket with a site id that no database has; another adoption mends that.
+    Raises Retryable if deletions may still be on their way (none is once `dead` has passed since the last
+    one began), and if the marker changed meanwhile.
     """
     withdrawn = await ports.site.withdraw(term, dead, upload_window)
     await ports.site.new_id()

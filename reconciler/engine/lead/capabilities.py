@@ -15,15 +15,15 @@ from reconciler.ports import Prober
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 3_600.0
-"""How long a daemon believes a probe. An hour: what an upgrade or a switched setting changes is noticed
+"""How long a daemon relies on a probe. An hour: a change by an upgrade or a switched setting is noticed
 within it, and 60 requests an hour cost nothing."""
 
 REPROBE_SECONDS = 300.0
-"""The same of a store that makes no copies: it may only be full, and nothing goes until it makes some."""
+"""The same for a store that makes no copies: it may only be full, and nothing is deleted until it does."""
 
 
 async def abilities(prober: Prober, declared: ListingOrder | None) -> Capabilities:
-    """What the store was seen to do just now, with the order by which it is joined.
+    """Probe the store. Returns what it was just seen to do, with the order by which it is joined.
 
     Raises StoreUnavailable and Halt; see `Prober`.
     """
@@ -34,9 +34,9 @@ async def abilities(prober: Prober, declared: ListingOrder | None) -> Capabiliti
 async def keep_probing(
     ports: Ports, declared: ListingOrder | None, tell: Callable[[Capabilities], None]
 ) -> None:
-    """Probe from time to time, for as long as the store does what it did when `ports` were wired.
+    """Probe from time to time, as long as the store does what it did when `ports` were wired.
 
-    Raises StoreUnavailable where it no longer does: the daemon starts over with what is true now. Where
+    Raises StoreUnavailable once it no longer does: the daemon starts over with what is true now. Where
     versions may be locked nothing is probed again, since the scratch keys of each probe would stay.
     """
     while not ports.capabilities.object_lock:
@@ -47,6 +47,6 @@ async def keep_probing(
             log.debug("store not probed again", reason=str(error))
             continue
         tell(found)
-        # How many keys a batch may have is learned in use, and hangs on the load of the moment as well.
+        # The keys that a batch may have are learned in use, and depend on the load of the moment as well.
         if replace(found, batch_size=ports.capabilities.batch_size) != ports.capabilities:
             raise StoreUnavailable("the store does other things than when it was last probed: starting over")

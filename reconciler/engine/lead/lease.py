@@ -1,4 +1,4 @@
-"""Leadership: take the lease, keep it, and stop before it can be somebody else's."""
+"""Leadership: take the lease, keep it, and stop before another replica can hold it."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ RETRY_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Tenure:
-    """Until when, by our own monotonic clock, the lease is certainly ours: not at all until `acquire`."""
+    """Until when, by our own monotonic clock, the lease is certainly ours: not at all before `acquire`."""
 
     good_until: float = -math.inf
 
     def extend(self, sent: float, ttl: timedelta) -> None:
-        """Two thirds of the TTL after a good request was *sent*: no other replica can have it by then."""
+        """Set it to 2/3 of the TTL after a good request was *sent*: no other replica can have it by then."""
         self.good_until = sent + ttl.total_seconds() * 2 / 3
 
 
 def holder_name() -> str:
-    """Who we are, for the lease row and for people: host, pid, and a nonce for pids that come again."""
+    """Our name, for the lease row and for people: host, pid, and a nonce because pids are reused."""
     return f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
 
 
 async def acquire(
     lease: Lease, holder: str, ttl: timedelta, clock: Clock, wait: timedelta, tenure: Tenure
 ) -> Term | HeldBy:
-    """Take the lease, trying for `wait`; who holds it if that was not enough."""
+    """Take the lease, trying for `wait`. Returns our term, or who holds the lease if that was not enough."""
     deadline = clock.monotonic() + wait.total_seconds()
     while True:
         sent = clock.monotonic()
@@ -63,7 +63,7 @@ async def keep(
     tenure: Tenure,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Renew until cancelled, noting in `tenure` how long that is good for, and telling how each went.
+    """Renew until cancelled. Notes in `tenure` how long each renewal is good for, and reports it to `tell`.
 
     Raises LeaseLost at two thirds of the TTL after the last good renewal was *sent*: by then no
     other replica can have it yet.
@@ -93,7 +93,7 @@ async def keep(
 
 
 async def release(lease: Lease, term: Term) -> None:
-    """Expire it at once; where the database cannot be reached it ends by itself."""
+    """Expire the lease at once; if the database cannot be reached, it ends by itself."""
     try:
         await lease.release(term)
     except Retryable as error:
@@ -101,5 +101,5 @@ async def release(lease: Lease, term: Term) -> None:
 
 
 def _pause(ttl: timedelta) -> float:
-    """A third of the TTL, give or take a tenth, so that replicas do not knock in step."""
+    """A third of the TTL, plus or minus a tenth, so that replicas do not ask in step."""
     return ttl.total_seconds() / 3 * random.uniform(0.9, 1.1)

@@ -1,7 +1,7 @@
 """First contact: tie the bucket to this database, or find out that it belongs to another.
 
-The marker object in the bucket and the row in the database must name the same site; a bucket of
-somebody else's, or a database pointed at another bucket, halts before anything is marked.
+The marker object in the bucket and the row in the database must name the same site. If the bucket is
+another database's, or this database is tied to another bucket, the program halts before it marks anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> None:
-    """Check the tie, making it where neither side has one. Raises Halt naming both identities."""
+    """Check the tie, or make it if neither side has one. Raises Halt naming both identities."""
     ours = await verify(ports, bucket)
     if ours is None:
         ours = await _tie(ports, bucket, prefixes)
@@ -29,9 +29,9 @@ async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) ->
 
 
 async def verify(ports: Ports, bucket: str) -> Identity | None:
-    """The database's identity if the bucket's marker agrees with it; None where there is no tie yet.
+    """The database's identity if the bucket's marker agrees with it; None if there is no tie yet.
 
-    Writes nothing. The seal is compared by who leads: a copy may look.
+    Writes nothing. The seal is not compared here but by the leader: a copy of the database may look.
     """
     ours = await ports.site.identity()
     seen = await ports.marker.read()
@@ -66,7 +66,7 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
 
 
 def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage | None = None) -> str:
-    """Why the database is not the one that last sealed the marker, or went back; "" where it is that one."""
+    """Why the database did not last seal the marker, or why it went back in time; "" if neither is so."""
     for sealed in (seen.lineage, ours.lineage):
         if why := difference(sealed, found, witnessed):
             return (
@@ -79,7 +79,7 @@ def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage |
 
 
 async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity:
-    """The site id is made before the marker is written, so that a crash in between is no foreign bucket."""
+    """Make the site id before writing the marker, so that a crash in between leaves no foreign bucket."""
     site_id, now = await ports.site.new_id(), await ports.records.now()
     identity = Identity(site_id=site_id, bucket=bucket, prefixes=prefixes, created_at=now)
     await _write(ports, identity)
@@ -88,7 +88,7 @@ async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity
 
 
 async def _write(ports: Ports, identity: Identity) -> None:
-    """The bucket first, then the row: with the marker alone, the next start finds its own site id."""
+    """Write the bucket first, then the row: with the marker alone, the next start finds its own site id."""
     await ports.marker.write(identity)
     seen = await ports.marker.read()
     if seen is None or seen.site_id != identity.site_id:
@@ -97,7 +97,7 @@ async def _write(ports: Ports, identity: Identity) -> None:
 
 
 async def _write_prefixes(ports: Ports, identity: Identity) -> None:
-    """The marker keeps its seal; a crash in between repeats it."""
+    """Write the prefixes to marker and row. The marker keeps its seal; a crash in between repeats this."""
     seen = await ports.marker.read()
     check_tie(identity, seen, identity.bucket)
     assert seen is not None
@@ -106,7 +106,7 @@ async def _write_prefixes(ports: Ports, identity: Identity) -> None:
 
 
 def contested(bucket: str, why: str) -> str:
-    """What a person is told, on both sides."""
+    """The message to a person, on both sides."""
     return (
         f"bucket {bucket!r} is contested: two databases with the same site id act on it, or this one was"
         f" restored from a backup or a lagging replica ({why}); on a store that ignores If-Match, a request"

@@ -1,4 +1,4 @@
-"""What live takes besides the settings: the rights of the role."""
+"""What live mode needs besides the settings: the rights of the database role."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from reconciler.model import DeleteMode, Mode
 
 
 async def require_rights(ports: Ports, steering: Steering) -> None:
-    """Raise Halt in live mode where the role may not remove rows, or not bring back what it removed."""
+    """Raise Halt in live mode if the role may not remove rows, or may not bring back what it removed."""
     if steering.mode is Mode.LIVE:
         undoable = steering.policy.delete_mode is not DeleteMode.DIRECT
         await ports.marks.require_rights(undoable=undoable)

@@ -1,9 +1,9 @@
-"""The seal: epoch and nonce on the bucket's marker, so that a copy of the database cannot act beside it.
+"""The seal: epoch and nonce on the bucket's marker, so that a copy of the database cannot act as well.
 
-A clone or a restored backup has the same site id, the same marks, even the same epochs. What it cannot
-have is the nonce that the other one writes next. So each term writes a new one to the database and to the
-bucket, renews it, and reads it again before each batch. Who finds what nobody wrote under its own database
-writes `contested` on the marker, which halts both until a person has decided.
+A clone or a restored backup has the same site id, the same marks, even the same epochs. It cannot have the
+nonce that the other database writes next. So each term writes a new nonce to the database and to the
+bucket, renews it, and reads it again before each batch. A leader that finds a nonce its own database never
+recorded marks the bucket `contested`. Both sides then halt until an operator decides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from reconciler.planning.lineage import failed_over
 log = structlog.get_logger(__name__)
 
 CHECKS = 3
-"""Readings of the marker in one TTL. So a rival that leads too is seen within a third of it."""
+"""Readings of the marker in one TTL, so that a rival that also leads is seen within a third of it."""
 
 RENEW_AFTER = 12
 """Checks between two new nonces: four TTLs of the lease, a minute by default."""
@@ -51,9 +51,9 @@ class Sealer:
         self._read_at = self._settled_at = 0.0
 
     async def take(self, term: Term) -> None:
-        """Write this term's seal, once a term; later calls only look.
+        """Write this term's seal, once a term; later calls only check it.
 
-        Raises Halt where the marker says what this database never wrote, LeaseLost, StoreUnavailable.
+        Raises Halt if the marker has a seal that this database never wrote, LeaseLost, StoreUnavailable.
         """
         if self._term == term:
             await self.check()
@@ -62,13 +62,13 @@ class Sealer:
             self._term, self._ours = term, frozenset()
             self._former = await self._ports.site.seals()
             await self._write(await self._look())
-            # Whoever had the lease before may be alive, with a database of which ours is a copy. Within
-            # two checks it sees our seal, says so, and no batch of ours has begun.
+            # The previous leader may be alive, with a database of which ours is a copy. Within two checks
+            # it sees our seal and contests it, before any batch of ours has begun.
             wait = self._ttl.total_seconds() * 2 / CHECKS if term.vanished else 0.0
             self._settled_at = self._ports.clock.monotonic() + wait
 
     async def settle(self, stopping: anyio.Event) -> None:
-        """Wait until whoever led before us has had the time to contest the bucket, if it vanished."""
+        """If the previous leader vanished, wait until it has had the time to contest the bucket."""
         left = self._settled_at - self._ports.clock.monotonic()
         if left > 0:
             log.info("the leader before did not say goodbye: waiting for its objection", seconds=round(left))
@@ -76,22 +76,22 @@ class Sealer:
                 await self._ports.clock.sleep(left)
 
     async def check(self, max_age: float = 0.0) -> UUID:
-        """The marker's nonce, read again unless it was in the last `max_age` seconds; it is ours.
+        """Return the marker's nonce, which is ours. Read again unless read in the last `max_age` seconds.
 
-        Raises Halt where it is not, LeaseLost where that is because another replica leads, and
+        Raises Halt if it is not ours, LeaseLost if that is because another replica leads, and
         StoreUnavailable.
         """
         async with self._alone:
             if self._seen is None or self._ports.clock.monotonic() - self._read_at >= max_age:
                 seen = await self._look()
-                of_ours = seen.seal in self._ours  # else of the term before, by a request that came late
+                of_ours = seen.seal in self._ours  # else of the previous term, by a request that came late
                 if not of_ours or self._failed_over(seen):
                     await self._write(seen)
             assert self._seen is not None, "a term begins with `take`"
             return self._seen
 
     async def watch(self) -> None:
-        """Check and renew until cancelled. Raises Halt and LeaseLost; a store that is away is waited out."""
+        """Check and renew until cancelled. Raises Halt and LeaseLost; an absent store is waited for."""
         while True:
             for number in range(RENEW_AFTER):
                 await self._ports.clock.sleep(self._ttl.total_seconds() / CHECKS)
@@ -110,18 +110,18 @@ class Sealer:
             await self._write(await self._look())
 
     async def _look(self) -> Identity:
-        """Read the marker; contest what is neither ours nor our predecessor's."""
+        """Read the marker; contest a seal that is neither ours nor our predecessor's."""
         began = self._ports.clock.monotonic()
         ours = await self._ports.site.identity()
         assert ours is not None, "first contact comes before the seal"
         found = await self._ports.site.lineage()
         seen = await self._read(ours)
-        # Said before any seal is contested: a copy that knows itself for one leaves the original alone.
+        # Before any seal is contested: a copy that recognises itself as one leaves the original alone.
         if why := strange(ours, seen, found, self._witnessed):
             raise Halt(why)
         if not self._known(seen.seal):
-            # Once more: without TLS a byte may have changed on the way, and a dispute lasts until a
-            # person has settled it.
+            # Read again: without TLS a byte may have changed in transit, and a dispute lasts until a person
+            # has settled it.
             seen = await self._read(ours)
         if not self._known(seen.seal):
             await self._contest(seen)
@@ -130,7 +130,7 @@ class Sealer:
         return seen
 
     def _failed_over(self, seen: Identity) -> bool:
-        """Whether the database goes on elsewhere, which a program that is started next has not seen."""
+        """Whether the database failed over since the seal; a program that starts next has not seen that."""
         assert self._witnessed is not None
         if not failed_over(seen.lineage, self._witnessed):
             return False
@@ -150,17 +150,17 @@ class Sealer:
         return seal in self._ours or self._inherited(seal)
 
     def _inherited(self, seal: Seal | None) -> bool:
-        """Whether it is what our own database wrote under an earlier term, or was about to write."""
+        """Whether our own database wrote this seal under an earlier term, or was about to write it."""
         assert self._term is not None
-        if seal is None:  # none was ever confirmed; the first may have been about to be written
+        if seal is None:  # no seal was ever confirmed; the first may have been about to be written
             return self._former.confirmed is None
         known = {self._former.confirmed, self._former.pending}
         return seal.nonce in known and seal.epoch < self._term.epoch
 
     async def _write(self, seen: Identity) -> None:
-        """A new nonce, to the database as pending, to the bucket, and to the database as confirmed.
+        """Write a new nonce: to the database as pending, to the bucket, and to the database as confirmed.
 
-        A crash in between leaves one of two that the next term knows.
+        A crash in between leaves one of the two nonces that the next term knows.
         """
         term, site = self._term, self._ports.site
         assert term is not None
@@ -183,10 +183,10 @@ class Sealer:
         )
 
     async def _contest(self, seen: Identity) -> None:
-        """Say on the marker that the bucket is disputed, and halt. Raises LeaseLost if we do not lead."""
+        """Mark the bucket as contested, and halt. Raises LeaseLost if we do not lead."""
         term = self._term
         assert term is not None
-        # Another replica on our own database may have sealed it, while we were asleep.
+        # Another replica on our own database may have sealed it while this process was suspended.
         await self._ports.lease.renew(term, self._ttl)
         theirs = f"epoch {seen.seal.epoch}" if seen.seal else "no epoch"
         why = f"epoch {term.epoch} of {term.holder} found the seal of {theirs}, unknown to its database"

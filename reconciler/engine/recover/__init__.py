@@ -1,1 +1,1 @@
-"""The way back: the restore queue, and undo."""
+"""Recovery: the restore queue, and undo."""

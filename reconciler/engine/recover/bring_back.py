@@ -1,4 +1,4 @@
-"""Bringing one object back from where it was hidden, and proof that it is there."""
+"""Bring one object back from where it was hidden, and prove that it is there."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from reconciler.model import (
 )
 
 SLACK = timedelta(minutes=1)
-"""By how much the store's clock may be ahead of the database's."""
+"""How far the store's clock may be ahead of the database's."""
 
 
 async def bring_back(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
-    """The object at its own key again, never over another one. Success is said after a HEAD 200 alone.
+    """Put the object back at its own key, never over another one. Only a HEAD 200 counts as success.
 
-    Raises Refused, LeaseLost, Halt; a store that does not answer makes it FAILED.
+    Raises Refused, LeaseLost, Halt; if the store does not answer, the outcome is FAILED.
     """
     if not await ports.recovery.claim_return(hidden.id):
         return _told(hidden, Return.REFUSED, "it is being purged, or was brought back or erased meanwhile")
@@ -54,7 +54,7 @@ async def _out_of_quarantine(ports: Ports, gateway: WriteGateway, hidden: Hidden
 
 
 async def _copied(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, copied: Copied) -> Returned:
-    """What a copy to its own key came to."""
+    """The outcome of a copy to the object's own key."""
     if copied.result is CopyResult.OCCUPIED:
         return await _what_is_there(ports, hidden)
     if copied.result is CopyResult.MISSING:
@@ -72,16 +72,16 @@ async def _copied(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, cop
 
 
 async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, stored: StoredObject) -> str:
-    """What became of an upload that came between the look and the copy, whose place our copy took; "" where
-    none came.
+    """Give its place back to an upload that arrived between the look and our copy. Returns the result, "" if
+    no upload did.
 
-    Only where versions are kept: what was written over elsewhere is gone (R-60).
+    Only possible where versions are kept: elsewhere, what was overwritten is gone (R-60).
     """
     if stored.version_id in {None, UNVERSIONED}:
         return ""
     found = await ports.versions.of(hidden.storage_key)
     mine = [each for each in found if each.id == stored.version_id and each.latest and not each.marker]
-    # The first behind the latest; times tell seconds apart, and markers and versions come in no order.
+    # The first behind the latest: times are whole seconds, and markers and versions come in no order.
     behind = [each for each in found if not each.latest and not each.marker]
     hidden_before = hidden.hidden_at.replace(microsecond=0)
     newer = behind and behind[0].last_modified is not None and behind[0].last_modified >= hidden_before
@@ -102,7 +102,7 @@ def _later(one: Version, other: Version) -> bool:
 
 
 async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
-    """Every delete marker of the operation goes: those that are known, and what its repetitions made."""
+    """Remove every delete marker of the operation: the known ones, and those that its repetitions made."""
     key, wanted = hidden.storage_key, hidden.hidden
     found = await ports.versions.of(key)
     if not any(wanted.hides(each) for each in found):
@@ -122,7 +122,7 @@ async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: Hidd
 
 
 def _is_what_was_hidden(stored: StoredObject, wanted: Hidden) -> bool:
-    """By its version, where HEAD tells one of its own; Ceph tells none of what is older than versioning."""
+    """Compare by version, if HEAD gives one; Ceph gives none for objects older than versioning."""
     if stored.version_id in {None, UNVERSIONED}:
         return wanted.etag in {None, stored.etag}
     return stored.version_id in wanted.version_ids
@@ -135,7 +135,7 @@ async def _over_the_marker(
     found: Sequence[Version],
     answer: DeletionResult,
 ) -> Returned:
-    """A policy may keep every version and marker for good: then a copy of the version is put over them."""
+    """Copy the version over the markers, where a policy keeps every version and marker for good."""
     if answer.blame is Blame.STORE:
         return _told(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
     key = hidden.storage_key
@@ -145,7 +145,7 @@ async def _over_the_marker(
 
 
 def _made_by(marker: Version, hidden: HiddenObject) -> bool:
-    """Known to be ours; or made while the operation lasted, as by a request that was repeated."""
+    """Whether it is known to be ours, or was made during the operation, as by a repeated request."""
     if marker.id in hidden.hidden.marker_ids:
         return True
     made, before = marker.last_modified, hidden.hidden.last_modified
@@ -155,7 +155,7 @@ def _made_by(marker: Version, hidden: HiddenObject) -> bool:
 
 
 async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:
-    """The same object, as of an attempt that was cut off; or another that must not be written over."""
+    """Whether the same object is there, as after an interrupted attempt, or one not to be overwritten."""
     there, copy = await ports.store.head(hidden.storage_key), hidden.hidden
     if there is None:
         return _told(hidden, Return.FAILED, "its key is being written to by somebody else")
@@ -167,9 +167,9 @@ async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:
 
 
 async def _etags_change(ports: Ports, hidden: Hidden) -> bool:
-    """Whether the copy in quarantine has another ETag than what it was made of.
+    """Whether the copy in quarantine has another ETag than the object it was made from.
 
-    So it is with objects that the store encrypts with a key of one's own, and with those copied in parts.
+    This is so for objects that the store encrypts with a key of one's own, and for those copied in parts.
     """
     if hidden.quarantine_key is None:
         return False

@@ -1,7 +1,7 @@
-"""Healing: a row that needs an object which we have hidden gets it back; a row that we removed, too.
+"""Healing: bring back a hidden object that a row needs, and a removed row whose object is there.
 
-The queue is filled by the triggers (a row that was written while its object went), by every sweep that sees
-one of the two without the other, and by the collector and the purge in their last looks.
+Three sources fill the queue: the triggers, for a row that was written while its object was being deleted;
+every sweep that sees one of the two without the other; and the last looks of the collector and the purge.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_YET = "keys could not be healed, and are tried again"
 
 
 class Healer:
-    """Works the queue off; what cannot be healed stays in it, and is told each time."""
+    """Works through the queue. A key that cannot be healed stays in it, and is reported each time."""
 
     def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer) -> None:
         self._ports = ports
@@ -40,7 +40,7 @@ class Healer:
         self._told: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
     async def run(self) -> int:
-        """One round. Returns how many keys were healed. Raises LeaseLost, Halt, Retryable."""
+        """Run one round. Returns how many keys were healed. Raises LeaseLost, Halt, Retryable."""
         if self._steer().mode is not Mode.LIVE:
             return 0
         healed = 0
@@ -65,7 +65,7 @@ class Healer:
         return healed
 
     def _tell(self) -> None:
-        """A line for all that went alike, with one key to look at; the others are there at debug level."""
+        """Log a line for each kind of result, with one key to look at; the others go to the debug level."""
         for event, keys in self._told.items():
             say = log.error if event is LOST else log.warning
             say(event, keys=len(keys), first=keys[0][0], reason=keys[0][1])
@@ -73,7 +73,7 @@ class Healer:
                 log.debug(event, storage_key=key, reason=reason)
 
     async def _heal_alone(self, queued: Queued) -> bool | None:
-        """What goes wrong about one key leaves that key in the queue, and the others are healed."""
+        """Heal one key. An error about it leaves that key in the queue, and the others are healed."""
         try:
             return await self._heal(queued)
         except (KeyRefused, BadValue) as error:
@@ -87,12 +87,12 @@ class Healer:
         return None
 
     async def _heal(self, queued: Queued) -> bool | None:
-        """Whether something came back; None where it has to be looked at again."""
+        """Whether something came back; None if the key has to be looked at again."""
         key, steering = queued.storage_key, self._steer()
         rows = await self._ports.records.lookup([key], rewritten=steering.policy.rewrites_keys)
         if await self._ports.store.head(key) is not None:
             return False if rows else await self._rows_back(key)
-        # A further column says nothing of size and time: the newest is meant.
+        # A further column gives no size or time, so the newest is meant.
         vouched = queued.vouched or not rows
         if not rows and not await self._ports.records.referenced([key]):
             return False
@@ -115,7 +115,7 @@ class Healer:
         return True
 
     async def _rows_back(self, key: str) -> bool | None:
-        """The object is there, and its row is not: did we remove it because there was no object?"""
+        """The object is there without its row: bring back rows that we removed for lack of the object."""
         found = False
         for removal in await self._ports.recovery.removals(UndoScope(keys=(key,))):
             lost = tuple(row for row in removal.rows if row.verdict is Verdict.DANGLING)
@@ -130,6 +130,6 @@ class Healer:
         return found
 
     async def _alarm(self, key: str, reason: str, event: str = LOST) -> None:
-        """A record without its object, and no way to mend that by ourselves: a person should know."""
+        """Report a record without its object that we cannot mend by ourselves: a person should know."""
         self._told[event].append((key, reason))
         await self._ports.recovery.postpone(key)

@@ -1,7 +1,7 @@
-"""Undo: what a pass, a stretch of time or some keys lost comes back, objects and rows.
+"""Undo: bring back the objects and rows that a pass, a stretch of time or some keys lost.
 
-Beside whoever leads, and without a lease: each object is claimed alone, so that no purge meets it. What
-has come back is told key by key, and repeating is harmless; so a crash anywhere is undone by undoing again.
+It runs next to the leader and without a lease: each object is claimed by itself, so that no purge can take
+it. Results are reported key by key, and repeating is harmless; so after a crash anywhere, undo again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Emit = Callable[[Returned], None]
 
 @dataclass(slots=True)
 class Undone:
-    """What came of it, or in dry run would. `gone`: objects that went for good, or were purged since.
+    """The result, or in dry run the expected one. `gone`: objects deleted for good, or purged since.
 
-    `refused` has what is not back, and rows that are back in part. `unknown` are parts of the scope, key by
-    key, in which the ledger has no deletion. `held_until`: when the first hold ends on what came back.
+    `refused` lists what is not back, and rows that are back in part. `unknown` are parts of the scope, key by
+    key, for which the ledger has no deletion. `held_until`: when the first hold on what came back ends.
     """
 
     objects: int = 0
@@ -52,7 +52,7 @@ class Undone:
 
     @property
     def touched(self) -> bool:
-        """Whether there was anything to bring back, came it or not."""
+        """Whether there was anything to bring back, whether or not it came."""
         return bool(self.objects or self.records or self.present or self.gone or self.refused)
 
     def count(self, returned: Returned) -> None:
@@ -82,7 +82,7 @@ class Undo:
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
 
     async def run(self, scope: UndoScope) -> Undone:
-        """Everything in the scope; in dry run it is only told. Raises Halt, Retryable."""
+        """Bring back everything in the scope; in dry run, only report it. Raises Halt, Retryable."""
         undone = Undone(gone=await self._ports.recovery.gone(scope), unknown=await self._unknown(scope))
         after = ""
         while page := await self._next(scope, after):
@@ -90,8 +90,8 @@ class Undo:
                 await self._bring_back(page, undone)
             else:
                 for removal in page:
-                    for told in _would(removal):
-                        self._tell(undone, told)
+                    for returned in _would(removal):
+                        self._tell(undone, returned)
             after = page[-1].storage_key
         return undone
 
@@ -104,7 +104,7 @@ class Undo:
         return await self._ports.recovery.removals(scope, after, limit)
 
     async def _bring_back(self, page: Sequence[Removal], undone: Undone) -> None:
-        """Held first: a pass that ran in between would mark what has just come back."""
+        """Place the holds first: a pass that ran in between would mark what has just come back."""
         end = await self._ports.records.now() + self._steer().hold_for
         holds = [
             Hold(
@@ -128,7 +128,7 @@ class Undo:
         await for_each(page, restore, concurrency=AT_ONCE)
 
     async def _restored(self, removal: Removal) -> Sequence[Returned]:
-        """What goes wrong about one key is told of that key, and the others come back."""
+        """Restore one key. An error about it is reported for that key, and the others come back."""
         try:
             return await self._restore(removal)
         except (KeyRefused, StoreUnavailable, BadValue) as error:
@@ -162,7 +162,7 @@ class Undo:
         return [*returned, *await recovery.put_back(removal, self._author, object_back=back)]
 
     async def _lacks_object(self, removal: Removal) -> bool:
-        """Whether rows would come back to nothing that once was there; dangling ones never had an object."""
+        """Whether rows would point to an object that is gone for good; dangling ones never had an object."""
         if all(row.verdict is Verdict.DANGLING for row in removal.rows):
             return False
         return await self._ports.store.head(removal.storage_key) is None
@@ -173,12 +173,12 @@ class Undo:
 
 
 def _would(removal: Removal) -> Sequence[Returned]:
-    """What bringing it back would come to, if nothing stands in the way."""
-    told = [
+    """The results of bringing it back, if nothing stands in the way."""
+    results = [
         Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=Return.RESTORED)
         for row in removal.rows
     ]
     if removal.object is not None:
         size = removal.object.hidden.size
-        told.insert(0, Returned(storage_key=removal.storage_key, outcome=Return.RESTORED, size=size))
-    return told
+        results.insert(0, Returned(storage_key=removal.storage_key, outcome=Return.RESTORED, size=size))
+    return results

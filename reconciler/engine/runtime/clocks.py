@@ -1,4 +1,4 @@
-"""The clocks of database, store and this machine, compared before anything is decided by them."""
+"""Compare the clocks of database, store and this machine before anything is decided by them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from reconciler.ports import Clock, Observer, StoreClock
 log = structlog.get_logger(__name__)
 
 FRESH_SECONDS = 60.0
-"""How long a comparison holds: clocks drift slowly, and are set in jumps that seldom come."""
+"""How long a comparison is valid: clocks drift slowly, and are rarely set in jumps."""
 
 WHOLE_SECONDS = timedelta(seconds=1)
-"""All that the header `Date` carries."""
+"""The resolution of the header `Date`."""
 
 ADVICE = "keep all three in step with NTP; ages and due times go by the database's clock"
 
 
 class Clocks:
-    """The last comparison, made anew where it is older than FRESH_SECONDS.
+    """The last comparison, repeated once it is older than FRESH_SECONDS.
 
     `database` asks the database's clock.
     """
@@ -47,7 +47,7 @@ class Clocks:
         self._last = Compared()
 
     async def look(self) -> Compared:
-        """How they stand. Raises CatalogUnavailable, StoreUnavailable, Halt."""
+        """The current comparison. Raises CatalogUnavailable, StoreUnavailable, Halt."""
         async with self._alone:
             if self._clock.monotonic() - self._asked >= FRESH_SECONDS:
                 await self._compare()
@@ -55,13 +55,13 @@ class Clocks:
         return self._last
 
     async def require(self) -> None:
-        """Raise Halt where they are so far apart that no age can be trusted."""
+        """Raise Halt if they are so far apart that no age can be trusted."""
         compared = await self.look()
         if compared.halts:
             raise Halt(f"{compared.line}: nothing is claimed; {ADVICE}")
 
     async def watch(self) -> None:
-        """Look until cancelled, so that a replica without work notices too, and says so."""
+        """Compare until cancelled, so that a replica without work notices and reports differences too."""
         while True:
             try:
                 await self.look()
@@ -84,6 +84,6 @@ class Clocks:
         self, ask: Callable[[], Awaitable[datetime | None]], resolution: timedelta = timedelta(0)
     ) -> Ahead | None:
         before = self._clock.wall_clock()
-        told = await ask()
+        time = await ask()
         after = self._clock.wall_clock()
-        return None if told is None else clocks.read(before, told, after, resolution)
+        return None if time is None else clocks.read(before, time, after, resolution)

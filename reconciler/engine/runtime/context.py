@@ -1,4 +1,4 @@
-"""What the engine runs under: the ports it acts through, and the settings in force."""
+"""What the engine runs with: the ports it acts through, and the current settings."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from reconciler.ports import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steering:
-    """One consistent reading of the settings. Passes keep theirs; the collector reads anew each batch.
+    """One consistent reading of the settings. A pass keeps its own; the collector reads it for each batch.
 
-    `rate` is in keys a second, infinite for unlimited; `config_hash` covers all that changes a verdict
-    or a release.
+    `rate` is in keys a second, infinite for unlimited. `config_hash` covers every setting that changes a
+    verdict or a release.
     """
 
     mode: Mode
@@ -58,7 +58,7 @@ class Steering:
 
 
 Steer: TypeAlias = Callable[[], Steering]
-"""Gives the steering in force at the moment of the call."""
+"""Gives the current steering at the moment of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Limits:
 
     @property
     def longest_call(self) -> timedelta:
-        """How long a call to the store lasts at most. A dead epoch's last began before its lease ended."""
+        """The longest that a call to the store lasts. A dead epoch's last one began before its lease ended."""
         return 2 * self.request_timeout
 
     @property
@@ -90,7 +90,7 @@ class Limits:
 class Ports:
     """Every port that the engine acts through, as the composition root wired them.
 
-    `pause`, `throttles` and `clocks` are the engine's own: each watches one of the others, or the adapter.
+    `pause`, `throttles` and `clocks` belong to the engine: each watches another port, or the adapter.
     """
 
     listing: Listing

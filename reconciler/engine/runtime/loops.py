@@ -1,4 +1,4 @@
-"""Supervised loops: they rest, wake, stamp their progress, and back off from what goes wrong."""
+"""Supervised loops: they rest, wake, stamp their progress, and back off after errors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from reconciler.ports import Clock, Observer
 log = structlog.get_logger(__name__)
 
 STAMP_SECONDS = 5.0
-"""A sleeping loop stamps its progress this often: a long sleep is not a dead loop."""
+"""How often a sleeping loop stamps its progress, so that a long sleep does not look like a dead loop."""
 
 BACKOFF_BASE = 1.0
 BACKOFF_CAP = 300.0
 
 
 class Bell:
-    """Wakes whoever waits; rung while nobody waits, it is remembered once."""
+    """Wakes a waiting task; a ring while no task waits is remembered once."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()
@@ -40,7 +40,7 @@ class Bell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """One supervised loop: what it runs, how long it rests, and what may wake it before.
+    """One supervised loop: what it runs, how long it rests, and what may wake it earlier.
 
     `first_after` is in seconds, awaited once, so that a restart does not repeat a fresh pass.
     """

@@ -1,4 +1,4 @@
-"""How fast we write to the store: the share of the common budget that one batch has to wait for."""
+"""How fast we write to the store: a batch waits for its share of the common budget."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from reconciler.planning.pacing import batch_size
 from reconciler.ports import Budget, Clock
 
 LOOK_SECONDS = 1.0
-"""How often a wait looks whether the rate was raised."""
+"""How often a wait checks whether the rate was raised."""
 
 
 class Pace:
     """Keys a second, over all replicas and over everything that deletes, copies or aborts.
 
-    The set rate, or less while the store throttles. `set_now` gives the rate that is set at the moment.
+    It is the set rate, or less while the store throttles. `set_now` gives the rate set at the moment.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Pace:
         return batch_size(self._throttle.rate(rate))
 
     async def take(self, keys: int, rate: float) -> None:
-        """Wait until `keys` keys, a batch at most, may go at the set rate.
+        """Wait until `keys` keys, at most a batch, may be sent at the set rate.
 
-        Below one key a second that may be long: a rate that is raised meanwhile counts from then on, and a
-        lower one from the next batch on.
+        Below one key a second the wait may be long: a rate raised meanwhile applies at once, and a lower one
+        from the next batch on.
         """
         if not keys:
             return

@@ -1,4 +1,4 @@
-"""The stop that an operator sets in the database, seen by every replica within a second."""
+"""The pause that an operator sets in the database, seen by every replica within a second."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from reconciler.ports import Clock, Observer, PauseSwitch
 log = structlog.get_logger(__name__)
 
 FRESH_SECONDS = 0.5
-"""How old a reading may be that lets a write through: half of what is promised, the rest is for the way."""
+"""How old a reading may be to allow a write: half of what is promised; the rest is for the round trip."""
 
 
 class PauseWatch:
-    """What the switch says, never older than FRESH_SECONDS where it is asked for."""
+    """The state of the pause switch, never older than FRESH_SECONDS when asked for."""
 
     def __init__(self, switch: PauseSwitch, clock: Clock, observer: Observer) -> None:
         self._switch = switch
@@ -28,10 +28,10 @@ class PauseWatch:
         self._alone = anyio.Lock()
         self._asked = -math.inf
         self.last = Pause()
-        """As last read, however long ago."""
+        """The state as last read, however long ago."""
 
     async def look(self) -> Pause:
-        """How it stands. Raises CatalogUnavailable: who cannot see the switch must not write."""
+        """The current state. Raises CatalogUnavailable: without seeing the switch, nothing may be written."""
         async with self._alone:
             asked = self._clock.monotonic()
             if asked - self._asked >= FRESH_SECONDS:
@@ -40,12 +40,12 @@ class PauseWatch:
         return self.last
 
     def require_running(self) -> None:
-        """Raise StoreUnavailable if it was on when last read: before each repetition of one call."""
+        """Raise StoreUnavailable if paused at the last reading: before each repetition of one call."""
         if self.last.paused:
             raise StoreUnavailable(f"{wording.pause(self.last)}: no further request is sent")
 
     async def watch(self) -> None:
-        """Look until cancelled, so that a replica without work notices too, and says so."""
+        """Read until cancelled, so that a replica without work notices and reports a pause too."""
         reachable = True
         while True:
             self._observer.alive("pause")
@@ -69,5 +69,5 @@ class PauseWatch:
 
 
 def notice_of(pause: Pause) -> str:
-    """What a person has to know of a pause, whatever else came out; empty where there is none."""
+    """What a person has to know about a pause, whatever else the result is; empty if not paused."""
     return f"{wording.pause(pause)}: nothing is deleted until `reconciler resume`" if pause.paused else ""

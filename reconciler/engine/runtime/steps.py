@@ -1,4 +1,4 @@
-"""Steps of the work: what is logged inside one carries its names, and a tracer may time it."""
+"""Steps of the work: log lines inside one carry its names, and a tracer may time it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.ports import Attribute, Tracer
 
 
 class Untraced:
-    """Implements `ports.Tracer` by taking no notice."""
+    """Implements `ports.Tracer` by doing nothing."""
 
     def span(self, name: str, attributes: Mapping[str, Attribute]) -> AbstractContextManager[str | None]:  # noqa: ARG002
         return nullcontext()
@@ -27,8 +27,8 @@ UNTRACED = Untraced()
 def step(
     tracer: Tracer, name: str, *, bound: Mapping[str, Attribute] | None = None, **attributes: Attribute
 ) -> Iterator[None]:
-    """A step, which ends with the context. `bound` names it in every line logged inside, tasks begun
-    inside included, and on its span; `attributes` stand on the span alone. Never a storage key.
+    """A step, which ends with the context. `bound` names it in every log line inside, including tasks
+    started inside, and on its span; `attributes` are on the span alone. Never a storage key.
     """
     names = bound or {}
     with tracer.span(name, {**names, **attributes}) as trace_id:

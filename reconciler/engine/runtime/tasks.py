@@ -1,4 +1,4 @@
-"""Structured concurrency, with one error out instead of a group of them."""
+"""Structured concurrency that raises one error instead of a group."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from reconciler.errors import ConfigError, Halt, LeaseLost, Retryable
 T = TypeVar("T")
 
 PRECEDENCE: tuple[type[BaseException], ...] = (Halt, ConfigError, LeaseLost, Retryable)
-"""Which of several errors speaks for all: the one that asks most of a person; a bug before any."""
+"""Which error to raise when several tasks fail: unexpected ones first, then in this order."""
 
 
 class Waitable(Protocol):
-    """An event, or anything else that can be waited for."""
+    """An event, or anything else that can be awaited by `wait`."""
 
     async def wait(self) -> object: ...
 
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[TaskGroup]:
-    """A task group that raises the weightiest of its tasks' errors, alone."""
+    """A task group that raises only the weightiest of its tasks' errors."""
     try:
         async with anyio.create_task_group() as group:
             yield group
@@ -34,7 +34,7 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 def weightiest(error: BaseException) -> BaseException:
-    """The leaf that says most about a group of errors; an error that is no group is itself."""
+    """The error of a group that says most about it; an error that is no group is itself."""
     leaves = list(_leaves(error))
     unexpected = [leaf for leaf in leaves if not isinstance(leaf, PRECEDENCE)]
     return min(unexpected or leaves, key=_rank)
@@ -55,7 +55,7 @@ def _rank(error: BaseException) -> int:
 
 @asynccontextmanager
 async def ended_by(event: Waitable) -> AsyncIterator[None]:
-    """The body is cancelled, quietly, as soon as the event is set."""
+    """Cancel the body, quietly, as soon as the event is set."""
     async with task_group() as group:
 
         async def watch() -> None:

@@ -1,4 +1,4 @@
-"""What a store that throttles does to us: fewer keys a second, fewer requests at once.
+"""Slow down when the store throttles: fewer keys a second, fewer requests at once.
 
 Listing and deleting have a throttle each, as they have connections each, so that neither starves the
 other.
@@ -24,16 +24,16 @@ THROTTLED = "throttled"
 """The outcome of a request that the store refused as one too many."""
 
 LISTINGS = frozenset({"ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"})
-"""Operations that the listing's connections carry, or that cost a store as much."""
+"""Operations that use the listing's connections, or that cost a store as much."""
 
 COPIES = frozenset({"CopyObject", "UploadPartCopy"})
 
 WINDOW = 5.0
-"""Seconds over which the keys in use are counted: longer than a batch is under way."""
+"""Seconds over which the keys in use are counted: longer than a batch takes."""
 
 
 class Throttle:
-    """The limits in force of one kind of request: keys a second, and requests in flight."""
+    """The current limits of one kind of request: keys a second, and requests in flight."""
 
     def __init__(self, kind: str, in_flight: int, clock: Clock) -> None:
         self._kind = kind
@@ -44,7 +44,7 @@ class Throttle:
         self._taken: deque[tuple[float, int]] = deque()
 
     def rate(self, wanted: float) -> float:
-        """Keys a second that may go, where `wanted` (infinite for unlimited) is set."""
+        """Keys a second that may be sent, if `wanted` (infinite for unlimited) is set."""
         return min(wanted, self._rate.value(self._clock.monotonic()))
 
     @property
@@ -54,23 +54,23 @@ class Throttle:
 
     @property
     def under_way(self) -> int:
-        """Requests that are."""
+        """Requests that are under way."""
         return self._slots.borrowed_tokens
 
     def taken(self, keys: int) -> None:
-        """Keys that go now: what the store bore, or did not bear."""
+        """Note keys that are sent now: how much the store could take, or could not."""
         self._taken.append((self._clock.monotonic(), keys))
         self._forget()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """One request under way; waits while there are as many as may be."""
+        """Hold one request's slot; waits while as many are under way as may be."""
         self._slots.total_tokens = self.in_flight
         async with self._slots:
             yield
 
     def request_ended(self, outcome: str, seconds: float) -> None:
-        """One attempt, its outcome as the bucket's adapter names it, and how long it took."""
+        """Note one attempt: its outcome as the bucket's adapter names it, and how long it took."""
         if outcome != THROTTLED:
             return
         now = self._clock.monotonic()
@@ -100,7 +100,7 @@ class Throttle:
 
 
 class Throttles:
-    """One for listing, one for copies, one for all else; told of each attempt by the bucket's adapter."""
+    """One throttle for listing, one for copies, one for all else; the bucket's adapter reports attempts."""
 
     def __init__(self, *, listing: int, deleting: int, copying: int, clock: Clock) -> None:
         self.listing = Throttle("listing", listing, clock)
@@ -108,7 +108,7 @@ class Throttles:
         self.copying = Throttle("copying", copying, clock)
 
     def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
-        """One attempt, of an operation as S3 names it."""
+        """Note one attempt of an operation, by its name in S3."""
         throttle = self.listing if operation in LISTINGS else self.deleting
         throttle.request_ended(outcome, seconds)
         if operation in COPIES:
@@ -116,7 +116,7 @@ class Throttles:
 
 
 class ThrottledListing:
-    """`ports.Listing` with as many pages at once as the store bears."""
+    """`ports.Listing` with as many pages at once as the store can take."""
 
     def __init__(self, listing: Listing, throttle: Throttle) -> None:
         self._listing = listing
@@ -132,7 +132,7 @@ class ThrottledListing:
 
 
 class ThrottledCopies:
-    """`ports.Copies` with as many at once as the store bears."""
+    """`ports.Copies` with as many at once as the store can take."""
 
     def __init__(self, copies: Copies, throttle: Throttle) -> None:
         self._copies = copies

@@ -1,7 +1,7 @@
-"""The one gate through which every write to the bucket and to the gateway's rows passes.
+"""The write guard: every write to the bucket and to the gateway's rows passes here.
 
-In dry run and while an operator has paused it, it refuses, whatever the caller believes: both are read
-at the moment of each write.
+It refuses in dry run and while an operator has paused the program, whatever the caller believes: it reads
+both at the moment of each write.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from reconciler.planning import wording
 from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore, Uploads, Versions
 
 SEAL_AGE = 1.0
-"""Seconds for which the marker that a claim looked at is not read again before its delete."""
+"""Seconds for which the marker read by a claim is not read again before its delete."""
 
 
 class Refused(Retryable):
-    """A write was asked for in dry run, or while paused. What was claimed stays claimed until then."""
+    """A write was requested in dry run or while paused. What was claimed stays claimed until that ends."""
 
 
 def require_live(mode: Mode) -> None:
-    """Raise StoreUnavailable in dry run: before each request of one call, whose keys then stay claimed."""
+    """Raise StoreUnavailable in dry run: before each request of a call, whose keys then stay claimed."""
     if mode is not Mode.LIVE:
         raise StoreUnavailable("dry run was switched on: no further request is sent")
 
@@ -82,7 +82,7 @@ class WriteGateway:
         """Take due marks for deletion; see `Marks.claim`."""
         self._refuse_in_dry_run("claim marks")
         await self._refuse_while_paused("claim marks")
-        # With the marker's nonce as it is now, for the claim to compare with the database's.
+        # With the marker's current nonce, which the claim compares with the database's.
         sealed = replace(term, seal=await self._seal(0.0))
         return await self._marks.claim(sealed, policy, verdicts, limit, decide, cap)
 
@@ -96,15 +96,15 @@ class WriteGateway:
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete objects from the bucket.
 
-        The store compares no epoch. So who was paused and wakes after the lease has ended asks
-        nothing more of it: a successor may have spared the key meanwhile. Nor does who no longer finds
-        its own seal on the bucket's marker.
+        The store cannot check our epoch, so a leader that resumes after its lease expired must send nothing:
+        its successor may have spared the key meanwhile. The same applies once the bucket's marker no longer
+        bears our seal.
         """
         self._refuse_in_dry_run("delete objects")
         self._refuse_without_lease()
         await self._seal(SEAL_AGE)
         await self._refuse_while_paused("delete objects")
-        # Asked last: looking took time, too.
+        # Checked last, because the checks above take time.
         self._refuse_without_lease()
         return await self._store.delete(batch)
 
@@ -118,9 +118,9 @@ class WriteGateway:
         version: str | None = None,
         listed_size: int | None = None,
     ) -> Copied:
-        """Copy an object into the quarantine, or out of it; see `Copies.copy`.
+        """Copy an object into quarantine or out of it; see `Copies.copy`.
 
-        While paused too: a copy deletes nothing, and brings back what should not have gone.
+        Allowed while paused: a copy deletes nothing, and brings back what should not have been deleted.
         """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
@@ -138,7 +138,7 @@ class WriteGateway:
         return await self._versions.remove(batch)
 
     async def abort(self, uploads: Sequence[Upload]) -> Sequence[DeletionResult]:
-        """End multipart uploads, whose parts are gone with them."""
+        """Abort multipart uploads, which deletes their parts."""
         self._refuse_in_dry_run("abort uploads")
         self._refuse_without_lease()
         await self._seal(SEAL_AGE)
@@ -147,7 +147,7 @@ class WriteGateway:
         return await self._uploads.abort(uploads)
 
     async def reveal(self, markers: Sequence[Version]) -> Sequence[DeletionResult]:
-        """Take delete markers away: what they hid is there again. While paused too, as copies are made."""
+        """Remove delete markers to uncover what they hid. Allowed while paused, as copies are."""
         self._refuse_in_dry_run("remove delete markers")
         self._refuse_without_lease()
         if not all(each.marker for each in markers):
@@ -155,13 +155,13 @@ class WriteGateway:
         return await self._versions.remove(markers, reveals=True)
 
     async def withdraw(self, copy: Version) -> Sequence[DeletionResult]:
-        """Take a version of our own making away again: what it was put over lies open as before."""
+        """Remove a version that we made ourselves: what it covered is the current object again."""
         self._refuse_in_dry_run("withdraw a copy")
         self._refuse_without_lease()
         return await self._versions.remove([copy], reveals=True)
 
     async def stopped(self) -> str | None:
-        """Why nothing may be deleted just now; None where it may."""
+        """Why nothing may be deleted at the moment; None if it may."""
         try:
             self._refuse_in_dry_run("remove records")
             await self._refuse_while_paused("remove records")
@@ -182,8 +182,8 @@ class WriteGateway:
     ) -> Removed:
         """Remove the rows whose objects are gone; see `Marks.confirm`.
 
-        `sent`: a request for the claim went out. What it did is written down even while paused or in
-        dry run, so that all that has gone is known, and can be brought back.
+        `sent`: a request for the claim was sent. Its effect is recorded even while paused or in dry run, so
+        that everything deleted is known, and can be brought back.
         """
         if not sent:
             self._refuse_in_dry_run("remove records")
