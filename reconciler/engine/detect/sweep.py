@@ -188,8 +188,8 @@ class Sweep:
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:
-            anew = isinstance(error, OrderViolated | ListingContradicted)
-            if current.order is ListingOrder.NONE or anew:
+            restart = isinstance(error, OrderViolated | ListingContradicted)
+            if current.order is ListingOrder.NONE or restart:
                 await self._ports.passes.fail(term, current, str(error))
             raise
         released = await release(self._ports, steering, term, current, tally)

@@ -165,7 +165,7 @@ class Sealer:
         term, site = self._term, self._ports.site
         assert term is not None
         ours, lineage = Seal(epoch=term.epoch, nonce=uuid4()), self._witnessed
-        assert lineage is not None, "whoever writes has looked before"
+        assert lineage is not None, "a look comes before each write"
         for _ in range(TRIES):
             await site.propose(term, seen.seal.nonce if seen.seal else None, ours.nonce)
             self._ours = frozenset({ours} | ({seen.seal} if seen.seal else set()))

@@ -75,7 +75,7 @@ class Limits:
 
     @property
     def longest_call(self) -> timedelta:
-        """The longest that a call to the store lasts. A dead epoch's last one began before its lease ended."""
+        """The longest that a call to the store lasts. A dead epoch's last began before its lease ended."""
         return 2 * self.request_timeout
 
     @property
