@@ -6,9 +6,10 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import anyio
 
@@ -21,6 +22,7 @@ from reconciler.catalog.mark_rows import claimable_arguments
 from reconciler.catalog.media_tables.tables import Gateway
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
 from reconciler.model import (
+    Leader,
     Marker,
     Mode,
     ModeSince,
@@ -37,9 +39,16 @@ STORAGE_PATIENCE = timedelta(minutes=10)
 
 OTHER = "other"
 
+Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
+"""As in `Standing`: marks, their bytes, first sighting of the oldest."""
+
 DRIFT = f"""
 SELECT verdict, count(*) AS keys, sum(greatest(bytes, 0))::text AS bytes, min(first_seen_at) AS oldest
 FROM {SCHEMA}.marks GROUP BY verdict
+"""
+
+LEADER = f"""
+SELECT holder, epoch, acquired_at, expires_at FROM {SCHEMA}.lease WHERE expires_at > clock_timestamp()
 """
 
 # As `CLAIMABLE`, but for what is put off or claimed: that is due too, and has not gone. From dry run to
@@ -102,7 +111,7 @@ class PostgresAccounts:
         """How marks and passes stand, under the settings in force. Reads every mark. Raises Retryable."""
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-            drift = await connection.fetch(DRIFT)
+            drift = await _drift(connection)
             due = await connection.fetchrow(self._due, *claimable_arguments(now, policy, verdicts))
             tripped = await connection.fetch(TRIPPED)
             ranges = await connection.fetchrow(RANGES)
@@ -111,7 +120,7 @@ class PostgresAccounts:
         assert ranges is not None
         assert hidden is not None
         return Standing(
-            drift={Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in drift},
+            drift=drift,
             due=due["due"],
             oldest_due=due["oldest"],
             tripped={Marker(row["marker"]): row["passes"] for row in tripped},
@@ -119,6 +128,17 @@ class PostgresAccounts:
             ranges_open=ranges["open"],
             hidden=(hidden["objects"], int(hidden["bytes"])),
         )
+
+    async def drift(self) -> Drift:
+        """The marks by verdict. Reads every one. Raises Retryable."""
+        async with self._database.connection() as connection:
+            return await _drift(connection)
+
+    async def leader(self) -> Leader | None:
+        """Who holds the lease just now."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(LEADER)
+        return Leader(**row) if row else None
 
     async def mode_since(self) -> ModeSince | None:
         """The mode of the newest pass and since when passes have had it; None before the first."""
@@ -155,6 +175,11 @@ class PostgresAccounts:
         )
         rows: Sequence[Row] = await connection.fetch(query, *values)
         return rows
+
+
+async def _drift(connection: AnyConnection) -> Drift:
+    rows = await connection.fetch(DRIFT)
+    return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
 
 
 async def _close(connection: Connection, patience: timedelta) -> None:

@@ -31,6 +31,7 @@ from reconciler.cli import (
     plan,
     resume,
     run,
+    status,
     storage,
     undo,
 )
@@ -46,6 +47,7 @@ COMMANDS: Sequence[Callable[[Commands], None]] = (
     plan.add,
     once.add,
     run.add,
+    status.add,
     marks.add,
     hold.add,
     storage.add,

@@ -1,6 +1,6 @@
 """The values that every part of the program shares. Frozen, without behaviour that does I/O."""
 
-from reconciler.model.accounts import ModeSince, Standing, Storage, StorageBy, StoragePart
+from reconciler.model.accounts import Leader, ModeSince, Standing, Storage, StorageBy, StoragePart
 from reconciler.model.control import Hold, HoldFilter, HoldKind, Pause
 from reconciler.model.deletion import (
     GONE,
@@ -147,6 +147,7 @@ __all__ = [
     "KeepReason",
     "KeyRange",
     "KeyShape",
+    "Leader",
     "LifecycleRule",
     "Lineage",
     "ListedMark",

@@ -70,6 +70,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leader:
+    """The replica that holds the lease: since when, and until when unless it renews it."""
+
+    holder: str
+    epoch: int
+    acquired_at: datetime | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModeSince:
     """The mode of the newest pass, and when the first of the passes in a row that had it began."""
 

@@ -13,9 +13,11 @@ from uuid import UUID
 from reconciler.model import (
     Finding,
     Hold,
+    HoldKind,
     KeepReason,
     ListedMark,
     Mode,
+    Pass,
     PassDetail,
     Report,
     Storage,
@@ -29,6 +31,7 @@ from reconciler.settings import Loaded, Settings, ToldSetting, tell
 if TYPE_CHECKING:  # the settings are written without the engine and the catalog being loaded
     from reconciler.engine.recover.undo import Undone
     from reconciler.operations.passes import Decided
+    from reconciler.operations.status import Status
 
 Json = dict[str, object]
 
@@ -54,17 +57,23 @@ FINDING = (
 
 def pass_summary(detail: PassDetail) -> Json:
     """A pass in a list."""
-    current, tally = detail.current, detail.current.tally
+    return {
+        **_pass(detail.current),
+        "marks": sum(detail.marks.values()),
+        "takes_in": [each for each in detail.together if each != detail.current.id],
+    }
+
+
+def _pass(current: Pass) -> Json:
+    tally = current.tally
     return {
         **_fields(current, "id", "marker", "state", "mode", "config_hash"),
         "began_at": timestamp(current.cutoff),
         "finished_at": timestamp(current.finished_at),
         **_fields(tally, "objects", "records"),
         "found": _found(tally.found),
-        "marks": sum(detail.marks.values()),
         "reason": current.trip_reason,
         "both_sides": current.both_sides,
-        "takes_in": [each for each in detail.together if each != current.id],
         **_fields(current, "decided_by", "decided_at"),
     }
 
@@ -98,6 +107,22 @@ def verdicts(found: Iterable[Verdict]) -> list[Verdict]:
 
 def _found(found: Mapping[Verdict, int]) -> Json:
     return {verdict: found.get(verdict, 0) for verdict in verdicts(found)}
+
+
+def status(of: Status) -> Json:
+    """How a site stands; `leader` null: no replica holds the lease, `mode` null: there was no pass yet."""
+    return {
+        "leader": _fields(of.leader, "holder", "epoch", "acquired_at", "expires_at") if of.leader else None,
+        "mode": _fields(of.mode, "mode", "since") if of.mode else None,
+        "pause": _fields(of.pause, "paused", "at", "by", "reason"),
+        "passes": [_pass(each) for each in of.passes],
+        "tripped": [_pass(each) for each in of.tripped],
+        "marks": {
+            verdict: {"keys": keys, "bytes": size, "first_seen_at": timestamp(oldest)}
+            for verdict, (keys, size, oldest) in of.marks.items()
+        },
+        "holds": {kind: of.holds.get(kind, 0) for kind in HoldKind},
+    }
 
 
 def hold(each: Hold) -> Json:

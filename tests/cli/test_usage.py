@@ -25,6 +25,7 @@ COMMANDS = (
     "plan",
     "once",
     "run",
+    "status",
     "marks",
     "hold",
     "pause",

@@ -1,0 +1,42 @@
+"""How a site stands: who leads, whether deletion is paused, what the last passes found, what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.catalog.open import Catalog
+from reconciler.model import HoldKind, Leader, Marker, ModeSince, Pass, PassState, Pause, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What the database knows of a site.
+
+    `passes` are the last that ended, one of each marker; `tripped` the newest of each that wait for a
+    decision. `marks` are by verdict: how many, their bytes, first sighting of the oldest.
+    """
+
+    leader: Leader | None
+    mode: ModeSince | None
+    pause: Pause
+    passes: Sequence[Pass]
+    tripped: Sequence[Pass]
+    marks: Mapping[Verdict, tuple[int, int, datetime | None]]
+    holds: Mapping[HoldKind, int]
+
+
+async def status(catalog: Catalog) -> Status:
+    """Read it. Counts every mark."""
+    last = [await catalog.passes.last(marker) for marker in Marker]
+    tripped = [await catalog.passes.last(marker, PassState.TRIPPED) for marker in Marker]
+    return Status(
+        leader=await catalog.accounts.leader(),
+        mode=await catalog.accounts.mode_since(),
+        pause=await catalog.pauses.read(),
+        passes=[each for each in last if each is not None],
+        tripped=[each for each in tripped if each is not None],
+        marks=await catalog.accounts.drift(),
+        holds=await catalog.holds.count(),
+    )
