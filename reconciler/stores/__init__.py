@@ -1,1 +1,1 @@
-"""Stores of objects, a package for each protocol that they speak."""
+"""Object stores, one package for each protocol."""

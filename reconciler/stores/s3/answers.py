@@ -1,4 +1,4 @@
-"""The answer of DeleteObjects: what the store says of each key, and what that comes to."""
+"""Read answers to DeleteObjects: what the store says about each key, and the result for that key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.stores.s3.refusals import OF_ONE, OF_THE_STORE
 class DeleteAnswer:
     """The keys that are gone, and the refusal of each key that is not. A key may be in neither.
 
-    `unasked` are those gone that nobody asked for.
+    `unasked` holds keys that the answer reports as deleted although the request did not name them.
     """
 
     deleted: frozenset[str]
@@ -28,7 +28,7 @@ class DeleteAnswer:
     """The ids of the delete markers that were made, by key."""
 
     def and_of(self, other: DeleteAnswer) -> DeleteAnswer:
-        """What both say, of different keys."""
+        """Combine two answers about different keys."""
         return DeleteAnswer(
             deleted=self.deleted | other.deleted,
             refused={**self.refused, **other.refused},
@@ -38,7 +38,7 @@ class DeleteAnswer:
 
     @property
     def outcome(self) -> str:
-        """One of `config.OUTCOMES`: a 200 in which keys are refused as too many is no good news."""
+        """One of `config.OUTCOMES`. A 200 that refuses keys with a throttling code counts as throttled."""
         throttled = any(refusal.outcome == "throttled" for refusal in self.refused.values())
         return "throttled" if throttled else "ok"
 
@@ -46,8 +46,8 @@ class DeleteAnswer:
 def parse_delete_answer(body: bytes) -> DeleteAnswer:
     """Read a verbose DeleteObjects answer. A key in both lists counts as refused.
 
-    Raises Refusal, transient, for an error document inside a 200 or a body that is cut off: then
-    nothing is known of any key, and asking again is harmless.
+    Raises a transient Refusal for an error document inside a 200, or a body that is cut off. Nothing is
+    known of any key then, and a repeated request is harmless.
     """
     try:
         root = ET.fromstring(body)  # noqa: S314 - expat bounds the growth of entities itself
@@ -75,15 +75,15 @@ def _refusal(fields: Mapping[str, Any]) -> Refusal:
 
 
 def read_answer(answer: Mapping[str, Any]) -> DeleteAnswer:
-    """The same, from what `hooks` leaves of the response."""
+    """Parse the response that `hooks` passes on unparsed."""
     return parse_delete_answer(answer["Body"])
 
 
-# --- what it comes to for one key ----------------------------------------------------------------------
+# --- the result for one key ----------------------------------------------------------------------------
 
 
 def result_of(key: str, answer: DeleteAnswer) -> DeletionResult:
-    """A key of which the answer says nothing is FAILED."""
+    """A key that the answer does not mention is FAILED."""
     if key in answer.deleted:
         return DeletionResult(key=key, result=ObjectResult.DELETED, marker_id=answer.markers.get(key))
     refusal = answer.refused.get(key)
@@ -93,7 +93,7 @@ def result_of(key: str, answer: DeleteAnswer) -> DeletionResult:
 
 
 def _unmentioned(unasked: Collection[str]) -> str:
-    """Not every store compares the digest of a batch: a byte that changes on the way names another key."""
+    """Not every store checks the digest of a batch, so a byte changed in transit can name another key."""
     if not unasked:
         return "the store's answer does not mention the key"
     names = ", ".join(map(repr, sorted(unasked)[:3]))
@@ -104,10 +104,10 @@ def _unmentioned(unasked: Collection[str]) -> str:
 
 
 def refused(key: str, refusal: Refusal) -> DeletionResult:
-    """404 is done (I-37), 412 is another object, a lock holds it, the rest is a failure of this key.
+    """404 counts as done (I-37), 412 as another object, a lock as HELD; all else is a failure of this key.
 
-    What the closed list does not know to be about one object or the store is blamed on the moment; who
-    asks may find out more.
+    A code that the closed list assigns neither to one object nor to the store is blamed on the moment. The
+    caller may find out more.
     """
     if refusal.missing:
         return DeletionResult(key=key, result=ObjectResult.MISSING)

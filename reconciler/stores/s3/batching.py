@@ -1,4 +1,4 @@
-"""How many keys go in one DeleteObjects: what the probe saw, and less once that proves too many."""
+"""The number of keys in one DeleteObjects: what the probe found, and fewer once that proves too many."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reconciler.stores.s3.faults import Refusal, TimedOut
 log = structlog.get_logger(__name__)
 
 SMALLEST: Final = 10
-"""Below this a smaller batch helps nobody: then the store itself is too slow."""
+"""A batch below this size does not help: the store itself is too slow then."""
 
 _TOO_MUCH: Final = frozenset({"MalformedXML", "EntityTooLarge", "MaxMessageLengthExceeded", "413"})
-"""Codes of stores to which a batch, or its body, is too large."""
+"""Codes with which stores refuse a batch, or its body, as too large."""
 
 
 class BatchSize:
-    """Keys a batch, from `most` down. The probe deletes keys that are not there, which may be quicker."""
+    """Keys per batch, `most` at first. The probe's keys do not exist, and deleting those may be quicker."""
 
     def __init__(self, most: int) -> None:
         self.now = most
@@ -30,7 +30,7 @@ class BatchSize:
         return [batch[start : start + self.now] for start in range(0, len(batch), self.now)]
 
     def learn(self, sent: int, outcome: Refusal | StoreUnavailable) -> None:
-        """Halve after a batch of `sent` keys that was too much; a batch sent before that counts once."""
+        """Halve after a batch of `sent` keys was too large. Batches that were in flight then count once."""
         too_much = (
             outcome.code in _TOO_MUCH if isinstance(outcome, Refusal) else isinstance(outcome, TimedOut)
         )

@@ -1,4 +1,4 @@
-"""Opening a bucket: the clients, their pools, and the parts that use them."""
+"""Open a bucket: the clients, their pools, and the parts that use them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from reconciler.stores.s3.versions import BucketVersions
 from reconciler.stores.s3.witness import Witness
 
 CONNECT_SECONDS: Final = 5.0
-"""The longest wait for a connection; less where the request's time-out is less."""
+"""The longest wait for a connection; shorter where the request's time-out is shorter."""
 _ANY_REGION: Final = "us-east-1"
-"""What stores with an endpoint of their own take for a region, where none is set."""
+"""The region sent to stores with an endpoint of their own, where none is set."""
 
 
 class Bucket:
-    """One bucket of one store. Listing has connections of its own: it never waits for a deletion."""
+    """One bucket of one store. Listing has its own connections, so it never waits for a deletion."""
 
     def __init__(self, config: BucketConfig, lister: Any, client: Any) -> None:  # noqa: ANN401 - made at run time
         self._config = config
@@ -54,7 +54,7 @@ class Bucket:
         self.prober = BucketProber(client, config.name, self._calls, self.listing, config.managed)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:
-        """The objects, deleted by what the store was seen to do."""
+        """The objects. Deletion uses only what the probe found the store to do."""
         config = self._config
         return BucketObjects(
             self._client,
@@ -69,7 +69,7 @@ class Bucket:
 
 @asynccontextmanager
 async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
-    """The bucket, until the context ends. No request is sent; the first use shows whether it is there.
+    """Open the bucket until the context ends. No request is sent; the first use shows whether it exists.
 
     Raises ConfigError for an endpoint, region or profile that cannot be used.
     """
@@ -92,7 +92,7 @@ def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -
         "s3",
         endpoint_url=config.endpoint_url,
         region_name=region,
-        # Over plain http there is nothing to verify, and loading the certificates takes 50 ms a client.
+        # Plain http has nothing to verify, and loading the certificates takes 50 ms per client.
         verify=False if (config.endpoint_url or "").startswith("http://") else None,
         config=_client_config(config, connections),
     )
@@ -104,13 +104,13 @@ def _client_config(config: BucketConfig, connections: int) -> AioConfig:
         connect_timeout=min(CONNECT_SECONDS, seconds),
         read_timeout=seconds,
         max_pool_connections=connections,
-        retries={"total_max_attempts": 1, "mode": "standard"},  # ours are in `retries`
-        # Without it botocore goes by the AWS configuration, and takes the path at an endpoint.
+        retries={"total_max_attempts": 1, "mode": "standard"},  # our retries are in `retries`
+        # Without it botocore follows the AWS configuration, and uses the path style at an endpoint.
         s3={"addressing_style": config.addressing_style} if config.addressing_style else None,
-        # Over https botocore would send it behind the body, which Ceph answers with 411; `hooks` sends MD5.
+        # Over https botocore would send it after the body, which Ceph answers with 411; `hooks` sends MD5.
         request_checksum_calculation="when_required",
-        # A string of our own saves building botocore's anew for each request.
+        # A fixed string saves botocore from building its own for each request.
         user_agent=f"media-reconciler/{__version__}",
-        # What we send is made in this package; botocore's check of 1,000 entries takes 3 ms a batch.
+        # This package builds every parameter itself; botocore's check of 1,000 entries takes 3 ms a batch.
         parameter_validation=False,
     )

@@ -1,4 +1,4 @@
-"""The store's clock, as the header `Date` of any answer tells it."""
+"""The store's clock, read from the `Date` header of any answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.witness import MARKER_KEY
 
 _TELLING: Final = frozenset({400, 403, 404})
-"""Refusals that come from the store itself, with its time: of a clock that is off by far more than
-others bear there is no other answer."""
+"""Refusals that come from the store itself and carry its time. A store whose clock is very far from ours
+gives no other answer."""
 
 
 class BucketClock:
@@ -27,7 +27,7 @@ class BucketClock:
         self._calls = calls
 
     async def date(self) -> datetime | None:
-        """The store's time in whole seconds, or None where it tells none. Raises StoreUnavailable, Halt."""
+        """The store's time in whole seconds; None where it sends none. Raises StoreUnavailable, Halt."""
         try:
             return await self._calls.send("HeadObject", self._ask, _date)
         except Refusal as refusal:

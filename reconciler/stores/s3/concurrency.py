@@ -1,4 +1,4 @@
-"""A few calls side by side, with their results in order."""
+"""Run a few calls concurrently and return their results in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 async def side_by_side(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
-    """The results in the order of the calls. All are awaited; then the first fault is raised as it is.
+    """Return the results in the order of the calls. All are awaited; then the first error is raised as is.
 
-    A task group alone would wrap it in an exception group, and cancel requests whose outcome counts.
+    A task group alone would wrap it in an exception group, and cancel requests whose outcome matters.
     """
     results: dict[int, T] = {}
     faults: list[Exception] = []

@@ -1,4 +1,4 @@
-"""What the bucket adapter needs to know, and the words in which it reports its requests."""
+"""The bucket adapter's configuration, and the words in which it reports its requests."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ OPERATIONS: Final = (
     "CompleteMultipartUpload",
     "GetObjectTagging",
 )
-"""Every operation that `on_request` can name: labels that a metric may create at zero."""
+"""Every operation that `on_request` can name, so that a metric can create each label at zero."""
 
 OUTCOMES: Final = ("ok", "missing", "refused", "throttled", "unavailable")
-"""Every outcome of a request. `missing` is a 404, `refused` any other answer that a retry cannot mend,
+"""Every outcome of a request. `missing` is a 404, `refused` any other answer that no retry can change,
 `throttled` SlowDown, 429 and their kin, `unavailable` a 5xx, a time-out or no connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopySizes:
-    """Up to how many bytes an object is copied at once, and in parts of how many where it is larger.
+    """Sizes in bytes: one request copies an object up to `at_once`; a larger one goes in parts of `part`.
 
-    Stores take up to 5 GiB at once (`most_at_once`); from 1 GiB on such a request outlasts its time-out. The
-    largest object, of 50 TB, has larger parts, since no upload has more than 10,000.
+    Stores accept up to 5 GiB in one request (`most_at_once`); from 1 GiB on it outlasts its time-out. The
+    largest object, of 50 TB, gets larger parts, since an upload has at most 10,000.
     """
 
     at_once: int = 1024**3
@@ -51,14 +51,14 @@ class BucketConfig:
     """One bucket at one endpoint; credentials come from the usual AWS chain.
 
     `endpoint_url` None is AWS itself, or the endpoint of the AWS configuration. `addressing_style` is `path`
-    or `virtual`; None leaves it to the AWS configuration. `listing_concurrency` is in pages at once,
-    `delete_concurrency` in batches at once, `copy_concurrency` in copies; each has a connection for each.
+    or `virtual`; None leaves it to the AWS configuration. `listing_concurrency` counts pages in flight,
+    `delete_concurrency` batches, `copy_concurrency` copies; each request in flight has its own connection.
     `request_timeout` bounds one attempt, and the time in which further attempts may begin: no deletion
-    is sent later than that after its call began, and none is on its way for longer than twice that.
-    `on_request` is told of each attempt: operation, outcome, seconds. It must not raise.
-    `may_delete` is asked before each attempt to delete an object or version that is not ours, or to end
-    an upload; it raises StoreUnavailable where no further one may be sent.
-    `managed` gives the prefixes in which the probe may put a scratch key, at the moment of a probe.
+    is sent later than that after its call began, and none is in flight for longer than twice that.
+    `on_request` is called after each attempt with operation, outcome and seconds. It must not raise.
+    `may_delete` is called before each attempt to delete an object or version that is not ours, or to end
+    an upload; it raises StoreUnavailable where no further attempt may be sent.
+    `managed` returns the prefixes in which the probe may put a scratch key, at the moment of a probe.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Objects looked at and deleted: HeadObject, DeleteObjects, DeleteObject."""
+"""Look at objects and delete them: HeadObject, DeleteObjects, DeleteObject."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from reconciler.stores.s3.single import TOO_LATE
 from reconciler.stores.s3.witness import Witness
 
 SINGLES_AT_ONCE: Final = 8
-"""Single DELETE and HEAD requests in flight for one bucket; they share connections beside the batches'."""
+"""Single DELETE and HEAD requests in flight for one bucket. Their connections are not those of batches."""
 
 _UNFIT_FOR_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|^/|^\\s+$")
-"""Keys that go as single DELETEs. Control characters break the XML of a whole batch, or fail in silence
+"""Keys that are sent as single DELETEs. Control characters break the XML of a whole batch, or fail silently
 (SeaweedFS reports such a key deleted and leaves it); a carriage return may come back as a newline; MinIO
 strips a leading slash in a batch, so `/a` would delete `a`; XML readers drop text that is all white space."""
 
 MOST_SPLITS: Final = 32
-"""Batches that are refused as a whole are halved so often in one call: enough to find a key or two in a
+"""How often one call halves batches that are refused as a whole: enough to find a key or two in a
 thousand, and few where the store refuses every batch."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """One call of `delete`: until when requests may begin, and what keys were refused with.
+    """One call of `delete`: until when requests may begin, and the refusal of each refused key.
 
-    `splits` is how often a batch was halved that was refused as a whole.
+    `splits` counts how often a batch was halved because it was refused as a whole.
     """
 
     until: float
@@ -57,7 +57,7 @@ class _Call:
 
 
 class BucketObjects:
-    """`ports.ObjectStore` of one bucket, which uses only what the store was seen to honour."""
+    """`ports.ObjectStore` of one bucket. It uses only what the probe found the store to honour."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class BucketObjects:
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete up to 1,000 keys; one result for each, in the order asked.
 
-        An ETag is compared by the store: per key in the batch where it honours that, else in single
-        DELETEs with If-Match. A key of which the answer says nothing is FAILED. A store that refuses
-        a condition for an object that is gone has it MISSING, so a repeated delete ends well (I-37).
+        The store compares an ETag: per key in the batch where it honours that, else in single DELETEs
+        with If-Match. A key that the answer does not mention is FAILED. An object that is gone is MISSING
+        even where the store refuses its condition, so a repeated delete succeeds (I-37).
 
         Raises ValueError for a key given twice and for an ETag that this store cannot compare (HEAD
-        first, then ask without); StoreUnavailable or Halt only where nothing is known of any key.
+        first, then delete without one); StoreUnavailable or Halt only where nothing is known of any key.
         """
         self._check(batch)
         call = _Call(until=self._calls.deadline())
@@ -129,13 +129,13 @@ class BucketObjects:
             return True
         if entry.etag is not None and not known.conditional_batch_delete:
             return True
-        # A key that XML cannot carry, with an ETag that only a batch compares, fails as what it is.
+        # A key that XML cannot carry, with an ETag that only batches compare, fails with that as its reason.
         return _UNFIT_FOR_XML.search(entry.key) is not None
 
     # --- batches -----------------------------------------------------------------------------------
 
     async def _delete_together(self, batch: Sequence[Deletion], call: _Call) -> dict[str, DeletionResult]:
-        """As many keys a call as the store takes. Raises only where no key of the batch is known."""
+        """Send as many keys per request as the store takes. Raises only where no key's result is known."""
         chunks = self._batch_size.split(batch)
         if len(chunks) == 1:
             return await self._delete_chunk(batch, call)
@@ -160,7 +160,7 @@ class BucketObjects:
         return {key: result for chunk in results for key, result in chunk.items()}
 
     async def _delete_chunk(self, batch: Sequence[Deletion], call: _Call) -> dict[str, DeletionResult]:
-        """Rounds of DeleteObjects: the keys that were refused with a transient code go again."""
+        """Send rounds of DeleteObjects: keys refused with a transient code are sent again."""
         results: dict[str, DeletionResult] = {}
         waiting = batch
         for failures in range(1, ATTEMPTS + 1):
@@ -168,11 +168,11 @@ class BucketObjects:
                 answer = await self._ask(waiting, call)
             except StoreUnavailable as error:
                 self._batch_size.learn(len(waiting), error)
-                if results:  # what an earlier round said still holds
+                if results:  # the results of earlier rounds still hold
                     return results
                 raise
             results |= {entry.key: result_of(entry.key, answer) for entry in waiting}
-            # A garbled request is answered for a key that was not asked about.
+            # The answer to a garbled request names a key that was not in it.
             asked = {entry.key for entry in waiting}
             call.refusals |= {key: why for key, why in answer.refused.items() if key in asked}
             waiting = [entry for entry in waiting if _may_succeed(entry.key, answer)]
@@ -203,7 +203,7 @@ class BucketObjects:
             return DeleteAnswer(deleted=frozenset(), refused={entry.key: refusal for entry in batch})
 
     async def _one_key_spoils(self, batch: Sequence[Deletion], call: _Call) -> bool:
-        """Whether it may be one key for which the whole batch was refused: others are deleted."""
+        """Whether one key may be why the whole batch was refused: the store deletes other keys."""
         if len(batch) == 1 or call.splits == MOST_SPLITS:
             return False
         return await self._witness.answers("DeleteObject")
@@ -227,7 +227,7 @@ class BucketObjects:
     async def _delete_alone(
         self, entries: Sequence[Deletion], call: _Call, *, known: bool
     ) -> dict[str, DeletionResult]:
-        """One DELETE a key, a few at once. Raises only where no key of the call is known."""
+        """Send one DELETE per key, a few at once. Raises only where no key's result is known in this call."""
         unanswered: list[ReconcilerError] = []
 
         async def delete(entry: Deletion) -> DeletionResult:
@@ -270,9 +270,9 @@ class BucketObjects:
     async def _tell_missing_from_changed(
         self, results: dict[str, DeletionResult], batch: Sequence[Deletion]
     ) -> None:
-        """HEAD what is said to have changed: stores answer 412 for an object that is gone as well.
+        """HEAD each key reported as changed: stores also answer 412 for an object that is gone.
 
-        OpenStack Swift answers so to the right ETag of an object that was uploaded in parts.
+        OpenStack Swift answers 412 even to the right ETag of an object that was uploaded in parts.
         """
         asked = {entry.key: entry.etag for entry in batch}
 
@@ -293,7 +293,7 @@ class BucketObjects:
         await side_by_side([partial(look, key) for key in changed])
 
     async def _tell_locked_from_denied(self, results: dict[str, DeletionResult], call: _Call) -> None:
-        """HEAD what is locked, for its end, and what was denied where objects can be locked."""
+        """HEAD locked keys for the lock's end, and denied keys where the bucket can lock objects."""
 
         async def look(result: DeletionResult) -> None:
             async with self._singles:
@@ -315,9 +315,9 @@ class BucketObjects:
         await side_by_side([partial(look, result) for result in suspects])
 
     async def _tell_keys_from_store(self, results: dict[str, DeletionResult], call: _Call) -> None:
-        """Blame a key for its refusal where others went, or the marker's like goes.
+        """Blame a key for its refusal where other keys were deleted, or the witness' scratch key can be.
 
-        Raises what the refusal means for all where nothing is known of any key.
+        Raises what the refusal means for all keys where nothing is known of any key.
         """
         refusals = {
             key: refusal
@@ -348,7 +348,7 @@ def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
 
 
 def _marker_id(answer: Mapping[str, Any]) -> str | None:
-    """All that the answer of a single DELETE says: which delete marker it made, if any."""
+    """The delete marker that a single DELETE made, if any. Its answer says nothing else."""
     return str(answer.get("VersionId", "")) if answer.get("DeleteMarker") else None
 
 

@@ -1,4 +1,4 @@
-"""What a store's refusal means to us, and the one line that a person gets to read."""
+"""What a store's refusal means to us, and the one line that a person reads about it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _NO_STORE: Final = (
 
 
 LONGEST_MESSAGE: Final = 1_000
-"""Characters of a store's message that are told."""
+"""Characters of a store's message that we repeat."""
 
 
 class TimedOut(StoreUnavailable):
-    """No answer in time: what was asked may have been too much at once."""
+    """No answer in time: the request may have asked for too much at once."""
 
 
 class Refusal(Exception):
-    """The store answered, and the answer is not what was asked for; or it did not answer at all.
+    """The store refused the request, or did not answer at all.
 
     `code` is the S3 error code (an HTTP status in digits where the answer had no body, as for HEAD;
     `Unreachable` or TIMED_OUT where there was no answer), `status` the HTTP status, 0 without an answer.
@@ -46,7 +46,7 @@ class Refusal(Exception):
 
     @property
     def kind(self) -> Kind | None:
-        """What it is about, by the closed list; None where that does not know it."""
+        """What the refusal is about, by the closed list; None where the list does not have it."""
         return kind_of(self.code, self.status, self.message)
 
     @property
@@ -60,24 +60,24 @@ class Refusal(Exception):
 
     @property
     def missing(self) -> bool:
-        """A key that is not there. A missing *bucket* is another matter."""
+        """Whether the key does not exist. A missing *bucket* is not meant."""
         return self.kind is Kind.MISSING
 
     @property
     def changed(self) -> bool:
-        """The object is not the one that the condition names."""
+        """Whether the object is not the one that the condition names."""
         return self.kind is Kind.CHANGED
 
     @property
     def fatal(self) -> bool:
-        """Whether nothing at all will work until a person has acted: wrong bucket, wrong credentials."""
+        """Whether nothing at all will work until a person acts: wrong bucket, wrong credentials."""
         return self.kind in FATAL
 
     @property
     def foreign(self) -> bool:
-        """Whether no S3 store answers a GET in this way: an error, and no document that says which.
+        """Whether no S3 store answers a GET like this: an error without a document that names it.
 
-        A page of HTML from a console, a proxy or a web server is one. Of HEAD it says nothing.
+        One example is an HTML page from a console, a proxy or a web server. This proves nothing for HEAD.
         """
         if self.code == NOT_S3:
             return True
@@ -86,12 +86,12 @@ class Refusal(Exception):
 
     @property
     def denied(self) -> bool:
-        """Whether the credentials are known and this operation is not allowed to them, for all it says."""
+        """Whether the store knows the credentials and does not allow them this operation, by its answer."""
         return self.kind is Kind.DENIED
 
     @property
     def locked(self) -> bool:
-        """Whether this key is kept by object lock, a retention or a legal hold, as far as the answer says."""
+        """Whether object lock, a retention or a legal hold keeps this key, as far as the answer says."""
         return self.kind is Kind.LOCKED
 
     @property
@@ -105,13 +105,13 @@ class Refusal(Exception):
 
     def __str__(self) -> str:
         message = self.message.rstrip(".")
-        if self.status == 0 and message:  # no answer, so no code of the store's either
+        if self.status == 0 and message:  # no answer, so the store sent no code either
             return message
         return f"{self.code}: {message}" if message else self.code
 
 
 def _told(text: str) -> str:
-    """What a store says, as a line that a log and a database can take."""
+    """A store's message as one line that a log and a database can take."""
     plain = "".join(each if each.isprintable() else " " for each in text[:LONGEST_MESSAGE])
     return " ".join(plain.split())
 
@@ -127,7 +127,7 @@ class Place:
         return f"bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
 
     def unavailable(self, operation: str, why: Refusal, tries: int) -> StoreUnavailable:
-        """What is left to say after the last retry."""
+        """The error after the last retry."""
         times = "once" if tries == 1 else f"{tries} times"
         return (TimedOut if why.timed_out else StoreUnavailable)(
             f"{operation} on {self} failed {times}, last with: {why}. "
@@ -140,9 +140,9 @@ class Place:
         refusal: Refusal,
         otherwise: type[ReconcilerError] = StoreUnavailable,
     ) -> ReconcilerError:
-        """The error that a refusal which no retry can mend becomes; `otherwise` for the unforeseen."""
+        """The error for a refusal that no retry can change; `otherwise` is its type for unknown refusals."""
         if refusal.foreign and operation in _LISTINGS:
-            # At the first contact a Halt; later it may be a proxy's page, and pass.
+            # At the first contact this is a Halt. Later it may be a proxy's page, which is temporary.
             return otherwise(f"{operation} on {self} was refused with {refusal}. {_NO_STORE}")
         told = f"{operation} on {self} was refused with {refusal}"
         advice = None if refusal.kind is None else _advice(operation, refusal.kind)

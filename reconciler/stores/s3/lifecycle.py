@@ -1,4 +1,4 @@
-"""The bucket's lifecycle rules, as far as the store tells them."""
+"""The bucket's lifecycle rules, as far as the store shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.retries import Calls
 
 _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Storage classes from which nothing is read, or copied, before it is restored. GLACIER_IR is none."""
+"""Storage classes whose objects must be restored before they are read or copied. GLACIER_IR is not one."""
 
 
 async def lifecycle_rules(
@@ -21,7 +21,7 @@ async def lifecycle_rules(
     bucket: str,
     calls: Calls,
 ) -> tuple[LifecycleRule, ...] | None:
-    """The rules that are enabled; None where the store does not tell them to these credentials.
+    """The rules that are enabled; None where the store does not show them to these credentials.
 
     Stores without rules answer NoSuchLifecycleConfiguration, stores without the operation 501, 405 or 404.
     """
@@ -51,13 +51,13 @@ def _rule(entry: Mapping[str, Any]) -> LifecycleRule:
 
 
 def _prefix(entry: Mapping[str, Any]) -> str:
-    """Of a rule of either form. What else it looks at narrows it, and is not counted on."""
+    """The prefix of a rule in either form. Other filters only narrow the rule, and are not relied on."""
     found = entry.get("Filter") or {}
     return str(entry.get("Prefix") or found.get("Prefix") or (found.get("And") or {}).get("Prefix") or "")
 
 
 def _after(action: Mapping[str, Any], days: str = "Days") -> Iterator[timedelta]:
-    """How long after; at once from a date on."""
+    """How long after; a rule with a date counts as at once."""
     if action.get(days) is not None:
         yield timedelta(days=int(action[days]))
     if action.get("Date") is not None:

@@ -1,4 +1,4 @@
-"""ListObjectsV2, a page a call."""
+"""ListObjectsV2, one page per call."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from reconciler.stores.s3.parsing import parse_page
 from reconciler.stores.s3.retries import Calls
 
 PAGE_SIZE: Final = 1000
-"""Keys a page: the most that stores give. Asked for outright, because SeaweedFS would give more."""
+"""Keys per page: the most that stores give. We ask for it explicitly, because SeaweedFS would give more."""
 OTHER_SIZES: Final = (613, 97, 1)
-"""Of a page that cannot be read: cut off, or with a token that is no XML. Without a common divisor."""
+"""Sizes to retry an unreadable page with (cut off, or a token that is not XML). They share no divisor."""
 _INSIDE: Final = "\0"
-"""Begins a token of ours: NUL, the prefix that is listed now, NUL, and the store's own token."""
+"""The first character of our own tokens: NUL, the prefix listed now, NUL, and the store's token."""
 
 
 class BucketListing:
-    """`ports.Listing` of one bucket. Order is for the reader to assert; what it says of itself is here."""
+    """`ports.Listing` of one bucket. It checks each page's own claims; the reader asserts the order."""
 
     def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
         self._client = client
@@ -34,8 +34,8 @@ class BucketListing:
     ) -> ObjectPage:
         """The next page under `prefix`: after `start_after` ("" for the beginning), or by `token`.
 
-        An empty page with a token is legal: go on. A page that cannot be read is asked for in other sizes,
-        so that it ends with another key. Raises StoreUnavailable, ListingBroken, Halt.
+        An empty page with a token is legal: go on. An unreadable page is requested again in other sizes, so
+        that it ends with another key. Raises StoreUnavailable, ListingBroken, Halt.
         """
         inside, place = _place_of(prefix, start_after, token)
         try:
@@ -62,16 +62,16 @@ class BucketListing:
             Bucket=self._bucket,
             Prefix=prefix,
             MaxKeys=size,
-            # Keys may hold what XML cannot; asked for by us, botocore leaves the decoding to us as well.
+            # Keys may hold what XML cannot. Because we ask for the encoding, botocore leaves decoding to us.
             EncodingType="url",
             **place,
         )
         return await self._calls.send("ListObjectsV2", call, _read_page)
 
     async def _continued(self, page: ObjectPage, prefix: str, inside: str, size: int) -> ObjectPage:
-        """The page with what follows it: also where it is full, says that it is the last, and is not.
+        """The page with a token for what follows, even where a full page falsely says that it is the last.
 
-        SeaweedFS 4.48 ends a listing at a full page whose last key `k` has others below it, `k/…` (R-77).
+        SeaweedFS 4.48 ends a listing at a full page whose last key `k` has other keys below it, `k/…` (R-77).
         """
         if page.next_token is None and len(page.keys) >= size:
             below = f"{page.keys[-1]}/"
@@ -84,7 +84,7 @@ class BucketListing:
     def _check(self, page: ObjectPage, prefix: str, token: str | None) -> None:
         if token is not None and page.next_token == token:
             raise ListingBroken(f"the listing of {self._calls.place} repeats its continuation token")
-        # Everything between two strings that start with the prefix starts with it too.
+        # Every string between two that start with the prefix starts with it too.
         if page.keys and not (min(page.keys).startswith(prefix) and max(page.keys).startswith(prefix)):
             raise ListingBroken(
                 f"the listing of {self._calls.place} names keys outside of the prefix {prefix!r}"
@@ -92,7 +92,7 @@ class BucketListing:
 
 
 def _place_of(prefix: str, start_after: str, token: str | None) -> tuple[str, dict[str, str]]:
-    """Under which prefix the page lies, and what it is asked for with."""
+    """The prefix of the page, and the parameters that request it."""
     if token is not None and token.startswith(_INSIDE):
         _, below, theirs = token.split(_INSIDE, 2)
         return below, {"ContinuationToken": theirs} if theirs else {}

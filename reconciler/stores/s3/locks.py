@@ -1,6 +1,6 @@
 """Object lock and legal holds: what the store will not delete, and until when.
 
-Stores answer AccessDenied, some with no word of a lock (SeaweedFS); a HEAD of the object tells.
+Stores answer AccessDenied, some without mentioning a lock (SeaweedFS); a HEAD of the object shows it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from reconciler.stores.s3.retries import Calls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectLock:
-    """Why a version stays, in words. `until` None: a legal hold, which ends when somebody lifts it."""
+    """Why a version stays, in words. `until` None: a legal hold, which lasts until a person lifts it."""
 
     reason: str
     until: datetime | None
 
 
 def lock_in(head: Mapping[str, Any]) -> ObjectLock | None:
-    """The lock that the answer to a HeadObject tells of. A legal hold goes before a retention."""
+    """The lock that the answer to a HeadObject shows. A legal hold takes precedence over a retention."""
     if head.get("ObjectLockLegalHoldStatus") == "ON":
         return ObjectLock(reason="the store keeps it under a legal hold", until=None)
     until: datetime | None = head.get("ObjectLockRetainUntilDate")
@@ -42,7 +42,7 @@ async def look_for_lock(
     key: str,
     version_id: str | None = None,
 ) -> ObjectLock | None:
-    """The lock on a version, or on the current one; None where there is none, or it cannot be seen."""
+    """The lock on a version, or on the current one; None where there is none, or we cannot see it."""
     version = {} if version_id is None else {"VersionId": version_id}
     head = partial(client.head_object, Bucket=bucket, Key=key, **version)
     try:

@@ -1,4 +1,4 @@
-"""The object that says whose bucket this is: `.reconciler/identity.json`."""
+"""The ownership marker, which says whose bucket this is: `.reconciler/identity.json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.witness import MARKER_KEY
 
 FORMAT: Final = 1
-"""The version of the marker's JSON. A newer one is not read: it may mean something else."""
+"""The version of the marker's JSON. We do not read a newer one: it may mean something else."""
 
 _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
 
@@ -34,10 +34,10 @@ class BucketMarker:
         self._bucket = bucket
         self._calls = calls
         self._compared = PutCondition.COMPARED
-        """What becomes of If-Match on a PUT, as far as is known."""
+        """What the store does with If-Match on a PUT, as far as we know."""
 
     async def read(self) -> Identity | None:
-        """The marker, or None where there is none. Raises Halt where it cannot be read as one."""
+        """The marker, or None where there is none. Raises Halt where the object cannot be read as one."""
         try:
             body, etag = await self._calls.send("GetObject", self._fetch, lambda got: got)
         except Refusal as refusal:
@@ -53,13 +53,13 @@ class BucketMarker:
             ) from None
 
     async def write(self, identity: Identity) -> None:
-        """Write the first marker; one that stands there is left as it is: read it back to know whose.
+        """Write the first marker. An existing one is left as it is: read the marker back to know whose it is.
 
-        Two sites that meet an unmarked bucket at once must not both believe that it is theirs, and who
-        was stopped at its first contact must not take away the seal of who went on meanwhile.
+        Two sites that meet an unmarked bucket at once must not both believe that it is theirs. A site that
+        was suspended at its first contact must not remove the seal of the one that went on meanwhile.
         """
         body = encode(identity)
-        if await self.exists():  # Ceph 16 writes over it all the same, where it keeps versions
+        if await self.exists():  # Ceph 16 overwrites it despite the condition, where it keeps versions
             return
         try:
             try:
@@ -77,9 +77,9 @@ class BucketMarker:
     async def exchange(self, identity: Identity, seen: Identity) -> bool:
         """Write the marker over the one that was seen; see `ports.IdentityMarker.exchange`.
 
-        The condition is sent and never believed: a store that ignores it says yes (I-24), and who writes
-        reads it back, and again before each batch. One that refuses the right ETag too says no for ever, so
-        what it does is found out on scratch keys once a no contradicts what stands there.
+        We send the condition and never trust it: a store that ignores it says yes (I-24). The writer reads
+        the marker back, and again before each batch. A store that refuses even the right ETag says no for
+        ever, so once a no contradicts the stored marker, scratch keys show what the store really does.
         """
         body = encode(identity)
         try:
@@ -91,7 +91,7 @@ class BucketMarker:
         return written
 
     async def _put_over(self, body: bytes, seen: Identity, compared: PutCondition) -> bool:
-        """With the condition that the store compares; False where it says that it differs."""
+        """Write with the condition that the store compares; False where it says that the marker differs."""
         try:
             version = await self._put(body, **_condition(compared, seen.etag))
         except Refusal as refusal:
@@ -105,9 +105,9 @@ class BucketMarker:
         return True
 
     async def _contradicted(self, seen: Identity) -> PutCondition | None:
-        """How else to write, where there still stands what was seen; None where that may change by itself.
+        """Another way to write where the stored marker is still the one seen; None where a retry may succeed.
 
-        SeaweedFS refuses every ETag of what was put before versions were suspended. New keys do not show it.
+        SeaweedFS refuses every ETag of an object put before versions were suspended. New keys do not show it.
         """
         there = await self.read()
         if there is None or (there, there.etag) != (seen, seen.etag):
@@ -121,7 +121,7 @@ class BucketMarker:
         return PutCondition.REFUSED if told is Versioning.SUSPENDED else None
 
     async def exists(self) -> bool:
-        """HEAD 200: the proof that a 404 on another key came from the right bucket."""
+        """Whether HEAD gives 200, which proves that a 404 on another key came from the right bucket."""
         call = partial(self._client.head_object, Bucket=self._bucket, Key=MARKER_KEY)
         try:
             return await self._calls.send("HeadObject", call, lambda _: True)
@@ -136,7 +136,7 @@ class BucketMarker:
             return bytes(await stream.read()), bare_etag(answer.get("ETag", ""))
 
     async def _remove_superseded(self) -> None:
-        """Former versions of the marker, one for each renewal, would pile up. Best effort: the next tries."""
+        """Remove old versions of the marker, which pile up by one per renewal. Best effort each time."""
         listing = partial(self._client.list_object_versions, Bucket=self._bucket, Prefix=MARKER_KEY)
         try:
             answer: dict[str, Any] = await self._calls.send("ListObjectVersions", listing, dict)
@@ -150,7 +150,7 @@ class BucketMarker:
             return
 
     async def _put(self, body: bytes, **conditions: str) -> str:
-        """The version that it became; "" where the bucket keeps none."""
+        """Put the marker and return its version; "" where the bucket keeps none."""
         call = partial(
             self._client.put_object,
             Bucket=self._bucket,
@@ -169,12 +169,12 @@ def _condition(compared: PutCondition, etag: str) -> dict[str, str]:
 
 
 def _came_before(refusal: Refusal) -> bool:
-    """Another write did, or came at the same time."""
+    """Whether another write came first, or at the same time."""
     return refusal.changed or refusal.code in _AT_THE_SAME_TIME
 
 
 def encode(identity: Identity) -> bytes:
-    """The marker's JSON, for people too."""
+    """The marker's JSON, which people can read too."""
     fields: dict[str, Any] = {
         "format": FORMAT,
         "site_id": str(identity.site_id),
@@ -192,7 +192,7 @@ def encode(identity: Identity) -> bytes:
 
 
 def decode(body: bytes) -> Identity:
-    """The identity in a marker's JSON. Raises ValueError, KeyError or TypeError for anything else."""
+    """The identity in a marker's JSON. Raises ValueError, KeyError or TypeError for any other content."""
     fields = json.loads(body)
     if fields["format"] != FORMAT:
         raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")

@@ -1,11 +1,11 @@
-"""One page of ListObjectsV2, from bytes to columns, in one pass where the page is as stores write it.
+"""Parse one page of ListObjectsV2 from bytes to columns, in one pass where the page has a usual form.
 
-The fast path reads keys and sizes with one regular expression each, and is believed only where both match
-as often as the page has entries. Times and ETags, which only drift needs, wait in the page's text: they
-are read by a regular expression made for the layout that the page's first entry shows (AWS, MinIO,
+The fast path reads keys and sizes with one regular expression each, and is trusted only where both match
+as often as the page has entries. Times and ETags, which only drift needs, stay in the page's text until
+needed. A regular expression made for the layout of the page's first entry reads them then (AWS, MinIO,
 SeaweedFS and moto write Key, LastModified, ETag, Size, with different quotes; others have other orders).
-Everything else, namespaces with a prefix, entities in keys, CDATA, comments, a missing ETag, goes to
-ElementTree: eight times slower, right.
+ElementTree parses everything else: prefixed namespaces, entities in keys, CDATA, comments, a missing ETag.
+It is eight times slower, and right.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _TOKEN: Final = re.compile(r"<NextContinuationToken>([^<]+)</NextContinuationTok
 _REFERENCE: Final = re.compile(r"&(?:#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}))|(amp|lt|gt|quot|apos));")
 _NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML has no way to write; some stores write them all the same."""
+"""Characters that XML cannot express; some stores write them all the same."""
 _REPLACED: Final = "\ufffd"
 _URL_ENCODED: Final = re.compile(r"<EncodingType>\s*url\s*</EncodingType>")
 _SEPARATOR: Final = "\0"
 _FEW: Final = 8
-"""Entries of a page that are read one by one: each takes a thirtieth of what the whole page takes."""
+"""How many entries of a page are read one by one: each takes a thirtieth of the time of the whole page."""
 _KEYS: Final = re.compile(r"<Key>([^<]*+)</Key>")
 _SIZES: Final = re.compile(r"<Size>([0-9]{1,30}+)</Size>")
 
@@ -48,7 +48,7 @@ def parse_page(body: bytes) -> ObjectPage:
     """The page in a ListObjectsV2 answer. Keys are decoded only where the answer says they are encoded.
 
     Bytes that are not UTF-8 become U+FFFD. Raises Refusal for an error document (it may be transient),
-    ListingBroken for everything that is not a whole page: cut off, no listing, truncated without a
+    ListingBroken for anything but a whole page: cut off, not a listing, or truncated without a
     token.
     """
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
@@ -60,7 +60,7 @@ def parse_page(body: bytes) -> ObjectPage:
 
 
 def _fast_page(text: str) -> ObjectPage | None:
-    """The page, or None where anything about it is out of the ordinary."""
+    """The page, or None where anything about it is unusual."""
     first, last = text.find(_OPEN), text.rfind(_CLOSE)
     if first < 0 or last < first:
         return None
@@ -71,7 +71,7 @@ def _fast_page(text: str) -> ObjectPage | None:
     ending = _fast_ending(frame)
     keys: Sequence[str] = _KEYS.findall(text)
     sizes = _SIZES.findall(text)
-    # Both tags of each entry, in whatever spelling, end in this; a key that holds it has ">" unescaped.
+    # Both tags of each entry end in this, however they are spelled; a key that has it contains a raw ">".
     regular = len(keys) == len(sizes) and text.count("Contents>") == 2 * len(keys)
     # Looking for "&" in the column is cheaper than forbidding it in the pattern.
     if ending is None or not regular or "&" in _SEPARATOR.join(keys):
@@ -80,13 +80,13 @@ def _fast_page(text: str) -> ObjectPage | None:
     if _URL_ENCODED.search(frame):
         keys = _decoded(keys)
     etags, modified = _LateColumn(rest, 0), _LateColumn(rest, 1)
-    # Its tags, in whatever spelling, end in this.
+    # The tags of the storage class end in this, however they are spelled.
     plain = text.count("StorageClass>") == 2 * text.count(f"<StorageClass>{_STANDARD}</StorageClass>")
     return ObjectPage(list(keys), _believed(map(int, sizes)), etags, modified, *ending, plain)
 
 
 def _fast_ending(frame: str) -> tuple[str | None] | None:
-    """What stands around the entries: the next token (None at the end), or None where it is unclear."""
+    """Read the text around the entries: the next token (None at the end), or None where it is unclear."""
     truncated = _TRUNCATED.findall(frame)
     if truncated == ["false"]:
         return (None,)
@@ -95,9 +95,9 @@ def _fast_ending(frame: str) -> tuple[str | None] | None:
 
 
 def _token_in(text: str) -> str | None:
-    """The one token, with every character that it stands for; None where there is none, or more than one.
+    """The one token, with its references decoded; None where there is none, or more than one.
 
-    Ceph's is the last key of the page, and a key may have characters to which XML has no reference.
+    Ceph's token is the last key of the page, and a key may have characters that XML cannot reference.
     """
     tokens = _TOKEN.findall(text)
     if len(tokens) != 1:
@@ -115,9 +115,9 @@ def _character(reference: re.Match[str]) -> str:
 
 
 class _Rest:
-    """ETags and times of a page's entries, read out of its text when they are asked for.
+    """ETags and times of a page's entries, read from its text on demand.
 
-    A few entries are read one by one; who asks for more gets the whole columns read at once.
+    The first few entries are read one by one; after that, the whole columns are read at once.
     """
 
     def __init__(self, text: str, written_keys: Sequence[str]) -> None:
@@ -148,7 +148,7 @@ class _Rest:
         return self._columns
 
     def _read_entry(self, key: str) -> tuple[str, str]:
-        # A listing names a key once; should it not, the order is asserted before anything is read here.
+        # A listing names a key once. Were it not so, the check of the order would fail before this reads.
         at = self._text.index(f"<Key>{key}</Key>")
         start, end = self._text.rindex(_OPEN, 0, at), self._text.index(_CLOSE, at) + len(_CLOSE)
         try:
@@ -203,7 +203,7 @@ def _fast_columns(text: str, entries: int) -> tuple[Sequence[str], Sequence[str]
         return None
     columns = dict(zip(layout.order, zip(*rows, strict=True), strict=True))
     etags, modified = columns["ETag"], columns["LastModified"]
-    # A quote: written in another way than the first one's.
+    # A quote in the value: this entry is written differently from the first one.
     if any(sign in _SEPARATOR.join(etags) for sign in '&"') or "&" in _SEPARATOR.join(modified):
         return None
     return etags, modified
@@ -211,7 +211,7 @@ def _fast_columns(text: str, entries: int) -> tuple[Sequence[str], Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How the entries of a page are written: the order of the fields, and what ETags are quoted with."""
+    """How the entries of a page are written: the order of the fields, and the quotes around ETags."""
 
     order: tuple[str, ...]
     quote: str
@@ -225,10 +225,10 @@ def _layout_of(entry: str) -> _Layout:
 
 @lru_cache(maxsize=72)
 def _pattern_of(layout: _Layout) -> re.Pattern[str]:
-    """Matches an entry up to its last field of interest, with other plain elements in between.
+    """Match an entry up to its last field of interest, with other plain elements in between.
 
-    Written for speed, which halves the time of a page: possessive quantifiers give up at once, and
-    "anything but one character" is several times faster than a set of characters.
+    The pattern is tuned for speed, which halves the time of a page: possessive quantifiers give up at
+    once, and "anything but one character" is several times faster than a set of characters.
     """
     texts = dict.fromkeys(_FIELDS, "([^<]*+)")
     if layout.quote:
@@ -306,7 +306,7 @@ def _root_of(text: str) -> ET.Element:
 
 
 def _mended(text: str) -> str:
-    """U+FFFD in place of what XML forbids: a key that has it is kept, and the others are read."""
+    """Replace what XML forbids with U+FFFD: a key that has it is kept, and the others can be read."""
 
     def mend(reference: re.Match[str]) -> str:
         digits = reference[1] or reference[2]
@@ -325,7 +325,7 @@ def error_document(root: ET.Element) -> Refusal:
 
 
 def _believed(sizes: Iterable[int]) -> list[int]:
-    """Sizes that can be: what is negative, or more than any object has, would break sums and counters."""
+    """Plausible sizes: a negative size, or one above any object's, would break sums and counters."""
     found = list(sizes)
     if not found or 0 <= min(found) <= max(found) <= GREATEST_SIZE:
         return found
@@ -333,7 +333,7 @@ def _believed(sizes: Iterable[int]) -> list[int]:
 
 
 def bare_etag(etag: str) -> str:
-    """An ETag without quotes and without the mark of a weak one."""
+    """An ETag without its quotes and without the prefix of a weak one."""
     return etag.strip().removeprefix("W/").strip('"')
 
 

@@ -1,4 +1,4 @@
-"""Server-side copies: CopyObject, and in parts where an object is too large for it."""
+"""Server-side copies: CopyObject, or a copy in parts where an object is too large for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.witness import Witness
 
 MOST_PARTS: Final = 10_000
-"""Of one multipart upload."""
+"""Parts of one multipart upload, at most."""
 PARTS_AT_ONCE: Final = 4
 CLEANUP_SECONDS: Final = 10.0
 
@@ -35,10 +35,10 @@ _CONTENT: Final = (
     "StorageClass",
     "WebsiteRedirectLocation",
 )
-"""What HEAD says of an object and a multipart upload has to be told anew; CopyObject takes it along."""
+"""Fields of HEAD that a multipart upload must be given again; CopyObject copies them itself."""
 
 _DIGESTS: Final = tuple(f"Checksum{name}" for name in ("CRC64NVME", "CRC32", "CRC32C", "SHA1", "SHA256"))
-"""As HEAD names them."""
+"""The digests' names in the answer to HEAD."""
 
 _TOO_LARGE: Final = (
     "it is too large to be copied at once, and the store takes its key for another where it copies parts"
@@ -49,8 +49,8 @@ _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "Invalid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """The object to copy as HEAD saw it; `content` is what a multipart upload is told, `version` which one of
-    its versions was asked for.
+    """The object to copy as HEAD saw it. `content` holds the fields for a multipart upload, `version` the
+    version that was asked for.
     """
 
     key: str
@@ -60,7 +60,7 @@ class _Source:
     content: Mapping[str, Any]
     modified: Any
     digests: Mapping[str, str]
-    """Of the whole object, where HEAD was asked for them and the store has any."""
+    """Digests of the whole object, where HEAD was asked for them and the store has any."""
     version: Mapping[str, str]
 
 
@@ -86,7 +86,7 @@ class BucketCopies:
         self._can = found
 
     def knowing(self, found: Capabilities) -> BucketCopies:
-        """The same copies, made by what the store was seen to do."""
+        """The same adapter, which uses the capabilities that the probe found."""
         return BucketCopies(
             self._client, self._bucket, self._calls, self._limiter, self._sizes, self._witness, found
         )
@@ -101,7 +101,7 @@ class BucketCopies:
         version: str | None = None,
         listed_size: int | None = None,
     ) -> Copied:
-        """See the port. The source is looked at before and the copy after: some stores ignore conditions."""
+        """See the port. It looks at the source before and the copy after: some stores ignore conditions."""
         listed = self._as_listed(source, etag, listed_size) if version is None and not only_new else None
         async with self._limiter:
             try:
@@ -112,7 +112,7 @@ class BucketCopies:
                 raise await self._witness.blame("CopyObject", source, error) from None
 
     def _as_listed(self, key: str, etag: str | None, size: int | None) -> _Source | None:
-        """The source, where a look would add nothing: the store compares its ETag, and copies it at once."""
+        """The source where HEAD would add nothing: the store compares its ETag, and one request copies it."""
         can = self._can
         if can is None or not etag or size is None or size > self._sizes.at_once:
             return None
@@ -152,7 +152,7 @@ class BucketCopies:
         )
 
     async def _made(self, source: _Source, target: str, *, only_new: bool) -> str:
-        """The copy's ETag. Raises KeyRefused where the store can copy it neither at once nor in parts."""
+        """Make the copy and return its ETag. Raises KeyRefused where neither one request nor parts can."""
         in_parts = source.size > self._sizes.at_once
         if in_parts and self._takes_for_another(source.key):
             if source.size > self._sizes.most_at_once:
@@ -162,7 +162,7 @@ class BucketCopies:
         return await copying(source, target, only_new=only_new)
 
     def _takes_for_another(self, key: str) -> bool:
-        """Whether a part that is copied from the key would be one of another object (R-79)."""
+        """Whether a part copied from the key would come from another object (R-79)."""
         encoded = self._can is None or self._can.multipart_copy_encoded
         return not encoded and unquote_plus(key) != key
 
@@ -177,8 +177,8 @@ class BucketCopies:
     # --- looking -----------------------------------------------------------------------------------
 
     async def _require_changed(self, source: _Source, refusal: Refusal) -> None:
-        """A 412 means a change only where there is one: Swift answers it to the right ETag of an object
-        that was uploaded in parts.
+        """Raise KeyRefused where a 412 is false: Swift answers it to the right ETag of an object that was
+        uploaded in parts.
         """
         now = await self._look(source.key, source.version.get("VersionId"))
         if now is not None and now.etag == source.etag:
@@ -196,10 +196,10 @@ class BucketCopies:
             raise
 
     async def _complete(self, source: _Source, target: str) -> bool:
-        """Whether the copy has every byte; an object put together from parts has another ETag.
+        """Whether the copy has every byte; an object made of parts has another ETag.
 
-        The source has to be what it was: stores ignore the condition of each part. Where the store keeps
-        digests of the whole of both, they are compared.
+        The source must be unchanged, because stores ignore the condition of each part. Where the store keeps
+        digests of both whole objects, they are compared.
         """
         made = await self._look(target, ChecksumMode="ENABLED")
         now = await self._look(source.key, source.version.get("VersionId"), ChecksumMode="ENABLED")
@@ -212,13 +212,13 @@ class BucketCopies:
     # --- copying -----------------------------------------------------------------------------------
 
     async def _at_once(self, source: _Source, target: str, *, only_new: bool) -> str:
-        """CopyObject, which takes content type, metadata and tags along. Returns the copy's ETag."""
+        """Copy with CopyObject, which copies content type, metadata and tags. Returns the copy's ETag."""
         kept = {name: source.content[name] for name in ("StorageClass",) if name in source.content}
         asked = {**self._places(source, target), **kept, **({"IfNoneMatch": "*"} if only_new else {})}
         return await self._conditionally("CopyObject", self._client.copy_object, asked, _copied_etag)
 
     async def _in_parts(self, source: _Source, target: str, *, only_new: bool) -> str:
-        """UploadPartCopy, part by part; an upload that cannot be completed is aborted."""
+        """Copy part by part with UploadPartCopy; abort an upload that cannot be completed."""
         told = {**source.content, **await self._tagging(source)}
         begin = partial(self._client.create_multipart_upload, Bucket=self._bucket, Key=target, **told)
         upload: str = await self._calls.send(
@@ -226,7 +226,7 @@ class BucketCopies:
         )
         try:
             parts = await self._copy_parts(source, target, upload)
-            # The parts took their time, and not every store honours the condition.
+            # The parts took time, and not every store honours the condition.
             if only_new and await self._look(target) is not None:
                 raise Refusal("PreconditionFailed", "something lies at the target by now", status=0)
             asked = {
@@ -272,7 +272,7 @@ class BucketCopies:
         }
 
     def _condition(self, etag: str) -> dict[str, str]:
-        """None where the store refuses the object's own ETag: it was looked at, and is again afterwards."""
+        """No condition where the store refuses the object's own ETag: HEAD checks it before and after."""
         if not etag or (self._can is not None and not self._can.compares_etag(etag)):
             return {}
         return {"CopySourceIfMatch": f'"{etag}"'}
@@ -284,7 +284,7 @@ class BucketCopies:
         asked: Mapping[str, Any],
         read: Callable[[Any], str],
     ) -> str:
-        """Once more without `IfNoneMatch` where the store does not know it: the target was looked at."""
+        """Retry without `IfNoneMatch` where the store does not know it: the target was already checked."""
         try:
             return await self._calls.send(operation, partial(act, **asked), read)
         except Refusal as refusal:
@@ -301,7 +301,7 @@ class BucketCopies:
         return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
 
     async def _abort(self, target: str, upload: str) -> None:
-        """Best effort: what stays behind is aborted with the other uploads that nobody completes."""
+        """Abort, best effort: an upload that remains is aborted later with the other unfinished uploads."""
         call = partial(self._client.abort_multipart_upload, Bucket=self._bucket, Key=target, UploadId=upload)
         try:
             await self._calls.send("AbortMultipartUpload", call, lambda _: None)

@@ -1,4 +1,4 @@
-"""The closed list: what a store's error code, or its HTTP status, is about.
+"""The closed list: what each error code or HTTP status of a store is about.
 
 =============  ==================================  ====================================================
 about          kinds                               what is done
@@ -14,8 +14,8 @@ not known      none                                about the key, if the marker 
 an answer      MISSING, CHANGED                    no refusal: there is no such object, or another one
 =============  ==================================  ====================================================
 
-A code goes before a status, since stores use statuses as they like. HEAD answers have no body: then the
-status is all there is, and `witness` asks for more.
+A code takes precedence over a status, since stores use statuses as they like. HEAD answers have no body, so
+they have only a status; `witness` asks for more then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Final
 TIMED_OUT: Final = "TimedOut"
 """A code of ours: the store was silent."""
 NOT_S3: Final = "NotS3"
-"""A code of ours: what answered speaks another language."""
+"""A code of ours: the server that answered does not speak S3."""
 
 
 class Kind(StrEnum):
@@ -52,18 +52,18 @@ class Kind(StrEnum):
 
 
 _TABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
-    # There is no such object, or no such version of it. A missing bucket is another matter.
+    # There is no such object, or no such version of it. A missing bucket is not meant.
     Kind.MISSING: ("NoSuchKey", "NotFound", "404", "NoSuchVersion"),
     # The object is not the one that the condition names.
     Kind.CHANGED: ("PreconditionFailed", "412"),
-    # Object lock, retention, legal hold: codes of MinIO, R2 and Google; Amazon says it in the message.
+    # Object lock, retention, legal hold: codes of MinIO, R2 and Google. Amazon says it in the message.
     Kind.LOCKED: (
         "ObjectLocked",
         "ObjectLockedByBucketPolicy",
         "RetentionPolicyNotMet",
         "ObjectUnderActiveHold",
     ),
-    # What the object is: archived, sealed, damaged, or in the way of itself. Asking again changes nothing.
+    # The object itself: archived, sealed, damaged, or in its own way. A repeated request changes nothing.
     Kind.OBJECT: (
         "InvalidObjectState",  # archived: it has to be restored first
         "ObjectNotInActiveTierError",
@@ -82,7 +82,7 @@ _TABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
         "UnavailableForLegalReasons",
         "451",
     ),
-    # What the key is: the store takes none like it.
+    # The key itself: the store takes no such key.
     Kind.NAME: (
         "KeyTooLongError",
         "KeyTooLong",
@@ -92,7 +92,7 @@ _TABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
         "InvalidURI",
         "414",
     ),
-    # No room: a disk, or a quota of the bucket, of the user, of the account.
+    # No room: a full disk, or a quota of the bucket, the user or the account.
     Kind.FULL: (
         "QuotaExceeded",  # Ceph, Scaleway
         "QuotaExceededException",
@@ -143,7 +143,7 @@ _TABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
         "RequestTimeout",
         "OperationAborted",
         "XMinioServerNotInitialized",
-        # What we sent is not what arrived: bytes of it were changed or lost on the way.
+        # The request arrived damaged: bytes of it were changed or lost in transit.
         "BadDigest",
         "XAmzContentSHA256Mismatch",
         "XAmzContentChecksumMismatch",
@@ -152,9 +152,9 @@ _TABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
         "425",
         "499",
     ),
-    # The credentials are known, and this is not allowed to them.
+    # The credentials are known, and this operation is not allowed to them.
     Kind.DENIED: ("AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "401", "403"),
-    # The credentials are not known, or not any more.
+    # The credentials are not known, or no longer.
     Kind.CREDENTIALS: (
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
@@ -183,8 +183,8 @@ _TABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
 KNOWN: Final[Mapping[str, Kind]] = {code: kind for kind, codes in _TABLE.items() for code in codes}
 
 FATAL: Final = frozenset({Kind.CREDENTIALS, Kind.REGION, Kind.CLOCK, Kind.BUCKET})
-"""Nothing at all works until a person has acted, unless it is about one key alone: some stores compute
-the signature of an odd key otherwise than we do."""
+"""Nothing at all works until a person acts, unless the refusal is about one key alone: some stores compute
+the signature of an odd key differently from us."""
 OF_ONE: Final = frozenset({Kind.LOCKED, Kind.OBJECT, Kind.NAME})
 OF_THE_STORE: Final = frozenset({Kind.FULL, Kind.KEYLESS})
 
@@ -193,13 +193,13 @@ _FULL_MESSAGE: Final = re.compile(
     r"|no space left on|storage cap exceeded|disk (is )?full|out of disk space"
 )
 _LOCK_MESSAGE: Final = re.compile(r"(?i)protected by object lock|WORM protected|under (a )?legal hold")
-"""No looser: what is not authorized is told with the names of bucket and key, which may have such words."""
+"""Not looser: messages of denied requests name the bucket and the key, which may contain such words."""
 
 
 def kind_of(code: str, status: int, message: str) -> Kind | None:
     """What a refusal is about; None where neither its code nor its status is known.
 
-    `status` 0: there was no answer at all.
+    `status` 0 means that there was no answer at all.
     """
     if code.startswith(("KMS.", "Kms.")):
         return Kind.KEYLESS
@@ -212,11 +212,11 @@ def kind_of(code: str, status: int, message: str) -> Kind | None:
 
 
 def _by_status(status: int) -> Kind | None:
-    """For a code that is not known: only of a server's own faults do statuses say enough."""
+    """The kind for an unknown code: statuses say enough only about a server's own faults."""
     if status == 507:  # noqa: PLR2004 - Insufficient Storage
         return Kind.FULL
     if status in {429, 503}:
         return Kind.THROTTLED
-    # From 520 on they are proxies' own: the store was not reached.
+    # Statuses from 520 on come from proxies: the store was not reached.
     outage = status in {0, 408, 425, 499, 500, 502, 504, 509, 529, 598, 599} or 520 <= status <= 530  # noqa: PLR2004
     return Kind.TRANSIENT if outage else None

@@ -1,4 +1,4 @@
-"""The one place where requests to the store are timed, bounded and repeated."""
+"""The one place that times, bounds and repeats requests to the store."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from reconciler.stores.s3.refusals import TIMED_OUT
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5
-"""The first included. With the pauses below, a store that is away is given up after about 1.5 s."""
+"""Attempts, the first included. With the pauses below, we give up an unreachable store after about 1.5 s."""
 FIRST_PAUSE: Final = 0.1
 """Seconds: the longest pause after the first failure; it doubles with each."""
 LONGEST_PAUSE: Final = 5.0
 _QUERY: Final = re.compile(r'\?[^"\s]*')
-"""In an address that a message names: of no use to the reader."""
+"""The query of an address in a message, which is of no use to the reader."""
 
 
 def pause_after(failures: int) -> float:
@@ -50,9 +50,9 @@ def pause_after(failures: int) -> float:
 
 
 class Calls:
-    """Sends requests to one bucket: each attempt under a deadline, transient failures repeated.
+    """Sends requests to one bucket. Each attempt has a deadline, and transient failures are repeated.
 
-    botocore's own retries are off, because its `standard` mode has a quota that some hundred
+    botocore's own retries are off: its `standard` mode has a quota, which about a hundred
     outstanding retries exhaust for the whole client.
     """
 
@@ -75,11 +75,11 @@ class Calls:
         deadline: float | None = None,
         may_send: Callable[[], None] | None = None,
     ) -> T:
-        """What `read` makes of the answer. `read` may raise Refusal for an error inside a 200.
+        """Send, and return `read` of the answer. `read` may raise Refusal for an error inside a 200.
 
-        `may_send` is asked before each attempt, and raises where no further one may be sent.
+        `may_send` is called before each attempt, and raises where no further attempt may be sent.
 
-        Raises Refusal where no retry can mend it, StoreUnavailable after the last attempt, ConfigError
+        Raises Refusal where no retry can help, StoreUnavailable after the last attempt, ConfigError
         where there are no credentials to sign with.
         """
         until = self.deadline() if deadline is None else deadline
@@ -134,7 +134,7 @@ class Calls:
                 f"that may use {self.place}"
             ) from None
         except ParamValidationError:
-            # The bucket's name is all that is still checked.
+            # Only the bucket's name is still checked.
             raise ConfigError(f"{self.place}: RECONCILER_BUCKET__NAME is no name of a bucket") from None
         except BotoCoreError as error:
             raise ConfigError(f"{self.place} cannot be used: {' '.join(str(error).split())}") from None
@@ -144,6 +144,6 @@ def _refusal(error: ClientError) -> Refusal:
     answer = error.response
     fault = answer.get("Error", {})
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    # HEAD answers have no body, and proxies write HTML: then the status is all there is.
-    # A message may be there and empty, which botocore has as None.
+    # HEAD answers have no body, and proxies write HTML: then there is only the status.
+    # botocore has an empty message as None.
     return Refusal(str(fault.get("Code") or status), str(fault.get("Message") or ""), status=status)

@@ -1,6 +1,6 @@
-"""AWS Signature Version 4 of requests without a body.
+"""AWS Signature Version 4 for requests without a body.
 
-botocore's own takes 0.2 ms of processor time a request, this 0.02; a test compares the two. Source:
+botocore takes 0.2 ms of processor time per request, this module 0.02; a test compares the two. Source:
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
@@ -28,9 +28,9 @@ def signed(
     scope: tuple[str, str],
     now: datetime,
 ) -> dict[str, str]:
-    """The headers with those that sign them: date, hash of no body, session token, signature.
+    """The headers plus those that sign them: date, hash of the empty body, session token, signature.
 
-    `path` and `query` stand as they are sent, percent-encoded, the query with one parameter at most. The
+    `path` and `query` are percent-encoded as they are sent; the query has at most one parameter. The
     credentials are access key, secret key and session token; the scope is region and service; `now` is UTC.
     """
     access_key, secret_key, token = credentials
@@ -55,7 +55,7 @@ def signed(
 
 @lru_cache(maxsize=4)
 def _key(secret_key: str, day: str, scope: tuple[str, str]) -> bytes:
-    """The key of a day, which is derived once."""
+    """The signing key of a day, which is derived once."""
     key = f"AWS4{secret_key}".encode()
     for part in (day, *scope, "aws4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()

@@ -1,4 +1,4 @@
-"""One request that removes one thing, under the deadline of the batch that it belongs to."""
+"""Send one request that removes one thing, under the deadline of its batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def remove(
     witness: Witness,
     may_send: Callable[[], None] | None,
 ) -> DeletionResult | Refusal:
-    """DELETED, or FAILED where no answer was had by `until`, or what the store refused it with.
+    """DELETED, FAILED where no answer came by `until`, or the store's refusal.
 
     Raises Halt for a refusal that holds for every key.
     """

@@ -1,4 +1,4 @@
-"""Multipart uploads that nobody has completed: paid for, and shown by no listing of objects."""
+"""Unfinished multipart uploads, which cost money and appear in no listing of objects."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class BucketUploads:
                 raise await self._witness.blame("ListMultipartUploads", prefix, why) from None
 
     async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
-        """One request each, a few at once; one that was completed or aborted meanwhile is MISSING."""
+        """Send one request per upload, a few at once. An upload that ended meanwhile is MISSING."""
         until = self._calls.deadline()
         return await side_by_side([partial(self._abort, each, until) for each in batch])
 
@@ -97,7 +97,7 @@ def _upload(entry: Mapping[str, Any]) -> Upload:
 
 
 def _next_place(answer: Mapping[str, Any], uploads: Sequence[Upload]) -> dict[str, str]:
-    """Some stores name only the upload: the key is then that of the last one."""
+    """Where the next page begins. Some stores name only the upload: the key is then the last upload's."""
     key = answer.get("NextKeyMarker") or (uploads[-1].key if uploads else "")
     place = {"KeyMarker": key, "UploadIdMarker": answer.get("NextUploadIdMarker")}
     return {name: value for name, value in place.items() if value}

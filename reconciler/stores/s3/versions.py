@@ -21,7 +21,7 @@ from reconciler.stores.s3.witness import Witness
 
 PAGE_SIZE = 1000
 _NO_VERSIONS: Final = frozenset({"NotImplemented", "501", "MethodNotAllowed", "405", "XNotImplemented"})
-"""How stores without versions answer to a listing of them."""
+"""The codes with which stores without versions answer a listing of versions."""
 
 
 class BucketVersions:
@@ -44,7 +44,7 @@ class BucketVersions:
         self._may_delete = may_delete
 
     async def kept(self) -> bool:
-        """Suspended is not kept: what is deleted then leaves a marker, and no version."""
+        """Whether versions are kept. Suspended is not kept: a deletion then leaves a marker, and no version."""
         call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
         try:
             return await self._calls.send("GetBucketVersioning", call, _enabled)
@@ -60,7 +60,7 @@ class BucketVersions:
                 page = [*map(_version, answer.get("Versions", ())), *_markers(answer)]
                 ours = [each for each in page if each.key == key]
                 found += ours
-                # Other keys that begin with this one come after all of it, on every store.
+                # On every store, other keys that begin with this one come after all its versions.
                 if not answer.get("IsTruncated") or len(ours) < len(page):
                     return found
                 place = _next_place(answer)
@@ -94,7 +94,7 @@ class BucketVersions:
         return await self._calls.send("ListObjectVersions", call, dict)
 
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
-        """One request each, a few at once: in a batch, stores tell two versions of a key apart badly."""
+        """Send one request per version, a few at once: in a batch, stores confuse two versions of a key."""
         until, may_send = self._calls.deadline(), None if reveals else self._may_delete
         return await side_by_side([partial(self._remove, each, until, may_send) for each in batch])
 
@@ -115,7 +115,7 @@ class BucketVersions:
         return await self._why(version, answer) if isinstance(answer, Refusal) else answer
 
     async def _why(self, version: Version, refusal: Refusal) -> DeletionResult:
-        """What is denied may be locked, which many stores do not say but to a HEAD."""
+        """The result for a refusal. A denied version may be locked, which many stores show only to a HEAD."""
         answer = refused(version.key, refusal)
         if answer.result is not ObjectResult.HELD and not refusal.denied:
             return answer

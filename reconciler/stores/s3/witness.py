@@ -1,7 +1,7 @@
-"""Is it this key, or the store? What was refused for a key is asked of the bucket's own marker as well.
+"""Decide whether a refusal is about the key or the store, by trying the same on the bucket's own marker.
 
 Where the marker is answered, the refusal is about the key, whatever its code: a signature that a gateway
-computes otherwise for an odd key, a policy on one prefix, an object whose own encryption key is gone.
+computes differently for an odd key, a policy on one prefix, an object whose own encryption key is gone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from reconciler.stores.s3.retries import Calls
 
 MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
 REMEMBERED_SECONDS: Final = 2.0
-"""For so long what the marker was answered holds for other keys: a thousand may be refused at once."""
+"""How long the marker's answer is reused for other keys: a thousand may be refused at once."""
 LONGEST_KEY: Final = 1024
-"""Bytes of a key, by S3's own limit."""
+"""Bytes of a key, S3's own limit."""
 LONGEST_COMPONENT: Final = 255
 """Bytes between two slashes, in stores that keep objects as files."""
 
@@ -31,7 +31,7 @@ _SCRATCH: Final = f"{RESERVED_PREFIX}probe/witness"
 
 
 class Witness:
-    """Blames a key, the store or us for a refusal, by what the bucket's marker is answered."""
+    """Blames a key, the store or us for a refusal, by the answer for the bucket's marker."""
 
     def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
         self._client = client
@@ -56,10 +56,10 @@ class Witness:
         why: Refusal | StoreUnavailable,
         otherwise: type[ReconcilerError] = StoreUnavailable,
     ) -> ReconcilerError:
-        """The error that it becomes: KeyRefused where it is about the key, else what it means for all.
+        """The error for a refusal: KeyRefused where it is about the key, else what it means for all keys.
 
-        `operation` is a question that the marker can be asked, and `otherwise` what the unforeseen becomes
-        where the marker is refused too.
+        `operation` must be one that can be tried on the marker. `otherwise` is the type of the error for an
+        unknown refusal where the marker is refused too.
         """
         if isinstance(why, StoreUnavailable):
             passing = KeyRefused(f"{operation} of this key: {why}", Blame.MOMENT)
@@ -73,7 +73,7 @@ class Witness:
         return _key_refused(operation, key, await self._told(operation, key, why), Blame.KEY)
 
     async def answers(self, operation: str) -> bool:
-        """Whether the marker is answered just now."""
+        """Whether the operation succeeds for the marker just now."""
         async with self._alone:
             at, answered = self._answered.get(operation, (-REMEMBERED_SECONDS, False))
             if anyio.current_time() - at < REMEMBERED_SECONDS:
@@ -87,7 +87,7 @@ class Witness:
             return answered
 
     async def _told(self, operation: str, key: str, why: Refusal) -> Refusal:
-        """HEAD answers have no body: a GET of one byte says why."""
+        """The reason for a refusal. HEAD answers have no body, so a GET of one byte finds it out."""
         if operation != "HeadObject":
             return why
 
@@ -110,7 +110,7 @@ class Witness:
         await self._calls.send("HeadObject", call, lambda _: None)
 
     async def _copy(self) -> None:
-        """Into the quarantine, where a quota or a policy may apply. Nothing of it stays."""
+        """Copy into the quarantine, where a quota or a policy may apply. The copy is removed again."""
         source = {"Bucket": self._bucket, "Key": MARKER_KEY}
         call = partial(self._client.copy_object, Bucket=self._bucket, Key=_COPY, CopySource=source)
         made = await self._calls.send("CopyObject", call, _version)
@@ -130,7 +130,7 @@ class Witness:
         await self._calls.send(operation, call, lambda _: None)
 
     async def _clean_up(self, key: str, version: str | None) -> None:
-        """By version where there is one, so that no delete marker is left. Best effort: a few bytes."""
+        """Delete by version where there is one, to leave no delete marker. Best effort: a few bytes."""
         named = {"VersionId": version} if version else {}
         call = partial(self._client.delete_object, Bucket=self._bucket, Key=key, **named)
         try:
@@ -147,9 +147,9 @@ def _key_refused(operation: str, key: str, why: Refusal, blame: Blame) -> KeyRef
 
 
 def unnameable(key: str) -> bool:
-    """Whether we see, too, why a store takes no such key: it is too long, or not made for a path.
+    """Whether we can see ourselves why a store takes no such key: it is too long, or not fit for a path.
 
-    Only then is "invalid name" proof that there is no object: some stores give that answer for more.
+    Only then does "invalid name" prove that there is no object: some stores give that answer for more.
     """
     parts = key.split("/")
     return (

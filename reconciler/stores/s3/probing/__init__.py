@@ -1,4 +1,4 @@
-"""What the store can do, found out on scratch keys of our own: some stores say yes and mean no."""
+"""Probe what the store can do, on scratch keys of our own: some stores accept what they do not honour."""
 
 from reconciler.stores.s3.probing.prober import BucketProber
 from reconciler.stores.s3.probing.scratch import SCRATCH_PREFIX

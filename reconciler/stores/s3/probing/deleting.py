@@ -1,9 +1,9 @@
-"""How the store deletes: the ladder of batches, and which calls compare ETags.
+"""Probe how the store deletes: the ladder of batches, and which calls compare ETags.
 
-CRC32, then Content-MD5, then smaller batches, then single DELETEs: older stores answer MissingContentMD5 to
+The ladder is CRC32, Content-MD5, smaller batches, single DELETEs: older stores answer MissingContentMD5 to
 a CRC32 (I-22), some time out at 1,000 keys, some leave keys out of their answer. MinIO ignored If-Match and
-deleted (I-24); moto ignores the ETag in a batch and deletes. No answer alone is believed: what is still
-there counts as well.
+deleted (I-24); moto ignores the ETag in a batch and deletes. No answer is trusted alone: the probe also
+checks which keys still exist.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.probing.scratch import Scratch
 
 SIZES: Final = (1000, 250, 50)
-"""Keys a batch, from the most that S3 allows to what still saves most of the requests."""
+"""Keys per batch, from the most that S3 allows down to a size that still saves most of the requests."""
 PATIENCE: Final = 10.0
-"""Seconds that a batch may take; less where a request may take less."""
+"""Seconds that a batch may take; fewer where the time-out of a request is shorter."""
 
 _WRONG_ETAG: Final = "00000000000000000000000000000000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batches:
-    """Up to which size DeleteObjects answers for every key; `digest` None where it does so for none."""
+    """The largest size at which DeleteObjects answers for every key; `digest` None where no size does."""
 
     digest: Digest | None
     size: int
@@ -39,12 +39,12 @@ class Batches:
 
 NO_BATCHES: Final = Batches(digest=None, size=1)
 PRESUMED: Final = Batches(digest=Digest.MD5, size=1000)
-"""Where nothing may be deleted under `.reconciler/`: what every store takes that is not known to differ."""
+"""Presumed where deletion under `.reconciler/` is denied: every store takes it unless known to differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleting:
-    """The highest rung that held, and which calls compare ETags."""
+    """The highest rung that worked, and which calls compare ETags."""
 
     batches: Batches
     conditional_batch_delete: bool
@@ -52,7 +52,7 @@ class Deleting:
 
 
 async def probe_deleting(scratch: Scratch) -> Deleting:
-    """About 12 requests where the first rung holds."""
+    """Probe deletion, in about 12 requests where the first rung works."""
     root = f"{scratch.root}delete/"
     stored = await scratch.put_all([root + name for name in ("1", "2", "3", "4")])
     pairs = [Deletion(key=key, etag=each.etag) for key, each in stored.items()]
@@ -71,9 +71,9 @@ async def probe_deleting(scratch: Scratch) -> Deleting:
 class _Rung(Enum):
     HELD = auto()
     BROKE = auto()
-    """Refused, or answered in part: another digest or another size may do."""
+    """Refused, or answered in part: another digest or another size may work."""
     SLOW = auto()
-    """No answer in time, or none but "try again": another digest will not help."""
+    """No answer in time, or only "try again": another digest will not help."""
 
 
 async def _climb_down(scratch: Scratch, root: str) -> Batches:
@@ -81,7 +81,7 @@ async def _climb_down(scratch: Scratch, root: str) -> Batches:
         for size in SIZES:
             for digest in (Digest.CRC32, Digest.MD5):
                 rung = await _try(scratch, root, digest, size)
-                if rung is _Rung.SLOW:  # of the store, or of this moment?
+                if rung is _Rung.SLOW:  # a slow store, or a slow moment?
                     rung = await _try(scratch, root, digest, size)
                 if rung is _Rung.HELD:
                     return Batches(digest=digest, size=size)
@@ -95,10 +95,10 @@ async def _climb_down(scratch: Scratch, root: str) -> Batches:
 
 
 async def _try(scratch: Scratch, root: str, digest: Digest, size: int) -> _Rung:
-    """One batch: a key that is there, and as many as it takes of which none ever was."""
+    """Try one batch: a key that exists, filled up with keys that never did."""
     real = f"{root}batch"
     await scratch.put(real)
-    # Where versions are kept, deleting what is not there would leave a marker for each key.
+    # Where versions are kept, deleting a missing key would leave a delete marker.
     absent = {"VersionId": "null"} if scratch.versioned else {}
     entries = [{"Key": real}, *({"Key": f"{root}absent/{n:04}", **absent} for n in range(1, size))]
     try:
@@ -118,7 +118,7 @@ async def _try(scratch: Scratch, root: str, digest: Digest, size: int) -> _Rung:
 # --- conditions ----------------------------------------------------------------------------------------
 
 _COMPARED: Final = [ObjectResult.CHANGED, ObjectResult.DELETED]
-"""What a wrong ETag and then a right one come to, where the store compares."""
+"""The results for a wrong ETag and then a right one, where the store compares."""
 
 
 async def _compares_in_batch(scratch: Scratch, pair: Sequence[Deletion], digest: Digest | None) -> bool:
@@ -149,7 +149,7 @@ async def _compares_alone(scratch: Scratch, pair: Sequence[Deletion]) -> bool:
 
 
 async def _compared(scratch: Scratch, pair: Sequence[Deletion], answer: DeleteAnswer) -> bool:
-    """Whether the answer is right, and is what happened."""
+    """Whether the answer is right, and the keys confirm it."""
     if [result_of(each.key, answer).result for each in pair] != _COMPARED:
         return False
     return [await scratch.exists(each.key) for each in pair] == [True, False]

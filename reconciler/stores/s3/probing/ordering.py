@@ -1,7 +1,7 @@
-"""In what order the store lists, whether StartAfter begins where it says, and whether keys come back as put.
+"""Probe the listing: its order, where StartAfter begins, and whether keys come back as they were put.
 
 SeaweedFS lists `a/b` before `a!`, and `a//b` as `a/b`; directory buckets of S3 list in no order; gateways
-over a file system cannot have `a` beside `a/b`.
+over a file system cannot have both `a` and `a/b`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.probing.scratch import Scratch
 
 _NAMES: Final = ("B", "a", "a!", "a/b", "a/b/c", "a0", "b/1", "b/2", "\uff5e", "\U0001f600")
-"""Where orders differ: case, a file beside a directory of its name, characters below `/`, and two that
-UTF-16 sorts the other way round."""
+"""Names at which orders differ: case, a file and a directory of the same name, characters below `/`, and two
+characters that UTF-16 sorts the other way round."""
 _STARTS: Final = ("A", "a", "a!", "a/", "a/b", "a/b/z", "a/zz", "b", "c", "\uff5e")
-"""StartAfter at keys, between them, at directories, inside them and past their end."""
+"""Values of StartAfter at keys, between them, at directories, inside them and past their end."""
 _SPELLINGS: Final = (
     "two//slashes",
     "back\\slash",
@@ -34,15 +34,15 @@ _SPELLINGS: Final = (
     "a%2Fb",
     "a%20b",
 )
-"""What file systems, and gateways over them, are known to make something else of; each on its own, since
-what rewrites one may leave another. SeaweedFS makes `/` of the first two, JuiceFS of the first alone."""
+"""Names that file systems, and gateways over them, are known to rewrite. Each is tried on its own, since a
+store may rewrite one and leave another. SeaweedFS makes `/` of the first two, JuiceFS of the first alone."""
 _STEP: Final = 3
-"""Keys a page while the tokens are tried: entries and directories are cut in all places."""
+"""Keys per page while the tokens are tried: page ends then fall between and inside all directories."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ordering:
-    """What the listing can be trusted with."""
+    """What can be relied on in the listing."""
 
     order: ListingOrder
     start_after: bool
@@ -50,9 +50,9 @@ class Ordering:
 
 
 async def probe_ordering(scratch: Scratch, listing: BucketListing, declared: ListingOrder | None) -> Ordering:
-    """About 35 requests, most of them side by side; a third of them where an order is `declared`.
+    """Probe the listing in about 35 requests, most of them concurrent; a third where an order is `declared`.
 
-    A declared order is believed, unless the store rewrites keys: such a listing cannot be merged with
+    A declared order is trusted unless the store rewrites keys: such a listing cannot be merged with
     the rows in any order.
     """
     root = f"{scratch.root}order/"
@@ -62,7 +62,7 @@ async def probe_ordering(scratch: Scratch, listing: BucketListing, declared: Lis
         return Ordering(order=order, start_after=order is ListingOrder.BYTES, rewrites_keys=rewrites)
     stored = await side_by_side([partial(scratch.try_put, root + name) for name in _NAMES])
     if not all(stored):
-        # A file system has no file beside a directory of its name. What takes no key at all raises here.
+        # A file system cannot have a file and a directory of one name. A store that takes no key raises here.
         await scratch.put(f"{scratch.root}plain")
         rewrites = await _rewrites(scratch, listing)
         return Ordering(order=ListingOrder.NONE, start_after=False, rewrites_keys=rewrites)
@@ -70,7 +70,7 @@ async def probe_ordering(scratch: Scratch, listing: BucketListing, declared: Lis
         await _by_token(root, listing),
         await side_by_side([partial(_starts_after, root, listing), partial(_rewrites, scratch, listing)]),
     )
-    # A listing that names rows' keys otherwise cannot be merged with them, in any order.
+    # A listing that spells keys differently from the rows cannot be merged with them, in any order.
     sorted_ = by_token == _expected(root) and start_after and not rewrites
     return Ordering(
         order=ListingOrder.BYTES if sorted_ else ListingOrder.NONE,
@@ -80,12 +80,12 @@ async def probe_ordering(scratch: Scratch, listing: BucketListing, declared: Lis
 
 
 def _expected(root: str, after: str = "") -> list[str]:
-    """Code points: the byte order of UTF-8."""
+    """The keys in order of code points, which is the byte order of UTF-8."""
     return sorted(root + name for name in _NAMES if root + name > after)
 
 
 async def _by_token(root: str, listing: BucketListing) -> Sequence[str]:
-    """The scratch keys as the tokens give them; nothing where the listing contradicts itself."""
+    """The scratch keys in the order of pages by token; none where the listing contradicts itself."""
     keys: list[str] = []
     token = None
     try:
@@ -115,7 +115,7 @@ async def _starts_after(root: str, listing: BucketListing) -> bool:
 async def _rewrites(scratch: Scratch, listing: BucketListing) -> bool:
     """Whether any key that the store takes does not come back as it was put.
 
-    Each has a directory of its own: what two are made into would hide that one of them is gone.
+    Each key has its own directory: two keys rewritten to one name would hide that one of them is gone.
     """
     roots = [f"{scratch.root}odd/{number:02}/" for number in range(len(_SPELLINGS))]
     keys = [root + name for root, name in zip(roots, _SPELLINGS, strict=True)]
@@ -128,7 +128,7 @@ async def _rewrites(scratch: Scratch, listing: BucketListing) -> bool:
 
 
 async def _listed(root: str, scratch: Scratch, listing: BucketListing) -> Sequence[str] | None:
-    """What lies there; it goes at the end, whatever it is called. None where the listing is broken."""
+    """The keys found there, which are deleted at the end under any name. None where the listing is broken."""
     try:
         keys = (await listing.list_page(root)).keys
     except ListingBroken:

@@ -1,7 +1,6 @@
-"""Uploads in parts: whether a part can be a copy, and of what; whether they are listed, and compared later.
-
-Ceph 16 decodes the source of a part twice: of `x%20y` it copies the bytes of `x y`. Swift answers 412 to the
-right ETag of an object that was uploaded in parts.
+"""Probe multipart uploads: whether a part can be a copy, and of what; whether uploads are listed, and whether
+the ETag of their object is compared. Ceph 16 decodes the source of a part twice: for `x%20y` it copies the
+bytes of `x y`. Swift answers 412 to the right ETag of an object that was uploaded in parts.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _PLAIN: Final = "copy/parts-plain"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """`copied_encoded`: from a source with a percent sign in its key as well."""
+    """`copied_encoded`: a part can also be copied from a source with a percent sign in its key."""
 
     copied: bool
     copied_encoded: bool
@@ -31,10 +30,10 @@ class Parts:
 
 
 async def probe_parts(scratch: Scratch, source: str) -> Parts:
-    """`source` is a scratch key with a percent sign; about 25 requests, one after the other."""
+    """Probe parts in about 25 successive requests. `source` is a scratch key with a percent sign."""
     plain = scratch.root + _PLAIN
     await scratch.put(plain)
-    # What a store that decodes once too often would find: without it, it finds nothing, which is no copy.
+    # A store that decodes once too often copies this key. Without it, such a store would find no source.
     await scratch.write(unquote_plus(source), b"?" * len(source.encode()))
     encoded = await _or_false(_copies(scratch, source, "copy/parts-1"))
     copied = encoded or await _or_false(_copies(scratch, plain, "copy/parts-2"))
@@ -44,7 +43,7 @@ async def probe_parts(scratch: Scratch, source: str) -> Parts:
 
 
 async def _copies(scratch: Scratch, source: str, name: str) -> bool:
-    """Whether an object of one part, which is a copy of the source, has its bytes."""
+    """Whether an object whose one part is a copy of the source has the source's bytes."""
     key = scratch.root + name
 
     async def copy(asked: Mapping[str, str]) -> str:
@@ -57,9 +56,9 @@ async def _copies(scratch: Scratch, source: str, name: str) -> bool:
 
 
 async def _compares(scratch: Scratch, key: str) -> bool:
-    """Whether the ETag that HEAD tells of an object in parts is taken for its own by a copy and by a DELETE.
+    """Whether a copy and a DELETE accept the ETag that HEAD gives for an object in parts.
 
-    Where a condition is ignored it is: nothing is refused.
+    A store that ignores conditions counts as accepting it: it refuses nothing.
     """
 
     async def put(asked: Mapping[str, str]) -> str:
@@ -70,7 +69,7 @@ async def _compares(scratch: Scratch, key: str) -> bool:
         await _complete(scratch, key, put)
         etag = f'"{await scratch.etag(key)}"'
     except (Refusal, KeyError):
-        return True  # nothing in parts can be there
+        return True  # no object in parts can exist
     place = {"Bucket": scratch.bucket, "Key": key}
     target = f"{key}-copy"
     scratch.expect(target)
@@ -80,7 +79,7 @@ async def _compares(scratch: Scratch, key: str) -> bool:
 
 
 async def _not_refused(call: Awaitable[None]) -> bool:
-    """Whether anything but a 412 came of it."""
+    """Whether the call ends in anything but a 412."""
     try:
         await call
     except Refusal as refusal:
@@ -89,7 +88,7 @@ async def _not_refused(call: Awaitable[None]) -> bool:
 
 
 async def _complete(scratch: Scratch, key: str, part: Any) -> None:  # noqa: ANN401 - a function that awaits
-    """An object of the one part that `part` puts or copies; an upload that cannot be completed is aborted."""
+    """Make an object of the one part that `part` puts or copies; abort an upload that cannot be completed."""
     asked = await _begin(scratch, key)
     try:
         told = {"Parts": [{"PartNumber": 1, "ETag": await part(asked)}]}
@@ -116,7 +115,7 @@ async def _begin(scratch: Scratch, key: str) -> dict[str, str]:
     scratch.expect(key)
     asked = {"Bucket": scratch.bucket, "Key": key}
     call = partial(scratch.client.create_multipart_upload, **asked)
-    # Shielded: an upload whose id was never heard cannot be aborted.
+    # Shielded: an upload whose id we never received cannot be aborted.
     with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
         asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
         return asked
@@ -148,5 +147,5 @@ def _upload_id(answer: Mapping[str, Any]) -> str:
 async def _or_false(call: Awaitable[bool]) -> bool:
     try:
         return await call
-    except (Refusal, KeyError):  # an answer may lack what it is asked for
+    except (Refusal, KeyError):  # an answer may lack the field that is read
         return False

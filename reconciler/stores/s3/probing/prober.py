@@ -1,7 +1,7 @@
-"""The whole probe: what the bucket says of itself, then what it does, three subjects side by side.
+"""The whole probe: what the bucket says about itself, then what it does, in three concurrent parts.
 
-About 90 requests in some 20 rounds; nothing outside of `.reconciler/probe/` is read or written, but
-for a scratch key in each managed prefix of a bucket that keeps versions, where the configuration names them.
+It takes about 90 requests in some 20 rounds. It reads and writes only below `.reconciler/probe/`, and one
+scratch key in each managed prefix of a bucket that keeps versions, where the configuration names them.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class BucketProber:
         self._managed = managed
 
     async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
-        """What the store was seen to do; what could not be found out counts as not there.
+        """Probe what the store does. A capability that could not be found out counts as absent.
 
-        A declared order is not tried, which saves some of the requests, but whether keys are rewritten is.
+        A declared order is not tried, which saves some requests; whether keys are rewritten still is.
         Raises StoreUnavailable where the store does not answer, and Halt where nothing could work (no
-        such bucket, wrong credentials, no S3 at all): neither says anything about what the store can do.
+        such bucket, wrong credentials, no S3 at all): neither says anything about the store's capabilities.
         """
         await self._recognise()
         told, locks = await _both(self._versioning, self._object_lock)
@@ -71,7 +71,7 @@ class BucketProber:
         return replace(found, object_lock=locks, lifecycle=rules)
 
     async def _find_out(self, told: Versioning | None, declared: ListingOrder | None) -> Capabilities:
-        """Three subjects side by side, each on keys of its own. Raises Refusal where none can be put."""
+        """Probe three subjects concurrently, each on its own keys. Raises Refusal where no key can be put."""
         async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
             writing = await probe_writing(scratch, self._listing)
             versioning, undelete = await probe_versioning(scratch, told)
@@ -105,7 +105,7 @@ class BucketProber:
         )
 
     async def _not_undeleting(self) -> tuple[str, ...]:
-        """The managed prefixes in which what is deleted was not seen to come back."""
+        """The managed prefixes in which the probe did not see a deleted object come back."""
         unseen = []
         for prefix in self._managed():
             folder = f"{prefix}{SCRATCH_FOLDER}"
@@ -116,10 +116,10 @@ class BucketProber:
                     unseen.append(prefix)
         return tuple(unseen)
 
-    # --- what the bucket says of itself ------------------------------------------------------------
+    # --- what the bucket says about itself ---------------------------------------------------------
 
     async def _recognise(self) -> None:
-        """Raises Halt where what answers is no S3: a console, a proxy, a web server."""
+        """Raises Halt where the endpoint is not S3: a console, a proxy, a web server."""
         call = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=SCRATCH_PREFIX, MaxKeys=1)
         try:
             await self._calls.send("ListObjectsV2", call, _require_s3)
@@ -128,14 +128,14 @@ class BucketProber:
                 raise self._calls.place.explain("ListObjectsV2", refusal, Halt) from None
 
     async def _versioning(self) -> Versioning | None:
-        """None where the bucket will not say."""
+        """The bucket's versioning; None where it will not say."""
         try:
             return await told_versioning(self._client, self._bucket, self._calls)
         except Refusal as refusal:
             raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
 
     async def _object_lock(self) -> bool:
-        """False where the bucket has none, and where it will not say."""
+        """Whether the bucket has object lock; False where it will not say."""
         call = partial(self._client.get_object_lock_configuration, Bucket=self._bucket)
         try:
             return await self._calls.send("GetObjectLockConfiguration", call, _locks)

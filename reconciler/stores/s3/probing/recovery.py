@@ -1,4 +1,4 @@
-"""What could be brought back: versions behind delete markers, copies, and what hides in between."""
+"""Probe what could be brought back: versions behind delete markers, copies, and details of both."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reconciler.stores.s3.probing.scratch import Scratch
 
 _WRONG_ETAG: Final = "00000000000000000000000000000000"
 _SOURCE: Final = "copy/from a+b%20\u00e9"
-"""The source is named in a header, encoded; not every store decodes it."""
+"""A header names the source, encoded; not every store decodes it."""
 _UNVERSIONED: Final = "null"
-"""The version of what was stored while versions were not kept."""
+"""The version id of an object stored while versions were not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copying:
-    """Whether CopyObject copies and compares, and what becomes of objects in parts."""
+    """Whether CopyObject copies and compares, and how the store treats objects in parts."""
 
     copy: bool
     copy_conditional: bool
@@ -32,10 +32,10 @@ class Copying:
 
 
 async def probe_versioning(scratch: Scratch, told: Versioning | None) -> tuple[Versioning, bool]:
-    """What a plain delete leaves, and whether it was brought back.
+    """The bucket's versioning, and whether an object hidden by a plain delete came back.
 
-    `told` is what the bucket says of itself, None where it will not say: then the version that a PUT is
-    answered with tells it.
+    `reported` is what the bucket says about itself. None where it will not say: then the version in the
+    answer to a PUT shows it.
     """
     key = f"{scratch.root}version"
     stored = await scratch.put(key)
@@ -61,10 +61,10 @@ async def _undeletes(scratch: Scratch, key: str, version_id: str | None) -> bool
 
 
 async def undeletes_in(scratch: Scratch) -> bool:
-    """The same where objects are managed: a policy may forbid there what it allows elsewhere.
+    """Whether undelete works in a managed prefix: a policy may forbid there what it allows elsewhere.
 
-    Asked first whether versions may be deleted, of one that never was: where they may not, a scratch key
-    could not be cleaned up either, and none is put.
+    It first tries to delete a version that never existed. Where versions may not be deleted, a scratch key
+    could not be cleaned up either, so none is put.
     """
     key = f"{scratch.root}version"
     try:
@@ -83,7 +83,7 @@ async def undeletes_in(scratch: Scratch) -> bool:
 
 
 async def probe_copying(scratch: Scratch) -> Copying:
-    """About thirty requests, one after the other."""
+    """Probe copies, in about thirty successive requests."""
     source = scratch.root + _SOURCE
     stored = await scratch.put(source)
     copies = await _copies(scratch, source, "copy/plain")
@@ -98,7 +98,7 @@ async def probe_copying(scratch: Scratch) -> Copying:
 
 
 async def _copies(scratch: Scratch, source: str, name: str, **condition: str) -> bool:
-    """Whether the copy is there afterwards, with the source's bytes."""
+    """Whether the copy exists afterwards with the source's bytes."""
     try:
         await _copy(scratch, source, name, **condition)
         return await scratch.read(scratch.root + name) == source.encode()
@@ -107,7 +107,7 @@ async def _copies(scratch: Scratch, source: str, name: str, **condition: str) ->
 
 
 async def _refuses_another(scratch: Scratch, source: str) -> bool:
-    """Whether a wrong ETag is answered with 412, and no copy is made."""
+    """Whether the store answers a wrong ETag with 412 and makes no copy."""
     name = "copy/wrong"
     try:
         await _copy(scratch, source, name, CopySourceIfMatch=f'"{_WRONG_ETAG}"')
@@ -117,7 +117,7 @@ async def _refuses_another(scratch: Scratch, source: str) -> bool:
 
 
 async def _spares_what_is_there(scratch: Scratch, source: str) -> bool:
-    """Whether If-None-Match is answered with 412, and the target is what it was: moto ignores it."""
+    """Whether the store answers If-None-Match with 412 and leaves the target unchanged: moto ignores it."""
     name = "copy/taken"
     target = scratch.root + name
     try:

@@ -1,4 +1,4 @@
-"""Scratch keys: put, looked at, deleted, and gone at the end whatever happened."""
+"""Scratch keys for probes. They are removed at the end, whatever happened."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SCRATCH_PREFIX: Final = f"{RESERVED_PREFIX}probe/"
 CLEANUP_SECONDS: Final = 10.0
 _DELETES_AT_ONCE: Final = 8
 _VERSION_PAGES: Final = 5
-"""Pages of versions that cleaning up goes through: more than a probe can have left."""
+"""Pages of versions that the clean-up goes through: more than a probe can have left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What a PUT answered. `version_id` None where the bucket never kept versions."""
+    """The answer to a PUT. `version_id` is None where the bucket never kept versions."""
 
     etag: str
     version_id: str | None
@@ -38,7 +38,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One version of a key; `marker` where it is a delete marker."""
+    """One version of a key; `marker` says whether it is a delete marker."""
 
     key: str
     version_id: str
@@ -61,14 +61,14 @@ class Scratch:
         self.calls = calls
         self.root = f"{folder}{secrets.token_hex(16)}/"
         self.versioned = told not in {None, Versioning.OFF}
-        """Whether a plain delete leaves bytes or a marker behind: where the bucket says so, suspended
-        included, or a PUT was answered with a version. Ceph names none while versions are suspended."""
+        """Whether a plain delete leaves bytes or a marker behind: if the bucket says so, suspended included,
+        or the answer to a PUT had a version. Ceph names none while versions are suspended."""
         self.digest: Digest | None = None
-        """With which the store takes batches; None until that is known."""
+        """The digest with which the store accepts batches; None until it is known."""
         self._written: set[str] = set()
 
     async def put(self, key: str) -> Stored:
-        """A few bytes, different for each key."""
+        """Put a few bytes, different for each key."""
         return await self.write(key, key.encode())
 
     async def write(self, key: str, body: bytes, **conditions: str) -> Stored:
@@ -79,7 +79,7 @@ class Scratch:
         return stored
 
     async def try_put(self, key: str) -> bool:
-        """Whether the store takes the key. Of one that takes none at all a plain key has to tell."""
+        """Whether the store takes the key. Only a plain key shows that a store takes no key at all."""
         try:
             await self.put(key)
         except StoreUnavailable:
@@ -95,14 +95,14 @@ class Scratch:
         return dict(zip(keys, stored, strict=True))
 
     def expect(self, key: str) -> None:
-        """A key that the store may make by itself: it goes at the end too."""
+        """Register a key that the store may make by itself, so that it is deleted at the end too."""
         self._written.add(key)
 
     async def exists(self, key: str) -> bool:
         return await self.etag(key) is not None
 
     async def etag(self, key: str) -> str | None:
-        """What HEAD tells, "" where it tells none; None on 404."""
+        """The ETag that HEAD gives, "" where it gives none; None on 404."""
         call = partial(self.client.head_object, Bucket=self.bucket, Key=key)
         try:
             return await self.calls.send("HeadObject", call, lambda answer: bare_etag(answer.get("ETag", "")))
@@ -120,18 +120,18 @@ class Scratch:
         return await self.calls.send("GetObject", fetch, bytes)
 
     async def delete(self, **asked: str) -> None:
-        """One DELETE of `Key`, with `IfMatch` or `VersionId` where asked."""
+        """Send one DELETE of `Key`, with `IfMatch` or `VersionId` where given."""
         call = partial(self.client.delete_object, Bucket=self.bucket, **asked)
         await self.calls.send("DeleteObject", call, lambda _: None)
 
     async def delete_batch(self, entries: Sequence[Mapping[str, str]], digest: Digest) -> DeleteAnswer:
-        """One DeleteObjects, as the collector sends it."""
+        """Send one DeleteObjects like those of the collector."""
         doomed = {"Objects": entries, "Digest": digest}
         call = partial(self.client.delete_objects, Bucket=self.bucket, Delete=doomed)
         return await self.calls.send("DeleteObjects", call, read_answer)
 
     async def versions(self, prefix: str) -> list[Version]:
-        """Every version and delete marker under the prefix, for as many as a page holds."""
+        """The versions and delete markers under the prefix, up to one page."""
         call = partial(self.client.list_object_versions, Bucket=self.bucket, Prefix=prefix)
         answer: Mapping[str, Any] = await self.calls.send("ListObjectVersions", call, dict)
         return [
@@ -141,12 +141,12 @@ class Scratch:
         ]
 
     async def remove(self) -> None:
-        """Delete what is left, with every version. Best effort: a few bytes are all that could stay."""
+        """Delete the remaining keys with every version. Best effort: at most a few bytes stay."""
         if not (self.versioned and await self._remove_versions()):
             await self._delete_all([{"Key": key} for key in sorted(self._written)])
 
     async def _remove_versions(self) -> bool:
-        """By their ids, which leaves no delete markers; False where they cannot be listed, or may not go."""
+        """Delete by version id, which leaves no delete markers; False where listing or deleting fails."""
         before = None
         for _ in range(_VERSION_PAGES):
             left = await _or_none(self.versions(self.root))
@@ -177,9 +177,9 @@ async def scratch_keys(
     told: Versioning | None,
     folder: str = SCRATCH_PREFIX,
 ) -> AsyncIterator[Scratch]:
-    """Scratch keys of their own for one probe; they go at the end, also when the probe is cancelled.
+    """Separate scratch keys for one probe, deleted at the end, also when the probe is cancelled.
 
-    `told` is what the bucket says of its versions, None where it will not say.
+    `reported` is what the bucket says about its versions, None where it will not say.
     """
     scratch = Scratch(client, bucket, calls, told, folder)
     try:
@@ -190,7 +190,7 @@ async def scratch_keys(
 
 
 async def told_versioning(client: Any, bucket: str, calls: Calls) -> Versioning | None:  # noqa: ANN401
-    """What the bucket says of itself, None where it will not say. Raises Refusal for a fatal one."""
+    """The versioning that the bucket declares; None where it will not say. Raises Refusal for a fatal one."""
     call = partial(client.get_bucket_versioning, Bucket=bucket)
     try:
         return await calls.send("GetBucketVersioning", call, _versioning_of)
@@ -211,7 +211,7 @@ def _stored(answer: Mapping[str, Any]) -> Stored:
 
 
 async def _or_none(call: Awaitable[T]) -> T | None:
-    """What the call returns, or None where it fails: for cleaning up."""
+    """The call's result, or None where it fails: for the clean-up."""
     try:
         return await call
     except Exception:  # noqa: BLE001 - a few bytes under .reconciler/ stay behind

@@ -1,7 +1,7 @@
-"""Whether what is put shows in the listing and has an ETag, and what becomes of If-Match on a PUT.
+"""Probe PUT: whether the object shows in the listing and has an ETag, and what the store does with If-Match.
 
 Ceph 16 answers 412 to the right ETag as HTTP writes it, in quotes, and compares one without; where its bucket
-keeps versions it refuses every one. MinIO and JuiceFS write whatever stands there. Swift knows no conditions.
+keeps versions it refuses every ETag. MinIO and JuiceFS overwrite any object. Swift does not know conditions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WRONG_ETAG: Final = "00000000000000000000000000000000"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:
-    """What a PUT leaves behind, and what it compares before."""
+    """What a PUT leaves behind, and the condition that it compares first."""
 
     lists: bool
     etags: bool
@@ -28,7 +28,7 @@ class Writing:
 
 
 async def probe_writing(scratch: Scratch, listing: BucketListing) -> Writing:
-    """About five requests, one after the other."""
+    """Probe PUT, in about five successive requests."""
     key = f"{scratch.root}write"
     await scratch.put(key)
     return Writing(
@@ -42,11 +42,11 @@ async def _lists(listing: BucketListing, key: str) -> bool:
     try:
         return key in (await listing.list_page(key)).keys
     except ListingBroken:
-        return True  # what it shows is another matter, which asking for the order finds out
+        return True  # the probe of the order finds out what such a listing shows
 
 
 async def probe_condition(scratch: Scratch) -> PutCondition:
-    """What a right ETag and a wrong one come to on an object that stands there."""
+    """How an existing object is written with a right and a wrong ETag."""
     key = f"{scratch.root}condition"
     etag = (await scratch.put(key)).etag
     if await _writes(scratch, key, f'"{_WRONG_ETAG}"'):
@@ -59,7 +59,7 @@ async def probe_condition(scratch: Scratch) -> PutCondition:
 
 
 async def _writes(scratch: Scratch, key: str, etag: str) -> bool:
-    """Always the same bytes, so that the right ETag stays what it was."""
+    """Whether the PUT succeeds. The bytes are always the same, so the right ETag stays the same."""
     try:
         await scratch.write(key, key.encode(), IfMatch=etag)
     except Refusal as refusal:
