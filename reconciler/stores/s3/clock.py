@@ -44,9 +44,9 @@ class BucketClock:
 
 
 def _date(answer: Mapping[str, Any]) -> datetime | None:
-    told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
+    text = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
     try:
-        date = parsedate_to_datetime(told)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -40,8 +40,8 @@ class Refusal(Exception):
 
     def __init__(self, code: str, message: str, *, status: int) -> None:
         super().__init__(code, message, status)
-        self.code = _told(code)
-        self.message = _told(message)
+        self.code = _one_line(code)
+        self.message = _one_line(message)
         self.status = status
 
     @property
@@ -110,7 +110,7 @@ class Refusal(Exception):
         return f"{self.code}: {message}" if message else self.code
 
 
-def _told(text: str) -> str:
+def _one_line(text: str) -> str:
     """A store's message as one line that a log and a database can take."""
     plain = "".join(each if each.isprintable() else " " for each in text[:LONGEST_MESSAGE])
     return " ".join(plain.split())
@@ -144,12 +144,12 @@ class Place:
         if refusal.foreign and operation in _LISTINGS:
             # At the first contact this is a Halt. Later it may be a proxy's page, which is temporary.
             return otherwise(f"{operation} on {self} was refused with {refusal}. {_NO_STORE}")
-        told = f"{operation} on {self} was refused with {refusal}"
+        message = f"{operation} on {self} was refused with {refusal}"
         advice = None if refusal.kind is None else _advice(operation, refusal.kind)
         if advice is None:
-            return otherwise(told)
+            return otherwise(message)
         full = refusal.kind in OF_THE_STORE and otherwise is StoreUnavailable
-        return (StoreFull if full else Halt)(f"{told}. {advice}")
+        return (StoreFull if full else Halt)(f"{message}. {advice}")
 
 
 def _advice(operation: str, kind: Kind) -> str | None:

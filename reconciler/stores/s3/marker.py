@@ -13,7 +13,7 @@ from reconciler.errors import Halt, StoreUnavailable
 from reconciler.model import Identity, Lineage, PutCondition, Seal, Versioning
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.parsing import bare_etag
-from reconciler.stores.s3.probing.scratch import scratch_keys, told_versioning
+from reconciler.stores.s3.probing.scratch import reported_versioning, scratch_keys
 from reconciler.stores.s3.probing.writing import probe_condition
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.witness import MARKER_KEY
@@ -113,12 +113,12 @@ class BucketMarker:
         if there is None or (there, there.etag) != (seen, seen.etag):
             return None
         before = self._compared
-        told = await told_versioning(self._client, self._bucket, self._calls)
-        async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
+        reported = await reported_versioning(self._client, self._bucket, self._calls)
+        async with scratch_keys(self._client, self._bucket, self._calls, reported) as scratch:
             self._compared = await probe_condition(scratch)
         if self._compared is not before:
             return self._compared
-        return PutCondition.REFUSED if told is Versioning.SUSPENDED else None
+        return PutCondition.REFUSED if reported is Versioning.SUSPENDED else None
 
     async def exists(self) -> bool:
         """Whether HEAD gives 200, which proves that a 404 on another key came from the right bucket."""

@@ -219,8 +219,8 @@ class BucketCopies:
 
     async def _in_parts(self, source: _Source, target: str, *, only_new: bool) -> str:
         """Copy part by part with UploadPartCopy; abort an upload that cannot be completed."""
-        told = {**source.content, **await self._tagging(source)}
-        begin = partial(self._client.create_multipart_upload, Bucket=self._bucket, Key=target, **told)
+        fields = {**source.content, **await self._tagging(source)}
+        begin = partial(self._client.create_multipart_upload, Bucket=self._bucket, Key=target, **fields)
         upload: str = await self._calls.send(
             "CreateMultipartUpload", begin, lambda answer: answer["UploadId"]
         )

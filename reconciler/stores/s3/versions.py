@@ -44,7 +44,7 @@ class BucketVersions:
         self._may_delete = may_delete
 
     async def kept(self) -> bool:
-        """Whether versions are kept. Suspended is not kept: a deletion then leaves a marker, and no version."""
+        """Whether versions are kept. Suspended is not: a deletion then leaves a marker, and no version."""
         call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
         try:
             return await self._calls.send("GetBucketVersioning", call, _enabled)

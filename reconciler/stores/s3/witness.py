@@ -70,7 +70,7 @@ class Witness:
             return self._calls.place.explain(operation, why, otherwise)
         if why.kind in OF_THE_STORE:
             return KeyRefused(str(self._calls.place.explain(operation, why)), Blame.STORE)
-        return _key_refused(operation, key, await self._told(operation, key, why), Blame.KEY)
+        return _key_refused(operation, key, await self._reason(operation, key, why), Blame.KEY)
 
     async def answers(self, operation: str) -> bool:
         """Whether the operation succeeds for the marker just now."""
@@ -86,7 +86,7 @@ class Witness:
             self._answered[operation] = anyio.current_time(), answered
             return answered
 
-    async def _told(self, operation: str, key: str, why: Refusal) -> Refusal:
+    async def _reason(self, operation: str, key: str, why: Refusal) -> Refusal:
         """The reason for a refusal. HEAD answers have no body, so a GET of one byte finds it out."""
         if operation != "HeadObject":
             return why

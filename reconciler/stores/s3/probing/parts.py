@@ -91,8 +91,8 @@ async def _complete(scratch: Scratch, key: str, part: Any) -> None:  # noqa: ANN
     """Make an object of the one part that `part` puts or copies; abort an upload that cannot be completed."""
     asked = await _begin(scratch, key)
     try:
-        told = {"Parts": [{"PartNumber": 1, "ETag": await part(asked)}]}
-        call = partial(scratch.client.complete_multipart_upload, **asked, MultipartUpload=told)
+        completed = {"Parts": [{"PartNumber": 1, "ETag": await part(asked)}]}
+        call = partial(scratch.client.complete_multipart_upload, **asked, MultipartUpload=completed)
         await scratch.calls.send("CompleteMultipartUpload", call, lambda _: None)
     except BaseException:
         with anyio.move_on_after(CLEANUP_SECONDS, shield=True):

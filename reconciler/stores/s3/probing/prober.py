@@ -20,7 +20,7 @@ from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.probing.deleting import probe_deleting
 from reconciler.stores.s3.probing.ordering import probe_ordering
 from reconciler.stores.s3.probing.recovery import probe_copying, probe_versioning, undeletes_in
-from reconciler.stores.s3.probing.scratch import SCRATCH_PREFIX, scratch_keys, told_versioning
+from reconciler.stores.s3.probing.scratch import SCRATCH_PREFIX, reported_versioning, scratch_keys
 from reconciler.stores.s3.probing.writing import probe_writing
 from reconciler.stores.s3.refusals import NOT_S3
 from reconciler.stores.s3.retries import Calls
@@ -59,22 +59,22 @@ class BucketProber:
         such bucket, wrong credentials, no S3 at all): neither says anything about the store's capabilities.
         """
         await self._recognise()
-        told, locks = await _both(self._versioning, self._object_lock)
+        reported, locks = await _both(self._versioning, self._object_lock)
         try:
-            found = await self._find_out(told, declared)
+            found = await self._find_out(reported, declared)
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("PutObject", refusal, Halt) from None
             why = "" if refusal.denied else f"PutObject was refused with {refusal}"
-            found = replace(_UNKNOWN, versioning=told or Versioning.OFF, refusal=why)
+            found = replace(_UNKNOWN, versioning=reported or Versioning.OFF, refusal=why)
         rules = await lifecycle_rules(self._client, self._bucket, self._calls)
         return replace(found, object_lock=locks, lifecycle=rules)
 
-    async def _find_out(self, told: Versioning | None, declared: ListingOrder | None) -> Capabilities:
+    async def _find_out(self, reported: Versioning | None, declared: ListingOrder | None) -> Capabilities:
         """Probe three subjects concurrently, each on its own keys. Raises Refusal where no key can be put."""
-        async with scratch_keys(self._client, self._bucket, self._calls, told) as scratch:
+        async with scratch_keys(self._client, self._bucket, self._calls, reported) as scratch:
             writing = await probe_writing(scratch, self._listing)
-            versioning, undelete = await probe_versioning(scratch, told)
+            versioning, undelete = await probe_versioning(scratch, reported)
             ordering, deleting, copying = await _all_three(
                 partial(probe_ordering, scratch, self._listing, declared),
                 partial(probe_deleting, scratch),
@@ -130,7 +130,7 @@ class BucketProber:
     async def _versioning(self) -> Versioning | None:
         """The bucket's versioning; None where it will not say."""
         try:
-            return await told_versioning(self._client, self._bucket, self._calls)
+            return await reported_versioning(self._client, self._bucket, self._calls)
         except Refusal as refusal:
             raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
 

@@ -31,7 +31,7 @@ class Copying:
 # --- versions ------------------------------------------------------------------------------------------
 
 
-async def probe_versioning(scratch: Scratch, told: Versioning | None) -> tuple[Versioning, bool]:
+async def probe_versioning(scratch: Scratch, reported: Versioning | None) -> tuple[Versioning, bool]:
     """The bucket's versioning, and whether an object hidden by a plain delete came back.
 
     `reported` is what the bucket says about itself. None where it will not say: then the version in the
@@ -39,10 +39,10 @@ async def probe_versioning(scratch: Scratch, told: Versioning | None) -> tuple[V
     """
     key = f"{scratch.root}version"
     stored = await scratch.put(key)
-    if told is None:
+    if reported is None:
         kept = stored.version_id not in {None, _UNVERSIONED}
-        told = Versioning.ENABLED if kept else Versioning.OFF
-    return told, told is Versioning.ENABLED and await _undeletes(scratch, key, stored.version_id)
+        reported = Versioning.ENABLED if kept else Versioning.OFF
+    return reported, reported is Versioning.ENABLED and await _undeletes(scratch, key, stored.version_id)
 
 
 async def _undeletes(scratch: Scratch, key: str, version_id: str | None) -> bool:

@@ -53,14 +53,14 @@ class Scratch:
         client: Any,  # noqa: ANN401 - made at run time
         bucket: str,
         calls: Calls,
-        told: Versioning | None,
+        reported: Versioning | None,
         folder: str = SCRATCH_PREFIX,
     ) -> None:
         self.client = client
         self.bucket = bucket
         self.calls = calls
         self.root = f"{folder}{secrets.token_hex(16)}/"
-        self.versioned = told not in {None, Versioning.OFF}
+        self.versioned = reported not in {None, Versioning.OFF}
         """Whether a plain delete leaves bytes or a marker behind: if the bucket says so, suspended included,
         or the answer to a PUT had a version. Ceph names none while versions are suspended."""
         self.digest: Digest | None = None
@@ -174,14 +174,14 @@ async def scratch_keys(
     client: Any,  # noqa: ANN401 - made at run time
     bucket: str,
     calls: Calls,
-    told: Versioning | None,
+    reported: Versioning | None,
     folder: str = SCRATCH_PREFIX,
 ) -> AsyncIterator[Scratch]:
     """Separate scratch keys for one probe, deleted at the end, also when the probe is cancelled.
 
     `reported` is what the bucket says about its versions, None where it will not say.
     """
-    scratch = Scratch(client, bucket, calls, told, folder)
+    scratch = Scratch(client, bucket, calls, reported, folder)
     try:
         yield scratch
     finally:
@@ -189,7 +189,7 @@ async def scratch_keys(
             await scratch.remove()
 
 
-async def told_versioning(client: Any, bucket: str, calls: Calls) -> Versioning | None:  # noqa: ANN401
+async def reported_versioning(client: Any, bucket: str, calls: Calls) -> Versioning | None:  # noqa: ANN401
     """The versioning that the bucket declares; None where it will not say. Raises Refusal for a fatal one."""
     call = partial(client.get_bucket_versioning, Bucket=bucket)
     try:
