@@ -1,7 +1,7 @@
-"""What the leader tells of the whole: how marks and passes stand, and what is stored.
+"""What the leader reports: the state of marks and passes, and what is stored.
 
-Nothing here writes or locks, and a reading holds no other transaction's horizon back: it has no id of
-its own.
+Nothing here writes or locks, and a reading holds no other transaction's horizon back: it has no transaction
+id of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from reconciler.model import (
 )
 
 STORAGE_PATIENCE = timedelta(minutes=10)
-"""The longest that adding up the media table may take."""
+"""The longest time that adding up the media table may take."""
 
 OTHER = "other"
 
@@ -51,8 +51,8 @@ LEADER = f"""
 SELECT holder, epoch, acquired_at, expires_at FROM {SCHEMA}.lease WHERE expires_at > clock_timestamp()
 """
 
-# As `CLAIMABLE`, but for what is put off or claimed: that is due too, and has not gone. From dry run to
-# live the clock of every mark starts anew.
+# As `CLAIMABLE`, but with postponed and claimed marks: they are due too, and not deleted yet. The delay of
+# every mark restarts when dry run turns into live.
 DUE = f"""
 SELECT count(*) AS due, min(greatest(m.due_at, live.since + $3::interval)) AS oldest
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
@@ -68,7 +68,7 @@ WHERE m.state = 'claimed'
 
 TRIPPED = f"SELECT marker, count(*) AS passes FROM {SCHEMA}.passes WHERE state = 'tripped' GROUP BY marker"
 
-# Of the newest sweep, while it runs.
+# Key ranges of the newest sweep, while it runs.
 RANGES = f"""
 SELECT count(*) FILTER (WHERE r.done) AS done, count(*) FILTER (WHERE NOT r.done) AS open
 FROM {SCHEMA}.ranges r
@@ -77,7 +77,7 @@ WHERE r.pass_id = (SELECT n.id FROM (SELECT id, state FROM {SCHEMA}.passes
                    WHERE n.state = 'running')
 """
 
-# The newest pass, and the first of those that had its mode without one of another mode in between.
+# The mode of the newest pass, and the first pass since which all have had that mode.
 MODE_SINCE = f"""
 SELECT n.mode, (SELECT f.cutoff FROM {SCHEMA}.passes f
                 WHERE f.id > coalesce((SELECT max(o.id) FROM {SCHEMA}.passes o WHERE o.mode <> n.mode), 0)
@@ -85,7 +85,7 @@ SELECT n.mode, (SELECT f.cutoff FROM {SCHEMA}.passes f
 FROM (SELECT mode FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 1) n
 """
 
-# One reading of the table. Behind the largest, all the rest is one part.
+# Reads the table once. All parts after the largest ones are added up as one.
 STORAGE = """
 WITH parts AS (
     SELECT ARRAY[{names}] AS names, count(*) AS objects, coalesce(sum({size}), 0) AS bytes
@@ -100,7 +100,7 @@ FROM ranked GROUP BY 1 ORDER BY 1
 
 
 class PostgresAccounts:
-    """Reads for metrics and for `reconciler storage`."""
+    """Reads the numbers for metrics and for `reconciler storage`."""
 
     def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
@@ -108,7 +108,7 @@ class PostgresAccounts:
         self._due = DUE.format(held=holds.held_condition(gateway, "$1"))
 
     async def standing(self, policy: Policy, verdicts: Sequence[Verdict]) -> Standing:
-        """How marks and passes stand, under the settings in force. Reads every mark. Raises Retryable."""
+        """The state of marks and passes under the settings in force. Reads every mark. Raises Retryable."""
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             drift = await _drift(connection)
@@ -130,27 +130,27 @@ class PostgresAccounts:
         )
 
     async def drift(self) -> Drift:
-        """The marks by verdict. Reads every one. Raises Retryable."""
+        """The marks by verdict. Reads every mark. Raises Retryable."""
         async with self._database.connection() as connection:
             return await _drift(connection)
 
     async def leader(self) -> Leader | None:
-        """Who holds the lease just now."""
+        """The replica that holds the lease at this moment; None without one."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(LEADER)
         return Leader(**row) if row else None
 
     async def mode_since(self) -> ModeSince | None:
-        """The mode of the newest pass and since when passes have had it; None before the first."""
+        """The mode of the newest pass, and since when passes have had it; None before the first pass."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(MODE_SINCE)
         return ModeSince(mode=Mode(row["mode"]), since=row["since"]) if row else None
 
     async def storage(self, by: Sequence[StorageBy], top: int) -> Storage:
-        """The rows in the managed prefixes by these, the `top` largest apart.
+        """The rows in the managed prefixes, grouped by these; the `top` largest groups are listed apart.
 
-        One reading of the whole table, on a connection of its own. Before first contact nobody knows of
-        prefixes: then every row counts. Raises CatalogUnavailable, after ten minutes too.
+        Reads the whole table once, on a dedicated connection. Before first contact the prefixes are not
+        known, and every row counts. Raises CatalogUnavailable, also after ten minutes.
         """
         config = self._database.config
         limit = str(int(STORAGE_PATIENCE.total_seconds() * 1000))

@@ -1,4 +1,4 @@
-"""Protocol step 2: marks become claims, in one short transaction that never spans a call to the store."""
+"""Protocol step 2: claim marks, in one short transaction that never spans a call to the store."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ from reconciler.model import (
 from reconciler.ports import Cap, Decide
 
 IN_FLIGHT = timedelta(minutes=2)
-"""How long a claim is left to whoever took it: the wait for the horizon, the longest request, and
-its confirmation. After that the same leader takes it up again."""
+"""How long a claim is left to the operation that made it: the wait for the horizon, the longest request,
+and its confirmation. After that the same leader rescues it."""
 
 POSTPONED = timedelta(seconds=30)
-"""When a mark that was put off is looked at again. Behind it the others are not held up (R-27)."""
+"""How long a postponed mark waits. The marks behind it are not held up (R-27)."""
 
 FIRST_RETRY = timedelta(minutes=5)
-"""Before a row that the database does not let go is tried again; doubles up to LAST_RETRY."""
+"""The wait before a refused row is tried again; it doubles up to LAST_RETRY."""
 LAST_RETRY = timedelta(days=1)
 
-# A sweep in which both sides were above their limits means that the join itself is wrong: until a
-# person has decided about it nothing at all is claimed.
+# A sweep with both sides above their limits means that the comparison itself is wrong. Nothing at all is
+# claimed until a person has decided about it.
 STOPPED = f"""
 SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE marker = 'sweep' AND state = 'tripped' AND both_sides)
 """
 
-# The longest due first, and those of one pass in key order. Held ones are passed over. Locked by others
-# (a writer, another claim): left for a later one, not waited for.
+# Takes the longest due first, and those of one pass in key order. It skips marks on hold. It leaves marks
+# locked by others (a writer, another claim) to a later claim, without waiting.
 TAKE = f"""
 SELECT {{columns}} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND NOT {{held}}
@@ -76,7 +76,7 @@ CANCEL = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
 
 POSTPONE = f"UPDATE {SCHEMA}.marks SET not_before = $2 WHERE storage_key = ANY($1::text[])"
 
-# A row that stays although it is to go. It is tried again by itself, since what kept it may be mended.
+# For rows that the database refuses to remove. They are tried again later, since the cause may be mended.
 REFUSE = f"""
 UPDATE {SCHEMA}.marks m
 SET refusals = m.refusals + 1, last_error = r.reason,
@@ -89,8 +89,8 @@ UPDATE {SCHEMA}.marks m SET not_before = $3, last_error = r.reason
 FROM unnest($1::text[], $2::text[]) AS r (storage_key, reason) WHERE m.storage_key = r.storage_key
 """
 
-# The decision goes with the claim, so that whoever rolls it forward does the same. The transaction's
-# own id says from when on writers could see the claim.
+# The claim stores its decision, so that a rescue does the same. The transaction's own id says from when on
+# writers could see the claim.
 CLAIM = f"""
 UPDATE {SCHEMA}.marks m
 SET state = 'claimed', operation_id = $4, epoch = $5, claimed_xid = pg_current_xact_id(),
@@ -105,7 +105,7 @@ WHERE m.storage_key = c.storage_key
 
 @dataclass(slots=True)
 class _Sorted:
-    """The marks of one claim by what was decided about them."""
+    """The marks of one claim, by decision."""
 
     claimed: list[ClaimedKey] = field(default_factory=list)
     cancelled: list[tuple[Mark, str]] = field(default_factory=list)
@@ -114,7 +114,7 @@ class _Sorted:
     busy: tuple[Refusal, ...] = ()
 
     def settle(self, tried: Rehearsed) -> None:
-        """Of the claimed ones only those stay whose rows can be removed."""
+        """Keep claimed only the keys whose rows can be removed."""
         stay = {*tried.refused, *tried.busy, *tried.left}
         self.claimed = [key for key in self.claimed if key.mark.storage_key not in stay]
         self.refused, self.busy = (
@@ -124,7 +124,7 @@ class _Sorted:
 
 
 class Claimer:
-    """Takes marks for the collector, in the caller's transaction; claims have no `xid` yet."""
+    """Claims marks for the collector, in the caller's transaction; the claims have no `xid` yet."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -157,7 +157,7 @@ class Claimer:
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         rows = await read_locked(connection, self._gateway, taken, standing.now)
-        # Later than the marks' locks: what came into force since they were chosen is seen here.
+        # Read after the marks are locked, so that holds added since the marks were chosen are seen.
         held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
         if policy.rewrites_keys:
             keys = [mark.storage_key for mark in taken]
@@ -190,7 +190,7 @@ class Claimer:
         verdicts: Sequence[Verdict],
         reason: str,
     ) -> bool:
-        """Put off the mark that a claim of one would take; False where there is none."""
+        """Postpone the mark that a claim of one would take; False where there is none."""
         now = (await stand(connection, term)).now
         await by_index(connection)
         key = await connection.fetchval(self._first, *claimable_arguments(now, policy, verdicts), 1)
@@ -272,7 +272,7 @@ def _decided(
 
 
 def intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
-    """What the ledger says before anything is sent: an entry for each object and each row that is to go."""
+    """Ledger entries written before anything is sent: one for each object and each row to delete."""
     entries = []
     for key in keys:
         if key.decision.delete_object:
@@ -287,7 +287,7 @@ def intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
 
 
 def needed(marks: Iterable[Mark]) -> list[str]:
-    """The keys whose objects go unless something names them: a dangling record has none."""
+    """The keys whose objects are deleted unless something names them; a dangling record has none."""
     return [mark.storage_key for mark in marks if mark.verdict is not Verdict.DANGLING]
 
 

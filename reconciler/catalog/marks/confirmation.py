@@ -1,4 +1,4 @@
-"""Protocol step 4: what the store answered becomes the ledger's, then the rows', then the marks' truth."""
+"""Protocol step 4: record the store's answers in the ledger, remove the rows, then end the marks."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from reconciler.model import (
 from reconciler.ports import Decide
 
 FIRST_RETRY = timedelta(seconds=30)
-"""Before a key that failed is tried again; doubles up to LAST_RETRY."""
+"""The wait before a failed key is tried again; it doubles up to LAST_RETRY."""
 LAST_RETRY = timedelta(hours=1)
 REFUSED_RETRY = timedelta(days=1)
-"""The longest for a row that the database does not let go: somebody has to mend what keeps it."""
+"""The longest wait for a refused row: a person has to mend what keeps it."""
 
-# The keys that are still this operation's. Another one may have taken them over (R-21).
+# The keys that still belong to this operation. A rescue may have taken them over (R-21).
 OURS = f"""
 SELECT storage_key, object_gone_at IS NOT NULL AS gone FROM {SCHEMA}.marks
 WHERE storage_key = ANY($1::text[]) AND state = 'claimed' AND operation_id = $2
 ORDER BY storage_key FOR UPDATE
 """
 
-# Leaves a tombstone where an object went by our hand; a later deletion of the same key extends it.
+# Leaves a tombstone for each object that we deleted; a later deletion of the same key extends it.
 ENTOMB = f"""
 INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
 SELECT t.storage_key, t.verdict, $3::uuid, $4::timestamptz, $4 + $5::interval, t.recoverable
@@ -53,8 +53,8 @@ SET verdict = excluded.verdict, operation_id = excluded.operation_id, gone_at = 
 
 FINISH = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
 
-# What could not be finished stays claimed, and is tried again later and later. That its object is
-# gone is kept, so that it is counted once.
+# Unfinished keys stay claimed, and are tried again after ever longer waits. Whether the object is gone is
+# recorded, so that it is counted once.
 RETRY = f"""
 UPDATE {SCHEMA}.marks m
 SET attempts = m.attempts + 1, attempted_at = $2::timestamptz,
@@ -69,7 +69,7 @@ STAYS = "the database does not let its row go, so its object comes back"
 
 
 class Confirmer:
-    """Writes down and carries through what the store confirmed, in the caller's transaction."""
+    """Records what the store confirmed, and carries it through, in the caller's transaction."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -94,7 +94,7 @@ class Confirmer:
         }
         keys = [key for key in claim.keys if key.mark.storage_key in ours]
         answers = {key.mark.storage_key: results[key.mark.storage_key] for key in keys}
-        # What failed stays claimed, and is noted when it is settled.
+        # Failed keys stay claimed; where their objects are is recorded once they are settled.
         hidden = {
             key: one
             for key, one in hidden.items()
@@ -127,8 +127,8 @@ class Confirmer:
                 restore_queue.QUEUE, sorted(lost), "its row became live after it had gone"
             )
         await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window, hidden)
-        told = sorted(outcome.reasons.items())[:REASONS_TOLD]
-        reasons = tuple(Refusal(storage_key=key, reason=why) for key, why in told)
+        shown = sorted(outcome.reasons.items())[:REASONS_TOLD]
+        reasons = tuple(Refusal(storage_key=key, reason=why) for key, why in shown)
         return outcome.counted + Removed(failed=len(outcome.failed), reasons=reasons)
 
     async def _finish_marks(
@@ -174,10 +174,10 @@ async def _bring_back(
     answers: Mapping[str, tuple[ObjectResult, str]],
     outcome: Outcome,
 ) -> None:
-    """Objects whose rows cannot go after all come back where they can, and their marks are done (R-53).
+    """Queue the objects of refused rows for healing where they can be restored, and end their marks (R-53).
 
-    Without that the row would be live, its object gone, and the copy purged one day. It was tried at the
-    claim; what refuses the row is newer than that, or the claim is of an older version.
+    Otherwise the row would be live, its object gone, and the copy purged one day. The claim tried the
+    removal; so the cause of the refusal is newer, or the claim is by an older version.
     """
     widowed = [
         key.mark.storage_key
@@ -192,7 +192,7 @@ async def _bring_back(
 
 
 def _object_went(key: ClaimedKey, result: ObjectResult) -> bool:
-    """Whether an object that we meant to delete is gone. A dangling row never had one."""
+    """Whether an object that we meant to delete is gone. A dangling record never had one."""
     return result in GONE and key.decision.delete_object and not key.decision.verify_absence
 
 
@@ -216,7 +216,7 @@ def _objects(
     answers: Mapping[str, tuple[ObjectResult, str]],
     known_gone: Mapping[str, bool],
 ) -> Removed:
-    """Objects and bytes that went, each once however often its rows are tried."""
+    """Objects and bytes deleted, each counted once however often its rows are tried."""
     went = [
         key
         for key in keys

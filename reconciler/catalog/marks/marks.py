@@ -1,4 +1,4 @@
-"""Marks and the ledger: the database's half of the deletion protocol, a transaction a step."""
+"""Marks and the ledger: the database's half of the deletion protocol, one transaction for each step."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ WHERE {CLAIMABLE} AND NOT {{held}} AND m.storage_key > $6::text
 ORDER BY m.storage_key LIMIT $7
 """
 
-# Armed marks of the kinds that no claim could take now, in the managed prefixes. Held ones are kept, and
-# do not wait.
+# Marks of these verdicts in the managed prefixes, claimed or armed, that no claim could take now. Marks on
+# hold are kept, and do not count as waiting.
 WAITING = f"""
 SELECT count(*) FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 WHERE m.verdict = ANY($2::text[])
@@ -66,8 +66,8 @@ WHERE m.verdict = ANY($2::text[])
            IS NOT TRUE)
 """
 
-# Transactions hold a lock on their own id, which every role may see; what their session is called
-# only some may. The one that has been open longest holds the horizon back.
+# Transactions hold a lock on their own id, which every role may see; only some roles see their session's
+# name. The transaction that has been open longest holds the horizon back.
 OLDEST_TRANSACTION = """
 SELECT l.pid, a.application_name, a.xact_start, x.gid, x.prepared
 FROM pg_locks l
@@ -79,8 +79,8 @@ ORDER BY age(l.transactionid) DESC LIMIT 1
 """
 
 
-# Whether a fresh pass or a claim waits for a transaction that was open before it. The newest passes are
-# enough: whoever holds back an older one holds back these as well.
+# Whether a new pass or a claim waits for a transaction that was open before it. The newest passes are
+# enough: a transaction that holds back an older one holds back these as well.
 HELD_BACK = f"""
 SELECT EXISTS (SELECT FROM (SELECT state, armed_xid FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 20) p
                WHERE p.state = 'armed' AND p.armed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
@@ -143,9 +143,9 @@ class PostgresMarks:
         return None if claim is None else await self._stamped(claim)
 
     async def _stamped(self, claim: Claim) -> Claim:
-        """With a transaction id newer than that of any writer who could not see the claim.
+        """The claim with a transaction id newer than that of any writer that could not see it.
 
-        The claim's own is too old: it is given out with the first lock, and a writer that began
+        The claim's own id is too old: it is assigned with the first lock, and a writer that began
         between then and the commit has a later one.
         """
         if not claim.keys:
@@ -195,7 +195,7 @@ class PostgresMarks:
 
     async def guarded(self) -> bool:
         if self._gateway.references:
-            # The triggers watch the media table's key alone, and none is on other tables.
+            # The triggers watch only the media table's key, and no other table has any.
             return False
 
         async def work(connection: AnyConnection) -> bool:
@@ -260,7 +260,7 @@ class PostgresMarks:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await connection.execute(
-                # Past what a writer holds, for whom nothing here may wait: it is reported once more.
+                # Skips marks locked by a writer, since nothing here may wait; they are reported once more.
                 f"WITH free AS (SELECT storage_key FROM {SCHEMA}.marks"
                 " WHERE storage_key = ANY($1::text[]) AND previewed_at IS NULL"
                 " ORDER BY storage_key FOR UPDATE SKIP LOCKED)"
@@ -296,8 +296,8 @@ class PostgresMarks:
             counts = await connection.fetchrow(REFUSED)
             examples = await connection.fetch(REFUSED_EXAMPLES, REASONS_TOLD)
         assert counts is not None, "a count has a row"
-        told = tuple(Refusal(storage_key=row["storage_key"], reason=row["last_error"]) for row in examples)
-        return RefusedMarks(kept=counts["kept"], gone=counts["gone"], examples=told)
+        shown = tuple(Refusal(storage_key=row["storage_key"], reason=row["last_error"]) for row in examples)
+        return RefusedMarks(kept=counts["kept"], gone=counts["gone"], examples=shown)
 
     async def require_rights(self, *, undoable: bool) -> None:
         async with self._database.connection() as connection:
@@ -329,7 +329,7 @@ class PostgresMarks:
 
 
 def _spared(key: ClaimedKey, decision: Decision) -> str | None:
-    """Why nothing may be sent for the key any more; None where the decision still stands."""
+    """Why nothing may be sent for the key any more; None if the decision still stands."""
     if isinstance(decision, Cancel | Postpone):
         return decision.reason
     if key.decision.delete_object and not decision.delete_object:

@@ -1,4 +1,4 @@
-"""Marks as an operator asks for them: listed, looked at, cancelled."""
+"""An operator's view of marks: list them, show one, retry, cancel."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from reconciler.catalog.media_tables.tables import Gateway
 from reconciler.catalog.pass_groups import taken_in
 from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
 
-# As the collector has it: from dry run to live the clock of every mark starts anew. What the delay is now
-# stands with the newest pass, since these commands read no setting but the database's URL.
+# As for the collector, the delay of every mark restarts when dry run turns into live. The current delay is
+# read from the newest pass, since these commands read no setting but the database's URL.
 LIVE = f"""
 SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + coalesce(
     (SELECT make_interval(secs => (policy->>'delete_delay')::double precision) FROM {SCHEMA}.passes
@@ -29,7 +29,7 @@ SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + coalesce(
 DUE_AT = "greatest(m.due_at, live.due)"
 LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
 
-# How the mark stands is computed for what the other conditions leave, key by key from the last one on.
+# The mark's state is computed only for marks that meet the other conditions, in key order from the last one.
 LIST = f"""
 SELECT * FROM (
     SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.refusals, m.last_error, m.operation_id, m.epoch,
@@ -52,14 +52,14 @@ WHERE $7::text IS NULL OR stands = $7
 ORDER BY storage_key LIMIT $8
 """
 
-# A claim under way is waited for, and then wins: a claimed mark is no longer anybody's to cancel.
+# This waits for a claim in progress, which then wins: a claimed mark can no longer be cancelled.
 CANCEL = f"""
 DELETE FROM {SCHEMA}.marks m WHERE m.storage_key = ANY($1::text[]) AND m.state = 'found'
 RETURNING {MARK_COLUMNS}
 """
 
 
-# What has said why it did not go. A claim of a dead epoch is left to whoever takes it over.
+# Only marks with an error: the reason why they were not deleted. A former epoch's claim is left to a rescue.
 RETRY = f"""
 UPDATE {SCHEMA}.marks SET not_before = least(not_before, clock_timestamp())
 WHERE last_error IS NOT NULL AND ($1::text[] IS NULL OR storage_key = ANY($1)) RETURNING storage_key
@@ -82,7 +82,7 @@ class Went:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """What became of keys whose marks were to be cancelled; `claimed` ones go all the same."""
+    """The result for each key whose mark was to be cancelled; `claimed` ones are deleted all the same."""
 
     cancelled: tuple[str, ...]
     claimed: tuple[str, ...]
@@ -90,7 +90,7 @@ class Cancelled:
 
 
 class MarkList:
-    """Reads marks without a lease, and cancels them without one: neither can delete anything."""
+    """Reads and cancels marks without a lease: neither can delete anything."""
 
     def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
@@ -98,7 +98,7 @@ class MarkList:
         self._list = LIST.format(held=holds.held_condition(gateway, "clock_timestamp()"))
 
     async def page(self, wanted: MarkFilter, after: str = "", limit: int = 1000) -> Sequence[ListedMark]:
-        """The first `limit` marks that the filter lets through, by key from `after` on."""
+        """The first `limit` marks that match the filter, in key order from `after` on."""
         ((low, high),) = bounds.of_prefix(wanted.prefix)
         async with self._database.connection() as connection:
             passes = await taken_in(connection, wanted.pass_id)
@@ -121,7 +121,7 @@ class MarkList:
         return found[0] if found else None
 
     async def went(self, key: str) -> Went | None:
-        """What the ledger knows of the key's last deletion, whether or not it came back since."""
+        """The key's last deletion by the ledger, whether or not it was restored since."""
         if not bounds.storable(key):
             return None
         async with self._database.connection() as connection:
@@ -129,7 +129,7 @@ class MarkList:
         return Went(at=row["at"], pass_id=row["pass_id"]) if row else None
 
     async def retry(self, keys: Sequence[str] | None) -> set[str]:
-        """Have marks tried again at once that did not go, of these keys or all; returns their keys."""
+        """Let failed marks be tried again at once, of these keys or of all; returns their keys."""
         wanted = None if keys is None else [key for key in keys if bounds.storable(key)]
         async with self._database.connection() as connection:
             return {row["storage_key"] for row in await connection.fetch(RETRY, wanted)}
@@ -141,9 +141,9 @@ class MarkList:
         return [_listed(row, held) for row in rows]
 
     async def cancel(self, keys: Sequence[str], author: str, reason: str) -> Cancelled:
-        """Withdraw the marks of these keys, and write down who did and why.
+        """Withdraw the marks of these keys, and record the author and the reason.
 
-        The next pass that finds such a key marks it anew, with a new delay, unless it is on hold.
+        The next pass that finds such a key marks it again, with a new delay, unless it is on hold.
         """
         wanted = [key for key in dict.fromkeys(keys) if bounds.storable(key)]
 

@@ -1,4 +1,4 @@
-"""Claims that nobody carries on are taken up by a later operation, and only roll forward. Step 5."""
+"""Protocol step 5: rescue abandoned claims, by a later operation. They only ever roll forward."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.claims import IN_FLIGHT, intents
 from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term, Verdict
 
-# Claims that nobody carries on: ours after IN_FLIGHT, a failure or LET_GO, others' once none of their
-# requests can still be on its way: it was sent before the lease was ours, however old the claim (R-87).
-# What a newer program claimed in a way that this one does not know is left to that.
+# Abandoned claims. Our own are after IN_FLIGHT, a failure or LET_GO; others' once none of their requests can
+# still be on its way: it was sent before the lease was ours, however old the claim (R-87). Claims made by a
+# newer program in a way that this one does not know are left to it.
 UNFINISHED = f"""
 SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence,
        m.delete_mode, m.quarantine_key
@@ -35,20 +35,20 @@ FOR UPDATE OF m SKIP LOCKED
 
 KNOWN = [list(Verdict), list(DeleteMode)]
 
-# What is left to a newer program is nobody's to wait for.
+# Claims left to a newer program are not waited for.
 ABANDONED = f"""
 SELECT count(*) FROM {SCHEMA}.marks
 WHERE state = 'claimed' AND epoch <> $1
   AND verdict = ANY($2::text[]) AND coalesce(delete_mode, 'direct') = ANY($3::text[])
 """
 
-# What failed has said why, and waits as long as that takes.
+# Claims that failed have a last_error, and keep their own waiting time.
 LET_GO = f"""
 UPDATE {SCHEMA}.marks SET not_before = clock_timestamp()
 WHERE state = 'claimed' AND epoch = $1 AND last_error IS NULL AND not_before > clock_timestamp()
 """
 
-# A new operation under this term: what the former one still confirms is not ours any more (R-21).
+# A new operation under this term, so that the former one can no longer confirm these claims (R-21).
 TAKE_OVER = f"""
 UPDATE {SCHEMA}.marks
 SET operation_id = $2, epoch = $3, claimed_xid = pg_current_xact_id(), attempted_at = $4::timestamptz,
@@ -60,7 +60,7 @@ WHERE storage_key = ANY($1::text[])
 async def take_over(
     connection: AnyConnection, term: Term, longest_call: timedelta, limit: int
 ) -> Claim | None:
-    """See `ports.Marks.unfinished`. What was decided stands: a claim only rolls forward."""
+    """See `ports.Marks.unfinished`. The decision stands: a claim only rolls forward."""
     standing = await stand(connection, term)
     if standing.paused:
         return None

@@ -1,4 +1,4 @@
-"""Rows go: by id and version, those alone whose object is gone or is not theirs alone."""
+"""Removes rows by id and version, and only where their object is gone or other rows share it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from reconciler.ports import Decide
 class Outcome:
     """What is known of the batch so far. Keys in `failed` and `postponed` stay claimed.
 
-    `refused` are those of the failed ones whose rows the database does not let go; `reasons` is what was
-    said of each that did not go.
+    `refused` are the failed keys whose rows the database refuses to remove; `reasons` has the cause for
+    each key that was not finished.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Doomed:
-    """A row to remove, for the key whose claim says so."""
+    """A row to remove, with the claimed key that it belongs to."""
 
     key: ClaimedKey
     record: Record
@@ -68,8 +68,8 @@ class RowRemoval:
         now: datetime,
         outcome: Outcome,
     ) -> None:
-        """Rows whose object is gone, or is not theirs alone, by id and version; what else names the
-        key by now is decided anew.
+        """Remove rows whose object is gone or shared with other rows, by id and version; rows that name the
+        key only by now are decided again.
         """
         settled = [key for key in keys if _rows_go(answers[key.mark.storage_key][0])]
         if not settled:
@@ -87,10 +87,10 @@ class RowRemoval:
     async def _delete(
         self, connection: AnyConnection, operation: Operation, doomed: Sequence[_Doomed], outcome: Outcome
     ) -> int:
-        """All at once; where one row makes that fail, key by key, so that it fails alone (R-30)."""
+        """Delete all at once; where one row makes that fail, key by key, so that it fails alone (R-30)."""
         if not doomed:
             return 0
-        # Under the locks of the rows, so that no column comes or goes meanwhile.
+        # Read while the rows are locked, so that no column is added or dropped meanwhile.
         wanted = kept_rows.kept(await kept_rows.columns(connection, self._gateway.oids[0]))
         try:
             gone = await self._delete_rows(connection, operation, wanted, doomed)
@@ -121,9 +121,9 @@ class RowRemoval:
         wanted: Sequence[Column],
         doomed: Sequence[_Doomed],
     ) -> None:
-        """Write down that the rows went, each whole, with the columns that we know nothing of.
+        """Record the removed rows in full, including columns that we know nothing of.
 
-        In one statement: a row goes from table to ledger inside Postgres, however large it is (I-50).
+        One statement copies each row from table to ledger inside Postgres, however large it is (I-50).
         """
         gateway = self._gateway
         await connection.execute(
@@ -169,7 +169,7 @@ class RowRemoval:
 
 
 def _why(mark: Mark) -> dict[str, str | int | None]:
-    """What the ledger says of a row that goes for this mark."""
+    """The ledger's columns for a row that is removed because of this mark."""
     return {
         "storage_key": mark.storage_key,
         "verdict": mark.verdict.value,
@@ -197,7 +197,7 @@ def _rows_go(result: ObjectResult) -> bool:
 
 
 def _note_absent(key: ClaimedKey, rows: Iterable[Record], outcome: Outcome) -> None:
-    """Planned rows that somebody else removed, or gave another key."""
+    """Record planned rows that are absent: others removed them, or gave them another key."""
     present = {row.id for row in rows}
     outcome.entries += [
         _record_entry(key, ref.id, "absent") for ref in key.decision.records if ref.id not in present
@@ -212,7 +212,7 @@ def _sort_rows(
     now: datetime,
     outcome: Outcome,
 ) -> list[_Doomed]:
-    """Which rows of the key go. What is locked by others waits; what became live is lost."""
+    """The rows of the key to remove. Rows locked by others wait; a row that became live is lost."""
     planned = {ref.id: ref.version for ref in key.decision.records}
     if all(planned.get(row.id) == row.version and row.id in locked for row in rows):
         return [_Doomed(key, row) for row in rows]

@@ -1,7 +1,7 @@
-"""What people decide about passes: they list them, look at one, approve or discard it.
+"""What people decide about passes: list them, show one, approve or discard it.
 
-None of it takes the lease: it runs beside whoever leads. What excludes the two is the row lock on the
-passes of that marker, taken in the order of their ids by both.
+None of it takes the lease, so it runs at the same time as a leader. A row lock on the passes of that marker
+excludes the two from each other; both take it in the order of the passes' ids.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pass, PassDetail, PassState, Verdict
 
 WITHDRAWN_AT_ONCE = 10_000
-"""Marks that one statement of `discard` deletes: a writer that waits for one waits for no more."""
+"""Marks that one statement of `discard` deletes: a writer waits for at most one such statement."""
 
-# Of the tripped passes of a marker the newest stands for all.
+# Of the tripped passes of a marker only the newest is listed, for all of them.
 LISTED = f"""
 SELECT p.* FROM {SCHEMA}.passes p
 WHERE $2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
@@ -50,15 +50,15 @@ SELECT {MARK_COLUMNS} FROM (
 WHERE m.place <= $2 ORDER BY m.verdict, m.storage_key
 """
 
-# In the order of ids, as a pass that ends takes them: older ones, then its own.
+# Locks in the order of ids, as a pass does that ends: older ones, then its own.
 LOCK = f"""
 SELECT id, state, both_sides FROM {SCHEMA}.passes
 WHERE marker = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
 """
 
 # The stamp is this transaction's own xid: newer than every mark, since they were committed before
-# the pass could trip, and newer than every writer that could not see them (R-1, R-20). The instant is
-# the statement's: by it those that were approved together are told later, for the stamp may be renewed.
+# the pass could trip, and newer than every writer that could not see them (R-1, R-20). The statement's
+# time identifies passes that were approved together, since the stamp may be renewed.
 APPROVE = f"""
 UPDATE {SCHEMA}.passes
 SET state = 'armed', armed_xid = pg_current_xact_id(), decided_by = $2, decided_at = statement_timestamp()
@@ -70,8 +70,8 @@ UPDATE {SCHEMA}.passes SET state = 'discarded', decided_by = $2, decided_at = cl
 WHERE id = ANY($1::bigint[])
 """
 
-# What later passes added is found again by the next one, and judged without this latch. Their own reasons
-# speak of a decision that nobody had made: they are told as what was said before it.
+# The next pass finds again what later passes added, and is judged without this latch. Their own trip reasons
+# ask for a decision that was still open, so they are quoted as said before it.
 END = f"""
 UPDATE {SCHEMA}.passes
 SET state = 'failed', finished_at = coalesce(finished_at, clock_timestamp()),
@@ -142,8 +142,8 @@ class PostgresApprovals:
 
     async def discard(self, pass_id: int, who: str) -> int:
         async def work(connection: AnyConnection) -> list[int]:
-            # A running pass leaves out what it saw marked already: without those marks it would look
-            # smaller than it is.
+            # A running pass ends too: it leaves out keys that it saw marked already, and would look smaller
+            # than it is without those marks.
             locked = await _lock(connection, pass_id, "discard")
             ids = [row["id"] for row in locked if row["id"] <= pass_id and row["state"] == PassState.TRIPPED]
             await connection.execute(DISCARD, ids, who)
@@ -155,7 +155,7 @@ class PostgresApprovals:
         return await self._withdraw(ids)
 
     async def _withdraw(self, ids: Sequence[int]) -> int:
-        """Nothing of a discarded pass can be claimed any more; what is locked goes with the next pass."""
+        """Withdraw a discarded pass's marks, which are not claimable; locked ones go with the next pass."""
         withdrawn = 0
         while True:
             async with self._database.connection() as connection:
@@ -167,7 +167,7 @@ class PostgresApprovals:
 
 
 async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequence[asyncpg.Record]:
-    """The running and tripped passes of its marker, locked; the pass itself is tripped among them."""
+    """Lock the running and tripped passes of its marker; raises NotDone unless the pass itself is tripped."""
     row = await connection.fetchrow(
         f"SELECT marker, state, decided_by FROM {SCHEMA}.passes WHERE id = $1", pass_id
     )
@@ -214,7 +214,7 @@ def _not_understood(pass_id: int) -> NotDone:
 
 
 async def _together(connection: AnyConnection, current: Pass) -> list[int]:
-    """The passes that are decided with it: itself, and tripped ones before it."""
+    """The passes that one decision covers: this one, and tripped ones before it."""
     if current.state is not PassState.TRIPPED:
         return [current.id]
     return [row["id"] for row in await connection.fetch(TOGETHER, current.marker.value, current.id)]

@@ -1,4 +1,4 @@
-"""What the breaker adds to a pass: marks that may still go, and what went in the last 24 hours."""
+"""What the breaker adds to a pass: marks still to be deleted, and deletions of the last 24 hours."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.model import Backlog, Verdict
 
 APPROVED = "p.state = 'armed' AND p.decided_at IS NOT NULL"
-"""A person has let the pass through."""
+"""SQL: a person has approved the pass."""
 
 _PREFIXES = "unnest($1::text[], $2::text[], $3::text[]) AS b (prefix, low, high)"
 
-# Marks that may still go: a pass that failed releases nothing. Of tripped ones those that this pass has
-# seen again: they are what it would have marked, had nobody done so before.
+# Marks that may still be deleted; a failed pass releases none. Of tripped passes only the marks that this
+# pass has seen again: it would have marked these keys itself, had they not been marked before.
 PENDING = f"""
 SELECT m.verdict, b.prefix, {APPROVED} AS approved, count(*) AS keys
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
@@ -34,7 +34,7 @@ _WENT = """l.event = 'result' AND l.mode = 'live'
     AND (l.what = 'object' AND l.result IN ('deleted', 'missing')
          OR l.what = 'record' AND l.result = 'deleted')"""
 
-# The keys that went in the last day, however often one was tried. A variant is counted as its record.
+# The keys deleted in the last day, however often one was tried. A variant counts with its record.
 GONE = f"""
 SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, count(DISTINCT l.storage_key) AS keys
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
@@ -43,8 +43,8 @@ WHERE l.at > clock_timestamp() - interval '24 hours' AND {_WENT} AND l.variant_o
 GROUP BY 1, 2, 3
 """
 
-# What our hand may have taken from a side since then: variants as well, and what a crash left claimed, which
-# may have gone.
+# What we may have deleted from a side since then: variants as well, and keys that a crash left claimed, which
+# may be gone.
 SINCE = f"""
 SELECT w.verdict, b.prefix, count(*) AS keys
 FROM (SELECT l.verdict, l.storage_key FROM {SCHEMA}.ledger l WHERE l.at >= $4::timestamptz AND {_WENT}
@@ -53,7 +53,7 @@ LEFT JOIN {_PREFIXES} ON w.storage_key >= b.low AND (b.high IS NULL OR w.storage
 GROUP BY 1, 2
 """
 
-# The rows without an object that a person has approved last.
+# The rows without an object in the sweep that a person approved last.
 MISSING = f"""
 SELECT coalesce((p.tally ->> 'missing')::bigint, 0) AS missing,
        p.decided_at > clock_timestamp() - interval '24 hours' AS recently
@@ -64,7 +64,7 @@ FROM {SCHEMA}.passes p WHERE p.marker = 'sweep' AND {APPROVED} ORDER BY p.id DES
 async def read(
     connection: AnyConnection, prefixes: Sequence[str], pass_id: int | None, since: datetime | None
 ) -> Backlog:
-    """The backlog as the breaker counts it for that pass, which may be one that was never begun."""
+    """The backlog as the breaker counts it for that pass; None is a pass that was never begun (a plan)."""
     names = bounds.merged(prefixes)
     arguments = [list(names), list(names), [bounds.prefix_end(name) for name in names]]
     pending = await connection.fetch(PENDING, *arguments, pass_id)
@@ -72,7 +72,7 @@ async def read(
     went = await connection.fetch(SINCE, *arguments, since) if since is not None else None
     missing = await connection.fetchrow(MISSING)
     approved = _counts(pending, approved=True)
-    # As long as some of them wait, or count as gone.
+    # The approval counts as long as some of those rows wait, or count as gone.
     covered = missing is not None and (missing["recently"] or bool(approved.get(Verdict.DANGLING)))
     return Backlog(
         pending=_counts(pending),
@@ -107,7 +107,7 @@ def _went(rows: Sequence[asyncpg.Record] | None, prefix: str | None = None) -> d
 def _counts(
     rows: Sequence[asyncpg.Record], prefix: str | None = None, *, approved: bool = False
 ) -> dict[Verdict, int]:
-    """Keys by verdict, of that prefix or, with None, of all of them and of none."""
+    """Keys by verdict, of that prefix; with None, of all keys, inside and outside of prefixes."""
     counts: dict[Verdict, int] = {}
     for row in rows:
         if row["approved"] == approved and prefix in {None, row["prefix"]}:

@@ -1,7 +1,7 @@
-"""The breaker's caps where the deletion begins: what was claimed in the last 24 hours, and this batch.
+"""The breaker's caps at the claim: keys claimed in the last 24 hours, and this batch.
 
 Counted in the claim's own transaction, by five minutes, verdict and prefix: a sum over a few hundred
-rows, where the ledger holds hundreds of thousands. What a person has approved is not counted.
+rows, where the ledger has hundreds of thousands. Keys that a person has approved are not counted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from reconciler.model import Backlog, ClaimedKey, Marker, Policy, Tally, Tripped
 from reconciler.ports import Cap
 
 WINDOW = timedelta(hours=24)
-"""The breaker's day. Only what is wholly within it counts: a claim is never judged more strictly than
-the pass was that released it."""
+"""The breaker's day. Only five minutes wholly within it count, so that a claim is never judged more strictly
+than the pass that released it."""
 
 KEPT = timedelta(days=2)
 
@@ -34,14 +34,14 @@ SELECT verdict, prefix, sum(keys)::bigint AS keys FROM {SCHEMA}.spending
 WHERE since >= $1 GROUP BY verdict, prefix
 """
 
-# What the last released pass of each marker saw.
+# The tally of the last released pass of each marker.
 SEEN = f"""
 SELECT m.marker, (SELECT p.tally FROM {SCHEMA}.passes p WHERE p.marker = m.marker AND p.state = 'armed'
                   ORDER BY p.id DESC LIMIT 1) AS tally
 FROM unnest($1::text[]) AS m (marker)
 """
 
-# Latched like every trip; what had been released of it is claimed no more.
+# Latched like every trip; marks of it that were released are no longer claimed.
 TRIP = f"""
 UPDATE {SCHEMA}.passes SET state = 'tripped', trip_reason = $2
 WHERE id = ANY($1::bigint[]) AND state = 'armed'
@@ -59,7 +59,7 @@ PURGE = f"DELETE FROM {SCHEMA}.spending WHERE since < clock_timestamp() - $1::in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """The keys that may be claimed, and the passes that tripped over the rest."""
+    """The keys that may be claimed, and the passes tripped because of the others."""
 
     keys: list[ClaimedKey]
     tripped: tuple[TrippedPass, ...] = ()
@@ -68,13 +68,13 @@ class Allowed:
 async def allow(
     connection: AnyConnection, keys: list[ClaimedKey], policy: Policy, cap: Cap, now: datetime
 ) -> Allowed:
-    """Ask the caps of a batch about to be claimed, and count it; in the claim's transaction.
+    """Check a batch about to be claimed against the caps, and count it; in the claim's transaction.
 
-    One leader claims at a time, a batch after the other, so nobody spends beside us.
+    One leader claims at a time, one batch after the other, so no other claim counts at the same time.
     """
     ids = sorted({key.mark.pass_id for key in keys})
     markers = {row["id"]: Marker(row["marker"]) for row in await connection.fetch(BOUND, ids)}
-    # A variant goes with a record that was counted.
+    # A variant is not counted: it goes with a record that was.
     bound = [key for key in keys if key.mark.pass_id in markers and key.mark.variant_of is None]
     if not bound:
         return Allowed(keys=keys)
@@ -99,7 +99,7 @@ async def allow(
 
 
 async def purge(connection: AnyConnection) -> None:
-    """Forget what no cap asks about any more."""
+    """Drop counts that no cap reads any more."""
     await connection.execute(PURGE, KEPT)
 
 
@@ -155,5 +155,5 @@ def _total(counts: Iterable[tuple[tuple[Verdict, str], int]]) -> dict[Verdict, i
 
 
 def _prefix_of(key: str, prefixes: Sequence[str]) -> str:
-    """The managed prefix of a claimable key, which lies in one."""
+    """The managed prefix of a claimable key; every such key lies in one."""
     return next(prefix for prefix in prefixes if key.startswith(prefix))

@@ -1,4 +1,4 @@
-"""How a pass's findings become marks, and which marks a complete pass takes back."""
+"""How a pass's findings become marks, and which marks a complete pass withdraws."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import KNOWN
 from reconciler.model import Finding, Marker, Pass
 
-# Marks that are new. A key that is marked already is left alone here, without waiting for whoever
-# holds it (R-29). In key order, so that two passes cannot wait for one another.
+# Inserts new marks. A key that is marked already is left alone here, without waiting for a lock on its mark
+# (R-29). In key order, so that two passes cannot wait for one another.
 INSERT_MARKS = f"""
 INSERT INTO {SCHEMA}.marks
     (storage_key, verdict, reason, bytes, object_etag, object_last_modified,
@@ -25,21 +25,21 @@ ORDER BY f.storage_key COLLATE "C"
 ON CONFLICT (storage_key) DO NOTHING
 """
 
-# Of those, what has gone since the pass began: its page was listed before, and it would be deleted twice.
-# In a statement of its own, since the insertion may have waited for the very confirmation that left the
-# tombstone. What was uploaded again since is found by the next pass.
+# Drops new marks whose key was deleted since the pass began: the page was listed before that, and the key
+# would be deleted twice. A separate statement, since the insertion may have waited for the very confirmation
+# that left the tombstone. The next pass finds keys uploaded again since.
 DROP_GONE = f"""
 DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.tombstones t
 WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
   AND t.storage_key = m.storage_key AND t.gone_at >= $3
 """
 
-# Marks found again: they join this pass unless their own is armed, or tripped and a person's to decide
-# (who approves it releases what it found, neither less nor more), or of the other marker, whose breaker
-# alone has counted them; and keep their due time. Only another complete sweep that says the same is a
-# second sighting. What is kept, on hold or since its clean-up is off, is seen and joins nothing. Claimed or
-# locked ones stay as they are, and a newer program's. Confirmed by a pass of their own marker alone: a sweep
-# by the same verdict, retention by any of its own.
+# Marks found again join this pass and keep their due time. They do not join if their own pass is armed, or
+# tripped and waits for a decision (an approval releases what that pass found, neither less nor more), or of
+# the other marker, whose breaker alone has counted them. A second sighting takes another complete sweep with
+# the same verdict. A kept key, on hold or with its clean-up off, is seen and joins nothing. Claimed or locked
+# marks, and a newer program's, stay as they are. Only a pass of its own marker confirms a mark: a sweep by
+# the same verdict, retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
     SELECT m.storage_key,
@@ -66,10 +66,10 @@ SET last_seen_at = clock_timestamp(),
 FROM again WHERE m.storage_key = again.storage_key
 """
 
-# What a complete pass no longer finds goes, released or not: a row that is back, an object that is gone, an
-# extension (R-49). Past the marks that a writer holds, as everywhere: it may be waiting for another of
-# these in its turn (R-36); such a one no claim takes until a pass has seen it again. What a newer program
-# wrote stays: without its mark this one would find the same key for a reason of its own, and delete it.
+# Withdraws marks that a complete pass no longer finds, released or not: the row is back, the object is gone,
+# or the expiry was extended (R-49). Marks locked by a writer are skipped, as everywhere: the writer may in
+# turn wait for another of these (R-36); no claim takes such a mark until a pass has seen it again. A newer
+# program's marks stay: without one, this program would find the key for its own reason, and delete it.
 WITHDRAW_UNSEEN = f"""
 WITH free AS (
     SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
@@ -83,7 +83,7 @@ DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
 async def mark(
     connection: AnyConnection, current: Pass, findings: Sequence[Finding], delete_delay: timedelta
 ) -> None:
-    """Marks for the findings that are not kept, in the caller's transaction; the others are only seen."""
+    """Write marks for findings that are not kept, in the caller's transaction; kept ones are only seen."""
     await by_index(connection)
     new = [each for each in findings if each.kept is None]
     sweep = current.marker is Marker.SWEEP

@@ -1,4 +1,4 @@
-"""Passes, their key ranges, and the marks that they write. Every write compares the term."""
+"""Passes, their key ranges, and the marks that they write. Every write checks the term."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from reconciler.model import (
 )
 
 SEEN = frozenset({None, KeepReason.HOLD, KeepReason.DISABLED})
-"""Findings that confirm a mark. What is kept for another reason is none any more."""
+"""A finding kept for one of these still confirms a mark. Kept for another reason, it is no drift any more."""
 
 
 class PostgresPasses:
@@ -55,7 +55,7 @@ class PostgresPasses:
     ) -> Pass:
         async def work(connection: AnyConnection) -> Pass:
             await stand(connection, term)
-            # What a crash left and nobody resumed releases nothing.
+            # A pass that a crash interrupted and that was not resumed releases nothing.
             await connection.execute(
                 f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp(),"
                 " trip_reason = 'superseded by a newer pass' WHERE marker = $1 AND state = 'running'",
@@ -165,8 +165,8 @@ class PostgresPasses:
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
         async def work(connection: AnyConnection) -> int:
             await self._finish(connection, term, current, tally, PassState.ARMED)
-            # Its own xid, and later than every mark: a writer that this transaction could not see
-            # ended before the horizon passes the stamp (R-1).
+            # The transaction's own xid, later than every mark: a writer that it could not see has ended
+            # before the horizon passes the stamp (R-1).
             stamp: str = await connection.fetchval(
                 f"UPDATE {SCHEMA}.passes SET armed_xid = pg_current_xact_id() WHERE id = $1"
                 " RETURNING armed_xid::text",
@@ -180,7 +180,7 @@ class PostgresPasses:
     async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
         async def work(connection: AnyConnection) -> None:
             await self._finish(connection, term, current, tally, PassState.TRIPPED, trip)
-            # What was found before and is no longer must not go, nor should a person approve it.
+            # Keys found before and no longer found must not be deleted, nor be approved by a person.
             await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
 
         await self._database.transaction(work)

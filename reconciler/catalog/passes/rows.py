@@ -1,4 +1,4 @@
-"""Passes as rows: their tallies and policies as JSON, both ways."""
+"""Passes as rows: their tallies and policies to JSON and back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pass_from(row: asyncpg.Record) -> Pass:
 
 
 def tally_text(tally: Tally) -> str:
-    """A tally as JSON, the prefixes' within it."""
+    """A tally as JSON, including those of the prefixes."""
     return json.dumps(_tally(tally))
 
 
@@ -70,7 +70,7 @@ def _tally(tally: Tally) -> Mapping[str, Any]:
 
 
 def tally_from(text: str) -> Tally:
-    """What `tally_text` wrote; a count that it did not write is 0."""
+    """The tally that `tally_text` wrote; a count that it did not write is 0."""
     return _tally_from(json.loads(text))
 
 
@@ -90,7 +90,7 @@ def _tally_from(stored: Mapping[str, Any]) -> Tally:
 
 
 def policy_text(policy: Policy) -> str:
-    """What a later pass compares its own policy with; durations in seconds."""
+    """The policy as JSON, for a later pass to compare its own with; durations in seconds."""
     return json.dumps(
         {
             "prefixes": policy.prefixes,
@@ -102,7 +102,7 @@ def policy_text(policy: Policy) -> str:
 
 
 def policy_from(text: str) -> Policy | None:
-    """What `policy_text` wrote; None where a newer program wrote it, and without what this one reads."""
+    """The policy that `policy_text` wrote; None where a newer program left out what this one reads."""
     stored = json.loads(text)
     if not {"prefixes", "key_shape", *_FLAGS, *_DURATIONS} <= stored.keys():
         return None

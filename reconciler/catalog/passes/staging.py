@@ -1,4 +1,4 @@
-"""The join for listings without order: copied beside the rows, and joined with them by the database."""
+"""The join for listings without order: copied into the database, which joins them with the rows."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
     "work_mem": "64MB",
     "maintenance_work_mem": "256MB",
-    # A dead leader's connection may hold a table of its own for as long as nobody notices.
+    # A dead leader's connection may keep its staging table locked until the server notices.
     "lock_timeout": "10s",
 }
 
 ROWS_A_COPY = 10_000
-"""Keys that one COPY carries, some 3 MB of memory: each COPY costs as much again as 2,000 rows."""
+"""Keys in one COPY, some 3 MB of memory: each COPY has a fixed cost of about 2,000 rows."""
 
 LOST = "the listing that was copied into Postgres is not what is there, so Postgres was restarted meanwhile"
 
@@ -43,14 +43,14 @@ WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname LIKE 'staging\_%'
 
 
 async def drop_leftovers(connection: Connection) -> None:
-    """Drop what a crash left. A table that somebody still holds goes when the next one looks."""
+    """Drop the tables that a crash left. A table still locked is dropped by the next call."""
     for row in await connection.fetch(LEFTOVERS, SCHEMA):
         with contextlib.suppress(asyncpg.LockNotAvailableError):
             await connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{row["relname"]}"')
 
 
 class PostgresStagingArea:
-    """`ports.StagingArea` on Postgres: each area has a connection of its own."""
+    """`ports.StagingArea` on Postgres: each area has a dedicated connection."""
 
     def __init__(self, config: CatalogConfig, gateway: Gateway) -> None:
         self._config = config
@@ -82,8 +82,8 @@ class PostgresStagingArea:
 class PostgresStaging:
     """`ports.Staging`: a table of the listing, and one for each side's findings.
 
-    The findings are written down by one statement and read in pages from there, so that no snapshot
-    and no transaction stays open while they are marked.
+    One statement stores the findings, and they are read in pages from there, so that no snapshot and no
+    transaction stays open while they are marked.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class PostgresStaging:
         self._waiting: list[tuple[str, int, str, str]] = []
         self._copied = 0
         self.skipped = 0
-        """Keys that Postgres' text cannot hold: they can match no row, and were left out."""
+        """Number of keys left out because Postgres' text cannot hold them; they can match no row."""
 
     async def create(self) -> None:
         with called(self._config):
             if not self._temporary:
                 await drop_leftovers(self._connection)
-            # No index while it is filled; no vacuum, since it never changes after.
+            # No index while it is filled; no vacuum, since it never changes afterwards.
             await self._connection.execute(
                 f"CREATE {self._kind} TABLE {self._table}"
                 ' (key text COLLATE "C" NOT NULL, size bigint NOT NULL, etag text NOT NULL,'
@@ -116,7 +116,7 @@ class PostgresStaging:
             )
 
     async def drop(self) -> None:
-        """Whatever went wrong: a table that cannot be dropped now goes when the next pass opens."""
+        """Drop the tables and ignore errors: a table that cannot be dropped now goes at the next pass."""
         try:
             with anyio.move_on_after(self._config.connect_timeout.total_seconds()):
                 if not self._temporary:
@@ -131,7 +131,7 @@ class PostgresStaging:
 
     async def copy(self, page: ObjectPage) -> None:
         rows = zip(page.keys, page.sizes, page.etags, page.modified, strict=True)
-        # Asked of the page at once: a page with such a key is one in a million.
+        # The whole page is checked at once: a page with such a key is one in a million.
         if bounds.storable("".join(page.keys)):
             self._waiting += rows
         else:
@@ -168,9 +168,9 @@ class PostgresStaging:
         return row["objects"], int(row["bytes"])
 
     async def _index(self) -> int:
-        """An index on the key, which shows whether any key is there twice; how many were too many.
+        """Index the key, which finds duplicates; returns how many rows were removed as such.
 
-        A listing without order may name a key twice: any one of them stays.
+        A listing without order may name a key twice; any one of the two stays.
         """
         try:
             await self._connection.execute(f"CREATE UNIQUE INDEX ON {self._table} (key)")
@@ -185,8 +185,8 @@ class PostgresStaging:
         return 0
 
     async def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]:
-        # The keep-set is every row, whatever its state and prefix; and a row protects the key that a store
-        # without order may have made of its own: `a/b` of `a//b` (R-15).
+        # Every row keeps its object, whatever its state and prefix. A row also protects the key into which a
+        # store without order may have rewritten its own: `a/b` for `a//b` (R-15).
         await self._write_down(
             "_objects",
             "SELECT row_number() OVER () AS n, each.* FROM (SELECT s.key, s.size, s.etag, s.modified"
@@ -218,7 +218,7 @@ class PostgresStaging:
             f' WHERE s.key = {gateway.key_text} COLLATE "C") ORDER BY {gateway.ordered_key}) each',
             values,
         )
-        # The rows as they are when the page is read.
+        # Rows are read as they are when the page is read.
         joined = f" JOIN {gateway.joined} ON {gateway.identity.equals_copied('f')}"
         async for rows in self._pages("_records", gateway.columns, joined, page_size):
             yield [record_from(row) for row in rows]
@@ -234,7 +234,7 @@ class PostgresStaging:
                 await self._connection.execute(f"ANALYZE {table}")
 
     async def _require_listing(self) -> None:
-        """A crash of Postgres empties an unlogged table; a connection that is pooled may survive that."""
+        """Raise if the table is empty: a crash of Postgres empties it; a pooled connection may live on."""
         if self._copied and not await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {self._table})"):
             raise CatalogUnavailable(f"{LOST}: the table is empty")
 

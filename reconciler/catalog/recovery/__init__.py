@@ -1,1 +1,1 @@
-"""What was deleted and can come back, until it is purged."""
+"""Deleted objects and rows that can be restored, until they are purged."""

@@ -1,4 +1,4 @@
-"""Erasure on request: nothing of these keys may ever come back."""
+"""Erasure on request: nothing of these keys may ever be restored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from reconciler.catalog.recovery.recovery import LEFT_AFTER
 from reconciler.catalog.recovery.soft_deleted import KEPT, NOT_KEPT
 from reconciler.model import Erased
 
-# The purge takes what is erased at once, unless a hold comes before it; and no return does.
-# Whose return was begun and not left gets its object back all the same: it may be under way.
+# The purge takes erased objects at once, unless a hold is set first; no restore takes them. An object whose
+# restore has begun and was not abandoned comes back all the same: its requests may be on their way.
 HIDE = f"""
 UPDATE {SCHEMA}.hidden SET erased = true, despite_hold = despite_hold OR $3
 WHERE storage_key = ANY($1::text[])
 RETURNING storage_key, state = 'restoring' AND claimed_at > clock_timestamp() - $2::interval AS returning
 """
 
-# A row that comes to name it would be let in for an object that never comes back.
+# Otherwise a new row that names the key would be let in for an object that never comes back.
 NO_WAY_BACK = f"""
 UPDATE {SCHEMA}.tombstones t SET recoverable = false FROM {SCHEMA}.hidden h
 WHERE h.storage_key = ANY($1::text[]) AND h.erased AND h.state = 'hidden'
@@ -40,8 +40,8 @@ SELECT (SELECT epoch FROM {SCHEMA}.term), 'erased', 'live', 'object', key, '', '
 FROM unnest($1::text[]) AS e (key)
 """
 
-# Locked in whatever state, and before anything else: a confirmation that ends meanwhile has ended before
-# the next statement looks for what it left, and a later one leaves it to the next erasure (R-42).
+# Locks the marks in any state, before anything else. A confirmation in progress then ends before the next
+# statement looks for what it left; a later one is left to the next erasure (R-42).
 MARKED = f"""
 SELECT storage_key, state FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])
 ORDER BY storage_key FOR SHARE
@@ -49,16 +49,16 @@ ORDER BY storage_key FOR SHARE
 
 
 class Erasure:
-    """Redacts the ledger, and condemns what is hidden. What is in the bucket and the table is not ours."""
+    """Redacts the ledger, and has hidden objects purged. Live objects and rows are not ours to erase."""
 
     def __init__(self, database: Database, gateway: Gateway) -> None:
         self._database = database
         self._gateway = gateway
 
     async def erase(self, keys: Sequence[str], author: str, *, despite_hold: bool = False) -> Erased:
-        """In one transaction. What is being deleted or brought back at this moment is named: it has to be
-        erased again. Where any of it is on hold nothing is erased, unless that is said (R-51); then no
-        later hold keeps it from the purge either (R-88).
+        """Erase the keys in one transaction. The result names keys that are being deleted or restored at this
+        moment: these must be erased again. If any key is on hold, nothing is erased, except with
+        `despite_hold` (R-51); then no later hold keeps the keys from the purge either (R-88).
         """
 
         async def work(connection: AnyConnection) -> Erased:

@@ -1,4 +1,4 @@
-"""What can no longer be brought back goes: copies, hidden versions, removed rows, old lines of the ledger."""
+"""Purges what can no longer be restored: copies, hidden versions, removed rows, old lines of the ledger."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from reconciler.model import HiddenObject, Term, Upload
 CHUNK = 10_000
 """Lines of the ledger that one statement changes."""
 
-# Past the window $2 at $1: what nobody brought back, or a copy of what was brought back. At once: a copy
-# of what stayed, and what was erased on request. A return that was left, and a purge that was left for $3.
+# Past the window $2 at $1: objects that were not restored, and copies of those that were. At once: copies of
+# objects that stayed, and erased objects. Also abandoned restores, and purges abandoned for $3.
 DUE = f"""
     h.state IN ('hidden', 'restored') AND h.hidden_at <= $1::timestamptz - $2::interval
     OR h.state = 'left over' OR h.state IN ('hidden', 'restored') AND h.erased
@@ -30,20 +30,20 @@ DUE = f"""
     OR h.state = 'purging' AND h.claimed_at <= $1 - $3::interval
 """
 
-# What was brought back from behind a marker is the object itself: nothing of it may go.
+# A version restored from behind a delete marker is the object itself: nothing of it may be purged.
 FORGET = f"""
 DELETE FROM {SCHEMA}.hidden h
 WHERE h.state = 'restored' AND h.mode = 'versioned' AND h.hidden_at <= $1::timestamptz - $2::interval
 """
 
-# Of these somebody may have need. The others are copies of what is at its own key, or have to be erased.
+# Objects that may still be needed. The others are copies of an object at its own key, or have to be erased.
 NEEDED = "(h.state IN ('hidden', 'restoring', 'purging') AND NOT h.erased)"
 
-# Of these a hold keeps what it is on: what is erased as well, unless who erased it said otherwise (R-88).
+# Objects that a hold keeps: erased ones as well, unless they were erased despite holds (R-88).
 HOLDABLE = f"({NEEDED} OR h.state IN ('hidden', 'restoring', 'purging') AND h.erased AND NOT h.despite_hold)"
 
-# What may be purged, but for what rows say. What is on hold stays where it is, and so does what a row waits
-# for.
+# Objects that may be purged; whether a row names them is checked later. Objects on hold, or queued for a row
+# that needs them, stay.
 DOOMED = f"""
 SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed, {HOLDABLE} AS holdable FROM {SCHEMA}.hidden h
 WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versioned')
@@ -52,12 +52,12 @@ WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versi
 ORDER BY h.hidden_at, h.id LIMIT $4
 """
 
-# Who undoes claims the same rows: one of the two has each of them alone.
+# An undo claims the same rows, so only one of the two has each of them.
 CLAIM = f"""
 UPDATE {SCHEMA}.hidden SET state = 'purging', claimed_at = $2 WHERE id = ANY($1::bigint[])
 """
 
-# What was claimed, before it goes: whether somebody has need of it by now.
+# Claimed objects, before they are purged: whether any is needed by now.
 CLAIMED = f"""
 SELECT h.id, h.storage_key, {NEEDED} AS needed, {{held}} OR {NEEDED} AND EXISTS (
     SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key) AS wanted
@@ -67,8 +67,8 @@ WHERE h.id = ANY($2::bigint[]) AND h.state = 'purging' AND {HOLDABLE} FOR UPDATE
 
 SPARE = f"UPDATE {SCHEMA}.hidden SET state = 'hidden' WHERE id = ANY($1::bigint[])"
 
-# From now on a row of such a key is refused, unless it is spared: the window may be shorter than the
-# tombstone's.
+# From now on a row of such a key is refused, unless the object is spared: the undo window may be shorter than
+# the tombstone's.
 NO_WAY_BACK = f"""
 UPDATE {SCHEMA}.tombstones t SET recoverable = $2 FROM {SCHEMA}.hidden h
 WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
@@ -85,7 +85,7 @@ SELECT operation_id, $2, 'purged', 'live', 'object', storage_key, verdict,
 FROM gone
 """
 
-# Somebody else took its marker away: it is an object like any other, and nothing of it is ours to free.
+# Another program removed the delete marker: the object is live again, and none of its bytes are ours to free.
 BACK = f"""
 WITH back AS (DELETE FROM {SCHEMA}.hidden WHERE id = ANY($1::bigint[]) AND state = 'purging' RETURNING *)
 INSERT INTO {SCHEMA}.ledger
@@ -95,7 +95,7 @@ SELECT operation_id, $2, 'restored', 'live', 'object', storage_key, verdict, 'no
 FROM back
 """
 
-# No verdict was passed on an upload: it is none of the bucket's objects.
+# An upload has no verdict: it is not one of the bucket's objects.
 ABORTED = f"""
 INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, result)
 SELECT $1, 'aborted', 'live', 'upload', u.storage_key, '', u.reason, 'deleted'
@@ -107,8 +107,8 @@ SELECT count(*) FROM {SCHEMA}.ledger
 WHERE event = $1 AND event IN ('purged', 'aborted') AND at > clock_timestamp() - interval '24 hours'
 """
 
-# Prompts are personal data: a removed row goes with the chance to bring it back, and not before: as long as
-# its object is hidden, or its key on hold, an undo brings back both (R-84).
+# Prompts are personal data, so a removed row is dropped once it can no longer be restored, and not before. As
+# long as its object is hidden, or its key is on hold, an undo brings back both (R-84).
 NOT_WANTED = f"""
 NOT ({KEPT} AND ({{held}} OR EXISTS (
     SELECT FROM {SCHEMA}.hidden h
@@ -128,7 +128,7 @@ WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l
 """
 
 
-# What is deleted and not freed.
+# Objects deleted whose space is not freed yet.
 HIDDEN_TOTALS = f"""
 SELECT count(*) AS objects, coalesce(sum(greatest(bytes, 0)), 0)::text AS bytes FROM {SCHEMA}.hidden
 WHERE NOT (state = 'restored' AND mode = 'versioned')
@@ -176,7 +176,7 @@ class PostgresPurges:
             await holds.claims_wait(connection)
             doomed = f"{self._doomed} FOR UPDATE OF h SKIP LOCKED"
             rows = await connection.fetch(doomed, now, window, dead_after, limit)
-            # Later than the objects' locks: a row that is there by now keeps what it names (R-47).
+            # Read after the objects are locked: a row that exists by now keeps the object it names (R-47).
             asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
             named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
             taken = [row for row in rows if not (row["needed"] and row["storage_key"] in named)]
@@ -212,7 +212,7 @@ class PostgresPurges:
         return await self._database.transaction(work)
 
     async def _named(self, connection: AnyConnection, keys: Sequence[str], *, rewritten: bool) -> set[str]:
-        """The keys that a row names, of the media table or in a further column."""
+        """The keys that a row of the media table names, or a value of a further column."""
         rows = await names(connection, self._gateway, keys, rewritten=rewritten)
         return {*rows, *await references.named(connection, self._gateway, keys)}
 

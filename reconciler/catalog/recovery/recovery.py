@@ -1,4 +1,4 @@
-"""What was deleted and can be brought back: objects by `hidden`, rows by the ledger that kept them."""
+"""Restores what was deleted: objects by the table `hidden`, rows by the ledger that kept them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from reconciler.model import (
 )
 
 LEFT_AFTER = timedelta(hours=1)
-"""A return that was begun so long ago was left: none of its requests is still on its way."""
+"""A restore that began so long ago is abandoned: none of its requests is still on its way."""
 
-# In the scope of parameters $1 to $4: keys with their variants, passes, and a stretch of time.
+# The scope of parameters $1 to $4: keys with their variants, passes, and a period of time.
 SCOPE = """
     ($1::text[] IS NULL OR {0}.storage_key = ANY($1) OR {0}.variant_of = ANY($1))
     AND ($2::bigint[] IS NULL OR {0}.pass_id = ANY($2))
@@ -53,7 +53,7 @@ SELECT storage_key FROM (
 ) found ORDER BY storage_key LIMIT $6
 """
 
-# Of each key the one that went last: what lay there before it was written over by it.
+# For each key the object deleted last, which had overwritten any earlier one.
 OBJECTS = f"""
 SELECT DISTINCT ON (h.storage_key) {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
 WHERE {RESTORABLE} AND {KNOWN_MODE} AND {OF_HIDDEN} AND h.storage_key = ANY($5::text[])
@@ -66,7 +66,7 @@ WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key = ANY($5::text[])
 ORDER BY l.id DESC
 """
 
-# Of all that went in the scope, what has no copy or version left.
+# Deleted objects in the scope of which no copy or version is left.
 GONE = f"""
 SELECT count(DISTINCT l.storage_key) FROM {SCHEMA}.ledger l
 WHERE {OF_LEDGER} AND l.event = 'result' AND l.what = 'object' AND l.result = 'deleted'
@@ -88,7 +88,7 @@ UPDATE {SCHEMA}.hidden SET state = 'restoring', claimed_at = clock_timestamp()
 WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
 """
 
-# The mark is looked at first: a claimed one refuses every row of the key.
+# Run before a row is put back: LIFT ends a mark that is not claimed; a claimed one refuses every row.
 LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'found'"
 UNBURY = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
 CLAIMED = f"SELECT true FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'claimed' FOR SHARE"

@@ -1,4 +1,4 @@
-"""The queue of keys whose object, or row, has to come back."""
+"""The restore queue: keys whose object or row has to come back."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ INSERT INTO {SCHEMA}.restores (storage_key, reason) SELECT key, $2 FROM unnest($
 ON CONFLICT (storage_key) DO UPDATE SET queued_at = clock_timestamp(), not_before = NULL
 """
 
-# A writer who has queued the key and is still open is not waited for: its entry, or its row, is found later.
+# A writer that has queued the key and is still open is not waited for: its entry or its row is found later.
 IMPATIENT = "SET LOCAL lock_timeout = '100ms'"
 
-# Not what a writer has queued again meanwhile, or is about to.
+# Leaves keys that a writer has queued again meanwhile, or is about to queue.
 DEQUEUE = f"""
 DELETE FROM {SCHEMA}.restores WHERE storage_key IN (
     SELECT storage_key FROM {SCHEMA}.restores WHERE storage_key = $1 AND queued_at = $2
     FOR UPDATE SKIP LOCKED)
 """
 
-# A minute, doubling up to an hour.
+# Waits a minute, doubling up to an hour.
 POSTPONE = f"""
 UPDATE {SCHEMA}.restores
 SET attempts = attempts + 1,
@@ -59,14 +59,14 @@ SELECT DISTINCT h.storage_key FROM {SCHEMA}.hidden h
 WHERE h.storage_key = ANY($1::text[]) AND {RESTORABLE}
 """
 
-# What is in the collector's hands has lost its object because its row is about to go.
+# A key claimed by the collector has no object because its row is about to be removed.
 _NOT_IN_HAND = f"""
 NOT EXISTS (SELECT FROM {SCHEMA}.marks m WHERE m.storage_key = h.storage_key AND m.state = 'claimed')
 """
 
 ESTRANGED = f"{RECOVERABLE} AND {_NOT_IN_HAND}"
 
-# Without the key's collation, as a parameter would be. What is queued is looked at already.
+# The key loses its collation, as a parameter has none. Queued keys are being handled already.
 NAMED_BESIDES = f"""
 SELECT k.key FROM (
     SELECT DISTINCT h.storage_key COLLATE "default" AS key FROM {SCHEMA}.hidden h
@@ -90,7 +90,7 @@ async def queued(connection: AnyConnection, limit: int) -> list[Queued]:
 
 
 async def queue(database: Database, keys: Sequence[str], reason: str) -> None:
-    """A transaction each, so that nothing of ours is held while a writer is waited for, however briefly."""
+    """Queue each key in its own transaction, so that we hold no locks while we wait for a writer."""
 
     async def work(connection: AnyConnection, key: str) -> None:
         await connection.execute(IMPATIENT)
@@ -115,5 +115,5 @@ async def named_besides(connection: AnyConnection, gateway: Gateway) -> set[str]
 
 
 async def keys_of(connection: AnyConnection, query: str, keys: Sequence[str]) -> set[str]:
-    """The keys among these that such a query is true of."""
+    """The keys among these that such a query selects."""
     return {row["storage_key"] for row in await connection.fetch(query, list(keys))}

@@ -1,4 +1,4 @@
-"""A removed row comes back out of the ledger, inside Postgres: as it was, or with word of what it lacks."""
+"""Restores a removed row from the ledger, inside Postgres: as it was, or with a report of what it lacks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from reconciler.catalog.media_tables.user_code import in_their_settings
 from reconciler.catalog.recovery.soft_deleted import PARTIAL
 from reconciler.model import RemovedRow, Return
 
-# Which columns the ledger has of the row; of those that were NULL nothing can be lost. `former` is how
-# rows were kept until migration 0003: as JSON.
+# The columns that the ledger has of the row, and which were NULL: nothing of those can be lost. `former` is
+# a row kept as JSON, as until migration 0003.
 KEPT = f"""
 SELECT l.removed IS NOT NULL AS former,
        coalesce(l.row_columns, ARRAY(SELECT jsonb_object_keys(l.removed))) AS names,
@@ -28,7 +28,7 @@ SELECT l.removed IS NOT NULL AS former,
 FROM {SCHEMA}.ledger l WHERE l.id = $1 AND (l.removed IS NOT NULL OR l.row_values IS NOT NULL)
 """
 
-# All values at once, taken out of their storage a single time: `||` makes an array in memory.
+# All values, read from their storage only once: `||` makes an array in memory.
 VALUES = f"(SELECT row_values || '{{}}'::text[] AS v FROM {SCHEMA}.ledger WHERE id = $1 OFFSET 0) kept"
 
 NOTED = f"""
@@ -45,8 +45,8 @@ SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'rec
 FROM {SCHEMA}.ledger WHERE id = $1
 """
 
-# What reads texts otherwise than they were written, were it as the role or the database says. What dates,
-# intervals and numbers look like here is read alike whatever else the users' settings are.
+# Settings under which texts might be read otherwise than written, if those of role or database applied. Kept
+# dates, intervals and numbers are read alike under any other setting.
 SETTINGS = """
 SET LOCAL lc_monetary = 'C';
 SET LOCAL "IntervalStyle" = 'postgres';
@@ -56,7 +56,7 @@ SET LOCAL xmloption = content
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Value:
-    """A kept value that has a column: its place in the ledger's arrays, counted from 1, and its type then."""
+    """A kept value that has a column: its place in the ledger's arrays, from 1, and its type at that time."""
 
     place: int
     type: str | None
@@ -69,7 +69,7 @@ class _Value:
 
 @dataclass(slots=True)
 class _Plan:
-    """What goes into which column, and what stays out, or comes back changed, and why (by column)."""
+    """The values to insert by column, and in `amiss` the columns left out or changed, with the reason."""
 
     former: bool
     values: list[_Value]
@@ -87,7 +87,7 @@ class RowReturn:
         self._gateway = gateway
 
     async def put_back(self, connection: AnyConnection, row: RemovedRow, author: str) -> tuple[Return, str]:
-        """One row, in a savepoint: what its table refuses is told, and stays in the ledger."""
+        """Restore one row, in a savepoint. If its table refuses it, say why; it stays in the ledger."""
         amiss: dict[str, str] = {}
         try:
             async with connection.transaction():
@@ -106,7 +106,7 @@ class RowReturn:
     async def _row_back(
         self, connection: AnyConnection, row: RemovedRow, amiss: dict[str, str]
     ) -> tuple[Return, str]:
-        """`amiss` is filled in as it becomes known, for an error that ends this."""
+        """`amiss` is filled in step by step, so that an error on the way can report it."""
         plan = await self._plan(connection, row)
         if plan is None:
             return Return.REFUSED, "the ledger no longer has the row"
@@ -143,7 +143,7 @@ class RowReturn:
                 if kind not in {None, column.type} and not null:
                     retyped.append(plan.values[-1])
             elif not null and not (column is not None and plan.former):
-                # In JSON, what the table computes was kept with the rest.
+                # As JSON, computed columns were kept with the rest.
                 plan.amiss[name] = "which the table computes now" if column else "which the table lacks"
         for each in retyped:
             if not await _reads_alike(connection, row, each):
@@ -161,7 +161,7 @@ class RowReturn:
         else:
             read = ", ".join(each.column.read(each.text) for each in plan.values)
             source = f"SELECT {read} FROM {VALUES}"
-        # Identities come back as they were, those that are ALWAYS generated too.
+        # Identity columns get their former values, those GENERATED ALWAYS too.
         async with in_their_settings(connection):
             return bool(
                 await connection.fetchval(
@@ -172,7 +172,7 @@ class RowReturn:
             )
 
     async def _there(self, connection: AnyConnection, row: RemovedRow) -> tuple[Return, str]:
-        """Why nothing was inserted: the row is there, all of it or in part; or something keeps it out."""
+        """Why nothing was inserted: the row exists, in full or in part; or something keeps it out."""
         gateway = self._gateway
         there = await connection.fetchval(
             f"SELECT true FROM {gateway.media} WHERE {gateway.identity.equals('$1')}", row.record_id
@@ -189,9 +189,9 @@ class RowReturn:
 
 
 async def _reads_alike(connection: AnyConnection, row: RemovedRow, value: _Value) -> bool:
-    """Whether a column whose type has changed takes the value, and gives all of it back.
+    """Whether a column whose type has changed takes the value and returns it in full.
 
-    It is asked of the type that it was, where that still exists: 1.50 may be written 1.5000 now.
+    Compared in the former type where that still exists: 1.50 may be written 1.5000 now.
     """
     now = f"{SCHEMA}.written({value.column.read(value.text)})"
     for given in (f"{SCHEMA}.written(({now})::{value.type})", now):
@@ -208,7 +208,7 @@ async def _reads_alike(connection: AnyConnection, row: RemovedRow, value: _Value
 
 
 async def _unreadable(connection: AnyConnection, row: RemovedRow, plan: _Plan) -> dict[str, str]:
-    """The columns whose types do not take what was kept: a label, an attribute, a check has changed."""
+    """The columns whose types no longer take the kept value: a label, an attribute or a check has changed."""
     found: dict[str, str] = {}
     for each in () if plan.former else plan.values:
         try:
@@ -227,7 +227,7 @@ def _listed(amiss: Mapping[str, str]) -> str:
 
 
 def _explained(error: asyncpg.PostgresError) -> str:
-    """What a person can do something about, in one line."""
+    """The error in one line that says what a person can do about it."""
     message = str(error).splitlines()[0]
     if isinstance(error, asyncpg.ForeignKeyViolationError):
         return f"what it belongs to is gone ({error.detail or message}); make that again, then undo it again"

@@ -1,4 +1,4 @@
-"""What was deleted and can be brought back: one row for each object, from its deletion to its purge."""
+"""Hidden objects: one row for each deleted object that can be restored, from its deletion to its purge."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from reconciler.model import (
     quarantine_key,
 )
 
-# A copy of what stayed after all is only left over: nobody needs it back.
+# A copy of an object that stayed after all is only left over: it is not needed.
 NOTE = f"""
 INSERT INTO {SCHEMA}.hidden
     (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
@@ -44,12 +44,12 @@ FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::te
 """
 
 KNOWN_MODE = "h.mode IN ('quarantine', 'versioned')"
-"""What a newer program hid in another way is neither purged nor brought back by this one."""
+"""Objects that a newer program hid in another way are neither purged nor restored by this one."""
 
 RESTORABLE = "h.state IN ('hidden', 'restoring') AND NOT h.erased"
 
 KEPT = "(removed IS NOT NULL OR row_values IS NOT NULL)"
-"""A line of the ledger that still has a removed row, in the form of whatever version."""
+"""A line of the ledger that still has a removed row, in any version's form."""
 
 NOT_KEPT = "removed = NULL, row_columns = NULL, row_types = NULL, row_values = NULL"
 
@@ -63,10 +63,10 @@ _PUT_BACK = f"""
 
 _IN_LEDGER = "(l.removed IS NOT NULL OR l.row_values IS NOT NULL) AND l.event = 'result'"
 
-# A row of which the ledger still has all, and that nobody has put back; or has, but not all of it.
+# A row that the ledger still has in full, and that was not put back, or only in part.
 UNRESTORED = f"{_IN_LEDGER} AND NOT {_PUT_BACK} AND r.result IS DISTINCT FROM '{PARTIAL}')"
 
-# A row of which the ledger still has all, and that nobody has put back at all.
+# A row that the ledger still has in full, and that was not put back, not even in part.
 ABSENT = f"{_IN_LEDGER} AND NOT {_PUT_BACK})"
 
 HIDDEN_COLUMNS = (
@@ -77,21 +77,21 @@ HIDDEN_COLUMNS = (
 
 
 def in_mode(key: ClaimedKey, mode: DeleteMode, operation_id: UUID) -> ClaimedKey:
-    """The claimed key with how its object is to be deleted; nothing is copied where none is deleted."""
+    """The claimed key with its delete mode; a key whose object is not deleted gets no quarantine key."""
     copied = mode is DeleteMode.QUARANTINE and key.decision.delete_object
     name = quarantine_key(operation_id, key.mark.storage_key) if copied else None
     return replace(key, mode=mode, quarantine_key=name)
 
 
 def intended(key: ClaimedKey) -> str | None:
-    """For the ledger's intent, as JSON: how, and where to."""
+    """For the ledger's intent, as JSON: the delete mode and the quarantine key."""
     if key.mode is DeleteMode.DIRECT:
         return None
     return json.dumps({"mode": key.mode.value, "quarantine_key": key.quarantine_key})
 
 
 def as_json(hidden: Hidden) -> str:
-    """For the ledger's result: what is needed to bring the object back."""
+    """For the ledger's result, as JSON: what a restore of the object needs."""
     return json.dumps(
         {
             "mode": hidden.mode.value,
@@ -113,11 +113,11 @@ async def note(
     hidden: Mapping[str, Hidden],
     now: datetime,
 ) -> None:
-    """Remember where the keys' objects are; a key that is not in `went` has only left a copy behind."""
+    """Record where the keys' objects are; a key that is not in `went` has only left a copy behind."""
     noted = [(key, hidden[key.mark.storage_key]) for key in keys if key.mark.storage_key in hidden]
     if not noted:
         return
-    # The rows that go as well are still there: whose they are decides by which holds the object is kept.
+    # The rows, which are removed later, are still there: their owners decide which holds keep the object.
     rows = by_key(await lookup(connection, gateway, [key.mark.storage_key for key, _ in noted]))
     await connection.execute(
         NOTE,

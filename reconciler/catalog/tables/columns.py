@@ -1,4 +1,4 @@
-"""What our tables are made of: the types of their columns, and how a table is kept to one row."""
+"""Building blocks of our tables: column types, and what limits a table to one row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Xid8(UserDefinedType[int]):
         return "xid8"
 
 
-# So that a database that is read back compares as well.
+# Makes the type known when a database is read back, so that it compares as well.
 ischema_names["xid8"] = Xid8
 
 OWN = MetaData(schema=SCHEMA)

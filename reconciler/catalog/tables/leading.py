@@ -1,4 +1,4 @@
-"""Who may act, on what, and how fast: tables of one row, and what the migrations made."""
+"""Who may act, on what, and how fast: tables of one row; and the record of what the migrations made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found and what is kept: passes and their ranges, marks, the caps' spending, holds."""
+"""Findings and what is kept: passes and their key ranges, marks, the counts for the caps, holds."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ ranges = Table(
     Column("tally", JSONB, nullable=False),
 )
 
-# Neither index begins with the pass: the statistics are of the pass before, and where they say that this one
-# has no rows, an index that began with it would look as good as one by the key.
+# Neither index begins with the pass. The statistics are of the pass before; where they say that this pass has
+# no rows, an index that begins with the pass would look as good to the planner as one by the key.
 spellings = Table(
     "spellings",
     OWN,

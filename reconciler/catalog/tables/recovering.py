@@ -1,4 +1,4 @@
-"""What went, and where it still is: tombstones, restores, hidden objects, the ledger."""
+"""Deletions and where the deleted still is: tombstones, the restore queue, hidden objects, the ledger."""
 
 from __future__ import annotations
 
