@@ -1,4 +1,4 @@
-"""What the engine needs of a bucket, a catalog, a clock and its observers: narrow protocols.
+"""The protocols that the engine needs of a bucket, a catalog, a clock and its observers, kept narrow.
 
 Adapters raise only the errors of `reconciler.errors`; each retries once, bounded, on its own side.
 """

@@ -1,4 +1,4 @@
-"""What the engine needs of a bucket."""
+"""The engine's protocols for a bucket."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from reconciler.model import (
 )
 
 PAGE_SIZE = 1000
-"""Keys a page: the most that stores give."""
+"""Keys a page: the most that stores return."""
 
 
 class Listing(Protocol):
-    """ListObjectsV2, a page a call."""
+    """ListObjectsV2, one page per call."""
 
     async def list_page(
         self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = PAGE_SIZE
@@ -38,26 +38,26 @@ class Listing(Protocol):
 
 
 class ObjectStore(Protocol):
-    """Single objects: looked at, and deleted by the write gateway alone."""
+    """Single objects. Anything may look at them; only the write guard deletes them."""
 
     async def head(self, key: str) -> StoredObject | None:
-        """The object, or None on 404. A 404 alone is not proof of absence: see `marker_exists`.
+        """The object, or None on 404. A 404 alone is no proof of absence: see `marker_exists`.
 
-        Raises KeyRefused where the store refuses this key and not its neighbours, StoreUnavailable, Halt.
+        Raises KeyRefused if the store refuses this key and not its neighbours, StoreUnavailable, Halt.
         """
         ...
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
-        """Delete up to 1,000 keys; one result for each, in the order asked.
+        """Delete up to 1,000 keys. Returns one result for each, in the order given.
 
-        A key that the store's answer leaves out is FAILED, and `blame` says why. Raises StoreUnavailable
-        and Halt only where nothing is known of any key, after its own bounded retries.
+        A key missing from the store's answer is FAILED, and `blame` says why. Raises StoreUnavailable and
+        Halt only if nothing is known of any key, after its own bounded retries.
         """
         ...
 
 
 class Copies(Protocol):
-    """Server-side copies: into the quarantine and back."""
+    """Server-side copies, into quarantine and back."""
 
     async def copy(
         self,
@@ -69,80 +69,80 @@ class Copies(Protocol):
         version: str | None = None,
         listed_size: int | None = None,
     ) -> Copied:
-        """Copy one object with its content type, metadata and tags, in parts where it is large.
+        """Copy one object with its content type, metadata and tags, in parts if it is large.
 
-        `etag` None takes whatever is there; `only_new` never writes over the target, as far as the store
-        honours If-None-Match, and a look just before finds it free; `version` takes that one of the source.
-        `listed_size`, with an `etag`: its size in bytes, from a listing that had it in the standard storage
-        class; where the store compares the ETag itself, the source is then not looked at first.
-        COPIED means that the copy was seen in full. Raises KeyRefused where this object is not copied and
-        others are, StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
+        `etag` None takes whatever is there. `only_new` never overwrites the target, as far as the store
+        honours If-None-Match and a look just before finds it free. `version` takes that version of the source.
+        `listed_size`, with an `etag`: the size in bytes, from a listing that had it in the standard storage
+        class; if the store compares the ETag itself, the source is not looked at first then.
+        COPIED means that the copy was verified in full. Raises KeyRefused if this object cannot be copied and
+        others can, StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
         """
         ...
 
 
 class Versions(Protocol):
-    """The versions and delete markers of single keys, in a bucket that keeps them."""
+    """The versions and delete markers of single keys, in a bucket that keeps versions."""
 
     async def kept(self) -> bool:
-        """Whether a plain delete hides and no more, as the bucket is set now."""
+        """Whether a plain delete only hides an object, as the bucket is set now."""
         ...
 
     async def of(self, key: str) -> Sequence[Version]:
-        """Every version of the key, the newest first, and every delete marker, in no order between the two.
+        """Every version of the key, newest first, and every delete marker; the two are in no common order.
 
-        Times tell seconds apart and no more: of two versions of one second the first is the newer.
+        Times have a resolution of a second: of two versions from one second, the first is the newer.
         Raises KeyRefused, StoreUnavailable, Halt.
         """
         ...
 
     async def under(self, prefix: str) -> Sequence[Version] | None:
-        """Every version and delete marker of keys that begin so; None where the store lists no versions.
+        """Every version and delete marker of keys with this prefix; None if the store lists no versions.
 
-        Where none were ever kept, an object is its own version, by the id `null`. Raises the same.
+        If none were ever kept, an object is its own version, with the id `null`. Raises the same errors.
         """
         ...
 
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
-        """Delete these by id, for good; of a delete marker: what it hid is there again.
+        """Delete these by id, for good. Deleting a delete marker uncovers what it hid.
 
-        One result for each, in the order asked; one that is gone already is MISSING. `reveals`: they are
-        markers, which are taken away to bring something back, so that no stop of deletions is asked.
+        Returns one result for each, in the order given; one that is gone already is MISSING. `reveals`: they
+        are removed to bring something back, so a stop of deletions does not apply.
         """
         ...
 
 
 class Uploads(Protocol):
-    """Multipart uploads that nobody has completed."""
+    """Multipart uploads that have not been completed."""
 
     def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
-        """Those to keys under the prefix, a page at a time. Raises KeyRefused, StoreUnavailable, Halt."""
+        """Uploads to keys under the prefix, page by page. Raises KeyRefused, StoreUnavailable, Halt."""
         ...
 
     async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
-        """End these, and free their parts; one result for each, in the order asked."""
+        """Abort these and free their parts. Returns one result for each, in the order given."""
         ...
 
 
 class IdentityMarker(Protocol):
-    """The object under `.reconciler/` that says whose bucket this is."""
+    """The object under `.reconciler/` that names the bucket's owner."""
 
     async def read(self) -> Identity | None:
-        """The marker, or None where the bucket answers NoSuchKey.
+        """The marker, or None if the bucket answers NoSuchKey.
 
         Raises Halt if it cannot be read as one, or if the bucket does not exist or access is denied.
         """
         ...
 
     async def write(self, identity: Identity) -> None:
-        """Write the first one, never over one that stands there: whether it is ours, reading back tells."""
+        """Write the first marker, never over an existing one. Reading it back shows whether it is ours."""
         ...
 
     async def exchange(self, identity: Identity, seen: Identity) -> bool:
-        """Write it over the one that was seen; False where the store says that another stands there.
+        """Write it over the marker that was seen; False if the store says that another is there.
 
-        True proves nothing, since some stores do not compare: reading it back tells. In a bucket that
-        keeps versions the superseded ones are removed.
+        True proves nothing, since some stores do not compare: only reading it back does. In a bucket that
+        keeps versions, the superseded ones are removed.
         """
         ...
 
@@ -152,14 +152,14 @@ class IdentityMarker(Protocol):
 
 
 class StoreClock(Protocol):
-    """What the store takes for the time."""
+    """The store's clock."""
 
     async def date(self) -> datetime | None:
-        """In whole seconds; None where it tells none. Raises StoreUnavailable, Halt."""
+        """The time in whole seconds; None if the store gives none. Raises StoreUnavailable, Halt."""
         ...
 
 
 class Prober(Protocol):
-    """Finds out, on scratch keys under `.reconciler/`, what the store can do; cleans up after itself."""
+    """Finds out what the store can do, on scratch keys under `.reconciler/`; cleans up after itself."""
 
     async def probe(self, declared: ListingOrder | None = None) -> Capabilities: ...

@@ -1,4 +1,4 @@
-"""What the catalog asks of planning in the middle of a transaction."""
+"""The decisions that the catalog asks of planning in the middle of a transaction."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from reconciler.model import (
 )
 
 Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
-"""Pure: the mark, every row that names its key now, and the server's time."""
+"""Pure. Given the mark, every row that names its key now, and the server's time."""
 
 
 Cap = Callable[[Backlog, Mapping[Marker, Tally]], Mapping[Marker, str]]
-"""Pure: the batch (`pending`) and what was claimed in 24 h (`gone`), and what the last released pass of
-each marker saw. Returns why the marks of a marker must not be claimed now."""
+"""Pure. Given the batch (`pending`) with what was claimed in 24 h (`gone`), and what the last released
+pass of each marker saw. Returns why the marks of a marker must not be claimed now."""

@@ -1,4 +1,4 @@
-"""Who may act, on which bucket, how fast, and whether at all."""
+"""Which replica may act, on which bucket, how fast, and whether at all."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from reconciler.model import (
 
 
 class Lease(Protocol):
-    """One row in Postgres, on a connection of its own; times by the server's clock."""
+    """One row in Postgres, on a connection of its own; times are the server's."""
 
     async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
-        """Take it if it is free or expired: a new epoch each time."""
+        """Take the lease if it is free or expired: a new epoch each time."""
         ...
 
     async def renew(self, term: Term, ttl: timedelta) -> None:
-        """Raises LeaseLost where the term is no longer current."""
+        """Renew it. Raises LeaseLost if the term is no longer current."""
         ...
 
     async def release(self, term: Term) -> None:
-        """By expiring it, never by deleting the row."""
+        """Expire it; the row is never deleted."""
         ...
 
     async def observe_mode(self, term: Term, mode: Mode) -> None:
-        """Remember the mode; from dry run to live, every due time is at least a delay from now."""
+        """Remember the mode. From dry run to live, every due time moves to at least a delay from now."""
         ...
 
 
 class Site(Protocol):
-    """Which bucket this database is tied to."""
+    """The bucket to which this database is tied."""
 
     async def identity(self) -> Identity | None: ...
 
     async def bind(self, identity: Identity) -> None:
-        """At first contact, or when the prefixes changed. The site id never changes."""
+        """Record the tie, at first contact or when the prefixes changed. The site id never changes."""
         ...
 
     async def new_id(self) -> UUID:
@@ -53,23 +53,23 @@ class Site(Protocol):
     async def seals(self) -> Seals: ...
 
     async def lineage(self) -> Lineage:
-        """What the database is now, as far as it tells; `identity` has what it was at the last seal."""
+        """The database's current lineage, as far as it says; `identity` has the one of the last seal."""
         ...
 
     async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
-        """Before the marker is written: what it says now, and what it will say. Raises LeaseLost."""
+        """Before the marker is written, record its present and its next nonce. Raises LeaseLost."""
         ...
 
     async def confirm(self, term: Term, nonce: UUID, lineage: Lineage) -> None:
-        """The marker was seen to say so, of this lineage. Raises LeaseLost."""
+        """Record that the marker was seen with this nonce, of this lineage. Raises LeaseLost."""
         ...
 
     async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
-        """Withdraw every mark, claimed or not, and end what passes are running. Returns how many.
+        """Withdraw every mark, claimed or not, and end the running passes. Returns how many marks.
 
         What was claimed may be gone: it leaves a tombstone for the window, and its copy can be undone.
 
-        Raises Retryable where a claim's requests may still be on their way, LeaseLost.
+        Raises Retryable if a claim's requests may still be on their way, LeaseLost.
         """
         ...
 
@@ -82,26 +82,26 @@ class Budget(Protocol):
     """Keys a second over all replicas, and over everything that deletes, copies or aborts."""
 
     async def reserve(self, keys: float, rate: float, saved: int) -> float:
-        """Take `keys` at `rate` keys a second; returns the seconds to wait before they may be used.
+        """Take `keys` at `rate` keys a second. Returns the seconds to wait before they may be used.
 
-        By the server's clock. An idle time saves up `saved` keys and no more. What was taken is given
-        back by nobody but who has it, with fewer than 0 keys at the same rate. An infinite rate asks
-        nobody and waits for nothing. Raises CatalogUnavailable.
+        By the server's clock. Idle time saves up `saved` keys and no more. Only the taker may give keys
+        back, by taking a negative number at the same rate. With an infinite rate nothing is asked and
+        nothing is waited for. Raises CatalogUnavailable.
         """
         ...
 
 
 class PauseSwitch(Protocol):
-    """The stop that an operator sets in the database, for every replica. On a connection of its own."""
+    """The pause that an operator sets in the database for every replica. On a connection of its own."""
 
     async def read(self) -> Pause:
-        """How it stands. Raises CatalogUnavailable."""
+        """The current pause. Raises CatalogUnavailable."""
         ...
 
     async def pause(self, by: str, reason: str) -> Pause:
-        """Stop. Returns the pause that stands, which may be an earlier one."""
+        """Pause. Returns the pause in force, which may be an earlier one."""
         ...
 
     async def resume(self, by: str) -> Pause:
-        """Go on. Returns how it stood before."""
+        """Resume. Returns the former state."""
         ...

@@ -1,4 +1,4 @@
-"""What a sweep needs of the catalog: rows, a place for a listing, passes."""
+"""A sweep's protocols for the catalog: rows, a place for a listing, passes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Records(Protocol):
     """The gateway's rows, read from the primary. Keys compare in byte order everywhere."""
 
     async def now(self) -> datetime:
-        """The server's clock (UTC): the one clock that cutoffs and due times are computed from."""
+        """The server's clock (UTC): the one clock from which cutoffs and due times are computed."""
         ...
 
     async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
@@ -42,26 +42,26 @@ class Records(Protocol):
         ...
 
     async def reads_in_order(self, prefixes: Sequence[str], page_size: int) -> bool:
-        """Whether reading all keys of the prefixes in pages costs about what reading them once does.
+        """Whether reading all keys of the prefixes in pages costs about as much as reading them once.
 
-        By the database's own estimate. False where no index has them in byte order: each page would sort
-        the whole table.
+        By the database's own estimate. False if no index has them in byte order: each page would sort the
+        whole table.
         """
         ...
 
     async def lookup(self, keys: Sequence[str], *, rewritten: bool = False) -> Sequence[Record]:
         """Every row that names one of the keys, with its owner's state.
 
-        `rewritten`: of a store that rewrites keys, also rows of whose key it makes one of these.
+        `rewritten`: for a store that rewrites keys, also rows whose key it turns into one of these.
         """
         ...
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
-        """Those of the keys that a declared column beside the media table's key names: they are kept."""
+        """Those of the keys that a declared column other than the media table's key names: they are kept."""
         ...
 
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
-        """About `count` storage keys of the prefix, evenly drawn and ascending; for range bounds."""
+        """About `count` storage keys of the prefix, evenly drawn and ascending, for range bounds."""
         ...
 
     def outside(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
@@ -69,18 +69,18 @@ class Records(Protocol):
         ...
 
     def spelled_otherwise(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
-        """Pages of what further columns name (see `referenced`) and no object may be called: in byte order.
+        """Pages of names in further columns (see `referenced`) that no object may be called, in byte order.
 
-        Outside all of the prefixes, or with characters that are written in more ways than one.
+        They are outside all of the prefixes, or have characters that can be written in more ways than one.
         """
         ...
 
     async def count(self, prefixes: Sequence[str]) -> int:
-        """Rows inside the prefixes."""
+        """The number of rows inside the prefixes."""
         ...
 
     async def count_outside(self, prefixes: Sequence[str]) -> int:
-        """Rows outside all of the prefixes: kept, and counted."""
+        """The number of rows outside all of the prefixes: kept, and counted."""
         ...
 
     def nominate(
@@ -88,7 +88,7 @@ class Records(Protocol):
     ) -> AsyncIterator[Sequence[Record]]:
         """Pages of rows in the prefixes that might deserve the retention verdict, from indexes.
 
-        Never narrower than `planning.retention`'s decision; a row may come under several verdicts.
+        Never narrower than `planning.retention`'s decision; a row may appear under several verdicts.
         """
         ...
 
@@ -98,12 +98,12 @@ class Records(Protocol):
 
 
 class Staging(Protocol):
-    """An unordered listing, copied beside the rows and joined with them by the database."""
+    """An unordered listing, copied into the database and joined with the rows there."""
 
     async def copy(self, page: ObjectPage) -> None: ...
 
     async def seal(self) -> tuple[int, int]:
-        """End of the listing. Returns distinct objects and their bytes. Only now are rows read."""
+        """End the listing. Returns the distinct objects and their bytes. Rows are read only after this."""
         ...
 
     def objects_without_record(self, page_size: int = 1000) -> AsyncIterator[Sequence[StoredObject]]: ...
@@ -114,10 +114,10 @@ class Staging(Protocol):
 
 
 class StagingArea(Protocol):
-    """Where an unordered listing is put for the length of a pass."""
+    """Where an unordered listing is kept for the length of a pass."""
 
     def open(self, pass_id: int | None) -> AbstractAsyncContextManager[Staging]:
-        """A staging table that goes with the context; with `pass_id` None (plan) a temporary one.
+        """A staging table that ends with the context; with `pass_id` None (plan) a temporary one.
 
         Tables left by a crash are dropped at the next open for a pass.
         """
@@ -129,8 +129,8 @@ class StagingArea(Protocol):
 
 
 class Passes(Protocol):
-    """The passes and their key ranges. Every write compares the term, and raises LeaseLost; PassEnded
-    where the pass is no longer running.
+    """The passes and their key ranges. Every write compares the term: it raises LeaseLost, or PassEnded if
+    the pass is no longer running.
     """
 
     async def begin(
@@ -142,9 +142,9 @@ class Passes(Protocol):
         order: ListingOrder | None,
         policy: Policy | None = None,
     ) -> Pass:
-        """A new pass with a frozen cutoff; an older running pass of that marker becomes failed.
+        """Begin a pass with a frozen cutoff; an older running pass of that marker becomes failed.
 
-        The policy is kept for later passes to compare theirs with.
+        The policy is kept so that later passes can compare theirs with it.
         """
         ...
 
@@ -166,24 +166,24 @@ class Passes(Protocol):
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
     ) -> None:
-        """In one transaction: marks for the findings (those with `kept` None), and the watermark.
+        """In one transaction, write marks for the findings (those with `kept` None), and the watermark.
 
-        What is kept on hold, or because its clean-up is off, confirms its mark where it has one. ON CONFLICT
-        DO NOTHING; a key marked before joins this pass unless its own is armed or tripped, its due time is
-        kept, and its sightings rise once a pass. Marks locked by others are skipped, and what is on hold is
-        not marked.
+        A finding kept because of a hold, or because its clean-up is off, confirms its mark if it has one.
+        ON CONFLICT DO NOTHING: a key marked before joins this pass unless its own is armed or tripped, its
+        due time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and what is
+        on hold is not marked.
         """
         ...
 
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
-        """Release: a transaction of its own, later than every mark, that stores its xid as the stamp.
+        """Release the pass in a transaction of its own, later than every mark, whose xid is the stamp.
 
-        Returns the stamp. Marks of this marker that the pass did not confirm go, released or not.
+        Returns the stamp. Marks of this marker that the pass did not confirm are removed, released or not.
         """
         ...
 
     async def trip(self, term: Term, current: Pass, tally: Tally, trip: Trip) -> None:
-        """Hold the pass back until a person decides; marks that it did not confirm go, as by `arm`."""
+        """Hold the pass back until a person decides; marks it did not confirm are removed, as by `arm`."""
         ...
 
     async def fail(self, term: Term, current: Pass, reason: str) -> None: ...
@@ -193,19 +193,19 @@ class Passes(Protocol):
         ...
 
     async def undecided(self, marker: Marker) -> Pass | None:
-        """The oldest tripped pass of the marker that nobody has decided about.
+        """The oldest tripped pass of the marker that still waits for a decision.
 
-        Its `both_sides` is true where any such pass found both sides wrong.
+        Its `both_sides` is true if any such pass found both sides wrong.
         """
         ...
 
     async def backlog(
         self, prefixes: Sequence[str] = (), current: Pass | None = None, since: datetime | None = None
     ) -> Backlog:
-        """What may still go and what went, by prefix as well.
+        """What may still be deleted and what was deleted, by prefix as well.
 
-        Of the marks of tripped passes those that `current` has seen again are in it. What went after
-        `since` is told apart.
+        Of the marks of tripped passes, it includes those that `current` has seen again. What was deleted
+        after `since` is counted separately.
         """
         ...
 
@@ -215,42 +215,42 @@ Folded: TypeAlias = tuple[str, str]
 
 
 class NearMisses(Protocol):
-    """Orphans and rows by the folded forms of their keys, of one pass: what folds alike is a pair.
+    """Orphans and rows of one pass by the folded forms of their keys: what folds alike is a pair.
 
     A row may have several, one under each prefix that it may have lost. Keys that no mark can have are
     left out. Noting a key again changes nothing.
     """
 
     async def note(self, pass_id: int, objects: Sequence[Folded], rows: Sequence[Folded]) -> None:
-        """Orphans, and rows without an object."""
+        """Note orphans, and rows without an object."""
         ...
 
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
-        """The same of rows outside the prefixes, once all orphans are noted: only pairs are kept."""
+        """Note rows outside the prefixes, once all orphans are noted: only pairs are kept."""
         ...
 
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
-        """The next orphans after that key that have a pair, and withdraw their marks and their rows'."""
+        """The next orphans after that key that have a pair; withdraws their marks and their rows' marks."""
         ...
 
     async def forget(self, pass_id: int) -> None:
-        """What was noted for that pass and those before it."""
+        """Forget what was noted for that pass and those before it."""
         ...
 
 
 class Approvals(Protocol):
-    """What a person decides about passes, without the lease: beside whoever leads.
+    """A person's decisions about passes. They need no lease and work while another replica leads.
 
-    Passes of one marker that tripped one after the other are decided together: a decision about one is
-    about the marks of the earlier ones too, as far as each later pass has seen them again. What later
-    ones have added is judged anew by the next pass.
+    Consecutive tripped passes of one marker are decided together: a decision about one also covers the
+    marks of the earlier ones, as far as each later pass has seen them again. What later ones have added is
+    judged again by the next pass.
     """
 
     async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
         """The newest passes first, without examples.
 
-        Tripped ones that a later one of their marker takes in are left out, unless `everything` is
-        asked for.
+        Tripped passes that a later one of their marker takes in are left out, unless `everything` is
+        requested.
         """
         ...
 
@@ -259,16 +259,16 @@ class Approvals(Protocol):
         ...
 
     async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
-        """Arm it with a new stamp; returns how many marks that releases.
+        """Arm it with a new stamp. Returns how many marks that releases.
 
-        They still wait for their due time, and each claim decides anew. Raises NotDone where it is
-        not tripped, or found both sides wrong and that is not `understood`.
+        They still wait for their due time, and each claim decides again. Raises NotDone if it is not
+        tripped, or if it found both sides wrong and that is not `understood`.
         """
         ...
 
     async def discard(self, pass_id: int, who: str) -> int:
-        """Withdraw its marks; returns how many. A running pass of the marker ends, and begins anew.
+        """Withdraw its marks. Returns how many. A running pass of the marker ends, and starts over.
 
-        Raises NotDone where it is not tripped.
+        Raises NotDone if it is not tripped.
         """
         ...
