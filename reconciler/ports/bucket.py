@@ -72,7 +72,7 @@ class Copies(Protocol):
         """Copy one object with its content type, metadata and tags, in parts if it is large.
 
         `etag` None takes whatever is there. `only_new` never overwrites the target, as far as the store
-        honours If-None-Match and a look just before finds it free. `version` takes that version of the source.
+        honours If-None-Match and a look just before finds it free. `version` takes that source version.
         `listed_size`, with an `etag`: the size in bytes, from a listing that had it in the standard storage
         class; if the store compares the ETag itself, the source is not looked at first then.
         COPIED means that the copy was verified in full. Raises KeyRefused if this object cannot be copied and
