@@ -1,4 +1,4 @@
-"""What the database says of the whole: what is marked, what waits, and what is stored."""
+"""Accounts of the whole database: what is marked, what waits, and what is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.model.words import Marker, Mode, Verdict
 
 
 class StorageBy(StrEnum):
-    """What stored media can be told apart by."""
+    """The properties by which stored media can be split up."""
 
     VIRTUAL_KEY = "virtual-key"
     MEDIA_TYPE = "media-type"
@@ -20,7 +20,7 @@ class StorageBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoragePart:
-    """What one value, or one pair of values, of what was asked for has. `names` are in the order asked."""
+    """The share of one value, or one pair of values, of those asked for. `names` are in the order asked."""
 
     names: tuple[str, ...]
     objects: int
@@ -31,8 +31,8 @@ class StoragePart:
 class Storage:
     """The rows in the managed prefixes: the largest parts by bytes, the rest of them, and how many those are.
 
-    Each row stands for an object; `bytes` is the sum of the sizes that the rows give, at the server's
-    time `at`. `prefixes` None: nobody knows of them yet, and every row counts.
+    Each row stands for an object. `bytes` is the sum of the sizes that the rows give, at the server's
+    time `at`. `prefixes` None: they are not known yet, and every row counts.
     """
 
     at: datetime
@@ -52,11 +52,11 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How things stand just now, for whoever leads.
+    """The current state, for the leader and for reports.
 
     `drift` is by verdict: marks, their bytes, first sighting of the oldest. `due` are marks that a claim
     may take or has taken, and `oldest_due` is since when the first of them has been due. `tripped` are
-    passes that wait for a person's decision; the ranges are those of the sweep under way. `hidden` is
+    passes that wait for a person's decision; the ranges are those of the running sweep. `hidden` is
     what was deleted and can be brought back, in objects and bytes.
     """
 
@@ -81,7 +81,7 @@ class Leader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeSince:
-    """The mode of the newest pass, and when the first of the passes in a row that had it began."""
+    """The mode of the newest pass, and when the first of the unbroken run of passes in that mode began."""
 
     mode: Mode
     since: datetime

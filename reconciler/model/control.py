@@ -18,11 +18,11 @@ class HoldKind(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A deliberate keep. In force until `until` by the server's clock; None: until somebody removes it.
+    """A deliberate keep. In force until `until` by the server's clock; None: until it is removed.
 
-    Of one author there is one hold on a target, with the reason and end that were given last; those of
-    several authors stand side by side. `added_at` is the server's time, None in what is to be added.
-    `pass_id`, where the program made it: the pass whose deletion was undone, or refused by the store.
+    An author has at most one hold on a target, with the reason and end given last; holds of several
+    authors coexist. `added_at` is the server's time, None before it is added. `pass_id`, if the program
+    made it: the pass whose deletion was undone, or refused by the store.
     """
 
     kind: HoldKind
@@ -36,10 +36,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldFilter:
-    """Which holds: those to which all of it applies; None applies to every hold.
+    """Selects holds: those that match all of it; None matches every hold.
 
-    `prefix` is how the target begins, `reason` a part of the reason. A pass stands for those that it took in
-    as well.
+    `prefix` is the beginning of the target, `reason` a part of the reason. A pass also stands for the passes
+    that it took in.
     """
 
     kind: HoldKind | None = None
@@ -51,9 +51,9 @@ class HoldFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The stop that lives in the database: whether it is on, and who last changed it, when and why.
+    """The pause in the database: whether it is on, and who last changed it, when and why.
 
-    `at` is by the server's clock, None where nobody has ever changed it.
+    `at` is by the server's clock, None if it has never been changed.
     """
 
     paused: bool = False

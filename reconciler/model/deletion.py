@@ -1,4 +1,4 @@
-"""What is asked of the store, and what it answered."""
+"""Requests to the store that delete, and its answers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 
 class ObjectResult(StrEnum):
-    """What became of one key of a claim, as the store confirmed it."""
+    """The result for one key of a claim, as the store confirmed it."""
 
     DELETED = "deleted"
     MISSING = "missing"
-    """404 NoSuchKey: gone already, which counts as done."""
+    """404 NoSuchKey: already gone, which counts as done."""
     CHANGED = "changed"
     """The object is not the one that was marked; it stays, and so do its rows."""
     PRESENT = "present"
@@ -20,12 +20,12 @@ class ObjectResult(StrEnum):
     SPARED = "spared"
     """A row appeared or changed between claim and delete: nothing was sent for this key."""
     UNTOUCHED = "untouched"
-    """Another row needs the object: only the rows of the decision go."""
+    """Another row needs the object: only the rows of the decision are removed."""
     RECOVERABLE = "recoverable"
     """A dangling record's object is not lost: it is hidden, or on its way. The row stays."""
     HELD = "held"
-    """It cannot be deleted (object lock), or not so that it could come back (no copy of it can be made),
-    however often that is asked: it stays, on hold, with its rows."""
+    """It cannot be deleted (object lock), or not recoverably (no copy of it can be made), however often
+    that is tried: it stays, on hold, with its rows."""
     FAILED = "failed"
     """The store refused it or nothing is known: the claim stays and is repeated."""
 
@@ -42,25 +42,25 @@ STAYED = frozenset(
         ObjectResult.HELD,
     }
 )
-"""Results after which a key that was due stays, and its mark is gone all the same."""
+"""Results after which a key that was due stays, although its mark is gone."""
 
 
 class Blame(StrEnum):
-    """Why something FAILED, by what is to be done about it."""
+    """Why something FAILED, by what has to be done about it."""
 
     MOMENT = "moment"
-    """Nothing is known, or this time it was not answered: put off, and tried again later and later."""
+    """Nothing is known, or no answer came this time: put off, and tried again at growing intervals."""
     KEY = "key"
-    """The store refuses this key, and answers for its own marker: put off, and on hold where it goes on."""
+    """The store refuses this key, and answers for its own marker: put off, and on hold if it continues."""
     OBJECT = "object"
-    """It is certain that asking again changes nothing: on hold at once."""
+    """Asking again certainly changes nothing: on hold at once."""
     STORE = "store"
     """The store has no room, or no key to encrypt with: put off, never on hold; many in a row halt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
-    """What the store is asked to delete. `etag` None: unconditionally."""
+    """A request to delete one object. `etag` None: unconditionally."""
 
     key: str
     etag: str | None = None
@@ -68,9 +68,9 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionResult:
-    """The store's answer for one key. `detail` is its code and message where it FAILED.
+    """The store's answer for one key. If it FAILED, `detail` is the store's code and message.
 
-    `held_until`: when what is HELD is free again, where the store says so. `blame`: of what it FAILED.
+    `held_until`: when what is HELD is free again, if the store says so. `blame`: the cause of what FAILED.
     """
 
     key: str
@@ -79,7 +79,7 @@ class DeletionResult:
     held_until: datetime | None = None
     blame: Blame = Blame.MOMENT
     marker_id: str | None = None
-    """Of the delete marker that the store made instead of deleting anything."""
+    """The id of the delete marker that the store made instead of deleting anything."""
 
 
 REASONS_TOLD = 10
@@ -87,7 +87,7 @@ REASONS_TOLD = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A key that does not go, and what database or store said."""
+    """A key that is not deleted, and what database or store said."""
 
     storage_key: str
     reason: str
@@ -95,9 +95,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedMarks:
-    """Marks whose rows the database does not let go, by what is of their objects, and a few of them.
+    """Marks whose rows the database does not let go, by the state of their objects, and a few of them.
 
-    `kept`: the object is where it was. `gone`: it went before that was known, and cannot come back by itself.
+    `kept`: the object is where it was. `gone`: it was deleted first, and cannot come back by itself.
     """
 
     kept: int = 0
@@ -107,10 +107,10 @@ class RefusedMarks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What a claim's confirmation counted: what store *and* database confirmed. Adds up.
+    """The counts of a claim's confirmation: what store *and* database confirmed. Adds up.
 
-    `lost` are rows that became live after their object had gone: recorded, kept, and alarming. `reasons`
-    says why keys did not go, of the first few.
+    `lost` are rows that became live after their object was gone: recorded, kept, and alarming. `reasons`
+    says why keys were not deleted, for the first few.
     """
 
     objects: int = 0

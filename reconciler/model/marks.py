@@ -1,4 +1,4 @@
-"""Marks, what is decided about them, and claims."""
+"""Marks, the decisions about them, and claims."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from reconciler.model.words import DeleteMode, Marker, Verdict, Word
 class Mark:
     """The durable intention to delete one storage key, with what was seen of it.
 
-    `variant_of` is the storage key of the record that names this object in a further column, and goes.
+    `variant_of` is the storage key of the record, itself to be deleted, that names this object in a further
+    column.
     """
 
     storage_key: str
@@ -44,9 +45,9 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remove:
-    """Decision: the key goes. `delete_object` False where another row still needs the object.
+    """Decision: delete the key. `delete_object` is False if another row still needs the object.
 
-    `verify_absence` True: there must be no object (dangling); the rows go only after a HEAD 404.
+    `verify_absence` True: there must be no object (dangling); the rows are removed only after a HEAD 404.
     """
 
     records: tuple[RecordRef, ...] = ()
@@ -63,7 +64,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postpone:
-    """Decision: not now; the mark is looked at again later. It neither moves the due time nor disarms."""
+    """Decision: not now; look at the mark again later. Neither moves the due time nor disarms it."""
 
     reason: str
 
@@ -73,26 +74,25 @@ Decision: TypeAlias = Remove | Cancel | Postpone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedKey:
-    """One key of a claim: the mark as it was, and what was decided about it."""
+    """One key of a claim: the mark as it was, and the decision about it."""
 
     mark: Mark
     decision: Remove
     attempts: int = 0
     mode: DeleteMode = DeleteMode.DIRECT
     quarantine_key: str | None = None
-    """Where the copy goes, named by the operation that claimed the key first: a repetition finds it."""
+    """The copy's key, named by the operation that claimed the key first, so that a repetition finds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Up to 1,000 keys claimed under one operation id; its intent is in the ledger.
 
-    `xid` was given out after the claim's commit: without triggers the delete waits until the
-    horizon has passed it, when every writer that could not see the claim has ended. `taken` is how
-    many marks the claim looked at, those cancelled or put off included: 0 means that nothing is
-    due, and only then is the collector at its end. `tripped` are passes whose marks it would not
-    take, because they were above the caps; `refused` are keys whose rows the database would not let go
-    when that was tried.
+    `xid` was assigned after the claim's commit: without triggers the delete waits until the horizon has
+    passed it, when every writer that could not see the claim has ended. `taken` is how many marks the
+    claim looked at, including those cancelled or put off: 0 means that nothing is due, and only then is
+    the collector finished. `tripped` are passes whose marks it would not take, because they were above the
+    caps. `refused` are keys whose rows the database would not let go when that was tried.
     """
 
     operation_id: UUID
@@ -108,7 +108,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueKey:
-    """A due mark as a dry run sees it: what would go. `seen` True where a dry run reported it before."""
+    """A due mark in a dry run: what would be deleted. `seen` is True if a dry run reported it before."""
 
     mark: Mark
     decision: Remove
@@ -116,14 +116,14 @@ class DueKey:
 
 
 class MarkState(Word):
-    """How a mark stands, as an operator sees it. The first that applies."""
+    """The state of a mark, as an operator sees it. The first that applies."""
 
     CLAIMED = "claimed"
-    """In the collector's hands: it goes, and nothing holds it back any more."""
+    """Taken by the collector: it is being deleted, and nothing holds it back any more."""
     HELD = "held"
     """Kept for as long as a hold is in force."""
     REFUSED = "refused"
-    """The database does not let its rows go, so its object stays too. Tried again, later and later."""
+    """The database does not let its rows go, so its object stays too. Tried again at growing intervals."""
     UNRELEASED = "unreleased"
     """Its pass is running, or the breaker did not let it through."""
     WAITING = "waiting"
@@ -134,10 +134,10 @@ class MarkState(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedMark:
-    """A mark with its surroundings, for people. `hold` is one of those in force on its key.
+    """A mark with its context, for people. `hold` is one of those in force on its key.
 
-    `not_before` is until when it is put off, or when its claim is repeated; `attempts` counts those.
-    `last_error` is what database or store said when it was last tried, `refusals` how often the database
+    `not_before` is the time until which it is put off, or its claim is repeated; `attempts` counts those.
+    `last_error` is what database or store said at the last attempt, `refusals` how often the database
     did not let its rows go.
     """
 
@@ -156,9 +156,9 @@ class ListedMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkFilter:
-    """Which marks to list: those to which all of it applies; None applies to every mark.
+    """Selects marks: those that match all of it; None matches every mark.
 
-    A pass stands for those that it took in as well: tripped ones that are, or were, decided with it.
+    A pass also stands for the tripped passes that it took in: they are, or were, decided with it.
     """
 
     verdict: Verdict | None = None

@@ -1,4 +1,4 @@
-"""The bucket's side: objects, pages of a listing, key ranges, and our own corner of the bucket."""
+"""The bucket's side: objects, pages of a listing, key ranges, and our own part of the bucket."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from reconciler.model.sanity import believable
 
 RESERVED_PREFIX = ".reconciler/"
-"""Our own corner of the bucket (identity marker, scratch keys): never managed, never counted."""
+"""Our own part of the bucket (identity marker, scratch keys): never managed, never counted."""
 
 
 SCRATCH_FOLDER = ".reconciler-probe/"
-"""Where in a managed prefix scratch keys lie for the moment of a probe; no key that has it is managed."""
+"""Where scratch keys are in a managed prefix during a probe; no key that contains it is managed."""
 
 
 QUARANTINE_PREFIX = f"{RESERVED_PREFIX}quarantine/"
-"""Where objects lie that were deleted and can still be brought back."""
+"""Where deleted objects are that can still be brought back."""
 
 
 REPLACEMENT_CHARACTER = "\ufffd"
-"""What a key that is not UTF-8 decodes to; such a key has lost its identity and is never deleted."""
+"""The decoded form of bytes that are not UTF-8; such a key has lost its identity and is never deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +33,17 @@ class StoredObject:
     etag: str
     last_modified: datetime | None
     version_id: str | None = None
-    """Where HEAD named one: a listing does not."""
+    """As named by HEAD; a listing does not name it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectPage:
     """One page of a listing, in columns: a million keys must not become a million objects.
 
-    The four columns have the same length. `modified` is the store's own text (ISO 8601), parsed
-    only for the few objects that become findings; `etags` and `modified` may be read out of the page
-    as late as that. `next_token` is None on the last page. `plain`: every object is of the standard storage
-    class, as a copy is that names none.
+    The four columns have the same length. `modified` is the store's own text (ISO 8601), parsed only for
+    the few objects that become findings; `etags` and `modified` may be read from the page as late as that.
+    `next_token` is None on the last page. `plain`: every object is of the standard storage class, as is a
+    copy for which no class is named.
     """
 
     keys: list[str]
@@ -54,7 +54,7 @@ class ObjectPage:
     plain: bool = field(default=False, compare=False)
 
     def object_at(self, index: int) -> StoredObject:
-        """The object at `index`; a Last-Modified that says nothing becomes None, which protects it."""
+        """The object at `index`; a meaningless Last-Modified becomes None, which protects the object."""
         return StoredObject(
             key=self.keys[index],
             size=self.sizes[index],
@@ -63,7 +63,7 @@ class ObjectPage:
         )
 
     def only(self, kept: Sequence[int]) -> ObjectPage:
-        """The page's objects at these indices; itself where those are all."""
+        """The page's objects at these indices; the page itself if those are all."""
         if len(kept) == len(self.keys):
             return self
         return ObjectPage(
@@ -77,7 +77,7 @@ class ObjectPage:
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """An ISO 8601 time; without zone it is UTC; None where it cannot be read, or cannot have been meant."""
+    """An ISO 8601 time, in UTC if it has no zone; None if it cannot be read, or cannot have been meant."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One run of a marker: its policy and limits, what it found, and how it ended."""
+"""One pass: its policy and limits, what it found, and how it ended."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Policy:
     dangling_cleanup: bool = True
     key_shape: KeyShape | None = None
     rewrites_keys: bool = False
-    """Of the store rather than the settings: see `Capabilities`."""
+    """A property of the store rather than a setting: see `Capabilities`."""
     delete_mode: DeleteMode = DeleteMode.DIRECT
-    """What a claim that is made now does; a claim that was made keeps its own."""
+    """How new claims delete; an existing claim keeps its own mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerLimits:
-    """Above any of them a pass trips. The fraction is asked from `min_count` findings on."""
+    """A pass trips above any of them. The fraction is checked from `min_count` findings on."""
 
     max_fraction: float
     max_count: int
@@ -48,11 +48,11 @@ class BreakerLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One classified drift. `kept` says why nothing is done about it (then no mark is written).
+    """One classified piece of drift. `kept` says why nothing is done about it (then no mark is written).
 
-    `bytes` is the listed size, else the row's, else 0. The object's fields are None where the
-    marker did not list it, `record_created_at` where there is no row. `newly`: the settings of the
-    last released pass would have kept it.
+    `bytes` is the listed size, else the row's, else 0. The object's fields are None if the marker did not
+    list it, `record_created_at` if there is no row. `newly`: the settings of the last released pass would
+    have kept it.
     """
 
     verdict: Verdict
@@ -81,12 +81,12 @@ class NearMiss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What a stretch of a pass saw. Adds up over ranges and pages.
+    """What a part of a pass saw. Adds up over ranges and pages.
 
     `alone` counts every object that no row names, whatever becomes of it. `missing` counts every row
-    beyond its grace without an object, whatever its verdict: it is what the dangling cap is compared
-    with. `found_bytes` goes with `found`. `newly` are findings that the settings of the last released
-    pass would have kept. `by_prefix` is the same by managed prefix, where it was told apart.
+    without an object that is beyond its grace, whatever its verdict: the dangling cap is compared with it.
+    `found_bytes` goes with `found`. `newly` are findings that the settings of the last released pass would
+    have kept. `by_prefix` is the same by managed prefix, if it was counted separately.
     """
 
     objects: int = 0
@@ -125,10 +125,10 @@ def _sum_tallies(left: Mapping[str, Tally], right: Mapping[str, Tally]) -> dict[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One spell of leadership: the fencing token that every claiming transaction compares.
+    """One term of leadership: the fencing token that every claiming transaction compares.
 
     `seal` is the nonce last read from the bucket's marker, for a claim to compare as well. `vanished`:
-    the term before was not released, so that whoever held it may still be alive somewhere.
+    the former term was not released, so its leader may still be alive somewhere.
     """
 
     epoch: int
@@ -140,7 +140,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBy:
-    """Somebody else's lease, the server's time at which it ends unless renewed, and how far off that was."""
+    """Another replica's lease, the server's time at which it ends unless renewed, and how far off that is."""
 
     holder: str
     expires_at: datetime
@@ -148,9 +148,9 @@ class HeldBy:
 
 
 class PassState(Word):
-    """RUNNING until its last range; then ARMED or TRIPPED; FAILED where it could not be finished.
+    """RUNNING until its last range; then ARMED or TRIPPED; FAILED if it could not be finished.
 
-    A TRIPPED one stays so until a person approves it, which arms it, or has it DISCARDED.
+    A TRIPPED pass stays so until a person approves it, which arms it, or has it DISCARDED.
     """
 
     RUNNING = "running"
@@ -164,8 +164,8 @@ class PassState(Word):
 class Pass:
     """One run of a marker. `cutoff` is the server's time at its start, frozen for all its verdicts.
 
-    `policy` is what it judged by, None where that was not kept. `decided_by` and `decided_at` tell
-    of a person's decision: an armed pass that has them was approved.
+    `policy` is what it judged by, None if that was not kept. `decided_by` and `decided_at` record a
+    person's decision: an armed pass that has them was approved.
     """
 
     id: int
@@ -186,7 +186,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeProgress:
-    """A key range of a pass and how far it got: everything up to `watermark` is compared and marked."""
+    """A key range of a pass and its progress: everything up to `watermark` is compared and marked."""
 
     ordinal: int
     range: KeyRange
@@ -197,13 +197,13 @@ class RangeProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What the breaker adds to a pass: marks not yet collected, and what went in the last 24 h.
+    """What the breaker adds to a pass: marks not yet collected, and deletions of the last 24 h.
 
     `pending` includes the marks that the pass itself wrote; `gone` counts storage keys of live
     deletions by verdict. Neither holds what a person has approved: that is in `approved` and
     `approved_gone`, and `approved_missing` is how many rows without an object were approved with it.
-    `since` is what went since the last released pass of the marker began, whoever approved it; None where
-    that was not told apart. `by_prefix` is the same by managed prefix.
+    `since` is what was deleted since the last released pass of the marker began, whether or not approved;
+    None if not counted separately. `by_prefix` is the same by managed prefix.
     """
 
     pending: Mapping[Verdict, int]
@@ -225,7 +225,7 @@ class Trip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrippedPass:
-    """A pass that was released and tripped when its marks were to be claimed."""
+    """A pass that was released, and tripped when its marks were to be claimed."""
 
     pass_id: int
     reason: str

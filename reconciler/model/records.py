@@ -23,8 +23,8 @@ class VirtualKey:
 class Record:
     """One row of the media table, as far as a verdict reads it.
 
-    `id` and `virtual_key_id` are the columns' text form. `owner` is None where no such virtual
-    key exists. `version` is a hash of the columns that a verdict reads.
+    `id` and `virtual_key_id` are the columns' text form. `owner` is None if no such virtual key exists.
+    `version` is a hash of the columns that a verdict reads.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Record:
 
 
 def reference_to(key: str) -> Record:
-    """What stands for a row of another table that names the object: nothing is known of it, so it stays."""
+    """Stands for a row of another table that names the object: nothing is known of it, so it stays."""
     return Record(
         id="",
         storage_key=key,

@@ -1,4 +1,4 @@
-"""What deletion leaves so that it can be undone, and what came back."""
+"""What deletion leaves so that it can be undone, and what was brought back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.model.objects import QUARANTINE_PREFIX
 from reconciler.model.words import DeleteMode, Verdict
 
 UNVERSIONED = "null"
-"""What a version is called that was put while the bucket kept none: the next such takes its place."""
+"""The id of a version put while the bucket kept none; the next such PUT replaces it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """One multipart upload that nobody has completed."""
+    """One multipart upload that has not been completed."""
 
     key: str
     id: str
@@ -40,27 +40,27 @@ class Upload:
 
 
 def quarantine_key(operation_id: UUID, key: str) -> str:
-    """Where a copy goes. Hashed, since a key may have as many bytes as a name can; the ledger knows it."""
+    """The key of a copy. Hashed, as a key may already have the greatest length; the ledger records it."""
     return f"{QUARANTINE_PREFIX}{operation_id}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 class CopyResult(StrEnum):
-    """What became of one server-side copy."""
+    """The result of one server-side copy."""
 
     COPIED = "copied"
     MISSING = "missing"
     """The source is not there."""
     CHANGED = "changed"
-    """The source is another object than the one that was asked for."""
+    """The source is not the object that was requested."""
     OCCUPIED = "occupied"
-    """Something lies at the target, which was to be new."""
+    """The target, which had to be new, is taken."""
     FAILED = "failed"
     """Nothing was copied this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """The outcome of one server-side copy. `etag` and `size` are the source's, where it was seen."""
+    """The outcome of one server-side copy. `etag` and `size` are the source's, if it was seen."""
 
     result: CopyResult
     etag: str | None = None
@@ -73,7 +73,7 @@ class Copied:
 class Hidden:
     """An object that was deleted and can be brought back: what it was, and where it is now.
 
-    `quarantine_key` where a copy of it lies; else the versions that delete markers hide, and those
+    `quarantine_key` if a copy of it exists; else the versions that delete markers hide, and those
     markers, newest first. `size` in bytes, `etag` and `last_modified` as they were at its own key.
     """
 
@@ -86,7 +86,7 @@ class Hidden:
     marker_ids: tuple[str, ...] = ()
 
     def hides(self, version: Version) -> bool:
-        """Whether it is that version which is hidden. What has no id of its own is known by its ETag."""
+        """Whether that version is the hidden one. One without an id of its own is recognised by its ETag."""
         if version.marker or version.id not in self.version_ids:
             return False
         return version.id != UNVERSIONED or self.etag in {None, version.etag}
@@ -96,8 +96,8 @@ class Hidden:
 class UndoScope:
     """What to undo: the deletions of these keys, of one pass, or from `since` on and before `until`.
 
-    What is None, or empty, does not narrow it. Times are the server's. A pass stands for those that it
-    took in as well: tripped ones that were approved with it.
+    A field that is None or empty does not narrow it. Times are the server's. A pass also stands for the
+    tripped passes that it took in, which were approved with it.
     """
 
     keys: tuple[str, ...] = ()
@@ -108,10 +108,10 @@ class UndoScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenObject:
-    """One object that can be brought back. `erased`: it must not be, on request. `pass_id`: who found it.
+    """One object that can be brought back. `erased`: on request, it must not be. `pass_id`: who found it.
 
-    `needed`: a row might have need of it; else it is a copy of what lies at its own key, or erased.
-    `holdable`: a hold keeps it, so what is needed, and what was erased and not despite a hold.
+    `needed`: a row might need it; else it is a copy of what lies at its own key, or erased. `holdable`: a
+    hold keeps it, that is, if it is needed, or was erased but not despite a hold.
     """
 
     id: int
@@ -129,7 +129,7 @@ class HiddenObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedRow:
-    """One row that was removed and not put back. `ledger_id` is its line of the ledger, which keeps it."""
+    """One row that was removed and not put back. `ledger_id` is its line in the ledger, which keeps it."""
 
     ledger_id: int
     record_id: str
@@ -147,7 +147,7 @@ class Removal:
 
     @property
     def pass_id(self) -> int | None:
-        """The pass by which it went, the object's before the rows'."""
+        """The pass that deleted it; the object's before the rows'."""
         return self.object.pass_id if self.object else next((row.pass_id for row in self.rows), None)
 
 
@@ -155,7 +155,7 @@ class Removal:
 class Queued:
     """A key that has to be looked at: its object, or its row, may have to come back.
 
-    `vouched`: a trigger let a row in on the promise that the newest object which is hidden comes back.
+    `vouched`: a trigger let a row in on the promise that the newest hidden object comes back.
     """
 
     storage_key: str
@@ -165,7 +165,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What an erasure met: hidden objects, removed rows, and keys that are being deleted just now, or whose
+    """What an erasure found: hidden objects, removed rows, and keys that are just being deleted, or whose
     object is being brought back (`returning`). `held`: what is on hold, so that nothing was erased.
     """
 
@@ -177,7 +177,7 @@ class Erased:
 
 
 class Return(StrEnum):
-    """What became of one object or row that was to be brought back."""
+    """The result for one object or row that was to be brought back."""
 
     RESTORED = "restored"
     PRESENT = "present"
@@ -185,7 +185,7 @@ class Return(StrEnum):
     PARTIAL = "partial"
     """The row is there again, but not all of it; the reason names what it lacks."""
     REFUSED = "refused"
-    """It cannot be brought back as things stand; the reason says what stands in the way."""
+    """It cannot be brought back as things stand; the reason says what prevents it."""
     FAILED = "failed"
     """Not this time: the store did not do it."""
 

@@ -1,4 +1,4 @@
-"""The shape that keys have to have: a pattern of the user's, matched in time linear in the key's length."""
+"""The shape that keys must have: a user's pattern, matched in time linear in the key's length."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import re2
 class KeyShape:
     r"""A pattern that a whole key matches, in RE2's syntax.
 
-    Never Python's `re`: a pattern that backtracks and one uploaded key would hold up the event loop for
-    ever (R-70). RE2 has neither look-around nor references back, and its `\w` and `\d` are ASCII.
+    Never Python's `re`: with a pattern that backtracks, one uploaded key could block the event loop for
+    ever (R-70). RE2 has neither look-around nor back-references, and its `\w` and `\d` are ASCII.
     """
 
     pattern: str
 
     def fullmatch(self, key: str) -> bool:
-        """Whether the key has the shape; none has where RE2 cannot read the pattern or the key."""
+        """Whether the key has the shape; False if RE2 cannot read the pattern or the key."""
         compiled = _compiled(self.pattern)
         if isinstance(compiled, str):
             return False
@@ -30,7 +30,7 @@ class KeyShape:
 
     @property
     def fault(self) -> str | None:
-        """What RE2 says against the pattern, None where it can be used."""
+        """RE2's complaint about the pattern, None if it can be used."""
         compiled = _compiled(self.pattern)
         return compiled if isinstance(compiled, str) else None
 

@@ -2,8 +2,8 @@
 
 A leading slash, the bucket's name, an address (path-style, virtual-hosted, with a query), percent-encoding
 and `+`, Unicode's forms, case, doubled or turned slashes, blanks at either end, a managed prefix cut off or
-put twice: `folds` takes all of these away. Two keys that fold to the same are not the same key, but near
-enough that neither an object nor a row goes for the difference (R-69, I-53).
+put twice: `folds` removes all of these. Two keys with the same folded form are not the same key, but so
+close that neither an object nor a row is deleted for the difference (R-69, I-53).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _QUERY = re.compile(r"[?#].*\Z", re.DOTALL)
 _SLASHES = re.compile(r"[/\\]+")
 _ENCODED_TWICE = 2
 _SIMPLE = re.compile(r"/?[a-z0-9_.-]+(?:/[a-z0-9_.-]+)*+/?")
-"""A key in which nothing can be written otherwise: most are, and take a fifth of the time."""
+"""A key in which nothing can be written otherwise. Most keys are such, and take a fifth of the time."""
 
 
 def fingerprints(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
-    """What the folded key is compared by, short whatever the key's length: see `folds`."""
+    """What the folded key is compared by, short however long the key is: see `folds`."""
     return tuple(
         blake2b(folded.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         for folded in folds(key, bucket, prefixes)
@@ -31,9 +31,9 @@ def fingerprints(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, .
 
 
 def folds(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
-    """The key without everything in which spellings of it differ, under its managed prefix.
+    """The key, under its managed prefix, without anything in which spellings of it may differ.
 
-    One that lies in none of the prefixes may have lost any of them: it is folded under each.
+    A key in none of the prefixes may have lost any of them: it is folded under each.
     """
     text = _plain(key)
     name, *under = (_plain(part).strip("/") for part in (bucket, *prefixes))
@@ -52,7 +52,7 @@ def folds(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
 
 
 def spellings(key: str, bucket: str, prefixes: Sequence[str]) -> frozenset[str]:
-    """Other spellings of the key that a row may have, as far as they can be looked up: each a whole key."""
+    """Other spellings of the key that a row may have, if they can be looked up: each a whole key."""
     return frozenset(_spellings(key, bucket, prefixes)) - {key, ""}
 
 
@@ -68,7 +68,7 @@ def _plain(key: str) -> str:
 
 
 def _from_the_first(text: str, parts: Sequence[str]) -> str:
-    """An absolute path or address, from the first place on where the bucket's name or a prefix stands."""
+    """The rest of an absolute path or address, from the first bucket name or prefix in it."""
     found = [at for part in parts if part and (at := text.find(f"/{part}")) >= 0]
     return text[min(found) :] if found else text
 

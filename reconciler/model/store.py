@@ -1,4 +1,4 @@
-"""What the store can do, and whose bucket it is."""
+"""What the store can do, and who owns the bucket."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ class Versioning(StrEnum):
     ENABLED = "enabled"
     """Its bytes, as a version behind a delete marker."""
     SUSPENDED = "suspended"
-    """Nothing of what was stored since versions were suspended; what is older stays."""
+    """Nothing of what was stored since versions were suspended; older objects stay."""
     OFF = "off"
 
 
 class Digest(StrEnum):
-    """How the body of a batch is vouched for; stores differ in which they demand, and which they know."""
+    """The checksum of a batch's body; stores differ in which they demand, and which they know."""
 
     CRC32 = "crc32"
     MD5 = "md5"
 
 
 class PutCondition(StrEnum):
-    """What becomes of If-Match on a PUT; a seal that changes hands is written with it where it can be."""
+    """How the store treats If-Match on a PUT; a seal that changes hands is written with it if possible."""
 
     COMPARED = "compared"
-    """As HTTP writes it, with the ETag in quotes."""
+    """Compared as HTTP writes it, with the ETag in quotes."""
     UNQUOTED = "unquoted"
-    """Only without quotes: with them, the right ETag is refused like a wrong one."""
+    """Compared only without quotes: with them, the right ETag is refused like a wrong one."""
     REFUSED = "refused"
-    """Every ETag is refused, the right one too; or the condition is not known."""
+    """Every ETag is refused, even the right one; or the condition is not known."""
     IGNORED = "ignored"
-    """It is written, whatever stands there."""
+    """The object is written, whatever is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleRule:
     """What the store does by itself to keys that begin with `prefix`, and after how long; None for never.
 
-    Zero stands for a date as well. `archives`: moves them to where nothing can be read at once.
+    Zero stands for a date as well. `archives`: it moves them to where nothing can be read at once.
     """
 
     id: str
@@ -58,31 +58,31 @@ class LifecycleRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What the store was seen to do, on scratch keys of ours. What could not be found out is not there."""
+    """What the store was seen to do, on our scratch keys. What could not be found out is left out."""
 
     order: ListingOrder
     conditional_batch_delete: bool
-    """DeleteObjects compares a key's ETag, and refuses that key where it differs."""
+    """DeleteObjects compares a key's ETag, and refuses the key if it differs."""
     conditional_delete: bool
     """DeleteObject honours If-Match."""
     compares_parts: bool = True
-    """Where ETags are compared, that of an object which was uploaded in parts is as well."""
+    """Where ETags are compared, so are those of objects uploaded in parts."""
     conditional_put: PutCondition = PutCondition.COMPARED
     etags: bool = True
-    """Objects have an ETag. Without one, only size and time tell an object that was uploaded again."""
+    """Objects have an ETag. Without one, only size and time reveal that an object was uploaded again."""
     lists: bool = True
-    """The listing shows what was put. Buckets without an index show nothing, and say no word of it."""
+    """The listing shows what was put. Buckets without an index show nothing, without reporting it."""
     rewrites_keys: bool = False
     """Some keys do not come back as put (`a//b` as `a/b`): what a row names is not what is listed."""
     start_after: bool = False
     """StartAfter begins where it says."""
     batch_digest: Digest | None = Digest.MD5
-    """What DeleteObjects takes; None where it deletes nothing, and each key goes in a call of its own."""
+    """What DeleteObjects takes; None if it deletes nothing, so that each key needs a call of its own."""
     batch_size: int = 1000
     """Keys of one DeleteObjects that were all answered for, in time; 1 without batches."""
     versioning: Versioning = Versioning.OFF
     undelete: bool = False
-    """Without its delete marker, taken away by VersionId, a deleted object is there again: under
+    """Once its delete marker is removed by VersionId, a deleted object is there again: under
     `.reconciler/`, and in the managed prefixes as far as it was tried there.
     """
     undelete_unseen: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Capabilities:
     copy_conditional: bool = False
     """CopyObject compares the source's ETag, and makes no copy of another object."""
     copy_only_new: bool = False
-    """CopyObject honours If-None-Match: a copy never takes the place of what lies at the target."""
+    """CopyObject honours If-None-Match: a copy never replaces what lies at the target."""
     multipart_copy: bool = False
     """UploadPartCopy, without which nothing above 5 GB can be copied."""
     multipart_copy_encoded: bool = True
@@ -102,11 +102,11 @@ class Capabilities:
     multipart_listing: bool = False
     """ListMultipartUploads names an unfinished upload, and AbortMultipartUpload ends it."""
     lifecycle: tuple[LifecycleRule, ...] | None = ()
-    """The bucket's rules that are in force; None where they may not be read."""
+    """The bucket's rules that are in force; None if they may not be read."""
     probed: bool = True
-    """False where no scratch key could be written, so that nothing at all could be found out."""
+    """False if no scratch key could be written, so that nothing at all could be found out."""
     refusal: str = field(default="", compare=False)
-    """What the store said to that, where it was not for want of a permission."""
+    """The store's answer to that, unless it was for lack of a permission."""
 
     @property
     def versioned(self) -> bool:
@@ -114,18 +114,18 @@ class Capabilities:
         return self.versioning is Versioning.ENABLED
 
     def compares_etag(self, etag: str) -> bool:
-        """Whether the store takes an object's own ETag for it: not every one does of objects in parts."""
+        """Whether the store recognises an object's own ETag: not every store does for objects in parts."""
         return self.compares_parts or "-" not in etag
 
     @property
     def copies_nothing(self) -> bool:
-        """It was seen to make no copies. Where nothing could be probed it may make them all the same."""
+        """It was seen to make no copies. If nothing could be probed, it may make them all the same."""
         return self.probed and not self.copy
 
     def order_under(self, declared: ListingOrder | None) -> ListingOrder:
         """How the listing is joined: a declared order is believed, and still asserted.
 
-        But not of a store that rewrites keys: its listing cannot be merged with the rows in any order.
+        Not so for a store that rewrites keys: its listing cannot be merged with the rows in any order.
         """
         return self.order if self.rewrites_keys or declared is None else declared
 
@@ -150,7 +150,7 @@ class Seals:
 class Identity:
     """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object.
 
-    `seal`, `contested` (why two databases dispute the bucket, "" where none do) and `etag` (of the
+    `seal`, `contested` (why two databases dispute the bucket, "" if none do) and `etag` (of the
     marker object, unquoted) are the marker's alone. `lineage` is the database's at the last seal.
     """
 

@@ -1,4 +1,4 @@
-"""What a person is told: reports, checks, a pass in detail."""
+"""What is shown to a person: reports, checks, a pass in detail."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from reconciler.model.words import KeepReason, Mode, Outcome, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassDetail:
-    """A pass with the marks that it would release, or has released, and that are still there.
+    """A pass with the marks that it would release, or has released, and that still exist.
 
-    Of a tripped pass these take in the marks of older tripped passes of its marker: they are decided
-    together. `marks` counts them by prefix ("" where the prefixes are not known) and verdict;
+    For a tripped pass these include the marks of older tripped passes of its marker: they are decided
+    together. `marks` counts them by prefix ("" if the prefixes are not known) and verdict;
     `examples` are the first few of each verdict, by key. `together` are the ids of those passes.
     """
 
@@ -31,7 +31,7 @@ class PassDetail:
 class Report:
     """What one run of every marker and the collector did: the body of `once --json`.
 
-    `detail` says in one line why the outcome is not `converged`, `notice` in lines what holds whatever the
+    `detail` says in one line why the outcome is not `converged`, `notice` in lines what is true whatever the
     outcome; they are for people and not in the JSON.
     """
 
@@ -48,7 +48,7 @@ class Report:
 
 
 class CheckStatus(StrEnum):
-    """How one check of `doctor` went. Only FAIL makes it exit non-zero."""
+    """The result of one check of `doctor`. Only FAIL makes it exit non-zero."""
 
     OK = "ok"
     WARN = "warn"
@@ -57,7 +57,7 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that `doctor` looked at; `advice` is the command or change that mends it."""
+    """One check of `doctor`; `advice` is the command or change that mends the fault."""
 
     name: str
     status: CheckStatus

@@ -8,7 +8,7 @@ from enum import StrEnum
 class Word(StrEnum):
     """One of a closed set of words, as far as this program knows it.
 
-    A newer program that works on the same database may have written another one. That is kept as it is,
+    A newer program that works on the same database may have written another word. That is kept as it is,
     equal to no word of this program: so it is listed, and no rule applies to it.
     """
 
@@ -22,7 +22,7 @@ class Word(StrEnum):
 
 
 class Verdict(Word):
-    """Why something ought to go (or, for ADOPT, to be made)."""
+    """Why something should be deleted (or, for ADOPT, made)."""
 
     ORPHAN = "orphan"
     DANGLING = "dangling"
@@ -34,7 +34,7 @@ class Verdict(Word):
 
 
 RETENTION_VERDICTS = (Verdict.OWNERLESS, Verdict.REVOKED, Verdict.EXPIRED, Verdict.STALE)
-"""In the order in which the first that applies wins."""
+"""In order of precedence: the first that applies wins."""
 
 
 class KeepReason(Word):
@@ -48,13 +48,13 @@ class KeepReason(Word):
     REPLACEMENT_CHARACTER = "replacement_character"
     DISABLED = "disabled"
     RECOVERABLE = "recoverable"
-    """Its other half went by our hand and can come back: a row's object, or the row of an object."""
+    """We deleted its other half, which can come back: a row's object, or the row of an object."""
     NEAR_MISS = "near_miss"
     """An orphan that a row spells otherwise, or that row."""
 
 
 class Mode(Word):
-    """Whether the write gateway lets writes through."""
+    """Whether the write guard lets writes through."""
 
     LIVE = "live"
     DRY_RUN = "dry_run"
@@ -96,9 +96,9 @@ class Phase(StrEnum):
     LISTING = "listing"
     """An unordered listing is copied; no row is read before its end."""
     COMPARING = "comparing"
-    """Findings are made: from listing and rows side by side, or from the rows alone (retention)."""
+    """Findings are made: from listing and rows together, or from the rows alone (retention)."""
     RELEASING = "releasing"
-    """The breaker looks at what was found, and the marks are armed or held back."""
+    """The breaker looks at the findings, and the marks are armed or held back."""
 
 
 class ListingOrder(Word):
