@@ -74,19 +74,27 @@ def _from_the_first(text: str, parts: Sequence[str]) -> str:
 
 
 def _spellings(key: str, bucket: str, prefixes: Sequence[str]) -> Iterator[str]:
+    for form in forms(key, prefixes):
+        for root in roots(bucket):
+            yield f"{root}{form}"
+    yield from addresses(key, bucket)
+
+
+def forms(key: str, prefixes: Sequence[str]) -> set[str]:
+    """What may stand behind each of `roots`: with `addresses`, all spellings, and the key itself."""
     under = next((prefix for prefix in prefixes if prefix and key.startswith(prefix)), "")
-    forms = {key, key[len(under) :], f"{key} ", f"{under}{key}"}
+    found = {key, key[len(under) :], f"{key} ", f"{under}{key}"}
     if _SIMPLE.fullmatch(key):
-        forms.add(key.replace("/", "%2F"))
-    else:
-        forms |= _written_otherwise(key)
-    for form in forms:
-        yield form
-        yield f"/{form}"
-        yield f"{bucket}/{form}"
-        yield f"/{bucket}/{form}"
-    for scheme in ("s3", "gs"):
-        yield f"{scheme}://{bucket}/{key}"
+        return found | {key.replace("/", "%2F")}
+    return found | _written_otherwise(key)
+
+
+def roots(bucket: str) -> Sequence[str]:
+    return ("", "/", f"{bucket}/", f"/{bucket}/")
+
+
+def addresses(key: str, bucket: str) -> Sequence[str]:
+    return (f"s3://{bucket}/{key}", f"gs://{bucket}/{key}")
 
 
 def _written_otherwise(key: str) -> set[str]:
