@@ -118,7 +118,7 @@ class Cycle:
         self._healer = Healer(ports, self._collector.gateway, steer)
         self._leftovers = Leftovers(ports, self._collector.gateway, steer, stopping)
         horizon = self._collector.wait_for_horizon
-        self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.dead_after, horizon)
+        self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.longest_call, horizon)
 
     async def first_contact(self, term: Term) -> None:
         """Tie the bucket to this database, or check the tie, and put this term's seal on the bucket.
@@ -232,9 +232,9 @@ class Cycle:
         return await count_rows(self._ports, prefixes)
 
     async def _finish_abandoned(self, term: Term, progress: Progress) -> None:
-        """Finish the claims of a killed replica, once none of its requests can still be on their way."""
-        deadline = self._ports.clock.monotonic() + self._limits.dead_after.total_seconds() + 5
-        while await self._ports.marks.abandoned(term) and not self._stopping.is_set():
+        """Finish what a killed replica claimed, once none of its requests can still be on their way."""
+        deadline = self._ports.clock.monotonic() + self._limits.longest_call.total_seconds() + 5
+        while await self._abandoned(term) and not self._stopping.is_set():
             if self._ports.clock.monotonic() > deadline or progress.collected.pause.paused:
                 return
             await self._ports.clock.sleep(ABANDONED_POLL_SECONDS)
@@ -247,6 +247,9 @@ class Cycle:
                 unanswered=before.unanswered or more.unanswered,
                 full=before.full or more.full,
             )
+
+    async def _abandoned(self, term: Term) -> bool:
+        return bool(await self._ports.marks.abandoned(term) or await self._ports.purges.abandoned())
 
 
 def _count(progress: Progress, result: PassResult) -> None:

@@ -39,7 +39,7 @@ async def adopt(
     try:
         async with task_group() as group:
             group.start_soon(lease.keep, ports.lease, got, ttl, clock, tenure)
-            withdrawn = await adoption.adopt(ports, bucket, prefixes, got, limits.dead_after, upload_window)
+            withdrawn = await adoption.adopt(ports, bucket, prefixes, got, limits.longest_call, upload_window)
             group.cancel_scope.cancel()
     finally:
         with anyio.move_on_after(5, shield=True):

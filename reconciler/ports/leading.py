@@ -64,12 +64,18 @@ class Site(Protocol):
         """Record that the marker was seen with this nonce, of this lineage. Raises LeaseLost."""
         ...
 
-    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
+    async def on_their_way(self, term: Term, longest_call: timedelta) -> timedelta:
+        """Return how long requests for claimed marks may still be on their way.
+
+        Until `longest_call` after the claim, and after this term began. Raises LeaseLost.
+        """
+        ...
+
+    async def withdraw(self, term: Term, upload_window: timedelta) -> int:
         """Withdraw every mark, claimed or not, and end the running passes. Returns how many marks.
 
         What was claimed may be gone: it leaves a tombstone for the window, and its copy can be undone.
-
-        Raises Retryable if a claim's requests may still be on their way, LeaseLost.
+        Nothing of it may be on its way any more. Raises LeaseLost.
         """
         ...
 

@@ -88,10 +88,19 @@ class Recovery(Protocol):
 class Purges(Protocol):
     """What can no longer be brought back. A purge and a return each claim single objects."""
 
-    async def named(
-        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
-    ) -> Sequence[str]:
-        """Keys that rows name, among the first `limit` objects that a claim would look at.
+    async def hand_back(self, term: Term, longest_call: timedelta) -> None:
+        """Hide again what a purge claimed and did not finish, once none of its requests is on its way.
+
+        That is `longest_call` after the claim, and after this term began.
+        """
+        ...
+
+    async def abandoned(self) -> int:
+        """Count the objects that a purge of a former term claimed and did not finish."""
+        ...
+
+    async def named(self, window: timedelta, limit: int, *, rewrites_keys: bool = False) -> Sequence[str]:
+        """Return the keys that rows name, of the first `limit` objects that a claim would look at.
 
         `rewrites_keys` as in `Policy`, here and below.
         """
@@ -101,7 +110,6 @@ class Purges(Protocol):
         self,
         term: Term,
         window: timedelta,
-        dead_after: timedelta,
         limit: int,
         *,
         there: Collection[str] = (),
@@ -109,10 +117,9 @@ class Purges(Protocol):
     ) -> Sequence[HiddenObject]:
         """Claim what is hidden for longer than the window, was erased, or is only left over.
 
-        Also takes what a purge claimed `dead_after` ago and did not finish. None of it can come back from now
-        on. Nothing on hold is taken, unless it was erased despite that. Of what was not erased, nothing is
-        taken that is queued to come back, nor of a key that a row names, unless the key's object is `there`
-        and needs nothing of what is hidden.
+        Nobody restores it from now on. Nothing that is on hold is taken, unless it was erased despite that.
+        Except for erased objects: nothing that is queued to come back, and nothing of a key that a row names,
+        unless its object is `there` and needs nothing of what is hidden.
         """
         ...
 

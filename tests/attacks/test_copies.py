@@ -12,7 +12,6 @@ import pytest
 
 from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.embedded.postgres import EmbeddedPostgres
-from reconciler.errors import Retryable
 from reconciler.model import Identity, Lineage, Outcome
 from reconciler.stores.s3 import open_bucket
 from tests.integration.site import Site, make_site
@@ -163,6 +162,7 @@ async def test_an_emptied_bucket_is_tied_anew_on_purpose(ordered_site: Site) -> 
     assert (await site.once()).outcome is Outcome.CONVERGED
 
 
+@pytest.mark.attack(90)
 async def test_an_adoption_waits_for_deletions_on_their_way(ordered_site: Site) -> None:
     site = ordered_site
     await site.put("image/orphan")
@@ -172,10 +172,12 @@ async def test_an_adoption_waits_for_deletions_on_their_way(ordered_site: Site) 
         " attempted_at = now(), delete_object = true"
     )
     site.bucket.client.delete_object(Bucket=site.bucket.name, Key=MARKER)
-    with pytest.raises(Retryable, match="on their way"):
-        await site.adopt()
     await site.sql("UPDATE reconciler.marks SET attempted_at = now() - interval '1 hour'")
     await site.adopt()
+    ((waited,),) = await site.sql(
+        "SELECT l.at - e.acquired_at FROM reconciler.ledger l, reconciler.lease e WHERE l.event = 'cancelled'"
+    )
+    assert waited >= timedelta(seconds=6)
 
 
 async def test_former_versions_of_the_marker_are_removed(ordered_site: Site) -> None:

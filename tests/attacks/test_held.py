@@ -108,7 +108,7 @@ async def test_a_purge_under_way_is_told_to_who_adds_the_hold(bare: Scene) -> No
     quarantining(bare)
     await bare.mark("image/a", verdict=Verdict.EXPIRED)
     await bare.collect()
-    (taken,) = await bare.stage.catalog.purges.claim(bare.term, SHORT, SHORT, 10)
+    (taken,) = await bare.stage.catalog.purges.claim(bare.term, SHORT, 10)
     assert await bare.stage.catalog.holds.add([by_owner(bare.owner)]) == ["image/a"]
     assert list(await bare.stage.catalog.purges.look_again(bare.term, [taken.id])) == [taken.id]
 

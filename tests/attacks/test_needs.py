@@ -167,7 +167,7 @@ async def test_a_writer_who_was_open_at_the_purge_keeps_what_it_names(bare: Scen
     await writer.begin()
     await writer.insert("image/a", SizeBytes=1)
     purges = bare.stage.catalog.purges
-    (taken,) = await purges.claim(bare.term, SHORT, SHORT, 10)
+    (taken,) = await purges.claim(bare.term, SHORT, 10)
     horizon = await purges.horizon()
     assert not await bare.stage.catalog.marks.horizon_passed(horizon), "it is waited for"
     await writer.commit()

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.model import DeleteMode, Hidden, ObjectResult, UndoScope
-from tests.contract.catalog import Stage, finding, unless_named
+from reconciler.model import DeleteMode, Hidden, ObjectResult, Term, UndoScope
+from tests.contract.catalog import TTL, Stage, finding, unless_named
 
 pytestmark = pytest.mark.anyio
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 KEY = "image/a"
 
 
@@ -34,7 +34,42 @@ async def test_what_is_erased_is_purged_at_once_and_never_returned(stage: Stage)
     assert (erased.objects, erased.rows, erased.claimed) == (1, 0, ())
     assert list(await stage.catalog.recovery.hidden(KEY)) == []
     assert not await stage.catalog.recovery.claim_return(number)
-    assert len(await stage.catalog.purges.claim(stage.term, HOUR, HOUR, 10)) == 1
+    assert len(await stage.catalog.purges.claim(stage.term, HOUR, 10)) == 1
+
+
+@pytest.mark.attack(90)
+async def test_a_dead_epochs_old_purge_is_waited_for_from_the_end_of_its_lease(stage: Stage) -> None:
+    """Its leader may have waited for writers, or for the pace, and sent its delete at the very end."""
+    await hidden_object(stage)
+    purges = stage.catalog.purges
+    assert len(await purges.claim(stage.term, HOUR - HOUR, 10)) == 1
+    await stage.sql.execute("UPDATE reconciler.hidden SET claimed_at = claimed_at - interval '2 days'")
+    await stage.catalog.lease.release(stage.term)
+    term = await stage.catalog.lease.acquire("next", TTL)
+    assert isinstance(term, Term)
+    await purges.hand_back(term, DAY)
+    assert list(await stage.catalog.recovery.hidden(KEY)) == []
+    await stage.sql.execute("UPDATE reconciler.lease SET acquired_at = acquired_at - interval '1 day'")
+    await purges.hand_back(term, DAY)
+    assert len(await stage.catalog.recovery.hidden(KEY)) == 1
+    assert len(await purges.claim(term, HOUR - HOUR, 10)) == 1
+    await purges.hand_back(term, HOUR)
+    assert list(await stage.catalog.recovery.hidden(KEY)) == [], (
+        "a claim of ours is young, however old the term"
+    )
+
+
+@pytest.mark.attack(90)
+async def test_an_adoption_waits_for_a_dead_epochs_old_claim_from_the_end_of_its_lease(stage: Stage) -> None:
+    await stage.mark(finding(KEY))
+    await stage.claim()
+    await stage.sql.execute("UPDATE reconciler.marks SET attempted_at = attempted_at - interval '2 days'")
+    await stage.catalog.lease.release(stage.term)
+    term = await stage.catalog.lease.acquire("next", TTL)
+    assert isinstance(term, Term)
+    assert await stage.catalog.site.on_their_way(term, DAY) > HOUR
+    await stage.sql.execute("UPDATE reconciler.lease SET acquired_at = acquired_at - interval '1 day'")
+    assert await stage.catalog.site.on_their_way(term, DAY) == HOUR - HOUR
 
 
 @pytest.mark.attack(17)
@@ -43,7 +78,7 @@ async def test_an_erasure_names_what_is_on_its_way_back_and_takes_it_once_that_w
     number = await hidden_object(stage)
     assert await stage.catalog.recovery.claim_return(number)
     assert (await stage.catalog.erasure.erase([KEY], "test")).returning == (KEY,)
-    assert list(await stage.catalog.purges.claim(stage.term, HOUR, HOUR, 10)) == []
+    assert list(await stage.catalog.purges.claim(stage.term, HOUR, 10)) == []
     await stage.sql.execute("UPDATE reconciler.hidden SET claimed_at = claimed_at - interval '1 hour'")
     assert (await stage.catalog.erasure.erase([KEY], "test")).returning == ()
-    assert len(await stage.catalog.purges.claim(stage.term, HOUR, HOUR, 10)) == 1
+    assert len(await stage.catalog.purges.claim(stage.term, HOUR, 10)) == 1

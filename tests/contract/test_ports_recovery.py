@@ -64,7 +64,7 @@ async def removal(catalog: CatalogSide, key: str = KEY) -> Removal:
 
 async def purged(catalog: CatalogSide, window: timedelta = NOTHING) -> list[str]:
     """Claimed by the purge, and freed."""
-    taken = await catalog.purges.claim(catalog.term, window, HOUR, 10)
+    taken = await catalog.purges.claim(catalog.term, window, 10)
     await catalog.purges.done(catalog.term, [each.id for each in taken])
     return [each.storage_key for each in taken]
 
@@ -260,7 +260,7 @@ async def test_what_a_purge_has_claimed_no_return_gets(catalog: CatalogSide) -> 
     await hide(catalog)
     found = await removal(catalog)
     assert found.object is not None
-    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
+    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, 10)
     assert taken == found.object
     assert not await catalog.recovery.claim_return(found.object.id)
     assert await catalog.recovery.recoverable([KEY]) == set()
@@ -317,14 +317,40 @@ async def test_what_is_hidden_adds_up_until_it_is_freed(catalog: CatalogSide) ->
 
 async def test_a_purge_that_was_left_is_taken_up_after_its_last_request(catalog: CatalogSide) -> None:
     await hide(catalog)
-    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
-    assert list(await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)) == []
-    assert [each.id for each in await catalog.purges.claim(catalog.term, NOTHING, NOTHING, 10)] == [taken.id]
+    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, 10)
+    await catalog.purges.hand_back(catalog.term, HOUR)
+    assert list(await catalog.purges.claim(catalog.term, NOTHING, 10)) == []
+    await catalog.purges.hand_back(catalog.term, NOTHING)
+    assert [each.id for each in await catalog.purges.claim(catalog.term, NOTHING, 10)] == [taken.id]
+
+
+async def test_what_a_purge_left_is_hidden_again_for_who_needs_it(catalog: CatalogSide) -> None:
+    """On hold, or named by a row, it is claimed by nobody: it must not stay with a purge that is dead."""
+    await hide(catalog, "image/a", "image/b")
+    assert len(await catalog.purges.claim(catalog.term, NOTHING, 10)) == 2
+    await catalog.add_row("image/a")
+    await catalog.holds.add([Hold(kind=HoldKind.KEY, target="image/b", reason="a case", author="ada")])
+    await catalog.purges.hand_back(catalog.term, NOTHING)
+    for key in ("image/a", "image/b"):
+        (found,) = await catalog.recovery.hidden(key)
+        assert await catalog.recovery.claim_return(found.id)
+
+
+async def test_a_purge_of_a_former_term_is_abandoned_until_it_is_handed_back(catalog: CatalogSide) -> None:
+    await hide(catalog)
+    await catalog.purges.claim(catalog.term, NOTHING, 10)
+    assert await catalog.purges.abandoned() == 0
+    await catalog.lease.release(catalog.term)
+    term = await catalog.lease.acquire("next", TTL)
+    assert isinstance(term, Term)
+    assert await catalog.purges.abandoned() == 1
+    await catalog.purges.hand_back(term, NOTHING)
+    assert await catalog.purges.abandoned() == 0
 
 
 async def test_what_lies_open_again_by_other_hands_is_hidden_no_more(catalog: CatalogSide) -> None:
     await hide(catalog, where={KEY: behind_a_marker()})
-    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
+    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, 10)
     await catalog.purges.back(catalog.term, [taken.id])
     assert await catalog.purges.hidden() == (0, 0)
     assert await catalog.recovery.gone(ALL_OF_IT) == 0
@@ -354,10 +380,10 @@ async def test_what_a_row_waits_for_is_not_purged(catalog: CatalogSide) -> None:
 async def test_what_a_row_names_is_not_purged_unless_its_object_is_there(catalog: CatalogSide) -> None:
     await hide(catalog, "image/a", "image/b")
     await catalog.add_row("image/a")
-    assert await catalog.purges.named(NOTHING, HOUR, 10) == ["image/a"]
-    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
+    assert await catalog.purges.named(NOTHING, 10) == ["image/a"]
+    (taken,) = await catalog.purges.claim(catalog.term, NOTHING, 10)
     assert (taken.storage_key, taken.needed) == ("image/b", True)
-    (there,) = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10, there=["image/a"])
+    (there,) = await catalog.purges.claim(catalog.term, NOTHING, 10, there=["image/a"])
     look = catalog.purges.look_again
     assert list(await look(catalog.term, [there.id], there=["image/a"])) == []
     assert list(await look(catalog.term, [there.id, taken.id])) == [there.id], "it is not there any more"
@@ -369,7 +395,7 @@ async def test_what_a_row_names_is_not_purged_unless_its_object_is_there(catalog
 async def test_what_came_to_be_wanted_since_a_purge_claimed_it_is_spared(catalog: CatalogSide) -> None:
     keys = ("image/held", "image/named", "image/queued", "image/x")
     await hide(catalog, *keys)
-    due = await catalog.purges.claim(catalog.term, NOTHING, HOUR, 10)
+    due = await catalog.purges.claim(catalog.term, NOTHING, 10)
     taken = {each.storage_key: each.id for each in due}
     assert sorted(taken) == sorted(keys)
     hold = Hold(kind=HoldKind.KEY, target="image/held", reason="a case", author="alice")

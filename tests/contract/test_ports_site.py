@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from reconciler.errors import Halt, LeaseLost, PassEnded, Retryable
+from reconciler.errors import Halt, LeaseLost, PassEnded
 from reconciler.model import (
     Claim,
     DeleteMode,
@@ -86,7 +86,8 @@ async def test_who_no_longer_leads_seals_and_adopts_nothing(catalog: CatalogSide
     for refused in (
         site.propose(term, None, FIRST),
         site.confirm(term, FIRST, LINEAGE),
-        site.withdraw(term, NOTHING, HOUR),
+        site.on_their_way(term, HOUR),
+        site.withdraw(term, HOUR),
         site.adopt(term, identity),
     ):
         with pytest.raises(LeaseLost):
@@ -119,10 +120,10 @@ async def claim_one_of_two(catalog: CatalogSide) -> Claim:
 
 @pytest.mark.incident(17)
 async def test_an_adoption_waits_for_deletions_that_may_be_on_their_way(catalog: CatalogSide) -> None:
+    assert await catalog.site.on_their_way(catalog.term, HOUR) == NOTHING
     await claim_one_of_two(catalog)
-    with pytest.raises(Retryable, match="on their way"):
-        await catalog.site.withdraw(catalog.term, HOUR, HOUR)
-    assert (await catalog.marks.drift())[Verdict.ORPHAN][0] == 2
+    assert NOTHING < await catalog.site.on_their_way(catalog.term, HOUR) <= HOUR
+    assert await catalog.site.on_their_way(catalog.term, NOTHING) == NOTHING
 
 
 @pytest.mark.incident(17)
@@ -130,7 +131,7 @@ async def test_what_was_found_before_an_adoption_is_withdrawn_and_can_be_undone(
     """What a claim may have sent is not known: what it copied before can be brought back."""
     claim = await claim_one_of_two(catalog)
     running = await catalog.begin()
-    assert await catalog.site.withdraw(catalog.term, NOTHING, HOUR) == 2
+    assert await catalog.site.withdraw(catalog.term, HOUR) == 2
     assert await catalog.marks.drift() == {}
     with pytest.raises(PassEnded):
         await catalog.passes.arm(catalog.term, running, Tally())
@@ -140,4 +141,4 @@ async def test_what_was_found_before_an_adoption_is_withdrawn_and_can_be_undone(
     assert [found.storage_key] == claimed(claim)
     assert found.object.hidden.quarantine_key == key.quarantine_key
     assert found.object.operation_id == claim.operation_id
-    assert await catalog.site.withdraw(catalog.term, NOTHING, HOUR) == 0
+    assert await catalog.site.withdraw(catalog.term, HOUR) == 0

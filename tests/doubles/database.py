@@ -106,6 +106,8 @@ class HiddenRow:
     pass_id: int
     claimed_at: datetime
     owners: frozenset[str] = frozenset()
+    epoch: int = 0
+    """Under which a purge claimed it."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from reconciler.errors import Halt, LeaseLost, PassEnded, Retryable
+from reconciler.errors import Halt, LeaseLost, PassEnded
 from reconciler.model import (
     Backlog,
     DeleteMode,
@@ -403,12 +403,20 @@ class MemorySite:
             database.identity = replace(database.identity, lineage=lineage)
 
     @port
-    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
+    async def on_their_way(self, term: Term, longest_call: timedelta) -> timedelta:
         database = self._database
         database.check(term)
-        attempts = [row.attempted_at for row in database.marks.values() if row.attempted_at is not None]
-        if attempts and max(attempts) + dead_after > database.now:
-            raise Retryable("deletions may still be on their way")
+        sent = [
+            max(row.attempted_at, database.lease_since)
+            for row in database.marks.values()
+            if row.operation_id is not None and row.attempted_at is not None
+        ]
+        return max((each + longest_call - database.now for each in sent), default=timedelta(0))
+
+    @port
+    async def withdraw(self, term: Term, upload_window: timedelta) -> int:
+        database = self._database
+        database.check(term)
         withdrawn = len(database.marks)
         for key, row in database.marks.items():
             if row.operation_id is not None:

@@ -227,12 +227,26 @@ class MemoryPurges:
         return self._database.around
 
     @port
-    async def named(
-        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
-    ) -> Sequence[str]:
+    async def hand_back(self, term: Term, longest_call: timedelta) -> None:
+        database = self._database
+        database.check(term)
+        for row in database.hidden.values():
+            since = max(row.claimed_at, database.lease_since)
+            if row.state == "purging" and since + longest_call <= database.now:
+                row.state = "hidden"
+
+    @port
+    async def abandoned(self) -> int:
+        self._database.answer()
+        term = self._database.term
+        epoch = term.epoch if term is not None else 0
+        return sum(row.state == "purging" and row.epoch != epoch for row in self._database.hidden.values())
+
+    @port
+    async def named(self, window: timedelta, limit: int, *, rewrites_keys: bool = False) -> Sequence[str]:
         del rewrites_keys  # the double of a bucket takes each key as it is
         self._database.answer()
-        due = self._doomed(window, dead_after)[:limit]
+        due = self._doomed(window)[:limit]
         return sorted({row.one.storage_key for row in due if _needed(row) and self._named(row)})
 
     @port
@@ -240,7 +254,6 @@ class MemoryPurges:
         self,
         term: Term,
         window: timedelta,
-        dead_after: timedelta,
         limit: int,
         *,
         there: Collection[str] = (),
@@ -253,11 +266,11 @@ class MemoryPurges:
             if _is_the_object(row) and row.one.hidden_at <= database.now - window:
                 del database.hidden[number]
         taken = []
-        for row in self._doomed(window, dead_after)[:limit]:
+        for row in self._doomed(window)[:limit]:
             needed = _needed(row)
             if needed and row.one.storage_key not in there and self._named(row):
                 continue
-            row.state, row.claimed_at = "purging", database.now
+            row.state, row.claimed_at, row.epoch = "purging", database.now, term.epoch
             taken.append(replace(row.one, needed=needed, holdable=_holdable(row)))
         return taken
 
@@ -284,11 +297,11 @@ class MemoryPurges:
             row.state = "hidden"
         return {row.one.id for row in spared}
 
-    def _doomed(self, window: timedelta, dead_after: timedelta) -> list[HiddenRow]:
+    def _doomed(self, window: timedelta) -> list[HiddenRow]:
         due = [
             row
             for row in self._database.hidden.values()
-            if self._due(row, window, dead_after) and not self._kept(row) and not _is_the_object(row)
+            if self._due(row, window) and not self._kept(row) and not _is_the_object(row)
         ]
         return sorted(due, key=lambda row: (row.one.hidden_at, row.one.id))
 
@@ -296,7 +309,7 @@ class MemoryPurges:
         key = row.one.storage_key
         return key in self._database.referenced or bool(self._database.records_of([key]))
 
-    def _due(self, row: HiddenRow, window: timedelta, dead_after: timedelta) -> bool:
+    def _due(self, row: HiddenRow, window: timedelta) -> bool:
         now = self._database.now
         late = row.one.hidden_at <= now - window
         match row.state:
@@ -305,7 +318,7 @@ class MemoryPurges:
             case "restoring":
                 return (late or row.one.erased) and row.claimed_at <= now - LEFT_AFTER
             case "purging":
-                return row.claimed_at <= now - dead_after
+                return False
             case _:
                 return True
 

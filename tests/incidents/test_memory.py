@@ -79,10 +79,11 @@ async def reset(database: str) -> None:
         await connection.close()
 
 
-ROWS = 100
-SMALL, LARGE = 1_000, 1_000_000
+ROWS = 24
+"""More than an undo brings back at once."""
+SMALL, LARGE = 1_000, 8_000_000
 WIDE_ROOM_MIB = 32
-"""What a hundred rows of a megabyte may take more than a hundred of a kilobyte: a third of their size."""
+"""What rows of eight megabytes may take more than rows of a kilobyte: four of those in hand at once."""
 
 
 WIDEN = """UPDATE "MediaRecords" SET "Payload" = repeat('p', $1), "Other" = to_json(repeat('o', $1))"""

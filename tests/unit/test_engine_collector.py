@@ -19,6 +19,7 @@ from reconciler.model import (
     Cancel,
     Claim,
     Decision,
+    DeleteMode,
     Deletion,
     DeletionResult,
     Hold,
@@ -281,6 +282,69 @@ async def test_what_a_leader_sent_long_after_its_claim_is_waited_for() -> None:
     world.marks.on_look = lambda _: looks.append(world.around.now - world.database.lease_since)
     assert (await world.run_once()).removed.objects == 1
     assert looks >= [world.limits.longest_call]
+
+
+async def hidden_and_due(**objects: int) -> World:
+    """A world whose orphans were deleted, with copies that may be purged."""
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), limits=OPEN)
+    for name, size in objects.items():
+        world.bucket.upload(f"image/{name}", size=size, age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    assert (await world.run_once()).removed.objects == len(objects)
+    world.around.tick(world.steering.undo_window)
+    return world
+
+
+@pytest.mark.attack(90)
+async def test_what_a_purge_sent_long_after_its_claim_is_waited_for() -> None:
+    """Its leader vanishes with the request on its way: spared at once, the copy would go all the same."""
+    world = await hidden_and_due(a=3)
+    world.database.on_purge = lambda _: world.around.tick(HOUR)
+    with pytest.raises(Crash):
+        await world.run_once(killed_at="MemoryBucket.delete")
+    world.database.on_purge = lambda _: None
+    world.database.referenced.add("image/a")
+    await world.run_once()
+    assert world.around.now - world.database.lease_since >= world.limits.longest_call
+    await world.run_once()
+    assert "image/a" in world.bucket.objects
+
+
+def fault() -> None:
+    raise RuntimeError("a fault of the program")
+
+
+@pytest.mark.attack(90)
+async def test_what_a_purge_of_ours_broke_off_is_waited_for() -> None:
+    """Its claim may be older than the longest call, and the request that was broken off is not."""
+    world = await hidden_and_due(a=3)
+    term, cycle = await world.take_lease(), world.cycle()
+    await cycle.first_contact(term)
+    world.database.on_purge = lambda _: world.around.tick(HOUR)
+    world.around.at_point("after MemoryBucket.delete", fault)
+    with pytest.raises(RuntimeError):
+        await cycle.collect(term, report_again=True)
+    await cycle.collect(term, report_again=True)
+    assert [row.state for row in world.database.hidden.values()] == ["purging"]
+    world.around.tick(world.limits.longest_call)
+    await cycle.collect(term, report_again=True)
+    assert world.database.hidden == {}
+
+
+@pytest.mark.attack(90)
+async def test_what_a_round_of_ours_broke_off_is_waited_for() -> None:
+    world = await due(a=3)
+    term, cycle = await world.take_lease(), world.cycle()
+    await cycle.first_contact(term)
+    world.around.at_point("MemoryBucket.delete", fault)
+    with pytest.raises(RuntimeError):
+        await cycle.collect(term, report_again=True)
+    await cycle.collect(term, report_again=True)
+    assert "image/a" in world.bucket.objects
+    world.around.tick(world.limits.longest_call)
+    await cycle.collect(term, report_again=True)
+    assert "image/a" not in world.bucket.objects
 
 
 async def sealed(max_age: float) -> UUID:

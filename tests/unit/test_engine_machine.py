@@ -360,7 +360,7 @@ class EngineMachine(RuleBasedStateMachine):
     def in_flight(self) -> bool:
         """Whether a request is being sent that nothing can call back.
 
-        What writes to the store lasts no longer than a request may, see `dead_after`. A seal that reaches
+        What writes to the store lasts no longer than a request may, see `longest_call`. A seal that reaches
         a store which compares nothing when its successor has ended contests the bucket: a halt, and no loss.
         """
         within = self.world.around.within

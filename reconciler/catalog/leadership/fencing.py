@@ -10,6 +10,11 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.errors import Halt, LeaseLost
 from reconciler.model import Mode, Term
 
+TERM_BEGAN = f"(SELECT l.acquired_at FROM {SCHEMA}.lease l)"
+"""When the current term began. What a former one sent, it sent before: what it has in hand is taken over once
+the longest call to the store must have ended since then, however old the claim (R-87, R-90).
+"""
+
 UNKNOWN_SEAL = (
     "the bucket's marker bears a nonce that this database does not know: the database was restored, failed"
     " over to a replica that lagged, or is a copy; decide with `reconciler adopt-bucket` which one goes on"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership import lineage as lineages
-from reconciler.catalog.leadership.fencing import stand
-from reconciler.errors import Halt, Retryable
+from reconciler.catalog.leadership.fencing import TERM_BEGAN, stand
+from reconciler.errors import Halt
 from reconciler.model import Identity, Lineage, Seals, Term
 
 WITHDRAW = f"""
@@ -45,6 +44,12 @@ SELECT operation_id, attempted_at, storage_key, pass_id, verdict, 'quarantine', 
 FROM {SCHEMA}.marks m
 WHERE state = 'claimed' AND delete_object AND quarantine_key IS NOT NULL AND NOT EXISTS (
     SELECT FROM {SCHEMA}.hidden h WHERE h.quarantine_key = m.quarantine_key)
+"""
+
+
+# When the last call to the store for any claim must have ended.
+LAST_CALL = f"""
+SELECT max(greatest(attempted_at, {TERM_BEGAN})) + $1::interval FROM {SCHEMA}.marks WHERE state = 'claimed'
 """
 
 
@@ -131,17 +136,19 @@ class PostgresSite:
 
         await self._database.transaction(work)
 
-    async def withdraw(self, term: Term, dead_after: timedelta, upload_window: timedelta) -> int:
+    async def on_their_way(self, term: Term, longest_call: timedelta) -> timedelta:
+        async def work(connection: AnyConnection) -> timedelta:
+            now = (await stand(connection, term)).now
+            ends: datetime | None = await connection.fetchval(LAST_CALL, longest_call)
+            return max(timedelta(0), ends - now) if ends is not None else timedelta(0)
+
+        return await self._database.transaction(work)
+
+    async def withdraw(self, term: Term, upload_window: timedelta) -> int:
         """See `ports.Site.withdraw`."""
 
         async def work(connection: AnyConnection) -> int:
-            standing = await stand(connection, term)
-            last = await connection.fetchval(
-                f"SELECT max(attempted_at) FROM {SCHEMA}.marks WHERE state = 'claimed'"
-            )
-            if last is not None and last + dead_after > standing.now:
-                left = (last + dead_after - standing.now).total_seconds()
-                raise Retryable(f"deletions may still be on their way: try again in {math.ceil(left)} s")
+            await stand(connection, term)
             # Unfinished passes end too: they compared with another bucket, or with other rows.
             await connection.execute(
                 f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp()"

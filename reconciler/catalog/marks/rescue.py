@@ -10,7 +10,7 @@ import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.leadership.fencing import TERM_BEGAN, stand
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.claims import IN_FLIGHT, intents
@@ -27,7 +27,7 @@ WHERE m.state = 'claimed'
   AND (m.epoch = $1 AND m.not_before <= $2::timestamptz
        OR m.epoch <> $1 AND m.attempted_at + $3::interval <= $2
           AND (m.last_error IS NOT NULL
-               OR (SELECT l.acquired_at FROM {SCHEMA}.lease l) + $3::interval <= $2))
+               OR {TERM_BEGAN} + $3::interval <= $2))
   AND m.verdict = ANY($5::text[]) AND coalesce(m.delete_mode, 'direct') = ANY($6::text[])
 ORDER BY m.storage_key LIMIT $4
 FOR UPDATE OF m SKIP LOCKED

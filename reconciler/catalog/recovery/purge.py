@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.catalog import holds
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.leadership.fencing import TERM_BEGAN, stand
 from reconciler.catalog.media_tables import references
 from reconciler.catalog.media_tables.records import names, require_tables
 from reconciler.catalog.media_tables.tables import Gateway
@@ -21,13 +21,26 @@ CHUNK = 10_000
 """Lines of the ledger that one statement changes."""
 
 # Past the window $2 at $1: objects that were not restored, and copies of those that were. At once: copies of
-# objects that stayed, and erased objects. Also abandoned restores, and purges abandoned for $3.
+# objects that stayed, and erased objects. Also abandoned restores.
 DUE = f"""
     h.state IN ('hidden', 'restored') AND h.hidden_at <= $1::timestamptz - $2::interval
     OR h.state = 'left over' OR h.state IN ('hidden', 'restored') AND h.erased
     OR h.state = 'restoring' AND (h.hidden_at <= $1 - $2 OR h.erased)
        AND h.claimed_at <= $1 - interval '{int(LEFT_AFTER.total_seconds())} seconds'
-    OR h.state = 'purging' AND h.claimed_at <= $1 - $3::interval
+"""
+
+# What a purge did that was left is not known. Nothing of it is on its way any more, and what it left is
+# hidden as before, for whoever needs it by now.
+HAND_BACK = f"""
+UPDATE {SCHEMA}.hidden h SET state = 'hidden'
+WHERE h.state = 'purging' AND {KNOWN_MODE}
+  AND greatest(h.claimed_at, {TERM_BEGAN}) + $2::interval <= $1::timestamptz
+"""
+
+# Of a former term, by the time.
+ABANDONED = f"""
+SELECT count(*) FROM {SCHEMA}.hidden h
+WHERE h.state = 'purging' AND {KNOWN_MODE} AND h.claimed_at < {TERM_BEGAN}
 """
 
 # A version restored from behind a delete marker is the object itself: nothing of it may be purged.
@@ -49,7 +62,7 @@ SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed, {HOLDABLE} AS holdable FROM {SCHEMA
 WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versioned')
   AND NOT ({HOLDABLE} AND {{held}})
   AND NOT ({NEEDED} AND EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key))
-ORDER BY h.hidden_at, h.id LIMIT $4
+ORDER BY h.hidden_at, h.id LIMIT $3
 """
 
 # An undo claims the same rows, so only one of the two has each of them.
@@ -149,12 +162,22 @@ class PostgresPurges:
             each.format(held=held) for each in (FORGET_ROWS, FORGET_LINES)
         )
 
-    async def named(
-        self, window: timedelta, dead_after: timedelta, limit: int, *, rewrites_keys: bool = False
-    ) -> Sequence[str]:
+    async def hand_back(self, term: Term, longest_call: timedelta) -> None:
+        async def work(connection: AnyConnection) -> None:
+            now = (await stand(connection, term)).now
+            await connection.execute(HAND_BACK, now, longest_call)
+
+        await self._database.transaction(work)
+
+    async def abandoned(self) -> int:
+        async with self._database.connection() as connection:
+            count: int = await connection.fetchval(ABANDONED)
+        return count
+
+    async def named(self, window: timedelta, limit: int, *, rewrites_keys: bool = False) -> Sequence[str]:
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-            rows = await connection.fetch(self._doomed, now, window, dead_after, limit)
+            rows = await connection.fetch(self._doomed, now, window, limit)
             keys = sorted({row["storage_key"] for row in rows if row["needed"]})
             return sorted(await self._named(connection, keys, rewritten=rewrites_keys))
 
@@ -162,7 +185,6 @@ class PostgresPurges:
         self,
         term: Term,
         window: timedelta,
-        dead_after: timedelta,
         limit: int,
         *,
         there: Collection[str] = (),
@@ -175,7 +197,7 @@ class PostgresPurges:
             await connection.execute(FORGET, now, window)
             await holds.claims_wait(connection)
             doomed = f"{self._doomed} FOR UPDATE OF h SKIP LOCKED"
-            rows = await connection.fetch(doomed, now, window, dead_after, limit)
+            rows = await connection.fetch(doomed, now, window, limit)
             # Read after the objects are locked: a row that exists by now keeps the object it names (R-47).
             asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
             named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)

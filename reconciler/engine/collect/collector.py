@@ -21,6 +21,7 @@ from reconciler.engine.collect.rules import capper, decider, enabled
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.rights import require_rights
 from reconciler.engine.lead.seal import Sealer
+from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.steps import step
@@ -127,7 +128,8 @@ class Collector:
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
         self._intake = anyio.Lock()
         self._blocker: str | None = None
-        self._ended_well = True
+        self._left = False
+        self._broken_off = BrokenOff(ports.clock, limits.longest_call)
 
     async def run(self, term: Term, *, report_again: bool) -> Collected:
         """Run one round, until nothing due is left.
@@ -195,19 +197,21 @@ class Collector:
         return True
 
     async def _collect(self, term: Term) -> Collected:
-        if not self._ended_well:
+        if self._left and self._broken_off.ended:
             # No batch of that round is in hand any more. This also frees claims whose reply never reached us.
             await self._ports.marks.let_go(term)
-        self._ended_well = False
+            self._left = False
+        left, self._left = self._left, True
         this, before = _Round(), -1
         while this.removed.records > before and not (this.enough or this.away or this.cut_off):
             before, this.drained = this.removed.records, False
-            async with task_group() as group:
-                for _ in range(self._limits.delete_concurrency):
-                    group.start_soon(self._work, term, this)
+            with self._broken_off.noticed():
+                async with task_group() as group:
+                    for _ in range(self._limits.delete_concurrency):
+                        group.start_soon(self._work, term, this)
         if this.cut_off:
             raise this.cut_off[0]
-        self._ended_well = True
+        self._left = left
         if this.away and not this.removed.failed:
             raise this.away[0]
         return Collected(

@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from reconciler.engine.collect.freeing import LOOKS_AT_ONCE, Freeing
+from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.context import Ports, Steer, Steering
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.tasks import for_each
@@ -39,7 +40,7 @@ class Purger:
         gateway: WriteGateway,
         steer: Steer,
         stopping: anyio.Event,
-        dead_after: timedelta,
+        longest_call: timedelta,
         settled: Callable[[int], Awaitable[bool]],
     ) -> None:
         """`settled` waits until every transaction open at an id has ended; False if one outlasts the wait."""
@@ -47,7 +48,8 @@ class Purger:
         self._gateway = gateway
         self._steer = steer
         self._stopping = stopping
-        self._dead_after = dead_after
+        self._longest_call = longest_call
+        self._broken_off = BrokenOff(ports.clock, longest_call)
         self._settled = settled
         self._freeing = Freeing(ports, gateway, steer)
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
@@ -57,7 +59,10 @@ class Purger:
         purged, steering = Purged(), self._steer()
         if not (await self._ports.pause.look()).paused:
             if steering.mode is Mode.LIVE:
-                await self._purge(term, purged)
+                if self._broken_off.ended:
+                    await self._ports.purges.hand_back(term, self._longest_call)
+                with self._broken_off.noticed():
+                    await self._purge(term, purged)
             await self._ports.purges.forget(term, steering.undo_window, steering.ledger_retention)
         self._ports.observer.hidden(*await self._ports.purges.hidden())
         return purged
@@ -91,12 +96,12 @@ class Purger:
         If a row names a key that has no object, what is hidden of it is needed: it is queued to come back.
         """
         purges, rewrites_keys = self._ports.purges, steering.policy.rewrites_keys
-        window, dead_after = steering.undo_window, self._dead_after
-        named = await purges.named(window, dead_after, limit, rewrites_keys=rewrites_keys)
+        window = steering.undo_window
+        named = await purges.named(window, limit, rewrites_keys=rewrites_keys)
         there = await self._there(named)
         if lost := [key for key in named if key not in there]:
             await self._ports.recovery.queue(lost, "a row names it, and its copy was about to be purged")
-        due = await purges.claim(term, window, dead_after, limit, there=there, rewrites_keys=rewrites_keys)
+        due = await purges.claim(term, window, limit, there=there, rewrites_keys=rewrites_keys)
         if not due or not await self._settled(await purges.horizon()):
             return ()
         ids = [each.id for each in due if each.holdable]

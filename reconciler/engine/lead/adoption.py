@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import ceil
 from uuid import uuid4
+
+import structlog
 
 from reconciler.engine.lead.ownership import check_tie, describe, strange
 from reconciler.engine.runtime.context import Ports
 from reconciler.errors import Halt, Retryable
 from reconciler.model import Identity, Seal, Seals, Term
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +76,18 @@ async def adopt(
     bucket: str,
     prefixes: tuple[str, ...],
     term: Term,
-    dead: timedelta,
+    longest_call: timedelta,
     upload_window: timedelta,
 ) -> int:
     """Make the bucket this database's, under a new site id. Returns how many marks were withdrawn.
 
     A crash partway leaves the bucket with a site id that no database has; another adoption mends that.
-    Raises Retryable if deletions may still be on their way (none is once `dead` has passed since the last
-    one began), and if the marker changed meanwhile.
+    Waits as long as deletions may still be on their way. Raises Retryable if the marker changed meanwhile.
     """
-    withdrawn = await ports.site.withdraw(term, dead, upload_window)
+    while left := (await ports.site.on_their_way(term, longest_call)).total_seconds():
+        log.info("deletions may still be on their way: waiting for their end", seconds=ceil(left))
+        await ports.clock.sleep(left)
+    withdrawn = await ports.site.withdraw(term, upload_window)
     await ports.site.new_id()
     seen = await ports.marker.read()
     seal = Seal(epoch=term.epoch, nonce=uuid4())

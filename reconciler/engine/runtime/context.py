@@ -78,13 +78,6 @@ class Limits:
         """The longest that a call to the store lasts. A dead epoch's last began before its lease ended."""
         return 2 * self.request_timeout
 
-    @property
-    def dead_after(self) -> timedelta:
-        """When a dead epoch's requests can no longer be on their way, counted from a claim that was carried
-        out at once.
-        """
-        return self.lease_ttl + self.longest_call
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:

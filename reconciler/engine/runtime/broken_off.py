@@ -1,0 +1,33 @@
+"""What a round of ours has sent when it ends by an error: a request that nobody listens to any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from math import inf
+
+from reconciler.ports import Clock
+
+
+class BrokenOff:
+    """Of one kind of round in this process. What another process left is told by its term."""
+
+    def __init__(self, clock: Clock, longest_call: timedelta) -> None:
+        self._clock = clock
+        self._longest_call = longest_call.total_seconds()
+        self._since = -inf
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        """Around what sends. An error that leaves it has cancelled what was under way beside."""
+        try:
+            yield
+        except BaseException:
+            self._since = self._clock.monotonic()
+            raise
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing that was broken off can still be on its way."""
+        return self._clock.monotonic() >= self._since + self._longest_call
