@@ -1,7 +1,7 @@
 """Brings the schema to a revision, or writes the SQL that would. Blocking: call it from a thread.
 
-What is the gateway's is left alone: its two tables, the one index that the sweep asks for and the
-triggers are made only when they are asked for.
+The gateway's own schema is left alone: its two tables, the one index that serves the sweep, and the
+triggers are made only on request.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What of the gateway's schema is to be touched, besides ours."""
+    """The requested changes to the gateway's schema, in addition to our own."""
 
     create_tables: bool
     create_index: bool
@@ -50,17 +50,17 @@ class _Asked:
 
 
 ADVISORY_LOCK = 7_236_837_005_911_042
-"""Any number that nobody else takes: it lets one run of the migrations in at a time."""
+"""An arbitrary number of ours: the lock that admits one run of the migrations at a time."""
 
 LOCK_TIMEOUT = "2s"
-"""How long a migration waits for a table, and whoever comes after it too; then it rather tries again."""
+"""How long a migration waits for a table before it retries: sessions behind it wait as long."""
 
 TRIES = 15
 AGAIN_AFTER = (0.2, 1.0)
-"""Seconds."""
+"""Seconds before a retry, at least and at most."""
 
 IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
-"""Replicas go on while the schema is expanded, and lock its tables in an order of their own."""
+"""Replicas go on while the schema is expanded, and lock its tables in another order."""
 
 
 def upgrade(
@@ -75,7 +75,7 @@ def upgrade(
 ) -> None:
     """Bring the schema up to `revision`, and say on `out` what was done.
 
-    `config` may be a database's address alone, for the gateway's own table names. With `sql` the
+    `config` may be just a database's URL, for the gateway's default table names. With `sql` the
     statements are written to `out` instead, without a database. `create_tables` also makes the
     gateway's two tables, where it has none. `create_index` also builds the index on the storage key
     in byte order, without locking the table. `with_triggers` installs the optional triggers (True),
@@ -100,14 +100,14 @@ def downgrade(config: CatalogConfig | str, revision: str = "base", *, out: TextI
 
 
 def current(config: CatalogConfig | str) -> str | None:
-    """The revision that the database is at; None before the first."""
+    """The database's current revision; None before the first."""
     config = _resolved(config)
     with translated(config.where):
         return asyncio.run(_current(config))
 
 
 def alembic_config() -> Config:
-    """Alembic's configuration, without a file: `migrations/` lies beside the package or inside it."""
+    """Alembic's configuration, without a file: `migrations/` lies next to the package or inside it."""
     made = Config()
     made.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     return made
@@ -157,7 +157,7 @@ async def _upgrade(config: CatalogConfig, revision: str, asked: _Asked, say: Say
 
 
 async def _beside(connection: Connection, tables: TableMapping, asked: _Asked, say: Say) -> None:
-    """What is asked for in the gateway's schema, and a line where that has no such tables."""
+    """Make the requested changes to the gateway's schema; say a line where its tables are missing."""
     tables, faults = await row_filter.typed(connection, tables)
     if faults:
         raise ConfigError("\n".join(faults))
@@ -190,7 +190,7 @@ async def _downgrade(config: CatalogConfig, revision: str, say: Say) -> None:
     before, after = await _run(config, lambda made: alembic.command.downgrade(made, revision))
     if after is None:
         async with _connected(config) as connection:
-            # The last trace: Alembic's own table and the schema, which is empty now.
+            # The last remains: Alembic's own table and the schema, which is empty now.
             await connection.execute(f"DROP TABLE IF EXISTS {SCHEMA}.alembic_version")
             await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA}")
     say(f"schema {SCHEMA} is at {after or 'nothing'}, was at {before or 'nothing'}")
@@ -202,7 +202,7 @@ async def _current(config: CatalogConfig) -> str | None:
 
 
 async def _run(config: CatalogConfig, command: Callable[[Config], None]) -> tuple[str | None, str | None]:
-    """One transaction for all of it; anew where replicas at work were in its way. Returns the revisions
+    """Run all of it in one transaction; retry where replicas at work blocked it. Returns the revisions
     before and after.
     """
     tries = 0
@@ -235,16 +235,16 @@ def _commanded(
     connection: SyncConnection, made: Config, command: Callable[[Config], None]
 ) -> tuple[str | None, str | None]:
     made.attributes["connection"] = connection
-    # Before anything is read, so that whoever waited sees what the other one did; it ends with the
+    # Taken before anything is read, so that a run that waited sees what the other one did; it ends with the
     # transaction.
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
     if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
-        # Asked first: IF NOT EXISTS takes the privilege even where there is nothing to make.
+        # Checked first: IF NOT EXISTS needs the privilege even where the schema exists.
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     before = _version(connection)
     if before.newer:
-        # Another program's migrations, which ours know nothing of: a roll-back finds them as they are.
+        # A newer program's migrations, unknown to ours: after a roll-back they are left as they are.
         if before.misfit:
             raise ConfigError(before.misfit)
         return before.revision, before.revision
@@ -255,8 +255,8 @@ def _commanded(
 def _version(connection: SyncConnection) -> SchemaVersion:
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     revision = context.get_current_revision()
-    told = text("SELECT obj_description(to_regclass(:table), 'pg_class')")
-    comment = connection.execute(told, {"table": f"{SCHEMA}.alembic_version"}).scalar()
+    query = text("SELECT obj_description(to_regclass(:table), 'pg_class')")
+    comment = connection.execute(query, {"table": f"{SCHEMA}.alembic_version"}).scalar()
     return SchemaVersion(revision=revision, oldest=declared(comment))
 
 
@@ -265,7 +265,7 @@ def _driver_error(error: DBAPIError) -> BaseException | None:
 
 
 def _explained(error: DBAPIError, config: CatalogConfig) -> Exception:
-    """The driver's own error, whose message a RAISE in a migration wrote for the reader."""
+    """Our error for the driver's; the message of a RAISE in a migration is written for the reader."""
     cause = _driver_error(error)
     if isinstance(cause, asyncpg.RaiseError):
         return ConfigError(str(cause))

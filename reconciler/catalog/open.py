@@ -1,4 +1,4 @@
-"""Opens the catalog: the schema is looked at first, then the stores are made over one pool."""
+"""Opens the catalog: inspects the schema first, then makes the stores over one pool."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from reconciler.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """The stores of one database. `report` is what the inspection found when it was opened."""
+    """The stores of one database. `report` is the result of the inspection when it was opened."""
 
     records: GatewayRecords
     passes: PostgresPasses
@@ -57,7 +57,7 @@ class Catalog:
     database: Database
 
     async def schema_version(self) -> SchemaVersion:
-        """Where our own schema stands by now."""
+        """The current version of our own schema."""
         async with self.database.connection() as connection:
             return await connections.schema_version(connection)
 
@@ -71,7 +71,7 @@ class Catalog:
 async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
     """The catalog, for as long as the context lasts.
 
-    Raises ConfigError with every fault of the mapping, one a line; CatalogUnavailable.
+    Raises ConfigError with all faults of the mapping, one on each line; CatalogUnavailable.
     """
     report = await inspect(config)
     if report.types is None or report.tables is None:

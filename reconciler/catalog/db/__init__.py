@@ -1,1 +1,1 @@
-"""Postgres itself: connections, errors, configuration, key ranges."""
+"""Postgres itself: connections, errors, configuration, intervals of keys."""

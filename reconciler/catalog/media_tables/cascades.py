@@ -1,4 +1,4 @@
-"""What a removed row does to others, and what may keep it: told before anything is deleted."""
+"""Side effects of a row's removal, and what may prevent it: reported before anything is deleted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from reconciler.catalog.db.connections import AnyConnection, Row
 
-# The media table with its partitions; then every table whose rows go with theirs, however far away. Of a
-# partition its parent's constraint is told, and not its own. One that is NOT ENFORCED (Postgres 18) does
-# nothing, whatever it says it does on delete; older catalogues have no such column.
+# The media table with its partitions; then every table whose rows go with theirs, however far away. For a
+# partition its parent's constraint is reported, and not its own. A constraint that is NOT ENFORCED (Postgres
+# 18) does nothing, whatever its ON DELETE action; older system catalogues have no such column.
 REFERENCES = """
 WITH RECURSIVE enforced AS (
     SELECT f.* FROM pg_constraint f
@@ -29,7 +29,7 @@ WHERE f.confrelid IN (SELECT oid FROM going)
 ORDER BY name
 """
 
-# Eight is the event DELETE. Triggers of constraints are internal, and are told as constraints.
+# Eight is the event DELETE. Triggers of constraints are internal, and are reported as constraints.
 TRIGGERS = """
 SELECT t.tgname::text AS name FROM pg_trigger t
 WHERE t.tgrelid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid::regclass))
@@ -46,9 +46,9 @@ PUT_OFF = "with its object, and `reconciler marks list --state refused` shows it
 
 
 async def warnings(connection: AnyConnection, table: str, oid: int) -> list[str]:
-    """One line for each kind of side effect of a removal, and of what may keep a row."""
+    """One line for each kind of side effect of a removal, and for each kind of cause that may prevent it."""
     found = await connection.fetch(REFERENCES, oid)
-    told = [
+    lines = [
         *_references(table, found),
         _named(
             await connection.fetch(TRIGGERS, oid),
@@ -61,7 +61,7 @@ async def warnings(connection: AnyConnection, table: str, oid: int) -> list[str]
             " object; drop the rule for retention to work",
         ),
     ]
-    return [each for each in told if each]
+    return [each for each in lines if each]
 
 
 def _references(table: str, found: Sequence[Row]) -> list[str]:
@@ -100,6 +100,6 @@ def _references(table: str, found: Sequence[Row]) -> list[str]:
 
 
 def _named(found: Sequence[Row], line: str) -> str:
-    """The line with `<names>` of what was found; empty where nothing was."""
+    """The line with `<names>` replaced by the names found; empty where none was."""
     names = ", ".join(dict.fromkeys(row["name"] for row in found))
     return line.replace("<names>", names) if names else ""

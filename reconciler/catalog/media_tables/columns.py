@@ -1,4 +1,4 @@
-"""The columns of a mapped table as they really are, and which types serve for what."""
+"""The actual columns of a mapped table, and the types that serve for each field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.catalog.media_tables import indexes
 
 IDENTIFIERS = ("smallint", "integer", "bigint", "numeric", "uuid", "text", "varchar", "char(n)")
 ZONELESS = frozenset({"timestamp", "date"})
-"""Times of some place; which one has to be known."""
+"""Times without a zone; the zone has to be known."""
 TIMES = ("timestamptz", "timestamp", "date", "integer", "bigint", "numeric", "double precision")
 INTEGERS = ("smallint", "integer", "bigint")
 
@@ -26,10 +26,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """Types by column field, domains over them included; the others are times."""
 
 ANY_TYPE = frozenset({"media_type", "provider"})
-"""They are only told: as whatever text their values have."""
+"""These fields are only reported, as their values' text, so any type serves."""
 
 INEXACT = frozenset({"real", "double precision", "money", "citext"})
-"""Types in which one value is written in several ways, so that their text tells no rows apart."""
+"""Types in which one value has several texts, so that their text does not identify a row."""
 
 NAMES = {
     "int2": "smallint",
@@ -40,15 +40,15 @@ NAMES = {
     "float4": "real",
     "float8": "double precision",
 }
-"""Postgres' own names of types that people write differently."""
+"""Postgres' own names of types, with their usual ones."""
 
 GENERATED = {
     "storage_key": 'text COLLATE "C" GENERATED ALWAYS AS (…) STORED',
     "is_enabled": "boolean GENERATED ALWAYS AS (…) STORED",
 }
-"""What to make of a column of another type; a time takes the rest."""
+"""The generated column to make from one of another type; for all other fields a time."""
 
-# The columns by name, with their base types (a domain counts as what it is over, however deep) and how
+# The columns by name, with their base types (a domain counts as its base type, however deep) and how
 # they compare. `sql` is how a cast has to name the type: without -1 a bpchar would be cut to one character.
 COLUMNS = """
 SELECT a.attname::text AS name, a.attgenerated = 'v' AS virtual, a.attnotnull AS required,
@@ -75,7 +75,7 @@ JOIN pg_database d ON d.datname = current_database()
 WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
 """
 
-# The indexes that hold every row: their columns in order, and whether they alone make a row unique.
+# The indexes that hold every row: their columns in order, and whether they are unique by these alone.
 INDEXES = """
 SELECT ARRAY(SELECT a.attname::text FROM generate_series(0, i.indnkeyatts - 1) AS n (place)
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n.place]
@@ -92,7 +92,7 @@ ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
 class Column:
     """One column. `virtual`: Postgres computes it whenever it is read, so no index holds it.
 
-    `whole` is of a numeric: it has no digits behind the point, and so one text for each number.
+    `whole`: a numeric without digits after the point, so that each number has one text.
     """
 
     name: str
@@ -114,21 +114,21 @@ class Unique:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a table has. `indexed` are the first columns of its indexes."""
+    """A table's columns and indexes. `indexed` are the first columns of its indexes."""
 
     columns: dict[str, Column]
     indexed: frozenset[str]
     uniques: tuple[Unique, ...]
 
     def unique(self, name: str) -> bool:
-        """Whether that column alone tells rows apart."""
+        """Whether that column alone identifies a row."""
         return any(each.columns == (name,) for each in self.uniques)
 
     def identity(self, named: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Columns that tell rows apart: the named ones, or those of a unique index that takes them in.
+        """Columns that identify a row: the named ones, or those of a unique index that contains them.
 
-        A partitioned table's primary key takes in what it is partitioned by, so that an id alone may be in
-        two of its partitions (R-81). None where nothing does.
+        A partitioned table's primary key contains its partition columns, so that an id alone may be in two
+        of its partitions (R-81). None where no columns identify a row.
         """
         if any(set(each.columns) <= set(named) for each in self.uniques):
             return named
@@ -168,7 +168,7 @@ def _column(row: asyncpg.Record) -> Column:
 
 
 def misfit(field: str, column: Column, unit: str | None) -> str | None:
-    """What is wrong with the column for that field, and the way out; None where it serves."""
+    """What is wrong with the column for that field, and what to do; None where it serves."""
     kind, allowed = column.type.kind, ALLOWED.get(field, TIMES)
     if field in ANY_TYPE:
         return None
@@ -184,7 +184,7 @@ def misfit(field: str, column: Column, unit: str | None) -> str | None:
 
 
 def ambiguous(column: Column) -> str | None:
-    """What is wrong with an owner's id that is written in several ways: a hold on `7` would miss `7.00`."""
+    """What is wrong with an owner's id that has several texts: a hold on `7` would miss `7.00`."""
     if column.type.kind != "numeric" or column.whole:
         return None
     return "its type is numeric with digits behind the point; make it numeric(…, 0) or bigint"

@@ -1,7 +1,7 @@
-"""The gateway's two tables, for a new gateway that has none: made only when asked for, and remembered.
+"""Makes the gateway's two tables for a new gateway that has none: only on request, and recorded.
 
-An empty table beside the gateway's real one makes every object look like an orphan. So nothing is made
-where a table of that name is anywhere in the database, in another schema or another case.
+An empty table next to the gateway's real one makes every object look like an orphan. So nothing is made
+where the database has a table of that name anywhere, in another schema or another case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from reconciler.errors import ConfigError
 
 _BY_HAND = "or make both by hand: `reconciler migrate --sql --create-tables` prints the statements"
 
-# Asked where it runs and not where it is written, so that the script that `--sql` prints does the same.
+# Checked where the SQL runs and not where it is written, so that the script of `--sql` does the same.
 REFUSE = f"""
 DO $creation$
 DECLARE
@@ -47,7 +47,7 @@ END
 $creation$
 """
 
-# The names are written down, in the form that the migration's way down reads.
+# Records the names, in the form that the migration's downgrade reads.
 CREATE = f"""
 DO $creation$
 BEGIN
@@ -94,7 +94,7 @@ MADE_BY_US = f"""
 SELECT EXISTS (SELECT FROM {SCHEMA}.created WHERE kind = 'table' AND to_regclass(name) = to_regclass($1))
 """
 
-# By name: to_regclass asks for USAGE on the schema, and this need not have any right.
+# Looks by name: to_regclass needs USAGE on the schema, and this must work without any right.
 MISSING = """
 SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                    WHERE n.nspname = $1 AND c.relname = $2)
@@ -107,7 +107,7 @@ def script() -> str:
 
 
 def require_default(tables: TableMapping) -> None:
-    """Raises ConfigError where the settings name other tables than the two that can be made."""
+    """Raises ConfigError where the settings map other tables than the two that can be made."""
     if not tables.is_default:
         raise ConfigError(
             'migrate: --create-tables makes public."MediaRecords" and public."VirtualKeys" alone, and the'
@@ -116,7 +116,7 @@ def require_default(tables: TableMapping) -> None:
 
 
 async def refuse(connection: AnyConnection) -> None:
-    """Raises ConfigError where the gateway seems to have tables of its own already, and names them."""
+    """Raises ConfigError, with their names, where the gateway seems to have tables of its own already."""
     try:
         await connection.execute(REFUSE)
     except asyncpg.RaiseError as error:
@@ -124,7 +124,7 @@ async def refuse(connection: AnyConnection) -> None:
 
 
 async def create(connection: AnyConnection, lock: int) -> str:
-    """Make both tables where neither exists; what was done, for people. Raises ConfigError."""
+    """Make both tables where neither exists; returns a line that says what was done. Raises ConfigError."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", lock)
         await refuse(connection)
@@ -135,7 +135,7 @@ async def create(connection: AnyConnection, lock: int) -> str:
 
 
 async def missing(connection: AnyConnection, tables: TableMapping) -> str | None:
-    """What to do about mapped tables that are not there, in one line; None where they are."""
+    """What to do about missing mapped tables, in one line; None where both are there."""
     names = [
         f"{setting}={name}"
         for setting, name in (
@@ -153,5 +153,5 @@ async def missing(connection: AnyConnection, tables: TableMapping) -> str | None
 
 
 async def made_by_us(connection: AnyConnection, tables: TableMapping) -> bool:
-    """Whether the media table, which is there, was made by `migrate` and not by the gateway."""
+    """Whether the existing media table was made by `migrate` and not by the gateway."""
     return bool(await connection.fetchval(MADE_BY_US, qualified(tables.media_table)))

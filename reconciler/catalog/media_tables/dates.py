@@ -1,4 +1,4 @@
-"""What is asked of a database before its dates are believed: their time zone, and what numbers count."""
+"""Checks before the dates of a database are trusted: their time zone, and the unit of numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reconciler.catalog.media_tables.mapped import MappedTable
 TIME_FIELDS = ("created_at", "expires_at", "last_accessed_at", "deleted_at")
 
 SAMPLE = 1_000
-"""Rows of which the numbers are looked at."""
+"""Rows whose numbers are checked."""
 
 ZONE_KNOWN = "SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1)"
 
-# Of a session that asks for none, as a writer's is.
+# The zone of a session that sets none, such as a writer's.
 OWN_ZONE = "SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'"
 
-# In winter and in summer.
+# Compared in winter and in summer.
 IS_UTC = """
 SELECT bool_and(at AT TIME ZONE $1 = at AT TIME ZONE 'UTC')
 FROM (VALUES ('2026-01-01'::timestamp), ('2026-07-01')) AS t (at)
@@ -28,7 +28,7 @@ FROM (VALUES ('2026-01-01'::timestamp), ('2026-07-01')) AS t (at)
 
 
 async def faults(connection: Connection, config: CatalogConfig, tables: Iterable[MappedTable]) -> list[str]:
-    """What of the mapping reads dates as nobody has written them, a line each with what to do."""
+    """Parts of the mapping that would misread dates, one line for each with what to do."""
     found = []
     zone = config.tables.time_zone
     if zone is not None and not await connection.fetchval(ZONE_KNOWN, zone):
@@ -44,7 +44,7 @@ async def faults(connection: Connection, config: CatalogConfig, tables: Iterable
 
 
 async def _miscounted(connection: Connection, table: MappedTable, field: str, unit: str | None) -> list[str]:
-    """A unit in which none of the numbers is a time that can be meant, where another one would do."""
+    """A fault where no number is a plausible time in the declared unit, and some are in another one."""
     column, kind = quoted(table.mapped[field]), table.columns[field].type.kind
     counts = ", ".join(
         f"count(*) FILTER (WHERE {Times(unit=each).plausible(column, kind)}) AS {each}" for each in UNITS
@@ -62,7 +62,7 @@ async def _miscounted(connection: Connection, table: MappedTable, field: str, un
 
 
 async def warnings(connection: Connection, config: CatalogConfig, tables: Iterable[MappedTable]) -> list[str]:
-    """Columns without a zone, where none is declared and the database itself does not live in UTC."""
+    """A line about columns without a zone, where none is declared and the database's zone is not UTC."""
     naive = sorted(
         f"{table.name}.{table.mapped[field]}"
         for table in tables
@@ -74,5 +74,5 @@ async def warnings(connection: Connection, config: CatalogConfig, tables: Iterab
     zone = str(await connection.fetchval(OWN_ZONE))
     if await connection.fetchval(IS_UTC, zone):
         return []
-    told = f"{', '.join(naive)}: times without a zone are read as UTC, but the database's TimeZone is {zone}"
-    return [f"{told}; set RECONCILER_CATALOG__TIME_ZONE to the zone that they are written in, {zone} or UTC"]
+    line = f"{', '.join(naive)}: times without a zone are read as UTC, but the database's TimeZone is {zone}"
+    return [f"{line}; set RECONCILER_CATALOG__TIME_ZONE to the zone that they are written in, {zone} or UTC"]

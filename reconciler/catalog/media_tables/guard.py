@@ -1,4 +1,4 @@
-"""What the triggers do, and what makes them: SQL alone. `triggers` says what they are for."""
+"""What the triggers do, and how they are installed: only SQL. `triggers` explains their purpose."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from reconciler.catalog.db.config import TableMapping
 from reconciler.catalog.db.schema import SCHEMA
 
 REFUSED = "MR409"
-"""SQLSTATE of a row that is refused: its object is going, or gone for good. Upload again."""
+"""SQLSTATE of a refused row: its object is being deleted, or gone for good. Upload again."""
 
 TRIGGER = "zz_reconciler_guard"
-"""Triggers fire by name: behind the gateway's own, so that it sees the row that they leave."""
+"""Triggers fire in order of name: this one after the gateway's own, so that it sees their final row."""
 
 WATCHED = ("storage_key", "virtual_key_id", "created_at", "expires_at", "last_accessed_at", "deleted_at")
 """The columns that a verdict reads, the key first."""
 
-# Makes a mark or a tombstone that this transaction's snapshot cannot see raise 40001: an insertion of
-# the same key meets it all the same. What it inserts is undone at once.
+# Raises 40001 for a mark or a tombstone that this transaction's snapshot cannot see: an insertion of the
+# same key conflicts with it all the same. What is inserted is rolled back at once.
 PROBE = f"""
 BEGIN
     INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
@@ -33,12 +33,12 @@ EXCEPTION
 END
 """
 
-# One key of a row. READ COMMITTED takes a snapshot for each statement, so the order decides: the
-# transaction's id before the mark is looked for, the mark's lock before its tombstone is.
+# Checks one key of a row. READ COMMITTED takes a snapshot for each statement, so the order matters: get the
+# transaction's id before reading the mark, and lock the mark before reading its tombstone.
 #
-# A row that was committed elsewhere is not refused: it would come again and stop its whole subscription
-# (R-67). It is let in and queued, and healing says that its object is lost where it is. A session that only
-# sets the replica role is still there to be told, as long as the object is not gone.
+# A replicated row, committed elsewhere, is not refused: it would be sent again and stop its subscription as
+# a whole (R-67). It is let in and queued, and healing reports its object as lost if it is. A session that
+# only sets the replica role can take a refusal, and gets it as long as the object is not gone.
 GUARD = f"""
 DECLARE
     mark_state text;
@@ -73,9 +73,9 @@ BEGIN
 END
 """
 
-# A store that keeps objects as files takes `a//b` for `a/b`. Where it does not, the second look is at
-# another object's mark, which costs a row of such a name a needless wait or refusal at most (R-25).
-# No backslash is written: what it means depends on the writer's standard_conforming_strings.
+# A store that keeps objects as files treats `a//b` as `a/b`. For other stores the second check reads another
+# object's mark, which costs a row of such a name at most a needless wait or refusal (R-25). There is no
+# literal backslash, since its meaning depends on the writer's standard_conforming_strings.
 GUARD_KEYS = f"""
 DECLARE
     written text COLLATE "C" := translate(key, chr(92), '/');
@@ -87,9 +87,9 @@ BEGIN
 END
 """
 
-# The key goes on under "C", or every comparison with a mark's fails with 42P22 where its column has a
-# collation of its own (R-66). Whether a column is another is decided by its bytes (`*=`): its type may
-# have no equality, or one that is not on our path, and a collation may call two of its values equal.
+# The key is passed on under "C", or each comparison with a mark's key fails with 42P22 where its column has
+# its own collation (R-66). A column counts as changed by its bytes (`*=`): its type may have no equality,
+# or one outside our search path, and a collation may treat two different values as equal.
 GUARD_RECORD = f"""
 BEGIN
     IF TG_OP = 'UPDATE' AND ROW(<old>)::record *= ROW(<new>)::record THEN
@@ -102,9 +102,9 @@ BEGIN
 END
 """
 
-# The columns that the trigger compares: those that it watches, and in place of one that is generated
-# those that it is computed from, since a trigger sees no generated column of the new row (R-65). That
-# dependency is the column's own before Postgres 15, and its expression's from then on.
+# The columns that the trigger compares: those that it watches, and in place of a generated one the columns
+# that it is computed from, since a trigger sees no generated column of the new row (R-65). Postgres records
+# that dependency for the column itself before version 15, and for its expression from then on.
 COMPARED = """
 WITH RECURSIVE tables (oid) AS (
     SELECT <media>::oid
@@ -133,7 +133,7 @@ def watched(tables: TableMapping) -> list[str]:
 
 
 def compared(media: str, names: str) -> str:
-    """COMPARED, of SQL expressions for the table's oid and the watched columns' names."""
+    """COMPARED, with SQL expressions for the table's oid and the watched columns' names."""
     return COMPARED.replace("<media>", media).replace("<watched>", names)
 
 
@@ -144,16 +144,16 @@ FIXED = (
 )
 RECORD_FUNCTION = "guard_record()"
 DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off"
-"""By index, since a plan that was made while there were no marks is kept when there are a million."""
+"""Use indexes only: a plan made while there were no marks stays in use when there are a million."""
 
 DROP = tuple(
     f"DROP FUNCTION IF EXISTS {SCHEMA}.{name} CASCADE"
     for name in (RECORD_FUNCTION, "guard_keys(text)", "guard_key(text)", "guard_probe(text)")
 )
-"""The triggers go with their function."""
+"""Dropping their function drops the triggers."""
 
-# What is compared is asked for where it runs, so that a script does the same. Each partition, and each
-# table that inherits, is set to ALWAYS, since rows may be written there.
+# The compared columns are looked up where the SQL runs, so that a script does the same. The trigger is set to
+# ALWAYS on each partition and each inheriting table, since rows may be written there.
 INSTALL = f"""
 DO $install$
 DECLARE

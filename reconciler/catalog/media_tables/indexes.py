@@ -14,9 +14,9 @@ from reconciler.errors import ConfigError
 MAX_NAME = 63
 """Bytes that Postgres keeps of a name."""
 
-# Valid indexes whose first column is the storage key and compares bytes: under "C", or under the column's
-# own collation where that is C (the database's may be); of a type that compares otherwise (citext, char(n))
-# the key as text. No predicate, since every row counts.
+# Valid indexes whose first column is the storage key in byte order: under "C", or under the column's own
+# collation where that is C (the database's may be). For a type that compares otherwise (citext, char(n)), it
+# is the key as text. Without a predicate, since every row counts.
 FIND = """
 SELECT i.indexrelid::regclass::text AS name, a.attnum IS NOT NULL AND i.indcollation[0] = a.attcollation
            AS is_natural
@@ -39,7 +39,7 @@ ORDER BY is_natural DESC, i.indexrelid
 LIMIT 1
 """
 
-# Whether the key's type compares bytes as it is; domains compare as what they are over.
+# Whether the key's type compares otherwise than by bytes; a domain compares as its base type.
 COMPARES_OTHERWISE = """
 SELECT format_type(c.oid, -1) IN ('bpchar', 'citext') OR format_type(c.oid, -1) LIKE '%.citext' FROM (
     WITH RECURSIVE bases (oid) AS (
@@ -53,7 +53,7 @@ SELECT format_type(c.oid, -1) IN ('bpchar', 'citext') OR format_type(c.oid, -1) 
 
 BYTEWISE = """(coalesce(l.collname IN ('C', 'POSIX')
     OR l.collname = 'default' AND d.datcollate IN ('C', 'POSIX') AND {libc}, false))"""
-"""Whether a collation `l` in the database `d` compares bytes."""
+"""SQL: whether a collation `l` in the database `d` compares bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +88,12 @@ def statement(tables: TableMapping, *, as_text: bool = False) -> str:
 
 
 def offline_statement(tables: TableMapping) -> str:
-    """The same for a script, which has to run outside a transaction."""
+    """The same for a script; it has to run outside a transaction."""
     return statement(tables).replace("CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS")
 
 
 async def find(connection: Connection, tables: TableMapping) -> ByteOrder | None:
-    """An index in byte order on the storage key."""
+    """An index in byte order on the storage key; None without one."""
     row = await connection.fetchrow(
         FIND.format(bytewise=bytewise(connection)), qualified(tables.media_table), tables.media.storage_key
     )
@@ -115,7 +115,7 @@ async def ensure(connection: Connection, tables: TableMapping) -> str:
         return f"index {existing.name} is in byte order already"
     schema, _ = split_table(tables.media_table)
     name = f"{quoted(schema)}.{quoted(name_of(tables))}"
-    # A build waits for older transactions, and over many rows takes longer than any statement of ours.
+    # A build waits for older transactions, and with many rows takes longer than any statement of ours.
     await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
     if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
         await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
@@ -128,7 +128,7 @@ async def ensure(connection: Connection, tables: TableMapping) -> str:
     except (asyncpg.FeatureNotSupportedError, asyncpg.WrongObjectTypeError) as error:
         advice = _by_hand(wanted, error)
         raise ConfigError(f"the index in byte order cannot be built: {error}; {advice}") from error
-    # Remembered, so that the way down drops it, and only it.
+    # Recorded, so that a downgrade drops it, and only it.
     await connection.execute(
         f"INSERT INTO {SCHEMA}.created (kind, name) VALUES ('index', $1) ON CONFLICT DO NOTHING", name
     )

@@ -1,4 +1,4 @@
-"""Looks at the real schema before anything is read from it, and says all that is wrong at once."""
+"""Inspects the real schema before anything is read from it, and reports all faults at once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ COMPARABLE = (
     frozenset({"text", "varchar", "char(n)"}),
     frozenset({"uuid"}),
 )
-"""Types of a row's key id and the keys' id that compare as they are. Others would have to be cast, and two
-spellings of one id (`007`, an upper-case uuid) would make its rows ownerless."""
+"""Types of a row's virtual key id and of the keys' id that compare as they are. Others would need a cast, and
+two spellings of one id (`007`, an upper-case uuid) would make its rows ownerless."""
 
-# What the server is, in one row.
+# The server's version, state and encoding, in one row.
 SERVER = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
        pg_is_in_recovery() AS in_recovery, current_setting('server_encoding') AS encoding,
@@ -39,12 +39,12 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaReport:
-    """What was found. With `faults` nothing can be read; `warnings` are for an operator to weigh.
+    """The result of an inspection. With `faults` nothing can be read; an operator weighs the `warnings`.
 
     Each fault and warning is one line that says what to do. `byte_order_index` names the index that
-    serves the sweep, None where every window would be sorted. `types` and `rights` are None where there are
-    faults; `tables` is the mapping, the row filter's values as their columns write them. `blockers` are locks
-    and transactions that hold things up just now.
+    serves the sweep; None where every window would be sorted. `types` and `rights` are None where there are
+    faults. `tables` is the mapping, with the row filter's values as their columns write them. `blockers` are
+    locks and transactions that block the program at this moment.
     """
 
     release: str = ""
@@ -63,7 +63,7 @@ class SchemaReport:
 
     @property
     def version(self) -> SchemaVersion:
-        """Where our own schema stands."""
+        """The version of our own schema."""
         return SchemaVersion(revision=self.revision, oldest=self.oldest)
 
     @property
@@ -73,7 +73,7 @@ class SchemaReport:
 
 
 async def inspect(config: CatalogConfig, prefixes: Sequence[str] = ()) -> SchemaReport:
-    """Look at the schema over a connection of its own, and at where keys lie beside these prefixes.
+    """Inspect the schema over a dedicated connection, and check that keys lie under these prefixes.
 
     Raises CatalogUnavailable, ConfigError (login).
     """
@@ -196,7 +196,7 @@ class _Inspection:
             return None
         storage_key = media.columns["storage_key"]
         bare = storage_key.type.kind in BARE_KEYS
-        # An index serves one collation: what is compared has to be written in the index's.
+        # An index serves only one collation, so comparisons have to use the index's.
         collate = ' COLLATE "C"'
         natural = bare and (index.natural if index else storage_key.bytewise)
         own_index = bare and media.indexed("storage_key") and storage_key.deterministic
@@ -226,7 +226,7 @@ class _Inspection:
         )
 
     async def _weigh_keys(self, gateway: Gateway) -> None:
-        """Rows that all lie outside: written with a leading slash, or as URLs, none of them counts."""
+        """Warn if all rows lie outside the prefixes: with leading slashes or as URLs, none counts."""
         within, limits = bounds.condition(gateway.ordered_key, bounds.managed(self._prefixes), 1)
         table, key = gateway.media, gateway.key_text
         if await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE {within})", *limits):

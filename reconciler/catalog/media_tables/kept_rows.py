@@ -1,7 +1,7 @@
-"""A removed row as the ledger keeps it: each column's own text, and how a row is made of it again.
+"""A removed row as the ledger keeps it: each column's own text, and how to make a row of it again.
 
-Nothing of a row crosses to us, and nothing of it is read as something else on its way: JSON would change
-hstore, the JSON null, the order of keys in `json`, and cannot hold what `json` can (R-56, R-57).
+No value of a row leaves Postgres, and none is converted to another type: JSON would change hstore, the JSON
+null and the order of keys in `json`, and cannot hold all that `json` can (R-56, R-57).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 
-# Of each column the type under all domains: what its values look like is that type's affair.
+# Each column's base type, under all domains: it determines how values are written.
 COLUMNS = """
 SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
        a.attgenerated <> '' AS computed,
@@ -39,7 +39,7 @@ _ITSELF = frozenset({"text", "varchar", "xml"})
 """A cast to text changes no byte of these; the output function of xml drops the declared encoding."""
 
 _STEADY = frozenset({"bool", "bpchar", "int2", "int4", "int8", "json", "jsonb", "numeric", "oid", "uuid"})
-"""What these are written as depends on no setting, so it is asked for without fixing any."""
+"""Types whose text depends on no setting, so that none has to be fixed to read it."""
 
 _NAMES = frozenset(
     {
@@ -56,12 +56,12 @@ _NAMES = frozenset(
         "regtype",
     }
 )
-"""Numbers that are written as names, which may be gone or ambiguous by the time that they are read."""
+"""Numbers written as names, which may be gone or ambiguous by the time they are read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of the media table as it is now. `type` is as Postgres writes it in a declaration."""
+    """One column of the media table as it is now. `type` is spelled as Postgres declares it."""
 
     name: str
     type: str
@@ -76,9 +76,9 @@ class Column:
 
     @property
     def written(self) -> str:
-        """The value in the media table `m` as text: NULL where it is NULL, else what its type writes.
+        """The value in the media table `m` as its type's output text; NULL where it is NULL.
 
-        Not by a cast, which for char(n), inet and types of one's own says something else.
+        Not by a cast, which gives another text for char(n), inet and user-defined types.
         """
         value = f"m.{self.quoted}"
         if self.base in _ITSELF:
@@ -92,9 +92,9 @@ class Column:
         return f"{SCHEMA}.written({value})"
 
     def read(self, text: str) -> str:
-        """A value of the column's type, of an expression for its text, by the type's input function.
+        """The column's value from an expression for its text, by the type's input function.
 
-        Where a cast from text exists it would be taken instead; inside an array the input function is.
+        A cast from text, where one exists, would be used instead; within an array the input function is used.
         """
         if self.casts:
             return f"(ARRAY[{text}]::pg_catalog.text::{self.type}[])[1]"
@@ -107,7 +107,7 @@ async def columns(connection: AnyConnection, table: int) -> list[Column]:
 
 
 def kept(found: Sequence[Column]) -> list[Column]:
-    """What of a row is kept: not what the table computes."""
+    """The columns that are kept: all that the table does not compute itself."""
     return [each for each in found if not each.computed]
 
 

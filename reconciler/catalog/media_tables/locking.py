@@ -1,4 +1,4 @@
-"""Rows of the gateway under lock: read so that one which somebody else holds never looks like none."""
+"""Reads the gateway's rows under lock, so that a row locked by others is never mistaken for a missing one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.model import Mark, Record, Verdict, VirtualKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedRows:
-    """The rows that name the marks' keys, and the keys of which some row is locked by others."""
+    """The rows that name the marks' keys; `busy` are keys with a row locked by others."""
 
     named: dict[str, list[Record]]
     busy: frozenset[str]
@@ -23,16 +23,16 @@ class LockedRows:
 async def read_locked(
     connection: AnyConnection, gateway: Gateway, taken: Sequence[Mark], now: datetime
 ) -> LockedRows:
-    """Read, in statements later than the marks' locks: first without a lock, then what was found
-    under one. A row that others hold must not look like none (R-27).
+    """Read rows in statements after the marks are locked: first without a lock, then those found
+    under one. A row locked by others must not look like a missing one (R-27).
     """
     keys = [mark.storage_key for mark in taken]
     seen = by_key(await lookup(connection, gateway, keys))
     if not seen:
         return LockedRows(named={}, busy=frozenset())
     locked = await lock_rows(connection, gateway, [row.id for rows in seen.values() for row in rows])
-    # Keys' rows only where the verdict reads them: a busy one would hold up all its records. One
-    # that has ended may decide whatever the mark says, since its other reason may be gone (R-32).
+    # Lock virtual keys only where the verdict reads them: a busy one would hold up all its records. A key
+    # that has ended may decide for any verdict, since the mark's own reason may be gone (R-32).
     revoked = {mark.storage_key for mark in taken if mark.verdict is Verdict.REVOKED}
     owners = {
         row.owner.id
@@ -41,7 +41,7 @@ async def read_locked(
         if row.owner and (key in revoked or _ended(row.owner, now))
     }
     held = await _lock_owners(connection, gateway, sorted(owners))
-    # Once more, now that nothing of it can change.
+    # Read once more, now that none of these rows can change.
     named = by_key(await lookup(connection, gateway, list(seen)))
     busy = {
         key
@@ -56,7 +56,7 @@ async def read_locked(
 
 
 async def lock_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> set[str]:
-    """Lock them in key order and past what a writer holds; the ids of those that are ours now (R-30)."""
+    """Lock rows in key order, skipping those locked by a writer; returns the ids that we locked (R-30)."""
     rows = await connection.fetch(
         f"SELECT {gateway.identity.text} AS id FROM {gateway.media}"
         f" WHERE {gateway.identity.among('$1')}"

@@ -1,4 +1,4 @@
-"""One of the gateway's two tables as it really is, and what of its mapping does not fit."""
+"""One of the gateway's two tables as it really is, and the faults of its mapping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reconciler.catalog.media_tables.columns import INEXACT, Column, Found, ambi
 
 REQUIRED = frozenset({"id", "storage_key", "is_enabled"})
 
-# A table, whatever kind of relation bears its name, and whether this role may read it.
+# A table, or any other relation of its name, and whether this role may read it.
 TABLE = """
 WITH RECURSIVE tables (oid) AS (
     SELECT to_regclass(format('%I.%I', $1::text, $2::text))::oid
