@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import structlog
 
@@ -39,6 +40,8 @@ from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
 from reconciler.telemetry.observers import Quiet
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -191,15 +194,15 @@ def offline(settings: SchemaSettings) -> CatalogConfig:
 
 
 def limits_of(settings: Settings) -> Limits:
-    return Limits(
-        listing_concurrency=settings.listing_concurrency,
-        delete_concurrency=settings.delete_concurrency,
-        copy_concurrency=settings.copy_concurrency,
-        lease_ttl=settings.lease.lasts,
-        request_timeout=settings.bucket.request_timeout,
-        sweep_interval=settings.sweep_interval,
-        retention_interval=settings.retention_interval,
+    return _handed_on(
+        Limits, settings, lease_ttl=settings.lease.lasts, request_timeout=settings.bucket.request_timeout
     )
+
+
+def _handed_on(kind: type[T], settings: Settings, **others: object) -> T:
+    """A value of that kind: `others`, and under their own names the settings."""
+    names = [each.name for each in fields(kind) if each.name not in others]  # type: ignore[arg-type]  # they are
+    return kind(**others, **{name: getattr(settings, name) for name in names})
 
 
 def steer_of(source: SettingsSource, found: Capabilities) -> Steer:
@@ -223,7 +226,9 @@ def mode_of(source: SettingsSource) -> Callable[[], Mode]:
 
 def steering_of(settings: Settings, found: Capabilities) -> Steering:
     rate = settings.max_deletes_per_second
-    return Steering(
+    return _handed_on(
+        Steering,
+        settings,
         mode=settings.mode(),
         policy=replace(
             settings.policy(),
@@ -233,11 +238,6 @@ def steering_of(settings: Settings, found: Capabilities) -> Steering:
         limits=settings.limits(),
         config_hash=settings.config_hash(),
         rate=math.inf if rate is None else rate,
-        upload_window=settings.upload_window,
-        undo_window=settings.undo_window,
-        ledger_retention=settings.ledger_retention,
-        abort_multipart_after=settings.abort_multipart_after,
-        hold_for=settings.hold_for,
     )
 
 

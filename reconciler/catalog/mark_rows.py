@@ -9,7 +9,7 @@ import asyncpg
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.model import Mark, Marker, PassState, Policy, Verdict, believable, believable_size
+from reconciler.model import VERDICTS, Mark, Marker, PassState, Policy, Verdict, believable, believable_size
 
 MARK_COLUMNS = (
     "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
@@ -29,6 +29,11 @@ KNOWN = (
 or withdraws it, and no claim takes it.
 """
 
+SEEN_ENOUGH = (
+    f"(m.sightings >= 2 OR m.verdict NOT IN ({_words(each for each in VERDICTS if each.spec.twice)}))"
+)
+"""As often as its verdict asks for."""
+
 _COMPLETE = (
     f"(SELECT coalesce(max(c.id), 0) FROM {SCHEMA}.passes c"
     " WHERE c.marker = '{0}' AND c.state IN ('armed', 'tripped'))"
@@ -43,16 +48,16 @@ SEEN_LATELY = (
 not trusted, nor is a newer program's. A variant is exempt: no pass finds it, and it goes with its record.
 """
 
-# Marks that may be claimed at $1, of the verdicts $2, under the delay $3, in the key ranges $4/$5. A dangling
-# one takes two sightings. The pass has to be armed, and (for a claim, not for a preview) its stamp must be
-# older than every open transaction. Times are parameters taken beforehand, so that an index on due_at can
-# answer. A variant waits for its record's mark.
+# Marks that may be claimed at $1, of the verdicts $2, under the delay $3, in the key ranges $4/$5. The
+# pass has to be armed, and (for a claim, not for a preview) its stamp must be older than every open
+# transaction. Times are parameters taken beforehand, so that an index on due_at can answer. A variant waits
+# for its record's mark.
 CLAIMABLE = f"""
     m.state = 'found' AND p.state = 'armed' AND m.verdict = ANY($2::text[])
     AND m.due_at <= $1::timestamptz
     AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
     AND (m.not_before IS NULL OR m.not_before <= $1)
-    AND (m.verdict <> 'dangling' OR m.sightings >= 2) AND {SEEN_LATELY}
+    AND {SEEN_ENOUGH} AND {SEEN_LATELY}
     AND (m.variant_of IS NULL OR NOT EXISTS (SELECT FROM {SCHEMA}.marks r WHERE r.storage_key = m.variant_of))
     AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                 WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))

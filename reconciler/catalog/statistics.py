@@ -18,7 +18,7 @@ from reconciler.catalog.db import bounds, connections
 from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.mark_rows import claimable_arguments
+from reconciler.catalog.mark_rows import SEEN_ENOUGH, claimable_arguments
 from reconciler.catalog.media_tables.tables import Gateway
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
 from reconciler.model import (
@@ -60,7 +60,7 @@ CROSS JOIN (SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity')
 WHERE m.state = 'claimed'
    OR p.state = 'armed' AND m.verdict = ANY($2::text[])
       AND m.due_at <= $1::timestamptz AND live.since + $3 <= $1
-      AND (m.verdict <> 'dangling' OR m.sightings >= 2)
+      AND {SEEN_ENOUGH}
       AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                   WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
       AND NOT {{held}}

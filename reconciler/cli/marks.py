@@ -27,20 +27,21 @@ from reconciler.cli.arguments import (
 )
 from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import on_database, operator
-from reconciler.model import ListedMark, MarkFilter, MarkState, Verdict
+from reconciler.model import VERDICTS, ListedMark, MarkFilter, MarkState, Verdict
 from reconciler.planning.wording import counted, human_bytes, printable, shortened
 
 if TYPE_CHECKING:
     from reconciler.app import Catalog
     from reconciler.cli.output import Output
 
-VERDICTS = tuple(verdict.value for verdict in Verdict if verdict is not Verdict.ADOPT)
+VERDICTS_SAY = "; ".join(f"{verdict}: {verdict.spec.says}" for verdict in VERDICTS)
 
 
 def add(commands: Commands) -> None:
     within = actions(command(commands, "marks", __doc__))
     listed = command(within, "list", list_marks.__doc__, list_marks)
-    listed.add_argument("--verdict", choices=VERDICTS, help="only these")
+    verdicts = [verdict.value for verdict in VERDICTS]
+    listed.add_argument("--verdict", choices=verdicts, help=f"only these ({VERDICTS_SAY})")
     listed.add_argument(
         "--state", choices=[state.value for state in MarkState], help="only those that stand so"
     )

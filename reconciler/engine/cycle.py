@@ -25,8 +25,8 @@ from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import ended_by
 from reconciler.errors import Halt
 from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
+from reconciler.model.keys import merge_prefixes
 from reconciler.planning import reporting, wording
-from reconciler.planning.ranges import merge_prefixes
 from reconciler.ports import Attribute
 
 log = structlog.get_logger(__name__)

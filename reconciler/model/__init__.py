@@ -92,8 +92,8 @@ from reconciler.model.store import (
     Versioning,
 )
 from reconciler.model.telling import Check, CheckStatus, PassDetail, Report
+from reconciler.model.verdicts import READ, RETENTION_VERDICTS, VERDICTS, OwnerRead, Verdict, VerdictSpec
 from reconciler.model.words import (
-    RETENTION_VERDICTS,
     DeleteMode,
     KeepReason,
     ListingOrder,
@@ -101,7 +101,6 @@ from reconciler.model.words import (
     Mode,
     Outcome,
     Phase,
-    Verdict,
 )
 
 __all__ = [
@@ -110,6 +109,7 @@ __all__ = [
     "GREATEST_SIZE",
     "LATEST",
     "QUARANTINE_PREFIX",
+    "READ",
     "REASONS_TOLD",
     "REPLACEMENT_CHARACTER",
     "RESERVED_PREFIX",
@@ -117,6 +117,7 @@ __all__ = [
     "SCRATCH_FOLDER",
     "STAYED",
     "UNVERSIONED",
+    "VERDICTS",
     "Backlog",
     "Blame",
     "BreakerLimits",
@@ -162,6 +163,7 @@ __all__ = [
     "ObjectPage",
     "ObjectResult",
     "Outcome",
+    "OwnerRead",
     "Pass",
     "PassDetail",
     "PassState",
@@ -197,6 +199,7 @@ __all__ = [
     "UndoScope",
     "Upload",
     "Verdict",
+    "VerdictSpec",
     "Version",
     "Versioning",
     "VirtualKey",

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from reconciler.model.words import Marker, Mode, Verdict
+from reconciler.model.verdicts import Verdict
+from reconciler.model.words import Marker, Mode
 
 
 class StorageBy(StrEnum):

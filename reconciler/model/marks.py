@@ -10,7 +10,8 @@ from uuid import UUID
 from reconciler.model.control import Hold
 from reconciler.model.deletion import Refusal
 from reconciler.model.passes import PassState, TrippedPass
-from reconciler.model.words import DeleteMode, Marker, Verdict, Word
+from reconciler.model.verdicts import Verdict
+from reconciler.model.words import DeleteMode, Marker, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from reconciler.model.objects import KeyRange
 from reconciler.model.shapes import KeyShape
-from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Verdict, Word
+from reconciler.model.verdicts import Verdict
+from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Word
 
 K = TypeVar("K")
 
@@ -34,6 +35,14 @@ class Policy:
     """A property of the store rather than a setting: see `Capabilities`."""
     delete_mode: DeleteMode = DeleteMode.DIRECT
     """How new claims delete; an existing claim keeps its own mode."""
+
+    def switched_off(self, verdict: Verdict) -> int:
+        """How many of the switches of that verdict's clean-up are off."""
+        return sum(not getattr(self, name) for name in verdict.spec.switches)
+
+    def allows(self, verdict: Verdict) -> bool:
+        """Whether what has that verdict goes; never where no pass of this program finds it."""
+        return verdict.spec.found_by is not None and not self.switched_off(verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from enum import StrEnum
 from reconciler.model.deletion import Removed
 from reconciler.model.marks import Mark
 from reconciler.model.passes import Pass
-from reconciler.model.words import KeepReason, Mode, Outcome, Verdict
+from reconciler.model.verdicts import Verdict
+from reconciler.model.words import KeepReason, Mode, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The closed sets of words: verdicts, modes, outcomes."""
+"""The closed sets of words: modes, outcomes, reasons to keep."""
 
 from __future__ import annotations
 
@@ -19,22 +19,6 @@ class Word(StrEnum):
         word = str.__new__(cls, value)
         word._name_ = word._value_ = value
         return word
-
-
-class Verdict(Word):
-    """Why something should be deleted (or, for ADOPT, made)."""
-
-    ORPHAN = "orphan"
-    DANGLING = "dangling"
-    EXPIRED = "expired"
-    STALE = "stale"
-    REVOKED = "revoked"
-    OWNERLESS = "ownerless"
-    ADOPT = "adopt"
-
-
-RETENTION_VERDICTS = (Verdict.OWNERLESS, Verdict.REVOKED, Verdict.EXPIRED, Verdict.STALE)
-"""In order of precedence: the first that applies wins."""
 
 
 class KeepReason(Word):

@@ -32,12 +32,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from reconciler.model import (
-    RETENTION_VERDICTS,
     Cancel,
     Decision,
     Finding,
     KeepReason,
     Mark,
+    Marker,
+    OwnerRead,
     Policy,
     Postpone,
     Record,
@@ -48,10 +49,6 @@ from reconciler.model import (
 from reconciler.planning import judge
 from reconciler.planning.keys import protection
 from reconciler.planning.retention import judge_record
-
-OWNERS_READ = frozenset({Verdict.REVOKED, Verdict.OWNERLESS})
-"""Verdicts that depend on a virtual key's row: their deletion waits for whoever may be writing one. A key
-that is there is locked besides, whatever the mark says; one that is not cannot be (R-45)."""
 
 _DISABLED = Postpone(reason="this kind of clean-up is switched off")
 
@@ -70,8 +67,8 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
     if mark.verdict is Verdict.ORPHAN:
         return _orphan(mark, records, policy, now)
     if mark.verdict is Verdict.DANGLING:
-        return _dangling(records, policy, now)
-    if mark.verdict in RETENTION_VERDICTS:
+        return _dangling(mark, records, policy, now)
+    if mark.verdict.spec.found_by is Marker.RETENTION:
         return _retention(mark, records, policy, now)
     return Cancel(reason=f"{mark.verdict.value} removes nothing")
 
@@ -79,7 +76,7 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
 def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
     if records:
         return Cancel(reason="a record names it now")
-    if not policy.orphan_cleanup:
+    if not policy.allows(mark.verdict):
         return _DISABLED
     if not judge.past(mark.object_last_modified, policy, now):
         return Postpone(reason="within the grace period, as it is set now")
@@ -95,8 +92,10 @@ def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datet
     if not records:
         return Cancel(reason="its record is gone; the sweep judges the object")
     verdicts = [(record, judge_record(record, policy, now)) for record in records]
-    due = [(record, finding) for record, finding in verdicts if _goes(finding)]
-    going = [record for record, finding in due if mark.verdict in OWNERS_READ or not _ownerless(finding)]
+    due = [(record, finding) for record, finding in verdicts if judge.goes(finding)]
+    # Only where the verdict reads an owner does the deletion wait for writers of keys (R-45).
+    reads_owner = mark.verdict.spec.owner is not OwnerRead.NOTHING
+    going = [record for record, finding in due if reads_owner or not _ownerless(finding)]
     if going:
         return Remove(records=_refs(going), delete_object=len(going) == len(records))
     if due:
@@ -106,15 +105,15 @@ def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datet
     return Cancel(reason="its record is to be kept now")
 
 
-def _dangling(records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+def _dangling(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
     if not records:
         return Cancel(reason="its record is gone")
-    if not policy.dangling_cleanup:
+    if not policy.allows(mark.verdict):
         return _DISABLED
     verdicts = [(record, _missing(record, policy, now)) for record in records]
     if any(verdict is KeepReason.PENDING for _, verdict in verdicts):
         return Postpone(reason="a record that names it is within its grace period")
-    going = [record for record, verdict in verdicts if _goes(verdict)]
+    going = [record for record, verdict in verdicts if judge.goes(verdict)]
     if not going:
         return _DISABLED
     return Remove(records=_refs(going), delete_object=False, verify_absence=True)
@@ -126,10 +125,6 @@ def _missing(record: Record, policy: Policy, now: datetime) -> Finding | KeepRea
 
 def _ownerless(finding: Finding | None) -> bool:
     return finding is not None and finding.verdict is Verdict.OWNERLESS
-
-
-def _goes(verdict: Finding | KeepReason | None) -> bool:
-    return isinstance(verdict, Finding) and verdict.kept is None
 
 
 def _refs(records: Iterable[Record]) -> tuple[RecordRef, ...]:

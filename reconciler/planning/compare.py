@@ -13,7 +13,7 @@ from itertools import islice, pairwise
 
 from reconciler.errors import ListingBroken, OrderViolated
 from reconciler.model import RESERVED_PREFIX, KeyRange, ObjectPage
-from reconciler.planning.ranges import prefix_end
+from reconciler.model.keys import prefix_end
 
 _RESERVED_END = prefix_end(RESERVED_PREFIX) or ""
 

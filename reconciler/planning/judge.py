@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from reconciler.model import Finding, KeepReason, Policy, Record, StoredObject, Verdict
+from reconciler.model.durations import duration_text
 from reconciler.planning import wording
 from reconciler.planning.keys import protection
-from reconciler.planning.retention import judge_record
+from reconciler.planning.retention import disabled, judge_record
 
 
 def judge_object(obj: StoredObject, policy: Policy, now: datetime) -> Finding | KeepReason:
@@ -25,7 +26,7 @@ def judge_object(obj: StoredObject, policy: Policy, now: datetime) -> Finding | 
         storage_key=obj.key,
         bytes=obj.size,
         reason=f"no record; last modified {_since(obj.last_modified, policy, now)}",
-        kept=None if policy.orphan_cleanup else KeepReason.DISABLED,
+        kept=disabled(Verdict.ORPHAN, policy),
         object_etag=obj.etag,
         object_last_modified=obj.last_modified,
     )
@@ -49,7 +50,7 @@ def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | Ke
         storage_key=record.storage_key,
         bytes=record.size_bytes or 0,
         reason=f"no object; row created {_since(record.created_at, policy, now)}",
-        kept=None if policy.dangling_cleanup else KeepReason.DISABLED,
+        kept=disabled(Verdict.DANGLING, policy),
         virtual_key_id=record.virtual_key_id,
         record_created_at=record.created_at,
     )
@@ -62,7 +63,12 @@ def counts_as_missing(record: Record, policy: Policy, now: datetime) -> bool:
     nothing is done about it, and there is nothing to hold back.
     """
     finding = judge_record(record, policy, now) or judge_missing(record, policy, now)
-    return isinstance(finding, Finding) and finding.kept is None and past(record.created_at, policy, now)
+    return goes(finding) and past(record.created_at, policy, now)
+
+
+def goes(found: Finding | KeepReason | None) -> bool:
+    """Whether something is done about what was found."""
+    return isinstance(found, Finding) and found.kept is None
 
 
 def past(since: datetime | None, policy: Policy, now: datetime) -> bool:
@@ -72,4 +78,4 @@ def past(since: datetime | None, policy: Policy, now: datetime) -> bool:
 
 def _since(since: datetime | None, policy: Policy, now: datetime) -> str:
     elapsed = wording.age(now - (since or now))
-    return f"{elapsed} ago (grace period {wording.setting(policy.grace_period)})"
+    return f"{elapsed} ago (grace period {duration_text(policy.grace_period)})"

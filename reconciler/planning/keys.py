@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 
 from reconciler.model import REPLACEMENT_CHARACTER, KeepReason, Policy
-from reconciler.planning.ranges import is_managed
-
-LONGEST = 2048
-"""Bytes. S3 allows 1,024, but a row may name what no store can have; Postgres indexes up to 2,704."""
+from reconciler.model.keys import LONGEST_KEY, is_managed
 
 _REWRITTEN = re.compile(r"//|\\|^/|(?:^|/)\.\.?(?:/|$)")
 """What a store that keeps objects as files collapses, turns round or refuses."""
@@ -41,4 +38,4 @@ def rewritten(key: str) -> str:
 
 def _markable(key: str) -> bool:
     """Whether the table of marks, and its index, can hold the key. One that cannot would end every pass."""
-    return "\0" not in key and len(key.encode(errors="surrogatepass")) <= LONGEST
+    return "\0" not in key and len(key.encode(errors="surrogatepass")) <= LONGEST_KEY

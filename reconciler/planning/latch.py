@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
-from reconciler.model import Finding, Pass, Policy, Record, StoredObject, Tally, Trip
-from reconciler.planning import judge, retention, wording
+from reconciler.model import Finding, Marker, Pass, Policy, Record, StoredObject, Tally, Trip
+from reconciler.model.durations import duration_text
+from reconciler.planning import judge, wording
+from reconciler.planning.retention import judge_record
 
 _OF_NO_VERDICT = frozenset({"delete_delay", "delete_mode", "rewrites_keys"})
 
@@ -68,22 +70,27 @@ def both(*trips: Trip | None) -> Trip | None:
     return Trip(reason=reason, both_sides=any(trip.both_sides for trip in found))
 
 
+def told_apart(
+    finding: Finding, found: StoredObject | Record, before: Policy | None, now: datetime
+) -> Finding:
+    """The finding, noting whether it is one only since the settings changed. For `before` see `earlier`."""
+    if before is None:
+        return finding
+    if isinstance(found, Record) and finding.verdict.spec.found_by is Marker.RETENTION:
+        return replace(finding, newly=is_newly_outlived(found, before, now))
+    return replace(finding, newly=is_new(found, before, now))
+
+
 def is_new(found: StoredObject | Record, before: Policy, now: datetime) -> bool:
     """Whether the earlier settings would have kept what is a finding now."""
     if isinstance(found, StoredObject):
-        return not _goes(judge.judge_object(found, before, now))
-    return not (
-        _goes(retention.judge_record(found, before, now)) or _goes(judge.judge_missing(found, before, now))
-    )
+        return not judge.goes(judge.judge_object(found, before, now))
+    return not any(judge.goes(each(found, before, now)) for each in (judge_record, judge.judge_missing))
 
 
 def is_newly_outlived(row: Record, before: Policy, now: datetime) -> bool:
     """The same for a retention finding, whose object is taken to be there."""
-    return not _goes(retention.judge_record(row, before, now))
-
-
-def _goes(verdict: object) -> bool:
-    return isinstance(verdict, Finding) and verdict.kept is None
+    return not judge.goes(judge_record(row, before, now))
 
 
 def _changed(before: Policy, after: Policy) -> list[str]:
@@ -94,7 +101,7 @@ def _changed(before: Policy, after: Policy) -> list[str]:
 
 def _shown(value: object) -> str:
     if isinstance(value, timedelta):
-        return wording.setting(value)
+        return duration_text(value)
     if isinstance(value, tuple):
         return ", ".join(repr(each) for each in value)
     return str(getattr(value, "pattern", value))

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model import Finding, KeepReason, Outcome, Tally, Verdict
-from reconciler.planning.ranges import prefix_of
+from reconciler.model.keys import prefix_of
 
 
 def outcome(*, failed: bool, halted: bool, tripped: bool, waiting: int) -> Outcome:

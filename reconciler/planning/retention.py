@@ -13,9 +13,11 @@ a missing last access means never accessed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from reconciler.model import Finding, KeepReason, Policy, Record, Verdict, VirtualKey
+from reconciler.model import Finding, KeepReason, Policy, Record, Verdict
+from reconciler.model.durations import duration_text
 from reconciler.planning import wording
 from reconciler.planning.keys import protection
 
@@ -23,58 +25,56 @@ from reconciler.planning.keys import protection
 def judge_record(record: Record, policy: Policy, now: datetime) -> Finding | None:
     """The row's retention verdict, or None where it stays. Whether its object exists is not asked.
 
-    `kept` is DISABLED with automatic clean-up off, and for *revoked* under the policy `keep`; then
-    *expired* and *stale* win over it. A row whose key is protected is never a finding.
+    `kept` is DISABLED with automatic clean-up off, and for *revoked* under the policy `keep`; then *expired*
+    and *stale* win over it: a verdict yields to those that have fewer switches off. A row whose key is
+    protected is never a finding.
     """
     if protection(record.storage_key, policy) is not None:
         return None
-    disabled = None if policy.auto_cleanup else KeepReason.DISABLED
-    if reason := _ownerless(record):
-        return _finding(record, Verdict.OWNERLESS, reason, disabled)
-    revoked = _revoked(record.owner, policy, now)
-    if revoked and policy.delete_revoked:
-        return _finding(record, Verdict.REVOKED, revoked, disabled)
-    if reason := _expired(record, policy, now):
-        return _finding(record, Verdict.EXPIRED, reason, disabled)
-    if reason := _stale(record, policy, now):
-        return _finding(record, Verdict.STALE, reason, disabled)
-    return _finding(record, Verdict.REVOKED, revoked, KeepReason.DISABLED) if revoked else None
-
-
-def _finding(record: Record, verdict: Verdict, reason: str, kept: KeepReason | None) -> Finding:
+    found = [(verdict, reason) for verdict, rule in RULES.items() if (reason := rule(record, policy, now))]
+    if not found:
+        return None
+    verdict, reason = min(found, key=lambda each: policy.switched_off(each[0]))
     return Finding(
         verdict=verdict,
         storage_key=record.storage_key,
         bytes=record.size_bytes or 0,
         reason=reason,
-        kept=kept,
+        kept=disabled(verdict, policy),
         virtual_key_id=record.virtual_key_id,
         record_created_at=record.created_at,
     )
 
 
-def _ownerless(record: Record) -> str:
+def disabled(verdict: Verdict, policy: Policy) -> KeepReason | None:
+    """Why nothing is done about a finding of that verdict, where its clean-up is switched off."""
+    return None if policy.allows(verdict) else KeepReason.DISABLED
+
+
+def _ownerless(record: Record, policy: Policy, now: datetime) -> str:  # noqa: ARG001 - all have these
     if record.virtual_key_id is None or record.owner is not None:
         return ""
     return f"virtual key {record.virtual_key_id} does not exist"
 
 
-def _revoked(owner: VirtualKey | None, policy: Policy, now: datetime) -> str:
+def _revoked(record: Record, policy: Policy, now: datetime) -> str:
+    owner = record.owner
     if owner is None:
         return ""
-    grace = f"(key grace {wording.setting(policy.key_grace)})"
     if not owner.enabled and _elapsed(owner.disabled_since, policy.key_grace, now):
-        return f"virtual key {owner.id} disabled {_ago(owner.disabled_since, now)} {grace}"
-    if _elapsed(owner.expires_at, policy.key_grace, now):
-        return f"virtual key {owner.id} expired {_ago(owner.expires_at, now)} {grace}"
-    return ""
+        how, since = "disabled", owner.disabled_since
+    elif _elapsed(owner.expires_at, policy.key_grace, now):
+        how, since = "expired", owner.expires_at
+    else:
+        return ""
+    return f"virtual key {owner.id} {how} {_ago(since, now)} (key grace {duration_text(policy.key_grace)})"
 
 
 def _expired(record: Record, policy: Policy, now: datetime) -> str:
     if _elapsed(record.expires_at, timedelta(0), now):
         return f"expired {_ago(record.expires_at, now)}"
     if _elapsed(record.deleted_at, policy.grace_period, now):
-        grace = wording.setting(policy.grace_period)
+        grace = duration_text(policy.grace_period)
         return f"soft-deleted {_ago(record.deleted_at, now)} (grace period {grace})"
     return ""
 
@@ -85,7 +85,7 @@ def _stale(record: Record, policy: Policy, now: datetime) -> str:
     if recently or not _elapsed(record.created_at, policy.media_retention, now):
         return ""
     seen = "never accessed" if accessed is None else f"last accessed {_ago(accessed, now)}"
-    retention = wording.setting(policy.media_retention)
+    retention = duration_text(policy.media_retention)
     return f"created {_ago(record.created_at, now)} (retention {retention}), {seen}"
 
 
@@ -96,3 +96,12 @@ def _elapsed(since: datetime | None, duration: timedelta, now: datetime) -> bool
 
 def _ago(since: datetime | None, now: datetime) -> str:
     return f"{wording.age(now - (since or now))} ago"
+
+
+RULES: Mapping[Verdict, Callable[[Record, Policy, datetime], str]] = {
+    Verdict.OWNERLESS: _ownerless,
+    Verdict.REVOKED: _revoked,
+    Verdict.EXPIRED: _expired,
+    Verdict.STALE: _stale,
+}
+"""Why the row has that verdict, or nothing. In the order in which the first that applies wins."""

@@ -29,16 +29,6 @@ def age(elapsed: timedelta) -> str:
     return counted(seconds, "second")
 
 
-def setting(duration: timedelta) -> str:
-    """A duration as it is written in the settings: "90d", "48h", "15m", "30s"."""
-    seconds = int(duration.total_seconds())
-    for suffix, length in (("h", 3600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            days = seconds % 86400 == 0 and seconds > 2 * 86400
-            return f"{seconds // 86400}d" if days else f"{seconds // length}{suffix}"
-    return f"{seconds}s"
-
-
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural where it needs one: "1 orphan", "1,200 orphans"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

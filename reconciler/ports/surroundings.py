@@ -41,8 +41,11 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
-class Observer(Protocol):
-    """What the engine tells metrics and progress bars. Never awaits, never raises."""
+class Observer:
+    """What the engine reports to metrics and progress bars. Listeners override the methods they need.
+
+    Never awaits, never raises.
+    """
 
     def page_listed(self, keys: int) -> None: ...
 
@@ -54,48 +57,38 @@ class Observer(Protocol):
 
     def phase(self, marker: Marker, phase: Phase | None) -> None:
         """What the pass under way is doing from now on; None at its end."""
-        ...
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
         """`result` is an ObjectResult, or "record" for rows removed, "lost" for rows that lost theirs."""
-        ...
 
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None: ...
 
     def refused(self, kept: int, gone: int) -> None:
         """Marks whose rows the database does not let go, by whether their objects are still there."""
-        ...
 
     def hidden(self, objects: int, size: int) -> None:
         """What is deleted and not freed, in objects and bytes."""
-        ...
 
     def purged(self, objects: int, size: int) -> None:
         """What was freed just now."""
-        ...
 
     def alive(self, loop: str) -> None:
         """A supervised loop's progress stamp."""
-        ...
 
     def halted(self, reason: str | None) -> None: ...
 
     def elected(self, epoch: int) -> None:
         """A term begins: what is told from now on is of this one. `leading` follows."""
-        ...
 
     def leading(self, *, leader: bool) -> None: ...
 
     def renewed(self, outcome: str) -> None:
         """An attempt to renew the lease: "ok", "failed" and tried again, or "lost"."""
-        ...
 
     def paused(self, *, paused: bool, since: datetime | None) -> None: ...
 
     def blocked(self, by: str | None) -> None:
         """What transaction holds back deletions, in words; None for none."""
-        ...
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         """Seconds by which other clocks are ahead of this machine's, by name."""
-        ...

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.model import BreakerLimits, Mode, Policy
+from reconciler.model.durations import duration_text
 from reconciler.settings import addresses, values
 from reconciler.settings.sections import (
     BreakerSettings,
@@ -31,8 +32,8 @@ def _as_long_as_undo(retention: timedelta, info: ValidationInfo) -> timedelta:
     window = info.data.get("undo_window", retention)
     if retention < window:
         raise ValueError(
-            f"must be at least RECONCILER_UNDO_WINDOW ({values.duration_text(window)}), and is"
-            f" {values.duration_text(retention)}: a row whose line has left the ledger cannot be undone"
+            f"must be at least RECONCILER_UNDO_WINDOW ({duration_text(window)}), and is"
+            f" {duration_text(retention)}: a row whose line has left the ledger cannot be undone"
         )
     return retention
 

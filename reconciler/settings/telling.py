@@ -10,7 +10,7 @@ from datetime import timedelta
 from pydantic import BaseModel, SecretStr
 
 from reconciler.model import KeyShape
-from reconciler.settings import values
+from reconciler.model.durations import duration_text
 from reconciler.settings.load import mask
 from reconciler.settings.names import Leaf, Path, leaves
 from reconciler.settings.origins import Loaded, Origin, Source
@@ -117,7 +117,7 @@ def _written(path: Path, value: object) -> object:
     if value is None:
         return WITHOUT.get(path)
     if isinstance(value, timedelta):
-        return values.duration_text(value)
+        return duration_text(value)
     if isinstance(value, SecretStr):
         return mask(value.get_secret_value())
     if isinstance(value, KeyShape):

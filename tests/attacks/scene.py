@@ -31,7 +31,7 @@ from reconciler.engine.collect.rules import decider
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.runtime.clocks import Clocks
-from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.context import Ports, Steering
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.engine.runtime.write_guard import WriteGateway
@@ -51,7 +51,7 @@ from reconciler.model import (
 from reconciler.ports import Decide
 from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, no_cap, staged
 from tests.doubles.bucket import MemoryBucket
-from tests.doubles.build import LIMITS
+from tests.doubles.build import LIMITS, steering, tuning
 from tests.doubles.surroundings import RecordingObserver, Surroundings
 
 WINDOW = timedelta(hours=1)
@@ -203,14 +203,7 @@ class Scene:
 
     @property
     def steering(self) -> Steering:
-        return Steering(
-            mode=Mode.LIVE,
-            policy=self.policy,
-            limits=LIMITS,
-            config_hash="hash",
-            rate=float("inf"),
-            upload_window=WINDOW,
-        )
+        return steering(policy=self.policy, limits=LIMITS, config_hash="hash", rate=inf, upload_window=WINDOW)
 
     @property
     def decide(self) -> Decide:
@@ -264,7 +257,7 @@ class Scene:
 
     def collector(self) -> Collector:
         """Its clock is the bucket's, so that its patience takes no time of ours."""
-        limits, tenure = Limits(delete_concurrency=1), Tenure(good_until=inf)
+        limits, tenure = tuning(delete_concurrency=1), Tenure(good_until=inf)
         return Collector(self.ports, limits, lambda: self.steering, anyio.Event(), tenure, self.sealer)
 
     @functools.cached_property

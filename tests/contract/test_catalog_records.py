@@ -18,6 +18,7 @@ from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import open_catalog
 from reconciler.model import KeyRange, ObjectPage, Record, Verdict
+from reconciler.model.keys import prefix_end
 from reconciler.planning.retention import judge_record
 from tests.contract.catalog import DAY, LONG_AGO, POLICY, Stage, staged
 
@@ -176,14 +177,14 @@ def test_every_key_is_inside_or_outside_the_prefixes_or_our_own(prefixes: list[s
 
 @given(prefix=st.text(), key=st.text())
 def test_the_end_of_a_prefix_is_behind_its_keys_and_no_others(prefix: str, key: str) -> None:
-    end = bounds.prefix_end(prefix)
+    end = prefix_end(prefix)
     assert (prefix <= key and (end is None or key < end)) is key.startswith(prefix)
 
 
 def test_the_last_code_point_has_no_successor() -> None:
-    assert bounds.prefix_end("a\U0010ffff") == "b"
-    assert bounds.prefix_end("\U0010ffff") is None
-    assert bounds.prefix_end("\ud7ff") == "\ue000"
+    assert prefix_end("a\U0010ffff") == "b"
+    assert prefix_end("\U0010ffff") is None
+    assert prefix_end("\ud7ff") == "\ue000"
 
 
 # --- rows ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mark, Pass, PassDetail, PassState, Verdict
-from reconciler.planning.ranges import merge_prefixes, prefix_of
+from reconciler.model.keys import merge_prefixes, prefix_of
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 

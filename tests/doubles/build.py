@@ -6,9 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reconciler.app.wiring import limits_of, steering_of
+from reconciler.engine.runtime.context import Limits, Steering
 from reconciler.model import (
     BreakerLimits,
+    Capabilities,
+    ListingOrder,
     Mark,
+    Mode,
     ObjectPage,
     Policy,
     Record,
@@ -16,10 +21,12 @@ from reconciler.model import (
     Verdict,
     VirtualKey,
 )
+from reconciler.settings import Settings
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+BUCKET = {"name": "media", "prefixes": ["image/", "video/"]}
 LIMITS = BreakerLimits(max_fraction=0.1, max_count=100_000, max_dangling=100, min_count=20)
 OPEN = replace(LIMITS, max_fraction=1.0)
 """For a few keys on one side alone, where a test is not about the breaker."""
@@ -37,6 +44,23 @@ def policy(**changes: Any) -> Policy:
         "delete_revoked": False,
     }
     return Policy(**{**values, **changes})
+
+
+def settings(**changes: Any) -> Settings:
+    """The defaults, of no place."""
+    values: dict[str, Any] = {"database_url": "postgresql://db/gateway", "bucket": BUCKET}
+    return Settings(**{**values, **changes})
+
+
+def tuning(**changes: Any) -> Limits:
+    """The defaults of the settings."""
+    return limits_of(settings(**changes))
+
+
+def steering(**changes: Any) -> Steering:
+    """The defaults of the settings, live, over a store that can do little."""
+    found = Capabilities(order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=False)
+    return replace(steering_of(settings(), found), mode=Mode.LIVE, **changes)
 
 
 def stored(key: str = "image/a", **changes: Any) -> StoredObject:

@@ -38,7 +38,7 @@ from reconciler.model import (
     Verdict,
     quarantine_key,
 )
-from reconciler.planning.ranges import is_managed, merge_prefixes
+from reconciler.model.keys import is_managed, merge_prefixes
 from reconciler.ports import Cap, Decide
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Row, Spent
 from tests.doubles.nearmisses import has_twin

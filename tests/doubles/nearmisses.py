@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.model import Mark, NearMiss, Verdict
+from reconciler.model.keys import is_managed
 from reconciler.model.spelling import spellings
-from reconciler.planning.ranges import is_managed
 from reconciler.ports import Folded
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port

@@ -34,7 +34,7 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
-from reconciler.planning.ranges import merge_prefixes
+from reconciler.model.keys import merge_prefixes
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from reconciler.model import RESERVED_PREFIX, KeyRange, ObjectPage, Policy, Record, StoredObject, Verdict
-from reconciler.planning.ranges import is_managed
+from reconciler.model.keys import is_managed
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
 

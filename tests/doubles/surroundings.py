@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
+from reconciler.ports import Observer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,7 +138,7 @@ def port(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[A
     return interruptible
 
 
-class RecordingObserver:
+class RecordingObserver(Observer):
     """Remembers what the engine told it."""
 
     def __init__(self) -> None:

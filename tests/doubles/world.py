@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from math import inf
 from uuid import UUID
 
@@ -13,7 +12,7 @@ import anyio
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.recover.undo import Undo, Undone
 from reconciler.engine.runtime.clocks import Clocks
-from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.engine.runtime.write_guard import WriteGateway
@@ -32,7 +31,7 @@ from reconciler.model import (
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
-from tests.doubles.build import LIMITS, policy
+from tests.doubles.build import LIMITS, policy, steering, tuning
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
@@ -70,15 +69,8 @@ class World:
         self.observer = RecordingObserver()
         self.marks = MemoryMarks(self.database)
         self.throttles = self.new_throttles()
-        self.limits = Limits(listing_concurrency=2, delete_concurrency=2)
-        self.steering = Steering(
-            mode=Mode.LIVE,
-            policy=under or policy(),
-            limits=limits,
-            config_hash="c1",
-            rate=float("inf"),
-            upload_window=timedelta(hours=1),
-        )
+        self.limits = tuning(listing_concurrency=2, delete_concurrency=2)
+        self.steering = steering(policy=under or policy(), limits=limits, config_hash="c1", rate=inf)
 
     def new_throttles(self) -> Throttles:
         """For a program that runs beside another one."""

@@ -15,7 +15,7 @@ from reconciler.demo import surroundings
 from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
 from reconciler.demo.verify import Contents, unchanged
 from reconciler.errors import ConfigError
-from reconciler.model import Verdict
+from reconciler.model import VERDICTS
 from tests.leftovers import Playground, ordinary_user, playground
 
 DEMO = ["-m", "reconciler", "demo", "--objects", "200"]
@@ -110,7 +110,7 @@ def test_the_demo_converges_and_verifies_it() -> None:
     assert program.returncode == 0, told
     assert told.count(VERIFIED) == 1
     assert "nothing was deleted: 200 objects" in told
-    missing = [verdict for verdict in Verdict if verdict is not Verdict.ADOPT and verdict not in told]
+    missing = [verdict for verdict in VERDICTS if verdict not in told]
     assert not missing
     assert "\x1b" not in told, "colours belong on a terminal"
     assert "reconciler demo --keep" in told
@@ -263,11 +263,9 @@ def test_without_the_extra_the_demo_says_how_to_get_it() -> None:
     assert len(program.stderr.splitlines()) == 1
 
 
-def test_a_scene_has_every_verdict_but_adoption_at_its_smallest() -> None:
+def test_a_scene_has_every_verdict_at_its_smallest() -> None:
     scene = imagine(MIN_OBJECTS, seed=1)
-    assert {media.kind.goes for media in scene.going()} == {
-        str(verdict) for verdict in Verdict if verdict is not Verdict.ADOPT
-    }
+    assert {media.kind.goes for media in scene.going()} == {*VERDICTS}
     assert sum(media.kind.has_object for media in scene.media) == MIN_OBJECTS
     assert len({media.key for media in scene.media}) == len(scene.media)
 

@@ -10,8 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from reconciler.engine.daemon import Daemon
-from reconciler.engine.runtime.context import Limits
 from reconciler.model import Deletion, DeletionResult, HeldBy, Identity, Term
+from tests.doubles.build import tuning
 from tests.doubles.passes import MemoryLease
 from tests.doubles.world import World
 
@@ -24,7 +24,7 @@ LONG = 100
 
 async def with_orphans_due(*keys: str) -> World:
     world = World()
-    world.limits = Limits(delete_concurrency=1)
+    world.limits = tuning(delete_concurrency=1)
     world.steer(rate=1.0)  # a batch is one key
     for key in keys:
         world.bucket.upload(key, age=3 * DAY)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reconciler.model import KeepReason, Verdict
-from reconciler.model.words import RETENTION_VERDICTS
+from reconciler.model import RETENTION_VERDICTS, KeepReason, Verdict
 
 GLOSSARY = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text(encoding="utf-8")
 TERMS = {

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reconciler.model import KeyRange
-from reconciler.planning.ranges import is_managed, merge_prefixes, prefix_end, split
+from reconciler.model.keys import is_managed, merge_prefixes, prefix_end
+from reconciler.planning.ranges import split
 
 alphabet = st.sampled_from("a/.0\u00e9\ud7ff\ue000\uffff\U00010000\U0010fffe\U0010ffff")
 keys = st.text(alphabet, max_size=5)

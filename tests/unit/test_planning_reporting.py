@@ -18,9 +18,10 @@ from reconciler.model import (
     Tally,
     Verdict,
 )
+from reconciler.model.durations import duration_text
 from reconciler.planning.judge import judge_object
 from reconciler.planning.reporting import outcome, tally_of
-from reconciler.planning.wording import age, counted, pause, reasons, refused, setting, stayed
+from reconciler.planning.wording import age, counted, pause, reasons, refused, stayed
 from tests.doubles.build import NOW, policy, stored
 
 
@@ -75,7 +76,7 @@ def test_ages_read_as_people_say_them(seconds: int, words: str) -> None:
 @pytest.mark.parametrize("written", ["0s", "30s", "90s", "15m", "90m", "24h", "48h", "49h", "7d", "90d"])
 def test_durations_read_as_they_are_written_in_the_settings(written: str) -> None:
     length = {"s": 1, "m": 60, "h": 3600, "d": 86400}[written[-1]]
-    assert setting(timedelta(seconds=int(written[:-1]) * length)) == written
+    assert duration_text(timedelta(seconds=int(written[:-1]) * length)) == written
 
 
 def test_numbers_carry_their_noun() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import ConfigError
+from reconciler.model.durations import duration_text
 from reconciler.settings import (
     Origin,
     SettingsSource,
@@ -63,7 +64,7 @@ def test_no_limit_is_told_as_it_is_written() -> None:
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=36_500)))
 def test_a_duration_is_told_as_it_may_be_written(duration: timedelta) -> None:
     whole = timedelta(milliseconds=duration // timedelta(milliseconds=1))
-    assert values.duration(values.duration_text(whole)) == whole
+    assert values.duration(duration_text(whole)) == whole
 
 
 # --- the database's URL in a file of its own --------------------------------------------------------

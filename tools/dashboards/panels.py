@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from reconciler.model import Verdict
+
 SITE = 'cluster="$cluster",namespace="$namespace",job="$job"'
 """In every selector, so that two installations never mix. A label that Prometheus does not have is empty."""
 RUNBOOKS = "docs/runbooks"
@@ -18,13 +20,7 @@ SCHEMA = 41
 GOOD, ODD, BAD, PLAIN, UNKNOWN = "green", "orange", "red", "blue", "#808080"
 
 COLOURS: Mapping[str, str] = {
-    "orphan": "orange",
-    "dangling": "red",
-    "expired": "blue",
-    "stale": "purple",
-    "revoked": "yellow",
-    "ownerless": "dark-green",
-    "adopt": "#808080",
+    **{verdict.value: verdict.spec.colour for verdict in Verdict},
     "ok": "green",
     "missing": "blue",
     "throttled": "yellow",

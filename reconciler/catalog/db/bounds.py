@@ -6,44 +6,18 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from reconciler.model import RESERVED_PREFIX
+from reconciler.model.keys import merge_prefixes, prefix_end
 
 Bounds: TypeAlias = tuple[tuple[str, str | None], ...]
-
-_LAST = 0x10FFFF
-_SURROGATES = range(0xD800, 0xE000)
-
-
-def prefix_end(prefix: str) -> str | None:
-    """The least string in byte order that follows every key of the prefix; None where there is none.
-
-    UTF-8 bytes sort as code points do, so the last code point that has a successor is incremented.
-    """
-    for index in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[index]) + 1
-        if code in _SURROGATES:
-            code = _SURROGATES.stop
-        if code <= _LAST:
-            return prefix[:index] + chr(code)
-    return None
 
 
 def of_prefix(prefix: str) -> Bounds:
     return ((prefix, prefix_end(prefix)),)
 
 
-def merged(prefixes: Sequence[str]) -> tuple[str, ...]:
-    """The prefixes in byte order, without those that lie inside another."""
-    outer: list[str] = []
-    for prefix in sorted(prefixes):
-        # A prefix that starts with an earlier one lies inside it, and sorts right behind it.
-        if not outer or not prefix.startswith(outer[-1]):
-            outer.append(prefix)
-    return tuple(outer)
-
-
 def managed(prefixes: Sequence[str]) -> Bounds:
     """The keys under any of the prefixes, each once, without our reserved prefix."""
-    return _without_reserved(tuple((prefix, prefix_end(prefix)) for prefix in merged(prefixes)))
+    return _without_reserved(tuple((prefix, prefix_end(prefix)) for prefix in merge_prefixes(prefixes)))
 
 
 def outside(prefixes: Sequence[str]) -> Bounds:

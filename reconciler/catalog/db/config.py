@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from reconciler.model import READ
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaColumns:
@@ -35,6 +37,9 @@ class MediaColumns:
     media_type: str = "MediaType"
     provider: str = "Provider"
 
+
+READ_COLUMNS = tuple(each.name for each in fields(MediaColumns) if each.name in READ)
+"""Those besides the key that a verdict reads."""
 
 WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider"})
 """Columns that a schema may lack without being mapped to "": no verdict depends on them, or only later

@@ -12,7 +12,7 @@ from reconciler.catalog import holds
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.mark_rows import MARK_COLUMNS, SEEN_LATELY, mark_from
+from reconciler.catalog.mark_rows import MARK_COLUMNS, SEEN_ENOUGH, SEEN_LATELY, mark_from
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry
 from reconciler.catalog.media_tables.tables import Gateway
@@ -40,7 +40,7 @@ SELECT * FROM (
                 WHEN m.refusals > 0 THEN 'refused'
                 WHEN p.state <> 'armed' THEN 'unreleased'
                 WHEN {DUE_AT} > clock_timestamp() OR m.not_before > clock_timestamp()
-                     OR m.verdict = 'dangling' AND m.sightings < 2 OR NOT ({SEEN_LATELY}) THEN 'waiting'
+                     OR NOT {SEEN_ENOUGH} OR NOT {SEEN_LATELY} THEN 'waiting'
                 ELSE 'due' END AS stands
     FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id CROSS JOIN ({LIVE}) live
     WHERE m.storage_key > $1::text AND m.storage_key >= $2::text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.catalog.db.config import TableMapping
+from reconciler.catalog.db.config import READ_COLUMNS, TableMapping
 from reconciler.catalog.db.schema import SCHEMA
 
 REFUSED = "MR409"
@@ -10,9 +10,6 @@ REFUSED = "MR409"
 
 TRIGGER = "zz_reconciler_guard"
 """Triggers fire in order of name: this one after the gateway's own, so that it sees their final row."""
-
-WATCHED = ("storage_key", "virtual_key_id", "created_at", "expires_at", "last_accessed_at", "deleted_at")
-"""The columns that a verdict reads, the key first."""
 
 # Raises 40001 for a mark or a tombstone that this transaction's snapshot cannot see: an insertion of the
 # same key conflicts with it all the same. What is inserted is rolled back at once.
@@ -128,7 +125,7 @@ WHERE a.attrelid = <media> AND a.attnum > 0 AND NOT a.attisdropped AND a.attgene
 
 def watched(tables: TableMapping) -> list[str]:
     """The columns that a verdict reads, or that say which rows count; a table may lack some."""
-    read = [name for field in WATCHED if (name := getattr(tables.media, field))]
+    read = [name for field in ("storage_key", *READ_COLUMNS) if (name := getattr(tables.media, field))]
     return [*read, *(column for column, _ in tables.media_where if column not in read)]
 
 

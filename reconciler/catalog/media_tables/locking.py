@@ -9,7 +9,7 @@ from datetime import datetime
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.media_tables.records import lookup
 from reconciler.catalog.media_tables.tables import Gateway, by_key
-from reconciler.model import Mark, Record, Verdict, VirtualKey
+from reconciler.model import Mark, OwnerRead, Record, VirtualKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,12 @@ async def read_locked(
     locked = await lock_rows(connection, gateway, [row.id for rows in seen.values() for row in rows])
     # Lock virtual keys only where the verdict reads them: a busy one would hold up all its records. A key
     # that has ended may decide for any verdict, since the mark's own reason may be gone.
-    revoked = {mark.storage_key for mark in taken if mark.verdict is Verdict.REVOKED}
+    reading = {mark.storage_key for mark in taken if mark.verdict.spec.owner is OwnerRead.STATE}
     owners = {
         row.owner.id
         for key, rows in seen.items()
         for row in rows
-        if row.owner and (key in revoked or _ended(row.owner, now))
+        if row.owner and (key in reading or _ended(row.owner, now))
     }
     held = await _lock_owners(connection, gateway, sorted(owners))
     # Read once more, now that none of these rows can change.
@@ -48,7 +48,7 @@ async def read_locked(
         for key, rows in named.items()
         if any(row.id not in locked for row in rows)
         or any(
-            row.owner and row.owner.id not in held and (key in revoked or _ended(row.owner, now))
+            row.owner and row.owner.id not in held and (key in reading or _ended(row.owner, now))
             for row in rows
         )
     }

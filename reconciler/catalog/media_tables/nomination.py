@@ -6,7 +6,7 @@ nor the memory grows with what is found.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.tables import Gateway, record_from
-from reconciler.model import Policy, Record, Verdict
+from reconciler.model import OwnerRead, Policy, Record, Verdict
 
 DRAW = 20_000
 """Ids drawn by a statement: rows of one instant (a bulk update's) are sorted again for each draw."""
@@ -53,15 +53,9 @@ class Nominator:
                         yield [_as_seen(row, now) for row in rows]
 
     async def _branches(self, verdict: Verdict, policy: Policy, now: datetime) -> list[Branch]:
-        if verdict is Verdict.EXPIRED:
-            return self._expired(policy, now)
-        if verdict is Verdict.STALE:
-            return self._stale(policy, now)
-        if verdict is Verdict.REVOKED:
-            return [self._revoked(policy, now)] if self._gateway.has_keys else []
-        if verdict is Verdict.OWNERLESS:
-            return [await self._ownerless()] if self._gateway.has_keys else []
-        raise ValueError(f"{verdict} is no retention verdict")
+        if verdict.spec.owner is not OwnerRead.NOTHING and not self._gateway.has_keys:
+            return []
+        return await NOMINATIONS[verdict](self, policy, now)
 
     def _until(self, field: str, instant: datetime, extra: str = "", *more: datetime) -> list[Branch]:
         column = self._gateway.media_time(field)
@@ -76,7 +70,7 @@ class Nominator:
             )
         ]
 
-    def _expired(self, policy: Policy, now: datetime) -> list[Branch]:
+    async def _expired(self, policy: Policy, now: datetime) -> list[Branch]:
         expires = self._gateway.media_time("expires_at")
         deleted = _before(now, policy.grace_period)
         if expires is None:
@@ -85,7 +79,7 @@ class Nominator:
         apart = f" AND {self._gateway.until('$2', media='expires_at')} IS NOT TRUE"
         return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
 
-    def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
+    async def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
         accessed = self._gateway.media_time("last_accessed_at")
         if accessed is None:
             return []
@@ -96,24 +90,20 @@ class Nominator:
             _before(now, policy.recent_access),
         )
 
-    def _revoked(self, policy: Policy, now: datetime) -> Branch:
+    async def _revoked(self, policy: Policy, now: datetime) -> list[Branch]:
         gateway = self._gateway
         # A key that no pass has seen disabled yet (`plan` notes nothing) counts as seen now.
         ended = f"NOT {gateway.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
         if gateway.key_time("expires_at") is not None:
             ended = f"({ended} OR {gateway.until('$1', keys='expires_at')})"
-        return Branch(
-            condition=(
-                f"{gateway.as_key(gateway.owner_id)} IN (SELECT {gateway.key_id} FROM {gateway.keys}"
-                f" LEFT JOIN {SCHEMA}.revoked_keys r"
-                f' ON r.key_id = {gateway.key_id}::text COLLATE "C" WHERE {ended})'
-            ),
-            values=(_before(now, policy.key_grace), now),
-            order=gateway.owner_id,
-            order_type=gateway.owner_type,
+        condition = (
+            f"{gateway.as_key(gateway.owner_id)} IN (SELECT {gateway.key_id} FROM {gateway.keys}"
+            f" LEFT JOIN {SCHEMA}.revoked_keys r"
+            f' ON r.key_id = {gateway.key_id}::text COLLATE "C" WHERE {ended})'
         )
+        return [self._by_owner(condition, _before(now, policy.key_grace), now)]
 
-    async def _ownerless(self) -> Branch:
+    async def _ownerless(self, policy: Policy, now: datetime) -> list[Branch]:  # noqa: ARG002
         gateway = self._gateway
         missing = await self._missing_owners() if gateway.virtual_key_index else None
         if missing is None:
@@ -121,13 +111,12 @@ class Nominator:
                 f"{gateway.owner_id} IS NOT NULL AND NOT EXISTS"
                 f" (SELECT FROM {gateway.keys} WHERE {gateway.owned})"
             )
-            return Branch(condition=condition, values=())
-        return Branch(
-            condition=f"{gateway.owner_id} = ANY($1::text[]::{gateway.owner_type}[])",
-            values=(missing,),
-            order=gateway.owner_id,
-            order_type=gateway.owner_type,
-        )
+            return [Branch(condition=condition, values=())]
+        return [self._by_owner(f"{gateway.owner_id} = ANY($1::text[]::{gateway.owner_type}[])", missing)]
+
+    def _by_owner(self, condition: str, *values: object) -> Branch:
+        order, order_type = self._gateway.owner_id, self._gateway.owner_type
+        return Branch(condition=condition, values=values, order=order, order_type=order_type)
 
     async def _missing_owners(self) -> list[str]:
         gateway = self._gateway
@@ -198,6 +187,15 @@ class Nominator:
                 list(ids),
             )
         return [record_from(row) for row in rows]
+
+
+NOMINATIONS: Mapping[Verdict, Callable[[Nominator, Policy, datetime], Awaitable[list[Branch]]]] = {
+    Verdict.EXPIRED: Nominator._expired,  # noqa: SLF001 - its own
+    Verdict.STALE: Nominator._stale,  # noqa: SLF001
+    Verdict.REVOKED: Nominator._revoked,  # noqa: SLF001
+    Verdict.OWNERLESS: Nominator._ownerless,  # noqa: SLF001
+}
+"""Never narrower than the rules of `planning.retention`."""
 
 
 def _before(now: datetime, duration: timedelta) -> datetime:

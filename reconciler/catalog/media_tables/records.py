@@ -16,6 +16,7 @@ from reconciler.catalog.media_tables.nomination import Nominator
 from reconciler.catalog.media_tables.tables import Gateway, by_key, record_from
 from reconciler.errors import Halt
 from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Verdict
+from reconciler.model.keys import prefix_end
 
 SMALL = 50_000
 """Rows up to which a sample is drawn from all of them."""
@@ -100,7 +101,7 @@ class GatewayRecords:
                 values.append(bounds.comparable(value))
                 sql += f" AND {key} {operator} ${len(values)}::text"
         if RESERVED_PREFIX.startswith(span.prefix):
-            end = bounds.prefix_end(RESERVED_PREFIX)
+            end = prefix_end(RESERVED_PREFIX)
             assert end is not None
             values += [RESERVED_PREFIX, end]
             sql += f" AND NOT ({key} >= ${len(values) - 1}::text AND {key} < ${len(values)}::text)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from reconciler.catalog.db import expressions
-from reconciler.catalog.db.config import TableMapping, literal, qualified, quoted
+from reconciler.catalog.db.config import READ_COLUMNS, TableMapping, literal, qualified, quoted
 from reconciler.catalog.db.expressions import BARE_KEYS, END_OF_TIME, ColumnType, Identity, Times
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.model import Record, StorageBy, VirtualKey
@@ -254,8 +254,8 @@ class Gateway:
         parts = [self.key_text, self.owner_id]
         if self.has_keys:
             parts += [f"({self.key_id} IS NOT NULL)", self.key_enabled]
-        fields = ("created_at", "expires_at", "last_accessed_at", "deleted_at")
-        parts += [column for field in fields if (column := self.media_time(field))]
+        read = [field for field in READ_COLUMNS if field != "virtual_key_id"]
+        parts += [column for field in read if (column := self.media_time(field))]
         if (expires := self.key_time("expires_at")) is not None:
             parts.append(expires)
         return f"encode(sha256(convert_to(ROW({', '.join(parts)})::text, 'UTF8')), 'hex')"

@@ -14,10 +14,8 @@ from reconciler.catalog.db.config import quoted
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.tables import Gateway
-from reconciler.model import RESERVED_PREFIX, RETENTION_VERDICTS, ClaimedKey
-
-LONGEST = 2048
-"""Bytes of a key that a mark may name: an index entry of Postgres has at most 2,704."""
+from reconciler.model import RETENTION_VERDICTS, ClaimedKey
+from reconciler.model.keys import LONGEST_KEY, is_managed
 
 MARK = f"""
 INSERT INTO {SCHEMA}.marks
@@ -70,5 +68,4 @@ async def _named(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]
 
 
 def _may_go(key: str, record: str, prefixes: Sequence[str]) -> bool:
-    within = key.startswith(tuple(prefixes)) and not key.startswith(RESERVED_PREFIX)
-    return within and key != record and len(key.encode()) <= LONGEST
+    return is_managed(key, tuple(prefixes)) and key != record and len(key.encode()) <= LONGEST_KEY

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import asyncpg
 
-from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
 from reconciler.catalog.passes.rows import pass_from
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pass, PassDetail, PassState, Verdict
+from reconciler.model.keys import merge_prefixes, prefix_end
 
 WITHDRAWN_AT_ONCE = 10_000
 """Marks that one statement of `discard` deletes: a writer waits for at most one such statement."""
@@ -224,8 +224,8 @@ async def _counts(
     connection: AnyConnection, ids: Sequence[int], prefixes: Sequence[str]
 ) -> Mapping[int, Mapping[tuple[str, Verdict], int]]:
     """Marks by pass, and within it by prefix and verdict."""
-    names = bounds.merged(prefixes)
-    ends = [bounds.prefix_end(name) for name in names]
+    names = merge_prefixes(prefixes)
+    ends = [prefix_end(name) for name in names]
     counts: dict[int, Counter[tuple[str, Verdict]]] = defaultdict(Counter)
     for row in await connection.fetch(COUNTS, ids, list(names), ends):
         counts[row["pass_id"]][row["prefix"] or "", Verdict(row["verdict"])] += row["keys"]

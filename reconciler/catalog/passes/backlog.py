@@ -8,10 +8,10 @@ from datetime import datetime
 
 import asyncpg
 
-from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.model import Backlog, Verdict
+from reconciler.model.keys import merge_prefixes, prefix_end
 
 APPROVED = "p.state = 'armed' AND p.decided_at IS NOT NULL"
 """SQL: a person has approved the pass."""
@@ -65,8 +65,8 @@ async def read(
     connection: AnyConnection, prefixes: Sequence[str], pass_id: int | None, since: datetime | None
 ) -> Backlog:
     """The backlog as the breaker counts it for that pass; None is a pass that was never begun (a plan)."""
-    names = bounds.merged(prefixes)
-    arguments = [list(names), list(names), [bounds.prefix_end(name) for name in names]]
+    names = merge_prefixes(prefixes)
+    arguments = [list(names), list(names), [prefix_end(name) for name in names]]
     pending = await connection.fetch(PENDING, *arguments, pass_id)
     gone = await connection.fetch(GONE, *arguments)
     went = await connection.fetch(SINCE, *arguments, since) if since is not None else None

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.passes.backlog import APPROVED
 from reconciler.catalog.passes.rows import tally_from
 from reconciler.model import Backlog, ClaimedKey, Marker, Policy, Tally, TrippedPass, Verdict
+from reconciler.model.keys import merge_prefixes, prefix_of
 from reconciler.ports import Cap
 
 WINDOW = timedelta(hours=24)
@@ -78,8 +78,8 @@ async def allow(
     bound = [key for key in keys if key.mark.pass_id in markers and key.mark.variant_of is None]
     if not bound:
         return Allowed(keys=keys)
-    prefixes = bounds.merged(policy.prefixes)
-    batch = Counter((key.mark.verdict, _prefix_of(key.mark.storage_key, prefixes)) for key in bound)
+    prefixes = merge_prefixes(policy.prefixes)
+    batch = Counter((key.mark.verdict, prefix_of(key.mark.storage_key, prefixes) or "") for key in bound)
     objections = cap(
         _backlog(batch, await _spent(connection, now), prefixes),
         await _seen(connection, sorted({*markers.values()})),
@@ -118,7 +118,9 @@ async def _spend(
 ) -> None:
     if not keys:
         return
-    counts = Counter((key.mark.verdict.value, _prefix_of(key.mark.storage_key, prefixes)) for key in keys)
+    counts = Counter(
+        (key.mark.verdict.value, prefix_of(key.mark.storage_key, prefixes) or "") for key in keys
+    )
     by_kind = sorted(counts.items())
     await connection.execute(
         SPEND,
@@ -152,8 +154,3 @@ def _total(counts: Iterable[tuple[tuple[Verdict, str], int]]) -> dict[Verdict, i
     for (verdict, _), number in counts:
         total[verdict] += number
     return dict(total)
-
-
-def _prefix_of(key: str, prefixes: Sequence[str]) -> str:
-    """The managed prefix of a claimable key; every such key lies in one."""
-    return next(prefix for prefix in prefixes if key.startswith(prefix))

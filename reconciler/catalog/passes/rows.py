@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
@@ -22,8 +23,8 @@ from reconciler.model import (
     Verdict,
 )
 
-_DURATIONS = ("grace_period", "delete_delay", "media_retention", "recent_access", "key_grace")
-_FLAGS = ("delete_revoked", "auto_cleanup", "orphan_cleanup", "dangling_cleanup", "rewrites_keys")
+_DURATIONS = tuple(each.name for each in fields(Policy) if each.type == "timedelta")
+_FLAGS = tuple(each.name for each in fields(Policy) if each.type == "bool")
 
 
 def pass_from(row: asyncpg.Record) -> Pass:

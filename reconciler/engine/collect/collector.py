@@ -32,13 +32,13 @@ from reconciler.model import (
     Claim,
     Mode,
     ObjectResult,
+    OwnerRead,
     Pause,
     RefusedMarks,
     Removed,
     Term,
     TrippedPass,
 )
-from reconciler.planning.claims import OWNERS_READ
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +176,7 @@ class Collector:
         No trigger holds off a change of a virtual key, so where a verdict reads one we wait.
         """
         if (
-            not any(key.mark.verdict in OWNERS_READ for key in claim.keys)
+            all(key.mark.verdict.spec.owner is OwnerRead.NOTHING for key in claim.keys)
             and await self._ports.marks.guarded()
         ):
             return True

@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from reconciler.engine.runtime.context import Steering
-from reconciler.model import Backlog, Decision, Mark, Marker, Postpone, Record, Tally, Verdict
+from reconciler.model import VERDICTS, Backlog, Decision, Mark, Marker, Postpone, Record, Tally, Verdict
 from reconciler.planning import breaker, claims
 from reconciler.ports import Cap, Decide
 
@@ -44,13 +44,4 @@ def capper(steering: Steering) -> Cap:
 
 def enabled(steering: Steering) -> tuple[Verdict, ...]:
     """The verdicts whose clean-up is switched on."""
-    policy = steering.policy
-    on = {
-        Verdict.ORPHAN: policy.orphan_cleanup,
-        Verdict.DANGLING: policy.dangling_cleanup,
-        Verdict.OWNERLESS: policy.auto_cleanup,
-        Verdict.REVOKED: policy.auto_cleanup and policy.delete_revoked,
-        Verdict.EXPIRED: policy.auto_cleanup,
-        Verdict.STALE: policy.auto_cleanup,
-    }
-    return tuple(verdict for verdict, switched_on in on.items() if switched_on)
+    return tuple(verdict for verdict in VERDICTS if steering.policy.allows(verdict))

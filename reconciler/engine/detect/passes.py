@@ -26,7 +26,8 @@ from reconciler.model import (
     Term,
     Trip,
 )
-from reconciler.planning import breaker, latch, ranges, sides
+from reconciler.model.keys import merge_prefixes
+from reconciler.planning import breaker, latch, sides
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +96,7 @@ async def earlier_policy(ports: Ports, marker: Marker, policy: Policy) -> Policy
 
 async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]:
     """Count the rows under each managed prefix."""
-    merged = ranges.merge_prefixes(prefixes)
+    merged = merge_prefixes(prefixes)
     return {prefix: await ports.records.count([prefix]) for prefix in merged}
 
 

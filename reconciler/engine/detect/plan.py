@@ -24,8 +24,8 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
+from reconciler.model.keys import merge_prefixes, prefix_of
 from reconciler.planning import breaker
-from reconciler.planning.ranges import merge_prefixes, prefix_of
 from reconciler.planning.reporting import rows_by_prefix
 
 HELD = 50_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from reconciler.engine.detect.held import keep_held
@@ -19,8 +18,9 @@ from reconciler.engine.detect.passes import (
 from reconciler.engine.runtime.context import Ports, Steering
 from reconciler.engine.runtime.steps import step
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import RETENTION_VERDICTS, Finding, Marker, Pass, Phase, Policy, Record, Tally, Term
-from reconciler.planning import latch, ranges, retention
+from reconciler.model import Marker, Pass, Phase, Policy, Tally, Term
+from reconciler.model.keys import merge_prefixes
+from reconciler.planning import latch, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 
 
@@ -70,13 +70,13 @@ class Retention:
     async def _nominate(self, policy: Policy, now: datetime, sink: Sink) -> Tally:
         """Find and write the findings. A row counts under its own verdict only, however many nominate it."""
         tally = Tally()
-        prefixes = ranges.merge_prefixes(policy.prefixes)
+        prefixes = merge_prefixes(policy.prefixes)
         before = await earlier_policy(self._ports, Marker.RETENTION, policy)
-        for verdict in RETENTION_VERDICTS:
+        for verdict in retention.RULES:
             async for rows in self._ports.records.nominate(verdict, policy, now):
                 self._ports.observer.alive("retention")
                 findings = [
-                    _told_apart(found, row, before, now)
+                    latch.told_apart(found, row, before, now)
                     for row in rows
                     if (found := retention.judge_record(row, policy, now)) and found.verdict is verdict
                 ]
@@ -84,10 +84,3 @@ class Retention:
                 tally += newly_of(findings) + found_by_prefix(findings, prefixes)
                 await sink.write(findings, None)
         return tally
-
-
-def _told_apart(finding: Finding, row: Record, before: Policy | None, now: datetime) -> Finding:
-    """The finding, noting whether it exists only since the settings changed."""
-    if before is None or not latch.is_newly_outlived(row, before, now):
-        return finding
-    return replace(finding, newly=True)

@@ -39,6 +39,7 @@ from reconciler.model import (
     Tally,
     Term,
 )
+from reconciler.model.keys import merge_prefixes
 from reconciler.planning import ranges
 from reconciler.ports import PAGE_SIZE
 
@@ -127,7 +128,7 @@ class Sweep:
 
     async def _order_for(self, policy: Policy) -> ListingOrder:
         """The store's order, if the rows can be read in it as well; otherwise both are joined as sets."""
-        prefixes = ranges.merge_prefixes(policy.prefixes)
+        prefixes = merge_prefixes(policy.prefixes)
         if self._order is ListingOrder.NONE or await self._ports.records.reads_in_order(
             prefixes, ROWS_A_QUERY
         ):
@@ -224,7 +225,7 @@ class Sweep:
         """Draw the bounds from the rows' own keys, so that each range holds about the same number of rows."""
         planned: list[KeyRange] = []
         most = RANGES_A_WORKER * self._limits.listing_concurrency
-        for prefix in ranges.merge_prefixes(prefixes):
+        for prefix in merge_prefixes(prefixes):
             count = await self._ports.records.count([prefix])
             wanted = max(1, min(most, count // ROWS_A_RANGE))
             samples: Sequence[str] = ()
@@ -241,7 +242,7 @@ class Sweep:
         )
 
     async def _join_unordered(self, comparison: Comparison, sink: Sink, pass_id: int | None) -> Tally:
-        prefixes = ranges.merge_prefixes(comparison.policy.prefixes)
+        prefixes = merge_prefixes(comparison.policy.prefixes)
         async with self._ports.staging.open(pass_id) as staging:
             join = UnorderedJoin(comparison, sink, staging, self._ports.tracer)
             return await join.run(prefixes, self._limits.listing_concurrency)
@@ -255,7 +256,7 @@ class Sweep:
         self, steering: Steering, now: datetime, *, live: bool, pass_id: int, bucket: str
     ) -> Comparison:
         ports, policy = self._ports, steering.policy
-        prefixes = ranges.merge_prefixes(policy.prefixes)
+        prefixes = merge_prefixes(policy.prefixes)
         return Comparison(
             listing=ports.listing,
             records=ports.records,

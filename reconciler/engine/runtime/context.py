@@ -51,10 +51,10 @@ class Steering:
     config_hash: str
     rate: float
     upload_window: timedelta
-    undo_window: timedelta = timedelta(days=7)
-    ledger_retention: timedelta = timedelta(days=90)
-    abort_multipart_after: timedelta = timedelta(days=7)
-    hold_for: timedelta = timedelta(days=30)
+    undo_window: timedelta
+    ledger_retention: timedelta
+    abort_multipart_after: timedelta
+    hold_for: timedelta
 
 
 Steer: TypeAlias = Callable[[], Steering]
@@ -65,13 +65,13 @@ Steer: TypeAlias = Callable[[], Steering]
 class Limits:
     """How wide the engine works and how long it waits; fixed for the life of the program."""
 
-    listing_concurrency: int = 16
-    delete_concurrency: int = 32
-    copy_concurrency: int = 128
-    lease_ttl: timedelta = timedelta(seconds=15)
-    request_timeout: timedelta = timedelta(seconds=30)
-    sweep_interval: timedelta = timedelta(hours=6)
-    retention_interval: timedelta = timedelta(minutes=5)
+    listing_concurrency: int
+    delete_concurrency: int
+    copy_concurrency: int
+    lease_ttl: timedelta
+    request_timeout: timedelta
+    sweep_interval: timedelta
+    retention_interval: timedelta
 
     @property
     def longest_call(self) -> timedelta:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 
-from reconciler.model import GONE, Mode, ObjectResult, Verdict
+from reconciler.model import GONE, VERDICTS, Mode, ObjectResult, Verdict
 from reconciler.telemetry.names import counter
 from reconciler.telemetry.observers import Quiet
 
@@ -20,9 +20,6 @@ RECORD_RESULTS = {"record": "deleted", "lost": "lost"}
 
 WENT = GONE | {ObjectResult.UNTOUCHED}
 """Results after which nothing of the mark is left to do."""
-
-REASONS = tuple(verdict for verdict in Verdict if verdict is not Verdict.ADOPT)
-"""Why something goes."""
 
 
 class WorkMetrics(Quiet):
@@ -62,7 +59,7 @@ class WorkMetrics(Quiet):
 
     def _make_children(self) -> None:
         for mode in Mode:
-            for verdict in REASONS:
+            for verdict in VERDICTS:
                 self._deleted_keys.labels(verdict, mode)
                 self._deleted_bytes.labels(verdict, mode)
             for action, results in ACTIONS.items():

@@ -106,22 +106,16 @@ def next_token(page: ObjectPage, asked: str | None) -> str | None:
 
 def _judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
     verdict = judge.judge_object(stored, context.policy, context.now)
-    return _told_apart(context, stored, verdict) if isinstance(verdict, Finding) else verdict
+    if not isinstance(verdict, Finding):
+        return verdict
+    return latch.told_apart(verdict, stored, context.before, context.now)
 
 
 def _judge_row(context: Comparison, row: Record, finding: Finding, recoverable: Collection[str]) -> Finding:
     if row.storage_key not in recoverable:
-        return _told_apart(context, row, finding)
+        return latch.told_apart(finding, row, context.before, context.now)
     reason = f"{finding.reason}; its object is hidden, and is brought back"
     return dataclasses.replace(finding, kept=finding.kept or KeepReason.RECOVERABLE, reason=reason)
-
-
-def _told_apart(context: Comparison, seen: StoredObject | Record, finding: Finding) -> Finding:
-    """The finding, noting whether it exists only since the settings changed."""
-    before = context.before
-    if before is None or not latch.is_new(seen, before, context.now):
-        return finding
-    return dataclasses.replace(finding, newly=True)
 
 
 def _gather(findings: list[Finding], verdicts: Iterable[Finding | KeepReason]) -> Tally:

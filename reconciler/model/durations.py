@@ -1,0 +1,18 @@
+"""Durations as they are written in the settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+def duration_text(duration: timedelta) -> str:
+    """As one is written in the settings: "90d", "48h", "15m", "30s", "500ms"."""
+    seconds, milliseconds = divmod(round(duration / timedelta(milliseconds=1)), 1000)
+    if milliseconds:
+        return f"{seconds}s{milliseconds}ms" if seconds else f"{milliseconds}ms"
+    if seconds % 86_400 == 0 and seconds > 2 * 86_400:
+        return f"{seconds // 86_400}d"
+    for suffix, length in (("h", 3_600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{suffix}"
+    return f"{seconds}s"

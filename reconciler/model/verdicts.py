@@ -1,0 +1,142 @@
+"""Every verdict, declared once: what lists verdicts, or depends on what they read, is derived from here.
+
+What a verdict says of a row or an object is a rule in `planning`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Self
+
+from reconciler.model.words import Marker, Word
+
+
+class OwnerRead(Enum):
+    """What a verdict reads of the virtual key that a row names."""
+
+    NOTHING = auto()
+    PRESENCE = auto()
+    """Whether the key exists. The deletion waits for transactions that may be writing one."""
+    STATE = auto()
+    """What the key's row says. The deletion waits too, and its claim locks that row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictSpec:
+    """What has to be known of a verdict besides its rule.
+
+    `found_by` is the kind of pass that decides; None: a word that is kept for later, which nothing finds.
+    `switches` are the flags of `Policy` that all have to be on. `reads` are the fields of `MediaColumns`,
+    besides the key, that the rule reads: a trigger watches them, and a changed one spares the row. `colour`
+    is Grafana's. `twice`: a mark is claimed only after a second sighting.
+    """
+
+    found_by: Marker | None
+    says: str
+    switches: tuple[str, ...]
+    reads: tuple[str, ...]
+    owner: OwnerRead
+    colour: str
+    twice: bool = False
+
+
+UNKNOWN = VerdictSpec(found_by=None, says="", switches=(), reads=(), owner=OwnerRead.STATE, colour="#808080")
+"""Of a newer program's verdict: it finds and deletes nothing here."""
+
+
+class Verdict(Word):
+    """Why something should be deleted (or, for ADOPT, made)."""
+
+    spec: VerdictSpec
+
+    def __new__(cls, word: str, spec: VerdictSpec = UNKNOWN) -> Self:
+        made = str.__new__(cls, word)
+        made._value_ = word
+        made.spec = spec
+        return made
+
+    @classmethod
+    def _missing_(cls, value: object) -> Word | None:
+        word = super()._missing_(value)
+        if isinstance(word, cls):
+            word.spec = UNKNOWN
+        return word
+
+    ORPHAN = (
+        "orphan",
+        VerdictSpec(
+            found_by=Marker.SWEEP,
+            says="an object that no record names",
+            switches=("orphan_cleanup",),
+            reads=(),
+            owner=OwnerRead.NOTHING,
+            colour="orange",
+        ),
+    )
+    DANGLING = (
+        "dangling",
+        VerdictSpec(
+            found_by=Marker.SWEEP,
+            says="a record whose object is missing",
+            switches=("dangling_cleanup",),
+            reads=("created_at",),
+            owner=OwnerRead.NOTHING,
+            colour="red",
+            twice=True,
+        ),
+    )
+    EXPIRED = (
+        "expired",
+        VerdictSpec(
+            found_by=Marker.RETENTION,
+            says="a record whose expiry is over, or that was soft-deleted a grace period ago",
+            switches=("auto_cleanup",),
+            reads=("expires_at", "deleted_at"),
+            owner=OwnerRead.NOTHING,
+            colour="blue",
+        ),
+    )
+    STALE = (
+        "stale",
+        VerdictSpec(
+            found_by=Marker.RETENTION,
+            says="a record older than the retention that was not accessed lately",
+            switches=("auto_cleanup",),
+            reads=("created_at", "last_accessed_at"),
+            owner=OwnerRead.NOTHING,
+            colour="purple",
+        ),
+    )
+    REVOKED = (
+        "revoked",
+        VerdictSpec(
+            found_by=Marker.RETENTION,
+            says="a record whose virtual key is disabled or expired",
+            switches=("auto_cleanup", "delete_revoked"),
+            reads=("virtual_key_id",),
+            owner=OwnerRead.STATE,
+            colour="yellow",
+        ),
+    )
+    OWNERLESS = (
+        "ownerless",
+        VerdictSpec(
+            found_by=Marker.RETENTION,
+            says="a record whose virtual key does not exist",
+            switches=("auto_cleanup",),
+            reads=("virtual_key_id",),
+            owner=OwnerRead.PRESENCE,
+            colour="dark-green",
+        ),
+    )
+    ADOPT = ("adopt", UNKNOWN)
+
+
+VERDICTS = tuple(verdict for verdict in Verdict if verdict.spec.found_by is not None)
+"""Those that a pass finds."""
+
+RETENTION_VERDICTS = tuple(verdict for verdict in VERDICTS if verdict.spec.found_by is Marker.RETENTION)
+
+READ = frozenset(column for verdict in VERDICTS for column in verdict.spec.reads)
+"""The fields of `MediaColumns`, besides the key, that some verdict reads."""
