@@ -1,1 +1,1 @@
-"""Pure decisions: what agrees, what ought to go, and whether it may. No await, log or clock here."""
+"""Pure decisions: what agrees, what should be deleted, and whether it may be. No await, log or clock here."""

@@ -1,4 +1,4 @@
-"""How much a store is asked for at once: less by half when it throttles, more by and by when it does not.
+"""AIMD limit: halve it when the store throttles, grow it back linearly when it does not.
 
 Additive increase, multiplicative decrease. Time is passed in, in seconds of any monotonic clock.
 """
@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 HALF = 0.5
 
 COOLDOWN = 0.5
-"""Seconds after a decrease in which requests that begin say nothing new: those before them wait as well."""
+"""Seconds after a decrease in which new requests say nothing new: those before them still wait too."""
 
 RECOVERY = 10.0
 """Seconds in which one halving is grown back."""
 
 LONGEST_RECOVERY = 300.0
-"""Seconds from nothing to the whole: what many halvings took must not take hours to come back."""
+"""Seconds to grow from nothing to the whole: the loss of many halvings must not take hours to regain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aimd:
-    """A limit that follows what the store bears, between `floor` and `ceiling` (`math.inf`: none).
+    """A limit that follows what the store can take, between `floor` and `ceiling` (`math.inf`: none).
 
-    It was `base` at the time `since` and grows by `step` a second; from `whole` on the ceiling is in
+    It was `base` at the time `since` and grows by `step` a second; from `whole` on, the ceiling is in
     force again.
     """
 
@@ -36,17 +36,17 @@ class Aimd:
     whole: float
 
     def value(self, now: float) -> float:
-        """The limit in force."""
+        """The current limit."""
         if self.base >= self.whole:
             return self.ceiling
         grown = self.base + self.step * max(0.0, now - self.since)
         return self.ceiling if grown >= self.whole else grown
 
     def throttled(self, now: float, began: float, in_use: float) -> Aimd:
-        """After a request that began at `began` was refused as one too many.
+        """The limit after a request that began at `began` was refused as one too many.
 
-        Requests sent before the last decrease took hold do not count again. Where there was no limit,
-        half of what was `in_use` is one from now on; with nothing in use there is nothing to halve.
+        Requests sent before the last decrease took effect do not count again. If there was no limit, half of
+        what was `in_use` becomes the limit; with nothing in use there is nothing to halve.
         """
         value = self.value(now)
         before = value if math.isfinite(value) else in_use

@@ -1,17 +1,17 @@
-"""Whether a complete pass may be released, or somebody has to look first.
+"""The breaker: whether a complete pass may be released, or a person has to look first.
 
-A pass trips when what it would remove is strictly above the fraction, or above the count, or above
-the dangling cap, or when a side is empty that was not. However few its findings, it trips where a side is
-empty and the other is not, where no object and no row belong together, or where a side has lost more than
-the fraction since the last released pass (R-68). Each is enough by itself, and the fraction is
-asked of every managed prefix as well as in total: a small prefix must not vanish within a large
-bucket. (Count and dangling cap hold in total, hence in each prefix.) What would be removed takes in
-every mark not yet collected and what went in the last 24 hours, so that slices thinner than the limit
-trip too. What went counts on both sides of the fraction: it is part of what there was to remove from.
-What a person has approved does not count. Findings whose clean-up is switched off have no mark and do
-not count. Where nothing waits to be released there is nothing to hold back.
+A pass trips when what it would remove is strictly above the fraction, the count, or the dangling cap, or
+when a side is empty that was not before. However few its findings, it also trips if one side is empty and
+the other is not, if no object and no row belong together, or if a side has lost more than the fraction
+since the last released pass (R-68). Each condition is enough by itself. The fraction is checked for every
+managed prefix as well as in total: a small prefix must not vanish within a large bucket. (Count and
+dangling cap hold in total, hence in each prefix.) What would be removed includes every mark not yet
+collected and the deletions of the last 24 hours, so that slices thinner than the limit trip too. Those
+deletions count on both sides of the fraction: they were part of what there was to remove from. What a
+person has approved does not count. Findings whose clean-up is switched off have no mark and do not count.
+If nothing waits to be released, there is nothing to hold back.
 
-The same caps are asked again of each batch that is to be claimed: see `at_claim`.
+The same caps are checked again for each batch to be claimed: see `at_claim`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Drift:
         return self.pending + self.gone
 
     def __str__(self) -> str:
-        # What went is part of what there was to remove from, so it is in the divisor too.
+        # Deletions were part of what there was to delete, so they are in the divisor too.
         past = f", {self.gone:,} of which went in the last 24 hours," if self.gone else ""
         those = f" and those {self.gone:,}" if self.gone else ""
         whole = self.whole + self.gone
@@ -55,13 +55,13 @@ class _Drift:
 def check(
     marker: Marker, tally: Tally, backlog: Backlog, previous: Tally | None, limits: BreakerLimits
 ) -> Trip | None:
-    """The trip that holds the pass back, or None where it may be released.
+    """The trip that holds the pass back, or None if it may be released.
 
-    `tally` is what the pass saw (of a retention pass, `records` is what its findings are a fraction
+    `tally` is what the pass saw (for a retention pass, `records` is what its findings are a fraction
     of), `previous` what the last *released* pass of the same marker saw (not the last tripped one: a
-    second look at the same emptiness must not let it through). `backlog.pending` holds this pass's own
-    marks already; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more
-    means: no fraction is too large, and emptiness is meant.
+    second look at the same emptiness must not let it through). `backlog.pending` already holds this pass's
+    own marks; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more means that
+    no fraction is too large, and that emptiness is meant.
     """
     no_rows = sides.emptied("rows", tally, previous, backlog, limits)
     if marker is Marker.RETENTION:
@@ -76,9 +76,9 @@ def check(
 
 
 def at_claim(marker: Marker, seen: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
-    """Why the marks of a batch must not be claimed, or None: the caps, where the deletion begins.
+    """Why the marks of a batch must not be claimed, or None: the caps, applied where deletion begins.
 
-    `backlog.pending` is the batch, `backlog.gone` what was claimed in the last 24 hours, neither with
+    `backlog.pending` is the batch, `backlog.gone` what was claimed in the last 24 hours, both without
     what a person has approved; `seen` is what the last released pass of the marker saw. Never stricter
     than `check` was, unless the limits were lowered or the whole has shrunk since.
     """
@@ -95,7 +95,7 @@ def with_findings(
 ) -> Backlog:
     """The backlog as if a pass had marked these findings (those with `kept` None).
 
-    Older marks of a verdict are taken to be among what was found again, the approved ones included.
+    Older marks of a verdict are assumed to be among what was found again, the approved ones included.
     """
     found = by_prefix or {}
     verdicts = {*backlog.pending, *to_mark}
@@ -172,7 +172,7 @@ def _drift(noun: str, kinds: Iterable[Verdict], backlog: Backlog, whole: int, of
 
 
 def _over(drifts: Iterable[_Drift], limits: BreakerLimits) -> str | None:
-    """What is above its limit."""
+    """The limits that are exceeded, in words."""
     return sides.over_parts(_too_much(drift, limits) for drift in drifts)
 
 
@@ -183,7 +183,7 @@ def _too_much(drift: _Drift, limits: BreakerLimits) -> str | None:
         return f"{drift}: above {_SETTING}MAX_COUNT={limits.max_count}"
     if drift.total < limits.min_count or limits.max_fraction >= 1:
         return None
-    # As written in decimal: 0.1 is a tenth, not the binary number beside it.
+    # As written in decimal: 0.1 is a tenth, not the binary number next to it.
     if drift.total > Fraction(str(limits.max_fraction)) * (drift.whole + drift.gone):
         return f"{drift}: above {_SETTING}MAX_FRACTION={limits.max_fraction:g}"
     return None

@@ -1,4 +1,4 @@
-"""Three clocks compared: which one is off, and by how much at least, whatever the way to it took."""
+"""Compare three clocks: which one is off, and by how much at least, however long reading it took."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from reconciler.planning import wording
 POD, DATABASE, STORE = "this machine", "the database", "the store"
 
 WARN_APART = timedelta(seconds=30)
-"""From there on ages and logs mislead."""
+"""From this difference on, ages and logs mislead."""
 
 HALT_APART = timedelta(minutes=5)
-"""From there on no age can be trusted; S3 itself refuses signatures from 15 minutes on."""
+"""From this difference on, no age can be trusted; S3 itself refuses signatures from 15 minutes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """How far a clock is ahead of this machine's: at least `low`, at most `high`; negative when behind."""
+    """How far a clock is ahead of this machine's: at least `low`, at most `high`; negative if behind."""
 
     low: timedelta = timedelta(0)
     high: timedelta = timedelta(0)
@@ -33,7 +33,7 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What came of a comparison: the clocks' places, the largest certain difference, and it in words."""
+    """The result of a comparison: the clocks' places, the largest certain difference, and it in words."""
 
     ahead: Mapping[str, Ahead] = field(default_factory=dict)
     apart: timedelta = timedelta(0)
@@ -48,13 +48,13 @@ class Compared:
         return self.apart > HALT_APART
 
 
-def read(before: datetime, told: datetime, after: datetime, resolution: timedelta = timedelta(0)) -> Ahead:
-    """A clock that told `told`, cut off to `resolution`, at some moment between two of this machine's."""
-    return Ahead(low=told - after, high=told + resolution - before)
+def read(before: datetime, time: datetime, after: datetime, resolution: timedelta = timedelta(0)) -> Ahead:
+    """A clock that showed `time`, cut off to `resolution`, at some moment between two of this machine's."""
+    return Ahead(low=time - after, high=time + resolution - before)
 
 
 def compare(database: Ahead, store: Ahead | None) -> Compared:
-    """Of the clocks of this machine, the database and, where it tells the time, the store."""
+    """Compare the clocks of this machine, the database and, if it gives the time, the store."""
     others = {DATABASE: database} if store is None else {DATABASE: database, STORE: store}
     ahead = {POD: Ahead(), **others}
     first, second = max(combinations(ahead, 2), key=lambda pair: abs(_apart(ahead, *pair)))
@@ -64,14 +64,14 @@ def compare(database: Ahead, store: Ahead | None) -> Compared:
 
 
 def _apart(ahead: Mapping[str, Ahead], one: str, other: str) -> timedelta:
-    """How far `one` is ahead of `other` for certain; negative when behind, zero where they may agree."""
+    """How far `one` is ahead of `other` for certain; negative if behind, zero if they may agree."""
     if ahead[one].low > ahead[other].high:
         return ahead[one].low - ahead[other].high
     return min(timedelta(0), ahead[one].high - ahead[other].low)
 
 
 def _line(ahead: Mapping[str, Ahead], first: str, second: str) -> str:
-    """The clock that the two others speak against, where they agree with each other; else the two."""
+    """Names the clock that the two others contradict, if those agree with each other; else both clocks."""
     for odd, one, other in ((first, second, _third(ahead, first, second)), (second, first, None)):
         third = other or _third(ahead, first, second)
         if third is not None and abs(_apart(ahead, one, third)) <= WARN_APART:

@@ -11,9 +11,9 @@ from reconciler.model import HiddenObject, Record
 def object_for(
     hidden: Sequence[HiddenObject], rows: Sequence[Record], upload_window: timedelta, *, vouched: bool
 ) -> HiddenObject | None:
-    """The one that the rows mean, of what is hidden of their key, newest first; None where none fits.
+    """The object that the rows mean, among the hidden ones of their key, newest first; None if none fits.
 
-    What a trigger let in is `vouched`: within the window of its upload nothing else than the newest can be
+    A row that a trigger let in is `vouched`: within the window of its upload only the newest object can be
     meant, whatever size and time the gateway wrote (R-48). Otherwise size and time have to fit.
     """
     if vouched:
@@ -24,7 +24,7 @@ def object_for(
 def fits(hidden: HiddenObject, rows: Sequence[Record], upload_window: timedelta) -> bool:
     """Whether the hidden object is what some row names, by size and time.
 
-    A row that was written later than an upload takes after the object went is of another upload.
+    A row written later than an upload takes after the object was deleted belongs to another upload.
     """
     latest = hidden.hidden_at + upload_window
     return any(

@@ -1,6 +1,6 @@
-"""What the bucket's own lifecycle rules take before an undo could need it, or beside us.
+"""What the bucket's own lifecycle rules remove too early for an undo, or without asking us.
 
-A rule that looks at tags or sizes as well may take any of our copies, which have the tags of what they copy.
+A rule that also looks at tags or sizes may remove any of our copies, which have the tags of their sources.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from reconciler.planning import wording
 def too_early(
     rules: Iterable[LifecycleRule], prefixes: Sequence[str], mode: DeleteMode, window: timedelta
 ) -> list[str]:
-    """A line for each rule after which an undo within the window finds nothing that can be read."""
+    """A line for each rule that leaves nothing readable for an undo within the window."""
     lines = []
     for rule in rules:
         if mode is DeleteMode.QUARANTINE and _overlaps(rule, (QUARANTINE_PREFIX,)):
@@ -27,7 +27,7 @@ def too_early(
 
 
 def beside(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> list[str]:
-    """A line for each rule that takes objects without asking the records, or the bucket's marker."""
+    """A line for each rule that removes objects without asking the records, or the bucket's marker."""
     lines = []
     for rule in rules:
         if rule.expires is not None and _overlaps(rule, prefixes):

@@ -1,4 +1,4 @@
-"""How much at once, and the wait after a failure. Time is passed in."""
+"""How much to do at once, and how long to wait after a failure. Time is passed in."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Whether the two sides belong together: bucket and table, prefix by prefix, now and at the last pass.
 
-A side that is empty or foreign makes everything on the other one a finding. A fraction cannot tell that
-where there is little: so these are asked however few the findings are (R-68), and only where a finding
-waits that would go for it. A `max_fraction` of 1 or more says that emptiness is meant.
+If a side is empty or foreign, everything on the other side is a finding. A fraction cannot show that when
+there is little: so these checks apply however few the findings are (R-68), but only if a finding waits
+that would be deleted for it. A `max_fraction` of 1 or more says that emptiness is meant.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, KeepRea
 from reconciler.planning.wording import counted
 
 HANDFUL = 5
-"""Near misses that are no more than odd."""
+"""This many near misses are merely odd."""
 
 NOTHING = Backlog(pending={}, gone={})
 
@@ -27,10 +27,10 @@ _RIGHT_BUCKET = "are RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__PREFIXES the
 def emptied(
     what: str, tally: Tally, previous: Tally | None, backlog: Backlog, limits: BreakerLimits
 ) -> str | None:
-    """Nothing where there was something, unless our own deletions account for all of it.
+    """Trips if a side is empty that was not, unless our own deletions account for all of it.
 
-    Asked of the prefixes that both passes looked at: one that was added must not hide that the
-    others are empty, and one that was taken out is not missed.
+    Compares the prefixes that both passes looked at: an added prefix must not hide that the others are
+    empty, and a removed one is not missed.
     """
     if previous is None or limits.max_fraction >= 1:
         return None
@@ -44,7 +44,7 @@ def emptied(
 
 
 def foreign(tally: Tally, previous: Tally | None, backlog: Backlog, limits: BreakerLimits) -> str | None:
-    """What says, however few the findings, that a side is not the one that belongs to the other."""
+    """Evidence, however few the findings, that a side does not belong to the other."""
     if limits.max_fraction >= 1:
         return None
     empty = over_parts(_empty(*part) for part in parts(tally, backlog))
@@ -54,7 +54,7 @@ def foreign(tally: Tally, previous: Tally | None, backlog: Backlog, limits: Brea
 def near_missed(tally: Tally, previous: Tally | None, limits: BreakerLimits) -> Trip | None:
     """More near misses than a handful, and than were let through before: the spelling is wrong (R-69).
 
-    Above the limits of the breaker, the comparison itself is: then nothing at all is deleted.
+    Above the breaker's limits, the comparison itself is wrong: then nothing at all is deleted.
     """
     now = tally.kept.get(KeepReason.NEAR_MISS, 0)
     before = previous.kept.get(KeepReason.NEAR_MISS, 0) if previous else 0
@@ -70,7 +70,7 @@ def near_missed(tally: Tally, previous: Tally | None, limits: BreakerLimits) -> 
 
 
 def parts(tally: Tally, backlog: Backlog) -> Iterator[tuple[str, Tally, Backlog]]:
-    """The whole, then each prefix where there are several: where, what was seen, what would go."""
+    """The whole, then each prefix if there are several: where, what was seen, what would be deleted."""
     yield "", tally, backlog
     if len(tally.by_prefix) > 1:
         for prefix, seen in sorted(tally.by_prefix.items()):
@@ -78,7 +78,7 @@ def parts(tally: Tally, backlog: Backlog) -> Iterator[tuple[str, Tally, Backlog]
 
 
 def over_parts(reasons: Iterable[str | None]) -> str | None:
-    """Of the reasons of the whole and of its prefixes: the whole's, or else each prefix's."""
+    """The reason for the whole if there is one, or else each prefix's reason."""
     whole, *each = reasons
     return whole or "; and ".join(filter(None, each)) or None
 
@@ -106,9 +106,9 @@ def _unrelated(seen: Tally, backlog: Backlog) -> str | None:
 
 
 def _shrunk(tally: Tally, previous: Tally | None, backlog: Backlog, limits: BreakerLimits) -> str | None:
-    """What has lost more than the fraction since the last released pass, by another hand than ours.
+    """What has lost more than the fraction since the last released pass, without our doing.
 
-    Rows are asked where orphans wait, and objects where dangling records do, in total or under that prefix.
+    Rows are checked if orphans wait, and objects if dangling records do, in total or under that prefix.
     """
     if previous is None:
         return None
@@ -126,9 +126,9 @@ def _shrunk(tally: Tally, previous: Tally | None, backlog: Backlog, limits: Brea
 def _compared(
     what: str, tally: Tally, previous: Tally, backlog: Backlog
 ) -> Iterator[tuple[str, int, int, int, Backlog]]:
-    """Where, what is seen now, what was seen before, what went by our hand meanwhile, and what waits there.
+    """Where, what is seen now, what was seen before, what we deleted meanwhile, and what waits there.
 
-    The whole first: of the prefixes that both passes looked at, where both told them apart; then each.
+    First the whole (the prefixes that both passes looked at, if both counted by prefix), then each prefix.
     """
     if not (tally.by_prefix and previous.by_prefix):
         yield "", _seen(what, tally), _seen(what, previous), _went(what, backlog), backlog
