@@ -6,7 +6,7 @@ from datetime import timedelta
 
 
 def duration_text(duration: timedelta) -> str:
-    """As one is written in the settings: "90d", "48h", "15m", "30s", "500ms"."""
+    """The duration in the settings' notation: "90d", "48h", "15m", "30s", "500ms"."""
     seconds, milliseconds = divmod(round(duration / timedelta(milliseconds=1)), 1000)
     if milliseconds:
         return f"{seconds}s{milliseconds}ms" if seconds else f"{milliseconds}ms"

@@ -21,7 +21,7 @@ def is_managed(key: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def prefix_end(prefix: str) -> str | None:
-    """The least string in byte order after every key with that prefix; None where there is none (as for "").
+    """The least string in byte order after every key with that prefix; None if there is none (as for "").
 
     UTF-8 bytes sort as code points do, so the last code point that has a successor is raised. Surrogates are
     skipped: no key holds them, and UTF-8 cannot write them.
@@ -46,5 +46,5 @@ def merge_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
 
 
 def prefix_of(key: str, prefixes: Sequence[str]) -> str | None:
-    """Which of the prefixes the key lies in; they do not lie inside one another (`merge_prefixes`)."""
+    """The prefix in which the key lies; prefixes do not lie inside one another (`merge_prefixes`)."""
     return next((prefix for prefix in prefixes if key.startswith(prefix)), None)

@@ -29,8 +29,8 @@ class Lineage:
 
     def written(self) -> dict[str, Any]:
         """A form that JSON takes; what is not known is left out."""
-        told = {name: value for name, value in asdict(self).items() if value is not None}
-        return told if self.at is None else {**told, "at": self.at.isoformat()}
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return known if self.at is None else {**known, "at": self.at.isoformat()}
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Lineage:

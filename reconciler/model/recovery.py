@@ -109,7 +109,7 @@ class UndoScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenObject:
-    """One object that can be brought back. `erased`: on request, it must not be. `pass_id`: who found it.
+    """One object that can be brought back. `erased`: on request, it must not be. `pass_id`: what found it.
 
     `needed`: a row might need it; else it is a copy of what lies at its own key, or erased. `holdable`: a
     hold keeps it, that is, if it is needed, or was erased but not despite a hold.

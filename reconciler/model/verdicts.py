@@ -24,9 +24,9 @@ class OwnerRead(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictSpec:
-    """What has to be known of a verdict besides its rule.
+    """What must be known of a verdict besides its rule.
 
-    `found_by` is the kind of pass that decides; None: a word that is kept for later, which nothing finds.
+    `found_by` is the kind of pass that decides; None: a word that is reserved, and that nothing finds.
     `switches` are the flags of `Policy` that all have to be on. `reads` are the fields of `MediaColumns`,
     besides the key, that the rule reads: a trigger watches them, and a changed one spares the row. `colour`
     is Grafana's. `twice`: a mark is claimed only after a second sighting.
@@ -42,7 +42,7 @@ class VerdictSpec:
 
 
 UNKNOWN = VerdictSpec(found_by=None, says="", switches=(), reads=(), owner=OwnerRead.STATE, colour="#808080")
-"""Of a newer program's verdict: it finds and deletes nothing here."""
+"""For a newer program's verdict: it finds and deletes nothing here."""
 
 
 class Verdict(Word):
@@ -134,7 +134,7 @@ class Verdict(Word):
 
 
 VERDICTS = tuple(verdict for verdict in Verdict if verdict.spec.found_by is not None)
-"""Those that a pass finds."""
+"""The verdicts that a pass finds."""
 
 RETENTION_VERDICTS = tuple(verdict for verdict in VERDICTS if verdict.spec.found_by is Marker.RETENTION)
 

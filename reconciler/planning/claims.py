@@ -1,10 +1,10 @@
-"""The last word on a mark: the same judgement again, on what the database says at the claim.
+"""The final decision on a mark: the same judgement again, on what the database says at the claim.
 
 ===========  ===============================  ======================================================
 mark         rows that name the key now       decision
 ===========  ===============================  ======================================================
 any          key outside the prefixes, or     cancel: should the settings come back, a later pass
-             protected by its shape           marks it anew, with a new delay
+             protected by its shape           marks it again, with a new delay
 any          clean-up of its kind off         put off
 orphan       any                              cancel: a record names it now
 orphan       none                             the object goes; within its grace (the settings may
@@ -22,8 +22,8 @@ a variant's  none                             the object goes, as its record did
 a variant's  any                              cancel: something names it, and that stays
 ===========  ===============================  ======================================================
 
-A dangling mark never takes an object with it, even where its rows have become due by retention: if
-there is one after all, the retention pass marks it under its own breaker.
+A dangling mark never takes an object with it, even if its rows have become due by retention: if there is
+an object after all, the retention pass marks it under its own breaker.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _DISABLED = Postpone(reason="this kind of clean-up is switched off")
 
 
 def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
-    """Whether the mark's key goes after all, and which of the rows. See the module's table.
+    """Whether the mark's key is deleted after all, and which of the rows. See the module's table.
 
-    `records` is every row that names the key, read after the mark was locked; `now` the server's
+    `records` is every row that names the key, read after the mark was locked; `now` is the server's
     time.
     """
     protected = protection(mark.storage_key, policy)
@@ -84,7 +84,7 @@ def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime
 
 
 def _variant(records: Sequence[Record]) -> Decision:
-    """A further object of a record, such as its thumbnail. It is claimed only once that one is settled."""
+    """Decide on a further object of a record, such as its thumbnail, once the record itself is settled."""
     return Cancel(reason="something names it, and that stays") if records else Remove()
 
 
@@ -93,7 +93,7 @@ def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datet
         return Cancel(reason="its record is gone; the sweep judges the object")
     verdicts = [(record, judge_record(record, policy, now)) for record in records]
     due = [(record, finding) for record, finding in verdicts if judge.goes(finding)]
-    # Only where the verdict reads an owner does the deletion wait for writers of keys (R-45).
+    # The deletion waits for writers of keys only if the verdict reads an owner (R-45).
     reads_owner = mark.verdict.spec.owner is not OwnerRead.NOTHING
     going = [record for record, finding in due if reads_owner or not _ownerless(finding)]
     if going:

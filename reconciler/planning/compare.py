@@ -60,11 +60,11 @@ def difference(objects: Sequence[str], records: Sequence[str]) -> Difference:
 
 
 class WindowJoin:
-    """Joins one key range's listing with its rows, window by window; the reading is the caller's.
+    """Joins one key range's listing with its rows, window by window; the caller reads both.
 
     Give it an object page; then, while `window` says which rows to read, give it those. An object
-    page is complete before the rows of its window are asked for, so that a row which appears in
-    between protects. Holds one page.
+    page is complete before the rows of its window are requested, so that a row which appears in
+    between protects its object. Holds one page.
 
     ::
 
@@ -91,22 +91,21 @@ class WindowJoin:
 
     @property
     def done(self) -> bool:
-        """The range is compared to its end."""
+        """Whether the range is compared to its end."""
         return self._ends and not self._open
 
     @property
     def window(self) -> KeyRange | None:
-        """The rows to read next, or None where the next object page is due."""
+        """The rows to read next, or None if the next object page is due."""
         if not self._open:
             return None
         return KeyRange(prefix=self._span.prefix, after=self._low, upto=self._high)
 
     def take(self, page: ObjectPage) -> ObjectPage:
-        """Take the next object page, and return its part that belongs here.
+        """Take the next object page, and return the part of it that belongs here.
 
-        That is, without keys beyond the range and without our own corner of the bucket; indices of
-        the differences point into what is returned. Raises OrderViolated, or ListingBroken for a
-        key outside the prefix that was asked for.
+        Left out are keys beyond the range and our own part of the bucket; indices of the differences point
+        into what is returned. Raises OrderViolated, or ListingBroken for a key outside the requested prefix.
         """
         keys = page.keys
         check_ascending(keys, self._low)
@@ -120,7 +119,7 @@ class WindowJoin:
         return self._page
 
     def compare(self, rows: Sequence[str], limit: int) -> Difference:
-        """Compare the first rows of `window`, of which at most `limit` were asked for."""
+        """Compare the first rows of `window`, of which at most `limit` were requested."""
         check_ascending(rows, self._low)
         if rows and self._high is not None and rows[-1] > self._high:
             message = f"rows beyond {self._high!r} were not asked for, but {rows[-1]!r} came"
@@ -135,7 +134,7 @@ class WindowJoin:
         return replace(found, objects=[first + index for index in found.objects]) if first else found
 
     def _check_prefix(self, keys: Sequence[str]) -> None:
-        """In an ascending page the first and the last key speak for all between them."""
+        """In an ascending page, the first and the last key speak for all between them."""
         for key in (keys[0], keys[-1]) if keys else ():
             if not key.startswith(self._span.prefix):
                 message = f"asked for keys under {self._span.prefix!r}, the store listed {key!r}"
@@ -157,5 +156,5 @@ def _managed_rows(rows: Sequence[str]) -> Sequence[str]:
 
 
 def _reserved(keys: Sequence[str]) -> range:
-    """Where in the ascending keys our own corner of the bucket lies."""
+    """Where in the ascending keys our own part of the bucket lies."""
     return range(bisect_left(keys, RESERVED_PREFIX), bisect_left(keys, _RESERVED_END))

@@ -1,4 +1,4 @@
-"""What is on one side only: an object without a record, a record without an object."""
+"""Judge what is on one side only: an object without a record, a record without an object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.planning.retention import disabled, judge_record
 def judge_object(obj: StoredObject, policy: Policy, now: datetime) -> Finding | KeepReason:
     """An object that no record names: an orphan, or why it stays.
 
-    A missing Last-Modified protects. With the clean-up of orphans off it is found, and kept.
+    A missing Last-Modified protects. If the clean-up of orphans is off, it is found and kept.
     """
     protected = protection(obj.key, policy)
     if protected is not None:
@@ -35,8 +35,8 @@ def judge_object(obj: StoredObject, policy: Policy, now: datetime) -> Finding | 
 def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | KeepReason | None:
     """A row whose object the store did not list: dangling, or why it stays.
 
-    None where a retention verdict applies, switched off or not: a row has one verdict, and
-    retention goes first. A missing creation time protects.
+    None if a retention verdict applies, switched off or not: a row has one verdict, and retention comes
+    first. A missing creation time protects.
     """
     protected = protection(record.storage_key, policy)
     if protected is not None:
@@ -57,9 +57,9 @@ def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | Ke
 
 
 def counts_as_missing(record: Record, policy: Policy, now: datetime) -> bool:
-    """Whether a row without an object counts against the dangling cap.
+    """Whether a row without an object counts towards the dangling cap.
 
-    It does beyond its grace, whatever its verdict, unless the clean-up of that verdict is off: then
+    It does if beyond its grace, whatever its verdict, unless the clean-up of that verdict is off: then
     nothing is done about it, and there is nothing to hold back.
     """
     finding = judge_record(record, policy, now) or judge_missing(record, policy, now)
@@ -72,7 +72,7 @@ def goes(found: Finding | KeepReason | None) -> bool:
 
 
 def past(since: datetime | None, policy: Policy, now: datetime) -> bool:
-    """Whether something of that age is beyond the grace period; what has no age never is."""
+    """Whether something of that age is beyond the grace period; something without an age never is."""
     return since is not None and now - since >= policy.grace_period
 
 

@@ -14,9 +14,8 @@ _REWRITTEN = re.compile(r"//|\\|^/|(?:^|/)\.\.?(?:/|$)")
 def protection(key: str, policy: Policy) -> KeepReason | None:
     """Why the key stays untouched, or None for a key that may be judged.
 
-    Outside the managed prefixes; a folder marker (`…/`); a key that was not UTF-8; a key that cannot be
-    marked; a key that is not of the declared shape; a key that the store takes for another one, whose
-    object may be another row's.
+    It is outside the managed prefixes; a folder marker (`…/`); not UTF-8; impossible to mark; not of the
+    declared shape; or a key that the store takes for another one, whose object may be another row's.
     """
     if not is_managed(key, policy.prefixes):
         return KeepReason.OUTSIDE_PREFIX
@@ -32,7 +31,7 @@ def protection(key: str, policy: Policy) -> KeepReason | None:
 
 
 def rewritten(key: str) -> str:
-    """What a store that keeps objects as files makes of the key; the catalog's SQL says the same."""
+    """What a store that keeps objects as files makes of the key; the catalog's SQL does the same."""
     return re.sub(r"[/\\]+", "/", key).lstrip("/")
 
 

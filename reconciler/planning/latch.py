@@ -1,7 +1,7 @@
-"""What a person has to decide about, beyond the caps: undecided trips, and settings that let more go.
+"""What a person has to decide, beyond the caps: undecided trips, and settings that delete more.
 
 A trip is latched. While one of a marker's passes waits for a decision, every later pass of that marker
-trips too, even one that is in order by itself: whatever was wrong, a person has seen to it before
+trips too, even one that is in order by itself: whatever was wrong, a person has to see it before
 anything is released (I-27).
 """
 
@@ -19,7 +19,7 @@ _OF_NO_VERDICT = frozenset({"delete_delay", "delete_mode", "rewrites_keys"})
 
 
 def earlier(previous: Pass | None, policy: Policy) -> Policy | None:
-    """The settings that the last released pass judged by, where they were others than these."""
+    """The settings by which the last released pass judged, if they differ from these."""
     if previous is None or previous.policy is None:
         return None
     before = replace(previous.policy, **{name: getattr(policy, name) for name in _OF_NO_VERDICT})
@@ -29,7 +29,7 @@ def earlier(previous: Pass | None, policy: Policy) -> Policy | None:
 def latched(trip: Trip | None, undecided: Pass | None) -> Trip | None:
     """The pass's own trip, and the latch of the oldest undecided pass of its marker, if there is one.
 
-    `undecided.both_sides` says whether any undecided pass found both sides wrong: that stays, however
+    `undecided.both_sides` says whether any undecided pass found both sides wrong: that remains, however
     this one looks.
     """
     if undecided is None:
@@ -44,13 +44,13 @@ def latched(trip: Trip | None, undecided: Pass | None) -> Trip | None:
 def widened(tally: Tally, policy: Policy, previous: Pass | None) -> Trip | None:
     """The trip of a pass that finds what the settings of the last released one would have kept.
 
-    Counted finding by finding, at the same moment, so that time and growth make nothing new: a
-    retention of 30 days instead of 90 concerns exactly what is between 30 and 90 days old, and a change
-    that lets nothing more go needs nobody.
+    Counted finding by finding, at the same moment, so that time and growth make nothing new: a retention of
+    30 days instead of 90 concerns exactly what is between 30 and 90 days old, and a change that deletes
+    nothing more needs no decision.
     """
     newly = {verdict: number for verdict, number in tally.newly.items() if number}
     before = earlier(previous, policy)
-    # None also where these settings were approved while the pass was under way.
+    # None also if these settings were approved while the pass was running.
     if previous is None or before is None or not newly:
         return None
     changed = "; ".join(_changed(before, policy))
@@ -62,7 +62,7 @@ def widened(tally: Tally, policy: Policy, previous: Pass | None) -> Trip | None:
 
 
 def both(*trips: Trip | None) -> Trip | None:
-    """The trips as one."""
+    """Combine the trips into one."""
     found = [trip for trip in trips if trip is not None]
     if not found:
         return None
@@ -73,7 +73,7 @@ def both(*trips: Trip | None) -> Trip | None:
 def told_apart(
     finding: Finding, found: StoredObject | Record, before: Policy | None, now: datetime
 ) -> Finding:
-    """The finding, noting whether it is one only since the settings changed. For `before` see `earlier`."""
+    """The finding, noting whether it exists only since the settings changed. For `before` see `earlier`."""
     if before is None:
         return finding
     if isinstance(found, Record) and finding.verdict.spec.found_by is Marker.RETENTION:
@@ -89,7 +89,7 @@ def is_new(found: StoredObject | Record, before: Policy, now: datetime) -> bool:
 
 
 def is_newly_outlived(row: Record, before: Policy, now: datetime) -> bool:
-    """The same for a retention finding, whose object is taken to be there."""
+    """The same for a retention finding, whose object is assumed to be there."""
     return not judge.goes(judge_record(row, before, now))
 
 

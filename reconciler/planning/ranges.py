@@ -1,4 +1,4 @@
-"""The key ranges that a sweep divides a managed prefix into."""
+"""The key ranges into which a sweep divides a managed prefix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def split(prefix: str, samples: Sequence[str], count: int) -> tuple[KeyRange, ..
     """At most `count` ranges, ascending, disjoint, together the whole prefix.
 
     Bounds are drawn evenly from the samples (keys of the prefix, any order); few distinct samples
-    make few ranges. A sample that a store would refuse as StartAfter is passed over.
+    make few ranges. A sample that a store would refuse as StartAfter is skipped.
     """
     usable = sorted({key for key in samples if _can_bound(key, prefix)})
     picked = {usable[step * len(usable) // count] for step in range(1, count)} if usable else set()

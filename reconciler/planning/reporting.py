@@ -10,7 +10,7 @@ from reconciler.model.keys import prefix_of
 
 
 def outcome(*, failed: bool, halted: bool, tripped: bool, waiting: int) -> Outcome:
-    """The first that applies, in the contract's order; `waiting` is how many marks are not yet due."""
+    """The first outcome that applies, in the contract's order; `waiting` counts marks not yet due."""
     if failed:
         return Outcome.FAILED
     if halted:
@@ -29,7 +29,7 @@ def tally_of(
     size: int = 0,
     missing: int = 0,
 ) -> Tally:
-    """A stretch of a pass, counted. `size` is the bytes listed.
+    """Count a part of a pass. `size` is the bytes listed.
 
     A finding that is kept counts as found *and* under the reason why it is kept.
     """
@@ -53,7 +53,7 @@ def tally_of(
 
 
 def newly_of(findings: Iterable[Finding]) -> Tally:
-    """Of findings that are to go, those that the settings of the last released pass would have kept."""
+    """Findings to be deleted that the settings of the last released pass would have kept."""
     return Tally(newly=Counter(each.verdict for each in findings if each.newly and each.kept is None))
 
 

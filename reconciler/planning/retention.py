@@ -1,4 +1,4 @@
-"""Which rows have outlived their purpose. One verdict a row, the first that applies:
+"""Which rows have outlived their purpose. One verdict per row, the first that applies:
 
 =========  ======================================================================================
 ownerless  names a virtual key that does not exist (no virtual key named at all: protects)
@@ -7,7 +7,7 @@ expired    its `ExpiresAt` has passed, or it was soft-deleted a grace period ago
 stale      older than `media_retention`, and not accessed within `recent_access`
 =========  ======================================================================================
 
-All bounds are inclusive: what is due at `now` goes. A missing creation time protects from *stale*;
+All bounds are inclusive: what is due at `now` is deleted. A missing creation time protects from *stale*;
 a missing last access means never accessed.
 """
 
@@ -23,10 +23,10 @@ from reconciler.planning.keys import protection
 
 
 def judge_record(record: Record, policy: Policy, now: datetime) -> Finding | None:
-    """The row's retention verdict, or None where it stays. Whether its object exists is not asked.
+    """The row's retention verdict, or None if it stays. Whether its object exists is not considered.
 
-    `kept` is DISABLED with automatic clean-up off, and for *revoked* under the policy `keep`; then *expired*
-    and *stale* win over it: a verdict yields to those that have fewer switches off. A row whose key is
+    `kept` is DISABLED if automatic clean-up is off, and for *revoked* under the policy `keep`; then *expired*
+    and *stale* take precedence: a verdict yields to those with fewer switches off. A row whose key is
     protected is never a finding.
     """
     if protection(record.storage_key, policy) is not None:
@@ -47,7 +47,7 @@ def judge_record(record: Record, policy: Policy, now: datetime) -> Finding | Non
 
 
 def disabled(verdict: Verdict, policy: Policy) -> KeepReason | None:
-    """Why nothing is done about a finding of that verdict, where its clean-up is switched off."""
+    """Why nothing is done about a finding of that verdict, if its clean-up is switched off."""
     return None if policy.allows(verdict) else KeepReason.DISABLED
 
 
@@ -104,4 +104,4 @@ RULES: Mapping[Verdict, Callable[[Record, Policy, datetime], str]] = {
     Verdict.EXPIRED: _expired,
     Verdict.STALE: _stale,
 }
-"""Why the row has that verdict, or nothing. In the order in which the first that applies wins."""
+"""Why the row has that verdict, "" if it has not. In order of precedence: the first that applies wins."""

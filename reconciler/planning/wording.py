@@ -1,4 +1,4 @@
-"""Numbers, durations, a pause and any text as people read them.
+"""Numbers, durations, a pause and any text in a form for people.
 
 A storage key may hold anything, escape sequences included: `printable` makes it safe to show.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks
 
-TOLD = 3
+SHOWN = 3
 """Reasons that a line gives."""
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
@@ -30,7 +30,7 @@ def age(elapsed: timedelta) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it needs one: "1 orphan", "1,200 orphans"."""
+    """A number with its noun, in the plural if needed: "1 orphan", "1,200 orphans"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -56,7 +56,7 @@ def stayed(results: Mapping[ObjectResult, int]) -> str:
 
 
 def refused(marks: RefusedMarks) -> str:
-    """Of keys that stay because of their rows, how many and why; empty where there are none."""
+    """How many keys stay because of their rows, and why; empty if none does."""
     parts = []
     if marks.kept:
         those = "its row, so its object stays" if marks.kept == 1 else "their rows, so their objects stay"
@@ -70,17 +70,17 @@ def refused(marks: RefusedMarks) -> str:
         )
     if not parts:
         return ""
-    told = "; ".join(f"{each.storage_key}: {each.reason}" for each in marks.examples[:TOLD])
+    examples = "; ".join(f"{each.storage_key}: {each.reason}" for each in marks.examples[:SHOWN])
     return (
-        f"{'; '.join(parts)} ({told}). Mend what keeps them, then `reconciler marks retry`; all of them:"
+        f"{'; '.join(parts)} ({examples}). Mend what keeps them, then `reconciler marks retry`; all of them:"
         " `reconciler marks list --state refused`"
     )
 
 
 def reasons(those: Sequence[Refusal]) -> str:
-    """Why keys did not go, of the first few; empty where all went."""
-    told = "; ".join(f"{each.storage_key}: {each.reason}" for each in those[:TOLD])
-    return f"did not go: {told}" if told else ""
+    """Why keys were not deleted, for the first few; empty if all were."""
+    examples = "; ".join(f"{each.storage_key}: {each.reason}" for each in those[:SHOWN])
+    return f"did not go: {examples}" if examples else ""
 
 
 def _stays(number: int) -> str:
@@ -110,7 +110,7 @@ def _spelled(char: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """At most `width` characters, the middle left out: both ends of a key tell something."""
+    """At most `width` characters, with the middle left out: both ends of a key are informative."""
     if len(text) <= width:
         return text
     head = (width - 1) // 2

@@ -117,7 +117,7 @@ class Purges(Protocol):
     ) -> Sequence[HiddenObject]:
         """Claim what is hidden for longer than the window, was erased, or is only left over.
 
-        Nobody restores it from now on. Nothing that is on hold is taken, unless it was erased despite that.
+        Nothing can restore it from now on. Nothing on hold is taken, unless it was erased despite that.
         Except for erased objects: nothing that is queued to come back, and nothing of a key that a row names,
         unless its object is `there` and needs nothing of what is hidden.
         """

@@ -1,4 +1,4 @@
-"""A clock, and who is told."""
+"""A clock, and the observers of the engine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Attribute: TypeAlias = str | int | float | bool
 
 
 class Tracer(Protocol):
-    """Who times the steps of the work. Never awaits, never raises, never delays."""
+    """Times the steps of the work. Never awaits, never raises, never delays."""
 
     def span(self, name: str, attributes: Mapping[str, Attribute]) -> AbstractContextManager[str | None]:
-        """A step, for as long as the context lasts, inside the one it begins in; gives the trace's id."""
+        """A step, as long as the context lasts, inside the one it begins in; gives the trace's id."""
         ...
 
     def note(self, **attributes: Attribute) -> None:
-        """Say more of the step under way."""
+        """Add attributes to the current step."""
         ...
 
 
@@ -56,10 +56,10 @@ class Observer:
     def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None: ...
 
     def phase(self, marker: Marker, phase: Phase | None) -> None:
-        """What the pass under way is doing from now on; None at its end."""
+        """What the running pass is doing from now on; None at its end."""
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
-        """`result` is an ObjectResult, or "record" for rows removed, "lost" for rows that lost theirs."""
+        """`result` is an ObjectResult, "record" for removed rows, or "lost" for rows that lost theirs."""
 
     def drift(self, by_verdict: Mapping[Verdict, tuple[int, int, datetime | None]], waiting: int) -> None: ...
 
@@ -78,7 +78,7 @@ class Observer:
     def halted(self, reason: str | None) -> None: ...
 
     def elected(self, epoch: int) -> None:
-        """A term begins: what is told from now on is of this one. `leading` follows."""
+        """A term begins: everything reported from now on belongs to it. `leading` follows."""
 
     def leading(self, *, leader: bool) -> None: ...
 
@@ -88,7 +88,7 @@ class Observer:
     def paused(self, *, paused: bool, since: datetime | None) -> None: ...
 
     def blocked(self, by: str | None) -> None:
-        """What transaction holds back deletions, in words; None for none."""
+        """The transaction that holds deletions back, in words; None if there is none."""
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         """Seconds by which other clocks are ahead of this machine's, by name."""

@@ -1,4 +1,4 @@
-"""What a round of ours has sent when it ends by an error: a request that nobody listens to any more."""
+"""Requests cut off by an error: a round has sent them, and nothing waits for their answers any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.ports import Clock
 
 
 class BrokenOff:
-    """Of one kind of round in this process. What another process left is told by its term."""
+    """Cut-off requests of one kind of round in this process. Another process is known by its term."""
 
     def __init__(self, clock: Clock, longest_call: timedelta) -> None:
         self._clock = clock
@@ -20,7 +20,7 @@ class BrokenOff:
 
     @contextmanager
     def noticed(self) -> Iterator[None]:
-        """Around what sends. An error that leaves it has cancelled what was under way beside."""
+        """Wrap the code that sends. An error that leaves it has cancelled requests that were under way."""
         try:
             yield
         except BaseException:
