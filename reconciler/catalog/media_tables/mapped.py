@@ -51,10 +51,10 @@ ORDER BY 1
 
 
 class MappedTable:
-    """What is known of it so far. With `faults` it cannot be read; `warnings` are for an operator to weigh.
+    """What is known of the table so far. With `faults` it cannot be read; an operator weighs the `warnings`.
 
-    Rows are removed from it where `shrinks`; then what tells them apart may be several columns. `columns`
-    are by field, and only of the fields that it has; `identity` is what tells its rows apart.
+    With `shrinks`, rows are removed from it, and may be identified by several columns. `columns` are by
+    field, and only of fields that the table has; `identity` are the columns that identify a row.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class MappedTable:
 
     @property
     def types(self) -> dict[str, ColumnType]:
-        """By field, of the fields that it has."""
+        """Types by field, of the fields that the table has."""
         return {field: column.type for field, column in self.columns.items()}
 
     def indexed(self, field: str) -> bool:
@@ -91,7 +91,7 @@ class MappedTable:
         return self.mapped[field] in self._found.indexed
 
     def unique(self, field: str) -> bool:
-        """Whether no two rows have the same in it."""
+        """Whether no two rows have the same value in that field's column."""
         return self._found.unique(self.mapped[field])
 
     async def look(self, connection: Connection) -> None:
@@ -156,14 +156,14 @@ class MappedTable:
             self._check_unique((self.mapped["id"],))
 
     def check_filter(self, names: Iterable[str]) -> None:
-        """The columns that say which rows count; what their types are, `row_filter` weighs."""
+        """Check that the row filter's columns exist; `row_filter` checks their types."""
         for name in names:
             if name not in self._found.columns:
                 wrong = f"no such column in {self.name}{self._near(name)}"
                 self.faults.append(f"RECONCILER_CATALOG__MEDIA_WHERE__{name}: {wrong}")
 
     def _check_ids(self, names: tuple[str, ...]) -> None:
-        """Several columns that tell rows apart together."""
+        """Check several columns that identify a row together."""
         missing = [name for name in names if name not in self._found.columns]
         self.faults += [self._no_column("id", name) for name in missing]
         if not missing:
@@ -171,7 +171,7 @@ class MappedTable:
 
     @staticmethod
     def _may_be_absent(field: str, column: str) -> bool:
-        """Mapped to nothing; or one that is used where it is, under its default name."""
+        """Whether it is mapped to "", or has the default name of a column that is used only where present."""
         return not column or (field in WHERE_PRESENT and column == getattr(MediaColumns(), field))
 
     def _no_column(self, field: str, column: str) -> str:
@@ -180,7 +180,7 @@ class MappedTable:
         return f"{named}: no such column in {self.name}{self._near(column)}{absent}"
 
     def _near(self, column: str) -> str:
-        """The column that may be meant, or all that there are."""
+        """The end of a message: the column that may be meant, or all that exist."""
         lowered = {each.lower().replace("_", ""): each for each in self._found.columns}
         near = difflib.get_close_matches(column.lower().replace("_", ""), lowered, n=1, cutoff=0.6)
         those = lowered[near[0]] if near else ", ".join(sorted(lowered.values()))
@@ -194,7 +194,7 @@ class MappedTable:
             self.faults.append(f"{self._named(field, column.name)}: {wrong}")
 
     def _check_unique(self, names: tuple[str, ...]) -> None:
-        """Rows are removed by what tells them apart, and joined with one owner by a single column."""
+        """Rows are removed by columns that identify them, and joined with one owner by a single column."""
         setting, identity = self._named("id", ",".join(names)), self._found.identity(names)
         if identity is None or not (self._shrinks or identity == names):
             advice = "name its primary key" if self._shrinks else "name a column that is"
@@ -211,7 +211,7 @@ class MappedTable:
 
 
 def _to_read(table: str, found: Row) -> str:
-    """Statements to paste: what this role lacks to read the table."""
+    """Statements to paste that grant this role what it lacks to read the table."""
     schema, role = quoted(split_table(table)[0]), quoted(found["role"])
     reach = "" if found["reachable"] else f"GRANT USAGE ON SCHEMA {schema} TO {role}; "
     return f"{reach}GRANT SELECT ON {qualified(table)} TO {role};"

@@ -1,4 +1,4 @@
-"""Orphans beside rows that spell their keys otherwise: compared in the database, whatever their number."""
+"""Near misses: orphans whose key a row spells otherwise. The database compares them, in any number."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from reconciler.model.spelling import addresses, forms, roots, spellings
 from reconciler.ports import Folded
 
 LONGEST = 2048
-"""Bytes of a key that the index takes; no mark has a longer one."""
+"""The most bytes of a key that the index takes; no mark has a longer one."""
 
-# The statistics are of another pass, and may say that this one has no rows: a join in any order would look
-# free, and compare each object with every row. So `OFFSET 0` and aggregates, which the planner does not take
-# apart, have each key looked up in turn.
+# The statistics are of another pass, and may say that this one has no rows. Then a join in any order would
+# look free, and compare each object with every row. So `OFFSET 0` and aggregates, which the planner cannot
+# flatten, make it look up each key in turn.
 NOTE = f"""
 INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
 SELECT $1::bigint, $2::boolean, s.storage_key, s.folded
@@ -39,7 +39,7 @@ WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2 AND near.row_key IS
 ORDER BY o.storage_key LIMIT $3
 """
 
-# The object's mark, and those of every row that is spelled like it. In key order, past what a claim holds.
+# Deletes the object's mark, and those of all rows spelled like it. In key order, skipping what a claim locks.
 SPARE = f"""
 WITH near AS MATERIALIZED (
     SELECT 'orphan' AS verdict, k.key COLLATE "C" AS storage_key FROM unnest($2::text[]) AS k (key)
@@ -111,10 +111,10 @@ class PostgresNearMisses:
 async def twins(
     connection: AnyConnection, gateway: Gateway, marks: Sequence[Mark], prefixes: Sequence[str]
 ) -> Mapping[str, str]:
-    """Of marked orphans, those of which a row has another spelling by now, with that spelling.
+    """The marked orphans whose key a row spells otherwise by now, with that spelling.
 
-    A row outside the prefixes, or one that was made since the orphan was found: what else there is the
-    sweep has looked at. Looked up by the index, so only what `spellings` can list.
+    Such a row lies outside the prefixes, or is newer than the orphan's mark; the sweep has checked all
+    others. They are looked up by the index, so only spellings that `spellings` can list are found.
     """
     orphans = [mark for mark in marks if mark.verdict is Verdict.ORPHAN]
     if not orphans:

@@ -1,7 +1,7 @@
-"""Rows that might deserve a retention verdict, from indexes: SQL nominates, the pure policy decides.
+"""Finds rows that may deserve a retention verdict, by index: SQL nominates, the pure policy decides.
 
-Ids are drawn by keyset in large pages, then the rows read in small ones, so that neither a snapshot
-nor the memory grows with what is found.
+Ids are read by keyset in large pages, then the rows in small ones, so that neither a snapshot nor the
+memory grows with the number found.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from reconciler.catalog.media_tables.tables import Gateway, record_from
 from reconciler.model import OwnerRead, Policy, Record, Verdict
 
 DRAW = 20_000
-"""Ids drawn by a statement: rows of one instant (a bulk update's) are sorted again for each draw."""
+"""Ids that one statement reads: rows of one instant (a bulk update's) are sorted again by each statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """One way to be nominated: a condition, and the indexed column whose order the keyset follows; none but
-    the id's where that is "".
+    """One way to be nominated: a condition, and the indexed column whose order the keyset follows; where
+    that is "", it follows the id alone.
 
-    `condition` has its parameters from $1 on.
+    The parameters of `condition` start at $1.
     """
 
     condition: str
@@ -75,7 +75,7 @@ class Nominator:
         deleted = _before(now, policy.grace_period)
         if expires is None:
             return self._until("deleted_at", deleted)
-        # A row that is both is drawn once, or it would be counted twice.
+        # A row that is both expired and deleted is read once, or it would be counted twice.
         apart = f" AND {self._gateway.until('$2', media='expires_at')} IS NOT TRUE"
         return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
 
@@ -92,7 +92,7 @@ class Nominator:
 
     async def _revoked(self, policy: Policy, now: datetime) -> list[Branch]:
         gateway = self._gateway
-        # A key that no pass has seen disabled yet (`plan` notes nothing) counts as seen now.
+        # A key not yet recorded as disabled by a pass (`plan` records nothing) counts as first seen now.
         ended = f"NOT {gateway.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
         if gateway.key_time("expires_at") is not None:
             ended = f"({ended} OR {gateway.until('$1', keys='expires_at')})"
@@ -120,7 +120,7 @@ class Nominator:
 
     async def _missing_owners(self) -> list[str]:
         gateway = self._gateway
-        # From one distinct key id to the next along the index: a table of millions of rows names few.
+        # Steps from one distinct key id to the next along the index: millions of rows name only few.
         query = f"""
             WITH RECURSIVE named(id) AS (
                 (SELECT {gateway.owner_id} FROM {gateway.media}
@@ -167,7 +167,7 @@ class Nominator:
             if branch.order:
                 reached = (f"${len(values) - 1}::text::{branch.order_type}", *reached)
             after = f" AND ({', '.join(order)}) > ({', '.join(reached)})"
-        # The position travels as text, which is exact where a Python time or integer might not be.
+        # The position is passed as text, which is exact where a Python time or integer might not be.
         position = f"{branch.order}::text" if branch.order else "''"
         drawn: list[Row] = await connection.fetch(
             f"SELECT {gateway.identity.text} AS id, {position} AS position FROM {gateway.media}"
@@ -180,7 +180,7 @@ class Nominator:
     async def _rows(self, ids: Sequence[str]) -> list[Record]:
         gateway = self._gateway
         async with self._database.connection() as connection:
-            # The rows as they are now: what was drawn may have changed or gone.
+            # Read the rows as they are now: they may have changed or gone since their ids were read.
             rows = await connection.fetch(
                 f"SELECT {gateway.columns} FROM {gateway.joined}"
                 f" WHERE {gateway.identity.among('$1')} ORDER BY {gateway.ordered_key}",
@@ -207,7 +207,7 @@ def _before(now: datetime, duration: timedelta) -> datetime:
 
 
 def _as_seen(record: Record, now: datetime) -> Record:
-    """With the owner's disabling seen now, where no pass has noted it."""
+    """The record, with its owner disabled since now where no pass has recorded the disabling."""
     owner = record.owner
     if owner is None or owner.enabled or owner.disabled_since is not None:
         return record

@@ -22,17 +22,17 @@ SMALL = 50_000
 """Rows up to which a sample is drawn from all of them."""
 
 OVERSAMPLING = 4
-"""Pages looked at for each key wanted: part of them lie under other prefixes."""
+"""Pages read for each key wanted, since some keys lie under other prefixes."""
 
 AS_SETS = 4
-"""How many times the cost of one sorted read its pages may take, before a join as sets is the cheaper."""
+"""How many times the cost of one sorted read all pages may cost, before a join as sets is cheaper."""
 
 BYTES_A_ROW = 200
-"""What a row takes at least, where the table was never analysed."""
+"""The least size of a row, assumed where the table was never analysed."""
 
 
-# What the names mean now. The rows of partitions are under the unique indexes of their table; a subscription
-# may name them alone.
+# The tables that the names mean now. Unique indexes of a partitioned table cover its partitions' rows; a
+# subscription may name only partitions.
 TABLES = """
 WITH RECURSIVE tables (oid) AS (
     SELECT named::oid FROM unnest(ARRAY[to_regclass($1), to_regclass($2)]) AS named
@@ -62,15 +62,15 @@ class GatewayRecords:
 
     async def now(self) -> datetime:
         async with self._database.connection() as connection:
-            # The wall clock and not the start of a transaction.
+            # The wall clock, not the start of a transaction.
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
         return now
 
     async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
         where = self._span(span)
         distinct = "" if self._gateway.unique else "DISTINCT "
-        # An array instead of rows: a client decodes it five times as fast. The order is written in the
-        # index's collation, so that the index alone answers.
+        # An array instead of rows: a client decodes it five times as fast. The order uses the index's
+        # collation, so that the index alone answers.
         query = (
             f"SELECT ARRAY(SELECT {distinct}{self._gateway.ordered_key} FROM {self._gateway.media}"
             f" WHERE {where.sql} ORDER BY {self._gateway.ordered_key} LIMIT ${len(where.values) + 1})::text[]"
@@ -93,7 +93,7 @@ class GatewayRecords:
         return in_pages <= AS_SETS * once
 
     def _span(self, span: KeyRange) -> _Statement:
-        """The span as a condition; our own corner of the bucket is never part of one."""
+        """The span as a condition; it never includes our reserved prefix."""
         key = self._gateway.ordered_key
         sql, values = bounds.condition(key, bounds.of_prefix(span.prefix), 1)
         for operator, value in ((">", span.after), ("<=", span.upto)):
@@ -137,7 +137,7 @@ class GatewayRecords:
             return await self._evenly(connection, prefix, count)
 
     async def _estimated_size(self, connection: AnyConnection) -> tuple[float, int]:
-        # What the planner would think: the density at the last ANALYZE, with the size of today.
+        # Estimated as the planner does: the density at the last ANALYZE, and the table's current size.
         row = await connection.fetchrow(
             "SELECT pages, CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages * pages"
             " ELSE pages * current_setting('block_size')::int / $2::float END AS rows"
@@ -154,7 +154,7 @@ class GatewayRecords:
         self, connection: AnyConnection, prefix: str, of_pages: float, of_rows: float
     ) -> list[str]:
         where, values = bounds.condition(self._gateway.ordered_key, bounds.of_prefix(prefix), 3)
-        # Some pages, since SYSTEM reads only what it takes, and of each about one row, since the rows
+        # Reads some pages, since SYSTEM reads no others, and takes about one row of each, since the rows
         # of a page were written together and name neighbouring keys.
         keys: list[str] = await connection.fetchval(
             f"SELECT ARRAY(SELECT DISTINCT {self._gateway.key_text} FROM {self._gateway.table}"
@@ -168,7 +168,7 @@ class GatewayRecords:
     async def _evenly(self, connection: AnyConnection, prefix: str, count: int) -> list[str]:
         key = self._gateway.ordered_key
         where, values = bounds.condition(key, bounds.of_prefix(prefix), 2)
-        # Every n-th key of the prefix; the server reads them all, and sends only these.
+        # Takes every n-th key of the prefix; the server reads all keys, and sends only these.
         keys: list[str] = await connection.fetchval(
             "SELECT ARRAY(SELECT key FROM (SELECT key, row_number() OVER (ORDER BY key) AS n,"
             f" count(*) OVER () AS total FROM (SELECT DISTINCT {key} AS key FROM {self._gateway.media}"
@@ -228,7 +228,7 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             for stretch in within:
                 where, values = bounds.condition(self._gateway.ordered_key, (stretch,), 1)
-                # A stretch a statement, so that each is one scan of the index.
+                # One statement for each interval, so that each is one scan of the index.
                 total += await connection.fetchval(
                     f"SELECT count(*) FROM {self._gateway.media} WHERE {where}", *values
                 )
@@ -245,12 +245,12 @@ class GatewayRecords:
             return
 
         async def work(connection: AnyConnection) -> None:
-            # Forget what is enabled again, or gone: should it be disabled once more, its grace starts anew.
+            # Drop keys that are enabled again, or gone: if one is disabled once more, its grace restarts.
             await connection.execute(
                 f"DELETE FROM {SCHEMA}.revoked_keys r WHERE NOT EXISTS (SELECT FROM {gateway.keys}"
                 f' WHERE {gateway.key_id}::text COLLATE "C" = r.key_id AND NOT {gateway.key_enabled})'
             )
-            # The gateway's tables do not say since when: the first pass that sees it says so.
+            # The gateway's tables do not record since when a key is disabled: the first pass to see it does.
             await connection.execute(
                 f"INSERT INTO {SCHEMA}.revoked_keys (key_id, first_seen_at)"
                 f" SELECT {gateway.key_id}::text, $1 FROM {gateway.keys}"
@@ -262,7 +262,7 @@ class GatewayRecords:
 
 
 async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
-    """Every row that names one of the keys, without a lock: so that absence is absence."""
+    """Every row that names one of the keys. Reads without a lock, so that no locked row looks absent."""
     wanted = [key for key in keys if bounds.storable(key)]
     padded = [key for key in wanted if gateway.pads and key.endswith(" ")]
     rows = await connection.fetch(
@@ -270,7 +270,7 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
         [*wanted, *(key.rstrip(" ") for key in padded)] if padded else wanted,
     )
     found = [record_from(row) for row in rows]
-    # A row that cannot say how its key ends names each of those keys, and protects their objects (R-82).
+    # A padded key may end in any number of blanks, so its row names each such key and protects it (R-82).
     named = by_key(found) if padded else {}
     return found + [replace(row, storage_key=key) for key in padded for row in named.get(key.rstrip(" "), ())]
 
@@ -278,7 +278,7 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
 async def names(
     connection: AnyConnection, gateway: Gateway, keys: Sequence[str], *, rewritten: bool
 ) -> dict[str, list[Record]]:
-    """Every row that names one of the keys, by key; with `rewritten` also rows of which a store makes one."""
+    """Rows naming one of the keys, by key; with `rewritten` also those whose key a store rewrites to one."""
     named = by_key(await lookup(connection, gateway, keys))
     if rewritten:
         await add_rewritten(connection, gateway, keys, named)
@@ -288,8 +288,8 @@ async def names(
 async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
     """Raise Halt unless both names still mean the tables that were inspected (R-5).
 
-    A view in their place, or a new table that is being filled, would hide rows. Rows of a table that
-    inherits may have the ids of others (R-41). And the role may remove rows, still.
+    A view in their place, or a new table that is being filled, would hide rows. Rows of an inheriting
+    table may have the ids of others (R-41). Also raises Halt if the role may no longer remove rows.
     """
     found = await connection.fetchrow(TABLES, *gateway.names)
     if found is None or (found["media"], found["keys"]) != gateway.oids:
@@ -304,7 +304,7 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
             " partitions, or the inheritance has ended"
         )
     if not found["may_delete"]:
-        # An object whose row cannot go must not go either (R-55).
+        # If a row cannot be removed, its object must not be deleted either (R-55).
         raise Halt(rights.revoked(gateway.names[0], await connection.fetchval("SELECT current_user::text")))
     if found["subscribed"]:
         raise Halt(
@@ -317,10 +317,10 @@ async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
 async def add_rewritten(
     connection: AnyConnection, gateway: Gateway, keys: Sequence[str], named: dict[str, list[Record]]
 ) -> None:
-    """Add to `named` the rows of which a store makes one of these keys, where it is not their own (R-25).
+    """Add to `named` the rows whose own key differs, but a store rewrites it to one of these keys (R-25).
 
-    They need the object as the others do, and stay themselves. No index serves this; it is asked only
-    where the store rewrites keys.
+    They need the object as the others do, and are not removed themselves. No index serves this; it is
+    called only where the store rewrites keys.
     """
     rows = await connection.fetch(
         f"SELECT {gateway.columns}, {gateway.rewritten_key} AS rewritten FROM {gateway.joined}"
@@ -332,9 +332,9 @@ async def add_rewritten(
 
 
 async def _estimate(connection: AnyConnection, query: str, values: Sequence[str]) -> Mapping[str, float]:
-    """The planner's cost and number of rows; `Total Cost` and `Plan Rows` in its own units."""
-    told = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *values)
-    plan: Mapping[str, float] = json.loads(told)[0]["Plan"]
+    """The planner's estimate: `Total Cost`, in its own units, and `Plan Rows`."""
+    answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *values)
+    plan: Mapping[str, float] = json.loads(answer)[0]["Plan"]
     return plan
 
 

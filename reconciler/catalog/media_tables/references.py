@@ -1,7 +1,7 @@
-"""Columns beside the media table's key that name objects: what any of them names is kept.
+"""Further columns that name objects, in addition to the media table's key: an object they name is kept.
 
 Variants are further columns of the media table, such as thumbnails; the others are columns of any table.
-Their rows are never locked, judged or removed. A row protects what it names by being there.
+Their rows are never locked, judged or removed. A row protects the objects it names by being there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ VARIANTS = "RECONCILER_CATALOG__VARIANT_COLUMNS"
 REFERENCED = "RECONCILER_CATALOG__ALSO_REFERENCED"
 
 LONGEST = 2048
-"""Bytes of a name of an object: what is longer, such as an image in a `data:` address, is none."""
+"""The most bytes of an object's name: a longer text, such as an image in a `data:` address, is none."""
 
-# Characters that have other spellings, but for capital letters: most names have some.
+# Characters that have other spellings. Capital letters are left out, since most names have some.
 AMBIGUOUS = r"[^!-~]|[%+?#\\]|//"
 
-# A view serves as well, since rows are only read. What is stored of a view, or lies on another server, may
-# be older than the bucket, and what it does not show yet would look orphaned.
+# A view serves as well, since rows are only read. A materialized view, or a table on another server, may be
+# older than the bucket, and objects that it does not name yet would look orphaned.
 RELATION = """
 SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
@@ -43,7 +43,7 @@ SELECT ARRAY(SELECT to_regclass(n.name)::oid FROM unnest($1::text[]) WITH ORDINA
 
 
 class Inspection:
-    """Looks at each declared column. With `faults` nothing can be read; `warnings` are for an operator."""
+    """Checks each declared column. With `faults` nothing can be read; `warnings` are for an operator."""
 
     def __init__(self, connection: Connection, tables: TableMapping) -> None:
         self._connection = connection
@@ -108,7 +108,7 @@ class Inspection:
 
 
 async def named(connection: AnyConnection, gateway: Gateway, keys: Collection[str]) -> set[str]:
-    """Which of the keys any such column names. Raises Halt where one of the tables was replaced."""
+    """The keys that any such column names. Raises Halt where one of the tables was replaced."""
     wanted = [key for key in keys if bounds.storable(key)]
     if not gateway.references or not wanted:
         return set()
@@ -120,7 +120,7 @@ async def named(connection: AnyConnection, gateway: Gateway, keys: Collection[st
 async def spelled_otherwise(
     database: Database, gateway: Gateway, reference: Reference, prefixes: Sequence[str], page_size: int
 ) -> AsyncIterator[Sequence[str]]:
-    """Of one column, see `ports.Records.spelled_otherwise`. No connection is held while the caller works."""
+    """`ports.Records.spelled_otherwise` for one column. No connection is held while the caller works."""
     key = f'({reference.column} COLLATE "C")'
     outside, values = bounds.condition(key, bounds.outside(prefixes), 4)
     query = (
@@ -138,7 +138,7 @@ async def spelled_otherwise(
 
 
 async def _require_tables(connection: AnyConnection, gateway: Gateway) -> None:
-    """A view in a table's place, or a new one that is being filled, would hide what is named (R-5)."""
+    """Raise Halt where a table was replaced: a view, or a table being filled, would hide names (R-5)."""
     oids = await connection.fetchval(OIDS, [each.table for each in gateway.references])
     for each, oid in zip(gateway.references, oids, strict=True):
         if oid != each.oid:
@@ -151,10 +151,10 @@ async def _require_tables(connection: AnyConnection, gateway: Gateway) -> None:
 async def add_named(
     connection: AnyConnection, gateway: Gateway, keys: Sequence[str], rows: dict[str, list[Record]]
 ) -> None:
-    """Add to `rows` one that stays for each key that such a column names.
+    """Add to `rows` one row that stays for each key that such a column names.
 
-    So whatever is decided of the key leaves its object alone, as for any other row that stays. Not for
-    keys of dangling marks: what is not there needs no protection.
+    So any decision about the key leaves its object alone, as with any other row that stays. Do not pass
+    keys of dangling marks: an object that is not there needs no protection.
     """
     for key in await named(connection, gateway, keys):
         rows.setdefault(key, []).append(reference_to(key))

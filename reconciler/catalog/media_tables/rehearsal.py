@@ -1,7 +1,7 @@
-"""Whether the rows of a claim can be removed: tried before anything irreversible, and rolled back.
+"""Tries whether the rows of a claim can be removed, before anything irreversible, and rolls back.
 
 A foreign key, a trigger, a rule or a missing right may keep a row, or other rows of the media table may go
-with it. Whoever finds that out after the object has gone has a live row without its object (R-52, R-53).
+with it. If that came out only after the object is gone, a live row would have lost it (R-52, R-53).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from reconciler.catalog.media_tables.user_code import BUSY, NotRemoved, explaine
 from reconciler.model import ClaimedKey, Remove
 
 CHUNK = 250
-"""Keys tried in one statement. One that is refused is then found by trying them one by one."""
+"""Keys tried in one statement. A refused one is then found by trying them one by one."""
 
 BUDGET = 5.0
-"""Seconds that a claim gives to this: its rows and marks are locked meanwhile. What was not tried by then
-is left to the next claim."""
+"""Seconds that a claim spends on this, with its rows and marks locked meanwhile. Keys not tried by then are
+left to the next claim."""
 
 SLOWEST = 5.0
 """Seconds that the removal of one key's rows may take, where a foreign key has no index or a trigger works
-hard. It is one key at least that each claim gets on by."""
+hard. Each claim tries at least one key, so it always makes progress."""
 
 ENDED = ("08", "25006", "57P")
-"""SQLSTATEs, or classes of them, that say nothing about any row: the connection or the server is gone."""
+"""SQLSTATEs, or classes of them, that do not concern a row: the connection or the server is gone."""
 
-# What this transaction changed, and others since it began. The ids of transactions wrap around: by age.
+# Rows changed by this transaction, or by others since it began. Compared by age, since ids wrap around.
 CHANGED = "SELECT {id} AS id FROM {table} WHERE age(m.xmin) <= age(pg_current_xact_id()::xid)"
 
 
@@ -39,8 +39,8 @@ CHANGED = "SELECT {id} AS id FROM {table} WHERE age(m.xmin) <= age(pg_current_xa
 class Rehearsed:
     """Storage keys that cannot be claimed now, with the reason.
 
-    `refused`: the database does not let their rows go. `busy`: somebody holds what is needed. `left`: the
-    time was over before they were tried.
+    `refused`: the database refuses to remove their rows. `busy`: others hold a lock that is needed. `left`:
+    the time was over before they were tried.
     """
 
     refused: dict[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ async def _one_by_one(
 async def _refusal(
     connection: AnyConnection, gateway: Gateway, ids: Sequence[str], seconds: float
 ) -> Exception | None:
-    """Why not just these rows go, within so many seconds; None where they do. Nothing of it stays."""
+    """Why these rows alone cannot be removed in so many seconds; None if they can. All is rolled back."""
     changed: dict[str, str | None] = {}
     savepoint = connection.transaction()
     await savepoint.start()
@@ -119,7 +119,7 @@ async def _refusal(
 async def _changes(
     connection: AnyConnection, gateway: Gateway, changed: Mapping[str, str | None]
 ) -> NotRemoved | None:
-    """Where rows that were changed along differ, in what a verdict reads, from what they are again now."""
+    """An error where the removal changed, in what a verdict reads, other rows (rolled back by now)."""
     before = await _versions(connection, gateway, list(changed))
     others = sum(changed[each] != version for each, version in before.items())
     if not others:
@@ -131,7 +131,7 @@ async def _changes(
 
 
 async def _versions(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> dict[str, str | None]:
-    """Those of the rows that count, by id, as the hash of what a verdict reads."""
+    """The hash of what a verdict reads, by id, of those rows that count."""
     rows = await connection.fetch(
         f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.identity.among('$1')}", list(ids)
     )

@@ -1,4 +1,4 @@
-"""What the role may do: asked before anything is deleted, since half of a deletion helps nobody (R-55)."""
+"""The role's rights: checked before anything is deleted, since half a deletion is of no use (R-55)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from reconciler.catalog.db.config import quoted
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 
-# Of one table. Locking rows takes UPDATE of any column, though none is changed. An undo inserts every
-# column that the table does not compute by itself.
+# Rights on one table. Locking rows needs UPDATE on any column, though none is changed. An undo inserts every
+# column that the table does not compute itself.
 TABLE = """
 SELECT n.nspname::text AS schema, c.relname::text AS name,
        has_schema_privilege(n.oid, 'USAGE') AS "USAGE",
@@ -21,7 +21,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS name,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid
 """
 
-# Of our own schema: a table is made there for a listing without order. NULL where it is not yet there.
+# Rights on our own schema: a listing without order makes a table there. NULL where there is no schema yet.
 OWN = f"""
 SELECT has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE') AS schema,
        (SELECT bool_and(has_table_privilege(c.oid, right_)) FROM pg_class c,
@@ -38,7 +38,7 @@ KEYS = ("SELECT", "UPDATE")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lacking:
-    """What is missing, in words, and the statements that grant it, each with its semicolon."""
+    """The missing rights, in words, and the statements that grant them, each with its semicolon."""
 
     what: str
     grants: str
@@ -57,7 +57,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What the role was found to have. `keys` None where no keys' table is mapped."""
+    """The role's rights. `keys` is None where no keys' table is mapped."""
 
     role: str
     media: _Table
@@ -65,7 +65,7 @@ class Rights:
     own: bool
 
     def lacking(self, *, undoable: bool) -> Lacking | None:
-        """What live takes and is missing; bringing rows back counts where deletions are `undoable`."""
+        """Missing rights that live mode needs; with `undoable` also those that restore rows."""
         wanted = [(self.media, MEDIA + (UNDO if undoable else ()))]
         wanted += [(self.keys, KEYS)] if self.keys else []
         what, grants, role = [], [], quoted(self.role)
@@ -84,12 +84,12 @@ class Rights:
             )
         if not what:
             return None
-        told = f"role {role} lacks {', and '.join(what)}, which deleting takes"
-        return Lacking(what=told, grants=" ".join(dict.fromkeys(grants)))
+        line = f"role {role} lacks {', and '.join(what)}, which deleting takes"
+        return Lacking(what=line, grants=" ".join(dict.fromkeys(grants)))
 
 
 async def look(connection: AnyConnection, media: int, keys: int | None) -> Rights:
-    """What the role of this session may do with the tables of these oids, and in our own schema."""
+    """The rights of this session's role on the tables of these oids, and in our own schema."""
     role = await connection.fetchval("SELECT current_user::text")
     own = await connection.fetchrow(OWN)
     tables = [await _table(connection, oid) for oid in (media, keys) if oid is not None]
@@ -109,7 +109,7 @@ async def _table(connection: AnyConnection, oid: int) -> _Table:
 
 
 def revoked(table: str, role: str) -> str:
-    """One line for a right that went while the program ran."""
+    """One line for a right that was revoked while the program ran."""
     return (
         f"role {quoted(role)} may no longer remove rows of {table}: nothing is deleted, objects neither;"
         f" GRANT DELETE ON {table} TO {quoted(role)};"

@@ -1,7 +1,7 @@
-"""The values of the row filter, as their columns write them: a row's text is compared with theirs.
+"""The row filter's values, as their columns write them, since a row's text is compared with theirs.
 
-Whoever writes `t` means true, and a uuid in capitals is the same uuid. By its text alone neither would count
-a single row, and all their objects would look like orphans (R-89).
+A setting of `t` means true, and a uuid in capitals is the same uuid. Compared by text, neither would match a
+single row, and all their objects would look like orphans (R-89).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from reconciler.catalog.db.expressions import BARE_KEYS
 from reconciler.catalog.media_tables import columns
 
 TEXTS = frozenset({*BARE_KEYS, "char(n)", "citext", "name", "char"})
-"""As they are: what is too long for its column names no row, and a cast would cut it."""
+"""Types whose values are used as they are: one too long for a column matches no row; a cast would cut it."""
 
 SEVERAL = frozenset(
     {"timestamptz", "timestamp", "date", "time", "timetz", "interval"}
     | {"real", "double precision", "money", "bytea", "json"}
 )
-"""One value is written in several ways, or as the session of whoever writes the row says."""
+"""Types in which one value has several texts, or one that depends on the writer's session."""
 
 SETTING = "RECONCILER_CATALOG__MEDIA_WHERE__"
 
@@ -30,7 +30,7 @@ SETTING = "RECONCILER_CATALOG__MEDIA_WHERE__"
 async def typed(connection: Connection, tables: TableMapping) -> tuple[TableMapping, list[str]]:
     """The mapping with each value as its column writes it; and a line for each that is no value of its type.
 
-    A column that is not there stays as it is, for whoever looks at the table.
+    The value of a missing column stays as it is; the inspection of the table reports that column.
     """
     oid = await connection.fetchval("SELECT to_regclass($1)::oid", qualified(tables.media_table))
     if oid is None or not tables.media_where:

@@ -1,6 +1,6 @@
-"""The gateway's two tables as fragments of SQL, for whatever names and types they have.
+"""The gateway's two tables as fragments of SQL, for any names and types that they have.
 
-Aliases are fixed: `m` the media table, `k` the virtual keys', `r` our note of disabled keys.
+Aliases are fixed: `m` the media table, `k` the virtual keys', `r` our record of disabled keys.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.model import Record, StorageBy, VirtualKey
 
 NAME_LENGTH = 50
-"""Of a media type or provider: what is longer is no name."""
+"""The most characters of a media type or provider; a longer text is no name, and is cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A column beside the media table's key that names objects: of the alias `f`, as text that compares.
+    """A further column that names objects, under the alias `f`, as a text that can be compared.
 
-    `variant`: of the media table itself, so that only rows that count are asked. `indexed`: an index
+    `variant`: it is the media table's, so that only rows that count are read. `indexed`: an index
     answers which rows name a key.
     """
 
@@ -37,12 +37,12 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnTypes:
-    """What an inspection found: types by column field; an absent column is not in it.
+    """The result of an inspection: types by column field; absent columns are left out.
 
-    `keys` is empty where there is no table of keys. `identity` are the columns, by name, that tell the media
-    table's rows apart. `references` are columns that name further objects. `byte_order` says how
-    the storage key has to be written for comparisons in byte order, and `equality` how for looking keys
-    up, so that an index serves each where there is one: "" as it is, else a COLLATE clause.
+    `keys` is empty where there is no table of keys. `identity` are the columns, by name, that identify the
+    media table's rows. `references` are columns that name further objects. `byte_order` is what to append to
+    the storage key for comparisons in byte order, and `equality` for looking up keys, so that an index serves
+    each where there is one: "" for the bare key, else a COLLATE clause.
     """
 
     media: dict[str, ColumnType]
@@ -66,7 +66,7 @@ class Gateway:
         self.has_keys = bool(tables.keys_table)
         self.names = (qualified(tables.media_table), qualified(tables.keys_table) if self.has_keys else None)
         self.oids = (types.media_oid, types.keys_oid)
-        # What is written to or sampled; everything else reads `media`, which has only the rows that count.
+        # Used to write and to sample; everything else reads `media`, which has only the rows that count.
         self.table = f"{qualified(tables.media_table)} m"
         self.counts = _counts(tables.media_where)
         self.media = self.table
@@ -85,12 +85,12 @@ class Gateway:
         self.key_text = f"{bare}::text"
         if types.media["storage_key"].kind not in BARE_KEYS:
             bare = f"({self.key_text})"
-        # char(n) does not say whether a key ends in blanks.
+        # char(n) does not keep whether a key ends in blanks.
         self.pads = types.media["storage_key"].kind == "char(n)"
         self.ordered_key = f"{bare}{types.byte_order}"
         self.equal_key = f"{bare}{types.equality}"
-        # What a store that keeps objects as files makes of a key, and whether that is another one (R-15).
-        # Under "C", since collations that are not deterministic do not search.
+        # The key into which a store that keeps objects as files rewrites one, and whether it differs (R-15).
+        # Under "C", since nondeterministic collations do not support searches.
         key = f'({self.key_text} COLLATE "C")'
         self.rewritten_key = rf"ltrim(regexp_replace({key}, '[/\\]+', '/', 'g'), '/')"
         self.is_rewritten = rf"(strpos({key}, '//') > 0 OR strpos({key}, '\') > 0 OR starts_with({key}, '/'))"
@@ -101,7 +101,7 @@ class Gateway:
         self.columns = self._record_columns()
 
     def _join_keys(self, tables: TableMapping) -> None:
-        """Fragments over the keys' table. Without one, none of them is asked for."""
+        """Set the fragments over the keys' table. Without such a table, none of them is used."""
         types = self._types.keys
         self.keys = f"{qualified(tables.keys_table)} k"
         self.key_id = f"k.{quoted(tables.keys.id)}"
@@ -115,15 +115,15 @@ class Gateway:
 
     @property
     def table_names(self) -> str:
-        """For messages."""
+        """Both tables' names, for messages."""
         return " or ".join(name for name in self.names if name)
 
     def names_by(self, reference: Reference) -> str:
-        """Which of the keys in the array $1 that column names."""
+        """A query for those keys of the array $1 that the column names."""
         keys = "SELECT k.key FROM unnest($1::text[]) AS k (key)"
         if reference.indexed:
             return f"{keys} WHERE {self.named_by(reference, 'k.key')}"
-        # In one reading of the table: a claim plans no hash join, and would read it for each key (R-83).
+        # Reads the table once: a claim plans no hash join, and would read it for each key (R-83).
         named = (
             f"SELECT DISTINCT {reference.column} FROM {self.naming(reference)}"
             f" AND {reference.column} = ANY($1::text[])"
@@ -131,22 +131,22 @@ class Gateway:
         return f"{keys} WHERE k.key = ANY(ARRAY({named}))"
 
     def named_by(self, reference: Reference, key: str) -> str:
-        """Whether that column names the key, an expression without a collation of its own."""
+        """SQL: whether that column names the key, which is an expression without its own collation."""
         return f"EXISTS (SELECT FROM {self.naming(reference)} AND {reference.column} = {key})"
 
     def naming(self, reference: Reference) -> str:
-        """The column's table, as `f`, and which of its rows count."""
+        """The column's table, as `f`, with a condition for the rows that count."""
         counts = _counts(self._tables.media_where, "f") if reference.variant else "true"
         return f"{reference.table} f WHERE {counts}"
 
     def as_key(self, owner: str) -> str:
-        """An owner as it is compared with the keys' ids: under their collation, as a foreign key would."""
+        """An owner's id to compare with the keys' ids: under their collation, as a foreign key does."""
         theirs, ours = self._types.keys["id"].collation, self._types.media["virtual_key_id"].collation
         return owner if theirs == ours or not theirs else f"{owner} COLLATE {theirs}"
 
     @property
     def size(self) -> str:
-        """What a row says of its object's size, in bytes."""
+        """The size of a row's object, in bytes; 0 where it is unknown."""
         return f"coalesce({self._size}, 0)"
 
     @property
@@ -156,9 +156,9 @@ class Gateway:
         return expressions.size(f"m.{quoted(self._tables.media.size_bytes)}")
 
     def named(self, by: StorageBy) -> str:
-        """What a row says of this, as text: `unknown` where it says nothing, or has no such column.
+        """A row's value of this, as text: `unknown` where it is empty, or there is no such column.
 
-        Types and providers come in more than one casing, and become labels.
+        Types and providers become labels, and are folded, since they come in more than one casing.
         """
         if by is StorageBy.VIRTUAL_KEY:
             return f"coalesce({self.owner_id}::text, 'unknown')"
@@ -170,7 +170,7 @@ class Gateway:
         return f"coalesce(nullif(left({folded}, {NAME_LENGTH}), ''), 'unknown')"
 
     def media_time(self, field: str) -> str | None:
-        """The column as it is stored, for conditions that an index can answer; None where absent."""
+        """The stored column, for conditions that an index can answer; None where absent."""
         return f"m.{quoted(getattr(self._tables.media, field))}" if field in self._types.media else None
 
     def media_type(self, field: str) -> str:
@@ -181,10 +181,10 @@ class Gateway:
         return f"k.{quoted(getattr(self._tables.keys, field))}" if field in self._types.keys else None
 
     def until(self, parameter: str, *, media: str = "", keys: str = "") -> str:
-        """Whether a column holds a time that can be meant, up to that timestamptz. False or NULL where not.
+        """SQL: whether a column holds a plausible time, up to that timestamptz. False or NULL where not.
 
-        Of the stored column, so that an index can answer; it is true exactly where what `columns` makes of
-        it is not NULL and not later.
+        It compares the stored column, so that an index can answer. It is true exactly where the time that
+        `columns` reads from it is not NULL and not later.
         """
         column = self.media_time(media) if media else self.key_time(keys)
         kind = self._types.media[media].kind if media else self._types.keys[keys].kind
@@ -206,8 +206,8 @@ class Gateway:
         return self.times.moment(column, self._types.keys["expires_at"].kind)
 
     def _accessed(self) -> str:
-        """NULL is never accessed. What is no time says nothing about it: as if accessed for ever, which
-        protects; and so do rows of which nobody can say it.
+        """NULL means never accessed. An implausible time is unknown, and so are rows without such a column:
+        they count as accessed at the end of time, which protects them.
         """
         column = self.media_time("last_accessed_at")
         if column is None:
@@ -232,7 +232,7 @@ class Gateway:
         )
 
     def _owner_columns(self) -> tuple[str, ...]:
-        """Without a table of keys each owner is one that exists, and never ends."""
+        """The owner's columns. Without a table of keys each owner exists, and never ends."""
         if not self.has_keys:
             return (
                 f"{self.owner_id}::text AS owner_id",
@@ -248,7 +248,7 @@ class Gateway:
         )
 
     def _version(self) -> str:
-        """A hash of what a verdict reads, the owner's state included; its text form needs the
+        """A hash of what a verdict reads, with the owner's state. It covers texts, which need the
         session's fixed time zone and date style. Counters and sizes are no part of it (R-26).
         """
         parts = [self.key_text, self.owner_id]
@@ -262,7 +262,7 @@ class Gateway:
 
 
 def _counts(media_where: Sequence[tuple[str, str]], alias: str = "m") -> str:
-    """Whether a row of the media table is one that counts: by the bytes of each column's text."""
+    """SQL: whether a row of the media table counts, by the bytes of each column's text."""
     each = (f'{alias}.{quoted(column)}::text COLLATE "C" = {literal(value)}' for column, value in media_where)
     return " AND ".join(each) or "true"
 

@@ -1,8 +1,8 @@
-"""Tries the triggers on the gateway's own table: what its INSERT and UPDATE would meet. All is rolled back.
+"""Tries the triggers on the gateway's own table, as its INSERT and UPDATE would. All is rolled back.
 
-A row that is there is written once more, as it is, while its key is claimed, and again while its object is
-gone: the triggers refuse it before any constraint is looked at, so no row of a shape of our own is needed.
-The table's own BEFORE triggers fire too; no other can.
+It writes an existing row once more, unchanged, while its key is claimed, and again while its object is
+gone. The triggers refuse it before any constraint is checked, so we need not invent a valid row. The
+table's own BEFORE triggers fire too; no others can.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from reconciler.catalog.media_tables.guard import REFUSED, compared, watched
 from reconciler.model import RESERVED_PREFIX
 
 SCRATCH = f"{RESERVED_PREFIX}trial"
-"""The key for an empty table."""
+"""The key to try with an empty table."""
 
 OURS = "function reconciler.guard_"
-"""What the context of an error says that our own functions raised."""
+"""A part of the context of errors that our own functions raised."""
 
 CLAIM = f"""
 WITH pass AS (
@@ -46,7 +46,7 @@ VALUES ($1, 'orphan', gen_random_uuid(), clock_timestamp(), clock_timestamp() + 
 ON CONFLICT (storage_key) DO UPDATE SET ends_at = excluded.ends_at, recoverable = false
 """
 
-# The columns that a row is copied by, and those that the triggers compare.
+# The columns to copy a row by, and those that the triggers compare.
 COLUMNS = f"""
 SELECT ARRAY(SELECT attname::text FROM pg_attribute
              WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
@@ -57,8 +57,8 @@ SELECT ARRAY(SELECT attname::text FROM pg_attribute
 
 @dataclass(slots=True)
 class Trial:
-    """`broken`: what of the gateway's statements fails, or is let through. `untried`: what could not be
-    tried, with the reason. Each is a line, and `tried` names the statements.
+    """`broken`: the gateway's statements that fail, or are let through. `untried`: those that could not be
+    tried, with the reason. Each is one line; `tried` names those that were refused, as they should be.
     """
 
     tried: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Trial:
 
 
 async def of(config: CatalogConfig) -> Trial:
-    """Over a connection of its own."""
+    """Try the triggers over a dedicated connection."""
     with called(config):
         connection = await connections.connect(config)
         try:
@@ -78,7 +78,7 @@ async def of(config: CatalogConfig) -> Trial:
 
 
 async def attempt(connection: AnyConnection, tables: TableMapping) -> Trial:
-    """On a table whose triggers are installed; within a transaction it is a savepoint's."""
+    """Try a table whose triggers are installed; within a transaction it uses a savepoint."""
     trial = Trial()
     async with _rolled_back(connection):
         try:
@@ -134,7 +134,7 @@ async def _try_all(connection: AnyConnection, trial: Trial, statements: dict[str
 
 
 async def _try(connection: AnyConnection, trial: Trial, name: str, statement: str, *values: str) -> None:
-    """It has to be refused."""
+    """Run a statement that has to be refused, and record the result."""
     try:
         async with _rolled_back(connection):
             done = await connection.execute(statement, *values)
@@ -142,7 +142,7 @@ async def _try(connection: AnyConnection, trial: Trial, name: str, statement: st
         if error.sqlstate == REFUSED:
             trial.tried.append(name)
         elif isinstance(error, asyncpg.UniqueViolationError) and not _ours(error):
-            trial.broken.append(f"{name} is let through")  # indexes come behind every trigger
+            trial.broken.append(f"{name} is let through")  # indexes are checked after every trigger
         else:
             (trial.broken if _ours(error) else trial.untried).append(_line(name, error))
         return

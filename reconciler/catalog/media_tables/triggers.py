@@ -1,11 +1,11 @@
-"""The optional triggers on the gateway's rows: a writer and the collector never pass each other unseen.
+"""The optional triggers on the gateway's rows: a writer and the collector never miss each other.
 
 Protocol step 6. A writer's row locks the mark of its key, so that no claim takes it while the writer is
-open; a key that is claimed refuses the row; one that went within the upload window has its object
-brought back, or refuses the row where it cannot be. Nothing of a mark is changed.
+open. If the key is claimed, the row is refused. If it was deleted within the upload window, its object is
+brought back, or the row is refused where that is impossible. Marks are never changed.
 
 Enabled ALWAYS, so that `session_replication_role` does not skip them, and SECURITY DEFINER, so that the
-gateway's role needs no right on our schema. The keys' table has none: a key is never refused.
+gateway's role needs no right on our schema. The keys' table has none: a virtual key is never refused.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from reconciler.catalog.media_tables.guard import (
 )
 from reconciler.errors import CatalogUnavailable, ConfigError
 
-# Of every table that rows can be written to: whether the trigger is there, fires always and for all
-# that it should, and is the last to see the row. 23: before, for each row, insert or update.
+# Over all tables that rows can be written to: whether the trigger exists, fires always and for all
+# that it should, and is the last to see the row. 23 means: before, for each row, insert or update.
 STATE = f"""
 WITH RECURSIVE tables (oid) AS (
     SELECT to_regclass($1)::oid
@@ -53,7 +53,7 @@ FROM tables t LEFT JOIN pg_trigger g ON g.tgrelid = t.oid AND g.tgname = '{TRIGG
     AND g.tgfoid = to_regprocedure('{SCHEMA}.{RECORD_FUNCTION}')
 """
 
-# Under `quote_all_identifiers` the path was written down with quotes.
+# Under `quote_all_identifiers` the search path is stored with quotes.
 BODIES = f"""
 SELECT count(*) = cardinality($1::text[]) FROM unnest($1::text[], $2::text[]) AS w (name, body)
 JOIN pg_proc p ON p.oid = to_regprocedure('{SCHEMA}.' || w.name) AND p.prosrc = w.body
@@ -62,9 +62,9 @@ WHERE p.prosecdef = (w.name = '{RECORD_FUNCTION}')
                           = 'search_path=pg_catalog, pg_temp; enable_seqscan=off')
 """
 
-# The table, and those of its partitions that have partitions in their turn: each is attached to by itself.
-# Of a plain table a vacuum takes the same lock, and must not be kept waiting; of a partition the role may
-# have no right to it.
+# The table, and those of its partitions that are partitioned themselves: partitions can be attached to each.
+# On a plain table a vacuum takes the same lock, and must not be kept waiting; on a partition the role may
+# lack the right to it.
 PARENTS = """
 WITH RECURSIVE tables (oid, depth) AS (
     SELECT to_regclass($1)::oid, 0
@@ -76,8 +76,8 @@ FROM tables t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.
 WHERE c.relkind = 'p' OR t.depth = 0 ORDER BY t.depth, t.oid
 """
 
-# Whether somebody holds the lock under which a table comes to be a part of one of these, with rows that no
-# trigger has seen (R-40): looked for, where it is not taken.
+# Whether another session holds the lock that attaches a table to one of these, with rows that no trigger has
+# seen (R-40). Checked where we do not take that lock ourselves.
 GROWING = """
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = ANY($1::oid[]) AND granted
                AND mode = 'ShareUpdateExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()
@@ -86,13 +86,13 @@ SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = A
 
 
 class Triggers(StrEnum):
-    """What became of the triggers. Only INSTALLED holds writers off; otherwise a claim waits instead."""
+    """The state of the triggers. Only INSTALLED holds writers off; otherwise a claim waits instead."""
 
     INSTALLED = "installed"
     ABSENT = "absent"
     DISABLED = "disabled"
     DEMOTED = "demoted"
-    """Enabled, but not ALWAYS: `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL` leave them so."""
+    """Enabled, but not ALWAYS: the state after `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL`."""
     OVERTAKEN = "overtaken"
     """Another trigger fires later and may change the row."""
     OUTDATED = "outdated"
@@ -127,10 +127,10 @@ def removal() -> str:
 
 
 async def install(connection: Connection, tables: TableMapping) -> str:
-    """Install them unless they are there as they should be, and try them; says what was done.
+    """Install them unless they are there as they should be, and try them; returns what was done.
 
     Raises ConfigError where the table or the right to it is missing, or where the gateway's statements
-    would fail, and then nothing is changed; CatalogUnavailable where an open transaction keeps the table.
+    would fail; then nothing is changed. Raises CatalogUnavailable where an open transaction locks the table.
     """
     table, found = tables.media_table, await state(connection, tables)
     async with connection.transaction():
@@ -147,7 +147,7 @@ async def install(connection: Connection, tables: TableMapping) -> str:
 
 
 async def remove(connection: Connection, tables: TableMapping) -> str:
-    """Remove them, whatever is left of them; says what was done. Raises as `install` does."""
+    """Remove them, in any state; returns what was done. Raises as `install` does."""
     table = tables.media_table
     if await state(connection, tables) is Triggers.ABSENT:
         return f"there are no triggers on {table}"
@@ -172,11 +172,11 @@ async def _execute(connection: Connection, statements: str, table: str) -> None:
 
 
 async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
-    """Whether each transaction that is open now went through the triggers with all that it wrote.
+    """Whether the triggers saw all that each transaction open at this moment has written.
 
-    They are dropped, disabled and enabled under a lock that no writer shares; so is the lock taken
-    here, for the rest of the caller's transaction. Without it, one that has switched them off, written
-    around them and not committed would not be seen (R-33).
+    Triggers are dropped, disabled and enabled under a lock that excludes writers, so this takes a writer's
+    lock for the rest of the caller's transaction. Otherwise a transaction that has switched them off,
+    written without them and not committed would be missed (R-33).
     """
     if await state(connection, tables) is not Triggers.INSTALLED:
         return False
@@ -185,7 +185,7 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
     growing = []
     for each in await connection.fetch(PARENTS, table):
         if each["lockable"]:
-            # Rows can also come with a partition, which takes a lock that writers do share (R-34).
+            # Rows can also come with a new partition, under a lock that does not exclude writers (R-34).
             await connection.execute(f"LOCK TABLE ONLY {each['name']} IN SHARE UPDATE EXCLUSIVE MODE")
         else:
             growing.append(each["oid"])
@@ -195,7 +195,7 @@ async def hold(connection: AnyConnection, tables: TableMapping) -> bool:
 
 
 async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
-    """What is there now. Every role may ask."""
+    """The current state of the triggers. Every role may read it."""
     row = await connection.fetchrow(STATE, qualified(tables.media_table), watched(tables))
     assert row is not None
     if row["absent"]:
@@ -211,7 +211,7 @@ async def state(connection: AnyConnection, tables: TableMapping) -> Triggers:
 
 
 def _record_body(tables: TableMapping, compared: list[str], generated: list[str]) -> str:
-    """What INSTALL makes of it."""
+    """The body of the trigger's function, as INSTALL makes it."""
     names = [quoted(name) for name in compared]
     counts = "".join(
         f' AND NEW.{quoted(column)}::text COLLATE "C" = {literal(value)}'

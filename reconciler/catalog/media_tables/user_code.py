@@ -1,7 +1,7 @@
-"""Statements that fire code of the users: their triggers, checks, rules and functions.
+"""Statements that run the users' code: their triggers, checks, rules and functions.
 
 They run under the settings of role and database instead of ours: a trigger that names a table without its
-schema has to find it (R-54, I-39). And they remove the rows that they are to remove, or none (R-52).
+schema has to find it (R-54, I-39). And they remove exactly the given rows, or none (R-52).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from reconciler.catalog.db.connections import OWN, AnyConnection
 from reconciler.catalog.media_tables.tables import Gateway
 
 PATIENCE_MS = 400
-"""How long users' code may wait for a lock. Less than Postgres' deadlock_timeout (1 s by default): so it
-is we who give way where a writer waits for us, and not the writer who is told of a deadlock."""
+"""How long users' code may wait for a lock. Less than Postgres' deadlock_timeout (1 s by default), so that we
+give way where a writer waits for us, and the writer gets no deadlock error."""
 
 THEIRS = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in OWN) + (
     f"; SET LOCAL lock_timeout = {PATIENCE_MS}"
@@ -24,10 +24,10 @@ OURS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in OWN.items()) +
 )
 
 BUSY = ("40", "53", "55006", "55P03")
-"""SQLSTATEs, or classes of them, that say nothing about a row: collisions, resources, locks."""
+"""SQLSTATEs, or classes of them, that do not concern a row: collisions, resources, locks."""
 
-# Rows of the media table, its partitions included, that this transaction has deleted and updated so far:
-# by our own statements, by cascades, and by triggers alike.
+# Rows of the media table, its partitions included, that this transaction has deleted and updated so far,
+# whether by our own statements, by cascades or by triggers.
 TOUCHED = """
 SELECT sum(pg_stat_get_xact_tuples_deleted(oid))::bigint AS deleted,
        sum(pg_stat_get_xact_tuples_updated(oid))::bigint AS updated
@@ -36,14 +36,14 @@ FROM (SELECT $1::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::oid::r
 
 
 class NotRemoved(Exception):
-    """Something else would go, or happen, than the removal of just these rows. Says what."""
+    """The removal would do more, or less, than remove just these rows. The message says what."""
 
 
 @asynccontextmanager
 async def in_their_settings(connection: AnyConnection) -> AsyncIterator[None]:
     """The settings of role and database, until the context ends; in a savepoint of the caller's.
 
-    What is deferred speaks at the end: so that it is this statement that fails, and not the commit.
+    Deferred constraints are checked at the end, so that this statement fails, and not the commit.
     """
     await connection.execute(THEIRS)
     yield
@@ -53,12 +53,12 @@ async def in_their_settings(connection: AnyConnection) -> AsyncIterator[None]:
 async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> int:
     """Delete these rows, and no other row of the table, in a savepoint of the caller's.
 
-    Returns how many other rows of the table were changed by that. Raises NotRemoved, and what the database
-    raises. Nothing is returned of the rows: their text would be by the users' date style and time zone.
+    Returns how many rows of the table were updated by that. Raises NotRemoved, and what the database
+    raises. No values are returned: their text would be in the users' date style and time zone.
     """
     before = await _touched(connection, gateway)
     async with in_their_settings(connection):
-        # By id alone: these rows are locked, and were read again under the lock, through what counts.
+        # By id alone: these rows are locked, and were read again under the lock, with the row filter.
         rows = await connection.fetch(
             f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} RETURNING true",
             list(ids),
@@ -67,7 +67,7 @@ async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence
         now - then for now, then in zip(await _touched(connection, gateway), before, strict=True)
     )
     if len(rows) < len(ids):
-        # Nobody else can have removed a row that we hold locked.
+        # No other session can have removed a row that we hold locked.
         raise NotRemoved("a trigger or a rule of the table keeps the row")
     if deleted > len(rows):
         more = deleted - len(rows)
@@ -88,7 +88,7 @@ def is_of(error: Exception, states: Sequence[str]) -> bool:
 
 
 def explained(error: Exception) -> str:
-    """What the database said, in one line; of a violated constraint also by which row."""
+    """The database's error, in one line; for a violated constraint also the row that violates it."""
     message = str(error).partition("\n")[0]
     detail = getattr(error, "detail", None)
     return f"{message} ({detail.partition(chr(10))[0].rstrip('.')})" if detail else message

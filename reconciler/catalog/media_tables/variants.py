@@ -1,8 +1,8 @@
-"""Further objects of a record, such as its thumbnail: marked as the record is claimed, to go behind it.
+"""Variants: further objects of a record, such as its thumbnail. They are marked when the record is claimed.
 
-Their marks are released with the record's pass and due at once, but nobody can claim one while the record is
-marked. Then the record has gone, and its variant goes unless something else names it; or it stays, and
-its variant's mark is cancelled. So a crash anywhere leaves marks, as everywhere.
+Their marks are released with the record's pass and due at once, but no claim takes one while the record is
+marked. After that, the record is gone, and its variant goes unless something else names it; or the record
+stays, and its variant's mark is cancelled. So a crash at any point leaves marks, as everywhere.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ async def mark(
     prefixes: Sequence[str],
     now: datetime,
 ) -> None:
-    """Mark what the rows that were just claimed name besides, in the claim's transaction.
+    """Mark the variants of the rows that were just claimed, in the claim's transaction.
 
-    Only what retention removes has variants to take along: a dangling record's are orphans for the sweep.
+    Only records removed by retention take variants along; a dangling record's are orphans for the sweep.
     """
     if not gateway.variants:
         return
@@ -56,7 +56,7 @@ async def mark(
 
 
 async def _named(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[tuple[str, str]]:
-    """Row and key of everything that those rows name in a variant's column."""
+    """Row and key of each object that those rows name in a variant's column."""
     columns = ", ".join(f"m.{quoted(column)}::text" for column in gateway.variants)
     rows = await connection.fetch(
         f"SELECT {gateway.identity.text} AS id, v.key FROM {gateway.media}"

@@ -36,7 +36,7 @@ media_records = Table(
     "MediaRecords",
     GATEWAY,
     Column("Id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
-    # In byte order, so that the index that keeps it unique also serves the sweep.
+    # In byte order, so that its unique index also serves the sweep.
     Column("StorageKey", String(500, collation="C"), nullable=False, unique=True),
     Column(
         "VirtualKeyId",
