@@ -32,7 +32,7 @@ or withdraws it, and no claim takes it.
 SEEN_ENOUGH = (
     f"(m.sightings >= 2 OR m.verdict NOT IN ({_words(each for each in VERDICTS if each.spec.twice)}))"
 )
-"""As often as its verdict asks for."""
+"""SQL: the mark was seen as often as its verdict requires."""
 
 _COMPLETE = (
     f"(SELECT coalesce(max(c.id), 0) FROM {SCHEMA}.passes c"

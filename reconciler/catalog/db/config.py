@@ -39,7 +39,7 @@ class MediaColumns:
 
 
 READ_COLUMNS = tuple(each.name for each in fields(MediaColumns) if each.name in READ)
-"""Those besides the key that a verdict reads."""
+"""The columns that a verdict reads, without the key."""
 
 WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider"})
 """Columns that a schema may lack without being mapped to "": no verdict depends on them, or only later

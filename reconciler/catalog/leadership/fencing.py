@@ -11,8 +11,8 @@ from reconciler.errors import Halt, LeaseLost
 from reconciler.model import Mode, Term
 
 TERM_BEGAN = f"(SELECT l.acquired_at FROM {SCHEMA}.lease l)"
-"""When the current term began. What a former one sent, it sent before: what it has in hand is taken over once
-the longest call to the store must have ended since then, however old the claim (R-87, R-90).
+"""SQL: when the current term began. A former term sent all its requests before that. So its claims are taken
+over once the longest call to the store must have ended since then, however old the claim (R-87, R-90).
 """
 
 UNKNOWN_SEAL = (

@@ -47,7 +47,7 @@ WHERE state = 'claimed' AND delete_object AND quarantine_key IS NOT NULL AND NOT
 """
 
 
-# When the last call to the store for any claim must have ended.
+# The time by which the last call to the store for any claim must have ended.
 LAST_CALL = f"""
 SELECT max(greatest(attempted_at, {TERM_BEGAN})) + $1::interval FROM {SCHEMA}.marks WHERE state = 'claimed'
 """

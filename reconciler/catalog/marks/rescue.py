@@ -16,9 +16,9 @@ from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.claims import IN_FLIGHT, intents
 from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term, Verdict
 
-# Abandoned claims. Our own are after IN_FLIGHT, a failure or LET_GO; others' once none of their requests can
-# still be on its way: it was sent before the lease was ours, however old the claim (R-87). Claims made by a
-# newer program in a way that this one does not know are left to it.
+# Our own claims are abandoned after IN_FLIGHT, a failure or LET_GO; others' once none of their requests can
+# still be on its way: all were sent before the lease was ours, however old the claim (R-87). Claims that a
+# newer program made in a way unknown to this one are left to it.
 UNFINISHED = f"""
 SELECT {MARK_COLUMNS}, m.operation_id, m.attempts, m.records, m.delete_object, m.verify_absence,
        m.delete_mode, m.quarantine_key

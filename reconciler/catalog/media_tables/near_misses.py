@@ -141,9 +141,9 @@ async def twins(
 async def _spelled_anywhere(
     connection: AnyConnection, gateway: Gateway, orphans: Sequence[Mark], bucket: str, prefixes: Sequence[str]
 ) -> bool:
-    """Whether any row may have one of the spellings: seldom, and the database puts them together by itself.
+    """Whether any row may have one of the spellings, which is rare. The database builds the spellings itself.
 
-    To send them all takes four times as long.
+    Sending all of them takes four times as long.
     """
     keys = [mark.storage_key for mark in orphans if storable(mark.storage_key)]
     found: bool = await connection.fetchval(

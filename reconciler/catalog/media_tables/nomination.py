@@ -195,7 +195,7 @@ NOMINATIONS: Mapping[Verdict, Callable[[Nominator, Policy, datetime], Awaitable[
     Verdict.REVOKED: Nominator._revoked,  # noqa: SLF001
     Verdict.OWNERLESS: Nominator._ownerless,  # noqa: SLF001
 }
-"""Never narrower than the rules of `planning.retention`."""
+"""Each nominates at least the rows that its rule in `planning.retention` accepts."""
 
 
 def _before(now: datetime, duration: timedelta) -> datetime:

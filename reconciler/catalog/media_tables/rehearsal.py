@@ -119,7 +119,7 @@ async def _refusal(
 async def _changes(
     connection: AnyConnection, gateway: Gateway, changed: Mapping[str, str | None]
 ) -> NotRemoved | None:
-    """An error where the removal changed, in what a verdict reads, other rows (rolled back by now)."""
+    """An error if the removal, rolled back by now, changed other rows in what a verdict reads."""
     before = await _versions(connection, gateway, list(changed))
     others = sum(changed[each] != version for each, version in before.items())
     if not others:

@@ -29,15 +29,15 @@ DUE = f"""
        AND h.claimed_at <= $1 - interval '{int(LEFT_AFTER.total_seconds())} seconds'
 """
 
-# What a purge did that was left is not known. Nothing of it is on its way any more, and what it left is
-# hidden as before, for whoever needs it by now.
+# How far an abandoned purge came is not known. None of its requests is on its way any more, and the objects
+# that it left are hidden as before, in case they are needed by now.
 HAND_BACK = f"""
 UPDATE {SCHEMA}.hidden h SET state = 'hidden'
 WHERE h.state = 'purging' AND {KNOWN_MODE}
   AND greatest(h.claimed_at, {TERM_BEGAN}) + $2::interval <= $1::timestamptz
 """
 
-# Of a former term, by the time.
+# Purges claimed in a former term, judged by their time.
 ABANDONED = f"""
 SELECT count(*) FROM {SCHEMA}.hidden h
 WHERE h.state = 'purging' AND {KNOWN_MODE} AND h.claimed_at < {TERM_BEGAN}
