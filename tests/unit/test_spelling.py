@@ -26,6 +26,7 @@ KEYS = st.text(min_size=1, max_size=20)
         "//image//a b.png",
         "media/image/a b.png",
         "/media/image/a%20b.png",
+        "/srv/media/a b.png",
         "https://media.s3.amazonaws.com/image/a+b.png?X-Amz-Date=1",
         "HTTP://cdn.example/media/IMAGE/A%20B.PNG#top",
         "gs://media/image/a b.png",
