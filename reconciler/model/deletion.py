@@ -97,7 +97,7 @@ class Refusal:
 class RefusedMarks:
     """Marks whose rows the database does not let go, by the state of their objects, and a few of them.
 
-    `kept`: the object is where it was. `gone`: it was deleted first, and cannot come back by itself.
+    `kept`: the object is there. `gone`: deleted before that was known, and cannot come back by itself.
     """
 
     kept: int = 0

@@ -41,7 +41,7 @@ class Policy:
         return sum(not getattr(self, name) for name in verdict.spec.switches)
 
     def allows(self, verdict: Verdict) -> bool:
-        """Whether what has that verdict goes; never where no pass of this program finds it."""
+        """Whether findings of that verdict are deleted; never if no pass of this program finds it."""
         return verdict.spec.found_by is not None and not self.switched_off(verdict)
 
 

@@ -54,7 +54,7 @@ def difference(sealed: Lineage | None, found: Lineage, witnessed: Lineage | None
 
 
 def failed_over(sealed: Lineage | None, found: Lineage) -> bool:
-    """Whether the database goes on on a later timeline than the one that was sealed."""
+    """Whether the database continues on a later timeline than the one that was sealed."""
     return sealed is not None and _later(sealed.timeline, found.timeline)
 
 

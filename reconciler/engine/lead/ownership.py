@@ -66,7 +66,7 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
 
 
 def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage | None = None) -> str:
-    """Why the database did not last seal the marker, or why it went back in time; "" if neither is so."""
+    """Why this database did not last seal the marker, or has gone back in time; "" if it did and has not."""
     for sealed in (seen.lineage, ours.lineage):
         if why := difference(sealed, found, witnessed):
             return (

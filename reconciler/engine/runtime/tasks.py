@@ -14,7 +14,7 @@ from reconciler.errors import ConfigError, Halt, LeaseLost, Retryable
 T = TypeVar("T")
 
 PRECEDENCE: tuple[type[BaseException], ...] = (Halt, ConfigError, LeaseLost, Retryable)
-"""Which error to raise when several tasks fail: unexpected ones first, then in this order."""
+"""Which error to raise when several tasks fail: bugs first, then the one that asks most of a person."""
 
 
 class Waitable(Protocol):
