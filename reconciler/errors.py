@@ -1,4 +1,4 @@
-"""What can go wrong, by what the daemon does about it.
+"""Errors, grouped by what the daemon does about them.
 
 ::
 
@@ -43,9 +43,9 @@ class StoreFull(StoreUnavailable):
 
 
 class KeyRefused(Retryable):
-    """The store refuses this key, and does not refuse its own marker the same: it is settled alone.
+    """The store refuses this key, but not the bucket's own marker; the key is settled alone.
 
-    `nameless`: the store takes no such key, so that there can be no object under it.
+    `nameless`: the store takes no such key, so there can be no object under it.
     """
 
     def __init__(self, message: str, blame: Blame, *, nameless: bool = False) -> None:
@@ -71,11 +71,11 @@ class ListingContradicted(ListingBroken):
 
 
 class LeaseLost(Retryable):
-    """The term in hand is not the current one; nothing may be claimed under it."""
+    """The term is no longer the current one; nothing may be claimed under it."""
 
 
 class PassEnded(Retryable):
-    """The pass in hand was ended from outside; nothing of it is released."""
+    """The running pass was ended from outside; nothing of it is released."""
 
     def __init__(self, pass_id: int) -> None:
         super().__init__(
@@ -89,9 +89,9 @@ class ErrorKind(StrEnum):
 
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
-    """It is there, and not in a state that allows this."""
+    """The target exists, but its state does not allow this."""
     INVALID = "invalid"
-    """What was asked for makes no sense; the same request never will."""
+    """The request makes no sense, and the same request never will."""
     NOT_READY = "not_ready"
     """Something has to be set up first."""
 
@@ -99,8 +99,8 @@ class ErrorKind(StrEnum):
 class NotDone(ReconcilerError):
     """What an operator asked for cannot be done, or not like this.
 
-    `code` is stable, and names the reason for programs; `fields` are what the message speaks of. The message
-    names no command, option or setting: whoever shows it adds the one of its own.
+    `code` is stable, and names the reason for programs; `fields` hold the values in the message. The message
+    names no command, option or setting: the interface that shows it adds its own.
     """
 
     def __init__(self, kind: ErrorKind, code: str, message: str, **fields: object) -> None:
@@ -115,7 +115,7 @@ class Halt(ReconcilerError):
 
 
 class BadValue(Halt):
-    """Postgres refuses a value in the tables (22…): who has a batch in hand finds the one, and goes on."""
+    """Postgres refuses a value in the tables (22…). A caller with a batch finds the value, and goes on."""
 
 
 class ConfigError(ReconcilerError):

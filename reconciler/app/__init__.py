@@ -1,6 +1,6 @@
-"""The composition root: the only package that names every adapter, and opens them for what runs on them.
+"""The composition root: the only package that names every adapter. It opens them for what runs on them.
 
-The daemon stands in `app.daemon` and is imported where it is run: no other command waits for its web
+The daemon is in `app.daemon` and is imported only where it runs, so no other command waits for its web
 server and its metrics.
 """
 

@@ -1,4 +1,4 @@
-"""What opens the adapters and ends again: a pass, a plan, an undo, the checks, the schema, the database."""
+"""Commands that open the adapters and end: a pass, a plan, an undo, the checks, the schema, the database."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ from reconciler.telemetry.traces import tracing
 
 
 async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | None = None) -> Report:
-    """One pass of every marker and the collector until nothing due is left, under the lease.
+    """Run one pass of every marker, and the collector until nothing due is left, under the lease.
 
-    Every ending but a ConfigError, which is raised, is a report: a lease not had in `wait` is a
-    failed one that names the holder.
+    Every ending is a report, except a ConfigError, which is raised. If the lease is not free within
+    `wait`, the report is a failed one that names the holder.
     """
     source.listen(tell_change)
     settings = source.current()
@@ -108,7 +108,7 @@ async def traced_ports(
 async def plan(
     settings: Settings, emit: Callable[[Sequence[Finding]], None], observer: Observer | None = None
 ) -> Report:
-    """One pass without lease, marks or writes; each finding goes to `emit`, in pages."""
+    """Run one pass without lease, marks or writes; `emit` receives the findings in pages."""
     started = time.monotonic()
     try:
         async with open_ports(settings, observer) as ports:
@@ -133,7 +133,7 @@ async def undo(
     emit: Emit,
     hold_for: timedelta | None = None,
 ) -> Undone:
-    """Bring back what was deleted, beside whoever leads; each object and row goes to `emit`.
+    """Bring back what was deleted, while any replica leads; `emit` receives each object and row.
 
     See `operations.undo`.
     """
@@ -155,7 +155,7 @@ def migrate(
     with_triggers: bool | None,
     out: TextIO,
 ) -> None:
-    """The schema to head, telling on `out` what was done; with `sql` the statements go there instead.
+    """Migrate the schema to head and report on `out` what was done; with `sql`, write the statements there.
 
     Blocking. Raises ConfigError, CatalogUnavailable.
     """
@@ -175,7 +175,7 @@ def migrate(
 
 @asynccontextmanager
 async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
-    """The database alone, its schema at head: for commands that need no bucket and no lease."""
+    """Open the database alone, with its schema at head, for commands that need no bucket and no lease."""
     async with open_catalog(catalog_config(settings)) as catalog:
         await catalog.require_schema()
         yield catalog
@@ -183,7 +183,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
 
 @asynccontextmanager
 async def pause_switch(settings: DatabaseSettings) -> AsyncIterator[PostgresPauseSwitch]:
-    """The pause switch alone: whatever else is wrong, it can be used."""
+    """Open the pause switch alone: it can be used whatever else is wrong."""
     switch = PostgresPauseSwitch(catalog_config(settings))
     try:
         yield switch
@@ -192,7 +192,7 @@ async def pause_switch(settings: DatabaseSettings) -> AsyncIterator[PostgresPaus
 
 
 async def doctor(source: SettingsSource) -> Sequence[Check]:
-    """Everything that a pass needs, looked at as far as the parts before it allow. Raises nothing of ours."""
+    """Check everything that a pass needs, as far as earlier checks allow. Raises none of our errors."""
     settings = source.current()
     made = [*checks.configuration(settings.mode(), settings.bucket.prefixes)]
     made += checks.settings(tell_settings(source.loaded))
@@ -217,7 +217,7 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
     async def look_at_bucket() -> Sequence[Check]:
         reached = replace(bucket_config(settings), managed=lambda: scratched(settings, settings.mode()))
         async with open_bucket(reached) as bucket:
-            # Without what is declared, so that it can be said whether that is so.
+            # Without the declared order, so that the check can say whether it is true.
             found = await bucket.prober.probe()
             store, prefixes = bucket.store(found), settings.bucket.prefixes
             versions = None if found.versioning is Versioning.OFF else bucket.versions
@@ -262,7 +262,7 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
 async def under_lease(
     ports: Ports, cycle: Cycle, term: Term, progress: Progress, stopping: anyio.Event
 ) -> None:
-    """The whole cycle beside the lease's keeper; the lease is released when all of it has ended."""
+    """Run the whole cycle while a task keeps the lease; release the lease when all of it has ended."""
     try:
         async with task_group() as group:
             group.start_soon(cycle.keep, term)

@@ -1,4 +1,4 @@
-"""The daemon: connects, leads or stands by, and is asked over HTTP."""
+"""The daemon: it connects, leads or stands by, and answers over HTTP."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ log = structlog.get_logger(__name__)
 
 
 RECONNECT_SECONDS = 5.0
-"""Between two attempts of a daemon that cannot reach its database or bucket yet."""
+"""The time between two attempts of a daemon that cannot reach its database or bucket yet."""
 
 
 async def run(source: SettingsSource) -> None:
-    """The daemon, until SIGTERM or SIGINT. Raises ConfigError where it cannot start at all."""
+    """Run the daemon until SIGTERM or SIGINT. Raises ConfigError where it cannot start at all."""
     settings = source.current()
     health, stopping = Health(), anyio.Event()
     registry, metrics = daemon_registry(version=__version__, operations=OPERATIONS, outcomes=OUTCOMES)
@@ -74,7 +74,7 @@ async def connect_and_lead(
     stopping: anyio.Event,
     tracer: Tracer | None = None,
 ) -> None:
-    """Reach database and bucket, however long that takes, then run the daemon on them."""
+    """Connect to database and bucket, however long that takes, then run the daemon on them."""
     settings = source.current()
     while not stopping.is_set():
         try:

@@ -1,4 +1,4 @@
-"""Live configuration: the runtime file, followed while the daemon runs."""
+"""Live configuration: follow the runtime file while the daemon runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from reconciler.settings import Change, SettingsSource, sources
 from reconciler.telemetry.metrics import Metrics
 
 RELOAD_SECONDS = 2.0
-"""How often the runtime file is looked at: well within the ten seconds that operators are promised."""
+"""How often we look at the runtime file: well within the ten seconds promised to operators."""
 
 
 async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
-    """Look at the runtime file until cancelled; an invalid one keeps the last good settings, and says so.
+    """Look at the runtime file until cancelled. An invalid one keeps the last good settings, and is logged.
 
-    Whoever deletes looks by itself, at each request: this finds what nobody was about to use.
+    Code that deletes looks by itself at each request; this finds changes at all other times.
     """
 
     def told(change: Change) -> None:
@@ -26,14 +26,14 @@ async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
             tell_origins(source)
 
     source.listen(told)
-    tell_settings(source, metrics)  # somebody may have looked before we listened
+    tell_settings(source, metrics)  # the file may have been read before we listened
     while True:
         await anyio.sleep(RELOAD_SECONDS)
         source.refresh()
 
 
 def tell_settings(source: SettingsSource, metrics: Metrics) -> None:
-    """To metrics: the mode in force, the configuration's hash, and where each value came from."""
+    """Set the metrics of the mode in force, the configuration's hash, and where each value came from."""
     settings = source.current()
     metrics.settings_in_force(settings.mode(), settings.config_hash())
     metrics.sources.tell(sources(source.loaded.origins))

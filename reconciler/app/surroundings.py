@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 STOP_SECONDS = 25.0
-"""After a signal: what has not ended by then is cancelled. Above the daemon's own time to drain."""
+"""Time after a signal until unfinished work is cancelled. It exceeds the daemon's own time to drain."""
 
 
 class SystemClock:
@@ -32,7 +32,7 @@ class SystemClock:
 
 
 async def stop_on_signal(stopping: anyio.Event, scope: anyio.CancelScope) -> None:
-    """The first signal asks for a polite end, with a bound; the second ends at once."""
+    """Stop in order after the first signal, within a time limit, and at once after the second."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for received in signals:
             if stopping.is_set():
@@ -44,7 +44,7 @@ async def stop_on_signal(stopping: anyio.Event, scope: anyio.CancelScope) -> Non
 
 
 def tell_change(change: Change) -> None:
-    """In the log: what is in force from now on, or why it is not."""
+    """Log what is in force from now on, or why the change is refused."""
     if change.error is not None:
         log.error("runtime file refused, keeping the last good settings", reason=change.error)
     elif change.changed or change.mended:
@@ -53,7 +53,7 @@ def tell_change(change: Change) -> None:
 
 
 def tell_origins(source: SettingsSource) -> None:
-    """In the log: where environment and files set the same thing, which of them is in force."""
+    """Log which value is in force where environment and files set the same thing."""
     told = tell(source.loaded)
     for line in overridden(told):
         log.warning("the environment is overridden", reason=line)

@@ -1,4 +1,4 @@
-"""What metrics are told of the database: passes and holds by every replica, the rest by the leader."""
+"""Feed metrics from the database: passes and holds on every replica, the rest on the leader."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from reconciler.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 RECALL_SECONDS = 60.0
-"""How often a replica looks what passes there were, its own and those of others."""
+"""How often a replica reads the passes that there were, its own and those of others."""
 
 STANDING_SECONDS = 10.0
-"""How often the leader looks how marks and passes stand: as often as the collector begins a round."""
+"""How often the leader reads the state of marks and passes: as often as the collector begins a round."""
 
 STANDING_SHARE = 20
-"""It rests at least this many times as long as the last look took: reading every mark has its price."""
+"""The leader rests at least this many times as long as the last read took, since reading every mark costs."""
 
 TERM_SECONDS = 0.5
-"""How often a replica looks whether it leads by now."""
+"""How often a replica checks whether it leads by now."""
 
 LARGEST = 20
-"""Pairs of media type and provider that are told by name."""
+"""Pairs of media type and provider that are exported by name."""
 
 PAIR = (StorageBy.MEDIA_TYPE, StorageBy.PROVIDER)
 
 
 async def recall(ports: Ports, accounts: PostgresAccounts, metrics: Metrics) -> None:
-    """Keep what metrics tell of passes and holds at what the database knows: it outlives process and term."""
+    """Keep the metrics of passes and holds at the database's state, which outlives process and term."""
     while True:
         try:
             for marker in Marker:
@@ -50,7 +50,7 @@ async def recall(ports: Ports, accounts: PostgresAccounts, metrics: Metrics) -> 
 
 
 async def tell_standing(ports: Ports, accounts: PostgresAccounts, metrics: Metrics, steer: Steer) -> None:
-    """How marks and passes stand, from the start of a term on, and while the collector is at work."""
+    """Export the state of marks and passes from the start of a term on, and while the collector works."""
 
     async def look() -> float:
         steering, began = steer(), ports.clock.monotonic()
@@ -63,7 +63,7 @@ async def tell_standing(ports: Ports, accounts: PostgresAccounts, metrics: Metri
 async def tell_storage(
     ports: Ports, accounts: PostgresAccounts, metrics: Metrics, interval: timedelta
 ) -> None:
-    """What is stored, at the start of a term and at every `interval`."""
+    """Export what is stored, at the start of a term and at every `interval`."""
 
     async def look() -> float:
         metrics.storage_read(await accounts.storage(PAIR, LARGEST))
@@ -75,8 +75,8 @@ async def tell_storage(
 async def _while_leading(
     look: Callable[[], Awaitable[float]], metrics: Metrics, clock: Clock, otherwise: float
 ) -> None:
-    """`look` at the start of every term, and again after the seconds that it asks for; if it fails, after
-    `otherwise`: what cannot be told is no reason to stop.
+    """Call `look` at the start of every term, and again after the seconds that it returns; if it fails, again
+    after `otherwise`: metrics that cannot be read are no reason to stop.
     """
     told, again = None, 0.0
     while True:

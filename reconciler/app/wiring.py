@@ -1,4 +1,4 @@
-"""Which adapter stands behind which port, and what of the settings each is given."""
+"""Connect each port to its adapter, and give each adapter its part of the settings."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ T = TypeVar("T")
 async def open_ports(
     settings: Settings, observer: Observer | None = None, mode: Callable[[], Mode] = lambda: Mode.DRY_RUN
 ) -> AsyncIterator[Ports]:
-    """Both adapters, open and checked: the schema is at head, the store's abilities are known.
+    """Open and check both adapters: the schema is at head, the store's capabilities are known.
 
-    `mode` is asked before each single request that deletes, and of each of its repetitions: a batch that
-    goes key by key may take seconds. Who switches dry run on means all that has not been sent.
+    `mode` is called before each single request that deletes, and before each retry: a batch sent key by
+    key may take seconds. Switching dry run on must stop everything that has not been sent.
     """
     async with open_both(settings, observer or Quiet(), mode, lambda *_: None, None) as (ports, _):
         yield ports
@@ -65,7 +65,7 @@ async def open_both(
     on_request: Callable[[str, str, float], None],
     on_call: Callable[[str, float | None], None] | None,
 ) -> AsyncIterator[tuple[Ports, PostgresAccounts]]:
-    """The same, with what a leader tells of the database; requests and calls are told as they end."""
+    """Like `open_ports`, with the leader's statistics; `on_request` and `on_call` hear of each end."""
     async with open_catalog(replace(catalog_config(settings), on_call=on_call)) as catalog:
         await catalog.require_schema()
         pause = PauseWatch(catalog.pauses, SystemClock(), observer)
@@ -91,7 +91,7 @@ async def open_both(
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:
     """The managed prefixes in which a probe may put a scratch key: none in dry run, which writes nothing
-    there, and none where nothing would follow from it.
+    there, and none in delete mode `direct`, for which the result does not matter.
     """
     return settings.bucket.prefixes if mode is Mode.LIVE and settings.delete_mode != "direct" else ()
 
@@ -189,7 +189,7 @@ def _tables(settings: SchemaSettings) -> TableMapping:
 
 
 def offline(settings: SchemaSettings) -> CatalogConfig:
-    """For SQL that is only written down: the gateway's names, and no database."""
+    """The configuration for SQL that is only written out: the gateway's names, and no database."""
     return CatalogConfig(database_url="postgresql:///", tables=_tables(settings))
 
 
@@ -206,7 +206,7 @@ def _handed_on(kind: type[T], settings: Settings, **others: object) -> T:
 
 
 def steer_of(source: SettingsSource, found: Capabilities) -> Steer:
-    """By the settings as they are at each call: a changed runtime file counts from its next reader on."""
+    """Read the settings at each call, so a changed runtime file takes effect at its next read."""
     settings = source.look()
     known = (settings, steering_of(settings, found))
 
@@ -242,14 +242,14 @@ def steering_of(settings: Settings, found: Capabilities) -> Steering:
 
 
 def delete_mode_of(settings: Settings, found: Capabilities) -> DeleteMode:
-    """What `auto` comes to; the other modes are what they are called."""
+    """The mode that `auto` stands for; the other modes stand for themselves."""
     if settings.delete_mode != "auto":
         return DeleteMode(settings.delete_mode)
     return DeleteMode.VERSIONED if found.versioned and found.undelete else DeleteMode.QUARANTINE
 
 
 def check_delete_mode(settings: Settings, found: Capabilities) -> None:
-    """Raises ConfigError where the bucket cannot delete as it is told to, or would never shrink."""
+    """Raises ConfigError where the bucket cannot delete in the configured mode, or would never shrink."""
     if settings.delete_mode == "versioned" and not found.versioned:
         raise ConfigError(
             "RECONCILER_DELETE_MODE versioned: the bucket keeps no versions; switch versioning on, or take"

@@ -24,7 +24,7 @@ class DemoOptions:
 async def demo(
     options: DemoOptions, console: Console, table: Callable[[Mapping[Verdict, Group]], None]
 ) -> int:
-    """Run the demo, telling it on the console, and return the exit status: 0 if all was as it should be.
+    """Run the demo, narrate it on the console, and return the exit status: 0 if all was as it should be.
 
     `table` prints the findings of a plan there. Raises ConfigError where the embedded servers are not
     installed or the options cannot work.

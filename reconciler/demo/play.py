@@ -1,4 +1,4 @@
-"""The demo from its first line to its last."""
+"""The whole demo, from its first line to its last."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # the stubs are no dependency of the program
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What the acts play on."""
+    """Everything that the acts use."""
 
     screen: Screen
     scene: Scene
@@ -62,14 +62,14 @@ class Stage:
     signals: Signals
 
     async def look(self) -> Contents:
-        """What is there, as the demo's own eyes see it."""
+        """Read what is stored, by the demo's own clients."""
         return await look(self.client, self.connection)
 
     def source(self, *, dry_run: bool) -> SettingsSource:
         return SettingsSource({**self.settings, "RECONCILER_DRY_RUN": str(dry_run).lower()})
 
     async def once(self, *, dry_run: bool, observer: Observer | None = None) -> Report:
-        """What `reconciler once` does, on uploads in flight that have just been made."""
+        """Run what `reconciler once` runs, with uploads in flight that were just made."""
         await self.seeder.store_fresh()
         try:
             return await app.once(self.source(dry_run=dry_run), wait=timedelta(0), observer=observer)
@@ -87,7 +87,7 @@ class Signals:
         self.expected = False
 
     def listen(self) -> None:
-        """To be repeated after a pass, which listens for itself and lets go of both signals at its end."""
+        """Listen. Call it again after a pass, which listens itself and releases both signals at its end."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._end, number.name)
 
@@ -103,7 +103,7 @@ class Signals:
 
 
 async def play(options: DemoOptions, screen: Screen) -> int:
-    """Everything, and the exit status. A signal ends it in order; if we are killed, the guardian does.
+    """Run everything; return the exit status. A signal ends it in order; if we are killed, the guardian does.
 
     Raises ConfigError before anything is started, ServerFailed where a server does not start.
     """
@@ -170,7 +170,7 @@ async def _stage(
 
 
 async def _acts(stage: Stage) -> bool:
-    """Seed, dry run, live; whether all went as it should."""
+    """Seed, dry run, live. Returns whether all went as it should."""
     await _seed(stage)
     await stage.seeder.store_fresh()
     before = await stage.look()

@@ -48,7 +48,7 @@ class Kind:
     """One kind of media: how much of it there is, and what becomes of it.
 
     `share` is a fraction of the objects asked for, `least` the smallest number whatever that
-    fraction says. `goes` names the verdict under which it goes, None where it stays. `fresh` media
+    fraction says. `goes` names the verdict under which it is deleted, None where it stays. `fresh` media
     is stored last, so that it is younger than the grace period.
     """
 

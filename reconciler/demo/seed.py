@@ -80,7 +80,7 @@ class Seeder:
         self._owners = {owner: uuid4() for owner in Owner}
 
     async def store(self, stored: Callable[[int], None], orphans_stored: Callable[[], None]) -> None:
-        """Everything but what has to be fresh. `stored` is told of each object."""
+        """Store everything except fresh media. `stored` is called for each object."""
         await self._store_keys()
         await self._store_rows(self._scene.rows(fresh=False))
         objects = self._scene.objects(fresh=False)

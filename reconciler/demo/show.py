@@ -1,4 +1,4 @@
-"""What the demo says: lines, a plan as a table, progress. Plain lines where nobody watches a terminal."""
+"""The demo's output: lines, a plan as a table, progress; plain lines where the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Deletions(Quiet):
         self._counter = counter
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:  # noqa: ARG002
-        # What becomes of a key's rows is told apart from what becomes of the key.
+        # The results of a key's rows are counted separately from the key's own.
         if result in frozenset(ObjectResult):
             self._counter.add(keys)
 

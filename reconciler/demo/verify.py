@@ -1,4 +1,4 @@
-"""What is really there, by a listing and a query of the demo's own, against what the scene says should be."""
+"""Compare what is really stored, by the demo's own listing and query, with what the scene says should be."""
 
 from __future__ import annotations
 

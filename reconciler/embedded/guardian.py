@@ -1,11 +1,11 @@
-"""Keeps a temporary directory and the servers in it, and outlives its parent just long enough to remove both.
+"""Keep a temporary directory and the servers in it, and outlive the parent just long enough to remove both.
 
-Run as a program of its own (standard library only). It reads requests from its standard input, one
-JSON document a line, and answers each with one line. At end of file, which comes when the parent
-closes the pipe or dies in whatever way, it ends every process it started, waits for them, removes
-the directory and exits. Everything that could be left behind is made here and nowhere else, so there
-is no moment between a thing's making and its registration. The guardian leads a session of its own:
-a ^C at the terminal does not reach it, nor the servers, which have sessions of their own too.
+This runs as a separate program (standard library only). It reads requests from its standard input, one
+JSON document per line, and answers each with one line. At end of file, which comes when the parent
+closes the pipe or dies in any way, it ends every process it started, waits for them, removes
+the directory and exits. Everything that could be left behind is made only here, so it is registered
+at the moment it is made. The guardian has its own session, so a ^C at the terminal does not reach it,
+nor does it reach the servers, which have their own sessions too.
 
 Requests: `{"op": "start", "name", "argv", "log", "env", "cwd", "uid", "gid", "stop_signal", "scraps"}`
 answers `{"pid"}`; `{"op": "poll", "name"}` answers `{"status"}`, null while running;
@@ -115,7 +115,7 @@ def clean_up(directory: Path, children: dict[str, Child]) -> None:
 
 def main(base: str) -> None:
     """`base` is where the directory is made."""
-    # Only the parent's end ends this program. A function, not SIG_IGN: that the children would inherit.
+    # Only the parent's end ends this program. A function, because the children would inherit SIG_IGN.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     children: dict[str, Child] = {}

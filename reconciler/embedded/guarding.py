@@ -1,6 +1,6 @@
-"""The parent's end of the guardian: what starts in its directory goes when this program does.
+"""The parent's side of the guardian: programs started in its directory end when this program does.
 
-Also what every embedded server needs: an account to run as, and free ports.
+It also provides what every embedded server needs: an account to run as, and free ports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from reconciler.errors import ReconcilerError
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-"""Nothing of the caller's: a locale that is not generated here would fail initdb."""
+"""Nothing from the caller: initdb would fail with a locale that is not generated here."""
 
 ATTEMPTS = 3
 """A port that was free a moment ago may be taken by the time the server binds it."""
@@ -53,7 +53,7 @@ class Account:
 
 
 def unprivileged_account() -> Account | None:
-    """Postgres refuses to run as root: whom to run it as then. None for an ordinary user."""
+    """The account to run Postgres as, because it refuses to run as root. None for an ordinary user."""
     if os.geteuid() != 0:
         return None
     for name in ("nobody", "daemon"):
@@ -70,7 +70,7 @@ def reachable_by_all(path: Path) -> bool:
 
 
 class Guardian:
-    """The parent's end of a guardian process. Its calls are short, and may come from any thread."""
+    """The parent's side of a guardian process. Its calls are short, and any thread may make them."""
 
     def __init__(self, base: str) -> None:
         script = Path(__file__).with_name("guardian.py")
@@ -151,7 +151,7 @@ class Guardian:
         return self.directory / f"{name}.log"
 
     def wait_for(self, name: str, ready: Callable[[], bool], what: str) -> None:
-        """Until `ready()`; raises ServerFailed where the program ends before, or takes too long."""
+        """Wait until `ready()`. Raises ServerFailed where the program ends before, or takes too long."""
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             if (status := self.poll(name)) is not None:
@@ -179,7 +179,7 @@ class Guardian:
         self.given_up = True
 
     def close(self) -> None:
-        """End everything, and return when it is gone. Harmless when repeated."""
+        """End everything, and return when it has ended. Harmless when repeated."""
         self.give_up()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -200,7 +200,7 @@ def tail(path: Path, count: int = 8) -> str:
 
 @asynccontextmanager
 async def guarded() -> AsyncIterator[Guardian]:
-    """A guardian and its directory, gone when the context ends and when this program does."""
+    """A guardian and its directory, removed when the context or this program ends."""
     guardian = await to_thread.run_sync(open_guardian)
     try:
         yield guardian
@@ -255,7 +255,7 @@ def _all_free(first: int, count: int) -> bool:
 
 
 def with_other_ports(attempt: Callable[[], T]) -> T:
-    """Try again with other ports where somebody was faster."""
+    """Try again with other ports where another program has taken one."""
     for _ in range(ATTEMPTS - 1):
         with suppress(ServerFailed):
             return attempt()

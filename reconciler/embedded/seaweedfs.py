@@ -40,10 +40,10 @@ _WEED_FLAGS = (
     "-admin.ui=false",
     "-s3.port.iceberg=0",
     "-s3.port.lance=0",
-    "-master.telemetry=false",  # it reports to its makers unless told not to
+    "-master.telemetry=false",  # otherwise it reports to its makers
     "-s3.autoCreateBucket=false",
     "-s3.allowDeleteBucketNotEmpty=false",
-    "-volume.max=10000",  # each bucket takes one; unless told, there are as many as the disk has free GiB
+    "-volume.max=10000",  # each bucket takes one; the default is one per free GiB of the disk
 )
 _WEED_PORTS = ("master", "volume", "filer", "s3", "admin")
 _WEED_ACTIONS = ["Admin", "Read", "ReadAcp", "List", "Tagging", "Write", "WriteAcp"]
@@ -77,7 +77,7 @@ def start_s3(
         pid = guardian.start(
             name,
             _weed_command(program, disk, configuration, ports),
-            stop_signal=signal.SIGKILL,  # in order it takes two seconds, for objects that nobody will read
+            stop_signal=signal.SIGKILL,  # an orderly stop takes two seconds, for unneeded objects
             env={"HOME": str(home)},
             scraps=sockets,
         )

@@ -1,8 +1,8 @@
-"""A real Postgres and a real S3 server from two wheels, on loopback, that go when we go.
+"""A real Postgres and a real S3 server from two wheels, on loopback, that end when this program ends.
 
 They run in a guardian's directory (see `guarding`), on free ports, with fresh credentials, and live as
-long as the guardian is open. Used by the demo and by the tests. Their contents are thrown away, so
-nothing is flushed to disk, and nothing shut down in order.
+long as the guardian is open. The demo and the tests use them. Their contents are thrown away, so
+nothing is flushed to disk, and nothing is shut down in order.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 async def start_both(guardian: Guardian) -> tuple[EmbeddedPostgres, EmbeddedS3]:
-    """Both servers at once.
+    """Start both servers at once.
 
-    When cancelled, or when one fails, it waits until the other's starting has come to a stop: what
-    a thread still made in the guardian's directory after the guardian's end would stay.
+    When cancelled, or when one fails, it waits until the other has stopped starting: anything that a
+    thread made in the guardian's directory after the guardian's end would stay.
     """
     postgres: list[EmbeddedPostgres] = []
     s3: list[EmbeddedS3] = []

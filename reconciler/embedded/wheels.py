@@ -1,4 +1,4 @@
-"""Where the programs of the embedded servers are: in two wheels, which come with an extra."""
+"""Find the programs of the embedded servers in two wheels, which come with an extra."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wheel_postgres() -> Path:
 
 
 def wheel_weed() -> Path:
-    """The wheel's `weed`, which pip puts beside the interpreter; else the one on the PATH."""
+    """The wheel's `weed`, which pip puts next to the interpreter; else the one on the PATH."""
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:

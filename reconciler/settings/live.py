@@ -18,10 +18,10 @@ from reconciler.settings.telling import shown, written_at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a new content of the runtime file led to: `changed` settings, or the `error` that kept the old.
+    """The effect of a change of the runtime file: `changed` settings, or the `error` that kept the old ones.
 
-    `changed` maps the names of settings to both values, "true -> false"; none where the file says the
-    same in other words. `mended`: the content before it was refused.
+    `changed` maps the names of settings to both values, "true -> false"; it is empty where the file says
+    the same in other words. `mended`: the content before was refused.
     """
 
     settings: Settings
@@ -34,11 +34,11 @@ Told = Callable[[Change], None]
 
 
 class SettingsSource:
-    """The settings now in force, and who is told when they change.
+    """The settings now in force, and the function to call when they change.
 
     An invalid, emptied or vanished file keeps the last good settings, and `error` says why until it is
     mended.
-    Everything but the runtime file is read once: what else changed takes a restart.
+    Everything else is read once: a change outside of the runtime file takes a restart.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None, *, warn: Warn = lambda _: None) -> None:
@@ -56,23 +56,23 @@ class SettingsSource:
         self.error: str | None = None
 
     def current(self) -> Settings:
-        """As last read: never does I/O."""
+        """The settings as last read, without any I/O."""
         return self._loaded.settings
 
     @property
     def loaded(self) -> Loaded[Settings]:
-        """The same, with where each value came from."""
+        """The settings as last read, with where each value came from."""
         return self._loaded
 
     def listen(self, told: Told) -> None:
-        """From now on tell of each change, at the moment at which it comes into force."""
+        """From now on, call `listener` with each change, at the moment at which it takes effect."""
         self._told = told
 
     def look(self) -> Settings:
-        """The settings that the runtime file asks for now: a stat, and a reading where that has changed.
+        """The settings that the runtime file asks for now: one stat, and one read where that has changed.
 
-        For whoever is about to delete: a second is long there. What `refresh` alone can tell (a file that
-        has gone, or was rewritten in place within one tick of the clock) is left to it.
+        Code that is about to delete calls it, because a second is long there. Only `refresh` detects a file
+        that has vanished, or was rewritten in place within one tick of the clock.
         """
         stamp = _stamp(self._runtime)
         if stamp is not None and stamp != self._stamp:
@@ -84,10 +84,10 @@ class SettingsSource:
         return self.current()
 
     def refresh(self) -> Change | None:
-        """Read the runtime file anew; None if its content is the one last read.
+        """Read the runtime file again; None if its content is the one last read.
 
-        A file that has gone, or is empty, may be one that is being replaced: it is told of the second
-        time, a moment later, and never believed.
+        A vanished or empty file may be in the middle of a replacement. It is reported the second time, a
+        moment later, and its emptiness is never applied.
         """
         stamp, content = _stamp(self._runtime), _content(self._runtime)
         if _digest(content) == self._seen:
@@ -120,8 +120,8 @@ class SettingsSource:
 
 
 def _secrets(loaded: Loaded[Settings]) -> Mapping[Path, str]:
-    """Values that came from files of their own: one that is unreadable later must not keep a changed runtime
-    file, which may switch dry run on, from coming into force.
+    """Values read from secret files. One that is unreadable later must not keep a changed runtime file, which
+    may switch dry run on, from taking effect.
     """
     path = ("database_url",)
     if loaded.origins[path].source is not Source.SECRET_FILE:
@@ -137,7 +137,7 @@ def _changed(before: Settings, after: Settings) -> Mapping[str, str]:
 
 
 def _content(file: str | None) -> str | None:
-    """The file's text, None where there is none to be read (`trace` then says why)."""
+    """The file's text, None where it cannot be read (`trace` then says why)."""
     if file is None:
         return None
     try:
@@ -151,7 +151,7 @@ def _blank(content: str | None) -> bool:
 
 
 def _stamp(file: str | None) -> tuple[int, ...] | None:
-    """What changes when the file does, symbolic links on the way included; None where it is not there."""
+    """Values that change when the file or a symbolic link to it does; None where the file does not exist."""
     if file is None:
         return None
     try:

@@ -141,7 +141,7 @@ def _read_row_filter(environ: Mapping[str, str], layers: Layers) -> None:
 
 
 def _unknown_variable(name: str, by_name: Mapping[str, Leaf]) -> str:
-    # The value is not shown: what has no meaning here may be somebody's password.
+    # The value is not shown: a value without a meaning here may be a password.
     inside = [known for known in by_name if known.startswith(f"{name.upper()}__")]
     if inside:
         return f"{name}: is a group of settings; set {', '.join(inside[:3])}{' …' if len(inside) > 3 else ''}"  # noqa: PLR2004

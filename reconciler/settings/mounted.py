@@ -1,4 +1,4 @@
-"""Values that stand in files of their own, as Kubernetes mounts a Secret."""
+"""Values in separate files, as Kubernetes mounts a Secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.settings.origins import Layers, Source, Written
 from reconciler.settings.schema import DatabaseSettings
 
 SECRET_FILES: Mapping[Path, Path] = {("database_url",): ("database_url_file",)}
-"""Settings that may stand in a file of their own, and the setting that names it."""
+"""Settings that may be in a separate file, and the setting that names it."""
 
 
 CREDENTIALS = frozenset({"user", "password", "passfile"})
@@ -20,7 +20,7 @@ CREDENTIALS = frozenset({"user", "password", "passfile"})
 
 
 def read_secrets(layers: Layers, wanted: Container[Path], known: Mapping[Path, str]) -> None:
-    """Put the values of the files that are named, for those of the settings that are `wanted`.
+    """Put the values from the named files, for the settings that are `wanted`.
 
     Those in `known` are not read again.
     """
@@ -55,11 +55,11 @@ def read_secret(file: str) -> str:
 def database_url_now(
     settings: DatabaseSettings, *, warn: Callable[[str], None] = lambda _: None
 ) -> Callable[[], str] | None:
-    """Gives the database's URL as its file has it at the moment of the call; None where none is named.
+    """A function that reads the database's URL from its file at each call; None where no file is named.
 
-    A file that cannot be read or used just now leaves the last good one in force. So does one that names
-    another database: connections to two at once would take the lease in the one, and find no rows in the
-    other. `warn` is told of it once.
+    A file that cannot be read or used just now leaves the last good URL in force. So does one that names
+    another database: connections to two at once would take the lease in one, and find no rows in the
+    other. `warn` is then called once.
     """
     file, last = settings.database_url_file, settings.database_url.get_secret_value()
     if file is None:
@@ -83,7 +83,7 @@ def database_url_now(
 
 
 def _place(url: str) -> tuple[object, ...]:
-    """What a URL says but for who connects: server, port, database and parameters."""
+    """The parts of a URL without the credentials: server, port, database and parameters."""
     parts = urlsplit(url)
     told = parse_qsl(parts.query)
     parameters = [pair for pair in told if pair[0] not in CREDENTIALS and not pair[0].startswith("ssl")]

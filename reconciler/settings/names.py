@@ -20,7 +20,7 @@ RUNTIME_FILE = "RECONCILER_RUNTIME_FILE"
 
 Path: TypeAlias = tuple[str, ...]
 
-# A Service called "reconciler" or "reconciler-x" makes the kubelet inject these into every pod beside it:
+# A Service called "reconciler" or "reconciler-x" makes the kubelet inject these in its namespace:
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 SERVICE_LINK = re.compile(
     r"RECONCILER_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"

@@ -25,7 +25,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A value as somebody wrote it. `where` is the file's path, "" for the environment."""
+    """A value as it was written. `where` is the file's path, "" for the environment."""
 
     raw: object
     source: Source
@@ -40,7 +40,7 @@ class Layers:
     under: dict[Path, tuple[Written, ...]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     unread: set[Path] = field(default_factory=set)
-    """Values that stand in a file which could not be read: the fault is told, and nothing else of them."""
+    """Values whose file could not be read: only that fault is reported for them."""
 
     def put(self, path: Path, written: Written) -> None:
         if (below := self.values.get(path)) is not None:

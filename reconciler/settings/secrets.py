@@ -18,7 +18,7 @@ SECRET_VARIABLES = (
 HEADER_VARIABLES = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 URL_VARIABLES = ("RECONCILER_DATABASE_URL", "RECONCILER_BUCKET__ENDPOINT_URL")
 
-# Also of an address that cannot be used: it is shown to nobody, but a driver may quote it.
+# Also for an unusable address: we never show it, but a driver may quote it.
 CREDENTIALS = re.compile(r"://([^:/@]*):(.*)@([^/?#]*)(?:/([^?]*))?")
 PASSWORD_PARAMETER = re.compile(r"[?&]password=([^&#]*)")
 
