@@ -114,8 +114,8 @@ async def plan(
         async with open_ports(settings, observer) as ports:
             steering = steering_of(settings, ports.capabilities)
             report = await survey(ports, limits_of(settings), steering, settings.bucket.name, emit)
-            told = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
-            return replace(report, notice="\n".join(filter(None, told)))
+            notices = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
+            return replace(report, notice="\n".join(filter(None, notices)))
     except Halt as halt:
         seconds = time.monotonic() - started
         return _empty_report(settings, Outcome.HALTED, seconds, str(halt))

@@ -78,8 +78,8 @@ async def connect_and_lead(
     settings = source.current()
     while not stopping.is_set():
         try:
-            told, counts = Fanout(metrics, health), (metrics.request_ended, metrics.database_called)
-            async with open_both(settings, told, mode_of(source), *counts) as (wired, accounts):
+            observer, counts = Fanout(metrics, health), (metrics.request_ended, metrics.database_called)
+            async with open_both(settings, observer, mode_of(source), *counts) as (wired, accounts):
                 ports = replace(wired, tracer=tracer or wired.tracer)
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)

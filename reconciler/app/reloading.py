@@ -18,14 +18,14 @@ async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
     Code that deletes looks by itself at each request; this finds changes at all other times.
     """
 
-    def told(change: Change) -> None:
+    def report(change: Change) -> None:
         metrics.settings_read(valid=change.error is None)
         tell_settings(source, metrics)
         tell_change(change)
         if change.changed:
             tell_origins(source)
 
-    source.listen(told)
+    source.listen(report)
     tell_settings(source, metrics)  # the file may have been read before we listened
     while True:
         await anyio.sleep(RELOAD_SECONDS)

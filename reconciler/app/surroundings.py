@@ -54,8 +54,8 @@ def tell_change(change: Change) -> None:
 
 def tell_origins(source: SettingsSource) -> None:
     """Log which value is in force where environment and files set the same thing."""
-    told = tell(source.loaded)
-    for line in overridden(told):
+    settings = tell(source.loaded)
+    for line in overridden(settings):
         log.warning("the environment is overridden", reason=line)
-    for line in pinned(told):
+    for line in pinned(settings):
         log.info("the environment overrides the file", reason=line)

@@ -78,14 +78,14 @@ async def _while_leading(
     """Call `look` at the start of every term, and again after the seconds that it returns; if it fails, again
     after `otherwise`: metrics that cannot be read are no reason to stop.
     """
-    told, again = None, 0.0
+    last, again = None, 0.0
     while True:
         epoch = metrics.epoch
-        if epoch is not None and (epoch != told or clock.monotonic() >= again):
+        if epoch is not None and (epoch != last or clock.monotonic() >= again):
             rest = otherwise
             try:
                 rest = await look()
             except ReconcilerError as error:
                 log.warning("metrics not read from the database", reason=str(error))
-            told, again = epoch, clock.monotonic() + rest
+            last, again = epoch, clock.monotonic() + rest
         await clock.sleep(TERM_SECONDS)

@@ -45,8 +45,8 @@ class Difference:
 
     def __str__(self) -> str:
         parts = (("still there", self.left_over), ("lost", self.lost), ("altered", self.altered))
-        told = [f"{len(keys)} {how}, such as {min(keys)!r}" for how, keys in parts if keys]
-        return f"{self.what}: {'; '.join(told)}"
+        described = [f"{len(keys)} {how}, such as {min(keys)!r}" for how, keys in parts if keys]
+        return f"{self.what}: {'; '.join(described)}"
 
 
 async def look(client: S3Client, connection: asyncpg.Connection) -> Contents:

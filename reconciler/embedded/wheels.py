@@ -27,8 +27,8 @@ def wheel_postgres() -> Path:
 
 def wheel_weed() -> Path:
     """The wheel's `weed`, which pip puts next to the interpreter; else the one on the PATH."""
-    beside = Path(sys.executable).with_name("weed")
-    found = str(beside) if beside.exists() else shutil.which("weed")
+    local = Path(sys.executable).with_name("weed")
+    found = str(local) if local.exists() else shutil.which("weed")
     if found is None:
         raise ConfigError(f"the embedded S3 server is not installed: {INSTALL}")
     return Path(found)

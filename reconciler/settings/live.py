@@ -30,7 +30,7 @@ class Change:
     mended: bool = False
 
 
-Told = Callable[[Change], None]
+Listener = Callable[[Change], None]
 
 
 class SettingsSource:
@@ -52,7 +52,7 @@ class SettingsSource:
         self._secrets: Mapping[Path, str] = {}
         self._loaded: Loaded[Settings] = self._read(content, warn)
         self._secrets = _secrets(self._loaded)
-        self._told: Told = lambda _: None
+        self._listener: Listener = lambda _: None
         self.error: str | None = None
 
     def current(self) -> Settings:
@@ -64,9 +64,9 @@ class SettingsSource:
         """The settings as last read, with where each value came from."""
         return self._loaded
 
-    def listen(self, told: Told) -> None:
+    def listen(self, listener: Listener) -> None:
         """From now on, call `listener` with each change, at the moment at which it takes effect."""
-        self._told = told
+        self._listener = listener
 
     def look(self) -> Settings:
         """The settings that the runtime file asks for now: one stat, and one read where that has changed.
@@ -111,7 +111,7 @@ class SettingsSource:
         changed = _changed(before.settings, settings)
         mended = failed_before and self.error is None
         change = Change(settings=settings, changed=changed, error=self.error, mended=mended)
-        self._told(change)
+        self._listener(change)
         return change
 
     def _read(self, content: str | None, warn: Warn = lambda _: None) -> Loaded[Settings]:

@@ -25,10 +25,10 @@ def read_secrets(layers: Layers, wanted: Container[Path], known: Mapping[Path, s
     Those in `known` are not read again.
     """
     for path, by_file in SECRET_FILES.items():
-        named, beside = layers.values.get(by_file), layers.values.get(path)
+        named, direct = layers.values.get(by_file), layers.values.get(path)
         if path not in wanted or named is None or not isinstance(named.raw, str) or not named.raw:
             continue
-        if beside is not None:
+        if direct is not None:
             layers.faults.append(f"{variable(path)} and {variable(by_file)} are both set: unset one of them")
         elif path in known:
             layers.put(path, Written(raw=known[path], source=Source.SECRET_FILE, where=named.raw))
@@ -85,8 +85,8 @@ def database_url_now(
 def _place(url: str) -> tuple[object, ...]:
     """The parts of a URL without the credentials: server, port, database and parameters."""
     parts = urlsplit(url)
-    told = parse_qsl(parts.query)
-    parameters = [pair for pair in told if pair[0] not in CREDENTIALS and not pair[0].startswith("ssl")]
+    query = parse_qsl(parts.query)
+    parameters = [pair for pair in query if pair[0] not in CREDENTIALS and not pair[0].startswith("ssl")]
     return parts.hostname, parts.port, parts.path, sorted(parameters)
 
 

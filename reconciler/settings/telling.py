@@ -78,21 +78,21 @@ def sources(origins: Mapping[Path, Origin]) -> Mapping[str, Source]:
     return {".".join(path): origin.source for path, origin in origins.items()}
 
 
-def overridden(told: Sequence[ToldSetting]) -> Sequence[str]:
+def overridden(settings: Sequence[ToldSetting]) -> Sequence[str]:
     """One line for each value that stands in the environment, and that the runtime file overrides."""
     return [
         f"{each.name} is set in the environment and in {each.origin.where}, which wins: {shown(each.value)}"
-        for each in told
+        for each in settings
         if each.origin.source is Source.RUNTIME_FILE
         and any(below.source is Source.ENVIRONMENT for below in each.origin.over)
     ]
 
 
-def pinned(told: Sequence[ToldSetting]) -> Sequence[str]:
+def pinned(settings: Sequence[ToldSetting]) -> Sequence[str]:
     """One line for each value of the static file that a variable of the environment overrides."""
     return [
         f"{each.name} in the environment wins over {below.where}: {shown(each.value)}"
-        for each in told
+        for each in settings
         for below in each.origin.over
         if each.origin.source is Source.ENVIRONMENT and below.source is Source.FILE
     ]
