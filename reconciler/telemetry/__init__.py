@@ -1,1 +1,1 @@
-"""What the program says of itself: metrics, logs, and the progress that the probes read."""
+"""What the program reports about itself: metrics, logs, traces, and the progress that probes read."""

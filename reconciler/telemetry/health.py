@@ -1,4 +1,4 @@
-"""What the probes ask: whether every loop still moves, and whether the daemon may be relied on."""
+"""Health for the probes: whether every loop still moves, and whether the daemon is ready."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from reconciler.telemetry.observers import Quiet
 CONFIGURATION = "configuration valid"
 SCHEMA = "schema at head"
 FIRST_CONTACT = "first contact made"
-"""Conditions of readiness. A standby meets all of them, as the leader does."""
+"""Conditions of readiness. A standby meets all of them, like the leader."""
 
 ALWAYS: Mapping[str, timedelta] = {"leadership": timedelta(minutes=2)}
-"""Loops of every replica and their allowed silence: leadership stamps every 5 s, and one statement to a
-database that does not answer ends well within two minutes."""
+"""Loops of every replica and their allowed silence. Leadership stamps every 5 s, and one statement to an
+unresponsive database ends well within two minutes."""
 
 WHILE_LEADING: Mapping[str, timedelta] = {
     "sweep": timedelta(minutes=30),
     "retention": timedelta(minutes=30),
     "collector": timedelta(minutes=15),
 }
-"""Loops of the leader. They stamp with every page and batch, and every few seconds while they rest; the
-join of an unordered listing is one statement that may take many minutes without a sign."""
+"""Loops of the leader. They stamp with every page and batch, and every few seconds while idle. The join of
+an unordered listing is one statement, which may take many minutes without a stamp."""
 
 
 PAUSE, PAUSE_SILENCE = "pause", timedelta(minutes=1)
-"""The watch on the pause switch, from the first connection on; one look at it ends within seconds."""
+"""The watch on the pause switch, from the first connection on. One look at it takes seconds at most."""
 
 
 @dataclass(slots=True)
@@ -40,10 +40,10 @@ class _Loop:
 
 
 class Health(Quiet):
-    """The loops' own progress stamps and the conditions of readiness. Listens as `ports.Observer`.
+    """The loops' progress stamps and the conditions of readiness. Listens as `ports.Observer`.
 
     Liveness never depends on whether S3 or Postgres can be reached: a loop that backs off stamps too.
-    `monotonic` counts seconds.
+    `monotonic` returns seconds.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Health(Quiet):
             self.watch(loop, silence)
 
     def watch(self, loop: str, silence: timedelta) -> None:
-        """From now on the loop has to stamp at least once in every `silence`."""
+        """From now on, the loop must stamp at least once in every `silence`."""
         self._loops[loop] = _Loop(silence, self._monotonic())
 
     def unwatch(self, loop: str) -> None:
-        """The loop has ended as it should."""
+        """Stop watching a loop that has ended as it should."""
         self._loops.pop(loop, None)
 
     @contextmanager
@@ -79,7 +79,7 @@ class Health(Quiet):
             self.unwatch(loop)
 
     def alive(self, loop: str) -> None:
-        """The loop's progress stamp; that of a loop nobody watches is dropped."""
+        """Record the loop's progress stamp. The stamp of an unwatched loop is dropped."""
         if watched := self._loops.get(loop):
             watched.stamped = self._monotonic()
 
@@ -94,7 +94,7 @@ class Health(Quiet):
         self.alive("collector")
 
     def leading(self, *, leader: bool) -> None:
-        """The leader's loops are watched from the start of a term to its end."""
+        """Watch the leader's loops from the start of a term to its end."""
         for loop, silence in self._while_leading.items():
             if not leader:
                 self.unwatch(loop)
@@ -102,7 +102,7 @@ class Health(Quiet):
                 self.watch(loop, silence)
 
     def meet(self, condition: str) -> None:
-        """A condition of readiness holds from now on."""
+        """Record that a condition of readiness holds from now on."""
         if condition in self._unmet:
             self._unmet.remove(condition)
 

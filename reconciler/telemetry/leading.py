@@ -1,4 +1,4 @@
-"""What only the leader knows: gauges that vanish with its term, and come when their value is known."""
+"""Gauges of what only the leader knows. They appear once their value is known, and vanish with its term."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
 
 @dataclass(slots=True)
 class Known:
-    """What this term has learnt so far. None is not known yet, and is not exported: 0 would be a lie."""
+    """What this term has learnt so far. None is not known yet and not exported: 0 would be false."""
 
     epoch: int | None = None
     drift: Drift | None = None
@@ -27,16 +27,16 @@ class Known:
     hidden: tuple[int, int] | None = None
     refused: tuple[int, int] | None = None
     blocked_by: str | None = None
-    """Empty for nobody."""
+    """Empty where nothing blocks."""
     standing: Standing | None = None
     storage: Storage | None = None
     phases: dict[Marker, Phase | None] = field(default_factory=dict)
 
 
 class LeaderGauges(Collector):
-    """What only the leader knows; a replica that does not lead exports none of it.
+    """Gauges of what only the leader knows; a replica that does not lead exports none of them.
 
-    A gauge that stayed behind after a demotion would go on telling an old truth.
+    A gauge that stayed behind after a demotion would go on showing an outdated value.
     """
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
@@ -48,7 +48,7 @@ class LeaderGauges(Collector):
         self.holds: Mapping[HoldKind, int] | None = None
 
     def begin(self, epoch: int) -> None:
-        """Another term: what was known is forgotten."""
+        """Begin another term and forget everything known."""
         self.known = Known(epoch=epoch)
 
     def collect(self) -> Iterable[Metric]:
@@ -67,14 +67,14 @@ class LeaderGauges(Collector):
         yield from self._recalled()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not ask for values that a standby does not have."""
+        """Return nothing: registering must not ask for values that a standby does not have."""
         return ()
 
     def _age(self, since: datetime | None) -> float:
         return max(0.0, self._now() - since.timestamp()) if since else 0.0
 
     def _drifting(self, drift: Drift) -> Iterable[Metric]:
-        keys = _family("drift_keys", "Marked storage keys that still have to go, by verdict.", "verdict")
+        keys = _family("drift_keys", "Marked storage keys still to be deleted, by verdict.", "verdict")
         size = _family("drift_bytes", "Bytes of the marked storage keys, by verdict.", "verdict")
         age = _family(
             "drift_oldest_age_seconds",
@@ -91,18 +91,18 @@ class LeaderGauges(Collector):
     def _standing(self, standing: Standing) -> Iterable[Metric]:
         yield _single(
             "marks_due",
-            "Marks that are released and due and have not gone: claimed, put off and refused ones too."
-            " In dry run those that would go.",
+            "Marks that are released and due and still open, including claimed, put off and refused ones."
+            " In dry run those that would be deleted.",
             standing.due,
         )
         yield _single(
             "marks_due_oldest_age_seconds",
-            "For how long the first of the due marks has been due; 0 without any.",
+            "How long the oldest due mark has been due; 0 without due marks.",
             self._age(standing.oldest_due),
         )
         tripped = _family(
             "passes_tripped",
-            "Passes that the breaker holds back until a person decides, about those of a marker at once.",
+            "Passes that the breaker has tripped, until a person decides about all of one kind at once.",
             "marker",
         )
         for marker in Marker:
@@ -116,7 +116,7 @@ class LeaderGauges(Collector):
         yield ranges
 
     def _recalled(self) -> Iterable[Metric]:
-        """Of the last released passes, whoever ran them."""
+        """Metrics of the last released passes, run by any replica."""
         if self.listed is not None:
             listed = self.listed
             yield _single("bucket_objects", "Objects that the last finished sweep listed.", listed.objects)
@@ -125,7 +125,7 @@ class LeaderGauges(Collector):
             )
         kept = _family(
             "kept_keys",
-            "What looked like drift to the last released pass and stays, by reason.",
+            "Keys that looked like drift to the last released pass and are kept, by reason.",
             "marker",
             "reason",
         )
@@ -143,7 +143,7 @@ class LeaderGauges(Collector):
 def _term(known: Known) -> Iterable[Metric]:
     if known.epoch is not None:
         yield _single(
-            "lease_epoch", "Number of this term: it rises with every change of leader.", known.epoch
+            "lease_epoch", "Number of this term, which grows with every change of leader.", known.epoch
         )
     phases = _family(
         "pass_phase", "1 for what the pass under way is doing; 0 for all between passes.", "marker", "phase"
@@ -155,7 +155,7 @@ def _term(known: Known) -> Iterable[Metric]:
     if known.waiting is not None:
         yield _single(
             "marks_pending",
-            "Released marks that no claim could take when last looked: not due, put off or claimed.",
+            "Released marks that no claim could take at the last look: not due, put off or claimed.",
             known.waiting,
         )
     if known.refused is not None:
@@ -177,13 +177,13 @@ def _hiding(objects: int, size: int) -> Iterable[Metric]:
 
 
 def _storing(storage: Storage) -> Iterable[Metric]:
-    """The largest pairs by name, the rest as `other`: never more labels than that."""
+    """Export the largest pairs by name and the rest as `other`, which bounds the number of labels."""
     labels = ("media_type", "provider")
     objects = _family(
-        "storage_objects", "Objects that rows in the managed prefixes name, one a row.", *labels
+        "storage_objects", "Objects named by rows in the managed prefixes, one per row.", *labels
     )
-    size = _family("storage_bytes", "Bytes of those objects, as the rows give them.", *labels)
-    # A provider may be called `other`, and one series must not come twice.
+    size = _family("storage_bytes", "Bytes of the objects named by rows, as the rows give them.", *labels)
+    # A provider may be called `other`, and no series may be exported twice.
     keys, stored = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
     for part in (*storage.largest, storage.other):
         keys[part.names] += part.objects
@@ -195,7 +195,7 @@ def _storing(storage: Storage) -> Iterable[Metric]:
     yield size
     yield _single(
         "storage_accounted_timestamp_seconds",
-        "When the rows were last added up by media type and provider.",
+        "When the rows were last counted by media type and provider.",
         storage.at.timestamp(),
     )
 

@@ -1,4 +1,4 @@
-"""How fast we may go just now, read at the moment of the scrape: a throttled store moves it all the time."""
+"""The speed limits in force, read at each scrape: they change all the time while a store throttles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsInForce:
-    """Keys a second (infinite for unlimited), batches of deletions at once, pages listed at once."""
+    """Keys per second (infinite for unlimited), concurrent batches of deletions, concurrent pages listed."""
 
     keys_a_second: float
     batches: int
@@ -19,14 +19,14 @@ class LimitsInForce:
 
 
 class LimitGauges(Collector):
-    """Exports what `follow` was given to ask, and nothing before."""
+    """Exports the limits from the function given to `follow`, and nothing before."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._ask: Callable[[], LimitsInForce] | None = None
 
     def follow(self, ask: Callable[[], LimitsInForce]) -> None:
-        """From now on this tells; it must not raise, nor wait."""
+        """From now on, take the limits from `ask`, which must neither raise nor wait."""
         self._ask = ask
 
     def collect(self) -> Iterable[Metric]:
@@ -36,14 +36,14 @@ class LimitGauges(Collector):
         for name, text, value in (
             (
                 "delete_rate_limit_keys_per_second",
-                "Keys a second that may go: as set, or less while the store throttles.",
+                "Keys that may be deleted per second: as set, or fewer while the store throttles.",
                 limits.keys_a_second,
             ),
-            ("delete_batches_limit", "Batches that may be under way at once.", limits.batches),
+            ("delete_batches_limit", "Batches of deletions that may be in flight at once.", limits.batches),
             ("list_pages_limit", "Pages that may be listed at once.", limits.pages),
         ):
             yield GaugeMetricFamily(f"{self._namespace}_{name}", text, value=value)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not ask for values that are not there yet."""
+        """Return nothing: registering must not ask for values that do not exist yet."""
         return ()

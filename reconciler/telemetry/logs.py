@@ -1,4 +1,4 @@
-"""structlog, configured once: console on a terminal, JSON elsewhere; to stderr; without secrets."""
+"""Configure structlog once: console on a terminal, JSON elsewhere; to stderr; without secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 SECRET_NAMES = re.compile(r"(?i)password|secret|token$|credential|authorization")
 FIRST = ("timestamp", "level", "event", "logger")
-"""What every line begins with, in this order; `logger` names the library that a line comes from."""
+"""The first fields of every line, in this order; `logger` names the library that logged the line."""
 
 
 def configure(
@@ -28,7 +28,7 @@ def configure(
     *,
     secrets: Iterable[str] = (),
 ) -> None:
-    """Set up structlog and the standard library's logging. May be called again; the last call holds.
+    """Set up structlog and the standard library's logging. It may be called again; the last call wins.
 
     `log_format` is auto, console or json; `log_level` debug, info, warning or error. `secrets` are
     values that nothing may print.
@@ -60,7 +60,7 @@ def configure(
 
 
 def _configure_standard_library(processors: list[Processor], level: int, out: TextIO) -> None:
-    # Libraries log through logging. Below warning they are of no use but when debugging.
+    # Libraries log through logging. Their lines below warning are useful only when debugging.
     stream = logging.StreamHandler(out)
     stream.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -70,13 +70,13 @@ def _configure_standard_library(processors: list[Processor], level: int, out: Te
     )
     root = logging.getLogger()
     root.handlers[:] = [stream]
-    # Never at debug: botocore tells the headers that it signs there, and asyncpg what it sends.
+    # Never at debug: there botocore logs the headers that it signs, and asyncpg what it sends.
     root.setLevel(max(level, LEVELS["warning"]) if level > LEVELS["debug"] else LEVELS["info"])
     logging.captureWarnings(capture=True)
 
 
 def mask_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Processor: no value of any depth leaves with a credential in it."""
+    """Processor that masks credentials in values of any depth."""
     for name in event:
         event[name] = _masked(name, event[name])
     return event
@@ -87,12 +87,12 @@ def _in_order(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 def _in_one_line(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """A library's message, which may have several lines and is the text itself."""
+    """Processor for a library's message: the event is its text, which may have several lines."""
     event["event"] = " ".join(str(event["event"]).split())
     return event
 
 
-def _masked(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever somebody logs
+def _masked(name: str, value: Any) -> Any:  # noqa: ANN401 - any logged value
     if SECRET_NAMES.search(name) and value:
         return HIDDEN
     if isinstance(value, str):
@@ -129,7 +129,7 @@ def _errors_in_full(_logger: object, _method: str, event: EventDict) -> EventDic
 
 
 def describe(error: BaseException) -> str:
-    """The error's type and message in one line; of a group, those inside it."""
+    """The error's type and message in one line; for a group, those of the errors inside it."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(describe(inner) for inner in error.exceptions))
     message = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""What must not be printed: by its form, and by its value where that is known."""
+"""Mask what must not be printed: by its form, and by its value where we know it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{6,}")
 ACCESS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
 
 SHORTEST = 6
-"""Characters of a secret that is looked for by its value: a shorter one is part of many a word."""
+"""The shortest secret, in characters, that is masked by its value: a shorter one is part of many words."""
 
 
 class Known:
@@ -29,7 +29,7 @@ class Known:
         self._pattern: re.Pattern[str] | None = None
 
     def set(self, secrets: Iterable[str]) -> None:
-        """Instead of those that were set before."""
+        """Replace the secrets set before."""
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST}
         longest_first = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
@@ -39,7 +39,7 @@ class Known:
 
 
 KNOWN = Known()
-"""One for the program, as its logging is: whatever is printed goes through it."""
+"""The program's one instance, like its logging: all printed text passes through it."""
 
 
 def _forms(secret: str) -> set[str]:
@@ -53,7 +53,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def mask(text: str) -> str:
-    """The text without credentials: those of URLs, headers and key-value pairs, and those that are known."""
+    """The text without credentials: those in URLs, headers and key-value pairs, and the known ones."""
     text = KNOWN.hide(text)
     text = URL_CREDENTIALS.sub(lambda found: f"{found[1]}:{HIDDEN}@" if found[1] else f"{HIDDEN}@", text)
     text = AUTHORIZATION.sub(rf"\1{HIDDEN}", text)

@@ -1,4 +1,4 @@
-"""All that a daemon exports, in a registry of its own."""
+"""Everything that a daemon exports, in its own registry."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reconciler.telemetry.metrics import Metrics
 def daemon_registry(
     *, version: str, operations: Sequence[str] = (), outcomes: Sequence[str] = ()
 ) -> tuple[CollectorRegistry, Metrics]:
-    """Our metrics, and what Prometheus' own client tells of a process (memory, start, open files)."""
-    # Or the client adds to each counter and histogram a series that says when it was made.
+    """Our metrics, and those of Prometheus' client about the process (memory, start, open files)."""
+    # Otherwise the client adds to each counter and histogram a series with its creation time.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the client leaves it without types
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)

@@ -1,4 +1,4 @@
-"""Where each of the settings in force came from."""
+"""Gauges of where each setting in force came from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from prometheus_client.registry import Collector
 
 
 class SourceGauges(Collector):
-    """Exports what it was last told: a setting whose source changes leaves no series behind."""
+    """Exports the sources last set: a setting whose source changes leaves no series behind."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._sources: Mapping[str, str] = {}
 
     def tell(self, sources: Mapping[str, str]) -> None:
-        """The source of each setting's value, by the setting's name in YAML."""
+        """Set the source of each setting's value, by the setting's name in YAML."""
         self._sources = dict(sources)
 
     def collect(self) -> Iterable[Metric]:

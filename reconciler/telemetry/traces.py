@@ -1,8 +1,8 @@
-"""Traces of passes and collections, to an OTLP collector over HTTP, where one is named.
+"""Traces of passes and collections, sent to an OTLP collector over HTTP, where one is named.
 
 The standard variables are the SDK's own: OTEL_EXPORTER_OTLP_ENDPOINT (or …_TRACES_ENDPOINT), …_HEADERS,
 …_TIMEOUT, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER. OpenTelemetry comes with the
-extra `otel`, and is loaded only where it is asked for.
+extra `otel`, and is loaded only where traces are wanted.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ log = structlog.get_logger(__name__)
 
 SERVICE = "media-reconciler"
 PREFIX = "reconciler."
-"""Before each attribute's name, so that none is taken for one of OpenTelemetry's own."""
+"""The prefix of each attribute's name, so that none is mistaken for one of OpenTelemetry's."""
 
 FLUSH_SECONDS = 2.0
-"""How long the end of the program waits for the last spans to leave, however far away the collector is."""
+"""How long the program waits at its end until the last spans are sent, however slow the collector is."""
 
 ATTRIBUTES, LENGTH = 32, 256
-"""Attributes of a span, and characters of one, at most."""
+"""The most attributes of a span, and the most characters of one attribute."""
 
 
 @contextmanager
 def tracing(*, wanted: bool) -> Iterator[Tracer | None]:
-    """A tracer for as long as the context lasts; None where none is wanted or OpenTelemetry is missing."""
+    """A tracer while the context lasts; None where none is wanted or OpenTelemetry is not installed."""
     provider = _provider() if wanted else None
     if provider is None:
         yield None
@@ -57,7 +57,7 @@ def _provider() -> TracerProvider | None:
     except ImportError:
         log.warning("no traces: OpenTelemetry is not installed; pip install 'media-reconciler[otel]'")
         return None
-    # What it says of failed exports, it says each time; `Told` says it once.
+    # It logs every failed export; our `Announcing` exporter logs only the first.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     ours = Resource.create({"service.name": SERVICE, "service.version": __version__})
     provider = TracerProvider(
@@ -66,19 +66,19 @@ def _provider() -> TracerProvider | None:
         shutdown_on_exit=False,
     )
     try:
-        # Its queue is bounded (2,048 spans, or OTEL_BSP_MAX_QUEUE_SIZE): what does not fit is dropped.
-        provider.add_span_processor(BatchSpanProcessor(_told(OTLPSpanExporter())))
+        # Its queue is bounded (2,048 spans, or OTEL_BSP_MAX_QUEUE_SIZE): spans that do not fit are dropped.
+        provider.add_span_processor(BatchSpanProcessor(_announcing(OTLPSpanExporter())))
     except (OSError, ValueError) as error:
         log.warning("no traces: a variable of OpenTelemetry cannot be used", reason=str(error))
         return None
     return provider
 
 
-def _told(exporter: SpanExporter) -> SpanExporter:
+def _announcing(exporter: SpanExporter) -> SpanExporter:
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult  # noqa: PLC0415
 
-    class Told(SpanExporter):
-        """Says when exports begin to fail, and when they succeed again."""
+    class Announcing(SpanExporter):
+        """Logs when exports begin to fail, and when they succeed again."""
 
         def __init__(self) -> None:
             self._failing = False
@@ -100,11 +100,11 @@ def _told(exporter: SpanExporter) -> SpanExporter:
         def shutdown(self) -> None:
             exporter.shutdown()
 
-    return Told()
+    return Announcing()
 
 
 def _flush(provider: TracerProvider) -> None:
-    """Send what is left, bounded: in a thread that the program's end does not wait for."""
+    """Send the remaining spans, with a time limit: the program's end does not wait for the thread."""
     flushing = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
     flushing.start()
     flushing.join(FLUSH_SECONDS)
@@ -120,7 +120,7 @@ class OpenTelemetry:
     def span(self, name: str, attributes: Mapping[str, Attribute]) -> Iterator[str | None]:
         from opentelemetry.trace import StatusCode, format_trace_id  # noqa: PLC0415
 
-        # No exception is recorded: its text may name a key.
+        # Exceptions are not recorded: their text may name a key.
         with self._tracer.start_as_current_span(
             name,
             attributes=_prefixed(attributes),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 
 class Health(Protocol):
-    """What the probes ask; each answer is one line for each fault, none where all is well."""
+    """Health as the probes read it. Each answer has one line for each fault, and none where all is well."""
 
     def stuck(self) -> Sequence[str]:
         """The loops that have been silent for too long, by name."""
@@ -26,7 +26,7 @@ class Health(Protocol):
 
 
 def build_app(registry: CollectorRegistry, health: Health) -> Starlette:
-    """The application over one registry and one health, both shared with the loops of this process."""
+    """The application for one registry and one health, both shared with the loops of this process."""
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -50,7 +50,7 @@ def build_app(registry: CollectorRegistry, health: Health) -> Starlette:
 
 
 def _verdict(faults: Sequence[str]) -> Response:
-    """200 `ok`, or 503 with one fault a line."""
+    """200 `ok`, or 503 with one fault per line."""
     if faults:
         return PlainTextResponse("\n".join(faults) + "\n", status_code=503)
     return PlainTextResponse("ok\n")

@@ -1,4 +1,4 @@
-"""uvicorn inside a task group of ours: it handles no signal, and a cancellation ends it within a second."""
+"""Run uvicorn inside our task group: it handles no signal, and a cancellation ends it within a second."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.applications import Starlette
 from reconciler.errors import ConfigError
 
 GRACE = 0.5
-"""Seconds that open requests get when the server is cancelled: a scrape is answered in milliseconds."""
+"""Seconds that open requests get when the server is cancelled: a scrape takes milliseconds."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: who cancels us decides when to stop."""
+    """uvicorn's server without its signal handlers: our caller's cancellation decides when to stop."""
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator there
         return nullcontext()
@@ -25,7 +25,7 @@ class _Server(uvicorn.Server):
 async def serve(app: Starlette, host: str, port: int, *, started: anyio.Event) -> None:
     """Serve until cancelled; `started` is set once requests are answered.
 
-    Raises ConfigError where the address cannot be listened on, before anything else happens.
+    Raises ConfigError where it cannot listen on the address, before anything else happens.
     """
     listener = listen(host, port)
     try:
@@ -35,7 +35,7 @@ async def serve(app: Starlette, host: str, port: int, *, started: anyio.Event) -
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises ConfigError, naming the settings to change."""
+    """A bound socket; port 0 takes a free one. Raises ConfigError that names the settings to change."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -74,7 +74,7 @@ async def _serve_on(app: Starlette, listener: socket.socket, started: anyio.Even
     server = _Server(config)
 
     async def run() -> None:
-        # Shielded: uvicorn closes its connections only where it is asked to stop, not where it is cancelled.
+        # Shielded: uvicorn closes its connections only when asked to stop, not when cancelled.
         with anyio.CancelScope(shield=True):
             await server.serve(sockets=[listener])
 

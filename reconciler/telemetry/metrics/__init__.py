@@ -1,7 +1,7 @@
 """Prometheus metrics over an injected registry; the engine feeds them through `ports.Observer`.
 
-Labels are closed sets, never a key or a prefix, and every child exists from the start, at zero, so that
-a rate has something to start from. What only the leader knows is in `telemetry.leading`.
+Labels are closed sets, never a key or a prefix. Every child exists from the start, at zero, so that a
+rate has a first value. `telemetry.leading` has what only the leader knows.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SUCCESSES = frozenset({Outcome.CONVERGED, Outcome.PENDING})
 
 
 class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
-    """Listens as `ports.Observer`; `request_ended` is what the bucket's adapter calls after each request.
+    """Listens as `ports.Observer`; the bucket's adapter calls `request_ended` after each request.
 
-    `operations` and `outcomes` are every label that a request can have, so that each child exists from
+    `operations` and `outcomes` are all labels that a request can have, so that each child exists from
     the start.
     """
 
@@ -58,18 +58,18 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
 
     @property
     def epoch(self) -> int | None:
-        """Of the term that this replica leads in; None while it does not."""
+        """The epoch of the term in which this replica leads; None while it does not lead."""
         return self._of_leader.known.epoch if self._of_leader.leading else None
 
     def elected(self, epoch: int) -> None:
-        # What an earlier term knew, or told while it ended, is not known to this one.
+        # This term does not know what an earlier one knew, or reported while it ended.
         self._of_leader.begin(epoch)
 
     def leading(self, *, leader: bool) -> None:
         self._leader.set(leader)
         self._of_leader.leading = leader
 
-    # --- what the leader alone tells ---------------------------------------------------------------
+    # --- what only the leader reports --------------------------------------------------------------
 
     def refused(self, kept: int, gone: int) -> None:
         self._of_leader.known.refused = (kept, gone)
@@ -88,12 +88,12 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         self._of_leader.known.phases[marker] = phase
 
     def standing_read(self, standing: Standing) -> None:
-        """How things stand, as the leader has just read it from the database."""
+        """Take the state of marks and passes that the leader has just read from the database."""
         known = self._of_leader.known
         known.standing, known.drift, known.hidden = standing, standing.drift, standing.hidden
 
     def storage_read(self, storage: Storage) -> None:
-        """What is stored by media type and provider, as the leader has just counted it."""
+        """Take the storage by media type and provider that the leader has just counted."""
         self._of_leader.known.storage = storage
 
     # --- passes, and what the database knows of them -----------------------------------------------
@@ -105,7 +105,7 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
             self._remember(marker, tally)
 
     def pass_recalled(self, marker: Marker, last: Pass | None, last_success: Pass | None) -> None:
-        """The marker's newest finished pass and its newest released one, whoever ran them."""
+        """Take the marker's newest finished pass and its newest released one, run by any replica."""
         if last is not None:
             self._stamp(self._last_attempt, marker, last.cutoff.timestamp())
         if last_success is None:
@@ -115,7 +115,7 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         self._remember(marker, last_success.tally)
 
     def holds_recalled(self, in_force: Mapping[HoldKind, int]) -> None:
-        """How many holds there are, whoever made them."""
+        """Take the number of holds in force, made by anyone."""
         self._of_leader.holds = in_force
 
     def _remember(self, marker: Marker, tally: Tally) -> None:

@@ -1,4 +1,4 @@
-"""Calls to the world outside: the store's requests, the database's transactions, the lease."""
+"""Metrics of calls to the outside: the store's requests, the database's transactions, the lease."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.telemetry.observers import Quiet
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CALL_OUTCOMES = ("ok", "retried", "failed")
-"""`retried`: another transaction won, or no connection was to be had, and the call was tried again."""
+"""`retried`: another transaction won, or no connection was available, and the call was tried again."""
 
 RENEWALS = ("ok", "failed", "lost")
 """`failed` is tried again while the lease lasts; `lost` ends the term."""
@@ -44,14 +44,14 @@ class CallMetrics(Quiet):
         self._database_calls = counter(
             registry,
             "database_calls",
-            "Transactions and single readings that the database was asked for, by attempt.",
+            "Attempts at transactions and single reads on the database.",
             "outcome",
         )
         for outcome in CALL_OUTCOMES:
             self._database_calls.labels(outcome)
         self._database_seconds = Histogram(
             "database_call_duration_seconds",
-            "How long transactions and single readings took, with what was tried again.",
+            "How long transactions and single reads took, including their retries.",
             namespace=NAMESPACE,
             registry=registry,
             buckets=BUCKETS,
@@ -63,12 +63,12 @@ class CallMetrics(Quiet):
             self._renewals.labels(outcome)
 
     def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
-        """One attempt, of an operation as S3 names it (ListObjectsV2)."""
+        """Count one attempt of an operation, named as in S3 (ListObjectsV2)."""
         self._requests.labels(operation, outcome).inc()
         self._request_seconds.labels(operation).observe(seconds)
 
     def database_called(self, outcome: str, seconds: float | None) -> None:
-        """One attempt; `seconds` is None for one that is repeated, whose time is part of the whole."""
+        """Count one attempt. `seconds` is None for one that is repeated: its time is part of the whole."""
         self._database_calls.labels(outcome).inc()
         if seconds is not None:
             self._database_seconds.observe(seconds)

@@ -1,4 +1,4 @@
-"""Passes: when they ran, how long they took, how they ended. Every replica recalls those of the others."""
+"""Metrics of passes: when they ran, how long they took, how they ended. Replicas recall each other's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PassMetrics(Quiet):
         self._stamp(self._last_attempt, marker, self._now())
 
     def _stamp(self, which: Gauge, marker: Marker, seconds: float) -> None:
-        """A timestamp never goes back: what this process saw may be newer than what is stored."""
+        """Never move a timestamp back: what this process saw may be newer than what is stored."""
         newest = max(self._stamps.get((which, marker), 0.0), seconds)
         self._stamps[which, marker] = newest
         which.labels(marker).set(newest)

@@ -1,4 +1,4 @@
-"""What a replica is and what it runs under: version, leadership, stops, clocks, store, settings."""
+"""Metrics of a replica's state: version, leadership, stops, clocks, store, settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.telemetry.observers import Quiet
 
 
 def store_labels(found: Capabilities) -> dict[str, str]:
-    """The abilities as labels, each of a handful of values."""
+    """The capabilities as labels, each with a handful of values."""
     compares = {"batch": found.conditional_batch_delete, "single": found.conditional_delete}
     copies = {"conditional": found.copy_conditional, "plain": found.copy}
 
@@ -73,7 +73,7 @@ class StateMetrics(Quiet):
             self._clocks.labels(clock)
         self._store = Info(
             "store",
-            "What the object store was last seen to do, on scratch keys.",
+            "What the last probe of the object store found it to do, on scratch keys.",
             namespace=NAMESPACE,
             registry=registry,
         )
@@ -87,13 +87,13 @@ class StateMetrics(Quiet):
         self._dry_run_since = gauge(
             registry,
             "dry_run_since_timestamp_seconds",
-            "Since when passes have been in dry run, whoever ran them; 0 while deletions are let through.",
+            "Since when passes on any replica have been in dry run; 0 while deletions are let through.",
         )
         self._own_dry_run: float | None = None
         self._dry_run_passes: float | None = None
         self._config = Info(
             "config",
-            "The hash of the settings in force that can change a verdict or a release; each pass records it.",
+            "Hash of the settings in force that can change a verdict or a release; each pass records it.",
             namespace=NAMESPACE,
             registry=registry,
         )
@@ -118,12 +118,12 @@ class StateMetrics(Quiet):
             self._clocks.labels(name.removeprefix("the ")).set(seconds)
 
     def store_probed(self, found: Capabilities) -> None:
-        """What the store was seen to do just now."""
+        """Take the capabilities that a probe has just found."""
         self._store.info(store_labels(found))
         self._probed.set(self._now())
 
     def settings_in_force(self, mode: Mode, config_hash: str) -> None:
-        """The mode that the write gateway now applies, and the hash that the next pass records."""
+        """Take the mode that the write guard now applies, and the hash that the next pass records."""
         self._dry_run.set(mode is Mode.DRY_RUN)
         self._config.info({"hash": config_hash})
         if mode is Mode.LIVE:
@@ -133,7 +133,7 @@ class StateMetrics(Quiet):
         self._tell_dry_run()
 
     def mode_recalled(self, last: ModeSince | None) -> None:
-        """How the newest passes were run, whoever ran them: a restart does not begin the dry run anew."""
+        """Take the mode of the newest passes on any replica: a restart does not reset the dry run's start."""
         dry = last is not None and last.mode is Mode.DRY_RUN
         self._dry_run_passes = last.since.timestamp() if last is not None and dry else None
         self._tell_dry_run()
@@ -143,7 +143,7 @@ class StateMetrics(Quiet):
         self._dry_run_since.set(0 if own is None else min(own, self._dry_run_passes or own))
 
     def settings_read(self, *, valid: bool) -> None:
-        """How the last reading of the settings' files went."""
+        """Record whether the last read of the settings' files succeeded."""
         self._reload_ok.set(valid)
         if valid:
             self._reloaded.set(self._now())

@@ -1,4 +1,4 @@
-"""What was read and what went: counters that only the leader moves, and every replica has."""
+"""Counters of what was read and deleted. Every replica has them, and only the leader moves them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "delete_object": tuple(ObjectResult),
     "delete_record": ("deleted", "lost"),
 }
-"""Actions and their results. A record that is `lost` became live after its object had gone."""
+"""Actions and their results. A `lost` record became live after its object had been deleted."""
 
 RECORD_RESULTS = {"record": "deleted", "lost": "lost"}
 
 WENT = GONE | {ObjectResult.UNTOUCHED}
-"""Results after which nothing of the mark is left to do."""
+"""Results after which nothing is left to do for the mark."""
 
 
 class WorkMetrics(Quiet):
@@ -32,7 +32,7 @@ class WorkMetrics(Quiet):
         self._actions = counter(
             registry,
             "actions",
-            "Storage keys and rows acted on, by what came of it; in dry run what would have gone.",
+            "Storage keys and rows acted on, by result; in dry run those that would be acted on.",
             "action",
             "result",
             "mode",
@@ -40,14 +40,14 @@ class WorkMetrics(Quiet):
         self._deleted_keys = counter(
             registry,
             "deleted_keys",
-            "Storage keys of which object or rows went, by why; in dry run those that would have gone.",
+            "Storage keys whose object or rows were deleted, by verdict; in dry run those that would be.",
             "verdict",
             "mode",
         )
         self._deleted_bytes = counter(
             registry,
             "deleted_bytes",
-            "Bytes of the objects known to be gone; in dry run of those that would have gone.",
+            "Bytes of the objects known to be deleted; in dry run of those that would be.",
             "verdict",
             "mode",
         )
