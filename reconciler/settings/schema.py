@@ -200,7 +200,7 @@ class Settings(DatabaseSettings):
             "key_shape": shape.pattern if shape else None,
             "limits": self.breaker.model_dump(),
             "bucket": [self.bucket.endpoint_url, self.bucket.name],
-            # Those columns are only told.
+            # Those columns are only reported.
             "catalog": self.catalog.model_dump(exclude={"media_columns": {"media_type", "provider"}}),
         }
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)

@@ -79,7 +79,7 @@ def sources(origins: Mapping[Path, Origin]) -> Mapping[str, Source]:
 
 
 def overridden(settings: Sequence[ToldSetting]) -> Sequence[str]:
-    """One line for each value that stands in the environment, and that the runtime file overrides."""
+    """One line for each value of the environment that the runtime file overrides."""
     return [
         f"{each.name} is set in the environment and in {each.origin.where}, which wins: {shown(each.value)}"
         for each in settings
