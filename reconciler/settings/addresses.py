@@ -1,4 +1,4 @@
-"""The database's URL: what libpq takes, as providers hand it out, in the words that asyncpg knows.
+"""Translate the database's URL from libpq's parameters, which providers hand out, into those of asyncpg.
 
 asyncpg sends a parameter that it does not know to the server as a setting, and the server refuses the login
 with "unrecognized configuration parameter". So each parameter of libpq (its manual, 34.1.2) is passed on,
@@ -22,11 +22,11 @@ PASSED = frozenset(
         *("krbsrvname", "gsslib", "connect_timeout"),
     }
 )
-"""As they are. `connect_timeout` is taken out again before asyncpg sees the URL."""
+"""Parameters that are passed on. `connect_timeout` is removed again before asyncpg sees the URL."""
 
 WITHOUT_EFFECT = frozenset(
     {
-        # How the driver talks, where every answer is right.
+        # Details of the driver's protocol, for which every value is right.
         *("client_encoding", "fallback_application_name", "load_balance_hosts", "sslcompression"),
         *("min_protocol_version", "max_protocol_version", "gssdelegation"),
         # Dead connections are found by time-outs of statements and of the lease.
@@ -35,7 +35,7 @@ WITHOUT_EFFECT = frozenset(
         "channel_binding",
     }
 )
-"""Parameters of libpq that are taken and left out."""
+"""Parameters of libpq that are accepted and left out."""
 
 HARMLESS = {
     "gssencmode": frozenset({"disable", "prefer"}),
@@ -55,7 +55,7 @@ REFUSED = frozenset(
         *HARMLESS,
     }
 )
-"""Parameters of libpq that would be meant, and that asyncpg cannot do."""
+"""Parameters of libpq that would matter, and that asyncpg cannot honour."""
 
 ELSEWHERE = {
     "schema": "name the schema in RECONCILER_CATALOG__MEDIA_TABLE, such as app.files",
@@ -66,7 +66,7 @@ ELSEWHERE = {
 
 
 LONGEST_WAIT = timedelta(seconds=30)
-"""For one connection. A lease of `LEASE__TTL` cannot wait longer for a server that does not answer."""
+"""The longest wait for one connection. `LEASE__TTL` allows no longer wait for an unresponsive server."""
 
 
 def database_url(raw: object) -> str:
@@ -95,13 +95,13 @@ def database_url(raw: object) -> str:
 
 
 def parameters(query: str) -> dict[str, str]:
-    """The parameters of a URL, the last of each name. A plus is a plus, as libpq has it."""
+    """The parameters of a URL, the last of each name. A plus stays a plus, as in libpq."""
     pairs = (each.partition("=") for each in query.split("&") if each)
     return {unquote(name): unquote(value) for name, _, value in pairs}
 
 
 def split_timeout(url: str) -> tuple[str, timedelta | None]:
-    """The URL without `connect_timeout`, and what that said; None where it says nothing, or for ever (0)."""
+    """The URL without `connect_timeout`, and its value; None where it is absent, or for ever (0)."""
     given = parameters(urlsplit(url).query)
     if "connect_timeout" not in given:
         return url, None

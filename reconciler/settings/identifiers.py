@@ -19,7 +19,7 @@ def column(raw: object) -> str:
 
 
 def identity(raw: object) -> str:
-    """One column's name, or several with commas between them: they tell rows apart together."""
+    """One column's name, or several with commas between them, which together identify a row."""
     if isinstance(raw, str) and all(_is_identifier(name.strip()) for name in raw.split(",")):
         return ",".join(name.strip() for name in raw.split(","))
     raise ValueError(
@@ -55,7 +55,7 @@ def columns(raw: object) -> tuple[str, ...]:
 
 
 def references(raw: object) -> tuple[str, ...]:
-    """The same of `table.column` or `schema.table.column`."""
+    """A list like that of `columns`, of `table.column` or `schema.table.column`."""
     wanted = 'must be a JSON list of schema.table.column or table.column, such as ["public.Avatars.ImageKey"]'
     return tuple(sorted({_named(each, wanted, parts=(2, 3)) for each in _listed(raw, wanted)}))
 
@@ -94,7 +94,7 @@ def row_filter(raw: object) -> dict[str, str]:
 
 
 def _filter_value(raw: object, wanted: str) -> str:
-    """As Postgres writes it: YAML makes booleans and numbers of what looks like them."""
+    """The value as Postgres writes it: YAML turns text that looks like booleans and numbers into them."""
     if isinstance(raw, bool):
         return str(raw).lower()
     if isinstance(raw, str | int) and "\0" not in str(raw):

@@ -83,7 +83,7 @@ def trace(
     texts: Texts = FROM_FILES,
     warn: Warn = lambda _: None,
 ) -> Loaded[S]:
-    """The same, with where each value came from."""
+    """Load the settings, with where each value came from."""
     environ = os.environ if environ is None else environ
     layers = Layers()
     if path := environ.get(CONFIG_FILE):
@@ -129,7 +129,7 @@ def _read_environment(environ: Mapping[str, str], layers: Layers, warn: Warn) ->
 
 
 def _read_row_filter(environ: Mapping[str, str], layers: Layers) -> None:
-    """A variable for each column. Its name is the column's as it is, since Postgres tells cases apart."""
+    """Read one variable per column. Its name has the column's exact case, as Postgres knows cases."""
     given = {
         name.removeprefix(ROW_FILTER): raw for name, raw in environ.items() if name.startswith(ROW_FILTER)
     }
@@ -152,8 +152,8 @@ def _unknown_variable(name: str, by_name: Mapping[str, Leaf]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a name written twice instead of taking the last, and says of what it cannot
-    read where it stands: PyYAML lets the errors of Python's own types through.
+    """A safe loader that refuses a name written twice instead of taking the last, and names the position of a
+    value that it cannot read: PyYAML lets the errors of Python's own types through.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002
@@ -192,7 +192,7 @@ def _read_yaml(path: str, text: str | None, layers: Layers, source: Source) -> N
         return
     if tree is None:
         if source is Source.RUNTIME_FILE:
-            # One that was emptied or cut off may have held dry run on: what it said is not known (R-71).
+            # An emptied or truncated file may have held dry run on: its former content is unknown (R-71).
             layers.faults.append(f"{path}: is empty; write its settings, or {{}} where it is to set nothing")
         return
     if not isinstance(tree, dict):
@@ -292,7 +292,7 @@ def _label(path: Path, layers: Layers) -> str:
     written = layers.values.get(path)
     if written is None:
         return variable(path)
-    if written.source is Source.SECRET_FILE:  # whatever it holds was meant to be a secret
+    if written.source is Source.SECRET_FILE:  # its content was meant to be a secret
         return f"{variable(path)} ({written.where})"
     shown = mask(written.raw) if isinstance(written.raw, str) else written.raw
     text = repr(shown)

@@ -1,4 +1,4 @@
-"""Where each value came from, and what it took the place of."""
+"""Where each value came from, and which values it replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=SchemaSettings)
 
 
 class Source(StrEnum):
-    """What gave a setting its value; each wins over those before it."""
+    """The source of a setting's value; each wins over those before it."""
 
     DEFAULT = "default"
     FILE = "file"

@@ -29,7 +29,7 @@ def known_secrets(environ: Mapping[str, str] | None = None, *database_urls: str)
     found = {environ.get(name, "") for name in SECRET_VARIABLES}
     for name in HEADER_VARIABLES:
         for pair in environ.get(name, "").split(","):
-            # The whole of a header, and without the word before it (Bearer, Basic).
+            # The whole header, and the header without its first word (Bearer, Basic).
             header = unquote(pair.partition("=")[2]).strip()
             found |= {header, header.rpartition(" ")[2]}
     for url in (*(environ.get(name, "") for name in URL_VARIABLES), *database_urls):
@@ -40,7 +40,7 @@ def known_secrets(environ: Mapping[str, str] | None = None, *database_urls: str)
 def _passwords(url: str) -> Iterator[str]:
     if found := CREDENTIALS.search(url):
         user, password, host, database = found.groups()
-        # One that is no secret would blot out the address in every message.
+        # A password that equals another part would mask the address in every message.
         if unquote(password) not in {unquote(user), host, database}:
             yield password
     if found := PASSWORD_PARAMETER.search(url):

@@ -9,7 +9,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def traces_wanted(environ: Mapping[str, str] | None = None) -> bool:
-    """An OTLP endpoint is named, and nothing switches traces off."""
+    """Whether an OTLP endpoint is named, and nothing switches traces off."""
     environ = os.environ if environ is None else environ
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False

@@ -128,7 +128,7 @@ def rate(raw: object) -> float | None:
 
 
 def boolean(raw: object) -> bool:
-    """`true` or `false`: what else could be meant is not guessed, since one of these arms deletion."""
+    """`true` or `false`. Other words are not guessed at, since one of these settings arms deletion."""
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, str) and raw.lower() in {"true", "false"}:
@@ -252,5 +252,5 @@ def time_zone(raw: object) -> str | None:
 
 
 def unit(raw: object) -> str | None:
-    """What a number of time counts; None where nothing is declared."""
+    """The unit of times stored as numbers; None where none is declared."""
     return None if raw is None else one_of("s", "ms", "us")(raw)
