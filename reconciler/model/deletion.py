@@ -20,7 +20,8 @@ class ObjectResult(StrEnum):
     SPARED = "spared"
     """A row appeared or changed between claim and delete: nothing was sent for this key."""
     UNTOUCHED = "untouched"
-    """Another row needs the object: only the rows of the decision are removed."""
+    """Nothing was sent, since another row needs the object, of which only the decision's rows go; or since
+    a variant that its row names is not there."""
     RECOVERABLE = "recoverable"
     """A dangling record's object is not lost: it is hidden, or on its way. The row stays."""
     HELD = "held"

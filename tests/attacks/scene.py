@@ -237,7 +237,7 @@ class Scene:
             ports.uploads,
             look,
         )
-        await delete_claimed(self.ports, gateway, claim, spared or {}, answers, lambda _: True)
+        await delete_claimed(self.ports, gateway, claim, spared or {}, answers, lambda _: True, timedelta(0))
         return answers
 
     async def confirm(self, claim: Claim, answers: Answers) -> Removed:

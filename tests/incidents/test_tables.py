@@ -17,6 +17,7 @@ from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.catalog.media_tables import triggers
 from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import open_catalog
+from reconciler.engine.collect import deletion
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import KeepReason, Outcome, Term, Verdict
 from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
@@ -551,3 +552,64 @@ async def test_a_variant_stays_with_a_row_that_is_put_off(database: str, seaweed
     assert report.removed.objects == 0
     assert await site.sql("SELECT FROM reconciler.marks") == []
     assert await site.keys() == {"image/expired", "image/expired.thumb"}
+
+
+EXPIRED = "UPDATE files SET until = NULL WHERE id <> 2"
+
+
+@pytest.mark.attack(91)
+async def test_a_variant_that_is_put_again_while_it_is_deleted_stays(
+    database: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-91: no listing has seen it. Whoever puts another object there, after the look, has not lost it."""
+    site = await _site(database, bucket, *GALLERY, **VARIANTS)
+    await _objects(site, ["image/expired", "image/expired.thumb"])
+    await site.sql(EXPIRED)
+    verify = deletion._verify_absence
+
+    async def late(ports: Any, keys: Any, answers: Any) -> None:
+        if await site.sql("SELECT FROM reconciler.marks WHERE variant_of IS NOT NULL AND state = 'claimed'"):
+            bucket.put("image/expired.thumb", b"another")
+        await verify(ports, keys, answers)
+
+    monkeypatch.setattr(deletion, "_verify_absence", late)
+    assert (await site.once()).removed.objects == 1
+    assert await site.keys() == {"image/expired.thumb"}
+
+
+@pytest.mark.attack(91)
+async def test_a_variant_that_is_put_again_after_its_records_claim_is_the_sweeps(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    """By its time: as far as the clocks of store and database may be apart."""
+    site = await _site(database, seaweed_bucket, *GALLERY, **VARIANTS)
+    await _objects(site, ["image/expired", "image/expired.thumb"])
+    await site.sql(EXPIRED)
+    report = await site.once(grace_period="1h")
+    assert (report.removed.objects, await site.keys()) == (1, {"image/expired.thumb"})
+    assert (await site.once(grace_period="0s")).found[Verdict.ORPHAN] == 1
+
+
+@pytest.mark.attack(91)
+async def test_the_ledger_has_a_variants_size_and_etag(database: str, bucket: Bucket) -> None:
+    site = await _site(database, bucket, *GALLERY, **VARIANTS)
+    await _objects(site, ["image/expired", "image/expired.thumb"])
+    await site.sql(EXPIRED)
+    assert (await site.once()).removed.bytes == 1
+    (line,) = await site.sql(
+        "SELECT bytes, etag FROM reconciler.ledger"
+        " WHERE event = 'result' AND storage_key = 'image/expired.thumb'"
+    )
+    assert (line["bytes"], len(line["etag"])) == (1, 32)
+
+
+@pytest.mark.attack(91)
+async def test_a_variant_that_is_not_there_counts_as_no_deletion(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    site = await _site(database, seaweed_bucket, *GALLERY, **VARIANTS)
+    await _objects(site, ["image/expired"])
+    await site.sql(EXPIRED)
+    report = await site.once()
+    assert (report.removed.objects, report.removed.records) == (1, 1)
+    assert await site.sql("SELECT FROM reconciler.marks") == []

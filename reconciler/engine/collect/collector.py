@@ -305,7 +305,10 @@ class Collector:
         rewrites_keys = steering.policy.rewrites_keys
         with step(tracer, "deletion"):
             spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
-            await delete_claimed(self._ports, self._gateway, claim, spared, answers, self._lists_plainly)
+            grace = steering.policy.grace_period
+            claim = await delete_claimed(
+                self._ports, self._gateway, claim, spared, answers, self._lists_plainly, grace
+            )
         with step(tracer, "confirmation"):
             window = steering.upload_window
             await self._withhold(claim, answers)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from reconciler.engine.collect import absence_checks, soft_delete
 from reconciler.engine.collect.answers import Answers, for_each_alone
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.write_guard import WriteGateway
 from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
-from reconciler.model import Claim, ClaimedKey, Deletion, DeletionResult, ObjectResult
+from reconciler.model import Claim, ClaimedKey, Deletion, DeletionResult, ObjectResult, StoredObject
 
 HEAD_CONCURRENCY = 32
+
+NEWER = timedelta(minutes=5)
+"""How much older than its record's claim a variant has to be, as far as clocks may be apart; or as old as
+the grace period, where that is shorter."""
 
 
 async def delete_claimed(
@@ -22,8 +27,11 @@ async def delete_claimed(
     spared: Mapping[str, str],
     answers: Answers,
     lists_plainly: Callable[[int], bool],
-) -> None:
+    grace: timedelta,
+) -> Claim:
     """Settle every key of the claim. Nothing is sent for keys in `spared`, which maps them to the reason.
+
+    Returns the claim with what was seen of the objects that no listing has shown: of variants.
 
     Raises Halt if the bucket is no longer the one that was listed, and Refused in dry run or while paused.
     If the store does not answer, the keys become FAILED and stay claimed. A refusal of one key settles that
@@ -31,6 +39,7 @@ async def delete_claimed(
     """
     try:
         await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
+        claim = await _seen_now(ports, claim, answers, min(grace, NEWER))
         await _settle(ports, gateway, answers.unsettled(claim.keys), answers, lists_plainly)
     except StoreUnavailable as error:
         answers.store_away = True
@@ -39,6 +48,45 @@ async def delete_claimed(
         for key in answers.unsettled(claim.keys):
             answers.settle(key.mark.storage_key, ObjectResult.FAILED, str(error))
     answers.speak_of_room()
+    return claim
+
+
+async def _seen_now(ports: Ports, claim: Claim, answers: Answers, margin: timedelta) -> Claim:
+    """The claim with ETags of variants, which no listing has seen: what is put from now on is not theirs.
+
+    What was put since their record was claimed is not theirs either: the sweep judges it, with its own
+    grace. One that is not there was not deleted by us, unless this is not the first attempt.
+
+    Raises StoreUnavailable.
+    """
+    seen: dict[str, StoredObject] = {}
+
+    async def look(claimed: ClaimedKey) -> None:
+        mark = claimed.mark
+        stored = await ports.store.head(mark.storage_key)
+        if stored is None:
+            if not claimed.attempts:
+                answers.settle(mark.storage_key, ObjectResult.UNTOUCHED, "there is no such object")
+            return
+        if stored.last_modified is None or stored.last_modified > mark.first_seen_at - margin:
+            answers.settle(mark.storage_key, ObjectResult.CHANGED, "put since its record was claimed")
+            return
+        seen[mark.storage_key] = stored
+
+    unknown = [
+        key
+        for key in answers.unsettled(claim.keys)
+        if key.mark.variant_of is not None and key.mark.object_etag is None
+    ]
+    await for_each_alone(unknown, look, answers, concurrency=HEAD_CONCURRENCY)
+    return replace(claim, keys=tuple(_as_seen(key, seen.get(key.mark.storage_key)) for key in claim.keys))
+
+
+def _as_seen(claimed: ClaimedKey, stored: StoredObject | None) -> ClaimedKey:
+    if stored is None:
+        return claimed
+    etag, at, size = stored.etag, stored.last_modified, stored.size
+    return replace(claimed, mark=replace(claimed.mark, object_etag=etag, object_last_modified=at, bytes=size))
 
 
 async def _spare(
