@@ -123,13 +123,9 @@ PASSES: tuple[str, ...] = (
     COMMENT ON TABLE reconciler.spellings IS
         'What a sweep found on one side only, by the folded key: what folds alike is a near miss'
     """,
-    "ALTER TABLE reconciler.passes ADD COLUMN begun_xid xid8",
 )
 
-PASSES_DOWN: tuple[str, ...] = (
-    "ALTER TABLE reconciler.passes DROP COLUMN begun_xid",
-    "DROP TABLE reconciler.spellings",
-)
+PASSES_DOWN: tuple[str, ...] = ("DROP TABLE reconciler.spellings",)
 
 # --- what a store refuses ------------------------------------------------------------------------------
 

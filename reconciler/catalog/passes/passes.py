@@ -63,9 +63,8 @@ class PostgresPasses:
             )
             row = await connection.fetchrow(
                 f"INSERT INTO {SCHEMA}.passes"
-                " (marker, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy, begun_xid)"
-                " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6,"
-                " pg_snapshot_xmin(pg_current_snapshot())) RETURNING *",
+                " (marker, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy)"
+                " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6) RETURNING *",
                 marker.value,
                 config_hash,
                 mode.value,

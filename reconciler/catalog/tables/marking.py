@@ -40,7 +40,6 @@ passes = Table(
     Column("policy", JSONB),
     Column("decided_by", Text),
     Column("decided_at", TIME),
-    Column("begun_xid", Xid8),
     Index("passes_marker_id_idx", "marker", "id"),
     Index("passes_tripped_idx", "marker", "id", postgresql_where=text("state = 'tripped'")),
 )
