@@ -17,6 +17,7 @@ from urllib.parse import quote, quote_plus, unquote
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/+([^/]*)", re.IGNORECASE)
 _QUERY = re.compile(r"[?#].*\Z", re.DOTALL)
 _SLASHES = re.compile(r"[/\\]+")
+_HEX = re.compile(r"%[0-9A-F]{2}")
 _ENCODED_TWICE = 2
 _SIMPLE = re.compile(r"/?[a-z0-9_.-]+(?:/[a-z0-9_.-]+)*+/?")
 """A key in which nothing can be written otherwise. Most keys are such, and take a fifth of the time."""
@@ -85,7 +86,7 @@ def forms(key: str, prefixes: Sequence[str]) -> set[str]:
     under = next((prefix for prefix in prefixes if prefix and key.startswith(prefix)), "")
     found = {key, key[len(under) :], f"{key} ", f"{under}{key}"}
     if _SIMPLE.fullmatch(key):
-        return found | {key.replace("/", "%2F")}
+        return found | {key.replace("/", "%2F"), key.replace("/", "%2f")}
     return found | _written_otherwise(key)
 
 
@@ -99,5 +100,6 @@ def addresses(key: str, bucket: str) -> Sequence[str]:
 
 def _written_otherwise(key: str) -> set[str]:
     forms = {normalize(form, key) for form in ("NFC", "NFD")}
-    forms |= {unquote(key), unquote(key.replace("+", " ")), quote(key), quote(key, safe="")}
-    return forms | {quote_plus(key, "/"), key.lower(), _SLASHES.sub("/", key), key.strip()}
+    forms |= {unquote(key), unquote(key.replace("+", " ")), key.lower(), _SLASHES.sub("/", key), key.strip()}
+    encoded = {quote(key), quote(key, safe=""), quote_plus(key, "/")}
+    return forms | encoded | {_HEX.sub(lambda digits: digits[0].lower(), form) for form in encoded}

@@ -54,6 +54,14 @@ def test_every_key_folds_and_its_spellings_are_others(key: str) -> None:
     assert key not in spellings(key, BUCKET, PREFIXES)
 
 
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [("image/é b", "image/%C3%A9%20b"), ("image/é b", "image%2f%c3%a9%20b"), ("image/a", "image%2fa")],
+)
+def test_percent_encoding_is_looked_up_in_small_digits_too(key: str, other: str) -> None:
+    assert other in spellings(key, BUCKET, PREFIXES)
+
+
 @pytest.mark.attack(69)
 def test_more_than_a_handful_trips_and_above_the_limits_everything_stops() -> None:
     def seen(number: int, objects: int = 1000) -> Tally:
