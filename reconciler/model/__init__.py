@@ -55,7 +55,7 @@ from reconciler.model.passes import (
     Trip,
     TrippedPass,
 )
-from reconciler.model.records import Record, VirtualKey, reference_to
+from reconciler.model.records import Record, Variant, VirtualKey, reference_to
 from reconciler.model.recovery import (
     UNVERSIONED,
     Copied,
@@ -198,6 +198,7 @@ __all__ = [
     "TrippedPass",
     "UndoScope",
     "Upload",
+    "Variant",
     "Verdict",
     "VerdictSpec",
     "Version",

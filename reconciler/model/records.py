@@ -39,6 +39,15 @@ class Record:
     version: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A further object of a record that goes. `names`: how often rows name it in such columns, all told."""
+
+    storage_key: str
+    variant_of: str
+    names: int
+
+
 def reference_to(key: str) -> Record:
     """Stands for a row of another table that names the object: nothing is known of it, so it stays."""
     return Record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -26,6 +26,7 @@ from reconciler.model import (
     Tally,
     Term,
     Trip,
+    Variant,
     Verdict,
 )
 
@@ -58,6 +59,13 @@ class Records(Protocol):
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         """Those of the keys that a declared column other than the media table's key names: they are kept."""
+        ...
+
+    async def variants(self, rows: Mapping[str, str], prefixes: Sequence[str]) -> Sequence[Variant]:
+        """Further objects of these rows (storage keys by id), inside the prefixes: once for each naming.
+
+        But for what is named otherwise, by a row as its own key or by a column that makes no variants.
+        """
         ...
 
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:

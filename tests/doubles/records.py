@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 
-from reconciler.model import RESERVED_PREFIX, KeyRange, ObjectPage, Policy, Record, StoredObject, Verdict
+from reconciler.model import (
+    RESERVED_PREFIX,
+    KeyRange,
+    ObjectPage,
+    Policy,
+    Record,
+    StoredObject,
+    Variant,
+    Verdict,
+)
 from reconciler.model.keys import is_managed
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.surroundings import Surroundings, port
@@ -47,6 +56,12 @@ class MemoryRecords:
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         self._database.answer()
         return frozenset(keys) & self._database.referenced
+
+    @port
+    async def variants(self, rows: Mapping[str, str], prefixes: Sequence[str]) -> Sequence[Variant]:
+        del rows, prefixes  # no row has further objects here
+        self._database.answer()
+        return ()
 
     async def spelled_otherwise(
         self, prefixes: Sequence[str], page_size: int

@@ -613,3 +613,37 @@ async def test_a_variant_that_is_not_there_counts_as_no_deletion(
     report = await site.once()
     assert (report.removed.objects, report.removed.records) == (1, 1)
     assert await site.sql("SELECT FROM reconciler.marks") == []
+
+
+@pytest.mark.attack(91)
+async def test_plan_and_dry_run_count_the_variants_that_go_with_their_rows(
+    database: str, bucket: Bucket
+) -> None:
+    """As many objects and bytes as go then: one that two rows share with the last, if both of them go."""
+    gone = "now(), now() - interval '1 day'"
+    site = await _site(
+        database,
+        bucket,
+        *GALLERY,
+        "INSERT INTO app.\"Posts\" VALUES (2, 'image/posted.thumb')",
+        f"INSERT INTO files VALUES (5, 'image/posted', {gone}, 'image/posted.thumb', 'image/two.poster'),"
+        f" (6, 'image/other', {gone}, 'image/lost.thumb', 'image/two.poster')",
+        **VARIANTS,
+    )
+    kept = {"image/kept", "image/kept.thumb", "image/kept.poster", "image/shared.poster", "image/cover"}
+    kept |= {"image/also", "image/posted.thumb"}
+    gone_keys = {"image/expired", "image/expired.thumb", "image/posted", "image/other", "image/two.poster"}
+    await _objects(site, [*kept, *gone_keys])
+    settings = {"breaker__max_fraction": "1", "breaker__min_count": "100"}
+    _, findings = await site.plan(**settings)
+    assert {each.storage_key for each in findings if each.kept is None} == {*gone_keys, "image/cover"}
+    besides = [each for each in findings if each.reason.startswith("a further object of ")]
+    assert {each.storage_key: each.bytes for each in besides} == {
+        "image/expired.thumb": 1,
+        "image/two.poster": 1,
+    }
+    dry = await site.once(dry_run="true", **settings)
+    live = await site.once(**settings)
+    assert (dry.removed.objects, live.removed.objects) == (len(gone_keys), len(gone_keys))
+    assert dry.removed.bytes == live.removed.bytes
+    assert await site.keys() == kept

@@ -11,11 +11,11 @@ from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import qualified
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import references, rights
+from reconciler.catalog.media_tables import references, rights, variants
 from reconciler.catalog.media_tables.nomination import Nominator
 from reconciler.catalog.media_tables.tables import Gateway, by_key, record_from
 from reconciler.errors import Halt
-from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Verdict
+from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Variant, Verdict
 from reconciler.model.keys import prefix_end
 
 SMALL = 50_000
@@ -126,6 +126,10 @@ class GatewayRecords:
                 self._database, self._gateway, reference, prefixes, page_size
             ):
                 yield page
+
+    async def variants(self, rows: Mapping[str, str], prefixes: Sequence[str]) -> Sequence[Variant]:
+        async with self._database.connection() as connection:
+            return await variants.going_along(connection, self._gateway, rows, prefixes)
 
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         async with self._database.connection() as connection:

@@ -107,13 +107,19 @@ class Inspection:
         )
 
 
-async def named(connection: AnyConnection, gateway: Gateway, keys: Collection[str]) -> set[str]:
-    """The keys that any such column names. Raises Halt where one of the tables was replaced."""
+async def named(
+    connection: AnyConnection, gateway: Gateway, keys: Collection[str], *, variants: bool = True
+) -> set[str]:
+    """Which of the keys any such column names, without `variants` any other than theirs.
+
+    Raises Halt where one of the tables was replaced.
+    """
     wanted = [key for key in keys if bounds.storable(key)]
-    if not gateway.references or not wanted:
+    asked = [each for each in gateway.references if variants or not each.variant]
+    if not asked or not wanted:
         return set()
     await _require_tables(connection, gateway)
-    rows = await connection.fetch(" UNION ALL ".join(map(gateway.names_by, gateway.references)), wanted)
+    rows = await connection.fetch(" UNION ALL ".join(map(gateway.names_by, asked)), wanted)
     return {row["key"] for row in rows}
 
 

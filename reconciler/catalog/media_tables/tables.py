@@ -130,6 +130,13 @@ class Gateway:
         )
         return f"{keys} WHERE k.key = ANY(ARRAY({named}))"
 
+    def namings(self, reference: Reference) -> str:
+        """How many rows name each of the keys in the array $1 in that column."""
+        return (
+            f"SELECT {reference.column} AS key, count(*) AS namings FROM {self.naming(reference)}"
+            f" AND {reference.column} = ANY($1::text[]) GROUP BY 1"
+        )
+
     def named_by(self, reference: Reference, key: str) -> str:
         """SQL: whether that column names the key, which is an expression without its own collation."""
         return f"EXISTS (SELECT FROM {self.naming(reference)} AND {reference.column} = {key})"

@@ -7,14 +7,16 @@ stays, and its variant's mark is cancelled. So a crash at any point leaves marks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from reconciler.catalog.db.config import quoted
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables import references
 from reconciler.catalog.media_tables.tables import Gateway
-from reconciler.model import RETENTION_VERDICTS, ClaimedKey
+from reconciler.model import RETENTION_VERDICTS, ClaimedKey, Variant
 from reconciler.model.keys import LONGEST_KEY, is_managed
 
 MARK = f"""
@@ -53,6 +55,35 @@ async def mark(
     pairs = sorted({(going[row], key) for row, key in named if _may_go(key, going[row], prefixes)})
     if pairs:
         await connection.execute(MARK, [record for record, _ in pairs], [key for _, key in pairs], now)
+
+
+async def going_along(
+    connection: AnyConnection, gateway: Gateway, rows: Mapping[str, str], prefixes: Sequence[str]
+) -> list[Variant]:
+    """See `ports.Records.variants`."""
+    if not gateway.variants or not rows:
+        return []
+    pairs = [
+        (key, rows[row])
+        for row, key in await _named(connection, gateway, sorted(rows))
+        if _may_go(key, rows[row], prefixes)
+    ]
+    keys = sorted({key for key, _ in pairs})
+    own = await connection.fetch(
+        f"SELECT {gateway.key_text} AS key FROM {gateway.media} WHERE {gateway.equal_key} = ANY($1::text[])",
+        keys,
+    )
+    kept = {row["key"] for row in own} | await references.named(connection, gateway, keys, variants=False)
+    names: Counter[str] = Counter()
+    for each in gateway.references:
+        if each.variant:
+            counted = await connection.fetch(gateway.namings(each), keys)
+            names.update({row["key"]: row["namings"] for row in counted})
+    return [
+        Variant(storage_key=key, variant_of=record, names=names[key])
+        for key, record in pairs
+        if key not in kept
+    ]
 
 
 async def _named(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ import structlog
 
 from reconciler.engine.collect.rules import decider, enabled
 from reconciler.engine.runtime.context import Ports, Steering
-from reconciler.model import DueKey, Mode, ObjectResult, Removed, Term
+from reconciler.engine.runtime.variants import Along
+from reconciler.model import RETENTION_VERDICTS, DueKey, Mode, ObjectResult, Removed, Term
 from reconciler.ports import Observer
 
 log = structlog.get_logger(__name__)
@@ -19,17 +20,31 @@ async def preview(ports: Ports, term: Term, steering: Steering, *, report_again:
 
     Raises LeaseLost, CatalogUnavailable.
     """
-    total = Removed()
+    total, along = Removed(), Along(ports, steering.policy)
     async for page in ports.marks.due(steering.policy, enabled(steering), decider(steering)):
         unseen = [due for due in page if not due.seen]
-        for due in page if report_again else unseen:
+        reported = page if report_again else unseen
+        for due in reported:
             total += _removed(due)
+        total += await _besides(along, reported)
         for due in unseen:
             _tell(ports.observer, due)
         await ports.marks.note_preview(term, [due.mark.storage_key for due in unseen])
         if unseen:
             log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=_bytes(unseen))
     return total
+
+
+async def _besides(along: Along, page: Sequence[DueKey]) -> Removed:
+    """Further objects of records that retention would remove."""
+    rows = {
+        ref.id: due.mark.storage_key
+        for due in page
+        if due.mark.verdict in RETENTION_VERDICTS
+        for ref in due.decision.records
+    }
+    going = await along.of(rows)
+    return Removed(objects=len(going), bytes=sum(stored.size for _, stored in going))
 
 
 def _removed(due: DueKey) -> Removed:

@@ -70,6 +70,11 @@ class EmitSink:
         reason = f"{finding.reason}; near miss: the {other} {pair!r} spells its key otherwise"
         return replace(finding, kept=KeepReason.NEAR_MISS, reason=reason)
 
+    def tell_besides(self, findings: Sequence[Finding]) -> None:
+        """What goes with others, which are counted."""
+        if findings:
+            self.emit(findings)
+
     def _hand_on(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
             prefix = prefix_of(finding.storage_key, self.prefixes)
@@ -93,7 +98,7 @@ async def survey(
     planned = replace(ports, near_misses=sink.gathered)
     swept = await Sweep(planned, limits).survey(steering, sink, bucket)
     swept += sink.settle()
-    retained = await Retention(ports).survey(steering, sink)
+    retained = await Retention(ports).survey(steering, sink, sink.tell_besides)
     trips = [
         trip.reason
         for marker, tally in ((Marker.SWEEP, swept), (Marker.RETENTION, _whole(retained, swept)))

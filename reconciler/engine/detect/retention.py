@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import TypeAlias
 
 from reconciler.engine.detect.held import keep_held
 from reconciler.engine.detect.join.comparison import Sink
@@ -17,11 +19,26 @@ from reconciler.engine.detect.passes import (
 )
 from reconciler.engine.runtime.context import Ports, Steering
 from reconciler.engine.runtime.steps import step
+from reconciler.engine.runtime.variants import Along
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import Marker, Pass, Phase, Policy, Tally, Term
+from reconciler.model import (
+    Finding,
+    Marker,
+    Pass,
+    Phase,
+    Policy,
+    Record,
+    StoredObject,
+    Tally,
+    Term,
+    Variant,
+)
 from reconciler.model.keys import merge_prefixes
 from reconciler.planning import latch, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
+
+Tell: TypeAlias = Callable[[Sequence[tuple[Record, Finding]]], Awaitable[None]]
+"""Told of each page of rows that were judged."""
 
 
 class Retention:
@@ -63,11 +80,24 @@ class Retention:
             rows = await count_rows(self._ports, steering.policy.prefixes)
         return await release(self._ports, steering, term, current, tally + rows_by_prefix(rows))
 
-    async def survey(self, steering: Steering, sink: Sink) -> Tally:
-        """The same for `plan`: findings go to the sink; nothing is written."""
-        return await self._nominate(steering.policy, await self._ports.records.now(), sink)
+    async def survey(
+        self, steering: Steering, sink: Sink, beside: Callable[[Sequence[Finding]], None]
+    ) -> Tally:
+        """The same for `plan`: findings go to the sink; nothing is written.
 
-    async def _nominate(self, policy: Policy, now: datetime, sink: Sink) -> Tally:
+        `beside` is told of further objects that go with their records, which count as these.
+        """
+        along = Along(self._ports, steering.policy)
+
+        async def tell(judged: Sequence[tuple[Record, Finding]]) -> None:
+            going = {row.id: found for row, found in judged if found.kept is None}
+            reasons = {found.storage_key: found for found in going.values()}
+            seen = await along.of({row: found.storage_key for row, found in going.items()})
+            beside([_of_variant(each, stored, reasons[each.variant_of]) for each, stored in seen])
+
+        return await self._nominate(steering.policy, await self._ports.records.now(), sink, tell)
+
+    async def _nominate(self, policy: Policy, now: datetime, sink: Sink, tell: Tell | None = None) -> Tally:
         """Find and write the findings. A row counts under its own verdict only, however many nominate it."""
         tally = Tally()
         prefixes = merge_prefixes(policy.prefixes)
@@ -75,12 +105,26 @@ class Retention:
         for verdict in retention.RULES:
             async for rows in self._ports.records.nominate(verdict, policy, now):
                 self._ports.observer.alive("retention")
-                findings = [
-                    latch.told_apart(found, row, before, now)
+                judged = [
+                    (row, latch.told_apart(found, row, before, now))
                     for row in rows
                     if (found := retention.judge_record(row, policy, now)) and found.verdict is verdict
                 ]
+                findings = [found for _, found in judged]
                 tally += tally_of(findings) + await keep_held(self._ports.holds, findings)
                 tally += newly_of(findings) + found_by_prefix(findings, prefixes)
                 await sink.write(findings, None)
+                if tell is not None:
+                    await tell([(row, found) for (row, _), found in zip(judged, findings, strict=True)])
         return tally
+
+
+def _of_variant(variant: Variant, stored: StoredObject, of: Finding) -> Finding:
+    return replace(
+        of,
+        storage_key=variant.storage_key,
+        bytes=stored.size,
+        reason=f"a further object of {variant.variant_of}: {of.reason}",
+        object_etag=stored.etag,
+        object_last_modified=stored.last_modified,
+    )
