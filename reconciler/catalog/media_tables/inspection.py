@@ -18,8 +18,8 @@ from reconciler.catalog.media_tables.rights import Rights
 from reconciler.catalog.media_tables.tables import ColumnTypes, Gateway, Reference
 from reconciler.catalog.media_tables.triggers import Triggers
 
-OLDEST = 130000
-"""Postgres 13: the first with xid8 and pg_current_snapshot()."""
+OLDEST = 140000
+"""Postgres 14: the oldest that was tried. The protocol's xid8 and pg_current_snapshot() came with 13."""
 
 COMPARABLE = (
     frozenset({"smallint", "integer", "bigint", "numeric"}),
@@ -180,7 +180,7 @@ class _Inspection:
     def _check_server(self, version: int, release: str, encoding: str) -> None:
         if version < OLDEST:
             self._faults.append(
-                f"RECONCILER_DATABASE_URL: Postgres {release} is too old; 13 or later is needed"
+                f"RECONCILER_DATABASE_URL: Postgres {release} is too old; 14 or later is needed"
             )
         if encoding != "UTF8":
             self._faults.append(
