@@ -11,7 +11,7 @@ import pytest
 from reconciler import app
 from reconciler.model import Mode, Outcome
 from reconciler.settings import SettingsSource
-from tests.integration.site import PATIENCE, Site
+from tests.integration.site import PATIENCE, SOON_DEAD, Site
 from tests.support.ports import interpose
 
 pytestmark = pytest.mark.anyio
@@ -44,5 +44,5 @@ async def test_a_dry_run_that_begins_after_the_claim_sends_nothing(
         "claimed"
     ]
     await ordered_site.sql("UPDATE reconciler.marks SET attempted_at = now() - interval '1 hour'")
-    report = await ordered_site.once()
+    report = await ordered_site.once(**SOON_DEAD)
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)

@@ -48,6 +48,10 @@ CALM = {"RECONCILER_LEASE__TTL": "120s", "RECONCILER_BUCKET__REQUEST_TIMEOUT": "
 """Where nobody dies and nothing hangs, so that nobody waits for it: a busy machine may take its time."""
 
 
+SOON_DEAD = {"bucket__request_timeout": "3s"}
+"""For a run that takes up what another left: it waits twice that for the last requests to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """`environment` holds every setting and credential of this site."""

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.model import DeletionResult, ObjectResult
 from reconciler.stores.s3.versions import BucketVersions
-from tests.integration.site import Site
+from tests.integration.site import SOON_DEAD, Site
 from tests.integration.test_purge import LONG_AGO, NOW, freed, lost
 from tests.integration.test_versions import keep_versions
 
@@ -144,5 +144,5 @@ async def test_a_copy_that_a_lock_or_the_store_keeps_is_not_counted(
     assert len(await left(site, QUARANTINE)) == 1
     assert await freed(site) == []
     await site.sql("UPDATE reconciler.hidden SET claimed_at = claimed_at - interval '1 hour'")
-    await site.once(**NOW)
+    await site.once(**NOW, **SOON_DEAD)
     assert (await left(site, QUARANTINE), await freed(site)) == ([], [("image/a", 1)])

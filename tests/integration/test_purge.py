@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.model import Hold, HoldKind, Return
 from tests.integration.kill_at import killed_at
-from tests.integration.site import Site
+from tests.integration.site import SOON_DEAD, Site
 from tests.integration.test_versions import keep_versions, versions
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
@@ -129,7 +129,7 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next(unordered_site: S
     await site.sql(
         "UPDATE reconciler.hidden SET state = 'purging', claimed_at = clock_timestamp() - interval '1 hour'"
     )
-    await site.once(**NOW)
+    await site.once(**NOW, **SOON_DEAD)
     assert (await quarantined(site), await freed(site)) == (set(), [("image/a", 1)])
 
 

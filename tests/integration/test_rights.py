@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.catalog.db.config import CatalogConfig
+from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.media_tables.inspection import inspect
 from reconciler.model import Mode, Outcome
 from tests.integration.site import Site
@@ -122,9 +122,12 @@ async def test_what_a_table_takes_that_cannot_even_be_reached_is_told_to_be_past
     await owner.script(
         f'REVOKE USAGE ON SCHEMA public FROM public; REVOKE SELECT ON "MediaRecords" FROM "{limited.role}"'
     )
-    config = CatalogConfig(database_url=site.environment["RECONCILER_DATABASE_URL"])
+    url = site.environment["RECONCILER_DATABASE_URL"]
+    config = CatalogConfig(database_url=url)
+    filtered = CatalogConfig(database_url=url, tables=TableMapping(media_where=(("MediaType", "image"),)))
     report = await inspect(config)
     assert len(report.faults) == 2
+    assert (await inspect(filtered)).faults == report.faults
     for fault in report.faults:
         await owner.script(fault[fault.index("GRANT") :])
-    assert (await inspect(config)).faults == ()
+    assert (await inspect(config)).faults == (await inspect(filtered)).faults == ()

@@ -117,9 +117,10 @@ class _Inspection:
                 table.check_filter(name for name, _ in self._config.tables.media_where)
             self._faults += table.faults
             self._warnings += table.warnings
-        tables, faults = await row_filter.typed(self._connection, self._config.tables)
-        self._config = replace(self._config, tables=tables)
-        self._faults += faults
+        if not self._media.faults:
+            tables, faults = await row_filter.typed(self._connection, self._config.tables)
+            self._config = replace(self._config, tables=tables)
+            self._faults += faults
         references = References(self._connection, self._config.tables)
         await references.look()
         self._faults += references.faults

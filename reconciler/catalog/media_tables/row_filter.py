@@ -32,8 +32,10 @@ async def typed(connection: Connection, tables: TableMapping) -> tuple[TableMapp
 
     The value of a missing column stays as it is; the inspection of the table reports that column.
     """
+    if not tables.media_where:
+        return tables, []
     oid = await connection.fetchval("SELECT to_regclass($1)::oid", qualified(tables.media_table))
-    if oid is None or not tables.media_where:
+    if oid is None:
         return tables, []
     there, written, faults = (await columns.find(connection, oid)).columns, [], list[str]()
     for name, value in tables.media_where:
