@@ -71,6 +71,7 @@ _ETAGS: Final = _each(
         "test_head_tells_an_object_from_none",
         "test_columns_hold_size_etag_without_quotes_and_a_readable_time",
         "test_a_marker_is_exchanged_for_the_one_that_was_seen",
+        "test_a_copy_is_the_same_object",
     ),
 )
 _JUICEFS: Final = {**_DELETES_UNSEEN, **_LOCKS, **_VERSIONS, **_TAGS, **_RULES}
