@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio.to_thread
 import pytest
 
 from reconciler.model import Outcome
+from reconciler.stores.s3 import parsing
+from reconciler.stores.s3.quarantine import BucketCopies
 from tests.integration.site import Site, make_site
 from tests.integration.test_crash import kill_once
 from tests.support.quirky_store import Quirks, quirky_store
@@ -141,3 +144,23 @@ async def test_where_the_store_makes_no_copies_a_dry_run_works_and_live_halts_at
         quirks.makes_no_copies = False
         report = await site.once(delete_mode="auto")
         assert (report.outcome, store.keys()) == (Outcome.CONVERGED, set())
+
+
+@pytest.mark.parametrize("standard", ["STANDARD", "another class"])
+async def test_a_copy_goes_unlooked_at_only_where_all_that_was_listed_is_of_the_standard_class(
+    unordered_site: Site, monkeypatch: pytest.MonkeyPatch, standard: str
+) -> None:
+    """Else it would be brought back in another class than it had."""
+    sizes: list[object] = []
+    copy = BucketCopies.copy
+
+    async def recorded(copies: BucketCopies, *places: str, **asked: Any) -> Any:
+        sizes.append(asked["listed_size"])
+        return await copy(copies, *places, **asked)
+
+    monkeypatch.setattr(BucketCopies, "copy", recorded)
+    monkeypatch.setattr(parsing, "_STANDARD", standard)
+    await unordered_site.put("image/orphan")
+    await unordered_site.once(delete_mode="quarantine")
+    assert sizes == [1 if standard == "STANDARD" else None]
+    assert await unordered_site.keys() == set()

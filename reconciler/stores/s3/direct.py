@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 from xml.sax.saxutils import unescape
 
@@ -163,8 +163,7 @@ class DirectClient:
         parsed: Any = await self._parser.parse(response, model.output_shape)
         if response["status_code"] >= HTTPStatus.MULTIPLE_CHOICES:
             raise ClientError(parsed, operation)
-        answer_read: Mapping[str, Any] = parsed
-        return answer_read
+        return cast("Mapping[str, Any]", parsed)
 
 
 def _signs_otherwise(config: Any) -> bool:  # noqa: ANN401 - botocore's

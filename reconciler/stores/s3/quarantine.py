@@ -101,7 +101,9 @@ class BucketCopies:
         version: str | None = None,
         listed_size: int | None = None,
     ) -> Copied:
-        """See the port. It looks at the source before and the copy after: some stores ignore conditions."""
+        """See the port. Some stores ignore conditions, so it looks at the source before, unless the probe saw
+        this one compare ETags and the size is known, and at a copy whose ETag is another.
+        """
         listed = self._as_listed(source, etag, listed_size) if version is None and not only_new else None
         async with self._limiter:
             try:
