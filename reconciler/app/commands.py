@@ -1,7 +1,5 @@
 """Commands that open the adapters and end: a pass, a plan, an undo, the checks, the schema, the database."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

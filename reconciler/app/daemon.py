@@ -1,7 +1,5 @@
 """The daemon: it connects, leads or stands by, and answers over HTTP."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

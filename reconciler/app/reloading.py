@@ -1,7 +1,5 @@
 """Live configuration: follow the runtime file while the daemon runs."""
 
-from __future__ import annotations
-
 import anyio
 
 from reconciler.app.surroundings import tell_change, tell_origins

@@ -1,7 +1,5 @@
 """The clock and the signals of a program that runs."""
 
-from __future__ import annotations
-
 import signal
 import time
 from datetime import UTC, datetime

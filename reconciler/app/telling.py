@@ -1,7 +1,5 @@
 """Feed metrics from the database: passes and holds on every replica, the rest on the leader."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Connect each port to its adapter, and give each adapter its part of the settings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

@@ -5,8 +5,6 @@ locked. `add` takes the lock exclusively, and looks for claims afterwards. So on
 a key under a new hold is either not claimed while the hold lasts, or reported as claimed already.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice

@@ -1,7 +1,5 @@
 """Marks as rows: their columns, and which of them may be claimed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 

@@ -4,8 +4,6 @@ The gateway's own schema is left alone: its two tables, the one index that serve
 triggers are made only on request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 import random

@@ -1,7 +1,5 @@
 """Opens the catalog: inspects the schema first, then makes the stores over one pool."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace

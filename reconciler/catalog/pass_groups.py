@@ -1,7 +1,5 @@
 """The passes that one decision covers: a mark carries the id of the pass that found it first."""
 
-from __future__ import annotations
-
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 

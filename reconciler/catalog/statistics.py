@@ -4,8 +4,6 @@ Nothing here writes or locks, and a reading holds no other transaction's horizon
 id of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -5,8 +5,6 @@ heavy is imported before it is needed: `--help` answers at once, and faults of t
 the adapters are loaded.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import os

@@ -18,8 +18,6 @@ $ reconciler adopt-bucket
 $ reconciler adopt-bucket --yes
 """
 
-from __future__ import annotations
-
 import argparse
 
 from reconciler.cli import running

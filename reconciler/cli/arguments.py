@@ -1,7 +1,5 @@
 """How a command gets its arguments. Imports nothing heavy: `--help` answers at once."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import sys

@@ -9,8 +9,6 @@ $ reconciler demo --objects 20000
 $ reconciler demo --keep
 """
 
-from __future__ import annotations
-
 import argparse
 
 from reconciler.cli import running

@@ -1,7 +1,5 @@
 """What goes wrong: lines on stderr, and an exit status. Imports nothing heavy before there is need to."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

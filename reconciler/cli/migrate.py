@@ -13,8 +13,6 @@ $ reconciler migrate --create-tables
 $ reconciler migrate --sql > schema.sql
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 

@@ -1,7 +1,5 @@
 """What is printed: lines and tables for people, JSON for scripts."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence

@@ -7,8 +7,6 @@ deletes is sent, and what was claimed before waits. Needs RECONCILER_DATABASE_UR
 $ reconciler pause --reason "restoring the database"
 """
 
-from __future__ import annotations
-
 import argparse
 
 from reconciler.cli import running

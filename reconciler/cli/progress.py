@@ -1,7 +1,5 @@
 """A progress bar on stderr, for whoever waits at a terminal."""
 
-from __future__ import annotations
-
 from types import TracebackType
 from typing import Self
 

@@ -6,8 +6,6 @@ held up are carried on. Needs RECONCILER_DATABASE_URL alone.
 $ reconciler resume
 """
 
-from __future__ import annotations
-
 import argparse
 
 from reconciler.cli import running

@@ -8,8 +8,6 @@ $ reconciler run
 $ RECONCILER_WEB__PORT=9090 reconciler run
 """
 
-from __future__ import annotations
-
 import argparse
 
 from reconciler.cli import running

@@ -4,8 +4,6 @@ A scene is imagined in full before anything is stored, so what must be left in t
 here alone and does not depend on the reconciler's own idea of it.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the reconciler finds around it when the demo runs it: settings, credentials, a place for its log."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

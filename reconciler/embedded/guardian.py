@@ -12,8 +12,6 @@ answers `{"pid"}`; `{"op": "poll", "name"}` answers `{"status"}`, null while run
 `{"op": "stop", "name"}` answers `{}` once it has ended. Where something fails: `{"error"}`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

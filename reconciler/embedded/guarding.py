@@ -3,8 +3,6 @@
 It also provides what every embedded server needs: an account to run as, and free ports.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pwd

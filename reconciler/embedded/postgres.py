@@ -1,7 +1,5 @@
 """A Postgres in a guarded directory, on loopback, with a password of its own."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import signal

@@ -1,7 +1,5 @@
 """A SeaweedFS in a guarded directory, on loopback, with credentials of its own."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import secrets

@@ -5,8 +5,6 @@ long as the guardian is open. The demo and the tests use them. Their contents ar
 nothing is flushed to disk, and nothing is shut down in order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

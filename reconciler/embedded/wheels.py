@@ -1,7 +1,5 @@
 """Find the programs of the embedded servers in two wheels, which come with an extra."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import sys

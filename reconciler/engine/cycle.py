@@ -1,7 +1,5 @@
 """One pass of each kind and a collection, under one term: `once` runs it, and `run` repeats it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 

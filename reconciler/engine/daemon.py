@@ -1,7 +1,5 @@
 """The daemon: take the lease, run the supervised loops while it lasts, and hand it over cleanly."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import anyio

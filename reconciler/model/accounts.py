@@ -1,7 +1,5 @@
 """Accounts of the whole database: what is marked, what waits, and what is stored."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

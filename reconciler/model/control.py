@@ -1,7 +1,5 @@
 """What a person sets: holds and the pause."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

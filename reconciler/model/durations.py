@@ -1,7 +1,5 @@
 """Durations as they are written in the settings."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 

@@ -1,7 +1,5 @@
 """Storage keys and managed prefixes: which keys are ours, and where a prefix ends in byte order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from reconciler.model.objects import RESERVED_PREFIX, SCRATCH_FOLDER

@@ -1,7 +1,5 @@
 """Marks, the decisions about them, and claims."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """The database's side: rows and their owners."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

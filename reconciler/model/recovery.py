@@ -1,7 +1,5 @@
 """What deletion leaves so that it can be undone, and what was brought back."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Values that cannot have been meant, though stores and schemas hold them: such a date is a missing date."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 EARLIEST = datetime(2006, 1, 1, tzinfo=UTC)

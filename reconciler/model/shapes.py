@@ -1,7 +1,5 @@
 """The shape that keys must have: a user's pattern, matched in time linear in the key's length."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -6,8 +6,6 @@ put twice: `folds` removes all of these. Two keys with the same folded form are 
 close that neither an object nor a row is deleted for the difference (R-69, I-53).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b

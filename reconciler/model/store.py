@@ -1,7 +1,5 @@
 """What the store can do, and who owns the bucket."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """What is shown to a person: reports, checks, a pass in detail."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum

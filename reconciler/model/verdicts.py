@@ -3,8 +3,6 @@
 What a verdict says of a row or an object is a rule in `planning`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self

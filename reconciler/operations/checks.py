@@ -1,7 +1,5 @@
 """Checks: one for each thing that a pass needs, made of what was found, with what mends it."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Erasure on request: nothing of these keys may ever come back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The findings of a plan, gathered: by verdict, in bounded memory however many there are."""
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Holds: keep keys, prefixes or a virtual key's media from deletion, and lift that again."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

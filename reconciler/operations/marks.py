@@ -1,7 +1,5 @@
 """Marks: list them, look at one, have those that failed tried again, withdraw some."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Ownership: settle which database a bucket belongs to, where only an operator can know."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import anyio

@@ -1,7 +1,5 @@
 """Passes: list them, look at one, approve or discard one that tripped. None of it takes the lease."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

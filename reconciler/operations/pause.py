@@ -1,7 +1,5 @@
 """Pause: stop every deletion on every replica, and let them go on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from reconciler.model import Pause

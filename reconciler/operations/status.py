@@ -1,7 +1,5 @@
 """How a site stands: who leads, whether deletion is paused, what the last passes found, what waits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Who stores how much."""
 
-from __future__ import annotations
-
 from reconciler.catalog.open import Catalog
 from reconciler.model import Storage, StorageBy
 

@@ -1,7 +1,5 @@
 """Undo: bring back what was deleted, beside whoever leads."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID

@@ -14,8 +14,6 @@ If nothing waits to be released, there is nothing to hold back.
 The same caps are checked again for each batch to be claimed: see `at_claim`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction

@@ -26,8 +26,6 @@ A dangling mark never takes an object with it, even if its rows have become due 
 an object after all, the retention pass marks it under its own breaker.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """Compare three clocks: which one is off, and by how much at least, however long reading it took."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

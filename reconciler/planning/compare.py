@@ -3,8 +3,6 @@
 Python compares strings by code point, which is the byte order of their UTF-8.
 """
 
-from __future__ import annotations
-
 import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence

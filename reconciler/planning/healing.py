@@ -1,7 +1,5 @@
 """Which hidden object comes back for the rows that name its key."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Judge what is on one side only: an object without a record, a record without an object."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from reconciler.model import Finding, KeepReason, Policy, Record, StoredObject, Verdict

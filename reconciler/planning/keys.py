@@ -1,7 +1,5 @@
 """Keys that are never deleted, whatever else is known of them."""
 
-from __future__ import annotations
-
 import re
 
 from reconciler.model import REPLACEMENT_CHARACTER, KeepReason, Policy

@@ -5,8 +5,6 @@ trips too, even one that is in order by itself: whatever was wrong, a person has
 anything is released (I-27).
 """
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 

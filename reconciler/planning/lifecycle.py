@@ -3,8 +3,6 @@
 A rule that also looks at tags or sizes may remove any of our copies, which have the tags of their sources.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 

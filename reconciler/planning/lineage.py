@@ -13,8 +13,6 @@
 What the server does not report is not compared. Pure.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from reconciler.model import Lineage

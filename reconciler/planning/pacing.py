@@ -1,7 +1,5 @@
 """How much to do at once, and how long to wait after a failure. Time is passed in."""
 
-from __future__ import annotations
-
 MAX_BATCH = 1000
 """S3's limit for one DeleteObjects call."""
 

@@ -1,7 +1,5 @@
 """The key ranges into which a sweep divides a managed prefix."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from reconciler.model import KeyRange

@@ -1,7 +1,5 @@
 """How findings are counted, and how a run ends."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -11,8 +11,6 @@ All bounds are inclusive: what is due at `now` is deleted. A missing creation ti
 a missing last access means never accessed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 

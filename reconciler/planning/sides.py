@@ -5,8 +5,6 @@ there is little: so these checks apply however few the findings are (R-68), but 
 that would be deleted for it. A `max_fraction` of 1 or more says that emptiness is meant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 

@@ -3,8 +3,6 @@
 A storage key may hold anything, escape sequences included: `printable` makes it safe to show.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final

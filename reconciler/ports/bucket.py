@@ -1,7 +1,5 @@
 """The engine's protocols for a bucket."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol

@@ -1,7 +1,5 @@
 """The decisions that the catalog asks of planning in the middle of a transaction."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 

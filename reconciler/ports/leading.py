@@ -1,7 +1,5 @@
 """Which replica may act, on which bucket, how fast, and whether at all."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID

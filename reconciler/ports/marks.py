@@ -1,7 +1,5 @@
 """The database's half of the deletion protocol, and the holds that exempt a key from it."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol

@@ -1,7 +1,5 @@
 """What the catalog knows of deleted objects and rows, and how they come back or end."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Protocol

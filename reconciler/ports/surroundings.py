@@ -1,7 +1,5 @@
 """A clock, and the observers of the engine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime

@@ -1,7 +1,5 @@
 """A sweep's protocols for the catalog: rows, a place for a listing, passes."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 The only package that knows pydantic. `load` is the way in; `SettingsSource` follows the runtime file.
 """
 
-from __future__ import annotations
-
 from reconciler.settings.addresses import split_timeout
 from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load

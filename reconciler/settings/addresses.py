@@ -5,8 +5,6 @@ with "unrecognized configuration parameter". So each parameter of libpq (its man
 put in asyncpg's words, left out where it changes nothing here, or refused by its name.
 """
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Callable
 from datetime import timedelta

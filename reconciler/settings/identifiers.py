@@ -3,8 +3,6 @@
 Each parser raises ValueError saying what is allowed.
 """
 
-from __future__ import annotations
-
 import json
 
 IDENTIFIER_BYTES = 63

@@ -1,7 +1,5 @@
 """Settings that follow the runtime file while the program runs."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Reading the settings: defaults, under the file, under the environment, under the runtime file."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Hashable, Mapping

@@ -1,7 +1,5 @@
 """Values in separate files, as Kubernetes mounts a Secret."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path as FilePath
 from urllib.parse import parse_qsl, urlsplit

@@ -1,7 +1,5 @@
 """The names of settings: in the environment, in YAML, and those that Kubernetes puts in the way."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Mapping

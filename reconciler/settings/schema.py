@@ -1,7 +1,5 @@
 """Every setting: name, unit, default and why that default, and whether it may change at run time."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from datetime import timedelta

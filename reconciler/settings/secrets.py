@@ -1,7 +1,5 @@
 """Which values of the environment are secrets, so that nothing prints them."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The groups of settings that share a prefix: name, unit, default and why that default."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 

@@ -1,7 +1,5 @@
 """The settings as a person reads them: value, default, source and meaning; secrets masked."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

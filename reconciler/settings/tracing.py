@@ -1,7 +1,5 @@
 """Whether traces are wanted: by OpenTelemetry's standard variables, which are no settings of ours."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

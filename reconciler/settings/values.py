@@ -1,7 +1,5 @@
 """The forms in which a value may be written. Each parser raises ValueError saying what is allowed."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

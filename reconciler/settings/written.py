@@ -1,7 +1,5 @@
 """How settings are written, by kind, and what is marked about them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, TypeAlias

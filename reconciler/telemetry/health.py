@@ -1,7 +1,5 @@
 """Health for the probes: whether every loop still moves, and whether the daemon is ready."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Gauges of what only the leader knows. They appear once their value is known, and vanish with its term."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

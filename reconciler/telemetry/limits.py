@@ -1,7 +1,5 @@
 """The speed limits in force, read at each scrape: they change all the time while a store throttles."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Configure structlog once: console on a terminal, JSON elsewhere; to stderr; without secrets."""
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

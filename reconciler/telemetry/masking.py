@@ -1,7 +1,5 @@
 """Mask what must not be printed: by its form, and by its value where we know it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """How metrics are made: their prefix, and helpers that create every child at zero."""
 
-from __future__ import annotations
-
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 NAMESPACE = "media_reconciler"

@@ -1,7 +1,5 @@
 """Observers to build on: one that ignores every event, and one that passes each on to several others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from reconciler.ports import Observer

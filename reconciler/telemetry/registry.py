@@ -1,7 +1,5 @@
 """Everything that a daemon exports, in its own registry."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics

@@ -1,7 +1,5 @@
 """Gauges of where each setting in force came from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from prometheus_client.core import GaugeMetricFamily, Metric

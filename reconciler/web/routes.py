@@ -1,7 +1,5 @@
 """`/metrics`, `/healthz`, `/readyz`; everything else is 404."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Run uvicorn inside our task group: it handles no signal, and a cancellation ends it within a second."""
 
-from __future__ import annotations
-
 import socket
 from contextlib import AbstractContextManager, nullcontext
 

@@ -3,8 +3,6 @@
 Only statements and texts, because a connection that has just failed for a lock also asks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import asyncpg

@@ -1,7 +1,5 @@
 """Managed prefixes as intervals in byte order: `[low, high)`; `high` is None where there is no end."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeAlias
 

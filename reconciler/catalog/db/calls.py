@@ -1,7 +1,5 @@
 """Calls to the database: their errors are translated into ours, and each call is counted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """How to reach the database, and which of its tables and columns are the gateway's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta

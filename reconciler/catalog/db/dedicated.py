@@ -1,7 +1,5 @@
 """A dedicated connection, which depends neither on a busy pool nor on a pooler's free sessions."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 

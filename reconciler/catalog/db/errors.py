@@ -10,8 +10,6 @@ a value that a statement cannot take (22…)     BadValue: of a batch, its one k
 =============================================  ==========================================
 """
 
-from __future__ import annotations
-
 import socket
 import traceback
 from collections.abc import Iterator

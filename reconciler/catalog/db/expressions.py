@@ -13,8 +13,6 @@ a row's id       one column, or all those of its primary key
 ===============  ====================================================================================
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

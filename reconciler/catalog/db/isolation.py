@@ -4,8 +4,6 @@ A key is poison if its mark, or a row that names it, makes a statement or our ow
 large for any integer, a date outside every calendar, a word of a later version.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final

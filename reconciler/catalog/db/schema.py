@@ -1,7 +1,5 @@
 """The name and version of our own schema. Kept apart from the tables, since SQLAlchemy is slow to load."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 SCHEMA = "reconciler"

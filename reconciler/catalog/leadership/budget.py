@@ -1,7 +1,5 @@
 """The rate in keys a second that all replicas and commands share: one row, by the server's clock."""
 
-from __future__ import annotations
-
 import math
 
 from reconciler.catalog.db.connections import Database

@@ -1,7 +1,5 @@
 """The fencing token, which every transaction that writes compares."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

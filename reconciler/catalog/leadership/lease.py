@@ -1,7 +1,5 @@
 """The lease: one row to renew, and one to compare (the fence). All times are by the server's clock."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Facts about the Postgres server that a restore, a copy or a failover changes."""
 
-from __future__ import annotations
-
 import asyncpg
 
 from reconciler.catalog.db.config import TableMapping, qualified

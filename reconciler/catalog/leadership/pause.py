@@ -1,7 +1,5 @@
 """The pause, kept in the database: one row, read and changed on a dedicated connection."""
 
-from __future__ import annotations
-
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.db.connections import Connection, Row
 from reconciler.catalog.db.dedicated import DedicatedConnection

@@ -1,7 +1,5 @@
 """Which bucket this database is tied to, and what it last wrote to that bucket's marker: one row."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timedelta
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Protocol step 2: claim marks, in one short transaction that never spans a call to the store."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Protocol step 4: record the store's answers in the ledger, remove the rows, then end the marks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

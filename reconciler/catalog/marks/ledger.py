@@ -1,7 +1,5 @@
 """The ledger: intents and their results. Append-only, written in the transaction of what it records."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Marks and the ledger: the database's half of the deletion protocol, one transaction for each step."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

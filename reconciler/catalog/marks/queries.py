@@ -1,7 +1,5 @@
 """An operator's view of marks: list them, show one, retry, cancel."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

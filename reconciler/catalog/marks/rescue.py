@@ -1,7 +1,5 @@
 """Protocol step 5: rescue abandoned claims, by a later operation. They only ever roll forward."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from uuid import uuid4

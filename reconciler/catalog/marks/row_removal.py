@@ -1,7 +1,5 @@
 """Removes rows by id and version, and only where their object is gone or other rows share it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Side effects of a row's removal, and what may prevent it: reported before anything is deleted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from reconciler.catalog.db.connections import AnyConnection, Row

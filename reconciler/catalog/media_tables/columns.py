@@ -1,7 +1,5 @@
 """The actual columns of a mapped table, and the types that serve for each field."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import asyncpg

@@ -4,8 +4,6 @@ An empty table next to the gateway's real one makes every object look like an or
 where the database has a table of that name anywhere, in another schema or another case.
 """
 
-from __future__ import annotations
-
 import asyncpg
 
 from reconciler.catalog.db.config import TableMapping, qualified, split_table

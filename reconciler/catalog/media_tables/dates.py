@@ -1,7 +1,5 @@
 """Checks before the dates of a database are trusted: their time zone, and the unit of numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from reconciler.catalog.db.config import CatalogConfig, qualified, quoted

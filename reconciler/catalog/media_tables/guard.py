@@ -1,7 +1,5 @@
 """What the triggers do, and how they are installed: only SQL. `triggers` explains their purpose."""
 
-from __future__ import annotations
-
 from reconciler.catalog.db.config import READ_COLUMNS, TableMapping
 from reconciler.catalog.db.schema import SCHEMA
 

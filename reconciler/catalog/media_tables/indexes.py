@@ -1,7 +1,5 @@
 """The one index that we may add to the gateway's schema: the storage key in byte order."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import asyncpg

@@ -1,7 +1,5 @@
 """Inspects the real schema before anything is read from it, and reports all faults at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

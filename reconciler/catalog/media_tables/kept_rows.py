@@ -4,8 +4,6 @@ No value of a row leaves Postgres, and none is converted to another type: JSON w
 null and the order of keys in `json`, and cannot hold all that `json` can (R-56, R-57).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Reads the gateway's rows under lock, so that a row locked by others is never mistaken for a missing one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """One of the gateway's two tables as it really is, and the faults of its mapping."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

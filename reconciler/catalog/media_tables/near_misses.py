@@ -1,7 +1,5 @@
 """Near misses: orphans whose key a row spells otherwise. The database compares them, in any number."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 

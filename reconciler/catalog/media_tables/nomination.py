@@ -4,8 +4,6 @@ Ids are read by keyset in large pages, then the rows in small ones, so that neit
 memory grows with the number found.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta

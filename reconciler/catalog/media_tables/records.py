@@ -1,7 +1,5 @@
 """The gateway's rows, read from the primary in short statements: no snapshot outlives one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Variants are further columns of the media table, such as thumbnails; the others 
 Their rows are never locked, judged or removed. A row protects the objects it names by being there.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import AsyncIterator, Collection, Sequence
 

@@ -4,8 +4,6 @@ A foreign key, a trigger, a rule or a missing right may keep a row, or other row
 with it. If that came out only after the object is gone, a live row would have lost it (R-52, R-53).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The role's rights: checked before anything is deleted, since half a deletion is of no use (R-55)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from reconciler.catalog.db.config import quoted

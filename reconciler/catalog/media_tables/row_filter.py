@@ -4,8 +4,6 @@ A setting of `t` means true, and a uuid in capitals is the same uuid. Compared b
 single row, and all their objects would look like orphans (R-89).
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import asyncpg

@@ -3,8 +3,6 @@
 Aliases are fixed: `m` the media table, `k` the virtual keys', `r` our record of disabled keys.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

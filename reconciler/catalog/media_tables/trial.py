@@ -5,8 +5,6 @@ gone. The triggers refuse it before any constraint is checked, so we need not in
 table's own BEFORE triggers fire too; no others can.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field

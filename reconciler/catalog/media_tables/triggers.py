@@ -8,8 +8,6 @@ Enabled ALWAYS, so that `session_replication_role` does not skip them, and SECUR
 gateway's role needs no right on our schema. The keys' table has none: a virtual key is never refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from enum import StrEnum

@@ -4,8 +4,6 @@ They run under the settings of role and database instead of ours: a trigger that
 schema has to find it (R-54, I-39). And they remove exactly the given rows, or none (R-52).
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 

@@ -5,8 +5,6 @@ marked. After that, the record is gone, and its variant goes unless something el
 stays, and its variant's mark is cancelled. So a crash at any point leaves marks, as everywhere.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -4,8 +4,6 @@ None of it takes the lease, so it runs at the same time as a leader. A row lock 
 excludes the two from each other; both take it in the order of the passes' ids.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What the breaker adds to a pass: marks still to be deleted, and deletions of the last 24 hours."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime

@@ -4,8 +4,6 @@ Counted in the claim's own transaction, by five minutes, verdict and prefix: a s
 rows, where the ledger has hundreds of thousands. Keys that a person has approved are not counted.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

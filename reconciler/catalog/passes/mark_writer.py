@@ -1,7 +1,5 @@
 """How a pass's findings become marks, and which marks a complete pass withdraws."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 

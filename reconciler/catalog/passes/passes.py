@@ -1,7 +1,5 @@
 """Passes, their key ranges, and the marks that they write. Every write checks the term."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

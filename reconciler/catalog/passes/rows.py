@@ -1,7 +1,5 @@
 """Passes as rows: their tallies and policies to JSON and back."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Erasure on request: nothing of these keys may ever be restored."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from reconciler.catalog import holds

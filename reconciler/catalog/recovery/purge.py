@@ -1,7 +1,5 @@
 """Purges what can no longer be restored: copies, hidden versions, removed rows, old lines of the ledger."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

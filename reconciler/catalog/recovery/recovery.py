@@ -1,7 +1,5 @@
 """Restores what was deleted: objects by the table `hidden`, rows by the ledger that kept them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 

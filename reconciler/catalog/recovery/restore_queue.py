@@ -1,7 +1,5 @@
 """The restore queue: keys whose object or row has to come back."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Sequence

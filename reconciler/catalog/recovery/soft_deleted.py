@@ -1,7 +1,5 @@
 """Hidden objects: one row for each deleted object that can be restored, from its deletion to its purge."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace

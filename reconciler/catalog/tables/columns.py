@@ -1,7 +1,5 @@
 """Building blocks of our tables: column types, and what limits a table to one row."""
 
-from __future__ import annotations
-
 from sqlalchemy import CheckConstraint, Column, DateTime, MetaData, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType

@@ -1,7 +1,5 @@
 """The gateway's tables, which the first migration creates only where neither exists."""
 
-from __future__ import annotations
-
 from sqlalchemy import (
     BigInteger,
     Boolean,

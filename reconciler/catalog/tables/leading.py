@@ -1,7 +1,5 @@
 """Who may act, on what, and how fast: tables of one row; and the record of what the migrations made."""
 
-from __future__ import annotations
-
 from sqlalchemy import BigInteger, Boolean, Column, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 

@@ -1,7 +1,5 @@
 """Findings and what is kept: passes and their key ranges, marks, the counts for the caps, holds."""
 
-from __future__ import annotations
-
 from sqlalchemy import (
     BigInteger,
     Boolean,

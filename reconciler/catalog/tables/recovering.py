@@ -1,7 +1,5 @@
 """Deletions and where the deleted still is: tombstones, the restore queue, hidden objects, the ledger."""
 
-from __future__ import annotations
-
 from sqlalchemy import (
     BigInteger,
     Boolean,

@@ -1,7 +1,5 @@
 """Spare rows that only look lost: the object is hidden or still being uploaded, or it arrived late."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Sequence
 
 import structlog

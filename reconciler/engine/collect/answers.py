@@ -1,7 +1,5 @@
 """The store's answers about the keys of one claim."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field

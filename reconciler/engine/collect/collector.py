@@ -3,8 +3,6 @@
 A crash between any two lines leaves marks, claims and intents in Postgres, and repeating them is harmless.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

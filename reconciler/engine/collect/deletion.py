@@ -1,7 +1,5 @@
 """Send a claim to the store: look first where that decides, then delete. Protocol step 3."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

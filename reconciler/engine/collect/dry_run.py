@@ -1,7 +1,5 @@
 """A round in dry run: report, mark by mark, what a live round would do, and do none of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import structlog

@@ -4,8 +4,6 @@ Versioning may have been switched on, off or suspended since. So a copy that was
 a version, and the object's own key may hold a version from before (R-62).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Holds that the program places by itself, for what the store refuses to delete."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Abort multipart uploads that were left incomplete, under the same write guard, rate and cap."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

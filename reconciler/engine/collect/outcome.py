@@ -1,7 +1,5 @@
 """Report the result of a batch: counts for the metrics, one line for the log."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import structlog

@@ -1,7 +1,5 @@
 """Purge: delete for good what was not brought back in time, under the same write guard, rate and cap."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass

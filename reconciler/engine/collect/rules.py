@@ -1,7 +1,5 @@
 """The decisions of the current settings, as the pure functions that a claim is given."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """Keep findings on hold: they are counted, and nothing else is done about them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from reconciler.model import Finding, KeepReason, Tally, Verdict

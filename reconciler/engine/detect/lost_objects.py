@@ -4,8 +4,6 @@ Every row without an object and every orphan is checked, whatever its verdict, w
 and whatever the breaker will say: healing depends on none of that (R-46).
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 

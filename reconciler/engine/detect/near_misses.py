@@ -1,7 +1,5 @@
 """Near misses: orphans that a row spells otherwise. Noted during the comparison, paired at its end."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """What both kinds of pass share: where findings go, and how a complete pass is released."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`plan`: the same comparison and the same breaker, without writing anything or taking the lease."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

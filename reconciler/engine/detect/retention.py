@@ -1,7 +1,5 @@
 """The retention pass: find rows whose time is over by indexes, without listing the bucket."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The sweep: compare bucket and rows, by key ranges that resume after a crash, or without order."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -6,8 +6,6 @@ The tie gets a new site id, so the bucket's former owner finds a stranger's mark
 withdrawn, since it was found under another tie. A later pass finds again what still should be deleted.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil

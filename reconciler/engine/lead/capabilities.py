@@ -1,7 +1,5 @@
 """What the store can do: probed at the start, and again from time to time, since it may change."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Leadership: take the lease, keep it, and stop before another replica can hold it."""
 
-from __future__ import annotations
-
 import math
 import os
 import random

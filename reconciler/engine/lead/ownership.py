@@ -4,8 +4,6 @@ The marker object in the bucket and the row in the database must name the same s
 another database's, or this database is tied to another bucket, the program halts before it marks anything.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import structlog

@@ -1,7 +1,5 @@
 """What live mode needs besides the settings: the rights of the database role."""
 
-from __future__ import annotations
-
 from reconciler.engine.runtime.context import Ports, Steering
 from reconciler.model import DeleteMode, Mode
 

@@ -6,8 +6,6 @@ bucket, renews it, and reads it again before each batch. A leader that finds a n
 recorded marks the bucket `contested`. Both sides then halt until an operator decides.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4

@@ -1,7 +1,5 @@
 """Bring one object back from where it was hidden, and prove that it is there."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 

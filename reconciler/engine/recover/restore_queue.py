@@ -4,8 +4,6 @@ Three sources fill the queue: the triggers, for a row that was written while its
 every sweep that sees one of the two without the other; and the last looks of the collector and the purge.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import structlog

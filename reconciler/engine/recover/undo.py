@@ -4,8 +4,6 @@ It runs next to the leader and without a lease: each object is claimed by itself
 it. Results are reported key by key, and repeating is harmless; so after a crash anywhere, undo again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime

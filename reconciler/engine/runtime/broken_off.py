@@ -1,7 +1,5 @@
 """Requests cut off by an error: a round has sent them, and nothing waits for their answers any more."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Compare the clocks of database, store and this machine before anything is decided by them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """What the engine runs with: the ports it acts through, and the current settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta

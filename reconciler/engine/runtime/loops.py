@@ -1,7 +1,5 @@
 """Supervised loops: they rest, wake, stamp their progress, and back off after errors."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How fast we write to the store: a batch waits for its share of the common budget."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from reconciler.engine.runtime.throttle import Throttle

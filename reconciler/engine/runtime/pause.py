@@ -1,7 +1,5 @@
 """The pause that an operator sets in the database, seen by every replica within a second."""
 
-from __future__ import annotations
-
 import math
 
 import anyio

@@ -1,7 +1,5 @@
 """Steps of the work: log lines inside one carry its names, and a tracer may time it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 

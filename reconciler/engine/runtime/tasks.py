@@ -1,7 +1,5 @@
 """Structured concurrency that raises one error instead of a group."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar

@@ -4,8 +4,6 @@ Listing and deleting have a throttle each, as they have connections each, so tha
 other.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import AsyncIterator

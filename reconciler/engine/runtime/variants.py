@@ -1,7 +1,5 @@
 """What would go along with records, told before anything is marked: by `plan`, and in dry run."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ It refuses in dry run and while an operator has paused the program, whatever the
 both at the moment of each write.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta

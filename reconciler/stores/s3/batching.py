@@ -1,7 +1,5 @@
 """The number of keys in one DeleteObjects: what the probe found, and fewer once that proves too many."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Open a bucket: the clients, their pools, and the parts that use them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The store's clock, read from the `Date` header of any answer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime

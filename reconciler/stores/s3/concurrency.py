@@ -1,7 +1,5 @@
 """Run a few calls concurrently and return their results in order."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """The bucket adapter's configuration, and the words in which it reports its requests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta

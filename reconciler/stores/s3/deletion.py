@@ -1,7 +1,5 @@
 """Look at objects and delete them: HeadObject, DeleteObjects, DeleteObject."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -6,8 +6,6 @@ reading the answer remain here: 0.4 ms. The endpoint, the credentials, the sessi
 certificates, and the parser of answers are botocore's and aiobotocore's own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a store's refusal means to us, and the one line that a person reads about it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -1,7 +1,5 @@
 """The bucket's lifecycle rules, as far as the store shows them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import partial

@@ -1,7 +1,5 @@
 """ListObjectsV2, one page per call."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

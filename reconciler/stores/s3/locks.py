@@ -3,8 +3,6 @@
 Stores answer AccessDenied, some without mentioning a lock (SeaweedFS); a HEAD of the object shows it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The ownership marker, which says whose bucket this is: `.reconciler/identity.json`."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import datetime

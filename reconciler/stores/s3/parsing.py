@@ -8,8 +8,6 @@ ElementTree parses everything else: prefixed namespaces, entities in keys, CDATA
 It is eight times slower, and right.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence

@@ -18,8 +18,6 @@ A code takes precedence over a status, since stores use statuses as they like. H
 they have only a status; `witness` asks for more then.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """The one place that times, bounds and repeats requests to the store."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Awaitable, Callable

@@ -4,8 +4,6 @@ botocore takes 0.2 ms of processor time per request, this module 0.02; a test co
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Send one request that removes one thing, under the deadline of its batch."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 

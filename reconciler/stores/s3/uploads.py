@@ -1,7 +1,5 @@
 """Unfinished multipart uploads, which cost money and appear in no listing of objects."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any

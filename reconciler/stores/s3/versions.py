@@ -1,7 +1,5 @@
 """Versions and delete markers of single keys: ListObjectVersions, and DeleteObject by VersionId."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final

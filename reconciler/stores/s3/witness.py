@@ -4,8 +4,6 @@ Where the marker is answered, the refusal is about the key, whatever its code: a
 computes differently for an odd key, a policy on one prefix, an object whose own encryption key is gone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final

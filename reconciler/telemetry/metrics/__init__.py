@@ -4,8 +4,6 @@ Labels are closed sets, never a key or a prefix. Every child exists from the sta
 rate has a first value. `telemetry.leading` has what only the leader knows.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Metrics of calls to the outside: the store's requests, the database's transactions, the lease."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Histogram

@@ -1,7 +1,5 @@
 """Metrics of passes: when they ran, how long they took, how they ended. Replicas recall each other's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram

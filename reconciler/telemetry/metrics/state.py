@@ -1,7 +1,5 @@
 """Metrics of a replica's state: version, leadership, stops, clocks, store, settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import datetime
 

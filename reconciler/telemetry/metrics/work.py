@@ -1,7 +1,5 @@
 """Counters of what was read and deleted. Every replica has them, and only the leader moves them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry

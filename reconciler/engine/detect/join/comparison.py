@@ -1,7 +1,5 @@
 """What both joins share: the two sides, how findings are judged, and where they go."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime

@@ -4,8 +4,6 @@ SeaweedFS leaves out keys where pages end; a bucket without an index lists nothi
 rewrite keys in unforeseen ways. HEAD finds what is there in each case.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """The join that needs no order: copy the listing into the database, and let the database join it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar

@@ -6,8 +6,6 @@ deleted (I-24); moto ignores the ETag in a batch and deletes. No answer is trust
 checks which keys still exist.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto

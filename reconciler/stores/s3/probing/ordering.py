@@ -4,8 +4,6 @@ SeaweedFS lists `a/b` before `a!`, and `a//b` as `a/b`; directory buckets of S3 
 over a file system cannot have both `a` and `a/b`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@ the ETag of their object is compared. Ceph 16 decodes the source of a part twice
 bytes of `x y`. Swift answers 412 to the right ETag of an object that was uploaded in parts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import partial

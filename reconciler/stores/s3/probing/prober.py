@@ -4,8 +4,6 @@ It takes about 90 requests in some 20 rounds. It reads and writes only below `.r
 scratch key in each managed prefix of a bucket that keeps versions, where the configuration names them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

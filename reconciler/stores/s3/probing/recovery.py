@@ -1,7 +1,5 @@
 """Probe what could be brought back: versions behind delete markers, copies, and details of both."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Final

@@ -1,7 +1,5 @@
 """Scratch keys for probes. They are removed at the end, whatever happened."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager

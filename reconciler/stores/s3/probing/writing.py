@@ -4,8 +4,6 @@ Ceph 16 answers 412 to the right ETag as HTTP writes it, in quotes, and compares
 keeps versions it refuses every ETag. MinIO and JuiceFS overwrite any object. Swift does not know conditions.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 
