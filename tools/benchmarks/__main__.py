@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import deletion, listing, site
+from tools.benchmarks import deletion, listing, recovery, site
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
@@ -35,6 +35,8 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
         "quarantine": lambda: deletion.into_quarantine(opened, moved),
+        "undo": lambda: recovery.undo(opened, moved),
+        "purge": lambda: recovery.purge(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
     }
 
@@ -47,6 +49,8 @@ NAMES = (
     "slow-store",
     "deletion",
     "quarantine",
+    "undo",
+    "purge",
     "rate",
 )
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import asyncpg
 
-from reconciler.embedded.guarding import open_guardian
-from reconciler.embedded.seaweedfs import EmbeddedS3, start_s3
-from tools.benchmarks.corpus import PREFIX, keys_by_day
+from reconciler.embedded.seaweedfs import EmbeddedS3
+from tools.benchmarks.corpus import PREFIX
 from tools.benchmarks.figures import TIMES, Figure, at_least, at_most, for_comparison
-from tools.benchmarks.programs import ProgramFailed, Run, measure, program
+from tools.benchmarks.programs import ProgramFailed
 from tools.benchmarks.site import BUCKET, Site, once
+from tools.benchmarks.store import opened, s5cmd, upload
 
 RATE = 500
 LIVE = {
@@ -44,10 +41,10 @@ class Batch:
 
 def against_s5cmd(site: Site, keys: int) -> list[Figure]:
     """Everything listed, found without a record and deleted, against `s5cmd rm` of as many objects."""
-    with _store() as store:
-        _upload(store, "other", keys)
-        removal = _s5cmd(store, "rm", f"s3://other/{PREFIX}*")
-        _upload(store, BUCKET, keys)
+    with opened() as store:
+        upload(store, "other", keys)
+        removal = s5cmd(store, "rm", f"s3://other/{PREFIX}*")
+        upload(store, BUCKET, keys)
         duration, batches, cpu = _collect(site, store, keys, "unlimited")
     title = f"deleting {keys:,} orphans"
     return [
@@ -61,10 +58,10 @@ def against_s5cmd(site: Site, keys: int) -> list[Figure]:
 
 def into_quarantine(site: Site, keys: int) -> list[Figure]:
     """The default where no versions are kept, each object copied and then deleted, against `s5cmd mv`."""
-    with _store() as store:
-        _upload(store, "other", keys)
-        moved = _s5cmd(store, "mv", f"s3://other/{PREFIX}*", "s3://other/moved/")
-        _upload(store, BUCKET, keys)
+    with opened() as store:
+        upload(store, "other", keys)
+        moved = s5cmd(store, "mv", f"s3://other/{PREFIX}*", "s3://other/moved/")
+        upload(store, BUCKET, keys)
         duration, _, cpu = _collect(site, store, keys, "unlimited", "quarantine")
     title = f"{keys:,} orphans into quarantine"
     return [
@@ -77,8 +74,8 @@ def into_quarantine(site: Site, keys: int) -> list[Figure]:
 
 def at_a_set_rate(site: Site, keys: int) -> list[Figure]:
     """The rate achieved, and the fullest second, from the ledger's own timestamps."""
-    with _store() as store:
-        _upload(store, BUCKET, keys)
+    with opened() as store:
+        upload(store, BUCKET, keys)
         _, batches, _ = _collect(site, store, keys, str(RATE))
     title = f"deleting at {RATE} keys a second"
     allowed = RATE + max(batch.keys for batch in batches)
@@ -125,31 +122,3 @@ async def _batches(database: str) -> list[Batch]:
         return [Batch(row["at"], row["keys"]) for row in await connection.fetch(_BATCHES)]
     finally:
         await connection.close()
-
-
-@contextmanager
-def _store() -> Iterator[EmbeddedS3]:
-    """A SeaweedFS of its own, empty."""
-    guardian = open_guardian()
-    try:
-        yield start_s3(guardian)
-    finally:
-        guardian.close()
-
-
-def _upload(store: EmbeddedS3, bucket: str, keys: int) -> None:
-    """Fill a new bucket with small objects."""
-    with tempfile.TemporaryDirectory(prefix="objects-") as tree:
-        for _, names in keys_by_day(keys):
-            for name in names:
-                path = Path(tree) / name
-                if not path.parent.exists():
-                    path.parent.mkdir(parents=True)
-                path.write_bytes(b"sixteen octets..")
-        _s5cmd(store, "mb", f"s3://{bucket}")
-        _s5cmd(store, "cp", f"{tree}/", f"s3://{bucket}/")
-
-
-def _s5cmd(store: EmbeddedS3, *arguments: str) -> Run:
-    command = [program("s5cmd"), "--endpoint-url", store.endpoint_url, *arguments]
-    return measure(command, {**store.environment(), "AWS_REGION": store.region})

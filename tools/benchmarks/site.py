@@ -92,6 +92,17 @@ def once(
     program: Sequence[str] = RECONCILER,
 ) -> Run:
     """`reconciler once --json` with limits that let the made-up drift through."""
+    return reconcile(database, endpoint, settings, credentials, [*program, "once", "--json"])
+
+
+def reconcile(
+    database: str,
+    endpoint: str,
+    settings: Mapping[str, str],
+    credentials: Mapping[str, str],
+    command: Sequence[str],
+) -> Run:
+    """Run any command of the program on the bucket and the database."""
     environment = {
         "RECONCILER_DATABASE_URL": database,
         "RECONCILER_BUCKET__ENDPOINT_URL": endpoint,
@@ -105,7 +116,7 @@ def once(
         **credentials,
         **{f"RECONCILER_{name}": value for name, value in settings.items()},
     }
-    return measure([*program, "once", "--json"], environment)
+    return measure(command, environment)
 
 
 def forget_identity(endpoint: str) -> None:
