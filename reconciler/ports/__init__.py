@@ -3,53 +3,10 @@
 Adapters raise only the errors of `reconciler.errors`; each retries once, bounded, on its own side.
 """
 
-from reconciler.ports.bucket import (
-    PAGE_SIZE,
-    Copies,
-    IdentityMarker,
-    Listing,
-    ObjectStore,
-    Prober,
-    StoreClock,
-    Uploads,
-    Versions,
-)
-from reconciler.ports.deciding import Cap, Decide
-from reconciler.ports.leading import Budget, Lease, PauseSwitch, Site
-from reconciler.ports.marks import Holds, Marks
-from reconciler.ports.recovery import Purges, Recovery
-from reconciler.ports.surroundings import Attribute, Clock, Observer, Tracer
-from reconciler.ports.sweeping import Approvals, Folded, NearMisses, Passes, Records, Staging, StagingArea
-
-__all__ = [
-    "PAGE_SIZE",
-    "Approvals",
-    "Attribute",
-    "Budget",
-    "Cap",
-    "Clock",
-    "Copies",
-    "Decide",
-    "Folded",
-    "Holds",
-    "IdentityMarker",
-    "Lease",
-    "Listing",
-    "Marks",
-    "NearMisses",
-    "ObjectStore",
-    "Observer",
-    "Passes",
-    "PauseSwitch",
-    "Prober",
-    "Purges",
-    "Records",
-    "Recovery",
-    "Site",
-    "Staging",
-    "StagingArea",
-    "StoreClock",
-    "Tracer",
-    "Uploads",
-    "Versions",
-]
+from reconciler.ports.bucket import *
+from reconciler.ports.deciding import *
+from reconciler.ports.leading import *
+from reconciler.ports.marks import *
+from reconciler.ports.recovery import *
+from reconciler.ports.surroundings import *
+from reconciler.ports.sweeping import *
