@@ -19,11 +19,7 @@ from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.throttle import ThrottledCopies, ThrottledListing, Throttles
 from reconciler.engine.runtime.write_guard import require_live
 from reconciler.errors import ConfigError
-from reconciler.model import (
-    Capabilities,
-    DeleteMode,
-    Mode,
-)
+from reconciler.model import Capabilities, DeleteMode, Mode
 from reconciler.planning.lifecycle import beside
 from reconciler.ports import Observer
 from reconciler.settings import (

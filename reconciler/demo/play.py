@@ -23,14 +23,7 @@ from reconciler import app
 from reconciler.catalog import migrate
 from reconciler.demo import DemoOptions, surroundings
 from reconciler.demo.scene import Scene, imagine
-from reconciler.demo.seed import (
-    BUCKET,
-    DATABASE,
-    Seeder,
-    bucket_client,
-    create_database,
-    database_connection,
-)
+from reconciler.demo.seed import BUCKET, DATABASE, Seeder, bucket_client, create_database, database_connection
 from reconciler.demo.show import Deletions, Screen
 from reconciler.demo.surroundings import logs_to, only_credentials, settings_for
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged

@@ -3,14 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from reconciler.model import (
-    Backlog,
-    Decision,
-    Mark,
-    Marker,
-    Record,
-    Tally,
-)
+from reconciler.model import Backlog, Decision, Mark, Marker, Record, Tally
 
 Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
 """Pure. Given the mark, every row that names its key now, and the server's time."""

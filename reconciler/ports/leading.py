@@ -4,15 +4,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from reconciler.model import (
-    HeldBy,
-    Identity,
-    Lineage,
-    Mode,
-    Pause,
-    Seals,
-    Term,
-)
+from reconciler.model import HeldBy, Identity, Lineage, Mode, Pause, Seals, Term
 
 
 class Lease(Protocol):

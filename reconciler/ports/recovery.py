@@ -4,15 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from reconciler.model import (
-    HiddenObject,
-    Queued,
-    Removal,
-    Returned,
-    Term,
-    UndoScope,
-    Upload,
-)
+from reconciler.model import HiddenObject, Queued, Removal, Returned, Term, UndoScope, Upload
 
 
 class Recovery(Protocol):

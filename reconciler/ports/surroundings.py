@@ -5,14 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from reconciler.model import (
-    Marker,
-    Mode,
-    Outcome,
-    Phase,
-    Tally,
-    Verdict,
-)
+from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
 
 Attribute: TypeAlias = str | int | float | bool
 

@@ -18,16 +18,7 @@ from reconciler.catalog.recovery.soft_deleted import (
     UNRESTORED,
     hidden_from,
 )
-from reconciler.model import (
-    HiddenObject,
-    Queued,
-    Removal,
-    RemovedRow,
-    Return,
-    Returned,
-    UndoScope,
-    Verdict,
-)
+from reconciler.model import HiddenObject, Queued, Removal, RemovedRow, Return, Returned, UndoScope, Verdict
 
 LEFT_AFTER = timedelta(hours=1)
 """A restore that began so long ago is abandoned: none of its requests is still on its way."""

@@ -14,16 +14,7 @@ from reconciler.engine.runtime.context import Ports, Steer
 from reconciler.engine.runtime.tasks import for_each
 from reconciler.engine.runtime.write_guard import WriteGateway
 from reconciler.errors import KeyRefused
-from reconciler.model import (
-    GONE,
-    UNVERSIONED,
-    DeleteMode,
-    Deletion,
-    HiddenObject,
-    Term,
-    Version,
-    Versioning,
-)
+from reconciler.model import GONE, UNVERSIONED, DeleteMode, Deletion, HiddenObject, Term, Version, Versioning
 
 LOOKS_AT_ONCE = 8
 Found = Mapping[int, Sequence[Version]]

@@ -19,18 +19,7 @@ from reconciler.engine.runtime.context import Ports, Steering
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.variants import Along
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import (
-    Finding,
-    Marker,
-    Pass,
-    Phase,
-    Policy,
-    Record,
-    StoredObject,
-    Tally,
-    Term,
-    Variant,
-)
+from reconciler.model import Finding, Marker, Pass, Phase, Policy, Record, StoredObject, Tally, Term, Variant
 from reconciler.model.keys import merge_prefixes
 from reconciler.planning import latch, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of

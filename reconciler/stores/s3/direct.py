@@ -15,11 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 from xml.sax.saxutils import unescape
 
-from botocore.auth import (  # type: ignore[attr-defined]  # not in the stubs
-    AUTH_TYPE_MAPS,
-    S3SigV4Auth,
-    _host_from_url,
-)
+from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth, _host_from_url  # type: ignore[attr-defined]  # not in the stubs
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.handlers import handle_copy_source_param
 from botocore.utils import percent_encode

@@ -4,14 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import Halt, ReconcilerError, StoreFull, StoreUnavailable
-from reconciler.stores.s3.refusals import (
-    FATAL,
-    NOT_S3,
-    OF_THE_STORE,
-    TIMED_OUT,
-    Kind,
-    kind_of,
-)
+from reconciler.stores.s3.refusals import FATAL, NOT_S3, OF_THE_STORE, TIMED_OUT, Kind, kind_of
 
 _LISTINGS: Final = frozenset({"ListObjectsV2"})
 _NO_STORE: Final = (

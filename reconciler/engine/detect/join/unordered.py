@@ -12,16 +12,7 @@ from reconciler.engine.detect.held import keep_held
 from reconciler.engine.detect.join.comparison import Comparison, Sink, judge_objects, judge_rows, next_token
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import for_each, task_group
-from reconciler.model import (
-    RESERVED_PREFIX,
-    Finding,
-    Marker,
-    ObjectPage,
-    Phase,
-    Record,
-    StoredObject,
-    Tally,
-)
+from reconciler.model import RESERVED_PREFIX, Finding, Marker, ObjectPage, Phase, Record, StoredObject, Tally
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix
 from reconciler.ports import Staging, Tracer
 
