@@ -6,7 +6,6 @@ from alembic import context
 from sqlalchemy import text
 
 from reconciler.catalog.db.schema import SCHEMA, declaration, declared
-from reconciler.catalog.tables import OWN
 
 TOLD = f"SELECT obj_description(to_regclass('{SCHEMA}.alembic_version'), 'pg_class')"
 
@@ -24,7 +23,6 @@ def run_offline() -> None:
         dialect_opts={"paramstyle": "named"},
         output_buffer=context.config.output_buffer,
         version_table_schema=SCHEMA,
-        target_metadata=OWN,
     )
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -35,7 +33,7 @@ def run_offline() -> None:
 def run_online() -> None:
     """All of it in the caller's one transaction."""
     connection = context.config.attributes["connection"]
-    context.configure(connection=connection, version_table_schema=SCHEMA, target_metadata=OWN)
+    context.configure(connection=connection, version_table_schema=SCHEMA)
     with context.begin_transaction():
         context.run_migrations()
         revision = context.get_context().get_current_revision()

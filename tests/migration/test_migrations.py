@@ -19,11 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from reconciler.catalog import migrate, tables
+from reconciler.catalog import migrate
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, TableMapping
 from reconciler.catalog.db.schema import HEAD_REVISION, declaration
 from reconciler.catalog.media_tables.inspection import inspect
 from reconciler.errors import CatalogUnavailable, ConfigError
+from tests.migration import tables
 
 GATEWAY = """
 CREATE TABLE public."VirtualKeys" ("Id" integer PRIMARY KEY, "IsEnabled" boolean, "ExpiresAt" timestamptz);

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from reconciler.catalog.tables.columns import TIME
+from tests.migration.tables.columns import TIME
 
 GATEWAY = MetaData(schema="public")
 

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Boolean, Column, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from reconciler.catalog.tables.columns import OWN, TIME, one_row, singleton
+from tests.migration.tables.columns import OWN, TIME, one_row, singleton
 
 created = Table(
     "created",

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.tables.columns import KEY, OWN, TIME, Xid8
+from tests.migration.tables.columns import KEY, OWN, TIME, Xid8
 
 passes = Table(
     "passes",

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from reconciler.catalog.tables.columns import KEY, OWN, TIME
+from tests.migration.tables.columns import KEY, OWN, TIME
 
 tombstones = Table(
     "tombstones",
