@@ -9,17 +9,12 @@ $ reconciler passes show 12
 $ reconciler approve 12
 """
 
-from __future__ import annotations
-
 import argparse
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, command
 from reconciler.cli.passes import decision, tell
 from reconciler.cli.running import on_database, operator
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
+from reconciler.cli.types import Catalog
 
 
 def add(commands: Commands) -> None:

@@ -6,19 +6,14 @@ Writes nothing but scratch keys under .reconciler/ in the bucket, which it remov
 $ reconciler doctor
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command
 from reconciler.cli.errors import DONE, FAILED
+from reconciler.cli.types import Output
 from reconciler.model import Check, CheckStatus
-
-if TYPE_CHECKING:
-    from reconciler.cli.output import Output
 
 STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "red"}
 

@@ -9,20 +9,15 @@ erased, unless --despite-hold says that the request weighs more. Needs RECONCILE
 $ reconciler erase image/2026/cat.png
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, author, command
 from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import on_database, operator
+from reconciler.cli.types import Catalog
 from reconciler.model import Hold, HoldKind
 from reconciler.planning.wording import timestamp
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
 
 
 def add(commands: Commands) -> None:

@@ -9,12 +9,9 @@ $ reconciler hold list
 $ reconciler hold remove --key image/cat.png
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import (
     Commands,
@@ -28,12 +25,10 @@ from reconciler.cli.arguments import (
 )
 from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import duration_of, on_database, operator
+from reconciler.cli.types import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import HoldFilter, HoldKind
 from reconciler.planning.wording import counted, printable, shortened, timestamp
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
 
 NAMED = 10
 """Keys that a warning spells out."""

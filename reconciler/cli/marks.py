@@ -10,11 +10,8 @@ $ reconciler marks show image/2026/cat.png
 $ reconciler marks cancel image/2026/cat.png --reason "still in use"
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import (
     Commands,
@@ -27,12 +24,9 @@ from reconciler.cli.arguments import (
 )
 from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import on_database, operator
+from reconciler.cli.types import Catalog, Output
 from reconciler.model import VERDICTS, ListedMark, MarkFilter, MarkState, Verdict
 from reconciler.planning.wording import counted, human_bytes, printable, shortened
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
-    from reconciler.cli.output import Output
 
 VERDICTS_SAY = "; ".join(f"{verdict}: {verdict.spec.says}" for verdict in VERDICTS)
 

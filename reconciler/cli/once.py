@@ -9,21 +9,16 @@ $ reconciler once --json | jq .outcome
 $ RECONCILER_DRY_RUN=false reconciler once --wait 5m
 """
 
-from __future__ import annotations
-
 import argparse
-from typing import TYPE_CHECKING
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, command, wait
 from reconciler.cli.errors import leaf, message_of
 from reconciler.cli.reports import EXIT_STATUS, ended, one_sided, print_kept
+from reconciler.cli.types import Output
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Mode, Outcome, Report, Verdict
 from reconciler.planning.wording import human_bytes
-
-if TYPE_CHECKING:
-    from reconciler.cli.output import Output
 
 
 def add(commands: Commands) -> None:

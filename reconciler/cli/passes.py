@@ -9,24 +9,17 @@ $ reconciler passes show 12
 $ reconciler passes --json | jq '.[0].state'
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, Parser, actions, as_json, author, command, whole
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
+from reconciler.cli.types import Catalog, Decided, Output, Part
 from reconciler.model import Pass, PassDetail, PassState, Verdict
 from reconciler.planning.wording import human_bytes
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
-    from reconciler.cli.output import Output, Part
-    from reconciler.operations.passes import Decided
 
 LIMIT = 20
 STYLES = {PassState.ARMED: "green", PassState.TRIPPED: "red", PassState.FAILED: "yellow"}

@@ -8,8 +8,6 @@ $ reconciler plan --format jsonl | jq -r .storage_key
 $ reconciler plan --format csv > plan.csv
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json
@@ -17,17 +15,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command
 from reconciler.cli.reports import ended, one_sided, print_kept
+from reconciler.cli.types import Group, Output
 from reconciler.model import Finding, Outcome, Report, Verdict
 from reconciler.planning.wording import human_bytes, printable, shortened
-
-if TYPE_CHECKING:
-    from reconciler.cli.output import Output
-    from reconciler.operations.findings import Group
 
 EXAMPLES = 2
 

@@ -1,14 +1,8 @@
 """What the reports of `plan` and `once` have in common."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from reconciler.cli.errors import DONE, FAILED, STOPPED, complain
+from reconciler.cli.types import Output
 from reconciler.model import KeepReason, Outcome, Report
-
-if TYPE_CHECKING:
-    from reconciler.cli.output import Output
 
 EXIT_STATUS = {
     Outcome.FAILED: FAILED,

@@ -7,21 +7,14 @@ $ reconciler status
 $ reconciler status --json | jq .leader.holder
 """
 
-from __future__ import annotations
-
 import argparse
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
+from reconciler.cli.types import Catalog, Output, Status
 from reconciler.model import Pass
 from reconciler.planning import wording
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
-    from reconciler.cli.output import Output
-    from reconciler.operations.status import Status
 
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 

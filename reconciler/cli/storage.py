@@ -10,20 +10,14 @@ $ reconciler storage --by media-type
 $ reconciler storage --top 100 --json | jq '.largest[] | [.virtual_key_id, .bytes]'
 """
 
-from __future__ import annotations
-
 import argparse
-from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, as_json, command, whole
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
+from reconciler.cli.types import Catalog, Output
 from reconciler.model import Storage, StorageBy, StoragePart
 from reconciler.planning.wording import human_bytes, shortened
-
-if TYPE_CHECKING:
-    from reconciler.app import Catalog
-    from reconciler.cli.output import Output
 
 BY = tuple(by.value for by in StorageBy)
 

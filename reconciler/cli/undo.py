@@ -13,24 +13,19 @@ $ reconciler undo --since 2h --hold-for 90d
 $ reconciler undo --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --json
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, author, command
 from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.cli.types import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Return, Returned, UndoScope
 from reconciler.planning.wording import counted, human_bytes, shortened, timestamp
-
-if TYPE_CHECKING:
-    from reconciler.app import Undone
 
 NAMED = 20
 """Refusals that are spelled out on stderr."""
