@@ -5,17 +5,15 @@ server and its metrics.
 """
 
 from reconciler.app.commands import doctor, migrate, once, open_database, pause_switch, plan, undo
-from reconciler.app.surroundings import STOP_SECONDS, SystemClock
-from reconciler.app.wiring import bucket_config, catalog_config, limits_of, open_ports
+from reconciler.app.surroundings import SystemClock
+from reconciler.app.wiring import catalog_config, limits_of, open_ports
 from reconciler.catalog.open import Catalog
 from reconciler.engine.recover.undo import Undone
 
 __all__ = [
-    "STOP_SECONDS",
     "Catalog",
     "SystemClock",
     "Undone",
-    "bucket_config",
     "catalog_config",
     "doctor",
     "limits_of",

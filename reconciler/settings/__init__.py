@@ -10,35 +10,19 @@ from reconciler.settings.mounted import database_url_now
 from reconciler.settings.origins import Loaded, Origin, Source
 from reconciler.settings.schema import DatabaseSettings, SchemaSettings, Settings
 from reconciler.settings.secrets import known_secrets
-from reconciler.settings.sections import (
-    BreakerSettings,
-    BucketSettings,
-    CatalogSettings,
-    KeyColumns,
-    LeaseSettings,
-    MediaColumns,
-    WebSettings,
-)
 from reconciler.settings.telling import ToldSetting, overridden, pinned, shown, sources, tell, told_origin
 from reconciler.settings.tracing import traces_wanted
 
 __all__ = [
-    "BreakerSettings",
-    "BucketSettings",
-    "CatalogSettings",
     "Change",
     "DatabaseSettings",
-    "KeyColumns",
-    "LeaseSettings",
     "Loaded",
-    "MediaColumns",
     "Origin",
     "SchemaSettings",
     "Settings",
     "SettingsSource",
     "Source",
     "ToldSetting",
-    "WebSettings",
     "database_url_now",
     "known_secrets",
     "load",
