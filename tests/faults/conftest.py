@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from reconciler import app
-from reconciler.catalog.db.config import CatalogConfig
-from reconciler.settings import DatabaseSettings
 from tests.faults.rounds import say
 from tests.faults.truth import Truth, new_truth
 from tests.integration.site import Site, make_site
@@ -49,16 +44,3 @@ async def quiet_driver() -> AsyncIterator[None]:
     loop.set_exception_handler(handler)
     yield
     loop.set_exception_handler(before)
-
-
-@pytest.fixture
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A length that was garbled makes the driver wait for what never comes: here for seconds alone."""
-    configured = app.wiring.catalog_config
-
-    def impatient(settings: DatabaseSettings) -> CatalogConfig:
-        return replace(
-            configured(settings), statement_timeout=timedelta(seconds=3), connect_timeout=timedelta(seconds=2)
-        )
-
-    monkeypatch.setattr(app.wiring, "catalog_config", impatient)

@@ -4,9 +4,9 @@ Programs talk to the outside by sending on sockets, so "the n-th send" is every 
 can tell from others: before a request leaves, with half of it sent, or when all of it is and the answer
 is on its way. Forked, because the imports of a fresh program take longer than a run.
 
-A request is `{"environment": {…}, "command": […], "log": path, "dies_at": n or null, "how": …, "probes": …}`,
-the answer `{"status": -9 or the exit status, "sends": n}`, `sends` 0 for one that was killed. Without
-`probes` it is told what SeaweedFS can do, which to find out takes longer than all the rest.
+A request is `{"environment": {…}, "command": […], "log": path, "dies_at": n or null, "how": …, "probes": …,
+"impatient": …}`, the answer `{"status": exit status or negative signal, "sends": n}`, `sends` 0 for one that
+was killed. Without `probes` it is told what SeaweedFS can do, which to find out takes longer than the rest.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import botocore.session
 
 from reconciler import cli
+from reconciler.app import wiring
+from reconciler.catalog.db.config import CatalogConfig
+from reconciler.settings import DatabaseSettings
 from tests.support.abilities import tell
 from tests.support.descriptions import parse_once
 from tests.support.forks import import_all
@@ -56,6 +61,18 @@ def preload() -> None:
     botocore.session.get_session().create_client("s3", region_name="us-east-1")
 
 
+def lose_patience() -> None:
+    """A length that was garbled makes the driver wait for what never comes: here for seconds alone."""
+    configured = wiring.catalog_config
+
+    def impatient(settings: DatabaseSettings) -> CatalogConfig:
+        return replace(
+            configured(settings), statement_timeout=timedelta(seconds=3), connect_timeout=timedelta(seconds=2)
+        )
+
+    wiring.catalog_config = impatient
+
+
 def live(request: dict[str, Any], testament: int) -> NoReturn:
     """Be that program; its last word is how often it sent."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -66,6 +83,8 @@ def live(request: dict[str, Any], testament: int) -> NoReturn:
     os.environ.update(request["environment"])
     if not request["probes"]:
         tell("seaweedfs")
+    if request["impatient"]:
+        lose_patience()
     lifeline = Lifeline(request["dies_at"], request["how"])
     socket.socket.send = lambda *args: lifeline.send(*args)  # type: ignore[method-assign]  # noqa: PLW0108 - a function is bound to its socket
     status = 1
