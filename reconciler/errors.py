@@ -43,7 +43,7 @@ class StoreFull(StoreUnavailable):
 
 
 class KeyRefused(Retryable):
-    """The store refuses this key, but not the bucket's own marker; the key is settled alone.
+    """The store refuses this key, but not the bucket's own identity; the key is settled alone.
 
     `nameless`: the store takes no such key, so there can be no object under it.
     """

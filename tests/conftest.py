@@ -24,7 +24,7 @@ import botocore.session
 import pytest
 
 from reconciler.catalog import migrate
-from reconciler.embedded.guarding import Guardian, open_guardian
+from reconciler.embedded.client import Supervisor, start_supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.servers import (
     Bucket,
@@ -181,9 +181,9 @@ def remembered_abilities(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def guardian() -> Iterator[Guardian]:
+def supervisor() -> Iterator[Supervisor]:
     """Keeps the servers, and ends them even when the test run is killed."""
-    opened = open_guardian()
+    opened = start_supervisor()
     yield opened
     opened.close()
 
@@ -196,18 +196,18 @@ def forker() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres(guardian: Guardian) -> EmbeddedPostgres:
-    return start_postgres(guardian)
+def postgres(supervisor: Supervisor) -> EmbeddedPostgres:
+    return start_postgres(supervisor)
 
 
 @pytest.fixture(scope="session")
-def seaweed(guardian: Guardian) -> S3Server:
-    return start_seaweedfs(guardian)
+def seaweed(supervisor: Supervisor) -> S3Server:
+    return start_seaweedfs(supervisor)
 
 
 @pytest.fixture(scope="session")
-def moto(guardian: Guardian) -> S3Server:
-    return start_moto(guardian)
+def moto(supervisor: Supervisor) -> S3Server:
+    return start_moto(supervisor)
 
 
 @pytest.fixture(scope="session")
@@ -219,10 +219,10 @@ def given() -> S3Server:
 
 
 @pytest.fixture(scope="session")
-def icu_postgres(guardian: Guardian) -> EmbeddedPostgres:
+def icu_postgres(supervisor: Supervisor) -> EmbeddedPostgres:
     """Debian's Postgres 15, whose default collation sorts as people do and not by bytes."""
     locale = ("--locale=C", "--locale-provider=icu", "--icu-locale=en-US")
-    return start_postgres(guardian, name="icu-postgres", binaries=DEBIAN_POSTGRES, locale=locale)
+    return start_postgres(supervisor, name="icu-postgres", binaries=DEBIAN_POSTGRES, locale=locale)
 
 
 # --- databases -----------------------------------------------------------------------------------------

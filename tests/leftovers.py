@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from reconciler.embedded.guarding import reachable_by_all, unprivileged_account
+from reconciler.embedded.client import reachable_by_all, unprivileged_account
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_END = 20.0
@@ -92,7 +92,7 @@ def playground(owner: Mapping[str, int] | None = None) -> Iterator[Playground]:
     try:
         yield ground
     finally:
-        ground.is_clean()  # a guardian that is killed cannot remove what lies outside the directory
+        ground.is_clean()  # a supervisor that is killed cannot remove what lies outside the directory
         for process in ground.processes():
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)

@@ -17,7 +17,7 @@ import asyncpg
 import boto3
 from botocore.config import Config
 
-from reconciler.embedded.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.client import HOST, Supervisor, free_ports
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.embedded.seaweedfs import start_s3
 
@@ -115,9 +115,9 @@ def given_server() -> S3Server | None:
     return S3Server(**json.loads(told)) if told else None
 
 
-def start_seaweedfs(guardian: Guardian) -> S3Server:
+def start_seaweedfs(supervisor: Supervisor) -> S3Server:
     """The SeaweedFS of the demo."""
-    server = start_s3(guardian)
+    server = start_s3(supervisor)
     return S3Server(
         kind="seaweedfs",
         endpoint_url=server.endpoint_url,
@@ -127,11 +127,11 @@ def start_seaweedfs(guardian: Guardian) -> S3Server:
     )
 
 
-def start_moto(guardian: Guardian) -> S3Server:
+def start_moto(supervisor: Supervisor) -> S3Server:
     """A moto server as a process of its own: its threads and warnings stay out of the tests."""
     port = free_ports(1)
-    guardian.start("moto", [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)])
-    guardian.wait_for("moto", lambda: _answers(port), "moto")
+    supervisor.start("moto", [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)])
+    supervisor.wait_for("moto", lambda: _answers(port), "moto")
     return S3Server(
         kind="moto",
         endpoint_url=f"http://{HOST}:{port}",

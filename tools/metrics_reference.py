@@ -17,9 +17,9 @@ from prometheus_client.metrics_core import Metric
 from reconciler.model import (
     Capabilities,
     ListingOrder,
-    Marker,
     Mode,
     Pass,
+    PassKind,
     Standing,
     Storage,
     StoragePart,
@@ -105,11 +105,11 @@ def _leading(metrics: Metrics) -> None:
     rest = StoragePart(names=("other", "other"), objects=0, bytes=0)
     metrics.storage_read(Storage(at=NOW, largest=(), other=rest))
     metrics.holds_recalled({})
-    for marker in Marker:
+    for kind in PassKind:
         released = Pass(
-            id=1, marker=marker, cutoff=NOW, config_hash="", mode=Mode.LIVE, order=None, tally=Tally()
+            id=1, kind=kind, cutoff=NOW, config_hash="", mode=Mode.LIVE, order=None, tally=Tally()
         )
-        metrics.pass_recalled(marker, None, released)
+        metrics.pass_recalled(kind, None, released)
 
 
 @functools.cache

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 from reconciler.model import KeyShape
-from reconciler.settings import Settings, SettingsSource, ToldSetting, tell
+from reconciler.settings import SettingReport, Settings, SettingsSource, tell
 from reconciler.settings.names import PREFIX, leaves
-from reconciler.settings.telling import shown
+from reconciler.settings.report import shown
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "settings.md"
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
@@ -74,7 +74,7 @@ def _sections(model: type[BaseModel], at: Sequence[str] = ()) -> Iterator[tuple[
             yield from _sections(inner, (*at, name))
 
 
-def _row(told: ToldSetting, annotation: Any) -> str:
+def _row(told: SettingReport, annotation: Any) -> str:
     default = "required" if told.required else "none" if told.default is None else f"`{shown(told.default)}`"
     cells = (
         f"`{told.name.removeprefix(PREFIX)}`",

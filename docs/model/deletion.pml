@@ -29,7 +29,7 @@ byte copy_number;		/* each has a name of its own */
 byte row;
 mtype mark = ABSENT;
 byte mark_etag, mark_operation;
-bool armed, tombstone;
+bool released, tombstone;
 byte epoch;
 
 /* Open transactions of writers: those with an id; those that hold the mark FOR SHARE; those of the
@@ -45,7 +45,7 @@ byte uploading, unpurged;
 /* What the last leader sealed, and what the database says of itself: a number that is new with each seal,
  * and all that a restore gives anew (timeline, oids, the server). */
 byte nonce, lineage;
-byte sealed_nonce, sealed_lineage;	/* in the bucket's marker */
+byte sealed_nonce, sealed_lineage;	/* in the bucket's identity */
 
 /* Writers go on in the database of which this one is a copy; or they committed what a restore has lost. */
 bool copy;
@@ -177,7 +177,7 @@ proctype Collector(byte me) {
 	atomic {
 		if
 		:: epoch == my_epoch && listed != 0 && seen != LIVE && mark == ABSENT ->
-			mark = FOUND; mark_etag = listed; armed = false
+			mark = FOUND; mark_etag = listed; released = false
 		:: else
 		fi
 	}
@@ -186,7 +186,7 @@ proctype Collector(byte me) {
 	/* Arm, by a later transaction whose stamp says who was open. */
 	atomic {
 		if
-		:: epoch == my_epoch && mark == FOUND && !armed -> armed = true; stamped = open
+		:: epoch == my_epoch && mark == FOUND && !released -> released = true; stamped = open
 		:: else
 		fi
 	}
@@ -195,7 +195,7 @@ proctype Collector(byte me) {
 	/* Claim; or roll another one's claim forward, once nothing of it can still arrive. */
 	atomic {
 		if
-		:: SEALED && epoch == my_epoch && mark == FOUND && armed && sharing == 0 && BEHIND_HORIZON ->
+		:: SEALED && epoch == my_epoch && mark == FOUND && released && sharing == 0 && BEHIND_HORIZON ->
 			if
 			:: row == LIVE -> mark = ABSENT; goto done
 #ifndef NO_REHEARSAL
@@ -342,7 +342,7 @@ proctype Restore() {
 	atomic { open == 0 ->
 		kept_row = row; kept_nonce = nonce; kept_epoch = epoch;
 		kept_mark = mark; kept_etag = mark_etag; kept_operation = mark_operation;
-		kept_armed = armed; kept_tombstone = tombstone
+		kept_armed = released; kept_tombstone = tombstone
 	}
 	atomic { open == 0 && uploading == 0 && request[0] != SENT && request[1] != SENT ->
 		if
@@ -353,7 +353,7 @@ proctype Restore() {
 		forgotten = (row == LIVE);
 		row = kept_row; nonce = kept_nonce; epoch = kept_epoch;
 		mark = kept_mark; mark_etag = kept_etag; mark_operation = kept_operation;
-		armed = kept_armed; tombstone = kept_tombstone;
+		released = kept_armed; tombstone = kept_tombstone;
 		stamped = 0
 	}
 }

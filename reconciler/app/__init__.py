@@ -5,7 +5,7 @@ server and its metrics.
 """
 
 from reconciler.app.commands import doctor, migrate, once, open_database, pause_switch, plan, undo
-from reconciler.app.surroundings import SystemClock
+from reconciler.app.process import SystemClock
 from reconciler.app.wiring import catalog_config, limits_of, open_ports
 from reconciler.catalog.open import Catalog
 from reconciler.engine.recover.undo import Undone

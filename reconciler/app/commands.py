@@ -9,18 +9,18 @@ from typing import TextIO
 
 import anyio
 
-from reconciler.app.surroundings import SystemClock, stop_on_signal, tell_change
+from reconciler.app.process import SystemClock, log_change, stop_on_signal
 from reconciler.app.wiring import (
     bucket_config,
     catalog_config,
     delete_mode_of,
+    in_force_of,
     limits_of,
     mode_of,
     offline,
     open_ports,
+    runtime_settings,
     scratched,
-    steer_of,
-    steering_of,
     throttles_of,
     wire,
 )
@@ -57,19 +57,19 @@ from reconciler.operations import undo as undoing
 from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
-from reconciler.settings import tell as tell_settings
+from reconciler.settings import tell as log_settings
 from reconciler.stores.s3 import Bucket, open_bucket
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 from reconciler.telemetry.traces import tracing
 
 
 async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | None = None) -> Report:
-    """Run one pass of every marker, and the collector until nothing due is left, under the lease.
+    """Run one pass of every kind, and the collector until nothing due is left, under the lease.
 
     Every ending is a report, except a ConfigError, which is raised. If the lease is not free within
     `wait`, the report is a failed one that names the holder.
     """
-    source.listen(tell_change)
+    source.listen(log_change)
     settings = source.current()
     progress = Progress(settings.mode())
     stopping = anyio.Event()
@@ -77,8 +77,8 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     try:
         async with traced_ports(settings, observer, mode_of(source)) as ports:
             limits = limits_of(settings)
-            steer = steer_of(source, ports.capabilities)
-            cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
+            in_force = in_force_of(source, ports.capabilities)
+            cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
             holder = lease.holder_name()
             ttl, clock = limits.lease_ttl, ports.clock
             got = await lease.acquire(ports.lease, holder, ttl, clock, wait, cycle.tenure)
@@ -110,8 +110,8 @@ async def plan(
     started = time.monotonic()
     try:
         async with open_ports(settings, observer) as ports:
-            steering = steering_of(settings, ports.capabilities)
-            report = await survey(ports, limits_of(settings), steering, settings.bucket.name, emit)
+            runtime = runtime_settings(settings, ports.capabilities)
+            report = await survey(ports, limits_of(settings), runtime, settings.bucket.name, emit)
             notices = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
             return replace(report, notice="\n".join(filter(None, notices)))
     except Halt as halt:
@@ -135,12 +135,19 @@ async def undo(
 
     See `operations.undo`.
     """
-    source.listen(tell_change)
+    source.listen(log_change)
     settings = source.current()
     async with open_ports(settings) as ports:
-        steer = steer_of(source, ports.capabilities)
+        in_force = in_force_of(source, ports.capabilities)
         return await undoing.undo(
-            ports, steer, settings.bucket.name, scope, author=author, mode=mode, emit=emit, hold_for=hold_for
+            ports,
+            in_force,
+            settings.bucket.name,
+            scope,
+            author=author,
+            mode=mode,
+            emit=emit,
+            hold_for=hold_for,
         )
 
 
@@ -193,7 +200,7 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
     """Check everything that a pass needs, as far as earlier checks allow. Raises none of our errors."""
     settings = source.current()
     made = [*checks.configuration(settings.mode(), settings.bucket.prefixes)]
-    made += checks.settings(tell_settings(source.loaded))
+    made += checks.settings(log_settings(source.loaded))
     at_head = False
 
     async def look_at_database() -> Sequence[Check]:
@@ -232,8 +239,8 @@ async def doctor(source: SettingsSource) -> Sequence[Check]:
 
     async def look_at_tie(bucket: Bucket, found: Capabilities) -> Sequence[Check]:
         async with open_catalog(catalog_config(settings)) as catalog:
-            pause = PauseWatch(catalog.pauses, SystemClock(), Quiet())
-            ports = wire(catalog, bucket, found, Quiet(), pause, throttles_of(settings))
+            pause = PauseWatch(catalog.pauses, SystemClock(), NullObserver())
+            ports = wire(catalog, bucket, found, NullObserver(), pause, throttles_of(settings))
             tie = await ownership.verify(ports, settings.bucket.name)
             fault = (await adoption.look(ports, settings.bucket.name)).fault
             return [

@@ -7,14 +7,14 @@ import anyio
 import structlog
 
 from reconciler import __version__
-from reconciler.app.reloading import follow_runtime_file, tell_settings
-from reconciler.app.surroundings import stop_on_signal, tell_origins
-from reconciler.app.telling import recall, tell_standing, tell_storage
-from reconciler.app.wiring import limits_of, mode_of, open_both, steer_of
+from reconciler.app.metric_refresh import recall, refresh_statistics, refresh_storage
+from reconciler.app.process import log_origins, stop_on_signal
+from reconciler.app.reloading import follow_runtime_file, log_settings
+from reconciler.app.wiring import in_force_of, limits_of, mode_of, open_both
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.daemon import Daemon
 from reconciler.engine.lead.capabilities import keep_probing
-from reconciler.engine.runtime.context import Steer
+from reconciler.engine.runtime.context import SettingsInForce
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.errors import ConfigError, Halt, Retryable
@@ -24,7 +24,7 @@ from reconciler.stores.s3 import OPERATIONS, OUTCOMES
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics
-from reconciler.telemetry.observers import Fanout
+from reconciler.telemetry.observers import CompositeObserver
 from reconciler.telemetry.registry import daemon_registry
 from reconciler.telemetry.traces import tracing
 from reconciler.web.routes import build_app
@@ -42,7 +42,7 @@ async def run(source: SettingsSource) -> None:
     settings = source.current()
     health, stopping = Health(), anyio.Event()
     registry, metrics = daemon_registry(version=__version__, operations=OPERATIONS, outcomes=OUTCOMES)
-    tell_settings(source, metrics)
+    log_settings(source, metrics)
     metrics.settings_read(valid=True)
     health.meet(CONFIGURATION)
     web = build_app(registry, health)
@@ -59,7 +59,7 @@ async def run(source: SettingsSource) -> None:
             group.start_soon(follow_runtime_file, source, metrics)
             hash_ = settings.config_hash()
             log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, config_hash=hash_)
-            tell_origins(source)
+            log_origins(source)
             await connect_and_lead(source, metrics, health, stopping, tracer)
             group.cancel_scope.cancel()
     log.info("stopped")
@@ -76,21 +76,26 @@ async def connect_and_lead(
     settings = source.current()
     while not stopping.is_set():
         try:
-            observer, counts = Fanout(metrics, health), (metrics.request_ended, metrics.database_called)
-            async with open_both(settings, observer, mode_of(source), *counts) as (wired, accounts):
+            observer, counts = (
+                CompositeObserver(metrics, health),
+                (metrics.request_ended, metrics.database_called),
+            )
+            async with open_both(settings, observer, mode_of(source), *counts) as (wired, statistics):
                 ports = replace(wired, tracer=tracer or wired.tracer)
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
                 metrics.halted(None)
                 metrics.store_probed(ports.capabilities)
                 limits = limits_of(settings)
-                steer = steer_of(source, ports.capabilities)
-                cycle = Cycle(ports, limits, steer, stopping, settings.bucket.name)
+                in_force = in_force_of(source, ports.capabilities)
+                cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
                 async with task_group() as group:
-                    metrics.limits.follow(partial(_limits_in_force, ports.throttles, steer))
-                    group.start_soon(recall, ports, accounts, metrics)
-                    group.start_soon(tell_standing, ports, accounts, metrics, steer)
-                    group.start_soon(tell_storage, ports, accounts, metrics, settings.accounting_interval)
+                    metrics.limits.follow(partial(_limits_in_force, ports.throttles, in_force))
+                    group.start_soon(recall, ports, statistics, metrics)
+                    group.start_soon(refresh_statistics, ports, statistics, metrics, in_force)
+                    group.start_soon(
+                        refresh_storage, ports, statistics, metrics, settings.accounting_interval
+                    )
                     group.start_soon(ports.clocks.watch)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     with health.watching(PAUSE, PAUSE_SILENCE):
@@ -106,9 +111,9 @@ async def connect_and_lead(
             await stopping.wait()
 
 
-def _limits_in_force(throttles: Throttles, steer: Steer) -> LimitsInForce:
+def _limits_in_force(throttles: Throttles, in_force: SettingsInForce) -> LimitsInForce:
     return LimitsInForce(
-        keys_a_second=throttles.deleting.rate(steer().rate),
+        keys_a_second=throttles.deleting.rate(in_force().rate),
         batches=throttles.deleting.in_flight,
         pages=throttles.listing.in_flight,
     )

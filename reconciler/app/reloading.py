@@ -2,7 +2,7 @@
 
 import anyio
 
-from reconciler.app.surroundings import tell_change, tell_origins
+from reconciler.app.process import log_change, log_origins
 from reconciler.settings import Change, SettingsSource, sources
 from reconciler.telemetry.metrics import Metrics
 
@@ -18,19 +18,19 @@ async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
 
     def report(change: Change) -> None:
         metrics.settings_read(valid=change.error is None)
-        tell_settings(source, metrics)
-        tell_change(change)
+        log_settings(source, metrics)
+        log_change(change)
         if change.changed:
-            tell_origins(source)
+            log_origins(source)
 
     source.listen(report)
-    tell_settings(source, metrics)  # the file may have been read before we listened
+    log_settings(source, metrics)  # the file may have been read before we listened
     while True:
         await anyio.sleep(RELOAD_SECONDS)
         source.refresh()
 
 
-def tell_settings(source: SettingsSource, metrics: Metrics) -> None:
+def log_settings(source: SettingsSource, metrics: Metrics) -> None:
     """Set the metrics of the mode in force, the configuration's hash, and where each value came from."""
     settings = source.current()
     metrics.settings_in_force(settings.mode(), settings.config_hash())

@@ -8,13 +8,13 @@ from typing import TypeVar
 
 import structlog
 
-from reconciler.app.surroundings import SystemClock
+from reconciler.app.process import SystemClock
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.catalog.statistics import PostgresAccounts
+from reconciler.catalog.statistics import PostgresStatistics
 from reconciler.engine.lead.capabilities import abilities
 from reconciler.engine.runtime.clocks import Clocks
-from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.throttle import ThrottledCopies, ThrottledListing, Throttles
 from reconciler.engine.runtime.write_guard import require_live
@@ -31,7 +31,7 @@ from reconciler.settings import (
     split_timeout,
 )
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ async def open_ports(
     `mode` is called before each single request that deletes, and before each retry: a batch sent key by
     key may take seconds. Switching dry run on must stop everything that has not been sent.
     """
-    async with open_both(settings, observer or Quiet(), mode, lambda *_: None, None) as (ports, _):
+    async with open_both(settings, observer or NullObserver(), mode, lambda *_: None, None) as (ports, _):
         yield ports
 
 
@@ -58,7 +58,7 @@ async def open_both(
     mode: Callable[[], Mode],
     on_request: Callable[[str, str, float], None],
     on_call: Callable[[str, float | None], None] | None,
-) -> AsyncIterator[tuple[Ports, PostgresAccounts]]:
+) -> AsyncIterator[tuple[Ports, PostgresStatistics]]:
     """Like `open_ports`, with the leader's statistics; `on_request` and `on_call` hear of each end."""
     async with open_catalog(replace(catalog_config(settings), on_call=on_call)) as catalog:
         await catalog.require_schema()
@@ -80,7 +80,7 @@ async def open_both(
             check_delete_mode(settings, found)
             for line in beside(found.lifecycle or (), settings.bucket.prefixes):
                 log.warning("the bucket has rules of its own", reason=line)
-            yield wire(catalog, bucket, found, observer, pause, throttles), catalog.accounts
+            yield wire(catalog, bucket, found, observer, pause, throttles), catalog.statistics
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:
@@ -113,7 +113,7 @@ def wire(
         copies=ThrottledCopies(bucket.copies.knowing(capabilities), throttles.copying),
         versions=bucket.versions,
         uploads=bucket.uploads,
-        marker=bucket.marker,
+        identity=bucket.identity,
         prober=bucket.prober,
         records=catalog.records,
         staging=catalog.staging,
@@ -199,29 +199,29 @@ def _handed_on(kind: type[T], settings: Settings, **others: object) -> T:
     return kind(**others, **{name: getattr(settings, name) for name in names})
 
 
-def steer_of(source: SettingsSource, found: Capabilities) -> Steer:
+def in_force_of(source: SettingsSource, found: Capabilities) -> SettingsInForce:
     """Read the settings at each call, so a changed runtime file takes effect at its next read."""
     settings = source.look()
-    known = (settings, steering_of(settings, found))
+    known = (settings, runtime_settings(settings, found))
 
-    def steer() -> Steering:
+    def in_force() -> RuntimeSettings:
         nonlocal known
         settings = source.look()
         if settings is not known[0]:
-            known = (settings, steering_of(settings, found))
+            known = (settings, runtime_settings(settings, found))
         return known[1]
 
-    return steer
+    return in_force
 
 
 def mode_of(source: SettingsSource) -> Callable[[], Mode]:
     return lambda: source.look().mode()
 
 
-def steering_of(settings: Settings, found: Capabilities) -> Steering:
+def runtime_settings(settings: Settings, found: Capabilities) -> RuntimeSettings:
     rate = settings.max_deletes_per_second
     return _handed_on(
-        Steering,
+        RuntimeSettings,
         settings,
         mode=settings.mode(),
         policy=replace(

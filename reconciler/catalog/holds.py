@@ -15,8 +15,8 @@ from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import quoted
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables.tables import Gateway
-from reconciler.catalog.pass_groups import taken_in
+from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.pass_groups import superseded
 from reconciler.errors import ErrorKind, Halt, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
 
@@ -119,9 +119,9 @@ LONG = "SET LOCAL statement_timeout = '10min'"
 class PostgresHolds:
     """`ports.Holds` on Postgres."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
+        self._media = media
 
     async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
         """Adds them in chunks; each chunk is in force from its own commit on."""
@@ -130,7 +130,7 @@ class PostgresHolds:
         for chunk in _chunks(list(last_said.values())):
 
             async def work(connection: AnyConnection, chunk: Sequence[Hold] = chunk) -> list[str]:
-                return await add(connection, self._gateway, chunk)
+                return await add(connection, self._media, chunk)
 
             claimed.update(await self._database.transaction(work))
         await self.remember()
@@ -140,7 +140,7 @@ class PostgresHolds:
         async with self._database.connection() as connection:
             owners = [row["target"] for row in await connection.fetch(HELD_OWNERS)]
         if owners:
-            await self._database.transaction(functools.partial(_remember, self._gateway, owners))
+            await self._database.transaction(functools.partial(_remember, self._media, owners))
 
     async def remove(
         self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
@@ -148,7 +148,7 @@ class PostgresHolds:
         async with self._database.connection() as connection:
             names = [target for target in targets if bounds.storable(target)]
             if kind is HoldKind.VIRTUAL_KEY:
-                names = await _as_ids(connection, self._gateway, names)
+                names = await _as_ids(connection, self._media, names)
             removed: int = await connection.fetchval(REMOVE_NAMED, kind.value, names, author, by)
         if kind is HoldKind.VIRTUAL_KEY:
             await forget(self._database)
@@ -171,7 +171,7 @@ class PostgresHolds:
 
     async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
         async with self._database.connection() as connection:
-            return await held(connection, self._gateway, keys)
+            return await held(connection, self._media, keys)
 
     async def count(self) -> Mapping[HoldKind, int]:
         async with self._database.connection() as connection:
@@ -194,7 +194,7 @@ async def require_known(connection: AnyConnection) -> None:
         )
 
 
-async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]) -> list[str]:
+async def add(connection: AnyConnection, media: MediaTables, holds: Sequence[Hold]) -> list[str]:
     """Put them in force in the caller's transaction, and return the keys under them that are claimed.
 
     Claims wait until that transaction ends. No two of the holds may share kind, target and author.
@@ -207,7 +207,7 @@ async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]
     ids = dict(
         zip(
             targets[HoldKind.VIRTUAL_KEY],
-            await _as_ids(connection, gateway, targets[HoldKind.VIRTUAL_KEY]),
+            await _as_ids(connection, media, targets[HoldKind.VIRTUAL_KEY]),
             strict=True,
         )
     )
@@ -223,23 +223,23 @@ async def add(connection: AnyConnection, gateway: Gateway, holds: Sequence[Hold]
         [hold.pass_id for hold in holds],
     )  # fmt: skip
     rows = await connection.fetch(
-        _claimed_under(gateway), targets[HoldKind.KEY], targets[HoldKind.PREFIX], list(ids.values())
+        _claimed_under(media), targets[HoldKind.KEY], targets[HoldKind.PREFIX], list(ids.values())
     )
     return [row["storage_key"] for row in rows]
 
 
-async def _remember(gateway: Gateway, owners: Sequence[str], connection: AnyConnection) -> None:
+async def _remember(media: MediaTables, owners: Sequence[str], connection: AnyConnection) -> None:
     """Record the keys that rows of these owners name, or named when their object was deleted."""
     await connection.execute(LONG)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", REMEMBERING)
-    columns = (gateway.key_text, *(f"m.{quoted(column)}::text" for column in gateway.variants))
+    columns = (media.key_text, *(f"m.{quoted(column)}::text" for column in media.variants))
     query = REMEMBER.format(
         schema=SCHEMA,
         keys=", ".join(f'({column} COLLATE "C")' for column in columns),
-        owner=_owner(gateway),
-        media=gateway.media,
-        owner_id=gateway.owner_id,
-        owner_type=gateway.owner_type,
+        owner=_owner(media),
+        media=media.media,
+        owner_id=media.owner_id,
+        owner_type=media.owner_type,
     )
     await connection.execute(query, list(owners))
 
@@ -263,24 +263,24 @@ async def purge(database: Database) -> None:
         await forget(database)
 
 
-async def held(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> dict[str, Hold]:
+async def held(connection: AnyConnection, media: MediaTables, keys: Sequence[str]) -> dict[str, Hold]:
     """See `ports.Holds.held`."""
     wanted = [key for key in keys if bounds.storable(key)]
     if not wanted:
         return {}
-    rows = await connection.fetch(_holds_on(gateway), wanted)
+    rows = await connection.fetch(_holds_on(media), wanted)
     return {row["key"]: _hold_from(row) for row in rows}
 
 
-def held_condition(gateway: Gateway, now: str) -> str:
+def held_condition(media: MediaTables, now: str) -> str:
     """SQL that is true of a mark `m` under a hold in force at the time `now` (a parameter).
 
     A cheap way to skip marks; the claim decides whether a mark is held after it has locked the mark.
     """
-    return condition(gateway, "m.storage_key", now)
+    return condition(media, "m.storage_key", now)
 
 
-def condition(gateway: Gateway, key: str, now: str, *, owners: str | None = None) -> str:
+def condition(media: MediaTables, key: str, now: str, *, owners: str | None = None) -> str:
     """SQL that is true where that key is on hold at the time `now`, by any kind of hold.
 
     A hold by virtual key counts for a row that names the key now, or that a pass has seen since the hold
@@ -305,13 +305,13 @@ def condition(gateway: Gateway, key: str, now: str, *, owners: str | None = None
                 WHERE e.storage_key = {key})
             OR EXISTS (
                 SELECT FROM (SELECT {key} COLLATE "default" AS marked) own
-                JOIN {gateway.media} ON {gateway.equal_key} = own.marked
-                JOIN {SCHEMA}.holds hold ON {of_owner} AND hold.target = {_owner(gateway)})
+                JOIN {media.media} ON {media.equal_key} = own.marked
+                JOIN {SCHEMA}.holds hold ON {of_owner} AND hold.target = {_owner(media)})
             {gone if owners else ""})
     )"""
 
 
-def _holds_on(gateway: Gateway) -> str:
+def _holds_on(media: MediaTables) -> str:
     """One hold for each of the keys $1 that are held."""
     force = _in_force("h", "clock_timestamp()")
     return f"""
@@ -323,9 +323,9 @@ def _holds_on(gateway: Gateway) -> str:
             JOIN unnest($1::text[]) AS k (key) ON starts_with(k.key, h.target)
             WHERE h.kind = 'prefix' AND {force}
             UNION ALL
-            SELECT {gateway.key_text} COLLATE "C", h.* FROM {gateway.media}
-            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(gateway)} AND {force}
-            WHERE {_any(HoldKind.VIRTUAL_KEY, "clock_timestamp()")} AND {gateway.equal_key} = ANY($1::text[])
+            SELECT {media.key_text} COLLATE "C", h.* FROM {media.media}
+            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(media)} AND {force}
+            WHERE {_any(HoldKind.VIRTUAL_KEY, "clock_timestamp()")} AND {media.equal_key} = ANY($1::text[])
             UNION ALL
             SELECT e.storage_key, h.* FROM {SCHEMA}.held_keys e
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = e.virtual_key AND {force}
@@ -338,7 +338,7 @@ def _holds_on(gateway: Gateway) -> str:
     """
 
 
-def _claimed_under(gateway: Gateway) -> str:
+def _claimed_under(media: MediaTables) -> str:
     """Keys whose object is being deleted or purged: of $1, under the prefixes $2, or of the owners $3."""
     return f"""
         SELECT m.storage_key FROM {SCHEMA}.marks m
@@ -346,8 +346,8 @@ def _claimed_under(gateway: Gateway) -> str:
             m.storage_key = ANY($1::text[])
             OR EXISTS (SELECT FROM unnest($2::text[]) AS p (low) WHERE starts_with(m.storage_key, p.low))
             OR EXISTS (SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
-                       JOIN {gateway.media} ON {gateway.equal_key} = own.marked
-                       WHERE {_owner(gateway)} = ANY($3::text[])))
+                       JOIN {media.media} ON {media.equal_key} = own.marked
+                       WHERE {_owner(media)} = ANY($3::text[])))
         UNION
         SELECT h.storage_key FROM {SCHEMA}.hidden h
         WHERE h.state = 'purging' AND (
@@ -357,8 +357,8 @@ def _claimed_under(gateway: Gateway) -> str:
     """
 
 
-def _owner(gateway: Gateway) -> str:
-    return f'({gateway.owner_id}::text COLLATE "C")'
+def _owner(media: MediaTables) -> str:
+    return f'({media.owner_id}::text COLLATE "C")'
 
 
 def _any(kind: HoldKind, now: str) -> str:
@@ -371,13 +371,13 @@ def _in_force(alias: str, now: str) -> str:
     return f"({alias}.until IS NULL OR {alias}.until > {now})"
 
 
-async def _as_ids(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[str]:
+async def _as_ids(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> list[str]:
     """The virtual keys' ids as the table writes them; a uuid may be given in another spelling."""
     if not ids:
         return []
     try:
         rows = await connection.fetch(
-            f"SELECT id::{gateway.owner_type}::text AS id"
+            f"SELECT id::{media.owner_type}::text AS id"
             " FROM unnest($1::text[]) WITH ORDINALITY AS given (id, n) ORDER BY n",
             list(ids),
         )
@@ -385,8 +385,8 @@ async def _as_ids(connection: AnyConnection, gateway: Gateway, ids: Sequence[str
         raise NotDone(
             ErrorKind.INVALID,
             "not_a_virtual_key",
-            f"not the id of a virtual key ({gateway.owner_type}): {error}",
-            type=gateway.owner_type,
+            f"not the id of a virtual key ({media.owner_type}): {error}",
+            type=media.owner_type,
         ) from None
     return [row["id"] for row in rows]
 
@@ -395,7 +395,7 @@ async def _wanted(
     connection: AnyConnection, wanted: HoldFilter
 ) -> tuple[str | None, str, str | None, list[int] | None, str | None]:
     kind = wanted.kind.value if wanted.kind else None
-    return kind, wanted.prefix, wanted.author, await taken_in(connection, wanted.pass_id), wanted.reason
+    return kind, wanted.prefix, wanted.author, await superseded(connection, wanted.pass_id), wanted.reason
 
 
 def _check(holds: Sequence[Hold]) -> None:

@@ -7,7 +7,7 @@ import asyncpg
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.model import VERDICTS, Mark, Marker, PassState, Policy, Verdict, believable, believable_size
+from reconciler.model import VERDICTS, Mark, PassKind, PassState, Policy, Verdict, believable, believable_size
 
 MARK_COLUMNS = (
     "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
@@ -20,7 +20,7 @@ def _words(words: Iterable[str]) -> str:
 
 
 KNOWN = (
-    f"m.verdict IN ({_words(Verdict)}) AND p.marker IN ({_words(Marker)})"
+    f"m.verdict IN ({_words(Verdict)}) AND p.kind IN ({_words(PassKind)})"
     f" AND p.state IN ({_words(PassState)})"
 )
 """Marks in words that this program knows. Every other mark is a newer program's and left to it: no pass joins
@@ -34,24 +34,24 @@ SEEN_ENOUGH = (
 
 _COMPLETE = (
     f"(SELECT coalesce(max(c.id), 0) FROM {SCHEMA}.passes c"
-    " WHERE c.marker = '{0}' AND c.state IN ('armed', 'tripped'))"
+    " WHERE c.kind = '{0}' AND c.state IN ('released', 'tripped'))"
 )
 
 SEEN_LATELY = (
     f"({KNOWN} AND (m.variant_of IS NOT NULL OR m.confirmed_id >="
-    f" CASE p.marker WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
+    f" CASE p.kind WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
     f" ELSE {_COMPLETE.format('retention')} END))"
 )
-"""Marks found by the last complete pass of their marker, or by one that is running; a mark that it missed is
+"""Marks found by the last complete pass of their kind, or by one that is running; a mark that it missed is
 not trusted, nor is a newer program's. A variant is exempt: no pass finds it, and it goes with its record.
 """
 
 # Marks that may be claimed at $1, of the verdicts $2, under the delay $3, in the key ranges $4/$5. The
-# pass has to be armed, and (for a claim, not for a preview) its stamp must be older than every open
+# pass has to be released, and (for a claim, not for a preview) its stamp must be older than every open
 # transaction. Times are parameters taken beforehand, so that an index on due_at can answer. A variant waits
 # for its record's mark.
 CLAIMABLE = f"""
-    m.state = 'found' AND p.state = 'armed' AND m.verdict = ANY($2::text[])
+    m.state = 'found' AND p.state = 'released' AND m.verdict = ANY($2::text[])
     AND m.due_at <= $1::timestamptz
     AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
     AND (m.not_before IS NULL OR m.not_before <= $1)
@@ -61,7 +61,7 @@ CLAIMABLE = f"""
                 WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
 """
 
-BEHIND_HORIZON = "p.armed_xid < pg_snapshot_xmin(pg_current_snapshot())"
+BEHIND_HORIZON = "p.released_xid < pg_snapshot_xmin(pg_current_snapshot())"
 
 
 def claimable_arguments(

@@ -79,7 +79,7 @@ def upgrade(
     in byte order, without locking the table. `with_triggers` installs the optional triggers (True),
     removes them (False), or leaves them as they are. Raises ConfigError, CatalogUnavailable.
     """
-    config, say = _resolved(config), _teller(out)
+    config, say = _resolved(config), _printer(out)
     if create_tables:
         creation.require_default(config.tables)
     asked = _Asked(create_tables=create_tables, create_index=create_index, with_triggers=with_triggers)
@@ -92,7 +92,7 @@ def upgrade(
 
 def downgrade(config: CatalogConfig | str, revision: str = "base", *, out: TextIO | None = None) -> None:
     """Take the schema down to `revision`; of the gateway's schema only what a migration made is dropped."""
-    config, say = _resolved(config), _teller(out)
+    config, say = _resolved(config), _printer(out)
     with translated(config.where):
         asyncio.run(_downgrade(config, revision, say))
 
@@ -123,7 +123,7 @@ def _resolved(config: CatalogConfig | str) -> CatalogConfig:
     return CatalogConfig(database_url=config) if isinstance(config, str) else config
 
 
-def _teller(out: TextIO | None) -> Say:
+def _printer(out: TextIO | None) -> Say:
     return lambda line: None if out is None else print(line, file=out)
 
 

@@ -20,14 +20,14 @@ from reconciler.catalog.marks.queries import MarkList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
 from reconciler.catalog.recovery.erasure import Erasure
 from reconciler.catalog.recovery.purge import PostgresPurges
 from reconciler.catalog.recovery.recovery import PostgresRecovery
-from reconciler.catalog.statistics import PostgresAccounts
+from reconciler.catalog.statistics import PostgresStatistics
 from reconciler.errors import ConfigError
 
 
@@ -50,7 +50,7 @@ class Catalog:
     recovery: PostgresRecovery
     purges: PostgresPurges
     erasure: Erasure
-    accounts: PostgresAccounts
+    statistics: PostgresStatistics
     report: SchemaReport
     database: Database
 
@@ -75,27 +75,27 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
     if report.types is None or report.tables is None:
         raise ConfigError("\n".join(report.faults))
     config = replace(config, tables=report.tables)
-    gateway = Gateway(config.tables, report.types)
+    media = MediaTables(config.tables, report.types)
     lease, pauses = PostgresLease(config), PostgresPauseSwitch(config)
     async with open_database(config) as database:
         try:
             yield Catalog(
-                records=GatewayRecords(database, gateway),
-                passes=PostgresPasses(database, gateway),
+                records=GatewayRecords(database, media),
+                passes=PostgresPasses(database, media),
                 near_misses=PostgresNearMisses(database),
                 approvals=PostgresApprovals(database),
-                marks=PostgresMarks(database, gateway),
+                marks=PostgresMarks(database, media),
                 lease=lease,
                 site=PostgresSite(database),
                 budget=PostgresBudget(database),
                 pauses=pauses,
-                staging=PostgresStagingArea(config, gateway),
-                holds=PostgresHolds(database, gateway),
-                mark_list=MarkList(database, gateway),
-                recovery=PostgresRecovery(database, gateway),
-                purges=PostgresPurges(database, gateway),
-                erasure=Erasure(database, gateway),
-                accounts=PostgresAccounts(database, gateway),
+                staging=PostgresStagingArea(config, media),
+                holds=PostgresHolds(database, media),
+                mark_list=MarkList(database, media),
+                recovery=PostgresRecovery(database, media),
+                purges=PostgresPurges(database, media),
+                erasure=Erasure(database, media),
+                statistics=PostgresStatistics(database, media),
                 report=report,
                 database=database,
             )

@@ -17,13 +17,13 @@ from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import SEEN_ENOUGH, claimable_arguments
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
 from reconciler.model import (
     Leader,
-    Marker,
     Mode,
     ModeSince,
+    PassKind,
     Policy,
     Standing,
     Storage,
@@ -56,7 +56,7 @@ SELECT count(*) AS due, min(greatest(m.due_at, live.since + $3::interval)) AS ol
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 CROSS JOIN (SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') AS since) live
 WHERE m.state = 'claimed'
-   OR p.state = 'armed' AND m.verdict = ANY($2::text[])
+   OR p.state = 'released' AND m.verdict = ANY($2::text[])
       AND m.due_at <= $1::timestamptz AND live.since + $3 <= $1
       AND {SEEN_ENOUGH}
       AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
@@ -64,14 +64,14 @@ WHERE m.state = 'claimed'
       AND NOT {{held}}
 """
 
-TRIPPED = f"SELECT marker, count(*) AS passes FROM {SCHEMA}.passes WHERE state = 'tripped' GROUP BY marker"
+TRIPPED = f"SELECT kind, count(*) AS passes FROM {SCHEMA}.passes WHERE state = 'tripped' GROUP BY kind"
 
 # Key ranges of the newest sweep, while it runs.
 RANGES = f"""
 SELECT count(*) FILTER (WHERE r.done) AS done, count(*) FILTER (WHERE NOT r.done) AS open
 FROM {SCHEMA}.ranges r
 WHERE r.pass_id = (SELECT n.id FROM (SELECT id, state FROM {SCHEMA}.passes
-                                     WHERE marker = 'sweep' ORDER BY id DESC LIMIT 1) n
+                                     WHERE kind = 'sweep' ORDER BY id DESC LIMIT 1) n
                    WHERE n.state = 'running')
 """
 
@@ -97,13 +97,13 @@ FROM ranked GROUP BY 1 ORDER BY 1
 """
 
 
-class PostgresAccounts:
+class PostgresStatistics:
     """Reads the numbers for metrics and for `reconciler storage`."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
-        self._due = DUE.format(held=holds.held_condition(gateway, "$1"))
+        self._media = media
+        self._due = DUE.format(held=holds.held_condition(media, "$1"))
 
     async def standing(self, policy: Policy, verdicts: Sequence[Verdict]) -> Standing:
         """The state of marks and passes under the settings in force. Reads every mark. Raises Retryable."""
@@ -121,7 +121,7 @@ class PostgresAccounts:
             drift=drift,
             due=due["due"],
             oldest_due=due["oldest"],
-            tripped={Marker(row["marker"]): row["passes"] for row in tripped},
+            tripped={PassKind(row["kind"]): row["passes"] for row in tripped},
             ranges_done=ranges["done"],
             ranges_open=ranges["open"],
             hidden=(hidden["objects"], int(hidden["bytes"])),
@@ -165,12 +165,10 @@ class PostgresAccounts:
     async def _add_up(
         self, connection: AnyConnection, prefixes: Sequence[str] | None, by: Sequence[StorageBy], top: int
     ) -> Sequence[Row]:
-        gateway = self._gateway
-        within, values = bounds.condition(gateway.ordered_key, bounds.managed(prefixes or [""]), 1)
-        names = ", ".join(gateway.named(each) for each in by)
-        query = STORAGE.format(
-            names=names, size=gateway.size, media=gateway.media, within=within, top=int(top)
-        )
+        media = self._media
+        within, values = bounds.condition(media.ordered_key, bounds.managed(prefixes or [""]), 1)
+        names = ", ".join(media.named(each) for each in by)
+        query = STORAGE.format(names=names, size=media.size, media=media.media, within=within, top=int(top))
         rows: Sequence[Row] = await connection.fetch(query, *values)
         return rows
 

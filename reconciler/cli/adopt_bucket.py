@@ -2,7 +2,7 @@
 
 Bucket and database name each other, and each leader writes a new nonce to both. Where they do not agree,
 everything halts: two copies of one database act on the bucket, or this one was restored from a backup or
-failed over, or the bucket lost its marker, or the settings name another bucket than before. Only a person
+failed over, or the bucket lost its identity, or the settings name another bucket than before. Only a person
 can know which database is the right one.
 
 Run this with the settings of the database that is to go on. Without --yes it says what it found and
@@ -12,7 +12,7 @@ restored from an old backup lacks newer rows, whose objects then look like orpha
 complete first, and keep RECONCILER_DRY_RUN on until `reconciler plan` shows what you expect.
 
 Exits 0 when it was settled or nothing had to be, 1 where it could not be done now, 2 where --yes is
-missing, 3 where the marker cannot be read.
+missing, 3 where the identity cannot be read.
 
 $ reconciler adopt-bucket
 $ reconciler adopt-bucket --yes
@@ -24,7 +24,7 @@ from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command, wait
 from reconciler.cli.errors import DONE
 from reconciler.errors import ConfigError
-from reconciler.planning.wording import printable
+from reconciler.planning.formatting import printable
 
 
 def add(commands: Commands) -> None:

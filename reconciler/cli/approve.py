@@ -31,5 +31,5 @@ def add(commands: Commands) -> None:
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.operations import passes
 
-    by = args.by or operator()
+    by = args.author or operator()
     return tell(await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand), args)

@@ -75,8 +75,8 @@ def wait(made: Parser) -> None:
     )
 
 
-def author(made: Parser, who: str, option: str = "--author") -> None:
-    made.add_argument(option, type=words, metavar="NAME", help=f"{who} (default: the user of this shell)")
+def author(made: Parser, who: str) -> None:
+    made.add_argument("--author", type=words, metavar="NAME", help=f"{who} (default: the user of this shell)")
 
 
 def who_and_why(made: Parser) -> None:

@@ -18,7 +18,7 @@ from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE
 
 if TYPE_CHECKING:
-    from reconciler.settings import Loaded, Settings, ToldSetting
+    from reconciler.settings import Loaded, SettingReport, Settings
 
 LIVE = "~"
 """Beside a setting that follows the runtime file."""
@@ -61,8 +61,8 @@ def _print(loaded: Loaded[Settings]) -> None:
         out.say((line, "yellow"))
 
 
-def _origin(each: ToldSetting) -> str:
-    from reconciler.settings import told_origin
+def _origin(each: SettingReport) -> str:
+    from reconciler.settings import origin_text
 
-    over = ", ".join(dict.fromkeys(told_origin(below) for below in each.origin.over))
-    return f"{told_origin(each.origin)}, over {over}" if over else told_origin(each.origin)
+    over = ", ".join(dict.fromkeys(origin_text(below) for below in each.origin.over))
+    return f"{origin_text(each.origin)}, over {over}" if over else origin_text(each.origin)

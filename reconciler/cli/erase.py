@@ -17,7 +17,7 @@ from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import on_database, operator
 from reconciler.cli.types import Catalog
 from reconciler.model import Hold, HoldKind
-from reconciler.planning.wording import timestamp
+from reconciler.planning.formatting import timestamp
 
 
 def add(commands: Commands) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from reconciler.errors import ConfigError, ErrorKind, Halt, NotDone, ReconcilerError
-from reconciler.planning.wording import printable
+from reconciler.planning.formatting import printable
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 """Exit statuses of the contract; STOPPED is halted or tripped."""

@@ -28,7 +28,7 @@ from reconciler.cli.running import duration_of, on_database, operator
 from reconciler.cli.types import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import HoldFilter, HoldKind
-from reconciler.planning.wording import counted, printable, shortened, timestamp
+from reconciler.planning.formatting import counted, printable, shortened, timestamp
 
 NAMED = 10
 """Keys that a warning spells out."""

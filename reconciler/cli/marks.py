@@ -26,7 +26,7 @@ from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import on_database, operator
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import VERDICTS, ListedMark, MarkFilter, MarkState, Verdict
-from reconciler.planning.wording import counted, human_bytes, printable, shortened
+from reconciler.planning.formatting import counted, human_bytes, printable, shortened
 
 VERDICTS_SAY = "; ".join(f"{verdict}: {verdict.spec.says}" for verdict in VERDICTS)
 

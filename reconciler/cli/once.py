@@ -1,4 +1,4 @@
-"""Run every marker and the collector once, then exit.
+"""Run every kind and the collector once, then exit.
 
 Takes the lease as any replica does. In dry run, which is the default, nothing is deleted:
 set RECONCILER_DRY_RUN=false to let it. What is found is deleted after RECONCILER_DELETE_DELAY,
@@ -18,7 +18,7 @@ from reconciler.cli.reports import EXIT_STATUS, ended, one_sided, print_kept
 from reconciler.cli.types import Output
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Mode, Outcome, Report, Verdict
-from reconciler.planning.wording import human_bytes
+from reconciler.planning.formatting import human_bytes
 
 
 def add(commands: Commands) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.planning.wording import printable
+from reconciler.planning.formatting import printable
 
 T = TypeVar("T")
 

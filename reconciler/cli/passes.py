@@ -19,10 +19,10 @@ from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Decided, Output, Part
 from reconciler.model import Pass, PassDetail, PassState, Verdict
-from reconciler.planning.wording import human_bytes
+from reconciler.planning.formatting import human_bytes
 
 LIMIT = 20
-STYLES = {PassState.ARMED: "green", PassState.TRIPPED: "red", PassState.FAILED: "yellow"}
+STYLES = {PassState.RELEASED: "green", PassState.TRIPPED: "red", PassState.FAILED: "yellow"}
 ALL_PREFIXES = "(all)"
 NAMED = 5
 """Passes that are named of those that one takes in."""
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
 def decision(made: Parser) -> None:
     """The arguments of `approve` and `discard`."""
     made.add_argument("pass_id", type=whole, metavar="ID", help="the pass, see `reconciler passes`")
-    author(made, "who decides", "--by")
+    author(made, "who decides")
     as_json(made, "the outcome")
 
 
@@ -88,10 +88,10 @@ def print_list(passes: Sequence[PassDetail], out: Output) -> None:
         current, tally = detail.current, detail.current.tally
         found, marks = sum(tally.found.values()), sum(detail.marks.values())
         counts = (f"{number:,}" for number in (tally.objects, tally.records, found, marks))
-        about = (str(current.id), current.marker, _state(current), current.mode, _when(current.cutoff))
+        about = (str(current.id), current.kind, _state(current), current.mode, _when(current.cutoff))
         rows.append((*about, *counts, current.decided_by or ""))
     numbers = ("objects", "records", "found", "marks")
-    out.table(("id", "marker", "state", "mode", "began", *numbers, "decided by"), rows, right=numbers)
+    out.table(("id", "kind", "state", "mode", "began", *numbers, "decided by"), rows, right=numbers)
     for detail in passes:
         if detail.current.state is PassState.TRIPPED:
             out.say(*_reason(detail.current))
@@ -108,7 +108,7 @@ def print_pass(detail: PassDetail, out: Output) -> None:
         f" {tally.records:,} records looked at; settings {current.config_hash}"
     )
     if current.decided_at is not None:
-        verb = "approved" if current.state is PassState.ARMED else "discarded"
+        verb = "approved" if current.state is PassState.RELEASED else "discarded"
         out.say(f"{verb} by {current.decided_by or ''}, {_when(current.decided_at)}")
     earlier = [str(each) for each in detail.together if each != current.id]
     if earlier:
@@ -147,7 +147,7 @@ def _state(current: Pass) -> tuple[str, str]:
 
 def _reason(current: Pass) -> Sequence[Part]:
     why = f": {current.trip_reason}" if current.trip_reason else ""
-    return (f"pass {current.id} of the {current.marker} marker: ", _state(current), why)
+    return (f"{current.kind} pass {current.id}: ", _state(current), why)
 
 
 def _print_choice(current: Pass, out: Output) -> None:

@@ -12,7 +12,7 @@ import argparse
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command, words
 from reconciler.cli.errors import DONE
-from reconciler.planning import wording
+from reconciler.planning import formatting
 
 
 def add(commands: Commands) -> None:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             return await pause.pause(switch, by=running.operator(), reason=args.reason)
 
     done = running.wait_for(act)
-    told = wording.printable(wording.pause(done.standing))
+    told = formatting.printable(formatting.pause(done.standing))
     if done.ours:
         print(f"{told}: within a second nothing more is deleted, until `reconciler resume`")
     else:

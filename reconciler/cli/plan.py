@@ -22,7 +22,7 @@ from reconciler.cli.arguments import Commands, command
 from reconciler.cli.reports import ended, one_sided, print_kept
 from reconciler.cli.types import Group, Output
 from reconciler.model import Finding, Outcome, Report, Verdict
-from reconciler.planning.wording import human_bytes, printable, shortened
+from reconciler.planning.formatting import human_bytes, printable, shortened
 
 EXAMPLES = 2
 

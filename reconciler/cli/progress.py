@@ -6,14 +6,14 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from reconciler.model import Marker, Mode, ObjectResult, Outcome, Tally, Verdict
-from reconciler.telemetry.observers import Quiet
+from reconciler.model import Mode, ObjectResult, Outcome, PassKind, Tally, Verdict
+from reconciler.telemetry.observers import NullObserver
 
-STAGES = {Marker.SWEEP: "sweeping the bucket", Marker.RETENTION: "looking for expired media"}
+STAGES = {PassKind.SWEEP: "sweeping the bucket", PassKind.RETENTION: "looking for expired media"}
 NOT_ROWS = frozenset(ObjectResult)
 
 
-class ProgressBar(Quiet):
+class ProgressBar(NullObserver):
     """Listens as `ports.Observer`, and shows nothing where stderr is no terminal. A context manager.
 
     `total` is how many keys are expected to go, where that is known: the bar then fills.
@@ -54,10 +54,10 @@ class ProgressBar(Quiet):
         self._rows += rows
         self._show()
 
-    def pass_started(self, marker: Marker) -> None:
-        self._progress.update(self._task, description=STAGES[marker])
+    def pass_started(self, kind: PassKind) -> None:
+        self._progress.update(self._task, description=STAGES[kind])
 
-    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:  # noqa: ARG002
+    def pass_finished(self, kind: PassKind, outcome: Outcome, seconds: float, tally: Tally) -> None:  # noqa: ARG002
         self._progress.update(self._task, description="collecting")
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:  # noqa: ARG002

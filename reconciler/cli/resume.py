@@ -12,7 +12,7 @@ from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command
 from reconciler.cli.errors import DONE
 from reconciler.model import Pause
-from reconciler.planning import wording
+from reconciler.planning import formatting
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
             return await pause.resume(switch, by=running.operator())
 
     before = running.wait_for(act)
-    told = wording.printable(wording.pause(before))
+    told = formatting.printable(formatting.pause(before))
     print(f"resumed; it was {told}" if before.paused else "it was not paused")
     return DONE

@@ -14,7 +14,7 @@ from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output, Status
 from reconciler.model import Pass
-from reconciler.planning import wording
+from reconciler.planning import formatting
 
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 
@@ -43,20 +43,22 @@ def print_status(status: Status, out: Output) -> None:
     rows = [
         ("leader", f"{leader.holder}, epoch {leader.epoch}" if leader else "no replica holds the lease"),
         ("mode", f"{mode.mode} since {mode.since:{TIME}}" if mode else "there has been no pass yet"),
-        ("deletion", wording.pause(status.pause) if status.pause.paused else "not paused"),
-        *((f"last {each.marker}", _told(each)) for each in status.passes),
+        ("deletion", formatting.pause(status.pause) if status.pause.paused else "not paused"),
+        *((f"last {each.kind}", _described(each)) for each in status.passes),
         *(
             ("to decide", f"pass {each.id} tripped: {each.trip_reason}; reconciler passes show {each.id}")
             for each in status.tripped
         ),
     ]
     marks = [f"{keys:,} {verdict}" for verdict, (keys, _, _) in sorted(status.marks.items())]
-    holds = [wording.counted(number, kind.replace("_", " ")) for kind, number in sorted(status.holds.items())]
+    holds = [
+        formatting.counted(number, kind.replace("_", " ")) for kind, number in sorted(status.holds.items())
+    ]
     rows += [("marks", ", ".join(marks) or "none"), ("holds", ", ".join(holds) or "none")]
     out.table(("", ""), rows, header=False)
 
 
-def _told(each: Pass) -> str:
+def _described(each: Pass) -> str:
     ended = f" {each.finished_at:{TIME}}" if each.finished_at else ""
     looked = f"{each.tally.objects:,} objects and {each.tally.records:,} records looked at"
     return f"pass {each.id}, {each.state}{ended}: {looked}, {sum(each.tally.found.values()):,} found"

@@ -17,7 +17,7 @@ from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import Storage, StorageBy, StoragePart
-from reconciler.planning.wording import human_bytes, shortened
+from reconciler.planning.formatting import human_bytes, shortened
 
 BY = tuple(by.value for by in StorageBy)
 

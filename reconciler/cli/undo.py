@@ -25,7 +25,7 @@ from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.types import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Return, Returned, UndoScope
-from reconciler.planning.wording import counted, human_bytes, shortened, timestamp
+from reconciler.planning.formatting import counted, human_bytes, shortened, timestamp
 
 NAMED = 20
 """Refusals that are spelled out on stderr."""

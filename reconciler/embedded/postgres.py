@@ -1,4 +1,4 @@
-"""A Postgres in a guarded directory, on loopback, with a password of its own."""
+"""A Postgres in a supervised directory, on loopback, with a password of its own."""
 
 import os
 import secrets
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.embedded.guarding import HOST, Guardian, free_ports, unprivileged_account, with_other_ports
-from reconciler.embedded.wheels import runnable_by, wheel_postgres
+from reconciler.embedded.binaries import runnable_by, wheel_postgres
+from reconciler.embedded.client import HOST, Supervisor, free_ports, unprivileged_account, with_other_ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedPostgres:
-    """How to reach a Postgres that runs in a guarded directory; `pid` is its postmaster."""
+    """How to reach a Postgres that runs in a supervised directory; `pid` is its postmaster."""
 
     host: str
     port: int
@@ -40,7 +40,7 @@ _POSTGRES_SETTINGS = {
 
 
 def start_postgres(
-    guardian: Guardian,
+    supervisor: Supervisor,
     *,
     name: str = "postgres",
     binaries: Path | None = None,
@@ -52,10 +52,10 @@ def start_postgres(
     `settings` are the server's, instead of the small ones that it has otherwise.
     """
     account = unprivileged_account()
-    home = guardian.directory / name
+    home = supervisor.directory / name
     home.mkdir(mode=0o700)
     if account:
-        guardian.directory.chmod(0o711)
+        supervisor.directory.chmod(0o711)
         os.chown(home, account.uid, account.gid)
     programs = runnable_by(account, binaries or wheel_postgres(), home)
     password = secrets.token_urlsafe(24)
@@ -66,7 +66,7 @@ def start_postgres(
     cluster = home / "cluster"
     initdb = [f"{programs}/initdb", "-D", f"{cluster}", "-U", "postgres", f"--pwfile={secret}"]
     initdb += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", *locale]
-    guardian.run(f"{name}-initdb", initdb, "initdb of the embedded Postgres", account)
+    supervisor.run(f"{name}-initdb", initdb, "initdb of the embedded Postgres", account)
     secret.unlink()
     command = [f"{programs}/postgres", "-D", f"{cluster}", "-h", HOST, "-k", ""]
     command += [
@@ -75,8 +75,10 @@ def start_postgres(
 
     def attempt() -> EmbeddedPostgres:
         port = free_ports(1)
-        pid = guardian.start(name, [*command, "-p", str(port)], account=account, stop_signal=signal.SIGQUIT)
-        guardian.wait_for(name, lambda: _says_ready(cluster / "postmaster.pid", pid), "the embedded Postgres")
+        pid = supervisor.start(name, [*command, "-p", str(port)], account=account, stop_signal=signal.SIGQUIT)
+        supervisor.wait_for(
+            name, lambda: _says_ready(cluster / "postmaster.pid", pid), "the embedded Postgres"
+        )
         return EmbeddedPostgres(host=HOST, port=port, user="postgres", password=password, pid=pid)
 
     return with_other_ports(attempt)

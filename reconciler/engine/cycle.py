@@ -17,14 +17,14 @@ from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.rights import require_rights
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.recover.restore_queue import Healer
-from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import ended_by
 from reconciler.errors import Halt
-from reconciler.model import KeepReason, Marker, Mode, Outcome, PassState, Phase, Report, Tally, Term
+from reconciler.model import KeepReason, Mode, Outcome, PassKind, PassState, Phase, Report, Tally, Term
 from reconciler.model.keys import merge_prefixes
-from reconciler.planning import reporting, wording
+from reconciler.planning import formatting, reporting
 from reconciler.ports import Attribute
 
 log = structlog.get_logger(__name__)
@@ -72,9 +72,9 @@ class Progress:
         done = self.collected
         return (
             notice_of(done.pause),
-            wording.stayed(done.stayed),
-            wording.refused(done.refused),
-            wording.reasons(done.removed.reasons),
+            formatting.stayed(done.stayed),
+            formatting.refused(done.refused),
+            formatting.reasons(done.removed.reasons),
         )
 
     def _trips(self) -> list[str]:
@@ -90,7 +90,7 @@ class Progress:
         if self.collected.blocked:
             return "an open database transaction holds deletions back; see the log for its pid"
         if outcome is Outcome.PENDING and (waiting := self.collected.waiting):
-            waits = f"{wording.counted(waiting, 'mark')} {'waits' if waiting == 1 else 'wait'}"
+            waits = f"{formatting.counted(waiting, 'mark')} {'waits' if waiting == 1 else 'wait'}"
             return f"{waits} for a later run: not yet due, put off, or seen once; see `reconciler marks list`"
         return ""
 
@@ -99,11 +99,11 @@ class Cycle:
     """The passes and the collector, wired to the same ports; `run` gives each a loop of its own."""
 
     def __init__(
-        self, ports: Ports, limits: Limits, steer: Steer, stopping: anyio.Event, bucket: str
+        self, ports: Ports, limits: Limits, in_force: SettingsInForce, stopping: anyio.Event, bucket: str
     ) -> None:
         self._ports = ports
         self._limits = limits
-        self._steer = steer
+        self._in_force = in_force
         self._stopping = stopping
         self._bucket = bucket
         self._sweep = Sweep(ports, limits)
@@ -111,12 +111,12 @@ class Cycle:
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(
-            ports, limits, steer, stopping, self.tenure, self._sealer, self._sweep.lists_plainly
+            ports, limits, in_force, stopping, self.tenure, self._sealer, self._sweep.lists_plainly
         )
-        self._healer = Healer(ports, self._collector.gateway, steer)
-        self._leftovers = Leftovers(ports, self._collector.gateway, steer, stopping)
+        self._healer = Healer(ports, self._collector.guard, in_force)
+        self._leftovers = Leftovers(ports, self._collector.guard, in_force, stopping)
         horizon = self._collector.wait_for_horizon
-        self._purger = Purger(ports, self._collector.gateway, steer, stopping, limits.longest_call, horizon)
+        self._purger = Purger(ports, self._collector.guard, in_force, stopping, limits.longest_call, horizon)
 
     async def first_contact(self, term: Term) -> None:
         """Tie the bucket to this database, or check the tie, and put this term's seal on the bucket.
@@ -124,9 +124,9 @@ class Cycle:
         Raises Halt if the bucket is another database's, if the clocks are too far apart, or if a right is
         missing that deleting needs.
         """
-        await require_rights(self._ports, self._steer())
+        await require_rights(self._ports, self._in_force())
         await self._ports.clocks.require()
-        await ownership.first_contact(self._ports, self._bucket, self._steer().policy.prefixes)
+        await ownership.first_contact(self._ports, self._bucket, self._in_force().policy.prefixes)
         await self._sealer.take(term)
 
     async def keep(self, term: Term) -> None:
@@ -139,19 +139,19 @@ class Cycle:
         await self._sealer.watch()
 
     async def sweep(self, term: Term) -> PassResult:
-        """Run one sweep, after checking the bucket's marker again and aborting old uploads."""
+        """Run one sweep, after checking the bucket's identity again and aborting old uploads."""
         await self.first_contact(term)
         await self._leftovers.run(term)
-        return await self._observed(Marker.SWEEP, term)
+        return await self._observed(PassKind.SWEEP, term)
 
     async def retention(self, term: Term) -> PassResult:
         """Run one retention pass."""
-        return await self._observed(Marker.RETENTION, term)
+        return await self._observed(PassKind.RETENTION, term)
 
     async def collect(self, term: Term, *, report_again: bool) -> Collected:
         """Run one round of the collector, then one of the purge, and update the drift figures."""
         bound = {"epoch": term.epoch}
-        with step(self._ports.tracer, "collection", bound=bound, mode=str(self._steer().mode)):
+        with step(self._ports.tracer, "collection", bound=bound, mode=str(self._in_force().mode)):
             await self._healer.run()
             collected = await self._collector.run(term, report_again=report_again)
             await self._healer.run()
@@ -186,27 +186,27 @@ class Cycle:
         if progress.collected.full:
             raise Halt(progress.collected.full)
 
-    async def _observed(self, marker: Marker, term: Term) -> PassResult:
-        steering = self._steer()
-        bound: dict[str, Attribute] = {"marker": str(marker), "epoch": term.epoch}
-        attributes = {"mode": str(steering.mode), "config_hash": steering.config_hash}
+    async def _observed(self, kind: PassKind, term: Term) -> PassResult:
+        settings = self._in_force()
+        bound: dict[str, Attribute] = {"kind": str(kind), "epoch": term.epoch}
+        attributes = {"mode": str(settings.mode), "config_hash": settings.config_hash}
         with step(self._ports.tracer, "pass", bound=bound, **attributes):
-            return await self._timed(marker, term, steering)
+            return await self._timed(kind, term, settings)
 
-    async def _timed(self, marker: Marker, term: Term, steering: Steering) -> PassResult:
+    async def _timed(self, kind: PassKind, term: Term, settings: RuntimeSettings) -> PassResult:
         observer, clock = self._ports.observer, self._ports.clock
-        await self._ports.lease.observe_mode(term, steering.mode)
-        observer.pass_started(marker)
-        observer.phase(marker, Phase.PREPARING)
+        await self._ports.lease.observe_mode(term, settings.mode)
+        observer.pass_started(kind)
+        observer.phase(kind, Phase.PREPARING)
         started = clock.monotonic()
         tally, outcome = Tally(), Outcome.FAILED
         try:
-            result = await self._run(marker, term, steering)
+            result = await self._run(kind, term, settings)
             tally = result.tally
             outcome = Outcome.TRIPPED if result.trip else Outcome.CONVERGED
         finally:
-            observer.phase(marker, None)
-            observer.pass_finished(marker, outcome, clock.monotonic() - started, tally)
+            observer.phase(kind, None)
+            observer.pass_finished(kind, outcome, clock.monotonic() - started, tally)
             self._ports.tracer.note(
                 outcome=str(outcome),
                 objects=tally.objects,
@@ -215,15 +215,15 @@ class Cycle:
             )
         return result
 
-    async def _run(self, marker: Marker, term: Term, steering: Steering) -> PassResult:
-        if marker is Marker.SWEEP:
-            return await self._sweep.run(term, steering)
-        return await self._retention.run(term, steering, await self._rows_in_prefixes(steering))
+    async def _run(self, kind: PassKind, term: Term, settings: RuntimeSettings) -> PassResult:
+        if kind is PassKind.SWEEP:
+            return await self._sweep.run(term, settings)
+        return await self._retention.run(term, settings, await self._rows_in_prefixes(settings))
 
-    async def _rows_in_prefixes(self, steering: Steering) -> Mapping[str, int]:
+    async def _rows_in_prefixes(self, settings: RuntimeSettings) -> Mapping[str, int]:
         """The rows as the last sweep counted them, if it did: counting every few minutes costs too much."""
-        prefixes = steering.policy.prefixes
-        last = await self._ports.passes.last(Marker.SWEEP, PassState.ARMED)
+        prefixes = settings.policy.prefixes
+        last = await self._ports.passes.last(PassKind.SWEEP, PassState.RELEASED)
         seen = last.tally.by_prefix if last is not None else {}
         if sorted(seen) == sorted(merge_prefixes(prefixes)):
             return {prefix: tally.records for prefix, tally in seen.items()}

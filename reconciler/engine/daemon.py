@@ -9,10 +9,10 @@ from structlog.contextvars import bound_contextvars
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.lead import lease
 from reconciler.engine.runtime.context import Limits, Ports
-from reconciler.engine.runtime.loops import STAMP_SECONDS, Bell, Loop, Supervisor, backoff
+from reconciler.engine.runtime.loops import STAMP_SECONDS, Loop, Supervisor, WakeEvent, backoff
 from reconciler.engine.runtime.tasks import ended_by, task_group
 from reconciler.errors import Halt, LeaseLost, Retryable
-from reconciler.model import HeldBy, Marker, Term
+from reconciler.model import HeldBy, PassKind, Term
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Daemon:
         self._limits = limits
         self._cycle = cycle
         self._stopping = stopping
-        self._armed = Bell()
+        self._armed = WakeEvent()
         self._loops = Supervisor(ports.observer, ports.clock, stopping)
         self._holder = lease.holder_name()
 
@@ -119,11 +119,11 @@ class Daemon:
             group.start_soon(self._cycle.watch)
             drained = anyio.Event()
             group.start_soon(self._collect_until_stopped, term, drained)
-            async with task_group() as markers:
+            async with task_group() as kinds:
                 for loop in self._markers(term):
-                    markers.start_soon(self._loops.supervise, loop)
+                    kinds.start_soon(self._loops.supervise, loop)
                 await self._stopping.wait()
-                markers.cancel_scope.cancel()
+                kinds.cancel_scope.cancel()
             with anyio.move_on_after(DRAIN_SECONDS):
                 await drained.wait()
             group.cancel_scope.cancel()
@@ -145,13 +145,13 @@ class Daemon:
                 name="sweep",
                 act=sweep,
                 seconds=sweep_seconds,
-                first_after=lambda: self._since_last(Marker.SWEEP, sweep_seconds),
+                first_after=lambda: self._since_last(PassKind.SWEEP, sweep_seconds),
             ),
             Loop(
                 name="retention",
                 act=retain,
                 seconds=retain_seconds,
-                first_after=lambda: self._since_last(Marker.RETENTION, retain_seconds),
+                first_after=lambda: self._since_last(PassKind.RETENTION, retain_seconds),
             ),
         )
 
@@ -173,9 +173,9 @@ class Daemon:
         await self._loops.supervise(loop)
         drained.set()
 
-    async def _since_last(self, marker: Marker, interval: float) -> float:
+    async def _since_last(self, kind: PassKind, interval: float) -> float:
         """What is left of the interval since the last pass ended, no matter which replica ran it."""
-        last = await self._ports.passes.last(marker)
+        last = await self._ports.passes.last(kind)
         if last is None or last.finished_at is None:
             return 0.0
         elapsed = await self._ports.records.now() - last.finished_at

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.model.words import Word
+from reconciler.model.enums import Word
 
 
 class HoldKind(Word):

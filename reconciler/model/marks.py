@@ -7,9 +7,9 @@ from uuid import UUID
 
 from reconciler.model.control import Hold
 from reconciler.model.deletion import Refusal
+from reconciler.model.enums import DeleteMode, PassKind, Word
 from reconciler.model.passes import PassState, TrippedPass
 from reconciler.model.verdicts import Verdict
-from reconciler.model.words import DeleteMode, Marker, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ class ListedMark:
 
     mark: Mark
     state: MarkState
-    marker: Marker
+    kind: PassKind
     pass_state: PassState
     hold: Hold | None = None
     not_before: datetime | None = None

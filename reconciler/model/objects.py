@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from reconciler.model.sanity import believable
 
 RESERVED_PREFIX = ".reconciler/"
-"""Our own part of the bucket (identity marker, scratch keys): never managed, never counted."""
+"""Our own part of the bucket (identity object, scratch keys): never managed, never counted."""
 
 
 SCRATCH_FOLDER = ".reconciler-probe/"

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from reconciler.model.enums import DeleteMode, KeepReason, ListingOrder, Mode, PassKind, Word
 from reconciler.model.objects import KeyRange
 from reconciler.model.shapes import KeyShape
 from reconciler.model.verdicts import Verdict
-from reconciler.model.words import DeleteMode, KeepReason, ListingOrder, Marker, Mode, Word
 
 K = TypeVar("K")
 
@@ -59,7 +59,7 @@ class BreakerLimits:
 class Finding:
     """One classified piece of drift. `kept` says why nothing is done about it (then no mark is written).
 
-    `bytes` is the listed size, else the row's, else 0. The object's fields are None if the marker did not
+    `bytes` is the listed size, else the row's, else 0. The object's fields are None if the kind did not
     list it, `record_created_at` if there is no row. `newly`: the settings of the last released pass would
     have kept it.
     """
@@ -136,7 +136,7 @@ def _sum_tallies(left: Mapping[str, Tally], right: Mapping[str, Tally]) -> dict[
 class Term:
     """One term of leadership: the fencing token that every claiming transaction compares.
 
-    `seal` is the nonce last read from the bucket's marker, for a claim to compare as well. `vanished`:
+    `seal` is the nonce last read from the bucket's identity, for a claim to compare as well. `vanished`:
     the former term was not released, so its leader may still be alive somewhere.
     """
 
@@ -163,7 +163,7 @@ class PassState(Word):
     """
 
     RUNNING = "running"
-    ARMED = "armed"
+    RELEASED = "released"
     TRIPPED = "tripped"
     FAILED = "failed"
     DISCARDED = "discarded"
@@ -171,14 +171,14 @@ class PassState(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """One run of a marker. `cutoff` is the server's time at its start, frozen for all its verdicts.
+    """One run of a kind. `cutoff` is the server's time at its start, frozen for all its verdicts.
 
     `policy` is what it judged by, None if that was not kept. `decided_by` and `decided_at` record a
-    person's decision: an armed pass that has them was approved.
+    person's decision: an released pass that has them was approved.
     """
 
     id: int
-    marker: Marker
+    kind: PassKind
     cutoff: datetime
     config_hash: str
     mode: Mode
@@ -211,7 +211,7 @@ class Backlog:
     `pending` includes the marks that the pass itself wrote; `gone` counts storage keys of live
     deletions by verdict. Neither holds what a person has approved: that is in `approved` and
     `approved_gone`, and `approved_missing` is how many rows without an object were approved with it.
-    `since` is what was deleted since the last released pass of the marker began, whether or not approved;
+    `since` is what was deleted since the last released pass of the kind began, whether or not approved;
     None if not counted separately. `by_prefix` is the same by managed prefix.
     """
 

@@ -8,9 +8,9 @@ from enum import StrEnum
 from uuid import UUID
 
 from reconciler.model.control import Hold
+from reconciler.model.enums import DeleteMode
 from reconciler.model.objects import QUARANTINE_PREFIX
 from reconciler.model.verdicts import Verdict
-from reconciler.model.words import DeleteMode
 
 UNVERSIONED = "null"
 """The id of a version put while the bucket kept none; the next such PUT replaces it."""

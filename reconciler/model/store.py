@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from reconciler.model.enums import ListingOrder
 from reconciler.model.lineage import Lineage
-from reconciler.model.words import ListingOrder
 
 
 class Versioning(StrEnum):
@@ -130,7 +130,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """Which term last wrote the bucket's marker, and a nonce that no copy of the database can know."""
+    """Which term last wrote the bucket's identity, and a nonce that no copy of the database can know."""
 
     epoch: int
     nonce: UUID
@@ -138,7 +138,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seals:
-    """What the database knows of the marker's nonce: the last confirmed, and one being written."""
+    """What the database knows of the identity's nonce: the last confirmed, and one being written."""
 
     confirmed: UUID | None = None
     pending: UUID | None = None
@@ -146,10 +146,10 @@ class Seals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who owns this bucket: kept in the database and, as JSON, in the bucket's marker object.
+    """Who owns this bucket: kept in the database and, as JSON, in the bucket's identity object.
 
     `seal`, `contested` (why two databases dispute the bucket, "" if none do) and `etag` (of the
-    marker object, unquoted) are the marker's alone. `lineage` is the database's at the last seal.
+    identity object, unquoted) are the identity's alone. `lineage` is the database's at the last seal.
     """
 
     site_id: UUID

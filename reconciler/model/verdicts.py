@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self
 
-from reconciler.model.words import Marker, Word
+from reconciler.model.enums import PassKind, Word
 
 
 class OwnerRead(Enum):
@@ -30,7 +30,7 @@ class VerdictSpec:
     is Grafana's. `twice`: a mark is claimed only after a second sighting.
     """
 
-    found_by: Marker | None
+    found_by: PassKind | None
     says: str
     switches: tuple[str, ...]
     reads: tuple[str, ...]
@@ -64,7 +64,7 @@ class Verdict(Word):
     ORPHAN = (
         "orphan",
         VerdictSpec(
-            found_by=Marker.SWEEP,
+            found_by=PassKind.SWEEP,
             says="an object that no record names",
             switches=("orphan_cleanup",),
             reads=(),
@@ -75,7 +75,7 @@ class Verdict(Word):
     DANGLING = (
         "dangling",
         VerdictSpec(
-            found_by=Marker.SWEEP,
+            found_by=PassKind.SWEEP,
             says="a record whose object is missing",
             switches=("dangling_cleanup",),
             reads=("created_at",),
@@ -87,7 +87,7 @@ class Verdict(Word):
     EXPIRED = (
         "expired",
         VerdictSpec(
-            found_by=Marker.RETENTION,
+            found_by=PassKind.RETENTION,
             says="a record whose expiry is over, or that was soft-deleted a grace period ago",
             switches=("auto_cleanup",),
             reads=("expires_at", "deleted_at"),
@@ -98,7 +98,7 @@ class Verdict(Word):
     STALE = (
         "stale",
         VerdictSpec(
-            found_by=Marker.RETENTION,
+            found_by=PassKind.RETENTION,
             says="a record older than the retention that was not accessed lately",
             switches=("auto_cleanup",),
             reads=("created_at", "last_accessed_at"),
@@ -109,7 +109,7 @@ class Verdict(Word):
     REVOKED = (
         "revoked",
         VerdictSpec(
-            found_by=Marker.RETENTION,
+            found_by=PassKind.RETENTION,
             says="a record whose virtual key is disabled or expired",
             switches=("auto_cleanup", "delete_revoked"),
             reads=("virtual_key_id",),
@@ -120,7 +120,7 @@ class Verdict(Word):
     OWNERLESS = (
         "ownerless",
         VerdictSpec(
-            found_by=Marker.RETENTION,
+            found_by=PassKind.RETENTION,
             says="a record whose virtual key does not exist",
             switches=("auto_cleanup",),
             reads=("virtual_key_id",),
@@ -134,7 +134,7 @@ class Verdict(Word):
 VERDICTS = tuple(verdict for verdict in Verdict if verdict.spec.found_by is not None)
 """The verdicts that a pass finds."""
 
-RETENTION_VERDICTS = tuple(verdict for verdict in VERDICTS if verdict.spec.found_by is Marker.RETENTION)
+RETENTION_VERDICTS = tuple(verdict for verdict in VERDICTS if verdict.spec.found_by is PassKind.RETENTION)
 
 READ = frozenset(column for verdict in VERDICTS for column in verdict.spec.reads)
 """The fields of `MediaColumns`, besides the key, that some verdict reads."""

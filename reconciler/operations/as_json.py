@@ -25,8 +25,8 @@ from reconciler.model import (
     StoragePart,
     Verdict,
 )
-from reconciler.planning.wording import timestamp
-from reconciler.settings import Loaded, Settings, ToldSetting, tell
+from reconciler.planning.formatting import timestamp
+from reconciler.settings import Loaded, SettingReport, Settings, tell
 
 if TYPE_CHECKING:  # the settings are written without the engine and the catalog being loaded
     from reconciler.engine.recover.undo import Undone
@@ -67,7 +67,7 @@ def pass_summary(detail: PassDetail) -> Json:
 def _pass(current: Pass) -> Json:
     tally = current.tally
     return {
-        **_fields(current, "id", "marker", "state", "mode", "config_hash"),
+        **_fields(current, "id", "kind", "state", "mode", "config_hash"),
         "began_at": timestamp(current.cutoff),
         "finished_at": timestamp(current.finished_at),
         **_fields(tally, "objects", "records"),
@@ -139,7 +139,7 @@ def mark(found: ListedMark) -> Json:
         **_fields(of, "verdict", "reason", "bytes", "due_at"),
         "not_before": timestamp(found.not_before),
         "pass": of.pass_id,
-        **_fields(found, "pass_state", "marker"),
+        **_fields(found, "pass_state", "kind"),
         **_fields(of, "first_seen_at", "last_seen_at", "sightings", "object_etag", "object_last_modified"),
         **_fields(found, "attempts", "refusals", "last_error", "operation_id", "epoch"),
         "hold": hold(found.hold) if found.hold else None,
@@ -205,7 +205,7 @@ def settings(loaded: Loaded[Settings]) -> Json:
     return {"config_hash": of.config_hash(), "mode": of.mode(), "settings": told}
 
 
-def _setting(each: ToldSetting) -> Json:
+def _setting(each: SettingReport) -> Json:
     return {
         **_fields(each, "name", "key", "value", "default", "required", "runtime"),
         "source": each.origin.source,

@@ -25,11 +25,11 @@ from reconciler.model import (
     PutCondition,
     Versioning,
 )
-from reconciler.planning import wording
+from reconciler.planning import formatting
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.planning.lifecycle import beside, too_early
 from reconciler.ports import Listing, ObjectStore, Versions
-from reconciler.settings import Source, ToldSetting, overridden, pinned, told_origin
+from reconciler.settings import SettingReport, Source, origin_text, overridden, pinned
 
 ALLOW_VERSIONS = "allow these credentials s3:DeleteObjectVersion on the managed prefixes"
 CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
@@ -63,12 +63,12 @@ def configuration(mode: Mode, prefixes: Sequence[str]) -> Sequence[Check]:
     return [ok("configuration", f"valid; live, what is due will be deleted; managed prefixes {shown}")]
 
 
-def settings(told: Sequence[ToldSetting]) -> Sequence[Check]:
+def settings(told: Sequence[SettingReport]) -> Sequence[Check]:
     """Where each value came from, and what of the environment is not in force."""
     given: dict[str, list[str]] = {}
     for each in told:
         if each.origin.source is not Source.DEFAULT:
-            given.setdefault(told_origin(each.origin), []).append(each.name.removeprefix("RECONCILER_"))
+            given.setdefault(origin_text(each.origin), []).append(each.name.removeprefix("RECONCILER_"))
     rest = len(told) - sum(map(len, given.values()))
     checks = [ok("settings", f"from {where}: {', '.join(names)}") for where, names in given.items()]
     checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
@@ -248,7 +248,7 @@ def _deleting(found: Capabilities) -> Sequence[Check]:
 
 
 def _writing(found: Capabilities) -> Sequence[Check]:
-    """What the bucket's marker, which says who leads, is written with; and what tells two uploads apart."""
+    """What the bucket's identity, which says who leads, is written with; and what tells two uploads apart."""
     how = {
         PutCondition.COMPARED: "the store compares the ETag when the marker is written",
         PutCondition.UNQUOTED: "the store compares an ETag without quotes, and refuses the right one with"
@@ -406,7 +406,7 @@ def pause(standing: Pause) -> Sequence[Check]:
     """Whether an operator has stopped every deletion."""
     if standing.paused:
         resume = "run `reconciler resume` when they may go on"
-        return [warn("pause", f"{wording.pause(standing)}: nothing is deleted", resume)]
+        return [warn("pause", f"{formatting.pause(standing)}: nothing is deleted", resume)]
     return [ok("pause", "deletions are not paused")]
 
 

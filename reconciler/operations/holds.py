@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
-from reconciler.planning.wording import timestamp
+from reconciler.planning.formatting import timestamp
 
 PAGE = 1_000
 

@@ -7,7 +7,7 @@ from reconciler.catalog.marks.queries import Cancelled
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import ListedMark, MarkFilter, UndoScope
-from reconciler.planning.wording import timestamp
+from reconciler.planning.formatting import timestamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

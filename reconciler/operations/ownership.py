@@ -13,7 +13,7 @@ from reconciler.model import HeldBy
 
 
 async def look(ports: Ports, bucket: str) -> Situation:
-    """What bucket and database say of each other. Raises Halt where the marker cannot be read."""
+    """What bucket and database say of each other. Raises Halt where the identity cannot be read."""
     return await adoption.look(ports, bucket)
 
 

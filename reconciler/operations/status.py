@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.catalog.open import Catalog
-from reconciler.model import HoldKind, Leader, Marker, ModeSince, Pass, PassState, Pause, Verdict
+from reconciler.model import HoldKind, Leader, ModeSince, Pass, PassKind, PassState, Pause, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What the database knows of a site.
 
-    `passes` are the last that ended, one of each marker; `tripped` the newest of each that wait for a
+    `passes` are the last that ended, one of each kind; `tripped` the newest of each that wait for a
     decision. `marks` are by verdict: how many, their bytes, first sighting of the oldest.
     """
 
@@ -27,14 +27,14 @@ class Status:
 
 async def status(catalog: Catalog) -> Status:
     """Read it. Counts every mark."""
-    last = [await catalog.passes.last(marker) for marker in Marker]
-    tripped = [await catalog.passes.last(marker, PassState.TRIPPED) for marker in Marker]
+    last = [await catalog.passes.last(kind) for kind in PassKind]
+    tripped = [await catalog.passes.last(kind, PassState.TRIPPED) for kind in PassKind]
     return Status(
-        leader=await catalog.accounts.leader(),
-        mode=await catalog.accounts.mode_since(),
+        leader=await catalog.statistics.leader(),
+        mode=await catalog.statistics.mode_since(),
         pause=await catalog.pauses.read(),
         passes=[each for each in last if each is not None],
         tripped=[each for each in tripped if each is not None],
-        marks=await catalog.accounts.drift(),
+        marks=await catalog.statistics.drift(),
         holds=await catalog.holds.count(),
     )

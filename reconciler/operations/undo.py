@@ -6,15 +6,15 @@ from uuid import UUID
 
 from reconciler.engine.lead import ownership
 from reconciler.engine.recover.undo import Emit, Undo, Undone
-from reconciler.engine.runtime.context import Ports, Steer, Steering
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsInForce
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mode, UndoScope
 
 
 async def undo(
     ports: Ports,
-    steer: Steer,
+    in_force: SettingsInForce,
     bucket: str,
     scope: UndoScope,
     *,
@@ -32,14 +32,14 @@ async def undo(
         message = "bucket and database are not tied to each other: nothing was ever deleted here"
         raise NotDone(ErrorKind.NOT_READY, "not_tied", message)
 
-    def steering() -> Steering:
-        now = steer()
+    def runtime() -> RuntimeSettings:
+        now = in_force()
         return replace(now, mode=mode, hold_for=hold_for or now.hold_for)
 
     async def sealed(_: float) -> UUID:
         raise AssertionError("an undo claims and deletes nothing")
 
-    gateway = WriteGateway(
+    guard = WriteGuard(
         ports.store,
         ports.marks,
         lambda: mode,
@@ -50,4 +50,4 @@ async def undo(
         ports.uploads,
         ports.pause.look,
     )
-    return await Undo(ports, gateway, steering, author, emit).run(scope)
+    return await Undo(ports, guard, runtime, author, emit).run(scope)

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, Marker, Tally, Trip, Verdict
+from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, PassKind, Tally, Trip, Verdict
 from reconciler.planning import sides
-from reconciler.planning.wording import counted
+from reconciler.planning.formatting import counted
 
 _SETTING = "RECONCILER_BREAKER__"
 
@@ -51,18 +51,18 @@ class _Drift:
 
 
 def check(
-    marker: Marker, tally: Tally, backlog: Backlog, previous: Tally | None, limits: BreakerLimits
+    kind: PassKind, tally: Tally, backlog: Backlog, previous: Tally | None, limits: BreakerLimits
 ) -> Trip | None:
     """The trip that holds the pass back, or None if it may be released.
 
     `tally` is what the pass saw (for a retention pass, `records` is what its findings are a fraction
-    of), `previous` what the last *released* pass of the same marker saw (not the last tripped one: a
+    of), `previous` what the last *released* pass of the same kind saw (not the last tripped one: a
     second look at the same emptiness must not let it through). `backlog.pending` already holds this pass's
     own marks; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more means that
     no fraction is too large, and that emptiness is meant.
     """
     no_rows = sides.emptied("rows", tally, previous, backlog, limits)
-    if marker is Marker.RETENTION:
+    if kind is PassKind.RETENTION:
         return _first(no_rows, _retention_over(tally, backlog, limits))
     orphans = _orphans_over(tally, backlog, limits)
     dangling = _too_many_missing(tally, backlog, limits) or _dangling_over(tally, backlog, limits)
@@ -73,14 +73,14 @@ def check(
     return _first(no_objects, no_rows, foreign, orphans, dangling)
 
 
-def at_claim(marker: Marker, seen: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
+def at_claim(kind: PassKind, seen: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
     """Why the marks of a batch must not be claimed, or None: the caps, applied where deletion begins.
 
     `backlog.pending` is the batch, `backlog.gone` what was claimed in the last 24 hours, both without
-    what a person has approved; `seen` is what the last released pass of the marker saw. Never stricter
+    what a person has approved; `seen` is what the last released pass of the kind saw. Never stricter
     than `check` was, unless the limits were lowered or the whole has shrunk since.
     """
-    if marker is Marker.RETENTION:
+    if kind is PassKind.RETENTION:
         return _retention_over(seen, backlog, limits)
     missing = _too_many_missing(Tally(), backlog, limits)
     return _orphans_over(seen, backlog, limits) or missing or _dangling_over(seen, backlog, limits)

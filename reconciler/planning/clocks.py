@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
 
-from reconciler.planning import wording
+from reconciler.planning import formatting
 
 POD, DATABASE, STORE = "this machine", "the database", "the store"
 
@@ -82,4 +82,4 @@ def _third(ahead: Mapping[str, Ahead], first: str, second: str) -> str | None:
 
 
 def _way(apart: timedelta) -> str:
-    return f"{wording.age(abs(apart))} {'ahead of' if apart > timedelta(0) else 'behind'}"
+    return f"{formatting.age(abs(apart))} {'ahead of' if apart > timedelta(0) else 'behind'}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, DeleteMode, LifecycleRule
-from reconciler.planning import wording
+from reconciler.planning import formatting
 
 
 def too_early(
@@ -25,7 +25,7 @@ def too_early(
 
 
 def beside(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> list[str]:
-    """A line for each rule that removes objects without asking the records, or the bucket's marker."""
+    """A line for each rule that removes objects without asking the records, or the bucket's identity."""
     lines = []
     for rule in rules:
         if rule.expires is not None and _overlaps(rule, prefixes):
@@ -70,4 +70,4 @@ def _early(
 
 
 def _days(after: timedelta) -> str:
-    return f"after {wording.counted(after.days, 'day')}" if after else "at once"
+    return f"after {formatting.counted(after.days, 'day')}" if after else "at once"

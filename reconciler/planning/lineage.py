@@ -1,4 +1,4 @@
-"""Whether this database sealed the bucket's marker, and has not gone back in time since.
+"""Whether this database sealed the bucket's identity, and has not gone back in time since.
 
 | difference found | cause | verdict |
 |---|---|---|

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from reconciler.model import Finding, KeepReason, Policy, Record, Verdict
 from reconciler.model.durations import duration_text
-from reconciler.planning import wording
+from reconciler.planning import formatting
 from reconciler.planning.keys import protection
 
 
@@ -93,7 +93,7 @@ def _elapsed(since: datetime | None, duration: timedelta, now: datetime) -> bool
 
 
 def _ago(since: datetime | None, now: datetime) -> str:
-    return f"{wording.age(now - (since or now))} ago"
+    return f"{formatting.age(now - (since or now))} ago"
 
 
 RULES: Mapping[Verdict, Callable[[Record, Policy, datetime], str]] = {

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
 from reconciler.model import RETENTION_VERDICTS, Backlog, BreakerLimits, KeepReason, Tally, Trip, Verdict
-from reconciler.planning.wording import counted
+from reconciler.planning.formatting import counted
 
 HANDFUL = 5
 """This many near misses are merely odd."""

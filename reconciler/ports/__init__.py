@@ -4,9 +4,9 @@ Adapters raise only the errors of `reconciler.errors`; each retries once, bounde
 """
 
 from reconciler.ports.bucket import *
-from reconciler.ports.deciding import *
-from reconciler.ports.leading import *
+from reconciler.ports.callbacks import *
+from reconciler.ports.leadership import *
 from reconciler.ports.marks import *
+from reconciler.ports.observing import *
+from reconciler.ports.passes import *
 from reconciler.ports.recovery import *
-from reconciler.ports.surroundings import *
-from reconciler.ports.sweeping import *

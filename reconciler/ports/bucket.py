@@ -122,7 +122,7 @@ class Uploads(Protocol):
         ...
 
 
-class IdentityMarker(Protocol):
+class IdentityObject(Protocol):
     """The object under `.reconciler/` that names the bucket's owner."""
 
     async def read(self) -> Identity | None:

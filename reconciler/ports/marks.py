@@ -18,7 +18,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports.deciding import Cap, Decide
+from reconciler.ports.callbacks import Cap, Decide
 
 
 class Marks(Protocol):
@@ -42,7 +42,7 @@ class Marks(Protocol):
         """
         ...
 
-    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+    async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         """A claim to roll forward, taken over under this term.
 
         Of this epoch: a claim whose `not_before` has passed. Of a dead epoch: once its last call to the store

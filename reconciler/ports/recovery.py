@@ -54,7 +54,7 @@ class Recovery(Protocol):
         """Of all such keys, those that a further column names (see `Records.referenced`), if not queued."""
         ...
 
-    async def widowed(self, keys: Sequence[str]) -> set[str]:
+    async def row_missing(self, keys: Sequence[str]) -> set[str]:
         """The keys of which a row was removed for lack of its object, and was not put back."""
         ...
 

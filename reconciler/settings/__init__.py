@@ -8,9 +8,9 @@ from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load
 from reconciler.settings.mounted import database_url_now
 from reconciler.settings.origins import Loaded, Origin, Source
+from reconciler.settings.report import SettingReport, origin_text, overridden, pinned, shown, sources, tell
 from reconciler.settings.schema import DatabaseSettings, SchemaSettings, Settings
 from reconciler.settings.secrets import known_secrets
-from reconciler.settings.telling import ToldSetting, overridden, pinned, shown, sources, tell, told_origin
 from reconciler.settings.tracing import traces_wanted
 
 __all__ = [
@@ -19,19 +19,19 @@ __all__ = [
     "Loaded",
     "Origin",
     "SchemaSettings",
+    "SettingReport",
     "Settings",
     "SettingsSource",
     "Source",
-    "ToldSetting",
     "database_url_now",
     "known_secrets",
     "load",
+    "origin_text",
     "overridden",
     "pinned",
     "shown",
     "sources",
     "split_timeout",
     "tell",
-    "told_origin",
     "traces_wanted",
 ]

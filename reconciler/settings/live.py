@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from reconciler.errors import ConfigError
-from reconciler.settings.load import Texts, Warn, trace
+from reconciler.settings.load import Overrides, Warn, trace
 from reconciler.settings.names import CONFIG_FILE, RUNTIME_FILE, Path, leaves
 from reconciler.settings.origins import Loaded, Source
+from reconciler.settings.report import shown, written_at
 from reconciler.settings.schema import Settings
-from reconciler.settings.telling import shown, written_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class SettingsSource:
         return change
 
     def _read(self, content: str | None, warn: Warn = lambda _: None) -> Loaded[Settings]:
-        texts = Texts(config=self._config, runtime=content, secrets=self._secrets)
+        texts = Overrides(config=self._config, runtime=content, secrets=self._secrets)
         return trace(self._environ, kind=Settings, texts=texts, warn=warn)
 
 

@@ -18,8 +18,8 @@ from reconciler.settings.names import (
     CONFIG_FILE,
     PREFIX,
     RUNTIME_FILE,
-    Leaf,
     Path,
+    SettingSpec,
     is_service_link,
     leaves,
     sections,
@@ -44,7 +44,7 @@ SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
+class Overrides:
     """Contents that stand in for those of the files; None: read the file."""
 
     config: str | None = None
@@ -53,7 +53,7 @@ class Texts:
     """By the setting whose value stands in a file of its own."""
 
 
-FROM_FILES = Texts()
+FROM_FILES = Overrides()
 
 
 @overload
@@ -78,7 +78,7 @@ def trace(
     environ: Mapping[str, str] | None = None,
     *,
     kind: type[S],
-    texts: Texts = FROM_FILES,
+    texts: Overrides = FROM_FILES,
     warn: Warn = lambda _: None,
 ) -> Loaded[S]:
     """Load the settings, with where each value came from."""
@@ -138,7 +138,7 @@ def _read_row_filter(environ: Mapping[str, str], layers: Layers) -> None:
         layers.put(ROW_FILTER_PATH, Written(raw=given, source=Source.ENVIRONMENT))
 
 
-def _unknown_variable(name: str, by_name: Mapping[str, Leaf]) -> str:
+def _unknown_variable(name: str, by_name: Mapping[str, SettingSpec]) -> str:
     # The value is not shown: a value without a meaning here may be a password.
     inside = [known for known in by_name if known.startswith(f"{name.upper()}__")]
     if inside:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from reconciler.settings.schema import Settings
-from reconciler.settings.written import MayBeEmpty, Runtime
+from reconciler.settings.types import MayBeEmpty, Runtime
 
 PREFIX = "RECONCILER_"
 CONFIG_FILE = "RECONCILER_CONFIG_FILE"
@@ -29,7 +29,7 @@ SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class SettingSpec:
     """One setting that has a value of its own."""
 
     path: Path
@@ -50,20 +50,22 @@ def variable(path: Path) -> str:
     return PREFIX + "__".join(path).upper()
 
 
-def leaves(model: type[BaseModel] = Settings, at: Path = (), *, runtime: bool = False) -> Mapping[Path, Leaf]:
+def leaves(
+    model: type[BaseModel] = Settings, at: Path = (), *, runtime: bool = False
+) -> Mapping[Path, SettingSpec]:
     """Every setting of the model and its sections, by path."""
-    found: dict[Path, Leaf] = {}
+    found: dict[Path, SettingSpec] = {}
     for name, field in model.model_fields.items():
         path = (*at, name)
         live = runtime or any(isinstance(entry, Runtime) for entry in field.metadata)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= leaves(field.annotation, path, runtime=live)
         else:
-            found[path] = Leaf(path=path, field=field, runtime=live)
+            found[path] = SettingSpec(path=path, field=field, runtime=live)
     return found
 
 
-def sections(known: Mapping[Path, Leaf]) -> frozenset[Path]:
+def sections(known: Mapping[Path, SettingSpec]) -> frozenset[Path]:
     """The paths that only lead to settings."""
     return frozenset(path[:depth] for path in known for depth in range(1, len(path)))
 

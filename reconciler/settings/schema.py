@@ -18,7 +18,7 @@ from reconciler.settings.sections import (
     LeaseSettings,
     WebSettings,
 )
-from reconciler.settings.written import RUNTIME, Days, Duration, Flag, written
+from reconciler.settings.types import RUNTIME, Days, Duration, Flag, written
 
 
 def _secret_url(raw: object) -> SecretStr:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from reconciler.model import KeyShape, ListingOrder
 from reconciler.settings import identifiers, values
-from reconciler.settings.written import (
+from reconciler.settings.types import (
     Column,
     Columns,
     Count,

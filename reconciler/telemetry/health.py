@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.model import Mode, Verdict
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 
 CONFIGURATION = "configuration valid"
 SCHEMA = "schema at head"
@@ -37,7 +37,7 @@ class _Loop:
     stamped: float
 
 
-class Health(Quiet):
+class Health(NullObserver):
     """The loops' progress stamps and the conditions of readiness. Listens as `ports.Observer`.
 
     Liveness never depends on whether S3 or Postgres can be reached: a loop that backs off stamps too.
@@ -84,7 +84,7 @@ class Health(Quiet):
     def page_listed(self, keys: int) -> None:  # noqa: ARG002 - any page is progress, an empty one too
         self.alive("sweep")
 
-    def records_read(self, rows: int) -> None:  # noqa: ARG002 - as above; either marker reads rows
+    def records_read(self, rows: int) -> None:  # noqa: ARG002 - as above; either kind reads rows
         self.alive("sweep")
         self.alive("retention")
 

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from reconciler.ports import Observer
 
 
-class Quiet(Observer):
+class NullObserver(Observer):
     """Ignores every event; subclasses override the methods they need."""
 
 
-class Fanout(Quiet):
+class CompositeObserver(NullObserver):
     """Passes every event on to each of `observers`, in order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
 
-def _telling(event: str) -> Callable[..., None]:
-    def tell(fanout: Fanout, *args: object, **named: object) -> None:
+def _forward(event: str) -> Callable[..., None]:
+    def tell(fanout: CompositeObserver, *args: object, **named: object) -> None:
         for observer in fanout._observers:  # noqa: SLF001 - its own
             getattr(observer, event)(*args, **named)
 
@@ -26,4 +26,4 @@ def _telling(event: str) -> Callable[..., None]:
 
 for _event in vars(Observer):
     if not _event.startswith("_"):
-        setattr(Fanout, _event, _telling(_event))
+        setattr(CompositeObserver, _event, _forward(_event))

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from reconciler.catalog.media_tables.records import lookup
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model import Record
 from tests.attacks.scene import Refused, Scene, Writer
 
@@ -34,11 +34,11 @@ async def inserted_in_between(
 
     async with anyio.create_task_group() as group:
 
-        async def meanwhile(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
+        async def meanwhile(connection: Any, media: MediaTables, keys: Sequence[str]) -> list[Record]:
             monkeypatch.setattr(looking, "lookup", lookup)
             group.start_soon(insert)
             await scene.waits(writer)
-            return await lookup(connection, gateway, keys)
+            return await lookup(connection, media, keys)
 
         monkeypatch.setattr(looking, "lookup", meanwhile)
         yield refused

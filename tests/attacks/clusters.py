@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.client import Supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.faults.servers import Restartable, restartable_postgres
 
@@ -49,7 +49,7 @@ class Cluster:
         replace(self.program, argv=(*self.program.argv, "-c", "restore_command=false")).start()
 
 
-def start_cluster(guardian: Guardian, name: str, binaries: Path | None = None) -> Cluster:
-    server = start_postgres(guardian, name=name, settings=SETTINGS, binaries=binaries)
-    program = restartable_postgres(guardian, server, name)
-    return Cluster(server=server, program=program, files=guardian.directory / name / "cluster")
+def start_cluster(supervisor: Supervisor, name: str, binaries: Path | None = None) -> Cluster:
+    server = start_postgres(supervisor, name=name, settings=SETTINGS, binaries=binaries)
+    program = restartable_postgres(supervisor, server, name)
+    return Cluster(server=server, program=program, files=supervisor.directory / name / "cluster")

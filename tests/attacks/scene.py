@@ -31,17 +31,17 @@ from reconciler.engine.collect.rules import decider
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.runtime.clocks import Clocks
-from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.throttle import Throttles
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.model import (
     Claim,
     Finding,
     Identity,
-    Marker,
     Mode,
     Pass,
+    PassKind,
     Policy,
     Removed,
     Tally,
@@ -51,8 +51,8 @@ from reconciler.model import (
 from reconciler.ports import Decide
 from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, no_cap, staged
 from tests.doubles.bucket import MemoryBucket
-from tests.doubles.build import LIMITS, steering, tuning
-from tests.doubles.surroundings import RecordingObserver, Surroundings
+from tests.doubles.build import LIMITS, runtime, tuning
+from tests.doubles.observing import RecordingObserver, Surroundings
 
 WINDOW = timedelta(hours=1)
 FOR_EVER = replace(POLICY, media_retention=100 * 365 * DAY)
@@ -189,9 +189,9 @@ class Scene:
         )
 
     async def mark(self, *keys: str, verdict: Verdict = Verdict.ORPHAN, arm: bool = True) -> Pass:
-        """One pass that finds these, armed unless told otherwise."""
-        marker = Marker.SWEEP if verdict in {Verdict.ORPHAN, Verdict.DANGLING} else Marker.RETENTION
-        current = await self.stage.begin(marker)
+        """One pass that finds these, released unless told otherwise."""
+        kind = PassKind.SWEEP if verdict in {Verdict.ORPHAN, Verdict.DANGLING} else PassKind.RETENTION
+        current = await self.stage.begin(kind)
         findings = [self.finding(key, verdict) for key in keys]
         await self.stage.catalog.passes.record(self.term, current, findings, NOTHING)
         if arm:
@@ -202,13 +202,13 @@ class Scene:
         await self.stage.catalog.passes.arm(self.term, current, Tally())
 
     @property
-    def steering(self) -> Steering:
-        return steering(policy=self.policy, limits=LIMITS, config_hash="hash", rate=inf, upload_window=WINDOW)
+    def runtime(self) -> RuntimeSettings:
+        return runtime(policy=self.policy, limits=LIMITS, config_hash="hash", rate=inf, upload_window=WINDOW)
 
     @property
     def decide(self) -> Decide:
         """The real decision, under the policy of now."""
-        return decider(self.steering)
+        return decider(self.runtime)
 
     async def claim(self, limit: int = 1000) -> Claim:
         return await self.stage.catalog.marks.claim(self.term, self.policy, ALL, limit, self.decide, no_cap)
@@ -226,7 +226,7 @@ class Scene:
         answers = Answers()
         ports, check = self.ports, self.sealer.check
         look = ports.pause.look
-        gateway = WriteGateway(
+        media = WriteGuard(
             ports.store,
             ports.marks,
             lambda: Mode.LIVE,
@@ -237,7 +237,7 @@ class Scene:
             ports.uploads,
             look,
         )
-        await delete_claimed(self.ports, gateway, claim, spared or {}, answers, lambda _: True, timedelta(0))
+        await delete_claimed(self.ports, media, claim, spared or {}, answers, lambda _: True, timedelta(0))
         return answers
 
     async def confirm(self, claim: Claim, answers: Answers) -> Removed:
@@ -258,11 +258,11 @@ class Scene:
     def collector(self) -> Collector:
         """Its clock is the bucket's, so that its patience takes no time of ours."""
         limits, tenure = tuning(delete_concurrency=1), Tenure(good_until=inf)
-        return Collector(self.ports, limits, lambda: self.steering, anyio.Event(), tenure, self.sealer)
+        return Collector(self.ports, limits, lambda: self.runtime, anyio.Event(), tenure, self.sealer)
 
     @functools.cached_property
     def sealer(self) -> Sealer:
-        """Keeps the marker in the bucket ours."""
+        """Keeps the kind in the bucket ours."""
         return Sealer(self.ports, "media", TTL, Tenure(good_until=inf))
 
     @property
@@ -274,7 +274,7 @@ class Scene:
             copies=self.bucket,
             versions=self.bucket.versions,
             uploads=self.bucket.uploads,
-            marker=self.bucket,
+            identity=self.bucket,
             prober=self.bucket,
             records=catalog.records,
             staging=catalog.staging,

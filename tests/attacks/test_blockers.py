@@ -58,7 +58,7 @@ async def test_a_forgotten_prepared_transaction_is_named(scene: Scene) -> None:
 
 
 async def test_a_transaction_that_holds_nothing_back_is_not_told(scene: Scene, database: str) -> None:
-    """It began after the pass was armed, and nothing is claimed."""
+    """It began after the pass was released, and nothing is claimed."""
     other = await asyncpg.connect(database)
     try:
         async with other.transaction():

@@ -183,7 +183,7 @@ async def test_a_prefix_taken_out_of_the_settings_keeps_its_armed_marks(either: 
 async def test_a_stamp_of_another_cluster_is_renewed_by_the_next_leader(either: Scene) -> None:
     either.put(KEY)
     await either.mark(KEY)
-    await either.sql.execute("UPDATE reconciler.passes SET armed_xid = '900000000000000'")
+    await either.sql.execute("UPDATE reconciler.passes SET released_xid = '900000000000000'")
     assert (await either.claim()).taken == 0
     await either.next_term()
     assert claimed(await either.claim()) == [KEY]

@@ -50,7 +50,7 @@ async def copied(site: Site, server: EmbeddedPostgres) -> AsyncIterator[Site]:
 
 async def marker(site: Site) -> Identity:
     async with open_bucket(config_of(site.bucket)) as opened:
-        seen = await opened.marker.read()
+        seen = await opened.identity.read()
     assert seen is not None
     return seen
 

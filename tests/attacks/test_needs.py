@@ -133,9 +133,9 @@ async def hidden(scene: Scene, *keys: str) -> None:
 
 def purger(scene: Scene) -> Purger:
     collector = scene.collector()
-    steering = replace(scene.steering, undo_window=SHORT)
+    runtime = replace(scene.runtime, undo_window=SHORT)
     return Purger(
-        scene.ports, collector.gateway, lambda: steering, anyio.Event(), SHORT, collector.wait_for_horizon
+        scene.ports, collector.guard, lambda: runtime, anyio.Event(), SHORT, collector.wait_for_horizon
     )
 
 
@@ -144,7 +144,7 @@ def copies(scene: Scene) -> int:
 
 
 def healer(scene: Scene) -> Healer:
-    return Healer(scene.ports, scene.collector().gateway, lambda: scene.steering)
+    return Healer(scene.ports, scene.collector().guard, lambda: scene.runtime)
 
 
 @pytest.mark.attack(47)

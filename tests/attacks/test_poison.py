@@ -9,8 +9,8 @@ from datetime import datetime
 import pytest
 
 from reconciler.engine.detect.passes import MarkSink
-from reconciler.model import Decision, Mark, Marker, ObjectResult, Record
-from reconciler.planning import claims
+from reconciler.model import Decision, Mark, ObjectResult, PassKind, Record
+from reconciler.planning import claim_decision
 from tests.attacks.scene import WINDOW, Scene
 from tests.contract.catalog import ALL, NOTHING, no_cap
 
@@ -82,14 +82,14 @@ async def test_a_policy_that_trips_over_one_mark_collects_the_others(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole round of the collector: what cannot be decided is put off, and nothing of it goes."""
-    plain = claims.decide
+    plain = claim_decision.decide
 
     def tripped(mark: Mark, *rest: object) -> Decision:
         if mark.storage_key == POISON:
             raise TypeError("a fault of ours")
         return plain(mark, *rest)  # type: ignore[arg-type]  # handed on
 
-    monkeypatch.setattr(claims, "decide", tripped)
+    monkeypatch.setattr(claim_decision, "decide", tripped)
     few = OTHERS[:5]  # below what the breaker asks about
     scene.put(POISON, *few)
     await scene.mark(POISON, *few)
@@ -99,7 +99,7 @@ async def test_a_policy_that_trips_over_one_mark_collects_the_others(
 
 async def test_a_finding_that_cannot_be_written_down_leaves_the_others_marked(scene: Scene) -> None:
     scene.put(POISON, *OTHERS)
-    current = await scene.stage.begin(Marker.SWEEP)
+    current = await scene.stage.begin(PassKind.SWEEP)
     findings = [scene.finding(key) for key in OTHERS]
     findings.insert(7, replace(scene.finding(POISON), reason="\x00"))
     sink = MarkSink(ports=scene.ports, term=scene.term, current=current, delete_delay=NOTHING)

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from reconciler import app
-from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.client import Supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import Halt
 from reconciler.model import CheckStatus, Outcome
@@ -33,8 +33,8 @@ def site(database: str, moto_bucket: Bucket) -> Site:
 
 
 @pytest.fixture(scope="module")
-def cluster(guardian: Guardian) -> Cluster:
-    started = start_cluster(guardian, "restored-postgres")
+def cluster(supervisor: Supervisor) -> Cluster:
+    started = start_cluster(supervisor, "restored-postgres")
     _make_template(started.server)
     return started
 
@@ -177,7 +177,7 @@ async def test_a_snapshot_that_is_put_back_under_a_leader_is_noticed(
 
 @pytest.mark.attack(63)
 async def test_what_a_role_is_not_told_is_not_compared_and_said(own_site: Site, cluster: Cluster) -> None:
-    """Functions that a provider revokes; and a marker of an older version, which says nothing."""
+    """Functions that a provider revokes; and an identity of an older version, which says nothing."""
     role = "restricted"
     async with admin(cluster.server) as sql:
         await sql.execute(

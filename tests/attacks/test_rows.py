@@ -78,7 +78,7 @@ async def test_what_a_former_operation_confirms_is_not_its_own_any_more(scene: S
     await scene.mark(A, verdict=Verdict.EXPIRED)
     first = await scene.claim()
     term = await scene.next_term()
-    second = await scene.stage.catalog.marks.unfinished(term, timedelta(0), 10)
+    second = await scene.stage.catalog.marks.rescue(term, timedelta(0), 10)
     assert second is not None
     late: Mapping[str, tuple[ObjectResult, str]] = {A: (ObjectResult.DELETED, "")}
     removed = await scene.stage.catalog.marks.confirm(term, first, late, scene.decide, timedelta(hours=1))
@@ -112,7 +112,7 @@ async def test_a_claim_in_hand_is_not_taken_for_one_that_was_left(
         with anyio.move_on_after(5):
             while not await scene.sql.fetchval(still):
                 await anyio.lowlevel.checkpoint()
-        taken = await scene.stage.catalog.marks.unfinished(scene.term, DAY, 10)
+        taken = await scene.stage.catalog.marks.rescue(scene.term, DAY, 10)
         answer.set()
     assert taken is None
 
@@ -125,6 +125,6 @@ async def test_a_404_of_an_endpoint_that_lacks_our_marker_removes_no_row(scene: 
     claim = await scene.claim()
     assert claimed(claim) == [A]
     scene.bucket.foreign = True
-    with pytest.raises(Halt, match="404 for its own identity marker"):
+    with pytest.raises(Halt, match="404 for its own identity object"):
         await scene.delete(claim)
     assert await scene.rows() == [A]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.model import Finding, KeepReason, Marker, Tally, Trip, Verdict
+from reconciler.model import Finding, KeepReason, PassKind, Tally, Trip, Verdict
 from tests.attacks.scene import Scene
 from tests.contract.catalog import LONG_AGO, NOTHING, claimed
 
@@ -28,7 +28,7 @@ async def marks(scene: Scene) -> list[str]:
 
 
 async def sweep_that_keeps(scene: Scene, kept: KeepReason, *keys: str) -> None:
-    current = await scene.stage.begin(Marker.SWEEP)
+    current = await scene.stage.begin(PassKind.SWEEP)
     found = [Finding(storage_key=key, verdict=Verdict.ORPHAN, bytes=1, reason="", kept=kept) for key in keys]
     await scene.stage.catalog.passes.record(scene.term, current, found, NOTHING)
     await scene.arm(current)
@@ -36,7 +36,7 @@ async def sweep_that_keeps(scene: Scene, kept: KeepReason, *keys: str) -> None:
 
 @pytest.mark.attack(49)
 @pytest.mark.parametrize("verdict", [Verdict.ORPHAN, Verdict.EXPIRED])
-@pytest.mark.parametrize("trips", [False, True], ids=["armed", "tripped"])
+@pytest.mark.parametrize("trips", [False, True], ids=["released", "tripped"])
 async def test_a_released_mark_that_a_complete_pass_no_longer_finds_goes(
     bare: Scene, verdict: Verdict, *, trips: bool
 ) -> None:
@@ -88,7 +88,7 @@ async def test_what_is_found_and_kept_stays_marked_and_goes_once_it_is_free(
     bare: Scene, kept: KeepReason
 ) -> None:
     await marked(bare)
-    current = await bare.stage.begin(Marker.SWEEP)
+    current = await bare.stage.begin(PassKind.SWEEP)
     findings = [
         Finding(storage_key=key, verdict=Verdict.ORPHAN, bytes=1, reason="", kept=kept) for key in SWEPT
     ]
@@ -100,7 +100,7 @@ async def test_what_is_found_and_kept_stays_marked_and_goes_once_it_is_free(
 
 async def test_what_comes_back_by_itself_is_a_finding_no_more(bare: Scene) -> None:
     await marked(bare)
-    current = await bare.stage.begin(Marker.SWEEP)
+    current = await bare.stage.begin(PassKind.SWEEP)
     kept = KeepReason.RECOVERABLE
     findings = [
         Finding(storage_key=key, verdict=Verdict.ORPHAN, bytes=1, reason="", kept=kept) for key in SWEPT

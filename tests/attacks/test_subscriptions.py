@@ -16,12 +16,12 @@ import pytest
 from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.media_tables import triggers
 from reconciler.catalog.media_tables.inspection import inspect
-from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.client import Supervisor
 from reconciler.errors import Halt
 from tests.attacks.clusters import Cluster, start_cluster
 from tests.attacks.scene import open_scene
 from tests.conftest import DEBIAN_POSTGRES, TEMPLATE, _make_template
-from tests.contract.guarded import CLAIM, ENTOMB
+from tests.contract.guarded import CLAIM, INSERT_TOMBSTONE
 from tests.servers import fresh_database
 
 pytestmark = pytest.mark.anyio
@@ -30,15 +30,15 @@ MEDIA = 'public."MediaRecords"'
 
 
 @pytest.fixture(scope="module")
-def on_18(guardian: Guardian) -> Cluster:
-    started = start_cluster(guardian, "replicated-postgres")
+def on_18(supervisor: Supervisor) -> Cluster:
+    started = start_cluster(supervisor, "replicated-postgres")
     _make_template(started.server)
     return started
 
 
 @pytest.fixture(scope="module")
-def on_15(guardian: Guardian) -> Cluster:
-    started = start_cluster(guardian, "replicated-postgres-15", binaries=DEBIAN_POSTGRES)
+def on_15(supervisor: Supervisor) -> Cluster:
+    started = start_cluster(supervisor, "replicated-postgres-15", binaries=DEBIAN_POSTGRES)
     _make_template(started.server)
     return started
 
@@ -102,8 +102,8 @@ async def test_a_replicated_row_of_a_key_that_is_gone_stops_no_subscription(side
     async with subscribed(*sides) as (here, there):
         await triggers.install(there, TableMapping())
         await there.execute(CLAIM, "image/claimed")
-        await there.execute(ENTOMB, "image/gone", False)
-        await there.execute(ENTOMB, "image/back", True)
+        await there.execute(INSERT_TOMBSTONE, "image/gone", False)
+        await there.execute(INSERT_TOMBSTONE, "image/back", True)
         owner = await here.fetchval(
             'INSERT INTO public."VirtualKeys" ("KeyName", "KeyHash") VALUES (\'k\', \'k\') RETURNING "Id"'
         )

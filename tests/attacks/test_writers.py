@@ -66,7 +66,7 @@ async def test_a_writer_has_its_id_before_the_mark_is_looked_for(scene: Scene) -
 
 @pytest.mark.attack(1)
 async def test_a_pass_is_stamped_later_than_its_marks(scene: Scene) -> None:
-    """The writer begins while marks are committed already and the pass is not armed."""
+    """The writer begins while marks are committed already and the pass is not released."""
     scene.put(KEY)
     current = await scene.mark(KEY, arm=False)
     writer = await scene.writer()
@@ -250,7 +250,7 @@ async def test_a_row_that_became_live_after_its_object_went_is_told_as_lost(bare
 
 @pytest.mark.attack(20)
 async def test_the_trigger_locks_a_mark_that_is_not_claimable_yet(scene: Scene) -> None:
-    """Put off, of a pass that is not armed: whatever its state, it cannot be claimed while it is locked."""
+    """Put off, of an unreleased pass: whatever its state, it cannot be claimed while it is locked."""
     scene.put(KEY)
     current = await scene.mark(KEY, arm=False)
     await scene.sql.execute("UPDATE reconciler.marks SET not_before = 'infinity'")
@@ -258,7 +258,7 @@ async def test_the_trigger_locks_a_mark_that_is_not_claimable_yet(scene: Scene) 
     await writer.begin()
     await writer.insert(KEY)
     await scene.sql.execute(
-        "UPDATE reconciler.passes SET state = 'armed', armed_xid = '1' WHERE id = $1", current.id
+        "UPDATE reconciler.passes SET state = 'released', released_xid = '1' WHERE id = $1", current.id
     )
     other = await scene.writer()
     await other.run("SET lock_timeout = '50ms'")

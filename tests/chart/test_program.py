@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.embedded.guarding import free_ports
+from reconciler.embedded.client import free_ports
 from reconciler.embedded.postgres import EmbeddedPostgres
 from tests.chart import kubelet
 from tests.chart.helm import Manifest, named, pods, render

@@ -274,14 +274,14 @@ def test_doctor_goes_on_after_a_fault_and_says_what_mends_it(drift: Mapping[str,
 
 def test_doctor_tells_a_foreign_bucket(drift: Mapping[str, str], moto_bucket: Bucket) -> None:
     assert reconciler("once", env=drift).status == 0
-    marker = json.loads(
+    kind = json.loads(
         moto_bucket.client.get_object(Bucket=moto_bucket.name, Key=".reconciler/identity.json")["Body"].read()
     )
-    marker["site_id"] = "b0000000-0000-4000-8000-000000000002"
-    moto_bucket.put(".reconciler/identity.json", json.dumps(marker).encode())
+    kind["site_id"] = "b0000000-0000-4000-8000-000000000002"
+    moto_bucket.put(".reconciler/identity.json", json.dumps(kind).encode())
     ran = reconciler("doctor", env=drift)
     assert ran.status == 1
-    assert marker["site_id"] in ran.out
+    assert kind["site_id"] in ran.out
 
 
 def test_adopt_bucket_explains_first_and_acts_when_told(
@@ -293,7 +293,7 @@ def test_adopt_bucket_explains_first_and_acts_when_told(
     moto_bucket.client.delete_object(Bucket=moto_bucket.name, Key=".reconciler/identity.json")
     asked = reconciler("adopt-bucket", env=drift)
     assert asked.status == 2
-    assert "no marker" in asked.out
+    assert "no identity" in asked.out
     assert "--yes" in asked.told[-1]
     adopted = reconciler("adopt-bucket", "--yes", env=drift)
     assert (adopted.status, adopted.told) == (0, [])

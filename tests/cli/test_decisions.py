@@ -14,7 +14,7 @@ import pytest
 from reconciler.cli import parser
 from reconciler.cli import passes as shown
 from reconciler.cli.output import Output
-from reconciler.model import Marker, Mode, Pass, PassDetail, PassState, Tally, Verdict
+from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Tally, Verdict
 from tests.cli.program import reconciler
 from tests.doubles.build import NOW, mark
 from tests.servers import Bucket, execute
@@ -49,7 +49,7 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     listed = reconciler("passes", env=alone)
     assert (listed.status, listed.told) == (0, [])
     assert listed.out.splitlines()[0].split() == [
-        *("id", "marker", "state", "mode", "began", "objects", "records", "found", "marks", "decided", "by")
+        *("id", "kind", "state", "mode", "began", "objects", "records", "found", "marks", "decided", "by")
     ]
     assert "to let it go: reconciler approve 1" in listed.out
     show = reconciler("passes", "show", "1", env=alone)
@@ -64,10 +64,10 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     assert told["by_prefix"]["video/"]["found"]["orphan"] == 1
     assert {"prefix": "video/", "verdict": "orphan", "marks": 1} in told["marks_by_prefix"]
     assert len(told["examples"]) == 3
-    approved = reconciler("approve", "1", "--by", "ada", "--json", env=alone)
+    approved = reconciler("approve", "1", "--author", "ada", "--json", env=alone)
     assert (approved.status, approved.told) == (0, [])
     outcome = json.loads(approved.out)
-    assert (outcome["state"], outcome["decided_by"], outcome["marks"]) == ("armed", "ada", 3)
+    assert (outcome["state"], outcome["decided_by"], outcome["marks"]) == ("released", "ada", 3)
     assert outcome["decided_at"].endswith("Z")
     report = reconciler("once", "--json", env=tripped)
     assert (report.status, json.loads(report.out)["deleted"]["objects"]) == (0, 3)
@@ -75,7 +75,7 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     assert all(key.startswith(".reconciler/") for key in left)
     again = reconciler("approve", "1", env=alone)
     assert (again.status, len(again.told)) == (1, 1)
-    assert "pass 1 is armed (decided by ada), not tripped" in again.told[0]
+    assert "pass 1 is released (decided by ada), not tripped" in again.told[0]
 
 
 def test_a_discarded_pass_is_withdrawn(tripped: Mapping[str, str], database: str) -> None:
@@ -128,7 +128,7 @@ def detail(**changes: Any) -> PassDetail:
     found = {Verdict.ORPHAN: 3}
     values: dict[str, Any] = {
         "id": 12,
-        "marker": Marker.SWEEP,
+        "kind": PassKind.SWEEP,
         "cutoff": NOW,
         "config_hash": "c",
         "mode": Mode.LIVE,
@@ -161,7 +161,7 @@ def test_a_pass_is_shown_whole_even_where_its_prefixes_were_not_kept() -> None:
 
 
 def test_who_decided_is_shown() -> None:
-    approved = detail(state=PassState.ARMED, decided_by="ada", decided_at=NOW, trip_reason=None)
+    approved = detail(state=PassState.RELEASED, decided_by="ada", decided_at=NOW, trip_reason=None)
     text = printed(shown.print_pass, approved)
     assert "approved by ada, 2026-06-01 12:00:00 UTC" in text
     assert "reconciler approve" not in text
@@ -178,7 +178,7 @@ def test_many_passes_that_are_taken_in_are_named_in_short() -> None:
 
 
 def test_a_list_tells_what_waits_for_a_decision() -> None:
-    text = printed(shown.print_list, [detail(both_sides=True), detail(id=4, state=PassState.ARMED)])
+    text = printed(shown.print_list, [detail(both_sides=True), detail(id=4, state=PassState.RELEASED)])
     assert "to let it go: reconciler approve 12 --i-understand" in text
     assert "reconciler approve 4" not in text
     assert "\x1b" not in text

@@ -14,8 +14,8 @@ from tests.cli.program import Ran
 from tests.servers import execute
 
 PASSES = """
-INSERT INTO reconciler.passes (id, marker, cutoff, config_hash, mode, state, epoch, tally, armed_xid)
-VALUES (1, 'sweep', now(), 'h', 'live', 'armed', 1, '{}', '3'),
+INSERT INTO reconciler.passes (id, kind, cutoff, config_hash, mode, state, epoch, tally, released_xid)
+VALUES (1, 'sweep', now(), 'h', 'live', 'released', 1, '{}', '3'),
        (2, 'sweep', now(), 'h', 'live', 'tripped', 1, '{}', NULL)
 """
 MARK = """
@@ -86,7 +86,7 @@ def test_marks_are_listed_with_how_they_stand_and_by_every_filter(shell: Shell) 
 def test_the_marks_of_a_pass_are_those_of_the_passes_that_it_took_in_too(shell: Shell, database: str) -> None:
     later = """
     INSERT INTO reconciler.passes
-        (id, marker, cutoff, config_hash, mode, state, epoch, tally, armed_xid, decided_by, decided_at)
+        (id, kind, cutoff, config_hash, mode, state, epoch, tally, released_xid, decided_by, decided_at)
     VALUES (3, 'retention', now(), 'h', 'live', 'tripped', 1, '{}', NULL, NULL, NULL),
            (4, 'sweep', now(), 'h', 'live', 'tripped', 1, '{}', NULL, NULL, NULL)
     """
@@ -129,7 +129,7 @@ def test_one_mark_is_shown_with_its_hold(shell: Shell) -> None:
     assert "on hold" not in ran.told
     assert "reason: a case" in ran.out
     shown = json.loads(shell("marks", "show", "--json", "image/due").out)
-    assert (shown["state"], shown["pass"], shown["pass_state"], shown["bytes"]) == ("held", 1, "armed", 7)
+    assert (shown["state"], shown["pass"], shown["pass_state"], shown["bytes"]) == ("held", 1, "released", 7)
     assert (shown["hold"]["kind"], shown["hold"]["until"]) == ("prefix", "2999-01-01T00:00:00Z")
     missing = shell("marks", "show", "image/none")
     assert (missing.status, missing.out) == (1, "")

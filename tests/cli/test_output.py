@@ -20,9 +20,9 @@ from reconciler.model import (
     CheckStatus,
     Finding,
     KeepReason,
-    Marker,
     Mode,
     Outcome,
+    PassKind,
     Removed,
     Report,
     Tally,
@@ -30,7 +30,7 @@ from reconciler.model import (
 )
 from reconciler.operations import as_json
 from reconciler.operations.findings import FIRST
-from reconciler.planning.wording import human_bytes, printable, shortened, timestamp
+from reconciler.planning.formatting import human_bytes, printable, shortened, timestamp
 from reconciler.telemetry.logs import configure
 
 DUE = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -268,10 +268,10 @@ def test_checks_are_a_line_each_with_advice_where_it_helps() -> None:
 
 def feed(bar: ProgressBar) -> None:
     with bar:
-        bar.pass_started(Marker.SWEEP)
+        bar.pass_started(PassKind.SWEEP)
         bar.page_listed(1000)
         bar.records_read(7)
-        bar.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally())
+        bar.pass_finished(PassKind.SWEEP, Outcome.CONVERGED, 1.0, Tally())
         bar.deleted(Mode.LIVE, Verdict.ORPHAN, "deleted", 5, 5)
         bar.deleted(Mode.LIVE, Verdict.ORPHAN, "record", 5, 0)
 

@@ -246,10 +246,10 @@ def test_a_daemons_log_is_json_without_secrets_and_without_a_line_a_key(told_by_
     events = {line["event"]: line for line in lines}
 
     swept = events["range compared"]
-    assert (swept["range"], swept["marker"], swept["loop"], swept["objects"]) == (0, "sweep", "sweep", 51)
-    armed = next(line for line in lines if line["event"] == "pass armed" and line["marker"] == "sweep")
-    assert swept["pass_id"] == armed["pass_id"]
-    assert swept["epoch"] == armed["epoch"] == 1
+    assert (swept["range"], swept["kind"], swept["loop"], swept["objects"]) == (0, "sweep", "sweep", 51)
+    released = next(line for line in lines if line["event"] == "pass released" and line["kind"] == "sweep")
+    assert swept["pass_id"] == released["pass_id"]
+    assert swept["epoch"] == released["epoch"] == 1
     # One, or more where a busy store was asked for less at once.
     batches = [line for line in lines if line["event"] == "batch collected"]
     assert (sum(each["keys"] for each in batches), sum(each["bytes"] for each in batches)) == (51, 51)

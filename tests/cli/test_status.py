@@ -9,9 +9,9 @@ from tests.servers import execute
 
 SITE = """
 INSERT INTO reconciler.passes
-    (id, marker, cutoff, finished_at, config_hash, mode, state, epoch, tally, trip_reason, armed_xid)
-VALUES (1, 'retention', '2026-11-01Z', '2026-11-01T01:00Z', 'h', 'live', 'armed', 1, '{}', NULL, '3'),
-       (2, 'sweep', '2026-11-02Z', '2026-11-02T01:00Z', 'h', 'live', 'armed', 1,
+    (id, kind, cutoff, finished_at, config_hash, mode, state, epoch, tally, trip_reason, released_xid)
+VALUES (1, 'retention', '2026-11-01Z', '2026-11-01T01:00Z', 'h', 'live', 'released', 1, '{}', NULL, '3'),
+       (2, 'sweep', '2026-11-02Z', '2026-11-02T01:00Z', 'h', 'live', 'released', 1,
         '{"objects": 1200, "records": 7}', NULL, '3'),
        (3, 'sweep', '2026-11-03Z', '2026-11-03T01:00Z', 'h', 'live', 'tripped', 1, '{}', 'too many', NULL),
        (4, 'sweep', '2026-11-04Z', NULL, 'h', 'live', 'running', 1, '{}', NULL, NULL);
@@ -39,7 +39,8 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
         "leader": "pod-7, epoch 12",
         "mode": "live since 2026-11-01 00:00:00 UTC",
         "last sweep": "pass 3, tripped 2026-11-03 01:00:00 UTC: 0 objects and 0 records looked at, 0 found",
-        "last retention": "pass 1, armed 2026-11-01 01:00:00 UTC: 0 objects and 0 records looked at, 0 found",
+        "last retention": "pass 1, released 2026-11-01 01:00:00 UTC: 0 objects and 0 records looked at,"
+        " 0 found",
         "to decide": "pass 3 tripped: too many; reconciler passes show 3",
         "marks": "3 orphan",
         "holds": "1 key",
@@ -53,7 +54,7 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     }
     assert found["pause"]["paused"] is True
     assert found["mode"] == {"mode": "live", "since": "2026-11-01T00:00:00Z"}
-    assert [(each["id"], each["marker"]) for each in found["passes"]] == [(3, "sweep"), (1, "retention")]
+    assert [(each["id"], each["kind"]) for each in found["passes"]] == [(3, "sweep"), (1, "retention")]
     assert [(each["id"], each["reason"]) for each in found["tripped"]] == [(3, "too many")]
     assert found["marks"] == {"orphan": {"keys": 3, "bytes": 21, "first_seen_at": "2026-11-02T00:00:00Z"}}
     assert found["holds"] == {"key": 1, "prefix": 0, "virtual_key": 0}

@@ -305,7 +305,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         ("hold", "add", "--key", "image/a", "--reason", "why", "--author"),
         ("hold", "add", "--key", "image/a", "--reason"),
         ("hold", "remove", "--key", "image/a", "--author"),
-        ("approve", "1", "--by"),
+        ("approve", "1", "--author"),
         ("undo", "--pass", "1", "--author"),
     ],
     ids=" ".join,

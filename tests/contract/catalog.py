@@ -20,10 +20,10 @@ from reconciler.model import (
     Decision,
     Finding,
     Mark,
-    Marker,
     Mode,
     ObjectResult,
     Pass,
+    PassKind,
     Policy,
     Record,
     RecordRef,
@@ -74,7 +74,7 @@ def finding(key: str, verdict: Verdict = Verdict.ORPHAN, **changes: Any) -> Find
     return Finding(storage_key=key, verdict=verdict, **{**values, **changes})
 
 
-def no_cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+def no_cap(backlog: Backlog, seen: Mapping[PassKind, Tally]) -> Mapping[PassKind, str]:
     """The breaker's caps, wide open."""
     return {}
 
@@ -112,8 +112,8 @@ class Stage:
         places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
         await self.sql.execute(f'INSERT INTO public."{table}" ({names}) VALUES ({places})', *columns.values())
 
-    async def begin(self, marker: Marker = Marker.SWEEP) -> Pass:
-        return await self.catalog.passes.begin(self.term, marker, "hash", Mode.LIVE, None)
+    async def begin(self, kind: PassKind = PassKind.SWEEP) -> Pass:
+        return await self.catalog.passes.begin(self.term, kind, "hash", Mode.LIVE, None)
 
     async def mark(self, *findings: Finding, delay: timedelta = NOTHING, arm: bool = True) -> Pass:
         """One sweep that finds these."""

@@ -32,8 +32,8 @@ COLUMNS = "id int PRIMARY KEY, path {key}, owner text, made timestamptz, expires
 
 CLAIM = """
 WITH pass AS (
-    INSERT INTO reconciler.passes (marker, cutoff, config_hash, mode, state, epoch, tally)
-    VALUES ('sweep', now(), '', 'live', 'armed', 1, '{}') RETURNING id
+    INSERT INTO reconciler.passes (kind, cutoff, config_hash, mode, state, epoch, tally)
+    VALUES ('sweep', now(), '', 'live', 'released', 1, '{}') RETURNING id
 )
 INSERT INTO reconciler.marks (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at,
                               last_pass_id, sightings, due_at, state)
@@ -41,7 +41,7 @@ SELECT $1, 'orphan', '', 0, id, now(), now(), id, 1, now(), 'claimed' FROM pass
 """
 """A claimed mark, as a writer meets it."""
 
-ENTOMB = """
+INSERT_TOMBSTONE = """
 INSERT INTO reconciler.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
 VALUES ($1, 'orphan', gen_random_uuid(), now(), now() + interval '1 hour', $2)
 """
@@ -83,7 +83,7 @@ class Gate:
         await self.sql.execute(CLAIM, key)
 
     async def entomb(self, key: str, *, recoverable: bool = False) -> None:
-        await self.sql.execute(ENTOMB, key, recoverable)
+        await self.sql.execute(INSERT_TOMBSTONE, key, recoverable)
 
     async def restores(self) -> set[str]:
         return {row["storage_key"] for row in await self.sql.fetch("SELECT * FROM reconciler.restores")}

@@ -13,10 +13,10 @@ from reconciler.model import (
     Claim,
     Hidden,
     ListingOrder,
-    Marker,
     Mode,
     ObjectResult,
     Pass,
+    PassKind,
     Removed,
     Tally,
     Term,
@@ -29,7 +29,7 @@ from reconciler.ports import (
     Copies,
     Decide,
     Holds,
-    IdentityMarker,
+    IdentityObject,
     Lease,
     Listing,
     Marks,
@@ -54,11 +54,11 @@ from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.nearmisses import MemoryNearMisses
+from tests.doubles.observing import Surroundings
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
 from tests.doubles.recovery import MemoryPurges, MemoryRecovery
-from tests.doubles.surroundings import Surroundings
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, config_of
 
@@ -72,7 +72,7 @@ class BucketSide:
     copies: Copies
     versions: Versions
     uploads: Uploads
-    marker: IdentityMarker
+    identity: IdentityObject
     put: Callable[[str], object]
     keep_versions: Callable[[], object]
     begin_upload: Callable[[str], object]
@@ -96,7 +96,7 @@ async def memory_bucket(order: ListingOrder) -> AsyncIterator[BucketSide]:
         copies=bucket,
         versions=bucket.versions,
         uploads=bucket.uploads,
-        marker=bucket,
+        identity=bucket,
         put=bucket.upload,
         keep_versions=keep_versions,
         begin_upload=bucket.uploads.begin,
@@ -119,7 +119,7 @@ async def real_bucket(bucket: Bucket) -> AsyncIterator[BucketSide]:
             copies=opened.copies,
             versions=opened.versions,
             uploads=opened.uploads,
-            marker=opened.marker,
+            identity=opened.identity,
             put=bucket.put,
             keep_versions=keep_versions,
             begin_upload=lambda key: client.create_multipart_upload(Bucket=name, Key=key),
@@ -150,7 +150,7 @@ class CatalogSide:
     """Makes the row with that id one that does not expire."""
 
     async def begin(self) -> Pass:
-        return await self.passes.begin(self.term, Marker.SWEEP, "hash", Mode.LIVE, None)
+        return await self.passes.begin(self.term, PassKind.SWEEP, "hash", Mode.LIVE, None)
 
     async def sweep(self, *verdicts: tuple[str, Verdict], trip: Trip | None = None) -> int:
         """One complete sweep that found these, released unless it is to trip."""

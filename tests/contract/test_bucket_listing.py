@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.embedded.guarding import free_ports
+from reconciler.embedded.client import free_ports
 from reconciler.errors import ConfigError, Halt, ListingBroken, StoreUnavailable
 from reconciler.model import ObjectPage
 from reconciler.stores.s3 import BucketConfig, open_bucket

@@ -260,9 +260,9 @@ async def test_without_batches_each_key_goes_alone_and_is_compared() -> None:
     async with quirky_store(Quirks(no_batches=True)) as store:
         found = await probe(store)
         store.put("media/a", "media/b")
-        doomed = marked(store, "media/a", "media/b")
+        to_delete = marked(store, "media/a", "media/b")
         store.objects["media/b"] = replace(store.objects["media/b"], body=b"uploaded again")
-        assert await delete(store, found, doomed) == [DELETED, CHANGED]
+        assert await delete(store, found, to_delete) == [DELETED, CHANGED]
         assert store.keys() == {"media/b"}
 
 

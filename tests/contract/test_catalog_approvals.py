@@ -12,10 +12,10 @@ from reconciler.model import (
     Backlog,
     Claim,
     Finding,
-    Marker,
     Mode,
     ObjectResult,
     Pass,
+    PassKind,
     PassState,
     Tally,
     Term,
@@ -28,8 +28,8 @@ from tests.contract.catalog import ALL, DAY, NOTHING, POLICY, TTL, all_go, claim
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.marks import MemoryMarks
+from tests.doubles.observing import Surroundings
 from tests.doubles.passes import MemoryLease, MemoryPasses
-from tests.doubles.surroundings import Surroundings
 
 pytestmark = pytest.mark.anyio
 
@@ -45,9 +45,9 @@ class Side:
     marks: Marks
     term: Term
 
-    async def begin(self, *findings: Finding, marker: Marker = Marker.SWEEP) -> Pass:
+    async def begin(self, *findings: Finding, kind: PassKind = PassKind.SWEEP) -> Pass:
         """A pass under way that has found these."""
-        begun = await self.passes.begin(self.term, marker, "hash", Mode.LIVE, None, TWO_PREFIXES)
+        begun = await self.passes.begin(self.term, kind, "hash", Mode.LIVE, None, TWO_PREFIXES)
         await self.passes.record(self.term, begun, findings, NOTHING)
         return begun
 
@@ -102,18 +102,18 @@ async def test_what_tripped_waits_for_a_person_however_often_it_is_seen_again(si
     await side.arm("image/a", "image/b", "image/c")
     assert claimed(await side.claim()) == ["image/c"]
     assert await side.state(tripped) is PassState.TRIPPED
-    undecided = await side.passes.undecided(Marker.SWEEP)
+    undecided = await side.passes.undecided(PassKind.SWEEP)
     assert undecided is not None
     assert (undecided.id, undecided.trip_reason) == (tripped, "too many")
-    assert await side.passes.undecided(Marker.RETENTION) is None
+    assert await side.passes.undecided(PassKind.RETENTION) is None
 
 
 async def test_an_approved_pass_releases_its_marks_and_says_by_whom(side: Side) -> None:
     tripped = await side.trip("image/a", "image/b")
     assert await side.approvals.approve(tripped, "ada@desk") == 2
-    assert await side.passes.undecided(Marker.SWEEP) is None
+    assert await side.passes.undecided(PassKind.SWEEP) is None
     current = (await side.approvals.show(tripped)).current
-    assert (current.state, current.decided_by) == (PassState.ARMED, "ada@desk")
+    assert (current.state, current.decided_by) == (PassState.RELEASED, "ada@desk")
     assert current.decided_at is not None
     assert current.decided_at >= current.cutoff
     assert claimed(await side.claim()) == ["image/a", "image/b"]
@@ -125,7 +125,7 @@ async def test_a_discarded_pass_withdraws_its_marks_and_says_by_whom(side: Side)
     detail = await side.approvals.show(tripped)
     assert (detail.current.state, detail.current.decided_by) == (PassState.DISCARDED, "ada@desk")
     assert sum(detail.marks.values()) == 0
-    assert await side.passes.undecided(Marker.SWEEP) is None
+    assert await side.passes.undecided(PassKind.SWEEP) is None
     await side.arm("image/a")
     assert claimed(await side.claim()) == ["image/a"], "found anew, and judged anew"
 
@@ -135,9 +135,9 @@ async def test_what_is_not_tripped_is_not_decided_about(side: Side, *, approve: 
     act = side.approvals.approve if approve else side.approvals.discard
     with pytest.raises(NotDone, match="there is no pass 77"):
         await act(77, "ada")
-    armed = await side.arm("image/a")
-    with pytest.raises(NotDone, match=f"pass {armed} is armed"):
-        await act(armed, "ada")
+    released = await side.arm("image/a")
+    with pytest.raises(NotDone, match=f"pass {released} is released"):
+        await act(released, "ada")
     tripped = await side.trip("image/b")
     await act(tripped, "ada")
     with pytest.raises(NotDone, match="not tripped"):
@@ -150,11 +150,11 @@ async def test_trips_one_after_the_other_are_decided_together(side: Side) -> Non
     detail = await side.approvals.show(second)
     assert detail.together == [first, second]
     assert [mark.storage_key for mark in detail.examples] == ["image/b", "image/c"], "a was not seen again"
-    undecided = await side.passes.undecided(Marker.SWEEP)
+    undecided = await side.passes.undecided(PassKind.SWEEP)
     assert undecided is not None
     assert undecided.id == first
     assert await side.approvals.approve(second, "ada") == 2
-    assert [await side.state(each) for each in (first, second)] == [PassState.ARMED, PassState.ARMED]
+    assert [await side.state(each) for each in (first, second)] == [PassState.RELEASED, PassState.RELEASED]
     assert claimed(await side.claim()) == ["image/b", "image/c"]
 
 
@@ -169,7 +169,7 @@ async def test_what_a_later_pass_added_is_judged_anew(side: Side, *, approve: bo
     decision = f"pass {first} was {'approved' if approve else 'discarded'}"
     said = f"{decision}; before that decision it said: too many"
     assert (ended.state, ended.trip_reason) == (PassState.FAILED, said)
-    assert await side.passes.undecided(Marker.SWEEP) is None
+    assert await side.passes.undecided(PassKind.SWEEP) is None
     assert claimed(await side.claim()) == (["image/a"] if approve else [])
     await side.arm("image/b")
     assert claimed(await side.claim()) == ["image/b"]
@@ -206,7 +206,7 @@ async def test_a_pass_under_way_ends_where_an_earlier_one_is_discarded(side: Sid
 
 async def test_the_other_marker_is_not_latched(side: Side) -> None:
     tripped = await side.trip("image/a")
-    running = await side.begin(finding("image/b", Verdict.EXPIRED), marker=Marker.RETENTION)
+    running = await side.begin(finding("image/b", Verdict.EXPIRED), kind=PassKind.RETENTION)
     await side.approvals.discard(tripped, "ada")
     await side.passes.arm(side.term, running, Tally())
     assert claimed(await side.claim()) == ["image/b"]
@@ -251,7 +251,7 @@ async def test_no_decision_about_an_earlier_pass_lifts_a_later_trip_of_both_side
 async def test_that_both_sides_were_wrong_once_stays_with_the_trips_after_it(side: Side) -> None:
     await side.trip("image/a", trip=BOTH)
     later = await side.trip("image/a")
-    undecided = await side.passes.undecided(Marker.SWEEP)
+    undecided = await side.passes.undecided(PassKind.SWEEP)
     assert undecided is not None
     assert undecided.both_sides
     with pytest.raises(NotDone, match="is understood"):
@@ -290,10 +290,10 @@ async def test_a_pass_counts_the_marks_of_earlier_trips_that_it_has_seen_again(s
 def most(number: int) -> Cap:
     """No more than so many orphans in all, claimed and to be claimed."""
 
-    def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
-        assert seen[Marker.SWEEP].objects == 100
+    def cap(backlog: Backlog, seen: Mapping[PassKind, Tally]) -> Mapping[PassKind, str]:
+        assert seen[PassKind.SWEEP].objects == 100
         count = backlog.pending.get(Verdict.ORPHAN, 0) + backlog.gone.get(Verdict.ORPHAN, 0)
-        return {Marker.SWEEP: f"{count} orphans"} if count > number else {}
+        return {PassKind.SWEEP: f"{count} orphans"} if count > number else {}
 
     return cap
 
@@ -301,17 +301,17 @@ def most(number: int) -> Cap:
 @pytest.mark.incident(33)
 @pytest.mark.attack(13)
 async def test_a_claim_above_the_caps_trips_the_pass_that_released_it(side: Side) -> None:
-    armed = await side.arm("image/a", "image/b", "image/c", "image/d")
+    released = await side.arm("image/a", "image/b", "image/c", "image/d")
     first = await side.claim(most(3), limit=2)
     assert claimed(first) == ["image/a", "image/b"]
     await side.confirm(first)
     second = await side.claim(most(3), limit=2)
     assert (second.keys, second.taken) == ((), 2)
-    assert second.tripped == (TrippedPass(pass_id=armed, reason="at the claim: 4 orphans"),)
+    assert second.tripped == (TrippedPass(pass_id=released, reason="at the claim: 4 orphans"),)
     assert (await side.claim(most(100))).taken == 0, "raising a limit releases nothing"
-    current = (await side.approvals.show(armed)).current
+    current = (await side.approvals.show(released)).current
     assert (current.state, current.trip_reason) == (PassState.TRIPPED, "at the claim: 4 orphans")
-    assert await side.approvals.approve(armed, "ada") == 2
+    assert await side.approvals.approve(released, "ada") == 2
     assert claimed(await side.claim(most(3))) == ["image/c", "image/d"], "approved: no cap is asked"
 
 
@@ -326,7 +326,7 @@ async def test_what_was_approved_counts_against_no_cap(side: Side) -> None:
 
 async def test_a_batch_above_the_caps_holds_back_no_other_marker(side: Side) -> None:
     await side.arm("image/a")
-    retained = await side.begin(finding("image/b", Verdict.EXPIRED), marker=Marker.RETENTION)
+    retained = await side.begin(finding("image/b", Verdict.EXPIRED), kind=PassKind.RETENTION)
     await side.passes.arm(side.term, retained, Tally(records=10))
     assert claimed(await side.claim(most(0))) == ["image/b"]
 
@@ -334,7 +334,7 @@ async def test_a_batch_above_the_caps_holds_back_no_other_marker(side: Side) -> 
 async def test_the_caps_see_what_was_claimed_by_prefix(side: Side) -> None:
     seen: list[Backlog] = []
 
-    def look(backlog: Backlog, _: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+    def look(backlog: Backlog, _: Mapping[PassKind, Tally]) -> Mapping[PassKind, str]:
         seen.append(backlog)
         return {}
 

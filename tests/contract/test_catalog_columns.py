@@ -22,10 +22,10 @@ from reconciler.errors import ConfigError
 from reconciler.model import (
     Finding,
     KeyRange,
-    Marker,
     Mode,
     ObjectPage,
     ObjectResult,
+    PassKind,
     Record,
     StorageBy,
     Tally,
@@ -391,7 +391,7 @@ async def test_a_key_in_bytes_is_claimed_without_its_twin(icu_empty_database: st
             " VALUES (1, 'image/A', '2020-01-01'), (2, 'image/a', NULL)",
         )
         term = await _live(catalog)
-        current = await catalog.passes.begin(term, Marker.SWEEP, "hash", Mode.LIVE, None)
+        current = await catalog.passes.begin(term, PassKind.SWEEP, "hash", Mode.LIVE, None)
         marks = [finding(key, Verdict.EXPIRED) for key in ("image/A", "image/a")]
         await catalog.passes.record(term, current, marks, NOTHING)
         await catalog.passes.arm(term, current, Tally())
@@ -451,7 +451,7 @@ async def test_sizes_that_no_object_has_stop_nothing(empty_database: str) -> Non
         rows = await catalog.records.lookup([f"image/{number}" for number in range(len(sizes))])
         read = [row.size_bytes for row in sorted(rows, key=lambda row: int(row.id))]
         assert read == [*[None] * 8, 7, 2**53]
-        stored = await catalog.accounts.storage([StorageBy.VIRTUAL_KEY], 5)
+        stored = await catalog.statistics.storage([StorageBy.VIRTUAL_KEY], 5)
         (part,) = stored.largest
         assert (part.objects, part.bytes) == (10, 2**53 + 7)
 
@@ -511,7 +511,7 @@ PARTITIONED = (
 
 async def _marked(catalog: Catalog) -> Term:
     term = await _live(catalog)
-    current = await catalog.passes.begin(term, Marker.RETENTION, "hash", Mode.LIVE, None)
+    current = await catalog.passes.begin(term, PassKind.RETENTION, "hash", Mode.LIVE, None)
     await catalog.passes.record(term, current, [finding("image/a", Verdict.EXPIRED)], NOTHING)
     await catalog.passes.arm(term, current, Tally())
     return term

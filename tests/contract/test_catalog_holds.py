@@ -20,9 +20,9 @@ from reconciler.model import (
     Hold,
     HoldFilter,
     HoldKind,
-    Marker,
     Mode,
     ObjectResult,
+    PassKind,
     Tally,
     Term,
     Verdict,
@@ -44,8 +44,8 @@ from tests.contract.catalog import (
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
+from tests.doubles.observing import Surroundings
 from tests.doubles.passes import MemoryLease, MemoryPasses
-from tests.doubles.surroundings import Surroundings
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +67,7 @@ class Side:
     add_row: Callable[..., Any]
 
     async def sweep(self, *findings: Finding) -> None:
-        current = await self.passes.begin(self.term, Marker.SWEEP, "hash", Mode.LIVE, None)
+        current = await self.passes.begin(self.term, PassKind.SWEEP, "hash", Mode.LIVE, None)
         await self.passes.record(self.term, current, findings, NOTHING)
         await self.passes.arm(self.term, current, Tally())
 
@@ -278,7 +278,7 @@ async def test_a_claim_waits_for_the_hold_under_way_and_then_heeds_it(database: 
 
         async with catalog.database.connection() as other:
             await (transaction := other.transaction()).start()
-            assert await add(other, catalog.holds._gateway, [hold("image/a")]) == []
+            assert await add(other, catalog.holds._media, [hold("image/a")]) == []
             async with anyio.create_task_group() as group:
                 group.start_soon(claim)
                 await waits_for_lock(stage.sql)
@@ -323,7 +323,7 @@ async def test_a_hundred_thousand_holds_are_added_at_once_and_looked_up_by_index
         assert await holds.count() == {HoldKind.KEY: 100_000}
         keys = [f"image/{number:06}" for number in range(99_500, 100_500)]
         assert len(await holds.held(keys)) == 500
-        plan = await stage.sql.fetch(f"EXPLAIN {_holds_on(holds._gateway)}".replace("$1", "'{image/1}'"))
+        plan = await stage.sql.fetch(f"EXPLAIN {_holds_on(holds._media)}".replace("$1", "'{image/1}'"))
         assert not any("Seq Scan on holds" in row[0] for row in plan)
 
 

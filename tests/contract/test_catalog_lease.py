@@ -261,15 +261,15 @@ async def test_a_term_knows_whether_the_one_before_was_released(
 @pytest.mark.attack(14)
 async def test_in_another_cluster_armed_passes_are_stamped_anew(database: str) -> None:
     async with staged(database) as stage:
-        armed = await stage.mark(finding("image/a"))
-        stamp = "SELECT armed_xid::text::bigint FROM reconciler.passes WHERE id = $1"
-        await stage.sql.execute("UPDATE reconciler.passes SET armed_xid = '3'")
+        released = await stage.mark(finding("image/a"))
+        stamp = "SELECT released_xid::text::bigint FROM reconciler.passes WHERE id = $1"
+        await stage.sql.execute("UPDATE reconciler.passes SET released_xid = '3'")
         await stage.catalog.lease.release(stage.term)
         await stage.catalog.lease.release(await _acquired(stage.catalog, "next"))
-        assert await stage.sql.fetchval(stamp, armed.id) == 3
+        assert await stage.sql.fetchval(stamp, released.id) == 3
         await stage.sql.execute("UPDATE reconciler.term SET cluster = 7")
         await _acquired(stage.catalog, "elsewhere")
-        assert await stage.sql.fetchval(stamp, armed.id) > 3
+        assert await stage.sql.fetchval(stamp, released.id) > 3
 
 
 # --- passes ----------------------------------------------------------------------------------------

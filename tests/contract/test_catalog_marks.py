@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.catalog.media_tables import locking
 from reconciler.catalog.media_tables.records import lookup
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.errors import Halt, LeaseLost
 from reconciler.model import (
     Cancel,
@@ -22,9 +22,9 @@ from reconciler.model import (
     Hidden,
     KeepReason,
     Mark,
-    Marker,
     Mode,
     ObjectResult,
+    PassKind,
     Postpone,
     Record,
     Remove,
@@ -120,7 +120,7 @@ async def test_a_dangling_mark_takes_two_complete_sweeps(stage: Stage) -> None:
     key = "image/gone"
     row = await stage.add_row(key)
     first = await stage.mark(finding(key, Verdict.DANGLING))
-    await stage.catalog.passes.last(Marker.SWEEP)
+    await stage.catalog.passes.last(PassKind.SWEEP)
     assert (await stage.claim(all_go)).taken == 0
     assert await stage.catalog.marks.waiting(POLICY, ALL) == 1
     assert first.id == (await stage.marks())[key]["pass_id"]
@@ -139,7 +139,7 @@ async def test_a_sighting_by_a_failed_pass_or_by_retention_does_not_count(stage:
     await stage.catalog.passes.record(stage.term, current, found, NOTHING)
     await stage.catalog.passes.record(stage.term, current, found, NOTHING)
     await stage.catalog.passes.fail(stage.term, current, "the listing broke")
-    retention = await stage.begin(Marker.RETENTION)
+    retention = await stage.begin(PassKind.RETENTION)
     await stage.catalog.passes.record(stage.term, retention, found, NOTHING)
     await stage.mark(*found)
     assert (await stage.marks())["image/gone"]["sightings"] == 1
@@ -182,7 +182,7 @@ async def test_a_forgotten_prepared_transaction_is_named(stage: Stage) -> None:
 @pytest.mark.attack(14)
 async def test_a_stamp_of_another_cluster_is_renewed_by_the_next_term(stage: Stage) -> None:
     await stage.mark(finding("image/a"))
-    await stage.sql.execute("UPDATE reconciler.passes SET armed_xid = '900000000000000'")
+    await stage.sql.execute("UPDATE reconciler.passes SET released_xid = '900000000000000'")
     assert (await stage.claim()).taken == 0
     await stage.catalog.lease.release(stage.term)
     term = await stage.catalog.lease.acquire("next", TTL)
@@ -198,9 +198,9 @@ async def test_the_horizon_waits_for_a_writer_that_could_not_see_the_claim(
     """It opens after the stamp was compared and before the claim commits."""
     writer = await asyncpg.connect(database)
 
-    async def open_first(connection: Any, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
+    async def open_first(connection: Any, media: MediaTables, keys: Sequence[str]) -> list[Record]:
         await writer.execute("BEGIN; SELECT pg_current_xact_id()")
-        return await lookup(connection, gateway, keys)
+        return await lookup(connection, media, keys)
 
     try:
         await stage.mark(finding("image/a"), finding("image/b"))
@@ -311,14 +311,14 @@ async def test_every_write_under_a_former_term_is_refused(stage: Stage) -> None:
     assert isinstance(await catalog.lease.acquire("other", TTL), Term)
     claim = Claim(operation_id=old.nonce, epoch=old.epoch, xid=1, keys=())
     for write in (
-        lambda: catalog.passes.begin(old, Marker.SWEEP, "hash", Mode.LIVE, None),
+        lambda: catalog.passes.begin(old, PassKind.SWEEP, "hash", Mode.LIVE, None),
         lambda: catalog.passes.plan_ranges(old, current.id, []),
         lambda: catalog.passes.record(old, current, [finding("image/b")], NOTHING),
         lambda: catalog.passes.arm(old, current, Tally()),
         lambda: catalog.passes.trip(old, current, Tally(), Trip(reason="x")),
         lambda: catalog.passes.fail(old, current, "x"),
         lambda: catalog.marks.claim(old, POLICY, ALL, 10, unless_named, no_cap),
-        lambda: catalog.marks.unfinished(old, NOTHING, 10),
+        lambda: catalog.marks.rescue(old, NOTHING, 10),
         lambda: catalog.marks.confirm(old, claim, {}, unless_named, DAY),
         lambda: catalog.marks.note_preview(old, ["image/a"]),
         lambda: catalog.lease.renew(old, TTL),
@@ -355,7 +355,7 @@ async def test_marking_again_moves_no_due_time_and_waits_for_nobody(stage: Stage
         await holder.close()
     after = await stage.marks()
     assert after["image/a"]["due_at"] == before["image/a"]["due_at"]
-    assert after["image/a"]["pass_id"] == first.id, "an armed pass keeps its marks"
+    assert after["image/a"]["pass_id"] == first.id, "an released pass keeps its marks"
     assert (after["image/a"]["sightings"], after["image/b"]["sightings"]) == (2, 1)
 
 
@@ -416,9 +416,9 @@ async def test_a_failed_key_stays_claimed_with_a_growing_not_before(stage: Stage
         await stage.confirm(claim, ObjectResult.FAILED)
         mark = (await stage.marks())["image/a"]
         waits.append(mark["not_before"] - mark["attempted_at"])
-        assert await stage.catalog.marks.unfinished(stage.term, DAY, 10) is None
+        assert await stage.catalog.marks.rescue(stage.term, DAY, 10) is None
         await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
-        again = await stage.catalog.marks.unfinished(stage.term, DAY, 10)
+        again = await stage.catalog.marks.rescue(stage.term, DAY, 10)
         assert again is not None
         assert again.keys[0].attempts > claim.keys[0].attempts
         claim = again
@@ -550,7 +550,7 @@ async def test_a_row_that_cannot_be_deleted_since_the_claim_fails_alone_and_is_t
     assert await stage.sql.fetchval("SELECT count(*) FROM reconciler.restores") == 0
     await stage.sql.execute(mend)
     await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
-    again = await stage.catalog.marks.unfinished(stage.term, DAY, 10)
+    again = await stage.catalog.marks.rescue(stage.term, DAY, 10)
     assert again is not None
     removed = await stage.confirm(again, ObjectResult.MISSING)
     assert (removed.objects, removed.records) == (0, 1), "its object was counted when it went"
@@ -581,7 +581,7 @@ async def test_a_row_that_cannot_be_deleted_since_the_claim_gets_its_hidden_obje
     assert (await stage.keys_left(), await stage.marks()) == (["image/b"], {})
     await stage.sql.execute(mend)
     await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
-    assert await stage.catalog.marks.unfinished(stage.term, DAY, 10) is None, "its claim is settled"
+    assert await stage.catalog.marks.rescue(stage.term, DAY, 10) is None, "its claim is settled"
 
 
 @pytest.mark.attack(30)
@@ -598,7 +598,7 @@ async def test_a_row_locked_at_confirmation_is_left_for_the_next_attempt(stage: 
         await writer.close()
     assert (removed.objects, removed.records, removed.failed) == (1, 0, 0)
     await stage.sql.execute("UPDATE reconciler.marks SET not_before = clock_timestamp()")
-    again = await stage.catalog.marks.unfinished(stage.term, DAY, 10)
+    again = await stage.catalog.marks.rescue(stage.term, DAY, 10)
     assert again is not None
     assert (await stage.confirm(again, ObjectResult.MISSING)).records == 1
 
@@ -612,9 +612,9 @@ async def test_a_dead_epochs_old_claim_is_waited_for_from_the_end_of_its_lease(s
     await stage.catalog.lease.release(stage.term)
     term = await stage.catalog.lease.acquire("next", TTL)
     assert isinstance(term, Term)
-    assert await stage.catalog.marks.unfinished(term, DAY, 10) is None
+    assert await stage.catalog.marks.rescue(term, DAY, 10) is None
     await stage.sql.execute("UPDATE reconciler.lease SET acquired_at = acquired_at - interval '1 day'")
-    assert await stage.catalog.marks.unfinished(term, DAY, 10) is not None
+    assert await stage.catalog.marks.rescue(term, DAY, 10) is not None
 
 
 @pytest.mark.attack(21)
@@ -626,8 +626,8 @@ async def test_a_dead_epochs_claim_rolls_forward_and_the_former_operation_is_ref
     term = await stage.catalog.lease.acquire("next", TTL)
     assert isinstance(term, Term)
     assert await stage.catalog.marks.abandoned(term) == 1
-    assert await stage.catalog.marks.unfinished(term, DAY, 10) is None, "its requests may be on their way"
-    after = await stage.catalog.marks.unfinished(term, NOTHING, 10)
+    assert await stage.catalog.marks.rescue(term, DAY, 10) is None, "its requests may be on their way"
+    after = await stage.catalog.marks.rescue(term, NOTHING, 10)
     assert after is not None
     assert after.operation_id != before.operation_id
     assert [ref.id for ref in after.keys[0].decision.records] == [row]

@@ -13,8 +13,8 @@ from reconciler.model import (
     KeepReason,
     KeyRange,
     ListingOrder,
-    Marker,
     Mode,
+    PassKind,
     PassState,
     Tally,
     Trip,
@@ -37,7 +37,7 @@ TALLY = Tally(
 
 async def test_a_killed_pass_is_found_again_with_its_watermarks(stage: Stage) -> None:
     passes = stage.catalog.passes
-    begun = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    begun = await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
     spans = [
         KeyRange(prefix="image/", upto="image/m"),
         KeyRange(prefix="image/", after="image/m"),
@@ -53,7 +53,7 @@ async def test_a_killed_pass_is_found_again_with_its_watermarks(stage: Stage) ->
     ]
     progress = replace(planned[1], watermark="image/q", done=True, tally=TALLY)
     await passes.record(stage.term, begun, [finding("image/o")], NOTHING, progress)
-    resumed = await passes.resumable(Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES, DAY)
+    resumed = await passes.resumable(PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES, DAY)
     assert resumed == begun
     assert list(await passes.ranges(begun.id)) == [planned[0], progress, planned[2]]
 
@@ -71,25 +71,25 @@ async def test_a_pass_under_other_circumstances_is_not_resumed(
     stage: Stage, config_hash: str, mode: Mode, order: ListingOrder, age: timedelta
 ) -> None:
     passes = stage.catalog.passes
-    await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
-    assert await passes.resumable(Marker.SWEEP, config_hash, mode, order, age) is None
+    await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    assert await passes.resumable(PassKind.SWEEP, config_hash, mode, order, age) is None
 
 
 async def test_a_finished_pass_is_not_resumed_and_is_remembered(stage: Stage) -> None:
     passes = stage.catalog.passes
-    assert await passes.last(Marker.SWEEP) is None
-    armed = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
-    await passes.arm(stage.term, armed, TALLY)
-    tripped = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
+    assert await passes.last(PassKind.SWEEP) is None
+    released = await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
+    await passes.arm(stage.term, released, TALLY)
+    tripped = await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
     await passes.trip(stage.term, tripped, TALLY, Trip(reason="too many", both_sides=True))
-    failed = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
+    failed = await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE)
     await passes.fail(stage.term, failed, "the listing broke")
-    await passes.begin(stage.term, Marker.RETENTION, "hash", Mode.LIVE, None)
-    assert await passes.resumable(Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE, DAY) is None
-    last = await passes.last(Marker.SWEEP)
+    await passes.begin(stage.term, PassKind.RETENTION, "hash", Mode.LIVE, None)
+    assert await passes.resumable(PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.NONE, DAY) is None
+    last = await passes.last(PassKind.SWEEP)
     assert last is not None
     assert (last.id, last.state, last.trip_reason) == (failed.id, PassState.FAILED, "the listing broke")
-    found = await passes.last(Marker.SWEEP, PassState.TRIPPED)
+    found = await passes.last(PassKind.SWEEP, PassState.TRIPPED)
     assert found == replace(
         tripped,
         state=PassState.TRIPPED,
@@ -98,8 +98,8 @@ async def test_a_finished_pass_is_not_resumed_and_is_remembered(stage: Stage) ->
         both_sides=True,
         finished_at=found.finished_at if found else None,
     )
-    assert (await passes.last(Marker.SWEEP, PassState.ARMED) or tripped).id == armed.id
-    assert await passes.last(Marker.RETENTION) is None
+    assert (await passes.last(PassKind.SWEEP, PassState.RELEASED) or tripped).id == released.id
+    assert await passes.last(PassKind.RETENTION) is None
 
 
 async def test_the_cutoff_is_the_servers_time_at_the_start(stage: Stage) -> None:
@@ -125,7 +125,7 @@ async def test_a_watermark_that_text_cannot_hold_parts_the_rows_all_the_same(sta
     assert await records.keys_in(KeyRange(prefix="image/", upto="image/a\0z"), 10) == ["image/a"]
     after = await records.keys_in(KeyRange(prefix="image/", after="image/a\0z"), 10)
     assert after == ["image/a\x01", "image/b"]
-    begun = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    begun = await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
     await passes.plan_ranges(stage.term, begun.id, [KeyRange(prefix="image/")])
     (planned,) = await passes.ranges(begun.id)
     await passes.record(stage.term, begun, [], NOTHING, replace(planned, watermark="image/a\0z"))
@@ -139,12 +139,12 @@ async def test_a_pass_of_the_other_marker_releases_no_mark_that_tripped(stage: S
     passes = stage.catalog.passes
     tripped = await stage.mark(finding("image/a"), arm=False)
     await passes.trip(stage.term, tripped, Tally(), Trip(reason="too many"))
-    retention = await stage.begin(Marker.RETENTION)
+    retention = await stage.begin(PassKind.RETENTION)
     await passes.record(stage.term, retention, [finding("image/a", Verdict.EXPIRED)], NOTHING)
     await passes.arm(stage.term, retention, Tally())
     assert (await stage.claim()).taken == 0
     assert (await stage.marks())["image/a"]["pass_id"] == tripped.id
-    # A sweep that is let through and does not see it again frees the key for the other marker.
+    # A sweep that is let through and does not see it again frees the key for the other kind.
     await stage.mark()
     assert await stage.marks() == {}
 

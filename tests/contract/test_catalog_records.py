@@ -111,7 +111,7 @@ async def test_a_range_is_open_below_and_closed_above(stage: Stage) -> None:
 @pytest.mark.anyio
 @pytest.mark.incident(6)
 async def test_siblings_and_our_own_corner_are_never_read(stage: Stage) -> None:
-    rows = ["image", "image/a", "image0", "images/a", ".reconciler/marker", "a", "z"]
+    rows = ["image", "image/a", "image0", "images/a", ".reconciler/kind", "a", "z"]
     for key in rows:
         await stage.add_row(key)
     records = stage.catalog.records

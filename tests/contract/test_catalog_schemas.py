@@ -20,11 +20,11 @@ from reconciler.model import (
     Hold,
     HoldKind,
     KeyRange,
-    Marker,
     MarkFilter,
     MarkState,
     Mode,
     ObjectResult,
+    PassKind,
     Tally,
     Term,
     Verdict,
@@ -115,7 +115,7 @@ async def test_an_object_goes_only_if_every_row_that_names_it_says_so(empty_data
         term = await catalog.lease.acquire("test", TTL)
         assert isinstance(term, Term)
         await catalog.lease.observe_mode(term, Mode.LIVE)
-        current = await catalog.passes.begin(term, Marker.RETENTION, "hash", Mode.LIVE, None)
+        current = await catalog.passes.begin(term, PassKind.RETENTION, "hash", Mode.LIVE, None)
         pages = catalog.records.nominate(Verdict.EXPIRED, POLICY, await catalog.records.now())
         found = [finding(row.storage_key, Verdict.EXPIRED) async for page in pages for row in page]
         assert len(found) == 3
@@ -548,7 +548,7 @@ async def test_holds_are_found_whatever_the_collation_of_the_tables(
         term = await catalog.lease.acquire("test", TTL)
         assert isinstance(term, Term)
         await catalog.lease.observe_mode(term, Mode.LIVE)
-        current = await catalog.passes.begin(term, Marker.SWEEP, "hash", Mode.LIVE, None)
+        current = await catalog.passes.begin(term, PassKind.SWEEP, "hash", Mode.LIVE, None)
         # Not an orphan: a row of the other spelling, whose age is not known, would keep that.
         own = finding("image/Theirs", Verdict.EXPIRED)
         found = [own if key == own.storage_key else finding(key) for key in keys]

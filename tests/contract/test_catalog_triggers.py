@@ -26,8 +26,8 @@ MEDIA = 'public."MediaRecords"'
 
 CLAIM = """
 WITH pass AS (
-    INSERT INTO reconciler.passes (marker, cutoff, config_hash, mode, state, epoch, tally)
-    VALUES ('sweep', now(), '', 'live', 'armed', 1, '{}') RETURNING id
+    INSERT INTO reconciler.passes (kind, cutoff, config_hash, mode, state, epoch, tally)
+    VALUES ('sweep', now(), '', 'live', 'released', 1, '{}') RETURNING id
 )
 INSERT INTO reconciler.marks (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at,
                               last_pass_id, sightings, due_at, state)
@@ -394,19 +394,19 @@ async def test_the_gateways_role_needs_no_right_on_our_schema(database: str) -> 
             f' GRANT SELECT, REFERENCES ON public."VirtualKeys" TO {role}'
         )
         try:
-            async with connected(database) as gateway:
-                await gateway.execute(
+            async with connected(database) as media:
+                await media.execute(
                     f"SET ROLE {role}; CREATE TEMPORARY TABLE marks (storage_key text, state text);"
                     " CREATE TEMPORARY TABLE tombstones (LIKE marks); SET search_path = pg_temp, public"
                 )
                 for isolation in ("read committed", "repeatable read"):
-                    await gateway.execute(f"SET default_transaction_isolation = '{isolation}'")
-                    await insert(gateway, f"image/{isolation}", owner)
+                    await media.execute(f"SET default_transaction_isolation = '{isolation}'")
+                    await insert(media, f"image/{isolation}", owner)
                     async with refused():
-                        await insert(gateway, "image/claimed", owner)
-                await insert(gateway, "image/gone", owner)
+                        await insert(media, "image/claimed", owner)
+                await insert(media, "image/gone", owner)
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    await gateway.execute("SELECT reconciler.guard_key('image/a')")
+                    await media.execute("SELECT reconciler.guard_key('image/a')")
             assert await sql.fetchval("SELECT storage_key FROM reconciler.restores") == "image/gone"
         finally:
             await sql.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

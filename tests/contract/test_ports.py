@@ -22,10 +22,10 @@ from reconciler.model import (
     KeyRange,
     ListingOrder,
     Mark,
-    Marker,
     Mode,
     ObjectPage,
     ObjectResult,
+    PassKind,
     PassState,
     Postpone,
     RangeProgress,
@@ -113,15 +113,15 @@ async def test_the_marker_is_read_back_as_written(side: BucketSide) -> None:
     ours = Identity(
         site_id=UUID(int=1), bucket="media", prefixes=("image/",), created_at=datetime(2026, 1, 2, tzinfo=UTC)
     )
-    assert await side.marker.read() is None
-    assert not await side.marker.exists()
-    await side.marker.write(ours)
-    assert await side.marker.read() == ours
-    assert await side.marker.exists()
-    await side.marker.write(replace(ours, site_id=UUID(int=2)))
-    assert await side.marker.read() == ours, "a foreign marker is left as it is"
-    await side.marker.write(replace(ours, prefixes=("other/",)))
-    assert await side.marker.read() == ours, "and so is our own, which may bear a seal by now"
+    assert await side.identity.read() is None
+    assert not await side.identity.exists()
+    await side.identity.write(ours)
+    assert await side.identity.read() == ours
+    assert await side.identity.exists()
+    await side.identity.write(replace(ours, site_id=UUID(int=2)))
+    assert await side.identity.read() == ours, "a foreign marker is left as it is"
+    await side.identity.write(replace(ours, prefixes=("other/",)))
+    assert await side.identity.read() == ours, "and so is our own, which may bear a seal by now"
 
 
 # --- catalog ---------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ async def test_a_pause_leaves_claims_to_roll_forward_after_it(catalog: CatalogSi
     term = await catalog.lease.acquire("next", TTL)
     assert isinstance(term, Term)
     await catalog.pauses.pause("alice@host", "")
-    assert await catalog.marks.unfinished(term, NOTHING, 10) is None
+    assert await catalog.marks.rescue(term, NOTHING, 10) is None
     await catalog.pauses.resume("alice@host")
-    after = await catalog.marks.unfinished(term, NOTHING, 10)
+    after = await catalog.marks.rescue(term, NOTHING, 10)
     assert after is not None
     assert claimed(after) == ["image/a"]
 
@@ -235,25 +235,25 @@ async def test_a_lease_is_held_by_one_and_fences_the_other(catalog: CatalogSide)
 async def test_a_pass_resumes_where_its_watermarks_stand(catalog: CatalogSide) -> None:
     passes, term = catalog.passes, catalog.term
     order = ListingOrder.BYTES
-    begun = await passes.begin(term, Marker.SWEEP, "hash", Mode.LIVE, order)
+    begun = await passes.begin(term, PassKind.SWEEP, "hash", Mode.LIVE, order)
     spans = [KeyRange(prefix="image/", upto="image/m"), KeyRange(prefix="image/", after="image/m")]
     await passes.plan_ranges(term, begun.id, spans)
     first = RangeProgress(ordinal=0, range=spans[0], watermark="image/m", done=True, tally=Tally(objects=3))
     await passes.record(term, begun, [], NOTHING, first)
-    left = await passes.resumable(Marker.SWEEP, "hash", Mode.LIVE, order, DAY)
+    left = await passes.resumable(PassKind.SWEEP, "hash", Mode.LIVE, order, DAY)
     assert left is not None
     assert (left.id, left.cutoff) == (begun.id, begun.cutoff)
     resumed = await passes.ranges(begun.id)
     assert resumed[0] == first
     assert [one.range for one in resumed] == spans
     assert not resumed[1].done
-    assert await passes.resumable(Marker.SWEEP, "other", Mode.LIVE, order, DAY) is None
-    newer = await passes.begin(term, Marker.SWEEP, "hash", Mode.LIVE, order)
-    last = await passes.last(Marker.SWEEP, PassState.FAILED)
+    assert await passes.resumable(PassKind.SWEEP, "other", Mode.LIVE, order, DAY) is None
+    newer = await passes.begin(term, PassKind.SWEEP, "hash", Mode.LIVE, order)
+    last = await passes.last(PassKind.SWEEP, PassState.FAILED)
     assert last is not None
     assert last.id == begun.id
     await passes.arm(term, newer, Tally())
-    assert await passes.resumable(Marker.SWEEP, "hash", Mode.LIVE, order, DAY) is None
+    assert await passes.resumable(PassKind.SWEEP, "hash", Mode.LIVE, order, DAY) is None
 
 
 async def test_an_orphan_goes_from_mark_to_confirmation(catalog: CatalogSide) -> None:
@@ -296,7 +296,7 @@ async def test_a_failed_key_stays_claimed_and_is_waited_for(catalog: CatalogSide
     assert (await catalog.confirm(await catalog.claim(), ObjectResult.FAILED)).failed == 1
     assert await catalog.marks.waiting(POLICY, ALL) == 1
     assert (await catalog.claim()).taken == 0
-    assert await catalog.marks.unfinished(catalog.term, DAY, 10) is None
+    assert await catalog.marks.rescue(catalog.term, DAY, 10) is None
 
 
 async def test_what_a_term_lets_go_is_taken_up_at_once_but_for_what_failed(catalog: CatalogSide) -> None:
@@ -305,9 +305,9 @@ async def test_what_a_term_lets_go_is_taken_up_at_once_but_for_what_failed(catal
     await catalog.sweep(("image/a", Verdict.ORPHAN))
     before = await catalog.claim()
     for _ in range(2):
-        assert await catalog.marks.unfinished(catalog.term, DAY, 10) is None, "it is in hand"
+        assert await catalog.marks.rescue(catalog.term, DAY, 10) is None, "it is in hand"
         await catalog.marks.let_go(catalog.term)
-        again = await catalog.marks.unfinished(catalog.term, DAY, 10)
+        again = await catalog.marks.rescue(catalog.term, DAY, 10)
         assert again is not None
         assert claimed(again) == ["image/a"]
         assert again.operation_id != before.operation_id
@@ -315,9 +315,7 @@ async def test_what_a_term_lets_go_is_taken_up_at_once_but_for_what_failed(catal
     term = await catalog.lease.acquire("next", TTL)
     assert isinstance(term, Term)
     await catalog.marks.let_go(catalog.term)
-    assert await catalog.marks.unfinished(term, DAY, 10) is None, (
-        "another term's requests may be on their way"
-    )
+    assert await catalog.marks.rescue(term, DAY, 10) is None, "another term's requests may be on their way"
 
 
 async def test_a_dead_epochs_claim_is_taken_over_under_a_new_operation(catalog: CatalogSide) -> None:
@@ -328,8 +326,8 @@ async def test_a_dead_epochs_claim_is_taken_over_under_a_new_operation(catalog: 
     term = await catalog.lease.acquire("next", TTL)
     assert isinstance(term, Term)
     assert await catalog.marks.abandoned(term) == 1
-    assert await catalog.marks.unfinished(term, DAY, 10) is None
-    after = await catalog.marks.unfinished(term, NOTHING, 10)
+    assert await catalog.marks.rescue(term, DAY, 10) is None
+    after = await catalog.marks.rescue(term, NOTHING, 10)
     assert after is not None
     assert [key.decision for key in after.keys] == [key.decision for key in before.keys]
     assert (after.epoch, after.operation_id == before.operation_id) == (term.epoch, False)

@@ -207,10 +207,10 @@ async def test_a_row_that_went_for_want_of_its_object_leaves_a_widow(catalog: Ca
         await catalog.sweep((KEY, Verdict.DANGLING))
     claim = await catalog.claim(all_go)
     assert (await catalog.confirm(claim, ObjectResult.MISSING, all_go)).records == 1
-    assert await catalog.recovery.widowed([KEY, "image/b"]) == {KEY}
+    assert await catalog.recovery.row_missing([KEY, "image/b"]) == {KEY}
     assert await catalog.recovery.gone(ALL_OF_IT) == 0, "there was no object"
     await catalog.recovery.put_back(await removal(catalog), "test", object_back=False)
-    assert await catalog.recovery.widowed([KEY]) == set()
+    assert await catalog.recovery.row_missing([KEY]) == set()
 
 
 async def test_a_removed_row_is_forgotten_with_the_window_and_its_line_with_the_retention(

@@ -43,7 +43,7 @@ async def test_the_site_id_is_made_once_and_the_tie_remembered(catalog: CatalogS
     assert await site.identity() == made
     sealed = replace(made, prefixes=("",), seal=Seal(epoch=1, nonce=FIRST), contested="by a copy")
     await site.bind(sealed)
-    assert await site.identity() == replace(made, prefixes=("",)), "seal and dispute are the marker's alone"
+    assert await site.identity() == replace(made, prefixes=("",)), "seal and dispute are the identity's alone"
 
 
 @pytest.mark.incident(5)

@@ -75,11 +75,11 @@ async def test_a_delete_hides_behind_a_marker_until_that_is_removed(side: Bucket
     assert answer.result is ObjectResult.DELETED
     assert await side.store.head(KEY) is None
     assert (await side.listing.list_page("image/")).keys == ["image/ab"]
-    version, marker = _in_order(await side.versions.of(KEY))
+    version, identity = _in_order(await side.versions.of(KEY))
     assert (version.id, version.etag, version.size) == (before.version_id, before.etag, before.size)
     assert (version.marker, version.latest) == (False, False)
-    assert (marker.id, marker.marker, marker.latest) == (answer.marker_id, True, True)
-    (told,) = await side.versions.remove([marker])
+    assert (identity.id, identity.marker, identity.latest) == (answer.marker_id, True, True)
+    (told,) = await side.versions.remove([identity])
     assert told.result is ObjectResult.DELETED
     assert await side.store.head(KEY) == before
 
@@ -88,12 +88,12 @@ async def test_a_version_that_is_removed_by_id_is_gone_for_good(side: BucketSide
     side.keep_versions()
     side.put(KEY)
     await side.store.delete([Deletion(key=KEY)])
-    version, marker = _in_order(await side.versions.of(KEY))
-    results = await side.versions.remove([version, marker])
+    version, identity = _in_order(await side.versions.of(KEY))
+    results = await side.versions.remove([version, identity])
     assert [(each.key, each.result) for each in results] == [(KEY, ObjectResult.DELETED)] * 2
     assert list(await side.versions.of(KEY)) == []
     assert await side.store.head(KEY) is None
-    again = await side.versions.remove([version, marker])
+    again = await side.versions.remove([version, identity])
     assert all(each.result in GONE for each in again), "some stores say so, some do not tell it apart"
 
 
@@ -121,8 +121,8 @@ async def test_nothing_hides_an_object_that_was_not_meant(side: BucketSide) -> N
 def _in_order(found: object) -> tuple[Version, Version]:
     """A version and a delete marker, in that order."""
     assert isinstance(found, list)
-    version, marker = sorted(found, key=lambda each: each.marker)
-    return version, marker
+    version, identity = sorted(found, key=lambda each: each.marker)
+    return version, identity
 
 
 # --- uploads ---------------------------------------------------------------------------------------
@@ -153,47 +153,47 @@ async def test_unfinished_uploads_are_listed_under_their_prefix_and_ended_once(s
 
 @pytest.mark.attack(22)
 async def test_a_marker_is_exchanged_for_the_one_that_was_seen(side: BucketSide) -> None:
-    await side.marker.write(sealed(1))
-    seen = await side.marker.read()
+    await side.identity.write(sealed(1))
+    seen = await side.identity.read()
     assert seen is not None
     assert seen.seal == sealed(1).seal
-    assert await side.marker.exchange(replace(seen, seal=sealed(2).seal), seen)
-    now = await side.marker.read()
+    assert await side.identity.exchange(replace(seen, seal=sealed(2).seal), seen)
+    now = await side.identity.read()
     assert now == sealed(2)
     assert now is not None
     assert now.etag != seen.etag
     disputed = replace(now, contested="two of them")
-    assert await side.marker.exchange(disputed, now)
-    assert await side.marker.read() == disputed
+    assert await side.identity.exchange(disputed, now)
+    assert await side.identity.read() == disputed
 
 
 @pytest.mark.attack(22)
 async def test_a_marker_that_was_exchanged_meanwhile_is_seen_by_reading_back(side: BucketSide) -> None:
     """Some stores compare, and say no; of one that does not, what is read back is what it says."""
-    await side.marker.write(sealed(1))
-    seen = await side.marker.read()
+    await side.identity.write(sealed(1))
+    seen = await side.identity.read()
     assert seen is not None
-    assert await side.marker.exchange(sealed(2), seen)
-    exchanged = await side.marker.exchange(sealed(3), seen)
-    assert await side.marker.read() == sealed(3 if exchanged else 2)
+    assert await side.identity.exchange(sealed(2), seen)
+    exchanged = await side.identity.exchange(sealed(3), seen)
+    assert await side.identity.read() == sealed(3 if exchanged else 2)
 
 
 @pytest.mark.attack(22)
 async def test_no_marker_is_made_by_an_exchange(side: BucketSide) -> None:
     """Where it was taken away meanwhile, a person has to look."""
     gone = replace(sealed(1), etag="0" * 32)
-    exchanged = await side.marker.exchange(sealed(2), gone)
-    assert (await side.marker.read() is not None) == exchanged
-    assert await side.marker.exists() == exchanged
+    exchanged = await side.identity.exchange(sealed(2), gone)
+    assert (await side.identity.read() is not None) == exchanged
+    assert await side.identity.exists() == exchanged
 
 
 async def test_superseded_markers_do_not_pile_up_in_a_bucket_that_keeps_versions(side: BucketSide) -> None:
     side.keep_versions()
-    await side.marker.write(sealed(1))
+    await side.identity.write(sealed(1))
     for number in range(2, 5):
-        seen = await side.marker.read()
+        seen = await side.identity.read()
         assert seen is not None
-        assert await side.marker.exchange(sealed(number), seen)
-    assert await side.marker.read() == sealed(4)
+        assert await side.identity.exchange(sealed(number), seen)
+    assert await side.identity.read() == sealed(4)
     (only,) = await side.versions.of(".reconciler/identity.json")
     assert (only.latest, only.marker) == (True, False)

@@ -14,7 +14,7 @@ import anyio
 import anyio.from_thread
 import pytest
 
-from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.client import Supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres
 from tests.alerts.rules import Rule, plain_groups, rules_of, selectors_of
 from tests.integration.site import make_site
@@ -131,7 +131,7 @@ async def at_work(played: Scene) -> None:
 
 @pytest.fixture(scope="module")
 def watched(
-    guardian: Guardian,
+    supervisor: Supervisor,
     postgres: EmbeddedPostgres,
     migrated_template: str,
     moto: S3Server,
@@ -143,7 +143,9 @@ def watched(
         fresh_database(postgres, migrated_template) as database,
         fresh_bucket(moto) as bucket,
         anyio.from_thread.start_blocking_portal("asyncio") as portal,
-        portal.wrap_async_context_manager(scene(make_site(database, bucket), guardian, directory)) as played,
+        portal.wrap_async_context_manager(
+            scene(make_site(database, bucket), supervisor, directory)
+        ) as played,
     ):
         portal.call(at_work, played)
         yield Watched(prometheus=played.prometheus, since=played.since, until=time.time())

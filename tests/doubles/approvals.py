@@ -10,7 +10,7 @@ from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mark, Pass, PassDetail, PassState, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryApprovals:
@@ -27,11 +27,11 @@ class MemoryApprovals:
     async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
         self._database.answer()
         passes = [one for _, one in sorted(self._database.passes.items(), reverse=True)]
-        newest = {one.marker: one.id for one in reversed(passes) if one.state is PassState.TRIPPED}
+        newest = {one.kind: one.id for one in reversed(passes) if one.state is PassState.TRIPPED}
         shown = [
             one
             for one in passes
-            if everything or one.state is not PassState.TRIPPED or newest[one.marker] == one.id
+            if everything or one.state is not PassState.TRIPPED or newest[one.kind] == one.id
         ]
         return [replace(self._detail(one, ()), examples=()) for one in shown[:limit]]
 
@@ -60,7 +60,7 @@ class MemoryApprovals:
         return [
             each
             for _, each in sorted(self._database.passes.items())
-            if each.marker is one.marker and each.state is PassState.TRIPPED
+            if each.kind is one.kind and each.state is PassState.TRIPPED
         ]
 
     @port
@@ -73,7 +73,7 @@ class MemoryApprovals:
         stamp = database.next_xid()
         for each in together:
             database.passes[each.id] = replace(
-                each, state=PassState.ARMED, decided_by=who, decided_at=database.now
+                each, state=PassState.RELEASED, decided_by=who, decided_at=database.now
             )
             database.stamps[each.id] = stamp
         self._end(later, f"pass {pass_id} was approved")
@@ -88,7 +88,7 @@ class MemoryApprovals:
         running = [
             each
             for each in database.passes.values()
-            if each.marker is one.marker and each.state is PassState.RUNNING
+            if each.kind is one.kind and each.state is PassState.RUNNING
         ]
         later = [each for each in self._tripped(one) if each.id > pass_id]
         self._end([*later, *running], f"pass {pass_id} was discarded")

@@ -1,4 +1,4 @@
-"""A bucket in memory: listing, objects, identity marker, probe."""
+"""A bucket in memory: listing, objects, identity object, probe."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from reconciler.model import (
     Versioning,
 )
 from reconciler.ports import PAGE_SIZE
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 from tests.doubles.uploads import MemoryUploads
 from tests.doubles.versions import MemoryVersions
 
-MARKER_KEY = ".reconciler/identity.json"
+IDENTITY_KEY = ".reconciler/identity.json"
 
 
 class MemoryBucket:
@@ -199,7 +199,7 @@ class MemoryBucket:
                 )
         return None
 
-    # --- IdentityMarker ---
+    # --- IdentityObject ---
 
     @port
     async def read(self) -> Identity | None:
@@ -223,9 +223,9 @@ class MemoryBucket:
         return True
 
     def _mark(self, identity: Identity) -> None:
-        self.versions.history.pop(MARKER_KEY, None)
-        self.upload(MARKER_KEY)
-        self.identity = replace(identity, etag=self.objects[MARKER_KEY].etag)
+        self.versions.history.pop(IDENTITY_KEY, None)
+        self.upload(IDENTITY_KEY)
+        self.identity = replace(identity, etag=self.objects[IDENTITY_KEY].etag)
 
     @port
     async def exists(self) -> bool:

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 LONGEST_QUEUE = 60.0
 

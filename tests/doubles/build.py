@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reconciler.app.wiring import limits_of, steering_of
-from reconciler.engine.runtime.context import Limits, Steering
+from reconciler.app.wiring import limits_of, runtime_settings
+from reconciler.engine.runtime.context import Limits, RuntimeSettings
 from reconciler.model import (
     BreakerLimits,
     Capabilities,
@@ -57,10 +57,10 @@ def tuning(**changes: Any) -> Limits:
     return limits_of(settings(**changes))
 
 
-def steering(**changes: Any) -> Steering:
+def runtime(**changes: Any) -> RuntimeSettings:
     """The defaults of the settings, live, over a store that can do little."""
     found = Capabilities(order=ListingOrder.BYTES, conditional_batch_delete=False, conditional_delete=False)
-    return replace(steering_of(settings(), found), mode=Mode.LIVE, **changes)
+    return replace(runtime_settings(settings(), found), mode=Mode.LIVE, **changes)
 
 
 def stored(key: str = "image/a", **changes: Any) -> StoredObject:

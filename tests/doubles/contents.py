@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from reconciler.model import StoredObject
-from tests.doubles.surroundings import Surroundings
+from tests.doubles.observing import Surroundings
 
 
 class Contents(Protocol):

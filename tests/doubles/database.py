@@ -18,10 +18,10 @@ from reconciler.model import (
     Identity,
     Lineage,
     Mark,
-    Marker,
     Mode,
     ObjectResult,
     Pass,
+    PassKind,
     PassState,
     Pause,
     RangeProgress,
@@ -33,7 +33,7 @@ from reconciler.model import (
     VirtualKey,
     reference_to,
 )
-from tests.doubles.surroundings import Surroundings
+from tests.doubles.observing import Surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Row:
 @dataclass(slots=True)
 class MarkRow:
     """A mark as the database keeps it. `seen_in` is the last pass that found its key, `confirmed_in` the
-    last of its own marker that did, for a sweep with the same verdict; `not_before` of a claim: when it may
+    last of its own identity that did, for a sweep with the same verdict; `not_before` of a claim: when it may
     be repeated.
     """
 
@@ -221,7 +221,7 @@ class MemoryDatabase:
         if self.term != term:
             raise LeaseLost("the term in hand is not the current one")
         if term.seal is not None and term.seal not in (self.seals.confirmed, self.seals.pending):
-            raise Halt("the marker bears a nonce that this database does not know")
+            raise Halt("the identity bears a nonce that this database does not know")
 
     # --- what the gateway does ---
 
@@ -302,9 +302,9 @@ class MemoryDatabase:
     def approved(self, pass_id: int | None) -> bool:
         """A person has let the pass through."""
         one = self.passes.get(pass_id or 0)
-        return one is not None and one.state is PassState.ARMED and one.decided_at is not None
+        return one is not None and one.state is PassState.RELEASED and one.decided_at is not None
 
-    def taken_in(self, pass_id: int) -> set[int]:
+    def superseded(self, pass_id: int) -> set[int]:
         """The pass, and the earlier ones that were approved with it."""
         if not self.approved(pass_id):
             return {pass_id}
@@ -346,7 +346,7 @@ class MemoryDatabase:
     def known(self, row: MarkRow) -> bool:
         """Whether all words of the mark are this program's own."""
         found_by = self.passes[row.mark.pass_id]
-        words = row.mark.verdict in list(Verdict) and found_by.marker in list(Marker)
+        words = row.mark.verdict in list(Verdict) and found_by.kind in list(PassKind)
         return words and found_by.state in list(PassState)
 
     def holds_in_force(self) -> list[Hold]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryHolds:
@@ -75,7 +75,7 @@ class MemoryHolds:
         return len(going)
 
     def _wanted(self, wanted: HoldFilter) -> list[Hold]:
-        passes = None if wanted.pass_id is None else self._database.taken_in(wanted.pass_id)
+        passes = None if wanted.pass_id is None else self._database.superseded(wanted.pass_id)
         return [
             hold
             for hold in self._database.holds_in_force()

@@ -21,9 +21,9 @@ from reconciler.model import (
     DueKey,
     Hidden,
     HiddenObject,
-    Marker,
     Mode,
     ObjectResult,
+    PassKind,
     PassState,
     Policy,
     Postpone,
@@ -42,8 +42,8 @@ from reconciler.model.keys import is_managed, merge_prefixes
 from reconciler.ports import Cap, Decide
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Row, Spent
 from tests.doubles.nearmisses import has_twin
+from tests.doubles.observing import Surroundings, port
 from tests.doubles.records import pages
-from tests.doubles.surroundings import Surroundings, port
 
 PUT_OFF = timedelta(minutes=1)
 IN_HAND = timedelta(minutes=5)
@@ -132,20 +132,20 @@ class MemoryMarks:
         }
         backlog = Backlog(pending=_under("", batch), gone=_under("", spent), by_prefix=by_prefix)
         passes = {row.mark.pass_id: database.passes[row.mark.pass_id] for row in bound}
-        seen = {marker: self._last_armed(marker) for marker in {one.marker for one in passes.values()}}
+        seen = {kind: self._last_armed(kind) for kind in {one.kind for one in passes.values()}}
         objections = cap(backlog, seen) if bound else {}
         tripped = []
         for pass_id, one in sorted(passes.items()):
-            if one.marker in objections:
-                reason = f"at the claim: {objections[one.marker]}"
+            if one.kind in objections:
+                reason = f"at the claim: {objections[one.kind]}"
                 database.passes[pass_id] = replace(one, state=PassState.TRIPPED, trip_reason=reason)
                 tripped.append(TrippedPass(pass_id=pass_id, reason=reason))
         return tuple(tripped)
 
-    def _last_armed(self, marker: Marker) -> Tally:
+    def _last_armed(self, kind: PassKind) -> Tally:
         passes = self._database.passes.values()
-        armed = [one for one in passes if one.marker is marker and one.state is PassState.ARMED]
-        return max(armed, key=lambda one: one.id).tally
+        released = [one for one in passes if one.kind is kind and one.state is PassState.RELEASED]
+        return max(released, key=lambda one: one.id).tally
 
     def _spend(self, row: MarkRow) -> None:
         database = self._database
@@ -174,8 +174,8 @@ class MemoryMarks:
         return self._database.stamps[row.mark.pass_id] < self._database.horizon()
 
     def _armed(self, row: MarkRow, verdicts: Sequence[Verdict]) -> bool:
-        armed = self._database.passes[row.mark.pass_id].state is PassState.ARMED
-        return armed and row.mark.verdict in verdicts
+        released = self._database.passes[row.mark.pass_id].state is PassState.RELEASED
+        return released and row.mark.verdict in verdicts
 
     def _could_go(self, row: MarkRow) -> bool:
         """Due, in nobody's hand, not put off, and a dangling one seen twice."""
@@ -187,10 +187,10 @@ class MemoryMarks:
 
     def _last_complete(self, row: MarkRow) -> int:
         passes = self._database.passes
-        complete = {PassState.ARMED, PassState.TRIPPED}
-        marker = passes[row.mark.pass_id].marker
+        complete = {PassState.RELEASED, PassState.TRIPPED}
+        kind = passes[row.mark.pass_id].kind
         return max(
-            (one.id for one in passes.values() if one.marker is marker and one.state in complete), default=0
+            (one.id for one in passes.values() if one.kind is kind and one.state in complete), default=0
         )
 
     def _decide(self, row: MarkRow, decide: Decide) -> Remove | Cancel | Postpone:
@@ -207,7 +207,7 @@ class MemoryMarks:
         self._note(row, "intent")
 
     @port
-    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+    async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         database = self._database
         database.check(term)
         if database.pause.paused:

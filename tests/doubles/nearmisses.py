@@ -11,7 +11,7 @@ from reconciler.model.keys import is_managed
 from reconciler.model.spelling import spellings
 from reconciler.ports import Folded
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryNearMisses:

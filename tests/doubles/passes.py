@@ -22,9 +22,9 @@ from reconciler.model import (
     Lineage,
     ListingOrder,
     Mark,
-    Marker,
     Mode,
     Pass,
+    PassKind,
     PassState,
     Policy,
     RangeProgress,
@@ -36,7 +36,7 @@ from reconciler.model import (
 )
 from reconciler.model.keys import merge_prefixes
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryPasses:
@@ -53,7 +53,7 @@ class MemoryPasses:
     async def begin(
         self,
         term: Term,
-        marker: Marker,
+        kind: PassKind,
         config_hash: str,
         mode: Mode,
         order: ListingOrder | None,
@@ -62,11 +62,11 @@ class MemoryPasses:
         database = self._database
         database.check(term)
         for older in list(database.passes.values()):
-            if older.marker is marker and older.state is PassState.RUNNING:
+            if older.kind is kind and older.state is PassState.RUNNING:
                 self._finish(older, PassState.FAILED)
         begun = Pass(
             id=len(database.passes) + 1,
-            marker=marker,
+            kind=kind,
             cutoff=database.now,
             config_hash=config_hash,
             mode=mode,
@@ -78,13 +78,13 @@ class MemoryPasses:
 
     @port
     async def resumable(
-        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+        self, kind: PassKind, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
     ) -> Pass | None:
         database = self._database
         database.answer()
-        wanted = (marker, config_hash, mode, order, PassState.RUNNING)
+        wanted = (kind, config_hash, mode, order, PassState.RUNNING)
         for one in database.passes.values():
-            same = (one.marker, one.config_hash, one.mode, one.order, one.state) == wanted
+            same = (one.kind, one.config_hash, one.mode, one.order, one.state) == wanted
             if same and database.now - one.cutoff <= max_age:
                 return one
         return None
@@ -146,19 +146,19 @@ class MemoryPasses:
             self._see(current, finding, kept=False)
 
     def _see(self, current: Pass, finding: Finding, *, kept: bool) -> None:
-        """Once a pass; what is kept joins nothing. Confirmed by the mark's own marker alone."""
+        """Once a pass; what is kept joins nothing. Confirmed by the mark's own kind alone."""
         database, row = self._database, self._database.marks.get(finding.storage_key)
         if row is None or not database.known(row):
             return
         if row.operation_id is None and row.seen_in != current.id:
             own = database.passes[row.mark.pass_id]
-            released = own.state in {PassState.ARMED, PassState.TRIPPED}
-            ours = own.marker is current.marker
+            released = own.state in {PassState.RELEASED, PassState.TRIPPED}
+            ours = own.kind is current.kind
             stays = kept or released or not ours
             before = database.passes[row.confirmed_in].state
-            verdict = row.mark.verdict is finding.verdict or current.marker is Marker.RETENTION
+            verdict = row.mark.verdict is finding.verdict or current.kind is PassKind.RETENTION
             same = ours and verdict
-            again = same and not kept and before in {PassState.ARMED, PassState.TRIPPED}
+            again = same and not kept and before in {PassState.RELEASED, PassState.TRIPPED}
             row.mark = replace(
                 row.mark,
                 pass_id=row.mark.pass_id if stays else current.id,
@@ -173,16 +173,16 @@ class MemoryPasses:
         database = self._database
         database.check(term)
         self._still_running(current)
-        self._finish(current, PassState.ARMED, tally=tally)
+        self._finish(current, PassState.RELEASED, tally=tally)
         self._withdraw_unseen(current)
         database.stamps[current.id] = database.next_xid()
         return database.stamps[current.id]
 
     def _withdraw_unseen(self, complete: Pass) -> None:
-        """What a complete pass of the same marker has not confirmed, released or not."""
+        """What a complete pass of the same kind has not confirmed, released or not."""
         database = self._database
         for key, row in list(database.marks.items()):
-            ours = database.passes[row.mark.pass_id].marker is complete.marker
+            ours = database.passes[row.mark.pass_id].kind is complete.kind
             unseen = row.confirmed_in < complete.id and row.operation_id is None
             if ours and unseen and database.known(row):
                 del database.marks[key]
@@ -219,21 +219,21 @@ class MemoryPasses:
         self._database.passes[current.id] = finished
 
     @port
-    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
+    async def last(self, kind: PassKind, state: PassState | None = None) -> Pass | None:
         self._database.answer()
         for one in sorted(self._database.passes.values(), key=lambda one: -one.id):
             finished = one.state is not PassState.RUNNING if state is None else one.state is state
-            if one.marker is marker and finished:
+            if one.kind is kind and finished:
                 return one
         return None
 
     @port
-    async def undecided(self, marker: Marker) -> Pass | None:
+    async def undecided(self, kind: PassKind) -> Pass | None:
         self._database.answer()
         tripped = [
             one
             for _, one in sorted(self._database.passes.items())
-            if one.marker is marker and one.state is PassState.TRIPPED
+            if one.kind is kind and one.state is PassState.TRIPPED
         ]
         return replace(tripped[0], both_sides=any(one.both_sides for one in tripped)) if tripped else None
 
@@ -251,7 +251,7 @@ class MemoryPasses:
 
     def _approved_sweep(self, one: Pass) -> bool:
         database = self._database
-        if one.marker is not Marker.SWEEP or not database.approved(one.id) or one.decided_at is None:
+        if one.kind is not PassKind.SWEEP or not database.approved(one.id) or one.decided_at is None:
             return False
         waits = any(
             database.approved(row.mark.pass_id) and row.mark.verdict is Verdict.DANGLING
@@ -297,7 +297,7 @@ class MemoryPasses:
     def _may_go(self, row: MarkRow, current: Pass | None) -> bool:
         state = self._database.passes[row.mark.pass_id].state
         again = state is PassState.TRIPPED and current is not None and row.seen_in == current.id
-        return again or row.operation_id is not None or state in {PassState.RUNNING, PassState.ARMED}
+        return again or row.operation_id is not None or state in {PassState.RUNNING, PassState.RELEASED}
 
 
 class MemoryLease:

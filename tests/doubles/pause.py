@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.model import Pause
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryPauseSwitch:

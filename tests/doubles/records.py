@@ -20,7 +20,7 @@ from reconciler.model import (
 )
 from reconciler.model.keys import is_managed
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 T = TypeVar("T")
 

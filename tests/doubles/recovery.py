@@ -21,7 +21,7 @@ from reconciler.model import (
     Verdict,
 )
 from tests.doubles.database import HiddenRow, LedgerEntry, MemoryDatabase
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 LEFT_AFTER = timedelta(hours=1)
 """A return that was begun so long ago was left."""
@@ -130,7 +130,7 @@ class MemoryRecovery:
         mark = database.marks.get(key)
         if mark is not None and mark.operation_id is not None:
             reason = "its key is being deleted at this moment"
-            return [_told(key, row, Return.FAILED, reason) for row in removal.rows]
+            return [_described(key, row, Return.FAILED, reason) for row in removal.rows]
         database.marks.pop(key, None)
         hidden = database.hidden.get(removal.object.id) if removal.object else None
         if hidden is not None and hidden.state == "restoring":
@@ -143,14 +143,14 @@ class MemoryRecovery:
         database = self._database
         entry = next((entry for entry in database.ledger if entry.id == row.ledger_id), None)
         if entry is None or entry.removed is None:
-            return _told(key, row, Return.REFUSED, "the ledger no longer has the row")
+            return _described(key, row, Return.REFUSED, "the ledger no longer has the row")
         gone = entry.removed
         there = gone.id in database.rows
         if not there and gone.virtual_key_id is not None and gone.virtual_key_id not in database.owners:
-            return _told(key, row, Return.REFUSED, "what it belongs to is gone")
+            return _described(key, row, Return.REFUSED, "what it belongs to is gone")
         database.rows.setdefault(gone.id, gone)
         database.note(replace(entry, event="restored", at=database.now, removed=None))
-        return _told(key, row, Return.PRESENT if there else Return.RESTORED)
+        return _described(key, row, Return.PRESENT if there else Return.RESTORED)
 
     # --- healing ---
 
@@ -177,7 +177,7 @@ class MemoryRecovery:
         return await self.estranged(sorted(named - queued))
 
     @port
-    async def widowed(self, keys: Sequence[str]) -> set[str]:
+    async def row_missing(self, keys: Sequence[str]) -> set[str]:
         self._database.answer()
         dangling = {entry.key for entry in self._unrestored() if entry.verdict is Verdict.DANGLING}
         return dangling & set(keys)
@@ -246,7 +246,7 @@ class MemoryPurges:
     async def named(self, window: timedelta, limit: int, *, rewrites_keys: bool = False) -> Sequence[str]:
         del rewrites_keys  # the double of a bucket takes each key as it is
         self._database.answer()
-        due = self._doomed(window)[:limit]
+        due = self._to_delete(window)[:limit]
         return sorted({row.one.storage_key for row in due if _needed(row) and self._named(row)})
 
     @port
@@ -266,7 +266,7 @@ class MemoryPurges:
             if _is_the_object(row) and row.one.hidden_at <= database.now - window:
                 del database.hidden[number]
         taken = []
-        for row in self._doomed(window)[:limit]:
+        for row in self._to_delete(window)[:limit]:
             needed = _needed(row)
             if needed and row.one.storage_key not in there and self._named(row):
                 continue
@@ -297,7 +297,7 @@ class MemoryPurges:
             row.state = "hidden"
         return {row.one.id for row in spared}
 
-    def _doomed(self, window: timedelta) -> list[HiddenRow]:
+    def _to_delete(self, window: timedelta) -> list[HiddenRow]:
         due = [
             row
             for row in self._database.hidden.values()
@@ -408,7 +408,7 @@ def _is_the_object(row: HiddenRow) -> bool:
 def _within(database: MemoryDatabase, scope: UndoScope, key: str, pass_id: int | None, at: datetime) -> bool:
     return (
         (not scope.keys or key in scope.keys)
-        and (scope.pass_id is None or pass_id in database.taken_in(scope.pass_id))
+        and (scope.pass_id is None or pass_id in database.superseded(scope.pass_id))
         and (scope.since is None or at >= scope.since)
         and (scope.until is None or at < scope.until)
     )
@@ -427,5 +427,5 @@ def _note(database: MemoryDatabase, row: HiddenRow, event: str) -> None:
     database.note(entry)
 
 
-def _told(key: str, row: RemovedRow, outcome: Return, reason: str = "") -> Returned:
+def _described(key: str, row: RemovedRow, outcome: Return, reason: str = "") -> Returned:
     return Returned(storage_key=key, record_id=row.record_id, outcome=outcome, reason=reason)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from reconciler.model import DeletionResult, ObjectResult, Upload
 from tests.doubles.contents import Contents
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryUploads:

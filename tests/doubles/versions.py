@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reconciler.model import DeletionResult, ObjectResult, StoredObject, Version
 from tests.doubles.contents import Contents
-from tests.doubles.surroundings import Surroundings, port
+from tests.doubles.observing import Surroundings, port
 
 
 class MemoryVersions:

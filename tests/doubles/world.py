@@ -15,7 +15,7 @@ from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.throttle import Throttles
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.model import (
     BreakerLimits,
     HeldBy,
@@ -31,16 +31,16 @@ from reconciler.model import (
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
-from tests.doubles.build import LIMITS, policy, steering, tuning
+from tests.doubles.build import LIMITS, policy, runtime, tuning
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.nearmisses import MemoryNearMisses
+from tests.doubles.observing import Act, RecordingObserver, Surroundings, crash
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
 from tests.doubles.recovery import MemoryPurges, MemoryRecovery
-from tests.doubles.surroundings import Act, RecordingObserver, Surroundings, crash
 
 BUCKET = "media"
 
@@ -48,7 +48,7 @@ BUCKET = "media"
 class World:
     """Everything that outlives a program, and a program to run once.
 
-    `steering` may be replaced between runs; `limits` and the doubles' own switches likewise.
+    `runtime` may be replaced between runs; `limits` and the doubles' own switches likewise.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class World:
         self.marks = MemoryMarks(self.database)
         self.throttles = self.new_throttles()
         self.limits = tuning(listing_concurrency=2, delete_concurrency=2)
-        self.steering = steering(policy=under or policy(), limits=limits, config_hash="c1", rate=inf)
+        self.runtime = runtime(policy=under or policy(), limits=limits, config_hash="c1", rate=inf)
 
     def new_throttles(self) -> Throttles:
         """For a program that runs beside another one."""
         return Throttles(listing=2, deleting=2, copying=2, clock=self.around)
 
-    def steer(self, **changes: object) -> None:
+    def in_force(self, **changes: object) -> None:
         """Change settings; the configuration's hash changes with them."""
         hashed = {} if "mode" in changes else {"config_hash": repr(changes)}
-        self.steering = replace(self.steering, **hashed, **changes)  # type: ignore[arg-type]  # any field
+        self.runtime = replace(self.runtime, **hashed, **changes)  # type: ignore[arg-type]  # any field
 
     @property
     def ports(self) -> Ports:
@@ -89,7 +89,7 @@ class World:
             copies=self.bucket,
             versions=self.bucket.versions,
             uploads=self.bucket.uploads,
-            marker=self.bucket,
+            identity=self.bucket,
             prober=self.bucket,
             records=MemoryRecords(self.database),
             staging=MemoryStagingArea(self.database),
@@ -112,7 +112,7 @@ class World:
 
     def cycle(self, stopping: anyio.Event | None = None) -> Cycle:
         """A new program, as a restart would make it, whose lease nobody has to keep."""
-        cycle = Cycle(self.ports, self.limits, lambda: self.steering, stopping or anyio.Event(), BUCKET)
+        cycle = Cycle(self.ports, self.limits, lambda: self.runtime, stopping or anyio.Event(), BUCKET)
         cycle.tenure.good_until = inf
         return cycle
 
@@ -123,7 +123,7 @@ class World:
         async def sealed(_: float) -> UUID:
             raise AssertionError("an undo claims and deletes nothing")
 
-        gateway = WriteGateway(
+        guard = WriteGuard(
             ports.store,
             ports.marks,
             lambda: mode,
@@ -134,8 +134,8 @@ class World:
             ports.uploads,
             ports.pause.look,
         )
-        steering = replace(self.steering, mode=mode)
-        return await Undo(ports, gateway, lambda: steering, "ada", told.append).run(scope)
+        runtime = replace(self.runtime, mode=mode)
+        return await Undo(ports, guard, lambda: runtime, "ada", told.append).run(scope)
 
     async def decide(self, *, approve: bool = True) -> int:
         """A person approves, or discards, everything that has tripped. Returns how many marks."""
@@ -170,7 +170,7 @@ class World:
             self.around.at(call, act)
         self.around.at_point(killed_at, crash)
         term = await self.take_lease()
-        progress = Progress(mode=self.steering.mode)
+        progress = Progress(mode=self.runtime.mode)
         started = self.around.monotonic()
         cycle = self.cycle()
         cycle.tenure.good_until = started + leads_for

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from reconciler.embedded import seaweedfs
-from reconciler.embedded.guarding import Account, Guardian, unprivileged_account
+from reconciler.embedded.client import Account, Supervisor, unprivileged_account
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.embedded.seaweedfs import EmbeddedS3
 from tests.servers import execute
@@ -21,9 +21,9 @@ from tests.servers import execute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restartable:
-    """One program of the guardian's. `stop` ends it without warning; `start` returns when it answers."""
+    """One program of the supervisor's. `stop` ends it without warning; `start` returns when it answers."""
 
-    guardian: Guardian
+    supervisor: Supervisor
     name: str
     argv: tuple[str, ...]
     stop_signal: signal.Signals
@@ -32,25 +32,25 @@ class Restartable:
     scraps: tuple[Path, ...] = ()
 
     def stop(self) -> None:
-        self.guardian.stop(self.name)
+        self.supervisor.stop(self.name)
 
     def start(self) -> None:
-        self.guardian.start(
+        self.supervisor.start(
             self.name,
             self.argv,
             account=self.account,
             stop_signal=self.stop_signal,
-            env={"HOME": str(self.guardian.directory / self.name)},
+            env={"HOME": str(self.supervisor.directory / self.name)},
             scraps=self.scraps,
         )
-        self.guardian.wait_for(self.name, self.answers, self.name)
+        self.supervisor.wait_for(self.name, self.answers, self.name)
 
 
-def restartable_postgres(guardian: Guardian, server: EmbeddedPostgres, name: str) -> Restartable:
+def restartable_postgres(supervisor: Supervisor, server: EmbeddedPostgres, name: str) -> Restartable:
     """Its crash loses nothing that was committed, as with everybody's Postgres but the demo's."""
     execute(server.url(), "ALTER ROLE postgres SET synchronous_commit = on")
     return Restartable(
-        guardian=guardian,
+        supervisor=supervisor,
         name=name,
         argv=_argv(server.pid),
         stop_signal=signal.SIGQUIT,
@@ -59,12 +59,12 @@ def restartable_postgres(guardian: Guardian, server: EmbeddedPostgres, name: str
     )
 
 
-def restartable_s3(guardian: Guardian, server: EmbeddedS3, name: str) -> Restartable:
+def restartable_s3(supervisor: Supervisor, server: EmbeddedS3, name: str) -> Restartable:
     argv = _argv(server.pid)
     ports = dict(flag[1:].split(".port=") for flag in argv if ".port=" in flag)
     scraps = tuple(seaweedfs.grpc_socket(part, int(port)) for part, port in ports.items() if int(port))
     return Restartable(
-        guardian=guardian,
+        supervisor=supervisor,
         name=name,
         argv=argv,
         stop_signal=signal.SIGKILL,

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.client import Supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from reconciler.embedded.seaweedfs import start_s3
 from reconciler.model import Outcome
@@ -29,10 +29,10 @@ ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def mortal_server(guardian: Guardian) -> tuple[Restartable, EmbeddedPostgres]:
-    server = start_postgres(guardian, name="mortal-postgres")
+def mortal_server(supervisor: Supervisor) -> tuple[Restartable, EmbeddedPostgres]:
+    server = start_postgres(supervisor, name="mortal-postgres")
     _make_template(server)
-    return restartable_postgres(guardian, server, "mortal-postgres"), server
+    return restartable_postgres(supervisor, server, "mortal-postgres"), server
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def mortal_postgres(mortal_server: tuple[Restartable, EmbeddedPostgres]) -> Iter
 
 
 @pytest.fixture(scope="module")
-def mortal_s3(guardian: Guardian) -> tuple[Restartable, S3Server]:
-    server = start_s3(guardian, name="mortal-seaweedfs")
+def mortal_s3(supervisor: Supervisor) -> tuple[Restartable, S3Server]:
+    server = start_s3(supervisor, name="mortal-seaweedfs")
     store = S3Server(
         kind="seaweedfs",
         endpoint_url=server.endpoint_url,
@@ -53,7 +53,7 @@ def mortal_s3(guardian: Guardian) -> tuple[Restartable, S3Server]:
         secret_key=server.secret_key,
         region=server.region,
     )
-    return restartable_s3(guardian, server, "mortal-seaweedfs"), store
+    return restartable_s3(supervisor, server, "mortal-seaweedfs"), store
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ class Truth:
         }
 
     async def _ledger_agrees(self, objects: Collection[str], rows: Collection[UUID]) -> None:
-        told = await self._told()
+        told = await self._described()
         claimed = {
             row["storage_key"]
             for row in await self.site.sql("SELECT storage_key FROM reconciler.marks WHERE state = 'claimed'")
@@ -217,7 +217,7 @@ class Truth:
                 assert name not in objects, (name, of_name)
                 assert sum(word in GONE for word in of_name) == 1, (name, of_name)
 
-    async def _told(self) -> dict[tuple[str, str], list[str]]:
+    async def _described(self) -> dict[tuple[str, str], list[str]]:
         """What the ledger says of each object and row, in order: results, else events."""
         told: dict[tuple[str, str], list[str]] = defaultdict(list)
         for entry in await self.site.sql(

@@ -111,7 +111,7 @@ async def test_a_clock_that_jumps_while_the_collector_runs_stops_it() -> None:
         world.around.machine_ahead = timedelta(hours=1)
         world.around.tick(MINUTE)
 
-    world.steer(rate=1.0)
+    world.in_force(rate=1.0)
     world.marks.on_look = jump
     with pytest.raises(Halt, match="the clock of this machine is 60 minutes ahead"):
         await world.run_once()

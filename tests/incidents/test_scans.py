@@ -68,7 +68,7 @@ async def test_a_database_that_runs_out_of_connections_while_marking_releases_no
     report = await site.once()
     assert report.outcome is Outcome.FAILED
     assert await site.keys() == {"image/orphan", "video/orphan"}
-    assert await site.sql("SELECT 1 FROM reconciler.passes WHERE state = 'armed'") == []
+    assert await site.sql("SELECT 1 FROM reconciler.passes WHERE state = 'released'") == []
     await site.sql("DROP TRIGGER runs_out ON reconciler.marks")
     assert (await site.once()).removed.objects == 2
 

@@ -380,8 +380,8 @@ async def test_a_column_without_an_index_is_read_once_for_all_keys(database: str
             media_table="files", keys_table="", media=COLUMNS, also_referenced=("users.avatar",)
         )
         async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
-            gateway = catalog.marks._gateway
-            query = gateway.names_by(gateway.references[0])
+            media = catalog.marks._media
+            query = media.names_by(media.references[0])
         asked = [f"image/{rows - 1 + number}" for number in range(keys)]
         async with connection.transaction():
             await by_index(connection)

@@ -80,10 +80,10 @@ async def test_only_a_pass_that_was_released_moves_the_time_of_the_last_success(
         interpose(patched, "listing", list_page=fail)
         with pytest.raises(OSError, match="a fault of the program"):
             await ordered_site.once_told(told.metrics)
-    attempt = told.value("pass_last_attempt_timestamp_seconds", marker="sweep")
+    attempt = told.value("pass_last_attempt_timestamp_seconds", kind="sweep")
     assert attempt is not None
     assert attempt > 0
-    assert told.value("pass_last_success_timestamp_seconds", marker="sweep") == 0
+    assert told.value("pass_last_success_timestamp_seconds", kind="sweep") == 0
 
 
 @pytest.mark.incident(29)

@@ -125,8 +125,8 @@ class Site:
                 return await catalog.approvals.discard(pass_id, "ada@desk")
 
     async def passes(self) -> list[tuple[int, str, str]]:
-        """Id, marker and state of every pass, in order."""
-        found = await self.sql("SELECT id, marker, state FROM reconciler.passes ORDER BY id")
+        """Id, kind and state of every pass, in order."""
+        found = await self.sql("SELECT id, kind, state FROM reconciler.passes ORDER BY id")
         return [(row[0], row[1], row[2]) for row in found]
 
     async def tripped(self) -> int:

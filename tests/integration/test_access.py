@@ -148,25 +148,25 @@ def granted_template(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def gateway(postgres: EmbeddedPostgres, granted_template: str) -> Iterator[str]:
+def media(postgres: EmbeddedPostgres, granted_template: str) -> Iterator[str]:
     with fresh_database(postgres, granted_template) as url:
         yield url
 
 
 @pytest.fixture
-def granted(gateway: str, bucket: Bucket) -> Site:
-    return _granted(gateway, bucket)
+def granted(media: str, bucket: Bucket) -> Site:
+    return _granted(media, bucket)
 
 
 @pytest.fixture
-def unordered_granted(gateway: str, seaweed_bucket: Bucket) -> Site:
-    return _granted(gateway, seaweed_bucket)
+def unordered_granted(media: str, seaweed_bucket: Bucket) -> Site:
+    return _granted(media, seaweed_bucket)
 
 
-def _granted(gateway: str, bucket: Bucket) -> Site:
+def _granted(media: str, bucket: Bucket) -> Site:
     """The test looks at the tables as their owner, the program only as the daemon's role."""
-    site = make_site(gateway, bucket, calm=True)
-    site.environment["RECONCILER_DATABASE_URL"] = _as(gateway, "reconciler")
+    site = make_site(media, bucket, calm=True)
+    site.environment["RECONCILER_DATABASE_URL"] = _as(media, "reconciler")
     return site
 
 
@@ -229,8 +229,8 @@ async def test_no_grant_is_superfluous(unordered_granted: Site, right: str) -> N
         "DROP TABLE reconciler.ledger",
     ],
 )
-async def test_the_daemons_role_can_do_nothing_else(gateway: str, statement: str) -> None:
-    connection = await asyncpg.connect(_as(gateway, "reconciler"))
+async def test_the_daemons_role_can_do_nothing_else(media: str, statement: str) -> None:
+    connection = await asyncpg.connect(_as(media, "reconciler"))
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)

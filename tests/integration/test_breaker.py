@@ -72,7 +72,7 @@ async def test_the_caps_hold_where_the_deletion_begins(site: Site) -> None:
     report = await site.once(breaker__max_count="5")
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
     assert "at the claim: 6 orphans" in report.detail
-    assert [state for _, marker, state in await site.passes() if marker == "sweep"] == ["tripped", "tripped"]
+    assert [state for _, kind, state in await site.passes() if kind == "sweep"] == ["tripped", "tripped"]
     assert await site.approve(await site.tripped()) == 6
     assert (await site.once(breaker__max_count="5")).removed.objects == 6
 

@@ -27,7 +27,7 @@ CALLS = [
     ("marks", "confirm", "after"),
     ("lease", "release", "before"),
     ("site", "new_id", "after"),
-    ("marker", "write", "after"),
+    ("identity", "write", "after"),
     ("site", "bind", "after"),
 ]
 
@@ -86,9 +86,9 @@ async def test_a_killed_sweep_resumes_from_its_watermarks(ordered_site: Site) ->
     """The second run lists only what the first had not compared, under the first one's cutoff."""
     await ordered_site.put("image/orphan", "video/orphan")
     await kill_once(ordered_site, "passes", "arm", "before")
-    (before,) = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE marker = 'sweep'")
+    (before,) = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE kind = 'sweep'")
     report = await ordered_site.once()
-    after = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE marker = 'sweep'")
+    after = await ordered_site.sql("SELECT id, cutoff FROM reconciler.passes WHERE kind = 'sweep'")
     assert [tuple(row) for row in after] == [tuple(before)]
     assert (report.objects, report.removed.objects) == (2, 2)
 
@@ -107,7 +107,7 @@ async def test_an_object_that_went_before_its_row_became_live_is_reported_lost(s
     assert await site.rows() == {"image/live", "image/expired"}
 
 
-SEALING = [("site", "propose", "after"), ("marker", "exchange", "after"), ("site", "confirm", "after")]
+SEALING = [("site", "propose", "after"), ("identity", "exchange", "after"), ("site", "confirm", "after")]
 """A new nonce is in the database as pending, in the bucket, and in the database as confirmed."""
 
 
@@ -136,7 +136,7 @@ async def test_an_adoption_that_was_killed_half_way_deletes_nothing_and_is_done_
     await site.sql("UPDATE reconciler.site SET nonce = gen_random_uuid()")  # as after a restore
     for where in (
         ("site", "withdraw", "after"),
-        ("marker", "exchange", "after"),
+        ("identity", "exchange", "after"),
         ("site", "adopt", "before"),
     ):
         await kill_once(site, *where, command=adopt)

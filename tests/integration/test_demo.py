@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.demo import surroundings
+from reconciler.demo import sandbox
 from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
 from reconciler.demo.verify import Contents, unchanged
 from reconciler.errors import ConfigError
@@ -39,11 +39,11 @@ KEPT_UP = "and then, for example"
 QUICK = """
 import sys
 from reconciler import app
-from reconciler.demo import surroundings
+from reconciler.demo import sandbox
 from reconciler.embedded import seaweedfs
 from reconciler.cli import main
 
-surroundings.GRACE_SECONDS = 4
+sandbox.GRACE_SECONDS = 4
 sys.argv[1:1] = ["demo", "--objects", "100"]
 """
 HURRIED = ["-c", f"{QUICK}\nsurroundings.GRACE_SECONDS = 8\nsys.exit(main())", "--objects", "200"]
@@ -159,12 +159,12 @@ def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatc
     installed.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.argv", [str(installed)])
-    assert surroundings.program() == str(installed)
+    assert sandbox.program() == str(installed)
     monkeypatch.setattr("sys.argv", ["cli.py"])
-    assert surroundings.program() == "reconciler"
+    assert sandbox.program() == "reconciler"
     monkeypatch.setattr("sys.argv", [str(installed)])
     monkeypatch.setenv("PATH", str(installed.parent))
-    assert surroundings.program() == "reconciler"
+    assert sandbox.program() == "reconciler"
 
 
 @pytest.mark.timeout(180)

@@ -106,5 +106,5 @@ async def test_a_listing_that_errs_half_way_releases_nothing(
     assert report.outcome is Outcome.FAILED
     assert "mid-listing" in report.detail
     assert await site.keys() == {"video/live", "image/orphan"}
-    assert await site.sql("SELECT 1 FROM reconciler.passes WHERE state = 'armed' AND marker = 'sweep'") == []
+    assert await site.sql("SELECT 1 FROM reconciler.passes WHERE state = 'released' AND kind = 'sweep'") == []
     assert (await site.once()).removed.objects == 1

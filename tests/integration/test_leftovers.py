@@ -21,7 +21,7 @@ async def begin(site: Site, *keys: str) -> None:
         )
 
 
-async def unfinished(site: Site) -> set[str]:
+async def rescue(site: Site) -> set[str]:
     answer = await anyio.to_thread.run_sync(
         lambda: site.bucket.client.list_multipart_uploads(Bucket=site.bucket.name)
     )
@@ -37,14 +37,14 @@ async def test_old_uploads_in_the_managed_prefixes_are_ended_and_no_others(site:
     """Moto's uploads are all of 2010."""
     await begin(site, "image/a", "image/ODD", "images/a", "other", ".reconciler/quarantine/x/y")
     await site.once(bucket__key_shape="image/[a-z]+", **NOW)
-    assert await unfinished(site) == {"image/ODD", "images/a", "other"}
+    assert await rescue(site) == {"image/ODD", "images/a", "other"}
     assert sorted(await aborted(site)) == [("upload", ".reconciler/quarantine/x/y"), ("upload", "image/a")]
 
 
 async def test_a_young_upload_is_left_alone(unordered_site: Site) -> None:
     await begin(unordered_site, "image/a")
     await unordered_site.once()
-    assert await unfinished(unordered_site) == {"image/a"}
+    assert await rescue(unordered_site) == {"image/a"}
 
 
 async def test_what_is_held_or_not_let_go_stays(unordered_site: Site) -> None:
@@ -57,7 +57,7 @@ async def test_what_is_held_or_not_let_go_stays(unordered_site: Site) -> None:
     await site.once(breaker__max_count="0", **NOW)
     await site.sql("UPDATE reconciler.pause SET paused = true")
     await site.once(**NOW)
-    assert await unfinished(site) == {"image/a", "image/held"}
+    assert await rescue(site) == {"image/a", "image/held"}
     await site.sql("UPDATE reconciler.pause SET paused = false")
     await site.once(**NOW)
-    assert await unfinished(site) == {"image/held"}
+    assert await rescue(site) == {"image/held"}

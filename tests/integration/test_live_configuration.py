@@ -66,9 +66,9 @@ async def counted(site: Site) -> AsyncIterator[Deletes]:
 
 
 async def swept(site: Site, mode: str, since: int) -> int:
-    """How many sweeps of that mode were armed after the pass `since`."""
+    """How many sweeps of that mode were released after the pass `since`."""
     found = await site.sql(
-        "SELECT count(*) FROM reconciler.passes WHERE marker = 'sweep' AND state = 'armed' AND mode = $1"
+        "SELECT count(*) FROM reconciler.passes WHERE kind = 'sweep' AND state = 'released' AND mode = $1"
         " AND id > $2",
         mode,
         since,
@@ -82,11 +82,11 @@ def hash_under(site: Site, text: str, file: Path) -> str:
     return load(site.settings(runtime_file=str(file))).config_hash()
 
 
-async def reason(site: Site, marker: str) -> str:
-    """Why the oldest pass of the marker that waits for a decision has tripped."""
+async def reason(site: Site, kind: str) -> str:
+    """Why the oldest pass of the kind that waits for a decision has tripped."""
     found = await site.sql(
-        "SELECT trip_reason FROM reconciler.passes WHERE state = 'tripped' AND marker = $1 ORDER BY id",
-        marker,
+        "SELECT trip_reason FROM reconciler.passes WHERE state = 'tripped' AND kind = $1 ORDER BY id",
+        kind,
     )
     return str(found[0][0])
 
@@ -173,7 +173,7 @@ async def flags_and_rates_follow(running: Daemon, site: Site, volume: Volume, de
     volume.swap("dry_run: false\nmax_deletes_per_second: 10")
 
     async def off() -> bool:
-        kept = {"marker": "sweep", "reason": "disabled"}
+        kept = {"kind": "sweep", "reason": "disabled"}
         return (await running.metric("media_reconciler_kept_keys", **kept) or 0) >= 20
 
     await until(off)
@@ -190,18 +190,18 @@ async def test_lower_limits_and_retentions_pass_the_breaker_anew(ordered_site: S
     await site.tracked("image/old")
     await site.sql('UPDATE "MediaRecords" SET "CreatedAt" = now() - interval \'20 days\'')
 
-    async def tripped(marker: str) -> bool:
-        return (marker, "tripped") in [(kind, state) for _, kind, state in await site.passes()]
+    async def tripped(kind: str) -> bool:
+        return (kind, "tripped") in [(kind, state) for _, kind, state in await site.passes()]
 
     async with daemon(site) as running:
 
-        async def armed() -> bool:
-            return {kind for _, kind, state in await site.passes() if state == "armed"} == {
+        async def released() -> bool:
+            return {kind for _, kind, state in await site.passes() if state == "released"} == {
                 "sweep",
                 "retention",
             }
 
-        await until(armed)
+        await until(released)
 
         # The pass was released under the old limits; each claim asks those of its moment.
         volume.swap(TEXTS[1])

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.model import Deletion, Mode, Outcome, Pause, Verdict
 from tests.integration.site import Site
 
@@ -81,14 +81,14 @@ ASKED = "stopped"
 """Writes nothing: it says why the others would refuse."""
 WRITES = [
     name
-    for name, _ in inspect.getmembers(WriteGateway, inspect.iscoroutinefunction)
+    for name, _ in inspect.getmembers(WriteGuard, inspect.iscoroutinefunction)
     if not name.startswith("_") and name != ASKED
 ]
 
 
-async def ask(gateway: WriteGateway, write: str) -> None:
+async def ask(media: WriteGuard, write: str) -> None:
     """Any write, of nothing: a refusal comes before whatever is given is looked at."""
-    method = getattr(gateway, write)
+    method = getattr(media, write)
     parameters = inspect.signature(method).parameters.values()
     named = {each.name: None for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
     await method(*[None] * (len(parameters) - len(named)), **named)
@@ -111,22 +111,22 @@ async def paused() -> Pause:
 async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
     """Found by inspection, so that a write path added later is asked as well."""
     nothing: Any = Untouchable()
-    gateway = WriteGateway(
+    media = WriteGuard(
         nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing, nothing, nothing, running
     )
     with pytest.raises(Refused, match="RECONCILER_DRY_RUN"):
-        await ask(gateway, write)
+        await ask(media, write)
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if write not in {"copy", "reveal", "withdraw"}])
 async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> None:
     """Copies, and markers taken away, delete nothing: they bring back what should not have gone."""
     nothing: Any = Untouchable()
-    gateway = WriteGateway(
+    media = WriteGuard(
         nothing, nothing, lambda: Mode.LIVE, lambda: True, sealed, nothing, nothing, nothing, paused
     )
     with pytest.raises(Refused, match=r"paused by alice@host \(a restore is under way\).*reconciler resume"):
-        await ask(gateway, write)
+        await ask(media, write)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,12 @@ async def test_it_says_why_it_would_refuse(
     mode: Mode, pause: Callable[[], Awaitable[Pause]], why: str | None
 ) -> None:
     nothing: Any = Untouchable()
-    gateway = WriteGateway(
-        nothing, nothing, lambda: mode, lambda: True, sealed, nothing, nothing, nothing, pause
-    )
-    told = await gateway.stopped()
+    media = WriteGuard(nothing, nothing, lambda: mode, lambda: True, sealed, nothing, nothing, nothing, pause)
+    told = await media.stopped()
     assert told is None if why is None else why in str(told)
 
 
 def test_the_write_paths_are_those_we_know() -> None:
-    deleting = {"claim", "unfinished", "delete", "purge", "abort", "confirm"}
+    deleting = {"claim", "rescue", "delete", "purge", "abort", "confirm"}
     assert set(WRITES) == deleting | {"copy", "reveal", "withdraw"}
     assert Deletion(key="a").etag is None

@@ -13,8 +13,8 @@ from tests.servers import S3Server
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 PASS = """
-INSERT INTO reconciler.passes (marker, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy,
-                               finished_at, armed_xid)
+INSERT INTO reconciler.passes (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy,
+                               finished_at, released_xid)
 VALUES ($1, now() - interval '1 h', 'x', $2, $3, $4, 1,
         '{"objects": 3, "found": {"outlandish": 2}, "kept": {"unheard_of": 1}, "more": {"a": 1},
           "newly": {"outlandish": 1}, "by_prefix": {"image/": {"found": {"outlandish": 2}}}}',
@@ -36,9 +36,9 @@ def s3_server(seaweed: S3Server) -> S3Server:
     return seaweed
 
 
-async def newer_pass(site: Site, state: str = "armed", marker: str = "sweep") -> int:
+async def newer_pass(site: Site, state: str = "released", kind: str = "sweep") -> int:
     policy = '{"prefixes": ["image/"], "key_shape": null, "tenderness": 7}'
-    ((number,),) = await site.sql(PASS, marker, "rehearsal", "by_moonlight", state, policy)
+    ((number,),) = await site.sql(PASS, kind, "rehearsal", "by_moonlight", state, policy)
     return int(number)
 
 
@@ -48,7 +48,7 @@ async def everything(site: Site) -> None:
     async with site.catalog() as catalog:
         for each in await catalog.approvals.listed(20, everything=True):
             await catalog.approvals.show(each.current.id)
-        await catalog.accounts.mode_since()
+        await catalog.statistics.mode_since()
         await catalog.marks.drift()
         await catalog.holds.page()
         await catalog.holds.count()
@@ -59,9 +59,9 @@ async def everything(site: Site) -> None:
 async def test_a_pass_of_unknown_words_is_listed_and_stops_nobody(site: Site) -> None:
     await site.tracked("image/live")
     await site.put("image/orphan")
-    for state in ("armed", "rehearsed", "tripped-lightly"):
+    for state in ("released", "rehearsed", "tripped-lightly"):
         await newer_pass(site, state)
-    await newer_pass(site, "rehearsed", marker="gardener")
+    await newer_pass(site, "rehearsed", kind="gardener")
     await everything(site)
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
@@ -73,16 +73,16 @@ async def test_a_pass_of_unknown_words_is_listed_and_stops_nobody(site: Site) ->
 
 
 @pytest.mark.parametrize(
-    ("state", "marker"), [("armed", "sweep"), ("rehearsed", "sweep"), ("armed", "gardener")]
+    ("state", "kind"), [("released", "sweep"), ("rehearsed", "sweep"), ("released", "gardener")]
 )
 async def test_marks_of_an_unknown_verdict_are_listed_and_never_claimed(
-    site: Site, state: str, marker: str
+    site: Site, state: str, kind: str
 ) -> None:
     """Neither is a mark of a pass whose state or marker is not known, whatever its verdict."""
     await site.tracked("image/live")
     await site.put("image/a", "image/b")
-    number = await newer_pass(site, state, marker)
-    known = (state, marker) == ("armed", "sweep")
+    number = await newer_pass(site, state, kind)
+    known = (state, kind) == ("released", "sweep")
     await site.sql(MARK, "image/a", "outlandish", number)
     await site.sql(MARK, "image/live", "outlandish", number)
     if not known:

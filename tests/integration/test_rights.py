@@ -79,7 +79,7 @@ REVOKING = """
 CREATE FUNCTION public.revoke_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     EXECUTE 'REVOKE INSERT ON public."MediaRecords" FROM {role}'; RETURN NULL; END $$;
 CREATE TRIGGER revoke_insert AFTER UPDATE OF state ON reconciler.passes FOR EACH ROW
-    WHEN (NEW.marker = 'retention' AND NEW.state = 'armed') EXECUTE FUNCTION public.revoke_insert();
+    WHEN (NEW.kind = 'retention' AND NEW.state = 'released') EXECUTE FUNCTION public.revoke_insert();
 """
 
 

@@ -13,24 +13,24 @@ import asyncpg
 import psutil
 import pytest
 
-from reconciler.embedded import guardian as guardian_program
 from reconciler.embedded import seaweedfs
-from reconciler.embedded.guarding import Guardian, ServerFailed, free_ports, guarded, open_guardian
+from reconciler.embedded import supervisor as supervisor_program
+from reconciler.embedded.binaries import wheel_postgres
+from reconciler.embedded.client import ServerFailed, Supervisor, free_ports, start_supervisor, supervised
 from reconciler.embedded.postgres import start_postgres
 from reconciler.embedded.servers import start_both
-from reconciler.embedded.wheels import wheel_postgres
 from tests.leftovers import Playground, ordinary_user, playground
 from tests.servers import Bucket
 
 START_BOTH = """
 import anyio
-from reconciler.embedded import guardian as guardian_program
-from reconciler.embedded.guarding import guarded
+from reconciler.embedded import supervisor as supervisor_program
+from reconciler.embedded.client import supervised
 from reconciler.embedded.servers import start_both
 
 async def main():
-    async with guarded() as guardian:
-        await start_both(guardian)
+    async with supervised() as supervisor:
+        await start_both(supervisor)
         print("up", flush=True)
         await anyio.sleep_forever()
 
@@ -39,12 +39,12 @@ anyio.run(main)
 
 KILLED_AT_A_REQUEST = """
 import os, signal, sys
-from reconciler.embedded import guarding
+from reconciler.embedded import client
 from reconciler.embedded.postgres import start_postgres
 from reconciler.embedded.seaweedfs import start_s3
 
 requests = 0
-plain = guarding.Guardian._ask
+plain = client.Supervisor._ask
 
 def ask(self, **request):
     global requests
@@ -59,10 +59,10 @@ def ask(self, **request):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer
 
-guarding.Guardian._ask = ask
-guardian = guarding.open_guardian()
-start_postgres(guardian)
-start_s3(guardian)
+client.Supervisor._ask = ask
+supervisor = client.start_supervisor()
+start_postgres(supervisor)
+start_s3(supervisor)
 """
 
 
@@ -129,29 +129,31 @@ def test_an_ordinary_user_can_start_both() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.2, 0.5])
 async def test_a_start_given_up_leaves_nothing(seconds: float) -> None:
-    async with guarded() as guardian:
+    async with supervised() as supervisor:
         with anyio.move_on_after(seconds):
-            await start_both(guardian)
-    assert not guardian.directory.exists()
+            await start_both(supervisor)
+    assert not supervisor.directory.exists()
 
 
 @pytest.mark.anyio
 async def test_one_server_that_fails_ends_the_start_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seaweedfs, "wheel_weed", lambda: Path("/bin/ls"))
-    async with guarded() as guardian:
+    async with supervised() as supervisor:
         with pytest.raises(ServerFailed, match=r"(?s)the embedded S3 server did not start .*ls: "):
-            await start_both(guardian)
-    assert not guardian.directory.exists()
+            await start_both(supervisor)
+    assert not supervisor.directory.exists()
 
 
-def test_the_guardian_outlives_signals_meant_for_its_parent(ground: Playground) -> None:
+def test_the_supervisor_outlives_signals_meant_for_its_parent(ground: Playground) -> None:
     program = ground.spawn(["-c", START_BOTH])
     assert _first_line(program) == "up"
-    (guardian,) = [process for process in ground.processes() if "guardian.py" in " ".join(process.cmdline())]
+    (supervisor,) = [
+        process for process in ground.processes() if "supervisor.py" in " ".join(process.cmdline())
+    ]
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        guardian.send_signal(number)
-    assert guardian.is_running()
+        supervisor.send_signal(number)
+    assert supervisor.is_running()
 
     program.kill()
     _ended(program)
@@ -183,31 +185,31 @@ def test_servers_listen_on_loopback_alone(ground: Playground) -> None:
     assert listening == {"127.0.0.1"}
 
 
-def test_a_server_that_does_not_start_is_quoted(guardian: Guardian) -> None:
+def test_a_server_that_does_not_start_is_quoted(supervisor: Supervisor) -> None:
     with pytest.raises(ServerFailed, match=r"initdb .*failed(?s:.)*no-such-locale"):
-        start_postgres(guardian, name="broken", locale=("--locale=no-such-locale",))
+        start_postgres(supervisor, name="broken", locale=("--locale=no-such-locale",))
 
 
-def test_starting_anew_under_a_name_first_ends_what_had_it(guardian: Guardian, tmp_path: Path) -> None:
+def test_starting_anew_under_a_name_first_ends_what_had_it(supervisor: Supervisor, tmp_path: Path) -> None:
     scrap = tmp_path / "scrap"
-    first = guardian.start("again", ["/bin/sleep", "600"], scraps=[scrap])
+    first = supervisor.start("again", ["/bin/sleep", "600"], scraps=[scrap])
     scrap.touch()
 
-    guardian.start("again", ["/bin/true"])
+    supervisor.start("again", ["/bin/true"])
 
     assert not psutil.pid_exists(first)
     assert not scrap.exists()
 
 
-def test_a_program_that_ends_before_it_is_ready_is_quoted(guardian: Guardian) -> None:
-    guardian.start("gone", ["/bin/sh", "-c", "echo the reason >&2; exit 3"])
+def test_a_program_that_ends_before_it_is_ready_is_quoted(supervisor: Supervisor) -> None:
+    supervisor.start("gone", ["/bin/sh", "-c", "echo the reason >&2; exit 3"])
     with pytest.raises(ServerFailed, match=r"(?s)exit status 3.*the reason"):
-        guardian.wait_for("gone", lambda: False, "the program")
+        supervisor.wait_for("gone", lambda: False, "the program")
 
 
 def test_a_program_that_ignores_being_asked_is_killed_with_its_children(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    deaf = guardian_program.start(
+    deaf = supervisor_program.start(
         {
             "argv": ["/bin/sh", "-c", "trap '' TERM; sleep 600 & echo deaf; wait; wait"],
             "log": str(log),
@@ -232,15 +234,17 @@ def test_a_program_that_ignores_being_asked_is_killed_with_its_children(tmp_path
 
 
 def test_closing_twice_is_harmless_and_later_calls_say_why_they_fail() -> None:
-    guardian = open_guardian()
-    guardian.close()
-    guardian.close()
+    supervisor = start_supervisor()
+    supervisor.close()
+    supervisor.close()
     with pytest.raises(ServerFailed, match="shut down"):
-        guardian.poll("anything")
+        supervisor.poll("anything")
 
 
-def test_the_directory_is_not_for_other_users_to_read(guardian: Guardian) -> None:
-    assert not stat.S_IMODE(guardian.directory.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWOTH)
+def test_the_directory_is_not_for_other_users_to_read(supervisor: Supervisor) -> None:
+    assert not stat.S_IMODE(supervisor.directory.stat().st_mode) & (
+        stat.S_IRGRP | stat.S_IROTH | stat.S_IWOTH
+    )
 
 
 def test_free_ports_are_free_at_every_offset() -> None:

@@ -16,7 +16,7 @@ import pytest
 from reconciler.catalog import migrate
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.db.connections import server_settings
-from reconciler.embedded.guarding import HOST, Account, Guardian, free_ports, unprivileged_account
+from reconciler.embedded.client import HOST, Account, Supervisor, free_ports, unprivileged_account
 from reconciler.embedded.postgres import start_postgres
 from reconciler.errors import ConfigError
 from tests.conftest import DEBIAN_POSTGRES
@@ -29,12 +29,12 @@ DROPS = f"ignore_startup_parameters = {', '.join(server_settings(CatalogConfig(d
 
 
 @pytest.fixture(params=["", DROPS], ids=["refuses settings", "drops settings"])
-def pgbouncer(request: pytest.FixtureRequest, guardian: Guardian, database: str) -> str:
+def pgbouncer(request: pytest.FixtureRequest, supervisor: Supervisor, database: str) -> str:
     """The database's address by way of PgBouncer in transaction mode."""
     at = urlsplit(database)
     port = free_ports(1)
     name = f"pgbouncer-{secrets.token_hex(4)}"
-    home = guardian.directory / name
+    home = supervisor.directory / name
     home.mkdir()
     (home / "users").write_text(f'"{at.username}" "{at.password}"\n')
     (home / "ini").write_text(
@@ -44,10 +44,10 @@ def pgbouncer(request: pytest.FixtureRequest, guardian: Guardian, database: str)
     )
     account = unprivileged_account()
     if account:
-        guardian.directory.chmod(0o711)
+        supervisor.directory.chmod(0o711)
         os.chown(home, account.uid, account.gid)
-    guardian.start(name, ["/usr/sbin/pgbouncer", str(home / "ini")], account=account)
-    guardian.wait_for(name, lambda: "process up" in guardian.log_of(name).read_text(), "PgBouncer")
+    supervisor.start(name, ["/usr/sbin/pgbouncer", str(home / "ini")], account=account)
+    supervisor.wait_for(name, lambda: "process up" in supervisor.log_of(name).read_text(), "PgBouncer")
     return database.replace(f":{at.port}/", f":{port}/")
 
 
@@ -64,30 +64,30 @@ async def test_a_pooler_is_refused_in_one_line_that_says_what_to_name(
 
 
 @pytest.fixture
-def standby(guardian: Guardian) -> Iterator[str]:
+def standby(supervisor: Supervisor) -> Iterator[str]:
     """A migrated database on a standby that streams from its primary."""
     name = f"primary-{secrets.token_hex(4)}"
-    made = start_postgres(guardian, name=name, binaries=DEBIAN_POSTGRES)
+    made = start_postgres(supervisor, name=name, binaries=DEBIAN_POSTGRES)
     migrate.upgrade(made.url(), create_tables=True)
-    guardian.stop(name)
-    home = guardian.directory / name
+    supervisor.stop(name)
+    home = supervisor.directory / name
     account = unprivileged_account()
     primary = replace(made, port=free_ports(1))
-    _start(guardian, f"{name}-again", home / "cluster", primary.port, account)
+    _start(supervisor, f"{name}-again", home / "cluster", primary.port, account)
     copy = [f"{DEBIAN_POSTGRES}/pg_basebackup", "-d", primary.url(), "-D", f"{home}/standby", "-R"]
-    guardian.run(f"{name}-copy", [*copy, "-c", "fast", "--no-sync"], "pg_basebackup", account)
+    supervisor.run(f"{name}-copy", [*copy, "-c", "fast", "--no-sync"], "pg_basebackup", account)
     port = free_ports(1)
-    _start(guardian, f"{name}-standby", home / "standby", port, account)
+    _start(supervisor, f"{name}-standby", home / "standby", port, account)
     yield replace(made, port=port).url()
-    guardian.stop(f"{name}-standby")
-    guardian.stop(f"{name}-again")
+    supervisor.stop(f"{name}-standby")
+    supervisor.stop(f"{name}-again")
 
 
-def _start(guardian: Guardian, name: str, cluster: Path, port: int, account: Account | None) -> None:
+def _start(supervisor: Supervisor, name: str, cluster: Path, port: int, account: Account | None) -> None:
     command = [f"{DEBIAN_POSTGRES}/postgres", "-D", f"{cluster}", "-h", HOST, "-k", "", "-p", str(port)]
     command += ["-c", "wal_level=replica", "-c", "max_wal_senders=4", "-c", "dynamic_shared_memory_type=mmap"]
-    guardian.start(name, command, account=account, stop_signal=signal.SIGQUIT)
-    guardian.wait_for(name, lambda: _ready(guardian.log_of(name)), name)
+    supervisor.start(name, command, account=account, stop_signal=signal.SIGQUIT)
+    supervisor.wait_for(name, lambda: _ready(supervisor.log_of(name)), name)
 
 
 def _ready(log: Path) -> bool:

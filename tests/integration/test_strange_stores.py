@@ -70,7 +70,7 @@ async def test_what_a_store_rewrites_stays_however_its_order_is_declared(
 
 
 async def test_a_pass_begins_where_the_right_etag_is_refused(site: Site, store: QuirkyStore) -> None:
-    """Ceph 16: whoever writes the bucket's marker is told 412 for ever."""
+    """Ceph 16: whoever writes the bucket's identity is told 412 for ever."""
     for condition in PutCondition:
         store.quirks.put_condition = condition
         store.put(f"image/orphan-{condition}")
@@ -85,7 +85,7 @@ async def test_a_store_over_a_file_system_is_joined_without_order(site: Site, st
     store.put("image/b/orphan")
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
-    assert await site.sql("SELECT listing_order FROM reconciler.passes WHERE marker = 'sweep'") == [("none",)]
+    assert await site.sql("SELECT listing_order FROM reconciler.passes WHERE kind = 'sweep'") == [("none",)]
     assert store.keys() == {"image/a", "image/b/c", "image/d.png"}
 
 
@@ -147,8 +147,8 @@ async def test_pages_of_another_size_show_what_a_contradicted_listing_lacked(
     monkeypatch.setattr(sweep, "SPREAD", 1)
     report = await site.once(bucket__listing_order="none")
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
-    states = await site.sql("SELECT state FROM reconciler.passes WHERE marker = 'sweep' ORDER BY id")
-    assert [state for (state,) in states] == ["failed", "armed"]
+    states = await site.sql("SELECT state FROM reconciler.passes WHERE kind = 'sweep' ORDER BY id")
+    assert [state for (state,) in states] == ["failed", "released"]
     assert (store.keys(), await site.rows()) == (set(live), set(live))
 
 

@@ -113,9 +113,9 @@ async def test_a_pass_and_its_collection_are_traced(
     assert {"pass", "collection", "collection/claim", *in_batch} <= paths
 
     sweep, retention = (attributes_of(span) for span in spans if span.name == "pass")
-    assert (sweep["reconciler.marker"], retention["reconciler.marker"]) == ("sweep", "retention")
+    assert (sweep["reconciler.kind"], retention["reconciler.kind"]) == ("sweep", "retention")
     assert (sweep["reconciler.objects"], sweep["reconciler.found"]) == (7, 5)
-    (row,) = await ordered_site.sql("SELECT id, epoch FROM reconciler.passes WHERE marker = 'sweep'")
+    (row,) = await ordered_site.sql("SELECT id, epoch FROM reconciler.passes WHERE kind = 'sweep'")
     assert (sweep["reconciler.pass_id"], sweep["reconciler.epoch"]) == (row["id"], row["epoch"])
     (batch,) = (attributes_of(span) for span in spans if span.name == "batch")
     assert (batch["reconciler.keys"], batch["reconciler.objects"], batch["reconciler.failed"]) == (5, 5, 0)

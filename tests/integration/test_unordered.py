@@ -32,7 +32,7 @@ from tests.support.quirky_store import QuirkyStore, quirky_store
 pytestmark = pytest.mark.anyio
 
 STAGING = "SELECT relname::text FROM pg_class WHERE relname LIKE 'staging\\_%' AND relkind = 'r'"
-SWEEPS = "SELECT state FROM reconciler.passes WHERE marker = 'sweep' ORDER BY id"
+SWEEPS = "SELECT state FROM reconciler.passes WHERE kind = 'sweep' ORDER BY id"
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ async def test_a_store_that_breaks_its_order_later_is_noticed_and_joined_without
     report = await quirky_site.once()
     assert (report.outcome, report.objects, report.removed.objects) == (Outcome.CONVERGED, 41, 1)
     assert (store.keys(), await quirky_site.rows()) == (live, live)
-    assert [row[0] for row in await quirky_site.sql(SWEEPS)] == ["failed", "armed"]
+    assert [row[0] for row in await quirky_site.sql(SWEEPS)] == ["failed", "released"]
     orders = await quirky_site.sql(
-        "SELECT listing_order FROM reconciler.passes WHERE marker = 'sweep' ORDER BY id"
+        "SELECT listing_order FROM reconciler.passes WHERE kind = 'sweep' ORDER BY id"
     )
     assert [row[0] for row in orders] == ["bytes", "none"]
     assert await quirky_site.sql(STAGING) == []
@@ -130,7 +130,7 @@ async def test_seaweedfs_declared_to_be_in_byte_order_loses_nothing(
     report = await unordered_site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 2)
     assert await unordered_site.state() == (live, live)
-    assert [row[0] for row in await unordered_site.sql(SWEEPS)] == ["failed", "armed"]
+    assert [row[0] for row in await unordered_site.sql(SWEEPS)] == ["failed", "released"]
 
 
 @pytest.mark.incident(14)
@@ -273,7 +273,7 @@ async def test_a_run_that_was_killed_while_staging_leaves_nothing_behind(
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
     assert await unordered_site.state() == ({"image/live"}, {"image/live"})
     assert await unordered_site.sql(STAGING) == []
-    assert [row[0] for row in await unordered_site.sql(SWEEPS)] == ["failed", "armed"]
+    assert [row[0] for row in await unordered_site.sql(SWEEPS)] == ["failed", "released"]
 
 
 async def test_tables_that_a_crash_left_go_with_the_next_ordered_sweep_too(
@@ -386,8 +386,6 @@ async def test_without_an_index_both_sides_of_an_ordered_store_are_joined_as_set
     report = await ordered_site.once()
     assert report.outcome is Outcome.CONVERGED
     assert await ordered_site.state() == ({"image/live"}, {"image/live"})
-    used = await ordered_site.sql(
-        "SELECT DISTINCT listing_order FROM reconciler.passes WHERE marker = 'sweep'"
-    )
+    used = await ordered_site.sql("SELECT DISTINCT listing_order FROM reconciler.passes WHERE kind = 'sweep'")
     assert [row[0] for row in used] == ["none"]
     assert "migrate --create-index" in capsys.readouterr().out

@@ -81,21 +81,21 @@ def _tables(url: str) -> set[str]:
     return {row["name"] for row in _ask(url, query, ["public", "reconciler"])}
 
 
-def _told(action: Any, *arguments: Any, **options: Any) -> list[str]:
+def _described(action: Any, *arguments: Any, **options: Any) -> list[str]:
     out = io.StringIO()
     action(*arguments, out=out, **options)
     return out.getvalue().splitlines()
 
 
 def test_up_down_and_up_again(empty_database: str) -> None:
-    assert _told(migrate.upgrade, empty_database, create_tables=True) == [
+    assert _described(migrate.upgrade, empty_database, create_tables=True) == [
         f"schema reconciler is at {HEAD_REVISION}, was at nothing",
         f"created {BOTH}",
     ]
     before = _shape(empty_database, "public"), _shape(empty_database, "reconciler")
     assert migrate.current(empty_database) == HEAD_REVISION
-    assert _told(migrate.upgrade, empty_database) == [f"schema reconciler is at {HEAD_REVISION} already"]
-    assert _told(migrate.downgrade, empty_database) == [
+    assert _described(migrate.upgrade, empty_database) == [f"schema reconciler is at {HEAD_REVISION} already"]
+    assert _described(migrate.downgrade, empty_database) == [
         f"schema reconciler is at nothing, was at {HEAD_REVISION}"
     ]
     assert _tables(empty_database) == set()
@@ -156,7 +156,7 @@ def test_a_database_made_from_the_models_has_the_migrations_shape(
 def test_a_gateways_existing_schema_is_left_alone(empty_database: str, asked: bool, told: list[str]) -> None:
     _run(empty_database, PLAIN_GATEWAY)
     before = _shape(empty_database, "public")
-    assert _told(migrate.upgrade, empty_database, create_tables=asked) == [
+    assert _described(migrate.upgrade, empty_database, create_tables=asked) == [
         f"schema reconciler is at {HEAD_REVISION}, was at nothing",
         *told,
     ]
@@ -181,7 +181,7 @@ def test_one_gateway_table_without_the_other_is_an_error(
 
 @pytest.mark.attack(68)
 def test_no_gateway_table_is_made_unasked_and_it_says_how(empty_database: str) -> None:
-    _, told = _told(migrate.upgrade, empty_database)
+    _, told = _described(migrate.upgrade, empty_database)
     assert not any(name.startswith("public.") for name in _tables(empty_database))
     for part in (
         "CATALOG__MEDIA_TABLE=public.MediaRecords",
@@ -191,8 +191,8 @@ def test_no_gateway_table_is_made_unasked_and_it_says_how(empty_database: str) -
         assert part in told
     name = _ask(empty_database, "SELECT current_database()::text AS name")[0]["name"]
     assert f"the database {name}:" in told, "it may be the wrong one"
-    assert _told(migrate.upgrade, empty_database)[1:] == [told]
-    assert _told(migrate.upgrade, empty_database, create_tables=True)[1:] == [f"created {BOTH}"]
+    assert _described(migrate.upgrade, empty_database)[1:] == [told]
+    assert _described(migrate.upgrade, empty_database, create_tables=True)[1:] == [f"created {BOTH}"]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_no_gateway_table_is_made_under_a_mapping(empty_database: str, mapped: T
     with pytest.raises(ConfigError, match="the settings map other tables or columns"):
         migrate.upgrade(config, create_tables=True)
     assert _tables(empty_database) == set()
-    told = _told(migrate.upgrade, config)[1]
+    told = _described(migrate.upgrade, config)[1]
     assert f"CATALOG__MEDIA_TABLE={mapped.media_table}" in told
     assert ("--create-tables" in told) == mapped.is_default
     assert not any(name.startswith("public.") for name in _tables(empty_database))
@@ -272,14 +272,14 @@ def test_the_index_is_built_when_asked_for_and_goes_with_us(icu_empty_database: 
     before = _shape(url, "public")
     migrate.upgrade(url)
     assert any("--create-index" in warning for warning in asyncio.run(_inspected(url)).warnings)
-    assert _told(migrate.upgrade, url, create_index=True) == [
+    assert _described(migrate.upgrade, url, create_index=True) == [
         f"schema reconciler is at {HEAD_REVISION} already",
         'created index "public"."MediaRecords_StorageKey_bytes"',
     ]
     added = set(_shape(url, "public")) - set(before)
     (definition,) = [part for part in added if part.startswith("CREATE INDEX")]
     assert definition.endswith('("StorageKey" COLLATE "C")')
-    assert _told(migrate.upgrade, url, create_index=True)[-1].endswith("is in byte order already")
+    assert _described(migrate.upgrade, url, create_index=True)[-1].endswith("is in byte order already")
     assert not any("--create-index" in warning for warning in asyncio.run(_inspected(url)).warnings)
     migrate.downgrade(url)
     assert _shape(url, "public") == before
@@ -299,7 +299,7 @@ def test_an_index_that_an_interrupted_build_left_is_built_again(icu_empty_databa
         "UPDATE pg_index SET indisvalid = false"
         " WHERE indexrelid = 'public.\"MediaRecords_StorageKey_bytes\"'::regclass",
     )
-    assert _told(migrate.upgrade, url, create_index=True)[-1].startswith("created index")
+    assert _described(migrate.upgrade, url, create_index=True)[-1].startswith("created index")
     valid = _ask(url, "SELECT bool_and(indisvalid) AS valid FROM pg_index")
     assert valid[0]["valid"] is True
 
@@ -314,7 +314,7 @@ def test_runs_at_the_same_time_do_not_disturb_one_another(empty_database: str) -
     told: list[list[str]] = []
 
     def run() -> None:
-        told.append(_told(migrate.upgrade, empty_database, create_tables=True))
+        told.append(_described(migrate.upgrade, empty_database, create_tables=True))
 
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
@@ -347,7 +347,7 @@ def _migrated_later(url: str, oldest: str | None) -> None:
 def test_what_a_newer_version_made_is_left_alone_where_it_lets_this_one_work(database: str) -> None:
     _migrated_later(database, HEAD_REVISION)
     left_alone = "which a newer version made and this one may use; it was left alone"
-    assert _told(migrate.upgrade, database) == [f"schema reconciler is at 9001, {left_alone}"]
+    assert _described(migrate.upgrade, database) == [f"schema reconciler is at 9001, {left_alone}"]
     assert migrate.current(database) == "9001"
 
 
@@ -401,7 +401,7 @@ def test_at_head_migrate_asks_for_no_right_that_it_has_no_use_for(database: str)
     try:
         parts = urlsplit(database)
         login = parts._replace(netloc=f"{role}:x@{parts.netloc.rpartition('@')[2]}").geturl()
-        said = _told(migrate.upgrade, login)
+        said = _described(migrate.upgrade, login)
     finally:
         _run(database, f"DROP OWNED BY {role}; DROP ROLE {role}")
     assert said == [f"schema reconciler is at {HEAD_REVISION} already"]

@@ -76,7 +76,7 @@ async def refusing_store(bucket: Bucket) -> AsyncIterator[RefusingStore]:
             if operation == "DeleteObjects":
                 body, refusals = _without(body, store)
                 if refusals and b"<Key>" not in body:
-                    return web.Response(body=_told(b"<DeleteResult></DeleteResult>", refusals))
+                    return web.Response(body=_described(b"<DeleteResult></DeleteResult>", refusals))
             headers = {
                 name: value
                 for name, value in request.headers.items()
@@ -87,7 +87,7 @@ async def refusing_store(bucket: Bucket) -> AsyncIterator[RefusingStore]:
                 request.method, target, headers=headers, data=body, allow_redirects=False
             ) as answer:
                 said = await answer.read()
-                return _passed(request.method, answer.status, answer.headers, _told(said, refusals))
+                return _passed(request.method, answer.status, answer.headers, _described(said, refusals))
 
         runner = web.AppRunner(_application(serve), access_log=None)
         await runner.setup()
@@ -168,7 +168,7 @@ def _without(body: bytes, store: RefusingStore) -> tuple[bytes, dict[str, Refuse
     return (f"<Delete>{rest}</Delete>".encode() if refusals else body), refusals
 
 
-def _told(body: bytes, refusals: Mapping[str, Refused]) -> bytes:
+def _described(body: bytes, refusals: Mapping[str, Refused]) -> bytes:
     """The answer to a batch, with an error for each entry that was refused."""
     entries = "".join(
         f"<Error><Key>{escape(key)}</Key><Code>{refused.code or refused.status}</Code>"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reconciler.app.telling import _while_leading
+from reconciler.app.metric_refresh import _while_leading
 from reconciler.errors import CatalogUnavailable
 from reconciler.telemetry.metrics import Metrics
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from reconciler.errors import Halt, ListingBroken, StoreUnavailable
 from reconciler.stores.s3.config import OUTCOMES
 from reconciler.stores.s3.deletion import _UNFIT_FOR_XML
-from reconciler.stores.s3.faults import Place, Refusal
+from reconciler.stores.s3.faults import BucketAddress, Refusal
 from reconciler.stores.s3.hooks import NO_MATTER_FOR_ENDPOINTS, delete_body, read_date
 from reconciler.stores.s3.retries import LONGEST_PAUSE, pause_after
 
 NAME = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-PLACE = Place(bucket="media", endpoint_url="http://store:9000")
+PLACE = BucketAddress(bucket="media", endpoint_url="http://store:9000")
 
 batch_key = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
     lambda key: not _UNFIT_FOR_XML.search(key)

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
     BreakerLimits,
@@ -34,7 +34,7 @@ from reconciler.model import (
 )
 from tests.contract.catalog import no_cap
 from tests.doubles.build import OPEN, policy
-from tests.doubles.surroundings import Crash
+from tests.doubles.observing import Crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 async def due(limits: BreakerLimits = OPEN, **objects: int) -> World:
     """A world whose orphans are marked and due."""
     world = World()
-    world.steer(limits=limits)
+    world.in_force(limits=limits)
     for name, size in objects.items():
         world.bucket.upload(f"image/{name}", size=size, age=3 * DAY)
     await world.run_once()
@@ -178,7 +178,7 @@ async def test_a_dangling_record_seen_once_waits_for_a_second_pass() -> None:
 async def test_a_rate_holds_over_the_whole_round() -> None:
     """The first batch was saved up while nothing went."""
     world = await due(OPEN, **{f"k{number}": 1 for number in range(95)})
-    world.steer(rate=10.0)
+    world.in_force(rate=10.0)
     report = await world.run_once()
     assert report.removed.objects == 95
     assert report.duration_seconds == pytest.approx(8.5, abs=0.1)
@@ -217,7 +217,7 @@ def cut_off() -> None:
     "point",
     [
         "after MemoryMarks.claim",
-        "after MemoryMarks.unfinished",
+        "after MemoryMarks.rescue",
         "MemoryMarks.horizon_passed",
         "MemoryMarks.look_again",
         "MemoryMarks.confirm",
@@ -239,7 +239,7 @@ async def test_a_leader_takes_up_at_once_what_it_claimed_when_it_lost_the_databa
 async def test_a_database_that_is_away_breaks_no_request_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken up at once, a claim whose request is still on its way could spare what that deletes."""
     world = await due(a=3, b=4)
-    world.steer(rate=1.0)  # a batch is one key
+    world.in_force(rate=1.0)  # a batch is one key
     term, cycle = await world.take_lease(), world.cycle()
     await cycle.first_contact(term)
     begun, ended, delete = list[str](), list[str](), world.bucket.delete
@@ -292,7 +292,7 @@ async def hidden_and_due(**objects: int) -> World:
     await world.run_once()
     world.around.tick(DAY)
     assert (await world.run_once()).removed.objects == len(objects)
-    world.around.tick(world.steering.undo_window)
+    world.around.tick(world.runtime.undo_window)
     return world
 
 
@@ -360,7 +360,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
     bucket, look = world.bucket, world.ports.pause.look
-    gateway = WriteGateway(
+    guard = WriteGuard(
         bucket,
         world.marks,
         lambda: Mode.DRY_RUN,
@@ -379,11 +379,11 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 
     claim = Claim(operation_id=term.nonce, epoch=1, xid=1, keys=())
     for write in (
-        gateway.claim(term, policy(), tuple(Verdict), 1, decide, no_cap),
-        gateway.unfinished(term, HOUR, 1),
-        gateway.delete([Deletion(key="image/a")]),
-        gateway.copy("image/a", "image/b", None),
-        gateway.confirm(term, claim, {}, decide, HOUR, sent=False),
+        guard.claim(term, policy(), tuple(Verdict), 1, decide, no_cap),
+        guard.rescue(term, HOUR, 1),
+        guard.delete([Deletion(key="image/a")]),
+        guard.copy("image/a", "image/b", None),
+        guard.confirm(term, claim, {}, decide, HOUR, sent=False),
     ):
         with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
             await write
@@ -392,7 +392,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 
 async def test_what_was_sent_before_a_dry_run_is_written_down() -> None:
     world = await due(a=3, b=3)
-    world.bucket.on_delete = lambda _: world.steer(mode=Mode.DRY_RUN)
+    world.bucket.on_delete = lambda _: world.in_force(mode=Mode.DRY_RUN)
     report = await world.run_once()
     assert report.removed.objects == 2
     assert not world.database.marks
@@ -405,12 +405,12 @@ async def test_rows_of_a_batch_for_which_nothing_was_sent_stay_in_a_dry_run() ->
     world.database.insert("image/dangling", age=3 * DAY)
     await world.run_once()
     world.around.tick(DAY)
-    world.bucket.on_delete = lambda _: world.steer(mode=Mode.DRY_RUN)
+    world.bucket.on_delete = lambda _: world.in_force(mode=Mode.DRY_RUN)
     report = await world.run_once()
     assert (report.removed.objects, report.removed.records) == (1, 0)
     assert len(world.database.rows) == 1
     world.bucket.on_delete = lambda _: None
-    world.steer(mode=Mode.LIVE)
+    world.in_force(mode=Mode.LIVE)
     world.around.tick(2 * DAY)
     assert (await world.run_once()).removed.records == 1
 
@@ -420,7 +420,7 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     world = await due(a=3)
     leads = True
     bucket, look = world.bucket, world.ports.pause.look
-    gateway = WriteGateway(
+    guard = WriteGuard(
         bucket,
         world.marks,
         lambda: Mode.LIVE,
@@ -433,11 +433,11 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     )
     leads = False
     with pytest.raises(LeaseLost):
-        await gateway.delete([Deletion(key="image/a")])
+        await guard.delete([Deletion(key="image/a")])
     with pytest.raises(LeaseLost):
-        await gateway.copy("image/a", "image/b", None)
+        await guard.copy("image/a", "image/b", None)
     leads = True
-    assert [answer.result for answer in await gateway.delete([Deletion(key="image/a")])] == [
+    assert [answer.result for answer in await guard.delete([Deletion(key="image/a")])] == [
         ObjectResult.DELETED
     ]
 
@@ -446,7 +446,7 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
 async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
     """I-32: the same marks as a live run."""
     world = World(limits=OPEN)
-    world.steer(mode=Mode.DRY_RUN)
+    world.in_force(mode=Mode.DRY_RUN)
     for name in ("a", "b"):
         world.bucket.upload(f"image/{name}", size=5, age=3 * DAY)
     world.database.insert("image/b", age=3 * DAY, expires_at=world.around.now)
@@ -464,7 +464,7 @@ async def test_a_dry_run_reports_each_due_mark_and_touches_nothing() -> None:
 async def test_dangling_records_count_as_records_without_bytes(mode: Mode) -> None:
     """There is no object that could go, whatever size the row gives; a preview tells what live would."""
     world = World(limits=OPEN)
-    world.steer(mode=mode)
+    world.in_force(mode=mode)
     for name in ("a", "b"):
         world.database.insert(f"image/{name}", age=3 * DAY, size_bytes=7)
     await world.run_once()
@@ -477,11 +477,11 @@ async def test_dangling_records_count_as_records_without_bytes(mode: Mode) -> No
 
 async def test_the_delay_starts_anew_when_dry_run_ends() -> None:
     world = World(limits=OPEN)
-    world.steer(mode=Mode.DRY_RUN)
+    world.in_force(mode=Mode.DRY_RUN)
     world.bucket.upload("image/a", age=3 * DAY)
     await world.run_once()
     world.around.tick(9 * DAY)
-    world.steer(mode=Mode.LIVE)
+    world.in_force(mode=Mode.LIVE)
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.PENDING, 0)
     world.around.tick(DAY)

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from reconciler.model import ListingOrder, Outcome
-from tests.doubles.bucket import MARKER_KEY
-from tests.doubles.surroundings import Crash, crash
+from tests.doubles.bucket import IDENTITY_KEY
+from tests.doubles.observing import Crash, crash
 from tests.doubles.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
@@ -43,7 +43,7 @@ async def settled(world: World) -> tuple[set[str], list[str]]:
     assert report.outcome in {Outcome.CONVERGED, Outcome.PENDING}
     assert report.removed.lost == 0
     rows = sorted(row.storage_key for row in world.database.rows.values())
-    return set(world.bucket.objects) - {MARKER_KEY}, rows
+    return set(world.bucket.objects) - {IDENTITY_KEY}, rows
 
 
 ORDERS = pytest.mark.parametrize("order", list(ListingOrder))

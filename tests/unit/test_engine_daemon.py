@@ -25,7 +25,7 @@ LONG = 100
 async def with_orphans_due(*keys: str) -> World:
     world = World()
     world.limits = tuning(delete_concurrency=1)
-    world.steer(rate=1.0)  # a batch is one key
+    world.in_force(rate=1.0)  # a batch is one key
     for key in keys:
         world.bucket.upload(key, age=3 * DAY)
     world.database.insert("image/live", age=3 * DAY)

@@ -20,7 +20,7 @@ from reconciler.model import (
     Verdict,
 )
 from tests.doubles.build import OPEN, policy
-from tests.doubles.surroundings import Crash
+from tests.doubles.observing import Crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio

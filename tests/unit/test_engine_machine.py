@@ -3,8 +3,8 @@
 Invariants: nothing referenced is ever deleted, nothing within its grace is touched, nothing that is on
 hold goes, nothing while all is paused, nothing for a pass that was not let through; nothing goes but so that
 it can come back, where the mode says so, and nothing ends for good before the window has passed (all watched
-by `tests.doubles.judge` at each deletion); what went within the window can be undone; what is hidden adds up;
-left alone, it converges, and frees what it hid; another run finds nothing.
+by `tests.doubles.drift_rules` at each deletion); what went within the window can be undone; what is hidden
+adds up; left alone, it converges, and frees what it hid; another run finds nothing.
 
 `MACHINE_EXAMPLES=5000 pytest tests/unit/test_engine_machine.py` looks further than CI does.
 """
@@ -44,11 +44,11 @@ from reconciler.model import (
     Term,
     UndoScope,
 )
-from tests.doubles.bucket import MARKER_KEY
+from tests.doubles.bucket import IDENTITY_KEY
 from tests.doubles.build import LIMITS, policy
 from tests.doubles.database import Transaction
-from tests.doubles.judge import Judge
-from tests.doubles.surroundings import Act, Crash, crash
+from tests.doubles.drift_rules import Judge
+from tests.doubles.observing import Act, Crash, crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.no_cover
@@ -218,13 +218,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(mode=st.sampled_from(Mode))
     def switch_mode(self, mode: Mode) -> None:
-        self.world.steer(mode=mode)
+        self.world.in_force(mode=mode)
 
     @rule(limits=st.sampled_from(["strict", "default"]))
     def set_limits(self, limits: str) -> None:
         """Strict ones trip a pass that finds anything at all."""
         strict = replace(LIMITS, max_count=0, max_dangling=0)
-        self.world.steer(limits=strict if limits == "strict" else LIMITS)
+        self.world.in_force(limits=strict if limits == "strict" else LIMITS)
 
     @rule(approve=st.booleans())
     def decide(self, *, approve: bool) -> None:
@@ -325,7 +325,7 @@ class EngineMachine(RuleBasedStateMachine):
             "store": lambda: setattr(bucket, "away", True),
             "database": lambda: setattr(database, "away", True),
             "endpoint": lambda: setattr(bucket, "foreign", True),
-            "dry run": lambda: self.world.steer(mode=Mode.DRY_RUN),
+            "dry run": lambda: self.world.in_force(mode=Mode.DRY_RUN),
             "pause": lambda: self.set_pause(paused=True),
             "hold": lambda: self.set_hold(key),
             "undo": self.undo_beside,
@@ -409,12 +409,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.database.refuses.clear()
         self.release_holds()
         self.set_pause(paused=False)
-        self.world.steer(limits=replace(LIMITS, max_fraction=1.0))
-        self.world.steer(mode=Mode.LIVE)
+        self.world.in_force(limits=replace(LIMITS, max_fraction=1.0))
+        self.world.in_force(mode=Mode.LIVE)
         anyio.run(self.world.decide)
         self.converge()
         self.nothing_is_left_over()
-        if self.world.steering.policy.delete_mode is not DeleteMode.DIRECT:
+        if self.world.runtime.policy.delete_mode is not DeleteMode.DIRECT:
             self.all_can_be_undone()
             self.world.around.tick(100 * DAY)
             self.converge(killed_at=self.killed_at)
@@ -454,7 +454,7 @@ class EngineMachine(RuleBasedStateMachine):
         rows = [row for row in self.world.database.rows.values() if row.storage_key in KEYS]
         stored = {key for key in self.world.bucket.objects if not key.startswith(QUARANTINE_PREFIX)}
         assert not self.world.database.marks
-        assert stored == {row.storage_key for row in rows} | PROTECTED | {MARKER_KEY}
+        assert stored == {row.storage_key for row in rows} | PROTECTED | {IDENTITY_KEY}
         assert not any(self.judge.expired(row) for row in rows)
         self.judge.hidden_adds_up(lost=self.lost)
 

@@ -16,7 +16,7 @@ from reconciler.engine.runtime.throttle import Throttle
 from reconciler.planning.pacing import batch_size
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings
+from tests.doubles.observing import Surroundings
 
 pytestmark = pytest.mark.anyio
 

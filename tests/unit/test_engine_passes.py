@@ -12,17 +12,17 @@ from reconciler.errors import CatalogUnavailable, LeaseLost, ListingBroken, Stor
 from reconciler.model import (
     KeepReason,
     ListingOrder,
-    Marker,
     ObjectPage,
     Outcome,
+    PassKind,
     PassState,
     Phase,
     Term,
     Verdict,
 )
 from tests.doubles.build import LIMITS, policy
+from tests.doubles.observing import Crash, crash
 from tests.doubles.passes import MemoryLease
-from tests.doubles.surroundings import Crash, crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio
@@ -73,12 +73,12 @@ async def test_a_pass_says_what_it_is_doing_and_when_that_is_over(
     await world.run_once()
     told = world.observer.phases
     ordinary = [Phase.COMPARING, Phase.RELEASING, None]
-    assert [phase for marker, phase in told if marker is Marker.SWEEP] == [
+    assert [phase for kind, phase in told if kind is PassKind.SWEEP] == [
         Phase.PREPARING,
         *listed_first,
         *ordinary,
     ]
-    assert [phase for marker, phase in told if marker is Marker.RETENTION] == [Phase.PREPARING, *ordinary]
+    assert [phase for kind, phase in told if kind is PassKind.RETENTION] == [Phase.PREPARING, *ordinary]
     told.clear()
 
     async def fail(*_: object, **__: object) -> ObjectPage:
@@ -87,7 +87,7 @@ async def test_a_pass_says_what_it_is_doing_and_when_that_is_over(
     monkeypatch.setattr(world.bucket, "list_page", fail)
     with pytest.raises(StoreUnavailable):
         await world.run_once()
-    assert told[-1] == (Marker.SWEEP, None), "a pass that fails is over, too"
+    assert told[-1] == (PassKind.SWEEP, None), "a pass that fails is over, too"
 
 
 @pytest.mark.parametrize("order", list(ListingOrder))
@@ -115,8 +115,8 @@ async def test_a_store_that_breaks_its_order_is_swept_again_without(monkeypatch:
     monkeypatch.setattr(world.bucket, "_rank", lambda key: key[::-1])
     report = await world.run_once()
     assert (report.objects, report.found, report.outcome) == (12, {}, Outcome.CONVERGED)
-    states = [one.state for one in world.database.passes.values() if one.marker is Marker.SWEEP]
-    assert states == [PassState.FAILED, PassState.ARMED]
+    states = [one.state for one in world.database.passes.values() if one.kind is PassKind.SWEEP]
+    assert states == [PassState.FAILED, PassState.RELEASED]
 
 
 @pytest.mark.parametrize("order", list(ListingOrder))
@@ -136,7 +136,7 @@ async def test_a_listing_that_repeats_its_token_releases_nothing(
     with pytest.raises(ListingBroken, match="again"):
         await world.run_once()
     monkeypatch.undo()
-    assert not any(one.state is PassState.ARMED for one in world.database.passes.values())
+    assert not any(one.state is PassState.RELEASED for one in world.database.passes.values())
 
 
 @pytest.mark.incident(20)
@@ -151,7 +151,7 @@ async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
     assert left.state is PassState.RUNNING
     assert world.database.ranges[left.id][0].watermark
     report = await world.run_once()
-    assert world.database.passes[left.id].state is PassState.ARMED
+    assert world.database.passes[left.id].state is PassState.RELEASED
     assert (report.objects, report.records, report.found) == (61, 60, {Verdict.ORPHAN: 1})
     assert world.observer.told["pages"] - listed < 25, "listed again from the start"
 
@@ -169,11 +169,11 @@ async def test_a_tripped_pass_releases_nothing_until_a_person_approves_it() -> N
         report = await world.run_once()
         assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
         assert "RECONCILER_BREAKER__MAX_FRACTION=0.1" in report.detail
-    world.steer(limits=replace(LIMITS, max_fraction=0.5))
+    world.in_force(limits=replace(LIMITS, max_fraction=0.5))
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
     assert await world.decide() == 30
-    world.steer(limits=LIMITS)
+    world.in_force(limits=LIMITS)
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 30)
     assert (await world.run_once()).outcome is Outcome.CONVERGED
@@ -188,7 +188,7 @@ async def test_what_was_released_under_other_limits_is_held_back_at_the_claim() 
         world.bucket.upload(f"image/orphan{number}", age=3 * DAY)
     assert (await world.run_once()).outcome is Outcome.PENDING
     world.around.tick(DAY)
-    world.steer(limits=replace(LIMITS, max_count=9))
+    world.in_force(limits=replace(LIMITS, max_count=9))
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
     assert "at the claim: 10 orphans" in report.detail
@@ -264,7 +264,7 @@ async def test_settings_that_let_more_go_need_an_approval(order: ListingOrder) -
     world.database.insert("image/old", age=60 * DAY)
     world.bucket.upload("image/old", age=60 * DAY)
     assert (await world.run_once()).outcome is Outcome.CONVERGED
-    world.steer(policy=policy(delete_delay=timedelta(0), media_retention=30 * DAY))
+    world.in_force(policy=policy(delete_delay=timedelta(0), media_retention=30 * DAY))
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
     assert "1 finding (1 stale)" in report.detail
@@ -281,7 +281,7 @@ async def test_a_resumed_sweep_still_knows_what_is_new() -> None:
     paired(world, 60)
     assert (await world.run_once()).outcome is Outcome.CONVERGED
     world.bucket.upload("image/a-young", age=DAY)
-    world.steer(policy=policy(prefixes=("image/",), grace_period=HOUR))
+    world.in_force(policy=policy(prefixes=("image/",), grace_period=HOUR))
     with pytest.raises(Crash):
         await world.run_once({120: crash})
     (running,) = [one for one in world.database.passes.values() if one.state is PassState.RUNNING]
@@ -410,7 +410,7 @@ async def test_a_pass_whose_server_went_away_releases_nothing(fault: type[Except
     with pytest.raises(fault):
         await world.run_once({30: away})
     world.bucket.away = world.database.away = False
-    assert not any(one.state is PassState.ARMED for one in world.database.passes.values())
+    assert not any(one.state is PassState.RELEASED for one in world.database.passes.values())
     assert (await world.run_once()).outcome is Outcome.CONVERGED
 
 

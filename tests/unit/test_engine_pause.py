@@ -53,7 +53,7 @@ async def test_a_pause_without_anything_due_is_pending_as_well() -> None:
 
 async def test_a_dry_run_previews_while_paused() -> None:
     world = World(limits=OPEN)
-    world.steer(mode=Mode.DRY_RUN)
+    world.in_force(mode=Mode.DRY_RUN)
     world.bucket.upload("image/a", age=3 * DAY)
     await world.run_once()
     world.around.tick(DAY)

@@ -1,4 +1,4 @@
-"""The seal on the bucket's marker, where programs die and networks garble."""
+"""The seal on the bucket's identity, where programs die and networks garble."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.errors import Halt
 from reconciler.model import Identity, Outcome, Seal
-from tests.doubles.surroundings import Crash, crash
+from tests.doubles.observing import Crash, crash
 from tests.doubles.world import World
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ async def test_another_database_than_the_one_that_sealed_halts_alone(fact: str) 
 
 @pytest.mark.attack(63)
 async def test_what_the_bucket_has_forgotten_the_database_knows() -> None:
-    """An older version that led in between writes a marker without it."""
+    """An older version that led in between writes an identity without it."""
     world = World()
     await world.run_once()
     assert world.bucket.identity is not None

@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 async def plan(world: World) -> tuple[Report, list[Finding]]:
     findings: list[Finding] = []
-    report = await survey(world.ports, world.limits, world.steering, BUCKET, findings.extend)
+    report = await survey(world.ports, world.limits, world.runtime, BUCKET, findings.extend)
     return report, findings
 
 
@@ -60,18 +60,18 @@ async def test_a_plan_trips_where_a_run_would_and_goes_on_where_it_would() -> No
     assert (report.outcome, len(findings)) == (Outcome.TRIPPED, 22)
     assert "RECONCILER_BREAKER__MAX_FRACTION" in report.detail
     assert report.detail in (await world.run_once()).detail
-    world.steer(limits=replace(LIMITS, max_fraction=0.5))
+    world.in_force(limits=replace(LIMITS, max_fraction=0.5))
     latched = (await plan(world))[0]
     assert latched.outcome is Outcome.TRIPPED
     assert "in order by itself, but pass 1 tripped" in latched.detail
     await world.decide()
-    world.steer(limits=LIMITS)
+    world.in_force(limits=LIMITS)
     assert (await plan(world))[0].outcome is Outcome.CONVERGED, "what was approved does not count"
 
 
 async def test_a_plan_does_not_count_what_is_marked_already_twice() -> None:
     world = drifted(ListingOrder.BYTES, orphans=4)
-    world.steer(policy=policy())
+    world.in_force(policy=policy())
     await world.run_once()
-    world.steer(policy=policy(), limits=replace(LIMITS, max_count=4))
+    world.in_force(policy=policy(), limits=replace(LIMITS, max_count=4))
     assert (await plan(world))[0].outcome is Outcome.CONVERGED

@@ -16,7 +16,7 @@ from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import OPEN, page
 from tests.doubles.database import MemoryDatabase
-from tests.doubles.surroundings import Surroundings
+from tests.doubles.observing import Surroundings
 from tests.doubles.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.incident(21)]
@@ -110,7 +110,7 @@ async def test_a_collector_has_no_more_batches_under_way_than_the_store_bears() 
     def look(_: object) -> None:
         held.append(world.throttles.deleting.under_way)
 
-    world.steer(rate=1.0)
+    world.in_force(rate=1.0)
     world.marks.on_look = look
     assert (await world.run_once()).removed.objects == 6
     assert held == [1] * 6

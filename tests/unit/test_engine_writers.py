@@ -11,7 +11,7 @@ import pytest
 from reconciler.errors import Halt
 from reconciler.model import ListingOrder
 from tests.doubles.build import policy
-from tests.doubles.judge import Judge
+from tests.doubles.drift_rules import Judge
 from tests.doubles.world import World
 
 pytestmark = [
@@ -129,7 +129,7 @@ async def test_new_content_is_never_deleted_where_the_store_compares() -> None:
 
 
 async def test_a_wrong_endpoint_at_any_call_costs_no_row() -> None:
-    """R-8: a 404 counts only when the bucket's own marker answers after it."""
+    """R-8: a 404 counts only when the bucket's own identity answers after it."""
     halted = 0
     for call in range(await calls(compares=True)):
         world, judge = await marked(compares=True)

@@ -19,11 +19,11 @@ from reconciler.model import (
     HoldKind,
     KeepReason,
     ListingOrder,
-    Marker,
     Mode,
     ModeSince,
     Outcome,
     Pass,
+    PassKind,
     Phase,
     Standing,
     Storage,
@@ -35,7 +35,7 @@ from reconciler.model import (
 from reconciler.ports import Observer
 from reconciler.telemetry.health import Health
 from reconciler.telemetry.metrics import Metrics
-from reconciler.telemetry.observers import Fanout, Quiet
+from reconciler.telemetry.observers import CompositeObserver, NullObserver
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OPERATIONS = ("ListObjectsV2", "DeleteObjects")
@@ -83,11 +83,11 @@ def test_every_child_exists_from_the_start_at_zero(registry: CollectorRegistry, 
         for verdict in ("orphan", "dangling", "expired", "stale", "revoked", "ownerless"):
             assert value(registry, "deleted_keys_total", verdict=verdict, mode=mode) == 0
             assert value(registry, "deleted_bytes_total", verdict=verdict, mode=mode) == 0
-    for marker in ("sweep", "retention"):
-        assert value(registry, "pass_last_attempt_timestamp_seconds", marker=marker) == 0
-        assert value(registry, "pass_last_success_timestamp_seconds", marker=marker) == 0
+    for kind in ("sweep", "retention"):
+        assert value(registry, "pass_last_attempt_timestamp_seconds", kind=kind) == 0
+        assert value(registry, "pass_last_success_timestamp_seconds", kind=kind) == 0
         for outcome in ("converged", "pending", "tripped", "halted", "failed"):
-            assert value(registry, "pass_duration_seconds_count", marker=marker, outcome=outcome) == 0
+            assert value(registry, "pass_duration_seconds_count", kind=kind, outcome=outcome) == 0
     for name in ("pages_listed_total", "keys_listed_total", "records_read_total", "leader", "halted"):
         assert value(registry, name) == 0
 
@@ -287,14 +287,14 @@ def test_what_stays_is_not_counted_as_gone_and_rows_without_their_object_are(
 def test_a_pass_leaves_its_duration_and_two_timestamps(
     registry: CollectorRegistry, metrics: Metrics, outcome: Outcome, success: bool
 ) -> None:
-    metrics.pass_started(Marker.SWEEP)
-    metrics.pass_finished(Marker.SWEEP, outcome, 90.0, Tally())
+    metrics.pass_started(PassKind.SWEEP)
+    metrics.pass_finished(PassKind.SWEEP, outcome, 90.0, Tally())
     stamped = NOW.timestamp()
-    assert value(registry, "pass_last_attempt_timestamp_seconds", marker="sweep") == stamped
+    assert value(registry, "pass_last_attempt_timestamp_seconds", kind="sweep") == stamped
     expected = stamped if success else 0
-    assert value(registry, "pass_last_success_timestamp_seconds", marker="sweep") == expected
-    assert value(registry, "pass_last_success_timestamp_seconds", marker="retention") == 0
-    labels = {"marker": "sweep", "outcome": str(outcome)}
+    assert value(registry, "pass_last_success_timestamp_seconds", kind="sweep") == expected
+    assert value(registry, "pass_last_success_timestamp_seconds", kind="retention") == 0
+    labels = {"kind": "sweep", "outcome": str(outcome)}
     assert value(registry, "pass_duration_seconds_sum", **labels) == 90
     assert value(registry, "pass_duration_seconds_bucket", le="60.0", **labels) == 0
     assert value(registry, "pass_duration_seconds_bucket", le="21600.0", **labels) == 1
@@ -354,7 +354,7 @@ def lead(metrics: Metrics) -> None:
         Storage(at=NOW, largest=(), other=StoragePart(names=("other", "other"), objects=0, bytes=0))
     )
     metrics.holds_recalled({})
-    metrics.pass_recalled(Marker.SWEEP, None, remembered(Marker.SWEEP, NOW, NOW, Tally()))
+    metrics.pass_recalled(PassKind.SWEEP, None, remembered(PassKind.SWEEP, NOW, NOW, Tally()))
 
 
 def test_the_leader_tells_drift_as_count_bytes_and_age_of_the_oldest(
@@ -386,9 +386,9 @@ def test_the_size_of_the_bucket_is_that_of_the_last_sweep(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
     metrics.leading(leader=True)
-    metrics.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally(objects=9, bytes=90))
-    metrics.pass_finished(Marker.RETENTION, Outcome.CONVERGED, 1.0, Tally(records=4))
-    metrics.pass_finished(Marker.SWEEP, Outcome.FAILED, 1.0, Tally(objects=1))
+    metrics.pass_finished(PassKind.SWEEP, Outcome.CONVERGED, 1.0, Tally(objects=9, bytes=90))
+    metrics.pass_finished(PassKind.RETENTION, Outcome.CONVERGED, 1.0, Tally(records=4))
+    metrics.pass_finished(PassKind.SWEEP, Outcome.FAILED, 1.0, Tally(objects=1))
     assert value(registry, "bucket_objects") == 9
     assert value(registry, "bucket_bytes") == 90
 
@@ -398,19 +398,19 @@ def test_what_is_kept_and_how_many_holds_there_are_is_told(
 ) -> None:
     metrics.leading(leader=True)
     sweep, retention = Tally(kept={KeepReason.HOLD: 3}), Tally(kept={KeepReason.HOLD: 1})
-    metrics.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, sweep)
-    metrics.pass_recalled(Marker.RETENTION, None, remembered(Marker.RETENTION, NOW, NOW, retention))
+    metrics.pass_finished(PassKind.SWEEP, Outcome.CONVERGED, 1.0, sweep)
+    metrics.pass_recalled(PassKind.RETENTION, None, remembered(PassKind.RETENTION, NOW, NOW, retention))
     metrics.holds_recalled({HoldKind.PREFIX: 2})
-    assert value(registry, "kept_keys", marker="sweep", reason="hold") == 3
-    assert value(registry, "kept_keys", marker="retention", reason="hold") == 1
-    assert value(registry, "kept_keys", marker="sweep", reason="pending") == 0
+    assert value(registry, "kept_keys", kind="sweep", reason="hold") == 3
+    assert value(registry, "kept_keys", kind="retention", reason="hold") == 1
+    assert value(registry, "kept_keys", kind="sweep", reason="pending") == 0
     assert (value(registry, "holds", kind="prefix"), value(registry, "holds", kind="key")) == (2, 0)
 
 
-def remembered(marker: Marker, cutoff: datetime, finished_at: datetime, tally: Tally) -> Pass:
+def remembered(kind: PassKind, cutoff: datetime, finished_at: datetime, tally: Tally) -> Pass:
     return Pass(
         id=1,
-        marker=marker,
+        kind=kind,
         cutoff=cutoff,
         config_hash="",
         mode=Mode.LIVE,
@@ -424,21 +424,21 @@ def test_a_new_process_knows_the_passes_of_an_earlier_one(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
     hour = timedelta(hours=1)
-    success = remembered(Marker.SWEEP, NOW - 3 * hour, NOW - 2 * hour, Tally(objects=7, bytes=70))
-    metrics.pass_recalled(Marker.SWEEP, remembered(Marker.SWEEP, NOW - hour, NOW, Tally()), success)
-    metrics.pass_recalled(Marker.RETENTION, None, None)
+    success = remembered(PassKind.SWEEP, NOW - 3 * hour, NOW - 2 * hour, Tally(objects=7, bytes=70))
+    metrics.pass_recalled(PassKind.SWEEP, remembered(PassKind.SWEEP, NOW - hour, NOW, Tally()), success)
+    metrics.pass_recalled(PassKind.RETENTION, None, None)
     metrics.leading(leader=True)
 
-    def stamp(which: str, marker: str) -> float | None:
-        return value(registry, f"pass_last_{which}_timestamp_seconds", marker=marker)
+    def stamp(which: str, kind: str) -> float | None:
+        return value(registry, f"pass_last_{which}_timestamp_seconds", kind=kind)
 
     assert stamp("attempt", "sweep") == (NOW - hour).timestamp()
     assert stamp("success", "sweep") == (NOW - 2 * hour).timestamp()
     assert (stamp("attempt", "retention"), stamp("success", "retention")) == (0, 0)
     assert (value(registry, "bucket_objects"), value(registry, "bucket_bytes")) == (7, 70)
-    metrics.pass_started(Marker.SWEEP)
-    metrics.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally(objects=8))
-    metrics.pass_recalled(Marker.SWEEP, success, success)
+    metrics.pass_started(PassKind.SWEEP)
+    metrics.pass_finished(PassKind.SWEEP, Outcome.CONVERGED, 1.0, Tally(objects=8))
+    metrics.pass_recalled(PassKind.SWEEP, success, success)
     assert (stamp("attempt", "sweep"), stamp("success", "sweep")) == (NOW.timestamp(), NOW.timestamp())
 
 
@@ -459,14 +459,14 @@ def test_a_new_term_tells_nothing_of_what_an_earlier_one_knew(
 ) -> None:
     lead(metrics)
     metrics.leading(leader=False)
-    metrics.phase(Marker.SWEEP, Phase.LISTING)
+    metrics.phase(PassKind.SWEEP, Phase.LISTING)
     metrics.drift({}, 1)
     metrics.elected(8)
     metrics.leading(leader=True)
     assert value(registry, "lease_epoch") == 8
     for name in ("drift_keys", "marks_pending", "marks_due", "hidden_objects", "storage_objects"):
         assert f"media_reconciler_{name}" not in families(registry), "not known yet is not 0"
-    assert value(registry, "pass_phase", marker="sweep", phase="listing") == 0
+    assert value(registry, "pass_phase", kind="sweep", phase="listing") == 0
 
 
 def test_the_leader_tells_what_is_due_and_what_waits_for_a_person(
@@ -477,15 +477,15 @@ def test_the_leader_tells_what_is_due_and_what_waits_for_a_person(
         Standing(
             due=5,
             oldest_due=NOW - timedelta(minutes=2),
-            tripped={Marker.RETENTION: 2},
+            tripped={PassKind.RETENTION: 2},
             ranges_done=3,
             ranges_open=1,
             hidden=(4, 400),
         )
     )
     assert (value(registry, "marks_due"), value(registry, "marks_due_oldest_age_seconds")) == (5, 120)
-    assert value(registry, "passes_tripped", marker="retention") == 2
-    assert value(registry, "passes_tripped", marker="sweep") == 0
+    assert value(registry, "passes_tripped", kind="retention") == 2
+    assert value(registry, "passes_tripped", kind="sweep") == 0
     assert (value(registry, "key_ranges", state="done"), value(registry, "key_ranges", state="open")) == (
         3,
         1,
@@ -500,14 +500,14 @@ def test_one_phase_of_a_pass_is_under_way_at_a_time(registry: CollectorRegistry,
 
     def under_way() -> list[tuple[str, str]]:
         samples = families(registry)["media_reconciler_pass_phase"].samples
-        return [(each.labels["marker"], each.labels["phase"]) for each in samples if each.value]
+        return [(each.labels["kind"], each.labels["phase"]) for each in samples if each.value]
 
     assert under_way() == []
-    metrics.phase(Marker.SWEEP, Phase.PREPARING)
-    metrics.phase(Marker.SWEEP, Phase.COMPARING)
-    metrics.phase(Marker.RETENTION, Phase.RELEASING)
+    metrics.phase(PassKind.SWEEP, Phase.PREPARING)
+    metrics.phase(PassKind.SWEEP, Phase.COMPARING)
+    metrics.phase(PassKind.RETENTION, Phase.RELEASING)
     assert under_way() == [("sweep", "comparing"), ("retention", "releasing")]
-    metrics.phase(Marker.SWEEP, None)
+    metrics.phase(PassKind.SWEEP, None)
     assert under_way() == [("retention", "releasing")]
 
 
@@ -600,7 +600,7 @@ def test_two_registries_do_not_share_anything(registry: CollectorRegistry, metri
 def test_a_fan_out_tells_every_observer_everything() -> None:
     told: list[tuple[int, str]] = []
 
-    class Listening(Quiet):
+    class Listening(NullObserver):
         def __init__(self, number: int) -> None:
             self.number = number
 
@@ -609,11 +609,11 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
                 told.append((self.number, name))
             return super().__getattribute__(name)
 
-    both: Observer = Fanout(Listening(1), Listening(2))
+    both: Observer = CompositeObserver(Listening(1), Listening(2))
     both.page_listed(1)
     both.records_read(1)
-    both.pass_started(Marker.SWEEP)
-    both.pass_finished(Marker.SWEEP, Outcome.CONVERGED, 1.0, Tally())
+    both.pass_started(PassKind.SWEEP)
+    both.pass_finished(PassKind.SWEEP, Outcome.CONVERGED, 1.0, Tally())
     both.deleted(Mode.LIVE, Verdict.ORPHAN, "deleted", 1, 1)
     both.drift({}, 0)
     both.alive("sweep")
@@ -621,7 +621,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.elected(1)
     both.leading(leader=True)
     both.renewed("ok")
-    both.phase(Marker.SWEEP, Phase.LISTING)
+    both.phase(PassKind.SWEEP, Phase.LISTING)
     both.paused(paused=True, since=None)
     both.blocked("pid 1")
     both.clocks({"the store": 1.0})
@@ -630,7 +630,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.refused(1, 1)
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]
-    assert set(names) == {name for name in dir(Quiet) if not name.startswith("_")}
+    assert set(names) == {name for name in dir(NullObserver) if not name.startswith("_")}
 
 
 # --- health -----------------------------------------------------------------------------------------

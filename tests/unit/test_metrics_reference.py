@@ -20,7 +20,7 @@ def test_names_are_those_that_queries_use() -> None:
     } <= names
     assert "media_reconciler_actions" not in names
     assert metric_labels()["media_reconciler_actions_total"] == {"action", "result", "mode"}
-    assert metric_labels()["media_reconciler_pass_duration_seconds_bucket"] == {"marker", "outcome", "le"}
+    assert metric_labels()["media_reconciler_pass_duration_seconds_bucket"] == {"kind", "outcome", "le"}
 
 
 def test_every_metric_says_what_it_means_and_who_exports_it() -> None:

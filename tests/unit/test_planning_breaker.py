@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import Backlog, BreakerLimits, Marker, Tally, Trip, Verdict
+from reconciler.model import Backlog, BreakerLimits, PassKind, Tally, Trip, Verdict
 from reconciler.planning.breaker import at_claim, check, with_findings
 from tests.doubles.build import LIMITS
 
@@ -36,7 +36,7 @@ def sweep(
         pending={Verdict.ORPHAN: orphans, Verdict.DANGLING: dangling},
         gone={Verdict.ORPHAN: orphans_gone, Verdict.DANGLING: dangling_gone},
     )
-    return check(Marker.SWEEP, tally, backlog, previous, limits)
+    return check(PassKind.SWEEP, tally, backlog, previous, limits)
 
 
 def retention(
@@ -45,13 +45,13 @@ def retention(
     backlog = Backlog(pending=pending, gone=gone or {})
     tally = Tally(records=changes.pop("records", 1000))
     values = {"previous": None, "limits": LIMITS, **changes}
-    return check(Marker.RETENTION, tally, backlog, **values)
+    return check(PassKind.RETENTION, tally, backlog, **values)
 
 
 def test_a_quiet_pass_is_released() -> None:
     assert sweep() is None
     assert retention({}) is None
-    assert check(Marker.SWEEP, Tally(), NOTHING, None, LIMITS) is None
+    assert check(PassKind.SWEEP, Tally(), NOTHING, None, LIMITS) is None
 
 
 def test_the_fraction_trips_strictly_above_and_says_so_in_plain_words() -> None:
@@ -216,11 +216,11 @@ def test_a_prefix_without_a_row_trips_beside_a_full_one() -> None:
     waiting = Backlog(pending={Verdict.ORPHAN: 1}, gone={})
     backlog = replace(waiting, by_prefix={"b/": waiting})
     whole = Tally(objects=503, records=500, alone=3, by_prefix=parts)
-    trip = check(Marker.SWEEP, whole, backlog, None, LIMITS)
+    trip = check(PassKind.SWEEP, whole, backlog, None, LIMITS)
     assert trip is not None
     assert "not one row under 'b/', and 3 objects" in trip.reason
     elsewhere = replace(waiting, by_prefix={"a/": waiting})
-    assert check(Marker.SWEEP, whole, elsewhere, None, LIMITS) is None
+    assert check(PassKind.SWEEP, whole, elsewhere, None, LIMITS) is None
 
 
 @pytest.mark.attack(68)
@@ -242,13 +242,13 @@ def test_a_side_that_shrank_by_more_than_the_fraction_trips() -> None:
 def test_what_shrank_by_our_hand_since_that_pass_does_not_trip_and_what_went_before_hides_nothing() -> None:
     before, now = Tally(objects=10, records=10), Tally(objects=10, records=8)
     went = Backlog(pending={Verdict.ORPHAN: 1}, gone={Verdict.EXPIRED: 9}, since={Verdict.EXPIRED: 2})
-    assert check(Marker.SWEEP, now, went, before, LIMITS) is None
+    assert check(PassKind.SWEEP, now, went, before, LIMITS) is None
     earlier = replace(went, since={})
-    trip = check(Marker.SWEEP, now, earlier, before, LIMITS)
+    trip = check(PassKind.SWEEP, now, earlier, before, LIMITS)
     assert trip is not None
     assert "8 rows" in trip.reason
     less = replace(now, records=4)
-    trip = check(Marker.SWEEP, less, went, before, LIMITS)
+    trip = check(PassKind.SWEEP, less, went, before, LIMITS)
     assert trip is not None
     assert "saw 10 and 2 went since by our hand" in trip.reason
     assert with_findings(went, {}).since == went.since
@@ -261,7 +261,7 @@ def test_a_prefix_that_shrank_trips_within_a_large_table() -> None:
     waiting = Backlog(pending={Verdict.ORPHAN: 3}, gone={})
     backlog = replace(waiting, by_prefix={"b/": waiting})
     trip = check(
-        Marker.SWEEP,
+        PassKind.SWEEP,
         Tally(objects=909, records=906, alone=3, by_prefix=seen),
         backlog,
         Tally(objects=909, records=909, by_prefix=was),
@@ -271,7 +271,9 @@ def test_a_prefix_that_shrank_trips_within_a_large_table() -> None:
     assert "6 rows under 'b/', where the last released pass saw 9" in trip.reason
     elsewhere = replace(waiting, by_prefix={"a/": waiting})
     now = Tally(objects=909, records=906, alone=3, by_prefix=seen)
-    assert check(Marker.SWEEP, now, elsewhere, Tally(objects=909, records=909, by_prefix=was), LIMITS) is None
+    assert (
+        check(PassKind.SWEEP, now, elsewhere, Tally(objects=909, records=909, by_prefix=was), LIMITS) is None
+    )
 
 
 @pytest.mark.attack(68)
@@ -300,7 +302,7 @@ def test_retention_verdicts_count_together_over_the_rows() -> None:
 def test_each_marker_answers_for_its_own_verdicts() -> None:
     assert retention({Verdict.ORPHAN: 900, Verdict.DANGLING: 900}) is None
     backlog = Backlog(pending={Verdict.EXPIRED: 900}, gone={})
-    assert check(Marker.SWEEP, Tally(objects=1000, records=1000), backlog, None, LIMITS) is None
+    assert check(PassKind.SWEEP, Tally(objects=1000, records=1000), backlog, None, LIMITS) is None
 
 
 def test_a_plan_counts_its_findings_as_if_they_were_marked() -> None:
@@ -329,7 +331,7 @@ def test_a_plan_leaves_out_what_was_approved_and_is_not_yet_gone() -> None:
 
 
 def by_prefix(
-    marker: Marker, verdict: Verdict, *parts: tuple[int, int, int], limits: BreakerLimits = LIMITS
+    kind: PassKind, verdict: Verdict, *parts: tuple[int, int, int], limits: BreakerLimits = LIMITS
 ) -> Trip | None:
     """One prefix for each part: what is there, what is to go, what has gone."""
     seen = {f"p{n}/": Tally(objects=whole, records=whole) for n, (whole, _, _) in enumerate(parts)}
@@ -343,41 +345,41 @@ def by_prefix(
         gone={verdict: sum(part[2] for part in parts)},
         by_prefix=waiting,
     )
-    return check(marker, Tally(objects=whole, records=whole, by_prefix=seen), backlog, None, limits)
+    return check(kind, Tally(objects=whole, records=whole, by_prefix=seen), backlog, None, limits)
 
 
 @pytest.mark.incident(27)
 @pytest.mark.parametrize(
-    ("marker", "verdict", "noun"),
+    ("kind", "verdict", "noun"),
     [
-        (Marker.SWEEP, Verdict.ORPHAN, "25 orphans under 'p1/' against 100 listed objects (25.0 %)"),
-        (Marker.SWEEP, Verdict.DANGLING, "25 dangling records under 'p1/' against 100 rows (25.0 %)"),
-        (Marker.RETENTION, Verdict.STALE, "25 outlived records under 'p1/' against 100 rows (25.0 %)"),
+        (PassKind.SWEEP, Verdict.ORPHAN, "25 orphans under 'p1/' against 100 listed objects (25.0 %)"),
+        (PassKind.SWEEP, Verdict.DANGLING, "25 dangling records under 'p1/' against 100 rows (25.0 %)"),
+        (PassKind.RETENTION, Verdict.STALE, "25 outlived records under 'p1/' against 100 rows (25.0 %)"),
     ],
 )
 def test_a_small_prefix_does_not_vanish_within_a_large_bucket(
-    marker: Marker, verdict: Verdict, noun: str
+    kind: PassKind, verdict: Verdict, noun: str
 ) -> None:
-    trip = by_prefix(marker, verdict, (10_000, 0, 0), (100, 25, 0))
+    trip = by_prefix(kind, verdict, (10_000, 0, 0), (100, 25, 0))
     assert trip == Trip(reason=f"{noun}: above RECONCILER_BREAKER__MAX_FRACTION=0.1")
-    assert by_prefix(marker, verdict, (10_000, 0, 0), (250, 25, 0)) is None
-    assert by_prefix(marker, verdict, (10_000, 0, 0), (10, 10, 0)) is None, "below the least count"
+    assert by_prefix(kind, verdict, (10_000, 0, 0), (250, 25, 0)) is None
+    assert by_prefix(kind, verdict, (10_000, 0, 0), (10, 10, 0)) is None, "below the least count"
 
 
 def test_each_prefix_above_its_limit_is_named_unless_the_whole_is() -> None:
-    trip = by_prefix(Marker.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (100, 25, 0), (100, 30, 0))
+    trip = by_prefix(PassKind.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (100, 25, 0), (100, 30, 0))
     assert trip is not None
     assert "under 'p1/'" in trip.reason
     assert "under 'p2/'" in trip.reason
-    whole = by_prefix(Marker.SWEEP, Verdict.ORPHAN, (100, 25, 0), (100, 0, 0))
+    whole = by_prefix(PassKind.SWEEP, Verdict.ORPHAN, (100, 25, 0), (100, 0, 0))
     assert whole is not None
     assert "under" not in whole.reason
 
 
 @pytest.mark.attack(13)
 def test_slices_of_a_prefix_add_up_over_a_day() -> None:
-    assert by_prefix(Marker.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (900, 90, 10)) is not None
-    assert by_prefix(Marker.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (900, 80, 10)) is None
+    assert by_prefix(PassKind.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (900, 90, 10)) is not None
+    assert by_prefix(PassKind.SWEEP, Verdict.ORPHAN, (10_000, 0, 0), (900, 80, 10)) is None
 
 
 @pytest.mark.incident(27)
@@ -389,7 +391,7 @@ def test_both_sides_of_different_prefixes_say_that_the_join_is_wrong() -> None:
     }
     backlog = Backlog(pending={Verdict.ORPHAN: 30, Verdict.DANGLING: 30}, gone={}, by_prefix=waiting)
     tally = Tally(objects=10_000, records=10_000, missing=30, by_prefix=seen)
-    trip = check(Marker.SWEEP, tally, backlog, None, LIMITS)
+    trip = check(PassKind.SWEEP, tally, backlog, None, LIMITS)
     assert trip is not None
     assert trip.both_sides
 
@@ -400,16 +402,16 @@ def test_both_sides_of_different_prefixes_say_that_the_join_is_wrong() -> None:
 def test_rows_without_an_object_that_were_approved_do_not_count_again() -> None:
     tally = Tally(objects=10**6, records=10**6, missing=150)
     approved = Backlog(pending={}, gone={}, approved={Verdict.DANGLING: 150}, approved_missing=150)
-    assert check(Marker.SWEEP, tally, approved, None, LIMITS) is None
+    assert check(PassKind.SWEEP, tally, approved, None, LIMITS) is None
     more = replace(tally, missing=251)
-    assert check(Marker.SWEEP, more, approved, None, LIMITS) is not None
+    assert check(PassKind.SWEEP, more, approved, None, LIMITS) is not None
 
 
 def test_a_side_that_an_approved_deletion_emptied_does_not_trip() -> None:
     backlog = Backlog(pending={}, gone={}, approved_gone={Verdict.ORPHAN: 5})
     before = Tally(objects=5, records=0)
-    assert check(Marker.SWEEP, Tally(), backlog, before, LIMITS) is None
-    assert check(Marker.SWEEP, Tally(), NOTHING, before, LIMITS) is not None
+    assert check(PassKind.SWEEP, Tally(), backlog, before, LIMITS) is None
+    assert check(PassKind.SWEEP, Tally(), NOTHING, before, LIMITS) is not None
 
 
 @pytest.mark.incident(1)
@@ -418,19 +420,19 @@ def test_a_prefix_that_was_added_does_not_hide_that_the_others_are_empty() -> No
     one = Tally(objects=5, records=5)
     before = one + Tally(by_prefix={"a/": one})
     now = one + Tally(by_prefix={"a/": Tally(records=5), "b/": Tally(objects=5)})
-    trip = check(Marker.SWEEP, now, NOTHING, before, LIMITS)
+    trip = check(PassKind.SWEEP, now, NOTHING, before, LIMITS)
     assert trip is not None
     assert "no objects at all, where the last released pass saw 5" in trip.reason
     went = Backlog(pending={}, gone={}, by_prefix={"a/": Backlog(pending={}, gone={Verdict.ORPHAN: 5})})
-    assert check(Marker.SWEEP, now, went, before, LIMITS) is None
+    assert check(PassKind.SWEEP, now, went, before, LIMITS) is None
 
 
 def test_a_prefix_that_was_taken_out_is_not_missed() -> None:
     one = Tally(objects=5, records=5)
     before = one + Tally(by_prefix={"a/": one, "b/": Tally()})
     now = Tally(by_prefix={"b/": Tally(), "c/": Tally()})
-    assert check(Marker.SWEEP, now, NOTHING, before, LIMITS) is None
-    assert check(Marker.SWEEP, Tally(), NOTHING, before, LIMITS) is not None, "not told apart by prefix"
+    assert check(PassKind.SWEEP, now, NOTHING, before, LIMITS) is None
+    assert check(PassKind.SWEEP, Tally(), NOTHING, before, LIMITS) is not None, "not told apart by prefix"
 
 
 # --- at the claim ----------------------------------------------------------------------------------
@@ -439,10 +441,10 @@ def test_a_prefix_that_was_taken_out_is_not_missed() -> None:
 def claim(
     verdict: Verdict, batch: int, claimed: int, *, whole: int = 1000, limits: BreakerLimits = LIMITS
 ) -> str | None:
-    marker = Marker.SWEEP if verdict in {Verdict.ORPHAN, Verdict.DANGLING} else Marker.RETENTION
+    kind = PassKind.SWEEP if verdict in {Verdict.ORPHAN, Verdict.DANGLING} else PassKind.RETENTION
     seen = Tally(objects=whole, records=whole)
     backlog = Backlog(pending={verdict: batch}, gone={verdict: claimed})
-    return at_claim(marker, seen, backlog, limits)
+    return at_claim(kind, seen, backlog, limits)
 
 
 @pytest.mark.incident(33)
@@ -473,15 +475,15 @@ def test_what_was_released_can_be_claimed_in_batches_of_any_size(
 ) -> None:
     """The cap at the claim is a second look at the same, and holds up nothing that passed the first."""
     limits = replace(LIMITS, max_fraction=fraction, max_count=200)
-    marker = Marker.RETENTION if verdict is Verdict.EXPIRED else Marker.SWEEP
+    kind = PassKind.RETENTION if verdict is Verdict.EXPIRED else PassKind.SWEEP
     seen = Tally(objects=objects, records=objects)
     backlog = Backlog(pending={verdict: released}, gone={verdict: claimed_before})
-    if check(marker, seen, backlog, None, limits) is not None:
+    if check(kind, seen, backlog, None, limits) is not None:
         return
     for start in range(0, released, part):
         size = min(part, released - start)
         batch = Backlog(pending={verdict: size}, gone={verdict: claimed_before + start})
-        assert at_claim(marker, seen, batch, limits) is None
+        assert at_claim(kind, seen, batch, limits) is None
 
 
 counts = st.integers(0, 300)

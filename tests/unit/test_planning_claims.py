@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model import Cancel, KeyShape, Policy, Postpone, Record, RecordRef, Remove, Verdict
-from reconciler.planning.claims import decide
-from reconciler.planning.judge import judge_missing
+from reconciler.planning.claim_decision import decide
+from reconciler.planning.drift_rules import judge_missing
 from reconciler.planning.retention import judge_record
 from tests.doubles.build import DAY, HOUR, NOW, mark, owner, policy, record
 

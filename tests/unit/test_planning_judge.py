@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.model import Finding, KeepReason, KeyShape, Verdict
-from reconciler.planning.judge import counts_as_missing, judge_missing, judge_object
+from reconciler.planning.drift_rules import counts_as_missing, judge_missing, judge_object
 from tests.doubles.build import DAY, HOUR, NOW, owner, policy, record, stored
 
 PROTECTED = [

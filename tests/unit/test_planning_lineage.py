@@ -1,4 +1,4 @@
-"""What tells a database that was restored, copied or failed over from the one that sealed the marker."""
+"""What tells a database that was restored, copied or failed over from the one that sealed the identity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_same_database_goes_on() -> None:
         == difference(SEALED, later(), later())
         == ""
     )
-    assert difference(None, later()) == "", "a marker of an older version says nothing"
+    assert difference(None, later()) == "", "an identity of an older version says nothing"
 
 
 @pytest.mark.attack(63)

@@ -19,9 +19,9 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.model.durations import duration_text
-from reconciler.planning.judge import judge_object
+from reconciler.planning.drift_rules import judge_object
+from reconciler.planning.formatting import age, counted, pause, reasons, refused, stayed
 from reconciler.planning.reporting import outcome, tally_of
-from reconciler.planning.wording import age, counted, pause, reasons, refused, stayed
 from tests.doubles.build import NOW, policy, stored
 
 

@@ -20,7 +20,7 @@ SPEC = """\
     OVERSIZED = (
         "oversized",
         VerdictSpec(
-            found_by=Marker.RETENTION,
+            found_by=PassKind.RETENTION,
             says="too large for a key that has ended",
             switches=("auto_cleanup",),
             reads=("size_bytes", "virtual_key_id"),
@@ -149,9 +149,7 @@ WHAT_MISSES_A_SETTING = {
     "test_the_reference_is_up_to_date",
     "test_every_setting_of_the_program_has_a_value_or_a_reason_for_none",
 }
-HANDED_ON = (
-    "from tests.doubles.build import settings, steering; assert steering().linger == settings().linger"
-)
+HANDED_ON = "from tests.doubles.build import runtime, settings; assert runtime().linger == settings().linger"
 
 
 def test_a_made_up_setting_is_known_everywhere_once_its_recipe_was_followed(tmp_path: Path) -> None:

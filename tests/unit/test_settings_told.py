@@ -15,9 +15,9 @@ from reconciler.errors import ConfigError
 from reconciler.model.durations import duration_text
 from reconciler.settings import (
     Origin,
+    SettingReport,
     SettingsSource,
     Source,
-    ToldSetting,
     database_url_now,
     load,
     overridden,
@@ -30,7 +30,7 @@ URL = REQUIRED["RECONCILER_DATABASE_URL"]
 MASKED = "postgresql://gateway:***@db:5432/media"
 
 
-def traced(environ: Mapping[str, str]) -> Mapping[str, ToldSetting]:
+def traced(environ: Mapping[str, str]) -> Mapping[str, SettingReport]:
     return {each.key: each for each in tell(SettingsSource(environ).loaded)}
 
 

@@ -17,7 +17,7 @@ from reconciler.catalog.db.expressions import ColumnType
 from reconciler.catalog.media_tables import locking
 from reconciler.catalog.media_tables.guard import watched
 from reconciler.catalog.media_tables.nomination import NOMINATIONS
-from reconciler.catalog.media_tables.tables import ColumnTypes, Gateway
+from reconciler.catalog.media_tables.tables import ColumnTypes, MediaTables
 from reconciler.catalog.passes.rows import policy_from, policy_text
 from reconciler.cli import main
 from reconciler.demo.scene import MIN_OBJECTS, imagine
@@ -47,9 +47,9 @@ from reconciler.model import (
 )
 from reconciler.operations import as_json
 from reconciler.planning import breaker
-from reconciler.planning.claims import decide
+from reconciler.planning.claim_decision import decide
 from reconciler.planning.retention import RULES, judge_record
-from tests.doubles.build import DAY, LIMITS, NOW, mark, policy, record, steering
+from tests.doubles.build import DAY, LIMITS, NOW, mark, policy, record, runtime
 from tools.dashboards.panels import COLOURS
 from tools.metrics_reference import families
 
@@ -116,11 +116,11 @@ def test_its_switches_are_flags_of_the_policy(verdict: Verdict) -> None:
     on = policy(delete_revoked=True)
     assert verdict.spec.switches
     assert on.allows(verdict)
-    assert verdict in enabled(steering(policy=on))
+    assert verdict in enabled(runtime(policy=on))
     for switch in verdict.spec.switches:
         off = replace(on, **{switch: False})  # type: ignore[arg-type]  # a flag
         assert not off.allows(verdict)
-        assert verdict not in enabled(steering(policy=off))
+        assert verdict not in enabled(runtime(policy=off))
 
 
 def test_what_no_pass_finds_is_never_allowed() -> None:
@@ -196,7 +196,7 @@ def test_a_row_in_which_that_has_changed_is_another_version(verdict: Verdict) ->
         unique=True,
         virtual_key_index=True,
     )
-    hashed = Gateway(TableMapping(), types)._version()
+    hashed = MediaTables(TableMapping(), types)._version()
     for column in verdict.spec.reads:
         assert f'm."{getattr(COLUMNS, column)}"' in hashed
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from reconciler.embedded.guarding import open_guardian
+from reconciler.embedded.client import start_supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.servers import execute, fresh_database
 from tools.benchmarks.corpus import PREFIX, keys_by_day
@@ -70,14 +70,14 @@ class Site:
 @contextmanager
 def opened() -> Iterator[Site]:
     """A site that goes with the context, and with this program however it ends."""
-    guardian = open_guardian()
+    supervisor = start_supervisor()
     try:
-        postgres = start_postgres(guardian)
+        postgres = start_postgres(supervisor)
         tuning = [f"ALTER SYSTEM SET {name} = '{value}'" for name, value in _TUNING.items()]
         execute(postgres.url(), *tuning, "SELECT pg_reload_conf()")
         yield Site(postgres)
     finally:
-        guardian.close()
+        supervisor.close()
 
 
 def migrate(url: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reconciler.embedded.guarding import open_guardian
+from reconciler.embedded.client import start_supervisor
 from reconciler.embedded.seaweedfs import EmbeddedS3, start_s3
 from tools.benchmarks.corpus import keys_by_day
 from tools.benchmarks.programs import Run, measure, program
@@ -16,11 +16,11 @@ from tools.benchmarks.programs import Run, measure, program
 @contextmanager
 def opened() -> Iterator[EmbeddedS3]:
     """A SeaweedFS of its own, empty."""
-    guardian = open_guardian()
+    supervisor = start_supervisor()
     try:
-        yield start_s3(guardian)
+        yield start_s3(supervisor)
     finally:
-        guardian.close()
+        supervisor.close()
 
 
 def upload(store: EmbeddedS3, bucket: str, keys: int) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from reconciler.embedded.guarding import ServerFailed, open_guardian
+from reconciler.embedded.client import ServerFailed, start_supervisor
 from tools.cluster.helm import helm_for
 from tools.cluster.node import node
 from tools.cluster.plane import start_plane
@@ -46,9 +46,9 @@ def play(programs: Path, *, image: bool) -> None:
     make = from_image if image else from_wheel
     with scratch() as directory, make(directory, tell) as program, site() as servers:
         directory.chmod(0o711)
-        guardian = open_guardian()
+        supervisor = start_supervisor()
         try:
-            plane = start_plane(guardian, programs)
+            plane = start_plane(supervisor, programs)
             tell(f"etcd, kube-apiserver {plane.version} and kube-controller-manager are up")
             pods = directory / "pods"
             pods.mkdir()
@@ -56,7 +56,7 @@ def play(programs: Path, *, image: bool) -> None:
                 helm = helm_for(plane.kubeconfig, directory)
                 Story(api=plane.api, helm=helm, node=here, site=servers, tell=tell).play()
         finally:
-            guardian.close()
+            supervisor.close()
 
 
 if __name__ == "__main__":

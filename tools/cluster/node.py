@@ -153,7 +153,7 @@ class Node:
         self._api = api
         self._program = program
         self._directory = directory
-        self._told = told
+        self._described = told
         self._count = 0
 
     def loop(self, stop: threading.Event) -> None:
@@ -185,7 +185,7 @@ class Node:
         address = f"127.0.{10 + self._count // 250}.{1 + self._count % 250}"
         running = Running(self._api, self._program, pod, directory, address)
         self.running[pod["metadata"]["uid"]] = running
-        self._told(f"node: {running.name} starts at {address}: {running.command}")
+        self._described(f"node: {running.name} starts at {address}: {running.command}")
 
     def _follow(self, running: Running, pod: Object) -> None:
         if "deletionTimestamp" in pod["metadata"]:
@@ -196,9 +196,9 @@ class Node:
         before = running.ended
         running.turn()
         if before is None and running.ended is not None:
-            self._told(f"node: {running.name} ended with {running.ended}")
+            self._described(f"node: {running.name} ended with {running.ended}")
         for volume in running.volumes.refresh() if running.ended is None else ():
-            self._told(f"node: {running.name} gets the new {volume}")
+            self._described(f"node: {running.name} gets the new {volume}")
         status = running.status()
         if status != running.reported:
             namespace = pod["metadata"]["namespace"]
@@ -208,7 +208,7 @@ class Node:
     def _forget(self, uid: str) -> None:
         running = self.running.pop(uid)
         self.ended.append(running)
-        self._told(f"node: {running.name} is gone; its command ended with {running.ended}")
+        self._described(f"node: {running.name} is gone; its command ended with {running.ended}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from reconciler.embedded.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.client import HOST, Supervisor, free_ports
 from tools.cluster.api import Api
 from tools.image.running import CheckFailed, run
 
@@ -27,23 +27,23 @@ class Plane:
     version: str
 
 
-def start_plane(guardian: Guardian, programs: Path) -> Plane:
-    """Start the three of them; they end with the guardian. `programs` holds the two that were built."""
-    home = guardian.directory / "plane"
+def start_plane(supervisor: Supervisor, programs: Path) -> Plane:
+    """Start the three of them; they end with the supervisor. `programs` holds the two that were built."""
+    home = supervisor.directory / "plane"
     home.mkdir()
     etcd, peer, port, metrics = (free_ports(4) + offset for offset in range(4))
-    _etcd(guardian, home, etcd, peer)
+    _etcd(supervisor, home, etcd, peer)
     token = secrets.token_hex(16)
     (home / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
     run(["openssl", "genrsa", "-out", f"{home}/key.pem", "2048"])
     run(["openssl", "rsa", "-in", f"{home}/key.pem", "-pubout", "-out", f"{home}/public.pem"])
-    _apiserver(guardian, programs, home, f"http://{HOST}:{etcd}", port)
+    _apiserver(supervisor, programs, home, f"http://{HOST}:{etcd}", port)
     address = f"https://{HOST}:{port}"
     kubeconfig = home / "kubeconfig"
     kubeconfig.write_text(json.dumps(_kubeconfig(address, token)))
     api = Api(httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, verify=False))
-    guardian.wait_for("kube-apiserver", api.ready, "kube-apiserver")
-    guardian.start(
+    supervisor.wait_for("kube-apiserver", api.ready, "kube-apiserver")
+    supervisor.start(
         "kube-controller-manager",
         [
             f"{programs}/kube-controller-manager",
@@ -57,12 +57,12 @@ def start_plane(guardian: Guardian, programs: Path) -> Plane:
     return Plane(api=api, kubeconfig=kubeconfig, version=str(api.get("/version")["gitVersion"]))
 
 
-def _etcd(guardian: Guardian, home: Path, port: int, peer: int) -> None:
+def _etcd(supervisor: Supervisor, home: Path, port: int, peer: int) -> None:
     program = shutil.which("etcd")
     if program is None:
         raise CheckFailed("no etcd on this machine: apt-get install etcd-server")
     client, among = f"http://{HOST}:{port}", f"http://{HOST}:{peer}"
-    guardian.start(
+    supervisor.start(
         "etcd",
         [
             *(program, "--name=one", f"--data-dir={home}/etcd"),
@@ -71,7 +71,7 @@ def _etcd(guardian: Guardian, home: Path, port: int, peer: int) -> None:
             f"--initial-cluster=one={among}",
         ],
     )
-    guardian.wait_for("etcd", lambda: _healthy(client), "etcd")
+    supervisor.wait_for("etcd", lambda: _healthy(client), "etcd")
 
 
 def _healthy(address: str) -> bool:
@@ -81,8 +81,8 @@ def _healthy(address: str) -> bool:
         return False
 
 
-def _apiserver(guardian: Guardian, programs: Path, home: Path, etcd: str, port: int) -> None:
-    guardian.start(
+def _apiserver(supervisor: Supervisor, programs: Path, home: Path, etcd: str, port: int) -> None:
+    supervisor.start(
         "kube-apiserver",
         [
             f"{programs}/kube-apiserver",

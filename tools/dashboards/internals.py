@@ -25,9 +25,7 @@ PASSES = Row(
             kind="state-timeline",
             width=24,
             height=8,
-            queries=(
-                Query(expr=f"max by (marker, phase) ({of('pass_phase')})", legend="{{marker}}: {{phase}}"),
-            ),
+            queries=(Query(expr=f"max by (kind, phase) ({of('pass_phase')})", legend="{{kind}}: {{phase}}"),),
             words={0: ("", OFF), 1: ("under way", PLAIN)},
             steps=((None, OFF), (1, PLAIN)),
         ),
@@ -36,8 +34,8 @@ PASSES = Row(
             "In the time shown. Converged: nothing left to do. Pending: marks wait until they are"
             " due. Tripped: the breaker asks for a decision.",
             Query(
-                expr=f"sum by (marker, outcome) ({increase('pass_duration_seconds_count')}) > 0",
-                legend="{{marker}}: {{outcome}}",
+                expr=f"sum by (kind, outcome) ({increase('pass_duration_seconds_count')}) > 0",
+                legend="{{kind}}: {{outcome}}",
             ),
             whole=True,
             alerts=("MediaReconcilerPassStale", "MediaReconcilerBreakerTripped"),
@@ -46,14 +44,14 @@ PASSES = Row(
             "How long passes took",
             "In the time shown: the mean, and what nine of ten stayed below.",
             Query(
-                expr=f"sum by (marker) ({increase('pass_duration_seconds_sum')})"
-                f" / sum by (marker) ({increase('pass_duration_seconds_count')})",
-                legend="{{marker}}: mean",
+                expr=f"sum by (kind) ({increase('pass_duration_seconds_sum')})"
+                f" / sum by (kind) ({increase('pass_duration_seconds_count')})",
+                legend="{{kind}}: mean",
             ),
             Query(
-                expr="histogram_quantile(0.9, sum by (le, marker)"
+                expr="histogram_quantile(0.9, sum by (le, kind)"
                 f" ({increase('pass_duration_seconds_bucket')}))",
-                legend="{{marker}}: 9 of 10",
+                legend="{{kind}}: 9 of 10",
             ),
             unit="s",
         ),
@@ -62,12 +60,12 @@ PASSES = Row(
             "Time since a pass last began, and since one came through. Attempts without success: the"
             " log says why they fail.",
             Query(
-                expr=f"time() - max by (marker) ({of('pass_last_attempt_timestamp_seconds')} > 0)",
-                legend="{{marker}}: begun",
+                expr=f"time() - max by (kind) ({of('pass_last_attempt_timestamp_seconds')} > 0)",
+                legend="{{kind}}: begun",
             ),
             Query(
-                expr=f"time() - max by (marker) ({of('pass_last_success_timestamp_seconds')} > 0)",
-                legend="{{marker}}: came through",
+                expr=f"time() - max by (kind) ({of('pass_last_success_timestamp_seconds')} > 0)",
+                legend="{{kind}}: came through",
             ),
             unit="s",
             alerts=("MediaReconcilerPassStale",),

@@ -88,7 +88,7 @@ HEALTH = Row(
         tile(
             "Age of last sweep",
             "Time since a sweep of the bucket last ended complete and released.",
-            "time() - max(" + of("pass_last_success_timestamp_seconds", 'marker="sweep"') + " > 0)",
+            "time() - max(" + of("pass_last_success_timestamp_seconds", 'kind="sweep"') + " > 0)",
             unit="s",
             steps=((None, BAD), (0, GOOD), (12 * HOUR, ODD), (24 * HOUR, BAD)),
             without="never",
@@ -97,7 +97,7 @@ HEALTH = Row(
         tile(
             "Age of last retention",
             "Time since a retention pass last ended complete and released.",
-            "time() - max(" + of("pass_last_success_timestamp_seconds", 'marker="retention"') + " > 0)",
+            "time() - max(" + of("pass_last_success_timestamp_seconds", 'kind="retention"') + " > 0)",
             unit="s",
             steps=((None, BAD), (0, GOOD), (HOUR, ODD), (2 * HOUR, BAD)),
             without="never",
@@ -129,7 +129,7 @@ HEALTH = Row(
             width=12,
             height=3,
             queries=(Query(expr=f'ALERTS{{{SITE},alertname=~"MediaReconciler.*"}}'),),
-            columns=("alertname", "alertstate", "severity", "marker"),
+            columns=("alertname", "alertstate", "severity", "kind"),
             without="none",
         ),
     ),

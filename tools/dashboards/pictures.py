@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 
 from reconciler.catalog import migrate
-from reconciler.embedded.guarding import Guardian, open_guardian
+from reconciler.embedded.client import Supervisor, start_supervisor
 from reconciler.embedded.postgres import start_postgres
 from tests.integration.site import Site, make_site
 from tests.servers import execute, fresh_bucket, fresh_database, start_moto
@@ -48,9 +48,9 @@ async def a_busy_minute(played: Scene) -> None:
             await rows(played.site, f"video/expired-{second:02}-", range(20), played.owner, expired=True)
 
 
-async def photograph(site: Site, guardian: Guardian) -> None:
+async def photograph(site: Site, supervisor: Supervisor) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with scene(site, guardian, Path(directory)) as played:
+        async with scene(site, supervisor, Path(directory)) as played:
             await a_busy_minute(played)
             until = time.time()
             for path, text in texts().items():
@@ -63,15 +63,15 @@ async def photograph(site: Site, guardian: Guardian) -> None:
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
-    guardian = open_guardian()
+    supervisor = start_supervisor()
     try:
-        server, store = start_postgres(guardian), start_moto(guardian)
+        server, store = start_postgres(supervisor), start_moto(supervisor)
         execute(server.url(), "CREATE DATABASE migrated TEMPLATE template0")
         migrate.upgrade(server.url("migrated"), create_tables=True)
         with fresh_database(server, "migrated") as database, fresh_bucket(store) as bucket:
-            anyio.run(photograph, make_site(database, bucket), guardian)
+            anyio.run(photograph, make_site(database, bucket), supervisor)
     finally:
-        guardian.close()
+        supervisor.close()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 
 import yaml
 
-from reconciler.embedded.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.client import HOST, Supervisor, free_ports
 
 RULES = Path(__file__).parent.parent.parent / "helm" / "files" / "rules" / "reconciler.yaml"
 JOB, NAMESPACE = "media-reconciler", "media"
@@ -73,10 +73,10 @@ def _series(found: Iterator[tuple[Mapping[str, str], list[Any]]]) -> Iterator[Se
 
 
 @contextmanager
-def prometheus(guardian: Guardian, target: int) -> Iterator[Prometheus]:
+def prometheus(supervisor: Supervisor, target: int) -> Iterator[Prometheus]:
     """Scrapes the daemon on that port."""
     port = free_ports(1)
-    home = guardian.directory / f"prometheus-{port}"
+    home = supervisor.directory / f"prometheus-{port}"
     home.mkdir()
     static = {"targets": [f"{HOST}:{target}"], "labels": {"namespace": NAMESPACE}}
     settings = {
@@ -86,7 +86,7 @@ def prometheus(guardian: Guardian, target: int) -> Iterator[Prometheus]:
     }
     file = home / "prometheus.yml"
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    guardian.start(
+    supervisor.start(
         home.name,
         [
             "/usr/bin/prometheus",
@@ -98,10 +98,10 @@ def prometheus(guardian: Guardian, target: int) -> Iterator[Prometheus]:
     )
     try:
         running = Prometheus(port=port)
-        guardian.wait_for(home.name, running.answers, "Prometheus")
+        supervisor.wait_for(home.name, running.answers, "Prometheus")
         yield running
     finally:
-        guardian.stop(home.name)
+        supervisor.stop(home.name)
 
 
 # --- as Grafana ----------------------------------------------------------------------------------------

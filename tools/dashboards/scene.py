@@ -13,7 +13,7 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 
-from reconciler.embedded.guarding import Guardian
+from reconciler.embedded.client import Supervisor
 from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import DAY, Site
 from tests.support.mounted import Volume
@@ -105,7 +105,7 @@ async def seed(site: Site) -> UUID:
 
 
 @asynccontextmanager
-async def scene(site: Site, guardian: Guardian, directory: Path) -> AsyncIterator[Scene]:
+async def scene(site: Site, supervisor: Supervisor, directory: Path) -> AsyncIterator[Scene]:
     """In dry run at first; `directory` is for the runtime file."""
     owner = await seed(site)
     volume = Volume(directory / "runtime", runtime("true"))
@@ -114,7 +114,7 @@ async def scene(site: Site, guardian: Guardian, directory: Path) -> AsyncIterato
     del site.environment["RECONCILER_DRY_RUN"]
     del site.environment["RECONCILER_MAX_DELETES_PER_SECOND"]
     async with daemon(site) as running:
-        with prometheus(guardian, running.port) as watching:
+        with prometheus(supervisor, running.port) as watching:
             yield Scene(
                 site=site,
                 running=running,

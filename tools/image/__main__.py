@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reconciler.embedded.guarding import ServerFailed
+from reconciler.embedded.client import ServerFailed
 from tools.image import built
 from tools.image.jail import Jail, possible
 from tools.image.program import Program, from_image, from_wheel

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from reconciler.embedded.guarding import free_ports, open_guardian
+from reconciler.embedded.client import free_ports, start_supervisor
 from reconciler.embedded.postgres import start_postgres
 from reconciler.embedded.seaweedfs import start_s3
 from tests.integration.site import Site, make_site
@@ -48,9 +48,9 @@ print(json.dumps({
 @contextmanager
 def site() -> Iterator[Site]:
     """A gateway's site without our schema, on servers that go with us."""
-    guardian = open_guardian()
+    supervisor = start_supervisor()
     try:
-        started = start_s3(guardian)
+        started = start_s3(supervisor)
         server = S3Server(
             kind="seaweedfs",
             endpoint_url=started.endpoint_url,
@@ -58,10 +58,10 @@ def site() -> Iterator[Site]:
             secret_key=started.secret_key,
             region=started.region,
         )
-        with fresh_database(start_postgres(guardian)) as database, fresh_bucket(server) as bucket:
+        with fresh_database(start_postgres(supervisor)) as database, fresh_bucket(server) as bucket:
             yield make_site(database, bucket)
     finally:
-        guardian.close()
+        supervisor.close()
 
 
 def confined(jail: Jail, python: str, tell: Tell, *, bare: bool) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from reconciler.embedded.guarding import Guardian, open_guardian
+from reconciler.embedded.client import Supervisor, start_supervisor
 from reconciler.errors import ReconcilerError
 from tests.servers import GIVEN, S3Server, start_moto, start_seaweedfs
 from tools.stores import ceph, juicefs, swift
 
-STORES: Final[dict[str, Callable[[Guardian], S3Server]]] = {
+STORES: Final[dict[str, Callable[[Supervisor], S3Server]]] = {
     "ceph": ceph.start,
     "ceph-tls": partial(ceph.start, tls=True),
     "swift": swift.start,
@@ -33,11 +33,11 @@ SUITE: Final = ("tests/contract", "-k", "given")
 def main() -> int:
     """Start, use, end. Returns pytest's status, or 2 where the store did not start."""
     asked, passed_on = _parser().parse_known_args()
-    # Both end the program in order: the guardian ends the store, whatever becomes of this process.
+    # Both end the program in order: the supervisor ends the store, whatever becomes of this process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guardian = open_guardian()
+    supervisor = start_supervisor()
     try:
-        server = STORES[asked.name](guardian)
+        server = STORES[asked.name](supervisor)
         if asked.keep:
             _wait(server)
             return 0
@@ -48,7 +48,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     finally:
-        guardian.close()
+        supervisor.close()
 
 
 def _parser() -> argparse.ArgumentParser:

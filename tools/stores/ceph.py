@@ -6,7 +6,7 @@ import secrets
 import uuid
 from pathlib import Path
 
-from reconciler.embedded.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.client import HOST, Supervisor, free_ports
 from tests.servers import S3Server
 from tools.stores.running import require, run, status
 
@@ -44,10 +44,10 @@ rgw_frontends = beast endpoint=127.0.0.1:{http} ssl_endpoint=127.0.0.1:{https} s
 """`ms_mon_client_mode = crc`: what the gateway takes by itself does not fit a cluster without keys."""
 
 
-def start(guardian: Guardian, *, tls: bool = False) -> S3Server:
+def start(supervisor: Supervisor, *, tls: bool = False) -> S3Server:
     """Start it; some twenty seconds."""
     require(PROGRAMS, INSTALL)
-    home = guardian.directory / "ceph"
+    home = supervisor.directory / "ceph"
     for part in ("mon", "mgr", "osd", "rgw", "crash"):
         (home / part).mkdir(parents=True)
     first = free_ports(4)
@@ -57,9 +57,9 @@ def start(guardian: Guardian, *, tls: bool = False) -> S3Server:
     Path(conf).write_text(
         CONFIGURATION.format(fsid=fsid, monitors=monitors, home=home, http=first + 2, https=first + 3)
     )
-    _start_cluster(guardian, home, conf, fsid, monitors)
-    guardian.start("radosgw", ["radosgw", "-c", conf, "-n", "client.rgw", "-f"])
-    guardian.wait_for("radosgw", lambda: status(first + 2) is not None, "the RADOS gateway")
+    _start_cluster(supervisor, home, conf, fsid, monitors)
+    supervisor.start("radosgw", ["radosgw", "-c", conf, "-n", "client.rgw", "-f"])
+    supervisor.wait_for("radosgw", lambda: status(first + 2) is not None, "the RADOS gateway")
     access_key, secret_key = secrets.token_hex(10).upper(), secrets.token_hex(20)
     _admin(
         conf, "user", "create", "--uid=test", "--display-name=test",
@@ -75,16 +75,16 @@ def start(guardian: Guardian, *, tls: bool = False) -> S3Server:
     )
 
 
-def _start_cluster(guardian: Guardian, home: Path, conf: str, fsid: str, monitors: str) -> None:
+def _start_cluster(supervisor: Supervisor, home: Path, conf: str, fsid: str, monitors: str) -> None:
     monmap = str(home / "monmap")
     run(["monmaptool", "--create", "--addv", "a", monitors, "--fsid", fsid, monmap])
     run(["ceph-mon", "-c", conf, "--mkfs", "-i", "a", "--monmap", monmap])
-    guardian.start("ceph-mon", ["ceph-mon", "-c", conf, "-i", "a", "-f"])
-    guardian.start("ceph-mgr", ["ceph-mgr", "-c", conf, "-i", "x", "-f"])
+    supervisor.start("ceph-mon", ["ceph-mon", "-c", conf, "-i", "a", "-f"])
+    supervisor.start("ceph-mgr", ["ceph-mgr", "-c", conf, "-i", "x", "-f"])
     disk = str(uuid.uuid4())
     number = run(["ceph", "-c", conf, "--connect-timeout", "60", "osd", "new", disk])
     run(["ceph-osd", "-c", conf, "-i", number, "--mkfs", "--osd-uuid", disk])
-    guardian.start("ceph-osd", ["ceph-osd", "-c", conf, "-i", number, "-f"])
+    supervisor.start("ceph-osd", ["ceph-osd", "-c", conf, "-i", number, "-f"])
 
 
 def _admin(conf: str, *asked: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reconciler.embedded.guarding import HOST
+from reconciler.embedded.client import HOST
 from reconciler.errors import ConfigError
 
 

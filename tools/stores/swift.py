@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from reconciler.embedded.guarding import HOST, Guardian, free_ports
+from reconciler.embedded.client import HOST, Supervisor, free_ports
 from tests.servers import S3Server
 from tools.stores.running import require, run, status
 
@@ -85,10 +85,10 @@ use = egg:swift#symlink
 """  # noqa: E501 - the pipeline is one line
 
 
-def start(guardian: Guardian) -> S3Server:
+def start(supervisor: Supervisor) -> S3Server:
     """Start it; some five seconds. /etc/swift/swift.conf is read as the package has it."""
     require(PROGRAMS, INSTALL)
-    home = guardian.directory / "swift"
+    home = supervisor.directory / "swift"
     (home / "node" / "sdb1").mkdir(parents=True)
     first = free_ports(5)
     ports = {name: first + place for place, name in enumerate((*RINGS, "proxy", "memcached"))}
@@ -97,11 +97,11 @@ def start(guardian: Guardian) -> S3Server:
         _write(home, name, NODE.format(name=name, port=ports[name], home=home))
     _write(home, "proxy", PROXY.format(port=ports["proxy"], cache=ports["memcached"], home=home))
     cache = ["memcached", "-u", "nobody", "-l", HOST, "-p", str(ports["memcached"]), "-U", "0"]
-    guardian.start("memcached", cache)
+    supervisor.start("memcached", cache)
     for name in (*RINGS, "proxy"):
-        guardian.start(name, [f"swift-{name}-server", str(home / f"{name}.conf")])
+        supervisor.start(name, [f"swift-{name}-server", str(home / f"{name}.conf")])
     for name in (*RINGS, "proxy"):
-        guardian.wait_for(name, partial(_answers, ports[name]), f"Swift's {name} server")
+        supervisor.wait_for(name, partial(_answers, ports[name]), f"Swift's {name} server")
     return S3Server(
         kind="swift",
         endpoint_url=f"http://{HOST}:{ports['proxy']}",

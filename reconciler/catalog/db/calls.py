@@ -20,12 +20,12 @@ def called(config: CatalogConfig) -> Iterator[None]:
             yield
         except ReconcilerError:
             # The database did answer; the error comes from how the answer was used.
-            _tell(config, OK, started)
+            _report(config, OK, started)
             raise
         except Exception:
-            _tell(config, FAILED, started)
+            _report(config, FAILED, started)
             raise
-        _tell(config, OK, started)
+        _report(config, OK, started)
 
 
 def retried(config: CatalogConfig) -> None:
@@ -34,6 +34,6 @@ def retried(config: CatalogConfig) -> None:
         config.on_call(RETRIED, None)
 
 
-def _tell(config: CatalogConfig, outcome: str, started: float) -> None:
+def _report(config: CatalogConfig, outcome: str, started: float) -> None:
     if config.on_call is not None:
         config.on_call(outcome, time.monotonic() - started)

@@ -14,7 +14,7 @@ over once the longest call to the store must have ended since then, however old 
 """
 
 UNKNOWN_SEAL = (
-    "the bucket's marker bears a nonce that this database does not know: the database was restored, failed"
+    "the bucket's identity bears a nonce that this database does not know: the database was restored, failed"
     " over to a replica that lagged, or is a copy; decide with `reconciler adopt-bucket` which one goes on"
 )
 
@@ -31,7 +31,7 @@ class Standing:
 async def stand(connection: AnyConnection, term: Term) -> Standing:
     """Lock the term's row against an acquisition for the rest of the transaction, and compare the term.
 
-    Raises LeaseLost where another term is current. Raises Halt where the bucket's marker, as the term
+    Raises LeaseLost where another term is current. Raises Halt where the bucket's identity, as the term
     last saw it, has a nonce that this database never wrote: the database is a copy, or went back in time.
     Other writers under this term are not held up.
     """

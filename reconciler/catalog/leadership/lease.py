@@ -74,7 +74,7 @@ class PostgresLease:
 
     @staticmethod
     async def _stamp_anew(connection: Connection) -> None:
-        """Stamp passes armed in another cluster again: its transaction ids mean nothing here (R-14).
+        """Stamp passes released in another cluster again: its transaction ids mean nothing here (R-14).
 
         Such a stamp may lie in the future and never be reached, or in the past and prove nothing.
         """
@@ -84,9 +84,9 @@ class PostgresLease:
             " WHERE cluster IS DISTINCT FROM system_identifier RETURNING true"
         )
         await connection.execute(
-            f"UPDATE {SCHEMA}.passes SET armed_xid = pg_current_xact_id()"
-            " WHERE armed_xid >= pg_snapshot_xmax(pg_current_snapshot())"
-            f" OR $1 AND armed_xid IS NOT NULL AND id IN (SELECT pass_id FROM {SCHEMA}.marks)",
+            f"UPDATE {SCHEMA}.passes SET released_xid = pg_current_xact_id()"
+            " WHERE released_xid >= pg_snapshot_xmax(pg_current_snapshot())"
+            f" OR $1 AND released_xid IS NOT NULL AND id IN (SELECT pass_id FROM {SCHEMA}.marks)",
             bool(moved),
         )
 

@@ -1,4 +1,4 @@
-"""Which bucket this database is tied to, and what it last wrote to that bucket's marker: one row."""
+"""Which bucket this database is tied to, and what it last wrote to that bucket's identity: one row."""
 
 import json
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ SELECT operation_id, 'cancelled', 'object', storage_key, verdict, reason,
 # Whether a claim that was cut short sent its deletes is unknown. So a row of such a key is refused or healed
 # for as long as after any deletion, and the deletion can be undone from the copy, which was made before it. A
 # copy that was never made, or whose object stayed, goes when the window is over.
-ENTOMB = f"""
+INSERT_TOMBSTONE = f"""
 INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
 SELECT storage_key, verdict, operation_id, attempted_at, clock_timestamp() + $1::interval,
        quarantine_key IS NOT NULL
@@ -152,7 +152,7 @@ class PostgresSite:
                 f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp()"
                 " WHERE state = 'running'"
             )
-            await connection.execute(ENTOMB, upload_window)
+            await connection.execute(INSERT_TOMBSTONE, upload_window)
             await connection.execute(HIDE)
             return int((await connection.execute(WITHDRAW, term.epoch)).split()[-1])
 

@@ -25,7 +25,7 @@ from reconciler.catalog.media_tables.locking import LockedRows, read_locked
 from reconciler.catalog.media_tables.near_misses import twins
 from reconciler.catalog.media_tables.records import add_rewritten, require_tables
 from reconciler.catalog.media_tables.rehearsal import Rehearsed, rehearse
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.passes import deletion_caps
 from reconciler.catalog.recovery import soft_deleted
 from reconciler.model import (
@@ -58,7 +58,7 @@ LAST_RETRY = timedelta(days=1)
 # A sweep with both sides above their limits means that the comparison itself is wrong. Nothing at all is
 # claimed until a person has decided about it.
 STOPPED = f"""
-SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE marker = 'sweep' AND state = 'tripped' AND both_sides)
+SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE kind = 'sweep' AND state = 'tripped' AND both_sides)
 """
 
 # Takes the longest due first, and those of one pass in key order. It skips marks on hold. It leaves marks
@@ -124,9 +124,9 @@ class _Sorted:
 class Claimer:
     """Claims marks for the collector, in the caller's transaction; the claims have no `xid` yet."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        held = holds.held_condition(gateway, "$1")
+    def __init__(self, media: MediaTables) -> None:
+        self._media = media
+        held = holds.held_condition(media, "$1")
         self._take = TAKE.format(columns=MARK_COLUMNS, held=held)
         self._first = TAKE.format(columns="m.storage_key", held=held)
 
@@ -145,7 +145,7 @@ class Claimer:
         stopped = standing.paused or standing.mode not in {None, Mode.LIVE}
         if stopped or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
-        await require_tables(connection, self._gateway)
+        await require_tables(connection, self._media)
         arguments = claimable_arguments(standing.now, policy, verdicts)
         await by_index(connection)
         await holds.claims_wait(connection)
@@ -154,20 +154,20 @@ class Claimer:
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
-        rows = await read_locked(connection, self._gateway, taken, standing.now)
+        rows = await read_locked(connection, self._media, taken, standing.now)
         # Read after the marks are locked, so that holds added since the marks were chosen are seen.
-        held = await holds.held(connection, self._gateway, [mark.storage_key for mark in taken])
+        held = await holds.held(connection, self._media, [mark.storage_key for mark in taken])
         if policy.rewrites_keys:
             keys = [mark.storage_key for mark in taken]
-            await add_rewritten(connection, self._gateway, keys, rows.named)
-        await references.add_named(connection, self._gateway, needed(taken), rows.named)
-        others = await twins(connection, self._gateway, taken, policy.prefixes)
+            await add_rewritten(connection, self._media, keys, rows.named)
+        await references.add_named(connection, self._media, needed(taken), rows.named)
+        others = await twins(connection, self._media, taken, policy.prefixes)
         decided = _decided(taken, rows, held, others, decide, standing.now)
-        decided.settle(await rehearse(connection, self._gateway, decided.claimed))
+        decided.settle(await rehearse(connection, self._media, decided.claimed))
         allowed = await deletion_caps.allow(connection, decided.claimed, policy, cap, standing.now)
         decided.claimed = [soft_deleted.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
-        await variants.mark(connection, self._gateway, decided.claimed, policy.prefixes, standing.now)
+        await variants.mark(connection, self._media, decided.claimed, policy.prefixes, standing.now)
         return Claim(
             operation_id=operation,
             epoch=term.epoch,

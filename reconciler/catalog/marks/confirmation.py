@@ -10,7 +10,7 @@ from reconciler.catalog.leadership.fencing import stand
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry, Operation
 from reconciler.catalog.marks.row_removal import Outcome, RowRemoval
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery import restore_queue, soft_deleted
 from reconciler.model import (
     GONE,
@@ -39,7 +39,7 @@ ORDER BY storage_key FOR UPDATE
 """
 
 # Leaves a tombstone for each object that we deleted; a later deletion of the same key extends it.
-ENTOMB = f"""
+INSERT_TOMBSTONE = f"""
 INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
 SELECT t.storage_key, t.verdict, $3::uuid, $4::timestamptz, $4 + $5::interval, t.recoverable
 FROM unnest($1::text[], $2::text[], $6::boolean[]) AS t (storage_key, verdict, recoverable)
@@ -69,9 +69,9 @@ STAYS = "the database does not let its row go, so its object comes back"
 class Confirmer:
     """Records what the store confirmed, and carries it through, in the caller's transaction."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._removal = RowRemoval(gateway)
+    def __init__(self, media: MediaTables) -> None:
+        self._media = media
+        self._removal = RowRemoval(media)
 
     async def confirm(
         self,
@@ -103,7 +103,7 @@ class Confirmer:
         )
         await soft_deleted.note(
             connection,
-            self._gateway,
+            self._media,
             claim.operation_id,
             [key for key in keys if not ours[key.mark.storage_key]],
             {key.mark.storage_key for key in keys if _object_went(key, answers[key.mark.storage_key][0])},
@@ -141,20 +141,20 @@ class Confirmer:
         hidden: Mapping[str, Hidden],
     ) -> None:
         gone = [key for key in keys if _object_went(key, answers[key.mark.storage_key][0])]
-        if unfinished := sorted(outcome.unfinished):
+        if rescue := sorted(outcome.rescue):
             went = {key.mark.storage_key for key in gone}
             await connection.execute(
                 RETRY,
-                unfinished,
+                rescue,
                 now,
                 FIRST_RETRY,
-                [outcome.reasons.get(key) for key in unfinished],
-                [REFUSED_RETRY if key in outcome.refused else LAST_RETRY for key in unfinished],
-                [key in went for key in unfinished],
+                [outcome.reasons.get(key) for key in rescue],
+                [REFUSED_RETRY if key in outcome.refused else LAST_RETRY for key in rescue],
+                [key in went for key in rescue],
             )
         if gone:
             await connection.execute(
-                ENTOMB,
+                INSERT_TOMBSTONE,
                 [key.mark.storage_key for key in gone],
                 [key.mark.verdict.value for key in gone],
                 claim.operation_id,
@@ -162,7 +162,7 @@ class Confirmer:
                 upload_window,
                 [key.mark.storage_key in hidden for key in gone],
             )
-        finished = [key.mark.storage_key for key in keys if key.mark.storage_key not in outcome.unfinished]
+        finished = [key.mark.storage_key for key in keys if key.mark.storage_key not in outcome.rescue]
         await connection.execute(FINISH, finished)
 
 
@@ -177,12 +177,16 @@ async def _bring_back(
     Otherwise the row would be live, its object gone, and the copy purged one day. The claim tried the
     removal; so the cause of the refusal is newer, or the claim is by an older version.
     """
-    widowed = [
+    row_missing = [
         key.mark.storage_key
         for key in keys
         if key.mark.storage_key in outcome.refused and _object_went(key, answers[key.mark.storage_key][0])
     ]
-    back = await restore_queue.keys_of(connection, restore_queue.RECOVERABLE, widowed) if widowed else set()
+    back = (
+        await restore_queue.keys_of(connection, restore_queue.RECOVERABLE, row_missing)
+        if row_missing
+        else set()
+    )
     if back:
         await connection.execute(restore_queue.QUEUE, sorted(back), STAYS)
         outcome.failed -= back

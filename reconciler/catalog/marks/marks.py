@@ -18,10 +18,10 @@ from reconciler.catalog.mark_rows import (
 )
 from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.marks.confirmation import Confirmer
-from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, take_over
+from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, rescue_claim
 from reconciler.catalog.media_tables import references, rights, triggers
 from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
-from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.catalog.passes import deletion_caps
 from reconciler.errors import Halt
 from reconciler.model import (
@@ -52,14 +52,14 @@ WHERE {CLAIMABLE} AND NOT {{held}} AND m.storage_key > $6::text
 ORDER BY m.storage_key LIMIT $7
 """
 
-# Marks of these verdicts in the managed prefixes, claimed or armed, that no claim could take now. Marks on
+# Marks of these verdicts in the managed prefixes, claimed or released, that no claim could take now. Marks on
 # hold are kept, and do not count as waiting.
 WAITING = f"""
 SELECT count(*) FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 WHERE m.verdict = ANY($2::text[])
   AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
               WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
-  AND (m.state = 'claimed' OR p.state = 'armed' AND NOT {{held}}
+  AND (m.state = 'claimed' OR p.state = 'released' AND NOT {{held}}
        AND ({CLAIMABLE} AND {BEHIND_HORIZON} AND NOT EXISTS (SELECT FROM {SCHEMA}.pause WHERE paused))
            IS NOT TRUE)
 """
@@ -80,8 +80,8 @@ ORDER BY age(l.transactionid) DESC LIMIT 1
 # Whether a new pass or a claim waits for a transaction that was open before it. The newest passes are
 # enough: a transaction that holds back an older one holds back these as well.
 HELD_BACK = f"""
-SELECT EXISTS (SELECT FROM (SELECT state, armed_xid FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 20) p
-               WHERE p.state = 'armed' AND p.armed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
+SELECT EXISTS (SELECT FROM (SELECT state, released_xid FROM {SCHEMA}.passes ORDER BY id DESC LIMIT 20) p
+               WHERE p.state = 'released' AND p.released_xid >= pg_snapshot_xmin(pg_current_snapshot()))
     OR EXISTS (SELECT FROM {SCHEMA}.marks m
                WHERE m.state = 'claimed' AND m.claimed_xid >= pg_snapshot_xmin(pg_current_snapshot()))
 """
@@ -101,12 +101,12 @@ ORDER BY object_gone_at IS NULL, storage_key LIMIT $1
 class PostgresMarks:
     """`ports.Marks` on Postgres."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
-        self._claimer = Claimer(gateway)
-        self._confirmer = Confirmer(gateway)
-        held = holds.held_condition(gateway, "$1")
+        self._media = media
+        self._claimer = Claimer(media)
+        self._confirmer = Confirmer(media)
+        held = holds.held_condition(media, "$1")
         self._preview = PREVIEW.format(held=held)
         self._waiting = WAITING.format(held=held)
 
@@ -133,9 +133,9 @@ class PostgresMarks:
 
         return await self._stamped(await claimed_alone(claim, put_off_first, limit))
 
-    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+    async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         async def work(connection: AnyConnection) -> Claim | None:
-            return await take_over(connection, term, longest_call, limit)
+            return await rescue_claim(connection, term, longest_call, limit)
 
         claim = await self._database.transaction(work)
         return None if claim is None else await self._stamped(claim)
@@ -192,7 +192,7 @@ class PostgresMarks:
         return passed
 
     async def guarded(self) -> bool:
-        if self._gateway.references:
+        if self._media.references:
             # The triggers watch only the media table's key, and no other table has any.
             return False
 
@@ -211,15 +211,15 @@ class PostgresMarks:
 
     async def _look_again(self, claim: Claim, decide: Decide, *, rewrites_keys: bool) -> Mapping[str, str]:
         async with self._database.connection() as connection:
-            await require_tables(connection, self._gateway)
+            await require_tables(connection, self._media)
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             keys = [key.mark.storage_key for key in claim.keys]
-            named = by_key(await lookup(connection, self._gateway, keys))
+            named = by_key(await lookup(connection, self._media, keys))
             if rewrites_keys:
-                await add_rewritten(connection, self._gateway, keys, named)
+                await add_rewritten(connection, self._media, keys, named)
             going = needed(key.mark for key in claim.keys)
-            await references.add_named(connection, self._gateway, going, named)
-            held = await holds.held(connection, self._gateway, keys)
+            await references.add_named(connection, self._media, going, named)
+            held = await holds.held(connection, self._media, keys)
         spared = {key: f"on hold: {hold.reason}" for key, hold in held.items()}
         for key in claim.keys:
             decision = decide(key.mark, named.get(key.mark.storage_key, ()), now)
@@ -238,8 +238,8 @@ class PostgresMarks:
                 arguments = claimable_arguments(now, policy, verdicts)
                 rows = await connection.fetch(self._preview, *arguments, last, page_size)
                 marks = [mark_from(row) for row in rows]
-                named = by_key(await lookup(connection, self._gateway, [mark.storage_key for mark in marks]))
-                await references.add_named(connection, self._gateway, needed(marks), named)
+                named = by_key(await lookup(connection, self._media, [mark.storage_key for mark in marks]))
+                await references.add_named(connection, self._media, needed(marks), named)
             page = []
             for mark, row in zip(marks, rows, strict=True):
                 decision = decide(mark, named.get(mark.storage_key, ()), now)
@@ -299,7 +299,7 @@ class PostgresMarks:
 
     async def require_rights(self, *, undoable: bool) -> None:
         async with self._database.connection() as connection:
-            found = await rights.look(connection, *self._gateway.oids)
+            found = await rights.look(connection, *self._media.oids)
         if lacking := found.lacking(undoable=undoable):
             raise Halt(f"{lacking.what}: nothing is deleted; {lacking.grants}")
 

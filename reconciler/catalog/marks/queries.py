@@ -13,9 +13,9 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, SEEN_ENOUGH, SEEN_LATELY, mark_from
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry
-from reconciler.catalog.media_tables.tables import Gateway
-from reconciler.catalog.pass_groups import taken_in
-from reconciler.model import Hold, ListedMark, Mark, Marker, MarkFilter, MarkState, PassState
+from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.pass_groups import superseded
+from reconciler.model import Hold, ListedMark, Mark, MarkFilter, MarkState, PassKind, PassState
 
 # As for the collector, the delay of every mark restarts when dry run turns into live. The current delay is
 # read from the newest pass, since these commands read no setting but the database's URL.
@@ -31,12 +31,12 @@ LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
 LIST = f"""
 SELECT * FROM (
     SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.refusals, m.last_error, m.operation_id, m.epoch,
-           p.marker,
+           p.kind,
            p.state AS pass_state,
            CASE WHEN m.state = 'claimed' THEN 'claimed'
                 WHEN {{held}} THEN 'held'
                 WHEN m.refusals > 0 THEN 'refused'
-                WHEN p.state <> 'armed' THEN 'unreleased'
+                WHEN p.state <> 'released' THEN 'unreleased'
                 WHEN {DUE_AT} > clock_timestamp() OR m.not_before > clock_timestamp()
                      OR NOT {SEEN_ENOUGH} OR NOT {SEEN_LATELY} THEN 'waiting'
                 ELSE 'due' END AS stands
@@ -90,16 +90,16 @@ class Cancelled:
 class MarkList:
     """Reads and cancels marks without a lease: neither can delete anything."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
-        self._list = LIST.format(held=holds.held_condition(gateway, "clock_timestamp()"))
+        self._media = media
+        self._list = LIST.format(held=holds.held_condition(media, "clock_timestamp()"))
 
     async def page(self, wanted: MarkFilter, after: str = "", limit: int = 1000) -> Sequence[ListedMark]:
         """The first `limit` marks that match the filter, in key order from `after` on."""
         ((low, high),) = bounds.of_prefix(wanted.prefix)
         async with self._database.connection() as connection:
-            passes = await taken_in(connection, wanted.pass_id)
+            passes = await superseded(connection, wanted.pass_id)
         return await self._marks(
             bounds.comparable(after),
             bounds.comparable(low),
@@ -135,7 +135,7 @@ class MarkList:
     async def _marks(self, *arguments: object) -> list[ListedMark]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._list, *arguments)
-            held = await holds.held(connection, self._gateway, [row["storage_key"] for row in rows])
+            held = await holds.held(connection, self._media, [row["storage_key"] for row in rows])
         return [_listed(row, held) for row in rows]
 
     async def cancel(self, keys: Sequence[str], author: str, reason: str) -> Cancelled:
@@ -168,7 +168,7 @@ def _listed(row: asyncpg.Record, held: Mapping[str, Hold]) -> ListedMark:
     return ListedMark(
         mark=mark_from(row),
         state=MarkState(row["stands"]),
-        marker=Marker(row["marker"]),
+        kind=PassKind(row["kind"]),
         pass_state=PassState(row["pass_state"]),
         hold=held.get(row["storage_key"]),
         not_before=row["not_before"],

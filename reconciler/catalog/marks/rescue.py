@@ -55,10 +55,10 @@ WHERE storage_key = ANY($1::text[])
 """
 
 
-async def take_over(
+async def rescue_claim(
     connection: AnyConnection, term: Term, longest_call: timedelta, limit: int
 ) -> Claim | None:
-    """See `ports.Marks.unfinished`. The decision stands: a claim only rolls forward."""
+    """See `ports.Marks.rescue`. The decision stands: a claim only rolls forward."""
     standing = await stand(connection, term)
     if standing.paused:
         return None

@@ -16,7 +16,7 @@ from reconciler.catalog.media_tables import kept_rows
 from reconciler.catalog.media_tables.kept_rows import Column
 from reconciler.catalog.media_tables.locking import lock_rows
 from reconciler.catalog.media_tables.records import lookup
-from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.catalog.media_tables.user_code import BUSY, NotRemoved, explained, is_of, remove_rows
 from reconciler.model import GONE, ClaimedKey, Mark, Mode, ObjectResult, Record, Remove, Removed
 from reconciler.ports import Decide
@@ -38,7 +38,7 @@ class Outcome:
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
-    def unfinished(self) -> set[str]:
+    def rescue(self) -> set[str]:
         return self.failed | self.postponed
 
 
@@ -53,8 +53,8 @@ class _Doomed:
 class RowRemoval:
     """Removes rows of the gateway's media table, in the caller's transaction."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, media: MediaTables) -> None:
+        self._media = media
 
     async def remove(
         self,
@@ -72,31 +72,31 @@ class RowRemoval:
         settled = [key for key in keys if _rows_go(answers[key.mark.storage_key][0])]
         if not settled:
             return
-        named, locked = await _read(connection, self._gateway, [key.mark.storage_key for key in settled])
-        doomed: list[_Doomed] = []
+        named, locked = await _read(connection, self._media, [key.mark.storage_key for key in settled])
+        to_delete: list[_Doomed] = []
         for key in settled:
             rows = named.get(key.mark.storage_key, [])
             _note_absent(key, rows, outcome)
             if rows:
-                doomed += _sort_rows(key, rows, locked, decide, now, outcome)
-        removed = await self._delete(connection, operation, doomed, outcome)
+                to_delete += _sort_rows(key, rows, locked, decide, now, outcome)
+        removed = await self._delete(connection, operation, to_delete, outcome)
         outcome.counted += Removed(records=removed)
 
     async def _delete(
-        self, connection: AnyConnection, operation: Operation, doomed: Sequence[_Doomed], outcome: Outcome
+        self, connection: AnyConnection, operation: Operation, to_delete: Sequence[_Doomed], outcome: Outcome
     ) -> int:
         """Delete all at once; where one row makes that fail, key by key, so that it fails alone (R-30)."""
-        if not doomed:
+        if not to_delete:
             return 0
         # Read while the rows are locked, so that no column is added or dropped meanwhile.
-        wanted = kept_rows.kept(await kept_rows.columns(connection, self._gateway.oids[0]))
+        wanted = kept_rows.kept(await kept_rows.columns(connection, self._media.oids[0]))
         try:
-            gone = await self._delete_rows(connection, operation, wanted, doomed)
+            gone = await self._delete_rows(connection, operation, wanted, to_delete)
         except COLLISIONS:
             raise
         except (asyncpg.PostgresError, NotRemoved):
             gone = 0
-            for _, rows in groupby(doomed, lambda each: each.key.mark.storage_key):
+            for _, rows in groupby(to_delete, lambda each: each.key.mark.storage_key):
                 gone += await self._delete_alone(connection, operation, wanted, list(rows), outcome)
         return gone
 
@@ -105,40 +105,40 @@ class RowRemoval:
         connection: AnyConnection,
         operation: Operation,
         wanted: Sequence[Column],
-        doomed: Sequence[_Doomed],
+        to_delete: Sequence[_Doomed],
     ) -> int:
         async with connection.transaction():
-            await self._keep(connection, operation, wanted, doomed)
-            await remove_rows(connection, self._gateway, [each.record.id for each in doomed])
-        return len(doomed)
+            await self._keep(connection, operation, wanted, to_delete)
+            await remove_rows(connection, self._media, [each.record.id for each in to_delete])
+        return len(to_delete)
 
     async def _keep(
         self,
         connection: AnyConnection,
         operation: Operation,
         wanted: Sequence[Column],
-        doomed: Sequence[_Doomed],
+        to_delete: Sequence[_Doomed],
     ) -> None:
         """Record the removed rows in full, including columns that we know nothing of.
 
         One statement copies each row from table to ledger inside Postgres, however large it is (I-50).
         """
-        gateway = self._gateway
+        media = self._media
         await connection.execute(
             f"INSERT INTO {SCHEMA}.ledger (operation_id, epoch, event, mode, what, storage_key, record_id,"
             " verdict, reason, result, etag, pass_id, variant_of, row_columns, row_types, row_values)"
             f" SELECT $2, $3, '{ledger.RESULT}', '{Mode.LIVE.value}', '{ledger.RECORD}', d.storage_key,"
             " gone.id, d.verdict, d.reason, 'deleted', d.etag, d.pass_id, d.variant_of, $4, $5, gone.kept"
-            f" FROM (SELECT {gateway.identity.text} AS id, {kept_rows.as_array(wanted)} AS kept"
-            f" FROM {gateway.table} WHERE {gateway.identity.among('$1')}) gone"
+            f" FROM (SELECT {media.identity.text} AS id, {kept_rows.as_array(wanted)} AS kept"
+            f" FROM {media.table} WHERE {media.identity.among('$1')}) gone"
             " CROSS JOIN LATERAL jsonb_to_record($6::jsonb -> gone.id)"
             " AS d (storage_key text, verdict text, reason text, etag text, pass_id bigint, variant_of text)",
-            [each.record.id for each in doomed],
+            [each.record.id for each in to_delete],
             operation.id,
             operation.epoch,
             [each.name for each in wanted],
             [each.type for each in wanted],
-            json.dumps({each.record.id: _why(each.key.mark) for each in doomed}, ensure_ascii=False),
+            json.dumps({each.record.id: _why(each.key.mark) for each in to_delete}, ensure_ascii=False),
         )
 
     async def _delete_alone(
@@ -146,17 +146,17 @@ class RowRemoval:
         connection: AnyConnection,
         operation: Operation,
         wanted: Sequence[Column],
-        doomed: Sequence[_Doomed],
+        to_delete: Sequence[_Doomed],
         outcome: Outcome,
     ) -> int:
         try:
-            return await self._delete_rows(connection, operation, wanted, doomed)
+            return await self._delete_rows(connection, operation, wanted, to_delete)
         except COLLISIONS:
             raise
         except (asyncpg.PostgresError, NotRemoved) as error:
-            key, busy, reason = doomed[0].key.mark.storage_key, is_of(error, BUSY), explained(error)
+            key, busy, reason = to_delete[0].key.mark.storage_key, is_of(error, BUSY), explained(error)
             result = "postponed" if busy else "failed"
-            outcome.entries += [_record_entry(each.key, each.record.id, result, reason) for each in doomed]
+            outcome.entries += [_record_entry(each.key, each.record.id, result, reason) for each in to_delete]
             outcome.reasons[key] = reason
             if busy:
                 outcome.postponed.add(key)
@@ -179,15 +179,15 @@ def _why(mark: Mark) -> dict[str, str | int | None]:
 
 
 async def _read(
-    connection: AnyConnection, gateway: Gateway, keys: Sequence[str]
+    connection: AnyConnection, media: MediaTables, keys: Sequence[str]
 ) -> tuple[dict[str, list[Record]], set[str]]:
     """Every row that names one of the keys, and the ids of those that are locked for us."""
-    seen = await lookup(connection, gateway, keys)
+    seen = await lookup(connection, media, keys)
     if not seen:
         return {}, set()
-    locked = await lock_rows(connection, gateway, [row.id for row in seen])
+    locked = await lock_rows(connection, media, [row.id for row in seen])
     named = sorted({row.storage_key for row in seen})
-    return by_key(await lookup(connection, gateway, named)), locked
+    return by_key(await lookup(connection, media, named)), locked
 
 
 def _rows_go(result: ObjectResult) -> bool:
@@ -217,10 +217,10 @@ def _sort_rows(
     going = _decided_anew(key, rows, decide, now) | {
         row.id for row in rows if planned.get(row.id) == row.version
     }
-    doomed: list[_Doomed] = []
+    to_delete: list[_Doomed] = []
     for row in rows:
         if row.id in going and row.id in locked:
-            doomed.append(_Doomed(key, row))
+            to_delete.append(_Doomed(key, row))
         elif row.id in going:
             reason = "locked by another transaction"
             outcome.entries.append(_record_entry(key, row.id, "postponed", reason))
@@ -232,7 +232,7 @@ def _sort_rows(
             outcome.counted += Removed(lost=1)
         elif row.id in planned:
             outcome.entries.append(_record_entry(key, row.id, "kept", "the row became live"))
-    return doomed
+    return to_delete
 
 
 def _decided_anew(key: ClaimedKey, rows: Sequence[Record], decide: Decide, now: datetime) -> set[str]:

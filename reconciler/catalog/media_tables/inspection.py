@@ -13,7 +13,7 @@ from reconciler.catalog.media_tables import cascades, dates, indexes, rights, ro
 from reconciler.catalog.media_tables.mapped import MappedTable
 from reconciler.catalog.media_tables.references import Inspection as References
 from reconciler.catalog.media_tables.rights import Rights
-from reconciler.catalog.media_tables.tables import ColumnTypes, Gateway, Reference
+from reconciler.catalog.media_tables.tables import ColumnTypes, MediaTables, Reference
 from reconciler.catalog.media_tables.triggers import Triggers
 
 OLDEST = 140000
@@ -139,7 +139,7 @@ class _Inspection:
                 )
             self._weigh(index)
             if types is not None and self._prefixes:
-                await self._weigh_keys(Gateway(self._config.tables, types))
+                await self._weigh_keys(MediaTables(self._config.tables, types))
             assert self._media.oid is not None
             self._warnings += await cascades.warnings(
                 self._connection, self._config.tables.media_table, self._media.oid
@@ -224,10 +224,10 @@ class _Inspection:
             " has the other's type"
         )
 
-    async def _weigh_keys(self, gateway: Gateway) -> None:
+    async def _weigh_keys(self, media: MediaTables) -> None:
         """Warn if all rows lie outside the prefixes: with leading slashes or as URLs, none counts."""
-        within, limits = bounds.condition(gateway.ordered_key, bounds.managed(self._prefixes), 1)
-        table, key = gateway.media, gateway.key_text
+        within, limits = bounds.condition(media.ordered_key, bounds.managed(self._prefixes), 1)
+        table, key = media.media, media.key_text
         if await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE {within})", *limits):
             return
         another = f"SELECT {key} FROM {table} WHERE {key} IS NOT NULL LIMIT 1"

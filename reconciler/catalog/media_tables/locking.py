@@ -6,7 +6,7 @@ from datetime import datetime
 
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.media_tables.records import lookup
-from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.model import Mark, OwnerRead, Record, VirtualKey
 
 
@@ -19,16 +19,16 @@ class LockedRows:
 
 
 async def read_locked(
-    connection: AnyConnection, gateway: Gateway, taken: Sequence[Mark], now: datetime
+    connection: AnyConnection, media: MediaTables, taken: Sequence[Mark], now: datetime
 ) -> LockedRows:
     """Read rows in statements after the marks are locked: first without a lock, then those found
     under one. A row locked by others must not look like a missing one (R-27).
     """
     keys = [mark.storage_key for mark in taken]
-    seen = by_key(await lookup(connection, gateway, keys))
+    seen = by_key(await lookup(connection, media, keys))
     if not seen:
         return LockedRows(named={}, busy=frozenset())
-    locked = await lock_rows(connection, gateway, [row.id for rows in seen.values() for row in rows])
+    locked = await lock_rows(connection, media, [row.id for rows in seen.values() for row in rows])
     # Lock virtual keys only where the verdict reads them: a busy one would hold up all its records. A key
     # that has ended may decide for any verdict, since the mark's own reason may be gone (R-32).
     reading = {mark.storage_key for mark in taken if mark.verdict.spec.owner is OwnerRead.STATE}
@@ -38,9 +38,9 @@ async def read_locked(
         for row in rows
         if row.owner and (key in reading or _ended(row.owner, now))
     }
-    held = await _lock_owners(connection, gateway, sorted(owners))
+    held = await _lock_owners(connection, media, sorted(owners))
     # Read once more, now that none of these rows can change.
-    named = by_key(await lookup(connection, gateway, list(seen)))
+    named = by_key(await lookup(connection, media, list(seen)))
     busy = {
         key
         for key, rows in named.items()
@@ -53,24 +53,24 @@ async def read_locked(
     return LockedRows(named=named, busy=frozenset(busy))
 
 
-async def lock_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> set[str]:
+async def lock_rows(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> set[str]:
     """Lock rows in key order, skipping those locked by a writer; returns the ids that we locked (R-30)."""
     rows = await connection.fetch(
-        f"SELECT {gateway.identity.text} AS id FROM {gateway.media}"
-        f" WHERE {gateway.identity.among('$1')}"
-        f" ORDER BY {gateway.ordered_key} FOR UPDATE OF m SKIP LOCKED",
+        f"SELECT {media.identity.text} AS id FROM {media.media}"
+        f" WHERE {media.identity.among('$1')}"
+        f" ORDER BY {media.ordered_key} FOR UPDATE OF m SKIP LOCKED",
         list(ids),
     )
     return {row["id"] for row in rows}
 
 
-async def _lock_owners(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> set[str]:
+async def _lock_owners(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> set[str]:
     if not ids:
         return set()
     rows = await connection.fetch(
-        f"SELECT {gateway.key_id}::text AS id FROM {gateway.keys}"
-        f" WHERE {gateway.key_id} = ANY($1::text[]::{gateway.key_id_type}[])"
-        f" ORDER BY {gateway.key_id} FOR SHARE SKIP LOCKED",
+        f"SELECT {media.key_id}::text AS id FROM {media.keys}"
+        f" WHERE {media.key_id} = ANY($1::text[]::{media.key_id_type}[])"
+        f" ORDER BY {media.key_id} FOR SHARE SKIP LOCKED",
         list(ids),
     )
     return {row["id"] for row in rows}

@@ -8,7 +8,7 @@ from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import references
 from reconciler.catalog.media_tables.records import lookup
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model import RESERVED_PREFIX, Mark, NearMiss, Verdict
 from reconciler.model.spelling import addresses, forms, roots, spellings
 from reconciler.ports import Folded
@@ -107,7 +107,7 @@ class PostgresNearMisses:
 
 
 async def twins(
-    connection: AnyConnection, gateway: Gateway, marks: Sequence[Mark], prefixes: Sequence[str]
+    connection: AnyConnection, media: MediaTables, marks: Sequence[Mark], prefixes: Sequence[str]
 ) -> Mapping[str, str]:
     """The marked orphans whose key a row spells otherwise by now, with that spelling.
 
@@ -118,26 +118,30 @@ async def twins(
     if not orphans:
         return {}
     bucket = await connection.fetchval(f"SELECT coalesce(bucket, '') FROM {SCHEMA}.site") or ""
-    plainly = not (gateway.references or gateway.pads)
-    if plainly and not await _spelled_anywhere(connection, gateway, orphans, bucket, prefixes):
+    plainly = not (media.references or media.pads)
+    if plainly and not await _spelled_anywhere(connection, media, orphans, bucket, prefixes):
         return {}
     spelled: dict[str, list[Mark]] = {}
     for mark in orphans:
         for other in spellings(mark.storage_key, bucket, prefixes):
             spelled.setdefault(other, []).append(mark)
     found: dict[str, str] = {}
-    for row in await lookup(connection, gateway, list(spelled)):
+    for row in await lookup(connection, media, list(spelled)):
         for mark in spelled[row.storage_key]:
             if is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
                 found[mark.storage_key] = row.storage_key
     outside = [key for key in spelled if _is_outside(key, tuple(prefixes))]
-    for key in await references.named(connection, gateway, outside):
+    for key in await references.named(connection, media, outside):
         found |= {mark.storage_key: key for mark in spelled[key]}
     return found
 
 
 async def _spelled_anywhere(
-    connection: AnyConnection, gateway: Gateway, orphans: Sequence[Mark], bucket: str, prefixes: Sequence[str]
+    connection: AnyConnection,
+    media: MediaTables,
+    orphans: Sequence[Mark],
+    bucket: str,
+    prefixes: Sequence[str],
 ) -> bool:
     """Whether any row may have one of the spellings, which is rare. The database builds the spellings itself.
 
@@ -145,7 +149,7 @@ async def _spelled_anywhere(
     """
     keys = [mark.storage_key for mark in orphans if storable(mark.storage_key)]
     found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM {gateway.media} WHERE {gateway.equal_key} = ANY ("
+        f"SELECT EXISTS (SELECT FROM {media.media} WHERE {media.equal_key} = ANY ("
         "ARRAY(SELECT root || form FROM unnest($1::text[]) form, unnest($2::text[]) root) || $3::text[]))",
         [form for key in keys for form in forms(key, prefixes)],
         [root for root in roots(bucket) if storable(root)],

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables.tables import Gateway, record_from
+from reconciler.catalog.media_tables.tables import MediaTables, record_from
 from reconciler.model import OwnerRead, Policy, Record, Verdict
 
 DRAW = 20_000
@@ -35,9 +35,9 @@ class Branch:
 class Nominator:
     """Pages of candidates for one verdict."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
+        self._media = media
 
     async def pages(
         self, verdict: Verdict, policy: Policy, now: datetime, page_size: int
@@ -51,86 +51,85 @@ class Nominator:
                         yield [_as_seen(row, now) for row in rows]
 
     async def _branches(self, verdict: Verdict, policy: Policy, now: datetime) -> list[Branch]:
-        if verdict.spec.owner is not OwnerRead.NOTHING and not self._gateway.has_keys:
+        if verdict.spec.owner is not OwnerRead.NOTHING and not self._media.has_keys:
             return []
         return await NOMINATIONS[verdict](self, policy, now)
 
     def _until(self, field: str, instant: datetime, extra: str = "", *more: datetime) -> list[Branch]:
-        column = self._gateway.media_time(field)
+        column = self._media.media_time(field)
         if column is None:
             return []
         return [
             Branch(
-                condition=f"{self._gateway.until('$1', media=field)}{extra}",
+                condition=f"{self._media.until('$1', media=field)}{extra}",
                 values=(instant, *more),
                 order=column,
-                order_type=self._gateway.media_type(field),
+                order_type=self._media.media_type(field),
             )
         ]
 
     async def _expired(self, policy: Policy, now: datetime) -> list[Branch]:
-        expires = self._gateway.media_time("expires_at")
+        expires = self._media.media_time("expires_at")
         deleted = _before(now, policy.grace_period)
         if expires is None:
             return self._until("deleted_at", deleted)
         # A row that is both expired and deleted is read once, or it would be counted twice.
-        apart = f" AND {self._gateway.until('$2', media='expires_at')} IS NOT TRUE"
+        apart = f" AND {self._media.until('$2', media='expires_at')} IS NOT TRUE"
         return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
 
     async def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
-        accessed = self._gateway.media_time("last_accessed_at")
+        accessed = self._media.media_time("last_accessed_at")
         if accessed is None:
             return []
         return self._until(
             "created_at",
             _before(now, policy.media_retention),
-            f" AND ({accessed} IS NULL OR {self._gateway.until('$2', media='last_accessed_at')})",
+            f" AND ({accessed} IS NULL OR {self._media.until('$2', media='last_accessed_at')})",
             _before(now, policy.recent_access),
         )
 
     async def _revoked(self, policy: Policy, now: datetime) -> list[Branch]:
-        gateway = self._gateway
+        media = self._media
         # A key not yet recorded as disabled by a pass (`plan` records nothing) counts as first seen now.
-        ended = f"NOT {gateway.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
-        if gateway.key_time("expires_at") is not None:
-            ended = f"({ended} OR {gateway.until('$1', keys='expires_at')})"
+        ended = f"NOT {media.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
+        if media.key_time("expires_at") is not None:
+            ended = f"({ended} OR {media.until('$1', keys='expires_at')})"
         condition = (
-            f"{gateway.as_key(gateway.owner_id)} IN (SELECT {gateway.key_id} FROM {gateway.keys}"
+            f"{media.as_key(media.owner_id)} IN (SELECT {media.key_id} FROM {media.keys}"
             f" LEFT JOIN {SCHEMA}.revoked_keys r"
-            f' ON r.key_id = {gateway.key_id}::text COLLATE "C" WHERE {ended})'
+            f' ON r.key_id = {media.key_id}::text COLLATE "C" WHERE {ended})'
         )
         return [self._by_owner(condition, _before(now, policy.key_grace), now)]
 
     async def _ownerless(self, policy: Policy, now: datetime) -> list[Branch]:  # noqa: ARG002
-        gateway = self._gateway
-        missing = await self._missing_owners() if gateway.virtual_key_index else None
+        media = self._media
+        missing = await self._missing_owners() if media.virtual_key_index else None
         if missing is None:
             condition = (
-                f"{gateway.owner_id} IS NOT NULL AND NOT EXISTS"
-                f" (SELECT FROM {gateway.keys} WHERE {gateway.owned})"
+                f"{media.owner_id} IS NOT NULL AND NOT EXISTS (SELECT FROM {media.keys} WHERE {media.owned})"
             )
             return [Branch(condition=condition, values=())]
-        return [self._by_owner(f"{gateway.owner_id} = ANY($1::text[]::{gateway.owner_type}[])", missing)]
+        return [self._by_owner(f"{media.owner_id} = ANY($1::text[]::{media.owner_type}[])", missing)]
 
     def _by_owner(self, condition: str, *values: object) -> Branch:
-        order, order_type = self._gateway.owner_id, self._gateway.owner_type
+        order, order_type = self._media.owner_id, self._media.owner_type
         return Branch(condition=condition, values=values, order=order, order_type=order_type)
 
     async def _missing_owners(self) -> list[str]:
-        gateway = self._gateway
+        media = self._media
         # Steps from one distinct key id to the next along the index: millions of rows name only few.
         query = f"""
             WITH RECURSIVE named(id) AS (
-                (SELECT {gateway.owner_id} FROM {gateway.media}
-                 WHERE {gateway.owner_id} IS NOT NULL ORDER BY 1 LIMIT 1)
+                (SELECT {media.owner_id} FROM {media.media}
+                 WHERE {media.owner_id} IS NOT NULL ORDER BY 1 LIMIT 1)
                 UNION ALL
-                SELECT (SELECT {gateway.owner_id} FROM {gateway.media}
-                        WHERE {gateway.owner_id} > named.id ORDER BY 1 LIMIT 1)
+                SELECT (SELECT {media.owner_id} FROM {media.media}
+                        WHERE {media.owner_id} > named.id ORDER BY 1 LIMIT 1)
                 FROM named WHERE named.id IS NOT NULL
             )
             SELECT ARRAY(SELECT named.id::text FROM named WHERE named.id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM {gateway.keys}
-                                WHERE {gateway.key_id} = {gateway.as_key("named.id")}))
+                AND NOT EXISTS (SELECT FROM {media.keys}
+                                WHERE {media.key_id} = {media.as_key("named.id")}))
         """
         async with self._database.connection() as connection:
             missing: list[str] = await connection.fetchval(query)
@@ -151,24 +150,22 @@ class Nominator:
     async def _draw(
         self, connection: AnyConnection, branch: Branch, policy: Policy, last: tuple[str, str] | None
     ) -> list[Row]:
-        gateway = self._gateway
+        media = self._media
         values: list[object] = list(branch.values)
-        within, limits = bounds.condition(
-            gateway.ordered_key, bounds.managed(policy.prefixes), len(values) + 1
-        )
+        within, limits = bounds.condition(media.ordered_key, bounds.managed(policy.prefixes), len(values) + 1)
         values += limits
-        order = (branch.order, *gateway.identity.columns) if branch.order else gateway.identity.columns
+        order = (branch.order, *media.identity.columns) if branch.order else media.identity.columns
         after = ""
         if last is not None:
             values += last if branch.order else last[1:]
-            reached = gateway.identity.values(f"${len(values)}")
+            reached = media.identity.values(f"${len(values)}")
             if branch.order:
                 reached = (f"${len(values) - 1}::text::{branch.order_type}", *reached)
             after = f" AND ({', '.join(order)}) > ({', '.join(reached)})"
         # The position is passed as text, which is exact where a Python time or integer might not be.
         position = f"{branch.order}::text" if branch.order else "''"
         drawn: list[Row] = await connection.fetch(
-            f"SELECT {gateway.identity.text} AS id, {position} AS position FROM {gateway.media}"
+            f"SELECT {media.identity.text} AS id, {position} AS position FROM {media.media}"
             f" WHERE {branch.condition} AND {within}{after}"
             f" ORDER BY {', '.join(order)} LIMIT {DRAW}",
             *values,
@@ -176,12 +173,12 @@ class Nominator:
         return drawn
 
     async def _rows(self, ids: Sequence[str]) -> list[Record]:
-        gateway = self._gateway
+        media = self._media
         async with self._database.connection() as connection:
             # Read the rows as they are now: they may have changed or gone since their ids were read.
             rows = await connection.fetch(
-                f"SELECT {gateway.columns} FROM {gateway.joined}"
-                f" WHERE {gateway.identity.among('$1')} ORDER BY {gateway.ordered_key}",
+                f"SELECT {media.columns} FROM {media.joined}"
+                f" WHERE {media.identity.among('$1')} ORDER BY {media.ordered_key}",
                 list(ids),
             )
         return [record_from(row) for row in rows]

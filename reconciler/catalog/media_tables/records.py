@@ -11,7 +11,7 @@ from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import references, rights, variants
 from reconciler.catalog.media_tables.nomination import Nominator
-from reconciler.catalog.media_tables.tables import Gateway, by_key, record_from
+from reconciler.catalog.media_tables.tables import MediaTables, by_key, record_from
 from reconciler.errors import Halt
 from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Variant, Verdict
 from reconciler.model.keys import prefix_end
@@ -53,10 +53,10 @@ class _Statement:
 class GatewayRecords:
     """`ports.Records` on Postgres."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
-        self._nominator = Nominator(database, gateway)
+        self._media = media
+        self._nominator = Nominator(database, media)
 
     async def now(self) -> datetime:
         async with self._database.connection() as connection:
@@ -66,24 +66,24 @@ class GatewayRecords:
 
     async def keys_in(self, span: KeyRange, limit: int) -> Sequence[str]:
         where = self._span(span)
-        distinct = "" if self._gateway.unique else "DISTINCT "
+        distinct = "" if self._media.unique else "DISTINCT "
         # An array instead of rows: a client decodes it five times as fast. The order uses the index's
         # collation, so that the index alone answers.
         query = (
-            f"SELECT ARRAY(SELECT {distinct}{self._gateway.ordered_key} FROM {self._gateway.media}"
-            f" WHERE {where.sql} ORDER BY {self._gateway.ordered_key} LIMIT ${len(where.values) + 1})::text[]"
+            f"SELECT ARRAY(SELECT {distinct}{self._media.ordered_key} FROM {self._media.media}"
+            f" WHERE {where.sql} ORDER BY {self._media.ordered_key} LIMIT ${len(where.values) + 1})::text[]"
         )
         async with self._database.connection() as connection:
             keys: list[str] = await connection.fetchval(query, *where.values, limit)
         return keys
 
     async def reads_in_order(self, prefixes: Sequence[str], page_size: int) -> bool:
-        key = self._gateway.ordered_key
+        key = self._media.ordered_key
         once = in_pages = 0.0
         async with self._database.connection() as connection:
             for prefix in prefixes:
                 where, values = bounds.condition(key, bounds.of_prefix(prefix), 1)
-                query = f"SELECT {key} FROM {self._gateway.media} WHERE {where} ORDER BY {key}"
+                query = f"SELECT {key} FROM {self._media.media} WHERE {where} ORDER BY {key}"
                 whole = await _estimate(connection, query, values)
                 page = await _estimate(connection, f"{query} LIMIT {page_size}", values)
                 once += whole["Total Cost"]
@@ -92,7 +92,7 @@ class GatewayRecords:
 
     def _span(self, span: KeyRange) -> _Statement:
         """The span as a condition; it never includes our reserved prefix."""
-        key = self._gateway.ordered_key
+        key = self._media.ordered_key
         sql, values = bounds.condition(key, bounds.of_prefix(span.prefix), 1)
         for operator, value in ((">", span.after), ("<=", span.upto)):
             if value:
@@ -107,27 +107,27 @@ class GatewayRecords:
 
     async def lookup(self, keys: Sequence[str], *, rewritten: bool = False) -> Sequence[Record]:
         async with self._database.connection() as connection:
-            named = await names(connection, self._gateway, keys, rewritten=rewritten)
+            named = await names(connection, self._media, keys, rewritten=rewritten)
         return [record for records in named.values() for record in records]
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
-        if not self._gateway.references:
+        if not self._media.references:
             return frozenset()
         async with self._database.connection() as connection:
-            return frozenset(await references.named(connection, self._gateway, keys))
+            return frozenset(await references.named(connection, self._media, keys))
 
     async def spelled_otherwise(
         self, prefixes: Sequence[str], page_size: int
     ) -> AsyncIterator[Sequence[str]]:
-        for reference in self._gateway.references:
+        for reference in self._media.references:
             async for page in references.spelled_otherwise(
-                self._database, self._gateway, reference, prefixes, page_size
+                self._database, self._media, reference, prefixes, page_size
             ):
                 yield page
 
     async def variants(self, rows: Mapping[str, str], prefixes: Sequence[str]) -> Sequence[Variant]:
         async with self._database.connection() as connection:
-            return await variants.going_along(connection, self._gateway, rows, prefixes)
+            return await variants.going_along(connection, self._media, rows, prefixes)
 
     async def sample_keys(self, prefix: str, count: int) -> Sequence[str]:
         async with self._database.connection() as connection:
@@ -155,12 +155,12 @@ class GatewayRecords:
     async def _sampled(
         self, connection: AnyConnection, prefix: str, of_pages: float, of_rows: float
     ) -> list[str]:
-        where, values = bounds.condition(self._gateway.ordered_key, bounds.of_prefix(prefix), 3)
+        where, values = bounds.condition(self._media.ordered_key, bounds.of_prefix(prefix), 3)
         # Reads some pages, since SYSTEM reads no others, and takes about one row of each, since the rows
         # of a page were written together and name neighbouring keys.
         keys: list[str] = await connection.fetchval(
-            f"SELECT ARRAY(SELECT DISTINCT {self._gateway.key_text} FROM {self._gateway.table}"
-            f" TABLESAMPLE SYSTEM ($1) WHERE random() < $2 AND {where} AND {self._gateway.counts})",
+            f"SELECT ARRAY(SELECT DISTINCT {self._media.key_text} FROM {self._media.table}"
+            f" TABLESAMPLE SYSTEM ($1) WHERE random() < $2 AND {where} AND {self._media.counts})",
             100 * of_pages,
             of_rows,
             *values,
@@ -168,12 +168,12 @@ class GatewayRecords:
         return sorted(keys)
 
     async def _evenly(self, connection: AnyConnection, prefix: str, count: int) -> list[str]:
-        key = self._gateway.ordered_key
+        key = self._media.ordered_key
         where, values = bounds.condition(key, bounds.of_prefix(prefix), 2)
         # Takes every n-th key of the prefix; the server reads all keys, and sends only these.
         keys: list[str] = await connection.fetchval(
             "SELECT ARRAY(SELECT key FROM (SELECT key, row_number() OVER (ORDER BY key) AS n,"
-            f" count(*) OVER () AS total FROM (SELECT DISTINCT {key} AS key FROM {self._gateway.media}"
+            f" count(*) OVER () AS total FROM (SELECT DISTINCT {key} AS key FROM {self._media.media}"
             f" WHERE {where}) each) numbered WHERE n % greatest(total / $1, 1) = 0 ORDER BY n)::text[]",
             count,
             *values,
@@ -187,7 +187,7 @@ class GatewayRecords:
         return await self._count(bounds.outside(prefixes))
 
     async def outside(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
-        key = self._gateway.ordered_key
+        key = self._media.ordered_key
         for low, high in bounds.outside(prefixes):
             after: str | None = None
             while True:
@@ -195,7 +195,7 @@ class GatewayRecords:
                 beyond = "" if after is None else f" AND {key} > ${len(values) + 2}::text"
                 async with self._database.connection() as connection:
                     keys: list[str] = await connection.fetchval(
-                        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {self._gateway.media}"
+                        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {self._media.media}"
                         f" WHERE {where}{beyond} ORDER BY {key} LIMIT $1)::text[]",
                         page_size,
                         *values,
@@ -212,12 +212,12 @@ class GatewayRecords:
         return await self._first(bounds.managed(prefixes)), await self._first(bounds.outside(prefixes))
 
     async def _first(self, within: bounds.Bounds) -> str | None:
-        key = self._gateway.ordered_key
+        key = self._media.ordered_key
         async with self._database.connection() as connection:
             for stretch in within:
                 where, values = bounds.condition(key, (stretch,), 1)
                 found: str | None = await connection.fetchval(
-                    f"SELECT {self._gateway.key_text} FROM {self._gateway.media} WHERE {where}"
+                    f"SELECT {self._media.key_text} FROM {self._media.media} WHERE {where}"
                     f" ORDER BY {key} LIMIT 1",
                     *values,
                 )
@@ -229,10 +229,10 @@ class GatewayRecords:
         total = 0
         async with self._database.connection() as connection:
             for stretch in within:
-                where, values = bounds.condition(self._gateway.ordered_key, (stretch,), 1)
+                where, values = bounds.condition(self._media.ordered_key, (stretch,), 1)
                 # One statement for each interval, so that each is one scan of the index.
                 total += await connection.fetchval(
-                    f"SELECT count(*) FROM {self._gateway.media} WHERE {where}", *values
+                    f"SELECT count(*) FROM {self._media.media} WHERE {where}", *values
                 )
         return total
 
@@ -242,33 +242,33 @@ class GatewayRecords:
         return self._nominator.pages(verdict, policy, now, page_size)
 
     async def observe_keys(self, now: datetime) -> None:
-        gateway = self._gateway
-        if not gateway.has_keys:
+        media = self._media
+        if not media.has_keys:
             return
 
         async def work(connection: AnyConnection) -> None:
             # Drop keys that are enabled again, or gone: if one is disabled once more, its grace restarts.
             await connection.execute(
-                f"DELETE FROM {SCHEMA}.revoked_keys r WHERE NOT EXISTS (SELECT FROM {gateway.keys}"
-                f' WHERE {gateway.key_id}::text COLLATE "C" = r.key_id AND NOT {gateway.key_enabled})'
+                f"DELETE FROM {SCHEMA}.revoked_keys r WHERE NOT EXISTS (SELECT FROM {media.keys}"
+                f' WHERE {media.key_id}::text COLLATE "C" = r.key_id AND NOT {media.key_enabled})'
             )
             # The gateway's tables do not record since when a key is disabled: the first pass to see it does.
             await connection.execute(
                 f"INSERT INTO {SCHEMA}.revoked_keys (key_id, first_seen_at)"
-                f" SELECT {gateway.key_id}::text, $1 FROM {gateway.keys}"
-                f" WHERE NOT {gateway.key_enabled} ON CONFLICT DO NOTHING",
+                f" SELECT {media.key_id}::text, $1 FROM {media.keys}"
+                f" WHERE NOT {media.key_enabled} ON CONFLICT DO NOTHING",
                 now,
             )
 
         await self._database.transaction(work)
 
 
-async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str]) -> list[Record]:
+async def lookup(connection: AnyConnection, media: MediaTables, keys: Sequence[str]) -> list[Record]:
     """Every row that names one of the keys. Reads without a lock, so that no locked row looks absent."""
     wanted = [key for key in keys if bounds.storable(key)]
-    padded = [key for key in wanted if gateway.pads and key.endswith(" ")]
+    padded = [key for key in wanted if media.pads and key.endswith(" ")]
     rows = await connection.fetch(
-        f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.equal_key} = ANY($1::text[])",
+        f"SELECT {media.columns} FROM {media.joined} WHERE {media.equal_key} = ANY($1::text[])",
         [*wanted, *(key.rstrip(" ") for key in padded)] if padded else wanted,
     )
     found = [record_from(row) for row in rows]
@@ -278,46 +278,46 @@ async def lookup(connection: AnyConnection, gateway: Gateway, keys: Sequence[str
 
 
 async def names(
-    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], *, rewritten: bool
+    connection: AnyConnection, media: MediaTables, keys: Sequence[str], *, rewritten: bool
 ) -> dict[str, list[Record]]:
     """Rows naming one of the keys, by key; with `rewritten` also those whose key a store rewrites to one."""
-    named = by_key(await lookup(connection, gateway, keys))
+    named = by_key(await lookup(connection, media, keys))
     if rewritten:
-        await add_rewritten(connection, gateway, keys, named)
+        await add_rewritten(connection, media, keys, named)
     return named
 
 
-async def require_tables(connection: AnyConnection, gateway: Gateway) -> None:
+async def require_tables(connection: AnyConnection, media: MediaTables) -> None:
     """Raise Halt unless both names still mean the tables that were inspected (R-5).
 
     A view in their place, or a new table that is being filled, would hide rows. Rows of an inheriting
     table may have the ids of others (R-41). Also raises Halt if the role may no longer remove rows.
     """
-    found = await connection.fetchrow(TABLES, *gateway.names)
-    if found is None or (found["media"], found["keys"]) != gateway.oids:
+    found = await connection.fetchrow(TABLES, *media.names)
+    if found is None or (found["media"], found["keys"]) != media.oids:
         raise Halt(
-            f"{gateway.table_names} was replaced while this program ran; nothing is deleted until it is"
+            f"{media.table_names} was replaced while this program ran; nothing is deleted until it is"
             " started again and has inspected the new table"
         )
     if found["inherited"]:
         raise Halt(
-            f"other tables inherit from {gateway.table_names} now, and no index keeps an"
+            f"other tables inherit from {media.table_names} now, and no index keeps an"
             " id from being in two of them; rows are removed by id, so nothing is deleted until they are"
             " partitions, or the inheritance has ended"
         )
     if not found["may_delete"]:
         # If a row cannot be removed, its object must not be deleted either (R-55).
-        raise Halt(rights.revoked(gateway.names[0], await connection.fetchval("SELECT current_user::text")))
+        raise Halt(rights.revoked(media.names[0], await connection.fetchval("SELECT current_user::text")))
     if found["subscribed"]:
         raise Halt(
-            f"{gateway.names[0]} or {gateway.names[1]} is filled by a logical subscription now: this database"
+            f"{media.names[0]} or {media.names[1]} is filled by a logical subscription now: this database"
             " is a copy that may lag behind its publisher; nothing is deleted until RECONCILER_DATABASE_URL"
             " names the publisher, or the subscription is dropped because this is the primary now"
         )
 
 
 async def add_rewritten(
-    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], named: dict[str, list[Record]]
+    connection: AnyConnection, media: MediaTables, keys: Sequence[str], named: dict[str, list[Record]]
 ) -> None:
     """Add to `named` the rows whose own key differs, but a store rewrites it to one of these keys (R-25).
 
@@ -325,8 +325,8 @@ async def add_rewritten(
     called only where the store rewrites keys.
     """
     rows = await connection.fetch(
-        f"SELECT {gateway.columns}, {gateway.rewritten_key} AS rewritten FROM {gateway.joined}"
-        f" WHERE {gateway.is_rewritten} AND {gateway.rewritten_key} = ANY($1::text[])",
+        f"SELECT {media.columns}, {media.rewritten_key} AS rewritten FROM {media.joined}"
+        f" WHERE {media.is_rewritten} AND {media.rewritten_key} = ANY($1::text[])",
         [key for key in keys if bounds.storable(key)],
     )
     for row in rows:

@@ -12,7 +12,7 @@ from reconciler.catalog.db.config import TableMapping, qualified, quoted
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database
 from reconciler.catalog.db.expressions import BARE_KEYS
 from reconciler.catalog.media_tables import columns
-from reconciler.catalog.media_tables.tables import Gateway, Reference
+from reconciler.catalog.media_tables.tables import MediaTables, Reference
 from reconciler.errors import Halt
 from reconciler.model import Record, reference_to
 
@@ -106,29 +106,29 @@ class Inspection:
 
 
 async def named(
-    connection: AnyConnection, gateway: Gateway, keys: Collection[str], *, variants: bool = True
+    connection: AnyConnection, media: MediaTables, keys: Collection[str], *, variants: bool = True
 ) -> set[str]:
     """Which of the keys any such column names, without `variants` any other than theirs.
 
     Raises Halt where one of the tables was replaced.
     """
     wanted = [key for key in keys if bounds.storable(key)]
-    asked = [each for each in gateway.references if variants or not each.variant]
+    asked = [each for each in media.references if variants or not each.variant]
     if not asked or not wanted:
         return set()
-    await _require_tables(connection, gateway)
-    rows = await connection.fetch(" UNION ALL ".join(map(gateway.names_by, asked)), wanted)
+    await _require_tables(connection, media)
+    rows = await connection.fetch(" UNION ALL ".join(map(media.names_by, asked)), wanted)
     return {row["key"] for row in rows}
 
 
 async def spelled_otherwise(
-    database: Database, gateway: Gateway, reference: Reference, prefixes: Sequence[str], page_size: int
+    database: Database, media: MediaTables, reference: Reference, prefixes: Sequence[str], page_size: int
 ) -> AsyncIterator[Sequence[str]]:
     """`ports.Records.spelled_otherwise` for one column. No connection is held while the caller works."""
     key = f'({reference.column} COLLATE "C")'
     outside, values = bounds.condition(key, bounds.outside(prefixes), 4)
     query = (
-        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {gateway.naming(reference)} AND {key} > $2::text"
+        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {media.naming(reference)} AND {key} > $2::text"
         f" AND octet_length({key}) <= {LONGEST} AND ({outside} OR {key} ~ $3::text)"
         f" ORDER BY {key} LIMIT $1)::text[]"
     )
@@ -141,10 +141,10 @@ async def spelled_otherwise(
         after = keys[-1] if len(keys) == page_size else None
 
 
-async def _require_tables(connection: AnyConnection, gateway: Gateway) -> None:
+async def _require_tables(connection: AnyConnection, media: MediaTables) -> None:
     """Raise Halt where a table was replaced: a view, or a table being filled, would hide names (R-5)."""
-    oids = await connection.fetchval(OIDS, [each.table for each in gateway.references])
-    for each, oid in zip(gateway.references, oids, strict=True):
+    oids = await connection.fetchval(OIDS, [each.table for each in media.references])
+    for each, oid in zip(media.references, oids, strict=True):
         if oid != each.oid:
             raise Halt(
                 f"{each.table} was replaced while this program ran; nothing is deleted until it is started"
@@ -153,12 +153,12 @@ async def _require_tables(connection: AnyConnection, gateway: Gateway) -> None:
 
 
 async def add_named(
-    connection: AnyConnection, gateway: Gateway, keys: Sequence[str], rows: dict[str, list[Record]]
+    connection: AnyConnection, media: MediaTables, keys: Sequence[str], rows: dict[str, list[Record]]
 ) -> None:
     """Add to `rows` one row that stays for each key that such a column names.
 
     So any decision about the key leaves its object alone, as with any other row that stays. Do not pass
     keys of dangling marks: an object that is not there needs no protection.
     """
-    for key in await named(connection, gateway, keys):
+    for key in await named(connection, media, keys):
         rows.setdefault(key, []).append(reference_to(key))

@@ -11,7 +11,7 @@ import anyio
 import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection
-from reconciler.catalog.media_tables.tables import Gateway, record_from
+from reconciler.catalog.media_tables.tables import MediaTables, record_from
 from reconciler.catalog.media_tables.user_code import BUSY, NotRemoved, explained, is_of, remove_rows
 from reconciler.model import ClaimedKey, Remove
 
@@ -46,7 +46,7 @@ class Rehearsed:
     left: set[str] = field(default_factory=set)
 
 
-async def rehearse(connection: AnyConnection, gateway: Gateway, keys: Sequence[ClaimedKey]) -> Rehearsed:
+async def rehearse(connection: AnyConnection, media: MediaTables, keys: Sequence[ClaimedKey]) -> Rehearsed:
     """Try the removal of the rows that the keys' decisions name, in the claim's transaction."""
     result = Rehearsed()
     tried = {key.mark.storage_key: _ids(key.decision) for key in keys if key.decision.records}
@@ -59,8 +59,8 @@ async def rehearse(connection: AnyConnection, gateway: Gateway, keys: Sequence[C
             result.left.update(chunk)
             continue
         ids = [each for one in chunk.values() for each in one]
-        if await _refusal(connection, gateway, ids, left) is not None:
-            await _one_by_one(connection, gateway, chunk, result)
+        if await _refusal(connection, media, ids, left) is not None:
+            await _one_by_one(connection, media, chunk, result)
     return result
 
 
@@ -69,14 +69,14 @@ def _ids(decision: Remove) -> list[str]:
 
 
 async def _one_by_one(
-    connection: AnyConnection, gateway: Gateway, chunk: Mapping[str, Sequence[str]], result: Rehearsed
+    connection: AnyConnection, media: MediaTables, chunk: Mapping[str, Sequence[str]], result: Rehearsed
 ) -> None:
     over = anyio.current_time() + BUDGET
     for number, (name, ids) in enumerate(chunk.items()):
         if number and anyio.current_time() > over:
             result.left.add(name)
             continue
-        error = await _refusal(connection, gateway, ids, SLOWEST)
+        error = await _refusal(connection, media, ids, SLOWEST)
         if error is None:
             continue
         if is_of(error, BUSY):
@@ -90,7 +90,7 @@ async def _one_by_one(
 
 
 async def _refusal(
-    connection: AnyConnection, gateway: Gateway, ids: Sequence[str], seconds: float
+    connection: AnyConnection, media: MediaTables, ids: Sequence[str], seconds: float
 ) -> Exception | None:
     """Why these rows alone cannot be removed in so many seconds; None if they can. All is rolled back."""
     changed: dict[str, str | None] = {}
@@ -98,10 +98,10 @@ async def _refusal(
     await savepoint.start()
     try:
         await connection.execute(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
-        if await remove_rows(connection, gateway, ids):
-            found = CHANGED.format(id=gateway.identity.text, table=gateway.table)
+        if await remove_rows(connection, media, ids):
+            found = CHANGED.format(id=media.identity.text, table=media.table)
             others = [row["id"] for row in await connection.fetch(found)]
-            changed = dict.fromkeys(others) | await _versions(connection, gateway, others)
+            changed = dict.fromkeys(others) | await _versions(connection, media, others)
     except NotRemoved as refusal:
         return refusal
     except asyncpg.PostgresError as error:
@@ -111,26 +111,28 @@ async def _refusal(
         return said
     finally:
         await savepoint.rollback()
-    return await _changes(connection, gateway, changed) if changed else None
+    return await _changes(connection, media, changed) if changed else None
 
 
 async def _changes(
-    connection: AnyConnection, gateway: Gateway, changed: Mapping[str, str | None]
+    connection: AnyConnection, media: MediaTables, changed: Mapping[str, str | None]
 ) -> NotRemoved | None:
     """An error if the removal, rolled back by now, changed other rows in what a verdict reads."""
-    before = await _versions(connection, gateway, list(changed))
+    before = await _versions(connection, media, list(changed))
     others = sum(changed[each] != version for each, version in before.items())
     if not others:
         return None
     return NotRemoved(
-        f"{others} other {'row' if others == 1 else 'rows'} of {gateway.names[0]} would be changed in what"
+        f"{others} other {'row' if others == 1 else 'rows'} of {media.names[0]} would be changed in what"
         " decides about them, by ON DELETE SET NULL or by a trigger"
     )
 
 
-async def _versions(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> dict[str, str | None]:
+async def _versions(
+    connection: AnyConnection, media: MediaTables, ids: Sequence[str]
+) -> dict[str, str | None]:
     """The hash of what a verdict reads, by id, of those rows that count."""
     rows = await connection.fetch(
-        f"SELECT {gateway.columns} FROM {gateway.joined} WHERE {gateway.identity.among('$1')}", list(ids)
+        f"SELECT {media.columns} FROM {media.joined} WHERE {media.identity.among('$1')}", list(ids)
     )
     return {record.id: record.version for record in map(record_from, rows)}

@@ -55,7 +55,7 @@ class ColumnTypes:
     references: tuple[Reference, ...] = ()
 
 
-class Gateway:
+class MediaTables:
     """SQL fragments over the mapped tables. Built once, after the inspection."""
 
     def __init__(self, tables: TableMapping, types: ColumnTypes) -> None:
@@ -273,7 +273,7 @@ def _counts(media_where: Sequence[tuple[str, str]], alias: str = "m") -> str:
 
 
 def record_from(row: asyncpg.Record) -> Record:
-    """One row of `Gateway.columns`."""
+    """One row of `MediaTables.columns`."""
     owner = None
     if row["owner_id"] is not None:
         owner = VirtualKey(

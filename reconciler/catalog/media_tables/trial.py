@@ -28,7 +28,7 @@ OURS = "function reconciler.guard_"
 
 CLAIM = f"""
 WITH pass AS (
-    INSERT INTO {SCHEMA}.passes (marker, cutoff, config_hash, mode, state, epoch, tally)
+    INSERT INTO {SCHEMA}.passes (kind, cutoff, config_hash, mode, state, epoch, tally)
     VALUES ('sweep', clock_timestamp(), '', 'dry_run', 'failed', 0, '{{}}') RETURNING id
 )
 INSERT INTO {SCHEMA}.marks (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at,
@@ -38,7 +38,7 @@ SELECT $1, 'orphan', '', 0, id, clock_timestamp(), clock_timestamp(), id, 1, 'in
 
 UNCLAIM = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1"
 
-ENTOMB = f"""
+INSERT_TOMBSTONE = f"""
 INSERT INTO {SCHEMA}.tombstones (storage_key, verdict, operation_id, gone_at, ends_at, recoverable)
 VALUES ($1, 'orphan', gen_random_uuid(), clock_timestamp(), clock_timestamp() + interval '1 hour', false)
 ON CONFLICT (storage_key) DO UPDATE SET ends_at = excluded.ends_at, recoverable = false
@@ -84,7 +84,7 @@ async def attempt(connection: AnyConnection, tables: TableMapping) -> Trial:
             await connection.execute(CLAIM, key)
             await _try_all(connection, trial, statements, "claimed")
             await connection.execute(UNCLAIM, key)
-            await connection.execute(ENTOMB, key)
+            await connection.execute(INSERT_TOMBSTONE, key)
             await _try_all(connection, trial, statements, "gone")
             await connection.execute(f"SELECT {SCHEMA}.guard_probe($1)", key)
             if trial.untried:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from reconciler.catalog.db.connections import OWN, AnyConnection
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 
 PATIENCE_MS = 400
 """How long users' code may wait for a lock. Less than Postgres' deadlock_timeout (1 s by default), so that we
@@ -48,21 +48,21 @@ async def in_their_settings(connection: AnyConnection) -> AsyncIterator[None]:
     await connection.execute(f"SET CONSTRAINTS ALL IMMEDIATE; {OURS}")
 
 
-async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> int:
+async def remove_rows(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> int:
     """Delete these rows, and no other row of the table, in a savepoint of the caller's.
 
     Returns how many rows of the table were updated by that. Raises NotRemoved, and what the database
     raises. No values are returned: their text would be in the users' date style and time zone.
     """
-    before = await _touched(connection, gateway)
+    before = await _touched(connection, media)
     async with in_their_settings(connection):
         # By id alone: these rows are locked, and were read again under the lock, with the row filter.
         rows = await connection.fetch(
-            f"DELETE FROM {gateway.table} WHERE {gateway.identity.among('$1')} RETURNING true",
+            f"DELETE FROM {media.table} WHERE {media.identity.among('$1')} RETURNING true",
             list(ids),
         )
     deleted, updated = (
-        now - then for now, then in zip(await _touched(connection, gateway), before, strict=True)
+        now - then for now, then in zip(await _touched(connection, media), before, strict=True)
     )
     if len(rows) < len(ids):
         # No other session can have removed a row that we hold locked.
@@ -70,7 +70,7 @@ async def remove_rows(connection: AnyConnection, gateway: Gateway, ids: Sequence
     if deleted > len(rows):
         more = deleted - len(rows)
         raise NotRemoved(
-            f"{more} other {'row' if more == 1 else 'rows'} of {gateway.names[0]} would go with it, by"
+            f"{more} other {'row' if more == 1 else 'rows'} of {media.names[0]} would go with it, by"
             " ON DELETE CASCADE or by a trigger"
         )
     if deleted < len(rows):
@@ -92,7 +92,7 @@ def explained(error: Exception) -> str:
     return f"{message} ({detail.partition(chr(10))[0].rstrip('.')})" if detail else message
 
 
-async def _touched(connection: AnyConnection, gateway: Gateway) -> tuple[int, int]:
-    row = await connection.fetchrow(TOUCHED, gateway.oids[0])
+async def _touched(connection: AnyConnection, media: MediaTables) -> tuple[int, int]:
+    row = await connection.fetchrow(TOUCHED, media.oids[0])
     assert row is not None, "a sum has a row"
     return row["deleted"], row["updated"]

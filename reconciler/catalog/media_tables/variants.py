@@ -13,7 +13,7 @@ from reconciler.catalog.db.config import quoted
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import references
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model import RETENTION_VERDICTS, ClaimedKey, Variant
 from reconciler.model.keys import LONGEST_KEY, is_managed
 
@@ -32,7 +32,7 @@ ON CONFLICT (storage_key) DO NOTHING
 
 async def mark(
     connection: AnyConnection,
-    gateway: Gateway,
+    media: MediaTables,
     claimed: Sequence[ClaimedKey],
     prefixes: Sequence[str],
     now: datetime,
@@ -41,7 +41,7 @@ async def mark(
 
     Only records removed by retention take variants along; a dangling record's are orphans for the sweep.
     """
-    if not gateway.variants:
+    if not media.variants:
         return
     going = {
         ref.id: key.mark.storage_key
@@ -49,33 +49,33 @@ async def mark(
         if key.mark.verdict in RETENTION_VERDICTS
         for ref in key.decision.records
     }
-    named = await _named(connection, gateway, sorted(going))
+    named = await _named(connection, media, sorted(going))
     pairs = sorted({(going[row], key) for row, key in named if _may_go(key, going[row], prefixes)})
     if pairs:
         await connection.execute(MARK, [record for record, _ in pairs], [key for _, key in pairs], now)
 
 
 async def going_along(
-    connection: AnyConnection, gateway: Gateway, rows: Mapping[str, str], prefixes: Sequence[str]
+    connection: AnyConnection, media: MediaTables, rows: Mapping[str, str], prefixes: Sequence[str]
 ) -> list[Variant]:
     """See `ports.Records.variants`."""
-    if not gateway.variants or not rows:
+    if not media.variants or not rows:
         return []
     pairs = [
         (key, rows[row])
-        for row, key in await _named(connection, gateway, sorted(rows))
+        for row, key in await _named(connection, media, sorted(rows))
         if _may_go(key, rows[row], prefixes)
     ]
     keys = sorted({key for key, _ in pairs})
     own = await connection.fetch(
-        f"SELECT {gateway.key_text} AS key FROM {gateway.media} WHERE {gateway.equal_key} = ANY($1::text[])",
+        f"SELECT {media.key_text} AS key FROM {media.media} WHERE {media.equal_key} = ANY($1::text[])",
         keys,
     )
-    kept = {row["key"] for row in own} | await references.named(connection, gateway, keys, variants=False)
+    kept = {row["key"] for row in own} | await references.named(connection, media, keys, variants=False)
     names: Counter[str] = Counter()
-    for each in gateway.references:
+    for each in media.references:
         if each.variant:
-            counted = await connection.fetch(gateway.namings(each), keys)
+            counted = await connection.fetch(media.namings(each), keys)
             names.update({row["key"]: row["namings"] for row in counted})
     return [
         Variant(storage_key=key, variant_of=record, names=names[key])
@@ -84,13 +84,13 @@ async def going_along(
     ]
 
 
-async def _named(connection: AnyConnection, gateway: Gateway, ids: Sequence[str]) -> list[tuple[str, str]]:
+async def _named(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> list[tuple[str, str]]:
     """Row and key of each object that those rows name in a variant's column."""
-    columns = ", ".join(f"m.{quoted(column)}::text" for column in gateway.variants)
+    columns = ", ".join(f"m.{quoted(column)}::text" for column in media.variants)
     rows = await connection.fetch(
-        f"SELECT {gateway.identity.text} AS id, v.key FROM {gateway.media}"
+        f"SELECT {media.identity.text} AS id, v.key FROM {media.media}"
         f" CROSS JOIN LATERAL unnest(ARRAY[{columns}]) AS v (key)"
-        f" WHERE {gateway.identity.among('$1')} AND v.key <> ''",
+        f" WHERE {media.identity.among('$1')} AND v.key <> ''",
         list(ids),
     )
     return [(row["id"], row["key"]) for row in rows]

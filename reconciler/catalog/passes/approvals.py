@@ -1,6 +1,6 @@
 """What people decide about passes: list them, show one, approve or discard it.
 
-None of it takes the lease, so it runs at the same time as a leader. A row lock on the passes of that marker
+None of it takes the lease, so it runs at the same time as a leader. A row lock on the passes of that kind
 excludes the two from each other; both take it in the order of the passes' ids.
 """
 
@@ -20,16 +20,16 @@ from reconciler.model.keys import merge_prefixes, prefix_end
 WITHDRAWN_AT_ONCE = 10_000
 """Marks that one statement of `discard` deletes: a writer waits for at most one such statement."""
 
-# Of the tripped passes of a marker only the newest is listed, for all of them.
+# Of the tripped passes of a kind only the newest is listed, for all of them.
 LISTED = f"""
 SELECT p.* FROM {SCHEMA}.passes p
 WHERE $2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
-    SELECT FROM {SCHEMA}.passes n WHERE n.marker = p.marker AND n.state = 'tripped' AND n.id > p.id)
+    SELECT FROM {SCHEMA}.passes n WHERE n.kind = p.kind AND n.state = 'tripped' AND n.id > p.id)
 ORDER BY p.id DESC LIMIT $1
 """
 
 TOGETHER = f"""
-SELECT id FROM {SCHEMA}.passes WHERE marker = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
+SELECT id FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
 """
 
 COUNTS = f"""
@@ -51,7 +51,7 @@ WHERE m.place <= $2 ORDER BY m.verdict, m.storage_key
 # Locks in the order of ids, as a pass does that ends: older ones, then its own.
 LOCK = f"""
 SELECT id, state, both_sides FROM {SCHEMA}.passes
-WHERE marker = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
+WHERE kind = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
 """
 
 # The stamp is this transaction's own xid: newer than every mark, since they were committed before
@@ -59,7 +59,8 @@ WHERE marker = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
 # time identifies passes that were approved together, since the stamp may be renewed.
 APPROVE = f"""
 UPDATE {SCHEMA}.passes
-SET state = 'armed', armed_xid = pg_current_xact_id(), decided_by = $2, decided_at = statement_timestamp()
+SET state = 'released', released_xid = pg_current_xact_id(),
+    decided_by = $2, decided_at = statement_timestamp()
 WHERE id = ANY($1::bigint[])
 """
 
@@ -165,13 +166,13 @@ class PostgresApprovals:
 
 
 async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequence[asyncpg.Record]:
-    """Lock the running and tripped passes of its marker; raises NotDone unless the pass itself is tripped."""
+    """Lock the running and tripped passes of its kind; raises NotDone unless the pass itself is tripped."""
     row = await connection.fetchrow(
-        f"SELECT marker, state, decided_by FROM {SCHEMA}.passes WHERE id = $1", pass_id
+        f"SELECT kind, state, decided_by FROM {SCHEMA}.passes WHERE id = $1", pass_id
     )
     if row is None:
         raise _unknown(pass_id)
-    locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, row["marker"])
+    locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, row["kind"])
     tripped = [each for each in locked if each["state"] == PassState.TRIPPED]
     mine = next((each for each in tripped if each["id"] == pass_id), None)
     if mine is None:
@@ -215,7 +216,7 @@ async def _together(connection: AnyConnection, current: Pass) -> list[int]:
     """The passes that one decision covers: this one, and tripped ones before it."""
     if current.state is not PassState.TRIPPED:
         return [current.id]
-    return [row["id"] for row in await connection.fetch(TOGETHER, current.marker.value, current.id)]
+    return [row["id"] for row in await connection.fetch(TOGETHER, current.kind.value, current.id)]
 
 
 async def _counts(

@@ -11,7 +11,7 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.model import Backlog, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_end
 
-APPROVED = "p.state = 'armed' AND p.decided_at IS NOT NULL"
+APPROVED = "p.state = 'released' AND p.decided_at IS NOT NULL"
 """SQL: a person has approved the pass."""
 
 _PREFIXES = "unnest($1::text[], $2::text[], $3::text[]) AS b (prefix, low, high)"
@@ -23,7 +23,7 @@ SELECT m.verdict, b.prefix, {APPROVED} AS approved, count(*) AS keys
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 LEFT JOIN {_PREFIXES} ON m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high)
 WHERE m.variant_of IS NULL
-  AND (m.state = 'claimed' OR p.state IN ('running', 'armed')
+  AND (m.state = 'claimed' OR p.state IN ('running', 'released')
        OR p.state = 'tripped' AND m.last_pass_id = $4::bigint)
 GROUP BY 1, 2, 3
 """
@@ -55,7 +55,7 @@ GROUP BY 1, 2
 MISSING = f"""
 SELECT coalesce((p.tally ->> 'missing')::bigint, 0) AS missing,
        p.decided_at > clock_timestamp() - interval '24 hours' AS recently
-FROM {SCHEMA}.passes p WHERE p.marker = 'sweep' AND {APPROVED} ORDER BY p.id DESC LIMIT 1
+FROM {SCHEMA}.passes p WHERE p.kind = 'sweep' AND {APPROVED} ORDER BY p.id DESC LIMIT 1
 """
 
 

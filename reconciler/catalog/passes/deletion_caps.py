@@ -13,7 +13,7 @@ from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.passes.backlog import APPROVED
 from reconciler.catalog.passes.rows import tally_from
-from reconciler.model import Backlog, ClaimedKey, Marker, Policy, Tally, TrippedPass, Verdict
+from reconciler.model import Backlog, ClaimedKey, PassKind, Policy, Tally, TrippedPass, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
 from reconciler.ports import Cap
 
@@ -24,7 +24,7 @@ than the pass that released it."""
 KEPT = timedelta(days=2)
 
 BOUND = f"""
-SELECT p.id, p.marker FROM {SCHEMA}.passes p WHERE p.id = ANY($1::bigint[]) AND NOT ({APPROVED})
+SELECT p.id, p.kind FROM {SCHEMA}.passes p WHERE p.id = ANY($1::bigint[]) AND NOT ({APPROVED})
 """
 
 SPENT = f"""
@@ -32,17 +32,17 @@ SELECT verdict, prefix, sum(keys)::bigint AS keys FROM {SCHEMA}.spending
 WHERE since >= $1 GROUP BY verdict, prefix
 """
 
-# The tally of the last released pass of each marker.
+# The tally of the last released pass of each kind.
 SEEN = f"""
-SELECT m.marker, (SELECT p.tally FROM {SCHEMA}.passes p WHERE p.marker = m.marker AND p.state = 'armed'
+SELECT m.kind, (SELECT p.tally FROM {SCHEMA}.passes p WHERE p.kind = m.kind AND p.state = 'released'
                   ORDER BY p.id DESC LIMIT 1) AS tally
-FROM unnest($1::text[]) AS m (marker)
+FROM unnest($1::text[]) AS m (kind)
 """
 
 # Latched like every trip; marks of it that were released are no longer claimed.
 TRIP = f"""
 UPDATE {SCHEMA}.passes SET state = 'tripped', trip_reason = $2
-WHERE id = ANY($1::bigint[]) AND state = 'armed'
+WHERE id = ANY($1::bigint[]) AND state = 'released'
 """
 
 SPEND = f"""
@@ -71,21 +71,21 @@ async def allow(
     One leader claims at a time, one batch after the other, so no other claim counts at the same time.
     """
     ids = sorted({key.mark.pass_id for key in keys})
-    markers = {row["id"]: Marker(row["marker"]) for row in await connection.fetch(BOUND, ids)}
+    kinds = {row["id"]: PassKind(row["kind"]) for row in await connection.fetch(BOUND, ids)}
     # A variant is not counted: it goes with a record that was.
-    bound = [key for key in keys if key.mark.pass_id in markers and key.mark.variant_of is None]
+    bound = [key for key in keys if key.mark.pass_id in kinds and key.mark.variant_of is None]
     if not bound:
         return Allowed(keys=keys)
     prefixes = merge_prefixes(policy.prefixes)
     batch = Counter((key.mark.verdict, prefix_of(key.mark.storage_key, prefixes) or "") for key in bound)
     objections = cap(
         _backlog(batch, await _spent(connection, now), prefixes),
-        await _seen(connection, sorted({*markers.values()})),
+        await _seen(connection, sorted({*kinds.values()})),
     )
     tripped = [
-        TrippedPass(pass_id=pass_id, reason=f"at the claim: {objections[marker]}")
-        for pass_id, marker in sorted(markers.items())
-        if marker in objections
+        TrippedPass(pass_id=pass_id, reason=f"at the claim: {objections[kind]}")
+        for pass_id, kind in sorted(kinds.items())
+        if kind in objections
     ]
     for each in tripped:
         await connection.execute(TRIP, [each.pass_id], each.reason)
@@ -106,9 +106,9 @@ async def _spent(connection: AnyConnection, now: datetime) -> Mapping[tuple[Verd
     return {(Verdict(row["verdict"]), row["prefix"]): row["keys"] for row in rows}
 
 
-async def _seen(connection: AnyConnection, markers: Sequence[Marker]) -> Mapping[Marker, Tally]:
-    rows = await connection.fetch(SEEN, [marker.value for marker in markers])
-    return {Marker(row["marker"]): tally_from(row["tally"]) for row in rows if row["tally"]}
+async def _seen(connection: AnyConnection, kinds: Sequence[PassKind]) -> Mapping[PassKind, Tally]:
+    rows = await connection.fetch(SEEN, [kind.value for kind in kinds])
+    return {PassKind(row["kind"]): tally_from(row["tally"]) for row in rows if row["tally"]}
 
 
 async def _spend(

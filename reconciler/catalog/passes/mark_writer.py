@@ -6,7 +6,7 @@ from datetime import timedelta
 from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import KNOWN
-from reconciler.model import Finding, Marker, Pass
+from reconciler.model import Finding, Pass, PassKind
 
 # Inserts new marks. A key that is marked already is left alone here, without waiting for a lock on its mark
 # (R-29). In key order, so that two passes cannot wait for one another.
@@ -32,20 +32,20 @@ WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
   AND t.storage_key = m.storage_key AND t.gone_at >= $3
 """
 
-# Marks found again join this pass and keep their due time. They do not join if their own pass is armed, or
+# Marks found again join this pass and keep their due time. They do not join if their own pass is released, or
 # tripped and waits for a decision (an approval releases what that pass found, neither less nor more), or of
-# the other marker, whose breaker alone has counted them. A second sighting takes another complete sweep with
+# the other kind, whose breaker alone has counted them. A second sighting takes another complete sweep with
 # the same verdict. A kept key, on hold or with its clean-up off, is seen and joins nothing. Claimed or locked
-# marks, and a newer program's, stay as they are. Only a pass of its own marker confirms a mark: a sweep by
+# marks, and a newer program's, stay as they are. Only a pass of its own kind confirms a mark: a sweep by
 # the same verdict, retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
     SELECT m.storage_key,
-           f.kept OR p.state NOT IN ('running', 'failed', 'discarded') OR p.marker <> $5::text AS stays,
+           f.kept OR p.state NOT IN ('running', 'failed', 'discarded') OR p.kind <> $5::text AS stays,
            m.verdict = f.verdict AND $4 AS same,
-           p.marker = $5 AND (m.verdict = f.verdict OR NOT $4::boolean) AS confirmed,
+           p.kind = $5 AND (m.verdict = f.verdict OR NOT $4::boolean) AS confirmed,
            m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
-               AND s.state IN ('armed', 'tripped') AND NOT f.kept AS second
+               AND s.state IN ('released', 'tripped') AND NOT f.kept AS second
     FROM unnest($1::text[], $2::text[], $6::boolean[]) AS f (storage_key, verdict, kept)
     JOIN {SCHEMA}.marks m ON m.storage_key = f.storage_key
     JOIN {SCHEMA}.passes p ON p.id = m.pass_id
@@ -71,7 +71,7 @@ FROM again WHERE m.storage_key = again.storage_key
 WITHDRAW_UNSEEN = f"""
 WITH free AS (
     SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-    WHERE p.marker = $2 AND m.state = 'found' AND m.confirmed_id < $1 AND m.variant_of IS NULL AND {KNOWN}
+    WHERE p.kind = $2 AND m.state = 'found' AND m.confirmed_id < $1 AND m.variant_of IS NULL AND {KNOWN}
     FOR UPDATE OF m SKIP LOCKED
 )
 DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
@@ -84,7 +84,7 @@ async def mark(
     """Write marks for findings that are not kept, in the caller's transaction; kept ones are only seen."""
     await by_index(connection)
     new = [each for each in findings if each.kept is None]
-    sweep = current.marker is Marker.SWEEP
+    sweep = current.kind is PassKind.SWEEP
     status = await connection.execute(
         INSERT_MARKS,
         [each.storage_key for each in new],
@@ -104,7 +104,7 @@ async def mark(
             [each.verdict.value for each in findings],
             current.id,
             sweep,
-            current.marker.value,
+            current.kind.value,
             [each.kept is not None for each in findings],
         )
     await connection.execute(DROP_GONE, [each.storage_key for each in new], current.id, current.cutoff)

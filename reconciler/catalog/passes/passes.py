@@ -9,7 +9,7 @@ from reconciler.catalog.db.bounds import comparable, storable
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.passes import backlog
 from reconciler.catalog.passes.mark_writer import WITHDRAW_UNSEEN, mark
 from reconciler.catalog.passes.rows import pass_from, policy_text, tally_from, tally_text
@@ -20,9 +20,9 @@ from reconciler.model import (
     KeepReason,
     KeyRange,
     ListingOrder,
-    Marker,
     Mode,
     Pass,
+    PassKind,
     PassState,
     Policy,
     RangeProgress,
@@ -38,14 +38,14 @@ SEEN = frozenset({None, KeepReason.HOLD, KeepReason.DISABLED})
 class PostgresPasses:
     """`ports.Passes` on Postgres."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
+        self._media = media
 
     async def begin(
         self,
         term: Term,
-        marker: Marker,
+        kind: PassKind,
         config_hash: str,
         mode: Mode,
         order: ListingOrder | None,
@@ -56,14 +56,14 @@ class PostgresPasses:
             # A pass that a crash interrupted and that was not resumed releases nothing.
             await connection.execute(
                 f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp(),"
-                " trip_reason = 'superseded by a newer pass' WHERE marker = $1 AND state = 'running'",
-                marker.value,
+                " trip_reason = 'superseded by a newer pass' WHERE kind = $1 AND state = 'running'",
+                kind.value,
             )
             row = await connection.fetchrow(
                 f"INSERT INTO {SCHEMA}.passes"
-                " (marker, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy)"
+                " (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy)"
                 " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6) RETURNING *",
-                marker.value,
+                kind.value,
                 config_hash,
                 mode.value,
                 order.value if order else None,
@@ -76,14 +76,14 @@ class PostgresPasses:
         return await self._database.transaction(work)
 
     async def resumable(
-        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+        self, kind: PassKind, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
     ) -> Pass | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                f"SELECT * FROM {SCHEMA}.passes WHERE marker = $1 AND state = 'running'"
+                f"SELECT * FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'running'"
                 " AND config_hash = $2 AND mode = $3 AND listing_order = $4"
                 " AND cutoff > clock_timestamp() - $5::interval ORDER BY id DESC LIMIT 1",
-                marker.value,
+                kind.value,
                 config_hash,
                 mode.value,
                 order.value,
@@ -139,7 +139,7 @@ class PostgresPasses:
             await stand(connection, term)
             await _still_running(connection, current.id)
             held = await holds.held(
-                connection, self._gateway, [each.storage_key for each in seen if each.kept is None]
+                connection, self._media, [each.storage_key for each in seen if each.kept is None]
             )
             sorted_out = [
                 replace(each, kept=KeepReason.HOLD) if each.storage_key in held else each for each in seen
@@ -161,15 +161,15 @@ class PostgresPasses:
 
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
         async def work(connection: AnyConnection) -> int:
-            await self._finish(connection, term, current, tally, PassState.ARMED)
+            await self._finish(connection, term, current, tally, PassState.RELEASED)
             # The transaction's own xid, later than every mark: a writer that it could not see has ended
             # before the horizon passes the stamp (R-1).
             stamp: str = await connection.fetchval(
-                f"UPDATE {SCHEMA}.passes SET armed_xid = pg_current_xact_id() WHERE id = $1"
-                " RETURNING armed_xid::text",
+                f"UPDATE {SCHEMA}.passes SET released_xid = pg_current_xact_id() WHERE id = $1"
+                " RETURNING released_xid::text",
                 current.id,
             )
-            await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
+            await connection.execute(WITHDRAW_UNSEEN, current.id, current.kind.value)
             return int(stamp)
 
         return await self._database.transaction(work)
@@ -178,7 +178,7 @@ class PostgresPasses:
         async def work(connection: AnyConnection) -> None:
             await self._finish(connection, term, current, tally, PassState.TRIPPED, trip)
             # Keys found before and no longer found must not be deleted, nor be approved by a person.
-            await connection.execute(WITHDRAW_UNSEEN, current.id, current.marker.value)
+            await connection.execute(WITHDRAW_UNSEEN, current.id, current.kind.value)
 
         await self._database.transaction(work)
 
@@ -211,23 +211,23 @@ class PostgresPasses:
         if not finished:
             raise PassEnded(current.id)
 
-    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
+    async def last(self, kind: PassKind, state: PassState | None = None) -> Pass | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                f"SELECT * FROM {SCHEMA}.passes WHERE marker = $1 AND finished_at IS NOT NULL"
+                f"SELECT * FROM {SCHEMA}.passes WHERE kind = $1 AND finished_at IS NOT NULL"
                 " AND ($2::text IS NULL OR state = $2) ORDER BY id DESC LIMIT 1",
-                marker.value,
+                kind.value,
                 state.value if state else None,
             )
         return pass_from(row) if row else None
 
-    async def undecided(self, marker: Marker) -> Pass | None:
+    async def undecided(self, kind: PassKind) -> Pass | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 f"SELECT *, (SELECT bool_or(both_sides) FROM {SCHEMA}.passes"
-                "            WHERE marker = $1 AND state = 'tripped') AS any_both_sides"
-                f" FROM {SCHEMA}.passes WHERE marker = $1 AND state = 'tripped' ORDER BY id LIMIT 1",
-                marker.value,
+                "            WHERE kind = $1 AND state = 'tripped') AS any_both_sides"
+                f" FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' ORDER BY id LIMIT 1",
+                kind.value,
             )
         return replace(pass_from(row), both_sides=row["any_both_sides"]) if row else None
 
@@ -239,7 +239,7 @@ class PostgresPasses:
 
 
 async def _still_running(connection: AnyConnection, pass_id: int) -> None:
-    """Lock the pass against being armed or failed for the rest of the transaction."""
+    """Lock the pass against being released or failed for the rest of the transaction."""
     state = await connection.fetchval(f"SELECT state FROM {SCHEMA}.passes WHERE id = $1 FOR SHARE", pass_id)
     if state != PassState.RUNNING:
         raise PassEnded(pass_id)

@@ -12,9 +12,9 @@ from reconciler.model import (
     KeepReason,
     KeyShape,
     ListingOrder,
-    Marker,
     Mode,
     Pass,
+    PassKind,
     PassState,
     Policy,
     Tally,
@@ -29,7 +29,7 @@ def pass_from(row: asyncpg.Record) -> Pass:
     """One row of `passes`."""
     return Pass(
         id=row["id"],
-        marker=Marker(row["marker"]),
+        kind=PassKind(row["kind"]),
         cutoff=row["cutoff"],
         config_hash=row["config_hash"],
         mode=Mode(row["mode"]),

@@ -15,7 +15,7 @@ from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.errors import DRIVER_ERRORS
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables.tables import Gateway, record_from
+from reconciler.catalog.media_tables.tables import MediaTables, record_from
 from reconciler.errors import CatalogUnavailable
 from reconciler.model import ObjectPage, Record, StoredObject, parse_timestamp
 
@@ -52,9 +52,9 @@ async def drop_leftovers(connection: Connection) -> None:
 class PostgresStagingArea:
     """`ports.StagingArea` on Postgres: each area has a dedicated connection."""
 
-    def __init__(self, config: CatalogConfig, gateway: Gateway) -> None:
+    def __init__(self, config: CatalogConfig, media: MediaTables) -> None:
         self._config = config
-        self._gateway = gateway
+        self._media = media
 
     async def clear(self) -> None:
         """See `ports.StagingArea.clear`."""
@@ -70,7 +70,7 @@ class PostgresStagingArea:
         """See `ports.StagingArea.open`."""
         with called(self._config):
             connection = await connections.connect(self._config, **SETTINGS)
-        staging = PostgresStaging(connection, self._config, self._gateway, pass_id)
+        staging = PostgresStaging(connection, self._config, self._media, pass_id)
         try:
             await staging.create()
             yield staging
@@ -87,11 +87,11 @@ class PostgresStaging:
     """
 
     def __init__(
-        self, connection: Connection, config: CatalogConfig, gateway: Gateway, pass_id: int | None
+        self, connection: Connection, config: CatalogConfig, media: MediaTables, pass_id: int | None
     ) -> None:
         self._connection = connection
         self._config = config
-        self._gateway = gateway
+        self._media = media
         self._kind = "TEMP" if pass_id is None else "UNLOGGED"
         self._schema = "pg_temp" if pass_id is None else SCHEMA
         self._name = "staging" if pass_id is None else f"staging_{pass_id}"
@@ -190,10 +190,10 @@ class PostgresStaging:
         await self._write_down(
             "_objects",
             "SELECT row_number() OVER () AS n, each.* FROM (SELECT s.key, s.size, s.etag, s.modified"
-            f" FROM {self._table} s WHERE NOT EXISTS (SELECT FROM {self._gateway.media}"
-            f' WHERE {self._gateway.key_text} COLLATE "C" = s.key)'
-            f" AND NOT EXISTS (SELECT FROM {self._gateway.media} WHERE {self._gateway.is_rewritten}"
-            f" AND {self._gateway.rewritten_key} = s.key) ORDER BY s.key) each",
+            f" FROM {self._table} s WHERE NOT EXISTS (SELECT FROM {self._media.media}"
+            f' WHERE {self._media.key_text} COLLATE "C" = s.key)'
+            f" AND NOT EXISTS (SELECT FROM {self._media.media} WHERE {self._media.is_rewritten}"
+            f" AND {self._media.rewritten_key} = s.key) ORDER BY s.key) each",
         )
         async for rows in self._pages("_objects", "key, size, etag, modified", "", page_size):
             yield [
@@ -209,18 +209,18 @@ class PostgresStaging:
     async def records_without_object(
         self, prefixes: Sequence[str], page_size: int = 1000
     ) -> AsyncIterator[Sequence[Record]]:
-        gateway = self._gateway
-        within, values = bounds.condition(gateway.ordered_key, bounds.managed(prefixes), 1)
+        media = self._media
+        within, values = bounds.condition(media.ordered_key, bounds.managed(prefixes), 1)
         await self._write_down(
             "_records",
-            f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {gateway.identity.copied()}"
-            f" FROM {gateway.media} WHERE {within} AND NOT EXISTS (SELECT FROM {self._table} s"
-            f' WHERE s.key = {gateway.key_text} COLLATE "C") ORDER BY {gateway.ordered_key}) each',
+            f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {media.identity.copied()}"
+            f" FROM {media.media} WHERE {within} AND NOT EXISTS (SELECT FROM {self._table} s"
+            f' WHERE s.key = {media.key_text} COLLATE "C") ORDER BY {media.ordered_key}) each',
             values,
         )
         # Rows are read as they are when the page is read.
-        joined = f" JOIN {gateway.joined} ON {gateway.identity.equals_copied('f')}"
-        async for rows in self._pages("_records", gateway.columns, joined, page_size):
+        joined = f" JOIN {media.joined} ON {media.identity.equals_copied('f')}"
+        async for rows in self._pages("_records", media.columns, joined, page_size):
             yield [record_from(row) for row in rows]
 
     async def _write_down(self, suffix: str, query: str, values: Sequence[str] = ()) -> None:

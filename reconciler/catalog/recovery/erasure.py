@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from reconciler.catalog import holds
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.recovery import LEFT_AFTER
 from reconciler.catalog.recovery.soft_deleted import KEPT, NOT_KEPT
 from reconciler.model import Erased
@@ -49,9 +49,9 @@ ORDER BY storage_key FOR SHARE
 class Erasure:
     """Redacts the ledger, and has hidden objects purged. Live objects and rows are not ours to erase."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
+        self._media = media
 
     async def erase(self, keys: Sequence[str], author: str, *, despite_hold: bool = False) -> Erased:
         """Erase the keys in one transaction. The result names keys that are being deleted or restored at this
@@ -61,7 +61,7 @@ class Erasure:
 
         async def work(connection: AnyConnection) -> Erased:
             await holds.claims_wait(connection)
-            held = await holds.held(connection, self._gateway, keys)
+            held = await holds.held(connection, self._media, keys)
             if held and not despite_hold:
                 return Erased(objects=0, rows=0, held=held)
             marked = await connection.fetch(MARKED, list(keys))

@@ -10,7 +10,7 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import TERM_BEGAN, stand
 from reconciler.catalog.media_tables import references
 from reconciler.catalog.media_tables.records import names, require_tables
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.recovery import LEFT_AFTER
 from reconciler.catalog.recovery.soft_deleted import HIDDEN_COLUMNS, KEPT, KNOWN_MODE, NOT_KEPT, hidden_from
 from reconciler.model import HiddenObject, Term, Upload
@@ -149,13 +149,13 @@ WHERE NOT (state = 'restored' AND mode = 'versioned')
 class PostgresPurges:
     """`ports.Purges` on Postgres."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
-        held = holds.condition(gateway, "h.storage_key", "$1::timestamptz", owners="h.owners")
-        self._doomed = DOOMED.format(held=held)
+        self._media = media
+        held = holds.condition(media, "h.storage_key", "$1::timestamptz", owners="h.owners")
+        self._to_delete = DOOMED.format(held=held)
         self._claimed = CLAIMED.format(held=held)
-        held = holds.condition(gateway, "l.storage_key", "clock_timestamp()")
+        held = holds.condition(media, "l.storage_key", "clock_timestamp()")
         self._forget_rows, self._forget_lines = (
             each.format(held=held) for each in (FORGET_ROWS, FORGET_LINES)
         )
@@ -175,7 +175,7 @@ class PostgresPurges:
     async def named(self, window: timedelta, limit: int, *, rewrites_keys: bool = False) -> Sequence[str]:
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-            rows = await connection.fetch(self._doomed, now, window, limit)
+            rows = await connection.fetch(self._to_delete, now, window, limit)
             keys = sorted({row["storage_key"] for row in rows if row["needed"]})
             return sorted(await self._named(connection, keys, rewritten=rewrites_keys))
 
@@ -190,12 +190,12 @@ class PostgresPurges:
     ) -> Sequence[HiddenObject]:
         async def work(connection: AnyConnection) -> list[HiddenObject]:
             now = (await stand(connection, term)).now
-            await require_tables(connection, self._gateway)
+            await require_tables(connection, self._media)
             await holds.require_known(connection)
             await connection.execute(FORGET, now, window)
             await holds.claims_wait(connection)
-            doomed = f"{self._doomed} FOR UPDATE OF h SKIP LOCKED"
-            rows = await connection.fetch(doomed, now, window, limit)
+            to_delete = f"{self._to_delete} FOR UPDATE OF h SKIP LOCKED"
+            rows = await connection.fetch(to_delete, now, window, limit)
             # Read after the objects are locked: a row that exists by now keeps the object it names (R-47).
             asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
             named = await self._named(connection, sorted(asked), rewritten=rewrites_keys)
@@ -233,8 +233,8 @@ class PostgresPurges:
 
     async def _named(self, connection: AnyConnection, keys: Sequence[str], *, rewritten: bool) -> set[str]:
         """The keys that a row of the media table names, or a value of a further column."""
-        rows = await names(connection, self._gateway, keys, rewritten=rewritten)
-        return {*rows, *await references.named(connection, self._gateway, keys)}
+        rows = await names(connection, self._media, keys, rewritten=rewritten)
+        return {*rows, *await references.named(connection, self._media, keys)}
 
     async def done(self, term: Term, ids: Sequence[int]) -> None:
         async def work(connection: AnyConnection) -> None:

@@ -7,8 +7,8 @@ import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables.tables import Gateway
-from reconciler.catalog.pass_groups import taken_in
+from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.pass_groups import superseded
 from reconciler.catalog.recovery import restore_queue
 from reconciler.catalog.recovery.row_return import RowReturn
 from reconciler.catalog.recovery.soft_deleted import (
@@ -79,7 +79,7 @@ WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
 
 # Run before a row is put back: LIFT ends a mark that is not claimed; a claimed one refuses every row.
 LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'found'"
-UNBURY = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
+DELETE_TOMBSTONE = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
 CLAIMED = f"SELECT true FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'claimed' FOR SHARE"
 
 BACK = f"""
@@ -97,10 +97,10 @@ FROM back
 class PostgresRecovery:
     """`ports.Recovery` on Postgres."""
 
-    def __init__(self, database: Database, gateway: Gateway) -> None:
+    def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
-        self._gateway = gateway
-        self._rows = RowReturn(gateway)
+        self._media = media
+        self._rows = RowReturn(media)
 
     async def removals(self, scope: UndoScope, after: str = "", limit: int = 1000) -> Sequence[Removal]:
         async with self._database.connection() as connection:
@@ -149,9 +149,9 @@ class PostgresRecovery:
 
     async def named_besides(self) -> set[str]:
         async with self._database.connection() as connection:
-            return await restore_queue.named_besides(connection, self._gateway)
+            return await restore_queue.named_besides(connection, self._media)
 
-    async def widowed(self, keys: Sequence[str]) -> set[str]:
+    async def row_missing(self, keys: Sequence[str]) -> set[str]:
         async with self._database.connection() as connection:
             return await restore_queue.keys_of(connection, restore_queue.WIDOWED, keys)
 
@@ -181,7 +181,7 @@ class PostgresRecovery:
         if removal.object is not None:
             outcome = Return.RESTORED if object_back else Return.PRESENT
             await connection.execute(BACK, removal.object.id, author, outcome.value)
-        await connection.execute(UNBURY, key)
+        await connection.execute(DELETE_TOMBSTONE, key)
         back = []
         for row in removal.rows:
             outcome, reason = await self._rows.put_back(connection, row, author)
@@ -201,7 +201,7 @@ def _removed_from(row: asyncpg.Record) -> RemovedRow:
 async def _scope(
     connection: AnyConnection, scope: UndoScope
 ) -> tuple[list[str] | None, list[int] | None, object, object]:
-    passes = await taken_in(connection, scope.pass_id)
+    passes = await superseded(connection, scope.pass_id)
     return list(scope.keys) or None, passes, scope.since, scope.until
 
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.soft_deleted import (
     ABSENT,
     HIDDEN_COLUMNS,
@@ -103,11 +103,11 @@ async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
     return [hidden_from(row) for row in await connection.fetch(HIDDEN, key)]
 
 
-async def named_besides(connection: AnyConnection, gateway: Gateway) -> set[str]:
+async def named_besides(connection: AnyConnection, media: MediaTables) -> set[str]:
     """See `ports.Recovery.named_besides`."""
     found: set[str] = set()
-    for each in gateway.references:
-        query = NAMED_BESIDES.format(named=gateway.named_by(each, "k.key"))
+    for each in media.references:
+        query = NAMED_BESIDES.format(named=media.named_by(each, "k.key"))
         found |= {row["key"] for row in await connection.fetch(query)}
     return found
 

@@ -11,7 +11,7 @@ from reconciler.catalog.db.connections import COLLISIONS, AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import kept_rows
 from reconciler.catalog.media_tables.kept_rows import Column
-from reconciler.catalog.media_tables.tables import Gateway
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.media_tables.user_code import in_their_settings
 from reconciler.catalog.recovery.soft_deleted import PARTIAL
 from reconciler.model import RemovedRow, Return
@@ -83,8 +83,8 @@ class _Plan:
 class RowReturn:
     """Puts removed rows back, in the caller's transaction."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, media: MediaTables) -> None:
+        self._media = media
 
     async def put_back(self, connection: AnyConnection, row: RemovedRow, author: str) -> tuple[Return, str]:
         """Restore one row, in a savepoint. If its table refuses it, say why; it stays in the ledger."""
@@ -132,7 +132,7 @@ class RowReturn:
         kept = await connection.fetchrow(KEPT, row.ledger_id)
         if kept is None:
             return None
-        columns = {each.name: each for each in await kept_rows.columns(connection, self._gateway.oids[0])}
+        columns = {each.name: each for each in await kept_rows.columns(connection, self._media.oids[0])}
         plan = _Plan(former=kept["former"], values=[], amiss={})
         retyped: list[_Value] = []
         types = kept["types"] or [None] * len(kept["names"])
@@ -151,7 +151,7 @@ class RowReturn:
         return plan
 
     async def _insert(self, connection: AnyConnection, row: RemovedRow, plan: _Plan) -> bool:
-        table = self._gateway.names[0]
+        table = self._media.names[0]
         names = ", ".join(each.column.quoted for each in plan.values)
         if plan.former:
             source = (
@@ -173,9 +173,9 @@ class RowReturn:
 
     async def _there(self, connection: AnyConnection, row: RemovedRow) -> tuple[Return, str]:
         """Why nothing was inserted: the row exists, in full or in part; or something keeps it out."""
-        gateway = self._gateway
+        media = self._media
         there = await connection.fetchval(
-            f"SELECT true FROM {gateway.media} WHERE {gateway.identity.equals('$1')}", row.record_id
+            f"SELECT true FROM {media.media} WHERE {media.identity.equals('$1')}", row.record_id
         )
         if not there:
             return Return.REFUSED, "another row took its place, or a trigger of the table keeps it out"

@@ -11,7 +11,7 @@ import asyncpg
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.records import lookup
-from reconciler.catalog.media_tables.tables import Gateway, by_key
+from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.model import (
     ClaimedKey,
     DeleteMode,
@@ -104,7 +104,7 @@ def as_json(hidden: Hidden) -> str:
 
 async def note(
     connection: AnyConnection,
-    gateway: Gateway,
+    media: MediaTables,
     operation_id: UUID,
     keys: Sequence[ClaimedKey],
     went: Collection[str],
@@ -116,7 +116,7 @@ async def note(
     if not noted:
         return
     # The rows, which are removed later, are still there: their owners decide which holds keep the object.
-    rows = by_key(await lookup(connection, gateway, [key.mark.storage_key for key, _ in noted]))
+    rows = by_key(await lookup(connection, media, [key.mark.storage_key for key, _ in noted]))
     await connection.execute(
         NOTE,
         operation_id,

@@ -51,10 +51,10 @@ async def _under_way(ports: Ports, key: str) -> bool:
     return False
 
 
-async def widowed(ports: Ports, doomed: Sequence[ClaimedKey]) -> set[str]:
+async def row_missing(ports: Ports, to_delete: Sequence[ClaimedKey]) -> set[str]:
     """Orphans whose row we removed because the object was missing: they are kept, and the row is queued."""
-    orphans = [key.mark.storage_key for key in doomed if key.mark.verdict is Verdict.ORPHAN]
-    found = await ports.recovery.widowed(orphans) if orphans else set()
+    orphans = [key.mark.storage_key for key in to_delete if key.mark.verdict is Verdict.ORPHAN]
+    found = await ports.recovery.row_missing(orphans) if orphans else set()
     if found:
         await ports.recovery.queue(sorted(found), "its row was removed, and its object is there")
     return found

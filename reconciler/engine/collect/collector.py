@@ -20,11 +20,11 @@ from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.rights import require_rights
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.runtime.broken_off import BrokenOff
-from reconciler.engine.runtime.context import Limits, Ports, Steer, Steering
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import task_group
-from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
 from reconciler.model import (
     Claim,
@@ -98,7 +98,7 @@ class Collector:
         self,
         ports: Ports,
         limits: Limits,
-        steer: Steer,
+        in_force: SettingsInForce,
         stopping: anyio.Event,
         tenure: Tenure,
         sealer: Sealer,
@@ -108,14 +108,14 @@ class Collector:
         self._lists_plainly = lists_plainly
         self._ports = ports
         self._limits = limits
-        self._steer = steer
+        self._in_force = in_force
         self._stopping = stopping
         self._tenure = tenure
         self._sealer = sealer
-        self.gateway = self._gateway = WriteGateway(
+        self.guard = self._guard = WriteGuard(
             ports.store,
             ports.marks,
-            lambda: steer().mode,
+            lambda: in_force().mode,
             self._leads,
             sealer.check,
             ports.copies,
@@ -123,7 +123,7 @@ class Collector:
             ports.uploads,
             ports.pause.look,
         )
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
         self._intake = anyio.Lock()
         self._blocker: str | None = None
         self._left = False
@@ -135,30 +135,30 @@ class Collector:
         In dry run, report every due mark once instead; with `report_again`, also those that an earlier dry
         run has reported. Raises LeaseLost, Halt, CatalogUnavailable.
         """
-        steering = self._steer()
-        await self._ports.lease.observe_mode(term, steering.mode)
+        settings = self._in_force()
+        await self._ports.lease.observe_mode(term, settings.mode)
         await self._ports.marks.purge()
-        if steering.mode is Mode.DRY_RUN:
+        if settings.mode is Mode.DRY_RUN:
             collected = Collected(
-                removed=await preview(self._ports, term, steering, report_again=report_again)
+                removed=await preview(self._ports, term, settings, report_again=report_again)
             )
         elif (await self._ports.pause.look()).paused:
             collected = Collected()
         else:
-            soft_delete.require_time(steering.policy, steering.undo_window, self._ports.capabilities)
-            await require_rights(self._ports, steering)
+            soft_delete.require_time(settings.policy, settings.undo_window, self._ports.capabilities)
+            await require_rights(self._ports, settings)
             await self._sealer.settle(self._stopping)
-            full = soft_delete.without_copies(steering.policy.delete_mode, self._ports.capabilities)
+            full = soft_delete.without_copies(settings.policy.delete_mode, self._ports.capabilities)
             # The purge still runs: it makes room (I-43).
             collected = Collected(full=full) if full else await self._collect(term)
-        waiting = await self._ports.marks.waiting(steering.policy, enabled(steering))
-        self._tell_blocker(await self._ports.marks.held_back_by())
+        waiting = await self._ports.marks.waiting(settings.policy, enabled(settings))
+        self._log_blocker(await self._ports.marks.held_back_by())
         refused = await self._ports.marks.refused()
         self._ports.observer.refused(refused.kept, refused.gone)
         pause = await self._ports.pause.look()
         return replace(collected, waiting=waiting, pause=pause, refused=refused)
 
-    def _tell_blocker(self, by: str | None) -> None:
+    def _log_blocker(self, by: str | None) -> None:
         """Name the transaction that blocks deletions: always in the metric, in the log when it changes."""
         self._ports.observer.blocked(by)
         if by is not None and by != self._blocker:
@@ -276,42 +276,42 @@ class Collector:
             if this.enough or this.drained:  # another worker has just found this out
                 return None
             await self._ports.clocks.require()
-            steering = self._steer()
-            limit = self._pace.batch_size(steering.rate)
+            settings = self._in_force()
+            limit = self._pace.batch_size(settings.rate)
             with step(self._ports.tracer, "claim"):
-                claim = await self._claim(term, steering, limit)
+                claim = await self._claim(term, settings, limit)
             if not claim.taken:
                 this.drained = True
                 return None
             for each in claim.tripped:
                 log.error("breaker tripped at the claim", pass_id=each.pass_id, reason=each.reason)
-            outcome.tell_refused(claim)
-            await self._pace.take(len(claim.keys), steering.rate)
+            outcome.log_refused(claim)
+            await self._pace.take(len(claim.keys), settings.rate)
             return claim
 
-    async def _claim(self, term: Term, steering: Steering, limit: int) -> Claim:
-        if claim := await self._gateway.unfinished(term, self._limits.longest_call, limit):
+    async def _claim(self, term: Term, settings: RuntimeSettings, limit: int) -> Claim:
+        if claim := await self._guard.rescue(term, self._limits.longest_call, limit):
             return claim
-        policy, kinds = steering.policy, enabled(steering)
-        return await self._gateway.claim(term, policy, kinds, limit, decider(steering), capper(steering))
+        policy, kinds = settings.policy, enabled(settings)
+        return await self._guard.claim(term, policy, kinds, limit, decider(settings), capper(settings))
 
     async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, Answers]:
         """Look again, delete, confirm. Returns what was removed, and the result for each key."""
         self._ports.observer.alive("collector")
-        steering, tracer, clock = self._steer(), self._ports.tracer, self._ports.clock
-        decide, answers, began = decider(steering), Answers(), clock.monotonic()
-        rewrites_keys = steering.policy.rewrites_keys
+        settings, tracer, clock = self._in_force(), self._ports.tracer, self._ports.clock
+        decide, answers, began = decider(settings), Answers(), clock.monotonic()
+        rewrites_keys = settings.policy.rewrites_keys
         with step(tracer, "deletion"):
             spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
-            grace = steering.policy.grace_period
+            grace = settings.policy.grace_period
             claim = await delete_claimed(
-                self._ports, self._gateway, claim, spared, answers, self._lists_plainly, grace
+                self._ports, self._guard, claim, spared, answers, self._lists_plainly, grace
             )
         with step(tracer, "confirmation"):
-            window = steering.upload_window
+            window = settings.upload_window
             await self._withhold(claim, answers)
-            await hold_refused(self._ports, claim, answers, steering.hold_for)
-            removed = await self._gateway.confirm(
+            await hold_refused(self._ports, claim, answers, settings.hold_for)
+            removed = await self._guard.confirm(
                 term, claim, answers.results, decide, window, answers.hidden, sent=answers.sent
             )
         tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
@@ -326,6 +326,6 @@ class Collector:
         no request stay claimed, as if their turn had not come.
         """
         alone = answers.rows_alone(claim.keys) if answers.sent else ()
-        if alone and (reason := await self._gateway.stopped()):
+        if alone and (reason := await self._guard.stopped()):
             for key in alone:
                 answers.settle(key, ObjectResult.FAILED, reason)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from reconciler.engine.collect import absence_checks, soft_delete
 from reconciler.engine.collect.answers import Answers, for_each_alone
 from reconciler.engine.runtime.context import Ports
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
 from reconciler.model import Claim, ClaimedKey, Deletion, DeletionResult, ObjectResult, StoredObject
 
@@ -20,7 +20,7 @@ the grace period, where that is shorter."""
 
 async def delete_claimed(
     ports: Ports,
-    gateway: WriteGateway,
+    guard: WriteGuard,
     claim: Claim,
     spared: Mapping[str, str],
     answers: Answers,
@@ -38,7 +38,7 @@ async def delete_claimed(
     try:
         await _spare(ports, [key for key in claim.keys if key.mark.storage_key in spared], spared, answers)
         claim = await _seen_now(ports, claim, answers, min(grace, NEWER))
-        await _settle(ports, gateway, answers.unsettled(claim.keys), answers, lists_plainly)
+        await _settle(ports, guard, answers.unsettled(claim.keys), answers, lists_plainly)
     except StoreUnavailable as error:
         answers.store_away = True
         if isinstance(error, StoreFull):
@@ -115,7 +115,7 @@ async def _spare(
 
 async def _settle(
     ports: Ports,
-    gateway: WriteGateway,
+    guard: WriteGuard,
     keys: Sequence[ClaimedKey],
     answers: Answers,
     lists_plainly: Callable[[int], bool],
@@ -133,28 +133,28 @@ async def _settle(
     for key in answers.unsettled(keys):
         if not key.decision.delete_object:
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
-    for orphan in await absence_checks.widowed(ports, answers.unsettled(keys)):
+    for orphan in await absence_checks.row_missing(ports, answers.unsettled(keys)):
         answers.settle(orphan, ObjectResult.SPARED, "its row was removed for want of it, and comes back")
-    doomed = answers.unsettled(keys)
-    seen = await soft_delete.make_copies(ports, gateway, doomed, answers, lists_plainly)
-    seen |= await soft_delete.look_at_versions(ports, doomed, answers)
-    hidden = [key for key in doomed if key.mark.storage_key in seen]
+    to_delete = answers.unsettled(keys)
+    seen = await soft_delete.make_copies(ports, guard, to_delete, answers, lists_plainly)
+    seen |= await soft_delete.look_at_versions(ports, to_delete, answers)
+    hidden = [key for key in to_delete if key.mark.storage_key in seen]
     looked_at = [key for key in hidden if by_head(seen[key.mark.storage_key])]
     await _compare_by_head(ports, looked_at, answers, seen)
-    etags = {key.mark.storage_key: key.mark.object_etag for key in doomed} | seen
+    etags = {key.mark.storage_key: key.mark.object_etag for key in to_delete} | seen
     batch = [
         Deletion(
             key=key.mark.storage_key,
             etag=None if by_head(etags[key.mark.storage_key]) else etags[key.mark.storage_key],
         )
-        for key in answers.unsettled(doomed)
+        for key in answers.unsettled(to_delete)
     ]
     answers.sent = bool(batch)
-    asked = {key.mark.storage_key: key for key in doomed}
-    for answer in await gateway.delete(batch) if batch else ():
+    asked = {key.mark.storage_key: key for key in to_delete}
+    for answer in await guard.delete(batch) if batch else ():
         _take_down(asked[answer.key], answer, answers)
-    await soft_delete.look_behind_markers(ports, doomed, answers)
-    if any(key.decision.records for key in doomed) or len(batch) < len(doomed):
+    await soft_delete.look_behind_markers(ports, to_delete, answers)
+    if any(key.decision.records for key in to_delete) or len(batch) < len(to_delete):
         await _require_marker(ports)
 
 
@@ -168,7 +168,7 @@ def _take_down(claimed: ClaimedKey, answer: DeletionResult, answers: Answers) ->
 
 
 async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
-    """HEAD 404 for a key and *then* HEAD 200 for the bucket's marker: only both prove absence.
+    """HEAD 404 for a key and *then* HEAD 200 for the bucket's identity: only both prove absence.
 
     A key that the store rejects as invalid has no object either.
     """
@@ -199,9 +199,9 @@ async def _verify_absence(ports: Ports, keys: Sequence[ClaimedKey], answers: Ans
 
 async def _require_marker(ports: Ports) -> None:
     """Check that the bucket which just answered is ours; otherwise "gone" says nothing about our objects."""
-    if not await ports.marker.exists():
+    if not await ports.identity.exists():
         message = (
-            "the bucket answers 404 for its own identity marker as well: either this is not the bucket"
+            "the bucket answers 404 for its own identity object as well: either this is not the bucket"
             " that was listed, or the marker was deleted. No record is removed; see `reconciler doctor`"
         )
         raise Halt(message)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 
 from reconciler.engine.collect.rules import decider, enabled
-from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.variants import Along
 from reconciler.model import RETENTION_VERDICTS, DueKey, Mode, ObjectResult, Removed, Term
 from reconciler.ports import Observer
@@ -13,20 +13,20 @@ from reconciler.ports import Observer
 log = structlog.get_logger(__name__)
 
 
-async def preview(ports: Ports, term: Term, steering: Steering, *, report_again: bool) -> Removed:
+async def preview(ports: Ports, term: Term, settings: RuntimeSettings, *, report_again: bool) -> Removed:
     """Report every due mark once; with `report_again`, also those that an earlier dry run has reported.
 
     Raises LeaseLost, CatalogUnavailable.
     """
-    total, along = Removed(), Along(ports, steering.policy)
-    async for page in ports.marks.due(steering.policy, enabled(steering), decider(steering)):
+    total, along = Removed(), Along(ports, settings.policy)
+    async for page in ports.marks.due(settings.policy, enabled(settings), decider(settings)):
         unseen = [due for due in page if not due.seen]
         reported = page if report_again else unseen
         for due in reported:
             total += _removed(due)
         total += await _besides(along, reported)
         for due in unseen:
-            _tell(ports.observer, due)
+            _report(ports.observer, due)
         await ports.marks.note_preview(term, [due.mark.storage_key for due in unseen])
         if unseen:
             log.info("batch previewed: nothing was deleted", keys=len(unseen), bytes=_bytes(unseen))
@@ -55,7 +55,7 @@ def _bytes(page: Sequence[DueKey]) -> int:
     return sum(due.mark.bytes for due in page if due.decision.delete_object)
 
 
-def _tell(observer: Observer, due: DueKey) -> None:
+def _report(observer: Observer, due: DueKey) -> None:
     """Count what a live round would do if everything goes as expected."""
     verdict = due.mark.verdict
     if due.decision.delete_object:

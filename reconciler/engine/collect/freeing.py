@@ -10,9 +10,9 @@ from datetime import timedelta
 import structlog
 
 from reconciler.engine.collect.holds import hold_locked
-from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.engine.runtime.tasks import for_each
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import KeyRefused
 from reconciler.model import GONE, UNVERSIONED, DeleteMode, Deletion, HiddenObject, Term, Version, Versioning
 
@@ -26,10 +26,10 @@ log = structlog.get_logger(__name__)
 class Freeing:
     """Frees the hidden objects it is given. Raises Refused, LeaseLost, Halt, Retryable."""
 
-    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer) -> None:
+    def __init__(self, ports: Ports, guard: WriteGuard, in_force: SettingsInForce) -> None:
         self._ports = ports
-        self._gateway = gateway
-        self._steer = steer
+        self._guard = guard
+        self._in_force = in_force
 
     async def free(self, term: Term, due: Sequence[HiddenObject]) -> list[HiddenObject]:
         """Free copies first, then what is left at the own keys. Returns what a second look found gone."""
@@ -50,11 +50,11 @@ class Freeing:
         names = {each.hidden.quarantine_key or "": each.id for each in due}
         refused = set[str]()
         if names and self._ports.capabilities.versioning is Versioning.OFF:
-            answers = await self._gateway.delete([Deletion(key=name) for name in names])
+            answers = await self._guard.delete([Deletion(key=name) for name in names])
             refused = {answer.key for answer in answers if answer.result not in GONE}
         left = await self._left(names)
-        if doomed := [each for versions in left.values() for each in versions]:
-            await self._gateway.purge(doomed)
+        if to_delete := [each for versions in left.values() for each in versions]:
+            await self._guard.purge(to_delete)
             left = {
                 name: versions
                 for name, versions in (await self._left(left)).items()
@@ -152,8 +152,8 @@ class Freeing:
     async def _by_id(self, wanted: Sequence[tuple[HiddenObject, Sequence[Version]]]) -> list[HiddenObject]:
         """Delete these versions or markers by id. Returns the objects for which all of them are now gone."""
         batch = [(each, version) for each, versions in wanted for version in versions]
-        answers = await self._gateway.purge([version for _, version in batch]) if batch else ()
-        await hold_locked(self._ports, answers, self._steer().hold_for)
+        answers = await self._guard.purge([version for _, version in batch]) if batch else ()
+        await hold_locked(self._ports, answers, self._in_force().hold_for)
         kept = {
             each.id for (each, _), answer in zip(batch, answers, strict=True) if answer.result not in GONE
         }

@@ -6,9 +6,9 @@ from datetime import datetime
 import anyio
 import structlog
 
-from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.engine.runtime.pace import Pace
-from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import KeyRefused, StoreUnavailable
 from reconciler.model import GONE, QUARANTINE_PREFIX, Mode, Term, Upload
 from reconciler.planning.keys import protection
@@ -19,12 +19,14 @@ log = structlog.get_logger(__name__)
 class Leftovers:
     """Searches the managed prefixes, and our own quarantine, where a copy may have been cut off."""
 
-    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer, stopping: anyio.Event) -> None:
+    def __init__(
+        self, ports: Ports, guard: WriteGuard, in_force: SettingsInForce, stopping: anyio.Event
+    ) -> None:
         self._ports = ports
-        self._gateway = gateway
-        self._steer = steer
+        self._guard = guard
+        self._in_force = in_force
         self._stopping = stopping
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
 
     async def run(self, term: Term) -> int:
         """Run one round. Returns how many were aborted, 0 in dry run. Raises LeaseLost, Halt, Retryable.
@@ -34,7 +36,7 @@ class Leftovers:
         if not self._ports.capabilities.multipart_listing:
             return 0
         aborted, now = 0, await self._ports.records.now()
-        prefixes = self._steer().policy.prefixes
+        prefixes = self._in_force().policy.prefixes
         try:
             for prefix in dict.fromkeys((*prefixes, QUARANTINE_PREFIX)):
                 aborted += await self._under(prefix, term, now)
@@ -57,28 +59,28 @@ class Leftovers:
 
         An upload is never old if the store does not say when it began.
         """
-        steering = self._steer()
-        before = now - steering.abort_multipart_after
+        settings = self._in_force()
+        before = now - settings.abort_multipart_after
         old = [each for each in page if each.begun_at is not None and each.begun_at <= before]
         if prefix == QUARANTINE_PREFIX:
             return old
-        ours = [each for each in old if protection(each.key, steering.policy) is None]
+        ours = [each for each in old if protection(each.key, settings.policy) is None]
         held = await self._ports.holds.held([each.key for each in ours]) if ours else {}
         return [each for each in ours if each.key not in held]
 
     async def _abort(self, term: Term, uploads: Sequence[Upload]) -> int:
         if not uploads:
             return 0
-        if self._steer().mode is Mode.DRY_RUN:
+        if self._in_force().mode is Mode.DRY_RUN:
             log.info("uploads that a live run would end", uploads=len(uploads))
             return 0
         aborted = 0
         rest = list(uploads)[: max(0, await self._allowed())]
         while rest and not self._stopping.is_set():
-            rate = self._steer().rate
+            rate = self._in_force().rate
             batch, rest = rest[: self._pace.batch_size(rate)], rest[self._pace.batch_size(rate) :]
             await self._pace.take(len(batch), rate)
-            answers = await self._gateway.abort(batch)
+            answers = await self._guard.abort(batch)
             gone = [each for each, answer in zip(batch, answers, strict=True) if answer.result in GONE]
             await self._ports.purges.aborted(term, gone)
             aborted += len(gone)
@@ -87,7 +89,7 @@ class Leftovers:
 
     async def _allowed(self) -> int:
         """How many more the breaker allows within 24 hours."""
-        limit = self._steer().limits.max_count
+        limit = self._in_force().limits.max_count
         allowed = limit - await self._ports.purges.spent("aborted")
         if allowed <= 0:
             setting = "RECONCILER_BREAKER__MAX_COUNT"

@@ -35,7 +35,7 @@ def tell(observer: Observer, claim: Claim, answers: Answers, removed: Removed, s
         log.error("records became live after their object had gone", lost=removed.lost)
 
 
-def tell_refused(claim: Claim) -> None:
+def log_refused(claim: Claim) -> None:
     """Log keys that stay because the database does not let their rows go; the first few by name."""
     for each in claim.refused[:REASONS_TOLD]:
         log.warning("the database does not let a row go", storage_key=each.storage_key, reason=each.reason)

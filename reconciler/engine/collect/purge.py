@@ -10,10 +10,10 @@ import structlog
 
 from reconciler.engine.collect.freeing import LOOKS_AT_ONCE, Freeing
 from reconciler.engine.runtime.broken_off import BrokenOff
-from reconciler.engine.runtime.context import Ports, Steer, Steering
+from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.tasks import for_each
-from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import KeyRefused
 from reconciler.model import HiddenObject, Mode, Term
 
@@ -35,46 +35,46 @@ class Purger:
     def __init__(
         self,
         ports: Ports,
-        gateway: WriteGateway,
-        steer: Steer,
+        guard: WriteGuard,
+        in_force: SettingsInForce,
         stopping: anyio.Event,
         longest_call: timedelta,
         settled: Callable[[int], Awaitable[bool]],
     ) -> None:
         """`settled` waits until every transaction open at an id has ended; False if one outlasts the wait."""
         self._ports = ports
-        self._gateway = gateway
-        self._steer = steer
+        self._guard = guard
+        self._in_force = in_force
         self._stopping = stopping
         self._longest_call = longest_call
         self._broken_off = BrokenOff(ports.clock, longest_call)
         self._settled = settled
-        self._freeing = Freeing(ports, gateway, steer)
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+        self._freeing = Freeing(ports, guard, in_force)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
 
     async def run(self, term: Term) -> Purged:
         """Run one round. Nothing is deleted in dry run or while paused. Raises LeaseLost, Halt, Retryable."""
-        purged, steering = Purged(), self._steer()
+        purged, settings = Purged(), self._in_force()
         if not (await self._ports.pause.look()).paused:
-            if steering.mode is Mode.LIVE:
+            if settings.mode is Mode.LIVE:
                 if self._broken_off.ended:
                     await self._ports.purges.hand_back(term, self._longest_call)
                 with self._broken_off.noticed():
                     await self._purge(term, purged)
-            await self._ports.purges.forget(term, steering.undo_window, steering.ledger_retention)
+            await self._ports.purges.forget(term, settings.undo_window, settings.ledger_retention)
         self._ports.observer.hidden(*await self._ports.purges.hidden())
         return purged
 
     async def _purge(self, term: Term, purged: Purged) -> None:
         allowed = await self._allowed()
         while allowed > 0 and not self._stopping.is_set():
-            steering = self._steer()
-            limit = min(self._pace.batch_size(steering.rate), allowed)
-            due = await self._claim(term, steering, limit)
+            settings = self._in_force()
+            limit = min(self._pace.batch_size(settings.rate), allowed)
+            due = await self._claim(term, settings, limit)
             if not due:
                 return
             allowed -= len(due)
-            await self._pace.take(len(due), steering.rate)
+            await self._pace.take(len(due), settings.rate)
             try:
                 gone = await self._freeing.free(term, due)
             except Refused as refusal:
@@ -88,13 +88,13 @@ class Purger:
             self._ports.observer.purged(len(gone), freed)
             log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
 
-    async def _claim(self, term: Term, steering: Steering, limit: int) -> Sequence[HiddenObject]:
+    async def _claim(self, term: Term, settings: RuntimeSettings, limit: int) -> Sequence[HiddenObject]:
         """Claim like any deletion: take, wait for writers that could not see the claim, look again.
 
         If a row names a key that has no object, what is hidden of it is needed: it is queued to come back.
         """
-        purges, rewrites_keys = self._ports.purges, steering.policy.rewrites_keys
-        window = steering.undo_window
+        purges, rewrites_keys = self._ports.purges, settings.policy.rewrites_keys
+        window = settings.undo_window
         named = await purges.named(window, limit, rewrites_keys=rewrites_keys)
         there = await self._there(named)
         if lost := [key for key in named if key not in there]:
@@ -120,7 +120,7 @@ class Purger:
 
     async def _allowed(self) -> int:
         """How many more the breaker allows within 24 hours. What is not claimed can still come back."""
-        limit = self._steer().limits.max_count
+        limit = self._in_force().limits.max_count
         allowed = limit - await self._ports.purges.spent("purged")
         if allowed <= 0:
             setting = "RECONCILER_BREAKER__MAX_COUNT"

@@ -5,20 +5,20 @@ from datetime import datetime
 
 import structlog
 
-from reconciler.engine.runtime.context import Steering
-from reconciler.model import VERDICTS, Backlog, Decision, Mark, Marker, Postpone, Record, Tally, Verdict
-from reconciler.planning import breaker, claims
+from reconciler.engine.runtime.context import RuntimeSettings
+from reconciler.model import VERDICTS, Backlog, Decision, Mark, PassKind, Postpone, Record, Tally, Verdict
+from reconciler.planning import breaker, claim_decision
 from reconciler.ports import Cap, Decide
 
 log = structlog.get_logger(__name__)
 
 
-def decider(steering: Steering) -> Decide:
+def decider(settings: RuntimeSettings) -> Decide:
     """The pure decision, bound to the current policy."""
 
     def decide(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
         try:
-            return claims.decide(mark, records, steering.policy, now)
+            return claim_decision.decide(mark, records, settings.policy, now)
         except Exception as error:
             # An odd mark or row must not end the claim of all the others.
             log.exception("a mark is put off on a fault of the program", storage_key=mark.storage_key)
@@ -27,12 +27,12 @@ def decider(steering: Steering) -> Decide:
     return decide
 
 
-def capper(steering: Steering) -> Cap:
+def capper(settings: RuntimeSettings) -> Cap:
     """The breaker's caps, bound to the current limits."""
 
-    def cap(backlog: Backlog, seen: Mapping[Marker, Tally]) -> Mapping[Marker, str]:
+    def cap(backlog: Backlog, seen: Mapping[PassKind, Tally]) -> Mapping[PassKind, str]:
         reasons = {
-            marker: breaker.at_claim(marker, tally, backlog, steering.limits)
+            marker: breaker.at_claim(marker, tally, backlog, settings.limits)
             for marker, tally in seen.items()
         }
         return {marker: reason for marker, reason in reasons.items() if reason}
@@ -40,6 +40,6 @@ def capper(steering: Steering) -> Cap:
     return cap
 
 
-def enabled(steering: Steering) -> tuple[Verdict, ...]:
+def enabled(settings: RuntimeSettings) -> tuple[Verdict, ...]:
     """The verdicts whose clean-up is switched on."""
-    return tuple(verdict for verdict in VERDICTS if steering.policy.allows(verdict))
+    return tuple(verdict for verdict in VERDICTS if settings.policy.allows(verdict))

@@ -12,7 +12,7 @@ import anyio
 from reconciler.engine.collect.answers import Answers, for_each_alone
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.tasks import task_group
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import CatalogUnavailable, Halt
 from reconciler.model import (
     UNVERSIONED,
@@ -66,7 +66,7 @@ def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) ->
 
 async def make_copies(
     ports: Ports,
-    gateway: WriteGateway,
+    guard: WriteGuard,
     keys: Sequence[ClaimedKey],
     answers: Answers,
     lists_plainly: Callable[[int], bool],
@@ -84,7 +84,7 @@ async def make_copies(
         mark, target = claimed.mark, claimed.quarantine_key
         assert target is not None
         size = mark.bytes if lists_plainly(mark.pass_id) else None
-        copied = await gateway.copy(mark.storage_key, target, mark.object_etag, listed_size=size)
+        copied = await guard.copy(mark.storage_key, target, mark.object_etag, listed_size=size)
         if copied.result is CopyResult.COPIED:
             assert copied.etag is not None
             seen[mark.storage_key] = copied.etag

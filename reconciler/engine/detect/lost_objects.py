@@ -47,9 +47,9 @@ class Returns:
         orphans = {each.storage_key: n for n, each in enumerate(findings) if each.verdict is Verdict.ORPHAN}
         keys, kept = list(orphans), 0
         for start in range(0, len(keys), LOOKUP_SIZE):
-            widowed = await self.recovery.widowed(keys[start : start + LOOKUP_SIZE])
-            await self._queue(sorted(widowed), "its row was removed, and its object is there")
-            for key in widowed:
+            row_missing = await self.recovery.row_missing(keys[start : start + LOOKUP_SIZE])
+            await self._queue(sorted(row_missing), "its row was removed, and its object is there")
+            for key in row_missing:
                 finding = findings[orphans[key]]
                 if finding.kept is None:
                     reason = f"{finding.reason}; its row was removed for want of it, and comes back"

@@ -8,14 +8,14 @@ from datetime import timedelta
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.steps import step
 from reconciler.errors import BadValue
 from reconciler.model import (
     Backlog,
     Finding,
-    Marker,
     Pass,
+    PassKind,
     PassState,
     Phase,
     Policy,
@@ -25,7 +25,7 @@ from reconciler.model import (
     Trip,
 )
 from reconciler.model.keys import merge_prefixes
-from reconciler.planning import breaker, latch, sides
+from reconciler.planning import approval_gate, breaker, sides
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 class PassResult:
     """A finished pass: what it saw, and the stamp with which it was released, or why it was not."""
 
-    marker: Marker
+    kind: PassKind
     pass_id: int
     tally: Tally
     stamp: int | None = None
@@ -87,9 +87,9 @@ def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
         yield
 
 
-async def earlier_policy(ports: Ports, marker: Marker, policy: Policy) -> Policy | None:
+async def earlier_policy(ports: Ports, kind: PassKind, policy: Policy) -> Policy | None:
     """The policy by which the last released pass of this kind judged, if it was a different one."""
-    return latch.earlier(await ports.passes.last(marker, PassState.ARMED), policy)
+    return approval_gate.earlier(await ports.passes.last(kind, PassState.RELEASED), policy)
 
 
 async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]:
@@ -100,8 +100,8 @@ async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]
 
 async def speak(
     ports: Ports,
-    steering: Steering,
-    marker: Marker,
+    settings: RuntimeSettings,
+    kind: PassKind,
     tally: Tally,
     current: Pass | None = None,
     counted: Callable[[Backlog], Backlog] = lambda backlog: backlog,
@@ -111,35 +111,39 @@ async def speak(
     For a retention pass, `tally.records` is what its findings are a fraction of. `counted` adds to the
     backlog what a plan has found and not marked.
     """
-    previous = await ports.passes.last(marker, PassState.ARMED)
+    previous = await ports.passes.last(kind, PassState.RELEASED)
     since = previous.cutoff if previous else None
-    backlog = counted(await ports.passes.backlog(steering.policy.prefixes, current, since))
+    backlog = counted(await ports.passes.backlog(settings.policy.prefixes, current, since))
     before = previous.tally if previous else None
-    trip = latch.both(
-        breaker.check(marker, tally, backlog, before, steering.limits),
-        latch.widened(tally, steering.policy, previous),
-        sides.near_missed(tally, before, steering.limits),
+    trip = approval_gate.both(
+        breaker.check(kind, tally, backlog, before, settings.limits),
+        approval_gate.widened(tally, settings.policy, previous),
+        sides.near_missed(tally, before, settings.limits),
     )
-    return latch.latched(trip, await ports.passes.undecided(marker))
+    return approval_gate.latched(trip, await ports.passes.undecided(kind))
 
 
-async def release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
+async def release(
+    ports: Ports, settings: RuntimeSettings, term: Term, current: Pass, tally: Tally
+) -> PassResult:
     """Ask the breaker about a complete pass; then release its marks, in a later transaction."""
-    ports.observer.phase(current.marker, Phase.RELEASING)
+    ports.observer.phase(current.kind, Phase.RELEASING)
     with step(ports.tracer, "arming"):
-        return await _release(ports, steering, term, current, tally)
+        return await _release(ports, settings, term, current, tally)
 
 
-async def _release(ports: Ports, steering: Steering, term: Term, current: Pass, tally: Tally) -> PassResult:
-    trip = await speak(ports, steering, current.marker, tally, current)
+async def _release(
+    ports: Ports, settings: RuntimeSettings, term: Term, current: Pass, tally: Tally
+) -> PassResult:
+    trip = await speak(ports, settings, current.kind, tally, current)
     if trip is not None:
         await ports.passes.trip(term, current, tally, trip)
         log.error("breaker tripped: nothing of this pass is released", reason=trip.reason)
-        return PassResult(marker=current.marker, pass_id=current.id, tally=tally, trip=trip)
+        return PassResult(kind=current.kind, pass_id=current.id, tally=tally, trip=trip)
     stamp = await ports.passes.arm(term, current, tally)
     found = {str(verdict): number for verdict, number in tally.found.items() if number}
-    log.info("pass armed", objects=tally.objects, records=tally.records, found=found)
-    return PassResult(marker=current.marker, pass_id=current.id, tally=tally, stamp=stamp)
+    log.info("pass released", objects=tally.objects, records=tally.records, found=found)
+    return PassResult(kind=current.kind, pass_id=current.id, tally=tally, stamp=stamp)
 
 
 def what_to_do(pass_id: int, reason: str) -> str:

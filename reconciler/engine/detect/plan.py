@@ -9,13 +9,13 @@ from reconciler.engine.detect.passes import speak
 from reconciler.engine.detect.retention import Retention
 from reconciler.engine.detect.sweep import Sweep
 from reconciler.engine.lead import ownership
-from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings
 from reconciler.model import (
     Backlog,
     Finding,
     KeepReason,
-    Marker,
     Outcome,
+    PassKind,
     RangeProgress,
     Report,
     Tally,
@@ -68,7 +68,7 @@ class EmitSink:
         reason = f"{finding.reason}; near miss: the {other} {pair!r} spells its key otherwise"
         return replace(finding, kept=KeepReason.NEAR_MISS, reason=reason)
 
-    def tell_besides(self, findings: Sequence[Finding]) -> None:
+    def add_records(self, findings: Sequence[Finding]) -> None:
         """What goes with others, which are counted."""
         if findings:
             self.emit(findings)
@@ -84,7 +84,11 @@ class EmitSink:
 
 
 async def survey(
-    ports: Ports, limits: Limits, steering: Steering, bucket: str, emit: Callable[[Sequence[Finding]], None]
+    ports: Ports,
+    limits: Limits,
+    settings: RuntimeSettings,
+    bucket: str,
+    emit: Callable[[Sequence[Finding]], None],
 ) -> Report:
     """Pass every finding of one pass to `emit`, in no particular order; the outcome says if it would trip.
 
@@ -92,19 +96,19 @@ async def survey(
     """
     started = ports.clock.monotonic()
     await ownership.verify(ports, bucket)
-    sink = EmitSink(emit, merge_prefixes(steering.policy.prefixes))
+    sink = EmitSink(emit, merge_prefixes(settings.policy.prefixes))
     planned = replace(ports, near_misses=sink.gathered)
-    swept = await Sweep(planned, limits).survey(steering, sink, bucket)
+    swept = await Sweep(planned, limits).survey(settings, sink, bucket)
     swept += sink.settle()
-    retained = await Retention(ports).survey(steering, sink, sink.tell_besides)
+    retained = await Retention(ports).survey(settings, sink, sink.add_records)
     trips = [
         trip.reason
-        for marker, tally in ((Marker.SWEEP, swept), (Marker.RETENTION, _whole(retained, swept)))
-        if (trip := await _would_trip(ports, steering, marker, tally, sink))
+        for kind, tally in ((PassKind.SWEEP, swept), (PassKind.RETENTION, _whole(retained, swept)))
+        if (trip := await _would_trip(ports, settings, kind, tally, sink))
     ]
     tally = swept + replace(retained, records=0)
     return Report(
-        mode=steering.mode,
+        mode=settings.mode,
         outcome=Outcome.TRIPPED if trips else Outcome.CONVERGED,
         objects=tally.objects,
         records=tally.records,
@@ -116,12 +120,12 @@ async def survey(
 
 
 async def _would_trip(
-    ports: Ports, steering: Steering, marker: Marker, tally: Tally, sink: EmitSink
+    ports: Ports, settings: RuntimeSettings, kind: PassKind, tally: Tally, sink: EmitSink
 ) -> Trip | None:
     def counted(waiting: Backlog) -> Backlog:
         return breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
 
-    return await speak(ports, steering, marker, tally, counted=counted)
+    return await speak(ports, settings, kind, tally, counted=counted)
 
 
 def _whole(retained: Tally, swept: Tally) -> Tally:

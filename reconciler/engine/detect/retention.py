@@ -15,13 +15,24 @@ from reconciler.engine.detect.passes import (
     release,
     under_pass,
 )
-from reconciler.engine.runtime.context import Ports, Steering
+from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.variants import Along
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import Finding, Marker, Pass, Phase, Policy, Record, StoredObject, Tally, Term, Variant
+from reconciler.model import (
+    Finding,
+    Pass,
+    PassKind,
+    Phase,
+    Policy,
+    Record,
+    StoredObject,
+    Tally,
+    Term,
+    Variant,
+)
 from reconciler.model.keys import merge_prefixes
-from reconciler.planning import latch, retention
+from reconciler.planning import approval_gate, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 
 Tell: TypeAlias = Callable[[Sequence[tuple[Record, Finding]]], Awaitable[None]]
@@ -34,47 +45,47 @@ class Retention:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
-    async def run(self, term: Term, steering: Steering, rows: Mapping[str, int]) -> PassResult:
+    async def run(self, term: Term, settings: RuntimeSettings, rows: Mapping[str, int]) -> PassResult:
         """Run one pass to its end: released or tripped.
 
         `rows` are what its findings are a fraction of, by prefix, as last counted. If there are enough
         findings for the fraction to be checked, the rows are counted again.
         """
         passes = self._ports.passes
-        config, mode = steering.config_hash, steering.mode
-        current = await passes.begin(term, Marker.RETENTION, config, mode, None, steering.policy)
+        config, mode = settings.config_hash, settings.mode
+        current = await passes.begin(term, PassKind.RETENTION, config, mode, None, settings.policy)
         with under_pass(self._ports, current):
-            return await self._judge(term, steering, current, rows)
+            return await self._judge(term, settings, current, rows)
 
     async def _judge(
-        self, term: Term, steering: Steering, current: Pass, rows: Mapping[str, int]
+        self, term: Term, settings: RuntimeSettings, current: Pass, rows: Mapping[str, int]
     ) -> PassResult:
         passes = self._ports.passes
-        delay = steering.policy.delete_delay
+        delay = settings.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
             await self._ports.holds.remember()
             await self._ports.records.observe_keys(current.cutoff)
-            self._ports.observer.phase(Marker.RETENTION, Phase.COMPARING)
+            self._ports.observer.phase(PassKind.RETENTION, Phase.COMPARING)
             with step(self._ports.tracer, "nomination"):
-                tally = await self._nominate(steering.policy, current.cutoff, sink)
+                tally = await self._nominate(settings.policy, current.cutoff, sink)
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:
             await passes.fail(term, current, str(error))
             raise
-        if sum(tally.found.values()) >= steering.limits.min_count:
-            rows = await count_rows(self._ports, steering.policy.prefixes)
-        return await release(self._ports, steering, term, current, tally + rows_by_prefix(rows))
+        if sum(tally.found.values()) >= settings.limits.min_count:
+            rows = await count_rows(self._ports, settings.policy.prefixes)
+        return await release(self._ports, settings, term, current, tally + rows_by_prefix(rows))
 
     async def survey(
-        self, steering: Steering, sink: Sink, beside: Callable[[Sequence[Finding]], None]
+        self, settings: RuntimeSettings, sink: Sink, beside: Callable[[Sequence[Finding]], None]
     ) -> Tally:
         """The same for `plan`: findings go to the sink; nothing is written.
 
         `beside` is told of further objects that go with their records, which count as these.
         """
-        along = Along(self._ports, steering.policy)
+        along = Along(self._ports, settings.policy)
 
         async def tell(judged: Sequence[tuple[Record, Finding]]) -> None:
             going = {row.id: found for row, found in judged if found.kept is None}
@@ -82,18 +93,18 @@ class Retention:
             seen = await along.of({row: found.storage_key for row, found in going.items()})
             beside([_of_variant(each, stored, reasons[each.variant_of]) for each, stored in seen])
 
-        return await self._nominate(steering.policy, await self._ports.records.now(), sink, tell)
+        return await self._nominate(settings.policy, await self._ports.records.now(), sink, tell)
 
     async def _nominate(self, policy: Policy, now: datetime, sink: Sink, tell: Tell | None = None) -> Tally:
         """Find and write the findings. A row counts under its own verdict only, however many nominate it."""
         tally = Tally()
         prefixes = merge_prefixes(policy.prefixes)
-        before = await earlier_policy(self._ports, Marker.RETENTION, policy)
+        before = await earlier_policy(self._ports, PassKind.RETENTION, policy)
         for verdict in retention.RULES:
             async for rows in self._ports.records.nominate(verdict, policy, now):
                 self._ports.observer.alive("retention")
                 judged = [
-                    (row, latch.told_apart(found, row, before, now))
+                    (row, approval_gate.split_new(found, row, before, now))
                     for row in rows
                     if (found := retention.judge_record(row, policy, now)) and found.verdict is verdict
                 ]

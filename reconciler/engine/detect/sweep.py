@@ -13,7 +13,7 @@ from reconciler.engine.detect.join.unordered import UnorderedJoin
 from reconciler.engine.detect.lost_objects import returns_of
 from reconciler.engine.detect.near_misses import Spelled
 from reconciler.engine.detect.passes import MarkSink, PassResult, earlier_policy, release, under_pass
-from reconciler.engine.runtime.context import Limits, Ports, Steering
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings
 from reconciler.engine.runtime.steps import step
 from reconciler.errors import (
     CatalogUnavailable,
@@ -28,9 +28,9 @@ from reconciler.model import (
     KeepReason,
     KeyRange,
     ListingOrder,
-    Marker,
     Mode,
     Pass,
+    PassKind,
     Phase,
     Policy,
     RangeProgress,
@@ -77,16 +77,16 @@ class Sweep:
         """Whether this process listed all of that pass, and only objects of the standard storage class."""
         return pass_id == self._plain
 
-    async def run(self, term: Term, steering: Steering) -> PassResult:
+    async def run(self, term: Term, settings: RuntimeSettings) -> PassResult:
         """Run one pass to its end: released or tripped.
 
         Raises what made it impossible: nothing of it is released then, and an ordered pass resumes where it
         was. Raises ListingBroken if the listing does not show what is put.
         """
         self._require_listing()
-        if await self._order_for(steering.policy) is ListingOrder.BYTES:
+        if await self._order_for(settings.policy) is ListingOrder.BYTES:
             try:
-                return await self._pass(term, steering, order=ListingOrder.BYTES)
+                return await self._pass(term, settings, order=ListingOrder.BYTES)
             except OrderViolated as violation:
                 log.warning("the store broke byte order: sweeping again without it", reason=str(violation))
             except ListingContradicted as error:
@@ -94,26 +94,26 @@ class Sweep:
             self._order = ListingOrder.NONE
         for page_size in PAGE_SIZES:
             try:
-                return await self._pass(term, steering, page_size)
+                return await self._pass(term, settings, page_size)
             except ListingContradicted as error:
                 log.warning(_CONTRADICTED, reason=str(error))
-        return await self._pass(term, steering, believes=False)
+        return await self._pass(term, settings, believes=False)
 
-    async def survey(self, steering: Steering, sink: Sink, bucket: str) -> Tally:
+    async def survey(self, settings: RuntimeSettings, sink: Sink, bucket: str) -> Tally:
         """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
         self._require_listing()
         now = await self._ports.records.now()
-        comparison = await self._comparison(steering, now, live=False, pass_id=PLANNED, bucket=bucket)
-        if await self._order_for(steering.policy) is ListingOrder.NONE:
+        comparison = await self._comparison(settings, now, live=False, pass_id=PLANNED, bucket=bucket)
+        if await self._order_for(settings.policy) is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
-            planned = await self._plan_ranges(steering.policy.prefixes)
+            planned = await self._plan_ranges(settings.policy.prefixes)
             progress = [
                 RangeProgress(ordinal=i, range=span, watermark="", done=False)
                 for i, span in enumerate(planned)
             ]
             tally = await self._join_ordered(comparison, sink, progress)
-        tally += await self._outside(steering.policy)
+        tally += await self._outside(settings.policy)
         return tally + await comparison.spelled.settle(self._ports.records, tally)
 
     def _require_listing(self) -> None:
@@ -140,7 +140,7 @@ class Sweep:
     async def _pass(
         self,
         term: Term,
-        steering: Steering,
+        settings: RuntimeSettings,
         page_size: int = PAGE_SIZE,
         *,
         believes: bool = True,
@@ -148,19 +148,19 @@ class Sweep:
     ) -> PassResult:
         await self._ports.holds.remember()
         with step(self._ports.tracer, "planning"):
-            current, progress = await self._begin(term, steering, order)
+            current, progress = await self._begin(term, settings, order)
         live = current.mode is Mode.LIVE
         tie = await self._ports.site.identity()
         bucket = tie.bucket if tie else ""
         comparison = await self._comparison(
-            steering, current.cutoff, live=live, pass_id=current.id, bucket=bucket
+            settings, current.cutoff, live=live, pass_id=current.id, bucket=bucket
         )
-        doubt = Doubt(self._ports.store, steering.policy, current.cutoff, believes=believes)
+        doubt = Doubt(self._ports.store, settings.policy, current.cutoff, believes=believes)
         # The pages of each pass end elsewhere: what a store leaves out there, the next pass finds.
         pages = page_size - current.id % SPREAD
         comparison = replace(comparison, doubt=doubt, page_size=pages)
         with under_pass(self._ports, current):
-            compared = await self._compare(term, steering, current, progress, comparison)
+            compared = await self._compare(term, settings, current, progress, comparison)
         resumed = any(each.done or each.watermark != each.range.after for each in progress)
         self._plain = current.id if comparison.classes.plain and not resumed else None
         return compared
@@ -168,20 +168,20 @@ class Sweep:
     async def _compare(
         self,
         term: Term,
-        steering: Steering,
+        settings: RuntimeSettings,
         current: Pass,
         progress: Sequence[RangeProgress],
         comparison: Comparison,
     ) -> PassResult:
-        delay = steering.policy.delete_delay
+        delay = settings.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
             if current.order is ListingOrder.BYTES:
-                self._ports.observer.phase(Marker.SWEEP, Phase.COMPARING)
+                self._ports.observer.phase(PassKind.SWEEP, Phase.COMPARING)
                 tally = await self._join_ordered(comparison, sink, progress)
             else:
                 tally = await self._join_unordered(comparison, sink, current.id)
-            tally += await self._outside(steering.policy)
+            tally += await self._outside(settings.policy)
             tally += await comparison.spelled.settle(self._ports.records, tally)
             await comparison.returns.of_further_columns()
         except (LeaseLost, PassEnded, CatalogUnavailable):
@@ -191,33 +191,33 @@ class Sweep:
             if current.order is ListingOrder.NONE or restart:
                 await self._ports.passes.fail(term, current, str(error))
             raise
-        released = await release(self._ports, steering, term, current, tally)
+        released = await release(self._ports, settings, term, current, tally)
         await self._ports.near_misses.forget(current.id)
         return released
 
     async def _begin(
-        self, term: Term, steering: Steering, order: ListingOrder
+        self, term: Term, settings: RuntimeSettings, order: ListingOrder
     ) -> tuple[Pass, Sequence[RangeProgress]]:
         passes = self._ports.passes
         if order is ListingOrder.NONE:
-            begun = await self._begin_new(term, steering, order)
+            begun = await self._begin_new(term, settings, order)
             return begun, ()
         await self._ports.staging.clear()
         current = await passes.resumable(
-            Marker.SWEEP, steering.config_hash, steering.mode, order, RESUMABLE_FOR
+            PassKind.SWEEP, settings.config_hash, settings.mode, order, RESUMABLE_FOR
         )
         progress = await passes.ranges(current.id) if current else ()
         if current is not None and progress:
             log.info("sweep resumed", pass_id=current.id, ranges_left=sum(not p.done for p in progress))
             return current, progress
-        planned = await self._plan_ranges(steering.policy.prefixes)
-        begun = await self._begin_new(term, steering, order)
+        planned = await self._plan_ranges(settings.policy.prefixes)
+        begun = await self._begin_new(term, settings, order)
         await passes.plan_ranges(term, begun.id, planned)
         return begun, await passes.ranges(begun.id)
 
-    async def _begin_new(self, term: Term, steering: Steering, order: ListingOrder) -> Pass:
-        passes, config, mode = self._ports.passes, steering.config_hash, steering.mode
-        return await passes.begin(term, Marker.SWEEP, config, mode, order, steering.policy)
+    async def _begin_new(self, term: Term, settings: RuntimeSettings, order: ListingOrder) -> Pass:
+        passes, config, mode = self._ports.passes, settings.config_hash, settings.mode
+        return await passes.begin(term, PassKind.SWEEP, config, mode, order, settings.policy)
 
     async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
         """Draw the bounds from the rows' own keys, so that each range holds about the same number of rows."""
@@ -251,9 +251,9 @@ class Sweep:
         return Tally(kept={KeepReason.OUTSIDE_PREFIX: outside})
 
     async def _comparison(
-        self, steering: Steering, now: datetime, *, live: bool, pass_id: int, bucket: str
+        self, settings: RuntimeSettings, now: datetime, *, live: bool, pass_id: int, bucket: str
     ) -> Comparison:
-        ports, policy = self._ports, steering.policy
+        ports, policy = self._ports, settings.policy
         prefixes = merge_prefixes(policy.prefixes)
         return Comparison(
             listing=ports.listing,
@@ -265,5 +265,5 @@ class Sweep:
             now=now,
             doubt=Doubt(ports.store, policy, now, strict=False),
             spelled=Spelled(near=ports.near_misses, pass_id=pass_id, bucket=bucket, prefixes=prefixes),
-            before=await earlier_policy(ports, Marker.SWEEP, policy),
+            before=await earlier_policy(ports, PassKind.SWEEP, policy),
         )

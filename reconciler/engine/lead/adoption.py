@@ -1,8 +1,8 @@
 """Adoption: a person decides which database the bucket belongs to, where the program cannot know.
 
 It is needed after a restore from a backup or a failover that lost commits, when two copies of one database
-met on a bucket, when the bucket was emptied or lost its marker, and to move a database to another bucket.
-The tie gets a new site id, so the bucket's former owner finds a stranger's marker and halts. Every mark is
+met on a bucket, when the bucket was emptied or lost its identity, and to move a database to another bucket.
+The tie gets a new site id, so the bucket's former owner finds a stranger's identity and halts. Every mark is
 withdrawn, since it was found under another tie. A later pass finds again what still should be deleted.
 """
 
@@ -33,7 +33,7 @@ class Situation:
     def lines(self) -> list[str]:
         """Describe the situation to the person who has to decide."""
         return [
-            f"bucket {self.bucket!r}: its marker says {describe(self.seen)}",
+            f"bucket {self.bucket!r}: its identity says {describe(self.seen)}",
             f"this database is {describe(self.ours)}"
             if self.ours
             else "this database is not tied to a bucket yet",
@@ -44,9 +44,9 @@ class Situation:
 
 
 async def look(ports: Ports, bucket: str) -> Situation:
-    """Read the situation, without writing. Raises Halt if the marker cannot be read as one."""
+    """Read the situation, without writing. Raises Halt if the identity cannot be read as one."""
     ours = await ports.site.identity()
-    seen = await ports.marker.read()
+    seen = await ports.identity.read()
     fault = ""
     if ours is not None:
         try:
@@ -58,7 +58,7 @@ async def look(ports: Ports, bucket: str) -> Situation:
             fault = strange(ours, seen, await ports.site.lineage())
             fault = fault or _seal_fault(seen, await ports.site.seals())
     elif seen is not None and seen.site_id != await ports.site.new_id():
-        fault = "the marker is another database's"
+        fault = "the identity is another database's"
     return Situation(bucket=bucket, ours=ours, seen=seen, fault=fault)
 
 
@@ -66,7 +66,7 @@ def _seal_fault(seen: Identity, seals: Seals) -> str:
     known = {seals.confirmed, seals.pending}
     if seen.seal.nonce in known if seen.seal else seals.confirmed is None:
         return ""
-    return "the marker bears a nonce that this database does not know: it was restored, or is a copy"
+    return "the identity bears a nonce that this database does not know: it was restored, or is a copy"
 
 
 async def adopt(
@@ -80,14 +80,14 @@ async def adopt(
     """Make the bucket this database's, under a new site id. Returns how many marks were withdrawn.
 
     A crash partway leaves the bucket with a site id that no database has; another adoption mends that.
-    Waits as long as deletions may still be on their way. Raises Retryable if the marker changed meanwhile.
+    Waits as long as deletions may still be on their way. Raises Retryable if the identity changed meanwhile.
     """
     while left := (await ports.site.on_their_way(term, longest_call)).total_seconds():
         log.info("deletions may still be on their way: waiting for their end", seconds=ceil(left))
         await ports.clock.sleep(left)
     withdrawn = await ports.site.withdraw(term, upload_window)
     await ports.site.new_id()
-    seen = await ports.marker.read()
+    seen = await ports.identity.read()
     seal = Seal(epoch=term.epoch, nonce=uuid4())
     identity = Identity(
         site_id=uuid4(),
@@ -98,10 +98,10 @@ async def adopt(
         lineage=await ports.site.lineage(),
     )
     if seen is None:
-        await ports.marker.write(identity)
+        await ports.identity.write(identity)
     else:
-        await ports.marker.exchange(identity, seen)
-    if await ports.marker.read() != identity:
-        raise Retryable(f"the marker of bucket {bucket!r} changed meanwhile: look again, then adopt again")
+        await ports.identity.exchange(identity, seen)
+    if await ports.identity.read() != identity:
+        raise Retryable(f"the identity of bucket {bucket!r} changed meanwhile: look again, then adopt again")
     await ports.site.adopt(term, replace(identity, etag=""))
     return withdrawn

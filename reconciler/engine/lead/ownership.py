@@ -1,6 +1,6 @@
 """First contact: tie the bucket to this database, or find out that it belongs to another.
 
-The marker object in the bucket and the row in the database must name the same site. If the bucket is
+The identity object in the bucket and the row in the database must name the same site. If the bucket is
 another database's, or this database is tied to another bucket, the program halts before it marks anything.
 """
 
@@ -27,12 +27,12 @@ async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) ->
 
 
 async def verify(ports: Ports, bucket: str) -> Identity | None:
-    """The database's identity if the bucket's marker agrees with it; None if there is no tie yet.
+    """The database's identity if the bucket's identity agrees with it; None if there is no tie yet.
 
     Writes nothing. The seal is not compared here but by the leader: a copy of the database may look.
     """
     ours = await ports.site.identity()
-    seen = await ports.marker.read()
+    seen = await ports.identity.read()
     if ours is not None:
         check_tie(ours, seen, bucket)
     elif seen is not None and seen.site_id != (site_id := await ports.site.new_id()):
@@ -51,7 +51,7 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
         raise Halt(message)
     if seen is None:
         message = (
-            f"bucket {bucket!r} has no identity marker, but this database ({describe(ours)}) wrote one:"
+            f"bucket {bucket!r} has no identity object, but this database ({describe(ours)}) wrote one:"
             " the bucket was emptied or made anew, or the endpoint is another; nothing is deleted until"
             " RECONCILER_BUCKET__ENDPOINT_URL is right, the object .reconciler/identity.json is restored, or"
             " `reconciler adopt-bucket` ties them anew"
@@ -64,7 +64,7 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
 
 
 def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage | None = None) -> str:
-    """Why this database did not last seal the marker, or has gone back in time; "" if it did and has not."""
+    """Why this database did not seal the bucket last, or has gone back in time; "" if it did and has not."""
     for sealed in (seen.lineage, ours.lineage):
         if why := difference(sealed, found, witnessed):
             return (
@@ -77,7 +77,7 @@ def strange(ours: Identity, seen: Identity, found: Lineage, witnessed: Lineage |
 
 
 async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity:
-    """Make the site id before writing the marker, so that a crash in between leaves no foreign bucket."""
+    """Make the site id before writing the identity, so that a crash in between leaves no foreign bucket."""
     site_id, now = await ports.site.new_id(), await ports.records.now()
     identity = Identity(site_id=site_id, bucket=bucket, prefixes=prefixes, created_at=now)
     await _write(ports, identity)
@@ -86,20 +86,20 @@ async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity
 
 
 async def _write(ports: Ports, identity: Identity) -> None:
-    """Write the bucket first, then the row: with the marker alone, the next start finds its own site id."""
-    await ports.marker.write(identity)
-    seen = await ports.marker.read()
+    """Write the bucket first, then the row: with the identity alone, the next start finds its own site id."""
+    await ports.identity.write(identity)
+    seen = await ports.identity.read()
     if seen is None or seen.site_id != identity.site_id:
         raise Halt(_foreign(identity.bucket, seen, describe(identity)))
     await ports.site.bind(identity)
 
 
 async def _write_prefixes(ports: Ports, identity: Identity) -> None:
-    """Write the prefixes to marker and row. The marker keeps its seal; a crash in between repeats this."""
-    seen = await ports.marker.read()
+    """Write the prefixes to bucket and row. The seal stays; a crash in between repeats this."""
+    seen = await ports.identity.read()
     check_tie(identity, seen, identity.bucket)
     assert seen is not None
-    await ports.marker.exchange(replace(seen, prefixes=identity.prefixes), seen)
+    await ports.identity.exchange(replace(seen, prefixes=identity.prefixes), seen)
     await ports.site.bind(identity)
 
 
@@ -115,7 +115,7 @@ def contested(bucket: str, why: str) -> str:
 
 def _foreign(bucket: str, seen: Identity | None, ours: str) -> str:
     return (
-        f"bucket {bucket!r} belongs to another database: its marker says {describe(seen)}, this database"
+        f"bucket {bucket!r} belongs to another database: its identity says {describe(seen)}, this database"
         f" is {ours}; point RECONCILER_BUCKET__NAME or RECONCILER_DATABASE_URL at the pair that"
         " belongs together, or take the bucket over with `reconciler adopt-bucket`"
     )
@@ -124,6 +124,6 @@ def _foreign(bucket: str, seen: Identity | None, ours: str) -> str:
 def describe(identity: Identity | None) -> str:
     """An identity in a few words, for messages."""
     if identity is None:
-        return "no marker"
+        return "no identity"
     prefixes = ", ".join(repr(prefix) for prefix in identity.prefixes)
     return f"site {identity.site_id}, prefixes {prefixes}, since {identity.created_at:%Y-%m-%d}"

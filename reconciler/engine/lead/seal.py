@@ -1,4 +1,4 @@
-"""The seal: epoch and nonce on the bucket's marker, so that a copy of the database cannot act as well.
+"""The seal: epoch and nonce on the bucket's identity, so that a copy of the database cannot act as well.
 
 A clone or a restored backup has the same site id, the same marks, even the same epochs. It cannot have the
 nonce that the other database writes next. So each term writes a new nonce to the database and to the
@@ -24,7 +24,7 @@ from reconciler.planning.lineage import failed_over
 log = structlog.get_logger(__name__)
 
 CHECKS = 3
-"""Readings of the marker in one TTL, so that a rival that also leads is seen within a third of it."""
+"""Readings of the identity in one TTL, so that a rival that also leads is seen within a third of it."""
 
 RENEW_AFTER = 12
 """Checks between two new nonces: four TTLs of the lease, a minute by default."""
@@ -33,7 +33,7 @@ TRIES = 3
 
 
 class Sealer:
-    """Keeps the marker's seal ours, and halts once it is not. One for each program."""
+    """Keeps the identity's seal ours, and halts once it is not. One for each program."""
 
     def __init__(self, ports: Ports, bucket: str, ttl: timedelta, tenure: Tenure) -> None:
         self._ports = ports
@@ -51,7 +51,7 @@ class Sealer:
     async def take(self, term: Term) -> None:
         """Write this term's seal, once a term; later calls only check it.
 
-        Raises Halt if the marker has a seal that this database never wrote, LeaseLost, StoreUnavailable.
+        Raises Halt if the identity has a seal that this database never wrote, LeaseLost, StoreUnavailable.
         """
         if self._term == term:
             await self.check()
@@ -74,7 +74,7 @@ class Sealer:
                 await self._ports.clock.sleep(left)
 
     async def check(self, max_age: float = 0.0) -> UUID:
-        """Return the marker's nonce, which is ours. Read again unless read in the last `max_age` seconds.
+        """Return the identity's nonce, which is ours. Read again unless read in the last `max_age` seconds.
 
         Raises Halt if it is not ours, LeaseLost if that is because another replica leads, and
         StoreUnavailable.
@@ -101,14 +101,14 @@ class Sealer:
                 except LeaseLost:
                     raise
                 except Retryable as error:
-                    log.warning("the bucket's marker was not checked, trying again", reason=str(error))
+                    log.warning("the bucket's identity was not checked, trying again", reason=str(error))
 
     async def _renew(self) -> None:
         async with self._alone:
             await self._write(await self._look())
 
     async def _look(self) -> Identity:
-        """Read the marker; contest a seal that is neither ours nor our predecessor's."""
+        """Read the identity; contest a seal that is neither ours nor our predecessor's."""
         began = self._ports.clock.monotonic()
         ours = await self._ports.site.identity()
         assert ours is not None, "first contact comes before the seal"
@@ -139,7 +139,7 @@ class Sealer:
         return True
 
     async def _read(self, ours: Identity) -> Identity:
-        seen = await self._ports.marker.read()
+        seen = await self._ports.identity.read()
         check_tie(ours, seen, self._bucket)
         assert seen is not None
         return seen
@@ -168,15 +168,15 @@ class Sealer:
             await site.propose(term, seen.seal.nonce if seen.seal else None, ours.nonce)
             self._ours = frozenset({ours} | ({seen.seal} if seen.seal else set()))
             if self._ports.clock.monotonic() >= self._tenure.good_until:
-                raise LeaseLost("the lease ended before the bucket's marker was written")
-            await self._ports.marker.exchange(replace(seen, seal=ours, lineage=lineage), seen)
+                raise LeaseLost("the lease ended before the bucket's identity was written")
+            await self._ports.identity.exchange(replace(seen, seal=ours, lineage=lineage), seen)
             seen = await self._look()
             if seen.seal == ours:
                 await site.confirm(term, ours.nonce, lineage)
                 self._ours = frozenset({ours})
                 return
         raise StoreUnavailable(
-            f"the marker in bucket {self._bucket!r} was written {TRIES} times and still says what it said;"
+            f"the identity in bucket {self._bucket!r} was written {TRIES} times and still says what it said;"
             " it will be tried again"
         )
 
@@ -189,8 +189,8 @@ class Sealer:
         theirs = f"epoch {seen.seal.epoch}" if seen.seal else "no epoch"
         why = f"epoch {term.epoch} of {term.holder} found the seal of {theirs}, unknown to its database"
         for _ in range(TRIES):
-            await self._ports.marker.exchange(replace(seen, contested=why), seen)
-            found = await self._ports.marker.read()
+            await self._ports.identity.exchange(replace(seen, contested=why), seen)
+            found = await self._ports.identity.read()
             if found is None or found.contested or found.site_id != seen.site_id:
                 break
             seen = found

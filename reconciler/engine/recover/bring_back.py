@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from reconciler.engine.runtime.context import Ports
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import KeyRefused, StoreUnavailable
 from reconciler.model import (
     GONE,
@@ -26,50 +26,52 @@ SLACK = timedelta(minutes=1)
 """How far the store's clock may be ahead of the database's."""
 
 
-async def bring_back(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+async def bring_back(ports: Ports, guard: WriteGuard, hidden: HiddenObject) -> Returned:
     """Put the object back at its own key, never over another one. Only a HEAD 200 counts as success.
 
     Raises Refused, LeaseLost, Halt; if the store does not answer, the outcome is FAILED.
     """
     if not await ports.recovery.claim_return(hidden.id):
-        return _told(hidden, Return.REFUSED, "it is being purged, or was brought back or erased meanwhile")
+        return _described(
+            hidden, Return.REFUSED, "it is being purged, or was brought back or erased meanwhile"
+        )
     try:
         if hidden.hidden.mode is DeleteMode.VERSIONED:
-            return await _from_behind_markers(ports, gateway, hidden)
-        return await _out_of_quarantine(ports, gateway, hidden)
+            return await _from_behind_markers(ports, guard, hidden)
+        return await _out_of_quarantine(ports, guard, hidden)
     except KeyRefused as error:
         lasting = error.blame in {Blame.KEY, Blame.OBJECT}
-        return _told(hidden, Return.REFUSED if lasting else Return.FAILED, str(error))
+        return _described(hidden, Return.REFUSED if lasting else Return.FAILED, str(error))
     except StoreUnavailable as error:
-        return _told(hidden, Return.FAILED, str(error))
+        return _described(hidden, Return.FAILED, str(error))
 
 
-async def _out_of_quarantine(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+async def _out_of_quarantine(ports: Ports, guard: WriteGuard, hidden: HiddenObject) -> Returned:
     source = hidden.hidden.quarantine_key
     assert source is not None
-    copied = await gateway.copy(source, hidden.storage_key, only_new=True)
-    return await _copied(ports, gateway, hidden, copied)
+    copied = await guard.copy(source, hidden.storage_key, only_new=True)
+    return await _copied(ports, guard, hidden, copied)
 
 
-async def _copied(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, copied: Copied) -> Returned:
+async def _copied(ports: Ports, guard: WriteGuard, hidden: HiddenObject, copied: Copied) -> Returned:
     """The outcome of a copy to the object's own key."""
     if copied.result is CopyResult.OCCUPIED:
         return await _what_is_there(ports, hidden)
     if copied.result is CopyResult.MISSING:
         source = hidden.hidden.quarantine_key
         gone = f"its copy {source} is not in the quarantine any more" if source else "its version is gone"
-        return _told(hidden, Return.REFUSED, gone)
+        return _described(hidden, Return.REFUSED, gone)
     if copied.result is not CopyResult.COPIED:
-        return _told(hidden, Return.FAILED, copied.detail)
+        return _described(hidden, Return.FAILED, copied.detail)
     stored = await ports.store.head(hidden.storage_key)
     if stored is None:
-        return _told(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
-    if not ports.capabilities.copy_only_new and (why := await _withdrawn(ports, gateway, hidden, stored)):
-        return _told(hidden, Return.REFUSED, f"another object came to its key meanwhile, and {why}")
-    return _told(hidden, Return.RESTORED)
+        return _described(hidden, Return.FAILED, "the store says that it copied it, and has nothing there")
+    if not ports.capabilities.copy_only_new and (why := await _withdrawn(ports, guard, hidden, stored)):
+        return _described(hidden, Return.REFUSED, f"another object came to its key meanwhile, and {why}")
+    return _described(hidden, Return.RESTORED)
 
 
-async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, stored: StoredObject) -> str:
+async def _withdrawn(ports: Ports, guard: WriteGuard, hidden: HiddenObject, stored: StoredObject) -> str:
     """Give its place back to an upload that arrived between the look and our copy. Returns the result, "" if
     no upload did.
 
@@ -87,7 +89,7 @@ async def _withdrawn(ports: Ports, gateway: WriteGateway, hidden: HiddenObject, 
         return ""
     if any(each.marker and _later(each, behind[0]) for each in found):
         return ""
-    (answer,) = await gateway.withdraw(mine[0])
+    (answer,) = await guard.withdraw(mine[0])
     if answer.result in GONE:
         return "lies there again"
     return f"is version {behind[0].id} behind what was brought back, which may not go again: {answer.detail}"
@@ -99,24 +101,24 @@ def _later(one: Version, other: Version) -> bool:
     )
 
 
-async def _from_behind_markers(ports: Ports, gateway: WriteGateway, hidden: HiddenObject) -> Returned:
+async def _from_behind_markers(ports: Ports, guard: WriteGuard, hidden: HiddenObject) -> Returned:
     """Remove every delete marker of the operation: the known ones, and those that its repetitions made."""
     key, wanted = hidden.storage_key, hidden.hidden
     found = await ports.versions.of(key)
     if not any(wanted.hides(each) for each in found):
-        return _told(hidden, Return.REFUSED, "the version is not in the bucket any more")
+        return _described(hidden, Return.REFUSED, "the version is not in the bucket any more")
     if any(each.latest and not each.marker for each in found):
         return await _what_is_there(ports, hidden)
     ours = [each for each in found if each.marker and _made_by(each, hidden)]
-    for answer in await gateway.reveal(ours):
+    for answer in await guard.reveal(ours):
         if answer.result not in GONE:
-            return await _over_the_marker(ports, gateway, hidden, found, answer)
+            return await _over_the_marker(ports, guard, hidden, found, answer)
     stored = await ports.store.head(key)
     if stored is None:
-        return _told(hidden, Return.REFUSED, "a delete marker that is not ours hides it")
+        return _described(hidden, Return.REFUSED, "a delete marker that is not ours hides it")
     if not _is_what_was_hidden(stored, wanted):
-        return _told(hidden, Return.REFUSED, "another version lies at its key, and is not hidden for it")
-    return _told(hidden, Return.RESTORED)
+        return _described(hidden, Return.REFUSED, "another version lies at its key, and is not hidden for it")
+    return _described(hidden, Return.RESTORED)
 
 
 def _is_what_was_hidden(stored: StoredObject, wanted: Hidden) -> bool:
@@ -128,18 +130,18 @@ def _is_what_was_hidden(stored: StoredObject, wanted: Hidden) -> bool:
 
 async def _over_the_marker(
     ports: Ports,
-    gateway: WriteGateway,
+    guard: WriteGuard,
     hidden: HiddenObject,
     found: Sequence[Version],
     answer: DeletionResult,
 ) -> Returned:
     """Copy the version over the markers, where a policy keeps every version and marker for good."""
     if answer.blame is Blame.STORE:
-        return _told(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
+        return _described(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
     key = hidden.storage_key
     newest = next(each for each in found if each.id in hidden.hidden.version_ids)
-    copied = await gateway.copy(key, key, newest.etag, only_new=True, version=newest.id)
-    return await _copied(ports, gateway, hidden, copied)
+    copied = await guard.copy(key, key, newest.etag, only_new=True, version=newest.id)
+    return await _copied(ports, guard, hidden, copied)
 
 
 def _made_by(marker: Version, hidden: HiddenObject) -> bool:
@@ -156,12 +158,12 @@ async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:
     """Whether the same object is there, as after an interrupted attempt, or one not to be overwritten."""
     there, copy = await ports.store.head(hidden.storage_key), hidden.hidden
     if there is None:
-        return _told(hidden, Return.FAILED, "its key is being written to by somebody else")
+        return _described(hidden, Return.FAILED, "its key is being written to by somebody else")
     if there.size == copy.size and (
         there.etag == copy.etag or "-" in there.etag + (copy.etag or "") or await _etags_change(ports, copy)
     ):
-        return _told(hidden, Return.PRESENT)
-    return _told(hidden, Return.REFUSED, "another object lies at its key, and is not written over")
+        return _described(hidden, Return.PRESENT)
+    return _described(hidden, Return.REFUSED, "another object lies at its key, and is not written over")
 
 
 async def _etags_change(ports: Ports, hidden: Hidden) -> bool:
@@ -175,5 +177,5 @@ async def _etags_change(ports: Ports, hidden: Hidden) -> bool:
     return copy is not None and copy.etag != hidden.etag
 
 
-def _told(hidden: HiddenObject, outcome: Return, reason: str = "") -> Returned:
+def _described(hidden: HiddenObject, outcome: Return, reason: str = "") -> Returned:
     return Returned(storage_key=hidden.storage_key, outcome=outcome, reason=reason, size=hidden.hidden.size)

@@ -9,9 +9,9 @@ from collections import defaultdict
 import structlog
 
 from reconciler.engine.recover.bring_back import bring_back
-from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.engine.runtime.tasks import for_each
-from reconciler.engine.runtime.write_guard import Refused, WriteGateway
+from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import BadValue, KeyRefused, ReconcilerError
 from reconciler.model import HiddenObject, Mode, Queued, Removal, Return, UndoScope, Verdict
 from reconciler.planning.healing import object_for
@@ -31,18 +31,18 @@ NOT_YET = "keys could not be healed, and are tried again"
 class Healer:
     """Works through the queue. A key that cannot be healed stays in it, and is reported each time."""
 
-    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer) -> None:
+    def __init__(self, ports: Ports, guard: WriteGuard, in_force: SettingsInForce) -> None:
         self._ports = ports
-        self._gateway = gateway
-        self._steer = steer
-        self._told: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._guard = guard
+        self._in_force = in_force
+        self._described: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
     async def run(self) -> int:
         """Run one round. Returns how many keys were healed. Raises LeaseLost, Halt, Retryable."""
-        if self._steer().mode is not Mode.LIVE:
+        if self._in_force().mode is not Mode.LIVE:
             return 0
         healed = 0
-        self._told.clear()
+        self._described.clear()
 
         async def heal(queued: Queued) -> None:
             nonlocal healed
@@ -59,12 +59,12 @@ class Healer:
         except Refused as refusal:
             log.info("healing stopped", reason=str(refusal))
         finally:
-            self._tell()
+            self._report()
         return healed
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Log a line for each kind of result, with one key to look at; the others go to the debug level."""
-        for event, keys in self._told.items():
+        for event, keys in self._described.items():
             say = log.error if event is LOST else log.warning
             say(event, keys=len(keys), first=keys[0][0], reason=keys[0][1])
             for key, reason in keys:
@@ -86,8 +86,8 @@ class Healer:
 
     async def _heal(self, queued: Queued) -> bool | None:
         """Whether something came back; None if the key has to be looked at again."""
-        key, steering = queued.storage_key, self._steer()
-        rows = await self._ports.records.lookup([key], rewritten=steering.policy.rewrites_keys)
+        key, settings = queued.storage_key, self._in_force()
+        rows = await self._ports.records.lookup([key], rewritten=settings.policy.rewrites_keys)
         if await self._ports.store.head(key) is not None:
             return False if rows else await self._rows_back(key)
         # A further column gives no size or time, so the newest is meant.
@@ -95,21 +95,21 @@ class Healer:
         if not rows and not await self._ports.records.referenced([key]):
             return False
         hidden = await self._ports.recovery.hidden(key)
-        meant = object_for(hidden, rows, steering.upload_window, vouched=vouched)
+        meant = object_for(hidden, rows, settings.upload_window, vouched=vouched)
         if meant is not None:
             return await self._object_back(meant)
         await self._alarm(key, "nothing that is hidden matches its row in size and time")
         return None
 
     async def _object_back(self, hidden: HiddenObject) -> bool | None:
-        returned = await bring_back(self._ports, self._gateway, hidden)
+        returned = await bring_back(self._ports, self._guard, hidden)
         if returned.outcome not in {Return.RESTORED, Return.PRESENT}:
             await self._alarm(hidden.storage_key, returned.reason)
             return None
         removal = Removal(storage_key=hidden.storage_key, object=hidden)
         back = returned.outcome is Return.RESTORED
         await self._ports.recovery.put_back(removal, AUTHOR, object_back=back)
-        self._told[OBJECTS_BACK].append((hidden.storage_key, "a record names it"))
+        self._described[OBJECTS_BACK].append((hidden.storage_key, "a record names it"))
         return True
 
     async def _rows_back(self, key: str) -> bool | None:
@@ -124,10 +124,10 @@ class Healer:
                     return None
                 found |= returned.outcome in {Return.RESTORED, Return.PARTIAL}
         if found:
-            self._told[ROWS_BACK].append((key, "it was removed for want of the object"))
+            self._described[ROWS_BACK].append((key, "it was removed for want of the object"))
         return found
 
     async def _alarm(self, key: str, reason: str, event: str = LOST) -> None:
         """Report a record without its object that we cannot mend by ourselves: a person should know."""
-        self._told[event].append((key, reason))
+        self._described[event].append((key, reason))
         await self._ports.recovery.postpone(key)

@@ -11,10 +11,10 @@ from datetime import datetime
 import structlog
 
 from reconciler.engine.recover.bring_back import bring_back
-from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.tasks import for_each
-from reconciler.engine.runtime.write_guard import WriteGateway
+from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import BadValue, KeyRefused, ReconcilerError, StoreUnavailable
 from reconciler.model import Hold, HoldKind, Mode, Removal, Return, Returned, UndoScope, Verdict
 
@@ -71,25 +71,27 @@ class Undone:
 class Undo:
     """One undo, by one author, who is named in the ledger and by the holds on what came back."""
 
-    def __init__(self, ports: Ports, gateway: WriteGateway, steer: Steer, author: str, emit: Emit) -> None:
+    def __init__(
+        self, ports: Ports, guard: WriteGuard, in_force: SettingsInForce, author: str, emit: Emit
+    ) -> None:
         self._ports = ports
-        self._gateway = gateway
-        self._steer = steer
+        self._guard = guard
+        self._in_force = in_force
         self._author = author
         self._emit = emit
-        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: steer().rate)
+        self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
 
     async def run(self, scope: UndoScope) -> Undone:
         """Bring back everything in the scope; in dry run, only report it. Raises Halt, Retryable."""
         undone = Undone(gone=await self._ports.recovery.gone(scope), unknown=await self._unknown(scope))
         after = ""
         while page := await self._next(scope, after):
-            if self._steer().mode is Mode.LIVE:
+            if self._in_force().mode is Mode.LIVE:
                 await self._bring_back(page, undone)
             else:
                 for removal in page:
                     for returned in _would(removal):
-                        self._tell(undone, returned)
+                        self._report(undone, returned)
             after = page[-1].storage_key
         return undone
 
@@ -98,12 +100,12 @@ class Undo:
         return [part for part in parts if not await self._ports.recovery.knows(part)]
 
     async def _next(self, scope: UndoScope, after: str) -> Sequence[Removal]:
-        limit = self._pace.batch_size(self._steer().rate)
+        limit = self._pace.batch_size(self._in_force().rate)
         return await self._ports.recovery.removals(scope, after, limit)
 
     async def _bring_back(self, page: Sequence[Removal], undone: Undone) -> None:
         """Place the holds first: a pass that ran in between would mark what has just come back."""
-        end = await self._ports.records.now() + self._steer().hold_for
+        end = await self._ports.records.now() + self._in_force().hold_for
         holds = [
             Hold(
                 kind=HoldKind.KEY,
@@ -117,11 +119,11 @@ class Undo:
         ]
         undone.held_until = undone.held_until or end
         await self._ports.holds.add(holds)
-        await self._pace.take(len(page), self._steer().rate)
+        await self._pace.take(len(page), self._in_force().rate)
 
         async def restore(removal: Removal) -> None:
             for returned in await self._restored(removal):
-                self._tell(undone, returned)
+                self._report(undone, returned)
 
         await for_each(page, restore, concurrency=AT_ONCE)
 
@@ -141,7 +143,7 @@ class Undo:
     async def _restore(self, removal: Removal) -> Sequence[Returned]:
         returned, back = [], False
         if removal.object is not None:
-            returned.append(await bring_back(self._ports, self._gateway, removal.object))
+            returned.append(await bring_back(self._ports, self._guard, removal.object))
             if returned[0].outcome not in {Return.RESTORED, Return.PRESENT}:
                 return returned
             back = returned[0].outcome is Return.RESTORED
@@ -165,7 +167,7 @@ class Undo:
             return False
         return await self._ports.store.head(removal.storage_key) is None
 
-    def _tell(self, undone: Undone, returned: Returned) -> None:
+    def _report(self, undone: Undone, returned: Returned) -> None:
         undone.count(returned)
         self._emit(returned)
 

@@ -15,7 +15,7 @@ from reconciler.ports import (
     Clock,
     Copies,
     Holds,
-    IdentityMarker,
+    IdentityObject,
     Lease,
     Listing,
     Marks,
@@ -36,7 +36,7 @@ from reconciler.ports import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steering:
+class RuntimeSettings:
     """One consistent reading of the settings. A pass keeps its own; the collector reads it for each batch.
 
     `rate` is in keys a second, infinite for unlimited. `config_hash` covers every setting that changes a
@@ -55,8 +55,8 @@ class Steering:
     hold_for: timedelta
 
 
-Steer: TypeAlias = Callable[[], Steering]
-"""Gives the current steering at the moment of the call."""
+SettingsInForce: TypeAlias = Callable[[], RuntimeSettings]
+"""Gives the settings in force at the moment of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Ports:
     copies: Copies
     versions: Versions
     uploads: Uploads
-    marker: IdentityMarker
+    identity: IdentityObject
     prober: Prober
     records: Records
     staging: StagingArea

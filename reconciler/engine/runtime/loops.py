@@ -22,7 +22,7 @@ BACKOFF_BASE = 1.0
 BACKOFF_CAP = 300.0
 
 
-class Bell:
+class WakeEvent:
     """Wakes a waiting task; a ring while no task waits is remembered once."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Loop:
     act: Callable[[], Awaitable[None]]
     seconds: float
     first_after: Callable[[], Awaitable[float]]
-    bell: Bell | None = None
+    bell: WakeEvent | None = None
 
 
 class Supervisor:
@@ -93,11 +93,11 @@ class Supervisor:
             log.warning("last pass unknown, starting one", reason=str(error))
             return 0.0
 
-    async def rest(self, name: str, seconds: float, bell: Bell | None = None) -> None:
+    async def rest(self, name: str, seconds: float, bell: WakeEvent | None = None) -> None:
         """Sleep, stamping progress; a bell or the stop signal ends it."""
         clock = self._clock
         end = clock.monotonic() + seconds
-        async with ended_by(self._stopping), ended_by(bell or Bell()):
+        async with ended_by(self._stopping), ended_by(bell or WakeEvent()):
             while (left := end - clock.monotonic()) > 0:
                 self._observer.alive(name)
                 await clock.sleep(min(left, STAMP_SECONDS))

@@ -7,7 +7,7 @@ import structlog
 
 from reconciler.errors import Retryable, StoreUnavailable
 from reconciler.model import Pause
-from reconciler.planning import wording
+from reconciler.planning import formatting
 from reconciler.ports import Clock, Observer, PauseSwitch
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class PauseWatch:
     def require_running(self) -> None:
         """Raise StoreUnavailable if paused at the last reading: before each repetition of one call."""
         if self.last.paused:
-            raise StoreUnavailable(f"{wording.pause(self.last)}: no further request is sent")
+            raise StoreUnavailable(f"{formatting.pause(self.last)}: no further request is sent")
 
     async def watch(self) -> None:
         """Read until cancelled, so that a replica without work notices and reports a pause too."""
@@ -63,9 +63,9 @@ class PauseWatch:
         if seen.paused and seen != before:
             log.warning("paused: nothing is deleted", by=seen.by, reason=seen.reason, since=str(seen.at))
         elif before.paused and not seen.paused:
-            log.warning("resumed", by=seen.by, at=str(seen.at), was=wording.pause(before))
+            log.warning("resumed", by=seen.by, at=str(seen.at), was=formatting.pause(before))
 
 
 def notice_of(pause: Pause) -> str:
     """What a person has to know about a pause, whatever else the result is; empty if not paused."""
-    return f"{wording.pause(pause)}: nothing is deleted until `reconciler resume`" if pause.paused else ""
+    return f"{formatting.pause(pause)}: nothing is deleted until `reconciler resume`" if pause.paused else ""

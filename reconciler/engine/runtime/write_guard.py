@@ -26,11 +26,11 @@ from reconciler.model import (
     Verdict,
     Version,
 )
-from reconciler.planning import wording
+from reconciler.planning import formatting
 from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore, Uploads, Versions
 
 SEAL_AGE = 1.0
-"""Seconds for which the marker read by a claim is not read again before its delete."""
+"""Seconds for which the identity read by a claim is not read again before its delete."""
 
 
 class Refused(Retryable):
@@ -43,7 +43,7 @@ def require_live(mode: Mode) -> None:
         raise StoreUnavailable("dry run was switched on: no further request is sent")
 
 
-class WriteGateway:
+class WriteGuard:
     """Claims, deletes and confirms in live mode only, and not while `paused` says so."""
 
     def __init__(
@@ -80,22 +80,22 @@ class WriteGateway:
         """Take due marks for deletion; see `Marks.claim`."""
         self._refuse_in_dry_run("claim marks")
         await self._refuse_while_paused("claim marks")
-        # With the marker's current nonce, which the claim compares with the database's.
+        # With the identity's current nonce, which the claim compares with the database's.
         sealed = replace(term, seal=await self._seal(0.0))
         return await self._marks.claim(sealed, policy, verdicts, limit, decide, cap)
 
-    async def unfinished(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
-        """Take over a claim that has to roll forward; see `Marks.unfinished`."""
+    async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+        """Take over a claim that has to roll forward; see `Marks.rescue`."""
         self._refuse_in_dry_run("take over a claim")
         await self._refuse_while_paused("take over a claim")
         sealed = replace(term, seal=await self._seal(0.0))
-        return await self._marks.unfinished(sealed, longest_call, limit)
+        return await self._marks.rescue(sealed, longest_call, limit)
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete objects from the bucket.
 
         The store cannot check our epoch, so a leader that resumes after its lease expired must send nothing:
-        its successor may have spared the key meanwhile. The same applies once the bucket's marker no longer
+        its successor may have spared the key meanwhile. The same applies once the bucket's identity no longer
         bears our seal.
         """
         self._refuse_in_dry_run("delete objects")
@@ -199,4 +199,6 @@ class WriteGateway:
 
     async def _refuse_while_paused(self, action: str) -> None:
         if (pause := await self._paused()).paused:
-            raise Refused(f"{wording.pause(pause)}: refused to {action}; `reconciler resume` lets it happen")
+            raise Refused(
+                f"{formatting.pause(pause)}: refused to {action}; `reconciler resume` lets it happen"
+            )

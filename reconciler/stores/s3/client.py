@@ -17,8 +17,8 @@ from reconciler.stores.s3.clock import BucketClock
 from reconciler.stores.s3.config import BucketConfig
 from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.stores.s3.direct import DirectClient
+from reconciler.stores.s3.identity import BucketIdentity
 from reconciler.stores.s3.listing import BucketListing
-from reconciler.stores.s3.marker import BucketMarker
 from reconciler.stores.s3.probing import BucketProber
 from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.retries import Calls
@@ -42,7 +42,7 @@ class Bucket:
         self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
         self._witness = witness = Witness(client, config.name, self._calls)
         self.listing = BucketListing(lister, config.name, self._calls)
-        self.marker = BucketMarker(client, config.name, self._calls)
+        self.identity = BucketIdentity(client, config.name, self._calls)
         self.clock = BucketClock(client, config.name, self._calls)
         limiter = anyio.CapacityLimiter(config.copy_concurrency)
         self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes, witness)

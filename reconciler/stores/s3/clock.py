@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.retries import Calls
-from reconciler.stores.s3.witness import MARKER_KEY
+from reconciler.stores.s3.witness import IDENTITY_KEY
 
 _TELLING: Final = frozenset({400, 403, 404})
 """Refusals that come from the store itself and carry its time. A store whose clock is very far from ours
@@ -33,7 +33,7 @@ class BucketClock:
 
     async def _ask(self) -> Mapping[str, Any]:
         try:
-            answer: Mapping[str, Any] = await self._client.head_object(Bucket=self._bucket, Key=MARKER_KEY)
+            answer: Mapping[str, Any] = await self._client.head_object(Bucket=self._bucket, Key=IDENTITY_KEY)
         except ClientError as error:
             if error.response["ResponseMetadata"].get("HTTPStatusCode") not in _TELLING:
                 raise

@@ -107,9 +107,9 @@ class BucketObjects:
             (alone if self._goes_alone(entry) else together).append(entry)
         results = await self._delete_together(together, call) if together else {}
         results |= await self._delete_alone(alone, call, known=bool(results))
-        await self._tell_missing_from_changed(results, batch)
-        await self._tell_locked_from_denied(results, call)
-        await self._tell_keys_from_store(results, call)
+        await self._separate_missing_from_changed(results, batch)
+        await self._separate_locked_from_denied(results, call)
+        await self._separate_keys_from_store(results, call)
         return [results[entry.key] for entry in batch]
 
     def _check(self, batch: Sequence[Deletion]) -> None:
@@ -185,8 +185,8 @@ class BucketObjects:
             {"Key": entry.key} if entry.etag is None else {"Key": entry.key, "ETag": entry.etag}
             for entry in batch
         ]
-        doomed = {"Objects": entries, "Digest": self._capabilities.batch_digest}
-        request = partial(self._client.delete_objects, Bucket=self._bucket, Delete=doomed)
+        to_delete = {"Objects": entries, "Digest": self._capabilities.batch_digest}
+        request = partial(self._client.delete_objects, Bucket=self._bucket, Delete=to_delete)
         try:
             answer = await self._calls.send(
                 "DeleteObjects", request, read_answer, deadline=call.until, may_send=self._may_delete
@@ -265,7 +265,7 @@ class BucketObjects:
 
     # --- afterwards --------------------------------------------------------------------------------
 
-    async def _tell_missing_from_changed(
+    async def _separate_missing_from_changed(
         self, results: dict[str, DeletionResult], batch: Sequence[Deletion]
     ) -> None:
         """HEAD each key reported as changed: stores also answer 412 for an object that is gone.
@@ -290,7 +290,7 @@ class BucketObjects:
         changed = [key for key, result in results.items() if result.result is ObjectResult.CHANGED]
         await side_by_side([partial(look, key) for key in changed])
 
-    async def _tell_locked_from_denied(self, results: dict[str, DeletionResult], call: _Call) -> None:
+    async def _separate_locked_from_denied(self, results: dict[str, DeletionResult], call: _Call) -> None:
         """HEAD locked keys for the lock's end, and denied keys where the bucket can lock objects."""
 
         async def look(result: DeletionResult) -> None:
@@ -312,7 +312,7 @@ class BucketObjects:
         ]
         await side_by_side([partial(look, result) for result in suspects])
 
-    async def _tell_keys_from_store(self, results: dict[str, DeletionResult], call: _Call) -> None:
+    async def _separate_keys_from_store(self, results: dict[str, DeletionResult], call: _Call) -> None:
         """Blame a key for its refusal where other keys were deleted, or the witness' scratch key can be.
 
         Raises what the refusal means for all keys where nothing is known of any key.

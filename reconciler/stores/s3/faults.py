@@ -108,7 +108,7 @@ def _one_line(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BucketAddress:
     """The bucket and where it is, for messages."""
 
     bucket: str

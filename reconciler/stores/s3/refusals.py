@@ -5,11 +5,11 @@ about          kinds                               what is done
 =============  ==================================  ====================================================
 one object     LOCKED, OBJECT, NAME                it is settled alone: on hold, with an end
 the store      FULL, KEYLESS                       put off, never on hold; a halt with advice when it is
-                                                   refused for the bucket's marker too, or many in a row
+                                                   refused for the bucket's identity too, or many in a row
 the store      THROTTLED, TRANSIENT                the call is repeated, then the loop backs off
-us             DENIED, CREDENTIALS, REGION, CLOCK, a halt with advice, if the marker is refused as well;
+us             DENIED, CREDENTIALS, REGION, CLOCK, a halt with advice, if the identity is refused as well;
                ADDRESSING, BUCKET                  else it is about the key
-not known      none                                about the key, if the marker is answered; else the
+not known      none                                about the key, if the identity is answered; else the
                                                    store is taken to be away
 an answer      MISSING, CHANGED                    no refusal: there is no such object, or another one
 =============  ==================================  ====================================================

@@ -23,7 +23,7 @@ from botocore.parsers import ResponseParserError
 from reconciler.errors import ConfigError
 from reconciler.stores.s3.answers import DeleteAnswer
 from reconciler.stores.s3.config import BucketConfig
-from reconciler.stores.s3.faults import Place, Refusal
+from reconciler.stores.s3.faults import BucketAddress, Refusal
 from reconciler.stores.s3.refusals import TIMED_OUT
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Calls:
     """
 
     def __init__(self, config: BucketConfig) -> None:
-        self.place = Place(bucket=config.name, endpoint_url=config.endpoint_url)
+        self.place = BucketAddress(bucket=config.name, endpoint_url=config.endpoint_url)
         self.timeout = config.request_timeout.total_seconds()
         """Seconds that one attempt may take."""
         self._on_request = config.on_request

@@ -1,6 +1,6 @@
-"""Decide whether a refusal is about the key or the store, by trying the same on the bucket's own marker.
+"""Decide whether a refusal is about the key or the store, by trying the same on the bucket's own identity.
 
-Where the marker is answered, the refusal is about the key, whatever its code: a signature that a gateway
+Where the identity is answered, the refusal is about the key, whatever its code: a signature that a gateway
 computes differently for an odd key, a policy on one prefix, an object whose own encryption key is gone.
 """
 
@@ -16,9 +16,9 @@ from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.refusals import OF_ONE, OF_THE_STORE, Kind
 from reconciler.stores.s3.retries import Calls
 
-MARKER_KEY: Final = f"{RESERVED_PREFIX}identity.json"
+IDENTITY_KEY: Final = f"{RESERVED_PREFIX}identity.json"
 REMEMBERED_SECONDS: Final = 2.0
-"""How long the marker's answer is reused for other keys: a thousand may be refused at once."""
+"""How long the identity's answer is reused for other keys: a thousand may be refused at once."""
 LONGEST_KEY: Final = 1024
 """Bytes of a key, S3's own limit."""
 LONGEST_COMPONENT: Final = 255
@@ -29,7 +29,7 @@ _SCRATCH: Final = f"{RESERVED_PREFIX}probe/witness"
 
 
 class Witness:
-    """Blames a key, the store or us for a refusal, by the answer for the bucket's marker."""
+    """Blames a key, the store or us for a refusal, by the answer for the bucket's identity."""
 
     def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
         self._client = client
@@ -56,8 +56,8 @@ class Witness:
     ) -> ReconcilerError:
         """The error for a refusal: KeyRefused where it is about the key, else what it means for all keys.
 
-        `operation` must be one that can be tried on the marker. `otherwise` is the type of the error for an
-        unknown refusal where the marker is refused too.
+        `operation` must be one that can be tried on the identity. `otherwise` is the type of the error for an
+        unknown refusal where the identity is refused too.
         """
         if isinstance(why, StoreUnavailable):
             passing = KeyRefused(f"{operation} of this key: {why}", Blame.MOMENT)
@@ -71,7 +71,7 @@ class Witness:
         return _key_refused(operation, key, await self._reason(operation, key, why), Blame.KEY)
 
     async def answers(self, operation: str) -> bool:
-        """Whether the operation succeeds for the marker just now."""
+        """Whether the operation succeeds for the identity just now."""
         async with self._alone:
             at, answered = self._answered.get(operation, (-REMEMBERED_SECONDS, False))
             if anyio.current_time() - at < REMEMBERED_SECONDS:
@@ -104,12 +104,12 @@ class Witness:
     # --- the same kind of question -------------------------------------------------------------------
 
     async def _head(self) -> None:
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=MARKER_KEY)
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=IDENTITY_KEY)
         await self._calls.send("HeadObject", call, lambda _: None)
 
     async def _copy(self) -> None:
         """Copy into the quarantine, where a quota or a policy may apply. The copy is removed again."""
-        source = {"Bucket": self._bucket, "Key": MARKER_KEY}
+        source = {"Bucket": self._bucket, "Key": IDENTITY_KEY}
         call = partial(self._client.copy_object, Bucket=self._bucket, Key=_COPY, CopySource=source)
         made = await self._calls.send("CopyObject", call, _version)
         await self._clean_up(_COPY, made)
@@ -124,7 +124,7 @@ class Witness:
             await self._clean_up(_SCRATCH, marker)
 
     async def _list(self, operation: str, listing: Callable[..., Awaitable[Any]]) -> None:
-        call = partial(listing, Bucket=self._bucket, Prefix=MARKER_KEY)
+        call = partial(listing, Bucket=self._bucket, Prefix=IDENTITY_KEY)
         await self._calls.send(operation, call, lambda _: None)
 
     async def _clean_up(self, key: str, version: str | None) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from reconciler.model import HoldKind, Marker, Outcome, Pass, Phase, Standing, Storage, Tally
-from reconciler.telemetry.leading import Drift, LeaderGauges
+from reconciler.model import HoldKind, Outcome, Pass, PassKind, Phase, Standing, Storage, Tally
+from reconciler.telemetry.leader import Drift, LeaderGauges
 from reconciler.telemetry.limits import LimitGauges
 from reconciler.telemetry.metrics.calls import CallMetrics
 from reconciler.telemetry.metrics.passes import PassMetrics
@@ -82,8 +82,8 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def blocked(self, by: str | None) -> None:
         self._of_leader.known.blocked_by = by or ""
 
-    def phase(self, marker: Marker, phase: Phase | None) -> None:
-        self._of_leader.known.phases[marker] = phase
+    def phase(self, kind: PassKind, phase: Phase | None) -> None:
+        self._of_leader.known.phases[kind] = phase
 
     def standing_read(self, standing: Standing) -> None:
         """Take the state of marks and passes that the leader has just read from the database."""
@@ -96,27 +96,27 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
 
     # --- passes, and what the database knows of them -----------------------------------------------
 
-    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
-        self._durations.labels(marker, outcome).observe(seconds)
+    def pass_finished(self, kind: PassKind, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        self._durations.labels(kind, outcome).observe(seconds)
         if outcome in SUCCESSES:
-            self._stamp(self._last_success, marker, self._now())
-            self._remember(marker, tally)
+            self._stamp(self._last_success, kind, self._now())
+            self._remember(kind, tally)
 
-    def pass_recalled(self, marker: Marker, last: Pass | None, last_success: Pass | None) -> None:
-        """Take the marker's newest finished pass and its newest released one, run by any replica."""
+    def pass_recalled(self, kind: PassKind, last: Pass | None, last_success: Pass | None) -> None:
+        """Take the kind's newest finished pass and its newest released one, run by any replica."""
         if last is not None:
-            self._stamp(self._last_attempt, marker, last.cutoff.timestamp())
+            self._stamp(self._last_attempt, kind, last.cutoff.timestamp())
         if last_success is None:
             return
         if last_success.finished_at is not None:
-            self._stamp(self._last_success, marker, last_success.finished_at.timestamp())
-        self._remember(marker, last_success.tally)
+            self._stamp(self._last_success, kind, last_success.finished_at.timestamp())
+        self._remember(kind, last_success.tally)
 
     def holds_recalled(self, in_force: Mapping[HoldKind, int]) -> None:
         """Take the number of holds in force, made by anyone."""
         self._of_leader.holds = in_force
 
-    def _remember(self, marker: Marker, tally: Tally) -> None:
-        self._of_leader.kept[marker] = tally.kept
-        if marker is Marker.SWEEP:
+    def _remember(self, kind: PassKind, tally: Tally) -> None:
+        self._of_leader.kept[kind] = tally.kept
+        if kind is PassKind.SWEEP:
             self._of_leader.listed = tally

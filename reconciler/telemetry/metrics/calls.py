@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Histogram
 
 from reconciler.telemetry.names import NAMESPACE, counter
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CALL_OUTCOMES = ("ok", "retried", "failed")
@@ -15,7 +15,7 @@ RENEWALS = ("ok", "failed", "lost")
 """`failed` is tried again while the lease lasts; `lost` ends the term."""
 
 
-class CallMetrics(Quiet):
+class CallMetrics(NullObserver):
     """Counts and times, of every replica."""
 
     def _make_calls(

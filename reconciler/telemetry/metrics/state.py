@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Info
 
 from reconciler.model import Capabilities, Mode, ModeSince
 from reconciler.telemetry.names import NAMESPACE, gauge
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 
 
 def store_labels(found: Capabilities) -> dict[str, str]:
@@ -42,7 +42,7 @@ def _flag(value: bool) -> str:  # noqa: FBT001 - a value, not a choice
     return "true" if value else "false"
 
 
-class StateMetrics(Quiet):
+class StateMetrics(NullObserver):
     """Gauges of every replica."""
 
     _now: Callable[[], float]
@@ -128,15 +128,15 @@ class StateMetrics(Quiet):
             self._own_dry_run = self._dry_run_passes = None
         elif self._own_dry_run is None:
             self._own_dry_run = self._now()
-        self._tell_dry_run()
+        self._set_dry_run()
 
     def mode_recalled(self, last: ModeSince | None) -> None:
         """Take the mode of the newest passes on any replica: a restart does not reset the dry run's start."""
         dry = last is not None and last.mode is Mode.DRY_RUN
         self._dry_run_passes = last.since.timestamp() if last is not None and dry else None
-        self._tell_dry_run()
+        self._set_dry_run()
 
-    def _tell_dry_run(self) -> None:
+    def _set_dry_run(self) -> None:
         own = self._own_dry_run
         self._dry_run_since.set(0 if own is None else min(own, self._dry_run_passes or own))
 

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from reconciler.model import GONE, VERDICTS, Mode, ObjectResult, Verdict
 from reconciler.telemetry.names import counter
-from reconciler.telemetry.observers import Quiet
+from reconciler.telemetry.observers import NullObserver
 
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     "delete_object": tuple(ObjectResult),
@@ -20,7 +20,7 @@ WENT = GONE | {ObjectResult.UNTOUCHED}
 """Results after which nothing is left to do for the mark."""
 
 
-class WorkMetrics(Quiet):
+class WorkMetrics(NullObserver):
     """Pages, rows, actions and bytes. One call counts a page or a batch, never a key."""
 
     def _make_work(self, registry: CollectorRegistry) -> None:

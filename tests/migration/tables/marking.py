@@ -34,11 +34,11 @@ passes = Table(
     Column("finished_at", TIME),
     Column("trip_reason", Text),
     Column("both_sides", Boolean, nullable=False, server_default=text("false")),
-    Column("armed_xid", Xid8),
+    Column("released_xid", Xid8),
     Column("policy", JSONB),
     Column("decided_by", Text),
     Column("decided_at", TIME),
-    Index("passes_marker_id_idx", "marker", "id"),
+    Index("passes_kind_id_idx", "marker", "id"),
     Index("passes_tripped_idx", "marker", "id", postgresql_where=text("state = 'tripped'")),
 )
 

@@ -19,7 +19,7 @@ from reconciler.model import (
     StoredObject,
     Tally,
 )
-from reconciler.planning import judge, latch
+from reconciler.planning import approval_gate, drift_rules
 from reconciler.planning.reporting import tally_of
 from reconciler.ports import PAGE_SIZE, Holds, Listing, Observer, Records
 
@@ -86,10 +86,10 @@ def judge_rows(
     verdicts = [
         _judge_row(context, row, verdict, recoverable) if isinstance(verdict, Finding) else verdict
         for row in rows
-        if (verdict := judge.judge_missing(row, policy, now)) is not None
+        if (verdict := drift_rules.judge_missing(row, policy, now)) is not None
     ]
     missing = sum(
-        judge.counts_as_missing(row, policy, now) for row in rows if row.storage_key not in recoverable
+        drift_rules.counts_as_missing(row, policy, now) for row in rows if row.storage_key not in recoverable
     )
     return _gather(findings, verdicts) + Tally(missing=missing)
 
@@ -103,15 +103,15 @@ def next_token(page: ObjectPage, asked: str | None) -> str | None:
 
 
 def _judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
-    verdict = judge.judge_object(stored, context.policy, context.now)
+    verdict = drift_rules.judge_object(stored, context.policy, context.now)
     if not isinstance(verdict, Finding):
         return verdict
-    return latch.told_apart(verdict, stored, context.before, context.now)
+    return approval_gate.split_new(verdict, stored, context.before, context.now)
 
 
 def _judge_row(context: Comparison, row: Record, finding: Finding, recoverable: Collection[str]) -> Finding:
     if row.storage_key not in recoverable:
-        return latch.told_apart(finding, row, context.before, context.now)
+        return approval_gate.split_new(finding, row, context.before, context.now)
     reason = f"{finding.reason}; its object is hidden, and is brought back"
     return dataclasses.replace(finding, kept=finding.kept or KeepReason.RECOVERABLE, reason=reason)
 

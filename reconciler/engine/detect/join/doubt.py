@@ -12,7 +12,7 @@ import structlog
 from reconciler.engine.runtime.tasks import for_each
 from reconciler.errors import Halt, ListingContradicted, ReconcilerError
 from reconciler.model import Policy, Record, StoredObject
-from reconciler.planning import judge
+from reconciler.planning import drift_rules
 from reconciler.ports import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class Doubt:
 
     async def missing(self, rows: Sequence[Record]) -> Sequence[Record]:
         """The rows, without those whose object is there. Raises ListingContradicted."""
-        counted = [row for row in rows if judge.counts_as_missing(row, self._policy, self._now)]
+        counted = [row for row in rows if drift_rules.counts_as_missing(row, self._policy, self._now)]
         there = {row.storage_key for row in counted}
         if self._believes and self._policy.rewrites_keys:
             there &= await self._there(rows)

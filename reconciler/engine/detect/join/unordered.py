@@ -12,7 +12,16 @@ from reconciler.engine.detect.held import keep_held
 from reconciler.engine.detect.join.comparison import Comparison, Sink, judge_objects, judge_rows, next_token
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import for_each, task_group
-from reconciler.model import RESERVED_PREFIX, Finding, Marker, ObjectPage, Phase, Record, StoredObject, Tally
+from reconciler.model import (
+    RESERVED_PREFIX,
+    Finding,
+    ObjectPage,
+    PassKind,
+    Phase,
+    Record,
+    StoredObject,
+    Tally,
+)
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix
 from reconciler.ports import Staging, Tracer
 
@@ -36,10 +45,10 @@ class UnorderedJoin:
 
     async def run(self, prefixes: Sequence[str], concurrency: int) -> Tally:
         """List every prefix to its end, then judge what the database finds on one side only."""
-        self._with.observer.phase(Marker.SWEEP, Phase.LISTING)
+        self._with.observer.phase(PassKind.SWEEP, Phase.LISTING)
         with step(self._tracer, "listing"):
             await self._copy_listing(prefixes, concurrency)
-        self._with.observer.phase(Marker.SWEEP, Phase.COMPARING)
+        self._with.observer.phase(PassKind.SWEEP, Phase.COMPARING)
         with step(self._tracer, "join"):
             return await self._join(prefixes)
 

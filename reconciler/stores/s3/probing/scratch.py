@@ -124,8 +124,8 @@ class Scratch:
 
     async def delete_batch(self, entries: Sequence[Mapping[str, str]], digest: Digest) -> DeleteAnswer:
         """Send one DeleteObjects like those of the collector."""
-        doomed = {"Objects": entries, "Digest": digest}
-        call = partial(self.client.delete_objects, Bucket=self.bucket, Delete=doomed)
+        to_delete = {"Objects": entries, "Digest": digest}
+        call = partial(self.client.delete_objects, Bucket=self.bucket, Delete=to_delete)
         return await self.calls.send("DeleteObjects", call, read_answer)
 
     async def versions(self, prefix: str) -> list[Version]:

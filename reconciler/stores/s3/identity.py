@@ -1,4 +1,4 @@
-"""The ownership marker, which says whose bucket this is: `.reconciler/identity.json`."""
+"""The identity object, which says whose bucket this is: `.reconciler/identity.json`."""
 
 import json
 from dataclasses import replace
@@ -14,18 +14,18 @@ from reconciler.stores.s3.parsing import bare_etag
 from reconciler.stores.s3.probing.scratch import reported_versioning, scratch_keys
 from reconciler.stores.s3.probing.writing import probe_condition
 from reconciler.stores.s3.retries import Calls
-from reconciler.stores.s3.witness import MARKER_KEY
+from reconciler.stores.s3.witness import IDENTITY_KEY
 
 FORMAT: Final = 1
-"""The version of the marker's JSON. We do not read a newer one: it may mean something else."""
+"""The version of the identity's JSON. We do not read a newer one: it may mean something else."""
 
 _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400"})
 
 _AT_THE_SAME_TIME: Final = frozenset({"ConditionalRequestConflict", "409"})
 
 
-class BucketMarker:
-    """`ports.IdentityMarker` of one bucket."""
+class BucketIdentity:
+    """`ports.IdentityObject` of one bucket."""
 
     def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
         self._client = client
@@ -35,7 +35,7 @@ class BucketMarker:
         """What the store does with If-Match on a PUT, as far as we know."""
 
     async def read(self) -> Identity | None:
-        """The marker, or None where there is none. Raises Halt where the object cannot be read as one."""
+        """The identity, or None where there is none. Raises Halt where the object cannot be read as one."""
         try:
             body, etag = await self._calls.send("GetObject", self._fetch, lambda got: got)
         except Refusal as refusal:
@@ -46,12 +46,12 @@ class BucketMarker:
             return replace(decode(body), etag=etag)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Halt(
-                f"{MARKER_KEY} in {self._calls.place} is no marker that this version reads ({error!r}): "
+                f"{IDENTITY_KEY} in {self._calls.place} is no identity that this version reads ({error!r}): "
                 "find out who wrote it before anything here is deleted"
             ) from None
 
     async def write(self, identity: Identity) -> None:
-        """Write the first marker. An existing one is left as it is: read the marker back to know whose it is.
+        """Write the first identity. An existing one is left as it is: read it back to know whose it is.
 
         Two sites that meet an unmarked bucket at once must not both believe that it is theirs. A site that
         was suspended at its first contact must not remove the seal of the one that went on meanwhile.
@@ -73,11 +73,11 @@ class BucketMarker:
             raise self._calls.place.explain("PutObject", refusal, Halt) from None
 
     async def exchange(self, identity: Identity, seen: Identity) -> bool:
-        """Write the marker over the one that was seen; see `ports.IdentityMarker.exchange`.
+        """Write the identity over the one that was seen; see `ports.IdentityObject.exchange`.
 
         We send the condition and never trust it: a store that ignores it says yes (I-24). The writer reads
-        the marker back, and again before each batch. A store that refuses even the right ETag says no for
-        ever, so once a no contradicts the stored marker, scratch keys show what the store really does.
+        the identity back, and again before each batch. A store that refuses even the right ETag says no for
+        ever, so once a no contradicts the stored identity, scratch keys show what the store really does.
         """
         body = encode(identity)
         try:
@@ -89,7 +89,7 @@ class BucketMarker:
         return written
 
     async def _put_over(self, body: bytes, seen: Identity, compared: PutCondition) -> bool:
-        """Write with the condition that the store compares; False where it says that the marker differs."""
+        """Write with the condition that the store compares; False where it says that the identity differs."""
         try:
             version = await self._put(body, **_condition(compared, seen.etag))
         except Refusal as refusal:
@@ -103,7 +103,7 @@ class BucketMarker:
         return True
 
     async def _contradicted(self, seen: Identity) -> PutCondition | None:
-        """Another way to write where the stored marker is still the one seen; None where a retry may succeed.
+        """Another way to write if the stored identity is still the one seen; None if a retry may succeed.
 
         SeaweedFS refuses every ETag of an object put before versions were suspended. New keys do not show it.
         """
@@ -120,7 +120,7 @@ class BucketMarker:
 
     async def exists(self) -> bool:
         """Whether HEAD gives 200, which proves that a 404 on another key came from the right bucket."""
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=MARKER_KEY)
+        call = partial(self._client.head_object, Bucket=self._bucket, Key=IDENTITY_KEY)
         try:
             return await self._calls.send("HeadObject", call, lambda _: True)
         except Refusal as refusal:
@@ -129,30 +129,30 @@ class BucketMarker:
             raise self._calls.place.explain("HeadObject", refusal) from None
 
     async def _fetch(self) -> tuple[bytes, str]:
-        answer = await self._client.get_object(Bucket=self._bucket, Key=MARKER_KEY)
+        answer = await self._client.get_object(Bucket=self._bucket, Key=IDENTITY_KEY)
         async with answer["Body"] as stream:
             return bytes(await stream.read()), bare_etag(answer.get("ETag", ""))
 
     async def _remove_superseded(self) -> None:
-        """Remove old versions of the marker, which pile up by one per renewal. Best effort each time."""
-        listing = partial(self._client.list_object_versions, Bucket=self._bucket, Prefix=MARKER_KEY)
+        """Remove old versions of the identity, which pile up by one per renewal. Best effort each time."""
+        listing = partial(self._client.list_object_versions, Bucket=self._bucket, Prefix=IDENTITY_KEY)
         try:
             answer: dict[str, Any] = await self._calls.send("ListObjectVersions", listing, dict)
             entries = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
             for entry in entries:
-                if entry["Key"] == MARKER_KEY and not entry["IsLatest"]:
-                    version = {"Key": MARKER_KEY, "VersionId": entry["VersionId"]}
+                if entry["Key"] == IDENTITY_KEY and not entry["IsLatest"]:
+                    version = {"Key": IDENTITY_KEY, "VersionId": entry["VersionId"]}
                     removal = partial(self._client.delete_object, Bucket=self._bucket, **version)
                     await self._calls.send("DeleteObject", removal, lambda _: None)
         except (Refusal, StoreUnavailable):
             return
 
     async def _put(self, body: bytes, **conditions: str) -> str:
-        """Put the marker and return its version; "" where the bucket keeps none."""
+        """Put the identity and return its version; "" where the bucket keeps none."""
         call = partial(
             self._client.put_object,
             Bucket=self._bucket,
-            Key=MARKER_KEY,
+            Key=IDENTITY_KEY,
             Body=body,
             ContentType="application/json",
             **conditions,
@@ -172,7 +172,7 @@ def _came_before(refusal: Refusal) -> bool:
 
 
 def encode(identity: Identity) -> bytes:
-    """The marker's JSON, which people can read too."""
+    """The identity's JSON, which people can read too."""
     fields: dict[str, Any] = {
         "format": FORMAT,
         "site_id": str(identity.site_id),
@@ -190,7 +190,7 @@ def encode(identity: Identity) -> bytes:
 
 
 def decode(body: bytes) -> Identity:
-    """The identity in a marker's JSON. Raises ValueError, KeyError or TypeError for any other content."""
+    """The identity in an identity's JSON. Raises ValueError, KeyError or TypeError for any other content."""
     fields = json.loads(body)
     if fields["format"] != FORMAT:
         raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")

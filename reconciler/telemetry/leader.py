@@ -9,7 +9,7 @@ from typing import TypeAlias
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler.model import HoldKind, KeepReason, Marker, Phase, Standing, Storage, Tally, Verdict
+from reconciler.model import HoldKind, KeepReason, PassKind, Phase, Standing, Storage, Tally, Verdict
 from reconciler.telemetry.names import NAMESPACE
 
 Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
@@ -28,7 +28,7 @@ class Known:
     """Empty where nothing blocks."""
     standing: Standing | None = None
     storage: Storage | None = None
-    phases: dict[Marker, Phase | None] = field(default_factory=dict)
+    phases: dict[PassKind, Phase | None] = field(default_factory=dict)
 
 
 class LeaderGauges(Collector):
@@ -42,7 +42,7 @@ class LeaderGauges(Collector):
         self.leading = False
         self.known = Known()
         self.listed: Tally | None = None
-        self.kept: dict[Marker, Mapping[KeepReason, int]] = {}
+        self.kept: dict[PassKind, Mapping[KeepReason, int]] = {}
         self.holds: Mapping[HoldKind, int] | None = None
 
     def begin(self, epoch: int) -> None:
@@ -101,10 +101,10 @@ class LeaderGauges(Collector):
         tripped = _family(
             "passes_tripped",
             "Passes that the breaker has tripped, until a person decides about all of one kind at once.",
-            "marker",
+            "kind",
         )
-        for marker in Marker:
-            tripped.add_metric([marker], standing.tripped.get(marker, 0))
+        for kind in PassKind:
+            tripped.add_metric([kind], standing.tripped.get(kind, 0))
         yield tripped
         ranges = _family(
             "key_ranges", "Key ranges of the ordered sweep under way; 0 between sweeps.", "state"
@@ -124,17 +124,17 @@ class LeaderGauges(Collector):
         kept = _family(
             "kept_keys",
             "Keys that looked like drift to the last released pass and are kept, by reason.",
-            "marker",
+            "kind",
             "reason",
         )
-        for marker, reasons in self.kept.items():
+        for kind, reasons in self.kept.items():
             for reason in KeepReason:
-                kept.add_metric([marker, reason], reasons.get(reason, 0))
+                kept.add_metric([kind, reason], reasons.get(reason, 0))
         yield kept
         if self.holds is not None:
             holds = _family("holds", "Holds in force, by what they name.", "kind")
-            for kind in HoldKind:
-                holds.add_metric([kind], self.holds.get(kind, 0))
+            for what in HoldKind:
+                holds.add_metric([what], self.holds.get(what, 0))
             yield holds
 
 
@@ -144,11 +144,11 @@ def _term(known: Known) -> Iterable[Metric]:
             "lease_epoch", "Number of this term, which grows with every change of leader.", known.epoch
         )
     phases = _family(
-        "pass_phase", "1 for what the pass under way is doing; 0 for all between passes.", "marker", "phase"
+        "pass_phase", "1 for what the pass under way is doing; 0 for all between passes.", "kind", "phase"
     )
-    for marker in Marker:
+    for kind in PassKind:
         for phase in Phase:
-            phases.add_metric([marker, phase], known.phases.get(marker) is phase)
+            phases.add_metric([kind, phase], known.phases.get(kind) is phase)
     yield phases
     if known.waiting is not None:
         yield _single(

@@ -1,4 +1,4 @@
-"""The parent's side of the guardian: programs started in its directory end when this program does.
+"""The parent's side of the supervisor: programs started in its directory end when this program does.
 
 It also provides what every embedded server needs: an account to run as, and free ports.
 """
@@ -67,11 +67,11 @@ def reachable_by_all(path: Path) -> bool:
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))
 
 
-class Guardian:
-    """The parent's side of a guardian process. Its calls are short, and any thread may make them."""
+class Supervisor:
+    """The parent's side of a supervisor process. Its calls are short, and any thread may make them."""
 
     def __init__(self, base: str) -> None:
-        script = Path(__file__).with_name("guardian.py")
+        script = Path(__file__).with_name("supervisor.py")
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(script), base],
             stdin=subprocess.PIPE,
@@ -89,7 +89,7 @@ class Guardian:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            message = "the guardian of the embedded servers has ended; nothing is left running, start again"
+            message = "the supervisor of the embedded servers has ended; nothing is left running, start again"
             raise ServerFailed(message)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
@@ -197,25 +197,25 @@ def tail(path: Path, count: int = 8) -> str:
 
 
 @asynccontextmanager
-async def guarded() -> AsyncIterator[Guardian]:
-    """A guardian and its directory, removed when the context or this program ends."""
-    guardian = await to_thread.run_sync(open_guardian)
+async def supervised() -> AsyncIterator[Supervisor]:
+    """A supervisor and its directory, removed when the context or this program ends."""
+    supervisor = await to_thread.run_sync(start_supervisor)
     try:
-        yield guardian
+        yield supervisor
     finally:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(guardian.close)
+            await to_thread.run_sync(supervisor.close)
 
 
-def open_guardian() -> Guardian:
-    """Like `guarded`, for code without an event loop; to be closed by the caller.
+def start_supervisor() -> Supervisor:
+    """Like `supervised`, for code without an event loop; to be closed by the caller.
 
     The directory must be one that Postgres's account can reach and run programs in.
     """
     account = unprivileged_account()
     for base in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - mkdtemp makes the name
         if _usable(Path(base), account):
-            return Guardian(base)
+            return Supervisor(base)
     message = f"no directory for temporary files that {account.name if account else 'we'} can use; set TMPDIR"
     raise ServerFailed(message)
 

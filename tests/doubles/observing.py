@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import anyio
 import anyio.lowlevel
 
-from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
+from reconciler.model import Mode, Outcome, PassKind, Phase, Tally, Verdict
 from reconciler.ports import Observer
 
 P = ParamSpec("P")
@@ -145,13 +145,13 @@ class RecordingObserver(Observer):
         self.told: Counter[str] = Counter()
         self.results: Counter[tuple[Mode, Verdict, str]] = Counter()
         self.sizes: Counter[tuple[Mode, Verdict]] = Counter()
-        self.outcomes: list[tuple[Marker, Outcome]] = []
+        self.outcomes: list[tuple[PassKind, Outcome]] = []
         self.halts: list[str | None] = []
         self.leader: list[bool] = []
         self.pauses: list[bool] = []
         self.ahead: Mapping[str, float] = {}
         self.blockers: list[str | None] = []
-        self.phases: list[tuple[Marker, Phase | None]] = []
+        self.phases: list[tuple[PassKind, Phase | None]] = []
         self.epochs: list[int] = []
         self.renewals: Counter[str] = Counter()
         self.rows_refused = (0, 0)
@@ -163,14 +163,14 @@ class RecordingObserver(Observer):
     def records_read(self, rows: int) -> None:
         self.told["rows"] += rows
 
-    def pass_started(self, marker: Marker) -> None:
-        self.told[f"{marker} started"] += 1
+    def pass_started(self, kind: PassKind) -> None:
+        self.told[f"{kind} started"] += 1
 
-    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None:
-        self.outcomes.append((marker, outcome))
+    def pass_finished(self, kind: PassKind, outcome: Outcome, seconds: float, tally: Tally) -> None:
+        self.outcomes.append((kind, outcome))
 
-    def phase(self, marker: Marker, phase: Phase | None) -> None:
-        self.phases.append((marker, phase))
+    def phase(self, kind: PassKind, phase: Phase | None) -> None:
+        self.phases.append((kind, phase))
 
     def elected(self, epoch: int) -> None:
         self.epochs.append(epoch)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.model.deletion import Removed
+from reconciler.model.enums import KeepReason, Mode, Outcome
 from reconciler.model.marks import Mark
 from reconciler.model.passes import Pass
 from reconciler.model.verdicts import Verdict
-from reconciler.model.words import KeepReason, Mode, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

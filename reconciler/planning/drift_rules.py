@@ -4,7 +4,7 @@ from datetime import datetime
 
 from reconciler.model import Finding, KeepReason, Policy, Record, StoredObject, Verdict
 from reconciler.model.durations import duration_text
-from reconciler.planning import wording
+from reconciler.planning import formatting
 from reconciler.planning.keys import protection
 from reconciler.planning.retention import disabled, judge_record
 
@@ -75,5 +75,5 @@ def past(since: datetime | None, policy: Policy, now: datetime) -> bool:
 
 
 def _since(since: datetime | None, policy: Policy, now: datetime) -> str:
-    elapsed = wording.age(now - (since or now))
+    elapsed = formatting.age(now - (since or now))
     return f"{elapsed} ago (grace period {duration_text(policy.grace_period)})"

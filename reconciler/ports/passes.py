@@ -10,12 +10,12 @@ from reconciler.model import (
     Finding,
     KeyRange,
     ListingOrder,
-    Marker,
     Mode,
     NearMiss,
     ObjectPage,
     Pass,
     PassDetail,
+    PassKind,
     PassState,
     Policy,
     RangeProgress,
@@ -142,20 +142,20 @@ class Passes(Protocol):
     async def begin(
         self,
         term: Term,
-        marker: Marker,
+        kind: PassKind,
         config_hash: str,
         mode: Mode,
         order: ListingOrder | None,
         policy: Policy | None = None,
     ) -> Pass:
-        """Begin a pass with a frozen cutoff; an older running pass of that marker becomes failed.
+        """Begin a pass with a frozen cutoff; an older running pass of that kind becomes failed.
 
         The policy is kept so that later passes can compare theirs with it.
         """
         ...
 
     async def resumable(
-        self, marker: Marker, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
+        self, kind: PassKind, config_hash: str, mode: Mode, order: ListingOrder, max_age: timedelta
     ) -> Pass | None:
         """The running pass that a crash left, if it ran under the same configuration and order."""
         ...
@@ -175,7 +175,7 @@ class Passes(Protocol):
         """In one transaction, write marks for the findings (those with `kept` None), and the watermark.
 
         A finding kept because of a hold, or because its clean-up is off, confirms its mark if it has one.
-        ON CONFLICT DO NOTHING: a key marked before joins this pass unless its own is armed or tripped, its
+        ON CONFLICT DO NOTHING: a key marked before joins this pass unless its own is released or tripped, its
         due time is kept, and its sightings rise once a pass. Marks locked by others are skipped, and what is
         on hold is not marked.
         """
@@ -184,7 +184,7 @@ class Passes(Protocol):
     async def arm(self, term: Term, current: Pass, tally: Tally) -> int:
         """Release the pass in a transaction of its own, later than every mark, whose xid is the stamp.
 
-        Returns the stamp. Marks of this marker that the pass did not confirm are removed, released or not.
+        Returns the stamp. Marks of this kind that the pass did not confirm are removed, released or not.
         """
         ...
 
@@ -194,12 +194,12 @@ class Passes(Protocol):
 
     async def fail(self, term: Term, current: Pass, reason: str) -> None: ...
 
-    async def last(self, marker: Marker, state: PassState | None = None) -> Pass | None:
-        """The newest finished pass of the marker, in that state if given."""
+    async def last(self, kind: PassKind, state: PassState | None = None) -> Pass | None:
+        """The newest finished pass of the kind, in that state if given."""
         ...
 
-    async def undecided(self, marker: Marker) -> Pass | None:
-        """The oldest tripped pass of the marker that still waits for a decision.
+    async def undecided(self, kind: PassKind) -> Pass | None:
+        """The oldest tripped pass of the kind that still waits for a decision.
 
         Its `both_sides` is true if any such pass found both sides wrong.
         """
@@ -247,7 +247,7 @@ class NearMisses(Protocol):
 class Approvals(Protocol):
     """A person's decisions about passes. They need no lease and work while another replica leads.
 
-    Consecutive tripped passes of one marker are decided together: a decision about one also covers the
+    Consecutive tripped passes of one kind are decided together: a decision about one also covers the
     marks of the earlier ones, as far as each later pass has seen them again. What later ones have added is
     judged again by the next pass.
     """
@@ -255,7 +255,7 @@ class Approvals(Protocol):
     async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
         """The newest passes first, without examples.
 
-        Tripped passes that a later one of their marker takes in are left out, unless `everything` is
+        Tripped passes that a later one of their kind takes in are left out, unless `everything` is
         requested.
         """
         ...
@@ -273,7 +273,7 @@ class Approvals(Protocol):
         ...
 
     async def discard(self, pass_id: int, who: str) -> int:
-        """Withdraw its marks. Returns how many. A running pass of the marker ends, and starts over.
+        """Withdraw its marks. Returns how many. A running pass of the kind ends, and starts over.
 
         Raises NotDone if it is not tripped.
         """

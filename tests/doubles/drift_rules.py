@@ -20,7 +20,7 @@ from reconciler.model import (
     Upload,
     Version,
 )
-from tests.doubles.bucket import MARKER_KEY
+from tests.doubles.bucket import IDENTITY_KEY
 from tests.doubles.database import Row
 from tests.doubles.world import World
 
@@ -184,11 +184,11 @@ class Judge:
         assert not self._is_held(key), f"{key!r} is on hold"
         mark = self.world.database.marks[key].mark
         state = self.world.database.passes[mark.pass_id].state
-        assert state is PassState.ARMED, f"{key!r} was deleted for a pass that is {state}"
-        assert key != MARKER_KEY
+        assert state is PassState.RELEASED, f"{key!r} was deleted for a pass that is {state}"
+        assert key != IDENTITY_KEY
 
     def _may_delete(self, what: str) -> None:
-        assert self.world.steering.mode is Mode.LIVE, f"a dry run deleted {what!r}"
+        assert self.world.runtime.mode is Mode.LIVE, f"a dry run deleted {what!r}"
         assert not self._paused, f"{what!r} was deleted although a pause stood before the run"
 
     # --- what can be undone ---

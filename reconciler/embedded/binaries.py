@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from reconciler.embedded.guarding import Account, reachable_by_all
+from reconciler.embedded.client import Account, reachable_by_all
 from reconciler.errors import ConfigError
 
 INSTALL = 'pip install "media-reconciler[demo]"'

@@ -35,8 +35,8 @@ from reconciler.model import (
     Finding,
     KeepReason,
     Mark,
-    Marker,
     OwnerRead,
+    PassKind,
     Policy,
     Postpone,
     Record,
@@ -44,7 +44,7 @@ from reconciler.model import (
     Remove,
     Verdict,
 )
-from reconciler.planning import judge
+from reconciler.planning import drift_rules
 from reconciler.planning.keys import protection
 from reconciler.planning.retention import judge_record
 
@@ -66,7 +66,7 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
         return _orphan(mark, records, policy, now)
     if mark.verdict is Verdict.DANGLING:
         return _dangling(mark, records, policy, now)
-    if mark.verdict.spec.found_by is Marker.RETENTION:
+    if mark.verdict.spec.found_by is PassKind.RETENTION:
         return _retention(mark, records, policy, now)
     return Cancel(reason=f"{mark.verdict.value} removes nothing")
 
@@ -76,7 +76,7 @@ def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime
         return Cancel(reason="a record names it now")
     if not policy.allows(mark.verdict):
         return _DISABLED
-    if not judge.past(mark.object_last_modified, policy, now):
+    if not drift_rules.past(mark.object_last_modified, policy, now):
         return Postpone(reason="within the grace period, as it is set now")
     return Remove()
 
@@ -90,7 +90,7 @@ def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datet
     if not records:
         return Cancel(reason="its record is gone; the sweep judges the object")
     verdicts = [(record, judge_record(record, policy, now)) for record in records]
-    due = [(record, finding) for record, finding in verdicts if judge.goes(finding)]
+    due = [(record, finding) for record, finding in verdicts if drift_rules.goes(finding)]
     # The deletion waits for writers of keys only if the verdict reads an owner.
     reads_owner = mark.verdict.spec.owner is not OwnerRead.NOTHING
     going = [record for record, finding in due if reads_owner or not _ownerless(finding)]
@@ -111,14 +111,14 @@ def _dangling(mark: Mark, records: Sequence[Record], policy: Policy, now: dateti
     verdicts = [(record, _missing(record, policy, now)) for record in records]
     if any(verdict is KeepReason.PENDING for _, verdict in verdicts):
         return Postpone(reason="a record that names it is within its grace period")
-    going = [record for record, verdict in verdicts if judge.goes(verdict)]
+    going = [record for record, verdict in verdicts if drift_rules.goes(verdict)]
     if not going:
         return _DISABLED
     return Remove(records=_refs(going), delete_object=False, verify_absence=True)
 
 
 def _missing(record: Record, policy: Policy, now: datetime) -> Finding | KeepReason | None:
-    return judge_record(record, policy, now) or judge.judge_missing(record, policy, now)
+    return judge_record(record, policy, now) or drift_rules.judge_missing(record, policy, now)
 
 
 def _ownerless(finding: Finding | None) -> bool:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import Finding, KeepReason, KeyShape, Marker, Mode, Pass, Policy, Tally, Trip, Verdict
-from reconciler.planning import judge, latch, retention
+from reconciler.model import Finding, KeepReason, KeyShape, Mode, Pass, PassKind, Policy, Tally, Trip, Verdict
+from reconciler.planning import approval_gate, drift_rules, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix
 from tests.doubles.build import DAY, HOUR, NOW, owner, policy, record, stored
 
@@ -20,7 +20,7 @@ TOO_MANY = Trip(reason="too many")
 def a_pass(**changes: Any) -> Pass:
     values: dict[str, Any] = {
         "id": 7,
-        "marker": Marker.SWEEP,
+        "kind": PassKind.SWEEP,
         "cutoff": NOW,
         "config_hash": "c",
         "mode": Mode.LIVE,
@@ -35,36 +35,36 @@ def a_pass(**changes: Any) -> Pass:
 
 
 def test_without_an_undecided_pass_a_pass_speaks_for_itself() -> None:
-    assert latch.latched(None, None) is None
-    assert latch.latched(TOO_MANY, None) == TOO_MANY
+    assert approval_gate.latched(None, None) is None
+    assert approval_gate.latched(TOO_MANY, None) == TOO_MANY
 
 
 @pytest.mark.incident(27)
 def test_a_pass_in_order_trips_while_another_is_undecided() -> None:
     """Nothing un-trips by itself."""
-    assert latch.latched(None, a_pass()) == Trip(
+    assert approval_gate.latched(None, a_pass()) == Trip(
         reason="in order by itself, but pass 7 tripped, and nobody has decided about it yet: far too many"
     )
 
 
 def test_a_pass_that_trips_itself_says_both() -> None:
     reason = "too many; and pass 7 tripped, and nobody has decided about it yet"
-    assert latch.latched(TOO_MANY, a_pass()) == Trip(reason=reason)
+    assert approval_gate.latched(TOO_MANY, a_pass()) == Trip(reason=reason)
 
 
 @pytest.mark.parametrize("own", [None, TOO_MANY, replace(TOO_MANY, both_sides=True)])
 @pytest.mark.parametrize("before", [True, False])
 def test_both_sides_stay_wrong_until_a_person_decides(own: Trip | None, *, before: bool) -> None:
-    trip = latch.latched(own, a_pass(both_sides=before))
+    trip = approval_gate.latched(own, a_pass(both_sides=before))
     assert trip is not None
     assert trip.both_sides == (before or (own is not None and own.both_sides))
 
 
 def test_trips_are_told_together() -> None:
-    assert latch.both(None, None) is None
-    assert latch.both(TOO_MANY, None) == TOO_MANY
+    assert approval_gate.both(None, None) is None
+    assert approval_gate.both(TOO_MANY, None) == TOO_MANY
     wrong = Trip(reason="wrong", both_sides=True)
-    assert latch.both(TOO_MANY, wrong) == Trip(reason="too many; and wrong", both_sides=True)
+    assert approval_gate.both(TOO_MANY, wrong) == Trip(reason="too many; and wrong", both_sides=True)
 
 
 # --- settings that let more go ---------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_trips_are_told_together() -> None:
 def test_a_pass_that_finds_what_the_earlier_settings_kept_trips_and_says_which() -> None:
     shorter = policy(media_retention=30 * DAY, prefixes=("image/",), key_shape=KeyShape("image/.*"))
     tally = Tally(newly={Verdict.STALE: 1200, Verdict.EXPIRED: 1, Verdict.ORPHAN: 0})
-    trip = latch.widened(tally, shorter, a_pass())
+    trip = approval_gate.widened(tally, shorter, a_pass())
     assert trip == Trip(
         reason="1,201 findings (1 expired, 1,200 stale) that the settings of the last released pass, number"
         " 7, would have kept; changed since: prefixes 'image/', 'video/' -> 'image/';"
@@ -96,14 +96,14 @@ def test_a_pass_that_finds_what_the_earlier_settings_kept_trips_and_says_which()
 def test_a_change_that_lets_nothing_more_go_needs_nobody(
     previous: Pass | None, newly: dict[Verdict, int]
 ) -> None:
-    assert latch.widened(Tally(newly=newly), policy(media_retention=30 * DAY), previous) is None
+    assert approval_gate.widened(Tally(newly=newly), policy(media_retention=30 * DAY), previous) is None
 
 
 def test_settings_that_change_no_verdict_are_no_change() -> None:
     later = policy(delete_delay=0 * HOUR, rewrites_keys=True)
-    assert latch.earlier(a_pass(), later) is None
-    assert latch.earlier(None, later) is None
-    before = latch.earlier(a_pass(), replace(later, grace_period=HOUR))
+    assert approval_gate.earlier(a_pass(), later) is None
+    assert approval_gate.earlier(None, later) is None
+    before = approval_gate.earlier(a_pass(), replace(later, grace_period=HOUR))
     assert before == replace(later, grace_period=48 * HOUR)
 
 
@@ -130,13 +130,13 @@ def test_new_is_exactly_what_goes_now_and_did_not_before(
     """Judged at the same moment: neither time nor growth makes anything new."""
     old, new = policy(**before), policy(**after)
     seen = stored(key, last_modified=NOW - age)
-    assert latch.is_new(seen, old, NOW) != goes(judge.judge_object(seen, old, NOW))
+    assert approval_gate.is_new(seen, old, NOW) != goes(drift_rules.judge_object(seen, old, NOW))
     row = record(key, created_at=NOW - age, owner=owner(enabled=False, disabled_since=NOW - 50 * DAY))
     outlived = goes(retention.judge_record(row, old, NOW))
-    assert latch.is_newly_outlived(row, old, NOW) != outlived
-    assert latch.is_new(row, old, NOW) != (outlived or goes(judge.judge_missing(row, old, NOW)))
+    assert approval_gate.is_newly_outlived(row, old, NOW) != outlived
+    assert approval_gate.is_new(row, old, NOW) != (outlived or goes(drift_rules.judge_missing(row, old, NOW)))
     if old == new:
-        assert latch.earlier(a_pass(policy=old), new) is None
+        assert approval_gate.earlier(a_pass(policy=old), new) is None
 
 
 @given(age=ages, days=st.integers(1, 200), more=st.integers(0, 100))
@@ -146,9 +146,9 @@ def test_a_longer_retention_makes_nothing_new_and_a_shorter_one_just_what_is_bet
     row = record(created_at=NOW - age)
     shorter, longer = policy(media_retention=days * DAY), policy(media_retention=(days + more) * DAY)
     if goes(retention.judge_record(row, longer, NOW)):
-        assert not latch.is_newly_outlived(row, shorter, NOW)
+        assert not approval_gate.is_newly_outlived(row, shorter, NOW)
     if goes(retention.judge_record(row, shorter, NOW)):
-        assert latch.is_newly_outlived(row, longer, NOW) == (age < (days + more) * DAY)
+        assert approval_gate.is_newly_outlived(row, longer, NOW) == (age < (days + more) * DAY)
 
 
 def finding(verdict: Verdict, **changes: Any) -> Finding:
@@ -184,4 +184,4 @@ def test_findings_and_rows_are_counted_by_prefix() -> None:
 
 def test_policies_are_compared_by_value() -> None:
     one: Policy = policy(key_shape=KeyShape("a+"))
-    assert latch.earlier(a_pass(policy=one), policy(key_shape=KeyShape("a+"))) is None
+    assert approval_gate.earlier(a_pass(policy=one), policy(key_shape=KeyShape("a+"))) is None

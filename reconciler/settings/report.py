@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from reconciler.model import KeyShape
 from reconciler.model.durations import duration_text
 from reconciler.settings.load import mask
-from reconciler.settings.names import Leaf, Path, leaves
+from reconciler.settings.names import Path, SettingSpec, leaves
 from reconciler.settings.origins import Loaded, Origin, Source
 from reconciler.settings.schema import Settings
 
@@ -19,7 +19,7 @@ WITHOUT: Mapping[Path, str] = {("max_deletes_per_second",): "unlimited"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldSetting:
+class SettingReport:
     """One setting. `name` is the environment variable's, `key` that of the YAML files (`breaker.max_count`).
 
     `value` and `default` are as they are written in YAML; `required` has no default. `runtime`: the
@@ -36,10 +36,10 @@ class ToldSetting:
     meaning: str
 
 
-def tell(loaded: Loaded[Settings]) -> Sequence[ToldSetting]:
+def tell(loaded: Loaded[Settings]) -> Sequence[SettingReport]:
     """Every setting, in the order in which they are declared."""
     return [
-        ToldSetting(
+        SettingReport(
             name=leaf.name,
             key=".".join(path),
             value=written_at(loaded.settings, path),
@@ -55,11 +55,11 @@ def tell(loaded: Loaded[Settings]) -> Sequence[ToldSetting]:
     ]
 
 
-def _default(leaf: Leaf) -> object:
+def _default(leaf: SettingSpec) -> object:
     return leaf.field.get_default(call_default_factory=True)
 
 
-def told_origin(origin: Origin) -> str:
+def origin_text(origin: Origin) -> str:
     """Where a value came from: "the environment", "the runtime file /etc/reconciler/runtime.yaml"."""
     kind = {
         Source.DEFAULT: "default",
@@ -76,7 +76,7 @@ def sources(origins: Mapping[Path, Origin]) -> Mapping[str, Source]:
     return {".".join(path): origin.source for path, origin in origins.items()}
 
 
-def overridden(settings: Sequence[ToldSetting]) -> Sequence[str]:
+def overridden(settings: Sequence[SettingReport]) -> Sequence[str]:
     """One line for each value of the environment that the runtime file overrides."""
     return [
         f"{each.name} is set in the environment and in {each.origin.where}, which wins: {shown(each.value)}"
@@ -86,7 +86,7 @@ def overridden(settings: Sequence[ToldSetting]) -> Sequence[str]:
     ]
 
 
-def pinned(settings: Sequence[ToldSetting]) -> Sequence[str]:
+def pinned(settings: Sequence[SettingReport]) -> Sequence[str]:
     """One line for each value of the static file that a variable of the environment overrides."""
     return [
         f"{each.name} in the environment wins over {below.where}: {shown(each.value)}"

@@ -28,11 +28,11 @@ THEIRS = replace(OURS, site_id=UUID(int=2))
 
 async def test_an_unmarked_bucket_is_marked_and_read_back(bucket: Bucket) -> None:
     async with open_bucket(config_of(bucket)) as opened:
-        assert await opened.marker.read() is None
-        assert not await opened.marker.exists()
-        await opened.marker.write(OURS)
-        assert await opened.marker.read() == OURS
-        assert await opened.marker.exists()
+        assert await opened.identity.read() is None
+        assert not await opened.identity.exists()
+        await opened.identity.write(OURS)
+        assert await opened.identity.read() == OURS
+        assert await opened.identity.exists()
     assert bucket.keys() == {".reconciler/identity.json"}
 
 
@@ -40,9 +40,9 @@ async def test_our_own_marker_is_left_as_it_is_with_its_seal(bucket: Bucket) -> 
     """Who was stopped at the first contact, and wakes when another replica has gone on."""
     sealed = replace(OURS, seal=Seal(epoch=2, nonce=UUID(int=3)))
     async with open_bucket(config_of(bucket)) as opened:
-        await opened.marker.write(sealed)
-        await opened.marker.write(OURS)
-        assert await opened.marker.read() == sealed
+        await opened.identity.write(sealed)
+        await opened.identity.write(OURS)
+        assert await opened.identity.read() == sealed
 
 
 async def test_a_marker_of_before_versions_were_suspended_is_exchanged(seaweed_bucket: Bucket) -> None:
@@ -50,15 +50,15 @@ async def test_a_marker_of_before_versions_were_suspended_is_exchanged(seaweed_b
     sealed = [replace(OURS, seal=Seal(epoch=number, nonce=UUID(int=number))) for number in (1, 2, 3)]
     keep_versions(seaweed_bucket, "Enabled")
     async with open_bucket(config_of(seaweed_bucket)) as opened:
-        await opened.marker.write(OURS)
+        await opened.identity.write(OURS)
         keep_versions(seaweed_bucket, "Suspended")
         for identity in sealed[:2]:
-            seen = await opened.marker.read()
+            seen = await opened.identity.read()
             assert seen is not None
-            assert await opened.marker.exchange(identity, seen)
-            assert await opened.marker.read() == identity
-        assert not await opened.marker.exchange(sealed[2], replace(sealed[0], etag="0" * 32))
-        assert await opened.marker.read() == sealed[1]
+            assert await opened.identity.exchange(identity, seen)
+            assert await opened.identity.read() == identity
+        assert not await opened.identity.exchange(sealed[2], replace(sealed[0], etag="0" * 32))
+        assert await opened.identity.read() == sealed[1]
 
 
 def keep_versions(bucket: Bucket, status: str) -> None:
@@ -68,9 +68,9 @@ def keep_versions(bucket: Bucket, status: str) -> None:
 async def test_a_foreign_marker_is_left_as_it_is(bucket: Bucket) -> None:
     """I-5: two sites at first contact at once must not both believe that the bucket is theirs."""
     async with open_bucket(config_of(bucket)) as opened:
-        await opened.marker.write(THEIRS)
-        await opened.marker.write(OURS)
-        assert await opened.marker.read() == THEIRS
+        await opened.identity.write(THEIRS)
+        await opened.identity.write(OURS)
+        assert await opened.identity.read() == THEIRS
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,15 @@ async def test_what_is_no_marker_halts(bucket: Bucket, body: bytes) -> None:
     bucket.put(".reconciler/identity.json", body)
     async with open_bucket(config_of(bucket)) as opened:
         with pytest.raises(Halt, match=r"identity\.json"):
-            await opened.marker.read()
+            await opened.identity.read()
 
 
 async def test_a_missing_bucket_is_not_an_unmarked_one(bucket: Bucket) -> None:
     async with open_bucket(config_of(bucket, name="no-such-bucket")) as opened:
         with pytest.raises(Halt, match="RECONCILER_BUCKET__NAME"):
-            await opened.marker.read()
+            await opened.identity.read()
         with pytest.raises(Halt, match="RECONCILER_BUCKET__NAME"):
-            await opened.marker.write(OURS)
+            await opened.identity.write(OURS)
 
 
 async def test_denied_is_not_missing(credentials: None) -> None:
@@ -97,13 +97,13 @@ async def test_denied_is_not_missing(credentials: None) -> None:
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
         with pytest.raises(Halt, match="s3:GetObject"):
-            await opened.marker.read()
+            await opened.identity.read()
         with pytest.raises(Halt, match="s3:GetObject"):
-            await opened.marker.write(OURS)
+            await opened.identity.write(OURS)
         with pytest.raises(Halt, match="s3:PutObject"):
-            await opened.marker.exchange(OURS, OURS)
+            await opened.identity.exchange(OURS, OURS)
         with pytest.raises(Halt, match="s3:GetObject"):
-            await opened.marker.exists()
+            await opened.identity.exists()
 
 
 async def test_a_store_that_is_away_is_not_an_unmarked_bucket(credentials: None) -> None:
@@ -113,9 +113,9 @@ async def test_a_store_that_is_away_is_not_an_unmarked_bucket(credentials: None)
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
         with pytest.raises(StoreUnavailable):
-            await opened.marker.read()
+            await opened.identity.read()
         with pytest.raises(StoreUnavailable):
-            await opened.marker.exists()
+            await opened.identity.exists()
 
 
 async def test_a_store_without_conditional_writes_is_written_without(credentials: None) -> None:
@@ -128,6 +128,6 @@ async def test_a_store_without_conditional_writes_is_written_without(credentials
         ) as store,
         open_bucket(config_for(store.endpoint_url)) as opened,
     ):
-        await opened.marker.write(OURS)
+        await opened.identity.write(OURS)
     asked = [(request.method, "if-none-match" in request.headers) for request in store.requests]
     assert asked == [("HEAD", False), ("PUT", True), ("GET", False), ("PUT", False)]

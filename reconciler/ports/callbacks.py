@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from reconciler.model import Backlog, Decision, Mark, Marker, Record, Tally
+from reconciler.model import Backlog, Decision, Mark, PassKind, Record, Tally
 
 Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
 """Pure. Given the mark, every row that names its key now, and the server's time."""
 
 
-Cap = Callable[[Backlog, Mapping[Marker, Tally]], Mapping[Marker, str]]
+Cap = Callable[[Backlog, Mapping[PassKind, Tally]], Mapping[PassKind, str]]
 """Pure. Given the batch (`pending`) with what was claimed in 24 h (`gone`), and what the last released
-pass of each marker saw. Returns why the marks of a marker must not be claimed now."""
+pass of each kind saw. Returns why the marks of a kind must not be claimed now."""

@@ -1,6 +1,6 @@
 """What a person has to decide, beyond the caps: undecided trips, and settings that delete more.
 
-A trip is latched. While one of a marker's passes waits for a decision, every later pass of that marker
+A trip is latched. While one of a kind's passes waits for a decision, every later pass of that kind
 trips too, even one that is in order by itself: whatever was wrong, a person has to see it before
 anything is released (I-27).
 """
@@ -8,9 +8,9 @@ anything is released (I-27).
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
-from reconciler.model import Finding, Marker, Pass, Policy, Record, StoredObject, Tally, Trip
+from reconciler.model import Finding, Pass, PassKind, Policy, Record, StoredObject, Tally, Trip
 from reconciler.model.durations import duration_text
-from reconciler.planning import judge, wording
+from reconciler.planning import drift_rules, formatting
 from reconciler.planning.retention import judge_record
 
 _OF_NO_VERDICT = frozenset({"delete_delay", "delete_mode", "rewrites_keys"})
@@ -25,7 +25,7 @@ def earlier(previous: Pass | None, policy: Policy) -> Policy | None:
 
 
 def latched(trip: Trip | None, undecided: Pass | None) -> Trip | None:
-    """The pass's own trip, and the latch of the oldest undecided pass of its marker, if there is one.
+    """The pass's own trip, and the latch of the oldest undecided pass of its kind, if there is one.
 
     `undecided.both_sides` says whether any undecided pass found both sides wrong: that remains, however
     this one looks.
@@ -54,7 +54,7 @@ def widened(tally: Tally, policy: Policy, previous: Pass | None) -> Trip | None:
     changed = "; ".join(_changed(before, policy))
     kinds = ", ".join(f"{number:,} {verdict}" for verdict, number in sorted(newly.items()))
     return Trip(
-        reason=f"{wording.counted(sum(newly.values()), 'finding')} ({kinds}) that the settings of the last"
+        reason=f"{formatting.counted(sum(newly.values()), 'finding')} ({kinds}) that the settings of the last"
         f" released pass, number {previous.id}, would have kept; changed since: {changed}"
     )
 
@@ -68,13 +68,13 @@ def both(*trips: Trip | None) -> Trip | None:
     return Trip(reason=reason, both_sides=any(trip.both_sides for trip in found))
 
 
-def told_apart(
+def split_new(
     finding: Finding, found: StoredObject | Record, before: Policy | None, now: datetime
 ) -> Finding:
     """The finding, noting whether it exists only since the settings changed. For `before` see `earlier`."""
     if before is None:
         return finding
-    if isinstance(found, Record) and finding.verdict.spec.found_by is Marker.RETENTION:
+    if isinstance(found, Record) and finding.verdict.spec.found_by is PassKind.RETENTION:
         return replace(finding, newly=is_newly_outlived(found, before, now))
     return replace(finding, newly=is_new(found, before, now))
 
@@ -82,13 +82,15 @@ def told_apart(
 def is_new(found: StoredObject | Record, before: Policy, now: datetime) -> bool:
     """Whether the earlier settings would have kept what is a finding now."""
     if isinstance(found, StoredObject):
-        return not judge.goes(judge.judge_object(found, before, now))
-    return not any(judge.goes(each(found, before, now)) for each in (judge_record, judge.judge_missing))
+        return not drift_rules.goes(drift_rules.judge_object(found, before, now))
+    return not any(
+        drift_rules.goes(each(found, before, now)) for each in (judge_record, drift_rules.judge_missing)
+    )
 
 
 def is_newly_outlived(row: Record, before: Policy, now: datetime) -> bool:
     """The same for a retention finding, whose object is assumed to be there."""
-    return not judge.goes(judge_record(row, before, now))
+    return not drift_rules.goes(judge_record(row, before, now))
 
 
 def _changed(before: Policy, after: Policy) -> list[str]:

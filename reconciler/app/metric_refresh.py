@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import structlog
 
-from reconciler.catalog.statistics import PostgresAccounts
+from reconciler.catalog.statistics import PostgresStatistics
 from reconciler.engine.collect.rules import enabled
-from reconciler.engine.runtime.context import Ports, Steer
+from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.errors import ReconcilerError
-from reconciler.model import Marker, PassState, StorageBy
+from reconciler.model import PassKind, PassState, StorageBy
 from reconciler.ports import Clock
 from reconciler.telemetry.metrics import Metrics
 
@@ -33,38 +33,40 @@ LARGEST = 20
 PAIR = (StorageBy.MEDIA_TYPE, StorageBy.PROVIDER)
 
 
-async def recall(ports: Ports, accounts: PostgresAccounts, metrics: Metrics) -> None:
+async def recall(ports: Ports, statistics: PostgresStatistics, metrics: Metrics) -> None:
     """Keep the metrics of passes and holds at the database's state, which outlives process and term."""
     while True:
         try:
-            for marker in Marker:
-                last = await ports.passes.last(marker)
-                metrics.pass_recalled(marker, last, await ports.passes.last(marker, PassState.ARMED))
-            metrics.mode_recalled(await accounts.mode_since())
+            for kind in PassKind:
+                last = await ports.passes.last(kind)
+                metrics.pass_recalled(kind, last, await ports.passes.last(kind, PassState.RELEASED))
+            metrics.mode_recalled(await statistics.mode_since())
             metrics.holds_recalled(await ports.holds.count())
         except ReconcilerError as error:
             log.debug("passes not recalled", reason=str(error))
         await ports.clock.sleep(RECALL_SECONDS)
 
 
-async def tell_standing(ports: Ports, accounts: PostgresAccounts, metrics: Metrics, steer: Steer) -> None:
+async def refresh_statistics(
+    ports: Ports, statistics: PostgresStatistics, metrics: Metrics, in_force: SettingsInForce
+) -> None:
     """Export the state of marks and passes from the start of a term on, and while the collector works."""
 
     async def look() -> float:
-        steering, began = steer(), ports.clock.monotonic()
-        metrics.standing_read(await accounts.standing(steering.policy, enabled(steering)))
+        runtime, began = in_force(), ports.clock.monotonic()
+        metrics.standing_read(await statistics.standing(runtime.policy, enabled(runtime)))
         return max(STANDING_SECONDS, STANDING_SHARE * (ports.clock.monotonic() - began))
 
     await _while_leading(look, metrics, ports.clock, STANDING_SECONDS)
 
 
-async def tell_storage(
-    ports: Ports, accounts: PostgresAccounts, metrics: Metrics, interval: timedelta
+async def refresh_storage(
+    ports: Ports, statistics: PostgresStatistics, metrics: Metrics, interval: timedelta
 ) -> None:
     """Export what is stored, at the start of a term and at every `interval`."""
 
     async def look() -> float:
-        metrics.storage_read(await accounts.storage(PAIR, LARGEST))
+        metrics.storage_read(await statistics.storage(PAIR, LARGEST))
         return interval.total_seconds()
 
     await _while_leading(look, metrics, ports.clock, interval.total_seconds())

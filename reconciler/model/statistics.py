@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from reconciler.model.enums import Mode, PassKind
 from reconciler.model.verdicts import Verdict
-from reconciler.model.words import Marker, Mode
 
 
 class StorageBy(StrEnum):
@@ -62,7 +62,7 @@ class Standing:
     drift: Mapping[Verdict, tuple[int, int, datetime | None]] = field(default_factory=dict)
     due: int = 0
     oldest_due: datetime | None = None
-    tripped: Mapping[Marker, int] = field(default_factory=dict)
+    tripped: Mapping[PassKind, int] = field(default_factory=dict)
     ranges_done: int = 0
     ranges_open: int = 0
     hidden: tuple[int, int] = (0, 0)

@@ -21,8 +21,8 @@ from reconciler.model import (
     Identity,
     KeyRange,
     ListingOrder,
-    Marker,
     Mode,
+    PassKind,
     Standing,
     Storage,
     StorageBy,
@@ -56,7 +56,7 @@ def closed_port() -> int:
 
 
 async def standing(stage: Stage, verdicts: Sequence[Verdict] = ALL) -> Standing:
-    return await stage.catalog.accounts.standing(POLICY, verdicts)
+    return await stage.catalog.statistics.standing(POLICY, verdicts)
 
 
 def parts(stored: Storage) -> dict[tuple[str, ...], tuple[int, int]]:
@@ -68,7 +68,7 @@ def parts(stored: Storage) -> dict[tuple[str, ...], tuple[int, int]]:
 
 async def test_an_empty_database_has_nothing_due(stage: Stage) -> None:
     assert await standing(stage) == Standing()
-    assert await stage.catalog.accounts.mode_since() is None
+    assert await stage.catalog.statistics.mode_since() is None
 
 
 async def test_drift_is_every_mark_and_due_is_what_a_claim_may_take(stage: Stage) -> None:
@@ -117,23 +117,23 @@ async def test_the_oldest_is_as_old_as_it_has_been_due(stage: Stage) -> None:
     (row,) = await stage.sql.fetch("SELECT live_since AS at FROM reconciler.term")
     assert (await standing(stage)).oldest_due == row["at"]
     later = replace(POLICY, delete_delay=DAY)
-    assert (await stage.catalog.accounts.standing(later, ALL)).due == 0
+    assert (await stage.catalog.statistics.standing(later, ALL)).due == 0
 
 
 async def test_passes_that_wait_for_a_person_are_counted_by_marker(stage: Stage) -> None:
     passes = stage.catalog.passes
-    for marker in (Marker.SWEEP, Marker.SWEEP, Marker.RETENTION):
-        begun = await stage.begin(marker)
+    for kind in (PassKind.SWEEP, PassKind.SWEEP, PassKind.RETENTION):
+        begun = await stage.begin(kind)
         await passes.trip(stage.term, begun, Tally(), Trip(reason="too many"))
     newest = await stage.catalog.approvals.listed(10)
-    assert (await standing(stage)).tripped == {Marker.SWEEP: 2, Marker.RETENTION: 1}
+    assert (await standing(stage)).tripped == {PassKind.SWEEP: 2, PassKind.RETENTION: 1}
     await stage.catalog.approvals.discard(newest[0].current.id, "ada")
-    assert (await standing(stage)).tripped == {Marker.SWEEP: 2}
+    assert (await standing(stage)).tripped == {PassKind.SWEEP: 2}
 
 
 async def test_ranges_are_those_of_the_sweep_under_way(stage: Stage) -> None:
     passes = stage.catalog.passes
-    begun = await passes.begin(stage.term, Marker.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
+    begun = await passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, ListingOrder.BYTES)
     spans = [KeyRange(prefix="image/", upto="image/m"), KeyRange(prefix="image/", after="image/m")]
     await passes.plan_ranges(stage.term, begun.id, spans)
     first, _ = await passes.ranges(begun.id)
@@ -148,20 +148,20 @@ async def test_ranges_are_those_of_the_sweep_under_way(stage: Stage) -> None:
 async def test_a_mode_is_as_old_as_the_first_pass_in_a_row_that_had_it(stage: Stage) -> None:
     passes = stage.catalog.passes
 
-    async def begin(mode: Mode, marker: Marker = Marker.SWEEP) -> datetime:
-        return (await passes.begin(stage.term, marker, "hash", mode, None)).cutoff
+    async def begin(mode: Mode, kind: PassKind = PassKind.SWEEP) -> datetime:
+        return (await passes.begin(stage.term, kind, "hash", mode, None)).cutoff
 
     first = await begin(Mode.DRY_RUN)
-    await begin(Mode.DRY_RUN, Marker.RETENTION)
-    since = await stage.catalog.accounts.mode_since()
+    await begin(Mode.DRY_RUN, PassKind.RETENTION)
+    since = await stage.catalog.statistics.mode_since()
     assert since is not None
     assert (since.mode, since.since) == (Mode.DRY_RUN, first)
     live = await begin(Mode.LIVE)
-    since = await stage.catalog.accounts.mode_since()
+    since = await stage.catalog.statistics.mode_since()
     assert since is not None
     assert (since.mode, since.since) == (Mode.LIVE, live)
     again = await begin(Mode.DRY_RUN)
-    since = await stage.catalog.accounts.mode_since()
+    since = await stage.catalog.statistics.mode_since()
     assert since is not None
     assert (since.mode, since.since) == (Mode.DRY_RUN, again)
 
@@ -170,7 +170,7 @@ async def test_a_mode_is_as_old_as_the_first_pass_in_a_row_that_had_it(stage: St
 
 
 async def test_an_empty_table_stores_nothing(stage: Stage) -> None:
-    stored = await stage.catalog.accounts.storage(PAIR, 20)
+    stored = await stage.catalog.statistics.storage(PAIR, 20)
     assert (stored.objects, stored.bytes, stored.largest, stored.other_parts) == (0, 0, [], 0)
     assert stored.other.names == ("other", "other")
 
@@ -180,7 +180,7 @@ async def test_types_and_providers_are_told_apart_whatever_their_casing(stage: S
     await stage.add_row("image/2", MediaType="image", Provider=" openai ", SizeBytes=7)
     await stage.add_row("image/3", MediaType="VIDEO", Provider="", SizeBytes=100)
     await stage.add_row("image/4", MediaType="video", Provider=None, SizeBytes=None)
-    stored = await stage.catalog.accounts.storage(PAIR, 20)
+    stored = await stage.catalog.statistics.storage(PAIR, 20)
     assert parts(stored) == {("video", "unknown"): (2, 100), ("image", "openai"): (2, 12)}
     assert list(parts(stored)) == [("video", "unknown"), ("image", "openai")], "the largest first"
     assert (stored.objects, stored.bytes) == (4, 112)
@@ -189,7 +189,7 @@ async def test_types_and_providers_are_told_apart_whatever_their_casing(stage: S
 async def test_beyond_the_largest_the_rest_is_one_part(stage: Stage) -> None:
     for number in range(6):
         await stage.add_row(f"image/{number}", Provider=f"p{number}", SizeBytes=10**number)
-    stored = await stage.catalog.accounts.storage((StorageBy.PROVIDER,), 2)
+    stored = await stage.catalog.statistics.storage((StorageBy.PROVIDER,), 2)
     assert parts(stored) == {("p5",): (1, 100_000), ("p4",): (1, 10_000)}
     assert (stored.other.names, stored.other.objects, stored.other.bytes) == (("other",), 4, 1_111)
     assert (stored.other_parts, stored.objects, stored.bytes) == (4, 6, 111_111)
@@ -199,7 +199,7 @@ async def test_virtual_keys_are_told_by_their_id(stage: Stage) -> None:
     other = await stage.add_owner()
     await stage.add_row("image/1", SizeBytes=1)
     await stage.add_row("image/2", SizeBytes=2, VirtualKeyId=other)
-    stored = await stage.catalog.accounts.storage((StorageBy.VIRTUAL_KEY,), 1)
+    stored = await stage.catalog.statistics.storage((StorageBy.VIRTUAL_KEY,), 1)
     assert parts(stored) == {(str(other),): (1, 2)}
     assert stored.other_parts == 1
 
@@ -207,12 +207,12 @@ async def test_virtual_keys_are_told_by_their_id(stage: Stage) -> None:
 async def test_only_managed_prefixes_count_once_they_are_known(stage: Stage) -> None:
     for key in ("image/1", "video/1", ".reconciler/x"):
         await stage.add_row(key, SizeBytes=1)
-    everything = await stage.catalog.accounts.storage(PAIR, 20)
+    everything = await stage.catalog.statistics.storage(PAIR, 20)
     assert (everything.objects, everything.prefixes) == (2, None), "but for our own corner"
     site = await stage.catalog.site.new_id()
     tied = Identity(site_id=site, bucket="b", prefixes=("image/",), created_at=datetime.now(UTC))
     await stage.catalog.site.bind(tied)
-    only = await stage.catalog.accounts.storage(PAIR, 20)
+    only = await stage.catalog.statistics.storage(PAIR, 20)
     assert (only.objects, only.prefixes) == (1, ["image/"])
 
 
@@ -226,7 +226,7 @@ async def test_sizes_that_sum_up_beyond_a_bigint_are_right(stage: Stage) -> None
     )
     await stage.add_row("image/negative", SizeBytes=-5)
     await stage.add_row("image/absurd", SizeBytes=2**63 - 1)
-    stored = (await stage.catalog.accounts.storage(PAIR, 20)).bytes
+    stored = (await stage.catalog.statistics.storage(PAIR, 20)).bytes
     assert stored == 2000 * 2**53 > 2**63
 
 
@@ -250,9 +250,9 @@ async def test_a_schema_without_such_columns_says_unknown(empty_database: str) -
     config = CatalogConfig(database_url=empty_database, tables=tables)
     await anyio.to_thread.run_sync(migrate.upgrade, config)
     async with open_catalog(config) as catalog:
-        stored = await catalog.accounts.storage(PAIR, 20)
+        stored = await catalog.statistics.storage(PAIR, 20)
         assert parts(stored) == {("still", "unknown"): (1, 0), ("unknown", "unknown"): (1, 0)}
-        owners = await catalog.accounts.storage((StorageBy.VIRTUAL_KEY,), 20)
+        owners = await catalog.statistics.storage((StorageBy.VIRTUAL_KEY,), 20)
         assert parts(owners) == {("k",): (1, 0), ("unknown",): (1, 0)}
 
 
@@ -266,7 +266,7 @@ async def test_a_reading_that_takes_too_long_ends_and_says_so(
         "SELECT pg_catalog.pg_sleep(60), $1::text, $2::text -- {names}{size}{media}{within}{top}",
     )
     with pytest.raises(CatalogUnavailable, match="statement timeout"):
-        await stage.catalog.accounts.storage(PAIR, 20)
+        await stage.catalog.statistics.storage(PAIR, 20)
 
 
 async def test_a_reading_does_not_hold_back_deletions(stage: Stage) -> None:

@@ -41,7 +41,7 @@ async def stop_on_signal(stopping: anyio.Event, scope: anyio.CancelScope) -> Non
     scope.cancel()
 
 
-def tell_change(change: Change) -> None:
+def log_change(change: Change) -> None:
     """Log what is in force from now on, or why the change is refused."""
     if change.error is not None:
         log.error("runtime file refused, keeping the last good settings", reason=change.error)
@@ -50,7 +50,7 @@ def tell_change(change: Change) -> None:
         log.info("settings changed", changed=change.changed, config_hash=hash_, mended=change.mended)
 
 
-def tell_origins(source: SettingsSource) -> None:
+def log_origins(source: SettingsSource) -> None:
     """Log which value is in force where environment and files set the same thing."""
     settings = tell(source.loaded)
     for line in overridden(settings):

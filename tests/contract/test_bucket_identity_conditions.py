@@ -1,4 +1,4 @@
-"""The marker over what was seen, on stores that treat the condition of a PUT each in a way of their own."""
+"""The identity over what was seen, on stores that treat the condition of a PUT each in a way of their own."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ async def exchanged(store: QuirkyStore, *, times: int = 1) -> list[bool]:
     """The answers to so many exchanges, each over what the one before has written."""
     said = []
     async with open_bucket(config_for(store.endpoint_url, name=BUCKET)) as opened:
-        await opened.marker.write(OURS)
+        await opened.identity.write(OURS)
         for number in range(times):
-            seen = await opened.marker.read()
+            seen = await opened.identity.read()
             assert seen is not None
-            said.append(await opened.marker.exchange(sealed(20 + number), seen))
-            assert await opened.marker.read() == sealed(20 + number)
+            said.append(await opened.identity.exchange(sealed(20 + number), seen))
+            assert await opened.identity.read() == sealed(20 + number)
     return said
 
 
@@ -65,12 +65,12 @@ async def test_another_write_that_came_before_is_not_written_over(condition: Put
         quirky_store(Quirks(put_condition=condition)) as store,
         open_bucket(config_for(store.endpoint_url, name=BUCKET)) as opened,
     ):
-        await opened.marker.write(OURS)
-        seen = await opened.marker.read()
+        await opened.identity.write(OURS)
+        seen = await opened.identity.read()
         assert seen is not None
-        assert await opened.marker.exchange(sealed(2), seen)
-        assert not await opened.marker.exchange(sealed(3), seen)
-        assert await opened.marker.read() == sealed(2)
+        assert await opened.identity.exchange(sealed(2), seen)
+        assert not await opened.identity.exchange(sealed(3), seen)
+        assert await opened.identity.read() == sealed(2)
 
 
 async def test_what_a_store_compares_is_asked_once_and_again_when_it_says_no() -> None:
@@ -79,14 +79,14 @@ async def test_what_a_store_compares_is_asked_once_and_again_when_it_says_no() -
         quirky_store(Quirks(put_condition=PutCondition.UNQUOTED)) as store,
         open_bucket(config_for(store.endpoint_url, name=BUCKET)) as opened,
     ):
-        await opened.marker.write(OURS)
+        await opened.identity.write(OURS)
         asked = []
         for number in range(4):
             if number == 2:
                 store.quirks.put_condition = PutCondition.REFUSED
-            seen, before = await opened.marker.read(), store.operations.count("PutObject")
+            seen, before = await opened.identity.read(), store.operations.count("PutObject")
             assert seen is not None
-            assert await opened.marker.exchange(sealed(20 + number), seen)
+            assert await opened.identity.exchange(sealed(20 + number), seen)
             asked.append(store.operations.count("PutObject") - before)
     assert asked[1] == asked[3] == 1
     assert asked[0] > 1 < asked[2]
@@ -97,9 +97,9 @@ async def test_the_first_marker_stays_where_the_store_writes_over_it_all_the_sam
         quirky_store(Quirks(ignores_if_none_match=True)) as store,
         open_bucket(config_for(store.endpoint_url, name=BUCKET)) as opened,
     ):
-        await opened.marker.write(OURS)
-        await opened.marker.write(replace(OURS, site_id=UUID(int=2)))
-        assert await opened.marker.read() == OURS
+        await opened.identity.write(OURS)
+        await opened.identity.write(replace(OURS, site_id=UUID(int=2)))
+        assert await opened.identity.read() == OURS
 
 
 async def test_a_refusal_without_a_message_has_none() -> None:
@@ -108,4 +108,4 @@ async def test_a_refusal_without_a_message_has_none() -> None:
         open_bucket(config_for(store.endpoint_url, name=BUCKET)) as opened,
     ):
         with pytest.raises(Halt, match=r"MissingContentLength$"):
-            await opened.marker.write(OURS)
+            await opened.identity.write(OURS)

@@ -4,7 +4,7 @@ This runs as a separate program (standard library only). It reads requests from 
 JSON document per line, and answers each with one line. At end of file, which comes when the parent
 closes the pipe or dies in any way, it ends every process it started, waits for them, removes
 the directory and exits. Everything that could be left behind is made only here, so it is registered
-at the moment it is made. The guardian has its own session, so a ^C at the terminal does not reach it,
+at the moment it is made. The supervisor has its own session, so a ^C at the terminal does not reach it,
 nor does it reach the servers, which have their own sessions too.
 
 Requests: `{"op": "start", "name", "argv", "log", "env", "cwd", "uid", "gid", "stop_signal", "scraps"}`

@@ -47,11 +47,11 @@ class Site(Protocol):
         ...
 
     async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
-        """Before the marker is written, record its present and its next nonce. Raises LeaseLost."""
+        """Before the identity is written, record its present and its next nonce. Raises LeaseLost."""
         ...
 
     async def confirm(self, term: Term, nonce: UUID, lineage: Lineage) -> None:
-        """Record that the marker was seen with this nonce, of this lineage. Raises LeaseLost."""
+        """Record that the identity was seen with this nonce, of this lineage. Raises LeaseLost."""
         ...
 
     async def on_their_way(self, term: Term, longest_call: timedelta) -> timedelta:
@@ -70,7 +70,7 @@ class Site(Protocol):
         ...
 
     async def adopt(self, term: Term, identity: Identity) -> None:
-        """Tie the database to the bucket as its marker now says, under that site id. Raises LeaseLost."""
+        """Tie the database to the bucket as its identity now says, under that site id. Raises LeaseLost."""
         ...
 
 

@@ -65,7 +65,7 @@ class Outcome(StrEnum):
     CONVERGED = "converged"
 
 
-class Marker(Word):
+class PassKind(Word):
     """The two kinds of pass that write marks."""
 
     SWEEP = "sweep"
@@ -82,7 +82,7 @@ class Phase(StrEnum):
     COMPARING = "comparing"
     """Findings are made: from listing and rows together, or from the rows alone (retention)."""
     RELEASING = "releasing"
-    """The breaker looks at the findings, and the marks are armed or held back."""
+    """The breaker looks at the findings, and the marks are released or held back."""
 
 
 class ListingOrder(Word):

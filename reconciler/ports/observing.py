@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from reconciler.model import Marker, Mode, Outcome, Phase, Tally, Verdict
+from reconciler.model import Mode, Outcome, PassKind, Phase, Tally, Verdict
 
 Attribute: TypeAlias = str | int | float | bool
 
@@ -42,11 +42,11 @@ class Observer:
 
     def records_read(self, rows: int) -> None: ...
 
-    def pass_started(self, marker: Marker) -> None: ...
+    def pass_started(self, kind: PassKind) -> None: ...
 
-    def pass_finished(self, marker: Marker, outcome: Outcome, seconds: float, tally: Tally) -> None: ...
+    def pass_finished(self, kind: PassKind, outcome: Outcome, seconds: float, tally: Tally) -> None: ...
 
-    def phase(self, marker: Marker, phase: Phase | None) -> None:
+    def phase(self, kind: PassKind, phase: Phase | None) -> None:
         """What the running pass is doing from now on; None at its end."""
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:
