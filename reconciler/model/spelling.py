@@ -8,7 +8,8 @@ close that neither an object nor a row is deleted for the difference (R-69, I-53
 
 import re
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from dataclasses import dataclass
+from hashlib import sha256
 from unicodedata import normalize
 from urllib.parse import quote, quote_plus, unquote
 
@@ -21,10 +22,20 @@ _SIMPLE = re.compile(r"/?[a-z0-9_.-]+(?:/[a-z0-9_.-]+)*+/?")
 """A key in which nothing can be written otherwise. Most keys are such, and take a fifth of the time."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphans:
+    """The orphans that a pass has noted. `gathered`: the fingerprints of those that only a plan knows."""
+
+    pass_id: int
+    bucket: str
+    prefixes: tuple[str, ...]
+    gathered: Sequence[str] = ()
+
+
 def fingerprints(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
     """What the folded key is compared by, short however long the key is: see `folds`."""
     return tuple(
-        blake2b(folded.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        sha256(folded.encode(errors="surrogatepass")).hexdigest()[:32]
         for folded in folds(key, bucket, prefixes)
     )
 

@@ -27,6 +27,7 @@ from reconciler.model import (
     Variant,
     Verdict,
 )
+from reconciler.model.spelling import Orphans
 
 
 class Records(Protocol):
@@ -74,10 +75,11 @@ class Records(Protocol):
         """Pages of the storage keys of rows outside all of the prefixes, in byte order."""
         ...
 
-    def spelled_otherwise(self, prefixes: Sequence[str], page_size: int) -> AsyncIterator[Sequence[str]]:
-        """Pages of names in further columns (see `referenced`) that no object may be called, in byte order.
+    def spelled_otherwise(self, orphans: Orphans, page_size: int) -> AsyncIterator[Sequence[str]]:
+        """Pages of names in further columns (see `referenced`) that may be an orphan's key, in byte order.
 
-        They are outside all of the prefixes, or have characters that can be written in more ways than one.
+        They are outside all of the prefixes, have characters that can be written in more ways than one, or
+        differ from a noted orphan's folded key by case alone. Each column is read once for each page.
         """
         ...
 
@@ -233,6 +235,10 @@ class NearMisses(Protocol):
 
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         """Note rows outside the prefixes, once all orphans are noted: only pairs are kept."""
+        ...
+
+    def gathered(self) -> Sequence[str]:
+        """The fingerprints of the noted orphans, where the database does not have them."""
         ...
 
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:

@@ -36,6 +36,9 @@ class MemoryNearMisses:
         wanted = {fold for _, fold in self._noted(pass_id, is_row=False)}
         self._noted(pass_id, is_row=True).update(each for each in rows if each[1] in wanted)
 
+    def gathered(self) -> Sequence[str]:
+        return ()
+
     @port
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
         self._database.answer()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -19,6 +18,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.model.keys import is_managed
+from reconciler.model.spelling import Orphans, fingerprints
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.observing import Surroundings, port
 
@@ -63,14 +63,15 @@ class MemoryRecords:
         self._database.answer()
         return ()
 
-    async def spelled_otherwise(
-        self, prefixes: Sequence[str], page_size: int
-    ) -> AsyncIterator[Sequence[str]]:
-        odd = re.compile(r"[^!-~]|[%+?#\\]|//")
-        named = sorted(self._database.referenced)
-        for page in pages(
-            [key for key in named if not is_managed(key, tuple(prefixes)) or odd.search(key)], page_size
-        ):
+    async def spelled_otherwise(self, orphans: Orphans, page_size: int) -> AsyncIterator[Sequence[str]]:
+        noted = self._database.spellings.get((orphans.pass_id, False), set())
+        known = {*orphans.gathered, *(fold for _, fold in noted)}
+        named = [
+            key
+            for key in sorted(self._database.referenced)
+            if known.intersection(fingerprints(key, orphans.bucket, orphans.prefixes))
+        ]
+        for page in pages(named, page_size):
             await self._database.around.step()
             self._database.answer()
             yield page

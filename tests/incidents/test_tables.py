@@ -430,6 +430,57 @@ async def test_what_another_column_spells_otherwise_is_kept(database: str, bucke
     assert await site.keys() == {*SPELLED, "image/kept", "image/also"}
 
 
+CASED = {
+    "image/thumb.png": "image/THUMB.png",
+    "image/Poster.PNG": "image/poster.png",
+    "image/a%2Eb.png": "image/A.B.png",
+    "image/Two.png": "image//TWO.png",
+    "image/Host.png": "HTTPS://CDN.example.org/{bucket}/IMAGE/host.PNG?v=2",
+    "image/A Blank.png": "image/a%20BLANK.png",
+    "image/Twice.png": "Image/image/TWICE.png",
+    "image/cut.png": "CUT.PNG",
+}
+"""Orphans, and how a further column spells them: by case, and by case with another difference."""
+
+
+@pytest.mark.attack(92)
+@pytest.mark.parametrize("setting", ["variant_columns", "also_referenced"])
+async def test_what_another_column_spells_in_another_case_is_kept(
+    database: str, seaweed_bucket: Bucket, setting: str
+) -> None:
+    """R-92: each of the columns is read once, and compared by the folded form."""
+    thumbs = setting == "variant_columns"
+    named = {setting: '["thumb"]' if thumbs else '["users.avatar"]'}
+    site = await _site(
+        database,
+        seaweed_bucket,
+        FILES,
+        "ALTER TABLE files ADD COLUMN thumb varchar(200)",
+        "CREATE TABLE users (avatar text)",
+        "INSERT INTO files VALUES (1, 'image/kept', now())",
+        **ALONE,
+        **named,
+    )
+    insert = (
+        "INSERT INTO users SELECT $1"
+        if not thumbs
+        else ("INSERT INTO files SELECT count(*) + 1, 'elsewhere/' || count(*), now(), NULL, $1 FROM files")
+    )
+    for other in CASED.values():
+        await site.sql(insert, other.format(bucket=seaweed_bucket.name))
+    orphans = {f"image/Orphan{number}" for number in range(3)}
+    await _objects(site, {*CASED, *orphans, "image/kept"})
+    planned, findings = await site.plan()
+    near = {each.storage_key for each in findings if each.kept is KeepReason.NEAR_MISS}
+    assert (near, planned.kept[KeepReason.NEAR_MISS]) == (set(CASED), len(CASED))
+    assert (await site.once()).outcome is Outcome.TRIPPED
+    await site.approve(await site.tripped())
+    for _ in range(2):
+        report = await site.once()
+    assert (report.outcome, report.kept[KeepReason.NEAR_MISS]) == (Outcome.CONVERGED, len(CASED))
+    assert await site.keys() == {*CASED, "image/kept"}
+
+
 @pytest.mark.attack(85)
 async def test_what_is_spelled_otherwise_after_its_mark_is_kept(
     database: str, seaweed_bucket: Bucket

@@ -6,11 +6,12 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from reconciler.catalog.media_tables.references import odd
 from reconciler.model import KeepReason, Tally, spelling
-from reconciler.model.spelling import fingerprints, folds, spellings
+from reconciler.model.spelling import Orphans, fingerprints, folds, spellings
 from reconciler.planning.sides import HANDFUL, near_missed
 from tests.doubles.build import LIMITS
 
@@ -45,6 +46,22 @@ def test_another_spelling_folds_alike(other: str) -> None:
 )
 def test_another_key_does_not(other: str) -> None:
     assert not set(folds("image/a b.png", BUCKET, PREFIXES)) & set(folds(other, BUCKET, PREFIXES))
+
+
+@pytest.mark.attack(92)
+@given(
+    key=st.text(alphabet="aAzZé09/._-+% image", max_size=16),
+    prefixes=st.sampled_from([("",), ("image/",), ("Image/a/", "image/b/")]),
+    under=st.sampled_from(["", "image/", "Image/a/", "media/", "image/image/"]),
+)
+def test_a_name_that_is_not_odd_folds_to_its_small_letters(
+    key: str, prefixes: tuple[str, ...], under: str
+) -> None:
+    """SQL compares such names with the orphans, and hands on all others."""
+    orphans = Orphans(pass_id=1, bucket="Media", prefixes=prefixes)
+    name = under + key
+    assume(name.startswith(prefixes) and not re.search(odd(orphans), name.lower()))
+    assert folds(name, "Media", prefixes) == (name.lower(),)
 
 
 @given(key=KEYS)

@@ -87,6 +87,9 @@ class PostgresNearMisses:
 
         await self._database.transaction(work)
 
+    def gathered(self) -> Sequence[str]:
+        return ()
+
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:
         async def work(connection: AnyConnection) -> Sequence[NearMiss]:
             await by_index(connection)

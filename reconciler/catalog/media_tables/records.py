@@ -15,6 +15,7 @@ from reconciler.catalog.media_tables.tables import MediaTables, by_key, record_f
 from reconciler.errors import Halt
 from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Variant, Verdict
 from reconciler.model.keys import prefix_end
+from reconciler.model.spelling import Orphans
 
 SMALL = 50_000
 """Rows up to which a sample is drawn from all of them."""
@@ -116,12 +117,10 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             return frozenset(await references.named(connection, self._media, keys))
 
-    async def spelled_otherwise(
-        self, prefixes: Sequence[str], page_size: int
-    ) -> AsyncIterator[Sequence[str]]:
+    async def spelled_otherwise(self, orphans: Orphans, page_size: int) -> AsyncIterator[Sequence[str]]:
         for reference in self._media.references:
             async for page in references.spelled_otherwise(
-                self._database, self._media, reference, prefixes, page_size
+                self._database, self._media, reference, orphans, page_size
             ):
                 yield page
 

@@ -5,16 +5,19 @@ Their rows are never locked, judged or removed. A row protects the objects it na
 """
 
 import difflib
+import re
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import TableMapping, qualified, quoted
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database
 from reconciler.catalog.db.expressions import BARE_KEYS
+from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import columns
 from reconciler.catalog.media_tables.tables import MediaTables, Reference
 from reconciler.errors import Halt
 from reconciler.model import Record, reference_to
+from reconciler.model.spelling import Orphans
 
 VARIANTS = "RECONCILER_CATALOG__VARIANT_COLUMNS"
 REFERENCED = "RECONCILER_CATALOG__ALSO_REFERENCED"
@@ -22,8 +25,15 @@ REFERENCED = "RECONCILER_CATALOG__ALSO_REFERENCED"
 LONGEST = 2048
 """The most bytes of an object's name: a longer text, such as an image in a `data:` address, is none."""
 
-# Characters that have other spellings. Capital letters are left out, since most names have some.
-AMBIGUOUS = r"[^!-~]|[%+?#\\]|//"
+# What has other spellings than by case. A name without any of it folds to its small letters.
+AMBIGUOUS = r"[^!-~]|[%+?#\\]|//|^/|/$"
+
+ORPHANS = f"""
+SELECT folded FROM {SCHEMA}.spellings WHERE pass_id = $4 AND NOT is_row UNION SELECT unnest($5::text[])
+"""
+
+# `spelling.fingerprints` of a name that folds to its small letters.
+FINGERPRINT = "left(encode(sha256(convert_to(n.small, 'UTF8')), 'hex'), 32)"
 
 # A view serves as well, since rows are only read. A materialized view, or a table on another server, may be
 # older than the bucket, and objects that it does not name yet would look orphaned.
@@ -122,23 +132,40 @@ async def named(
 
 
 async def spelled_otherwise(
-    database: Database, media: MediaTables, reference: Reference, prefixes: Sequence[str], page_size: int
+    database: Database, media: MediaTables, reference: Reference, orphans: Orphans, page_size: int
 ) -> AsyncIterator[Sequence[str]]:
-    """`ports.Records.spelled_otherwise` for one column. No connection is held while the caller works."""
+    """`ports.Records.spelled_otherwise` for one column. No connection is held while the caller works.
+
+    One join by hash compares it with all orphans. The statistics may say that there are none, and then a
+    nested loop, which compares each with each, would look free.
+    """
     key = f'({reference.column} COLLATE "C")'
-    outside, values = bounds.condition(key, bounds.outside(prefixes), 4)
+    outside, values = bounds.condition("n.key", bounds.outside(orphans.prefixes), 6)
     query = (
-        f"SELECT ARRAY(SELECT DISTINCT {key} FROM {media.naming(reference)} AND {key} > $2::text"
-        f" AND octet_length({key}) <= {LONGEST} AND ({outside} OR {key} ~ $3::text)"
-        f" ORDER BY {key} LIMIT $1)::text[]"
+        f"SELECT ARRAY(SELECT DISTINCT n.key FROM (SELECT {key} AS key, lower({key}) AS small"
+        f" FROM {media.naming(reference)} AND {key} > $2::text AND octet_length({key}) <= {LONGEST}"
+        f" OFFSET 0) n LEFT JOIN ({ORPHANS}) o ON o.folded = {FINGERPRINT}"
+        f" WHERE {outside} OR n.small ~ $3::text OR o.folded IS NOT NULL ORDER BY n.key LIMIT $1)::text[]"
     )
+    noted = (odd(orphans), orphans.pass_id, orphans.gathered)
     after: str | None = ""
+
+    async def work(connection: AnyConnection) -> list[str]:
+        await connection.execute("SET LOCAL enable_nestloop = off")
+        keys: list[str] = await connection.fetchval(query, page_size, after, *noted, *values)
+        return keys
+
     while after is not None:
-        async with database.connection() as connection:
-            keys: list[str] = await connection.fetchval(query, page_size, after, AMBIGUOUS, *values)
+        keys = await database.transaction(work)
         if keys:
             yield keys
         after = keys[-1] if len(keys) == page_size else None
+
+
+def odd(orphans: Orphans) -> str:
+    """A pattern of names, in small letters, that may fold to something else; or lose a part at the front."""
+    fronts = [prefix * 2 for prefix in orphans.prefixes if prefix] or [f"{orphans.bucket}/"]
+    return "|".join([AMBIGUOUS, *(f"^{re.escape(front.lower())}" for front in fronts)])
 
 
 async def _require_tables(connection: AnyConnection, media: MediaTables) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from reconciler.model import Finding, KeepReason, NearMiss, Tally, Verdict
-from reconciler.model.spelling import fingerprints
+from reconciler.model.spelling import Orphans, fingerprints
 from reconciler.ports import Folded, NearMisses, Records
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,13 @@ class Spelled:
         if tally.kept.get(KeepReason.OUTSIDE_PREFIX):
             async for keys in records.outside(self.prefixes, PAGE):
                 await self.near.note_outside(self.pass_id, self._folded(keys))
-        async for keys in records.spelled_otherwise(self.prefixes, FURTHER):
+        noted = Orphans(
+            pass_id=self.pass_id,
+            bucket=self.bucket,
+            prefixes=self.prefixes,
+            gathered=self.near.gathered(),
+        )
+        async for keys in records.spelled_otherwise(noted, FURTHER):
             await self.near.note_outside(self.pass_id, self._folded(keys))
         after, kept, rows = "", 0, 0
         while pairs := await self.near.spare(self.pass_id, after, PAGE):
@@ -76,6 +82,9 @@ class Gathered:
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:  # noqa: ARG002
         paired = [each for each in rows if each[1] in self.first_object]
         _remember(paired, self.rows, self.first_row)
+
+    def gathered(self) -> Sequence[str]:
+        return list(self.first_object)
 
     async def spare(self, pass_id: int, after: str, limit: int) -> Sequence[NearMiss]:  # noqa: ARG002
         keys = sorted(key for key, folded in self.objects.items() if folded in self.first_row and key > after)
