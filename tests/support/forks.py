@@ -10,6 +10,7 @@ answers with the exit status, or the negative number of a signal.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -128,11 +129,15 @@ FORKER = Forker()
 
 
 def import_all() -> None:
-    """Every module of the program, also what a command imports late."""
+    """Every module of the program, also what a command imports late; out of the garbage collector's sight.
+
+    Each fork would look through all of it when it ends: 0.4 s of processor time, four times what is left.
+    """
     package = importlib.import_module("reconciler")
     for module in pkgutil.walk_packages(package.__path__, "reconciler."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    gc.freeze()
 
 
 def _be(request: Mapping[str, Any]) -> NoReturn:
