@@ -22,16 +22,18 @@ class Recovery(Protocol):
         """Whether the ledger has a deletion in the scope, of an object or a row, brought back or not."""
         ...
 
-    async def claim_return(self, object_id: int) -> bool:
-        """Claim the object to bring it back; also if an earlier return was left unfinished. False if it is
-        being purged, was brought back, or must not be (erasure).
+    async def claim_returns(self, ids: Sequence[int]) -> Collection[int]:
+        """Claim the objects to bring them back; also if an earlier return was left unfinished. Returns those
+        claimed: not what is being purged, was brought back, or must not be (erasure).
         """
         ...
 
-    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
-        """Put the rows back in one transaction, once their object is there (`object_back`: by our doing).
+    async def put_back(
+        self, removals: Sequence[Removal], author: str, *, came: Collection[str] = ()
+    ) -> Sequence[Returned]:
+        """Put the rows back in one transaction, once their objects are there (keys in `came`: by our doing).
 
-        Lifts the key's mark unless it is claimed, and its tombstone; writes the ledger. A row that is there
+        Lifts each key's mark unless it is claimed, and its tombstone; writes the ledger. A row that is there
         already is PRESENT; one that its table refuses is REFUSED, with the reason; one that lacks columns by
         now comes back PARTIAL, and stays among what can be brought back. Repeating does nothing. The rows of
         a key whose mark is claimed are FAILED.

@@ -90,7 +90,9 @@ async def test_another_object_than_the_one_asked_for_is_not_copied(bucket: Bucke
     assert bucket.keys() == {SOURCE}
 
 
-async def copy_as_listed(bucket: Bucket, etag: str, size: int, sizes: CopySizes) -> tuple[Copied, list[str]]:
+async def copy_as_listed(
+    bucket: Bucket, etag: str, size: int, sizes: CopySizes, *, only_new: bool = False
+) -> tuple[Copied, list[str]]:
     """As the collector copies what a sweep has listed, by what the store can do; and the requests sent."""
     seen: list[str] = []
     config = replace(
@@ -98,7 +100,8 @@ async def copy_as_listed(bucket: Bucket, etag: str, size: int, sizes: CopySizes)
     )
     async with open_bucket(config) as opened:
         copies = opened.copies.knowing(CAPABILITIES[bucket.server.kind])
-        return await copies.copy(SOURCE, TARGET, etag=etag, listed_size=size), seen
+        copied = await copies.copy(SOURCE, TARGET, etag=etag, only_new=only_new, listed_size=size)
+        return copied, seen
 
 
 async def test_what_was_listed_is_copied_in_one_request_where_the_store_compares(bucket: Bucket) -> None:
@@ -109,6 +112,30 @@ async def test_what_was_listed_is_copied_in_one_request_where_the_store_compares
     assert sent == (["CopyObject"] if compares else ["HeadObject", "CopyObject"])
     assert body(bucket, TARGET) == b"hello"
     assert told(bucket, TARGET) == told(bucket, SOURCE)
+
+
+async def test_what_was_listed_is_put_in_a_free_place_in_one_request_where_the_store_compares(
+    bucket: Bucket,
+) -> None:
+    etag = put(bucket, b"hello", **TOLD)
+    copied, sent = await copy_as_listed(bucket, etag, 5, CopySizes(), only_new=True)
+    assert (copied.result, copied.etag, copied.size) == (CopyResult.COPIED, etag, 5)
+    can = CAPABILITIES[bucket.server.kind]
+    compares = can.copy_conditional and can.copy_only_new
+    assert sent == (["CopyObject"] if compares else ["HeadObject", "HeadObject", "CopyObject"])
+    assert told(bucket, TARGET) == told(bucket, SOURCE)
+
+
+async def test_what_was_listed_is_not_copied_over_another_object_and_is_told_from_a_changed_one(
+    bucket: Bucket,
+) -> None:
+    etag = put(bucket, b"hello")
+    put(bucket, b"another", TARGET)
+    copied, _ = await copy_as_listed(bucket, etag, 5, CopySizes(), only_new=True)
+    assert copied.result is CopyResult.OCCUPIED
+    copied, _ = await copy_as_listed(bucket, "0" * 32, 5, CopySizes(), only_new=True)
+    assert copied.result is CopyResult.CHANGED
+    assert body(bucket, TARGET) == b"another"
 
 
 @pytest.mark.attack(10)

@@ -222,7 +222,7 @@ async def back(stage: Stage, key: str = KEY) -> list[Returned]:
     found = await stage.catalog.recovery.removals(UndoScope(keys=(key,)))
     returned: list[Returned] = []
     for each in found:
-        returned += await stage.catalog.recovery.put_back(each, "test", object_back=False)
+        returned += await stage.catalog.recovery.put_back([each], "test")
     return returned
 
 
@@ -472,11 +472,11 @@ async def test_a_right_that_is_wanting_refuses_the_row_whole(stage: Stage, addre
         url = theirs._replace(netloc=f"{role}:p@{theirs.netloc.rpartition('@')[2]}").geturl()
         async with open_catalog(CatalogConfig(database_url=url)) as catalog:
             (found,) = await catalog.recovery.removals(UndoScope(keys=(KEY,)))
-            (told,) = await catalog.recovery.put_back(found, "test", object_back=False)
+            (told,) = await catalog.recovery.put_back([found], "test")
             assert told.outcome is Return.REFUSED
             assert "permission denied for schema app; GRANT USAGE on it" in told.reason
             await stage.sql.execute(f"GRANT USAGE ON SCHEMA app TO {role}")
-            (told,) = await catalog.recovery.put_back(found, "test", object_back=False)
+            (told,) = await catalog.recovery.put_back([found], "test")
             assert told.outcome is Return.RESTORED
     finally:
         await stage.sql.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

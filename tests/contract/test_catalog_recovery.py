@@ -33,7 +33,7 @@ async def test_what_is_erased_is_purged_at_once_and_never_returned(stage: Stage)
     erased = await stage.catalog.erasure.erase([KEY], "test")
     assert (erased.objects, erased.rows, erased.claimed) == (1, 0, ())
     assert list(await stage.catalog.recovery.hidden(KEY)) == []
-    assert not await stage.catalog.recovery.claim_return(number)
+    assert not await stage.catalog.recovery.claim_returns([number])
     assert len(await stage.catalog.purges.claim(stage.term, HOUR, 10)) == 1
 
 
@@ -76,7 +76,7 @@ async def test_an_adoption_waits_for_a_dead_epochs_old_claim_from_the_end_of_its
 async def test_an_erasure_names_what_is_on_its_way_back_and_takes_it_once_that_was_left(stage: Stage) -> None:
     """The object may lie in the bucket a moment later, where nobody but the person can delete it."""
     number = await hidden_object(stage)
-    assert await stage.catalog.recovery.claim_return(number)
+    assert await stage.catalog.recovery.claim_returns([number])
     assert (await stage.catalog.erasure.erase([KEY], "test")).returning == (KEY,)
     assert list(await stage.catalog.purges.claim(stage.term, HOUR, 10)) == []
     await stage.sql.execute("UPDATE reconciler.hidden SET claimed_at = claimed_at - interval '1 hour'")

@@ -83,9 +83,9 @@ async def test_what_is_hidden_is_told_as_it_was_and_comes_back_once(
     assert list(await catalog.recovery.hidden(KEY)) == [found.object]
     assert await catalog.recovery.recoverable([KEY, "image/b"]) == {KEY}
     for _ in range(2):
-        assert await catalog.recovery.claim_return(found.object.id), "again, where a return was left"
-    assert list(await catalog.recovery.put_back(found, "test", object_back=True)) == []
-    assert not await catalog.recovery.claim_return(found.object.id)
+        assert await catalog.recovery.claim_returns([found.object.id]), "again, where a return was left"
+    assert list(await catalog.recovery.put_back([found], "test", came={found.storage_key})) == []
+    assert not await catalog.recovery.claim_returns([found.object.id])
     assert list(await catalog.recovery.hidden(KEY)) == []
     assert list(await catalog.recovery.removals(ALL_OF_IT)) == []
     assert await catalog.recovery.gone(ALL_OF_IT) == 0
@@ -150,8 +150,8 @@ async def test_a_deletion_is_known_by_its_scope_and_still_when_it_came_back(cata
     await hide(catalog)
     found = await removal(catalog)
     assert found.object is not None
-    await catalog.recovery.claim_return(found.object.id)
-    await catalog.recovery.put_back(found, "test", object_back=True)
+    await catalog.recovery.claim_returns([found.object.id])
+    await catalog.recovery.put_back([found], "test", came={found.storage_key})
     assert await knows(ALL_OF_IT)
     assert await knows(UndoScope(keys=(KEY,)))
     assert not await knows(UndoScope(keys=("image/b",)))
@@ -170,15 +170,15 @@ async def test_what_comes_back_takes_its_mark_along_unless_that_is_claimed(catal
     await hide(catalog, verdict=Verdict.EXPIRED)
     found = await removal(catalog)
     assert found.object is not None
-    await catalog.recovery.claim_return(found.object.id)
+    await catalog.recovery.claim_returns([found.object.id])
     await catalog.sweep((KEY, Verdict.ORPHAN))
     claim = await catalog.claim()
-    (told,) = await catalog.recovery.put_back(found, "test", object_back=True)
+    (told,) = await catalog.recovery.put_back([found], "test", came={found.storage_key})
     assert told.outcome is Return.FAILED
     assert await catalog.records.lookup([KEY]) == []
     await catalog.confirm(claim, ObjectResult.SPARED)
     await catalog.sweep((KEY, Verdict.ORPHAN))
-    (told,) = await catalog.recovery.put_back(found, "test", object_back=True)
+    (told,) = await catalog.recovery.put_back([found], "test", came={found.storage_key})
     assert told.outcome is Return.RESTORED
     assert await catalog.marks.drift() == {}
 
@@ -193,7 +193,7 @@ async def test_a_removed_row_comes_back_once_and_as_it_was(catalog: CatalogSide)
     found = await removal(catalog)
     assert [(each.record_id, each.verdict) for each in found.rows] == [(row, Verdict.EXPIRED)]
     for outcome in (Return.RESTORED, Return.PRESENT):
-        (told,) = await catalog.recovery.put_back(found, "test", object_back=False)
+        (told,) = await catalog.recovery.put_back([found], "test")
         assert (told.record_id, told.outcome) == (row, outcome)
         assert list(await catalog.records.lookup([KEY])) == [before]
     (left,) = await catalog.recovery.removals(ALL_OF_IT)
@@ -209,7 +209,7 @@ async def test_a_row_that_went_for_want_of_its_object_leaves_a_widow(catalog: Ca
     assert (await catalog.confirm(claim, ObjectResult.MISSING, all_go)).records == 1
     assert await catalog.recovery.row_missing([KEY, "image/b"]) == {KEY}
     assert await catalog.recovery.gone(ALL_OF_IT) == 0, "there was no object"
-    await catalog.recovery.put_back(await removal(catalog), "test", object_back=False)
+    await catalog.recovery.put_back([await removal(catalog)], "test")
     assert await catalog.recovery.row_missing([KEY]) == set()
 
 
@@ -223,7 +223,7 @@ async def test_a_removed_row_is_forgotten_with_the_window_and_its_line_with_the_
     assert (await removal(catalog)) == found
     await catalog.purges.forget(catalog.term, NOTHING, HOUR)
     assert list(await catalog.recovery.removals(ALL_OF_IT)) == []
-    (told,) = await catalog.recovery.put_back(found, "test", object_back=False)
+    (told,) = await catalog.recovery.put_back([found], "test")
     assert told.outcome is Return.REFUSED
     assert await catalog.recovery.gone(ALL_OF_IT) == 1
     await catalog.purges.forget(catalog.term, NOTHING, NOTHING)
@@ -262,7 +262,7 @@ async def test_what_a_purge_has_claimed_no_return_gets(catalog: CatalogSide) -> 
     assert found.object is not None
     (taken,) = await catalog.purges.claim(catalog.term, NOTHING, 10)
     assert taken == found.object
-    assert not await catalog.recovery.claim_return(found.object.id)
+    assert not await catalog.recovery.claim_returns([found.object.id])
     assert await catalog.recovery.recoverable([KEY]) == set()
     assert list(await catalog.recovery.removals(ALL_OF_IT)) == []
 
@@ -272,10 +272,10 @@ async def test_what_is_being_brought_back_no_purge_gets(catalog: CatalogSide) ->
     await hide(catalog)
     found = await removal(catalog)
     assert found.object is not None
-    assert await catalog.recovery.claim_return(found.object.id)
+    assert await catalog.recovery.claim_returns([found.object.id])
     assert await purged(catalog) == []
-    await catalog.recovery.put_back(found, "test", object_back=True)
-    assert not await catalog.recovery.claim_return(found.object.id)
+    await catalog.recovery.put_back([found], "test", came={found.storage_key})
+    assert not await catalog.recovery.claim_returns([found.object.id])
 
 
 async def test_nothing_is_purged_before_the_window_has_passed(catalog: CatalogSide) -> None:
@@ -306,8 +306,8 @@ async def test_what_is_hidden_adds_up_until_it_is_freed(catalog: CatalogSide) ->
     for key in ("image/b", "image/c"):
         found = await removal(catalog, key)
         assert found.object is not None
-        assert await catalog.recovery.claim_return(found.object.id)
-        await catalog.recovery.put_back(found, "test", object_back=True)
+        assert await catalog.recovery.claim_returns([found.object.id])
+        await catalog.recovery.put_back([found], "test", came={found.storage_key})
     assert await catalog.purges.hidden() == (2, 20), "the copy of what came back is not freed yet"
     assert await purged(catalog, window=HOUR) == []
     assert sorted(await purged(catalog)) == ["image/a", "image/b"], "a version that came back is the object"
@@ -333,7 +333,7 @@ async def test_what_a_purge_left_is_hidden_again_for_who_needs_it(catalog: Catal
     await catalog.purges.hand_back(catalog.term, NOTHING)
     for key in ("image/a", "image/b"):
         (found,) = await catalog.recovery.hidden(key)
-        assert await catalog.recovery.claim_return(found.id)
+        assert await catalog.recovery.claim_returns([found.id])
 
 
 async def test_a_purge_of_a_former_term_is_abandoned_until_it_is_handed_back(catalog: CatalogSide) -> None:
@@ -387,8 +387,8 @@ async def test_what_a_row_names_is_not_purged_unless_its_object_is_there(catalog
     look = catalog.purges.look_again
     assert list(await look(catalog.term, [there.id], there=["image/a"])) == []
     assert list(await look(catalog.term, [there.id, taken.id])) == [there.id], "it is not there any more"
-    assert await catalog.recovery.claim_return(there.id)
-    assert not await catalog.recovery.claim_return(taken.id)
+    assert await catalog.recovery.claim_returns([there.id])
+    assert not await catalog.recovery.claim_returns([taken.id])
 
 
 @pytest.mark.attack(47)

@@ -115,18 +115,22 @@ class MemoryRecovery:
         )
 
     @port
-    async def claim_return(self, object_id: int) -> bool:
+    async def claim_returns(self, ids: Sequence[int]) -> Collection[int]:
         self._database.answer()
-        row = self._database.hidden.get(object_id)
-        if row is None or row.one.erased or row.state not in RESTORABLE:
-            return False
-        row.state, row.claimed_at = "restoring", self._database.now
-        return True
+        claimed = [row for row in self._restorable() if row.one.id in ids]
+        for row in claimed:
+            row.state, row.claimed_at = "restoring", self._database.now
+        return {row.one.id for row in claimed}
 
     @port
-    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
+    async def put_back(
+        self, removals: Sequence[Removal], author: str, *, came: Collection[str] = ()
+    ) -> Sequence[Returned]:
+        self._database.answer()
+        return [returned for removal in removals for returned in self._put_back(removal)]
+
+    def _put_back(self, removal: Removal) -> Sequence[Returned]:
         database, key = self._database, removal.storage_key
-        database.answer()
         mark = database.marks.get(key)
         if mark is not None and mark.operation_id is not None:
             reason = "its key is being deleted at this moment"

@@ -8,7 +8,10 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from reconciler.engine.recover.undo import LISTED
 from reconciler.model import Mode, Outcome, Return
+from reconciler.stores.s3 import parsing
+from reconciler.stores.s3.quarantine import BucketCopies
 from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
 
@@ -192,13 +195,35 @@ async def test_a_dangling_record_that_was_removed_comes_back(unordered_site: Sit
     assert await whole_rows(site) == before
 
 
+@pytest.mark.parametrize("standard", ["STANDARD", "another class"])
+async def test_many_copies_come_back_unlooked_at_only_where_all_are_listed_in_the_standard_class(
+    unordered_site: Site, monkeypatch: pytest.MonkeyPatch, standard: str
+) -> None:
+    site, looked = unordered_site, set[str]()
+    keys = [f"image/{number}" for number in range(LISTED)]
+    await expired(site, *keys)
+    await site.once()
+    look = BucketCopies._look
+
+    async def recorded(copies: BucketCopies, key: str, *of: Any, **asked: Any) -> Any:
+        looked.add(key)
+        return await look(copies, key, *of, **asked)
+
+    monkeypatch.setattr(BucketCopies, "_look", recorded)
+    monkeypatch.setattr(parsing, "_STANDARD", standard)
+    undone = await site.undo(since=LONG_AGO)
+    assert (undone.objects, undone.records, undone.complete) == (LISTED, LISTED, True)
+    assert await site.keys() == set(keys)
+    assert looked >= set(keys) if standard != "STANDARD" else not looked
+
+
 UNDO = ("undo", "--since", "1h", "--json")
 
 
 @pytest.mark.parametrize(
     "where",
     [
-        ("recovery", "claim_return", "after"),
+        ("recovery", "claim_returns", "after"),
         ("copies", "copy", "after"),
         ("recovery", "put_back", "after"),
     ],

@@ -70,7 +70,7 @@ EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "80"))
 POINTS = (
     *("after MemoryMarks.claim", "after MemoryBucket.copy", "after MemoryBucket.delete"),
     *("after MemoryMarks.confirm", "after MemoryPurges.claim", "after MemoryVersions.remove"),
-    *("after MemoryPurges.done", "after MemoryUploads.abort", "after MemoryRecovery.claim_return"),
+    *("after MemoryPurges.done", "after MemoryUploads.abort", "after MemoryRecovery.claim_returns"),
     *("after MemoryRecovery.put_back", "after MemoryRecovery.dequeue", "after MemoryHolds.add"),
     *("after MemoryRecovery.queue", "after MemoryPurges.look_again", "after MemoryHolds.remember"),
 )

@@ -1,6 +1,6 @@
 """Restores what was deleted: objects by the table `hidden`, rows by the ledger that kept them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -23,6 +23,8 @@ from reconciler.model import HiddenObject, Queued, Removal, RemovedRow, Return, 
 LEFT_AFTER = timedelta(hours=1)
 """A restore that began so long ago is abandoned: none of its requests is still on its way."""
 
+DELETED_NOW = "its key is being deleted at this moment; undo it again in a minute"
+
 # The scope of parameters $1 to $4: keys with their variants, passes, and a period of time.
 SCOPE = """
     ($1::text[] IS NULL OR {0}.storage_key = ANY($1) OR {0}.variant_of = ANY($1))
@@ -32,14 +34,14 @@ SCOPE = """
 OF_HIDDEN = SCOPE.format("h", "hidden_at")
 OF_LEDGER = SCOPE.format("l", "at")
 
+# Each branch gives only a page, so that neither is read as a whole for every page.
 KEYS = f"""
-SELECT storage_key FROM (
-    SELECT h.storage_key FROM {SCHEMA}.hidden h
-    WHERE {RESTORABLE} AND {OF_HIDDEN} AND h.storage_key > $5
-    UNION
-    SELECT l.storage_key FROM {SCHEMA}.ledger l
-    WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key > $5
-) found ORDER BY storage_key LIMIT $6
+(SELECT DISTINCT h.storage_key FROM {SCHEMA}.hidden h
+ WHERE {RESTORABLE} AND {OF_HIDDEN} AND h.storage_key > $5 ORDER BY h.storage_key LIMIT $6)
+UNION
+(SELECT DISTINCT l.storage_key FROM {SCHEMA}.ledger l
+ WHERE {UNRESTORED} AND {OF_LEDGER} AND l.storage_key > $5 ORDER BY l.storage_key LIMIT $6)
+ORDER BY storage_key LIMIT $6
 """
 
 # For each key the object deleted last, which had overwritten any earlier one.
@@ -72,24 +74,28 @@ SELECT EXISTS (SELECT FROM {SCHEMA}.ledger l
     OR EXISTS (SELECT FROM {SCHEMA}.hidden h WHERE {RESTORABLE} AND {OF_HIDDEN})
 """
 
-CLAIM_RETURN = f"""
+CLAIM_RETURNS = f"""
 UPDATE {SCHEMA}.hidden SET state = 'restoring', claimed_at = clock_timestamp()
-WHERE id = $1 AND state IN ('hidden', 'restoring') AND NOT erased RETURNING true
+WHERE id = ANY($1::bigint[]) AND state IN ('hidden', 'restoring') AND NOT erased RETURNING id
 """
 
 # Run before a row is put back: LIFT ends a mark that is not claimed; a claimed one refuses every row.
-LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'found'"
-DELETE_TOMBSTONE = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = $1"
-CLAIMED = f"SELECT true FROM {SCHEMA}.marks WHERE storage_key = $1 AND state = 'claimed' FOR SHARE"
+LIFT = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[]) AND state = 'found'"
+DELETE_TOMBSTONE = f"DELETE FROM {SCHEMA}.tombstones WHERE storage_key = ANY($1::text[])"
+CLAIMED = f"""
+SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[]) AND state = 'claimed'
+ORDER BY storage_key FOR SHARE
+"""
 
 BACK = f"""
 WITH back AS (
-    UPDATE {SCHEMA}.hidden SET state = 'restored' WHERE id = $1 AND state = 'restoring' RETURNING *
+    UPDATE {SCHEMA}.hidden h SET state = 'restored' FROM unnest($1::bigint[], $3::text[]) AS b (id, result)
+    WHERE h.id = b.id AND h.state = 'restoring' RETURNING h.*, b.result
 )
 INSERT INTO {SCHEMA}.ledger
     (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
 SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'object', storage_key, verdict,
-       $2, $3, bytes, etag, pass_id
+       $2, result, bytes, etag, pass_id
 FROM back
 """
 
@@ -125,13 +131,15 @@ class PostgresRecovery:
         async with self._database.connection() as connection:
             return bool(await connection.fetchval(KNOWN, *await _scope(connection, scope)))
 
-    async def claim_return(self, object_id: int) -> bool:
+    async def claim_returns(self, ids: Sequence[int]) -> set[int]:
         async with self._database.connection() as connection:
-            return bool(await connection.fetchval(CLAIM_RETURN, object_id))
+            return {row["id"] for row in await connection.fetch(CLAIM_RETURNS, ids)}
 
-    async def put_back(self, removal: Removal, author: str, *, object_back: bool) -> Sequence[Returned]:
+    async def put_back(
+        self, removals: Sequence[Removal], author: str, *, came: Collection[str] = ()
+    ) -> Sequence[Returned]:
         async def work(connection: AnyConnection) -> list[Returned]:
-            return await self._put_back(connection, removal, author, object_back=object_back)
+            return await self._put_back(connection, removals, author, came)
 
         return await self._database.transaction(work)
 
@@ -171,21 +179,29 @@ class PostgresRecovery:
             await connection.execute(restore_queue.POSTPONE, key)
 
     async def _put_back(
-        self, connection: AnyConnection, removal: Removal, author: str, *, object_back: bool
+        self,
+        connection: AnyConnection,
+        removals: Sequence[Removal],
+        author: str,
+        came: Collection[str],
     ) -> list[Returned]:
-        key = removal.storage_key
-        await connection.execute(LIFT, key)
-        if await connection.fetchval(CLAIMED, key):
-            reason = "its key is being deleted at this moment; undo it again in a minute"
-            return [_row(removal, row, Return.FAILED, reason) for row in removal.rows]
-        if removal.object is not None:
-            outcome = Return.RESTORED if object_back else Return.PRESENT
-            await connection.execute(BACK, removal.object.id, author, outcome.value)
-        await connection.execute(DELETE_TOMBSTONE, key)
+        keys = [each.storage_key for each in removals]
+        await connection.execute(LIFT, keys)
+        claimed = {row["storage_key"] for row in await connection.fetch(CLAIMED, keys)}
+        objects = [each.object for each in removals if each.object and each.storage_key not in claimed]
+        if objects:
+            results = [Return.RESTORED if one.storage_key in came else Return.PRESENT for one in objects]
+            told = [each.value for each in results]
+            await connection.execute(BACK, [one.id for one in objects], author, told)
+        await connection.execute(DELETE_TOMBSTONE, [key for key in keys if key not in claimed])
         back = []
-        for row in removal.rows:
-            outcome, reason = await self._rows.put_back(connection, row, author)
-            back.append(_row(removal, row, outcome, reason))
+        for removal in removals:
+            for row in removal.rows:
+                if removal.storage_key in claimed:
+                    outcome, reason = Return.FAILED, DELETED_NOW
+                else:
+                    outcome, reason = await self._rows.put_back(connection, row, author)
+                back.append(_row(removal, row, outcome, reason))
         return back
 
 

@@ -1,6 +1,6 @@
 """Bring one object back from where it was hidden, and prove that it is there."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import timedelta
 
 from reconciler.engine.runtime.context import Ports
@@ -26,19 +26,27 @@ SLACK = timedelta(minutes=1)
 """How far the store's clock may be ahead of the database's."""
 
 
-async def bring_back(ports: Ports, guard: WriteGuard, hidden: HiddenObject) -> Returned:
-    """Put the object back at its own key, never over another one. Only a HEAD 200 counts as success.
+async def bring_back(
+    ports: Ports,
+    guard: WriteGuard,
+    hidden: HiddenObject,
+    claimed: Container[int],
+    listed: StoredObject | None = None,
+) -> Returned:
+    """Put the object back at its own key, never over another one. Only a HEAD 200 counts as success, or a
+    copy that the store proves and would not have made over another object.
 
-    Raises Refused, LeaseLost, Halt; if the store does not answer, the outcome is FAILED.
+    `claimed`: what `claim_returns` gave a moment ago. `listed`: its copy as a plain listing has it. Raises
+    Refused, LeaseLost, Halt; if the store does not answer, the outcome is FAILED.
     """
-    if not await ports.recovery.claim_return(hidden.id):
+    if hidden.id not in claimed:
         return _described(
             hidden, Return.REFUSED, "it is being purged, or was brought back or erased meanwhile"
         )
     try:
         if hidden.hidden.mode is DeleteMode.VERSIONED:
             return await _from_behind_markers(ports, guard, hidden)
-        return await _out_of_quarantine(ports, guard, hidden)
+        return await _out_of_quarantine(ports, guard, hidden, listed)
     except KeyRefused as error:
         lasting = error.blame in {Blame.KEY, Blame.OBJECT}
         return _described(hidden, Return.REFUSED if lasting else Return.FAILED, str(error))
@@ -46,10 +54,17 @@ async def bring_back(ports: Ports, guard: WriteGuard, hidden: HiddenObject) -> R
         return _described(hidden, Return.FAILED, str(error))
 
 
-async def _out_of_quarantine(ports: Ports, guard: WriteGuard, hidden: HiddenObject) -> Returned:
-    source = hidden.hidden.quarantine_key
+async def _out_of_quarantine(
+    ports: Ports, guard: WriteGuard, hidden: HiddenObject, listed: StoredObject | None
+) -> Returned:
+    source, key = hidden.hidden.quarantine_key, hidden.storage_key
     assert source is not None
-    copied = await guard.copy(source, hidden.storage_key, only_new=True)
+    if listed is None:
+        copied = await guard.copy(source, key, only_new=True)
+    else:
+        copied = await guard.copy(source, key, listed.etag, only_new=True, listed_size=listed.size)
+    if copied.result is CopyResult.COPIED and ports.capabilities.copy_only_new:
+        return _described(hidden, Return.RESTORED)
     return await _copied(ports, guard, hidden, copied)
 
 

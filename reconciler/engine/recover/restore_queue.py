@@ -102,13 +102,14 @@ class Healer:
         return None
 
     async def _object_back(self, hidden: HiddenObject) -> bool | None:
-        returned = await bring_back(self._ports, self._guard, hidden)
+        claimed = await self._ports.recovery.claim_returns([hidden.id])
+        returned = await bring_back(self._ports, self._guard, hidden, claimed)
         if returned.outcome not in {Return.RESTORED, Return.PRESENT}:
             await self._alarm(hidden.storage_key, returned.reason)
             return None
         removal = Removal(storage_key=hidden.storage_key, object=hidden)
-        back = returned.outcome is Return.RESTORED
-        await self._ports.recovery.put_back(removal, AUTHOR, object_back=back)
+        came = {hidden.storage_key} if returned.outcome is Return.RESTORED else set[str]()
+        await self._ports.recovery.put_back([removal], AUTHOR, came=came)
         self._described[OBJECTS_BACK].append((hidden.storage_key, "a record names it"))
         return True
 
@@ -118,7 +119,7 @@ class Healer:
         for removal in await self._ports.recovery.removals(UndoScope(keys=(key,))):
             lost = tuple(row for row in removal.rows if row.verdict is Verdict.DANGLING)
             rows = Removal(storage_key=key, rows=lost)
-            for returned in await self._ports.recovery.put_back(rows, AUTHOR, object_back=False):
+            for returned in await self._ports.recovery.put_back([rows], AUTHOR):
                 if returned.outcome is Return.FAILED:
                     await self._alarm(key, returned.reason)
                     return None

@@ -4,9 +4,12 @@ It runs next to the leader and without a lease: each object is claimed by itself
 it. Results are reported key by key, and repeating is harmless; so after a crash anywhere, undo again.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -15,12 +18,30 @@ from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.tasks import for_each
 from reconciler.engine.runtime.write_guard import WriteGuard
-from reconciler.errors import BadValue, KeyRefused, ReconcilerError, StoreUnavailable
-from reconciler.model import Hold, HoldKind, Mode, Removal, Return, Returned, UndoScope, Verdict
+from reconciler.errors import BadValue, KeyRefused, ListingBroken, ReconcilerError, StoreUnavailable
+from reconciler.model import (
+    HiddenObject,
+    Hold,
+    HoldKind,
+    Mode,
+    Removal,
+    Return,
+    Returned,
+    StoredObject,
+    UndoScope,
+    Verdict,
+)
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 16
+FRESH = 600.0
+"""Seconds for which a claim on a page's objects is good."""
+
+LISTED = 10
+"""Copies wanted from one folder, from which on a listing of it costs less than a HEAD for each."""
+LISTINGS_AT_ONCE = 4
+
+BACK = frozenset({Return.RESTORED, Return.PRESENT})
 
 REASON = "brought back by undo"
 
@@ -68,6 +89,23 @@ class Undone:
             self.bytes += returned.size
 
 
+class _Claims:
+    """What an undo has claimed of one page. A purge takes a claim for abandoned after an hour."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    async def take(self, objects: Sequence[HiddenObject]) -> None:
+        self._since = self._ports.clock.monotonic()
+        self._ids = await self._ports.recovery.claim_returns([each.id for each in objects])
+
+    async def fresh(self, one: HiddenObject) -> Collection[int]:
+        """The claimed ids; an old claim on this object is taken again first."""
+        if self._ports.clock.monotonic() < self._since + FRESH:
+            return self._ids
+        return await self._ports.recovery.claim_returns([one.id])
+
+
 class Undo:
     """One undo, by one author, who is named in the ledger and by the holds on what came back."""
 
@@ -90,8 +128,7 @@ class Undo:
                 await self._bring_back(page, undone)
             else:
                 for removal in page:
-                    for returned in _would(removal):
-                        self._report(undone, returned)
+                    self._report(undone, _would(removal))
             after = page[-1].storage_key
         return undone
 
@@ -120,17 +157,47 @@ class Undo:
         undone.held_until = undone.held_until or end
         await self._ports.holds.add(holds)
         await self._pace.take(len(page), self._in_force().rate)
+        objects = [each.object for each in page if each.object is not None]
+        listed, claims = await self._listed(objects), _Claims(self._ports)
+        await claims.take(objects)
+        back: list[tuple[Removal, Returned]] = []
 
         async def restore(removal: Removal) -> None:
-            for returned in await self._restored(removal):
+            returned = await self._careful([removal], partial(self._restore, removal, claims, listed))
+            if not removal.rows and returned[0].outcome in BACK:
+                back.append((removal, returned[0]))
+            else:
                 self._report(undone, returned)
 
-        await for_each(page, restore, concurrency=AT_ONCE)
+        await for_each(page, restore, concurrency=self._ports.throttles.copying.in_flight)
+        alone = [removal for removal, _ in back]
+        came = {each.storage_key for _, each in back if each.outcome is Return.RESTORED}
+        noting = partial(self._ports.recovery.put_back, alone, self._author, came=came)
+        self._report(undone, await self._careful(alone, noting) or [returned for _, returned in back])
 
-    async def _restored(self, removal: Removal) -> Sequence[Returned]:
-        """Restore one key. An error about it is reported for that key, and the others come back."""
+    async def _listed(self, objects: Sequence[HiddenObject]) -> Mapping[str, StoredObject]:
+        """Copies as a listing has them, by their own keys, where that saves a HEAD for each."""
+        found: dict[str, StoredObject] = {}
+
+        async def look(folder: str) -> None:
+            with suppress(ListingBroken, StoreUnavailable):
+                page = await self._ports.listing.list_page(folder)
+                if page.plain:
+                    found.update((key, page.object_at(place)) for place, key in enumerate(page.keys))
+
+        copies = (each.hidden.quarantine_key for each in objects)
+        folders = Counter(f"{copy.rpartition('/')[0]}/" for copy in copies if copy is not None)
+        often = [folder for folder, number in folders.items() if number >= LISTED]
+        if self._ports.capabilities.copy_only_new:
+            await for_each(often, look, concurrency=LISTINGS_AT_ONCE)
+        return found
+
+    async def _careful(
+        self, removals: Sequence[Removal], act: Callable[[], Awaitable[Sequence[Returned]]]
+    ) -> Sequence[Returned]:
+        """The results of `act`. An error about these keys is reported for each, and the others come back."""
         try:
-            return await self._restore(removal)
+            return await act()
         except (KeyRefused, StoreUnavailable, BadValue) as error:
             reason = str(error)
         except ReconcilerError:
@@ -138,15 +205,20 @@ class Undo:
         except Exception as error:
             log.exception("a key was not brought back on a fault of the program")
             reason = f"a fault of the program: {error!r}"
-        return [Returned(storage_key=removal.storage_key, outcome=Return.FAILED, reason=reason)]
+        return [
+            Returned(storage_key=each.storage_key, outcome=Return.FAILED, reason=reason) for each in removals
+        ]
 
-    async def _restore(self, removal: Removal) -> Sequence[Returned]:
-        returned, back = [], False
-        if removal.object is not None:
-            returned.append(await bring_back(self._ports, self._guard, removal.object))
-            if returned[0].outcome not in {Return.RESTORED, Return.PRESENT}:
+    async def _restore(
+        self, removal: Removal, claims: _Claims, listed: Mapping[str, StoredObject]
+    ) -> Sequence[Returned]:
+        """Restore the object, and its rows if it has any; else the caller has to note that it is back."""
+        returned: list[Returned] = []
+        if (one := removal.object) is not None:
+            claimed, copy = await claims.fresh(one), listed.get(one.hidden.quarantine_key or "")
+            returned.append(await bring_back(self._ports, self._guard, one, claimed, copy))
+            if not removal.rows or returned[0].outcome not in BACK:
                 return returned
-            back = returned[0].outcome is Return.RESTORED
         elif await self._lacks_object(removal):
             reason = "its object was deleted for good: the row alone would name nothing"
             return [
@@ -158,8 +230,8 @@ class Undo:
                 )
                 for row in removal.rows
             ]
-        recovery = self._ports.recovery
-        return [*returned, *await recovery.put_back(removal, self._author, object_back=back)]
+        came = [each.storage_key for each in returned if each.outcome is Return.RESTORED]
+        return [*returned, *await self._ports.recovery.put_back([removal], self._author, came=came)]
 
     async def _lacks_object(self, removal: Removal) -> bool:
         """Whether rows would point to an object that is gone for good; dangling ones never had an object."""
@@ -167,9 +239,10 @@ class Undo:
             return False
         return await self._ports.store.head(removal.storage_key) is None
 
-    def _report(self, undone: Undone, returned: Returned) -> None:
-        undone.count(returned)
-        self._emit(returned)
+    def _report(self, undone: Undone, returned: Sequence[Returned]) -> None:
+        for each in returned:
+            undone.count(each)
+            self._emit(each)
 
 
 def _would(removal: Removal) -> Sequence[Returned]:

@@ -104,7 +104,7 @@ class BucketCopies:
         """See the port. Some stores ignore conditions, so it looks at the source before, unless the probe saw
         this one compare ETags and the size is known, and at a copy whose ETag is another.
         """
-        listed = self._as_listed(source, etag, listed_size) if version is None and not only_new else None
+        listed = self._as_listed(source, etag, listed_size, only_new=only_new) if version is None else None
         async with self._limiter:
             try:
                 return await self._copy(source, target, etag, version, only_new=only_new, listed=listed)
@@ -113,12 +113,12 @@ class BucketCopies:
             except StoreUnavailable as error:
                 raise await self._witness.blame("CopyObject", source, error) from None
 
-    def _as_listed(self, key: str, etag: str | None, size: int | None) -> _Source | None:
+    def _as_listed(self, key: str, etag: str | None, size: int | None, *, only_new: bool) -> _Source | None:
         """The source where HEAD would add nothing: the store compares its ETag, and one request copies it."""
         can = self._can
         if can is None or not etag or size is None or size > self._sizes.at_once:
             return None
-        if not can.copy_conditional or not can.compares_etag(etag):
+        if not can.copy_conditional or not can.compares_etag(etag) or (only_new and not can.copy_only_new):
             return None
         return _Source(
             key=key, size=size, etag=etag, tags=0, content={}, modified=None, digests={}, version={}
@@ -139,11 +139,14 @@ class BucketCopies:
             return Copied(result=CopyResult.MISSING)
         if etag is not None and source.etag != etag:
             return Copied(result=CopyResult.CHANGED, detail="not the object that was marked")
-        if only_new and await self._look(target) is not None:
+        if only_new and listed is None and await self._look(target) is not None:
             return Copied(result=CopyResult.OCCUPIED)
         try:
             made = await self._made(source, target, only_new=only_new)
         except Refusal as refusal:
+            if refusal.changed and only_new and listed is not None:
+                # Which of the two conditions failed only looking shows.
+                return await self._copy(key, target, etag, version, only_new=True, listed=None)
             if refusal.changed and not only_new:
                 await self._require_changed(source, refusal)
             raise
