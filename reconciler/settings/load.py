@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from reconciler.errors import ConfigError
 from reconciler.settings.mounted import read_secrets, why
@@ -259,15 +258,15 @@ def _misspelt(path: Path, raw: object) -> str | None:
     """Faults of any setting: an empty value, or white space around it."""
     leaf = KNOWN[path]
     if raw is None or (raw == "" and not leaf.may_be_empty):
-        return f"is empty; {_wanted(leaf.field)}"
+        return f"is empty; {_wanted(leaf)}"
     if isinstance(raw, str) and raw != raw.strip() and path not in FREE_TEXT:
         return "has white space around it; remove it"
     return None
 
 
-def _wanted(field_info: FieldInfo) -> str:
-    purpose = (field_info.description or "").split("\n")[0].split(". ")[0].rstrip(".")
-    if field_info.is_required():
+def _wanted(leaf: SettingSpec) -> str:
+    purpose = leaf.meaning.split("\n")[0].split(". ")[0].rstrip(".")
+    if leaf.field.is_required():
         return f"it is required: {purpose}"
     return f"unset it, or give it a value: {purpose}"
 
@@ -281,7 +280,7 @@ def _put(tree: dict[str, Any], path: Path, raw: object) -> None:
 def _fault(path: Path, kind: str, message: str, layers: Layers) -> str:
     leaf = KNOWN.get(path)
     if kind == "missing" and leaf is not None:
-        return f"{leaf.name} is not set; {_wanted(leaf.field)}"
+        return f"{leaf.name} is not set; {_wanted(leaf)}"
     return f"{_label(path, layers)}: {message.removeprefix('Value error, ')}"
 
 

@@ -33,7 +33,11 @@ class SettingReport:
     required: bool
     runtime: bool
     origin: Origin
-    meaning: str
+    leaf: SettingSpec
+
+    @property
+    def meaning(self) -> str:
+        return " ".join(self.leaf.meaning.split())
 
 
 def tell(loaded: Loaded[Settings]) -> Sequence[SettingReport]:
@@ -49,7 +53,7 @@ def tell(loaded: Loaded[Settings]) -> Sequence[SettingReport]:
             required=leaf.field.is_required(),
             runtime=leaf.runtime,
             origin=loaded.origins[path],
-            meaning=" ".join((leaf.field.description or "").split()),
+            leaf=leaf,
         )
         for path, leaf in leaves().items()
     ]

@@ -40,7 +40,7 @@ class SchemaSettings(BaseSettings):
     """What `migrate --sql` needs: the gateway's schema, and how to log."""
 
     # `load` reads the sources, since it knows where each value came from; the class itself reads none.
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     catalog: CatalogSettings = CatalogSettings()
     log_format: Annotated[

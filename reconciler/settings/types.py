@@ -45,4 +45,4 @@ NoTable: TypeAlias = Annotated[str, written(identifiers.table_or_none), MAY_BE_E
 class Section(BaseModel):
     """A group of settings that share a prefix of their names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor
-
+from reconciler.lean import without
 from reconciler.telemetry.masking import HIDDEN, KNOWN, mask
+
+with without("rich"):  # for tracebacks that we write otherwise: 4 MiB
+    import structlog
+    from structlog.typing import EventDict, Processor
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 

@@ -1,0 +1,58 @@
+"""What is left out of libraries is missed by nothing, and stays out."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+from aiobotocore.session import get_session
+
+from reconciler.lean import without
+from reconciler.stores.s3.hooks import raw_session
+
+pytestmark = pytest.mark.anyio
+
+AWAY = ("aioboto3", "alembic", "httpx", "prometheus_client", "rich", "sqlalchemy", "starlette")
+STARTED = "from reconciler.cli.running import log_until_settings_are_read as log; import argparse;"
+STARTED += "log(argparse.Namespace(log_level='info'));"
+
+
+@pytest.mark.parametrize(
+    ("imported", "may"),
+    [
+        ("import reconciler.cli", ()),
+        (f"{STARTED} import reconciler.settings", ()),
+        (f"{STARTED} import reconciler.app", ("aioboto3",)),
+        (f"{STARTED} import reconciler.app.daemon", ("aioboto3", "prometheus_client", "starlette")),
+    ],
+)
+def test_a_start_loads_no_library_that_the_command_does_not_use(imported: str, may: tuple[str, ...]) -> None:
+    shown = f"{imported}\nimport sys\nprint(*sorted({set(AWAY)} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    assert tuple(ran.stdout.split()) == may
+
+
+def test_a_package_is_hidden_for_one_import_only() -> None:
+    hidden = "wsgiref"
+    assert hidden not in sys.modules
+    with without(hidden, "json"), pytest.raises(ImportError):
+        import wsgiref  # noqa: PLC0415 - as a library would that does without it
+    import json  # noqa: F401, PLC0415 - was loaded before, and still is
+    import wsgiref.headers  # noqa: PLC0415
+
+    assert wsgiref.headers is not None
+
+
+@pytest.mark.parametrize("service", ["s3", "sso", "sso-oidc", "sts"])
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "xx-new-1"])
+async def test_a_region_is_found_as_botocore_finds_it(service: str, region: str) -> None:
+    found = []
+    for session in (get_session(), raw_session()):
+        create: Callable[..., AbstractAsyncContextManager[Any]] = session.create_client
+        key = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        async with create(service, region_name=region, **key) as client:
+            signer = client._request_signer
+            found.append((client.meta.endpoint_url, signer.region_name, signer.signature_version))
+    assert found[0] == found[1]
