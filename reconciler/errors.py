@@ -80,7 +80,7 @@ class PassEnded(Retryable):
     def __init__(self, pass_id: int) -> None:
         super().__init__(
             f"pass {pass_id} is no longer running: an earlier one was discarded meanwhile, or a newer one"
-            " has begun; nothing of it is released, the next pass looks at everything anew"
+            " has begun; nothing of it is released, the next pass looks at everything again"
         )
 
 

@@ -20,7 +20,7 @@ from reconciler.engine.runtime.throttle import ThrottledCopies, ThrottledListing
 from reconciler.engine.runtime.write_guard import require_live
 from reconciler.errors import ConfigError
 from reconciler.model import Capabilities, DeleteMode, Mode
-from reconciler.planning.lifecycle import beside
+from reconciler.planning.lifecycle import early_removals
 from reconciler.ports import Observer
 from reconciler.settings import (
     DatabaseSettings,
@@ -78,7 +78,7 @@ async def open_both(
         async with open_bucket(reached) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
             check_delete_mode(settings, found)
-            for line in beside(found.lifecycle or (), settings.bucket.prefixes):
+            for line in early_removals(found.lifecycle or (), settings.bucket.prefixes):
                 log.warning("the bucket has rules of its own", reason=line)
             yield wire(catalog, bucket, found, observer, pause, throttles), catalog.statistics
 
@@ -252,5 +252,5 @@ def check_delete_mode(settings: Settings, found: Capabilities) -> None:
     if settings.delete_mode == "quarantine" and found.versioned:
         raise ConfigError(
             "RECONCILER_DELETE_MODE quarantine: the bucket keeps versions, so that what is deleted would stay"
-            " as a version beside its copy; take auto or versioned"
+            " as a version next to its copy; take auto or versioned"
         )

@@ -1,7 +1,7 @@
 """The command line: which command, and what its end means: an exit status, and errors in one line each.
 
 A file for each command holds its arguments, its call and what it prints; `COMMANDS` lists them. Nothing
-heavy is imported before it is needed: `--help` answers at once, and faults of the settings are told before
+heavy is imported before it is needed: `--help` answers at once, and faults of the settings are shown before
 the adapters are loaded.
 """
 
@@ -111,7 +111,7 @@ def _open_streams() -> None:
     """Both outputs are there, and write every key."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            # Closed by the shell (`>&-`): nobody reads, and no file opened later may take its number.
+            # Closed by the shell (`>&-`): there is no reader, and no file opened later may take its number.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - open until the program ends
         # A key that the terminal's encoding lacks must not end the listing.
         getattr(sys, name).reconfigure(errors="backslashreplace")

@@ -7,7 +7,7 @@ can know which database is the right one.
 
 Run this with the settings of the database that is to go on. Without --yes it says what it found and
 changes nothing. With --yes the bucket becomes this database's under a new site id: every other database
-that acted on it halts. All marks are withdrawn, and found anew by later passes after their delay. A database
+that acted on it halts. All marks are withdrawn; later passes find them again after their delay. A database
 restored from an old backup lacks newer rows, whose objects then look like orphans: see that its rows are
 complete first, and keep RECONCILER_DRY_RUN on until `reconciler plan` shows what you expect.
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 upload_window=settings.upload_window,
                 wait=patience,
             )
-        done = f"bucket {name!r} is this database's now; {withdrawn} marks were withdrawn, to be found anew"
+        done = f"bucket {name!r} is this database's now; {withdrawn} marks are withdrawn until found again"
         print(printable(done))
 
     running.wait_for(act)

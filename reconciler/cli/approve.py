@@ -1,8 +1,8 @@
 """Let a tripped pass go.
 
-Its marks are released: they still wait for their due time, and each is decided anew before it
+Its marks are released: they still wait for their due time, and each is decided again before it
 goes. Who approved it and when is recorded. Marks of tripped passes before it go with it, as far
-as it has seen them again. Works beside a running daemon; takes no lease. Exits 1 where the pass
+as it has seen them again. Works while a daemon runs; takes no lease. Exits 1 where the pass
 is not tripped, or needs --i-understand.
 
 $ reconciler passes show 12

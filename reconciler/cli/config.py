@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Loaded, SettingReport, Settings
 
 LIVE = "~"
-"""Beside a setting that follows the runtime file."""
+"""Shown next to a setting that follows the runtime file."""
 
 
 def add(commands: Commands) -> None:
@@ -45,8 +45,8 @@ def _print(loaded: Loaded[Settings]) -> None:
     from reconciler.cli.output import console
     from reconciler.settings import Source, overridden, shown, tell
 
-    out, told, rows = console(), tell(loaded), []
-    for each in told:
+    out, reports, rows = console(), tell(loaded), []
+    for each in reports:
         style = "" if each.origin.source is Source.DEFAULT else "bold"
         name = each.name.removeprefix("RECONCILER_")
         live = LIVE if each.runtime else ""
@@ -57,7 +57,7 @@ def _print(loaded: Loaded[Settings]) -> None:
         f"Names begin with RECONCILER_ in the environment. {LIVE} follows the runtime file while the daemon"
         f" runs. Passes record these settings as {loaded.settings.config_hash()}."
     )
-    for line in overridden(told):
+    for line in overridden(reports):
         out.say((line, "yellow"))
 
 

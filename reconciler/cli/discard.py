@@ -1,7 +1,7 @@
 """Withdraw the marks of a tripped pass.
 
-Nothing of it goes; the next pass looks at everything anew, and is released if it is in order. For
-when the cause is mended. Who discarded it and when is recorded. Works beside a running daemon;
+Nothing of it goes; the next pass looks at everything again, and is released if it is in order. For
+when the cause is mended. Who discarded it and when is recorded. Works while a daemon runs;
 takes no lease. Exits 1 where the pass is not tripped.
 
 $ reconciler discard 12

@@ -1,6 +1,6 @@
 """Make sure that deleted keys never come back.
 
-For erasure on request. What is hidden of these keys is purged by whoever leads within seconds, removed
+For erasure on request. What is hidden of these keys is purged by the leader within seconds, removed
 rows are taken out of the ledger, and neither undo nor healing brings anything of them back. What is still
 in the bucket and in the media table is left alone: delete the record first. Exits 1 where a row still
 names a key, or a key is being deleted at that moment; and where any of them is on hold: then nothing is
@@ -40,7 +40,7 @@ async def run(catalog: Catalog, args: argparse.Namespace) -> int:
         _refuse(erased.held)
         return FAILED
     print(
-        f"hidden objects: {erased.objects:,}, purged by the next round of whoever leads;"
+        f"hidden objects: {erased.objects:,}, purged by the leader's next round;"
         f" removed rows: {erased.rows:,}, out of the ledger; neither can be undone"
         if erased.objects or erased.rows
         else "nothing of it is hidden, and no removed row is in the ledger"

@@ -52,7 +52,7 @@ def add(commands: Commands) -> None:
     removed = command(within, "remove", remove.__doc__, remove)
     _targets(removed)
     _of_author_pass_or_reason(removed)
-    removed.add_argument("--all", action="store_true", help="every hold that is in force, whoever made it")
+    removed.add_argument("--all", action="store_true", help="every hold that is in force, by any author")
     removed.add_argument("--dry-run", action="store_true", help="count what would be lifted, and do nothing")
 
 
@@ -144,7 +144,7 @@ async def remove(catalog: Catalog, args: argparse.Namespace) -> int:
 
     By name, those of every author unless one is named; or all that an author, a pass or a reason has
     left, where all that is given has to apply. The program's own holds are by 'the store', which
-    refused to delete, and by whoever ran an undo; both bear the pass. Marks made before the hold go
+    refused to delete, and by the author of an undo; both name the pass. Marks made before the hold go
     on as if there had been none: what is due, and was seen by the last pass, may go at once. Who
     lifted it is written in the ledger. Exits 1 where there was no such hold.
 

@@ -143,7 +143,7 @@ async def retry(catalog: Catalog, args: argparse.Namespace) -> int:
 async def cancel(catalog: Catalog, args: argparse.Namespace) -> int:
     """Withdraw marks.
 
-    Written in the ledger, with the reason. A pass that finds such a key again marks it anew, with a
+    Written in the ledger, with the reason. A pass that finds such a key again marks it again, with a
     new delay: to keep it for good, put it on hold. A claimed mark cannot be cancelled. Exits 1
     where one of the marks was not there or is claimed.
 
@@ -155,7 +155,7 @@ async def cancel(catalog: Catalog, args: argparse.Namespace) -> int:
     for key in done.cancelled:
         print(printable(f"cancelled: {key}"))
     if done.cancelled:
-        print("a pass that finds such a key again marks it anew; `reconciler hold add` keeps it")
+        print("a pass that finds such a key marks it again; `reconciler hold add` keeps it")
     for key in done.claimed:
         complain(f"{key}: claimed for deletion already, it goes; nothing was cancelled")
     for key in done.unmarked:

@@ -2,7 +2,7 @@
 
 Makes the reconciler's own schema. Nothing of the gateway's is altered, except where
 --create-index asks for an index and --install-triggers for triggers that hold off writers of
-keys that are being deleted. --create-tables is for a new gateway that has no tables yet: beside
+keys that are being deleted. --create-tables is for a new gateway that has no tables yet: next to
 tables of its own, empty ones would make every object an orphan, so it stops where it finds any.
 Needs RECONCILER_DATABASE_URL, and RECONCILER_CATALOG__... where tables have other names.
 

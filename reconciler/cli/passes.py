@@ -1,6 +1,6 @@
 """List the passes, or show one.
 
-The newest first. A tripped pass waits until somebody approves or discards it; one that tripped
+The newest first. A tripped pass waits until an operator approves or discards it; one that tripped
 after it takes it in, and the earlier ones are left out (--all lists them). Writes nothing, takes
 no lease. Needs RECONCILER_DATABASE_URL alone.
 
@@ -131,7 +131,7 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
         print_json(as_json.decided(decided))
     elif current.state is PassState.DISCARDED:
         print(
-            f"pass {current.id} discarded: {marks:,} marks withdrawn; the next pass looks at everything anew"
+            f"pass {current.id} discarded: {marks:,} marks withdrawn; the next pass looks at everything again"
         )
     else:
         print(

@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
             return await pause.pause(switch, by=running.operator(), reason=args.reason)
 
     done = running.wait_for(act)
-    told = formatting.printable(formatting.pause(done.standing))
+    described = formatting.printable(formatting.pause(done.standing))
     if done.ours:
-        print(f"{told}: within a second nothing more is deleted, until `reconciler resume`")
+        print(f"{described}: within a second nothing more is deleted, until `reconciler resume`")
     else:
         print(
-            f"already {told}: that pause and its reason are kept, and nothing of this one is;"
+            f"already {described}: that pause and its reason are kept, and nothing of this one is;"
             " `reconciler resume` ends it"
         )
     return DONE

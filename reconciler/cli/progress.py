@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for whoever waits at a terminal."""
+"""A progress bar on stderr, for a person who waits at a terminal."""
 
 from types import TracebackType
 from typing import Self

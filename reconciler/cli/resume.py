@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
             return await pause.resume(switch, by=running.operator())
 
     before = running.wait_for(act)
-    told = formatting.printable(formatting.pause(before))
-    print(f"resumed; it was {told}" if before.paused else "it was not paused")
+    described = formatting.printable(formatting.pause(before))
+    print(f"resumed; it was {described}" if before.paused else "it was not paused")
     return DONE

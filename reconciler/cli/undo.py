@@ -4,7 +4,7 @@ Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the q
 their delete markers, rows out of the ledger. Never writes over what is there now. What comes back is put
 on hold for RECONCILER_HOLD_FOR, or the next pass would delete it again (`reconciler hold remove --pass ID`
 lifts what an undo of that pass left, `--key KEY` a single one). Runs
-beside the daemon, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only tells. Exits 1
+while the daemon runs, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only reports. Exits 1
 where something could not be brought back, or the ledger knows of no deletion that fits.
 
 $ reconciler undo --key image/2026/cat.png
@@ -153,8 +153,8 @@ def _ended(undone: Undone) -> int:
         complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
     for each in undone.refused[:NAMED]:
         what = "object" if each.record_id is None else f"row {each.record_id}"
-        told = "is back in part" if each.outcome is Return.PARTIAL else "is not back"
-        complain(f"{each.storage_key}: the {what} {told}: {each.reason}")
+        state = "is back in part" if each.outcome is Return.PARTIAL else "is not back"
+        complain(f"{each.storage_key}: the {what} {state}: {each.reason}")
     if len(undone.refused) > NAMED:
         complain(f"… and {len(undone.refused) - NAMED:,} more; --json tells all")
     if undone.gone:

@@ -23,12 +23,12 @@ RECENT_ACCESS_DAYS = 30
 
 
 class Owner(StrEnum):
-    """The virtual keys of the scene. NOBODY's id is one that no row of the keys' table has."""
+    """The virtual keys of the scene. The id of ABSENT is one that no row of the keys' table has."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
     EXPIRED = "expired"
-    NOBODY = "nobody"
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +68,12 @@ KINDS = (
     Kind(name="old and long unread", share=0.03, goes="stale", row=Row(created=300 * DAY, accessed=45 * DAY)),
     Kind(name="its key disabled", share=0.02, goes="revoked", row=Row(owner=Owner.DISABLED)),
     Kind(name="its key expired", share=0.02, goes="revoked", row=Row(owner=Owner.EXPIRED)),
-    Kind(name="its key gone", share=0.02, goes="ownerless", row=Row(owner=Owner.NOBODY)),
+    Kind(name="its key gone", share=0.02, goes="ownerless", row=Row(owner=Owner.ABSENT)),
     Kind(name="object without a row", share=0.10, goes="orphan"),
     Kind(name="upload in flight", share=0.003, fresh=True),
     Kind(name="row without its object", share=0.02, goes="dangling", row=Row(), has_object=False),
     Kind(name="row ahead of its object", share=0.002, row=Row(created=0 * DAY), has_object=False, fresh=True),
-    Kind(name="beside the managed prefixes", share=0.01, where="images/"),
+    Kind(name="outside the managed prefixes", share=0.01, where="images/"),
     Kind(name="row outside them", share=0.002, row=Row(created=300 * DAY), has_object=False, where="backup/"),
 )
 ODD_KINDS = {

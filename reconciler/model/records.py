@@ -39,7 +39,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A further object of a record that goes. `names`: how often rows name it in such columns, all told."""
+    """A further object of a record that goes. `names`: how often rows name it in such columns, in total."""
 
     storage_key: str
     variant_of: str

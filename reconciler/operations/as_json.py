@@ -201,8 +201,8 @@ def finding(of: Finding, due_at: datetime) -> Json:
 def settings(loaded: Loaded[Settings]) -> Json:
     """The hash that passes record, the mode, and the settings in the order of the reference."""
     of = loaded.settings
-    told = [_setting(each) for each in tell(loaded)]
-    return {"config_hash": of.config_hash(), "mode": of.mode(), "settings": told}
+    reports = [_setting(each) for each in tell(loaded)]
+    return {"config_hash": of.config_hash(), "mode": of.mode(), "settings": reports}
 
 
 def _setting(each: SettingReport) -> Json:

@@ -27,7 +27,7 @@ from reconciler.model import (
 )
 from reconciler.planning import formatting
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
-from reconciler.planning.lifecycle import beside, too_early
+from reconciler.planning.lifecycle import early_removals, too_early
 from reconciler.ports import Listing, ObjectStore, Versions
 from reconciler.settings import SettingReport, Source, origin_text, overridden, pinned
 
@@ -63,17 +63,17 @@ def configuration(mode: Mode, prefixes: Sequence[str]) -> Sequence[Check]:
     return [ok("configuration", f"valid; live, what is due will be deleted; managed prefixes {shown}")]
 
 
-def settings(told: Sequence[SettingReport]) -> Sequence[Check]:
+def settings(reports: Sequence[SettingReport]) -> Sequence[Check]:
     """Where each value came from, and what of the environment is not in force."""
     given: dict[str, list[str]] = {}
-    for each in told:
+    for each in reports:
         if each.origin.source is not Source.DEFAULT:
             given.setdefault(origin_text(each.origin), []).append(each.name.removeprefix("RECONCILER_"))
-    rest = len(told) - sum(map(len, given.values()))
+    rest = len(reports) - sum(map(len, given.values()))
     checks = [ok("settings", f"from {where}: {', '.join(names)}") for where, names in given.items()]
     checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
-    checks += [ok("settings", line) for line in pinned(told)]
-    return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(told))]
+    checks += [ok("settings", line) for line in pinned(reports)]
+    return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(reports))]
 
 
 def database(report: SchemaReport) -> Sequence[Check]:
@@ -193,7 +193,7 @@ def abilities(
 
 
 def _unprobed(found: Capabilities) -> Check:
-    """Of what nobody has seen nothing is said."""
+    """Nothing is said of what was not looked at."""
     nothing = f"nothing could be found out on scratch keys under {RESERVED_PREFIX}"
     if found.refusal:
         advice = "no live pass can begin until the store takes an object there"
@@ -262,7 +262,7 @@ def _writing(found: Capabilities) -> Sequence[Check]:
         checks.append(
             warn(
                 "etags",
-                "objects have no ETag: one that is uploaded again is told apart by its size, and by its time"
+                "objects have no ETag: one that is uploaded again is recognised by its size, and by its time"
                 " to the second",
                 "have the store keep ETags, if it can (JuiceFS: gateway --keep-etag), before going live",
             )
@@ -364,7 +364,7 @@ def lifecycle(
         fail("lifecycle", f"{line}: live halts", advice)
         for line in too_early(found.lifecycle, prefixes, mode, window)
     ]
-    checks += [warn("lifecycle", line) for line in beside(found.lifecycle, prefixes)]
+    checks += [warn("lifecycle", line) for line in early_removals(found.lifecycle, prefixes)]
     return checks or [ok("lifecycle", "no rule of the bucket takes what an undo needs, or what records name")]
 
 

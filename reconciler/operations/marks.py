@@ -40,7 +40,7 @@ async def _unmarked(catalog: Catalog, key: str) -> NotDone:
     went, scope = await catalog.mark_list.went(key), UndoScope(keys=(key,))
     if went is None:
         return NotDone(ErrorKind.NOT_FOUND, "no_mark", message, key=key)
-    message += f": it went at {timestamp(went.at)}, by pass {went.pass_id}"
+    message += f": it was deleted at {timestamp(went.at)}, by pass {went.pass_id}"
     deleted = {"key": key, "deleted_at": went.at, "pass_id": went.pass_id}
     if await catalog.recovery.removals(scope, limit=1):
         return NotDone(ErrorKind.NOT_FOUND, "deleted_recoverably", message, **deleted)

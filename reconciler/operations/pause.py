@@ -18,7 +18,7 @@ async def pause(switch: PauseSwitch, *, by: str, reason: str) -> Paused:
     """Stop every replica."""
     before = await switch.read()
     standing = await switch.pause(by, reason)
-    # Whoever was quicker than us between the two calls wrote other words, or the same ones.
+    # Another operator may have been quicker between the two calls, with other words or the same.
     return Paused(
         standing=standing, ours=standing != before and (standing.by, standing.reason) == (by, reason)
     )

@@ -1,4 +1,4 @@
-"""Undo: bring back what was deleted, beside whoever leads."""
+"""Undo: bring back what was deleted, while a leader runs."""
 
 from dataclasses import replace
 from datetime import timedelta

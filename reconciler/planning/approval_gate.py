@@ -32,7 +32,7 @@ def latched(trip: Trip | None, undecided: Pass | None) -> Trip | None:
     """
     if undecided is None:
         return trip
-    waits = f"pass {undecided.id} tripped, and nobody has decided about it yet"
+    waits = f"pass {undecided.id} tripped, and is not decided yet"
     if trip is None:
         reason = f"in order by itself, but {waits}: {undecided.trip_reason}"
         return Trip(reason=reason, both_sides=undecided.both_sides)

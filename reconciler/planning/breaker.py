@@ -42,7 +42,7 @@ class _Drift:
 
     def __str__(self) -> str:
         # Deletions were part of what there was to delete, so they are in the divisor too.
-        past = f", {self.gone:,} of which went in the last 24 hours," if self.gone else ""
+        past = f", {self.gone:,} of which were deleted in the last 24 hours," if self.gone else ""
         those = f" and those {self.gone:,}" if self.gone else ""
         whole = self.whole + self.gone
         share = f" ({100 * self.total / whole:.1f} %)" if whole else ""

@@ -44,13 +44,13 @@ _STAYED: Final = (
 def stayed(results: Mapping[ObjectResult, int]) -> str:
     """Of keys that were due and stay after all, how many and why; empty where there are none.
 
-    "3 keys were due and stay, decided anew (2: is kept by its row or by a hold; 1: …)".
+    "3 keys were due and stay after a second decision (2: is kept by its row or by a hold; 1: …)".
     """
     parts = [f"{results[result]:,}: {why}" for result, why in _STAYED if results.get(result)]
     if not parts:
         return ""
     verbs = "was due and stays" if sum(results.values()) == 1 else "were due and stay"
-    return f"{counted(sum(results.values()), 'key')} {verbs}, decided anew ({'; '.join(parts)})"
+    return f"{counted(sum(results.values()), 'key')} {verbs} after a second decision ({'; '.join(parts)})"
 
 
 def refused(marks: RefusedMarks) -> str:
@@ -78,7 +78,7 @@ def refused(marks: RefusedMarks) -> str:
 def reasons(those: Sequence[Refusal]) -> str:
     """Why keys were not deleted, for the first few; empty if all were."""
     examples = "; ".join(f"{each.storage_key}: {each.reason}" for each in those[:SHOWN])
-    return f"did not go: {examples}" if examples else ""
+    return f"not deleted: {examples}" if examples else ""
 
 
 def _stays(number: int) -> str:

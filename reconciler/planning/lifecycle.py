@@ -24,7 +24,7 @@ def too_early(
     return lines
 
 
-def beside(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> list[str]:
+def early_removals(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> list[str]:
     """A line for each rule that removes objects without asking the records, or the bucket's identity."""
     lines = []
     for rule in rules:

@@ -112,7 +112,7 @@ def _shrunk(tally: Tally, previous: Tally | None, backlog: Backlog, limits: Brea
         return None
     reasons = [
         f"{seen:,} {what}{where}, where the last released pass saw {before:,}"
-        f"{f' and {gone:,} went since by our hand' if gone else ''}: more than"
+        f"{f' and {gone:,} deleted by us since' if gone else ''}: more than"
         f" RECONCILER_BREAKER__MAX_FRACTION={limits.max_fraction:g} of them got lost"
         for what, kind in (("rows", Verdict.ORPHAN), ("objects", Verdict.DANGLING))
         for where, seen, before, gone, waiting in _compared(what, tally, previous, backlog)

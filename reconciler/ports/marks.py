@@ -90,7 +90,7 @@ class Marks(Protocol):
         """Protocol step 4: ledger, rows (by id and version, in savepoints), tombstones, marks.
 
         FAILED keys stay claimed with a growing `not_before`; so does a key that cannot be recorded. The
-        operation id must still be ours. If the database does not let a row go after all, its object is
+        operation id must still be ours. If the database refuses to delete a row after all, its object is
         queued to come back if it can.
         `hidden` says by storage key where objects still are. They are recorded as recoverable if the
         object was deleted, and as left over if it stayed.

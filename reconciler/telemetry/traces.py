@@ -91,7 +91,7 @@ def _announcing(exporter: SpanExporter) -> SpanExporter:
                 result = SpanExportResult.FAILURE
             failed = result is not SpanExportResult.SUCCESS
             if failed and not self._failing:
-                log.warning("traces are not accepted; what they would tell is lost until they are")
+                log.warning("traces are not accepted; spans are dropped until they are")
             elif self._failing and not failed:
                 log.warning("traces are accepted again")
             self._failing = failed

@@ -82,7 +82,7 @@ def test_a_discarded_pass_is_withdrawn(tripped: Mapping[str, str], database: str
     alone = {"RECONCILER_DATABASE_URL": database}
     ran = reconciler("discard", "1", env=alone)
     assert (ran.status, ran.told) == (0, [])
-    assert ran.out == "pass 1 discarded: 3 marks withdrawn; the next pass looks at everything anew\n"
+    assert ran.out == "pass 1 discarded: 3 marks withdrawn; the next pass looks at everything again\n"
     told = json.loads(reconciler("passes", "show", "1", "--json", env=alone).out)
     assert "@" in told["decided_by"], "the user and the host, where nobody is named"
     raised = reconciler("once", "--json", env={**tripped, "RECONCILER_BREAKER__MAX_COUNT": "3"})

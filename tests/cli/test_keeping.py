@@ -142,7 +142,7 @@ def test_cancelling_is_in_the_ledger_and_says_that_a_pass_may_mark_anew(shell: S
     assert ran.status == 1
     assert ran.out.splitlines() == [
         "cancelled: image/due",
-        "a pass that finds such a key again marks it anew; `reconciler hold add` keeps it",
+        "a pass that finds such a key marks it again; `reconciler hold add` keeps it",
     ]
     assert ran.told == [
         "reconciler: image/claimed: claimed for deletion already, it goes; nothing was cancelled",

@@ -38,7 +38,9 @@ def test_a_key_that_went_has_no_mark_and_says_when_it_went_and_how_it_comes_back
 ) -> None:
     shown = reconciler("marks", "show", "image/orphan", env=lost)
     assert (shown.status, shown.out) == (1, "")
-    assert shown.told[0].startswith("reconciler: image/orphan: there is no mark on this key: it went at 20")
+    assert shown.told[0].startswith(
+        "reconciler: image/orphan: there is no mark on this key: it was deleted at 20"
+    )
     assert shown.told[0].endswith("Z, by pass 1; `reconciler undo --key image/orphan` brings it back")
     assert reconciler("undo", "--key", "image/orphan", env=lost).status == 0
     shown = reconciler("marks", "show", "image/orphan", env=lost)

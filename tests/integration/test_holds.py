@@ -90,7 +90,9 @@ async def test_what_the_store_locks_is_put_on_hold_until_the_lock_ends(database:
         store.put("image/locked", "image/legal", "image/free")
         report = await site.once()
         assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
-        assert report.notice.startswith("2 keys were due and stay, decided anew (2: cannot be deleted")
+        assert report.notice.startswith(
+            "2 keys were due and stay after a second decision (2: cannot be deleted"
+        )
         assert store.keys() == {"image/locked", "image/legal"}
         async with site.catalog() as catalog:
             holds = {hold.target: hold for hold in await catalog.holds.page()}

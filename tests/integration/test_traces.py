@@ -153,7 +153,7 @@ async def test_a_collector_that_refuses_is_told_of_once(
     assert report.outcome is Outcome.CONVERGED, report.detail
     assert len(refusing.exports) > 1
     told = Counter(line["event"] for line in logs if "traces" in line["event"])
-    assert told == {"traces are not accepted; what they would tell is lost until they are": 1}
+    assert told == {"traces are not accepted; spans are dropped until they are": 1}
 
 
 def test_variables_that_contradict_each_other_cost_the_traces_alone(monkeypatch: pytest.MonkeyPatch) -> None:

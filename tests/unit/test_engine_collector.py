@@ -84,7 +84,9 @@ async def test_what_was_due_and_stays_leaves_no_mark_and_is_said() -> None:
     world.marks.on_look = hold
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
-    assert report.notice == ("1 key was due and stays, decided anew (1: is kept by its row or by a hold)")
+    assert report.notice == (
+        "1 key was due and stays after a second decision (1: is kept by its row or by a hold)"
+    )
 
 
 async def test_a_run_that_leaves_marks_says_what_they_wait_for() -> None:

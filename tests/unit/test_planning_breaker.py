@@ -84,7 +84,8 @@ def test_slices_within_the_limit_trip_over_a_day() -> None:
     trip = sweep(objects=900, orphans=11, orphans_gone=90)
     assert trip is not None
     assert trip.reason.startswith(
-        "101 orphans, 90 of which went in the last 24 hours, against 900 listed objects and those 90 (10.2 %)"
+        "101 orphans, 90 of which were deleted in the last 24 hours, against 900 listed objects"
+        " and those 90 (10.2 %)"
     )
 
 
@@ -250,7 +251,7 @@ def test_what_shrank_by_our_hand_since_that_pass_does_not_trip_and_what_went_bef
     less = replace(now, records=4)
     trip = check(PassKind.SWEEP, less, went, before, LIMITS)
     assert trip is not None
-    assert "saw 10 and 2 went since by our hand" in trip.reason
+    assert "saw 10 and 2 deleted by us since" in trip.reason
     assert with_findings(went, {}).since == went.since
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.model import DeleteMode, LifecycleRule
-from reconciler.planning.lifecycle import beside, too_early
+from reconciler.planning.lifecycle import early_removals, too_early
 
 WEEK = timedelta(days=7)
 PREFIXES = ("image/", "video/")
@@ -58,7 +58,7 @@ def test_what_comes_before_the_window_ends_is_told(
     ],
 )
 def test_what_goes_without_asking_the_records_is_told(found: LifecycleRule, words: list[str]) -> None:
-    told = beside([found], PREFIXES)
+    told = early_removals([found], PREFIXES)
     assert len(told) == len(words)
     for line, word in zip(told, words, strict=True):
         assert word in line

@@ -128,7 +128,7 @@ def test_keys_that_their_rows_keep_are_counted_with_a_way_out(marks: RefusedMark
 
 def test_reasons_are_those_of_the_first_few() -> None:
     assert reasons(()) == ""
-    assert reasons(REFUSALS) == f"did not go: {LISTED}"
+    assert reasons(REFUSALS) == f"not deleted: {LISTED}"
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_reasons_are_those_of_the_first_few() -> None:
         ({}, ""),
         (
             {ObjectResult.SPARED: 1},
-            "1 key was due and stays, decided anew (1: is kept by its row or by a hold)",
+            "1 key was due and stays after a second decision (1: is kept by its row or by a hold)",
         ),
         (
             {ObjectResult.SPARED: 2, ObjectResult.CHANGED: 1},
             (
-                "3 keys were due and stay, decided anew"
+                "3 keys were due and stay after a second decision"
                 " (2: is kept by its row or by a hold; 1: is another object than the one marked)"
             ),
         ),

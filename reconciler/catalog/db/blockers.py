@@ -57,7 +57,7 @@ def warnings(held: Sequence[asyncpg.Record], prepared: Sequence[asyncpg.Record])
         *(
             f"prepared transaction {row['gid']} of {row['owner']} in database {row['database']}, open since"
             f" {row['prepared']:%Y-%m-%dT%H:%M:%SZ}: every deletion waits for its end, and so does VACUUM;"
-            " if whoever prepared it has forgotten it, COMMIT PREPARED or ROLLBACK PREPARED it there"
+            " if its program has forgotten it, COMMIT PREPARED or ROLLBACK PREPARED it there"
             for row in prepared
         ),
     ]

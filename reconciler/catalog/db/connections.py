@@ -174,10 +174,10 @@ async def schema_version(connection: AnyConnection) -> SchemaVersion:
     # Cast, because Alembic chooses the column's type.
     row = await connection.fetchrow(
         f"SELECT (SELECT version_num::text FROM {SCHEMA}.alembic_version) AS revision,"
-        f" obj_description('{SCHEMA}.alembic_version'::regclass, 'pg_class') AS told"
+        f" obj_description('{SCHEMA}.alembic_version'::regclass, 'pg_class') AS declaration"
     )
     assert row is not None, "a SELECT without FROM has a row"
-    return SchemaVersion(revision=row["revision"], oldest=declared(row["told"]))
+    return SchemaVersion(revision=row["revision"], oldest=declared(row["declaration"]))
 
 
 class Database:

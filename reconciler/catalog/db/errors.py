@@ -96,7 +96,7 @@ def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
 def _unreadable(error: Exception, where: str) -> CatalogUnavailable:
     return CatalogUnavailable(
         f"an answer of Postgres at {where} cannot be read ({type(error).__name__}): bytes of it were changed"
-        " on the way; TLS would have told (sslmode=require in RECONCILER_DATABASE_URL)"
+        " on the way; TLS would have found it (sslmode=require in RECONCILER_DATABASE_URL)"
     )
 
 

@@ -172,7 +172,7 @@ BEGIN
     SELECT array_agg('"' || replace(c.name, '"', '""') || '"' ORDER BY c.place) INTO watched
     FROM unnest(({compared("media", "watched")})) WITH ORDINALITY AS c (name, place);
     -- Rows that do not count name another bucket's objects. A generated column is not there yet.
-    -- Values as their columns write them, whoever made this script (R-89).
+    -- Values as their columns write them, whatever made this script (R-89).
     FOR filter IN
         SELECT f.name, f.value, format_type(t.oid, -1) AS type, t.typcategory AS category
         FROM unnest(:columns, :values) WITH ORDINALITY AS f (name, value, place)

@@ -71,7 +71,7 @@ async def look_once_more(
             if await ports.store.head(key) is not None:
                 came.append(key)
         except KeyRefused as error:
-            log.warning("a removed record's object was not looked for again", reason=str(error))
+            log.warning("object of a removed record was not checked again", reason=str(error))
 
     gone = [
         key.mark.storage_key
@@ -80,4 +80,4 @@ async def look_once_more(
     ]
     await for_each(gone, look, concurrency=AT_ONCE)
     if came:
-        await ports.recovery.queue(sorted(came), "its object came while its row went")
+        await ports.recovery.queue(sorted(came), "its object appeared while its row was deleted")

@@ -219,7 +219,7 @@ async def _compare_by_head(
             return
         if copied is not None:
             if stored.etag != copied[mark.storage_key]:
-                answers.settle(mark.storage_key, ObjectResult.CHANGED, "uploaded again beside the copy")
+                answers.settle(mark.storage_key, ObjectResult.CHANGED, "uploaded again during the copy")
             return
         if stored.etag != mark.object_etag or _second(stored.last_modified) != _second(
             mark.object_last_modified

@@ -101,7 +101,7 @@ class Freeing:
         back = {each.id for each in seen if _lies_open(each, there[each.id])}
         if back:
             await self._ports.purges.back(term, sorted(back))
-            log.warning("what was hidden lies open again, and is not purged", objects=len(back))
+            log.warning("hidden object is visible again, and is not purged", objects=len(back))
         hidden = [each for each in seen if each.id not in back]
         left = await self._by_id(
             [(each, await self._safe(_versions(each, there[each.id]))) for each in hidden]
@@ -123,7 +123,7 @@ class Freeing:
             try:
                 there[each.id] = await self._ports.versions.of(each.storage_key)
             except KeyRefused as error:
-                log.warning("what is hidden of a key is not purged", reason=str(error))
+                log.warning("hidden object not purged", reason=str(error))
 
         await for_each(due, look, concurrency=LOOKS_AT_ONCE)
         return there

@@ -51,7 +51,7 @@ class Leftovers:
             async for page in self._ports.uploads.pages(prefix):
                 aborted += await self._abort(term, await self._old(page, prefix, now))
         except (KeyRefused, StoreUnavailable) as error:
-            log.warning("uploads could not be looked through", reason=str(error))
+            log.warning("uploads could not be listed", reason=str(error))
         return aborted
 
     async def _old(self, page: Sequence[Upload], prefix: str, now: datetime) -> list[Upload]:
@@ -72,7 +72,7 @@ class Leftovers:
         if not uploads:
             return 0
         if self._in_force().mode is Mode.DRY_RUN:
-            log.info("uploads that a live run would end", uploads=len(uploads))
+            log.info("uploads that a live run would abort", uploads=len(uploads))
             return 0
         aborted = 0
         rest = list(uploads)[: max(0, await self._allowed())]
@@ -84,7 +84,9 @@ class Leftovers:
             gone = [each for each, answer in zip(batch, answers, strict=True) if answer.result in GONE]
             await self._ports.purges.aborted(term, gone)
             aborted += len(gone)
-            log.info("ended uploads that nobody completed", uploads=len(gone), failed=len(batch) - len(gone))
+            log.info(
+                "aborted uploads that were never completed", uploads=len(gone), failed=len(batch) - len(gone)
+            )
         return aborted
 
     async def _allowed(self) -> int:
@@ -93,5 +95,7 @@ class Leftovers:
         allowed = limit - await self._ports.purges.spent("aborted")
         if allowed <= 0:
             setting = "RECONCILER_BREAKER__MAX_COUNT"
-            log.warning("uploads are left alone: so many may go in 24 hours", limit=limit, setting=setting)
+            log.warning(
+                "uploads are left alone: the limit for 24 hours is reached", limit=limit, setting=setting
+            )
         return allowed

@@ -26,21 +26,21 @@ def tell(observer: Observer, claim: Claim, answers: Answers, removed: Removed, s
         seconds=round(seconds, 3),
     )
     for each in removed.reasons:
-        log.info("a key did not go", storage_key=each.storage_key, reason=each.reason)
+        log.info("key not deleted", storage_key=each.storage_key, reason=each.reason)
     if held := results[str(ObjectResult.HELD)]:
         log.error(
             "objects that cannot be deleted, or not so that they could come back, are on hold", held=held
         )
     if removed.lost:
-        log.error("records became live after their object had gone", lost=removed.lost)
+        log.error("records became live after their objects were deleted", lost=removed.lost)
 
 
 def log_refused(claim: Claim) -> None:
     """Log keys that stay because the database does not let their rows go; the first few by name."""
     for each in claim.refused[:REASONS_TOLD]:
-        log.warning("the database does not let a row go", storage_key=each.storage_key, reason=each.reason)
+        log.warning("the database refuses to delete a row", storage_key=each.storage_key, reason=each.reason)
     if len(claim.refused) > REASONS_TOLD:
-        log.warning("and more rows that the database does not let go", keys=len(claim.refused))
+        log.warning("the database refuses to delete more rows", keys=len(claim.refused))
 
 
 def _count(observer: Observer, claim: Claim, answers: Answers, removed: Removed) -> None:

@@ -86,7 +86,7 @@ class Purger:
             purged.size += freed
             purged.failed += len(due) - len(gone)
             self._ports.observer.purged(len(gone), freed)
-            log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+            log.info("hidden objects purged", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
 
     async def _claim(self, term: Term, settings: RuntimeSettings, limit: int) -> Sequence[HiddenObject]:
         """Claim like any deletion: take, wait for writers that could not see the claim, look again.
@@ -124,5 +124,5 @@ class Purger:
         allowed = limit - await self._ports.purges.spent("purged")
         if allowed <= 0:
             setting = "RECONCILER_BREAKER__MAX_COUNT"
-            log.warning("purge held back: so many may go in 24 hours", limit=limit, setting=setting)
+            log.warning("purge held back: the limit for 24 hours is reached", limit=limit, setting=setting)
         return allowed

@@ -73,7 +73,7 @@ class MarkSink:
         if not findings:
             raise error
         key = findings[0].storage_key
-        log.error("a finding cannot be written down, and its key stays", storage_key=key, reason=str(error))
+        log.error("a finding cannot be stored, and its key is kept", storage_key=key, reason=str(error))
         if progress is not None:
             await self._record((), progress)
 

@@ -36,7 +36,7 @@ from reconciler.planning import approval_gate, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 
 Tell: TypeAlias = Callable[[Sequence[tuple[Record, Finding]]], Awaitable[None]]
-"""Told of each page of rows that were judged."""
+"""Called with each page of rows that were judged."""
 
 
 class Retention:
@@ -79,11 +79,11 @@ class Retention:
         return await release(self._ports, settings, term, current, tally + rows_by_prefix(rows))
 
     async def survey(
-        self, settings: RuntimeSettings, sink: Sink, beside: Callable[[Sequence[Finding]], None]
+        self, settings: RuntimeSettings, sink: Sink, variants: Callable[[Sequence[Finding]], None]
     ) -> Tally:
         """The same for `plan`: findings go to the sink; nothing is written.
 
-        `beside` is told of further objects that go with their records, which count as these.
+        `variants` is called with further objects that go with their records, which count as these.
         """
         along = Along(self._ports, settings.policy)
 
@@ -91,7 +91,7 @@ class Retention:
             going = {row.id: found for row, found in judged if found.kept is None}
             reasons = {found.storage_key: found for found in going.values()}
             seen = await along.of({row: found.storage_key for row, found in going.items()})
-            beside([_of_variant(each, stored, reasons[each.variant_of]) for each, stored in seen])
+            variants([_of_variant(each, stored, reasons[each.variant_of]) for each, stored in seen])
 
         return await self._nominate(settings.policy, await self._ports.records.now(), sink, tell)
 

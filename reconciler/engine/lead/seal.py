@@ -69,7 +69,9 @@ class Sealer:
         """If the previous leader vanished, wait until it has had the time to contest the bucket."""
         left = self._settled_at - self._ports.clock.monotonic()
         if left > 0:
-            log.info("the leader before did not say goodbye: waiting for its objection", seconds=round(left))
+            log.info(
+                "previous leader did not release its lease: giving it time to contest", seconds=round(left)
+            )
             async with ended_by(stopping):
                 await self._ports.clock.sleep(left)
 

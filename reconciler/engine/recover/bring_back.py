@@ -173,7 +173,7 @@ async def _what_is_there(ports: Ports, hidden: HiddenObject) -> Returned:
     """Whether the same object is there, as after an interrupted attempt, or one not to be overwritten."""
     there, copy = await ports.store.head(hidden.storage_key), hidden.hidden
     if there is None:
-        return _described(hidden, Return.FAILED, "its key is being written to by somebody else")
+        return _described(hidden, Return.FAILED, "its key is being written to by another writer")
     if there.size == copy.size and (
         there.etag == copy.etag or "-" in there.etag + (copy.etag or "") or await _etags_change(ports, copy)
     ):

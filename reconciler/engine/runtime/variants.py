@@ -1,4 +1,4 @@
-"""What would go along with records, told before anything is marked: by `plan`, and in dry run."""
+"""What would go along with records, shown before anything is marked: by `plan`, and in dry run."""
 
 import contextlib
 from collections import Counter

@@ -190,7 +190,9 @@ class WriteGuard:
 
     def _refuse_without_lease(self) -> None:
         if not self._leads():
-            raise LeaseLost("the lease ended before the request was sent; the claim is left to whoever leads")
+            raise LeaseLost(
+                "the lease ended before the request was sent; the claim is left to the next leader"
+            )
 
     def _refuse_in_dry_run(self, action: str) -> None:
         if self._mode() is not Mode.LIVE:

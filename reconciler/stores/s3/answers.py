@@ -98,7 +98,7 @@ def _unmentioned(unasked: Collection[str]) -> str:
         return "the store's answer does not mention the key"
     names = ", ".join(map(repr, sorted(unasked)[:3]))
     return (
-        f"the store's answer does not mention the key, and says that {names} is gone, which nobody asked for:"
+        f"the store's answer omits the key, and says that {names} is gone, which was not asked for:"
         " bytes were changed on the way there or back. See whether it is still there, and use https"
     )
 
