@@ -78,6 +78,54 @@ async def test_a_prefix_in_which_versions_may_not_go_is_named_and_gets_no_scratc
     assert not [key for key in _versions(bucket) if key.startswith(("image/", "video/"))]
 
 
+@pytest.mark.incident(52)
+async def test_where_no_version_may_go_none_is_seen_to_come_back(bucket: Bucket) -> None:
+    """In dry run and in `direct` nothing is tried where objects are managed: the probe's own keys tell it."""
+    _keep_versions(bucket, "Enabled")
+    async with (
+        relay(bucket.server.endpoint_url, keeps_versions_for_good(bucket.name, "")) as address,
+        open_bucket(replace(config_of(bucket), endpoint_url=address)) as opened,
+    ):
+        found = await opened.prober.probe()
+    assert (found.versioned, found.undelete, found.undelete_unseen) == (True, False, ())
+
+
+@pytest.mark.incident(52)
+@pytest.mark.parametrize("status", [200, 404])
+async def test_what_no_marker_hides_or_does_not_come_back_is_not_undeleted(
+    bucket: Bucket, status: int
+) -> None:
+    """The marker is listed, and goes; but the object is there all the time, or stays away."""
+    _keep_versions(bucket, "Enabled")
+
+    def judge(request: Request) -> Answer | None:
+        asked = request.method == "HEAD" and request.target.endswith("/version")
+        return Answer("", status) if asked else None
+
+    async with (
+        relay(bucket.server.endpoint_url, judge) as address,
+        open_bucket(replace(config_of(bucket), endpoint_url=address)) as opened,
+    ):
+        assert (await opened.prober.probe()).undelete is False
+
+
+@pytest.mark.incident(52)
+async def test_a_prefix_whose_markers_go_in_word_alone_is_named(bucket: Bucket) -> None:
+    """No version is denied there, as SeaweedFS does where versions are suspended."""
+    _keep_versions(bucket, "Enabled")
+
+    def judge(request: Request) -> Answer | None:
+        parts = urlsplit(request.target)
+        marker = request.method == "DELETE" and "versionId" in parts.query and "null" not in parts.query
+        return Answer("", 204) if marker and "/video/" in parts.path else None
+
+    async with relay(bucket.server.endpoint_url, judge) as address:
+        asked = replace(config_of(bucket), endpoint_url=address, managed=lambda: ("image/", "video/"))
+        async with open_bucket(asked) as opened:
+            found = await opened.prober.probe()
+    assert (found.undelete, found.undelete_unseen) == (False, ("video/",))
+
+
 @pytest.mark.attack(60)
 async def test_whether_a_copy_spares_what_lies_at_its_target_is_found_out(bucket: Bucket) -> None:
     async with open_bucket(config_of(bucket)) as opened:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.model import DeleteMode, Hidden, ObjectResult, Term, UndoScope
+from reconciler.model import DeleteMode, Hidden, Hold, HoldKind, ObjectResult, Term, UndoScope
 from tests.contract.catalog import TTL, Stage, finding, unless_named
 
 pytestmark = pytest.mark.anyio
@@ -15,14 +15,14 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 KEY = "image/a"
 
 
-async def hidden_object(stage: Stage) -> int:
+async def hidden_object(stage: Stage, key: str = KEY) -> int:
     """The number of an object that was deleted, and whose copy lies in quarantine."""
-    await stage.mark(finding(KEY))
+    await stage.mark(finding(key))
     claim = await stage.claim()
-    hidden = {KEY: Hidden(mode=DeleteMode.QUARANTINE, size=10, etag="e1", quarantine_key="q")}
-    results = {KEY: (ObjectResult.DELETED, "")}
+    hidden = {key: Hidden(mode=DeleteMode.QUARANTINE, size=10, etag="e1", quarantine_key=f"q/{key}")}
+    results = {key: (ObjectResult.DELETED, "")}
     await stage.catalog.marks.confirm(stage.term, claim, results, unless_named, HOUR, hidden)
-    (found,) = await stage.catalog.recovery.removals(UndoScope(keys=(KEY,)))
+    (found,) = await stage.catalog.recovery.removals(UndoScope(keys=(key,)))
     assert found.object is not None
     return found.object.id
 
@@ -57,6 +57,16 @@ async def test_a_dead_epochs_old_purge_is_waited_for_from_the_end_of_its_lease(s
     assert list(await stage.catalog.recovery.hidden(KEY)) == [], (
         "a claim of ours is young, however old the term"
     )
+
+
+@pytest.mark.attack(88)
+async def test_what_is_erased_and_on_hold_does_not_keep_the_others_from_the_purge(stage: Stage) -> None:
+    """It is the older one, and would be the whole of every batch."""
+    for key in (KEY, "image/b"):
+        await hidden_object(stage, key)
+    await stage.catalog.erasure.erase([KEY, "image/b"], "test")
+    await stage.catalog.holds.add([Hold(kind=HoldKind.KEY, target=KEY, reason="a case", author="legal")])
+    assert [each.storage_key for each in await stage.catalog.purges.claim(stage.term, HOUR, 1)] == ["image/b"]
 
 
 @pytest.mark.attack(90)

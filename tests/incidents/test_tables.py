@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -19,10 +20,11 @@ from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import open_catalog
 from reconciler.engine.collect import deletion
 from reconciler.errors import ConfigError, Halt
-from reconciler.model import KeepReason, Outcome, Term, Verdict
+from reconciler.model import Claim, KeepReason, Outcome, Term, Verdict
 from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
+from tests.support.quirky_store import Stored, quirky_store
 
 pytestmark = pytest.mark.anyio
 
@@ -289,6 +291,24 @@ async def test_what_is_no_value_of_the_columns_type_is_refused(
             pass
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.attack(89)
+@pytest.mark.parametrize("kind", ["varchar(4)", "char(4)", '"char"', "name"])
+async def test_a_value_that_is_too_long_for_its_column_is_not_cut(database: str, kind: str) -> None:
+    """Cut, it would be another bucket's name, or the beginning of many."""
+    long, cut = ("o" * 70, "o" * 63) if kind == "name" else ("oursoever", "o" if kind == '"char"' else "ours")
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(f"{FILES}; ALTER TABLE files ADD COLUMN mine {kind}")
+        await connection.execute(f"INSERT INTO files VALUES (1, 'image/a', now(), NULL, '{cut}')")
+    finally:
+        await connection.close()
+    for value, rows in ((cut, 1), (long, 0)):
+        where = (("mine", value),)
+        tables = TableMapping(media_table="files", keys_table="", media=COLUMNS, media_where=where)
+        async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
+            assert await catalog.records.count(["image/"]) == rows
 
 
 # --- several columns and tables that name objects ---------------------------------------------------
@@ -663,6 +683,45 @@ async def test_a_variant_that_is_not_there_counts_as_no_deletion(
     await site.sql(EXPIRED)
     report = await site.once()
     assert (report.removed.objects, report.removed.records) == (1, 1)
+
+
+@pytest.mark.attack(91)
+async def test_a_variant_that_went_unconfirmed_can_still_be_brought_back(
+    database: str, seaweed_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repeated attempt finds nothing at its key, because the first one has deleted it."""
+    site = await _site(database, seaweed_bucket, *GALLERY, **VARIANTS)
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await _objects(site, ["image/expired", "image/expired.thumb"])
+    await site.sql(EXPIRED)
+    confirm = PostgresMarks.confirm
+
+    async def cut_off(marks: PostgresMarks, term: Term, claim: Claim, *given: Any, **named: Any) -> Any:
+        if any(key.mark.variant_of for key in claim.keys):
+            raise RuntimeError("the program ends here")
+        return await confirm(marks, term, claim, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresMarks, "confirm", cut_off)
+        with pytest.raises(RuntimeError):
+            await site.once()
+    assert await site.keys() == set()
+    await site.outlive_the_dead()
+    assert (await site.once()).outcome is Outcome.CONVERGED
+    assert (await site.undo(since=datetime.now(UTC) - timedelta(hours=2))).objects == 2
+    assert await site.keys() == {"image/expired", "image/expired.thumb"}
+
+
+@pytest.mark.attack(91)
+async def test_a_variant_without_a_date_is_the_sweeps(database: str) -> None:
+    """It may be seconds old."""
+    async with quirky_store() as store:
+        site = await _site(database, store.bucket(), *GALLERY, **VARIANTS)
+        store.put("image/expired")
+        store.objects["image/expired.thumb"] = Stored(b"fresh", datetime(1970, 1, 1, tzinfo=UTC))
+        await site.sql(EXPIRED)
+        assert (await site.once()).removed.objects == 1
+        assert store.keys() == {"image/expired.thumb"}
 
 
 @pytest.mark.attack(91)

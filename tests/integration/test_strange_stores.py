@@ -190,20 +190,46 @@ async def test_no_row_is_marked_on_a_listing_that_heads_contradict(site: Site, s
         assert report.outcome is Outcome.CONVERGED
     assert await site.sql("SELECT 1 FROM reconciler.marks WHERE verdict = 'dangling'") == []
     assert (store.keys(), await site.rows()) == (set(live), set(live))
+    planned, findings = await site.plan()
+    assert (planned.outcome, findings) == (Outcome.CONVERGED, [])
 
 
 @pytest.mark.attack(77)
+@pytest.mark.parametrize(("skipped", "lost"), [(3, 1), (12, 20)])
 @pytest.mark.parametrize("order", ["probe", "none"])
 async def test_rows_that_miss_their_objects_are_still_found_among_skipped_ones(
-    site: Site, store: QuirkyStore, order: str
+    site: Site, store: QuirkyStore, order: str, skipped: int, lost: int
 ) -> None:
-    """A listing that skips a few keys is believed in the rest."""
-    live = [f"image/{number:03}" for number in range(20)]
+    """A listing that skips few keys, or more where most rows do miss theirs, is believed in the rest."""
+    live = [f"image/{number:03}" for number in range(40)]
     await tracked(site, store, *live)
-    await site.row("image/lost")
-    store.quirks.skipped = set(live[:3])
-    reports = [await site.once(bucket__listing_order=order) for _ in range(3)]
-    assert [report.removed.records for report in reports] == [0, 1, 0]
+    for number in range(lost):
+        await site.row(f"image/lost/{number}")
+    store.quirks.skipped = set(live[:skipped])
+    settings = {"bucket__listing_order": order, "breaker__max_dangling": "100"}
+    reports = [await site.once(**settings) for _ in range(3)]
+    assert [report.removed.records for report in reports] == [0, lost, 0]
+
+
+@pytest.mark.attack(77)
+async def test_pages_end_elsewhere_in_each_pass(
+    site: Site, store: QuirkyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an orphan that a store leaves out where pages end is found, though no row contradicts it."""
+    store.quirks.ends_at_directories = True
+    live = [*(f"image/{number}" for number in range(4)), "image/m"]
+    await tracked(site, store, *live)
+    store.put("image/m/orphan")
+
+    async def as_told(listing: BucketListing, page: ObjectPage, *_: object) -> ObjectPage:
+        return page
+
+    monkeypatch.setattr(BucketListing, "_continued", as_told)
+    monkeypatch.setattr(sweep, "PAGE_SIZES", (5,))
+    monkeypatch.setattr(sweep, "PAGE_SIZE", 5)
+    monkeypatch.setattr(sweep, "SPREAD", 3)
+    reports = [await site.once(bucket__listing_order="none") for _ in range(3)]
+    assert sum(report.removed.objects for report in reports) == 1
     assert (store.keys(), await site.rows()) == (set(live), set(live))
 
 

@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
@@ -347,6 +348,18 @@ async def test_what_a_round_of_ours_broke_off_is_waited_for() -> None:
     world.around.tick(world.limits.longest_call)
     await cycle.collect(term, report_again=True)
     assert "image/a" not in world.bucket.objects
+
+
+@pytest.mark.attack(90)
+async def test_what_a_cancelled_round_has_sent_is_waited_for() -> None:
+    world = World()
+    broken_off = BrokenOff(world.ports.clock, HOUR)
+    with anyio.CancelScope() as scope, broken_off.noticed():
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+    assert not broken_off.ended
+    world.around.tick(HOUR)
+    assert broken_off.ended
 
 
 async def sealed(max_age: float) -> UUID:
