@@ -49,12 +49,12 @@ async def test_a_lock_is_seen_on_the_version_that_has_it(
     async with open_bucket(config) as opened:
         assert (await opened.prober.probe()).object_lock
         store = opened.store(CAPABILITIES[s3_server.kind])
-        seen = await look_for_lock(store._client, bucket, store._calls, "image/a", version)
+        seen = await look_for_lock(store._calls, "image/a", version)
         if seen and seen.until:
             seen = replace(seen, until=seen.until.replace(second=UNTIL.second))  # SeaweedFS keeps minutes
         assert seen == lock
-        assert await look_for_lock(store._client, bucket, store._calls, "image/a") is None
-        assert await look_for_lock(store._client, bucket, store._calls, "image/none") is None
+        assert await look_for_lock(store._calls, "image/a") is None
+        assert await look_for_lock(store._calls, "image/none") is None
 
 
 @pytest.mark.parametrize("batches", [True, False])

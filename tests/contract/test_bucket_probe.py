@@ -216,7 +216,7 @@ async def test_an_upload_whose_answer_is_on_its_way_when_a_probe_is_cancelled_is
     """Ceph 16.2 was seen to keep one: its answer took longer than the probe had left."""
     begun = anyio.Event()
     async with open_bucket(config_of(bucket)) as opened, anyio.create_task_group() as group:
-        begin = opened.prober._client.create_multipart_upload
+        begin = opened.prober._calls.client.create_multipart_upload
 
         async def slowly(**asked: str) -> Mapping[str, str]:
             answer: Mapping[str, str] = await begin(**asked)
@@ -225,7 +225,7 @@ async def test_an_upload_whose_answer_is_on_its_way_when_a_probe_is_cancelled_is
                 await anyio.lowlevel.checkpoint()
             return answer
 
-        opened.prober._client.create_multipart_upload = slowly
+        opened.prober._calls.client.create_multipart_upload = slowly
         group.start_soon(opened.prober.probe)
         await begun.wait()
         group.cancel_scope.cancel()

@@ -123,7 +123,7 @@ async def test_no_action_of_the_policy_is_superfluous(
     await site.once(delete_mode="versioned", undo_window="0s")
     async with open_bucket(config_of(site.bucket)) as opened:
         # A purge that is refused looks why; here nothing is locked.
-        await look_for_lock(opened._client, site.bucket.name, opened._calls, "image/live", "null")
+        await look_for_lock(opened._calls, "image/live", "null")
     policy = Policy(ACCESS / "s3-policy.json", site.bucket.name)
     assert [right for right in sorted(rights, key=str) if not policy.allows(right)] == []
     assert policy.actions - {right.action for right in rights} == set()

@@ -27,7 +27,7 @@ def remember(monkeypatch: pytest.MonkeyPatch) -> None:
     async def remembered(
         prober: BucketProber, told: Versioning | None, declared: ListingOrder | None
     ) -> Capabilities:
-        endpoint = prober._client.meta.endpoint_url
+        endpoint = prober._calls.client.meta.endpoint_url
         if endpoint not in SHARED or told is not Versioning.OFF:
             return await find_out(prober, told, declared)
         asked = endpoint, os.environ.get("AWS_ACCESS_KEY_ID", ""), declared

@@ -36,33 +36,21 @@ class Bucket:
     """One bucket of one store. Listing has its own connections, so it never waits for a deletion."""
 
     def __init__(self, config: BucketConfig, lister: Any, client: Any) -> None:  # noqa: ANN401 - made at run time
-        self._config = config
-        self._client = client
-        self._calls = Calls(config)
+        self._calls = calls = Calls(client, config)
         self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
-        self._witness = witness = Witness(client, config.name, self._calls)
-        self.listing = BucketListing(lister, config.name, self._calls)
-        self.identity = BucketIdentity(client, config.name, self._calls)
-        self.clock = BucketClock(client, config.name, self._calls)
+        self._witness = witness = Witness(calls)
+        self.listing = BucketListing(Calls(lister, config))
+        self.identity = BucketIdentity(calls)
+        self.clock = BucketClock(calls)
         limiter = anyio.CapacityLimiter(config.copy_concurrency)
-        self.copies = BucketCopies(client, config.name, self._calls, limiter, config.copy_sizes, witness)
-        may = config.may_delete
-        self.uploads = BucketUploads(client, config.name, self._calls, limiter, witness, may)
-        self.versions = BucketVersions(client, config.name, self._calls, limiter, witness, may)
-        self.prober = BucketProber(client, config.name, self._calls, self.listing, config.managed)
+        self.copies = BucketCopies(calls, limiter, config.copy_sizes, witness)
+        self.uploads = BucketUploads(calls, limiter, witness)
+        self.versions = BucketVersions(calls, limiter, witness)
+        self.prober = BucketProber(calls, self.listing, config.managed)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:
         """The objects. Deletion uses only what the probe found the store to do."""
-        config = self._config
-        return BucketObjects(
-            self._client,
-            config.name,
-            self._calls,
-            capabilities,
-            self._singles,
-            self._witness,
-            config.may_delete,
-        )
+        return BucketObjects(self._calls, capabilities, self._singles, self._witness)
 
 
 @asynccontextmanager

@@ -19,21 +19,20 @@ gives no other answer."""
 class BucketClock:
     """`ports.StoreClock` of one bucket."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def date(self) -> datetime | None:
         """The store's time in whole seconds; None where it sends none. Raises StoreUnavailable, Halt."""
         try:
-            return await self._calls.send("HeadObject", self._ask, _date)
+            return await self._calls.carry_out("HeadObject", self._ask, _date)
         except Refusal as refusal:
             raise self._calls.place.explain("HeadObject", refusal) from None
 
     async def _ask(self) -> Mapping[str, Any]:
         try:
-            answer: Mapping[str, Any] = await self._client.head_object(Bucket=self._bucket, Key=IDENTITY_KEY)
+            calls = self._calls
+            answer: Mapping[str, Any] = await calls.client.head_object(Bucket=calls.bucket, Key=IDENTITY_KEY)
         except ClientError as error:
             if error.response["ResponseMetadata"].get("HTTPStatusCode") not in _TELLING:
                 raise

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -28,6 +28,8 @@ from reconciler.stores.s3.refusals import OF_THE_STORE, TIMED_OUT
 from reconciler.stores.s3.retries import ATTEMPTS, Calls, pause_after
 from reconciler.stores.s3.single import TOO_LATE
 from reconciler.stores.s3.witness import Witness
+
+T = TypeVar("T")
 
 SINGLES_AT_ONCE: Final = 8
 """Single DELETE and HEAD requests in flight for one bucket. Their connections are not those of batches."""
@@ -58,30 +60,19 @@ class BucketObjects:
     """`ports.ObjectStore` of one bucket. It uses only what the probe found the store to honour."""
 
     def __init__(
-        self,
-        client: Any,  # noqa: ANN401 - made at run time
-        bucket: str,
-        calls: Calls,
-        capabilities: Capabilities,
-        singles: anyio.CapacityLimiter,
-        witness: Witness,
-        may_delete: Callable[[], None] | None = None,
+        self, calls: Calls, capabilities: Capabilities, singles: anyio.CapacityLimiter, witness: Witness
     ) -> None:
-        self._client = client
-        self._bucket = bucket
         self._calls = calls
         self._capabilities = capabilities
         self._singles = singles
         self._witness = witness
         self._batch_size = BatchSize(capabilities.batch_size)
-        self._may_delete = may_delete
 
     async def head(self, key: str) -> StoredObject | None:
         """The object, or None on 404. Raises KeyRefused, StoreUnavailable, Halt (access denied)."""
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=key)
         async with self._singles:
             try:
-                return await self._calls.send("HeadObject", call, partial(_stored, key))
+                return await self._calls.send("HeadObject", partial(_stored, key), Key=key)
             except Refusal as refusal:
                 if refusal.missing:
                     return None
@@ -186,11 +177,8 @@ class BucketObjects:
             for entry in batch
         ]
         to_delete = {"Objects": entries, "Digest": self._capabilities.batch_digest}
-        request = partial(self._client.delete_objects, Bucket=self._bucket, Delete=to_delete)
         try:
-            answer = await self._calls.send(
-                "DeleteObjects", request, read_answer, deadline=call.until, may_send=self._may_delete
-            )
+            answer = await self._send("DeleteObjects", read_answer, call, Delete=to_delete)
             return replace(answer, unasked=answer.deleted - {entry.key for entry in batch})
         except Refusal as refusal:
             if refusal.fatal and not await self._witness.answers("HeadObject"):
@@ -241,7 +229,7 @@ class BucketObjects:
         return {result.key: result for result in results}
 
     async def _delete_one(self, entry: Deletion, call: _Call) -> DeletionResult:
-        asked = {"Bucket": self._bucket, "Key": entry.key}
+        asked = {"Key": entry.key}
         if entry.etag is not None:
             if not self._capabilities.conditional_delete:
                 return failed(
@@ -252,16 +240,16 @@ class BucketObjects:
             if anyio.current_time() >= call.until:
                 return failed(entry.key, TOO_LATE)
             try:
-                request = partial(self._client.delete_object, **asked)
-                marker = await self._calls.send(
-                    "DeleteObject", request, _marker_id, deadline=call.until, may_send=self._may_delete
-                )
+                marker = await self._send("DeleteObject", _marker_id, call, **asked)
             except Refusal as refusal:
                 if refusal.fatal and not await self._witness.answers("HeadObject"):
                     raise self._calls.place.explain("DeleteObject", refusal) from None
                 call.refusals[entry.key] = refusal
                 return refused(entry.key, refusal)
         return DeletionResult(key=entry.key, result=ObjectResult.DELETED, marker_id=marker)
+
+    async def _send(self, operation: str, read: Callable[[Any], T], call: _Call, **asked: Any) -> T:  # noqa: ANN401
+        return await self._calls.send_until(call.until, self._calls.may_delete, operation, read, **asked)
 
     # --- afterwards --------------------------------------------------------------------------------
 
@@ -295,7 +283,7 @@ class BucketObjects:
 
         async def look(result: DeletionResult) -> None:
             async with self._singles:
-                lock = await look_for_lock(self._client, self._bucket, self._calls, result.key)
+                lock = await look_for_lock(self._calls, result.key)
             if lock is not None:
                 results[result.key] = held(result.key, lock.reason, lock.until)
 

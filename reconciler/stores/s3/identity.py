@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,9 +26,7 @@ _AT_THE_SAME_TIME: Final = frozenset({"ConditionalRequestConflict", "409"})
 class BucketIdentity:
     """`ports.IdentityObject` of one bucket."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._compared = PutCondition.COMPARED
         """What the store does with If-Match on a PUT, as far as we know."""
@@ -37,7 +34,7 @@ class BucketIdentity:
     async def read(self) -> Identity | None:
         """The identity, or None where there is none. Raises Halt where the object cannot be read as one."""
         try:
-            body, etag = await self._calls.send("GetObject", self._fetch, lambda got: got)
+            body, etag = await self._calls.carry_out("GetObject", self._fetch, lambda got: got)
         except Refusal as refusal:
             if refusal.missing:
                 return None
@@ -111,8 +108,8 @@ class BucketIdentity:
         if there is None or (there, there.etag) != (seen, seen.etag):
             return None
         before = self._compared
-        reported = await reported_versioning(self._client, self._bucket, self._calls)
-        async with scratch_keys(self._client, self._bucket, self._calls, reported) as scratch:
+        reported = await reported_versioning(self._calls)
+        async with scratch_keys(self._calls, reported) as scratch:
             self._compared = await probe_condition(scratch)
         if self._compared is not before:
             return self._compared
@@ -120,44 +117,34 @@ class BucketIdentity:
 
     async def exists(self) -> bool:
         """Whether HEAD gives 200, which proves that a 404 on another key came from the right bucket."""
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=IDENTITY_KEY)
         try:
-            return await self._calls.send("HeadObject", call, lambda _: True)
+            return await self._calls.send("HeadObject", lambda _: True, Key=IDENTITY_KEY)
         except Refusal as refusal:
             if refusal.missing:
                 return False
             raise self._calls.place.explain("HeadObject", refusal) from None
 
     async def _fetch(self) -> tuple[bytes, str]:
-        answer = await self._client.get_object(Bucket=self._bucket, Key=IDENTITY_KEY)
+        answer = await self._calls.client.get_object(Bucket=self._calls.bucket, Key=IDENTITY_KEY)
         async with answer["Body"] as stream:
             return bytes(await stream.read()), bare_etag(answer.get("ETag", ""))
 
     async def _remove_superseded(self) -> None:
         """Remove old versions of the identity, which pile up by one per renewal. Best effort each time."""
-        listing = partial(self._client.list_object_versions, Bucket=self._bucket, Prefix=IDENTITY_KEY)
         try:
-            answer: dict[str, Any] = await self._calls.send("ListObjectVersions", listing, dict)
+            answer: dict[str, Any] = await self._calls.send("ListObjectVersions", dict, Prefix=IDENTITY_KEY)
             entries = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
             for entry in entries:
                 if entry["Key"] == IDENTITY_KEY and not entry["IsLatest"]:
                     version = {"Key": IDENTITY_KEY, "VersionId": entry["VersionId"]}
-                    removal = partial(self._client.delete_object, Bucket=self._bucket, **version)
-                    await self._calls.send("DeleteObject", removal, lambda _: None)
+                    await self._calls.send("DeleteObject", lambda _: None, **version)
         except (Refusal, StoreUnavailable):
             return
 
     async def _put(self, body: bytes, **conditions: str) -> str:
         """Put the identity and return its version; "" where the bucket keeps none."""
-        call = partial(
-            self._client.put_object,
-            Bucket=self._bucket,
-            Key=IDENTITY_KEY,
-            Body=body,
-            ContentType="application/json",
-            **conditions,
-        )
-        return await self._calls.send("PutObject", call, lambda answer: str(answer.get("VersionId") or ""))
+        asked = {"Key": IDENTITY_KEY, "Body": body, "ContentType": "application/json", **conditions}
+        return await self._calls.send("PutObject", lambda answer: str(answer.get("VersionId") or ""), **asked)
 
 
 def _condition(compared: PutCondition, etag: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 from reconciler.errors import StoreUnavailable
@@ -14,18 +13,13 @@ _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose objects must be restored before they are read or copied. GLACIER_IR is not one."""
 
 
-async def lifecycle_rules(
-    client: Any,  # noqa: ANN401 - made at run time
-    bucket: str,
-    calls: Calls,
-) -> tuple[LifecycleRule, ...] | None:
+async def lifecycle_rules(calls: Calls) -> tuple[LifecycleRule, ...] | None:
     """The rules that are enabled; None where the store does not show them to these credentials.
 
     Stores without rules answer NoSuchLifecycleConfiguration, stores without the operation 501, 405 or 404.
     """
-    call = partial(client.get_bucket_lifecycle_configuration, Bucket=bucket)
     try:
-        return await calls.send("GetBucketLifecycleConfiguration", call, _rules)
+        return await calls.send("GetBucketLifecycleConfiguration", _rules)
     except Refusal as refusal:
         return None if refusal.denied else ()
     except StoreUnavailable:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from reconciler.errors import ListingBroken
@@ -22,9 +21,7 @@ _INSIDE: Final = "\0"
 class BucketListing:
     """`ports.Listing` of one bucket. It checks each page's own claims; the reader asserts the order."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def list_page(
@@ -55,16 +52,9 @@ class BucketListing:
         raise ListingBroken(f"{broken}; the page that cannot be read follows {after!r}")
 
     async def _ask(self, prefix: str, place: Mapping[str, str], size: int) -> ObjectPage:
-        call = partial(
-            self._client.list_objects_v2,
-            Bucket=self._bucket,
-            Prefix=prefix,
-            MaxKeys=size,
-            # Keys may hold what XML cannot. Because we ask for the encoding, botocore leaves decoding to us.
-            EncodingType="url",
-            **place,
-        )
-        return await self._calls.send("ListObjectsV2", call, _read_page)
+        # Keys may hold what XML cannot. Because we ask for the encoding, botocore leaves decoding to us.
+        asked = {"Prefix": prefix, "MaxKeys": size, "EncodingType": "url", **place}
+        return await self._calls.send("ListObjectsV2", _read_page, **asked)
 
     async def _continued(self, page: ObjectPage, prefix: str, inside: str, size: int) -> ObjectPage:
         """The page with a token for what follows, even where a full page falsely says that it is the last.

@@ -6,7 +6,6 @@ Stores answer AccessDenied, some without mentioning a lock (SeaweedFS); a HEAD o
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from reconciler.errors import StoreUnavailable
@@ -33,17 +32,10 @@ def lock_in(head: Mapping[str, Any]) -> ObjectLock | None:
     return ObjectLock(reason=f"the store keeps it under object lock ({mode})", until=until)
 
 
-async def look_for_lock(
-    client: Any,  # noqa: ANN401 - made at run time
-    bucket: str,
-    calls: Calls,
-    key: str,
-    version_id: str | None = None,
-) -> ObjectLock | None:
+async def look_for_lock(calls: Calls, key: str, version_id: str | None = None) -> ObjectLock | None:
     """The lock on a version, or on the current one; None where there is none, or we cannot see it."""
     version = {} if version_id is None else {"VersionId": version_id}
-    head = partial(client.head_object, Bucket=bucket, Key=key, **version)
     try:
-        return await calls.send("HeadObject", head, lock_in)
+        return await calls.send("HeadObject", lock_in, Key=key, **version)
     except (Refusal, StoreUnavailable):
         return None

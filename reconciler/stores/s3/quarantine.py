@@ -69,16 +69,12 @@ class BucketCopies:
 
     def __init__(
         self,
-        client: Any,  # noqa: ANN401 - made at run time
-        bucket: str,
         calls: Calls,
         limiter: anyio.CapacityLimiter,
         sizes: CopySizes,
         witness: Witness,
         found: Capabilities | None = None,
     ) -> None:
-        self._client = client
-        self._bucket = bucket
         self._calls = calls
         self._limiter = limiter
         self._sizes = sizes
@@ -87,9 +83,7 @@ class BucketCopies:
 
     def knowing(self, found: Capabilities) -> BucketCopies:
         """The same adapter, which uses the capabilities that the probe found."""
-        return BucketCopies(
-            self._client, self._bucket, self._calls, self._limiter, self._sizes, self._witness, found
-        )
+        return BucketCopies(self._calls, self._limiter, self._sizes, self._witness, found)
 
     async def copy(
         self,
@@ -192,9 +186,8 @@ class BucketCopies:
 
     async def _look(self, key: str, version: str | None = None, **asked: str) -> _Source | None:
         of = {} if version is None else {"VersionId": version}
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=key, **of, **asked)
         try:
-            return await self._calls.send("HeadObject", call, partial(_source, key, of))
+            return await self._calls.send("HeadObject", partial(_source, key, of), Key=key, **of, **asked)
         except Refusal as refusal:
             if refusal.missing:
                 return None
@@ -220,29 +213,24 @@ class BucketCopies:
         """Copy with CopyObject, which copies content type, metadata and tags. Returns the copy's ETag."""
         kept = {name: source.content[name] for name in ("StorageClass",) if name in source.content}
         asked = {**self._places(source, target), **kept, **({"IfNoneMatch": "*"} if only_new else {})}
-        return await self._conditionally("CopyObject", self._client.copy_object, asked, _copied_etag)
+        return await self._conditionally("CopyObject", asked, _copied_etag)
 
     async def _in_parts(self, source: _Source, target: str, *, only_new: bool) -> str:
         """Copy part by part with UploadPartCopy; abort an upload that cannot be completed."""
         fields = {**source.content, **await self._tagging(source)}
-        begin = partial(self._client.create_multipart_upload, Bucket=self._bucket, Key=target, **fields)
-        upload: str = await self._calls.send(
-            "CreateMultipartUpload", begin, lambda answer: answer["UploadId"]
-        )
+        upload = await self._calls.send("CreateMultipartUpload", _upload_id, Key=target, **fields)
         try:
             parts = await self._copy_parts(source, target, upload)
             # The parts took time, and not every store honours the condition.
             if only_new and await self._look(target) is not None:
                 raise Refusal("PreconditionFailed", "something lies at the target by now", status=0)
             asked = {
-                "Bucket": self._bucket,
                 "Key": target,
                 "UploadId": upload,
                 "MultipartUpload": {"Parts": parts},
                 **({"IfNoneMatch": "*"} if only_new else {}),
             }
-            complete = self._client.complete_multipart_upload
-            return await self._conditionally("CompleteMultipartUpload", complete, asked, _completed_etag)
+            return await self._conditionally("CompleteMultipartUpload", asked, _completed_etag)
         except BaseException:
             with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
                 await self._abort(target, upload)
@@ -261,8 +249,7 @@ class BucketCopies:
                 "CopySourceRange": f"bytes={first}-{last}",
             }
             async with limiter:
-                call = partial(self._client.upload_part_copy, **asked)
-                etag = await self._calls.send("UploadPartCopy", call, _part_etag)
+                etag = await self._calls.send("UploadPartCopy", _part_etag, **asked)
             return {"PartNumber": number, "ETag": etag}
 
         starts = range(0, source.size, size)
@@ -270,9 +257,8 @@ class BucketCopies:
 
     def _places(self, source: _Source, target: str) -> dict[str, Any]:
         return {
-            "Bucket": self._bucket,
             "Key": target,
-            "CopySource": {"Bucket": self._bucket, "Key": source.key, **source.version},
+            "CopySource": {"Bucket": self._calls.bucket, "Key": source.key, **source.version},
             **self._condition(source.etag),
         }
 
@@ -283,33 +269,28 @@ class BucketCopies:
         return {"CopySourceIfMatch": f'"{etag}"'}
 
     async def _conditionally(
-        self,
-        operation: str,
-        act: Callable[..., Any],
-        asked: Mapping[str, Any],
-        read: Callable[[Any], str],
+        self, operation: str, asked: Mapping[str, Any], read: Callable[[Any], str]
     ) -> str:
         """Retry without `IfNoneMatch` where the store does not know it: the target was already checked."""
         try:
-            return await self._calls.send(operation, partial(act, **asked), read)
+            return await self._calls.send(operation, read, **asked)
         except Refusal as refusal:
             if "IfNoneMatch" not in asked or refusal.code not in _NO_CONDITIONS:
                 raise
         plain = {name: value for name, value in asked.items() if name != "IfNoneMatch"}
-        return await self._calls.send(operation, partial(act, **plain), read)
+        return await self._calls.send(operation, read, **plain)
 
     async def _tagging(self, source: _Source) -> dict[str, str]:
         if not source.tags:
             return {}
-        call = partial(self._client.get_object_tagging, Bucket=self._bucket, Key=source.key, **source.version)
-        tags = await self._calls.send("GetObjectTagging", call, lambda answer: answer.get("TagSet", ()))
+        place = {"Key": source.key, **source.version}
+        tags = await self._calls.send("GetObjectTagging", lambda answer: answer.get("TagSet", ()), **place)
         return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
 
     async def _abort(self, target: str, upload: str) -> None:
         """Abort, best effort: an upload that remains is aborted later with the other unfinished uploads."""
-        call = partial(self._client.abort_multipart_upload, Bucket=self._bucket, Key=target, UploadId=upload)
         try:
-            await self._calls.send("AbortMultipartUpload", call, lambda _: None)
+            await self._calls.send("AbortMultipartUpload", lambda _: None, Key=target, UploadId=upload)
         except (Refusal, ReconcilerError):
             return
 

@@ -2,11 +2,13 @@
 
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
 from aiohttp import ClientError as HTTPError
+from botocore import xform_name
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -54,17 +56,41 @@ class Calls:
     outstanding retries exhaust for the whole client.
     """
 
-    def __init__(self, config: BucketConfig) -> None:
+    def __init__(self, client: Any, config: BucketConfig) -> None:  # noqa: ANN401 - made at run time
+        self.client = client
+        self.bucket = config.name
         self.place = BucketAddress(bucket=config.name, endpoint_url=config.endpoint_url)
         self.timeout = config.request_timeout.total_seconds()
         """Seconds that one attempt may take."""
+        self.may_delete = config.may_delete
+        """Called before each attempt to delete; it raises where nothing more may be sent."""
         self._on_request = config.on_request
 
     def deadline(self) -> float:
         """The monotonic time until which a call that begins now may start further attempts."""
         return anyio.current_time() + self.timeout
 
-    async def send(
+    async def send(self, operation: str, read: Callable[[Any], T], /, **asked: Any) -> T:  # noqa: ANN401
+        """Send the operation with the parameters `asked`, as S3 names both; see `carry_out`."""
+        return await self.carry_out(operation, self._request(operation, asked), read)
+
+    async def send_until(
+        self,
+        deadline: float,
+        may_send: Callable[[], None] | None,
+        operation: str,
+        read: Callable[[Any], T],
+        /,
+        **asked: Any,  # noqa: ANN401 - as botocore's
+    ) -> T:
+        """The same, with a deadline and a veto of its own."""
+        request = self._request(operation, asked)
+        return await self.carry_out(operation, request, read, deadline=deadline, may_send=may_send)
+
+    def _request(self, operation: str, asked: Mapping[str, Any]) -> Callable[[], Awaitable[Any]]:
+        return partial(getattr(self.client, xform_name(operation)), Bucket=self.bucket, **asked)
+
+    async def carry_out(
         self,
         operation: str,
         call: Callable[[], Awaitable[Any]],
@@ -73,7 +99,7 @@ class Calls:
         deadline: float | None = None,
         may_send: Callable[[], None] | None = None,
     ) -> T:
-        """Send, and return `read` of the answer. `read` may raise Refusal for an error inside a 200.
+        """Call, and return `read` of the answer. `read` may raise Refusal for an error inside a 200.
 
         `may_send` is called before each attempt, and raises where no further attempt may be sent.
 

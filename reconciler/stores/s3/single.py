@@ -1,7 +1,7 @@
 """Send one request that removes one thing, under the deadline of its batch."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 
@@ -18,13 +18,13 @@ TOO_LATE: Final = "not asked: the batch has used up its time"
 async def remove(
     calls: Calls,
     limiter: anyio.CapacityLimiter,
+    witness: Witness,
     operation: str,
     key: str,
-    call: Callable[[], Awaitable[Any]],
     *,
     until: float,
-    witness: Witness,
     may_send: Callable[[], None] | None,
+    **asked: str,
 ) -> DeletionResult | Refusal:
     """DELETED, FAILED where no answer came by `until`, or the store's refusal.
 
@@ -34,7 +34,7 @@ async def remove(
         if anyio.current_time() >= until:
             return failed(key, TOO_LATE)
         try:
-            await calls.send(operation, call, lambda _: None, deadline=until, may_send=may_send)
+            await calls.send_until(until, may_send, operation, lambda _: None, Key=key, **asked)
         except StoreUnavailable as error:
             return failed(key, str(error))
         except Refusal as refusal:

@@ -1,6 +1,6 @@
 """Unfinished multipart uploads, which cost money and appear in no listing of objects."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,21 +21,10 @@ PAGE_SIZE = 1000
 class BucketUploads:
     """`ports.Uploads` of one bucket."""
 
-    def __init__(
-        self,
-        client: Any,  # noqa: ANN401 - made at run time
-        bucket: str,
-        calls: Calls,
-        limiter: anyio.CapacityLimiter,
-        witness: Witness,
-        may_delete: Callable[[], None] | None = None,
-    ) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, calls: Calls, limiter: anyio.CapacityLimiter, witness: Witness) -> None:
         self._calls = calls
         self._limiter = limiter
         self._witness = witness
-        self._may_delete = may_delete
 
     async def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
         place: dict[str, str] = {}
@@ -51,16 +40,10 @@ class BucketUploads:
             place = following
 
     async def _page(self, prefix: str, place: Mapping[str, str]) -> dict[str, Any]:
-        call = partial(
-            self._client.list_multipart_uploads,
-            Bucket=self._bucket,
-            Prefix=prefix,
-            MaxUploads=PAGE_SIZE,
-            **place,
-        )
+        asked = {"Prefix": prefix, "MaxUploads": PAGE_SIZE, **place}
         async with self._limiter:
             try:
-                return await self._calls.send("ListMultipartUploads", call, dict)
+                return await self._calls.send("ListMultipartUploads", dict, **asked)
             except (Refusal, StoreUnavailable) as why:
                 raise await self._witness.blame("ListMultipartUploads", prefix, why) from None
 
@@ -70,18 +53,15 @@ class BucketUploads:
         return await side_by_side([partial(self._abort, each, until) for each in batch])
 
     async def _abort(self, upload: Upload, until: float) -> DeletionResult:
-        call = partial(
-            self._client.abort_multipart_upload, Bucket=self._bucket, Key=upload.key, UploadId=upload.id
-        )
         answer = await remove(
             self._calls,
             self._limiter,
+            self._witness,
             "AbortMultipartUpload",
             upload.key,
-            call,
             until=until,
-            witness=self._witness,
-            may_send=self._may_delete,
+            may_send=self._calls.may_delete,
+            UploadId=upload.id,
         )
         if not isinstance(answer, Refusal):
             return answer

@@ -25,27 +25,15 @@ _NO_VERSIONS: Final = frozenset({"NotImplemented", "501", "MethodNotAllowed", "4
 class BucketVersions:
     """`ports.Versions` of one bucket."""
 
-    def __init__(
-        self,
-        client: Any,  # noqa: ANN401 - made at run time
-        bucket: str,
-        calls: Calls,
-        limiter: anyio.CapacityLimiter,
-        witness: Witness,
-        may_delete: Callable[[], None] | None = None,
-    ) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, calls: Calls, limiter: anyio.CapacityLimiter, witness: Witness) -> None:
         self._calls = calls
         self._limiter = limiter
         self._witness = witness
-        self._may_delete = may_delete
 
     async def kept(self) -> bool:
         """Whether versions are kept. Suspended is not: a deletion then leaves a marker, and no version."""
-        call = partial(self._client.get_bucket_versioning, Bucket=self._bucket)
         try:
-            return await self._calls.send("GetBucketVersioning", call, _enabled)
+            return await self._calls.send("GetBucketVersioning", _enabled)
         except Refusal as refusal:
             raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
 
@@ -86,29 +74,26 @@ class BucketVersions:
             raise await self._witness.blame("ListObjectVersions", key, why, Halt) from None
 
     async def _ask(self, prefix: str, place: Mapping[str, str]) -> dict[str, Any]:
-        call = partial(
-            self._client.list_object_versions, Bucket=self._bucket, Prefix=prefix, MaxKeys=PAGE_SIZE, **place
-        )
-        return await self._calls.send("ListObjectVersions", call, dict)
+        asked = {"Prefix": prefix, "MaxKeys": PAGE_SIZE, **place}
+        return await self._calls.send("ListObjectVersions", dict, **asked)
 
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         """Send one request per version, a few at once: in a batch, stores confuse two versions of a key."""
-        until, may_send = self._calls.deadline(), None if reveals else self._may_delete
+        until, may_send = self._calls.deadline(), None if reveals else self._calls.may_delete
         return await side_by_side([partial(self._remove, each, until, may_send) for each in batch])
 
     async def _remove(
         self, version: Version, until: float, may_send: Callable[[], None] | None
     ) -> DeletionResult:
-        call = partial(self._client.delete_object, Bucket=self._bucket, Key=version.key, VersionId=version.id)
         answer = await remove(
             self._calls,
             self._limiter,
+            self._witness,
             "DeleteObject",
             version.key,
-            call,
             until=until,
-            witness=self._witness,
             may_send=may_send,
+            VersionId=version.id,
         )
         return await self._why(version, answer) if isinstance(answer, Refusal) else answer
 
@@ -118,7 +103,7 @@ class BucketVersions:
         if answer.result is not ObjectResult.HELD and not refusal.denied:
             return answer
         async with self._limiter:
-            lock = await look_for_lock(self._client, self._bucket, self._calls, version.key, version.id)
+            lock = await look_for_lock(self._calls, version.key, version.id)
         if lock is None:
             return answer
         return held(version.key, lock.reason, lock.until)

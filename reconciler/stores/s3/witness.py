@@ -31,9 +31,7 @@ _SCRATCH: Final = f"{RESERVED_PREFIX}probe/witness"
 class Witness:
     """Blames a key, the store or us for a refusal, by the answer for the bucket's identity."""
 
-    def __init__(self, client: Any, bucket: str, calls: Calls) -> None:  # noqa: ANN401 - made at run time
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._alone = anyio.Lock()
         self._answered: dict[str, tuple[float, bool]] = {}
@@ -41,10 +39,8 @@ class Witness:
             "HeadObject": self._head,
             "CopyObject": self._copy,
             "DeleteObject": self._delete,
-            "ListObjectVersions": partial(self._list, "ListObjectVersions", client.list_object_versions),
-            "ListMultipartUploads": partial(
-                self._list, "ListMultipartUploads", client.list_multipart_uploads
-            ),
+            "ListObjectVersions": partial(self._list, "ListObjectVersions"),
+            "ListMultipartUploads": partial(self._list, "ListMultipartUploads"),
         }
 
     async def blame(
@@ -90,11 +86,12 @@ class Witness:
             return why
 
         async def fetch() -> None:
-            answer = await self._client.get_object(Bucket=self._bucket, Key=key, Range="bytes=0-0")
+            calls = self._calls
+            answer = await calls.client.get_object(Bucket=calls.bucket, Key=key, Range="bytes=0-0")
             answer["Body"].close()
 
         try:
-            await self._calls.send("GetObject", fetch, lambda _: None)
+            await self._calls.carry_out("GetObject", fetch, lambda _: None)
         except Refusal as refusal:
             return why if refusal.missing or refusal.code.isdigit() else refusal
         except StoreUnavailable:
@@ -104,35 +101,29 @@ class Witness:
     # --- the same kind of question -------------------------------------------------------------------
 
     async def _head(self) -> None:
-        call = partial(self._client.head_object, Bucket=self._bucket, Key=IDENTITY_KEY)
-        await self._calls.send("HeadObject", call, lambda _: None)
+        await self._calls.send("HeadObject", lambda _: None, Key=IDENTITY_KEY)
 
     async def _copy(self) -> None:
         """Copy into the quarantine, where a quota or a policy may apply. The copy is removed again."""
-        source = {"Bucket": self._bucket, "Key": IDENTITY_KEY}
-        call = partial(self._client.copy_object, Bucket=self._bucket, Key=_COPY, CopySource=source)
-        made = await self._calls.send("CopyObject", call, _version)
+        source = {"Bucket": self._calls.bucket, "Key": IDENTITY_KEY}
+        made = await self._calls.send("CopyObject", _version, Key=_COPY, CopySource=source)
         await self._clean_up(_COPY, made)
 
     async def _delete(self) -> None:
-        put = partial(self._client.put_object, Bucket=self._bucket, Key=_SCRATCH, Body=b"")
-        made = await self._calls.send("PutObject", put, _version)
-        call = partial(self._client.delete_object, Bucket=self._bucket, Key=_SCRATCH)
-        marker = await self._calls.send("DeleteObject", call, _version)
+        made = await self._calls.send("PutObject", _version, Key=_SCRATCH, Body=b"")
+        marker = await self._calls.send("DeleteObject", _version, Key=_SCRATCH)
         if made:
             await self._clean_up(_SCRATCH, made)
             await self._clean_up(_SCRATCH, marker)
 
-    async def _list(self, operation: str, listing: Callable[..., Awaitable[Any]]) -> None:
-        call = partial(listing, Bucket=self._bucket, Prefix=IDENTITY_KEY)
-        await self._calls.send(operation, call, lambda _: None)
+    async def _list(self, operation: str) -> None:
+        await self._calls.send(operation, lambda _: None, Prefix=IDENTITY_KEY)
 
     async def _clean_up(self, key: str, version: str | None) -> None:
         """Delete by version where there is one, to leave no delete marker. Best effort: a few bytes."""
         named = {"VersionId": version} if version else {}
-        call = partial(self._client.delete_object, Bucket=self._bucket, Key=key, **named)
         try:
-            await self._calls.send("DeleteObject", call, lambda _: None)
+            await self._calls.send("DeleteObject", lambda _: None, Key=key, **named)
         except (Refusal, ReconcilerError):
             return
 

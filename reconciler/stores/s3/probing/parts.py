@@ -5,7 +5,6 @@ bytes of `x y`. Swift answers 412 to the right ETag of an object that was upload
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -45,9 +44,8 @@ async def _copies(scratch: Scratch, source: str, name: str) -> bool:
     key = scratch.root + name
 
     async def copy(asked: Mapping[str, str]) -> str:
-        place = {"Bucket": scratch.bucket, "Key": source}
-        call = partial(scratch.client.upload_part_copy, **asked, PartNumber=1, CopySource=place)
-        return await scratch.calls.send("UploadPartCopy", call, _copied_etag)
+        part = {"PartNumber": 1, "CopySource": {"Bucket": scratch.calls.bucket, "Key": source}}
+        return await scratch.calls.send("UploadPartCopy", _copied_etag, **asked, **part)
 
     await _complete(scratch, key, copy)
     return await scratch.read(key) == source.encode()
@@ -60,19 +58,15 @@ async def _compares(scratch: Scratch, key: str) -> bool:
     """
 
     async def put(asked: Mapping[str, str]) -> str:
-        call = partial(scratch.client.upload_part, **asked, PartNumber=1, Body=key.encode())
-        return await scratch.calls.send("UploadPart", call, lambda answer: str(answer["ETag"]))
+        body = key.encode()
+        return await scratch.calls.send("UploadPart", _part_etag, **asked, PartNumber=1, Body=body)
 
     try:
         await _complete(scratch, key, put)
         etag = f'"{await scratch.etag(key)}"'
     except (Refusal, KeyError):
         return True  # no object in parts can exist
-    place = {"Bucket": scratch.bucket, "Key": key}
-    target = f"{key}-copy"
-    scratch.expect(target)
-    copying = {"Bucket": scratch.bucket, "Key": target, "CopySource": place, "CopySourceIfMatch": etag}
-    copy = scratch.calls.send("CopyObject", partial(scratch.client.copy_object, **copying), lambda _: None)
+    copy = scratch.copy(key, f"{key}-copy", CopySourceIfMatch=etag)
     return await _not_refused(copy) and await _not_refused(scratch.delete(Key=key, IfMatch=etag))
 
 
@@ -89,9 +83,8 @@ async def _complete(scratch: Scratch, key: str, part: Any) -> None:  # noqa: ANN
     """Make an object of the one part that `part` puts or copies; abort an upload that cannot be completed."""
     asked = await _begin(scratch, key)
     try:
-        completed = {"Parts": [{"PartNumber": 1, "ETag": await part(asked)}]}
-        call = partial(scratch.client.complete_multipart_upload, **asked, MultipartUpload=completed)
-        await scratch.calls.send("CompleteMultipartUpload", call, lambda _: None)
+        made = {"Parts": [{"PartNumber": 1, "ETag": await part(asked)}]}
+        await scratch.calls.send("CompleteMultipartUpload", lambda _: None, **asked, MultipartUpload=made)
     except BaseException:
         with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
             await _or_false(_abort(scratch, asked))
@@ -111,24 +104,25 @@ async def _is_listed_until_aborted(scratch: Scratch, key: str) -> bool:
 
 async def _begin(scratch: Scratch, key: str) -> dict[str, str]:
     scratch.expect(key)
-    asked = {"Bucket": scratch.bucket, "Key": key}
-    call = partial(scratch.client.create_multipart_upload, **asked)
     # Shielded: an upload whose id we never received cannot be aborted.
     with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-        asked["UploadId"] = await scratch.calls.send("CreateMultipartUpload", call, _upload_id)
-        return asked
+        upload = await scratch.calls.send("CreateMultipartUpload", _upload_id, Key=key)
+        return {"Key": key, "UploadId": upload}
     raise Refusal("RequestTimeout", f"no answer within {CLEANUP_SECONDS:.0f} s", status=0)
 
 
 async def _lists(scratch: Scratch, key: str) -> bool:
-    call = partial(scratch.client.list_multipart_uploads, Bucket=scratch.bucket, Prefix=scratch.root)
-    answer: Mapping[str, Any] = await scratch.calls.send("ListMultipartUploads", call, dict)
+    asked = {"Prefix": scratch.root}
+    answer: Mapping[str, Any] = await scratch.calls.send("ListMultipartUploads", dict, **asked)
     return key in {upload.get("Key") for upload in answer.get("Uploads", ())}
 
 
 async def _abort(scratch: Scratch, asked: Mapping[str, str]) -> bool:
-    call = partial(scratch.client.abort_multipart_upload, **asked)
-    return await scratch.calls.send("AbortMultipartUpload", call, lambda _: True)
+    return await scratch.calls.send("AbortMultipartUpload", lambda _: True, **asked)
+
+
+def _part_etag(answer: Mapping[str, Any]) -> str:
+    return str(answer["ETag"])
 
 
 def _copied_etag(answer: Mapping[str, Any]) -> str:

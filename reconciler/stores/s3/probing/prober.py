@@ -36,15 +36,8 @@ class BucketProber:
     """`ports.Prober` of one bucket."""
 
     def __init__(
-        self,
-        client: Any,  # noqa: ANN401 - made at run time
-        bucket: str,
-        calls: Calls,
-        listing: BucketListing,
-        managed: Callable[[], Sequence[str]] = tuple,
+        self, calls: Calls, listing: BucketListing, managed: Callable[[], Sequence[str]] = tuple
     ) -> None:
-        self._client = client
-        self._bucket = bucket
         self._calls = calls
         self._listing = listing
         self._managed = managed
@@ -65,12 +58,12 @@ class BucketProber:
                 raise self._calls.place.explain("PutObject", refusal, Halt) from None
             why = "" if refusal.denied else f"PutObject was refused with {refusal}"
             found = replace(_UNKNOWN, versioning=reported or Versioning.OFF, refusal=why)
-        rules = await lifecycle_rules(self._client, self._bucket, self._calls)
+        rules = await lifecycle_rules(self._calls)
         return replace(found, object_lock=locks, lifecycle=rules)
 
     async def _find_out(self, reported: Versioning | None, declared: ListingOrder | None) -> Capabilities:
         """Probe three subjects concurrently, each on its own keys. Raises Refusal where no key can be put."""
-        async with scratch_keys(self._client, self._bucket, self._calls, reported) as scratch:
+        async with scratch_keys(self._calls, reported) as scratch:
             writing = await probe_writing(scratch, self._listing)
             versioning, undelete = await probe_versioning(scratch, reported)
             ordering, deleting, copying = await _all_three(
@@ -107,9 +100,7 @@ class BucketProber:
         unseen = []
         for prefix in self._managed():
             folder = f"{prefix}{SCRATCH_FOLDER}"
-            async with scratch_keys(
-                self._client, self._bucket, self._calls, Versioning.ENABLED, folder
-            ) as scratch:
+            async with scratch_keys(self._calls, Versioning.ENABLED, folder) as scratch:
                 if not await undeletes_in(scratch):
                     unseen.append(prefix)
         return tuple(unseen)
@@ -118,9 +109,8 @@ class BucketProber:
 
     async def _recognise(self) -> None:
         """Raises Halt where the endpoint is not S3: a console, a proxy, a web server."""
-        call = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=SCRATCH_PREFIX, MaxKeys=1)
         try:
-            await self._calls.send("ListObjectsV2", call, _require_s3)
+            await self._calls.send("ListObjectsV2", _require_s3, Prefix=SCRATCH_PREFIX, MaxKeys=1)
         except Refusal as refusal:
             if refusal.fatal or refusal.foreign:
                 raise self._calls.place.explain("ListObjectsV2", refusal, Halt) from None
@@ -128,15 +118,14 @@ class BucketProber:
     async def _versioning(self) -> Versioning | None:
         """The bucket's versioning; None where it will not say."""
         try:
-            return await reported_versioning(self._client, self._bucket, self._calls)
+            return await reported_versioning(self._calls)
         except Refusal as refusal:
             raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
 
     async def _object_lock(self) -> bool:
         """Whether the bucket has object lock; False where it will not say."""
-        call = partial(self._client.get_object_lock_configuration, Bucket=self._bucket)
         try:
-            return await self._calls.send("GetObjectLockConfiguration", call, _locks)
+            return await self._calls.send("GetObjectLockConfiguration", _locks)
         except Refusal:
             return False
 

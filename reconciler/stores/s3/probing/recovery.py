@@ -1,7 +1,6 @@
 """Probe what could be brought back: versions behind delete markers, copies, and details of both."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from reconciler.model import Versioning
@@ -127,13 +126,4 @@ async def _spares_what_is_there(scratch: Scratch, source: str) -> bool:
 
 
 async def _copy(scratch: Scratch, source: str, name: str, **condition: str) -> None:
-    target = scratch.root + name
-    scratch.expect(target)
-    call = partial(
-        scratch.client.copy_object,
-        Bucket=scratch.bucket,
-        Key=target,
-        CopySource={"Bucket": scratch.bucket, "Key": source},
-        **condition,
-    )
-    await scratch.calls.send("CopyObject", call, lambda _: None)
+    await scratch.copy(source, scratch.root + name, **condition)

@@ -46,16 +46,7 @@ class Version:
 class Scratch:
     """The scratch keys of one probe, all under `root`. Every call may raise Refusal and StoreUnavailable."""
 
-    def __init__(
-        self,
-        client: Any,  # noqa: ANN401 - made at run time
-        bucket: str,
-        calls: Calls,
-        reported: Versioning | None,
-        folder: str = SCRATCH_PREFIX,
-    ) -> None:
-        self.client = client
-        self.bucket = bucket
+    def __init__(self, calls: Calls, reported: Versioning | None, folder: str = SCRATCH_PREFIX) -> None:
         self.calls = calls
         self.root = f"{folder}{secrets.token_hex(16)}/"
         self.versioned = reported not in {None, Versioning.OFF}
@@ -71,8 +62,7 @@ class Scratch:
 
     async def write(self, key: str, body: bytes, **conditions: str) -> Stored:
         self._written.add(key)
-        call = partial(self.client.put_object, Bucket=self.bucket, Key=key, Body=body, **conditions)
-        stored = await self.calls.send("PutObject", call, _stored)
+        stored = await self.calls.send("PutObject", _stored, Key=key, Body=body, **conditions)
         self.versioned = self.versioned or stored.version_id is not None
         return stored
 
@@ -101,9 +91,8 @@ class Scratch:
 
     async def etag(self, key: str) -> str | None:
         """The ETag that HEAD gives, "" where it gives none; None on 404."""
-        call = partial(self.client.head_object, Bucket=self.bucket, Key=key)
         try:
-            return await self.calls.send("HeadObject", call, lambda answer: bare_etag(answer.get("ETag", "")))
+            return await self.calls.send("HeadObject", _etag, Key=key)
         except Refusal as refusal:
             if refusal.missing:
                 return None
@@ -111,27 +100,29 @@ class Scratch:
 
     async def read(self, key: str) -> bytes:
         async def fetch() -> bytes:
-            answer = await self.client.get_object(Bucket=self.bucket, Key=key)
+            answer = await self.calls.client.get_object(Bucket=self.calls.bucket, Key=key)
             async with answer["Body"] as stream:
                 return bytes(await stream.read())
 
-        return await self.calls.send("GetObject", fetch, bytes)
+        return await self.calls.carry_out("GetObject", fetch, bytes)
+
+    async def copy(self, source: str, target: str, **conditions: str) -> None:
+        self.expect(target)
+        place = {"Bucket": self.calls.bucket, "Key": source}
+        await self.calls.send("CopyObject", lambda _: None, Key=target, CopySource=place, **conditions)
 
     async def delete(self, **asked: str) -> None:
         """Send one DELETE of `Key`, with `IfMatch` or `VersionId` where given."""
-        call = partial(self.client.delete_object, Bucket=self.bucket, **asked)
-        await self.calls.send("DeleteObject", call, lambda _: None)
+        await self.calls.send("DeleteObject", lambda _: None, **asked)
 
     async def delete_batch(self, entries: Sequence[Mapping[str, str]], digest: Digest) -> DeleteAnswer:
         """Send one DeleteObjects like those of the collector."""
         to_delete = {"Objects": entries, "Digest": digest}
-        call = partial(self.client.delete_objects, Bucket=self.bucket, Delete=to_delete)
-        return await self.calls.send("DeleteObjects", call, read_answer)
+        return await self.calls.send("DeleteObjects", read_answer, Delete=to_delete)
 
     async def versions(self, prefix: str) -> list[Version]:
         """The versions and delete markers under the prefix, up to one page."""
-        call = partial(self.client.list_object_versions, Bucket=self.bucket, Prefix=prefix)
-        answer: Mapping[str, Any] = await self.calls.send("ListObjectVersions", call, dict)
+        answer: Mapping[str, Any] = await self.calls.send("ListObjectVersions", dict, Prefix=prefix)
         return [
             Version(key=entry["Key"], version_id=entry["VersionId"], marker=marker)
             for name, marker in (("Versions", False), ("DeleteMarkers", True))
@@ -169,17 +160,13 @@ class Scratch:
 
 @asynccontextmanager
 async def scratch_keys(
-    client: Any,  # noqa: ANN401 - made at run time
-    bucket: str,
-    calls: Calls,
-    reported: Versioning | None,
-    folder: str = SCRATCH_PREFIX,
+    calls: Calls, reported: Versioning | None, folder: str = SCRATCH_PREFIX
 ) -> AsyncIterator[Scratch]:
     """Separate scratch keys for one probe, deleted at the end, also when the probe is cancelled.
 
     `reported` is what the bucket says about its versions, None where it will not say.
     """
-    scratch = Scratch(client, bucket, calls, reported, folder)
+    scratch = Scratch(calls, reported, folder)
     try:
         yield scratch
     finally:
@@ -187,11 +174,10 @@ async def scratch_keys(
             await scratch.remove()
 
 
-async def reported_versioning(client: Any, bucket: str, calls: Calls) -> Versioning | None:  # noqa: ANN401
+async def reported_versioning(calls: Calls) -> Versioning | None:
     """The versioning that the bucket declares; None where it will not say. Raises Refusal for a fatal one."""
-    call = partial(client.get_bucket_versioning, Bucket=bucket)
     try:
-        return await calls.send("GetBucketVersioning", call, _versioning_of)
+        return await calls.send("GetBucketVersioning", _versioning_of)
     except Refusal as refusal:
         if refusal.fatal:
             raise
@@ -204,8 +190,12 @@ def _versioning_of(answer: Mapping[str, Any]) -> Versioning:
     )
 
 
+def _etag(answer: Mapping[str, Any]) -> str:
+    return bare_etag(answer.get("ETag", ""))
+
+
 def _stored(answer: Mapping[str, Any]) -> Stored:
-    return Stored(etag=bare_etag(answer.get("ETag", "")), version_id=answer.get("VersionId"))
+    return Stored(etag=_etag(answer), version_id=answer.get("VersionId"))
 
 
 async def _or_none(call: Awaitable[T]) -> T | None:
