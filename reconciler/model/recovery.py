@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -41,6 +41,25 @@ class Upload:
 def quarantine_key(operation_id: UUID, key: str) -> str:
     """The key of a copy. Hashed, as a key may already have the greatest length; the ledger records it."""
     return f"{QUARANTINE_PREFIX}{operation_id}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    """One server-side copy.
+
+    `etag` None takes whatever is there. `only_new` never overwrites the target, as far as the store honours
+    If-None-Match and a look just before finds it free. `version` takes that source version. `listed_size`,
+    with an `etag`: the size in bytes, from a listing that had it in the standard storage class; if the store
+    compares the ETag itself, the source is not looked at first then.
+    """
+
+    source: str
+    target: str
+    _: KW_ONLY
+    etag: str | None = None
+    only_new: bool = False
+    version: str | None = None
+    listed_size: int | None = None
 
 
 class CopyResult(StrEnum):

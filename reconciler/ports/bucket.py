@@ -7,6 +7,7 @@ from typing import Protocol
 from reconciler.model import (
     Capabilities,
     Copied,
+    CopyRequest,
     Deletion,
     DeletionResult,
     Identity,
@@ -57,22 +58,9 @@ class ObjectStore(Protocol):
 class Copies(Protocol):
     """Server-side copies, into quarantine and back."""
 
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        etag: str | None = None,
-        only_new: bool = False,
-        version: str | None = None,
-        listed_size: int | None = None,
-    ) -> Copied:
+    async def copy(self, wanted: CopyRequest) -> Copied:
         """Copy one object with its content type, metadata and tags, in parts if it is large.
 
-        `etag` None takes whatever is there. `only_new` never overwrites the target, as far as the store
-        honours If-None-Match and a look just before finds it free. `version` takes that source version.
-        `listed_size`, with an `etag`: the size in bytes, from a listing that had it in the standard storage
-        class; if the store compares the ETag itself, the source is not looked at first then.
         COPIED means that the copy was verified in full. Raises KeyRefused if this object cannot be copied and
         others can, StoreFull, StoreUnavailable, Halt (no such bucket, credentials).
         """

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 import pytest
 
 from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
-from reconciler.model import Blame, Copied, CopyResult
+from reconciler.model import Blame, Copied, CopyRequest, CopyResult
 from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.config import BucketConfig, CopySizes
 from tests.servers import Bucket
@@ -33,7 +33,7 @@ TOLD: dict[str, Any] = {
 async def copy(config: BucketConfig, *places: str, **conditions: Any) -> Copied:
     source, target = places or (SOURCE, TARGET)
     async with open_bucket(config) as opened:
-        return await opened.copies.copy(source, target, **conditions)
+        return await opened.copies.copy(CopyRequest(source, target, **conditions))
 
 
 def put(bucket: Bucket, body: bytes, key: str = SOURCE, **told: Any) -> str:
@@ -100,8 +100,8 @@ async def copy_as_listed(
     )
     async with open_bucket(config) as opened:
         copies = opened.copies.knowing(CAPABILITIES[bucket.server.kind])
-        copied = await copies.copy(SOURCE, TARGET, etag=etag, only_new=only_new, listed_size=size)
-        return copied, seen
+        wanted = CopyRequest(SOURCE, TARGET, etag=etag, only_new=only_new, listed_size=size)
+        return await copies.copy(wanted), seen
 
 
 async def test_what_was_listed_is_copied_in_one_request_where_the_store_compares(bucket: Bucket) -> None:
@@ -306,14 +306,14 @@ async def test_no_part_is_copied_from_a_key_that_the_store_takes_for_another(
         async with open_bucket(replace(config, copy_sizes=CopySizes(at_once=3, part=4))) as opened:
             copies = opened.copies.knowing(await opened.prober.probe())
             for source in (key, "media/plain"):
-                assert (await copies.copy(source, "copy")).result is CopyResult.COPIED
+                assert (await copies.copy(CopyRequest(source, "copy"))).result is CopyResult.COPIED
                 assert store.objects["copy"].body == source.encode()
         assert store.operations.count("CopyObject") > 0
         sizes = CopySizes(at_once=3, most_at_once=4, part=4)
         async with open_bucket(replace(config, copy_sizes=sizes)) as opened:
             copies = opened.copies.knowing(await opened.prober.probe())
             with pytest.raises(KeyRefused) as refused:
-                await copies.copy(key, "too large")
+                await copies.copy(CopyRequest(key, "too large"))
         assert refused.value.blame is Blame.OBJECT
         assert "too large" not in store.objects
 
@@ -331,4 +331,4 @@ async def test_a_source_that_changes_between_its_parts_is_no_copy(credentials: N
                 store.objects["media/a"] = Stored(b"another", store.objects["media/a"].modified)
 
         async with open_bucket(replace(config, copy_sizes=sizes, on_request=change)) as opened:
-            assert (await opened.copies.copy("media/a", "copy")).result is CopyResult.FAILED
+            assert (await opened.copies.copy(CopyRequest("media/a", "copy"))).result is CopyResult.FAILED

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.model import (
     GONE,
+    CopyRequest,
     CopyResult,
     Deletion,
     Identity,
@@ -40,10 +41,10 @@ async def test_a_copy_is_of_what_was_asked_for_or_none_is_made(side: BucketSide)
     side.put(KEY)
     stored = await side.store.head(KEY)
     assert stored is not None
-    assert (await side.copies.copy("image/none", COPY)).result is CopyResult.MISSING
-    assert (await side.copies.copy(KEY, COPY, etag="0" * 32)).result is CopyResult.CHANGED
+    assert (await side.copies.copy(CopyRequest("image/none", COPY))).result is CopyResult.MISSING
+    assert (await side.copies.copy(CopyRequest(KEY, COPY, etag="0" * 32))).result is CopyResult.CHANGED
     assert await side.store.head(COPY) is None
-    copied = await side.copies.copy(KEY, COPY, etag=stored.etag)
+    copied = await side.copies.copy(CopyRequest(KEY, COPY, etag=stored.etag))
     assert (copied.result, copied.etag, copied.size) == (CopyResult.COPIED, stored.etag, stored.size)
     there = await side.store.head(COPY)
     assert there is not None
@@ -53,11 +54,11 @@ async def test_a_copy_is_of_what_was_asked_for_or_none_is_made(side: BucketSide)
 
 async def test_a_copy_that_has_to_be_new_writes_over_nothing(side: BucketSide) -> None:
     side.put(COPY)
-    assert (await side.copies.copy(COPY, KEY, only_new=True)).result is CopyResult.COPIED
+    assert (await side.copies.copy(CopyRequest(COPY, KEY, only_new=True))).result is CopyResult.COPIED
     before = await side.store.head(KEY)
-    assert (await side.copies.copy(COPY, KEY, only_new=True)).result is CopyResult.OCCUPIED
+    assert (await side.copies.copy(CopyRequest(COPY, KEY, only_new=True))).result is CopyResult.OCCUPIED
     assert await side.store.head(KEY) == before
-    assert (await side.copies.copy(COPY, KEY)).result is CopyResult.COPIED
+    assert (await side.copies.copy(CopyRequest(COPY, KEY))).result is CopyResult.COPIED
 
 
 # --- versions --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from reconciler.model import (
     Blame,
     Capabilities,
     Copied,
+    CopyRequest,
     CopyResult,
     Deletion,
     DeletionResult,
@@ -159,26 +160,18 @@ class MemoryBucket:
     # --- Copies ---
 
     @port
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        etag: str | None = None,
-        only_new: bool = False,
-        version: str | None = None,
-        listed_size: int | None = None,
-    ) -> Copied:
+    async def copy(self, wanted: CopyRequest) -> Copied:
         self.answer()
+        source, target = wanted.source, wanted.target
         self.answer_for(source)
-        stored = None if self.missing or self.foreign else self._version(source, version)
+        stored = None if self.missing or self.foreign else self._version(source, wanted.version)
         if stored is None:
             return Copied(result=CopyResult.MISSING)
-        if etag is not None and stored.etag != etag:
+        if wanted.etag is not None and stored.etag != wanted.etag:
             return Copied(result=CopyResult.CHANGED)
         if source in self.uncopyable:
             raise KeyRefused("the store will not copy it", Blame.OBJECT)
-        if only_new and target in self.objects:
+        if wanted.only_new and target in self.objects:
             return Copied(result=CopyResult.OCCUPIED)
         self._put(replace(stored, key=target, last_modified=self.around.now, version_id=None))
         self.on_copy(source, target)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import anyio.to_thread
 import pytest
 
-from reconciler.model import Outcome
+from reconciler.model import Copied, CopyRequest, Outcome
 from reconciler.stores.s3 import parsing
 from reconciler.stores.s3.quarantine import BucketCopies
 from tests.integration.site import Site, make_site
@@ -154,9 +153,9 @@ async def test_a_copy_goes_unlooked_at_only_where_all_that_was_listed_is_of_the_
     sizes: list[object] = []
     copy = BucketCopies.copy
 
-    async def recorded(copies: BucketCopies, *places: str, **asked: Any) -> Any:
-        sizes.append(asked["listed_size"])
-        return await copy(copies, *places, **asked)
+    async def recorded(copies: BucketCopies, wanted: CopyRequest) -> Copied:
+        sizes.append(wanted.listed_size)
+        return await copy(copies, wanted)
 
     monkeypatch.setattr(BucketCopies, "copy", recorded)
     monkeypatch.setattr(parsing, "_STANDARD", standard)

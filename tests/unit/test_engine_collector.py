@@ -19,6 +19,7 @@ from reconciler.model import (
     BreakerLimits,
     Cancel,
     Claim,
+    CopyRequest,
     Decision,
     DeleteMode,
     Deletion,
@@ -397,7 +398,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
         guard.claim(term, policy(), tuple(Verdict), 1, decide, no_cap),
         guard.rescue(term, HOUR, 1),
         guard.delete([Deletion(key="image/a")]),
-        guard.copy("image/a", "image/b", None),
+        guard.copy(CopyRequest("image/a", "image/b")),
         guard.confirm(term, claim, {}, decide, HOUR, sent=False),
     ):
         with pytest.raises(Refused, match="RECONCILER_DRY_RUN=false"):
@@ -450,7 +451,7 @@ async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     with pytest.raises(LeaseLost):
         await guard.delete([Deletion(key="image/a")])
     with pytest.raises(LeaseLost):
-        await guard.copy("image/a", "image/b", None)
+        await guard.copy(CopyRequest("image/a", "image/b"))
     leads = True
     assert [answer.result for answer in await guard.delete([Deletion(key="image/a")])] == [
         ObjectResult.DELETED

@@ -20,6 +20,7 @@ from reconciler.model import (
     Claim,
     ClaimedKey,
     Copied,
+    CopyRequest,
     CopyResult,
     DeleteMode,
     DeletionResult,
@@ -84,7 +85,8 @@ async def make_copies(
         mark, target = claimed.mark, claimed.quarantine_key
         assert target is not None
         size = mark.bytes if lists_plainly(mark.pass_id) else None
-        copied = await guard.copy(mark.storage_key, target, mark.object_etag, listed_size=size)
+        wanted = CopyRequest(mark.storage_key, target, etag=mark.object_etag, listed_size=size)
+        copied = await guard.copy(wanted)
         if copied.result is CopyResult.COPIED:
             assert copied.etag is not None
             seen[mark.storage_key] = copied.etag

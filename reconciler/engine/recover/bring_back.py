@@ -1,6 +1,7 @@
 """Bring one object back from where it was hidden, and prove that it is there."""
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from reconciler.engine.runtime.context import Ports
@@ -11,6 +12,7 @@ from reconciler.model import (
     UNVERSIONED,
     Blame,
     Copied,
+    CopyRequest,
     CopyResult,
     DeleteMode,
     DeletionResult,
@@ -59,10 +61,10 @@ async def _out_of_quarantine(
 ) -> Returned:
     source, key = hidden.hidden.quarantine_key, hidden.storage_key
     assert source is not None
-    if listed is None:
-        copied = await guard.copy(source, key, only_new=True)
-    else:
-        copied = await guard.copy(source, key, listed.etag, only_new=True, listed_size=listed.size)
+    wanted = CopyRequest(source, key, only_new=True)
+    if listed is not None:
+        wanted = replace(wanted, etag=listed.etag, listed_size=listed.size)
+    copied = await guard.copy(wanted)
     if copied.result is CopyResult.COPIED and ports.capabilities.copy_only_new:
         return _described(hidden, Return.RESTORED)
     return await _copied(ports, guard, hidden, copied)
@@ -155,7 +157,8 @@ async def _over_the_marker(
         return _described(hidden, Return.FAILED, f"its delete marker stays: {answer.detail}")
     key = hidden.storage_key
     newest = next(each for each in found if each.id in hidden.hidden.version_ids)
-    copied = await guard.copy(key, key, newest.etag, only_new=True, version=newest.id)
+    wanted = CopyRequest(key, key, etag=newest.etag, only_new=True, version=newest.id)
+    copied = await guard.copy(wanted)
     return await _copied(ports, guard, hidden, copied)
 
 

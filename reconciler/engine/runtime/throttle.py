@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 
-from reconciler.model import Copied, ObjectPage
+from reconciler.model import Copied, CopyRequest, ObjectPage
 from reconciler.planning import aimd
 from reconciler.ports import PAGE_SIZE, Clock, Copies, Listing
 
@@ -136,17 +136,6 @@ class ThrottledCopies:
         self._copies = copies
         self._throttle = throttle
 
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        etag: str | None = None,
-        only_new: bool = False,
-        version: str | None = None,
-        listed_size: int | None = None,
-    ) -> Copied:
+    async def copy(self, wanted: CopyRequest) -> Copied:
         async with self._throttle.slot():
-            return await self._copies.copy(
-                source, target, etag=etag, only_new=only_new, version=version, listed_size=listed_size
-            )
+            return await self._copies.copy(wanted)

@@ -13,6 +13,7 @@ from reconciler.errors import LeaseLost, Retryable, StoreUnavailable
 from reconciler.model import (
     Claim,
     Copied,
+    CopyRequest,
     Deletion,
     DeletionResult,
     Hidden,
@@ -106,25 +107,14 @@ class WriteGuard:
         self._refuse_without_lease()
         return await self._store.delete(batch)
 
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        etag: str | None = None,
-        *,
-        only_new: bool = False,
-        version: str | None = None,
-        listed_size: int | None = None,
-    ) -> Copied:
+    async def copy(self, wanted: CopyRequest) -> Copied:
         """Copy an object into quarantine or out of it; see `Copies.copy`.
 
         Allowed while paused: a copy deletes nothing, and brings back what should not have been deleted.
         """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
-        return await self._copies.copy(
-            source, target, etag=etag, only_new=only_new, version=version, listed_size=listed_size
-        )
+        return await self._copies.copy(wanted)
 
     async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
         """Delete versions and delete markers by id, for good."""

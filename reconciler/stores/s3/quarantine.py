@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus, urlencode
@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus, urlencode
 import anyio
 
 from reconciler.errors import KeyRefused, ReconcilerError, StoreUnavailable
-from reconciler.model import Blame, Capabilities, Copied, CopyResult, believable
+from reconciler.model import Blame, Capabilities, Copied, CopyRequest, CopyResult, believable
 from reconciler.stores.s3.concurrency import side_by_side
 from reconciler.stores.s3.config import CopySizes
 from reconciler.stores.s3.faults import Refusal
@@ -85,53 +85,44 @@ class BucketCopies:
         """The same adapter, which uses the capabilities that the probe found."""
         return BucketCopies(self._calls, self._limiter, self._sizes, self._witness, found)
 
-    async def copy(
-        self,
-        source: str,
-        target: str,
-        *,
-        etag: str | None = None,
-        only_new: bool = False,
-        version: str | None = None,
-        listed_size: int | None = None,
-    ) -> Copied:
+    async def copy(self, wanted: CopyRequest) -> Copied:
         """See the port. Some stores ignore conditions, so it looks at the source before, unless the probe saw
         this one compare ETags and the size is known, and at a copy whose ETag is another.
         """
-        listed = self._as_listed(source, etag, listed_size, only_new=only_new) if version is None else None
         async with self._limiter:
             try:
-                return await self._copy(source, target, etag, version, only_new=only_new, listed=listed)
+                return await self._copy(wanted)
             except Refusal as refusal:
-                return await self._refused(refusal, source, only_new=only_new)
+                return await self._refused(refusal, wanted)
             except StoreUnavailable as error:
-                raise await self._witness.blame("CopyObject", source, error) from None
+                raise await self._witness.blame("CopyObject", wanted.source, error) from None
 
-    def _as_listed(self, key: str, etag: str | None, size: int | None, *, only_new: bool) -> _Source | None:
+    def _as_listed(self, wanted: CopyRequest) -> _Source | None:
         """The source where HEAD would add nothing: the store compares its ETag, and one request copies it."""
-        can = self._can
-        if can is None or not etag or size is None or size > self._sizes.at_once:
+        can, etag, size = self._can, wanted.etag, wanted.listed_size
+        if (
+            can is None
+            or wanted.version is not None
+            or not etag
+            or size is None
+            or size > self._sizes.at_once
+        ):
             return None
-        if not can.copy_conditional or not can.compares_etag(etag) or (only_new and not can.copy_only_new):
+        if not can.copy_conditional or not can.compares_etag(etag):
+            return None
+        if wanted.only_new and not can.copy_only_new:
             return None
         return _Source(
-            key=key, size=size, etag=etag, tags=0, content={}, modified=None, digests={}, version={}
+            key=wanted.source, size=size, etag=etag, tags=0, content={}, modified=None, digests={}, version={}
         )
 
-    async def _copy(
-        self,
-        key: str,
-        target: str,
-        etag: str | None,
-        version: str | None,
-        *,
-        only_new: bool,
-        listed: _Source | None,
-    ) -> Copied:
-        source = listed or await self._look(key, version)
+    async def _copy(self, wanted: CopyRequest) -> Copied:
+        target, only_new = wanted.target, wanted.only_new
+        listed = self._as_listed(wanted)
+        source = listed or await self._look(wanted.source, wanted.version)
         if source is None:
             return Copied(result=CopyResult.MISSING)
-        if etag is not None and source.etag != etag:
+        if wanted.etag is not None and source.etag != wanted.etag:
             return Copied(result=CopyResult.CHANGED, detail="not the object that was marked")
         if only_new and listed is None and await self._look(target) is not None:
             return Copied(result=CopyResult.OCCUPIED)
@@ -140,7 +131,7 @@ class BucketCopies:
         except Refusal as refusal:
             if refusal.changed and only_new and listed is not None:
                 # Which of the two conditions failed only looking shows.
-                return await self._copy(key, target, etag, version, only_new=True, listed=None)
+                return await self._copy(replace(wanted, listed_size=None))
             if refusal.changed and not only_new:
                 await self._require_changed(source, refusal)
             raise
@@ -165,12 +156,12 @@ class BucketCopies:
         encoded = self._can is None or self._can.multipart_copy_encoded
         return not encoded and unquote_plus(key) != key
 
-    async def _refused(self, refusal: Refusal, key: str, *, only_new: bool) -> Copied:
+    async def _refused(self, refusal: Refusal, wanted: CopyRequest) -> Copied:
         if refusal.missing:
             return Copied(result=CopyResult.MISSING, detail=str(refusal))
         if not refusal.changed:
-            raise await self._witness.blame("CopyObject", key, refusal) from None
-        result = CopyResult.OCCUPIED if only_new else CopyResult.CHANGED
+            raise await self._witness.blame("CopyObject", wanted.source, refusal) from None
+        result = CopyResult.OCCUPIED if wanted.only_new else CopyResult.CHANGED
         return Copied(result=result, detail=str(refusal))
 
     # --- looking -----------------------------------------------------------------------------------
