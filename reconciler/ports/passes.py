@@ -14,7 +14,6 @@ from reconciler.model import (
     NearMiss,
     ObjectPage,
     Pass,
-    PassDetail,
     PassKind,
     PassState,
     Policy,
@@ -247,40 +246,4 @@ class NearMisses(Protocol):
 
     async def forget(self, pass_id: int) -> None:
         """Forget what was noted for that pass and those before it."""
-        ...
-
-
-class Approvals(Protocol):
-    """A person's decisions about passes. They need no lease and work while another replica leads.
-
-    Consecutive tripped passes of one kind are decided together: a decision about one also covers the
-    marks of the earlier ones, as far as each later pass has seen them again. What later ones have added is
-    judged again by the next pass.
-    """
-
-    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
-        """The newest passes first, without examples.
-
-        Tripped passes that a later one of their kind takes in are left out, unless `everything` is
-        requested.
-        """
-        ...
-
-    async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
-        """One pass with its marks by prefix, and a few of each verdict. Raises NotDone: no such pass."""
-        ...
-
-    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
-        """Arm it with a new stamp. Returns how many marks that releases.
-
-        They still wait for their due time, and each claim decides again. Raises NotDone if it is not
-        tripped, or if it found both sides wrong and that is not `understood`.
-        """
-        ...
-
-    async def discard(self, pass_id: int, who: str) -> int:
-        """Withdraw its marks. Returns how many. A running pass of the kind ends, and starts over.
-
-        Raises NotDone if it is not tripped.
-        """
         ...

@@ -59,10 +59,6 @@ def tell(loaded: Loaded[Settings]) -> Sequence[SettingReport]:
     ]
 
 
-def _default(leaf: SettingSpec) -> object:
-    return leaf.field.get_default(call_default_factory=True)
-
-
 def origin_text(origin: Origin) -> str:
     """Where a value came from: "the environment", "the runtime file /etc/reconciler/runtime.yaml"."""
     kind = {

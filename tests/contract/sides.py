@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.model import (
     Capabilities,
     Claim,
@@ -24,7 +25,6 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.ports import (
-    Approvals,
     Budget,
     Copies,
     Decide,
@@ -134,7 +134,7 @@ class CatalogSide:
     records: Records
     passes: Passes
     near_misses: NearMisses
-    approvals: Approvals
+    approvals: PostgresApprovals | MemoryApprovals
     marks: Marks
     lease: Lease
     budget: Budget

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.errors import NotDone, PassEnded
 from reconciler.model import (
     Backlog,
@@ -23,7 +24,7 @@ from reconciler.model import (
     TrippedPass,
     Verdict,
 )
-from reconciler.ports import Approvals, Cap, Marks, Passes
+from reconciler.ports import Cap, Marks, Passes
 from tests.contract.catalog import ALL, DAY, NOTHING, POLICY, TTL, all_go, claimed, finding, no_cap, staged
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.database import MemoryDatabase
@@ -40,7 +41,7 @@ TWO_PREFIXES = replace(POLICY, prefixes=("video/", "image/", "image/a/"))
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    approvals: Approvals
+    approvals: PostgresApprovals | MemoryApprovals
     passes: Passes
     marks: Marks
     term: Term

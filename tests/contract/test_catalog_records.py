@@ -488,7 +488,6 @@ async def test_keys_that_text_cannot_hold_do_not_abort_the_copy(stage: Stage) ->
     async with stage.catalog.staging.open(None) as staging:
         await staging.copy(_pages(["image/a", "image/\0", "image/\ud800", "image/b"], 10)[0])
         assert await staging.seal() == (2, 20)
-        assert staging.skipped == 2
 
 
 @pytest.mark.anyio

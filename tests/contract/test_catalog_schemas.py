@@ -105,7 +105,6 @@ async def test_an_object_goes_only_if_every_row_that_names_it_says_so(empty_data
         " (4, 'image/b', 'k', 5, '2020-01-01', '2020-02-01', NULL)"
     )
     async with open_catalog(config) as catalog:
-        assert not catalog.report.storage_key_unique
         keys = await catalog.records.keys_in(KeyRange(prefix="image/"), 10)
         assert list(keys) == ["image/a", "image/b"], "each once"
         rows = {row.id: row for row in await catalog.records.lookup(keys)}

@@ -79,7 +79,7 @@ SELECT ARRAY(SELECT a.attname::text FROM generate_series(0, i.indnkeyatts - 1) A
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n.place]
              ORDER BY n.place) AS columns,
        i.indkey[0] <> 0 AS plain,
-       i.indisunique AND i.indexprs IS NULL AS is_unique, i.indisprimary AS is_primary
+       i.indisunique AND i.indexprs IS NULL AS is_unique
 FROM pg_index i
 WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
 ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
@@ -103,24 +103,19 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unique:
-    """A unique index over plain columns."""
-
-    columns: tuple[str, ...]
-    primary: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A table's columns and indexes. `indexed` are the first columns of its indexes."""
+    """A table's columns and indexes.
+
+    `indexed` are the first columns of its indexes, `uniques` the columns of those that are unique.
+    """
 
     columns: dict[str, Column]
     indexed: frozenset[str]
-    uniques: tuple[Unique, ...]
+    uniques: tuple[tuple[str, ...], ...]
 
     def unique(self, name: str) -> bool:
         """Whether that column alone identifies a row."""
-        return any(each.columns == (name,) for each in self.uniques)
+        return (name,) in self.uniques
 
     def identity(self, named: tuple[str, ...]) -> tuple[str, ...] | None:
         """Columns that identify a row: the named ones, or those of a unique index that contains them.
@@ -128,12 +123,11 @@ class Found:
         A partitioned table's primary key contains its partition columns, so that an id alone may be in two
         of its partitions (R-81). None where no columns identify a row.
         """
-        if any(set(each.columns) <= set(named) for each in self.uniques):
+        if any(set(each) <= set(named) for each in self.uniques):
             return named
         for each in self.uniques:
-            whole = set(named) <= set(each.columns)
-            if whole and all(self.columns[name].required for name in each.columns):
-                return each.columns
+            if set(named) <= set(each) and all(self.columns[name].required for name in each):
+                return each
         return None
 
 
@@ -145,11 +139,7 @@ async def find(connection: Connection, oid: int) -> Found:
     return Found(
         columns=columns,
         indexed=frozenset(row["columns"][0] for row in found if row["plain"]),
-        uniques=tuple(
-            Unique(columns=tuple(row["columns"]), primary=row["is_primary"])
-            for row in found
-            if row["is_unique"]
-        ),
+        uniques=tuple(tuple(row["columns"]) for row in found if row["is_unique"]),
     )
 
 

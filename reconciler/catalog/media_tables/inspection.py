@@ -50,7 +50,6 @@ class SchemaReport:
     revision: str | None = None
     oldest: str | None = None
     byte_order_index: str | None = None
-    storage_key_unique: bool = False
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     types: ColumnTypes | None = None
@@ -152,7 +151,6 @@ class _Inspection:
             revision=version.revision,
             oldest=version.oldest,
             byte_order_index=index.name if index else None,
-            storage_key_unique=types is not None and types.unique,
             faults=tuple(self._faults),
             warnings=tuple(self._warnings),
             types=types,

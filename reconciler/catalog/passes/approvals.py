@@ -86,12 +86,22 @@ DELETE FROM {SCHEMA}.marks WHERE storage_key IN (
 
 
 class PostgresApprovals:
-    """`ports.Approvals` on Postgres."""
+    """A person's decisions about passes. They need no lease and work while another replica leads.
+
+    Consecutive tripped passes of one kind are decided together: a decision about one also covers the
+    marks of the earlier ones, as far as each later pass has seen them again. What later ones have added is
+    judged again by the next pass.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+        """The newest passes first, without examples.
+
+        Tripped passes that a later one of their kind takes in are left out, unless `everything` is
+        requested.
+        """
         async with self._database.connection() as connection:
             passes = [pass_from(row) for row in await connection.fetch(LISTED, limit, everything)]
             together = [await _together(connection, each) for each in passes]
@@ -105,6 +115,7 @@ class PostgresApprovals:
         ]
 
     async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
+        """One pass with its marks by prefix, and a few of each verdict. Raises NotDone: no such pass."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.passes WHERE id = $1", pass_id)
             if row is None:
@@ -121,6 +132,12 @@ class PostgresApprovals:
         )
 
     async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+        """Arm it with a new stamp. Returns how many marks that releases.
+
+        They still wait for their due time, and each claim decides again. Raises NotDone if it is not
+        tripped, or if it found both sides wrong and that is not `understood`.
+        """
+
         async def work(connection: AnyConnection) -> int:
             locked = await _lock(connection, pass_id, "approve")
             tripped = [row for row in locked if row["state"] == PassState.TRIPPED]
@@ -140,6 +157,11 @@ class PostgresApprovals:
         return await self._database.transaction(work)
 
     async def discard(self, pass_id: int, who: str) -> int:
+        """Withdraw its marks. Returns how many. A running pass of the kind ends, and starts over.
+
+        Raises NotDone if it is not tripped.
+        """
+
         async def work(connection: AnyConnection) -> list[int]:
             # A running pass ends too: it leaves out keys that it saw marked already, and would look smaller
             # than it is without those marks.

@@ -101,8 +101,6 @@ class PostgresStaging:
         self._sealed = False
         self._waiting: list[tuple[str, int, str, str]] = []
         self._copied = 0
-        self.skipped = 0
-        """Number of keys left out because Postgres' text cannot hold them; they can match no row."""
 
     async def create(self) -> None:
         with called(self._config):
@@ -135,9 +133,8 @@ class PostgresStaging:
         if bounds.storable("".join(page.keys)):
             self._waiting += rows
         else:
-            kept = [row for row in rows if bounds.storable(row[0])]
-            self.skipped += len(page.keys) - len(kept)
-            self._waiting += kept
+            # What Postgres' text cannot hold can match no row.
+            self._waiting += [row for row in rows if bounds.storable(row[0])]
         if len(self._waiting) >= ROWS_A_COPY:
             async with self._alone:
                 with called(self._config):

@@ -79,32 +79,17 @@ class WriteGuard:
         cap: Cap,
     ) -> Claim:
         """Take due marks for deletion; see `Marks.claim`."""
-        self._refuse_in_dry_run("claim marks")
-        await self._refuse_while_paused("claim marks")
-        # With the identity's current nonce, which the claim compares with the database's.
-        sealed = replace(term, seal=await self._seal(0.0))
+        sealed = await self._admit_claim("claim marks", term)
         return await self._marks.claim(sealed, policy, verdicts, limit, decide, cap)
 
     async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.rescue`."""
-        self._refuse_in_dry_run("take over a claim")
-        await self._refuse_while_paused("take over a claim")
-        sealed = replace(term, seal=await self._seal(0.0))
+        sealed = await self._admit_claim("take over a claim", term)
         return await self._marks.rescue(sealed, longest_call, limit)
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
-        """Delete objects from the bucket.
-
-        The store cannot check our epoch, so a leader that resumes after its lease expired must send nothing:
-        its successor may have spared the key meanwhile. The same applies once the bucket's identity no longer
-        bears our seal.
-        """
-        self._refuse_in_dry_run("delete objects")
-        self._refuse_without_lease()
-        await self._seal(SEAL_AGE)
-        await self._refuse_while_paused("delete objects")
-        # Checked last, because the checks above take time.
-        self._refuse_without_lease()
+        """Delete objects from the bucket."""
+        await self._admit_deletion("delete objects")
         return await self._store.delete(batch)
 
     async def copy(self, wanted: CopyRequest) -> Copied:
@@ -118,20 +103,12 @@ class WriteGuard:
 
     async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
         """Delete versions and delete markers by id, for good."""
-        self._refuse_in_dry_run("purge versions")
-        self._refuse_without_lease()
-        await self._seal(SEAL_AGE)
-        await self._refuse_while_paused("purge versions")
-        self._refuse_without_lease()
+        await self._admit_deletion("purge versions")
         return await self._versions.remove(batch)
 
     async def abort(self, uploads: Sequence[Upload]) -> Sequence[DeletionResult]:
         """Abort multipart uploads, which deletes their parts."""
-        self._refuse_in_dry_run("abort uploads")
-        self._refuse_without_lease()
-        await self._seal(SEAL_AGE)
-        await self._refuse_while_paused("abort uploads")
-        self._refuse_without_lease()
+        await self._admit_deletion("abort uploads")
         return await self._uploads.abort(uploads)
 
     async def reveal(self, markers: Sequence[Version]) -> Sequence[DeletionResult]:
@@ -177,6 +154,26 @@ class WriteGuard:
             self._refuse_in_dry_run("remove records")
             await self._refuse_while_paused("remove records")
         return await self._marks.confirm(term, claim, results, decide, upload_window, hidden)
+
+    async def _admit_claim(self, action: str, term: Term) -> Term:
+        """The term with the identity's current nonce, which a claim compares with the database's."""
+        self._refuse_in_dry_run(action)
+        await self._refuse_while_paused(action)
+        return replace(term, seal=await self._seal(0.0))
+
+    async def _admit_deletion(self, action: str) -> None:
+        """Raise where nothing may be deleted now.
+
+        The store cannot check our epoch, so a leader that resumes after its lease expired must send nothing:
+        its successor may have spared the key meanwhile. The same applies once the bucket's identity no longer
+        bears our seal.
+        """
+        self._refuse_in_dry_run(action)
+        self._refuse_without_lease()
+        await self._seal(SEAL_AGE)
+        await self._refuse_while_paused(action)
+        # Checked last, because the checks above take time.
+        self._refuse_without_lease()
 
     def _refuse_without_lease(self) -> None:
         if not self._leads():
