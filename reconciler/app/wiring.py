@@ -138,7 +138,6 @@ def wire(
 def bucket_config(
     settings: Settings, on_request: Callable[[str, str, float], None] | None = None
 ) -> BucketConfig:
-    """The bucket adapter's part of the settings."""
     return BucketConfig(
         name=settings.bucket.name,
         endpoint_url=settings.bucket.endpoint_url,
@@ -153,7 +152,6 @@ def bucket_config(
 
 
 def catalog_config(settings: DatabaseSettings) -> CatalogConfig:
-    """The catalog adapter's part of the settings."""
     url, wait = split_timeout(settings.database_url.get_secret_value())
     now = database_url_now(
         settings,

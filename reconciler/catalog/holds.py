@@ -264,7 +264,6 @@ async def purge(database: Database) -> None:
 
 
 async def held(connection: AnyConnection, media: MediaTables, keys: Sequence[str]) -> dict[str, Hold]:
-    """See `ports.Holds.held`."""
     wanted = [key for key in keys if bounds.storable(key)]
     if not wanted:
         return {}

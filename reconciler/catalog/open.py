@@ -55,7 +55,6 @@ class Catalog:
     database: Database
 
     async def schema_version(self) -> SchemaVersion:
-        """The current version of our own schema."""
         async with self.database.connection() as connection:
             return await connections.schema_version(connection)
 

@@ -90,7 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    """The whole command line."""
     root = Parser(
         prog="reconciler",
         description="Keeps an S3-compatible bucket and its index table in Postgres in agreement: finds what\n"

@@ -59,7 +59,6 @@ def command(commands: Commands, name: str, text: str | None, run: Run | None = N
 
 
 def actions(made: Parser, *, required: bool = True) -> Commands:
-    """The actions of a command."""
     return made.add_subparsers(title="actions", metavar="ACTION", required=required)
 
 

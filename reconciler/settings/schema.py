@@ -178,7 +178,6 @@ class Settings(DatabaseSettings):
         )
 
     def limits(self) -> BreakerLimits:
-        """The breaker's limits."""
         return BreakerLimits(**self.breaker.model_dump())
 
     def mode(self) -> Mode:

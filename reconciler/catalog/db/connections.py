@@ -167,7 +167,6 @@ async def by_index(connection: AnyConnection) -> None:
 
 
 async def schema_version(connection: AnyConnection) -> SchemaVersion:
-    """The version of our own schema."""
     # to_regclass and not a bare query: before the first migration there is no such table.
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version") is None:
         return SchemaVersion()

@@ -143,8 +143,6 @@ class PostgresSite:
         return await self._database.transaction(work)
 
     async def withdraw(self, term: Term, upload_window: timedelta) -> int:
-        """See `ports.Site.withdraw`."""
-
         async def work(connection: AnyConnection) -> int:
             await stand(connection, term)
             # Unfinished passes end too: they compared with another bucket, or with other rows.
@@ -159,7 +157,6 @@ class PostgresSite:
         return await self._database.transaction(work)
 
     async def adopt(self, term: Term, identity: Identity) -> None:
-        """See `ports.Site.adopt`."""
         assert identity.seal is not None
 
         async def work(connection: AnyConnection) -> None:

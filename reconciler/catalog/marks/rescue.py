@@ -98,6 +98,5 @@ def _claimed_from(row: asyncpg.Record) -> ClaimedKey:
 
 
 async def count_abandoned(connection: AnyConnection, term: Term) -> int:
-    """See `ports.Marks.abandoned`."""
     count: int = await connection.fetchval(ABANDONED, term.epoch, *KNOWN)
     return count

@@ -132,7 +132,6 @@ class Found:
 
 
 async def find(connection: Connection, oid: int) -> Found:
-    """The columns and indexes of a table."""
     query = COLUMNS.format(bytewise=indexes.bytewise(connection))
     columns = {row["name"]: _column(row) for row in await connection.fetch(query, oid)}
     found = await connection.fetch(INDEXES, oid)

@@ -60,7 +60,6 @@ class SchemaReport:
 
     @property
     def version(self) -> SchemaVersion:
-        """The version of our own schema."""
         return SchemaVersion(revision=self.revision, oldest=self.oldest)
 
     @property

@@ -100,7 +100,6 @@ class Column:
 
 
 async def columns(connection: AnyConnection, table: int) -> list[Column]:
-    """The table's columns, in their order."""
     return [Column(**dict(row)) for row in await connection.fetch(COLUMNS, table)]
 
 

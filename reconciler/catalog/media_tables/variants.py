@@ -58,7 +58,6 @@ async def mark(
 async def going_along(
     connection: AnyConnection, media: MediaTables, rows: Mapping[str, str], prefixes: Sequence[str]
 ) -> list[Variant]:
-    """See `ports.Records.variants`."""
     if not media.variants or not rows:
         return []
     pairs = [

@@ -57,7 +57,6 @@ class PostgresStagingArea:
         self._media = media
 
     async def clear(self) -> None:
-        """See `ports.StagingArea.clear`."""
         with called(self._config):
             connection = await connections.connect(self._config, **SETTINGS)
             try:
@@ -67,7 +66,6 @@ class PostgresStagingArea:
 
     @asynccontextmanager
     async def open(self, pass_id: int | None) -> AsyncIterator[PostgresStaging]:
-        """See `ports.StagingArea.open`."""
         with called(self._config):
             connection = await connections.connect(self._config, **SETTINGS)
         staging = PostgresStaging(connection, self._config, self._media, pass_id)

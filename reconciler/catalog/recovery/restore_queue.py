@@ -104,7 +104,6 @@ async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
 
 
 async def named_besides(connection: AnyConnection, media: MediaTables) -> set[str]:
-    """See `ports.Recovery.named_besides`."""
     found: set[str] = set()
     for each in media.references:
         query = NAMED_BESIDES.format(named=media.named_by(each, "k.key"))
