@@ -132,7 +132,7 @@ class PostgresApprovals:
         )
 
     async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
-        """Arm it with a new stamp. Returns how many marks that releases.
+        """Release it with a new stamp. Returns how many marks that releases.
 
         They still wait for their due time, and each claim decides again. Raises NotDone if it is not
         tripped, or if it found both sides wrong and that is not `understood`.
