@@ -28,8 +28,7 @@ from reconciler.model import (
 from reconciler.settings import Source
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES
 from reconciler.telemetry.limits import LimitsInForce
-from reconciler.telemetry.metrics import Metrics
-from reconciler.telemetry.registry import daemon_registry
+from reconciler.telemetry.metrics import Metrics, daemon_registry
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "metrics.md"
 NAMESPACE = "media_reconciler_"

@@ -23,9 +23,8 @@ from reconciler.settings import SettingsSource, traces_wanted
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.limits import LimitsInForce
-from reconciler.telemetry.metrics import Metrics
+from reconciler.telemetry.metrics import Metrics, daemon_registry
 from reconciler.telemetry.observers import CompositeObserver
-from reconciler.telemetry.registry import daemon_registry
 from reconciler.telemetry.traces import tracing
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve

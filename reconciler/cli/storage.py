@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import console, print_json
     from reconciler.operations import as_json
-    from reconciler.operations.storage import storage
+    from reconciler.operations.status import storage
 
     by = StorageBy(args.by)
     stored = await storage(catalog, by, args.top)

@@ -13,8 +13,8 @@ from reconciler.engine.detect.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.detect.retention import Retention
 from reconciler.engine.detect.sweep import Sweep
 from reconciler.engine.lead import lease, ownership
+from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
-from reconciler.engine.lead.rights import require_rights
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.recover.restore_queue import Healer
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce

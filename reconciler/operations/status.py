@@ -1,11 +1,22 @@
-"""How a site stands: who leads, whether deletion is paused, what the last passes found, what waits."""
+"""How a site stands: who leads, what is paused, what the last passes found, what waits, what is stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.catalog.open import Catalog
-from reconciler.model import HoldKind, Leader, ModeSince, Pass, PassKind, PassState, Pause, Verdict
+from reconciler.model import (
+    HoldKind,
+    Leader,
+    ModeSince,
+    Pass,
+    PassKind,
+    PassState,
+    Pause,
+    Storage,
+    StorageBy,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +49,8 @@ async def status(catalog: Catalog) -> Status:
         marks=await catalog.statistics.drift(),
         holds=await catalog.holds.count(),
     )
+
+
+async def storage(catalog: Catalog, by: StorageBy, top: int) -> Storage:
+    """The rows in the managed prefixes by `by`, the `top` largest apart. Reads the whole media table once."""
+    return await catalog.statistics.storage((by,), top)

@@ -4,7 +4,6 @@ Adapters raise only the errors of `reconciler.errors`; each retries once, bounde
 """
 
 from reconciler.ports.bucket import *
-from reconciler.ports.callbacks import *
 from reconciler.ports.leadership import *
 from reconciler.ports.marks import *
 from reconciler.ports.observing import *

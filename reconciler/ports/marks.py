@@ -1,43 +1,60 @@
 """The database's half of the deletion protocol, and the holds that exempt a key from it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.model import (
+    Backlog,
     Claim,
+    Decision,
     DueKey,
     Hidden,
     Hold,
     HoldFilter,
     HoldKind,
+    Mark,
     ObjectResult,
+    PassKind,
     Policy,
+    Record,
     RefusedMarks,
     Removed,
+    Tally,
     Term,
     Verdict,
 )
-from reconciler.ports.callbacks import Cap, Decide
+
+Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
+"""Asked in the middle of a transaction, and pure. Given the mark, every row that names its key now, and the
+server's time."""
+
+Cap = Callable[[Backlog, Mapping[PassKind, Tally]], Mapping[PassKind, str]]
+"""The same. Given the batch (`pending`) with what was claimed in 24 h (`gone`), and what the last released
+pass of each kind saw. Returns why the marks of a kind must not be claimed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """Which marks to claim, at most how many, and who decides about each and about them all."""
+
+    policy: Policy
+    verdicts: Sequence[Verdict]
+    limit: int
+    decide: Decide
+    cap: Cap
 
 
 class Marks(Protocol):
     """Marks and the ledger: the database's half of the deletion protocol."""
 
-    async def claim(
-        self,
-        term: Term,
-        policy: Policy,
-        verdicts: Sequence[Verdict],
-        limit: int,
-        decide: Decide,
-        cap: Cap,
-    ) -> Claim:
+    async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
         """Protocol step 2, in one short transaction. Empty (`taken` 0) when nothing claimable is due.
 
         Removing the rows is tried and rolled back: keys whose rows the database does not let go are
         `refused`, and tried again later and later. A mark that cannot be read or decided is put off alone.
-        Passes that `cap` objects to trip, except approved ones: nothing of them is taken. Raises LeaseLost,
+        Passes that the cap objects to trip, except approved ones: nothing of them is taken. Raises LeaseLost,
         and Halt if the database does not know the term's `seal`.
         """
         ...

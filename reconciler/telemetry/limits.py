@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reconciler.telemetry.names import NAMESPACE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsInForce:
@@ -19,8 +21,7 @@ class LimitsInForce:
 class LimitGauges(Collector):
     """Exports the limits from the function given to `follow`, and nothing before."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self) -> None:
         self._ask: Callable[[], LimitsInForce] | None = None
 
     def follow(self, ask: Callable[[], LimitsInForce]) -> None:
@@ -40,7 +41,7 @@ class LimitGauges(Collector):
             ("delete_batches_limit", "Batches of deletions that may be in flight at once.", limits.batches),
             ("list_pages_limit", "Pages that may be listed at once.", limits.pages),
         ):
-            yield GaugeMetricFamily(f"{self._namespace}_{name}", text, value=value)
+            yield GaugeMetricFamily(f"{NAMESPACE}_{name}", text, value=value)
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: registering must not ask for values that do not exist yet."""

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reconciler.telemetry.names import NAMESPACE
+
 
 class SourceGauges(Collector):
     """Exports the sources last set: a setting whose source changes leaves no series behind."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self) -> None:
         self._sources: Mapping[str, str] = {}
 
     def tell(self, sources: Mapping[str, str]) -> None:
@@ -19,7 +20,7 @@ class SourceGauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
-            f"{self._namespace}_setting_source",
+            f"{NAMESPACE}_setting_source",
             "1 for the source that gave a setting the value in force.",
             labels=("setting", "source"),
         )

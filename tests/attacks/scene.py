@@ -48,7 +48,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Decide
+from reconciler.ports import ClaimRequest, Decide
 from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, no_cap, staged
 from tests.doubles.bucket import MemoryBucket
 from tests.doubles.build import LIMITS, runtime, tuning
@@ -211,7 +211,9 @@ class Scene:
         return decider(self.runtime)
 
     async def claim(self, limit: int = 1000) -> Claim:
-        return await self.stage.catalog.marks.claim(self.term, self.policy, ALL, limit, self.decide, no_cap)
+        return await self.stage.catalog.marks.claim(
+            self.term, ClaimRequest(self.policy, ALL, limit, self.decide, no_cap)
+        )
 
     async def ready(self, claim: Claim) -> bool:
         """What a deletion waits for, asked once: the triggers hold, or the horizon has passed the claim."""

@@ -11,6 +11,7 @@ import pytest
 from reconciler.engine.detect.passes import MarkSink
 from reconciler.model import Decision, Mark, ObjectResult, PassKind, Record
 from reconciler.planning import claim_decision
+from reconciler.ports import ClaimRequest
 from tests.attacks.scene import WINDOW, Scene
 from tests.contract.catalog import ALL, NOTHING, no_cap
 
@@ -32,7 +33,7 @@ async def test_a_mark_that_cannot_be_claimed_is_put_off_alone(scene: Scene, erro
 
     claimed: set[str] = set()
     marks = scene.stage.catalog.marks
-    while (claim := await marks.claim(scene.term, scene.policy, ALL, 8, decide, no_cap)).keys:
+    while (claim := await marks.claim(scene.term, ClaimRequest(scene.policy, ALL, 8, decide, no_cap))).keys:
         claimed |= {key.mark.storage_key for key in claim.keys}
     assert claimed == set(OTHERS)
     ((attempts, waits),) = await scene.sql.fetch(

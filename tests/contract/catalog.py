@@ -33,7 +33,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Cap, Decide
+from reconciler.ports import Cap, ClaimRequest, Decide
 
 DAY = timedelta(days=1)
 NOTHING = timedelta(0)
@@ -126,7 +126,7 @@ class Stage:
     async def claim(
         self, decide: Decide = unless_named, policy: Policy = POLICY, limit: int = 1000, cap: Cap = no_cap
     ) -> Claim:
-        return await self.catalog.marks.claim(self.term, policy, ALL, limit, decide, cap)
+        return await self.catalog.marks.claim(self.term, ClaimRequest(policy, ALL, limit, decide, cap))
 
     async def confirm(
         self,

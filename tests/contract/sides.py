@@ -26,6 +26,7 @@ from reconciler.model import (
 )
 from reconciler.ports import (
     Budget,
+    ClaimRequest,
     Copies,
     Decide,
     Holds,
@@ -164,7 +165,7 @@ class CatalogSide:
         return current.id
 
     async def claim(self, decide: Decide = unless_named, limit: int = 1000) -> Claim:
-        return await self.marks.claim(self.term, POLICY, ALL, limit, decide, no_cap)
+        return await self.marks.claim(self.term, ClaimRequest(POLICY, ALL, limit, decide, no_cap))
 
     async def confirm(
         self,

@@ -24,7 +24,7 @@ from reconciler.model import (
     TrippedPass,
     Verdict,
 )
-from reconciler.ports import Cap, Marks, Passes
+from reconciler.ports import Cap, ClaimRequest, Marks, Passes
 from tests.contract.catalog import ALL, DAY, NOTHING, POLICY, TTL, all_go, claimed, finding, no_cap, staged
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.database import MemoryDatabase
@@ -66,7 +66,7 @@ class Side:
         return (await self.approvals.show(pass_id)).current.state
 
     async def claim(self, cap: Cap = no_cap, limit: int = 1000) -> Claim:
-        return await self.marks.claim(self.term, TWO_PREFIXES, ALL, limit, all_go, cap)
+        return await self.marks.claim(self.term, ClaimRequest(TWO_PREFIXES, ALL, limit, all_go, cap))
 
     async def confirm(self, claim: Claim) -> None:
         answers = {key.mark.storage_key: (ObjectResult.DELETED, "") for key in claim.keys}

@@ -34,6 +34,7 @@ from reconciler.model import (
     parse_timestamp,
 )
 from reconciler.planning.retention import judge_record
+from reconciler.ports import ClaimRequest
 from tests.contract.catalog import (
     ALL,
     DAY,
@@ -395,7 +396,7 @@ async def test_a_key_in_bytes_is_claimed_without_its_twin(icu_empty_database: st
         marks = [finding(key, Verdict.EXPIRED) for key in ("image/A", "image/a")]
         await catalog.passes.record(term, current, marks, NOTHING)
         await catalog.passes.arm(term, current, Tally())
-        claim = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named, no_cap)
+        claim = await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, unless_named, no_cap))
         assert claimed(claim) == ["image/A"]
         assert [ref.id for ref in claim.keys[0].decision.records] == ["1"]
 
@@ -522,7 +523,7 @@ async def test_a_row_goes_without_its_twin_in_another_partition(empty_database: 
     """R-81: an id that only the partition's column makes unique."""
     async with _opened(empty_database, PARTITIONED) as catalog:
         term = await _marked(catalog)
-        claim = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named, no_cap)
+        claim = await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, unless_named, no_cap))
         assert claimed(claim) == ["image/a"]
         answers = {"image/a": (ObjectResult.DELETED, "")}
         removed = await catalog.marks.confirm(term, claim, answers, unless_named, DAY)
@@ -540,11 +541,11 @@ async def test_a_row_that_moves_between_partitions_is_never_taken_for_absent(emp
         moving = sql.transaction()
         await moving.start()
         await sql.execute(move)
-        held = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named, no_cap)
+        held = await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, unless_named, no_cap))
         assert (claimed(held), held.postponed, held.cancelled) == ([], 1, 0), "its row is on the move"
         await moving.commit()
         await sql.execute("UPDATE reconciler.marks SET not_before = NULL")
-        after = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named, no_cap)
+        after = await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, unless_named, no_cap))
         assert (claimed(after), after.cancelled) == ([], 1), "it is live where it went"
         assert await sql.fetchval("SELECT count(*) FROM gate.media") == 2
         await sql.close()

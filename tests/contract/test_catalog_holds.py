@@ -27,7 +27,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Holds, Marks, Passes
+from reconciler.ports import ClaimRequest, Holds, Marks, Passes
 from tests.contract.catalog import (
     ALL,
     LONG_AGO,
@@ -72,7 +72,7 @@ class Side:
         await self.passes.arm(self.term, current, Tally())
 
     async def claim(self, decide: Any = all_go) -> Any:
-        return await self.marks.claim(self.term, POLICY, ALL, 1000, decide, no_cap)
+        return await self.marks.claim(self.term, ClaimRequest(POLICY, ALL, 1000, decide, no_cap))
 
     async def confirm(self, claim: Any, result: ObjectResult) -> Any:
         answers = {key.mark.storage_key: (result, "") for key in claim.keys}
@@ -258,7 +258,9 @@ async def test_a_hold_waits_for_the_claim_under_way_and_then_tells_of_it(databas
         async with catalog.database.connection() as other:
             await (transaction := other.transaction()).start()
             claimer = catalog.marks._claimer
-            claim = await claimer.claim(other, stage.term, POLICY, ALL, 1000, unless_named, no_cap)
+            claim = await claimer.claim(
+                other, stage.term, ClaimRequest(POLICY, ALL, 1000, unless_named, no_cap)
+            )
             assert claimed(claim) == ["image/a"]
             async with anyio.create_task_group() as group:
                 group.start_soon(add)

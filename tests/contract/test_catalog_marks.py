@@ -33,6 +33,7 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
+from reconciler.ports import ClaimRequest
 from tests.contract.catalog import (
     ALL,
     DAY,
@@ -299,7 +300,9 @@ async def test_marks_outside_the_prefixes_of_now_are_not_claimed(stage: Stage) -
 
 async def test_marks_of_kinds_switched_off_are_not_claimed(stage: Stage) -> None:
     await stage.mark(finding("image/a"))
-    claim = await stage.catalog.marks.claim(stage.term, POLICY, [Verdict.EXPIRED], 10, unless_named, no_cap)
+    claim = await stage.catalog.marks.claim(
+        stage.term, ClaimRequest(POLICY, [Verdict.EXPIRED], 10, unless_named, no_cap)
+    )
     assert claim.taken == 0
 
 
@@ -317,7 +320,7 @@ async def test_every_write_under_a_former_term_is_refused(stage: Stage) -> None:
         lambda: catalog.passes.arm(old, current, Tally()),
         lambda: catalog.passes.trip(old, current, Tally(), Trip(reason="x")),
         lambda: catalog.passes.fail(old, current, "x"),
-        lambda: catalog.marks.claim(old, POLICY, ALL, 10, unless_named, no_cap),
+        lambda: catalog.marks.claim(old, ClaimRequest(POLICY, ALL, 10, unless_named, no_cap)),
         lambda: catalog.marks.rescue(old, NOTHING, 10),
         lambda: catalog.marks.confirm(old, claim, {}, unless_named, DAY),
         lambda: catalog.marks.note_preview(old, ["image/a"]),

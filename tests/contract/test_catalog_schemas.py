@@ -29,6 +29,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
+from reconciler.ports import ClaimRequest
 from tests.contract.catalog import (
     ALL,
     DAY,
@@ -120,7 +121,7 @@ async def test_an_object_goes_only_if_every_row_that_names_it_says_so(empty_data
         assert len(found) == 3
         await catalog.passes.record(term, current, found, NOTHING)
         await catalog.passes.arm(term, current, Tally())
-        claim = await catalog.marks.claim(term, POLICY, ALL, 10, unless_named, no_cap)
+        claim = await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, unless_named, no_cap))
         assert [key.decision.delete_object for key in claim.keys] == [False, True]
         answers = {"image/a": (ObjectResult.UNTOUCHED, ""), "image/b": (ObjectResult.DELETED, "")}
         removed = await catalog.marks.confirm(term, claim, answers, unless_named, DAY)
@@ -557,5 +558,7 @@ async def test_holds_are_found_whatever_the_collation_of_the_tables(
         listed = await catalog.mark_list.page(MarkFilter(state=MarkState.HELD))
         assert "image/Theirs" not in await catalog.holds.held(keys)
         assert [each.mark.storage_key for each in listed] == ["image/a/b", "image/key", "image/theirs"]
-        assert claimed(await catalog.marks.claim(term, POLICY, ALL, 10, all_go, no_cap)) == ["image/Theirs"]
+        assert claimed(await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, all_go, no_cap))) == [
+            "image/Theirs"
+        ]
         assert await catalog.marks.waiting(POLICY, ALL) == 1

@@ -21,6 +21,7 @@ from reconciler.model import (
     UndoScope,
     Verdict,
 )
+from reconciler.ports import ClaimRequest
 from tests.contract.catalog import ALL, NOTHING, POLICY, TTL, claimed, no_cap, unless_named
 from tests.contract.sides import CatalogSide
 
@@ -115,7 +116,7 @@ async def claim_one_of_two(catalog: CatalogSide) -> Claim:
     """Two marks, of which one is claimed to be deleted by way of the quarantine."""
     await catalog.sweep(("image/a", Verdict.ORPHAN), ("image/b", Verdict.ORPHAN))
     policy = replace(POLICY, delete_mode=DeleteMode.QUARANTINE)
-    return await catalog.marks.claim(catalog.term, policy, ALL, 1, unless_named, no_cap)
+    return await catalog.marks.claim(catalog.term, ClaimRequest(policy, ALL, 1, unless_named, no_cap))
 
 
 @pytest.mark.incident(17)

@@ -39,7 +39,7 @@ from reconciler.model import (
     quarantine_key,
 )
 from reconciler.model.keys import is_managed, merge_prefixes
-from reconciler.ports import Cap, Decide
+from reconciler.ports import Cap, ClaimRequest, Decide
 from tests.doubles.database import LedgerEntry, MarkRow, MemoryDatabase, Row, Spent
 from tests.doubles.nearmisses import has_twin
 from tests.doubles.observing import Surroundings, port
@@ -64,20 +64,13 @@ class MemoryMarks:
     # --- claiming ---
 
     @port
-    async def claim(
-        self,
-        term: Term,
-        policy: Policy,
-        verdicts: Sequence[Verdict],
-        limit: int,
-        decide: Decide,
-        cap: Cap,
-    ) -> Claim:
+    async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
+        policy, decide = wanted.policy, wanted.decide
         database = self._database
         database.check(term)
         operation, xid = uuid4(), database.next_xid()
         stopped = database.pause.paused or database.mode is Mode.DRY_RUN or self._all_stopped()
-        due = [] if stopped else self._claimable(policy, verdicts)[:limit]
+        due = [] if stopped else self._claimable(policy, wanted.verdicts)[: wanted.limit]
         taken, refused, cancelled, postponed = [], [], 0, 0
         for row in due:
             decision = self._decide(row, decide)
@@ -97,7 +90,7 @@ class MemoryMarks:
                 if decision.delete_object and row.mode is DeleteMode.QUARANTINE:
                     row.quarantine_key = quarantine_key(operation, row.mark.storage_key)
                 taken.append(row)
-        tripped = self._over_the_caps(taken, policy, cap)
+        tripped = self._over_the_caps(taken, policy, wanted.cap)
         stopped_passes = {each.pass_id for each in tripped}
         keys = []
         for row in taken:

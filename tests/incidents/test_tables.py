@@ -21,6 +21,7 @@ from reconciler.catalog.open import open_catalog
 from reconciler.engine.collect import deletion
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Claim, KeepReason, Outcome, Term, Verdict
+from reconciler.ports import ClaimRequest
 from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
@@ -516,7 +517,9 @@ async def test_what_is_spelled_otherwise_after_its_mark_is_kept(
     async with open_catalog(CatalogConfig(database_url=database, tables=tables)) as catalog:
         term = await catalog.lease.acquire("test", TTL)
         assert isinstance(term, Term)
-        claim = await catalog.marks.claim(term, POLICY, [Verdict.ORPHAN], 10, unless_named, no_cap)
+        claim = await catalog.marks.claim(
+            term, ClaimRequest(POLICY, [Verdict.ORPHAN], 10, unless_named, no_cap)
+        )
     assert [each.mark.storage_key for each in claim.keys] == ["image/you.png"]
 
 

@@ -34,6 +34,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
+from reconciler.ports import ClaimRequest
 from tests.contract.catalog import no_cap
 from tests.doubles.build import OPEN, policy
 from tests.doubles.observing import Crash
@@ -395,7 +396,7 @@ async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
 
     claim = Claim(operation_id=term.nonce, epoch=1, xid=1, keys=())
     for write in (
-        guard.claim(term, policy(), tuple(Verdict), 1, decide, no_cap),
+        guard.claim(term, ClaimRequest(policy(), tuple(Verdict), 1, decide, no_cap)),
         guard.rescue(term, HOUR, 1),
         guard.delete([Deletion(key="image/a")]),
         guard.copy(CopyRequest("image/a", "image/b")),

@@ -35,14 +35,13 @@ from reconciler.model import (
     DeleteMode,
     Mark,
     Mode,
-    Policy,
     Postpone,
     Refusal,
     Remove,
     Term,
     Verdict,
 )
-from reconciler.ports import Cap, Decide
+from reconciler.ports import ClaimRequest, Decide
 
 IN_FLIGHT = timedelta(minutes=2)
 """How long a claim is left to the operation that made it: the wait for the horizon, the longest request,
@@ -130,27 +129,19 @@ class Claimer:
         self._take = TAKE.format(columns=MARK_COLUMNS, held=held)
         self._first = TAKE.format(columns="m.storage_key", held=held)
 
-    async def claim(
-        self,
-        connection: AnyConnection,
-        term: Term,
-        policy: Policy,
-        verdicts: Sequence[Verdict],
-        limit: int,
-        decide: Decide,
-        cap: Cap,
-    ) -> Claim:
+    async def claim(self, connection: AnyConnection, term: Term, wanted: ClaimRequest) -> Claim:
+        policy = wanted.policy
         operation = uuid4()
         standing = await stand(connection, term)
         stopped = standing.paused or standing.mode not in {None, Mode.LIVE}
         if stopped or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         await require_tables(connection, self._media)
-        arguments = claimable_arguments(standing.now, policy, verdicts)
+        arguments = claimable_arguments(standing.now, policy, wanted.verdicts)
         await by_index(connection)
         await holds.claims_wait(connection)
         await holds.require_known(connection)
-        taken = [mark_from(row) for row in await connection.fetch(self._take, *arguments, limit)]
+        taken = [mark_from(row) for row in await connection.fetch(self._take, *arguments, wanted.limit)]
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
@@ -162,9 +153,9 @@ class Claimer:
             await add_rewritten(connection, self._media, keys, rows.named)
         await references.add_named(connection, self._media, needed(taken), rows.named)
         others = await twins(connection, self._media, taken, policy.prefixes)
-        decided = _decided(taken, rows, held, others, decide, standing.now)
+        decided = _decided(taken, rows, held, others, wanted.decide, standing.now)
         decided.settle(await rehearse(connection, self._media, decided.claimed))
-        allowed = await deletion_caps.allow(connection, decided.claimed, policy, cap, standing.now)
+        allowed = await deletion_caps.allow(connection, decided.claimed, policy, wanted.cap, standing.now)
         decided.claimed = [soft_deleted.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
         await variants.mark(connection, self._media, decided.claimed, policy.prefixes, standing.now)
@@ -181,17 +172,13 @@ class Claimer:
         )
 
     async def put_off_first(
-        self,
-        connection: AnyConnection,
-        term: Term,
-        policy: Policy,
-        verdicts: Sequence[Verdict],
-        reason: str,
+        self, connection: AnyConnection, term: Term, wanted: ClaimRequest, reason: str
     ) -> bool:
         """Postpone the mark that a claim of one would take; False where there is none."""
         now = (await stand(connection, term)).now
         await by_index(connection)
-        key = await connection.fetchval(self._first, *claimable_arguments(now, policy, verdicts), 1)
+        arguments = claimable_arguments(now, wanted.policy, wanted.verdicts)
+        key = await connection.fetchval(self._first, *arguments, 1)
         if key is not None:
             await isolation.put_off(connection, term.epoch, key, now, reason)
         return key is not None

@@ -42,7 +42,7 @@ from reconciler.model import (
     Term,
     Verdict,
 )
-from reconciler.ports import Cap, Decide
+from reconciler.ports import ClaimRequest, Decide
 
 # A preview does not wait for the horizon: it deletes nothing.
 PREVIEW = f"""
@@ -110,28 +110,20 @@ class PostgresMarks:
         self._preview = PREVIEW.format(held=held)
         self._waiting = WAITING.format(held=held)
 
-    async def claim(
-        self,
-        term: Term,
-        policy: Policy,
-        verdicts: Sequence[Verdict],
-        limit: int,
-        decide: Decide,
-        cap: Cap,
-    ) -> Claim:
+    async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
         async def claim(size: int) -> Claim:
             async def work(connection: AnyConnection) -> Claim:
-                return await self._claimer.claim(connection, term, policy, verdicts, size, decide, cap)
+                return await self._claimer.claim(connection, term, replace(wanted, limit=size))
 
             return await self._database.transaction(work)
 
         async def put_off_first(reason: str) -> bool:
             async def work(connection: AnyConnection) -> bool:
-                return await self._claimer.put_off_first(connection, term, policy, verdicts, reason)
+                return await self._claimer.put_off_first(connection, term, wanted, reason)
 
             return await self._database.transaction(work)
 
-        return await self._stamped(await claimed_alone(claim, put_off_first, limit))
+        return await self._stamped(await claimed_alone(claim, put_off_first, wanted.limit))
 
     async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         async def work(connection: AnyConnection) -> Claim | None:

@@ -16,8 +16,8 @@ from reconciler.engine.collect.deletion import delete_claimed
 from reconciler.engine.collect.dry_run import preview
 from reconciler.engine.collect.holds import hold_refused
 from reconciler.engine.collect.rules import capper, decider, enabled
+from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
-from reconciler.engine.lead.rights import require_rights
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
@@ -37,6 +37,7 @@ from reconciler.model import (
     Term,
     TrippedPass,
 )
+from reconciler.ports import ClaimRequest
 
 log = structlog.get_logger(__name__)
 
@@ -292,8 +293,9 @@ class Collector:
     async def _claim(self, term: Term, settings: RuntimeSettings, limit: int) -> Claim:
         if claim := await self._guard.rescue(term, self._limits.longest_call, limit):
             return claim
-        policy, kinds = settings.policy, enabled(settings)
-        return await self._guard.claim(term, policy, kinds, limit, decider(settings), capper(settings))
+        decide, cap = decider(settings), capper(settings)
+        wanted = ClaimRequest(settings.policy, enabled(settings), limit, decide, cap)
+        return await self._guard.claim(term, wanted)
 
     async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, Answers]:
         """Look again, delete, confirm. Returns what was removed, and the result for each key."""

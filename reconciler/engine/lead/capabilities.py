@@ -1,13 +1,15 @@
-"""What the store can do: probed at the start, and again from time to time, since it may change."""
+"""What the store can do, probed at the start and again from time to time, since it may change; and what live
+mode needs of the database.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
-from reconciler.engine.runtime.context import Ports
+from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.errors import Halt, Retryable, StoreUnavailable
-from reconciler.model import Capabilities, ListingOrder
+from reconciler.model import Capabilities, DeleteMode, ListingOrder, Mode
 from reconciler.ports import Prober
 
 log = structlog.get_logger(__name__)
@@ -48,3 +50,10 @@ async def keep_probing(
         # The keys that a batch may have are learned in use, and depend on the load of the moment as well.
         if replace(found, batch_size=ports.capabilities.batch_size) != ports.capabilities:
             raise StoreUnavailable("the store does other things than when it was last probed: starting over")
+
+
+async def require_rights(ports: Ports, settings: RuntimeSettings) -> None:
+    """Raise Halt in live mode if the role may not remove rows, or may not bring back what it removed."""
+    if settings.mode is Mode.LIVE:
+        undoable = settings.policy.delete_mode is not DeleteMode.DIRECT
+        await ports.marks.require_rights(undoable=undoable)

@@ -20,15 +20,13 @@ from reconciler.model import (
     Mode,
     ObjectResult,
     Pause,
-    Policy,
     Removed,
     Term,
     Upload,
-    Verdict,
     Version,
 )
 from reconciler.planning import formatting
-from reconciler.ports import Cap, Copies, Decide, Marks, ObjectStore, Uploads, Versions
+from reconciler.ports import ClaimRequest, Copies, Decide, Marks, ObjectStore, Uploads, Versions
 
 SEAL_AGE = 1.0
 """Seconds for which the identity read by a claim is not read again before its delete."""
@@ -69,18 +67,10 @@ class WriteGuard:
         self._seal = seal
         self._paused = paused
 
-    async def claim(
-        self,
-        term: Term,
-        policy: Policy,
-        verdicts: Sequence[Verdict],
-        limit: int,
-        decide: Decide,
-        cap: Cap,
-    ) -> Claim:
+    async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
         """Take due marks for deletion; see `Marks.claim`."""
         sealed = await self._admit_claim("claim marks", term)
-        return await self._marks.claim(sealed, policy, verdicts, limit, decide, cap)
+        return await self._marks.claim(sealed, wanted)
 
     async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.rescue`."""

@@ -19,7 +19,7 @@ from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.identity import BucketIdentity
 from reconciler.stores.s3.listing import BucketListing
-from reconciler.stores.s3.probing import BucketProber
+from reconciler.stores.s3.probing.prober import BucketProber
 from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.uploads import BucketUploads

@@ -7,7 +7,7 @@ rate has a first value. `telemetry.leading` has what only the leader knows.
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
 from reconciler.model import HoldKind, Outcome, Pass, PassKind, Phase, Standing, Storage, Tally
 from reconciler.telemetry.leader import Drift, LeaderGauges
@@ -16,10 +16,7 @@ from reconciler.telemetry.metrics.calls import CallMetrics
 from reconciler.telemetry.metrics.passes import PassMetrics
 from reconciler.telemetry.metrics.state import StateMetrics
 from reconciler.telemetry.metrics.work import WorkMetrics
-from reconciler.telemetry.names import NAMESPACE
 from reconciler.telemetry.sources import SourceGauges
-
-__all__ = ["Metrics"]
 
 SUCCESSES = frozenset({Outcome.CONVERGED, Outcome.PENDING})
 
@@ -47,9 +44,9 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         self._make_calls(registry, operations, outcomes)
         self._of_leader = LeaderGauges(wall_clock)
         registry.register(self._of_leader)
-        self.limits = LimitGauges(NAMESPACE)
+        self.limits = LimitGauges()
         registry.register(self.limits)
-        self.sources = SourceGauges(NAMESPACE)
+        self.sources = SourceGauges()
         registry.register(self.sources)
 
     # --- the term ---------------------------------------------------------------------------------
@@ -120,3 +117,14 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         self._of_leader.kept[kind] = tally.kept
         if kind is PassKind.SWEEP:
             self._of_leader.listed = tally
+
+
+def daemon_registry(
+    *, version: str, operations: Sequence[str] = (), outcomes: Sequence[str] = ()
+) -> tuple[CollectorRegistry, Metrics]:
+    """Our metrics, and those of Prometheus' client about the process (memory, start, open files)."""
+    # Otherwise the client adds to each counter and histogram a series with its creation time.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the client leaves it without types
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry, Metrics(registry, version=version, operations=operations, outcomes=outcomes)
