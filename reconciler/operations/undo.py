@@ -39,15 +39,5 @@ async def undo(
     async def sealed(_: float) -> UUID:
         raise AssertionError("an undo claims and deletes nothing")
 
-    guard = WriteGuard(
-        ports.store,
-        ports.marks,
-        lambda: mode,
-        lambda: True,
-        sealed,
-        ports.copies,
-        ports.versions,
-        ports.uploads,
-        ports.pause.look,
-    )
+    guard = WriteGuard(ports, lambda: mode, lambda: True, sealed)
     return await Undo(ports, guard, runtime, author, emit).run(scope)

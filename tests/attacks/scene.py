@@ -226,20 +226,8 @@ class Scene:
 
     async def delete(self, claim: Claim, spared: Mapping[str, str] | None = None) -> Answers:
         answers = Answers()
-        ports, check = self.ports, self.sealer.check
-        look = ports.pause.look
-        media = WriteGuard(
-            ports.store,
-            ports.marks,
-            lambda: Mode.LIVE,
-            lambda: True,
-            check,
-            ports.copies,
-            ports.versions,
-            ports.uploads,
-            look,
-        )
-        await delete_claimed(self.ports, media, claim, spared or {}, answers, lambda _: True, timedelta(0))
+        guard = WriteGuard(self.ports, lambda: Mode.LIVE, lambda: True, self.sealer.check)
+        await delete_claimed(self.ports, guard, claim, spared or {}, answers, lambda _: True, timedelta(0))
         return answers
 
     async def confirm(self, claim: Claim, answers: Answers) -> Removed:

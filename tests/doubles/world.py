@@ -123,17 +123,7 @@ class World:
         async def sealed(_: float) -> UUID:
             raise AssertionError("an undo claims and deletes nothing")
 
-        guard = WriteGuard(
-            ports.store,
-            ports.marks,
-            lambda: mode,
-            lambda: True,
-            sealed,
-            ports.copies,
-            ports.versions,
-            ports.uploads,
-            ports.pause.look,
-        )
+        guard = WriteGuard(ports, lambda: mode, lambda: True, sealed)
         runtime = replace(self.runtime, mode=mode)
         return await Undo(ports, guard, lambda: runtime, "ada", told.append).run(scope)
 

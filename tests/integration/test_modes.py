@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +72,10 @@ async def test_what_a_live_run_claimed_stays_claimed_in_dry_run_and_is_finished_
 
 
 class Untouchable:
-    """A port that no call may reach."""
+    """Ports that no call may reach, but to ask whether the program is paused."""
+
+    def __init__(self, look: Callable[[], Awaitable[Pause]]) -> None:
+        self.pause = SimpleNamespace(look=look)
 
     def __getattr__(self, name: str) -> object:
         raise AssertionError(f"{name} was reached")
@@ -98,6 +102,10 @@ async def sealed(_: float) -> UUID:
     return UUID(int=0)
 
 
+async def unasked(_: float) -> UUID:
+    raise AssertionError("the identity was read")
+
+
 async def running() -> Pause:
     return Pause()
 
@@ -110,10 +118,8 @@ async def paused() -> Pause:
 @pytest.mark.parametrize("write", WRITES)
 async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
     """Found by inspection, so that a write path added later is asked as well."""
-    nothing: Any = Untouchable()
-    media = WriteGuard(
-        nothing, nothing, lambda: Mode.DRY_RUN, lambda: True, nothing, nothing, nothing, nothing, running
-    )
+    ports: Any = Untouchable(running)
+    media = WriteGuard(ports, lambda: Mode.DRY_RUN, lambda: True, unasked)
     with pytest.raises(Refused, match="RECONCILER_DRY_RUN"):
         await ask(media, write)
 
@@ -121,10 +127,8 @@ async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
 @pytest.mark.parametrize("write", [write for write in WRITES if write not in {"copy", "reveal", "withdraw"}])
 async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> None:
     """Copies, and markers taken away, delete nothing: they bring back what should not have gone."""
-    nothing: Any = Untouchable()
-    media = WriteGuard(
-        nothing, nothing, lambda: Mode.LIVE, lambda: True, sealed, nothing, nothing, nothing, paused
-    )
+    ports: Any = Untouchable(paused)
+    media = WriteGuard(ports, lambda: Mode.LIVE, lambda: True, sealed)
     with pytest.raises(Refused, match=r"paused by alice@host \(a restore is under way\).*reconciler resume"):
         await ask(media, write)
 
@@ -140,8 +144,8 @@ async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> 
 async def test_it_says_why_it_would_refuse(
     mode: Mode, pause: Callable[[], Awaitable[Pause]], why: str | None
 ) -> None:
-    nothing: Any = Untouchable()
-    media = WriteGuard(nothing, nothing, lambda: mode, lambda: True, sealed, nothing, nothing, nothing, pause)
+    ports: Any = Untouchable(pause)
+    media = WriteGuard(ports, lambda: mode, lambda: True, sealed)
     told = await media.stopped()
     assert told is None if why is None else why in str(told)
 

@@ -376,18 +376,7 @@ async def unasked(max_age: float) -> UUID:
 async def test_the_gateway_refuses_every_write_in_dry_run() -> None:
     """I-31."""
     world = await due(a=3)
-    bucket, look = world.bucket, world.ports.pause.look
-    guard = WriteGuard(
-        bucket,
-        world.marks,
-        lambda: Mode.DRY_RUN,
-        lambda: True,
-        unasked,
-        bucket,
-        bucket.versions,
-        bucket.uploads,
-        look,
-    )
+    guard = WriteGuard(world.ports, lambda: Mode.DRY_RUN, lambda: True, unasked)
     term = Term(epoch=1, nonce=uuid4(), holder="t")
     calls_before = world.around.calls
 
@@ -436,18 +425,7 @@ async def test_rows_of_a_batch_for_which_nothing_was_sent_stay_in_a_dry_run() ->
 async def test_nothing_is_sent_once_the_lease_may_be_somebody_elses() -> None:
     world = await due(a=3)
     leads = True
-    bucket, look = world.bucket, world.ports.pause.look
-    guard = WriteGuard(
-        bucket,
-        world.marks,
-        lambda: Mode.LIVE,
-        lambda: leads,
-        sealed,
-        bucket,
-        bucket.versions,
-        bucket.uploads,
-        look,
-    )
+    guard = WriteGuard(world.ports, lambda: Mode.LIVE, lambda: leads, sealed)
     leads = False
     with pytest.raises(LeaseLost):
         await guard.delete([Deletion(key="image/a")])

@@ -113,17 +113,7 @@ class Collector:
         self._stopping = stopping
         self._tenure = tenure
         self._sealer = sealer
-        self.guard = self._guard = WriteGuard(
-            ports.store,
-            ports.marks,
-            lambda: in_force().mode,
-            self._leads,
-            sealer.check,
-            ports.copies,
-            ports.versions,
-            ports.uploads,
-            ports.pause.look,
-        )
+        self.guard = self._guard = WriteGuard(ports, lambda: in_force().mode, self._leads, sealer.check)
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
         self._intake = anyio.Lock()
         self._blocker: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from reconciler.engine.runtime.context import Ports
 from reconciler.errors import LeaseLost, Retryable, StoreUnavailable
 from reconciler.model import (
     Claim,
@@ -19,14 +20,13 @@ from reconciler.model import (
     Hidden,
     Mode,
     ObjectResult,
-    Pause,
     Removed,
     Term,
     Upload,
     Version,
 )
 from reconciler.planning import formatting
-from reconciler.ports import ClaimRequest, Copies, Decide, Marks, ObjectStore, Uploads, Versions
+from reconciler.ports import ClaimRequest, Decide
 
 SEAL_AGE = 1.0
 """Seconds for which the identity read by a claim is not read again before its delete."""
@@ -43,44 +43,34 @@ def require_live(mode: Mode) -> None:
 
 
 class WriteGuard:
-    """Claims, deletes and confirms in live mode only, and not while `paused` says so."""
+    """Claims, deletes and confirms in live mode only, and not while an operator has paused it."""
 
     def __init__(
         self,
-        store: ObjectStore,
-        marks: Marks,
+        ports: Ports,
         mode: Callable[[], Mode],
         leads: Callable[[], bool],
         seal: Callable[[float], Awaitable[UUID]],
-        copies: Copies,
-        versions: Versions,
-        uploads: Uploads,
-        paused: Callable[[], Awaitable[Pause]],
     ) -> None:
-        self._store = store
-        self._copies = copies
-        self._versions = versions
-        self._uploads = uploads
-        self._marks = marks
+        self._ports = ports
         self._mode = mode
         self._leads = leads
         self._seal = seal
-        self._paused = paused
 
     async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
         """Take due marks for deletion; see `Marks.claim`."""
         sealed = await self._admit_claim("claim marks", term)
-        return await self._marks.claim(sealed, wanted)
+        return await self._ports.marks.claim(sealed, wanted)
 
     async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
         """Take over a claim that has to roll forward; see `Marks.rescue`."""
         sealed = await self._admit_claim("take over a claim", term)
-        return await self._marks.rescue(sealed, longest_call, limit)
+        return await self._ports.marks.rescue(sealed, longest_call, limit)
 
     async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
         """Delete objects from the bucket."""
         await self._admit_deletion("delete objects")
-        return await self._store.delete(batch)
+        return await self._ports.store.delete(batch)
 
     async def copy(self, wanted: CopyRequest) -> Copied:
         """Copy an object into quarantine or out of it; see `Copies.copy`.
@@ -89,17 +79,17 @@ class WriteGuard:
         """
         self._refuse_in_dry_run("copy objects")
         self._refuse_without_lease()
-        return await self._copies.copy(wanted)
+        return await self._ports.copies.copy(wanted)
 
     async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
         """Delete versions and delete markers by id, for good."""
         await self._admit_deletion("purge versions")
-        return await self._versions.remove(batch)
+        return await self._ports.versions.remove(batch)
 
     async def abort(self, uploads: Sequence[Upload]) -> Sequence[DeletionResult]:
         """Abort multipart uploads, which deletes their parts."""
         await self._admit_deletion("abort uploads")
-        return await self._uploads.abort(uploads)
+        return await self._ports.uploads.abort(uploads)
 
     async def reveal(self, markers: Sequence[Version]) -> Sequence[DeletionResult]:
         """Remove delete markers to uncover what they hid. Allowed while paused, as copies are."""
@@ -107,13 +97,13 @@ class WriteGuard:
         self._refuse_without_lease()
         if not all(each.marker for each in markers):
             raise ValueError("only delete markers hide anything")
-        return await self._versions.remove(markers, reveals=True)
+        return await self._ports.versions.remove(markers, reveals=True)
 
     async def withdraw(self, copy: Version) -> Sequence[DeletionResult]:
         """Remove a version that we made ourselves: what it covered is the current object again."""
         self._refuse_in_dry_run("withdraw a copy")
         self._refuse_without_lease()
-        return await self._versions.remove([copy], reveals=True)
+        return await self._ports.versions.remove([copy], reveals=True)
 
     async def stopped(self) -> str | None:
         """Why nothing may be deleted at the moment; None if it may."""
@@ -143,7 +133,7 @@ class WriteGuard:
         if not sent:
             self._refuse_in_dry_run("remove records")
             await self._refuse_while_paused("remove records")
-        return await self._marks.confirm(term, claim, results, decide, upload_window, hidden)
+        return await self._ports.marks.confirm(term, claim, results, decide, upload_window, hidden)
 
     async def _admit_claim(self, action: str, term: Term) -> Term:
         """The term with the identity's current nonce, which a claim compares with the database's."""
@@ -177,7 +167,7 @@ class WriteGuard:
             raise Refused(message)
 
     async def _refuse_while_paused(self, action: str) -> None:
-        if (pause := await self._paused()).paused:
+        if (pause := await self._ports.pause.look()).paused:
             raise Refused(
                 f"{formatting.pause(pause)}: refused to {action}; `reconciler resume` lets it happen"
             )
