@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import anyio
 
+from reconciler import model
 from reconciler.catalog import holds
 from reconciler.catalog.db import bounds, connections
 from reconciler.catalog.db.calls import called
@@ -19,25 +20,13 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import SEEN_ENOUGH, claimable_arguments
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
-from reconciler.model import (
-    Leader,
-    Mode,
-    ModeSince,
-    PassKind,
-    Policy,
-    Standing,
-    Storage,
-    StorageBy,
-    StoragePart,
-    Verdict,
-)
 
 STORAGE_PATIENCE = timedelta(minutes=10)
 """The longest time that adding up the media table may take."""
 
 OTHER = "other"
 
-Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
+Drift: TypeAlias = Mapping[model.Verdict, tuple[int, int, datetime | None]]
 """As in `Standing`: marks, their bytes, first sighting of the oldest."""
 
 DRIFT = f"""
@@ -105,7 +94,7 @@ class PostgresStatistics:
         self._media = media
         self._due = DUE.format(held=holds.held_condition(media, "$1"))
 
-    async def standing(self, policy: Policy, verdicts: Sequence[Verdict]) -> Standing:
+    async def standing(self, policy: model.Policy, verdicts: Sequence[model.Verdict]) -> model.Standing:
         """The state of marks and passes under the settings in force. Reads every mark. Raises Retryable."""
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
@@ -117,11 +106,11 @@ class PostgresStatistics:
         assert due is not None
         assert ranges is not None
         assert hidden is not None
-        return Standing(
+        return model.Standing(
             drift=drift,
             due=due["due"],
             oldest_due=due["oldest"],
-            tripped={PassKind(row["kind"]): row["passes"] for row in tripped},
+            tripped={model.PassKind(row["kind"]): row["passes"] for row in tripped},
             ranges_done=ranges["done"],
             ranges_open=ranges["open"],
             hidden=(hidden["objects"], int(hidden["bytes"])),
@@ -132,19 +121,19 @@ class PostgresStatistics:
         async with self._database.connection() as connection:
             return await _drift(connection)
 
-    async def leader(self) -> Leader | None:
+    async def leader(self) -> model.Leader | None:
         """The replica that holds the lease at this moment; None without one."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(LEADER)
-        return Leader(**row) if row else None
+        return model.Leader(**row) if row else None
 
-    async def mode_since(self) -> ModeSince | None:
+    async def mode_since(self) -> model.ModeSince | None:
         """The mode of the newest pass, and since when passes have had it; None before the first pass."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(MODE_SINCE)
-        return ModeSince(mode=Mode(row["mode"]), since=row["since"]) if row else None
+        return model.ModeSince(mode=model.Mode(row["mode"]), since=row["since"]) if row else None
 
-    async def storage(self, by: Sequence[StorageBy], top: int) -> Storage:
+    async def storage(self, by: Sequence[model.StorageBy], top: int) -> model.Storage:
         """The rows in the managed prefixes, grouped by these; the `top` largest groups are listed apart.
 
         Reads the whole table once, on a dedicated connection. Before first contact the prefixes are not
@@ -163,7 +152,11 @@ class PostgresStatistics:
         return replace(_storage(at, rows, by, top), prefixes=prefixes)
 
     async def _add_up(
-        self, connection: AnyConnection, prefixes: Sequence[str] | None, by: Sequence[StorageBy], top: int
+        self,
+        connection: AnyConnection,
+        prefixes: Sequence[str] | None,
+        by: Sequence[model.StorageBy],
+        top: int,
     ) -> Sequence[Row]:
         media = self._media
         within, values = bounds.condition(media.ordered_key, bounds.managed(prefixes or [""]), 1)
@@ -175,7 +168,7 @@ class PostgresStatistics:
 
 async def _drift(connection: AnyConnection) -> Drift:
     rows = await connection.fetch(DRIFT)
-    return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
+    return {model.Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
 
 
 async def _close(connection: Connection, patience: timedelta) -> None:
@@ -185,16 +178,16 @@ async def _close(connection: Connection, patience: timedelta) -> None:
         connection.terminate()
 
 
-def _storage(at: datetime, rows: Sequence[Row], by: Sequence[StorageBy], top: int) -> Storage:
+def _storage(at: datetime, rows: Sequence[Row], by: Sequence[model.StorageBy], top: int) -> model.Storage:
     rest = next((row for row in rows if row["place"] > top), None)
-    return Storage(
+    return model.Storage(
         at=at,
         largest=[
-            StoragePart(names=tuple(row["names"]), objects=row["objects"], bytes=int(row["bytes"]))
+            model.StoragePart(names=tuple(row["names"]), objects=row["objects"], bytes=int(row["bytes"]))
             for row in rows
             if row["place"] <= top
         ],
-        other=StoragePart(
+        other=model.StoragePart(
             names=(OTHER,) * len(by),
             objects=rest["objects"] if rest else 0,
             bytes=int(rest["bytes"]) if rest else 0,

@@ -4,19 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler import model
 from reconciler.catalog.open import Catalog
-from reconciler.model import (
-    HoldKind,
-    Leader,
-    ModeSince,
-    Pass,
-    PassKind,
-    PassState,
-    Pause,
-    Storage,
-    StorageBy,
-    Verdict,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +16,19 @@ class Status:
     decision. `marks` are by verdict: how many, their bytes, first sighting of the oldest.
     """
 
-    leader: Leader | None
-    mode: ModeSince | None
-    pause: Pause
-    passes: Sequence[Pass]
-    tripped: Sequence[Pass]
-    marks: Mapping[Verdict, tuple[int, int, datetime | None]]
-    holds: Mapping[HoldKind, int]
+    leader: model.Leader | None
+    mode: model.ModeSince | None
+    pause: model.Pause
+    passes: Sequence[model.Pass]
+    tripped: Sequence[model.Pass]
+    marks: Mapping[model.Verdict, tuple[int, int, datetime | None]]
+    holds: Mapping[model.HoldKind, int]
 
 
 async def status(catalog: Catalog) -> Status:
     """Read it. Counts every mark."""
-    last = [await catalog.passes.last(kind) for kind in PassKind]
-    tripped = [await catalog.passes.last(kind, PassState.TRIPPED) for kind in PassKind]
+    last = [await catalog.passes.last(kind) for kind in model.PassKind]
+    tripped = [await catalog.passes.last(kind, model.PassState.TRIPPED) for kind in model.PassKind]
     return Status(
         leader=await catalog.statistics.leader(),
         mode=await catalog.statistics.mode_since(),
@@ -51,6 +40,6 @@ async def status(catalog: Catalog) -> Status:
     )
 
 
-async def storage(catalog: Catalog, by: StorageBy, top: int) -> Storage:
+async def storage(catalog: Catalog, by: model.StorageBy, top: int) -> model.Storage:
     """The rows in the managed prefixes by `by`, the `top` largest apart. Reads the whole media table once."""
     return await catalog.statistics.storage((by,), top)

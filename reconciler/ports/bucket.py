@@ -4,19 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from reconciler.model import (
-    Capabilities,
-    Copied,
-    CopyRequest,
-    Deletion,
-    DeletionResult,
-    Identity,
-    ListingOrder,
-    ObjectPage,
-    StoredObject,
-    Upload,
-    Version,
-)
+from reconciler import model
 
 PAGE_SIZE = 1000
 """Keys a page: the most that stores return."""
@@ -27,7 +15,7 @@ class Listing(Protocol):
 
     async def list_page(
         self, prefix: str, *, start_after: str = "", token: str | None = None, page_size: int = PAGE_SIZE
-    ) -> ObjectPage:
+    ) -> model.ObjectPage:
         """The next page under `prefix`: after `start_after` ("" for the beginning), or by `token`.
 
         Raises StoreUnavailable, ListingBroken (an error inside a 200, truncated without a token),
@@ -39,14 +27,14 @@ class Listing(Protocol):
 class ObjectStore(Protocol):
     """Single objects. Anything may look at them; only the write guard deletes them."""
 
-    async def head(self, key: str) -> StoredObject | None:
+    async def head(self, key: str) -> model.StoredObject | None:
         """The object, or None on 404. A 404 alone is no proof of absence: see `marker_exists`.
 
         Raises KeyRefused if the store refuses this key and not its neighbours, StoreUnavailable, Halt.
         """
         ...
 
-    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+    async def delete(self, batch: Sequence[model.Deletion]) -> Sequence[model.DeletionResult]:
         """Delete up to 1,000 keys. Returns one result for each, in the order given.
 
         A key missing from the store's answer is FAILED, and `blame` says why. Raises StoreUnavailable and
@@ -58,7 +46,7 @@ class ObjectStore(Protocol):
 class Copies(Protocol):
     """Server-side copies, into quarantine and back."""
 
-    async def copy(self, wanted: CopyRequest) -> Copied:
+    async def copy(self, wanted: model.CopyRequest) -> model.Copied:
         """Copy one object with its content type, metadata and tags, in parts if it is large.
 
         COPIED means that the copy was verified in full. Raises KeyRefused if this object cannot be copied and
@@ -74,7 +62,7 @@ class Versions(Protocol):
         """Whether a plain delete only hides an object, as the bucket is set now."""
         ...
 
-    async def of(self, key: str) -> Sequence[Version]:
+    async def of(self, key: str) -> Sequence[model.Version]:
         """Every version of the key, newest first, and every delete marker; the two are in no common order.
 
         Times have a resolution of a second: of two versions from one second, the first is the newer.
@@ -82,14 +70,16 @@ class Versions(Protocol):
         """
         ...
 
-    async def under(self, prefix: str) -> Sequence[Version] | None:
+    async def under(self, prefix: str) -> Sequence[model.Version] | None:
         """Every version and delete marker of keys with this prefix; None if the store lists no versions.
 
         If none were ever kept, an object is its own version, with the id `null`. Raises the same errors.
         """
         ...
 
-    async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
+    async def remove(
+        self, batch: Sequence[model.Version], *, reveals: bool = False
+    ) -> Sequence[model.DeletionResult]:
         """Delete these by id, for good. Deleting a delete marker uncovers what it hid.
 
         Returns one result for each, in the order given; one that is gone already is MISSING. `reveals`: they
@@ -101,11 +91,11 @@ class Versions(Protocol):
 class Uploads(Protocol):
     """Multipart uploads that have not been completed."""
 
-    def pages(self, prefix: str) -> AsyncIterator[Sequence[Upload]]:
+    def pages(self, prefix: str) -> AsyncIterator[Sequence[model.Upload]]:
         """Uploads to keys under the prefix, page by page. Raises KeyRefused, StoreUnavailable, Halt."""
         ...
 
-    async def abort(self, batch: Sequence[Upload]) -> Sequence[DeletionResult]:
+    async def abort(self, batch: Sequence[model.Upload]) -> Sequence[model.DeletionResult]:
         """Abort these and free their parts. Returns one result for each, in the order given."""
         ...
 
@@ -113,18 +103,18 @@ class Uploads(Protocol):
 class IdentityObject(Protocol):
     """The object under `.reconciler/` that names the bucket's owner."""
 
-    async def read(self) -> Identity | None:
+    async def read(self) -> model.Identity | None:
         """The marker, or None if the bucket answers NoSuchKey.
 
         Raises Halt if it cannot be read as one, or if the bucket does not exist or access is denied.
         """
         ...
 
-    async def write(self, identity: Identity) -> None:
+    async def write(self, identity: model.Identity) -> None:
         """Write the first marker, never over an existing one. Reading it back shows whether it is ours."""
         ...
 
-    async def exchange(self, identity: Identity, seen: Identity) -> bool:
+    async def exchange(self, identity: model.Identity, seen: model.Identity) -> bool:
         """Write it over the marker that was seen; False if the store says that another is there.
 
         True proves nothing, since some stores do not compare: only reading it back does. In a bucket that
@@ -148,4 +138,4 @@ class StoreClock(Protocol):
 class Prober(Protocol):
     """Finds out what the store can do, on scratch keys under `.reconciler/`; cleans up after itself."""
 
-    async def probe(self, declared: ListingOrder | None = None) -> Capabilities: ...
+    async def probe(self, declared: model.ListingOrder | None = None) -> model.Capabilities: ...

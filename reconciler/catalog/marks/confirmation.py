@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from reconciler import model
 from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
@@ -12,17 +13,6 @@ from reconciler.catalog.marks.ledger import Entry, Operation
 from reconciler.catalog.marks.row_removal import Outcome, RowRemoval
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery import restore_queue, soft_deleted
-from reconciler.model import (
-    GONE,
-    REASONS_TOLD,
-    Claim,
-    ClaimedKey,
-    Hidden,
-    ObjectResult,
-    Refusal,
-    Removed,
-    Term,
-)
 from reconciler.ports import Decide
 
 FIRST_RETRY = timedelta(seconds=30)
@@ -76,13 +66,13 @@ class Confirmer:
     async def confirm(
         self,
         connection: AnyConnection,
-        term: Term,
-        claim: Claim,
-        results: Mapping[str, tuple[ObjectResult, str]],
+        term: model.Term,
+        claim: model.Claim,
+        results: Mapping[str, tuple[model.ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
-        hidden: Mapping[str, Hidden],
-    ) -> Removed:
+        hidden: Mapping[str, model.Hidden],
+    ) -> model.Removed:
         now = (await stand(connection, term)).now
         await by_index(connection)
         wanted = [key.mark.storage_key for key in claim.keys if key.mark.storage_key in results]
@@ -96,7 +86,7 @@ class Confirmer:
         hidden = {
             key: one
             for key, one in hidden.items()
-            if key in answers and answers[key][0] is not ObjectResult.FAILED
+            if key in answers and answers[key][0] is not model.ObjectResult.FAILED
         }
         await ledger.append(
             connection, ledger.RESULT, claim.operation_id, term.epoch, _object_entries(keys, answers, hidden)
@@ -112,7 +102,7 @@ class Confirmer:
         )
         outcome = Outcome(counted=_objects(keys, answers, ours))
         for key, (result, detail) in answers.items():
-            if result is ObjectResult.FAILED:
+            if result is model.ObjectResult.FAILED:
                 outcome.failed.add(key)
                 outcome.reasons[key] = detail
         operation = Operation(id=claim.operation_id, epoch=term.epoch)
@@ -125,20 +115,20 @@ class Confirmer:
                 restore_queue.QUEUE, sorted(lost), "its row became live after it had gone"
             )
         await self._finish_marks(connection, claim, keys, answers, outcome, now, upload_window, hidden)
-        shown = sorted(outcome.reasons.items())[:REASONS_TOLD]
-        reasons = tuple(Refusal(storage_key=key, reason=why) for key, why in shown)
-        return outcome.counted + Removed(failed=len(outcome.failed), reasons=reasons)
+        shown = sorted(outcome.reasons.items())[: model.REASONS_TOLD]
+        reasons = tuple(model.Refusal(storage_key=key, reason=why) for key, why in shown)
+        return outcome.counted + model.Removed(failed=len(outcome.failed), reasons=reasons)
 
     async def _finish_marks(
         self,
         connection: AnyConnection,
-        claim: Claim,
-        keys: Sequence[ClaimedKey],
-        answers: Mapping[str, tuple[ObjectResult, str]],
+        claim: model.Claim,
+        keys: Sequence[model.ClaimedKey],
+        answers: Mapping[str, tuple[model.ObjectResult, str]],
         outcome: Outcome,
         now: datetime,
         upload_window: timedelta,
-        hidden: Mapping[str, Hidden],
+        hidden: Mapping[str, model.Hidden],
     ) -> None:
         gone = [key for key in keys if _object_went(key, answers[key.mark.storage_key][0])]
         if rescue := sorted(outcome.rescue):
@@ -168,8 +158,8 @@ class Confirmer:
 
 async def _bring_back(
     connection: AnyConnection,
-    keys: Sequence[ClaimedKey],
-    answers: Mapping[str, tuple[ObjectResult, str]],
+    keys: Sequence[model.ClaimedKey],
+    answers: Mapping[str, tuple[model.ObjectResult, str]],
     outcome: Outcome,
 ) -> None:
     """Queue the objects of refused rows for healing where they can be restored, and end their marks (R-53).
@@ -193,15 +183,15 @@ async def _bring_back(
         outcome.reasons |= {key: f"{outcome.reasons[key]}; its object comes back" for key in back}
 
 
-def _object_went(key: ClaimedKey, result: ObjectResult) -> bool:
+def _object_went(key: model.ClaimedKey, result: model.ObjectResult) -> bool:
     """Whether an object that we meant to delete is gone. A dangling record never had one."""
-    return result in GONE and key.decision.delete_object and not key.decision.verify_absence
+    return result in model.GONE and key.decision.delete_object and not key.decision.verify_absence
 
 
 def _object_entries(
-    keys: Sequence[ClaimedKey],
-    answers: Mapping[str, tuple[ObjectResult, str]],
-    hidden: Mapping[str, Hidden],
+    keys: Sequence[model.ClaimedKey],
+    answers: Mapping[str, tuple[model.ObjectResult, str]],
+    hidden: Mapping[str, model.Hidden],
 ) -> list[Entry]:
     entries = []
     for key in keys:
@@ -214,14 +204,14 @@ def _object_entries(
 
 
 def _objects(
-    keys: Sequence[ClaimedKey],
-    answers: Mapping[str, tuple[ObjectResult, str]],
+    keys: Sequence[model.ClaimedKey],
+    answers: Mapping[str, tuple[model.ObjectResult, str]],
     known_gone: Mapping[str, bool],
-) -> Removed:
+) -> model.Removed:
     """Objects and bytes deleted, each counted once however often its rows are tried."""
     went = [
         key
         for key in keys
         if _object_went(key, answers[key.mark.storage_key][0]) and not known_gone[key.mark.storage_key]
     ]
-    return Removed(objects=len(went), bytes=sum(key.mark.bytes for key in went))
+    return model.Removed(objects=len(went), bytes=sum(key.mark.bytes for key in went))

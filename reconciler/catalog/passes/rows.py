@@ -8,33 +8,22 @@ from typing import Any
 
 import asyncpg
 
-from reconciler.model import (
-    KeepReason,
-    KeyShape,
-    ListingOrder,
-    Mode,
-    Pass,
-    PassKind,
-    PassState,
-    Policy,
-    Tally,
-    Verdict,
-)
+from reconciler import model
 
-_DURATIONS = tuple(each.name for each in fields(Policy) if each.type == "timedelta")
-_FLAGS = tuple(each.name for each in fields(Policy) if each.type == "bool")
+_DURATIONS = tuple(each.name for each in fields(model.Policy) if each.type == "timedelta")
+_FLAGS = tuple(each.name for each in fields(model.Policy) if each.type == "bool")
 
 
-def pass_from(row: asyncpg.Record) -> Pass:
+def pass_from(row: asyncpg.Record) -> model.Pass:
     """One row of `passes`."""
-    return Pass(
+    return model.Pass(
         id=row["id"],
-        kind=PassKind(row["kind"]),
+        kind=model.PassKind(row["kind"]),
         cutoff=row["cutoff"],
         config_hash=row["config_hash"],
-        mode=Mode(row["mode"]),
-        order=ListingOrder(row["listing_order"]) if row["listing_order"] else None,
-        state=PassState(row["state"]),
+        mode=model.Mode(row["mode"]),
+        order=model.ListingOrder(row["listing_order"]) if row["listing_order"] else None,
+        state=model.PassState(row["state"]),
         tally=tally_from(row["tally"]),
         finished_at=row["finished_at"],
         trip_reason=row["trip_reason"],
@@ -45,12 +34,12 @@ def pass_from(row: asyncpg.Record) -> Pass:
     )
 
 
-def tally_text(tally: Tally) -> str:
+def tally_text(tally: model.Tally) -> str:
     """A tally as JSON, including those of the prefixes."""
     return json.dumps(_tally(tally))
 
 
-def _tally(tally: Tally) -> Mapping[str, Any]:
+def _tally(tally: model.Tally) -> Mapping[str, Any]:
     stored: dict[str, Any] = {
         "objects": tally.objects,
         "records": tally.records,
@@ -68,27 +57,27 @@ def _tally(tally: Tally) -> Mapping[str, Any]:
     return stored
 
 
-def tally_from(text: str) -> Tally:
+def tally_from(text: str) -> model.Tally:
     """The tally that `tally_text` wrote; a count that it did not write is 0."""
     return _tally_from(json.loads(text))
 
 
-def _tally_from(stored: Mapping[str, Any]) -> Tally:
-    return Tally(
+def _tally_from(stored: Mapping[str, Any]) -> model.Tally:
+    return model.Tally(
         objects=stored.get("objects", 0),
         records=stored.get("records", 0),
         bytes=stored.get("bytes", 0),
         alone=stored.get("alone", 0),
         missing=stored.get("missing", 0),
-        found={Verdict(name): number for name, number in stored.get("found", {}).items()},
-        found_bytes={Verdict(name): number for name, number in stored.get("found_bytes", {}).items()},
-        kept={KeepReason(name): number for name, number in stored.get("kept", {}).items()},
-        newly={Verdict(name): number for name, number in stored.get("newly", {}).items()},
+        found={model.Verdict(name): number for name, number in stored.get("found", {}).items()},
+        found_bytes={model.Verdict(name): number for name, number in stored.get("found_bytes", {}).items()},
+        kept={model.KeepReason(name): number for name, number in stored.get("kept", {}).items()},
+        newly={model.Verdict(name): number for name, number in stored.get("newly", {}).items()},
         by_prefix={prefix: _tally_from(part) for prefix, part in stored.get("by_prefix", {}).items()},
     )
 
 
-def policy_text(policy: Policy) -> str:
+def policy_text(policy: model.Policy) -> str:
     """The policy as JSON, for a later pass to compare its own with; durations in seconds."""
     return json.dumps(
         {
@@ -100,12 +89,12 @@ def policy_text(policy: Policy) -> str:
     )
 
 
-def policy_from(text: str) -> Policy | None:
+def policy_from(text: str) -> model.Policy | None:
     """The policy that `policy_text` wrote; None where a newer program left out what this one reads."""
     stored = json.loads(text)
     if not {"prefixes", "key_shape", *_FLAGS, *_DURATIONS} <= stored.keys():
         return None
     values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
     values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
-    shape = KeyShape(stored["key_shape"]) if stored["key_shape"] else None
-    return Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)
+    shape = model.KeyShape(stored["key_shape"]) if stored["key_shape"] else None
+    return model.Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)

@@ -9,13 +9,7 @@ import asyncpg
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.tables import MediaTables
-from reconciler.catalog.recovery.soft_deleted import (
-    ABSENT,
-    HIDDEN_COLUMNS,
-    KNOWN_MODE,
-    RESTORABLE,
-    hidden_from,
-)
+from reconciler.catalog.recovery import soft_deleted
 from reconciler.model import HiddenObject, Queued
 
 QUEUED = f"""
@@ -48,13 +42,13 @@ WHERE storage_key = $1
 """
 
 HIDDEN = f"""
-SELECT {HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
-WHERE h.storage_key = $1 AND {RESTORABLE} AND {KNOWN_MODE} ORDER BY h.id DESC
+SELECT {soft_deleted.HIDDEN_COLUMNS} FROM {SCHEMA}.hidden h
+WHERE h.storage_key = $1 AND {soft_deleted.RESTORABLE} AND {soft_deleted.KNOWN_MODE} ORDER BY h.id DESC
 """
 
 RECOVERABLE = f"""
 SELECT DISTINCT h.storage_key FROM {SCHEMA}.hidden h
-WHERE h.storage_key = ANY($1::text[]) AND {RESTORABLE}
+WHERE h.storage_key = ANY($1::text[]) AND {soft_deleted.RESTORABLE}
 """
 
 # A key claimed by the collector has no object because its row is about to be removed.
@@ -68,14 +62,14 @@ ESTRANGED = f"{RECOVERABLE} AND {_NOT_IN_HAND}"
 NAMED_BESIDES = f"""
 SELECT k.key FROM (
     SELECT DISTINCT h.storage_key COLLATE "default" AS key FROM {SCHEMA}.hidden h
-    WHERE {RESTORABLE} AND {_NOT_IN_HAND}
+    WHERE {soft_deleted.RESTORABLE} AND {_NOT_IN_HAND}
       AND NOT EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key)) k
 WHERE {{named}}
 """
 
 WIDOWED = f"""
 SELECT DISTINCT l.storage_key FROM {SCHEMA}.ledger l
-WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {ABSENT}
+WHERE l.storage_key = ANY($1::text[]) AND l.verdict = 'dangling' AND {soft_deleted.ABSENT}
 """
 
 
@@ -100,7 +94,7 @@ async def queue(database: Database, keys: Sequence[str], reason: str) -> None:
 
 
 async def hidden(connection: AnyConnection, key: str) -> list[HiddenObject]:
-    return [hidden_from(row) for row in await connection.fetch(HIDDEN, key)]
+    return [soft_deleted.hidden_from(row) for row in await connection.fetch(HIDDEN, key)]
 
 
 async def named_besides(connection: AnyConnection, media: MediaTables) -> set[str]:

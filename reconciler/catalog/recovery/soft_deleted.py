@@ -8,22 +8,11 @@ from uuid import UUID
 
 import asyncpg
 
+from reconciler import model
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.records import lookup
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
-from reconciler.model import (
-    ClaimedKey,
-    DeleteMode,
-    Hidden,
-    HiddenObject,
-    Record,
-    Return,
-    Verdict,
-    believable,
-    believable_size,
-    quarantine_key,
-)
 
 # A copy of an object that stayed after all is only left over: it is not needed.
 NOTE = f"""
@@ -51,7 +40,7 @@ KEPT = "(removed IS NOT NULL OR row_values IS NOT NULL)"
 
 NOT_KEPT = "removed = NULL, row_columns = NULL, row_types = NULL, row_values = NULL"
 
-PARTIAL = Return.PARTIAL.value
+PARTIAL = model.Return.PARTIAL.value
 
 _PUT_BACK = f"""
     EXISTS (SELECT FROM {SCHEMA}.ledger r
@@ -74,21 +63,21 @@ HIDDEN_COLUMNS = (
 )
 
 
-def in_mode(key: ClaimedKey, mode: DeleteMode, operation_id: UUID) -> ClaimedKey:
+def in_mode(key: model.ClaimedKey, mode: model.DeleteMode, operation_id: UUID) -> model.ClaimedKey:
     """The claimed key with its delete mode; a key whose object is not deleted gets no quarantine key."""
-    copied = mode is DeleteMode.QUARANTINE and key.decision.delete_object
-    name = quarantine_key(operation_id, key.mark.storage_key) if copied else None
+    copied = mode is model.DeleteMode.QUARANTINE and key.decision.delete_object
+    name = model.quarantine_key(operation_id, key.mark.storage_key) if copied else None
     return replace(key, mode=mode, quarantine_key=name)
 
 
-def intended(key: ClaimedKey) -> str | None:
+def intended(key: model.ClaimedKey) -> str | None:
     """For the ledger's intent, as JSON: the delete mode and the quarantine key."""
-    if key.mode is DeleteMode.DIRECT:
+    if key.mode is model.DeleteMode.DIRECT:
         return None
     return json.dumps({"mode": key.mode.value, "quarantine_key": key.quarantine_key})
 
 
-def as_json(hidden: Hidden) -> str:
+def as_json(hidden: model.Hidden) -> str:
     """For the ledger's result, as JSON: what a restore of the object needs."""
     return json.dumps(
         {
@@ -106,9 +95,9 @@ async def note(
     connection: AnyConnection,
     media: MediaTables,
     operation_id: UUID,
-    keys: Sequence[ClaimedKey],
+    keys: Sequence[model.ClaimedKey],
     went: Collection[str],
-    hidden: Mapping[str, Hidden],
+    hidden: Mapping[str, model.Hidden],
     now: datetime,
 ) -> None:
     """Record where the keys' objects are; a key that is not in `went` has only left a copy behind."""
@@ -137,22 +126,22 @@ async def note(
     )
 
 
-def _owners(rows: Sequence[Record]) -> list[str]:
+def _owners(rows: Sequence[model.Record]) -> list[str]:
     return sorted({row.virtual_key_id for row in rows if row.virtual_key_id is not None})
 
 
-def hidden_from(row: asyncpg.Record) -> HiddenObject:
+def hidden_from(row: asyncpg.Record) -> model.HiddenObject:
     """One row of `HIDDEN_COLUMNS`."""
-    return HiddenObject(
+    return model.HiddenObject(
         id=row["id"],
         storage_key=row["storage_key"],
         operation_id=row["operation_id"],
-        verdict=Verdict(row["verdict"]),
-        hidden=Hidden(
-            mode=DeleteMode(row["mode"]),
-            size=believable_size(row["bytes"]),
+        verdict=model.Verdict(row["verdict"]),
+        hidden=model.Hidden(
+            mode=model.DeleteMode(row["mode"]),
+            size=model.believable_size(row["bytes"]),
             etag=row["etag"],
-            last_modified=believable(row["last_modified"]),
+            last_modified=model.believable(row["last_modified"]),
             quarantine_key=row["quarantine_key"],
             version_ids=tuple(row["version_ids"]),
             marker_ids=tuple(row["marker_ids"]),

@@ -5,34 +5,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
+from reconciler import ports
 from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.steps import UNTRACED
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
-from reconciler.ports import (
-    Budget,
-    Clock,
-    Copies,
-    Holds,
-    IdentityObject,
-    Lease,
-    Listing,
-    Marks,
-    NearMisses,
-    ObjectStore,
-    Observer,
-    Passes,
-    Prober,
-    Purges,
-    Records,
-    Recovery,
-    Site,
-    StagingArea,
-    Tracer,
-    Uploads,
-    Versions,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,28 +62,28 @@ class Ports:
     `pause`, `throttles` and `clocks` belong to the engine: each watches another port, or the adapter.
     """
 
-    listing: Listing
-    store: ObjectStore
-    copies: Copies
-    versions: Versions
-    uploads: Uploads
-    identity: IdentityObject
-    prober: Prober
-    records: Records
-    staging: StagingArea
-    passes: Passes
-    near_misses: NearMisses
-    marks: Marks
-    lease: Lease
-    site: Site
-    budget: Budget
+    listing: ports.Listing
+    store: ports.ObjectStore
+    copies: ports.Copies
+    versions: ports.Versions
+    uploads: ports.Uploads
+    identity: ports.IdentityObject
+    prober: ports.Prober
+    records: ports.Records
+    staging: ports.StagingArea
+    passes: ports.Passes
+    near_misses: ports.NearMisses
+    marks: ports.Marks
+    lease: ports.Lease
+    site: ports.Site
+    budget: ports.Budget
     pause: PauseWatch
     throttles: Throttles
     clocks: Clocks
-    holds: Holds
-    recovery: Recovery
-    purges: Purges
-    clock: Clock
-    observer: Observer
+    holds: ports.Holds
+    recovery: ports.Recovery
+    purges: ports.Purges
+    clock: ports.Clock
+    observer: ports.Observer
     capabilities: Capabilities
-    tracer: Tracer = UNTRACED
+    tracer: ports.Tracer = UNTRACED

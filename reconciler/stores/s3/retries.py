@@ -8,18 +8,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 from aiohttp import ClientError as HTTPError
-from botocore import xform_name
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's own: neither it nor HTTPClientError is the other's base
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ReadTimeoutError,
-)
+from botocore import exceptions, xform_name
 from botocore.parsers import ResponseParserError
 
 from reconciler.errors import ConfigError
@@ -144,27 +133,31 @@ class Calls:
                 return await call()
         except TimeoutError:
             raise Refusal(TIMED_OUT, f"no answer within {self.timeout:g} s", status=0) from None
-        except ClientError as error:
+        except exceptions.ClientError as error:
             raise _refusal(error) from None
-        except ReadTimeoutError as error:
+        except exceptions.ReadTimeoutError as error:
             raise Refusal(TIMED_OUT, _QUERY.sub("", str(error)), status=0) from None
         except ResponseParserError:
             raise Refusal("Unreadable", "the answer is cut off or not XML", status=0) from None
-        except (ConnectionError, HTTPClientError, HTTPError) as error:
+        except (exceptions.ConnectionError, exceptions.HTTPClientError, HTTPError) as error:
             raise Refusal("Unreachable", _QUERY.sub("", str(error)), status=0) from None
-        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        except (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.CredentialRetrievalError,
+        ) as error:
             raise ConfigError(
                 f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role "
                 f"that may use {self.place}"
             ) from None
-        except ParamValidationError:
+        except exceptions.ParamValidationError:
             # Only the bucket's name is still checked.
             raise ConfigError(f"{self.place}: RECONCILER_BUCKET__NAME is no name of a bucket") from None
-        except BotoCoreError as error:
+        except exceptions.BotoCoreError as error:
             raise ConfigError(f"{self.place} cannot be used: {' '.join(str(error).split())}") from None
 
 
-def _refusal(error: ClientError) -> Refusal:
+def _refusal(error: exceptions.ClientError) -> Refusal:
     answer = error.response
     fault = answer.get("Error", {})
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
