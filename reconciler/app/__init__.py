@@ -4,7 +4,8 @@ The daemon is in `app.daemon` and is imported only where it runs, so no other co
 server and its metrics.
 """
 
-from reconciler.app.commands import doctor, migrate, once, open_database, pause_switch, plan, undo
+from reconciler.app.commands import migrate, once, open_database, pause_switch, plan, undo
+from reconciler.app.doctor import doctor
 from reconciler.app.process import SystemClock
 from reconciler.app.wiring import catalog_config, limits_of, open_ports
 from reconciler.catalog.open import Catalog

@@ -1,4 +1,4 @@
-"""Commands that open the adapters and end: a pass, a plan, an undo, the checks, the schema, the database."""
+"""Commands that open the adapters and end: a pass, a plan, an undo, the schema, the database."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,29 +11,21 @@ import anyio
 
 from reconciler import model
 from reconciler.app import wiring
-from reconciler.app.process import SystemClock, log_change, stop_on_signal
+from reconciler.app.process import log_change, stop_on_signal
 from reconciler.catalog.leadership.pause import PostgresPauseSwitch
-from reconciler.catalog.media_tables import trial
-from reconciler.catalog.media_tables.creation import made_by_us
-from reconciler.catalog.media_tables.inspection import inspect
-from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.detect.plan import survey
-from reconciler.engine.lead import adoption, lease, ownership
+from reconciler.engine.lead import lease
 from reconciler.engine.recover.undo import Emit, Undone
 from reconciler.engine.runtime.context import Ports
-from reconciler.engine.runtime.pause import PauseWatch, notice_of
+from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import Halt, Retryable
-from reconciler.operations import checks
 from reconciler.operations import undo as undoing
 from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
 from reconciler.settings import DatabaseSettings, SchemaSettings, Settings, SettingsSource, traces_wanted
-from reconciler.settings import tell as log_settings
-from reconciler.stores.s3 import Bucket, open_bucket
-from reconciler.telemetry.observers import NullObserver
 from reconciler.telemetry.traces import tracing
 
 
@@ -172,78 +164,6 @@ async def pause_switch(settings: DatabaseSettings) -> AsyncIterator[PostgresPaus
         yield switch
     finally:
         await switch.close()
-
-
-async def doctor(source: SettingsSource) -> Sequence[model.Check]:
-    """Check everything that a pass needs, as far as earlier checks allow. Raises none of our errors."""
-    settings = source.current()
-    made = [*checks.configuration(settings.mode(), settings.bucket.prefixes)]
-    made += checks.settings(log_settings(source.loaded))
-    at_head = False
-
-    async def look_at_database() -> Sequence[model.Check]:
-        nonlocal at_head
-        report = await inspect(wiring.catalog_config(settings), settings.bucket.prefixes)
-        at_head = report.at_head and not report.faults
-        standing = await look_at_pause() if report.at_head else model.Pause()
-        undoable = settings.delete_mode != "direct"
-        may = checks.rights(report, settings.mode(), undoable=undoable)
-        made = [*checks.database(report), *may, *checks.pause(standing)]
-        if at_head and report.triggers is not Triggers.ABSENT:
-            made += checks.tried(await trial.of(wiring.catalog_config(settings)))
-        return made
-
-    async def look_at_pause() -> model.Pause:
-        async with pause_switch(settings) as switch:
-            return await switch.read()
-
-    async def look_at_bucket() -> Sequence[model.Check]:
-        reached = replace(
-            wiring.bucket_config(settings), managed=lambda: wiring.scratched(settings, settings.mode())
-        )
-        async with open_bucket(reached) as bucket:
-            # Without the declared order, so that the check can say whether it is true.
-            found = await bucket.prober.probe()
-            store, prefixes = bucket.store(found), settings.bucket.prefixes
-            versions = None if found.versioning is model.Versioning.OFF else bucket.versions
-            seen = [
-                *await checks.attempt(
-                    "access", lambda: checks.access(bucket.listing, store, versions, prefixes)
-                ),
-                *checks.abilities(found, settings.bucket.order, wiring.delete_mode_of(settings, found)),
-                *checks.lifecycle(
-                    found, prefixes, wiring.delete_mode_of(settings, found), settings.undo_window
-                ),
-            ]
-            if at_head:
-                seen += await checks.attempt("identity", lambda: look_at_tie(bucket, found))
-            return seen
-
-    async def look_at_tie(bucket: Bucket, found: model.Capabilities) -> Sequence[model.Check]:
-        async with open_catalog(wiring.catalog_config(settings)) as catalog:
-            pause = PauseWatch(catalog.pauses, SystemClock(), NullObserver())
-            ports = wiring.wire(catalog, bucket, found, NullObserver(), pause, wiring.throttles_of(settings))
-            tie = await ownership.verify(ports, settings.bucket.name)
-            fault = (await adoption.look(ports, settings.bucket.name)).fault
-            return [
-                *await look_at_sides(bucket, catalog),
-                *checks.identity(tie, fault, await ports.site.lineage()),
-                *checks.clocks(await ports.clocks.look()),
-            ]
-
-    async def look_at_sides(bucket: Bucket, catalog: Catalog) -> Sequence[model.Check]:
-        prefixes, tables = settings.bucket.prefixes, catalog.database.config.tables
-        pages = [await bucket.listing.list_page(prefix) for prefix in prefixes]
-        stored = [key for page in pages for key in page.keys if not key.startswith(model.RESERVED_PREFIX)]
-        rows = await catalog.records.first_keys(prefixes)
-        async with catalog.database.connection() as connection:
-            made_here = await made_by_us(connection, tables)
-        table, first = tables.media_table, stored[0] if stored else None
-        return checks.sides(table, rows, first, made_here=made_here)
-
-    made += await checks.attempt("database", look_at_database)
-    made += await checks.attempt("bucket", look_at_bucket)
-    return made
 
 
 async def under_lease(
