@@ -10,21 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from reconciler.model import (
-    Finding,
-    Hold,
-    HoldKind,
-    KeepReason,
-    ListedMark,
-    Mode,
-    Pass,
-    PassDetail,
-    Report,
-    Storage,
-    StorageBy,
-    StoragePart,
-    Verdict,
-)
+from reconciler import model
 from reconciler.planning.formatting import timestamp
 from reconciler.settings import Loaded, SettingReport, Settings, tell
 
@@ -36,9 +22,9 @@ if TYPE_CHECKING:  # the settings are written without the engine and the catalog
 Json = dict[str, object]
 
 STORAGE_NAMES = {
-    StorageBy.VIRTUAL_KEY: "virtual_key_id",
-    StorageBy.MEDIA_TYPE: "media_type",
-    StorageBy.PROVIDER: "provider",
+    model.StorageBy.VIRTUAL_KEY: "virtual_key_id",
+    model.StorageBy.MEDIA_TYPE: "media_type",
+    model.StorageBy.PROVIDER: "provider",
 }
 """What the name of a part of the storage is called."""
 
@@ -55,7 +41,7 @@ FINDING = (
 """The fields of a finding, in order."""
 
 
-def pass_summary(detail: PassDetail) -> Json:
+def pass_summary(detail: model.PassDetail) -> Json:
     """A pass in a list."""
     return {
         **_pass(detail.current),
@@ -64,7 +50,7 @@ def pass_summary(detail: PassDetail) -> Json:
     }
 
 
-def _pass(current: Pass) -> Json:
+def _pass(current: model.Pass) -> Json:
     tally = current.tally
     return {
         **_fields(current, "id", "kind", "state", "mode", "config_hash"),
@@ -78,7 +64,7 @@ def _pass(current: Pass) -> Json:
     }
 
 
-def pass_detail(detail: PassDetail) -> Json:
+def pass_detail(detail: model.PassDetail) -> Json:
     """One pass with everything that is known of it."""
     example = ("verdict", "storage_key", "bytes", "reason", "due_at")
     return {
@@ -100,12 +86,12 @@ def decided(decision: Decided) -> Json:
     return {**pass_summary(decision.detail), "marks": decision.marks}
 
 
-def verdicts(found: Iterable[Verdict]) -> list[Verdict]:
+def verdicts(found: Iterable[model.Verdict]) -> list[model.Verdict]:
     """All that there are, then those of a newer program."""
-    return [*Verdict, *sorted({*found} - {*Verdict})]
+    return [*model.Verdict, *sorted({*found} - {*model.Verdict})]
 
 
-def _found(found: Mapping[Verdict, int]) -> Json:
+def _found(found: Mapping[model.Verdict, int]) -> Json:
     return {verdict: found.get(verdict, 0) for verdict in verdicts(found)}
 
 
@@ -121,16 +107,16 @@ def status(of: Status) -> Json:
             verdict: {"keys": keys, "bytes": size, "first_seen_at": timestamp(oldest)}
             for verdict, (keys, size, oldest) in of.marks.items()
         },
-        "holds": {kind: of.holds.get(kind, 0) for kind in HoldKind},
+        "holds": {kind: of.holds.get(kind, 0) for kind in model.HoldKind},
     }
 
 
-def hold(each: Hold) -> Json:
+def hold(each: model.Hold) -> Json:
     """A hold; `until` null is until it is lifted."""
     return _fields(each, "kind", "target", "reason", "author", "until", "added_at", "pass_id")
 
 
-def mark(found: ListedMark) -> Json:
+def mark(found: model.ListedMark) -> Json:
     """A mark, with the hold that keeps it."""
     of = found.mark
     return {
@@ -146,7 +132,7 @@ def mark(found: ListedMark) -> Json:
     }
 
 
-def storage(stored: Storage, by: StorageBy) -> Json:
+def storage(stored: model.Storage, by: model.StorageBy) -> Json:
     """`share` is of the bytes, 0 to 1. `prefixes` null: no managed prefixes are known yet, and the figures
     are of the whole table.
     """
@@ -160,16 +146,16 @@ def storage(stored: Storage, by: StorageBy) -> Json:
     }
 
 
-def _part(part: StoragePart, of: Storage) -> Json:
+def _part(part: model.StoragePart, of: model.Storage) -> Json:
     return {**_fields(part, "objects", "bytes"), "share": round(share(part, of), 6)}
 
 
-def share(part: StoragePart, of: Storage) -> float:
+def share(part: model.StoragePart, of: model.Storage) -> float:
     """The part's share of all bytes, 0 to 1."""
     return part.bytes / of.bytes if of.bytes else 0.0
 
 
-def undone(result: Undone, mode: Mode, seconds: float) -> Json:
+def undone(result: Undone, mode: model.Mode, seconds: float) -> Json:
     """What an undo brought back, or in dry run would have."""
     refused = ("storage_key", "record_id", "outcome", "reason")
     return {
@@ -181,19 +167,19 @@ def undone(result: Undone, mode: Mode, seconds: float) -> Json:
     }
 
 
-def report(of: Report) -> Json:
+def report(of: model.Report) -> Json:
     """How a pass with its collection ended."""
     return {
         **_fields(of, "mode", "outcome", "objects", "records"),
-        "found": {verdict: of.found.get(verdict, 0) for verdict in Verdict},
+        "found": {verdict: of.found.get(verdict, 0) for verdict in model.Verdict},
         "deleted": _fields(of.removed, "objects", "records", "bytes"),
-        "kept": {reason: of.kept.get(reason, 0) for reason in KeepReason},
+        "kept": {reason: of.kept.get(reason, 0) for reason in model.KeepReason},
         "failed": of.removed.failed,
         "duration_seconds": round(of.duration_seconds, 3),
     }
 
 
-def finding(of: Finding, due_at: datetime) -> Json:
+def finding(of: model.Finding, due_at: datetime) -> Json:
     """A finding of `plan`; `due_at` is when a mark written now would be due. What is kept never is."""
     return {**_fields(of, *FINDING[:-1]), "due_at": timestamp(due_at) if of.kept is None else None}
 

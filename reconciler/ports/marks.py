@@ -5,32 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from reconciler.model import (
-    Backlog,
-    Claim,
-    Decision,
-    DueKey,
-    Hidden,
-    Hold,
-    HoldFilter,
-    HoldKind,
-    Mark,
-    ObjectResult,
-    PassKind,
-    Policy,
-    Record,
-    RefusedMarks,
-    Removed,
-    Tally,
-    Term,
-    Verdict,
-)
+from reconciler import model
 
-Decide = Callable[[Mark, Sequence[Record], datetime], Decision]
+Decide = Callable[[model.Mark, Sequence[model.Record], datetime], model.Decision]
 """Asked in the middle of a transaction, and pure. Given the mark, every row that names its key now, and the
 server's time."""
 
-Cap = Callable[[Backlog, Mapping[PassKind, Tally]], Mapping[PassKind, str]]
+Cap = Callable[[model.Backlog, Mapping[model.PassKind, model.Tally]], Mapping[model.PassKind, str]]
 """The same. Given the batch (`pending`) with what was claimed in 24 h (`gone`), and what the last released
 pass of each kind saw. Returns why the marks of a kind must not be claimed now."""
 
@@ -39,8 +20,8 @@ pass of each kind saw. Returns why the marks of a kind must not be claimed now."
 class ClaimRequest:
     """Which marks to claim, at most how many, and who decides about each and about them all."""
 
-    policy: Policy
-    verdicts: Sequence[Verdict]
+    policy: model.Policy
+    verdicts: Sequence[model.Verdict]
     limit: int
     decide: Decide
     cap: Cap
@@ -49,7 +30,7 @@ class ClaimRequest:
 class Marks(Protocol):
     """Marks and the ledger: the database's half of the deletion protocol."""
 
-    async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
+    async def claim(self, term: model.Term, wanted: ClaimRequest) -> model.Claim:
         """Protocol step 2, in one short transaction. Empty (`taken` 0) when nothing claimable is due.
 
         Removing the rows is tried and rolled back: keys whose rows the database does not let go are
@@ -59,7 +40,7 @@ class Marks(Protocol):
         """
         ...
 
-    async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+    async def rescue(self, term: model.Term, longest_call: timedelta, limit: int) -> model.Claim | None:
         """A claim to roll forward, taken over under this term.
 
         Of this epoch: a claim whose `not_before` has passed. Of a dead epoch: once its last call to the store
@@ -67,7 +48,7 @@ class Marks(Protocol):
         """
         ...
 
-    async def let_go(self, term: Term) -> None:
+    async def let_go(self, term: model.Term) -> None:
         """Make what this term claimed and has not settled `unfinished` at once: no worker has it any more.
 
         Keys that failed still wait for their `not_before`.
@@ -87,7 +68,7 @@ class Marks(Protocol):
         ...
 
     async def look_again(
-        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+        self, claim: model.Claim, decide: Decide, *, rewrites_keys: bool = False
     ) -> Mapping[str, str]:
         """The claim's keys to spare after all, with the reason; this includes keys put on hold by now.
 
@@ -97,13 +78,13 @@ class Marks(Protocol):
 
     async def confirm(
         self,
-        term: Term,
-        claim: Claim,
-        results: Mapping[str, tuple[ObjectResult, str]],
+        term: model.Term,
+        claim: model.Claim,
+        results: Mapping[str, tuple[model.ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
-        hidden: Mapping[str, Hidden] | None = None,
-    ) -> Removed:
+        hidden: Mapping[str, model.Hidden] | None = None,
+    ) -> model.Removed:
         """Protocol step 4: ledger, rows (by id and version, in savepoints), tombstones, marks.
 
         FAILED keys stay claimed with a growing `not_before`; so does a key that cannot be recorded. The
@@ -114,36 +95,36 @@ class Marks(Protocol):
         """
         ...
 
-    async def extend(self, claim: Claim) -> None:
+    async def extend(self, claim: model.Claim) -> None:
         """Record that the claim is being worked on, so that it is not taken for an abandoned one."""
         ...
 
     def due(
-        self, policy: Policy, verdicts: Sequence[Verdict], decide: Decide, page_size: int = 1000
-    ) -> AsyncIterator[Sequence[DueKey]]:
+        self, policy: model.Policy, verdicts: Sequence[model.Verdict], decide: Decide, page_size: int = 1000
+    ) -> AsyncIterator[Sequence[model.DueKey]]:
         """Dry run: every claimable mark once, in key order, as a claim would decide it; claims nothing."""
         ...
 
-    async def note_preview(self, term: Term, keys: Sequence[str]) -> None:
+    async def note_preview(self, term: model.Term, keys: Sequence[str]) -> None:
         """Remember that a dry run has reported these marks."""
         ...
 
-    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+    async def waiting(self, policy: model.Policy, verdicts: Sequence[model.Verdict]) -> int:
         """Released marks of these verdicts that no claim could take now.
 
         That is: not yet due, put off, claimed, or dangling and seen once; but not what is on hold.
         """
         ...
 
-    async def abandoned(self, term: Term) -> int:
+    async def abandoned(self, term: model.Term) -> int:
         """Keys claimed under another epoch that this program can roll forward and that have not been yet."""
         ...
 
-    async def drift(self) -> Mapping[Verdict, tuple[int, int, datetime | None]]:
+    async def drift(self) -> Mapping[model.Verdict, tuple[int, int, datetime | None]]:
         """Marks by verdict: count, bytes, first sighting of the oldest."""
         ...
 
-    async def refused(self) -> RefusedMarks:
+    async def refused(self) -> model.RefusedMarks:
         """Marks that cannot be carried out, because the database does not let their rows go."""
         ...
 
@@ -167,7 +148,7 @@ class Marks(Protocol):
 class Holds(Protocol):
     """Deliberate keeps. A claim reads them after locking its marks, so that none slips in between."""
 
-    async def add(self, holds: Sequence[Hold]) -> Sequence[str]:
+    async def add(self, holds: Sequence[model.Hold]) -> Sequence[str]:
         """Put these in force, however many. A hold given again by its author takes the new reason and end,
         except that one with a `pass_id`, which the program makes, never shortens an existing one.
 
@@ -178,7 +159,7 @@ class Holds(Protocol):
         ...
 
     async def remove(
-        self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
+        self, kind: model.HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
     ) -> int:
         """Lift the holds on these targets, by any author unless `author` is given. Returns how many.
 
@@ -193,17 +174,17 @@ class Holds(Protocol):
         """
         ...
 
-    async def lift(self, wanted: HoldFilter, *, by: str = "") -> int:
+    async def lift(self, wanted: model.HoldFilter, *, by: str = "") -> int:
         """Lift every hold that matches the filter. Returns how many; otherwise as `remove`."""
         ...
 
     async def page(
-        self, wanted: HoldFilter | None = None, after: Hold | None = None, limit: int = 1000
-    ) -> Sequence[Hold]:
+        self, wanted: model.HoldFilter | None = None, after: model.Hold | None = None, limit: int = 1000
+    ) -> Sequence[model.Hold]:
         """Holds in force that match the filter, by kind, target and author, starting after `after`."""
         ...
 
-    async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
+    async def held(self, keys: Sequence[str]) -> Mapping[str, model.Hold]:
         """Those of these storage keys on hold: by key, by prefix, or by the owner of a row that names
         them, or that named them at the hold's beginning or in any pass since.
 
@@ -211,6 +192,6 @@ class Holds(Protocol):
         """
         ...
 
-    async def count(self) -> Mapping[HoldKind, int]:
+    async def count(self) -> Mapping[model.HoldKind, int]:
         """The number of holds in force, by kind."""
         ...

@@ -10,14 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reconciler.model import BreakerLimits, Mode, Policy
 from reconciler.model.durations import duration_text
-from reconciler.settings import addresses, values
-from reconciler.settings.sections import (
-    BreakerSettings,
-    BucketSettings,
-    CatalogSettings,
-    LeaseSettings,
-    WebSettings,
-)
+from reconciler.settings import addresses, sections, values
 from reconciler.settings.types import RUNTIME, Days, Duration, Flag, written
 
 
@@ -42,7 +35,7 @@ class SchemaSettings(BaseSettings):
     # `load` reads the sources, since it knows where each value came from; the class itself reads none.
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    catalog: CatalogSettings = CatalogSettings()
+    catalog: sections.CatalogSettings = sections.CatalogSettings()
     log_format: Annotated[
         Literal["auto", "console", "json"], written(values.one_of("auto", "console", "json"))
     ] = "auto"
@@ -81,7 +74,7 @@ class DatabaseSettings(SchemaSettings):
 class Settings(DatabaseSettings):
     """Every setting of the daemon."""
 
-    bucket: BucketSettings
+    bucket: sections.BucketSettings
 
     dry_run: Annotated[Flag, RUNTIME] = True
     """Refuse every deletion. True: nothing is deleted until you switch it off."""
@@ -105,7 +98,7 @@ class Settings(DatabaseSettings):
     A week to notice a mistake."""
     max_deletes_per_second: Annotated[float | None, written(values.rate), RUNTIME] = 100.0
     """Keys a second over all replicas, or `unlimited`. 100: far below what stores throttle at."""
-    breaker: Annotated[BreakerSettings, RUNTIME] = BreakerSettings()
+    breaker: Annotated[sections.BreakerSettings, RUNTIME] = sections.BreakerSettings()
 
     grace_period: Duration = timedelta(hours=48)
     """Minimum age of an object or row before it counts as drift. Two days, for
@@ -158,8 +151,8 @@ class Settings(DatabaseSettings):
     copy_concurrency: Annotated[int, written(values.whole(1, 1_024, "copies in flight"))] = 128
     """Copies into the quarantine and out of it in flight, fewer while the store throttles.
     128: at 30 ms a copy, 4,000 keys a second."""
-    lease: LeaseSettings = LeaseSettings()
-    web: WebSettings = WebSettings()
+    lease: sections.LeaseSettings = sections.LeaseSettings()
+    web: sections.WebSettings = sections.WebSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""

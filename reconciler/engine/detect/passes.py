@@ -8,22 +8,10 @@ from datetime import timedelta
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from reconciler import model
 from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.steps import step
 from reconciler.errors import BadValue
-from reconciler.model import (
-    Backlog,
-    Finding,
-    Pass,
-    PassKind,
-    PassState,
-    Phase,
-    Policy,
-    RangeProgress,
-    Tally,
-    Term,
-    Trip,
-)
 from reconciler.model.keys import merge_prefixes
 from reconciler.planning import approval_gate, breaker, sides
 
@@ -34,11 +22,11 @@ log = structlog.get_logger(__name__)
 class PassResult:
     """A finished pass: what it saw, and the stamp with which it was released, or why it was not."""
 
-    kind: PassKind
+    kind: model.PassKind
     pass_id: int
-    tally: Tally
+    tally: model.Tally
     stamp: int | None = None
-    trip: Trip | None = None
+    trip: model.Trip | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,23 +34,23 @@ class MarkSink:
     """Writes findings as marks, with the watermark in the same transaction."""
 
     ports: Ports
-    term: Term
-    current: Pass
+    term: model.Term
+    current: model.Pass
     delete_delay: timedelta
 
-    async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:
+    async def write(self, findings: Sequence[model.Finding], progress: model.RangeProgress | None) -> None:
         if findings or progress is not None:
             try:
                 await self._record(findings, progress)
             except (BadValue, ValueError, TypeError, OverflowError) as error:
                 await self._record_without(error, findings, progress)
 
-    async def _record(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:
+    async def _record(self, findings: Sequence[model.Finding], progress: model.RangeProgress | None) -> None:
         passes = self.ports.passes
         await passes.record(self.term, self.current, findings, self.delete_delay, progress)
 
     async def _record_without(
-        self, error: Exception, findings: Sequence[Finding], progress: RangeProgress | None
+        self, error: Exception, findings: Sequence[model.Finding], progress: model.RangeProgress | None
     ) -> None:
         """Split the findings in halves until the one that the database cannot take is left out."""
         middle = len(findings) // 2
@@ -79,7 +67,7 @@ class MarkSink:
 
 
 @contextmanager
-def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
+def under_pass(ports: Ports, current: model.Pass) -> Iterator[None]:
     """Bind the pass to every log line inside, and to the current step."""
     ports.tracer.note(pass_id=current.id)
     with bound_contextvars(pass_id=current.id):
@@ -87,9 +75,9 @@ def under_pass(ports: Ports, current: Pass) -> Iterator[None]:
         yield
 
 
-async def earlier_policy(ports: Ports, kind: PassKind, policy: Policy) -> Policy | None:
+async def earlier_policy(ports: Ports, kind: model.PassKind, policy: model.Policy) -> model.Policy | None:
     """The policy by which the last released pass of this kind judged, if it was a different one."""
-    return approval_gate.earlier(await ports.passes.last(kind, PassState.RELEASED), policy)
+    return approval_gate.earlier(await ports.passes.last(kind, model.PassState.RELEASED), policy)
 
 
 async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]:
@@ -101,17 +89,17 @@ async def count_rows(ports: Ports, prefixes: Sequence[str]) -> Mapping[str, int]
 async def speak(
     ports: Ports,
     settings: RuntimeSettings,
-    kind: PassKind,
-    tally: Tally,
-    current: Pass | None = None,
-    counted: Callable[[Backlog], Backlog] = lambda backlog: backlog,
-) -> Trip | None:
+    kind: model.PassKind,
+    tally: model.Tally,
+    current: model.Pass | None = None,
+    counted: Callable[[model.Backlog], model.Backlog] = lambda backlog: backlog,
+) -> model.Trip | None:
     """The breaker's answer about the complete pass `current`, or a plan: caps, settings and latch.
 
     For a retention pass, `tally.records` is what its findings are a fraction of. `counted` adds to the
     backlog what a plan has found and not marked.
     """
-    previous = await ports.passes.last(kind, PassState.RELEASED)
+    previous = await ports.passes.last(kind, model.PassState.RELEASED)
     since = previous.cutoff if previous else None
     backlog = counted(await ports.passes.backlog(settings.policy.prefixes, current, since))
     before = previous.tally if previous else None
@@ -124,16 +112,16 @@ async def speak(
 
 
 async def release(
-    ports: Ports, settings: RuntimeSettings, term: Term, current: Pass, tally: Tally
+    ports: Ports, settings: RuntimeSettings, term: model.Term, current: model.Pass, tally: model.Tally
 ) -> PassResult:
     """Ask the breaker about a complete pass; then release its marks, in a later transaction."""
-    ports.observer.phase(current.kind, Phase.RELEASING)
+    ports.observer.phase(current.kind, model.Phase.RELEASING)
     with step(ports.tracer, "arming"):
         return await _release(ports, settings, term, current, tally)
 
 
 async def _release(
-    ports: Ports, settings: RuntimeSettings, term: Term, current: Pass, tally: Tally
+    ports: Ports, settings: RuntimeSettings, term: model.Term, current: model.Pass, tally: model.Tally
 ) -> PassResult:
     trip = await speak(ports, settings, current.kind, tally, current)
     if trip is not None:

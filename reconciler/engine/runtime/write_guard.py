@@ -9,22 +9,9 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from reconciler import model
 from reconciler.engine.runtime.context import Ports
 from reconciler.errors import LeaseLost, Retryable, StoreUnavailable
-from reconciler.model import (
-    Claim,
-    Copied,
-    CopyRequest,
-    Deletion,
-    DeletionResult,
-    Hidden,
-    Mode,
-    ObjectResult,
-    Removed,
-    Term,
-    Upload,
-    Version,
-)
 from reconciler.planning import formatting
 from reconciler.ports import ClaimRequest, Decide
 
@@ -36,9 +23,9 @@ class Refused(Retryable):
     """A write was requested in dry run or while paused. What was claimed stays claimed until that ends."""
 
 
-def require_live(mode: Mode) -> None:
+def require_live(mode: model.Mode) -> None:
     """Raise StoreUnavailable in dry run: before each request of a call, whose keys then stay claimed."""
-    if mode is not Mode.LIVE:
+    if mode is not model.Mode.LIVE:
         raise StoreUnavailable("dry run was switched on: no further request is sent")
 
 
@@ -48,7 +35,7 @@ class WriteGuard:
     def __init__(
         self,
         ports: Ports,
-        mode: Callable[[], Mode],
+        mode: Callable[[], model.Mode],
         leads: Callable[[], bool],
         seal: Callable[[float], Awaitable[UUID]],
     ) -> None:
@@ -57,22 +44,22 @@ class WriteGuard:
         self._leads = leads
         self._seal = seal
 
-    async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
+    async def claim(self, term: model.Term, wanted: ClaimRequest) -> model.Claim:
         """Take due marks for deletion; see `Marks.claim`."""
         sealed = await self._admit_claim("claim marks", term)
         return await self._ports.marks.claim(sealed, wanted)
 
-    async def rescue(self, term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+    async def rescue(self, term: model.Term, longest_call: timedelta, limit: int) -> model.Claim | None:
         """Take over a claim that has to roll forward; see `Marks.rescue`."""
         sealed = await self._admit_claim("take over a claim", term)
         return await self._ports.marks.rescue(sealed, longest_call, limit)
 
-    async def delete(self, batch: Sequence[Deletion]) -> Sequence[DeletionResult]:
+    async def delete(self, batch: Sequence[model.Deletion]) -> Sequence[model.DeletionResult]:
         """Delete objects from the bucket."""
         await self._admit_deletion("delete objects")
         return await self._ports.store.delete(batch)
 
-    async def copy(self, wanted: CopyRequest) -> Copied:
+    async def copy(self, wanted: model.CopyRequest) -> model.Copied:
         """Copy an object into quarantine or out of it; see `Copies.copy`.
 
         Allowed while paused: a copy deletes nothing, and brings back what should not have been deleted.
@@ -81,17 +68,17 @@ class WriteGuard:
         self._refuse_without_lease()
         return await self._ports.copies.copy(wanted)
 
-    async def purge(self, batch: Sequence[Version]) -> Sequence[DeletionResult]:
+    async def purge(self, batch: Sequence[model.Version]) -> Sequence[model.DeletionResult]:
         """Delete versions and delete markers by id, for good."""
         await self._admit_deletion("purge versions")
         return await self._ports.versions.remove(batch)
 
-    async def abort(self, uploads: Sequence[Upload]) -> Sequence[DeletionResult]:
+    async def abort(self, uploads: Sequence[model.Upload]) -> Sequence[model.DeletionResult]:
         """Abort multipart uploads, which deletes their parts."""
         await self._admit_deletion("abort uploads")
         return await self._ports.uploads.abort(uploads)
 
-    async def reveal(self, markers: Sequence[Version]) -> Sequence[DeletionResult]:
+    async def reveal(self, markers: Sequence[model.Version]) -> Sequence[model.DeletionResult]:
         """Remove delete markers to uncover what they hid. Allowed while paused, as copies are."""
         self._refuse_in_dry_run("remove delete markers")
         self._refuse_without_lease()
@@ -99,7 +86,7 @@ class WriteGuard:
             raise ValueError("only delete markers hide anything")
         return await self._ports.versions.remove(markers, reveals=True)
 
-    async def withdraw(self, copy: Version) -> Sequence[DeletionResult]:
+    async def withdraw(self, copy: model.Version) -> Sequence[model.DeletionResult]:
         """Remove a version that we made ourselves: what it covered is the current object again."""
         self._refuse_in_dry_run("withdraw a copy")
         self._refuse_without_lease()
@@ -116,15 +103,15 @@ class WriteGuard:
 
     async def confirm(
         self,
-        term: Term,
-        claim: Claim,
-        results: Mapping[str, tuple[ObjectResult, str]],
+        term: model.Term,
+        claim: model.Claim,
+        results: Mapping[str, tuple[model.ObjectResult, str]],
         decide: Decide,
         upload_window: timedelta,
-        hidden: Mapping[str, Hidden] | None = None,
+        hidden: Mapping[str, model.Hidden] | None = None,
         *,
         sent: bool,
-    ) -> Removed:
+    ) -> model.Removed:
         """Remove the rows whose objects are gone; see `Marks.confirm`.
 
         `sent`: a request for the claim was sent. Its effect is recorded even while paused or in dry run, so
@@ -135,7 +122,7 @@ class WriteGuard:
             await self._refuse_while_paused("remove records")
         return await self._ports.marks.confirm(term, claim, results, decide, upload_window, hidden)
 
-    async def _admit_claim(self, action: str, term: Term) -> Term:
+    async def _admit_claim(self, action: str, term: model.Term) -> model.Term:
         """The term with the identity's current nonce, which a claim compares with the database's."""
         self._refuse_in_dry_run(action)
         await self._refuse_while_paused(action)
@@ -162,7 +149,7 @@ class WriteGuard:
             )
 
     def _refuse_in_dry_run(self, action: str) -> None:
-        if self._mode() is not Mode.LIVE:
+        if self._mode() is not model.Mode.LIVE:
             message = f"dry run: refused to {action}; set RECONCILER_DRY_RUN=false to let it happen"
             raise Refused(message)
 
