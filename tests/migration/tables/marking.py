@@ -23,7 +23,7 @@ passes = Table(
     "passes",
     OWN,
     Column("id", BigInteger, Identity(), primary_key=True),
-    Column("marker", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("cutoff", TIME, nullable=False),
     Column("config_hash", Text, nullable=False),
     Column("mode", Text, nullable=False),
@@ -38,8 +38,8 @@ passes = Table(
     Column("policy", JSONB),
     Column("decided_by", Text),
     Column("decided_at", TIME),
-    Index("passes_kind_id_idx", "marker", "id"),
-    Index("passes_tripped_idx", "marker", "id", postgresql_where=text("state = 'tripped'")),
+    Index("passes_kind_id_idx", "kind", "id"),
+    Index("passes_tripped_idx", "kind", "id", postgresql_where=text("state = 'tripped'")),
 )
 
 spending = Table(
