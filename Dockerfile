@@ -30,6 +30,8 @@ FROM base
 RUN rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" \
     && python -m pip uninstall --yes --root-user-action=ignore pip setuptools wheel
 COPY --from=build /opt/reconciler /opt/reconciler
+# For a shell in the container.
+RUN /opt/reconciler/bin/reconciler completion bash >> /etc/bash.bashrc
 ENV PATH=/opt/reconciler/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

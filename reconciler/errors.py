@@ -15,8 +15,10 @@
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
     ├── NotDone              what an operator asked for cannot be done, or not like this (exit 1 or 2)
     ├── Halt                 stay alive, idle, and say so; a person has to act (exit 3)
+    │   ├── LoginRefused           the store does not take the credentials (exit 1)
     │   └── BadValue               a value in the tables that a statement of ours trips over
     └── ConfigError          settings or surroundings that cannot work (exit 2)
+        └── LoginMissing           no credentials, or the database refuses the login (exit 1)
 
 A message is one line that says what is wrong and what to do about it.
 """
@@ -114,9 +116,23 @@ class Halt(ReconcilerError):
     """Going on could delete what is live: stop until a person has acted."""
 
 
-class BadValue(Halt):
-    """Postgres refuses a value in the tables (22…). A caller with a batch finds the value, and goes on."""
-
-
 class ConfigError(ReconcilerError):
     """Settings, permissions or schema that cannot work. The message may have several lines, one a fault."""
+
+
+class NoLogin(ReconcilerError):
+    """Mixed into errors about credentials that are missing or refused. A command ends as where the server is
+    away (exit 1); the daemon does as the other base says.
+    """
+
+
+class LoginRefused(Halt, NoLogin):
+    """The store does not take these credentials."""
+
+
+class LoginMissing(ConfigError, NoLogin):
+    """There are no credentials, or the database refuses the login."""
+
+
+class BadValue(Halt):
+    """Postgres refuses a value in the tables (22…). A caller with a batch finds the value, and goes on."""

@@ -73,6 +73,9 @@ catalog:
   {{- with $v.catalog.epochUnit }}
   epoch_unit: {{ toJson . }}
   {{- end }}
+{{- with $v.operator }}
+operator: {{ toJson . }}
+{{- end }}
 log_format: {{ toJson $v.log.format }}
 log_level: {{ toJson $v.log.level }}
 {{- end -}}

@@ -15,6 +15,7 @@ from reconciler import __version__
 from reconciler.cli import (
     adopt_bucket,
     approve,
+    completion,
     config,
     demo,
     discard,
@@ -57,6 +58,7 @@ COMMANDS: Sequence[Callable[[Commands], None]] = (
     passes.add,
     approve.add,
     discard.add,
+    completion.add,
 )
 """Every command, in the order of `--help`."""
 
@@ -69,7 +71,10 @@ settings:
   set; credentials of the bucket come from the usual AWS variables and files.
 
 exit status:
-  0 done, 1 failed, 2 usage or configuration, 3 halted or tripped
+  0 done
+  1 failed; so where database or store are away, or there is no login or a wrong one
+  2 usage or configuration
+  3 halted or tripped
 """
 
 
@@ -79,7 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What is imported stays, and a listed page holds thousands of short-lived tuples: looking through
     # them at Python's own threshold took a quarter of a sweep's processor time (measured, 3.11).
     gc.set_threshold(50_000)
-    args = parser().parse_args(argv)
+    root = parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, see `reconciler completion`
+        import argcomplete
+
+        argcomplete.autocomplete(root)
+    args = root.parse_args(argv)
     try:
         log_until_settings_are_read(args)
         status: int = args.run(args)

@@ -11,8 +11,8 @@ that acted on it halts. All marks are withdrawn; later passes find them again af
 restored from an old backup lacks newer rows, whose objects then look like orphans: see that its rows are
 complete first, and keep RECONCILER_DRY_RUN on until `reconciler plan` shows what you expect.
 
-Exits 0 when it was settled or nothing had to be, 1 where it could not be done now, 2 where --yes is
-missing, 3 where the identity cannot be read.
+Exits 0 when it was settled or nothing had to be, 1 where it could not be done now or --yes is missing,
+3 where the identity cannot be read.
 
 $ reconciler adopt-bucket
 $ reconciler adopt-bucket --yes
@@ -21,9 +21,8 @@ $ reconciler adopt-bucket --yes
 import argparse
 
 from reconciler.cli import running
-from reconciler.cli.arguments import Commands, command, wait
-from reconciler.cli.errors import DONE
-from reconciler.errors import ConfigError
+from reconciler.cli.arguments import Commands, as_json, command, wait
+from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.planning.formatting import printable
 
 
@@ -31,26 +30,31 @@ def add(commands: Commands) -> None:
     made = command(commands, "adopt-bucket", __doc__, run)
     made.add_argument("--yes", action="store_true", help="do it; otherwise only say what was found")
     wait(made)
+    as_json(made, "what was found and done")
 
 
 def run(args: argparse.Namespace) -> int:
     patience = running.duration_of(args.wait, "--wait")
     settings = running.settings_of(args)
     from reconciler import app
+    from reconciler.cli.output import print_json
     from reconciler.operations import ownership
 
-    async def act() -> None:
+    async def act() -> int:
         name = settings.bucket.name
         async with app.open_ports(settings) as ports:
             situation = await ownership.look(ports, name)
-            for line in situation.lines():
-                print(printable(line))
-            if not situation.fault:
-                return
-            if not args.yes:
-                raise ConfigError(
-                    "nothing was changed; to make the bucket this database's, add --yes (see --help)"
-                )
+            found = {"bucket": name, "fault": situation.fault or None, "adopted": False, "withdrawn": 0}
+            if not args.json:
+                for line in situation.lines():
+                    print(printable(line))
+            if not situation.fault or not args.yes:
+                if args.json:
+                    print_json(found)
+                if not situation.fault:
+                    return DONE
+                complain("nothing was changed; to make the bucket this database's, add --yes (see --help)")
+                return FAILED
             withdrawn = await ownership.adopt(
                 ports,
                 name,
@@ -59,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
                 upload_window=settings.upload_window,
                 wait=patience,
             )
+        if args.json:
+            print_json({**found, "adopted": True, "withdrawn": withdrawn})
+            return DONE
         done = f"bucket {name!r} is this database's now; {withdrawn} marks are withdrawn until found again"
         print(printable(done))
+        return DONE
 
-    running.wait_for(act)
-    return DONE
+    return running.wait_for(act)

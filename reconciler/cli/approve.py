@@ -11,15 +11,17 @@ $ reconciler approve 12
 
 import argparse
 
-from reconciler.cli.arguments import Commands, command
+from reconciler.cli.arguments import Commands, command, yes
+from reconciler.cli.errors import FAILED
 from reconciler.cli.passes import decision, tell
-from reconciler.cli.running import on_database, operator
+from reconciler.cli.running import on_database, operator, sure
 from reconciler.cli.types import Catalog
 
 
 def add(commands: Commands) -> None:
     made = command(commands, "approve", __doc__, run)
     decision(made)
+    yes(made, "approve")
     made.add_argument(
         "--i-understand",
         action="store_true",
@@ -31,5 +33,7 @@ def add(commands: Commands) -> None:
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.operations import passes
 
-    by = args.author or operator()
+    if not sure(args, f"Approve pass {args.pass_id}? Its marks are deleted when they are due."):
+        return FAILED
+    by = operator(args)
     return tell(await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand), args)

@@ -1,13 +1,17 @@
 """How a command gets its arguments. Imports nothing heavy: `--help` answers at once."""
 
 import argparse
+import difflib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TypeAlias
 
 LARGEST = 2**63 - 1
 """What the database can count to."""
+
+NOTHING_NAMED = "the following arguments are required: COMMAND"
+"""What argparse says where no command is given."""
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 """What a command does with its arguments. Returns the exit status."""
@@ -17,7 +21,11 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        if message == NOTHING_NAMED:
+            self.print_help(sys.stderr)
+            raise SystemExit(2)
+        see = " See" if message.endswith("?") else "; see"
+        print(f"{self.prog}: {message}{see} {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
     def parse_known_args(  # type: ignore[override]  # of the three overloads the general one
@@ -26,8 +34,24 @@ class Parser(argparse.ArgumentParser):
         """Nothing is left over: so the command itself says what it does not know, and where its help is."""
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            guesses = (_guess(each, self._option_string_actions) for each in unknown if each.startswith("-"))
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{next(filter(None, guesses), '')}")
         return known, unknown
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        """As argparse does, with a guess at what was meant."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            guess = _guess(value, action.choices or ())
+            raise argparse.ArgumentError(
+                action, f"invalid choice: {value!r}{guess}" if guess else error.message
+            ) from None
+
+
+def _guess(given: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(given, map(str, known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - it has no public name
@@ -74,15 +98,21 @@ def wait(made: Parser) -> None:
     )
 
 
-def author(made: Parser, who: str) -> None:
-    made.add_argument("--author", type=words, metavar="NAME", help=f"{who} (default: the user of this shell)")
+def by(made: Parser, who: str) -> None:
+    made.add_argument(
+        "--by", type=words, metavar="NAME", help=f"{who} (default: RECONCILER_OPERATOR, or the shell's user)"
+    )
+
+
+def yes(made: Parser, what: str) -> None:
+    made.add_argument("--yes", action="store_true", help=f"{what} without asking; a terminal is asked")
 
 
 def who_and_why(made: Parser) -> None:
     made.add_argument(
         "--reason", type=words, required=True, metavar="TEXT", help="why, for those who find it later"
     )
-    author(made, "who says so")
+    by(made, "who says so")
 
 
 def limit_and_format(made: Parser) -> None:

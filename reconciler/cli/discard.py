@@ -23,4 +23,4 @@ def add(commands: Commands) -> None:
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.operations import passes
 
-    return tell(await passes.discard(catalog, args.pass_id, by=args.author or operator()), args)
+    return tell(await passes.discard(catalog, args.pass_id, by=operator(args)), args)

@@ -12,12 +12,12 @@ $ reconciler erase image/2026/cat.png
 import argparse
 from collections.abc import Mapping
 
-from reconciler.cli.arguments import Commands, author, command
+from reconciler.cli.arguments import Commands, as_json, by, command, yes
 from reconciler.cli.errors import DONE, FAILED, complain
-from reconciler.cli.running import on_database, operator
+from reconciler.cli.running import on_database, operator, sure
 from reconciler.cli.types import Catalog
-from reconciler.model import Hold, HoldKind
-from reconciler.planning.formatting import timestamp
+from reconciler.model import Erased, Hold, HoldKind
+from reconciler.planning.formatting import counted, timestamp
 
 
 def add(commands: Commands) -> None:
@@ -26,25 +26,28 @@ def add(commands: Commands) -> None:
     made.add_argument(
         "--despite-hold", action="store_true", help="erase what is on hold, too; whose hold it was is kept"
     )
-    author(made, "who asks for it")
+    by(made, "who asks for it")
+    yes(made, "erase")
+    as_json(made, "what was erased")
 
 
 @on_database
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
+    from reconciler.cli.output import print_json
+    from reconciler.operations import as_json
     from reconciler.operations.erase import erase
 
-    by = args.author or operator()
-    done = await erase(catalog, args.keys, author=by, despite_hold=args.despite_hold)
+    if not sure(args, f"Erase {counted(len(args.keys), 'key')} for good? None of it can be undone."):
+        return FAILED
+    done = await erase(catalog, args.keys, author=operator(args), despite_hold=args.despite_hold)
     erased = done.erased
+    if args.json:
+        print_json(as_json.erased(done))
     if erased.held:
         _refuse(erased.held)
         return FAILED
-    print(
-        f"hidden objects: {erased.objects:,}, purged by the leader's next round;"
-        f" removed rows: {erased.rows:,}, out of the ledger; neither can be undone"
-        if erased.objects or erased.rows
-        else "nothing of it is hidden, and no removed row is in the ledger"
-    )
+    if not args.json:
+        _print(erased)
     for key in erased.claimed:
         complain(f"{key}: it is being deleted at this moment; erase it again in a minute")
     for key in erased.returning:
@@ -54,6 +57,15 @@ async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     for key in done.named:
         complain(f"{key}: a row still names it; delete that, and erase the key again once its object is gone")
     return DONE if done.complete else FAILED
+
+
+def _print(erased: Erased) -> None:
+    print(
+        f"hidden objects: {erased.objects:,}, purged by the leader's next round;"
+        f" removed rows: {erased.rows:,}, out of the ledger; neither can be undone"
+        if erased.objects or erased.rows
+        else "nothing of it is hidden, and no removed row is in the ledger"
+    )
 
 
 def _refuse(held: Mapping[str, Hold]) -> None:

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from reconciler.errors import ConfigError, ErrorKind, Halt, NotDone, ReconcilerError
+from reconciler.errors import ConfigError, ErrorKind, Halt, NoLogin, NotDone, ReconcilerError
 from reconciler.planning.formatting import printable
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
@@ -62,6 +62,8 @@ def failed(error: BaseException) -> int:
 
 
 def status_of(error: BaseException) -> int:
+    if isinstance(error, NoLogin):
+        return FAILED
     if isinstance(error, Halt):
         return STOPPED
     if isinstance(error, NotDone):

@@ -18,6 +18,7 @@ from reconciler.cli.arguments import (
     Parser,
     a_pass,
     actions,
+    as_json,
     command,
     limit_and_format,
     who_and_why,
@@ -39,6 +40,7 @@ def add(commands: Commands) -> None:
     added = command(within, "add", add_holds.__doc__, add_holds)
     _targets(added)
     who_and_why(added)
+    as_json(added, "the holds")
     ends = added.add_mutually_exclusive_group()
     ends.add_argument("--until", metavar="TIME", help="its end, as 2027-01-01 or 2027-01-01T12:00Z (UTC)")
     ends.add_argument(
@@ -54,6 +56,7 @@ def add(commands: Commands) -> None:
     _of_author_pass_or_reason(removed)
     removed.add_argument("--all", action="store_true", help="every hold that is in force, by any author")
     removed.add_argument("--dry-run", action="store_true", help="count what would be lifted, and do nothing")
+    as_json(removed, "the count")
 
 
 def _targets(made: Parser) -> None:
@@ -66,7 +69,7 @@ def _targets(made: Parser) -> None:
 
 
 def _of_author_pass_or_reason(made: Parser) -> None:
-    made.add_argument("--author", type=words, metavar="NAME", help="only this author's")
+    made.add_argument("--by", dest="author", type=words, metavar="NAME", help="only this author's")
     a_pass(made, "only those that an undo of this pass left, or that the store's refusals of its keys did")
     made.add_argument("--reason", type=words, metavar="TEXT", help="only those whose reason contains this")
 
@@ -82,11 +85,14 @@ async def add_holds(catalog: Catalog, args: argparse.Namespace) -> int:
     $ reconciler hold add --prefix image/tenant-7/ --reason "moving house"
     $ reconciler hold add --virtual-key 7f0c… --reason "case 2026-17" --until 2027-01-01
     """
-    from reconciler.operations import holds
+    from reconciler.cli.output import print_json
+    from reconciler.operations import as_json, holds
 
-    author = args.author or operator()
+    author = operator(args)
     done = await holds.add(catalog, _named(args), reason=args.reason, author=author, end=_end(args))
-    for each in done.holds:
+    if args.json:
+        print_json(as_json.held(done))
+    for each in () if args.json else done.holds:
         until = f" until {timestamp(each.until)}" if each.until else ""
         print(printable(f"on hold{until}: {each.kind.replace('_', ' ')} {each.target}"))
     if not done.claimed:
@@ -106,7 +112,7 @@ async def list_holds(catalog: Catalog, args: argparse.Namespace) -> int:
     The table shows the first ones; jsonl prints every one, a line each.
 
     $ reconciler hold list --kind prefix
-    $ reconciler hold list --author "the store"
+    $ reconciler hold list --by "the store"
     $ reconciler hold list --pass 17 --format jsonl
     """
     from reconciler.cli.output import KEY_WIDTH, LISTED, console, first, print_lines
@@ -149,27 +155,31 @@ async def remove(catalog: Catalog, args: argparse.Namespace) -> int:
     lifted it is written in the ledger. Exits 1 where there was no such hold.
 
     $ reconciler hold remove --key image/cat.png
-    $ reconciler hold remove --prefix image/tenant-7/ --author alice@ops
-    $ reconciler hold remove --author "the store" --reason QuotaExceeded --dry-run
+    $ reconciler hold remove --prefix image/tenant-7/ --by alice@ops
+    $ reconciler hold remove --by "the store" --reason QuotaExceeded --dry-run
     $ reconciler hold remove --pass 17
     """
+    from reconciler.cli.output import print_json
     from reconciler.operations import holds
 
     named = _named(args)
     if any(named.values()):
         _only_named(args)
-        total = await holds.remove(catalog, named, author=args.author, by=operator())
+        total = await holds.remove(catalog, named, author=args.author, by=operator(args))
     else:
         wanted = _common(args)
         total = (
             sum([len(page) async for page in holds.pages(catalog, wanted)])
             if args.dry_run
-            else await holds.lift(catalog, wanted, by=operator())
+            else await holds.lift(catalog, wanted, by=operator(args))
         )
+    if args.json:
+        print_json({"holds": total, "dry_run": args.dry_run})
     if not total:
         complain("no such hold is in force; `reconciler hold list` shows those that are")
         return FAILED
-    print(f"{counted(total, 'hold')} {'would be lifted' if args.dry_run else 'lifted'}")
+    if not args.json:
+        print(f"{counted(total, 'hold')} {'would be lifted' if args.dry_run else 'lifted'}")
     return DONE
 
 
@@ -177,7 +187,7 @@ def _only_named(args: argparse.Namespace) -> None:
     if args.pass_id is not None or args.reason is not None or args.all or args.dry_run:
         raise ConfigError(
             "--pass, --reason, --all and --dry-run are for many holds at once; a hold that is named by --key,"
-            " --prefix or --virtual-key is narrowed by --author alone"
+            " --prefix or --virtual-key takes --by alone"
         )
 
 
@@ -185,7 +195,7 @@ def _common(args: argparse.Namespace) -> HoldFilter:
     """What the holds have in common."""
     if args.all == any(each is not None for each in (args.author, args.pass_id, args.reason)):
         raise ConfigError(
-            "say which: --key KEY, --prefix P or --virtual-key ID; or --author NAME, --pass ID, --reason TEXT"
+            "say which: --key KEY, --prefix P or --virtual-key ID; or --by NAME, --pass ID, --reason TEXT"
             " (all that is given has to apply); or --all alone"
         )
     return _filter(args)

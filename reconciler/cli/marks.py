@@ -46,12 +46,15 @@ def add(commands: Commands) -> None:
     shown = command(within, "show", show.__doc__, show)
     shown.add_argument("key", metavar="KEY", help="the storage key")
     as_json(shown)
-    which = command(within, "retry", retry.__doc__, retry).add_mutually_exclusive_group(required=True)
+    retried = command(within, "retry", retry.__doc__, retry)
+    as_json(retried, "the keys")
+    which = retried.add_mutually_exclusive_group(required=True)
     which.add_argument("keys", nargs="*", default=[], metavar="KEY", help="storage keys")
     which.add_argument("--all", action="store_true", help="every such mark")
     cancelled = command(within, "cancel", cancel.__doc__, cancel)
     cancelled.add_argument("keys", nargs="+", metavar="KEY", help="storage keys")
     who_and_why(cancelled)
+    as_json(cancelled, "the keys")
 
 
 @on_database
@@ -129,10 +132,13 @@ async def retry(catalog: Catalog, args: argparse.Namespace) -> int:
     $ reconciler marks retry image/2026/cat.png
     $ reconciler marks retry --all
     """
-    from reconciler.operations import marks
+    from reconciler.cli.output import print_json
+    from reconciler.operations import as_json, marks
 
     done = await marks.retry(catalog, None if args.all else args.keys)
-    if args.all or done.keys:
+    if args.json:
+        print_json(as_json.retried(done))
+    elif args.all or done.keys:
         print(f"{counted(len(done.keys), 'mark')} will be tried again by the next collection")
     for key in done.unmarked:
         complain(f"{key}: there is no mark on this key that failed")
@@ -149,12 +155,15 @@ async def cancel(catalog: Catalog, args: argparse.Namespace) -> int:
 
     $ reconciler marks cancel image/2026/cat.png --reason "still in use"
     """
-    from reconciler.operations import marks
+    from reconciler.cli.output import print_json
+    from reconciler.operations import as_json, marks
 
-    done = await marks.cancel(catalog, args.keys, author=args.author or operator(), reason=args.reason)
-    for key in done.cancelled:
+    done = await marks.cancel(catalog, args.keys, author=operator(args), reason=args.reason)
+    if args.json:
+        print_json(as_json.cancelled(done))
+    for key in () if args.json else done.cancelled:
         print(printable(f"cancelled: {key}"))
-    if done.cancelled:
+    if done.cancelled and not args.json:
         print("a pass that finds such a key marks it again; `reconciler hold add` keeps it")
     for key in done.claimed:
         complain(f"{key}: claimed for deletion already, it goes; nothing was cancelled")

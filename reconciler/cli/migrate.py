@@ -14,6 +14,7 @@ $ reconciler migrate --sql > schema.sql
 """
 
 import argparse
+import io
 import sys
 
 from reconciler.cli import running
@@ -23,7 +24,9 @@ from reconciler.cli.errors import DONE, complain
 
 def add(commands: Commands) -> None:
     made = command(commands, "migrate", __doc__, run)
-    made.add_argument("--sql", action="store_true", help="print the SQL instead; needs no database")
+    printed = made.add_mutually_exclusive_group()
+    printed.add_argument("--sql", action="store_true", help="print the SQL instead; needs no database")
+    printed.add_argument("--json", action="store_true", help="print what was done as JSON, alone on stdout")
     made.add_argument(
         "--create-tables",
         action="store_true",
@@ -49,13 +52,17 @@ def run(args: argparse.Namespace) -> int:
     settings = load(kind=SchemaSettings if args.sql else DatabaseSettings, warn=complain)
     running.log_as(settings, args)
     from reconciler import app
+    from reconciler.cli.output import print_json
 
+    said = io.StringIO() if args.json else sys.stdout
     app.migrate(
         settings,
         sql=args.sql,
         create_tables=args.create_tables,
         create_index=args.create_index,
         with_triggers=True if args.install_triggers else False if args.remove_triggers else None,
-        out=sys.stdout,
+        out=said,
     )
+    if isinstance(said, io.StringIO):
+        print_json({"done": said.getvalue().splitlines()})
     return DONE

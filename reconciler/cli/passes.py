@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from reconciler.cli.arguments import Commands, Parser, actions, as_json, author, command, whole
+from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, command, whole
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Decided, Output, Part
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
 def decision(made: Parser) -> None:
     """The arguments of `approve` and `discard`."""
     made.add_argument("pass_id", type=whole, metavar="ID", help="the pass, see `reconciler passes`")
-    author(made, "who decides")
+    by(made, "who decides")
     as_json(made, "the outcome")
 
 

@@ -9,6 +9,7 @@ import getpass
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,6 +72,7 @@ def log_as(settings: SchemaSettings, args: argparse.Namespace, *, daemon: bool =
     from reconciler.telemetry.logs import configure
 
     urls = [settings.database_url.get_secret_value()] if isinstance(settings, DatabaseSettings) else []
+    args.operator = settings.operator if isinstance(settings, DatabaseSettings) else ""
     asked = "log_level" in settings.model_fields_set
     level = args.log_level or (settings.log_level if asked or daemon else "warning")
     configure(settings.log_format, level, secrets=known_secrets(None, *urls))
@@ -94,13 +96,28 @@ def duration_of(text: str, option: str, least: str = "0s") -> timedelta:
         raise ConfigError(message) from None
 
 
-def operator() -> str:
-    """Who gives an order, for what is written down about it: `user@host`; without a name, its number."""
+def operator(args: argparse.Namespace) -> str:
+    """Who gives an order, for what is written down about it: the option, else the setting, else
+    `user@host`, or the number of a user without a name. The settings have to be read before.
+    """
+    if given := getattr(args, "by", None) or args.operator:
+        return str(given)
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"
+
+
+def sure(args: argparse.Namespace, question: str) -> bool:
+    """Whether the person at the terminal says yes. Without a terminal, or with --yes, it is not asked."""
+    if args.yes or args.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    complain("nothing was done")
+    return False
 
 
 def wait_for(act: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from reconciler.cli import running
-from reconciler.cli.arguments import Commands, as_json, author, command
+from reconciler.cli.arguments import Commands, as_json, by, command
 from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.types import Undone
 from reconciler.errors import ConfigError
@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
         "--hold-for", metavar="30d", help="how long it is on hold (default: RECONCILER_HOLD_FOR, 30d)"
     )
     as_json(made, "a report")
-    author(made, "who brings it back")
+    by(made, "who brings it back")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if mode is Mode.DRY_RUN and not args.dry_run:
         complain("RECONCILER_DRY_RUN is true: this only tells what would come back")
     shown: list[Returned] = []
-    total, started, by = itertools.count(), time.monotonic(), args.author or running.operator()
+    total, started, by = itertools.count(), time.monotonic(), running.operator(args)
 
     def emit(returned: Returned) -> None:
         if next(total) < LISTED:

@@ -15,7 +15,11 @@ from reconciler.planning.formatting import timestamp
 from reconciler.settings import Loaded, SettingReport, Settings, tell
 
 if TYPE_CHECKING:  # the settings are written without the engine and the catalog being loaded
+    from reconciler.catalog.marks.queries import Cancelled
     from reconciler.engine.recover.undo import Undone
+    from reconciler.operations.erase import Erasure
+    from reconciler.operations.holds import Added
+    from reconciler.operations.marks import Retried
     from reconciler.operations.passes import Decided
     from reconciler.operations.status import Status
 
@@ -100,7 +104,7 @@ def status(of: Status) -> Json:
     return {
         "leader": _fields(of.leader, "holder", "epoch", "acquired_at", "expires_at") if of.leader else None,
         "mode": _fields(of.mode, "mode", "since") if of.mode else None,
-        "pause": _fields(of.pause, "paused", "at", "by", "reason"),
+        "pause": pause(of.pause),
         "passes": [_pass(each) for each in of.passes],
         "tripped": [_pass(each) for each in of.tripped],
         "marks": {
@@ -108,6 +112,37 @@ def status(of: Status) -> Json:
             for verdict, (keys, size, oldest) in of.marks.items()
         },
         "holds": {kind: of.holds.get(kind, 0) for kind in model.HoldKind},
+    }
+
+
+def pause(of: model.Pause) -> Json:
+    """How the switch stands; `at`, `by` and `reason` of an ended pause are those of its end."""
+    return _fields(of, "paused", "at", "by", "reason")
+
+
+def held(added: Added) -> Json:
+    """Holds that were added, and keys under them that were claimed before."""
+    return {"holds": [hold(each) for each in added.holds], "claimed": list(added.claimed)}
+
+
+def cancelled(of: Cancelled) -> Json:
+    """Marks that were withdrawn, and those that were not."""
+    return {name: sorted(getattr(of, name)) for name in ("cancelled", "claimed", "unmarked")}
+
+
+def retried(of: Retried) -> Json:
+    """Marks that are tried again, and keys that have none."""
+    return {"retried": sorted(of.keys), "unmarked": sorted(of.unmarked)}
+
+
+def erased(of: Erasure) -> Json:
+    """What an erasure found. `held` names the hold of each key that was on hold: then nothing is erased."""
+    return {
+        "complete": of.complete,
+        **_fields(of.erased, "objects", "rows"),
+        **{name: sorted(getattr(of.erased, name)) for name in ("claimed", "returning")},
+        "named": sorted(of.named),
+        "held": {key: hold(each) for key, each in sorted(of.erased.held.items())},
     }
 
 

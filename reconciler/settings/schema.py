@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from reconciler.model import BreakerLimits, Mode, Policy
 from reconciler.model.durations import duration_text
 from reconciler.settings import addresses, sections, values
-from reconciler.settings.types import RUNTIME, Days, Duration, Flag, written
+from reconciler.settings.types import MAY_BE_EMPTY, RUNTIME, Days, Duration, Flag, written
 
 
 def _secret_url(raw: object) -> SecretStr:
@@ -69,6 +69,9 @@ class DatabaseSettings(SchemaSettings):
     database_url_file: Annotated[str | None, written(values.file_path)] = None
     """A file that holds the database's URL instead, such as a mounted secret; one line.
     It is read again for every new connection, so a changed password needs no restart."""
+    operator: Annotated[str, written(values.person), MAY_BE_EMPTY] = ""
+    """Who gives orders where `--by` names no one, for what is recorded about them. Default: the user of the
+    shell and the host; in a container those say little."""
 
 
 class Settings(DatabaseSettings):

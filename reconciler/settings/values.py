@@ -35,6 +35,10 @@ PREFIX_FORMS = (
 )
 
 
+LONGEST_NAME = 200
+"""Bytes of a person's name."""
+
+
 def duration(raw: object) -> timedelta:
     """`90d`, `1h30m`, `PT24H`; from 0s to a hundred years."""
     if isinstance(raw, timedelta):
@@ -155,6 +159,15 @@ def region(raw: object) -> str:
     if isinstance(raw, str) and REGION.fullmatch(raw):
         return raw
     raise ValueError("must be a region's name such as eu-central-1")
+
+
+def person(raw: object) -> str:
+    """Raises ValueError for what is no name: it is recorded with what the person ordered."""
+    name = str(raw).strip()
+    if len(name.encode(errors="surrogateescape")) > LONGEST_NAME or not name.isprintable():
+        message = f"must be a name of at most {LONGEST_NAME} bytes"
+        raise ValueError(message)
+    return name
 
 
 def host(raw: object) -> str:

@@ -130,7 +130,7 @@ async def test_an_erasure_of_what_is_on_hold_says_whose_hold_it_is(site: Site, k
         return ended.status, list(ended.told)
 
     option, target = kind
-    added = ("hold", "add", option, target or str(owner), "--reason", "case 17", "--author", "legal")
+    added = ("hold", "add", option, target or str(owner), "--reason", "case 17", "--by", "legal")
     assert await ran(*added) == (0, [])
     status, told = await ran("erase", "image/a", "image/other")
     assert status == 1

@@ -74,6 +74,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "catalog.key_columns.expires_at": ("catalog.keyColumns.expiresAt", "ends", "ends"),
     "catalog.time_zone": ("catalog.timeZone", "America/New_York", "America/New_York"),
     "catalog.epoch_unit": ("catalog.epochUnit", "ms", "ms"),
+    "operator": ("operator", "ops@example.org", "ops@example.org"),
     "log_format": ("log.format", "console", "console"),
     "log_level": ("log.level", "debug", "debug"),
     "dry_run": ("dryRun", False, False),

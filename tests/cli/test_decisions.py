@@ -64,7 +64,7 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     assert told["by_prefix"]["video/"]["found"]["orphan"] == 1
     assert {"prefix": "video/", "verdict": "orphan", "marks": 1} in told["marks_by_prefix"]
     assert len(told["examples"]) == 3
-    approved = reconciler("approve", "1", "--author", "ada", "--json", env=alone)
+    approved = reconciler("approve", "1", "--by", "ada", "--json", env=alone)
     assert (approved.status, approved.told) == (0, [])
     outcome = json.loads(approved.out)
     assert (outcome["state"], outcome["decided_by"], outcome["marks"]) == ("released", "ada", 3)

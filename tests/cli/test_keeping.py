@@ -138,7 +138,7 @@ def test_one_mark_is_shown_with_its_hold(shell: Shell) -> None:
 
 def test_cancelling_is_in_the_ledger_and_says_that_a_pass_may_mark_anew(shell: Shell, database: str) -> None:
     keys = ["image/due", "image/claimed", "image/none"]
-    ran = shell("marks", "cancel", *keys, "--reason", "still in use", "--author", "bob")
+    ran = shell("marks", "cancel", *keys, "--reason", "still in use", "--by", "bob")
     assert ran.status == 1
     assert ran.out.splitlines() == [
         "cancelled: image/due",
@@ -170,7 +170,7 @@ def holds(shell: Shell, *options: str) -> list[dict[str, str]]:
 
 
 def test_who_lifts_a_hold_is_written_in_the_ledger_beside_what_it_was(shell: Shell, database: str) -> None:
-    shell("hold", "add", "--prefix", "video/", "--reason", "case 17", "--author", "bob@ops")
+    shell("hold", "add", "--prefix", "video/", "--reason", "case 17", "--by", "bob@ops")
     shell("hold", "remove", "--prefix", "image/")
     assert shell("hold", "remove", "--prefix", "video/").status == 0
 
@@ -217,7 +217,7 @@ def test_holds_are_added_listed_and_removed(shell: Shell) -> None:
     again = shell("hold", "remove", "--key", "image/a")
     assert (again.status, again.out) == (1, "")
     assert "no such hold" in again.told[0]
-    assert shell("hold", "remove", "--prefix", "video/", "--author", "bob").status == 1
+    assert shell("hold", "remove", "--prefix", "video/", "--by", "bob").status == 1
     assert [each["target"] for each in holds(shell)] == ["image/b", "video/"]
 
 
@@ -243,7 +243,7 @@ def test_a_hold_names_the_keys_that_were_claimed_before_it_and_fails(shell: Shel
         (("--key", "image/a", "--reason", "r", "--until", "soon"), "write a time"),
         (("--key", "image/a", "--reason", "r", "--for", "30"), "has no unit"),
         (("--virtual-key", "k-17", "--reason", "r"), "not the id of a virtual key (uuid)"),
-        (("--key", "image/a", "--reason", "r", "--author", "a" * 201), "at most 200 bytes"),
+        (("--key", "image/a", "--reason", "r", "--by", "a" * 201), "at most 200 bytes"),
     ],
 )
 def test_a_hold_that_makes_no_sense_is_a_usage_error(
@@ -261,8 +261,8 @@ def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) 
         ("image/b", "the store", "SSE-C"),
         ("image/c", "legal", "QuotaExceeded"),
     ):
-        assert shell("hold", "add", "--key", key, "--author", author, "--reason", reason).status == 0
-    common = ("--author", "the store", "--reason", "Quota")
+        assert shell("hold", "add", "--key", key, "--by", author, "--reason", reason).status == 0
+    common = ("--by", "the store", "--reason", "Quota")
     found = shell("hold", "list", *common, "--json")
     assert [json.loads(line)["target"] for line in found.out.splitlines()] == ["image/a"]
     counted = shell("hold", "remove", *common, "--dry-run")
@@ -277,9 +277,9 @@ def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) 
     ("options", "told"),
     [
         ((), "say which: --key KEY"),
-        (("--all", "--author", "ada"), "or --all alone"),
-        (("--key", "image/a", "--pass", "1"), "narrowed by --author alone"),
-        (("--key", "image/a", "--dry-run"), "narrowed by --author alone"),
+        (("--all", "--by", "ada"), "or --all alone"),
+        (("--key", "image/a", "--pass", "1"), "takes --by alone"),
+        (("--key", "image/a", "--dry-run"), "takes --by alone"),
     ],
 )
 def test_it_is_said_which_holds_are_to_be_lifted(shell: Shell, options: tuple[str, ...], told: str) -> None:

@@ -127,8 +127,8 @@ def faults(database: str, user: str, directory: Path) -> dict[str, tuple[dict[st
     (directory / "config.yaml").write_text(f"database_url: {json.dumps(right + '?sslmode=odd')}\n")
     (directory / "odd.yaml").write_text(f"database_url: [{right}\n")
     return {
-        "the password": ({url: address(database, user, PASSWORD + "2")}, 2),
-        "the user": ({url: address(database, "nobody-there")}, 2),
+        "the password": ({url: address(database, user, PASSWORD + "2")}, 1),
+        "the user": ({url: address(database, "nobody-there")}, 1),
         "the host": ({url: address(database, user, netloc="nowhere.invalid:5432")}, 1),
         "the port": ({url: address(database, user, netloc="127.0.0.1:1")}, 1),
         "no port": ({url: address(database, user, netloc="127.0.0.1:port")}, 2),

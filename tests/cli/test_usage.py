@@ -8,12 +8,21 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from reconciler import __version__
 from reconciler.cli import main
-from reconciler.errors import CatalogUnavailable, ConfigError, ErrorKind, Halt, NotDone
+from reconciler.errors import (
+    CatalogUnavailable,
+    ConfigError,
+    ErrorKind,
+    Halt,
+    LoginMissing,
+    LoginRefused,
+    NotDone,
+)
 from tests.cli.program import reconciler
 
 UNEXPECTED = "(unexpected; --log-level debug shows where)"
@@ -50,7 +59,8 @@ def test_help_lists_every_command_and_the_exit_statuses() -> None:
     assert (ran.status, ran.told) == (0, [])
     for command in COMMANDS:
         assert re.search(rf"^    {command}\s", ran.out, re.MULTILINE)
-    assert "0 done, 1 failed, 2 usage or configuration, 3 halted or tripped" in ran.out
+    for status in ("0 done", "1 failed", "2 usage or configuration", "3 halted or tripped"):
+        assert f"\n  {status}" in ran.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -91,8 +101,10 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ([], "reconciler: the following arguments are required: COMMAND; see reconciler --help"),
         (["sweep"], "invalid choice: 'sweep'"),
+        (["plna"], "invalid choice: 'plna'; did you mean plan? See reconciler --help"),
+        (["plan", "--fromat", "csv"], "unrecognized arguments: --fromat csv; did you mean --format?"),
+        (["hold", "ad"], "invalid choice: 'ad'; did you mean add?"),
         (["plan", "--format", "xml"], "invalid choice: 'xml'"),
         (["plan", "--form", "csv"], "reconciler plan: unrecognized arguments: --form csv"),
         (
@@ -115,6 +127,40 @@ def test_wrong_usage_is_one_line_and_exits_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("reconciler")
     assert told in line
+
+
+def test_nothing_named_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "\ncommands:\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(shell: str) -> None:
+    ran = reconciler("completion", shell)
+    assert (ran.status, ran.told) == (0, [])
+    assert "reconciler" in ran.out
+
+
+def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
+    """As the shell asks: by the variables of its completion, on descriptor 8."""
+    answers = {}
+    for line in ("reconciler pl", "reconciler plan --for", "reconciler plan --format "):
+        answer = tmp_path / "answer"
+        asked = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9", "_ARGCOMPLETE": "1"}
+        program = f"exec 8>{answer}; exec {sys.executable} -m reconciler"
+        subprocess.run(
+            ["bash", "-c", program],
+            env={**os.environ, **asked, "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_SUPPRESS_SPACE": "1"},
+            check=True,
+        )
+        answers[line] = answer.read_text(encoding="utf-8").split()
+    assert answers == {
+        "reconciler pl": ["plan"],
+        "reconciler plan --for": ["--format"],
+        "reconciler plan --format ": ["table", "jsonl", "csv"],
+    }
 
 
 @pytest.mark.parametrize("command", ["plan", "once", "doctor", "run"])
@@ -174,6 +220,8 @@ def test_a_database_that_is_away_is_one_line_without_the_password(command: str) 
     [
         (ConfigError("one\ntwo"), 2, ["reconciler: one", "reconciler: two"]),
         (Halt("stop"), 3, ["reconciler: stop"]),
+        (LoginRefused("wrong"), 1, ["reconciler: wrong"]),
+        (LoginMissing("none"), 1, ["reconciler: none"]),
         (CatalogUnavailable("away"), 1, ["reconciler: away"]),
         (ExceptionGroup("several", [CatalogUnavailable("away")]), 1, ["reconciler: away"]),
         (
@@ -302,11 +350,11 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     "command",
     [
         ("pause", "--reason"),
-        ("hold", "add", "--key", "image/a", "--reason", "why", "--author"),
+        ("hold", "add", "--key", "image/a", "--reason", "why", "--by"),
         ("hold", "add", "--key", "image/a", "--reason"),
-        ("hold", "remove", "--key", "image/a", "--author"),
-        ("approve", "1", "--author"),
-        ("undo", "--pass", "1", "--author"),
+        ("hold", "remove", "--key", "image/a", "--by"),
+        ("approve", "1", "--by"),
+        ("undo", "--pass", "1", "--by"),
     ],
     ids=" ".join,
 )

@@ -4,7 +4,7 @@
 connection lost, shut down, too many, time-out CatalogUnavailable: the loop tries again
 a table changed under a prepared statement     the same
 an answer that the driver cannot read          the same: its bytes were corrupted in transit
-wrong password, no such role or database       ConfigError
+wrong password, no such role or database       LoginMissing
 privilege missing, row-level security, schema  Halt: a person has to act
 a value that a statement cannot take (22…)     BadValue: of a batch, its one key is put off
 =============================================  ==========================================
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import asyncpg
 
-from reconciler.errors import BadValue, CatalogUnavailable, ConfigError, Halt, ReconcilerError
+from reconciler.errors import BadValue, CatalogUnavailable, ConfigError, Halt, LoginMissing, ReconcilerError
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises; the last where the server has ended the connection while it was idle."""
@@ -104,7 +104,9 @@ def _by_state(error: asyncpg.PostgresError, where: str) -> ReconcilerError:
     state = error.sqlstate or ""
     message = _line(error)
     if state.startswith("28") or state == "3D000":
-        return ConfigError(f"Postgres at {where} refuses the login: {message}; check RECONCILER_DATABASE_URL")
+        return LoginMissing(
+            f"Postgres at {where} refuses the login: {message}; check RECONCILER_DATABASE_URL"
+        )
     if "row-level security" in message or "row security" in message:
         return Halt(f"{message}: rows would be hidden and their objects look orphaned; grant BYPASSRLS")
     if state == "42501":

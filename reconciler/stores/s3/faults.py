@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.errors import Halt, ReconcilerError, StoreFull, StoreUnavailable
+from reconciler.errors import Halt, LoginRefused, ReconcilerError, StoreFull, StoreUnavailable
 from reconciler.stores.s3.refusals import FATAL, NOT_S3, OF_THE_STORE, TIMED_OUT, Kind, kind_of
 
 _LISTINGS: Final = frozenset({"ListObjectsV2"})
@@ -140,7 +140,8 @@ class BucketAddress:
         if advice is None:
             return otherwise(message)
         full = refusal.kind in OF_THE_STORE and otherwise is StoreUnavailable
-        return (StoreFull if full else Halt)(f"{message}. {advice}")
+        stopped = LoginRefused if refusal.kind is Kind.CREDENTIALS else Halt
+        return (StoreFull if full else stopped)(f"{message}. {advice}")
 
 
 def _advice(operation: str, kind: Kind) -> str | None:

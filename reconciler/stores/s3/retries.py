@@ -11,7 +11,7 @@ from aiohttp import ClientError as HTTPError
 from botocore import exceptions, xform_name
 from botocore.parsers import ResponseParserError
 
-from reconciler.errors import ConfigError
+from reconciler.errors import ConfigError, LoginMissing
 from reconciler.stores.s3.answers import DeleteAnswer
 from reconciler.stores.s3.config import BucketConfig
 from reconciler.stores.s3.faults import BucketAddress, Refusal
@@ -25,6 +25,9 @@ FIRST_PAUSE: Final = 0.1
 """Seconds: the longest pause after the first failure; it doubles with each."""
 LONGEST_PAUSE: Final = 5.0
 _QUERY: Final = re.compile(r'\?[^"\s]*')
+_PLAIN: Final = ("WRONG_VERSION_NUMBER", "record layer failure", "UNEXPECTED_MESSAGE")
+"""How OpenSSL calls what a server without TLS answers."""
+_NO_TLS: Final = "the server does not speak TLS on this port: use http:// in RECONCILER_BUCKET__ENDPOINT_URL"
 """The query of an address in a message, which is of no use to the reader."""
 
 
@@ -140,13 +143,14 @@ class Calls:
         except ResponseParserError:
             raise Refusal("Unreadable", "the answer is cut off or not XML", status=0) from None
         except (exceptions.ConnectionError, exceptions.HTTPClientError, HTTPError) as error:
-            raise Refusal("Unreachable", _QUERY.sub("", str(error)), status=0) from None
+            why = _NO_TLS if any(sign in str(error) for sign in _PLAIN) else _QUERY.sub("", str(error))
+            raise Refusal("Unreachable", why, status=0) from None
         except (
             exceptions.NoCredentialsError,
             exceptions.PartialCredentialsError,
             exceptions.CredentialRetrievalError,
         ) as error:
-            raise ConfigError(
+            raise LoginMissing(
                 f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role "
                 f"that may use {self.place}"
             ) from None

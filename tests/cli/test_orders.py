@@ -1,0 +1,158 @@
+"""Who gives an order and whether it is meant, and what programs read of its outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.program import reconciler
+from tests.cli.test_commands import OPEN, env
+from tests.cli.test_keeping import Shell, shell
+from tests.servers import Bucket, execute
+
+__all__ = ["env", "shell"]
+
+REMOVED_ROW = """
+INSERT INTO reconciler.ledger
+    (event, what, storage_key, record_id, verdict, reason, result, epoch, mode, row_columns,
+     row_types, row_values)
+VALUES ('result', 'record', 'image/gone', '1', 'expired', 'old', 'deleted', 1, 'live', '{a}', '{text}', '{b}')
+"""
+
+
+def as_json(shell: Shell, *args: str) -> object:
+    ran = shell(*args, "--json")
+    assert (ran.status, ran.told) == (0, [])
+    return json.loads(ran.out)
+
+
+def test_the_name_is_the_options_else_the_settings_else_the_shells(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pauses(*options: str) -> object:
+        done = as_json(shell, "pause", *options)
+        as_json(shell, "resume")
+        assert isinstance(done, dict)
+        return done["by"]
+
+    assert str(pauses()).startswith("alice@")
+    monkeypatch.setenv("RECONCILER_OPERATOR", "ops@example.org")
+    assert pauses() == "ops@example.org"
+    assert pauses("--by", "ada") == "ada"
+
+
+def test_orders_are_reported_as_json_alone_on_stdout(shell: Shell) -> None:
+    paused = as_json(shell, "pause", "--reason", "restoring", "--by", "ada")
+    assert isinstance(paused, dict)
+    assert (paused["paused"], paused["by"], paused["reason"], paused["ours"]) == (
+        True,
+        "ada",
+        "restoring",
+        True,
+    )
+    resumed = as_json(shell, "resume", "--by", "bob")
+    assert isinstance(resumed, dict)
+    assert (resumed["paused"], resumed["by"]) == (True, "ada")
+    held = as_json(shell, "hold", "add", "--key", "image/due", "--reason", "a case", "--by", "ada")
+    assert isinstance(held, dict)
+    assert (held["holds"][0]["target"], held["claimed"]) == ("image/due", [])
+    assert as_json(shell, "hold", "remove", "--by", "ada", "--dry-run") == {"holds": 1, "dry_run": True}
+    assert as_json(shell, "hold", "remove", "--by", "ada") == {"holds": 1, "dry_run": False}
+    reason = ("--reason", "still in use")
+    assert as_json(shell, "marks", "cancel", "image/due", *reason) == {
+        "cancelled": ["image/due"],
+        "claimed": [],
+        "unmarked": [],
+    }
+    assert as_json(shell, "marks", "retry", "--all") == {"retried": [], "unmarked": []}
+    assert as_json(shell, "erase", "image/gone") == {
+        "complete": True,
+        "objects": 0,
+        "rows": 0,
+        "claimed": [],
+        "returning": [],
+        "named": [],
+        "held": {},
+    }
+    migrated = as_json(shell, "migrate")
+    assert isinstance(migrated, dict)
+    assert len(migrated["done"]) == 1
+
+
+@contextmanager
+def terminal(typed: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A terminal at which a person has typed this. What is said to it is not looked at."""
+    ours, theirs = pty.openpty()
+    os.write(ours, typed)
+    with os.fdopen(theirs, "r", encoding="utf-8") as stdin, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        patched.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        yield
+    os.close(ours)
+
+
+@pytest.mark.parametrize(("typed", "erased"), [(b"n\n", False), (b"\n", False), (b"y\n", True)])
+def test_a_person_at_a_terminal_is_asked_before_something_is_erased(
+    shell: Shell, database: str, monkeypatch: pytest.MonkeyPatch, typed: bytes, *, erased: bool
+) -> None:
+    execute(database, REMOVED_ROW)
+    with terminal(typed, monkeypatch):
+        asked = shell("erase", "image/gone")
+    assert asked.status == (0 if erased else 1)
+    assert "Erase 1 key for good?" in "".join(asked.told)
+    with terminal(b"", monkeypatch):
+        rest = shell("erase", "image/gone", "--yes")
+    assert (rest.status, "removed rows: 1" in rest.out) == (0, not erased)
+
+
+def test_a_tripped_pass_is_not_approved_by_a_person_who_says_no(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal(b"no\n", monkeypatch):
+        asked = shell("approve", "2")
+    assert asked.status == 1
+    assert "Approve pass 2? Its marks are deleted when they are due. [y/N]" in "".join(asked.told)
+    shown = as_json(shell, "passes", "show", "2")
+    assert isinstance(shown, dict)
+    assert shown["state"] == "tripped"
+    assert shell("approve", "2").status == 0, "without a terminal no question is asked"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"RECONCILER_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x"},
+        {"RECONCILER_BUCKET__ENDPOINT_URL": "http://127.0.0.1:1"},
+        {
+            "AWS_ACCESS_KEY_ID": "",
+            "AWS_SECRET_ACCESS_KEY": "",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        },
+    ],
+    ids=["no database", "no store", "no credentials"],
+)
+def test_a_command_without_a_way_in_ends_as_failed(env: Mapping[str, str], changes: dict[str, str]) -> None:
+    ran = reconciler("plan", env={**env, **changes})
+    assert ran.status == 1, ran.told
+
+
+def test_wrong_credentials_end_as_failed_too(seaweed_bucket: Bucket, database: str) -> None:
+    """A moto takes any; SeaweedFS knows its own."""
+    given = {**seaweed_bucket.environment(), **OPEN, "RECONCILER_DATABASE_URL": database}
+    ran = reconciler("plan", env={**given, "AWS_SECRET_ACCESS_KEY": "wrong"})
+    assert ran.status == 1, ran.told
+    assert "AWS_SECRET_ACCESS_KEY" in ran.told[-1]
+
+
+def test_https_on_a_port_without_tls_is_answered_with_what_to_write(env: Mapping[str, str]) -> None:
+    endpoint = env["RECONCILER_BUCKET__ENDPOINT_URL"].replace("http://", "https://")
+    ran = reconciler("plan", env={**env, "RECONCILER_BUCKET__ENDPOINT_URL": endpoint})
+    assert ran.status == 1
+    assert "use http:// in RECONCILER_BUCKET__ENDPOINT_URL" in ran.told[-1]
