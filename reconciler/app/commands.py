@@ -21,7 +21,7 @@ from reconciler.engine.recover.undo import Emit, Undone
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.tasks import task_group
-from reconciler.errors import Halt, Retryable
+from reconciler.errors import Halt, NoLogin, Retryable
 from reconciler.operations import undo as undoing
 from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
@@ -82,7 +82,8 @@ async def plan(
             return replace(report, notice="\n".join(filter(None, notices)))
     except Halt as halt:
         seconds = time.monotonic() - started
-        return _empty_report(settings, model.Outcome.HALTED, seconds, str(halt))
+        outcome = model.Outcome.FAILED if isinstance(halt, NoLogin) else model.Outcome.HALTED
+        return _empty_report(settings, outcome, seconds, str(halt))
     except Retryable as error:
         seconds = time.monotonic() - started
         return _empty_report(settings, model.Outcome.FAILED, seconds, str(error))

@@ -16,7 +16,7 @@ from reconciler.cli.arguments import Commands, as_json, command, wait
 from reconciler.cli.errors import leaf, message_of
 from reconciler.cli.reports import EXIT_STATUS, ended, one_sided, print_kept
 from reconciler.cli.types import Output
-from reconciler.errors import ConfigError, Halt
+from reconciler.errors import ConfigError, Halt, NoLogin
 from reconciler.model import Mode, Outcome, Report, Verdict
 from reconciler.planning.formatting import human_bytes
 
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, a script waits for a report that says it
         cause = leaf(error)
-        outcome = Outcome.HALTED if isinstance(cause, Halt) else Outcome.FAILED
+        halted = isinstance(cause, Halt) and not isinstance(cause, NoLogin)
+        outcome = Outcome.HALTED if halted else Outcome.FAILED
         report = Report(mode=source.current().mode(), outcome=outcome, detail=message_of(cause))
     if args.json:
         print_json(as_json.report(report))

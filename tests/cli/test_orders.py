@@ -146,9 +146,10 @@ def test_a_command_without_a_way_in_ends_as_failed(env: Mapping[str, str], chang
 def test_wrong_credentials_end_as_failed_too(seaweed_bucket: Bucket, database: str) -> None:
     """A moto takes any; SeaweedFS knows its own."""
     given = {**seaweed_bucket.environment(), **OPEN, "RECONCILER_DATABASE_URL": database}
-    ran = reconciler("plan", env={**given, "AWS_SECRET_ACCESS_KEY": "wrong"})
-    assert ran.status == 1, ran.told
-    assert "AWS_SECRET_ACCESS_KEY" in ran.told[-1]
+    for command in ("plan", "once", "doctor"):
+        ran = reconciler(command, env={**given, "AWS_SECRET_ACCESS_KEY": "wrong"})
+        assert ran.status == 1, (command, ran.told)
+        assert "AWS_SECRET_ACCESS_KEY" in "".join((ran.out, *ran.told))
 
 
 def test_https_on_a_port_without_tls_is_answered_with_what_to_write(env: Mapping[str, str]) -> None:
