@@ -21,7 +21,7 @@ from reconciler.engine.recover.undo import Emit, Undone
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.tasks import task_group
-from reconciler.errors import Halt, NoLogin, Retryable
+from reconciler.errors import Halt, LoginRefused, Retryable
 from reconciler.operations import undo as undoing
 from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
@@ -54,10 +54,10 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
             await under_lease(ports, cycle, got, progress, stopping)
         failed = "stopped by a signal before the end" if stopping.is_set() else ""
         return progress.report(time.monotonic() - started, failed=failed)
+    except (Retryable, LoginRefused) as error:
+        return progress.report(time.monotonic() - started, failed=str(error))
     except Halt as halt:
         return progress.report(time.monotonic() - started, halted=str(halt))
-    except Retryable as error:
-        return progress.report(time.monotonic() - started, failed=str(error))
 
 
 @asynccontextmanager
@@ -80,13 +80,10 @@ async def plan(
             report = await survey(ports, wiring.limits_of(settings), runtime, settings.bucket.name, emit)
             notices = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
             return replace(report, notice="\n".join(filter(None, notices)))
+    except (Retryable, LoginRefused) as error:
+        return _empty_report(settings, model.Outcome.FAILED, time.monotonic() - started, str(error))
     except Halt as halt:
-        seconds = time.monotonic() - started
-        outcome = model.Outcome.FAILED if isinstance(halt, NoLogin) else model.Outcome.HALTED
-        return _empty_report(settings, outcome, seconds, str(halt))
-    except Retryable as error:
-        seconds = time.monotonic() - started
-        return _empty_report(settings, model.Outcome.FAILED, seconds, str(error))
+        return _empty_report(settings, model.Outcome.HALTED, time.monotonic() - started, str(halt))
 
 
 async def undo(
