@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import structlog
 
+from reconciler import model
 from reconciler.engine.collect import absence_checks, outcome, soft_delete
 from reconciler.engine.collect.answers import Answers
 from reconciler.engine.collect.deletion import delete_claimed
@@ -26,17 +27,6 @@ from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
-from reconciler.model import (
-    Claim,
-    Mode,
-    ObjectResult,
-    OwnerRead,
-    Pause,
-    RefusedMarks,
-    Removed,
-    Term,
-    TrippedPass,
-)
 from reconciler.ports import ClaimRequest
 
 log = structlog.get_logger(__name__)
@@ -55,13 +45,13 @@ class Collected:
     database does not let go, as of the end.
     """
 
-    removed: Removed = field(default_factory=Removed)
+    removed: model.Removed = field(default_factory=model.Removed)
     blocked: bool = False
     waiting: int = 0
-    pause: Pause = field(default_factory=Pause)
-    tripped: tuple[TrippedPass, ...] = ()
-    stayed: Counter[ObjectResult] = field(default_factory=Counter)
-    refused: RefusedMarks = field(default_factory=RefusedMarks)
+    pause: model.Pause = field(default_factory=model.Pause)
+    tripped: tuple[model.TrippedPass, ...] = ()
+    stayed: Counter[model.ObjectResult] = field(default_factory=Counter)
+    refused: model.RefusedMarks = field(default_factory=model.RefusedMarks)
     unanswered: bool = False
     """Keys failed for a reason that is not their own: the store was away, or overloaded."""
     full: str = ""
@@ -75,7 +65,7 @@ class _Round:
     `full`: the store has no room, with its message.
     """
 
-    removed: Removed = field(default_factory=Removed)
+    removed: model.Removed = field(default_factory=model.Removed)
     blocked: bool = False
     enough: bool = False
     drained: bool = False
@@ -83,8 +73,8 @@ class _Round:
     full: str = ""
     away: list[StoreUnavailable] = field(default_factory=list)
     cut_off: list[CatalogUnavailable] = field(default_factory=list)
-    tripped: list[TrippedPass] = field(default_factory=list)
-    stayed: Counter[ObjectResult] = field(default_factory=Counter)
+    tripped: list[model.TrippedPass] = field(default_factory=list)
+    stayed: Counter[model.ObjectResult] = field(default_factory=Counter)
 
     @property
     def over(self) -> bool:
@@ -120,7 +110,7 @@ class Collector:
         self._left = False
         self._broken_off = BrokenOff(ports.clock, limits.longest_call)
 
-    async def run(self, term: Term, *, report_again: bool) -> Collected:
+    async def run(self, term: model.Term, *, report_again: bool) -> Collected:
         """Run one round, until nothing due is left.
 
         In dry run, report every due mark once instead; with `report_again`, also those that an earlier dry
@@ -129,7 +119,7 @@ class Collector:
         settings = self._in_force()
         await self._ports.lease.observe_mode(term, settings.mode)
         await self._ports.marks.purge()
-        if settings.mode is Mode.DRY_RUN:
+        if settings.mode is model.Mode.DRY_RUN:
             collected = Collected(
                 removed=await preview(self._ports, term, settings, report_again=report_again)
             )
@@ -159,13 +149,13 @@ class Collector:
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self._tenure.good_until
 
-    async def _settled(self, claim: Claim) -> bool:
+    async def _settled(self, claim: model.Claim) -> bool:
         """Whether every writer that could not see the claim has ended, or was held off by the triggers.
 
         No trigger holds off a change of a virtual key, so where a verdict reads one we wait.
         """
         if (
-            all(key.mark.verdict.spec.owner is OwnerRead.NOTHING for key in claim.keys)
+            all(key.mark.verdict.spec.owner is model.OwnerRead.NOTHING for key in claim.keys)
             and await self._ports.marks.guarded()
         ):
             return True
@@ -185,7 +175,7 @@ class Collector:
             delay = min(delay * 2, 0.5)
         return True
 
-    async def _collect(self, term: Term) -> Collected:
+    async def _collect(self, term: model.Term) -> Collected:
         if self._left and self._broken_off.ended:
             # No batch of that round is in hand any more. This also frees claims whose reply never reached us.
             await self._ports.marks.let_go(term)
@@ -212,7 +202,7 @@ class Collector:
             full=this.full,
         )
 
-    async def _work(self, term: Term, this: _Round) -> None:
+    async def _work(self, term: model.Term, this: _Round) -> None:
         """Claim and finish batches one by one. Whatever ends the round, everything that was sent is recorded.
 
         A database failure does not cancel another worker's request either: that one ends, answered or not,
@@ -229,7 +219,7 @@ class Collector:
         except CatalogUnavailable as error:
             this.cut_off.append(error)
 
-    async def _one_batch(self, term: Term, this: _Round) -> bool:
+    async def _one_batch(self, term: model.Term, this: _Round) -> bool:
         """Carry out one batch once the store has a slot free. Returns whether there may be another."""
         async with self._ports.throttles.deleting.slot():
             if self._stopping.is_set() or this.over:
@@ -245,7 +235,7 @@ class Collector:
                         await self._carry_out(term, claim, this)
             return True
 
-    async def _carry_out(self, term: Term, claim: Claim, this: _Round) -> None:
+    async def _carry_out(self, term: model.Term, claim: model.Claim, this: _Round) -> None:
         with step(self._ports.tracer, "settling"):
             settled = await self._settled(claim)
         if not settled:
@@ -258,7 +248,7 @@ class Collector:
         this.full = this.full or answers.full
         this.enough |= answers.store_away or bool(this.full)
 
-    async def _take(self, term: Term, this: _Round) -> Claim | None:
+    async def _take(self, term: model.Term, this: _Round) -> model.Claim | None:
         """Take the next batch and pay for it; unfinished claims go first. None when nothing is due.
 
         One worker at a time, so each batch waits only for its own tokens, at most about a second.
@@ -280,14 +270,14 @@ class Collector:
             await self._pace.take(len(claim.keys), settings.rate)
             return claim
 
-    async def _claim(self, term: Term, settings: RuntimeSettings, limit: int) -> Claim:
+    async def _claim(self, term: model.Term, settings: RuntimeSettings, limit: int) -> model.Claim:
         if claim := await self._guard.rescue(term, self._limits.longest_call, limit):
             return claim
         decide, cap = decider(settings), capper(settings)
         wanted = ClaimRequest(settings.policy, enabled(settings), limit, decide, cap)
         return await self._guard.claim(term, wanted)
 
-    async def _finish(self, term: Term, claim: Claim) -> tuple[Removed, Answers]:
+    async def _finish(self, term: model.Term, claim: model.Claim) -> tuple[model.Removed, Answers]:
         """Look again, delete, confirm. Returns what was removed, and the result for each key."""
         self._ports.observer.alive("collector")
         settings, tracer, clock = self._in_force(), self._ports.tracer, self._ports.clock
@@ -313,11 +303,11 @@ class Collector:
             raise Halt(answers.halt)
         return removed, answers
 
-    async def _withhold(self, claim: Claim, answers: Answers) -> None:
+    async def _withhold(self, claim: model.Claim, answers: Answers) -> None:
         """If deletion was stopped in the middle of a batch, go on only with what was sent. Rows that needed
         no request stay claimed, as if their turn had not come.
         """
         alone = answers.rows_alone(claim.keys) if answers.sent else ()
         if alone and (reason := await self._guard.stopped()):
             for key in alone:
-                answers.settle(key, ObjectResult.FAILED, reason)
+                answers.settle(key, model.ObjectResult.FAILED, reason)

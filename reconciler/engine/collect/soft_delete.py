@@ -9,47 +9,31 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
+from reconciler import model
 from reconciler.engine.collect.answers import Answers, for_each_alone
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import CatalogUnavailable, Halt
-from reconciler.model import (
-    UNVERSIONED,
-    Capabilities,
-    Claim,
-    ClaimedKey,
-    Copied,
-    CopyRequest,
-    CopyResult,
-    DeleteMode,
-    DeletionResult,
-    Hidden,
-    Mark,
-    ObjectResult,
-    Policy,
-    StoredObject,
-    Version,
-)
 from reconciler.planning.lifecycle import too_early
 
 LOOKS_AT_ONCE = 32
 EXTEND_SECONDS = 30.0
 """How often a claim in hand is extended."""
 
-_MISSING = (ObjectResult.MISSING, "")
+_MISSING = (model.ObjectResult.MISSING, "")
 
 RESULTS = {
-    CopyResult.MISSING: ObjectResult.MISSING,
-    CopyResult.CHANGED: ObjectResult.CHANGED,
-    CopyResult.FAILED: ObjectResult.FAILED,
-    CopyResult.OCCUPIED: ObjectResult.FAILED,
+    model.CopyResult.MISSING: model.ObjectResult.MISSING,
+    model.CopyResult.CHANGED: model.ObjectResult.CHANGED,
+    model.CopyResult.FAILED: model.ObjectResult.FAILED,
+    model.CopyResult.OCCUPIED: model.ObjectResult.FAILED,
 }
 
 
-def without_copies(mode: DeleteMode, found: Capabilities) -> str:
+def without_copies(mode: model.DeleteMode, found: model.Capabilities) -> str:
     """Why no object at all could be deleted: each would end on hold and stay there. "" if nothing says so."""
-    if mode is not DeleteMode.QUARANTINE or not found.copies_nothing:
+    if mode is not model.DeleteMode.QUARANTINE or not found.copies_nothing:
         return ""
     return (
         "what is deleted is copied into quarantine first, and the store makes no copies, or is full, or"
@@ -58,7 +42,7 @@ def without_copies(mode: DeleteMode, found: Capabilities) -> str:
     )
 
 
-def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) -> None:
+def require_time(policy: model.Policy, undo_window: timedelta, found: model.Capabilities) -> None:
     """Raises Halt if the bucket's lifecycle rules remove what an undo within the window needs (R-61)."""
     early = too_early(found.lifecycle or (), policy.prefixes, policy.delete_mode, undo_window)
     if early:
@@ -68,7 +52,7 @@ def require_time(policy: Policy, undo_window: timedelta, found: Capabilities) ->
 async def make_copies(
     ports: Ports,
     guard: WriteGuard,
-    keys: Sequence[ClaimedKey],
+    keys: Sequence[model.ClaimedKey],
     answers: Answers,
     lists_plainly: Callable[[int], bool],
 ) -> dict[str, str]:
@@ -81,13 +65,13 @@ async def make_copies(
     """
     seen: dict[str, str] = {}
 
-    async def copy(claimed: ClaimedKey) -> None:
+    async def copy(claimed: model.ClaimedKey) -> None:
         mark, target = claimed.mark, claimed.quarantine_key
         assert target is not None
         size = mark.bytes if lists_plainly(mark.pass_id) else None
-        wanted = CopyRequest(mark.storage_key, target, etag=mark.object_etag, listed_size=size)
+        wanted = model.CopyRequest(mark.storage_key, target, etag=mark.object_etag, listed_size=size)
         copied = await guard.copy(wanted)
-        if copied.result is CopyResult.COPIED:
+        if copied.result is model.CopyResult.COPIED:
             assert copied.etag is not None
             seen[mark.storage_key] = copied.etag
             answers.hidden[mark.storage_key] = _in_quarantine(mark, target, copied)
@@ -100,16 +84,16 @@ async def make_copies(
     return seen
 
 
-async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers: Answers) -> None:
+async def look_for_copies(ports: Ports, repeated: Sequence[model.ClaimedKey], answers: Answers) -> None:
     """Note what earlier attempts at these keys have hidden whose confirmation was lost."""
 
-    async def look(claimed: ClaimedKey) -> None:
+    async def look(claimed: model.ClaimedKey) -> None:
         key, target = claimed.mark.storage_key, claimed.quarantine_key
         assert target is not None
         copy = await ports.store.head(target)
         if copy is not None:
-            answers.hidden[key] = Hidden(
-                mode=DeleteMode.QUARANTINE,
+            answers.hidden[key] = model.Hidden(
+                mode=model.DeleteMode.QUARANTINE,
                 size=copy.size,
                 etag=claimed.mark.object_etag or copy.etag,
                 last_modified=claimed.mark.object_last_modified,
@@ -125,7 +109,9 @@ async def look_for_copies(ports: Ports, repeated: Sequence[ClaimedKey], answers:
     await for_each_alone(unknown, look, answers, concurrency=LOOKS_AT_ONCE)
 
 
-async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> dict[str, str]:
+async def look_at_versions(
+    ports: Ports, keys: Sequence[model.ClaimedKey], answers: Answers
+) -> dict[str, str]:
     """Note the versions to be hidden; settle keys whose object is gone or is not the marked one.
 
     Returns the ETags, by storage key: nothing else may be deleted. Raises Halt if the bucket no longer
@@ -133,17 +119,17 @@ async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: An
     """
     seen: dict[str, str] = {}
 
-    async def look(claimed: ClaimedKey) -> None:
+    async def look(claimed: model.ClaimedKey) -> None:
         mark = claimed.mark
         stored = await ports.store.head(mark.storage_key)
         if stored is None:
-            answers.settle(mark.storage_key, ObjectResult.MISSING, "HEAD 404")
+            answers.settle(mark.storage_key, model.ObjectResult.MISSING, "HEAD 404")
         elif mark.object_etag is not None and stored.etag != mark.object_etag:
-            answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
+            answers.settle(mark.storage_key, model.ObjectResult.CHANGED, "not the object that was marked")
         else:
             seen[mark.storage_key] = stored.etag
-            answers.hidden[mark.storage_key] = Hidden(
-                mode=DeleteMode.VERSIONED,
+            answers.hidden[mark.storage_key] = model.Hidden(
+                mode=model.DeleteMode.VERSIONED,
                 size=stored.size,
                 etag=stored.etag,
                 last_modified=stored.last_modified,
@@ -160,14 +146,14 @@ async def look_at_versions(ports: Ports, keys: Sequence[ClaimedKey], answers: An
     return seen
 
 
-def note_marker(answer: DeletionResult, answers: Answers) -> None:
+def note_marker(answer: model.DeletionResult, answers: Answers) -> None:
     """Note the delete marker that now hides the version. Without one it is gone, and cannot come back."""
     hidden = answers.hidden.get(answer.key)
-    if hidden is None or hidden.mode is not DeleteMode.VERSIONED:
+    if hidden is None or hidden.mode is not model.DeleteMode.VERSIONED:
         return
-    if answer.result is not ObjectResult.DELETED:
+    if answer.result is not model.ObjectResult.DELETED:
         del answers.hidden[answer.key]
-        if answer.result is ObjectResult.MISSING:
+        if answer.result is model.ObjectResult.MISSING:
             answers.unsure.add(answer.key)
     elif answer.marker_id in {None, "", "null"}:
         # In a batch Swift makes a marker without saying so: only the versions show whether there is one.
@@ -177,14 +163,14 @@ def note_marker(answer: DeletionResult, answers: Answers) -> None:
         answers.hidden[answer.key] = replace(hidden, marker_ids=(str(answer.marker_id),))
 
 
-async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+async def look_behind_markers(ports: Ports, keys: Sequence[model.ClaimedKey], answers: Answers) -> None:
     """Note which delete markers hide which object, if the answer to us or to an earlier attempt was lost.
 
     All markers above the marked version count: a repeated request may have made several. A first attempt
     that finds nothing has hidden nothing itself.
     """
 
-    async def look(claimed: ClaimedKey) -> None:
+    async def look(claimed: model.ClaimedKey) -> None:
         key, etag = claimed.mark.storage_key, claimed.mark.object_etag
         found = await ports.versions.of(key)
         versions = [each for each in found if not each.marker and etag in {None, each.etag}]
@@ -192,8 +178,8 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
         if not versions or not any(each.latest for each in markers):
             return
         newest = max(versions, key=_modified)
-        answers.hidden[key] = Hidden(
-            mode=DeleteMode.VERSIONED,
+        answers.hidden[key] = model.Hidden(
+            mode=model.DeleteMode.VERSIONED,
             size=newest.size,
             etag=newest.etag,
             last_modified=newest.last_modified,
@@ -208,7 +194,7 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
         or (
             (key.attempts or key.mark.storage_key in answers.unsure)
             and key.mark.storage_key not in answers.hidden
-            and answers.results.get(key.mark.storage_key, _MISSING)[0] is ObjectResult.MISSING
+            and answers.results.get(key.mark.storage_key, _MISSING)[0] is model.ObjectResult.MISSING
         )
     ]
     await for_each_alone(unsure, look, answers, concurrency=LOOKS_AT_ONCE)
@@ -219,24 +205,24 @@ async def look_behind_markers(ports: Ports, keys: Sequence[ClaimedKey], answers:
         )
 
 
-async def _id_of(ports: Ports, stored: StoredObject) -> str:
+async def _id_of(ports: Ports, stored: model.StoredObject) -> str:
     """The version at the key, if HEAD names none, as Ceph does for objects older than versioning."""
     found = await ports.versions.of(stored.key)
     ids = (each.id for each in found if each.latest and not each.marker and each.etag == stored.etag)
-    return next(ids, UNVERSIONED)
+    return next(ids, model.UNVERSIONED)
 
 
-def _in_versions(keys: Sequence[ClaimedKey]) -> list[ClaimedKey]:
-    return [key for key in keys if key.mode is DeleteMode.VERSIONED and key.decision.delete_object]
+def _in_versions(keys: Sequence[model.ClaimedKey]) -> list[model.ClaimedKey]:
+    return [key for key in keys if key.mode is model.DeleteMode.VERSIONED and key.decision.delete_object]
 
 
-def _modified(version: Version) -> datetime:
+def _modified(version: model.Version) -> datetime:
     return version.last_modified or datetime.min.replace(tzinfo=UTC)
 
 
-def _in_quarantine(mark: Mark, target: str, copied: Copied) -> Hidden:
-    return Hidden(
-        mode=DeleteMode.QUARANTINE,
+def _in_quarantine(mark: model.Mark, target: str, copied: model.Copied) -> model.Hidden:
+    return model.Hidden(
+        mode=model.DeleteMode.QUARANTINE,
         size=copied.size,
         etag=copied.etag,
         last_modified=copied.last_modified or mark.object_last_modified,
@@ -245,7 +231,7 @@ def _in_quarantine(mark: Mark, target: str, copied: Copied) -> Hidden:
 
 
 @asynccontextmanager
-async def extended(ports: Ports, claim: Claim) -> AsyncIterator[None]:
+async def extended(ports: Ports, claim: model.Claim) -> AsyncIterator[None]:
     """While the body runs, the claim is not taken for an abandoned one, however slow the store is (R-37)."""
 
     async def pulse() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
 
+from reconciler import model
 from reconciler.engine.detect.held import keep_held
 from reconciler.engine.detect.join.comparison import Sink
 from reconciler.engine.detect.passes import (
@@ -19,23 +20,11 @@ from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.variants import Along
 from reconciler.errors import CatalogUnavailable, LeaseLost, PassEnded, ReconcilerError
-from reconciler.model import (
-    Finding,
-    Pass,
-    PassKind,
-    Phase,
-    Policy,
-    Record,
-    StoredObject,
-    Tally,
-    Term,
-    Variant,
-)
 from reconciler.model.keys import merge_prefixes
 from reconciler.planning import approval_gate, retention
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix, tally_of
 
-Tell: TypeAlias = Callable[[Sequence[tuple[Record, Finding]]], Awaitable[None]]
+Tell: TypeAlias = Callable[[Sequence[tuple[model.Record, model.Finding]]], Awaitable[None]]
 """Called with each page of rows that were judged."""
 
 
@@ -45,7 +34,7 @@ class Retention:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
-    async def run(self, term: Term, settings: RuntimeSettings, rows: Mapping[str, int]) -> PassResult:
+    async def run(self, term: model.Term, settings: RuntimeSettings, rows: Mapping[str, int]) -> PassResult:
         """Run one pass to its end: released or tripped.
 
         `rows` are what its findings are a fraction of, by prefix, as last counted. If there are enough
@@ -53,12 +42,12 @@ class Retention:
         """
         passes = self._ports.passes
         config, mode = settings.config_hash, settings.mode
-        current = await passes.begin(term, PassKind.RETENTION, config, mode, None, settings.policy)
+        current = await passes.begin(term, model.PassKind.RETENTION, config, mode, None, settings.policy)
         with under_pass(self._ports, current):
             return await self._judge(term, settings, current, rows)
 
     async def _judge(
-        self, term: Term, settings: RuntimeSettings, current: Pass, rows: Mapping[str, int]
+        self, term: model.Term, settings: RuntimeSettings, current: model.Pass, rows: Mapping[str, int]
     ) -> PassResult:
         passes = self._ports.passes
         delay = settings.policy.delete_delay
@@ -66,7 +55,7 @@ class Retention:
         try:
             await self._ports.holds.remember()
             await self._ports.records.observe_keys(current.cutoff)
-            self._ports.observer.phase(PassKind.RETENTION, Phase.COMPARING)
+            self._ports.observer.phase(model.PassKind.RETENTION, model.Phase.COMPARING)
             with step(self._ports.tracer, "nomination"):
                 tally = await self._nominate(settings.policy, current.cutoff, sink)
         except (LeaseLost, PassEnded, CatalogUnavailable):
@@ -79,15 +68,15 @@ class Retention:
         return await release(self._ports, settings, term, current, tally + rows_by_prefix(rows))
 
     async def survey(
-        self, settings: RuntimeSettings, sink: Sink, variants: Callable[[Sequence[Finding]], None]
-    ) -> Tally:
+        self, settings: RuntimeSettings, sink: Sink, variants: Callable[[Sequence[model.Finding]], None]
+    ) -> model.Tally:
         """The same for `plan`: findings go to the sink; nothing is written.
 
         `variants` is called with further objects that go with their records, which count as these.
         """
         along = Along(self._ports, settings.policy)
 
-        async def tell(judged: Sequence[tuple[Record, Finding]]) -> None:
+        async def tell(judged: Sequence[tuple[model.Record, model.Finding]]) -> None:
             going = {row.id: found for row, found in judged if found.kept is None}
             reasons = {found.storage_key: found for found in going.values()}
             seen = await along.of({row: found.storage_key for row, found in going.items()})
@@ -95,11 +84,13 @@ class Retention:
 
         return await self._nominate(settings.policy, await self._ports.records.now(), sink, tell)
 
-    async def _nominate(self, policy: Policy, now: datetime, sink: Sink, tell: Tell | None = None) -> Tally:
+    async def _nominate(
+        self, policy: model.Policy, now: datetime, sink: Sink, tell: Tell | None = None
+    ) -> model.Tally:
         """Find and write the findings. A row counts under its own verdict only, however many nominate it."""
-        tally = Tally()
+        tally = model.Tally()
         prefixes = merge_prefixes(policy.prefixes)
-        before = await earlier_policy(self._ports, PassKind.RETENTION, policy)
+        before = await earlier_policy(self._ports, model.PassKind.RETENTION, policy)
         for verdict in retention.RULES:
             async for rows in self._ports.records.nominate(verdict, policy, now):
                 self._ports.observer.alive("retention")
@@ -117,7 +108,7 @@ class Retention:
         return tally
 
 
-def _of_variant(variant: Variant, stored: StoredObject, of: Finding) -> Finding:
+def _of_variant(variant: model.Variant, stored: model.StoredObject, of: model.Finding) -> model.Finding:
     return replace(
         of,
         storage_key=variant.storage_key,

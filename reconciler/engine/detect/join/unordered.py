@@ -8,20 +8,11 @@ import anyio
 import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from reconciler import model
 from reconciler.engine.detect.held import keep_held
 from reconciler.engine.detect.join.comparison import Comparison, Sink, judge_objects, judge_rows, next_token
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import for_each, task_group
-from reconciler.model import (
-    RESERVED_PREFIX,
-    Finding,
-    ObjectPage,
-    PassKind,
-    Phase,
-    Record,
-    StoredObject,
-    Tally,
-)
 from reconciler.planning.reporting import found_by_prefix, newly_of, rows_by_prefix
 from reconciler.ports import Staging, Tracer
 
@@ -43,20 +34,20 @@ class UnorderedJoin:
         self._staging = staging
         self._listed: Counter[str] = Counter()
 
-    async def run(self, prefixes: Sequence[str], concurrency: int) -> Tally:
+    async def run(self, prefixes: Sequence[str], concurrency: int) -> model.Tally:
         """List every prefix to its end, then judge what the database finds on one side only."""
-        self._with.observer.phase(PassKind.SWEEP, Phase.LISTING)
+        self._with.observer.phase(model.PassKind.SWEEP, model.Phase.LISTING)
         with step(self._tracer, "listing"):
             await self._copy_listing(prefixes, concurrency)
-        self._with.observer.phase(PassKind.SWEEP, Phase.COMPARING)
+        self._with.observer.phase(model.PassKind.SWEEP, model.Phase.COMPARING)
         with step(self._tracer, "join"):
             return await self._join(prefixes)
 
-    async def _join(self, prefixes: Sequence[str]) -> Tally:
+    async def _join(self, prefixes: Sequence[str]) -> model.Tally:
         objects, size = await self._staging.seal()
         log.info("bucket listed", objects=objects, bytes=size)
-        listed = {prefix: Tally(objects=self._listed[prefix]) for prefix in prefixes}
-        seen = Tally(objects=objects, bytes=size, by_prefix=listed)
+        listed = {prefix: model.Tally(objects=self._listed[prefix]) for prefix in prefixes}
+        seen = model.Tally(objects=objects, bytes=size, by_prefix=listed)
         unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object
         # Rows first: what they name may be among the objects, in another spelling.
         seen += await self._judge(prefixes, missing(prefixes), self._judge_records, _keys_of)
@@ -69,11 +60,11 @@ class UnorderedJoin:
         self,
         prefixes: Sequence[str],
         pages: AsyncIterator[Page],
-        judge: Callable[[Page], Awaitable[tuple[list[Finding], Tally]]],
+        judge: Callable[[Page], Awaitable[tuple[list[model.Finding], model.Tally]]],
         missing: Callable[[Page], Sequence[str]],
-    ) -> Tally:
+    ) -> model.Tally:
         """Judge and write every page, a few at once. No page is read ahead of a free writer."""
-        tallies: list[Tally] = []
+        tallies: list[model.Tally] = []
         send, receive = anyio.create_memory_object_stream[Page]()
 
         async def write(receive: MemoryObjectReceiveStream[Page]) -> None:
@@ -93,22 +84,24 @@ class UnorderedJoin:
             async with send:
                 async for page in pages:
                     await send.send(page)
-        return sum(tallies, Tally())
+        return sum(tallies, model.Tally())
 
-    async def _judge_objects(self, page: Sequence[StoredObject]) -> tuple[list[Finding], Tally]:
-        findings: list[Finding] = []
+    async def _judge_objects(
+        self, page: Sequence[model.StoredObject]
+    ) -> tuple[list[model.Finding], model.Tally]:
+        findings: list[model.Finding] = []
         seen = await judge_objects(self._with, page, findings)
         return findings, seen + await self._with.returns.keep_orphans(findings)
 
-    async def _judge_records(self, page: Sequence[Record]) -> tuple[list[Finding], Tally]:
-        findings: list[Finding] = []
+    async def _judge_records(self, page: Sequence[model.Record]) -> tuple[list[model.Finding], model.Tally]:
+        findings: list[model.Finding] = []
         rows = await self._with.doubt.missing(page)
         recoverable = await self._with.returns.of_rows([row.storage_key for row in rows])
         return findings, judge_rows(self._with, rows, recoverable, findings)
 
     async def _copy_listing(self, prefixes: Sequence[str], concurrency: int) -> None:
         """List prefixes at the same time; one connection copies, so that listing and copying overlap."""
-        send, receive = anyio.create_memory_object_stream[ObjectPage](2)
+        send, receive = anyio.create_memory_object_stream[model.ObjectPage](2)
 
         async def list_prefix(prefix: str) -> None:
             await self._list(prefix, send)
@@ -118,7 +111,7 @@ class UnorderedJoin:
             async with send:
                 await for_each(prefixes, list_prefix, concurrency=concurrency)
 
-    async def _list(self, prefix: str, send: MemoryObjectSendStream[ObjectPage]) -> None:
+    async def _list(self, prefix: str, send: MemoryObjectSendStream[model.ObjectPage]) -> None:
         token: str | None = None
         while True:
             page = await self._with.listing.list_page(prefix, token=token, page_size=self._with.page_size)
@@ -130,17 +123,17 @@ class UnorderedJoin:
             if token is None:
                 return
 
-    async def _copy(self, receive: MemoryObjectReceiveStream[ObjectPage]) -> None:
+    async def _copy(self, receive: MemoryObjectReceiveStream[model.ObjectPage]) -> None:
         async with receive:
             async for page in receive:
                 if page.keys:
                     await self._staging.copy(page)
 
 
-def _keys_of(page: Sequence[Record]) -> Sequence[str]:
+def _keys_of(page: Sequence[model.Record]) -> Sequence[str]:
     return [row.storage_key for row in page]
 
 
-def _without_reserved(page: ObjectPage) -> ObjectPage:
+def _without_reserved(page: model.ObjectPage) -> model.ObjectPage:
     """The page without our own objects, which only the prefix "" can list."""
-    return page.only([i for i, key in enumerate(page.keys) if not key.startswith(RESERVED_PREFIX)])
+    return page.only([i for i, key in enumerate(page.keys) if not key.startswith(model.RESERVED_PREFIX)])
