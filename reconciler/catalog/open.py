@@ -15,6 +15,7 @@ from reconciler.catalog.leadership.budget import PostgresBudget
 from reconciler.catalog.leadership.lease import PostgresLease
 from reconciler.catalog.leadership.pause import PostgresPauseSwitch
 from reconciler.catalog.leadership.site import PostgresSite
+from reconciler.catalog.marks.history import History
 from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.catalog.marks.queries import MarkList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
@@ -47,6 +48,7 @@ class Catalog:
     staging: PostgresStagingArea
     holds: PostgresHolds
     mark_list: MarkList
+    history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
     erasure: Erasure
@@ -91,6 +93,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 staging=PostgresStagingArea(config, media),
                 holds=PostgresHolds(database, media),
                 mark_list=MarkList(database, media),
+                history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),
                 erasure=Erasure(database, media),

@@ -1,11 +1,13 @@
 """List the passes, or show one.
 
-The newest first. A tripped pass waits until an operator approves or discards it; one that tripped
-after it takes it in, and the earlier ones are left out (--all lists them). Writes nothing, takes
+Those that wait for a decision come first, then the newest. A tripped pass waits until an operator
+approves or discards it; one that tripped after it takes it in, and the earlier ones are left out
+(--all lists them). Writes nothing, takes
 no lease. Needs RECONCILER_DATABASE_URL alone.
 
 $ reconciler passes
 $ reconciler passes show 12
+$ reconciler passes --kind sweep --state failed
 $ reconciler passes --json | jq '.[0].state'
 """
 
@@ -18,7 +20,7 @@ from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, com
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Decided, Output, Part
-from reconciler.model import Pass, PassDetail, PassState, Verdict
+from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.planning.formatting import human_bytes
 
 LIMIT = 20
@@ -31,6 +33,8 @@ NAMED = 5
 def add(commands: Commands) -> None:
     made = command(commands, "passes", __doc__, list_passes)
     made.add_argument("--all", action="store_true", help="list tripped passes that a later one takes in, too")
+    made.add_argument("--state", choices=[state.value for state in PassState], help="only these")
+    made.add_argument("--kind", choices=[kind.value for kind in PassKind], help="only these")
     made.add_argument("--limit", type=whole, default=LIMIT, metavar="N", help=f"default {LIMIT}")
     as_json(made, "them")
     shown = command(actions(made, required=False), "show", show.__doc__, show)
@@ -50,7 +54,13 @@ async def list_passes(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import console, print_json
     from reconciler.operations import as_json, passes
 
-    found = await passes.newest(catalog, args.limit, everything=args.all)
+    found = await passes.newest(
+        catalog,
+        args.limit,
+        everything=args.all,
+        state=PassState(args.state) if args.state else None,
+        kind=PassKind(args.kind) if args.kind else None,
+    )
     if args.json:
         print_json([as_json.pass_summary(each) for each in found])
     else:
@@ -81,20 +91,20 @@ async def show(catalog: Catalog, args: argparse.Namespace) -> int:
 def print_list(passes: Sequence[PassDetail], out: Output) -> None:
     """A line for each pass; the reasons of those that wait for a decision below."""
     if not passes:
-        out.say("There has been no pass yet.")
+        out.say("There is no such pass.")
         return
     rows: list[Sequence[Part]] = []
     for detail in passes:
-        current, tally = detail.current, detail.current.tally
-        found, marks = sum(tally.found.values()), sum(detail.marks.values())
-        counts = (f"{number:,}" for number in (tally.objects, tally.records, found, marks))
-        about = (str(current.id), current.kind, _state(current), current.mode, _when(current.cutoff))
-        rows.append((*about, *counts, current.decided_by or ""))
-    numbers = ("objects", "records", "found", "marks")
-    out.table(("id", "kind", "state", "mode", "began", *numbers, "decided by"), rows, right=numbers)
+        current = detail.current
+        counts = (f"{sum(each.values()):,}" for each in (current.tally.found, detail.marks))
+        began = f"{current.cutoff:%Y-%m-%d %H:%MZ}"
+        rows.append((str(current.id), current.kind, _state(current), current.mode, began, *counts))
+    numbers = ("found", "marks")
+    out.table(("id", "kind", "state", "mode", "began", *numbers), rows, right=numbers)
     for detail in passes:
         if detail.current.state is PassState.TRIPPED:
             out.say(*_reason(detail.current))
+            _print_taken_in(detail, out)
             _print_choice(detail.current, out)
 
 
@@ -110,10 +120,9 @@ def print_pass(detail: PassDetail, out: Output) -> None:
     if current.decided_at is not None:
         verb = "approved" if current.state is PassState.RELEASED else "discarded"
         out.say(f"{verb} by {current.decided_by or ''}, {_when(current.decided_at)}")
-    earlier = [str(each) for each in detail.together if each != current.id]
-    if earlier:
-        out.say(f"takes in the marks of {_some(earlier)}, which tripped before")
+    _print_taken_in(detail, out)
     _print_counts(detail, out)
+    _print_results(detail, out)
     for mark in detail.examples:
         about = f"  {human_bytes(mark.bytes)}  {mark.reason}; due {_when(mark.due_at)}"
         out.say((f"{mark.verdict:<9}  ", "bold"), mark.storage_key, (about, "dim"))
@@ -156,6 +165,30 @@ def _print_choice(current: Pass, out: Output) -> None:
     out.say((f"  to withdraw it: reconciler discard {current.id}", "bold"))
 
 
+def _print_taken_in(detail: PassDetail, out: Output) -> None:
+    if earlier := [str(each) for each in detail.together if each != detail.current.id]:
+        out.say(f"takes in the marks of {_some(earlier)}, which tripped before: one decision is about all")
+
+
+def _print_results(detail: PassDetail, out: Output) -> None:
+    """What has become of its findings, with the first keys of each result."""
+    rows = [
+        (
+            each.what,
+            each.verdict,
+            each.result,
+            f"{each.keys:,}",
+            human_bytes(each.bytes) if each.bytes else "",
+        )
+        for each in detail.results
+    ]
+    if rows:
+        out.table(("what", "verdict", "result", "keys", "bytes"), rows, right=("keys", "bytes"))
+    for each in detail.results:
+        if each.what == "object" and not detail.examples:
+            out.say((f"{each.result:<9}  ", "bold"), ", ".join(each.examples))
+
+
 def _print_counts(detail: PassDetail, out: Output) -> None:
     """What was found under each prefix, and the marks of it that are there."""
     from reconciler.operations.as_json import verdicts
@@ -171,9 +204,10 @@ def _print_counts(detail: PassDetail, out: Output) -> None:
             found = part.found.get(verdict, 0)
             marked = marks.get((prefix, verdict), 0) if tally.by_prefix else in_all[verdict]
             if found or marked:
+                size = sum(n for (at, of), n in detail.bytes.items() if of == verdict and at in {prefix, ""})
                 counts = (f"{n:,}" for n in (found, marked, part.objects, part.records))
-                rows.append((prefix or ALL_PREFIXES, verdict, *counts))
-    numbers = ("found", "marks", "of objects", "of records")
+                rows.append((prefix or ALL_PREFIXES, verdict, *counts, human_bytes(size)))
+    numbers = ("found", "marks", "of objects", "of records", "bytes marked")
     out.table(("prefix", "verdict", *numbers), rows, right=numbers)
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from reconciler.model.deletion import Removed
 from reconciler.model.enums import KeepReason, Mode, Outcome
+from reconciler.model.history import Deletions
 from reconciler.model.marks import Mark
 from reconciler.model.passes import Pass
 from reconciler.model.verdicts import Verdict
@@ -16,14 +17,17 @@ class PassDetail:
     """A pass with the marks that it would release, or has released, and that still exist.
 
     For a tripped pass these include the marks of older tripped passes of its marker: they are decided
-    together. `marks` counts them by prefix ("" if the prefixes are not known) and verdict;
-    `examples` are the first few of each verdict, by key. `together` are the ids of those passes.
+    together. `marks` counts them by prefix ("" if the prefixes are not known) and verdict, `bytes` adds up
+    their sizes; `examples` are the first few of each verdict, by key. `together` are the ids of those passes,
+    `results` what has become of their findings by the ledger.
     """
 
     current: Pass
     marks: Mapping[tuple[str, Verdict], int]
     examples: Sequence[Mark]
     together: Sequence[int] = ()
+    bytes: Mapping[tuple[str, Verdict], int] = field(default_factory=dict)
+    results: Sequence[Deletions] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,10 +78,19 @@ def pass_detail(detail: model.PassDetail) -> Json:
             for prefix, part in sorted(detail.current.tally.by_prefix.items())
         },
         "marks_by_prefix": [
-            {"prefix": prefix, "verdict": verdict, "marks": number}
+            {
+                "prefix": prefix,
+                "verdict": verdict,
+                "marks": number,
+                "bytes": detail.bytes.get((prefix, verdict), 0),
+            }
             for (prefix, verdict), number in sorted(detail.marks.items())
         ],
         "examples": [_fields(mark, *example) for mark in detail.examples],
+        "results": [
+            {**_fields(each, "what", "verdict", "result", "keys", "bytes"), "examples": list(each.examples)}
+            for each in detail.results
+        ],
     }
 
 
@@ -112,6 +121,17 @@ def status(of: Status) -> Json:
             for verdict, (keys, size, oldest) in of.marks.items()
         },
         "holds": {kind: of.holds.get(kind, 0) for kind in model.HoldKind},
+    }
+
+
+def history(of: model.KeyHistory) -> Json:
+    """A key's lines, oldest first, and its state since `since`; `rows` are the ids that name it now."""
+    line = ("at", "event", "what", "record_id", "verdict", "reason", "result", "detail", "bytes", "pass_id")
+    return {
+        **_fields(of, "key", "state", "since"),
+        "rows": list(of.rows),
+        "mark": mark(of.mark) if of.mark else None,
+        "events": [_fields(each, *line, "kind", "decided_by", "decided_at") for each in of.lines],
     }
 
 

@@ -44,6 +44,10 @@ async def _unmarked(catalog: Catalog, key: str) -> NotDone:
     deleted = {"key": key, "deleted_at": went.at, "pass_id": went.pass_id}
     if await catalog.recovery.removals(scope, limit=1):
         return NotDone(ErrorKind.NOT_FOUND, "deleted_recoverably", message, **deleted)
+    restored = await catalog.history.of_key(key)
+    if restored and restored[-1].event == "restored":
+        message += f", and restored at {timestamp(restored[-1].at)} by {restored[-1].reason}"
+        return NotDone(ErrorKind.NOT_FOUND, "restored", message, **deleted)
     if await catalog.recovery.gone(scope):
         message += ", and cannot come back: it was deleted for good, or purged since"
         return NotDone(ErrorKind.NOT_FOUND, "deleted_for_good", message, **deleted)

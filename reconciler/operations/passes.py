@@ -1,10 +1,13 @@
 """Passes: list them, look at one, approve or discard one that tripped. None of it takes the lease."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.catalog.open import Catalog
-from reconciler.model import PassDetail
+from reconciler.model import PassDetail, PassKind, PassState
+
+EXAMPLES = 5
+"""Keys of each result that are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,14 +18,25 @@ class Decided:
     marks: int
 
 
-async def newest(catalog: Catalog, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
-    """The newest passes first; without `everything` none that a later tripped one takes in."""
-    return await catalog.approvals.listed(limit, everything=everything)
+async def newest(
+    catalog: Catalog,
+    limit: int,
+    *,
+    everything: bool = False,
+    state: PassState | None = None,
+    kind: PassKind | None = None,
+) -> Sequence[PassDetail]:
+    """The passes that wait for a decision, then the newest of the others, of that state and kind; without
+    `everything` none that a later tripped one takes in.
+    """
+    return await catalog.approvals.listed(limit, everything=everything, state=state, kind=kind)
 
 
 async def show(catalog: Catalog, pass_id: int) -> PassDetail:
-    """One pass with its marks by prefix, and examples. Raises NotDone."""
-    return await catalog.approvals.show(pass_id)
+    """One pass with its marks by prefix, examples, and what was deleted of it. Raises NotDone."""
+    detail = await catalog.approvals.show(pass_id)
+    ids = [*detail.together]
+    return replace(detail, results=await catalog.history.of_pass(ids, detail.current.cutoff, EXAMPLES))
 
 
 async def approve(catalog: Catalog, pass_id: int, *, by: str, understood: bool = False) -> Decided:

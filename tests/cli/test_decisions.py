@@ -48,21 +48,21 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     alone = {"RECONCILER_DATABASE_URL": database}
     listed = reconciler("passes", env=alone)
     assert (listed.status, listed.told) == (0, [])
-    assert listed.out.splitlines()[0].split() == [
-        *("id", "kind", "state", "mode", "began", "objects", "records", "found", "marks", "decided", "by")
-    ]
+    assert listed.out.splitlines()[0].split() == [*("id", "kind", "state", "mode", "began", "found", "marks")]
     assert "to let it go: reconciler approve 1" in listed.out
     show = reconciler("passes", "show", "1", env=alone)
     assert (show.status, show.told) == (0, [])
     assert "image/odd [bold] \\u202e name" in show.out
     rows = [line.split() for line in show.out.splitlines()]
-    assert ["image/", "orphan", "2", "2", "2", "0"] in rows
-    assert ["video/", "orphan", "1", "1", "1", "0"] in rows
+    assert ["image/", "orphan", "2", "2", "2", "0"] in [row[:6] for row in rows]
+    assert ["video/", "orphan", "1", "1", "1", "0"] in [row[:6] for row in rows]
     told = json.loads(reconciler("passes", "show", "1", "--json", env=alone).out)
     assert (told["id"], told["state"], told["both_sides"], told["marks"]) == (1, "tripped", False, 3)
     assert "MAX_COUNT=1" in told["reason"]
     assert told["by_prefix"]["video/"]["found"]["orphan"] == 1
-    assert {"prefix": "video/", "verdict": "orphan", "marks": 1} in told["marks_by_prefix"]
+    assert ("video/", "orphan", 1) in [
+        (each["prefix"], each["verdict"], each["marks"]) for each in told["marks_by_prefix"]
+    ]
     assert len(told["examples"]) == 3
     approved = reconciler("approve", "1", "--by", "ada", "--json", env=alone)
     assert (approved.status, approved.told) == (0, [])
@@ -104,7 +104,7 @@ def test_both_sides_are_not_approved_without_saying_that_it_is_understood(
 
 def test_what_is_not_there_is_one_line(database: str) -> None:
     env = {"RECONCILER_DATABASE_URL": database}
-    assert reconciler("passes", env=env).out == "There has been no pass yet.\n"
+    assert reconciler("passes", env=env).out == "There is no such pass.\n"
     assert reconciler("passes", "--json", env=env).out == "[]\n"
     for command in (("passes", "show", "9"), ("approve", "9"), ("discard", "9")):
         ran = reconciler(*command, env=env)
@@ -156,7 +156,7 @@ def test_a_pass_is_shown_whole_even_where_its_prefixes_were_not_kept() -> None:
     text = printed(shown.print_pass, detail())
     assert "\x1b" not in text
     assert "takes in the marks of pass 3, which tripped before" in text
-    assert ["(all)", "orphan", "3", "3", "10", "7"] in [line.split() for line in text.splitlines()]
+    assert ["(all)", "orphan", "3", "3", "10", "7"] in [line.split()[:6] for line in text.splitlines()]
     assert "image/\\x1bodd" in text
 
 

@@ -352,7 +352,7 @@ async def test_the_caps_see_what_was_claimed_by_prefix(side: Side) -> None:
 # --- looking ---------------------------------------------------------------------------------------
 
 
-async def test_passes_are_listed_newest_first_without_the_trips_that_others_take_in(side: Side) -> None:
+async def test_passes_are_listed_tripped_first_without_the_trips_that_others_take_in(side: Side) -> None:
     ids = [
         await side.trip("image/a"),
         await side.arm("image/a", "image/z"),
@@ -361,8 +361,26 @@ async def test_passes_are_listed_newest_first_without_the_trips_that_others_take
     listed = await side.approvals.listed(10)
     assert [each.current.id for each in listed] == [ids[2], ids[1]]
     assert [sum(each.marks.values()) for each in listed] == [2, 1]
-    assert [each.current.id for each in await side.approvals.listed(10, everything=True)] == ids[::-1]
+    assert [each.current.id for each in await side.approvals.listed(10, everything=True)] == [
+        ids[2],
+        ids[0],
+        ids[1],
+    ]
     assert [each.current.id for each in await side.approvals.listed(1)] == [ids[2]]
+
+
+async def test_a_pass_that_waits_for_a_decision_is_never_out_of_sight(side: Side) -> None:
+    """A retention pass each five minutes pushed a tripped sweep off the list within two hours."""
+    waits = await side.trip("image/a")
+    later = []
+    for _ in range(3):
+        begun = await side.begin(kind=PassKind.RETENTION)
+        await side.passes.arm(side.term, begun, Tally())
+        later.append(begun.id)
+    assert [each.current.id for each in await side.approvals.listed(2)] == [waits, later[-1]]
+    only = await side.approvals.listed(2, kind=PassKind.RETENTION)
+    assert [each.current.id for each in only] == later[:0:-1]
+    assert [each.current.id for each in await side.approvals.listed(9, state=PassState.TRIPPED)] == [waits]
 
 
 async def test_a_pass_is_shown_with_its_marks_by_prefix_and_some_of_each_verdict(side: Side) -> None:

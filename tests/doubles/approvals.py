@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.errors import ErrorKind, NotDone
-from reconciler.model import Mark, Pass, PassDetail, PassState, Verdict
+from reconciler.model import Mark, Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.observing import Surroundings, port
@@ -24,14 +24,23 @@ class MemoryApprovals:
         return self._database.around
 
     @port
-    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
+    async def listed(
+        self,
+        limit: int,
+        *,
+        everything: bool = False,
+        state: PassState | None = None,
+        kind: PassKind | None = None,
+    ) -> Sequence[PassDetail]:
         self._database.answer()
         passes = [one for _, one in sorted(self._database.passes.items(), reverse=True)]
+        passes.sort(key=lambda one: one.state is not PassState.TRIPPED)
         newest = {one.kind: one.id for one in reversed(passes) if one.state is PassState.TRIPPED}
         shown = [
             one
             for one in passes
             if everything or one.state is not PassState.TRIPPED or newest[one.kind] == one.id
+            if state in {None, one.state} and kind in {None, one.kind}
         ]
         return [replace(self._detail(one, ()), examples=()) for one in shown[:limit]]
 
@@ -48,8 +57,14 @@ class MemoryApprovals:
         together = [each.id for each in self._together(one)] or [one.id]
         rows = [row for _, row in sorted(self._database.marks.items()) if row.mark.pass_id in together]
         merged = merge_prefixes(prefixes)
-        marks = Counter((prefix_of(row.mark.storage_key, merged) or "", row.mark.verdict) for row in rows)
-        return PassDetail(current=one, marks=marks, examples=[row.mark for row in rows], together=together)
+        marks, sizes = Counter[tuple[str, Verdict]](), Counter[tuple[str, Verdict]]()
+        for row in rows:
+            part = prefix_of(row.mark.storage_key, merged) or "", row.mark.verdict
+            marks[part] += 1
+            sizes[part] += row.mark.bytes
+        return PassDetail(
+            current=one, marks=marks, bytes=sizes, examples=[row.mark for row in rows], together=together
+        )
 
     def _together(self, one: Pass) -> list[Pass]:
         if one.state is not PassState.TRIPPED:

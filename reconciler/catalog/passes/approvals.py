@@ -14,18 +14,20 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
 from reconciler.catalog.passes.rows import pass_from
 from reconciler.errors import ErrorKind, NotDone
-from reconciler.model import Pass, PassDetail, PassState, Verdict
+from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_end
 
 WITHDRAWN_AT_ONCE = 10_000
 """Marks that one statement of `discard` deletes: a writer waits for at most one such statement."""
 
-# Of the tripped passes of a kind only the newest is listed, for all of them.
+# Of the tripped passes of a kind only the newest is listed, for all of them. They come first, however many
+# passes came since: a decision must not get out of sight.
 LISTED = f"""
 SELECT p.* FROM {SCHEMA}.passes p
-WHERE $2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
-    SELECT FROM {SCHEMA}.passes n WHERE n.kind = p.kind AND n.state = 'tripped' AND n.id > p.id)
-ORDER BY p.id DESC LIMIT $1
+WHERE ($2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
+    SELECT FROM {SCHEMA}.passes n WHERE n.kind = p.kind AND n.state = 'tripped' AND n.id > p.id))
+  AND ($3::text IS NULL OR p.state = $3) AND ($4::text IS NULL OR p.kind = $4)
+ORDER BY p.state = 'tripped' DESC, p.id DESC LIMIT $1
 """
 
 TOGETHER = f"""
@@ -33,7 +35,7 @@ SELECT id FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' AND id <= $
 """
 
 COUNTS = f"""
-SELECT m.pass_id, m.verdict, b.prefix, count(*) AS keys
+SELECT m.pass_id, m.verdict, b.prefix, count(*) AS keys, coalesce(sum(m.bytes), 0)::bigint AS bytes
 FROM {SCHEMA}.marks m
 LEFT JOIN unnest($2::text[], $3::text[]) AS b (prefix, high)
     ON m.storage_key >= b.prefix AND (b.high IS NULL OR m.storage_key < b.high)
@@ -96,17 +98,29 @@ class PostgresApprovals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def listed(self, limit: int, *, everything: bool = False) -> Sequence[PassDetail]:
-        """The newest passes first, without examples.
+    async def listed(
+        self,
+        limit: int,
+        *,
+        everything: bool = False,
+        state: PassState | None = None,
+        kind: PassKind | None = None,
+    ) -> Sequence[PassDetail]:
+        """The tripped passes, then the newest of the others, of that state and kind; without examples.
 
         Tripped passes that a later one of their kind takes in are left out, unless `everything` is
         requested.
         """
         async with self._database.connection() as connection:
-            passes = [pass_from(row) for row in await connection.fetch(LISTED, limit, everything)]
+            passes = [
+                pass_from(row)
+                for row in await connection.fetch(
+                    LISTED, limit, everything, state and state.value, kind and kind.value
+                )
+            ]
             together = [await _together(connection, each) for each in passes]
             ids = sorted({pass_id for each in together for pass_id in each})
-            counts = await _counts(connection, ids, ())
+            counts, _ = await _counts(connection, ids, ())
         return [
             PassDetail(
                 current=current, marks=_sum(counts[pass_id] for pass_id in ids), examples=(), together=ids
@@ -122,11 +136,13 @@ class PostgresApprovals:
                 raise _unknown(pass_id)
             current = pass_from(row)
             ids = await _together(connection, current)
-            counts = await _counts(connection, ids, current.policy.prefixes if current.policy else ())
+            prefixes = current.policy.prefixes if current.policy else ()
+            counts, sizes = await _counts(connection, ids, prefixes)
             shown = await connection.fetch(EXAMPLES, ids, examples)
         return PassDetail(
             current=current,
             marks=_sum(counts.values()),
+            bytes=sizes,
             examples=[mark_from(each) for each in shown],
             together=ids,
         )
@@ -243,14 +259,17 @@ async def _together(connection: AnyConnection, current: Pass) -> list[int]:
 
 async def _counts(
     connection: AnyConnection, ids: Sequence[int], prefixes: Sequence[str]
-) -> Mapping[int, Mapping[tuple[str, Verdict], int]]:
-    """Marks by pass, and within it by prefix and verdict."""
+) -> tuple[Mapping[int, Mapping[tuple[str, Verdict], int]], Mapping[tuple[str, Verdict], int]]:
+    """Marks by pass, and within it by prefix and verdict; and the bytes of all by the latter."""
     names = merge_prefixes(prefixes)
     ends = [prefix_end(name) for name in names]
     counts: dict[int, Counter[tuple[str, Verdict]]] = defaultdict(Counter)
+    sizes: Counter[tuple[str, Verdict]] = Counter()
     for row in await connection.fetch(COUNTS, ids, list(names), ends):
-        counts[row["pass_id"]][row["prefix"] or "", Verdict(row["verdict"])] += row["keys"]
-    return counts
+        part = row["prefix"] or "", Verdict(row["verdict"])
+        counts[row["pass_id"]][part] += row["keys"]
+        sizes[part] += row["bytes"]
+    return counts, sizes
 
 
 def _sum(counts: Iterable[Mapping[tuple[str, Verdict], int]]) -> Mapping[tuple[str, Verdict], int]:

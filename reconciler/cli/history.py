@@ -1,0 +1,96 @@
+"""Print what happened to a key, by which pass and by whose word.
+
+Reads the ledger, which keeps its lines for RECONCILER_LEDGER_RETENTION, the mark on the key, and the rows
+that name it now. Writes nothing, takes no lease. Exits 1 where nothing is recorded. Needs
+RECONCILER_DATABASE_URL alone.
+
+$ reconciler history image/2026/cat.png
+$ reconciler history --json image/2026/cat.png | jq .state
+"""
+
+import argparse
+import shlex
+
+from reconciler.cli.arguments import Commands, as_json, command
+from reconciler.cli.errors import DONE, FAILED
+from reconciler.cli.running import on_database
+from reconciler.cli.types import Catalog, Output
+from reconciler.model import KeyHistory, KeyState, LedgerLine
+from reconciler.planning.formatting import human_bytes
+
+TIME = "%Y-%m-%d %H:%M:%S UTC"
+
+SAYS = {
+    KeyState.MARKED: "marked for deletion since {since}; see reconciler marks show {key}",
+    KeyState.DELETED: "deleted since {since}; reconciler undo --key {key} brings it back",
+    KeyState.GONE: "deleted since {since}, and nothing of it is left to bring back",
+    KeyState.RESTORED: "back since {since}",
+    KeyState.ERASED: "erased since {since}: nothing of it is kept",
+    KeyState.KEPT: "not deleted",
+    KeyState.UNKNOWN: "nothing is recorded of it since the ledger's oldest line",
+}
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "history", __doc__, run)
+    made.add_argument("key", metavar="KEY", help="the storage key")
+    as_json(made)
+
+
+@on_database
+async def run(catalog: Catalog, args: argparse.Namespace) -> int:
+    from reconciler.cli.output import console, print_json
+    from reconciler.operations import as_json
+    from reconciler.operations.history import history
+
+    found = await history(catalog, args.key)
+    if args.json:
+        print_json(as_json.history(found))
+    else:
+        print_history(found, console())
+    return FAILED if found.state is KeyState.UNKNOWN else DONE
+
+
+def print_history(found: KeyHistory, out: Output) -> None:
+    """A line for each event, the oldest first, and how the key stands now."""
+    shown: int | None = None
+    for line in found.lines:
+        if line.pass_id is not None and line.pass_id != shown:
+            shown = line.pass_id
+            out.say(f"{_found(line)}")
+        out.say((f"{line.at.strftime(TIME)}  ", "dim"), _event(line))
+    since = found.since.strftime(TIME) if found.since else ""
+    out.say(("now: ", "bold"), SAYS[found.state].format(since=since, key=shlex.quote(found.key)))
+    if found.rows:
+        out.say(f"named by row {', '.join(found.rows)}")
+
+
+def _found(line: LedgerLine) -> str:
+    which = (
+        f"{line.kind} pass {line.pass_id}"
+        if line.kind
+        else f"pass {line.pass_id}, which is not kept any more"
+    )
+    found = f"found by {which}: {line.verdict}, {line.reason}" if line.event != "restored" else f"of {which}"
+    if line.decided_by and line.decided_at:
+        return f"{found}; approved by {line.decided_by}, {line.decided_at.strftime(TIME)}"
+    return f"{found}; within the breaker's limits" if line.kind else found
+
+
+def _event(line: LedgerLine) -> str:
+    what = line.what if line.record_id is None else f"row {line.record_id}"
+    detail = f": {line.detail}" if line.detail else ""
+    match line.event:
+        case "intent":
+            return f"{what} claimed for deletion"
+        case "result":
+            size = f" ({human_bytes(line.bytes)})" if line.bytes and line.result == "deleted" else ""
+            result = "was missing already" if line.result == "missing" else line.result
+            return f"{what} {result}{size}{detail}"
+        case "restored":
+            result = "" if line.result == "restored" else f" ({line.result})"
+            return f"{what} restored{result} by {line.reason}{detail}"
+        case "cancelled":
+            return f"mark withdrawn{detail}"
+        case _:
+            return f"{what} {line.event}, {line.reason}{detail}"

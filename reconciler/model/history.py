@@ -1,0 +1,71 @@
+"""What is recorded about a key or a pass, for a person who asks afterwards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.model.enums import PassKind
+from reconciler.model.marks import ListedMark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """One line of the ledger, with the pass that it belongs to: its `kind`, its `cutoff`, and who decided
+    about it, if a person did. `event` is `intent`, `result`, `restored`, `purged`, `cancelled`, `erased` or
+    `aborted`. Verdict and result are words as they were written, maybe by a newer program.
+    """
+
+    at: datetime
+    event: str
+    what: str
+    record_id: str | None
+    verdict: str
+    reason: str
+    result: str | None
+    detail: str | None
+    bytes: int | None
+    pass_id: int | None
+    kind: PassKind | None
+    cutoff: datetime | None
+    decided_by: str | None
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletions:
+    """Keys of a pass with one result, `deleted`, `missing`, `restored` and so on; `bytes` where known."""
+
+    what: str
+    verdict: str
+    result: str
+    keys: int
+    bytes: int
+    examples: Sequence[str]
+
+
+class KeyState(StrEnum):
+    """What has become of a key, as far as is recorded."""
+
+    MARKED = "marked"
+    DELETED = "deleted"
+    """And can be brought back."""
+    GONE = "gone"
+    """And nothing of it is left."""
+    RESTORED = "restored"
+    ERASED = "erased"
+    KEPT = "kept"
+    """It was claimed, or marked, and nothing of it was deleted."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHistory:
+    """The lines of a key, oldest first, and its state since `since`. `rows` name the key now."""
+
+    key: str
+    state: KeyState
+    since: datetime | None
+    mark: ListedMark | None
+    lines: Sequence[LedgerLine]
+    rows: Sequence[str]

@@ -1,0 +1,43 @@
+"""History: what was found and deleted under a key, by which pass and whose word, and what became of it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from reconciler.catalog.open import Catalog
+from reconciler.model import KeyHistory, KeyState, LedgerLine, UndoScope
+
+
+async def history(catalog: Catalog, key: str) -> KeyHistory:
+    """All that is recorded about the key within `LEDGER_RETENTION`."""
+    mark, lines = await catalog.mark_list.look(key), await catalog.history.of_key(key)
+    rows = await catalog.records.lookup([key])
+    state, since = last_state(lines)
+    if mark is not None:
+        state, since = KeyState.MARKED, mark.mark.first_seen_at
+    if state is KeyState.DELETED and not await catalog.recovery.removals(UndoScope(keys=(key,)), limit=1):
+        state = KeyState.GONE
+    return KeyHistory(
+        key=key,
+        state=state,
+        since=since,
+        mark=mark,
+        lines=lines,
+        rows=[row.id for row in rows if row.storage_key == key],
+    )
+
+
+def last_state(lines: Sequence[LedgerLine]) -> tuple[KeyState, datetime | None]:
+    """The state that the newest telling line left, and its time; a deletion counts as recoverable."""
+    for line in reversed(lines):
+        match line.event, line.result:
+            case "result", "deleted":
+                return KeyState.DELETED, line.at
+            case "restored", _:
+                return KeyState.RESTORED, line.at
+            case "purged", _:
+                return KeyState.GONE, line.at
+            case "erased", _:
+                return KeyState.ERASED, line.at
+            case _:
+                continue
+    return (KeyState.KEPT, lines[-1].at) if lines else (KeyState.UNKNOWN, None)
