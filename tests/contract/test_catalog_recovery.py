@@ -80,6 +80,8 @@ async def test_an_adoption_waits_for_a_dead_epochs_old_claim_from_the_end_of_its
     assert await stage.catalog.site.on_their_way(term, DAY) > HOUR
     await stage.sql.execute("UPDATE reconciler.lease SET acquired_at = acquired_at - interval '1 day'")
     assert await stage.catalog.site.on_their_way(term, DAY) == HOUR - HOUR
+    await stage.sql.execute("UPDATE reconciler.marks SET attempted_at = clock_timestamp()")
+    assert await stage.catalog.site.on_their_way(term, DAY) > HOUR, "a claim of after the term's beginning"
 
 
 @pytest.mark.attack(17)

@@ -219,6 +219,22 @@ async def test_a_deletion_that_is_refused_for_one_key(
     assert await site.rows() == set()
 
 
+@pytest.mark.attack(77)
+@pytest.mark.parametrize("order", ["probe", "none"])
+async def test_a_sweep_whose_heads_nobody_may_send_stops(
+    site: Site, store: RefusingStore, order: str
+) -> None:
+    """Whether a row misses its object nobody can tell then."""
+    await site.row("image/lost")
+    store.rule = lambda operation, key: (
+        Refused(403) if operation == "HeadObject" and "probe/" not in key else None
+    )
+    report = await site.once(bucket__listing_order=order)
+    assert report.outcome is Outcome.HALTED
+    assert "s3:GetObject" in report.detail
+    assert await site.sql("SELECT FROM reconciler.marks") == []
+
+
 # --- the store's own state -----------------------------------------------------------------------------
 
 ROOMLESS: Final = (

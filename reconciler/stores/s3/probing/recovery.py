@@ -39,17 +39,16 @@ async def probe_versioning(scratch: Scratch, reported: Versioning | None) -> tup
     if reported is None:
         kept = stored.version_id not in {None, _UNVERSIONED}
         reported = Versioning.ENABLED if kept else Versioning.OFF
-    return reported, reported is Versioning.ENABLED and await _undeletes(scratch, key, stored.version_id)
+    return reported, reported is Versioning.ENABLED and await _undeletes(scratch, key)
 
 
-async def _undeletes(scratch: Scratch, key: str, version_id: str | None) -> bool:
+async def _undeletes(scratch: Scratch, key: str) -> bool:
     try:
         await scratch.delete(Key=key)
         hidden = not await scratch.exists(key)
-        versions = await scratch.versions(key)
-        markers = [each.version_id for each in versions if each.marker and each.key == key]
-        kept = [each.version_id for each in versions if not each.marker and each.key == key]
-        if not hidden or len(markers) != 1 or kept != [version_id]:
+        found = await scratch.versions(key)
+        markers = [each.version_id for each in found if each.marker and each.key == key]
+        if not hidden or len(markers) != 1:
             return False
         await scratch.delete(Key=key, VersionId=markers[0])
         return await scratch.exists(key)
@@ -70,8 +69,8 @@ async def undeletes_in(scratch: Scratch) -> bool:
         if refusal.denied:
             return False
     try:
-        stored = await scratch.put(key)
-        return await _undeletes(scratch, key, stored.version_id)
+        await scratch.put(key)
+        return await _undeletes(scratch, key)
     except Refusal:
         return False
 
