@@ -1,6 +1,8 @@
 """How metrics are made: their prefix, and helpers that create every child at zero."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 NAMESPACE = "media_reconciler"
 
@@ -11,3 +13,13 @@ def gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Ga
 
 def counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
     return Counter(name, text, labels, namespace=NAMESPACE, registry=registry)
+
+
+def histogram(
+    registry: CollectorRegistry, name: str, text: str, buckets: Sequence[float], *labels: str
+) -> Histogram:
+    return Histogram(name, text, labels, namespace=NAMESPACE, registry=registry, buckets=buckets)
+
+
+def info(registry: CollectorRegistry, name: str, text: str) -> Info:
+    return Info(name, text, namespace=NAMESPACE, registry=registry)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 
-from reconciler.telemetry.names import NAMESPACE, counter
+from reconciler.telemetry.names import counter, histogram
 from reconciler.telemetry.observers import NullObserver
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -24,14 +24,8 @@ class CallMetrics(NullObserver):
         self._requests = counter(
             registry, "requests", "Requests to the object store.", "operation", "outcome"
         )
-        self._request_seconds = Histogram(
-            "request_duration_seconds",
-            "How long requests to the object store took.",
-            ("operation",),
-            namespace=NAMESPACE,
-            registry=registry,
-            buckets=BUCKETS,
-        )
+        text = "How long requests to the object store took."
+        self._request_seconds = histogram(registry, "request_duration_seconds", text, BUCKETS, "operation")
         for operation in operations:
             self._request_seconds.labels(operation)
             for outcome in outcomes:
@@ -47,13 +41,8 @@ class CallMetrics(NullObserver):
         )
         for outcome in CALL_OUTCOMES:
             self._database_calls.labels(outcome)
-        self._database_seconds = Histogram(
-            "database_call_duration_seconds",
-            "How long transactions and single reads took, including their retries.",
-            namespace=NAMESPACE,
-            registry=registry,
-            buckets=BUCKETS,
-        )
+        text = "How long transactions and single reads took, including their retries."
+        self._database_seconds = histogram(registry, "database_call_duration_seconds", text, BUCKETS)
         self._renewals = counter(
             registry, "lease_renewals", "Attempts of the leader to renew its lease.", "outcome"
         )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from reconciler.model import Outcome, PassKind
-from reconciler.telemetry.names import NAMESPACE, gauge
+from reconciler.telemetry.names import gauge, histogram
 from reconciler.telemetry.observers import NullObserver
 
 PASS_BUCKETS = (1, 2.5, 5, 10, 30, 60, 150, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600)
@@ -31,14 +31,8 @@ class PassMetrics(NullObserver):
             "When a pass last ended complete and released; 0 for never.",
             "kind",
         )
-        self._durations = Histogram(
-            "pass_duration_seconds",
-            "How long passes took.",
-            ("kind", "outcome"),
-            namespace=NAMESPACE,
-            registry=registry,
-            buckets=PASS_BUCKETS,
-        )
+        name, text = "pass_duration_seconds", "How long passes took."
+        self._durations = histogram(registry, name, text, PASS_BUCKETS, "kind", "outcome")
         for kind in PassKind:
             self._last_attempt.labels(kind)
             self._last_success.labels(kind)

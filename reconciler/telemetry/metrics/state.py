@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Info
+from prometheus_client import CollectorRegistry
 
 from reconciler.model import Capabilities, Mode, ModeSince
-from reconciler.telemetry.names import NAMESPACE, gauge
+from reconciler.telemetry.names import gauge, info
 from reconciler.telemetry.observers import NullObserver
 
 
@@ -48,9 +48,7 @@ class StateMetrics(NullObserver):
     _now: Callable[[], float]
 
     def _make_state(self, registry: CollectorRegistry, version: str) -> None:
-        Info("build", "The running version.", namespace=NAMESPACE, registry=registry).info(
-            {"version": version}
-        )
+        info(registry, "build", "The running version.").info({"version": version})
         self._leader = gauge(registry, "leader", "1 while this replica holds the lease.")
         self._halted = gauge(registry, "halted", "1 while the daemon stays idle until a person has acted.")
         self._paused = gauge(
@@ -69,12 +67,8 @@ class StateMetrics(NullObserver):
         )
         for clock in ("database", "store"):
             self._clocks.labels(clock)
-        self._store = Info(
-            "store",
-            "What the last probe of the object store found it to do, on scratch keys.",
-            namespace=NAMESPACE,
-            registry=registry,
-        )
+        text = "What the last probe of the object store found it to do, on scratch keys."
+        self._store = info(registry, "store", text)
         self._probed = gauge(
             registry, "store_probed_timestamp_seconds", "When the store was last probed; 0 for never."
         )
@@ -89,12 +83,8 @@ class StateMetrics(NullObserver):
         )
         self._own_dry_run: float | None = None
         self._dry_run_passes: float | None = None
-        self._config = Info(
-            "config",
-            "Hash of the settings in force that can change a verdict or a release; each pass records it.",
-            namespace=NAMESPACE,
-            registry=registry,
-        )
+        text = "Hash of the settings in force that can change a verdict or a release; each pass records it."
+        self._config = info(registry, "config", text)
         self._reload_ok = gauge(
             registry, "config_last_reload_successful", "1 if the settings last read were valid."
         )
