@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from reconciler.model import HoldKind, KeepReason, PassKind, Phase, Standing, Storage, Tally, Verdict
 from reconciler.telemetry.names import NAMESPACE
 
+Label = TypeVar("Label", bound=str)
 Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
 
 
@@ -72,19 +73,14 @@ class LeaderGauges(Collector):
         return max(0.0, self._now() - since.timestamp()) if since else 0.0
 
     def _drifting(self, drift: Drift) -> Iterable[Metric]:
-        keys = _family("drift_keys", "Marked storage keys still to be deleted, by verdict.", "verdict")
-        size = _family("drift_bytes", "Bytes of the marked storage keys, by verdict.", "verdict")
-        age = _family(
-            "drift_oldest_age_seconds",
-            "Time since the oldest mark was first seen; 0 without marks.",
-            "verdict",
-        )
-        for verdict in Verdict:
-            number, total, oldest = drift.get(verdict, (0, 0, None))
-            keys.add_metric([verdict], number)
-            size.add_metric([verdict], total)
-            age.add_metric([verdict], self._age(oldest))
-        return keys, size, age
+        found = {verdict: drift.get(verdict, (0, 0, None)) for verdict in Verdict}
+        keys = {verdict: number for verdict, (number, _, _) in found.items()}
+        yield _by("verdict", "drift_keys", "Marked storage keys still to be deleted, by verdict.", keys)
+        sizes = {verdict: size for verdict, (_, size, _) in found.items()}
+        yield _by("verdict", "drift_bytes", "Bytes of the marked storage keys, by verdict.", sizes)
+        ages = {verdict: self._age(oldest) for verdict, (_, _, oldest) in found.items()}
+        text = "Time since the oldest mark was first seen; 0 without marks."
+        yield _by("verdict", "drift_oldest_age_seconds", text, ages)
 
     def _standing(self, standing: Standing) -> Iterable[Metric]:
         yield _single(
@@ -98,20 +94,12 @@ class LeaderGauges(Collector):
             "How long the oldest due mark has been due; 0 without due marks.",
             self._age(standing.oldest_due),
         )
-        tripped = _family(
-            "passes_tripped",
-            "Passes that the breaker has tripped, until a person decides about all of one kind at once.",
-            "kind",
-        )
-        for kind in PassKind:
-            tripped.add_metric([kind], standing.tripped.get(kind, 0))
-        yield tripped
-        ranges = _family(
-            "key_ranges", "Key ranges of the ordered sweep under way; 0 between sweeps.", "state"
-        )
-        ranges.add_metric(["done"], standing.ranges_done)
-        ranges.add_metric(["open"], standing.ranges_open)
-        yield ranges
+        tripped = {kind: standing.tripped.get(kind, 0) for kind in PassKind}
+        text = "Passes that the breaker has tripped, until a person decides about all of one kind at once."
+        yield _by("kind", "passes_tripped", text, tripped)
+        ranges = {"done": standing.ranges_done, "open": standing.ranges_open}
+        text = "Key ranges of the ordered sweep under way; 0 between sweeps."
+        yield _by("state", "key_ranges", text, ranges)
 
     def _recalled(self) -> Iterable[Metric]:
         """Metrics of the last released passes, run by any replica."""
@@ -132,10 +120,8 @@ class LeaderGauges(Collector):
                 kept.add_metric([kind, reason], reasons.get(reason, 0))
         yield kept
         if self.holds is not None:
-            holds = _family("holds", "Holds in force, by what they name.", "kind")
-            for what in HoldKind:
-                holds.add_metric([what], self.holds.get(what, 0))
-            yield holds
+            holds = {what: self.holds.get(what, 0) for what in HoldKind}
+            yield _by("kind", "holds", "Holds in force, by what they name.", holds)
 
 
 def _term(known: Known) -> Iterable[Metric]:
@@ -158,15 +144,10 @@ def _term(known: Known) -> Iterable[Metric]:
         )
     if known.refused is not None:
         text = "Keys that stay because the database does not let their rows go, by what is of the object."
-        refused = _family("rows_refused", text, "object")
-        for what, number in zip(("kept", "gone"), known.refused, strict=True):
-            refused.add_metric([what], number)
-        yield refused
+        yield _by("object", "rows_refused", text, dict(zip(("kept", "gone"), known.refused, strict=True)))
     if known.blocked_by is not None:
         text = "1 while an open transaction holds deletions back; the label names it."
-        blocked = _family("deletion_blocked", text, "by")
-        blocked.add_metric([known.blocked_by], bool(known.blocked_by))
-        yield blocked
+        yield _by("by", "deletion_blocked", text, {known.blocked_by: bool(known.blocked_by)})
 
 
 def _hiding(objects: int, size: int) -> Iterable[Metric]:
@@ -196,6 +177,13 @@ def _storing(storage: Storage) -> Iterable[Metric]:
         "When the rows were last counted by media type and provider.",
         storage.at.timestamp(),
     )
+
+
+def _by(label: str, name: str, text: str, values: Mapping[Label, float]) -> GaugeMetricFamily:
+    family = _family(name, text, label)
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
