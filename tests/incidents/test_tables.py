@@ -25,7 +25,9 @@ from reconciler.ports import ClaimRequest
 from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
+from tests.support.faulty_store import Answer, Request
 from tests.support.quirky_store import Stored, quirky_store
+from tests.support.relay import relay
 
 pytestmark = pytest.mark.anyio
 
@@ -759,3 +761,47 @@ async def test_plan_and_dry_run_count_the_variants_that_go_with_their_rows(
     assert (dry.removed.objects, live.removed.objects) == (len(gone_keys), len(gone_keys))
     assert dry.removed.bytes == live.removed.bytes
     assert await site.keys() == kept
+
+
+@pytest.mark.attack(91)
+async def test_plan_and_dry_run_count_no_variant_that_would_stay(
+    database: str, seaweed_bucket: Bucket
+) -> None:
+    """On hold, or with a key that protects it, as a folder's."""
+    gone = "now(), now() - interval '1 day', 'image/held.thumb', 'image/folder/'"
+    rows = ("DELETE FROM files", f"INSERT INTO files VALUES (5, 'image/third', {gone})")
+    site = await _site(database, seaweed_bucket, *GALLERY, *rows, **VARIANTS)
+    await _objects(site, ["image/third", "image/held.thumb", "image/folder/"])
+    await site.sql(
+        "INSERT INTO reconciler.holds (kind, target, author, reason)"
+        " VALUES ('key', 'image/held.thumb', 'legal', 'a case')"
+    )
+    _, findings = await site.plan()
+    assert [each.storage_key for each in findings if each.kept is None] == ["image/third"]
+    assert (await site.once(dry_run="true")).removed.objects == 1
+    assert (await site.once()).removed.objects == 1
+    assert await site.keys() == {"image/held.thumb", "image/folder/"}
+
+
+@pytest.mark.attack(73)
+@pytest.mark.attack(91)
+async def test_a_variant_whose_head_is_refused_ends_no_plan(database: str, seaweed_bucket: Bucket) -> None:
+    """It stays, with its reason, when its turn comes."""
+    site = await _site(database, seaweed_bucket, *GALLERY, **VARIANTS)
+    await _objects(site, ["image/expired", "image/expired.thumb"])
+    await site.sql("DELETE FROM files WHERE id <> 2")
+    await site.once(delete_delay="1h")
+
+    def refuse(request: Request) -> Answer | None:
+        asked = request.method == "HEAD" and request.target.endswith("/image/expired.thumb")
+        return Answer("", 400) if asked else None
+
+    async with relay(seaweed_bucket.server.endpoint_url, refuse) as address:
+        site.environment["RECONCILER_BUCKET__ENDPOINT_URL"] = address
+        report, findings = await site.plan()
+        assert report.outcome is not Outcome.FAILED, report.detail
+        assert [each.storage_key for each in findings if each.kept is None] == ["image/expired"]
+        await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+        removed = (await site.once()).removed
+        assert (removed.objects, removed.failed) == (1, 1)
+    assert await site.keys() == {"image/expired.thumb"}
