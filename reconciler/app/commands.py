@@ -70,14 +70,20 @@ async def traced_ports(
 
 
 async def plan(
-    settings: Settings, emit: Callable[[Sequence[model.Finding]], None], observer: Observer | None = None
+    settings: Settings,
+    emit: Callable[[Sequence[model.Finding]], None],
+    observer: Observer | None = None,
+    ahead: timedelta = timedelta(0),
 ) -> model.Report:
-    """Run one pass without lease, marks or writes; `emit` receives the findings in pages."""
+    """Run one pass without lease, marks or writes; `emit` receives the findings in pages. `ahead`: judged as
+    if it were so much later.
+    """
     started = time.monotonic()
     try:
         async with wiring.open_ports(settings, observer) as ports:
             runtime = wiring.runtime_settings(settings, ports.capabilities)
-            report = await survey(ports, wiring.limits_of(settings), runtime, settings.bucket.name, emit)
+            limits, bucket = wiring.limits_of(settings), settings.bucket.name
+            report = await survey(ports, limits, runtime, bucket, emit, ahead)
             notices = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)
             return replace(report, notice="\n".join(filter(None, notices)))
     except (Retryable, LoginRefused) as error:

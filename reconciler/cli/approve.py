@@ -7,21 +7,30 @@ is not tripped, or needs --i-understand.
 
 $ reconciler passes show 12
 $ reconciler approve 12
+$ reconciler plan -o plan.jsonl && reconciler approve 12 --plan plan.jsonl
 """
 
 import argparse
+from pathlib import Path
 
 from reconciler.cli.arguments import Commands, command, yes
 from reconciler.cli.errors import FAILED
 from reconciler.cli.passes import decision, tell
 from reconciler.cli.running import on_database, operator, sure
 from reconciler.cli.types import Catalog
+from reconciler.errors import ConfigError
 
 
 def add(commands: Commands) -> None:
     made = command(commands, "approve", __doc__, run)
     decision(made)
     yes(made, "approve")
+    made.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="release only what this file lists, as `plan -o FILE` wrote it; the rest is withdrawn",
+    )
     made.add_argument(
         "--i-understand",
         action="store_true",
@@ -36,4 +45,10 @@ async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     if not sure(args, f"Approve pass {args.pass_id}? Its marks are deleted when they are due."):
         return FAILED
     by = operator(args)
-    return tell(await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand), args)
+    try:
+        lines = args.plan.read_text(encoding="utf-8").splitlines() if args.plan else None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"--plan {args.plan}: {error}"
+        raise ConfigError(message) from None
+    done = await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand, plan=lines)
+    return tell(done, args)

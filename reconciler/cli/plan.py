@@ -2,26 +2,35 @@
 
 One pass that takes no lease and writes no mark. Exits 3 if its findings would trip the breaker.
 The table shows counts and the first findings; jsonl and csv print every one, as they are found.
+--at judges as if it were later: what will be past its retention then, of what is there now. --prefix,
+--virtual-key and --verdict choose what is shown; the breaker is asked about all.
 
 $ reconciler plan
 $ reconciler plan --format jsonl | jq -r .storage_key
 $ reconciler plan --format csv > plan.csv
+$ reconciler plan --at 7d --verdict expired
+$ reconciler plan -o plan.jsonl
 """
+
+from __future__ import annotations
 
 import argparse
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol, TextIO
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command
 from reconciler.cli.reports import ended, one_sided, print_kept
 from reconciler.cli.types import Group, Output
-from reconciler.model import Finding, Outcome, Report, Verdict
+from reconciler.errors import ConfigError
+from reconciler.model import VERDICTS, Finding, Outcome, Report, Verdict
 from reconciler.planning.formatting import human_bytes, printable, shortened
 
 EXAMPLES = 2
@@ -30,6 +39,15 @@ EXAMPLES = 2
 def add(commands: Commands) -> None:
     made = command(commands, "plan", __doc__, run)
     made.add_argument("--format", choices=("table", "jsonl", "csv"), default="table", help="default: table")
+    made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
+    made.add_argument(
+        "--output", "-o", type=Path, metavar="FILE", help="write every finding to a file too, as jsonl"
+    )
+    made.add_argument("--at", metavar="TIME", help="as of then: in so long, as in 7d, or ISO 8601")
+    verdicts = [verdict.value for verdict in VERDICTS]
+    made.add_argument("--verdict", choices=verdicts, action="append", help="only these; may be repeated")
+    made.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
+    made.add_argument("--virtual-key", metavar="ID", help="only the media of this virtual key")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,23 +56,57 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli.output import console
     from reconciler.cli.progress import ProgressBar
 
-    due_at = datetime.now(UTC) + settings.delete_delay
-    writer: PlanWriter
+    ahead = _ahead(args.at)
+    due_at = datetime.now(UTC) + ahead + settings.delete_delay
+    writers: list[PlanWriter]
     if args.format == "jsonl":
-        writer = JsonLines(sys.stdout, due_at)
+        writers = [JsonLines(sys.stdout, due_at)]
     elif args.format == "csv":
-        writer = Csv(sys.stdout, due_at)
+        writers = [Csv(sys.stdout, due_at)]
     else:
-        writer = PlanTable(console())
-    with ProgressBar() as bar:
-        report = running.wait_unless_ended(lambda: app.plan(settings, writer.emit, bar))
-    if report.outcome in {Outcome.FAILED, Outcome.HALTED}:
-        sys.stdout.flush()
-    else:
-        writer.finish(report)
+        writers = [PlanTable(console())]
+
+    def emit(findings: Sequence[Finding]) -> None:
+        chosen = [each for each in findings if _is_wanted(each, args)]
+        for writer in writers:
+            writer.emit(chosen)
+
+    with ExitStack() as stack:
+        if args.output is not None:
+            writers.append(stack.enter_context(PlanFile.open(args.output, due_at)))
+        with ProgressBar() as bar:
+            report = running.wait_unless_ended(lambda: app.plan(settings, emit, bar, ahead))
+        if report.outcome in {Outcome.FAILED, Outcome.HALTED}:
+            sys.stdout.flush()
+        else:
+            for writer in writers:
+                writer.finish(report)
     if report.outcome is Outcome.TRIPPED:
         report = replace(report, detail=f"the breaker would trip: {report.detail}")
     return ended(report)
+
+
+def _is_wanted(finding: Finding, args: argparse.Namespace) -> bool:
+    return (
+        finding.storage_key.startswith(args.prefix)
+        and (args.verdict is None or finding.verdict in args.verdict)
+        and (args.virtual_key is None or finding.virtual_key_id == args.virtual_key)
+    )
+
+
+def _ahead(text: str | None) -> timedelta:
+    """How far in the future. Raises ConfigError for what is no time, or past."""
+    if text is None:
+        return timedelta(0)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return running.duration_of(text, "--at")
+    ahead = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    if ahead < timedelta(0):
+        message = f"--at {text!r}: it is past; what went then is in `reconciler passes`"
+        raise ConfigError(message)
+    return ahead
 
 
 class PlanWriter(Protocol):
@@ -81,6 +133,32 @@ class JsonLines:
     def finish(self, report: Report) -> None:
         del report
         self._out.flush()
+
+
+class PlanFile(JsonLines):
+    """Every finding in a file of its own, which is there only once it is complete."""
+
+    def __init__(self, part: TextIO, path: Path, due_at: datetime) -> None:
+        super().__init__(part, due_at)
+        self._path = path
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, due_at: datetime) -> Iterator[PlanFile]:
+        """Raises ConfigError where it cannot be written."""
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("w", encoding="utf-8") as out:
+                yield cls(out, path, due_at)
+        except OSError as error:
+            message = f"--output {path}: {error}"
+            raise ConfigError(message) from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    def finish(self, report: Report) -> None:
+        super().finish(report)
+        Path(self._out.name).replace(self._path)
 
 
 class Csv(JsonLines):
@@ -142,11 +220,15 @@ def summary(groups: Mapping[Verdict, Group], out: Output) -> None:
     """One row for each verdict: how many, how large, for example which."""
     from reconciler.cli.output import KEY_WIDTH
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for verdict, group in groups.items():
         examples = ", ".join(shortened(one.storage_key, KEY_WIDTH) for one in group.first[:EXAMPLES])
         counts = (f"{group.going:,}", f"{group.kept:,}", human_bytes(group.bytes))
         rows.append((verdict, *counts, examples))
+    if len(groups) > 1:
+        sums = (sum(each.going for each in groups.values()), sum(each.kept for each in groups.values()))
+        size = human_bytes(sum(each.bytes for each in groups.values()))
+        rows.append(("total", *(f"{each:,}" for each in sums), size, ""))
     numbers = ("to go", "kept", "bytes")
     out.table(("verdict", *numbers, "for example"), rows, right=numbers)
 

@@ -1,9 +1,11 @@
 """Passes: list them, look at one, approve or discard one that tripped. None of it takes the lease."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.catalog.open import Catalog
+from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import PassDetail, PassKind, PassState
 
 EXAMPLES = 5
@@ -39,12 +41,35 @@ async def show(catalog: Catalog, pass_id: int) -> PassDetail:
     return replace(detail, results=await catalog.history.of_pass(ids, detail.current.cutoff, EXAMPLES))
 
 
-async def approve(catalog: Catalog, pass_id: int, *, by: str, understood: bool = False) -> Decided:
-    """Release the marks of a tripped pass. Raises NotDone: where both sides tripped, it has to be said that
-    this is `understood`.
+async def approve(
+    catalog: Catalog,
+    pass_id: int,
+    *,
+    by: str,
+    understood: bool = False,
+    plan: Iterable[str] | None = None,
+) -> Decided:
+    """Release the marks of a tripped pass. With the lines of a `plan`, only those that it lists; the others
+    are withdrawn. Raises NotDone: where both sides tripped, it has to be said that this is `understood`.
     """
-    marks = await catalog.approvals.approve(pass_id, by, understood=understood)
+    only = None if plan is None else planned(plan)
+    marks = await catalog.approvals.approve(pass_id, by, understood=understood, only=only)
     return Decided(detail=await catalog.approvals.show(pass_id, 0), marks=marks)
+
+
+def planned(lines: Iterable[str]) -> set[tuple[str, str]]:
+    """The storage keys, with verdicts, that a plan's lines of JSON say are to go. Raises NotDone."""
+    listed = set()
+    for number, line in enumerate(lines, 1):
+        try:
+            finding = json.loads(line)
+            key, verdict, due = (finding[name] for name in ("storage_key", "verdict", "due_at"))
+        except (ValueError, TypeError, KeyError):
+            message = f"line {number} of the plan is no finding: it has to be one that `plan` wrote as jsonl"
+            raise NotDone(ErrorKind.INVALID, "no_plan", message, line=number) from None
+        if due is not None:
+            listed.add((key, verdict))
+    return listed
 
 
 async def discard(catalog: Catalog, pass_id: int, *, by: str) -> Decided:

@@ -404,3 +404,15 @@ async def test_a_pass_is_shown_with_its_marks_by_prefix_and_some_of_each_verdict
     assert detail.current.policy == TWO_PREFIXES
     with pytest.raises(NotDone, match="no pass 77"):
         await side.approvals.show(77)
+
+
+async def test_an_approval_by_a_plan_releases_what_it_lists_and_withdraws_the_rest(side: Side) -> None:
+    """Also marks of the trips that it takes in; and a running pass ends, which left out what was marked."""
+    await side.trip("image/a", "image/b")
+    tripped = await side.trip("image/a", "image/b", "image/c")
+    running = await side.begin(finding("image/d"))
+    listed = {("image/a", "orphan"), ("image/c", "orphan"), ("image/b", "dangling"), ("image/x", "orphan")}
+    assert await side.approvals.approve(tripped, "ada", only=listed) == 2
+    assert claimed(await side.claim()) == ["image/a", "image/c"]
+    with pytest.raises(PassEnded):
+        await side.passes.arm(side.term, running, Tally())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from reconciler.errors import ErrorKind, NotDone
@@ -79,7 +79,14 @@ class MemoryApprovals:
         ]
 
     @port
-    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+    async def approve(
+        self,
+        pass_id: int,
+        who: str,
+        *,
+        understood: bool = False,
+        only: Collection[tuple[str, str]] | None = None,
+    ) -> int:
         database = self._database
         one, together = self._decidable(pass_id, "approve")
         if any(each.both_sides for each in together) and not understood:
@@ -91,8 +98,18 @@ class MemoryApprovals:
                 each, state=PassState.RELEASED, decided_by=who, decided_at=database.now
             )
             database.stamps[each.id] = stamp
-        self._end(later, f"pass {pass_id} was approved")
         ids = {each.id for each in together}
+        if only is not None:
+            later += [
+                each
+                for each in database.passes.values()
+                if each.kind is one.kind and each.state is PassState.RUNNING
+            ]
+            for key, row in list(database.marks.items()):
+                named = row.mark.variant_of or row.mark.storage_key, row.mark.verdict
+                if row.mark.pass_id in ids and row.operation_id is None and named not in only:
+                    del database.marks[key]
+        self._end(later, f"pass {pass_id} was approved")
         rows = database.marks.values()
         return sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
 

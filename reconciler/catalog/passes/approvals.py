@@ -5,7 +5,7 @@ excludes the two from each other; both take it in the order of the passes' ids.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
@@ -64,6 +64,13 @@ UPDATE {SCHEMA}.passes
 SET state = 'released', released_xid = pg_current_xact_id(),
     decided_by = $2, decided_at = statement_timestamp()
 WHERE id = ANY($1::bigint[])
+"""
+
+# Marks of these passes that a plan does not list, with its variants' records. No claim can take them yet.
+NOT_LISTED = f"""
+DELETE FROM {SCHEMA}.marks m WHERE m.pass_id = ANY($1::bigint[]) AND m.state = 'found' AND NOT EXISTS (
+    SELECT FROM unnest($2::text[], $3::text[]) AS listed (storage_key, verdict)
+    WHERE listed.storage_key = coalesce(m.variant_of, m.storage_key) AND listed.verdict = m.verdict)
 """
 
 DISCARD = f"""
@@ -147,11 +154,20 @@ class PostgresApprovals:
             together=ids,
         )
 
-    async def approve(self, pass_id: int, who: str, *, understood: bool = False) -> int:
+    async def approve(
+        self,
+        pass_id: int,
+        who: str,
+        *,
+        understood: bool = False,
+        only: Collection[tuple[str, str]] | None = None,
+    ) -> int:
         """Release it with a new stamp. Returns how many marks that releases.
 
-        They still wait for their due time, and each claim decides again. Raises NotDone if it is not
-        tripped, or if it found both sides wrong and that is not `understood`.
+        They still wait for their due time, and each claim decides again. `only`: the storage keys with
+        verdicts that are approved; all other marks of the pass are withdrawn, and a running pass ends,
+        because it left out what was marked. Raises NotDone if it is not tripped, or if it found both sides
+        wrong and that is not `understood`.
         """
 
         async def work(connection: AnyConnection) -> int:
@@ -161,8 +177,12 @@ class PostgresApprovals:
             if any(row["both_sides"] for row in together) and not understood:
                 raise _not_understood(pass_id)
             ids = [row["id"] for row in together]
-            await connection.execute(APPROVE, ids, who)
             later = [row["id"] for row in tripped if row["id"] > pass_id]
+            if only is not None:
+                keys, verdicts = [key for key, _ in only], [verdict for _, verdict in only]
+                await connection.execute(NOT_LISTED, ids, keys, verdicts)
+                later = [row["id"] for row in locked if row["id"] not in ids]
+            await connection.execute(APPROVE, ids, who)
             await connection.execute(END, later, f"pass {pass_id} was approved")
             released: int = await connection.fetchval(
                 f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'",

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from reconciler.engine.detect.near_misses import PAGE, Gathered
 from reconciler.engine.detect.passes import speak
@@ -89,18 +90,21 @@ async def survey(
     settings: RuntimeSettings,
     bucket: str,
     emit: Callable[[Sequence[Finding]], None],
+    ahead: timedelta = timedelta(0),
 ) -> Report:
     """Pass every finding of one pass to `emit`, in no particular order; the outcome says if it would trip.
 
-    Raises Halt if the bucket belongs to another database.
+    `ahead`: judged as if it were so much later, on what is there now. Raises Halt if the bucket belongs to
+    another database.
     """
     started = ports.clock.monotonic()
     await ownership.verify(ports, bucket)
     sink = EmitSink(emit, merge_prefixes(settings.policy.prefixes))
     planned = replace(ports, near_misses=sink.gathered)
-    swept = await Sweep(planned, limits).survey(settings, sink, bucket)
+    now = await ports.records.now() + ahead
+    swept = await Sweep(planned, limits).survey(settings, sink, bucket, now)
     swept += sink.settle()
-    retained = await Retention(ports).survey(settings, sink, sink.add_records)
+    retained = await Retention(ports).survey(settings, sink, sink.add_records, now)
     trips = [
         trip.reason
         for kind, tally in ((PassKind.SWEEP, swept), (PassKind.RETENTION, _whole(retained, swept)))

@@ -68,9 +68,13 @@ class Retention:
         return await release(self._ports, settings, term, current, tally + rows_by_prefix(rows))
 
     async def survey(
-        self, settings: RuntimeSettings, sink: Sink, variants: Callable[[Sequence[model.Finding]], None]
+        self,
+        settings: RuntimeSettings,
+        sink: Sink,
+        variants: Callable[[Sequence[model.Finding]], None],
+        now: datetime,
     ) -> model.Tally:
-        """The same for `plan`: findings go to the sink; nothing is written.
+        """The same for `plan`, judged at `now`: findings go to the sink; nothing is written.
 
         `variants` is called with further objects that go with their records, which count as these.
         """
@@ -82,7 +86,7 @@ class Retention:
             seen = await along.of({row: found.storage_key for row, found in going.items()})
             variants([_of_variant(each, stored, reasons[each.variant_of]) for each, stored in seen])
 
-        return await self._nominate(settings.policy, await self._ports.records.now(), sink, tell)
+        return await self._nominate(settings.policy, now, sink, tell)
 
     async def _nominate(
         self, policy: model.Policy, now: datetime, sink: Sink, tell: Tell | None = None

@@ -99,10 +99,9 @@ class Sweep:
                 log.warning(_CONTRADICTED, reason=str(error))
         return await self._pass(term, settings, believes=False)
 
-    async def survey(self, settings: RuntimeSettings, sink: Sink, bucket: str) -> Tally:
-        """The same comparison for `plan`: findings go to the sink; no pass, no mark, no lease."""
+    async def survey(self, settings: RuntimeSettings, sink: Sink, bucket: str, now: datetime) -> Tally:
+        """The same for `plan`, judged at `now`: findings go to the sink; no pass, no mark, no lease."""
         self._require_listing()
-        now = await self._ports.records.now()
         comparison = await self._comparison(settings, now, live=False, pass_id=PLANNED, bucket=bucket)
         if await self._order_for(settings.policy) is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
