@@ -190,14 +190,16 @@ def follow(tree: Path, edits: Sequence[Edit]) -> None:
 
 def failing(tree: Path, *tests: str) -> set[str]:
     """The names of those of the copy's tests that fail."""
-    command = ("-m", "pytest", "--numprocesses=0", "-p", "no:cacheprovider", "-q", "-rfE", "--tb=no", *tests)
-    ended = python(tree, *command)
+    told = ("-p", "no:cacheprovider", "-q", "-rfE", "--tb=no", "--assert=plain")
+    ended = python(tree, "-m", "pytest", "--numprocesses=0", *told, *tests)
     assert ended.returncode in {0, 1}, ended.stdout + ended.stderr
     return set(re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", ended.stdout, re.MULTILINE))
 
 
 def python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    """Not measured: it is not this tree."""
+    others = ("PYTEST_", "COVERAGE_")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environ = {**ours, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=tree, env=environ, capture_output=True, text=True, check=False)
