@@ -17,7 +17,7 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import botocore.session
@@ -29,6 +29,7 @@ from reconciler.embedded.postgres import EmbeddedPostgres, start_postgres
 from tests.servers import (
     Bucket,
     S3Server,
+    administrator,
     execute,
     fresh_bucket,
     fresh_database,
@@ -244,27 +245,45 @@ def icu_migrated_template(icu_postgres: EmbeddedPostgres) -> str:
     return _make_template(icu_postgres)
 
 
+@pytest.fixture(scope="session")
+def administered(postgres: EmbeddedPostgres) -> Iterator[Callable[[str], None]]:
+    with administrator(postgres) as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def icu_administered(icu_postgres: EmbeddedPostgres) -> Iterator[Callable[[str], None]]:
+    with administrator(icu_postgres) as run:
+        yield run
+
+
 @pytest.fixture
-def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    with fresh_database(postgres) as url:
+def empty_database(postgres: EmbeddedPostgres, administered: Callable[[str], None]) -> Iterator[str]:
+    with fresh_database(postgres, run=administered) as url:
         yield url
 
 
 @pytest.fixture
-def database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with fresh_database(postgres, migrated_template) as url:
+def database(
+    postgres: EmbeddedPostgres, migrated_template: str, administered: Callable[[str], None]
+) -> Iterator[str]:
+    with fresh_database(postgres, migrated_template, administered) as url:
         yield url
 
 
 @pytest.fixture
-def icu_empty_database(icu_postgres: EmbeddedPostgres) -> Iterator[str]:
-    with fresh_database(icu_postgres) as url:
+def icu_empty_database(
+    icu_postgres: EmbeddedPostgres, icu_administered: Callable[[str], None]
+) -> Iterator[str]:
+    with fresh_database(icu_postgres, run=icu_administered) as url:
         yield url
 
 
 @pytest.fixture
-def icu_database(icu_postgres: EmbeddedPostgres, icu_migrated_template: str) -> Iterator[str]:
-    with fresh_database(icu_postgres, icu_migrated_template) as url:
+def icu_database(
+    icu_postgres: EmbeddedPostgres, icu_migrated_template: str, icu_administered: Callable[[str], None]
+) -> Iterator[str]:
+    with fresh_database(icu_postgres, icu_migrated_template, icu_administered) as url:
         yield url
 
 
@@ -274,7 +293,7 @@ def icu_database(icu_postgres: EmbeddedPostgres, icu_migrated_template: str) -> 
 def _bucket_with_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    abilities.SHARED.add(server.endpoint_url)
+    abilities.SHARED[server.endpoint_url] = server.kind
     with fresh_bucket(server) as bucket:
         yield bucket
 

@@ -8,9 +8,10 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -167,11 +168,26 @@ def execute(url: str, *statements: str) -> None:
 
 
 @contextmanager
-def fresh_database(server: EmbeddedPostgres, template: str = "template0") -> Iterator[str]:
-    """The address of a new database, a copy of the template; dropped at the end with its connections."""
+def administrator(server: EmbeddedPostgres) -> Iterator[Callable[[str], None]]:
+    """Runs statements as `execute` does, on one connection: to open one takes 10 ms of processor time."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(server.url()))
+        yield lambda statement: runner.run(connection.execute(statement))
+        runner.run(connection.close())
+
+
+@contextmanager
+def fresh_database(
+    server: EmbeddedPostgres, template: str = "template0", run: Callable[[str], None] | None = None
+) -> Iterator[str]:
+    """The address of a new database, a copy of the template; dropped at the end with its connections.
+
+    `run` executes a statement on the server, where there is an `administrator`.
+    """
     name = f"test_{secrets.token_hex(6)}"
-    execute(server.url(), f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+    run = run or partial(execute, server.url())
+    run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
     try:
         yield server.url(name)
     finally:
-        execute(server.url(), f'DROP DATABASE "{name}" WITH (FORCE)')
+        run(f'DROP DATABASE "{name}" WITH (FORCE)')

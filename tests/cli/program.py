@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler import cli
+from tests.support.abilities import KIND, SHARED, tell_by_environment
 from tests.support.forks import FORKER
 
 
@@ -19,6 +21,19 @@ class Ran:
 
 
 def reconciler(*args: str, env: Mapping[str, str] | None = None, cwd: str | None = None) -> Ran:
-    """Run one command with `env` on top of this process's environment, in a process of its own."""
-    ended = FORKER.run("reconciler.cli", *args, environment={**os.environ, **(env or {})}, cwd=cwd)
+    """Run one command with `env` on top of this process's environment, in a process of its own.
+
+    All but `doctor` are told what the tests' own stores can do.
+    """
+    environment = {**os.environ, **(env or {})}
+    kind = SHARED.get(environment.get("RECONCILER_BUCKET__ENDPOINT_URL", ""))
+    if kind and args[:1] != ("doctor",):
+        environment[KIND] = kind
+    ended = FORKER.run(__name__, *args, environment=environment, cwd=cwd)
     return Ran(status=ended.status, out=ended.out, told=ended.told.splitlines())
+
+
+def main() -> int:
+    """What runs there."""
+    tell_by_environment()
+    return cli.main()

@@ -11,6 +11,7 @@ was killed. Without `probes` it is told what SeaweedFS can do, which to find out
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -59,6 +60,7 @@ def preload() -> None:
     import_all()
     parse_once()
     botocore.session.get_session().create_client("s3", region_name="us-east-1")
+    gc.freeze()
 
 
 def lose_patience() -> None:

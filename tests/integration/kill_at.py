@@ -22,11 +22,8 @@ from reconciler import app, cli
 from reconciler.engine.cycle import Cycle
 from reconciler.model import Term
 from tests.integration.site import Site
-from tests.support.abilities import tell
+from tests.support.abilities import KIND, tell_by_environment
 from tests.support.forks import FORKER
-
-KIND = "TESTS_STORE"
-"""The environment's word for what kind of store it is, for a program that shall not probe."""
 
 
 class Deadly:
@@ -102,8 +99,7 @@ def main() -> int:
         command = command[1:]
         for keeper in ("keep", "watch"):
             setattr(Cycle, keeper, asleep)
-    if KIND in os.environ:
-        tell(os.environ[KIND])
+    tell_by_environment()
     wire = app.wiring.wire
 
     def wire_deadly(*args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,8 @@
 """What the tests' own servers can do: found out once of each, and not again at every start of the program.
 
 A probe is sixty requests, more than all the rest of most tests. Buckets that keep versions, servers that a
-test starts for itself, and programs started as such are probed as ever, and so is what is marked `probes`.
+test starts for itself, `doctor`, and programs started as such are probed as ever, and so is what is marked
+`probes`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from reconciler.model import Capabilities, ListingOrder, Versioning
 from reconciler.stores.s3.probing.prober import BucketProber
 from tests.support.buckets import CAPABILITIES
 
-SHARED: set[str] = set()
-"""The endpoints of servers that all tests of a session share; others may do something else by now."""
+SHARED: dict[str, str] = {}
+"""The endpoints of servers that all tests of a session share, and their kinds; others may do something else
+by now."""
+
+KIND = "TESTS_STORE"
+"""The environment's word for what kind of store it is, for a program that shall not probe."""
 
 _found: dict[tuple[str, str, ListingOrder | None], Capabilities] = {}
 
@@ -36,6 +41,12 @@ def remember(monkeypatch: pytest.MonkeyPatch) -> None:
         return _found[asked]
 
     monkeypatch.setattr(BucketProber, "_find_out", remembered)
+
+
+def tell_by_environment() -> None:
+    """In a program of its own that was started with KIND."""
+    if KIND in os.environ:
+        tell(os.environ[KIND])
 
 
 def tell(kind: str) -> None:
