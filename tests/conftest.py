@@ -358,9 +358,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("the slow proofs were left out: `pytest -m soak` runs them")
     skipped = (report.longrepr for report in terminalreporter.stats.get("skipped", ()))
     reasons = [where[2] for where in skipped if isinstance(where, tuple)]
-    found = (WANTING.search(reason) for reason in reasons)
-    missing = Counter(package for each in found if each for package in each[1].split(", "))
-    for package, count in sorted(missing.items()):
+    lacking = [found[1].split(", ") for found in map(WANTING.search, reasons) if found]
+    if lacking:
+        packages = " ".join(sorted({package for each in lacking for package in each}))
         terminalreporter.write_line(
-            f"{count} tests skipped for want of Debian's {package} (apt-get install {package})", yellow=True
+            f"{len(lacking)} tests skipped for want of Debian packages: apt-get install {packages}",
+            yellow=True,
         )
