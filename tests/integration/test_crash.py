@@ -11,7 +11,7 @@ from reconciler.model import Outcome
 from tests.integration.kill_at import just_killed_at, killed_at
 from tests.integration.site import Site
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 CALLS = [
     ("passes", "begin", "after"),
