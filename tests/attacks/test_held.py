@@ -191,6 +191,8 @@ async def test_a_hold_that_comes_while_what_is_erased_is_purged_spares_it(bare: 
         patch.setattr(catalog.purges, "look_again", late)
         assert (await purger(bare).run(bare.term)).objects == 0
     assert copies(bare) == 1
+    recoverable = await bare.sql.fetchval("SELECT recoverable FROM reconciler.tombstones")
+    assert recoverable is False, "no row is let in for what does not come back"
     assert (await purger(bare).run(bare.term)).objects == 0
     await hold(bare, lifted=True)
     assert ((await purger(bare).run(bare.term)).objects, copies(bare)) == (1, 0)
