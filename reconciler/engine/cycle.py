@@ -44,7 +44,7 @@ class Progress:
     def report(self, seconds: float, *, failed: str = "", halted: str = "") -> Report:
         """The report as it stands, with the reason for a failure or a halt if there was one."""
         pause = self.collected.pause
-        waiting = self.collected.waiting + self.collected.blocked + pause.paused
+        waiting = self.collected.waiting.marks + self.collected.blocked + pause.paused
         # Keys that failed for want of room are the reason of the halt, and no failures of their own.
         failures = 0 if self.collected.full else self.collected.removed.failed
         outcome = reporting.outcome(
@@ -54,7 +54,7 @@ class Progress:
             waiting=waiting,
         )
         kept = {**self.tally.kept}
-        kept[KeepReason.PENDING] = kept.get(KeepReason.PENDING, 0) + self.collected.waiting
+        kept[KeepReason.PENDING] = kept.get(KeepReason.PENDING, 0) + self.collected.waiting.marks
         return Report(
             mode=self.mode,
             outcome=outcome,
@@ -89,9 +89,8 @@ class Progress:
             return "; ".join(self._trips())
         if self.collected.blocked:
             return "an open database transaction holds deletions back; see the log for its pid"
-        if outcome is Outcome.PENDING and (waiting := self.collected.waiting):
-            waits = f"{formatting.counted(waiting, 'mark')} {'waits' if waiting == 1 else 'wait'}"
-            return f"{waits} for a later run: not yet due, put off, or seen once; see `reconciler marks list`"
+        if outcome is Outcome.PENDING and self.collected.waiting.marks:
+            return f"{formatting.waiting(self.collected.waiting)}; see `reconciler marks list`"
         return ""
 
 
@@ -158,7 +157,7 @@ class Cycle:
             await self._purger.run(term)
             removed = collected.removed
             self._ports.tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
-        self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting)
+        self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting.marks)
         return collected
 
     async def released(self, *results: PassResult) -> bool:

@@ -95,6 +95,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Released marks that no claim could take now. `unseen`: those that have to be seen missing once more;
+    `due_at`: when the first of the others that wait for a time is due.
+    """
+
+    marks: int = 0
+    unseen: int = 0
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedMarks:
     """Marks whose rows the database does not let go, by the state of their objects, and a few of them.
 

@@ -1,7 +1,7 @@
 """What a person has to decide, beyond the caps: undecided trips, and settings that delete more.
 
 A trip is latched. While one of a kind's passes waits for a decision, every later pass of that kind
-trips too, even one that is in order by itself: whatever was wrong, a person has to see it before
+trips too, even one that is within its limits: whatever was wrong, a person has to see it before
 anything is released (I-27).
 """
 
@@ -32,9 +32,9 @@ def latched(trip: Trip | None, undecided: Pass | None) -> Trip | None:
     """
     if undecided is None:
         return trip
-    waits = f"pass {undecided.id} tripped, and is not decided yet"
+    waits = f"pass {undecided.id} waits for a decision"
     if trip is None:
-        reason = f"in order by itself, but {waits}: {undecided.trip_reason}"
+        reason = f"within its limits, but {waits}: {undecided.trip_reason}"
         return Trip(reason=reason, both_sides=undecided.both_sides)
     return Trip(reason=f"{trip.reason}; and {waits}", both_sides=trip.both_sides or undecided.both_sides)
 

@@ -35,6 +35,7 @@ class _Drift:
     whole: int
     of: str
     where: str = ""
+    tail: str = ""
 
     @property
     def total(self) -> int:
@@ -42,12 +43,15 @@ class _Drift:
 
     def __str__(self) -> str:
         # Deletions were part of what there was to delete, so they are in the divisor too.
-        past = f", {self.gone:,} of which were deleted in the last 24 hours," if self.gone else ""
-        those = f" and those {self.gone:,}" if self.gone else ""
         whole = self.whole + self.gone
-        share = f" ({100 * self.total / whole:.1f} %)" if whole else ""
-        found = f"{counted(self.total, self.noun)}{self.where}{past}"
-        return f"{found} against {counted(self.whole, self.of)}{those}{share}"
+        share = f", {100 * self.total / whole:.1f} % of {counted(whole, self.of)}" if whole else ""
+        new = f"{self.pending:,} new {self.noun}{'' if self.pending == 1 else 's'}"
+        found = (
+            f"{new}{self.tail}{self.where} + {self.gone:,} deleted in the last 24 h = {self.total:,}"
+            if self.gone
+            else f"{counted(self.pending, self.noun)}{self.tail}{self.where}"
+        )
+        return f"{found}{share}" if share else f"{found}, of none"
 
 
 def check(
@@ -136,7 +140,7 @@ def _orphans_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str 
     kinds = (Verdict.ORPHAN,)
     return _over(
         (
-            _drift("orphan", kinds, part, seen.objects, "listed object", where)
+            _drift("orphan", kinds, part, seen.objects, "object", where)
             for where, seen, part in sides.parts(tally, backlog)
         ),
         limits,
@@ -148,25 +152,42 @@ def _dangling_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str
 
 
 def _retention_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
-    return _rows_over("outlived record", RETENTION_VERDICTS, tally, backlog, limits)
+    return _rows_over("record", RETENTION_VERDICTS, tally, backlog, limits, past_retention=True)
 
 
 def _rows_over(
-    noun: str, kinds: Iterable[Verdict], tally: Tally, backlog: Backlog, limits: BreakerLimits
+    noun: str,
+    kinds: Iterable[Verdict],
+    tally: Tally,
+    backlog: Backlog,
+    limits: BreakerLimits,
+    *,
+    past_retention: bool = False,
 ) -> str | None:
     return _over(
         (
-            _drift(noun, kinds, part, seen.records, "row", where)
+            _drift(noun, kinds, part, seen.records, "row", where, past_retention=past_retention)
             for where, seen, part in sides.parts(tally, backlog)
         ),
         limits,
     )
 
 
-def _drift(noun: str, kinds: Iterable[Verdict], backlog: Backlog, whole: int, of: str, where: str) -> _Drift:
+def _drift(
+    noun: str,
+    kinds: Iterable[Verdict],
+    backlog: Backlog,
+    whole: int,
+    of: str,
+    where: str,
+    *,
+    past_retention: bool = False,
+) -> _Drift:
     kinds = tuple(kinds)
     pending, gone = sides.summed(backlog.pending, kinds), sides.summed(backlog.gone, kinds)
-    return _Drift(noun=noun, pending=pending, gone=gone, whole=whole, of=of, where=where)
+    each = ", ".join(f"{backlog.pending[kind]:,} {kind}" for kind in kinds if backlog.pending.get(kind))
+    tail = f" past retention ({each})" if past_retention else ""
+    return _Drift(noun=noun, pending=pending, gone=gone, whole=whole, of=of, where=where, tail=tail)
 
 
 def _over(drifts: Iterable[_Drift], limits: BreakerLimits) -> str | None:
@@ -178,12 +199,12 @@ def _too_much(drift: _Drift, limits: BreakerLimits) -> str | None:
     if drift.pending == 0:
         return None
     if drift.total > limits.max_count:
-        return f"{drift}: above {_SETTING}MAX_COUNT={limits.max_count}"
+        return f"{drift}; the limit is {limits.max_count:,} ({_SETTING}MAX_COUNT)"
     if drift.total < limits.min_count or limits.max_fraction >= 1:
         return None
     # As written in decimal: 0.1 is a tenth, not the binary number next to it.
     if drift.total > Fraction(str(limits.max_fraction)) * (drift.whole + drift.gone):
-        return f"{drift}: above {_SETTING}MAX_FRACTION={limits.max_fraction:g}"
+        return f"{drift}; the limit is {100 * limits.max_fraction:g} % ({_SETTING}MAX_FRACTION)"
     return None
 
 
@@ -192,8 +213,8 @@ def _too_many_missing(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> 
     gone = backlog.gone.get(Verdict.DANGLING, 0)
     if now_missing <= 0 or now_missing + gone <= limits.max_dangling:
         return None
-    past = f" and {gone:,} removed in the last 24 hours" if gone else ""
+    past = f" + {gone:,} removed in the last 24 h = {now_missing + gone:,}" if gone else ""
     return (
-        f"{counted(now_missing, 'record')} without an object{past}: above "
-        f"{_SETTING}MAX_DANGLING={limits.max_dangling}; this may be data loss, look at the bucket first"
+        f"{counted(now_missing, 'record')} without an object{past}; the limit is {limits.max_dangling:,}"
+        f" ({_SETTING}MAX_DANGLING). This may be data loss: look at the bucket first"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks
+from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks, Waiting
 
 SHOWN = 3
 """Reasons that a line gives."""
@@ -51,6 +51,17 @@ def stayed(results: Mapping[ObjectResult, int]) -> str:
         return ""
     verbs = "was due and stays" if sum(results.values()) == 1 else "were due and stay"
     return f"{counted(sum(results.values()), 'key')} {verbs} after a second decision ({'; '.join(parts)})"
+
+
+def waiting(marks: Waiting) -> str:
+    """For what released marks wait, and until when: "647 keys are marked: the first is due at …"."""
+    verb = "is" if marks.marks == 1 else "are"
+    parts = [
+        f"the first is due at {timestamp(marks.due_at)}" if marks.due_at else "",
+        f"{marks.unseen:,} must be seen missing once more" if marks.unseen else "",
+    ]
+    why = "; ".join(filter(None, parts)) or "claimed, or held back by a pause or an open transaction"
+    return f"{counted(marks.marks, 'key')} {verb} marked and {'waits' if marks.marks == 1 else 'wait'}: {why}"
 
 
 def refused(marks: RefusedMarks) -> str:

@@ -109,7 +109,7 @@ class Marks(Protocol):
         """Remember that a dry run has reported these marks."""
         ...
 
-    async def waiting(self, policy: model.Policy, verdicts: Sequence[model.Verdict]) -> int:
+    async def waiting(self, policy: model.Policy, verdicts: Sequence[model.Verdict]) -> model.Waiting:
         """Released marks of these verdicts that no claim could take now.
 
         That is: not yet due, put off, claimed, or dangling and seen once; but not what is on hold.

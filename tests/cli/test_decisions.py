@@ -58,7 +58,7 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     assert ["video/", "orphan", "1", "1", "1", "0"] in [row[:6] for row in rows]
     told = json.loads(reconciler("passes", "show", "1", "--json", env=alone).out)
     assert (told["id"], told["state"], told["both_sides"], told["marks"]) == (1, "tripped", False, 3)
-    assert "MAX_COUNT=1" in told["reason"]
+    assert "3 orphans, 100.0 % of 3 objects; the limit is 1 (RECONCILER_BREAKER__MAX_COUNT)" in told["reason"]
     assert told["by_prefix"]["video/"]["found"]["orphan"] == 1
     assert ("video/", "orphan", 1) in [
         (each["prefix"], each["verdict"], each["marks"]) for each in told["marks_by_prefix"]

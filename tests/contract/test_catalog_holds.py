@@ -204,7 +204,7 @@ async def test_a_key_held_after_it_was_marked_is_not_claimed(side: Side) -> None
     assert due == ["image/free"]
     assert claimed(await side.claim()) == ["image/free"]
     assert (await side.claim()).taken == 0
-    assert await side.marks.waiting(POLICY, ALL) == 1, "the claimed one alone: what is held does not wait"
+    assert (await side.marks.waiting(POLICY, ALL)).marks == 1, "the claimed one: what is held does not wait"
     for each in HELD_IN_EVERY_WAY:
         await side.holds.remove(each.kind, [each.target])
     assert claimed(await side.claim()) == ["image/a", "image/b/c", "image/theirs"]

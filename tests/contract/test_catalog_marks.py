@@ -79,7 +79,7 @@ async def test_nothing_is_claimed_before_its_pass_is_armed(stage: Stage) -> None
 async def test_nothing_is_claimed_before_it_is_due(stage: Stage) -> None:
     await stage.mark(finding("image/a"), delay=DAY)
     assert (await stage.claim()).taken == 0
-    assert await stage.catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await stage.catalog.marks.waiting(POLICY, ALL)).marks == 1
     await stage.sql.execute("UPDATE reconciler.marks SET due_at = clock_timestamp()")
     assert claimed(await stage.claim()) == ["image/a"]
 
@@ -113,7 +113,7 @@ async def test_delay_starts_anew_when_dry_run_is_switched_off(stage: Stage) -> N
     await lease.observe_mode(stage.term, Mode.LIVE)
     later = replace(POLICY, delete_delay=DAY)
     assert (await stage.claim(policy=later)).taken == 0
-    assert await stage.catalog.marks.waiting(later, ALL) == 1
+    assert (await stage.catalog.marks.waiting(later, ALL)).marks == 1
     assert claimed(await stage.claim()) == ["image/a"]
 
 
@@ -123,7 +123,7 @@ async def test_a_dangling_mark_takes_two_complete_sweeps(stage: Stage) -> None:
     first = await stage.mark(finding(key, Verdict.DANGLING))
     await stage.catalog.passes.last(PassKind.SWEEP)
     assert (await stage.claim(all_go)).taken == 0
-    assert await stage.catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await stage.catalog.marks.waiting(POLICY, ALL)).marks == 1
     assert first.id == (await stage.marks())[key]["pass_id"]
     await stage.mark(finding(key, Verdict.DANGLING))
     claim = await stage.claim(all_go)
@@ -159,7 +159,7 @@ async def test_a_writer_that_was_open_when_the_pass_was_armed_holds_off_the_clai
             await writer.execute("SELECT pg_current_xact_id()")
             await stage.mark(finding("image/a"))
             assert (await stage.claim()).taken == 0
-            assert await stage.catalog.marks.waiting(POLICY, ALL) == 1
+            assert (await stage.catalog.marks.waiting(POLICY, ALL)).marks == 1
             blocker = await stage.catalog.marks.blocked_by()
             assert blocker is not None
             assert f"pid {writer.get_server_pid()}" in blocker
@@ -264,7 +264,7 @@ async def test_a_row_locked_by_a_writer_postpones_its_mark_alone(stage: Stage, d
             assert (await stage.claim()).taken == 0, "what was put off has a not_before"
     finally:
         await writer.close()
-    assert await stage.catalog.marks.waiting(POLICY, ALL) == 2
+    assert (await stage.catalog.marks.waiting(POLICY, ALL)).marks == 2
     await stage.sql.execute("UPDATE reconciler.marks SET not_before = NULL WHERE state = 'found'")
     assert claimed(await stage.claim()) == ["image/a"]
 
@@ -295,7 +295,7 @@ async def test_a_claim_locks_out_no_other_and_shares_no_mark(stage: Stage) -> No
 async def test_marks_outside_the_prefixes_of_now_are_not_claimed(stage: Stage) -> None:
     await stage.mark(finding("image/a"), finding("image2/a"), finding("video/a"))
     assert claimed(await stage.claim()) == ["image/a"]
-    assert await stage.catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await stage.catalog.marks.waiting(POLICY, ALL)).marks == 1
 
 
 async def test_marks_of_kinds_switched_off_are_not_claimed(stage: Stage) -> None:

@@ -561,4 +561,4 @@ async def test_holds_are_found_whatever_the_collation_of_the_tables(
         assert claimed(await catalog.marks.claim(term, ClaimRequest(POLICY, ALL, 10, all_go, no_cap))) == [
             "image/Theirs"
         ]
-        assert await catalog.marks.waiting(POLICY, ALL) == 1
+        assert (await catalog.marks.waiting(POLICY, ALL)).marks == 1

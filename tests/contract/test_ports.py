@@ -192,7 +192,7 @@ async def test_a_pause_stops_every_claim_until_it_is_ended(catalog: CatalogSide)
     assert await catalog.pauses.pause("bob@host", "another") == first, "the first one stands"
     assert await catalog.pauses.read() == first
     assert (await catalog.claim()).taken == 0
-    assert await catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await catalog.marks.waiting(POLICY, ALL)).marks == 1
     assert await catalog.pauses.resume("carol@host") == first
     ended = await catalog.pauses.read()
     assert (ended.paused, ended.by, ended.reason) == (False, "carol@host", "")
@@ -294,7 +294,7 @@ async def test_a_row_goes_only_with_its_object(catalog: CatalogSide) -> None:
 async def test_a_failed_key_stays_claimed_and_is_waited_for(catalog: CatalogSide) -> None:
     await catalog.sweep(("image/a", Verdict.ORPHAN))
     assert (await catalog.confirm(await catalog.claim(), ObjectResult.FAILED)).failed == 1
-    assert await catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await catalog.marks.waiting(POLICY, ALL)).marks == 1
     assert (await catalog.claim()).taken == 0
     assert await catalog.marks.rescue(catalog.term, DAY, 10) is None
 
@@ -365,7 +365,7 @@ async def test_a_dangling_record_takes_two_sweeps_and_its_object_is_not_counted(
     await catalog.add_row("image/a")
     await catalog.sweep(("image/a", Verdict.DANGLING))
     assert (await catalog.claim(all_go)).taken == 0
-    assert await catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await catalog.marks.waiting(POLICY, ALL)).marks == 1
     await catalog.sweep(("image/a", Verdict.DANGLING))
     removed = await catalog.confirm(await catalog.claim(all_go), ObjectResult.MISSING, all_go)
     assert (removed.objects, removed.records) == (0, 1)
@@ -379,7 +379,7 @@ async def test_a_dangling_mark_goes_with_the_first_sweep_that_finds_its_object(
     await catalog.add_row("image/a")
     await catalog.sweep(("image/a", Verdict.DANGLING))
     await catalog.sweep(*seen)
-    assert await catalog.marks.waiting(POLICY, ALL) == 0
+    assert (await catalog.marks.waiting(POLICY, ALL)).marks == 0
     await catalog.sweep(("image/a", Verdict.ORPHAN))
     assert (await catalog.marks.drift())[Verdict.ORPHAN][0] == 1
 
@@ -392,7 +392,7 @@ async def test_what_is_put_off_waits_and_keeps_its_mark(catalog: CatalogSide) ->
     claim = await catalog.claim(later)
     assert (claim.keys, claim.taken, claim.postponed) == ((), 1, 1)
     assert (await catalog.claim()).taken == 0
-    assert await catalog.marks.waiting(POLICY, ALL) == 1
+    assert (await catalog.marks.waiting(POLICY, ALL)).marks == 1
 
 
 async def test_a_preview_takes_nothing_and_remembers_what_it_showed(catalog: CatalogSide) -> None:
@@ -403,3 +403,18 @@ async def test_a_preview_takes_nothing_and_remembers_what_it_showed(catalog: Cat
         due = [one async for page in catalog.marks.due(POLICY, ALL, unless_named) for one in page]
         assert [(one.mark.storage_key, one.seen) for one in due] == [("image/a", seen), ("image/b", seen)]
         await catalog.marks.note_preview(catalog.term, ["image/a", "image/b"])
+
+
+async def test_what_waits_says_until_when_and_for_what(catalog: CatalogSide) -> None:
+    """A dangling record has to be seen missing once more, whatever its time."""
+
+    def later(mark: Mark, records: Sequence[Record], now: datetime) -> Postpone:
+        return Postpone(reason="later")
+
+    await catalog.add_row("image/b")
+    await catalog.sweep(("image/a", Verdict.ORPHAN), ("image/b", Verdict.DANGLING))
+    await catalog.claim(later)
+    waiting = await catalog.marks.waiting(POLICY, ALL)
+    assert (waiting.marks, waiting.unseen) == (2, 1)
+    assert waiting.due_at is not None
+    assert waiting.due_at > await catalog.records.now()

@@ -36,6 +36,7 @@ from reconciler.model import (
     Term,
     TrippedPass,
     Verdict,
+    Waiting,
     quarantine_key,
 )
 from reconciler.model.keys import is_managed, merge_prefixes
@@ -444,7 +445,7 @@ class MemoryMarks:
                 self._database.marks[key].previewed = True
 
     @port
-    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> Waiting:
         self._database.answer()
         rows = [
             row
@@ -452,11 +453,16 @@ class MemoryMarks:
             if self._armed(row, verdicts) and is_managed(row.mark.storage_key, policy.prefixes)
         ]
         paused = self._database.pause.paused
-        return sum(
-            (paused or not (self._could_go(row) and self._behind_horizon(row)))
-            and (row.operation_id is not None or self._database.hold_on(row.mark.storage_key) is None)
+        waits = [
+            row
             for row in rows
-        )
+            if (paused or not (self._could_go(row) and self._behind_horizon(row)))
+            and (row.operation_id is not None or self._database.hold_on(row.mark.storage_key) is None)
+        ]
+        unseen = [row for row in waits if row.mark.sightings < 2 and row.mark.verdict is Verdict.DANGLING]
+        ends = [max(row.mark.due_at, row.not_before or row.mark.due_at) for row in waits if row not in unseen]
+        due = min((end for end in ends if end > self._database.now), default=None)
+        return Waiting(marks=len(waits), unseen=len(unseen), due_at=due)
 
     @port
     async def abandoned(self, term: Term) -> int:

@@ -31,7 +31,7 @@ async def test_too_large_a_fraction_releases_nothing_until_a_person_approves(sit
     assert "reconciler approve 1" in tripped.detail
     raised = await site.once()
     assert (raised.outcome, raised.removed.objects) == (Outcome.TRIPPED, 0)
-    assert "pass 1 tripped, and nobody has decided" in raised.detail
+    assert "pass 1 waits for a decision" in raised.detail
     assert len(await site.keys()) == 12
     assert await site.approve(await site.tripped()) == 6
     approved = await site.once(breaker__max_fraction="0.4", breaker__min_count="1")
@@ -84,7 +84,7 @@ async def test_a_small_prefix_is_watched_by_itself(site: Site) -> None:
     limits = {"breaker__max_fraction": "0.5", "breaker__min_count": "2"}
     report = await site.once(**limits)
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
-    assert "2 orphans under 'video/' against 3 listed objects" in report.detail
+    assert "2 orphans under 'video/', 66.7 % of 3 objects" in report.detail
 
 
 # --- settings that let more go ---------------------------------------------------------------------

@@ -46,7 +46,7 @@ from reconciler.cli import main
 sandbox.GRACE_SECONDS = 4
 sys.argv[1:1] = ["demo", "--objects", "100"]
 """
-HURRIED = ["-c", f"{QUICK}\nsurroundings.GRACE_SECONDS = 8\nsys.exit(main())", "--objects", "200"]
+HURRIED = ["-c", f"{QUICK}\nsandbox.GRACE_SECONDS = 8\nsys.exit(main())", "--objects", "200"]
 """With less of a wait for the orphans to grow old, which only the test of the whole demo has to see."""
 
 READS_TWO_LINES = """
@@ -200,17 +200,17 @@ def test_an_object_that_should_not_have_gone_fails_the_demo(ground: Playground, 
 
 
 def test_a_pass_that_fails_fails_the_demo_with_its_reason(ground: Playground) -> None:
-    program = ground.spawn(["-c", f"{QUICK}\nsurroundings.MAX_FRACTION = '0.01'\nsys.exit(main())"])
+    program = ground.spawn(["-c", f"{QUICK}\nsandbox.MAX_FRACTION = '0.01'\nsys.exit(main())"])
     told = _rest(program)
 
     assert program.returncode == 1
     assert "The pass ended as tripped" in told
-    assert "MAX_FRACTION=0.01" in told
+    assert "the limit is 1 % (RECONCILER_BREAKER__MAX_FRACTION)" in told
     assert ground.is_clean()
 
 
 def test_nothing_is_waited_for_where_the_orphans_are_old_enough(ground: Playground) -> None:
-    program = ground.spawn(["-c", f"{QUICK}\nsurroundings.GRACE_SECONDS = -1\nsys.exit(main())"])
+    program = ground.spawn(["-c", f"{QUICK}\nsandbox.GRACE_SECONDS = -1\nsys.exit(main())"])
     told = _until(program, DRY_RUN)
     program.kill()
     _rest(program)

@@ -97,7 +97,7 @@ async def test_a_run_that_leaves_marks_says_what_they_wait_for() -> None:
     world.bucket.upload("image/a", age=3 * DAY)
     report = await world.run_once()
     assert report.outcome is Outcome.PENDING
-    assert report.detail.startswith("1 mark waits for a later run")
+    assert report.detail.startswith("1 key is marked and waits: the first is due at 20")
 
 
 async def test_a_refused_key_fails_alone_and_is_repeated_later() -> None:

@@ -168,7 +168,7 @@ async def test_a_tripped_pass_releases_nothing_until_a_person_approves_it() -> N
     for _ in range(2):
         report = await world.run_once()
         assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
-        assert "RECONCILER_BREAKER__MAX_FRACTION=0.1" in report.detail
+        assert "the limit is 10 % (RECONCILER_BREAKER__MAX_FRACTION)" in report.detail
     world.in_force(limits=replace(LIMITS, max_fraction=0.5))
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
@@ -238,7 +238,7 @@ async def test_a_small_prefix_trips_by_itself(order: ListingOrder) -> None:
         world.bucket.upload(f"video/orphan{number}", age=3 * DAY)
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
-    assert "20 orphans under 'video/' against 30 listed objects" in report.detail
+    assert "20 orphans under 'video/', 66.7 % of 30 objects" in report.detail
 
 
 async def test_a_small_prefix_of_outlived_rows_trips_by_itself() -> None:
@@ -249,7 +249,7 @@ async def test_a_small_prefix_of_outlived_rows_trips_by_itself() -> None:
         world.bucket.upload(f"video/old{number}", age=3 * DAY)
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
-    assert "20 outlived records under 'video/' against 20 rows" in report.detail
+    assert "20 records past retention (20 expired) under 'video/', 100.0 % of 20 rows" in report.detail
 
 
 @pytest.mark.incident(11)
@@ -300,7 +300,7 @@ async def test_a_discarded_pass_lets_the_next_one_speak_for_itself() -> None:
     world.database.rows.update(rows)
     report = await world.run_once()
     assert report.outcome is Outcome.TRIPPED
-    assert "in order by itself" in report.detail
+    assert "within its limits" in report.detail
     await world.decide(approve=False)
     report = await world.run_once()
     assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 0)

@@ -63,7 +63,7 @@ async def test_a_plan_trips_where_a_run_would_and_goes_on_where_it_would() -> No
     world.in_force(limits=replace(LIMITS, max_fraction=0.5))
     latched = (await plan(world))[0]
     assert latched.outcome is Outcome.TRIPPED
-    assert "in order by itself, but pass 1 tripped" in latched.detail
+    assert "within its limits, but pass 1 waits for a decision" in latched.detail
     await world.decide()
     world.in_force(limits=LIMITS)
     assert (await plan(world))[0].outcome is Outcome.CONVERGED, "what was approved does not count"

@@ -43,12 +43,12 @@ def test_without_an_undecided_pass_a_pass_speaks_for_itself() -> None:
 def test_a_pass_in_order_trips_while_another_is_undecided() -> None:
     """Nothing un-trips by itself."""
     assert approval_gate.latched(None, a_pass()) == Trip(
-        reason="in order by itself, but pass 7 tripped, and is not decided yet: far too many"
+        reason="within its limits, but pass 7 waits for a decision: far too many"
     )
 
 
 def test_a_pass_that_trips_itself_says_both() -> None:
-    reason = "too many; and pass 7 tripped, and is not decided yet"
+    reason = "too many; and pass 7 waits for a decision"
     assert approval_gate.latched(TOO_MANY, a_pass()) == Trip(reason=reason)
 
 

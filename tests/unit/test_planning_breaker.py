@@ -58,8 +58,7 @@ def test_the_fraction_trips_strictly_above_and_says_so_in_plain_words() -> None:
     assert sweep(orphans=100) is None
     trip = sweep(orphans=101)
     assert trip == Trip(
-        reason="101 orphans against 1,000 listed objects (10.1 %): above "
-        "RECONCILER_BREAKER__MAX_FRACTION=0.1",
+        reason="101 orphans, 10.1 % of 1,000 objects; the limit is 10 % (RECONCILER_BREAKER__MAX_FRACTION)",
         both_sides=False,
     )
 
@@ -84,8 +83,7 @@ def test_slices_within_the_limit_trip_over_a_day() -> None:
     trip = sweep(objects=900, orphans=11, orphans_gone=90)
     assert trip is not None
     assert trip.reason.startswith(
-        "101 orphans, 90 of which were deleted in the last 24 hours, against 900 listed objects"
-        " and those 90 (10.2 %)"
+        "11 new orphans + 90 deleted in the last 24 h = 101, 10.2 % of 990 objects; the limit is 10 %"
     )
 
 
@@ -104,7 +102,7 @@ def test_the_count_trips_however_large_the_whole() -> None:
     assert sweep(objects=10**6, orphans=30, orphans_gone=20, limits=limits) is None
     trip = sweep(objects=10**6, orphans=31, orphans_gone=20, limits=limits)
     assert trip is not None
-    assert "above RECONCILER_BREAKER__MAX_COUNT=50" in trip.reason
+    assert "the limit is 50 (RECONCILER_BREAKER__MAX_COUNT)" in trip.reason
 
 
 def test_more_marks_than_objects_trip_even_where_nothing_is_listed() -> None:
@@ -117,8 +115,10 @@ def test_the_dangling_cap_takes_in_what_went() -> None:
     assert sweep(records=10**6, dangling=60, dangling_gone=40) is None
     trip = sweep(records=10**6, dangling=61, dangling_gone=40)
     assert trip is not None
-    assert trip.reason.startswith("61 records without an object and 40 removed in the last 24 hours: above ")
-    assert "RECONCILER_BREAKER__MAX_DANGLING=100" in trip.reason
+    assert trip.reason.startswith(
+        "61 records without an object + 40 removed in the last 24 h = 101; the limit is 100 "
+    )
+    assert "the limit is 100 (RECONCILER_BREAKER__MAX_DANGLING)" in trip.reason
 
 
 @pytest.mark.incident(16)
@@ -297,7 +297,7 @@ def test_retention_verdicts_count_together_over_the_rows() -> None:
     assert retention(dict.fromkeys(kinds, 25)) is None
     trip = retention({**dict.fromkeys(kinds, 25), Verdict.STALE: 26})
     assert trip is not None
-    assert trip.reason.startswith("101 outlived records against 1,000 rows (10.1 %)")
+    assert trip.reason.startswith("101 records past retention (")
 
 
 def test_each_marker_answers_for_its_own_verdicts() -> None:
@@ -353,16 +353,20 @@ def by_prefix(
 @pytest.mark.parametrize(
     ("kind", "verdict", "noun"),
     [
-        (PassKind.SWEEP, Verdict.ORPHAN, "25 orphans under 'p1/' against 100 listed objects (25.0 %)"),
-        (PassKind.SWEEP, Verdict.DANGLING, "25 dangling records under 'p1/' against 100 rows (25.0 %)"),
-        (PassKind.RETENTION, Verdict.STALE, "25 outlived records under 'p1/' against 100 rows (25.0 %)"),
+        (PassKind.SWEEP, Verdict.ORPHAN, "25 orphans under 'p1/', 25.0 % of 100 objects"),
+        (PassKind.SWEEP, Verdict.DANGLING, "25 dangling records under 'p1/', 25.0 % of 100 rows"),
+        (
+            PassKind.RETENTION,
+            Verdict.STALE,
+            "25 records past retention (25 stale) under 'p1/', 25.0 % of 100 rows",
+        ),
     ],
 )
 def test_a_small_prefix_does_not_vanish_within_a_large_bucket(
     kind: PassKind, verdict: Verdict, noun: str
 ) -> None:
     trip = by_prefix(kind, verdict, (10_000, 0, 0), (100, 25, 0))
-    assert trip == Trip(reason=f"{noun}: above RECONCILER_BREAKER__MAX_FRACTION=0.1")
+    assert trip == Trip(reason=f"{noun}; the limit is 10 % (RECONCILER_BREAKER__MAX_FRACTION)")
     assert by_prefix(kind, verdict, (10_000, 0, 0), (250, 25, 0)) is None
     assert by_prefix(kind, verdict, (10_000, 0, 0), (10, 10, 0)) is None, "below the least count"
 
@@ -454,12 +458,14 @@ def test_the_caps_are_asked_of_each_batch() -> None:
     few = replace(LIMITS, max_count=50)
     for verdict in (Verdict.ORPHAN, Verdict.STALE):
         assert claim(verdict, 20, 30, limits=few) is None
-        assert "MAX_COUNT=50" in (claim(verdict, 21, 30, limits=few) or "")
+        assert "the limit is 50 (RECONCILER_BREAKER__MAX_COUNT)" in (claim(verdict, 21, 30, limits=few) or "")
         assert "MAX_FRACTION" in (claim(verdict, 60, 60) or "")
         assert claim(verdict, 19, 0, whole=20) is None
     wide = replace(LIMITS, max_fraction=1.0)
     assert claim(Verdict.DANGLING, 60, 40, limits=wide) is None
-    assert "MAX_DANGLING=100" in (claim(Verdict.DANGLING, 61, 40, limits=wide) or "")
+    assert "the limit is 100 (RECONCILER_BREAKER__MAX_DANGLING)" in (
+        claim(Verdict.DANGLING, 61, 40, limits=wide) or ""
+    )
     assert "MAX_FRACTION" in (claim(Verdict.DANGLING, 61, 39, whole=800) or "")
 
 

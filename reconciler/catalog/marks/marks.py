@@ -13,6 +13,7 @@ from reconciler.catalog.mark_rows import (
     BEHIND_HORIZON,
     CLAIMABLE,
     MARK_COLUMNS,
+    SEEN_ENOUGH,
     claimable_arguments,
     mark_from,
 )
@@ -41,6 +42,7 @@ from reconciler.model import (
     Removed,
     Term,
     Verdict,
+    Waiting,
 )
 from reconciler.ports import ClaimRequest, Decide
 
@@ -55,7 +57,12 @@ ORDER BY m.storage_key LIMIT $7
 # Marks of these verdicts in the managed prefixes, claimed or released, that no claim could take now. Marks on
 # hold are kept, and do not count as waiting.
 WAITING = f"""
-SELECT count(*) FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+SELECT count(*) AS marks, count(*) FILTER (WHERE NOT {SEEN_ENOUGH}) AS unseen,
+       min(d.due_at) FILTER (WHERE d.due_at > $1::timestamptz AND {SEEN_ENOUGH}) AS due_at
+FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
+CROSS JOIN LATERAL (
+    SELECT greatest(m.due_at, m.not_before, (SELECT live_since FROM {SCHEMA}.term) + $3::interval) AS due_at
+) d
 WHERE m.verdict = ANY($2::text[])
   AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
               WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
@@ -261,12 +268,12 @@ class PostgresMarks:
 
         await self._database.transaction(work)
 
-    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> int:
+    async def waiting(self, policy: Policy, verdicts: Sequence[Verdict]) -> Waiting:
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             arguments = claimable_arguments(now, policy, verdicts)
-            waiting: int = await connection.fetchval(self._waiting, *arguments)
-        return waiting
+            row = await connection.fetchrow(self._waiting, *arguments)
+        return Waiting(**row) if row else Waiting()
 
     async def abandoned(self, term: Term) -> int:
         async with self._database.connection() as connection:

@@ -47,7 +47,7 @@ class Collected:
 
     removed: model.Removed = field(default_factory=model.Removed)
     blocked: bool = False
-    waiting: int = 0
+    waiting: model.Waiting = field(default_factory=model.Waiting)
     pause: model.Pause = field(default_factory=model.Pause)
     tripped: tuple[model.TrippedPass, ...] = ()
     stayed: Counter[model.ObjectResult] = field(default_factory=Counter)
