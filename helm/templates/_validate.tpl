@@ -1,13 +1,33 @@
 {{/*
-Refuses values that must be mistakes, with one line each that says what to do. The schema refuses what it can see; these
-checks hold where it is skipped, too.
+Refuses values that must be mistakes, in words that say what to write: first what the schema can tell of each value, then
+what several values together tell.
 */}}
 {{- define "reconciler.validate" -}}
+{{- include "reconciler.validateSchema" . -}}
 {{- include "reconciler.validateSite" . -}}
 {{- include "reconciler.validateCredentials" . -}}
 {{- include "reconciler.validateDeletion" . -}}
 {{- include "reconciler.validatePods" . -}}
 {{- include "reconciler.validateNothing" . -}}
+{{- end -}}
+
+{{- define "reconciler.validateSchema" -}}
+{{- $schema := .Files.Get "files/values.schema.json" | fromJson -}}
+{{- range $name, $part := $schema.properties -}}
+{{- if and $part.properties (not (hasKey $.Values $name)) -}}
+{{- fail (printf "%s has no value: null takes the chart's defaults away; leave it out to have them" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $faults := include "reconciler.faults" (list $schema $schema .Values.AsMap "") | trim -}}
+{{- if $faults -}}
+{{- $lines := splitList "\n" $faults -}}
+{{- if gt (len $lines) 1 -}}
+{{- $faults = printf "%d values are wrong:\n- %s" (len $lines) (join "\n- " $lines) -}}
+{{- end -}}
+{{- fail $faults -}}
+{{- /* `helm lint` makes nothing of `fail`: for it, ask for a template of that name. */ -}}
+{{- include $faults . -}}
+{{- end -}}
 {{- end -}}
 
 {{/*
@@ -36,9 +56,6 @@ run in the same file included.
 {{- fail "bucket.prefixes holds an empty one, which is the whole bucket: list the managed prefixes, or set bucket.wholeBucket=true if all of it is meant" -}}
 {{- end -}}
 {{- range $prefix := $v.bucket.prefixes -}}
-{{- if and $prefix (not (hasSuffix "/" $prefix)) -}}
-{{- fail (printf "bucket.prefixes: %q has to end in \"/\", else it would take in its siblings" $prefix) -}}
-{{- end -}}
 {{- if hasPrefix ".reconciler/" $prefix -}}
 {{- fail (printf "bucket.prefixes: %q is the reconciler's own corner of the bucket and is never managed" $prefix) -}}
 {{- end -}}
@@ -72,29 +89,10 @@ run in the same file included.
 {{- end -}}
 {{- end -}}
 
-{{/* What may go: a flag that is text, such as "false", would count as true. */}}
 {{- define "reconciler.validateDeletion" -}}
-{{- $v := .Values -}}
-{{- $media := $v.mediaManagement -}}
-{{- if not (kindIs "bool" $v.dryRun) -}}
-{{- fail "dryRun has to be true or false: use --set, not --set-string" -}}
-{{- end -}}
-{{- range $name := list "enableOwnershipTracking" "enableAutoCleanup" "orphanCleanupEnabled" "danglingCleanupEnabled" "accessControlEnabled" -}}
-{{- if not (kindIs "bool" (get $media $name)) -}}
-{{- fail (printf "mediaManagement.%s has to be true or false: use --set, not --set-string" $name) -}}
-{{- end -}}
-{{- end -}}
-{{- if lt (int64 $media.mediaRetentionDays) 1 -}}
-{{- fail "mediaManagement.mediaRetentionDays has to be at least 1: 0 would empty the bucket" -}}
-{{- end -}}
-{{- if and (ne $media.revokedKeyPolicy "keep") (not $media.accessControlEnabled) -}}
+{{- $media := .Values.mediaManagement -}}
+{{- if and (eq $media.revokedKeyPolicy "delete") (not $media.accessControlEnabled) -}}
 {{- fail "mediaManagement.revokedKeyPolicy=delete needs mediaManagement.accessControlEnabled=true: without access control, public links still serve a disabled key's media" -}}
-{{- end -}}
-{{- if and (ne (toString $v.maxDeletesPerSecond) "unlimited") (le (float64 $v.maxDeletesPerSecond) 0.0) -}}
-{{- fail "maxDeletesPerSecond has to be a positive number or unlimited; to delete nothing, set dryRun=true" -}}
-{{- end -}}
-{{- if or (lt (float64 $v.breaker.maxFraction) 0.0) (gt (float64 $v.breaker.maxFraction) 1.0) -}}
-{{- fail "breaker.maxFraction has to be from 0 to 1, such as 0.1 for ten per cent" -}}
 {{- end -}}
 {{- end -}}
 
@@ -103,9 +101,6 @@ run in the same file included.
 {{- if hasPrefix "RECONCILER_" .name -}}
 {{- fail (printf "extraEnv: %s is a setting of the reconciler: use the chart's value for it, which an environment variable would hide or contradict" .name) -}}
 {{- end -}}
-{{- end -}}
-{{- if lt (int64 .Values.terminationGracePeriodSeconds) 30 -}}
-{{- fail "terminationGracePeriodSeconds has to be at least 30: a batch in hand may take 20 s, and the lease's release 5 s" -}}
 {{- end -}}
 {{- if or (eq .Values.web.host "localhost") (eq .Values.web.host "::1") (hasPrefix "127." .Values.web.host) -}}
 {{- fail (printf "web.host: %s cannot be reached from outside the pod: use 0.0.0.0, or :: where the cluster has IPv6 alone" .Values.web.host) -}}

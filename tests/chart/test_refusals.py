@@ -1,45 +1,26 @@
-"""Values that cannot be meant: refused by the schema, and by the templates where the schema is skipped."""
+"""Values that cannot be meant: refused by the templates, in words that say what to write."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from reconciler.settings import values
-from tests.chart.helm import CHART, MINIMAL, template, with_values
-
-BOTH: dict[str, tuple[dict[str, object], str, str]] = {
-    # what is wrong: the values, what the schema names, what the template says
-    "a prefix without its slash": ({"bucket__prefixes": ["image"]}, "bucket.prefixes.0", "has to end in"),
-    "a dry run in words": ({"dryRun": "false"}, "dryRun", "true or false"),
-    "a flag in words": (
-        {"mediaManagement__enableOwnershipTracking": "false"},
-        "mediaManagement.enableOwnershipTracking",
-        "true or false",
-    ),
-    "a retention of nothing": (
-        {"mediaManagement__mediaRetentionDays": 0},
-        "mediaManagement.mediaRetentionDays",
-        "would empty the bucket",
-    ),
-    "media of revoked keys that public links still serve": (
-        {"mediaManagement__revokedKeyPolicy": "delete"},
-        "mediaManagement.accessControlEnabled",
-        "needs mediaManagement.accessControlEnabled=true",
-    ),
-    "a rate of nothing": ({"maxDeletesPerSecond": 0}, "maxDeletesPerSecond", "positive number or unlimited"),
-    "more than all of it": ({"breaker__maxFraction": 10}, "breaker.maxFraction", "from 0 to 1"),
-    "no time to drain": (
-        {"terminationGracePeriodSeconds": 10},
-        "terminationGracePeriodSeconds",
-        "at least 30",
-    ),
-}
+from tests.chart.helm import CHART, MINIMAL, helm, put, template, with_values
 
 BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
-    # what only several values together, or a sentence, can tell
+    # what only several values together can tell
+    "media of revoked keys that public links still serve": (
+        {"mediaManagement__revokedKeyPolicy": "delete"},
+        "needs mediaManagement.accessControlEnabled=true",
+    ),
+    "a section of null": ({"breaker": None}, "breaker has no value: null takes the chart's defaults away"),
     "no bucket": ({"bucket__name": ""}, "bucket.name is not set"),
     "no prefixes": ({"bucket__prefixes": []}, "bucket.prefixes is not set"),
     "the whole bucket, by a list that was left empty": (
@@ -80,38 +61,92 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
 }
 
 BY_SCHEMA: dict[str, tuple[dict[str, object], str]] = {
-    # what the program would refuse as well, told before anything is installed
-    "a misspelt value": ({"bucket__prefix": ["image/"]}, "bucket: Additional property prefix is not allowed"),
-    "a misspelt section": (
-        {"mediaMangement": {}},
-        "(root): Additional property mediaMangement is not allowed",
+    # what one value alone can tell
+    "a flag spelt in one case": ({"dryrun": False}, "dryrun: there is no such value; did you mean dryRun?"),
+    "a misspelt section": ({"mediaMangement": {}}, "mediaMangement: * did you mean mediaManagement?"),
+    "a setting in the program's own spelling": ({"grace_period": "1h"}, "did you mean gracePeriod?"),
+    "a value outside its section": ({"prefixes": ["a/"]}, "prefixes: * did you mean bucket.prefixes?"),
+    "a value in a section that is not its own": ({"bucket__deleteMode": "auto"}, "did you mean deleteMode?"),
+    "a misspelt value": ({"bucket__prefix": ["image/"]}, "bucket.prefix: * did you mean bucket.prefixes?"),
+    "a value that resembles none": ({"image__sha": "1"}, "image has digest, pullPolicy, registry, repo"),
+    "a section that resembles none": ({"zzz": 1}, "zzz: there is no such value; `helm show values` lists"),
+    "a prefix without its slash": (
+        {"bucket__prefixes": ["image"]},
+        'prefixes[0] is "image": it has to end in "/"',
     ),
-    "a number without a unit": ({"gracePeriod": "48"}, "gracePeriod"),
-    "a bare number for a duration": ({"deleteDelay": 24}, "deleteDelay"),
-    "a bucket with a path": ({"bucket__name": "s3://media"}, "bucket.name"),
-    "an address with credentials": ({"bucket__endpointUrl": "https://a:b@s3"}, "bucket.endpointUrl"),
-    "a mode that does not exist": ({"deleteMode": "fast"}, "deleteMode"),
-    "a fraction of a key": ({"breaker__maxCount": 0.5}, "breaker.maxCount"),
-    "fewer than no pods": ({"replicas": -1}, "replicas"),
-    "a digest cut short": ({"image__digest": "sha256:abc"}, "image.digest"),
-    "a quoted column": ({"catalog__mediaColumns__id": '"Id"'}, "catalog.mediaColumns.id"),
-    "a column that has to be there": ({"catalog__keyColumns__id": ""}, "catalog.keyColumns.id"),
-    "a port that is none": ({"web__port": 0}, "web.port"),
-    "a database that is no Postgres": ({"database__url": "mysql://a/b"}, "database.url"),
+    "a dry run in words": (
+        {"dryRun": "false"},
+        'dryRun is "false": it has to be true or false; use --set, not',
+    ),
+    "a flag in words": (
+        {"mediaManagement__enableOwnershipTracking": "no"},
+        'mediaManagement.enableOwnershipTracking is "no": it has to be true or false',
+    ),
+    "a retention of nothing": ({"mediaManagement__mediaRetentionDays": 0}, "0 would empty the bucket"),
+    "a rate of nothing": (
+        {"maxDeletesPerSecond": 0},
+        "positive number or unlimited; to delete nothing, set dryRun",
+    ),
+    "more than all of it": (
+        {"breaker__maxFraction": 10},
+        "is 10: it has to be a number from 0 to 1, such as 0.1",
+    ),
+    "no time to drain": (
+        {"terminationGracePeriodSeconds": 10},
+        "is 10: it has to be a whole number of at least 30",
+    ),
+    "a number without a unit": (
+        {"gracePeriod": "48"},
+        'is "48": it has to be a time with its unit, such as 30s',
+    ),
+    "a bare number for a duration": (
+        {"deleteDelay": 24},
+        "deleteDelay is 24: it has to be a time with its unit",
+    ),
+    "a bucket with a path": ({"bucket__name": "s3://media"}, "no s3:// before it and no path behind it"),
+    "an address with credentials": (
+        {"bucket__endpointUrl": "https://a:b@s3"},
+        "bucket.endpointUrl: it has to be",
+    ),
+    "a mode that does not exist": ({"deleteMode": "fast"}, "one of auto, direct, quarantine, versioned"),
+    "a fraction of a key": (
+        {"breaker__maxCount": 0.5},
+        "is 0.5: it has to be a whole number from 0 to 1000000000000",
+    ),
+    "fewer than no pods": ({"replicas": -1}, "replicas is -1: it has to be a whole number of at least 0"),
+    "a digest cut short": (
+        {"image__digest": "sha256:abc"},
+        "a whole digest: sha256: and 64 hexadecimal digits",
+    ),
+    "a quoted column": ({"catalog__mediaColumns__id": '"Id"'}, "without quotes; several with commas"),
+    "a column that has to be there": (
+        {"catalog__keyColumns__id": ""},
+        "keyColumns.id is *: it has to name a column",
+    ),
+    "a port that is none": ({"web__port": 0}, "web.port is 0: it has to be a whole number from 1 to 65535"),
+    "a database that is no Postgres": (
+        {"database__url": "mysql://a/b"},
+        "database.url: it has to be the address",
+    ),
+    "a section that is text": ({"service": "ClusterIP"}, "it has to be a section of names and values"),
+    "a list that is text": ({"extraArgs": "-v"}, "it has to be a list; in --set, a list is written {a,b}"),
+    "a label that is a number": (
+        {"podLabels": {"team": 7}},
+        "be text; use --set-string, or put it in quotes",
+    ),
+    "a name with dots": (
+        {"podAnnotations": {"a": {"b": "c"}}},
+        "in --set, a dot within a name is written \\.",
+    ),
+    "a variable without a name": ({"extraEnv": [{"value": "x"}]}, "extraEnv[0]: it has to have name"),
 }
 
 
-def refused(changes: dict[str, object], *options: str) -> str:
+def refused(changes: Mapping[str, object], *options: str) -> str:
     """What helm says of values that it refuses."""
     ended = template(with_values(**changes), *options)
     assert ended.status != 0, "helm rendered it"
     return ended.err
-
-
-@pytest.mark.parametrize("case", BOTH)
-def test_the_templates_refuse_what_the_schema_does_where_it_is_skipped(case: str) -> None:
-    changes, _, told = BOTH[case]
-    assert told in refused(changes, "--skip-schema-validation")
 
 
 @pytest.mark.parametrize("case", BY_TEMPLATE)
@@ -121,18 +156,154 @@ def test_the_templates_refuse_in_one_line_that_says_what_to_do(case: str) -> Non
     assert told in line
 
 
-def test_the_schema_refuses_and_names_each_value_at_once() -> None:
-    cases = {**BY_SCHEMA, **{case: (changes, name) for case, (changes, name, _) in BOTH.items()}}
+def test_every_wrong_value_is_named_at_once_with_what_to_write() -> None:
     everything: dict[str, object] = {}
-    for changes, _ in cases.values():
+    for changes, _ in BY_SCHEMA.values():
         everything |= changes
-    told = refused(everything).splitlines()
-    missing = {
-        case: name
-        for case, (_, name) in cases.items()
-        if not any(line.startswith(f"- {name}") for line in told)
+    told = [line for line in refused(everything).splitlines() if line.startswith("- ")]
+    for case, (_, words) in BY_SCHEMA.items():
+        before, _, after = words.partition("*")
+        assert any(after in line.partition(before)[2] for line in told if before in line), case
+    assert len(told) == len(BY_SCHEMA)
+    assert f"{len(told)} values are wrong" in refused(everything)
+
+
+def test_one_wrong_value_is_told_in_one_line() -> None:
+    (line,) = [line for line in refused({"dryrun": False}).splitlines() if line.startswith("Error: ")]
+    assert line.endswith(": dryrun: there is no such value; did you mean dryRun?")
+
+
+def test_lint_fails_for_a_wrong_value_too() -> None:
+    ended = helm("lint", str(CHART), "--set", "dryrun=false")
+    assert ended.status != 0
+    assert "did you mean dryRun?" in ended.out
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"database__url": "mysql://reconciler:hush@db/gateway"},
+        {"database": "postgresql://reconciler:hush@db/gateway"},
+        {"bucket__credentials": "hush"},
+        {"bucket__credentials__secretAccessKey": ["hush"]},
+        {"bucket__endpointUrl": "https://key:hush@s3"},
+        {"tracing__endpoint": "https://key:hush@traces?"},
+        {"extraEnv": "hush"},
+        {"extraEnv": [{"name": "TOKEN", "value": ["hush"]}]},
+        {"extraEnv": ["hush"]},
+    ],
+)
+def test_what_may_be_a_secret_is_named_and_not_shown(changes: dict[str, object]) -> None:
+    told = refused(changes)
+    assert "it has to" in told
+    assert "hush" not in told
+
+
+# --- the templates' reading of the schema -----------------------------------------------------------------
+
+SCHEMA: Mapping[str, Any] = json.loads((CHART / "files" / "values.schema.json").read_text(encoding="utf-8"))
+DEFAULTS: Mapping[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+ODD: Sequence[object] = (
+    True,
+    0,
+    -1,
+    31,
+    0.5,
+    1e13,
+    "",
+    "text",
+    "text/",
+    "48h",
+    "'quoted'",
+    "https://host/",
+    "é" * 64,
+    "a" * 130,
+    [],
+    ["a/", "a/"],
+    ["a/", 1, {"name": ""}, {}],
+    {"a": {"b": 1}},
+    {"": "x", "e'": "", "name": 7},
+)
+"""Values of every type, on both sides of what the schema's keywords tell apart."""
+
+
+@pytest.mark.parametrize("shift", range(len(ODD)))
+def test_the_templates_find_what_a_whole_implementation_of_json_schema_finds(shift: int) -> None:
+    places = sorted(_places(SCHEMA))
+    values: dict[str, Any] = {}
+    for index, place in enumerate(places):
+        put(values, place, ODD[(index + shift) % len(ODD)])
+    ended = template(values)
+    assert ended.status != 0
+    told = {
+        line[2:].partition(": ")[0].partition(" is ")[0]
+        for line in ended.err.splitlines()
+        if line[:2] == "- "
     }
-    assert missing == {}
+    assert told == {*_faults(merged(DEFAULTS, values))}
+
+
+def test_each_section_that_is_none_is_found_too() -> None:
+    sections = [name for name, part in SCHEMA["properties"].items() if "properties" in _resolved(part)]
+    told = refused(dict.fromkeys(sections, "text"))
+    assert [name for name in sections if f"\n- {name}" not in told] == []
+
+
+def _places(schema: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every value that is no section."""
+    for name, part in schema["properties"].items():
+        if "properties" in _resolved(part):
+            yield from _places(_resolved(part), (*at, name))
+        else:
+            yield (*at, name)
+
+
+def _resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (
+        SCHEMA["definitions"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+    )
+    return found
+
+
+def merged(ours: Any, theirs: Any) -> Any:
+    """Values over others, as helm lays them."""
+    if not (isinstance(ours, Mapping) and isinstance(theirs, Mapping)):
+        return theirs
+    return {**ours, **{name: merged(ours.get(name), value) for name, value in theirs.items()}}
+
+
+def _faults(values: object) -> Iterator[str]:
+    for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(values):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        if error.validator == "additionalProperties":
+            known = error.schema.get("properties", {})
+            yield from (f"{path}.{name}".lstrip(".") for name in error.instance if name not in known)
+        else:
+            yield path.lstrip(".")
+
+
+def test_every_rule_that_is_no_plain_type_has_words() -> None:
+    hard = {"pattern", "minLength", "maxLength", "minItems", "uniqueItems"}
+    assert [part for part in _parts(SCHEMA) if hard & part.keys() and "says" not in part] == []
+
+
+def test_the_schema_uses_no_keyword_that_the_templates_do_not_read() -> None:
+    read = (CHART / "templates" / "_schema.tpl").read_text(encoding="utf-8")
+    notes = {"$schema", "$comment", "title", "description"}
+    used = {keyword for part in _parts(SCHEMA) for keyword in part} - notes
+    assert [keyword for keyword in used if not re.search(rf"[.\"]{re.escape(keyword)}\b", read)] == []
+
+
+def _parts(part: Any) -> Iterator[Mapping[str, Any]]:
+    """Every schema in a schema."""
+    if not isinstance(part, Mapping):
+        return
+    yield part
+    for several in ("properties", "definitions"):
+        for inner in part.get(several, {}).values():
+            yield from _parts(inner)
+    for one in ("items", "additionalProperties", "propertyNames"):
+        yield from _parts(part.get(one))
 
 
 def test_a_parent_chart_may_share_values_of_its_own() -> None:
@@ -163,8 +334,7 @@ def test_a_parent_chart_may_share_values_of_its_own() -> None:
     ],
 )
 def test_schema_and_program_agree_on_what_a_duration_is(text: str) -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-    allowed = jsonschema.Draft7Validator(schema["definitions"]["duration"]).is_valid(text)
+    allowed = jsonschema.Draft7Validator(SCHEMA["definitions"]["duration"]).is_valid(text)
     try:
         values.duration(text)
         taken = True

@@ -120,7 +120,7 @@ A_SETTING = (
         new="holdFor: 30d\n# -- How long.\nlinger: 3m\n",
     ),
     Edit(
-        path="helm/values.schema.json",
+        path="helm/files/values.schema.json",
         old='    "holdFor": {',
         new='    "linger": {"$ref": "#/definitions/duration"},\n    "holdFor": {',
     ),
