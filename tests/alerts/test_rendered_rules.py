@@ -35,11 +35,18 @@ def groups_of(made: dict[str, Any]) -> list[dict[str, Any]]:
     return groups
 
 
+def printing(namespace: str, name: str, page: str) -> str:
+    """The command that prints an alert's page."""
+    place = f"--namespace {namespace} {name}-runbooks"
+    return f'kubectl get configmap {place} --output jsonpath="{{.data.{page}}}"'
+
+
 def test_untouched_values_render_the_plain_file_for_this_release_alone() -> None:
     expected = plain_groups()
     for group in expected:
         for rule in group["rules"]:
             rule["expr"] = rule["expr"].replace(ANY_SITE, 'namespace="media",job="media-reconciler"')
+            rule["annotations"]["runbook"] = printing("media", "media-reconciler", rule["alert"])
     assert groups_of(rendered({}, release="media-reconciler")) == expected
 
 
@@ -60,6 +67,7 @@ def test_every_threshold_is_replaced_where_it_stands_and_nothing_else_is() -> No
     for group in expected:
         for rule in group["rules"]:
             rule["expr"] = THRESHOLD.sub(other, rule["expr"])
+            rule["annotations"]["runbook"] = printing("media", "media-media-reconciler", rule["alert"])
     assert groups_of(rendered({"thresholds": OTHER, "selector": ANY_SITE})) == expected
 
 
@@ -94,6 +102,7 @@ def test_an_alert_can_be_left_out_waited_for_and_rated_by_its_name() -> None:
     assert (absent["for"], rules["MediaReconcilerRecordLost"]["for"]) == ("90s", "1m")
     assert absent["labels"] == {"severity": "page", "team": "storage"}
     assert absent["annotations"]["runbook_url"] == "https://wiki.example/runbooks/MediaReconcilerAbsent.md"
+    assert "runbook" not in absent["annotations"]
     assert rules["MediaReconcilerHalted"]["labels"] == {"severity": "critical", "team": "storage"}
 
 

@@ -134,6 +134,6 @@ def test_it_tells_installations_apart(rule: Rule) -> None:
 @each_rule
 def test_it_says_how_bad_it_is_and_what_to_read(rule: Rule) -> None:
     assert rule.labels["severity"] in {"critical", "warning", "info"}
-    assert rule.annotations.keys() == {"summary", "description", "runbook_url"}
-    assert rule.annotations["runbook_url"] == f"docs/runbooks/{rule.alert}.md"
+    assert rule.annotations.keys() == {"summary", "description", "runbook"}
+    assert rule.annotations["runbook"] == f"docs/runbooks/{rule.alert}.md"
     assert "$labels.job" in rule.annotations["description"]

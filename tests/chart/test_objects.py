@@ -290,7 +290,7 @@ def test_the_chart_is_of_the_programs_version() -> None:
 
 
 def test_a_role_is_an_annotation_of_the_service_account_and_no_key_is_anywhere() -> None:
-    manifests = render(file=CHART / "ci" / "irsa-values.yaml")
+    manifests = render(file=CHART / "examples" / "aws-irsa.yaml")
     account = named(manifests, "ServiceAccount")
     assert "eks.amazonaws.com/role-arn" in account["metadata"]["annotations"]
     (container,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
@@ -360,6 +360,21 @@ def test_each_dashboard_becomes_a_config_map_that_grafana_finds() -> None:
             ours = plain.replace('"docs/runbooks"', '"https://wiki.example/runbooks"')
             assert ours != plain
             assert json.loads(text) == json.loads(ours)
+
+
+def test_without_an_address_of_the_runbooks_no_panel_links_to_them() -> None:
+    made = of_kind(render(with_values(dashboards__enabled=True)), "ConfigMap")
+    texts = {name: text for m in made for name, text in m["data"].items() if name.endswith(".json")}
+    assert len(texts) == len(sorted((CHART / "files" / "dashboards").glob("*.json")))
+    for name, text in texts.items():
+        plain = json.loads((CHART / "files" / "dashboards" / name).read_text(encoding="utf-8"))
+        linked = [panel for panel in plain["panels"] if panel.get("links")]
+        assert linked
+        for panel in linked:
+            panel["links"] = []
+        (place,) = (entry for entry in plain["templating"]["list"] if entry["name"] == "runbooks")
+        place |= {"query": "", "current": {"text": "", "value": ""}}
+        assert json.loads(text) == plain
 
 
 def test_long_names_stay_within_what_kubernetes_takes() -> None:
