@@ -17,7 +17,10 @@ from typing import Any
 import yaml
 
 CHART = Path(__file__).parent.parent.parent / "helm"
-CI_VALUES = tuple(sorted((CHART / "ci").glob("*-values.yaml")))
+OPERATOR = CHART / "examples" / "prometheus-operator.yaml"
+EXAMPLES = tuple(file for file in sorted((CHART / "examples").glob("*.yaml")) if file != OPERATOR)
+"""One for each store; the operator's goes over any of them."""
+CI_VALUES = (*sorted((CHART / "ci").glob("*-values.yaml")), *EXAMPLES)
 RELEASE, NAMESPACE = "media", "gateway"
 
 Manifest = Mapping[str, Any]

@@ -20,16 +20,20 @@ from tests.chart.helm import CHART, CI_VALUES, MINIMAL, Manifest, named, pods, p
 from tests.cli.program import reconciler
 
 ADDRESS = "postgresql://reconciler:p%40ss@db:5432/gateway"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_SESSION_TOKEN": "token",
+    "aws.ini": "[default]\naws_access_key_id = key\naws_secret_access_key = secret\n",
+}
 THERE: kubelet.Sources = {
     ("ConfigMap", "internal-authority"): {"ca.crt": "a certificate"},
+    ("ConfigMap", "store-authority"): {"ca.crt": "a certificate"},
     ("Secret", "gateway-database"): {"url": ADDRESS, "address": ADDRESS},
     ("Secret", "gateway-database-owner"): {"owner": ADDRESS},
-    ("Secret", "store-credentials"): {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_SESSION_TOKEN": "token",
-        "aws.ini": "[default]\naws_access_key_id = key\naws_secret_access_key = secret\n",
-    },
+    ("Secret", "reconciler-database"): {"url": ADDRESS},
+    ("Secret", "reconciler-store"): KEYS,
+    ("Secret", "store-credentials"): KEYS,
 }
 """What the values files take to be there."""
 
@@ -141,7 +145,7 @@ def read(manifests: Sequence[Manifest], root: Path, pod: str = "Deployment") -> 
 def test_every_setting_of_the_program_has_a_value_or_a_reason_for_none() -> None:
     known = {".".join(path) for path in leaves(Settings)}
     assert known == {*TABLE, *ELSEWHERE}, (
-        "add the setting to values.yaml, values.schema.json, _settings.tpl and here"
+        "add the setting to values.yaml, files/values.schema.json, _settings.tpl and here"
     )
 
 

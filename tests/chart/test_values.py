@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, helm, template, with_values
+from tests.chart.helm import CHART, template, with_values
 from tools import chart_readme as readme
 
 VALUES: Mapping[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-SCHEMA: Mapping[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+SCHEMA: Mapping[str, Any] = json.loads((CHART / "files" / "values.schema.json").read_text(encoding="utf-8"))
 FREE = {"global"}
 """Objects in which somebody else's names are welcome."""
 
@@ -124,24 +122,3 @@ def test_the_notes_say_what_is_switched_off(tmp_path: Path) -> None:
     told = notes(tmp_path, mediaManagement__enableOwnershipTracking=False, migrations__enabled=False)
     assert "enableOwnershipTracking is false" in told
     assert "run `reconciler migrate` yourself" in told
-
-
-# --- the README's commands ------------------------------------------------------------------------------
-
-
-def test_the_readmes_commands_make_what_they_say() -> None:
-    text = readme.README.read_text(encoding="utf-8").replace("\\\n", " ")
-    install, upgrade = (
-        shlex.split(line) for line in text.splitlines() if line.startswith(("helm install", "helm up"))
-    )
-    assert install[:4] == ["helm", "install", "media-reconciler", "./helm"]
-    ended = helm("template", install[2], str(CHART), *install[4:])
-    assert ended.status == 0, ended.err
-    assert "dry_run: true" in ended.out
-    # What `--reset-then-reuse-values` brings along is what the installation said.
-    changed = helm("template", install[2], str(CHART), *install[4:], *upgrade[upgrade.index("--set") :])
-    assert "dry_run: false" in changed.out
-    names = re.findall(r"(?:configmap|deploy/)[ ]?(media-reconciler[a-z-]*)", text)
-    made = {doc["metadata"]["name"] for doc in yaml.safe_load_all(ended.out) if doc}
-    assert names
-    assert {*names} <= made
