@@ -226,9 +226,16 @@ async def test_a_sweep_whose_heads_nobody_may_send_stops(
 ) -> None:
     """Whether a row misses its object nobody can tell then."""
     await site.row("image/lost")
-    store.rule = lambda operation, key: (
-        Refused(403) if operation == "HeadObject" and "probe/" not in key else None
-    )
+    asked: list[str] = []
+
+    def rule(operation: str, key: str) -> Refused | None:
+        """From the first look at the row's object on."""
+        if operation == "HeadObject" and (key == "image/lost" or asked):
+            asked.append(key)
+            return Refused(403)
+        return None
+
+    store.rule = rule
     report = await site.once(bucket__listing_order=order)
     assert report.outcome is Outcome.HALTED
     assert "s3:GetObject" in report.detail
