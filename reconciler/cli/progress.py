@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from reconciler.model import Mode, ObjectResult, Outcome, PassKind, Tally, Verdict
+from reconciler.model import Mode, ObjectResult, Outcome, PassKind, Returned, Tally, Verdict
 from reconciler.telemetry.observers import NullObserver
 
 STAGES = {PassKind.SWEEP: "sweeping the bucket", PassKind.RETENTION: "looking for expired media"}
@@ -65,6 +65,13 @@ class ProgressBar(NullObserver):
             self._gone += keys
             self._progress.advance(self._task, keys)
             self._show()
+
+    def returned(self, each: Returned) -> None:
+        """One object or row that an undo has dealt with."""
+        self._keys += each.record_id is None
+        self._rows += each.record_id is not None
+        counts = f"{self._keys:,} objects, {self._rows:,} rows"
+        self._progress.update(self._task, description="bringing back", counts=counts)
 
     def _show(self) -> None:
         counts = f"{self._keys:,} objects, {self._rows:,} records looked at"

@@ -25,7 +25,7 @@ from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.types import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Return, Returned, UndoScope
-from reconciler.planning.formatting import counted, human_bytes, shortened, timestamp
+from reconciler.planning.formatting import counted, human_bytes, timestamp
 
 NAMED = 20
 """Refusals that are spelled out on stderr."""
@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
         "--since", metavar="TIME", help="all from then on: ISO 8601, or how long ago, as in 2h"
     )
     made.add_argument("--until", metavar="TIME", help="with --since: before then")
-    made.add_argument("--dry-run", action="store_true", help="tell what would come back, and do nothing")
+    made.add_argument("--dry-run", action="store_true", help="show what would be restored, and do nothing")
     made.add_argument(
         "--hold-for", metavar="30d", help="how long it is on hold (default: RECONCILER_HOLD_FOR, 30d)"
     )
@@ -58,27 +58,31 @@ def run(args: argparse.Namespace) -> int:
     source = running.source_of(args)
     from reconciler import app
     from reconciler.cli.output import LISTED, print_json
+    from reconciler.cli.progress import ProgressBar
     from reconciler.operations import as_json
 
     scope = _scope(args)
     lasts = None if args.hold_for is None else running.duration_of(args.hold_for, "--hold-for", "1h")
     mode = Mode.DRY_RUN if args.dry_run else source.current().mode()
     if mode is Mode.DRY_RUN and not args.dry_run:
-        complain("RECONCILER_DRY_RUN is true: this only tells what would come back")
+        complain("RECONCILER_DRY_RUN is true: this only shows what would be restored")
     shown: list[Returned] = []
     total, started, by = itertools.count(), time.monotonic(), running.operator(args)
 
-    def emit(returned: Returned) -> None:
-        if next(total) < LISTED:
-            shown.append(returned)
+    with ProgressBar() as bar:
 
-    undone = running.wait_unless_ended(
-        lambda: app.undo(source, scope, author=by, mode=mode, emit=emit, hold_for=lasts)
-    )
+        def emit(returned: Returned) -> None:
+            bar.returned(returned)
+            if next(total) < LISTED:
+                shown.append(returned)
+
+        undone = running.wait_unless_ended(
+            lambda: app.undo(source, scope, author=by, mode=mode, emit=emit, hold_for=lasts)
+        )
     if args.json:
         print_json(as_json.undone(undone, mode, time.monotonic() - started))
     else:
-        _print(shown, next(total))
+        _print(shown, next(total), mode)
         if undone.touched or not undone.unknown:
             print(_summary(undone, mode, scope))
     return _ended(undone)
@@ -109,9 +113,9 @@ def _time(text: str | None, now: datetime, option: str) -> datetime | None:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def _print(returned: Sequence[Returned], total: int) -> None:
+def _print(returned: Sequence[Returned], total: int, mode: Mode) -> None:
     """The first lines of what came back, or did not."""
-    from reconciler.cli.output import KEY_WIDTH, console
+    from reconciler.cli.output import console
 
     if not returned:
         return
@@ -119,19 +123,23 @@ def _print(returned: Sequence[Returned], total: int) -> None:
     for each in returned:
         is_object = each.record_id is None
         what, size = ("object", human_bytes(each.size)) if is_object else (f"row {each.record_id}", "")
-        rows.append((shortened(each.storage_key, KEY_WIDTH), what, each.outcome, size, each.reason))
-    out = console()
-    out.table(("key", "what", "outcome", "bytes", "why"), rows)
+        would = mode is Mode.DRY_RUN and each.outcome is Return.RESTORED
+        outcome = "would be restored" if would else str(each.outcome)
+        rows.append((each.storage_key, what, outcome, size, each.reason))
+    headings, out = ["key", "what", "outcome", "bytes", "why"], console()
+    if not any(each.reason for each in returned):
+        headings.pop()
+    out.table(headings, [row[: len(headings)] for row in rows], right=("bytes",))
     if total > len(returned):
         out.say(f"… and {total - len(returned):,} more")
 
 
 def _summary(undone: Undone, mode: Mode, scope: UndoScope) -> str:
     if not undone.touched:
-        return "nothing of it is left to bring back: it came back before, or was erased"
+        return "nothing to do: all of it is back, or was erased; `reconciler history KEY` says which"
     lifted = f" (`reconciler hold remove --pass {scope.pass_id}` lifts that)" if scope.pass_id else ""
     held = f"came back, and are on hold until {timestamp(undone.held_until)}{lifted}"
-    would = "would come back" if mode is Mode.DRY_RUN else held
+    would = "would be restored" if mode is Mode.DRY_RUN else held
     objects = f"{counted(undone.objects, 'object')} ({human_bytes(undone.bytes)})"
     there = f"; {undone.present:,} were there already" if undone.present else ""
     return f"{objects} and {counted(undone.records, 'row')} {would}{there}"
@@ -156,7 +164,7 @@ def _ended(undone: Undone) -> int:
         state = "is back in part" if each.outcome is Return.PARTIAL else "is not back"
         complain(f"{each.storage_key}: the {what} {state}: {each.reason}")
     if len(undone.refused) > NAMED:
-        complain(f"… and {len(undone.refused) - NAMED:,} more; --json tells all")
+        complain(f"… and {len(undone.refused) - NAMED:,} more; --json has all")
     if undone.gone:
         complain(f"{undone.gone:,} objects cannot come back: they were deleted for good, or purged since")
     return DONE if undone.complete else FAILED

@@ -51,7 +51,8 @@ def test_undo_tells_what_would_come_back_and_then_brings_it(lost: Mapping[str, s
     told = reconciler("undo", "--since", "1h", "--dry-run", env=lost)
     assert (told.status, told.told) == (0, [])
     assert "image/orphan" in told.out
-    assert "1 object (1 B) and 0 rows would come back" in told.out
+    assert "1 object (1 B) and 0 rows would be restored" in told.out
+    assert "would be restored" in told.out.splitlines()[1], "the outcome of its line, too"
     done = reconciler("undo", "--since", "1h", "--json", env=lost)
     assert done.status == 0
     report = json.loads(done.out)
@@ -74,7 +75,7 @@ def test_undo_writes_nothing_where_the_setting_says_dry_run(lost: Mapping[str, s
     told = reconciler("undo", "--key", "image/orphan", env={**lost, "RECONCILER_DRY_RUN": "true"})
     assert told.status == 0
     assert "RECONCILER_DRY_RUN is true" in told.told[0]
-    assert "would come back" in told.out
+    assert "would be restored" in told.out
 
 
 def test_what_the_ledger_knows_nothing_of_is_said_and_fails(lost: Mapping[str, str]) -> None:
@@ -90,7 +91,7 @@ def test_what_the_ledger_knows_nothing_of_is_said_and_fails(lost: Mapping[str, s
     assert "1 object (1 B) and 0 rows came back" in ended.out
     again = reconciler("undo", "--key", "image/orphan", env=lost)
     assert (again.status, again.told) == (0, []), "it may be repeated"
-    assert again.out == "nothing of it is left to bring back: it came back before, or was erased\n"
+    assert again.out == "nothing to do: all of it is back, or was erased; `reconciler history KEY` says which\n"
     ended = reconciler("undo", "--since", "1h", "--until", "2h", env=lost)
     assert (ended.status, ended.told) == (2, ["reconciler: --until '2h': must be later than --since '1h'"])
 

@@ -220,13 +220,12 @@ class Undo:
             if not removal.rows or returned[0].outcome not in BACK:
                 return returned
         elif await self._lacks_object(removal):
-            reason = "its object was deleted for good: the row alone would name nothing"
             return [
                 Returned(
                     storage_key=removal.storage_key,
                     record_id=row.record_id,
                     outcome=Return.REFUSED,
-                    reason=reason,
+                    reason=_alone(row.verdict),
                 )
                 for row in removal.rows
             ]
@@ -243,6 +242,13 @@ class Undo:
         for each in returned:
             undone.count(each)
             self._emit(each)
+
+
+def _alone(verdict: Verdict) -> str:
+    """Why a row does not come back without an object."""
+    if verdict is Verdict.DANGLING:
+        return "its object was already missing when the row was removed, so the row alone would name nothing"
+    return "its object was missing, deleted for good or purged since, so the row alone would name nothing"
 
 
 def _would(removal: Removal) -> Sequence[Returned]:
