@@ -32,7 +32,8 @@ from reconciler.embedded.client import supervised, tail
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.embedded.seaweedfs import EmbeddedS3
 from reconciler.embedded.servers import start_both
-from reconciler.model import Outcome, Report
+from reconciler.model import Mode, Outcome, PassState, Report, UndoScope
+from reconciler.operations import passes
 from reconciler.operations.findings import Findings
 from reconciler.planning.formatting import human_bytes
 from reconciler.ports import Observer
@@ -163,11 +164,14 @@ async def _stage(
 
 
 async def _acts(stage: Stage) -> bool:
-    """Seed, dry run, live. Returns whether all went as it should."""
+    """Seed, dry run, approve, live, undo. Returns whether all went as it should."""
     await _seed(stage)
     await stage.seeder.store_fresh()
     before = await stage.look()
-    return await _dry_run(stage, before) and await _live(stage, before)
+    if not await _dry_run(stage, before):
+        return False
+    await _approve(stage)
+    return await _live(stage, before) and await _undo(stage, before)
 
 
 async def _seed(stage: Stage) -> None:
@@ -197,12 +201,12 @@ async def _dry_run(stage: Stage, before: Contents) -> bool:
     screen = stage.screen
     screen.step("A dry run, then its plan (`reconciler once` and `reconciler plan`, RECONCILER_DRY_RUN=true)")
     report = await stage.once(dry_run=True)
-    if report.outcome not in (Outcome.CONVERGED, Outcome.PENDING):
+    if report.outcome is not Outcome.TRIPPED:
         return _failed(screen, report)
     await stage.seeder.store_fresh()
     findings = Findings()
     planned = await app.plan(stage.source(dry_run=True).current(), findings.add)
-    if planned.outcome is not Outcome.CONVERGED:
+    if planned.outcome is not Outcome.TRIPPED:
         return _failed(screen, planned)
     screen.plan(findings.groups, planned)
     now = await stage.look()
@@ -212,14 +216,43 @@ async def _dry_run(stage: Stage, before: Contents) -> bool:
     return True
 
 
+async def _approve(stage: Stage) -> None:
+    """Decide as an operator about what the breaker holds back."""
+    screen = stage.screen
+    screen.step("The breaker holds it back: nothing goes before a person has looked (`reconciler passes`)")
+    async with app.open_database(stage.source(dry_run=True).current()) as catalog:
+        for detail in reversed(await passes.newest(catalog, 10, state=PassState.TRIPPED)):
+            current = detail.current
+            screen.say(f"{current.kind} pass {current.id} tripped: {current.trip_reason}")
+            done = await passes.approve(catalog, current.id, by="the demo")
+            screen.say(f"`reconciler approve {current.id}`: {done.marks:,} marks released")
+
+
+async def _undo(stage: Stage, before: Contents) -> bool:
+    """Bring back one expired record with its object, and compare both with what they were."""
+    screen = stage.screen
+    key = min(before.objects.keys() & before.rows.keys() - (await stage.look()).rows.keys())
+    screen.step(f"Undo: one of them back (`reconciler undo --key {shlex.quote(key)}`)")
+    undone = await app.undo(
+        stage.source(dry_run=False),
+        UndoScope(keys=(key,)),
+        author="the demo",
+        mode=Mode.LIVE,
+        emit=lambda _: None,
+    )
+    now = await stage.look()
+    same = (now.objects.get(key), now.rows.get(key)) == (before.objects[key], before.rows[key])
+    if not undone.complete or not same:
+        screen.verdict(f"{key} did not come back as it was", good=False)
+        return False
+    screen.say("its object is back byte for byte (ETag compared), its row column for column, and on hold")
+    return True
+
+
 async def _live(stage: Stage, before: Contents) -> bool:
     screen, scene = stage.screen, stage.scene
     rate = stage.settings["RECONCILER_MAX_DELETES_PER_SECOND"]
     screen.step(f"The same, live, at {rate} keys a second (`reconciler once`, RECONCILER_DRY_RUN=false)")
-    screen.say(
-        f"the drift here is about a third; the breaker holds back more than a tenth by default, so"
-        f" RECONCILER_BREAKER__MAX_FRACTION={sandbox.MAX_FRACTION} is set for this demo"
-    )
     with screen.counter("keys done with", len(scene.going())).shown() as counter:
         report = await stage.once(dry_run=False, observer=Deletions(counter))
     if report.outcome is not Outcome.CONVERGED:

@@ -17,7 +17,9 @@ from reconciler.telemetry import logs
 GRACE_SECONDS = 15
 """Longer than a pass takes to begin after the uploads in flight, short enough to be waited for."""
 
-MAX_FRACTION = "0.6"
+MAX_FRACTION = "0.1"
+"""The default: a third of everything is drift here, so the breaker trips."""
+
 LEAST_RATE = 100
 LIVE_SECONDS = 8
 """About how long the deletions take: enough to watch them, at a rate above `LEAST_RATE` if need be."""

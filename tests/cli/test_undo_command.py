@@ -91,7 +91,7 @@ def test_what_the_ledger_knows_nothing_of_is_said_and_fails(lost: Mapping[str, s
     assert "1 object (1 B) and 0 rows came back" in ended.out
     again = reconciler("undo", "--key", "image/orphan", env=lost)
     assert (again.status, again.told) == (0, []), "it may be repeated"
-    assert again.out == "nothing to do: all of it is back, or was erased; `reconciler history KEY` says which\n"
+    assert again.out.startswith("nothing to do: all of it is back, or was erased; `reconciler history KEY`")
     ended = reconciler("undo", "--since", "1h", "--until", "2h", env=lost)
     assert (ended.status, ended.told) == (2, ["reconciler: --until '2h': must be later than --since '1h'"])
 
