@@ -23,7 +23,7 @@ from reconciler.errors import ConfigError, Halt
 from reconciler.model import Claim, KeepReason, Outcome, Term, Verdict
 from reconciler.ports import ClaimRequest
 from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
-from tests.integration.site import Site, make_site
+from tests.integration.site import CALM, Site, make_site
 from tests.servers import Bucket
 from tests.support.faulty_store import Answer, Request
 from tests.support.quirky_store import Stored, quirky_store
@@ -639,6 +639,7 @@ async def test_a_variant_that_is_put_again_while_it_is_deleted_stays(
 ) -> None:
     """R-91: no listing has seen it. Whoever puts another object there, after the look, has not lost it."""
     site = await _site(database, bucket, *GALLERY, **VARIANTS)
+    site.environment.update(CALM)
     await _objects(site, ["image/expired", "image/expired.thumb"])
     await site.sql(EXPIRED)
     verify = deletion._verify_absence
