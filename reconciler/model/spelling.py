@@ -31,6 +31,10 @@ class Orphans:
     prefixes: tuple[str, ...]
     gathered: Sequence[str] = ()
 
+    def folded(self, keys: Sequence[str]) -> list[tuple[str, str]]:
+        """The keys, each once with every fingerprint."""
+        return [(key, each) for key in keys for each in fingerprints(key, self.bucket, self.prefixes)]
+
 
 def fingerprints(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
     """What the folded key is compared by, short however long the key is: see `folds`."""

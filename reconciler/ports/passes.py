@@ -245,5 +245,5 @@ class NearMisses(Protocol):
         ...
 
     async def forget(self, pass_id: int) -> None:
-        """Forget what was noted for that pass and those before it."""
+        """Forget what was noted for passes before that one: claims still ask for its orphans."""
         ...

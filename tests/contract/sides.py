@@ -24,6 +24,7 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
+from reconciler.model.spelling import Orphans
 from reconciler.ports import (
     Budget,
     ClaimRequest,
@@ -157,6 +158,9 @@ class CatalogSide:
         """One complete sweep that found these, released unless it is to trip."""
         current = await self.begin()
         found = [finding(key, verdict) for key, verdict in verdicts]
+        orphans = Orphans(pass_id=current.id, bucket="", prefixes=POLICY.prefixes)
+        keys = [key for key, verdict in verdicts if verdict is Verdict.ORPHAN]
+        await self.near_misses.note(current.id, orphans.folded(keys), [])
         await self.passes.record(self.term, current, found, NOTHING)
         if trip is None:
             await self.passes.arm(self.term, current, Tally(objects=3))

@@ -259,7 +259,7 @@ async def test_a_hold_waits_for_the_claim_under_way_and_then_tells_of_it(databas
             await (transaction := other.transaction()).start()
             claimer = catalog.marks._claimer
             claim = await claimer.claim(
-                other, stage.term, ClaimRequest(POLICY, ALL, 1000, unless_named, no_cap)
+                other, stage.term, ClaimRequest(POLICY, ALL, 1000, unless_named, no_cap), str(2**62)
             )
             assert claimed(claim) == ["image/a"]
             async with anyio.create_task_group() as group:

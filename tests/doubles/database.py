@@ -137,7 +137,8 @@ class Transaction:
     rows: list[Row] = field(default_factory=list)
 
     def commit(self) -> None:
-        self.database.rows.update({row.id: row for row in self.rows})
+        for row in self.rows:
+            self.database.write(row)
         self.database.open.pop(self.xid)
 
     def roll_back(self) -> None:
@@ -155,6 +156,8 @@ class MemoryDatabase:
         self.around = around
         self.away = False
         self.rows: dict[str, Row] = {}
+        self.written: dict[str, int] = {}
+        """By a row's id, the newest pass that had begun when it was written."""
         self.owners: dict[str, VirtualKey] = {}
         self.disabled_since: dict[str, datetime] = {}
         self.referenced: set[str] = set()
@@ -228,8 +231,12 @@ class MemoryDatabase:
     def insert(self, key: str, age: timedelta = timedelta(0), **columns: object) -> str:
         """A committed row, created `age` ago; returns its id."""
         row = self._row(key, age, columns)
-        self.rows[row.id] = row
+        self.write(row)
         return row.id
+
+    def write(self, row: Row) -> None:
+        self.rows[row.id] = row
+        self.written[row.id] = max(self.passes, default=0)
 
     def begin(self) -> Transaction:
         """A transaction that stays open."""
@@ -244,7 +251,7 @@ class MemoryDatabase:
         return transaction
 
     def update(self, row_id: str, **columns: object) -> None:
-        self.rows[row_id] = replace(self.rows[row_id], **columns)  # type: ignore[arg-type]  # any column
+        self.write(replace(self.rows[row_id], **columns))  # type: ignore[arg-type]  # any column
 
     def add_key(self, key_id: str, *, enabled: bool = True, expires_at: datetime | None = None) -> None:
         self.owners[key_id] = VirtualKey(id=key_id, enabled=enabled, expires_at=expires_at)

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.model import Mark, NearMiss, Verdict
+from reconciler.model import Mark, NearMiss, PassKind, PassState, Verdict
 from reconciler.model.keys import is_managed
-from reconciler.model.spelling import spellings
+from reconciler.model.spelling import fingerprints, spellings
 from reconciler.ports import Folded
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.observing import Surroundings, port
@@ -69,7 +69,7 @@ class MemoryNearMisses:
     async def forget(self, pass_id: int) -> None:
         self._database.answer()
         for noted in list(self._database.spellings):
-            if noted[0] <= pass_id:
+            if noted[0] < pass_id:
                 del self._database.spellings[noted]
 
     def _noted(self, pass_id: int, *, is_row: bool) -> set[Folded]:
@@ -79,6 +79,8 @@ class MemoryNearMisses:
 def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) -> bool:
     """Whether a row that the sweep could not have weighed spells the marked orphan's key otherwise."""
     bucket = database.identity.bucket if database.identity else ""
+    if _written_since(database, mark, prefixes, bucket):
+        return True
     others = spellings(mark.storage_key, bucket, prefixes) if mark.verdict is Verdict.ORPHAN else ()
     if any(key in others and not is_managed(key, prefixes) for key in database.referenced):
         return True
@@ -89,3 +91,20 @@ def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) ->
         for row in database.rows.values()
         if row.storage_key in others
     )
+
+
+def _written_since(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...], bucket: str) -> bool:
+    """Whether a row written since the last complete sweep began folds as an orphan of that sweep does."""
+    complete = (PassState.RELEASED, PassState.TRIPPED)
+    swept = [
+        one.id for one in database.passes.values() if one.kind is PassKind.SWEEP and one.state in complete
+    ]
+    noted = database.spellings.get((max(swept, default=0), False), set())
+    folds = {fold for key, fold in noted if key == mark.storage_key}
+    if not folds:
+        return False
+    keys = {
+        row.storage_key for row in database.rows.values() if database.written.get(row.id, 0) >= max(swept)
+    }
+    keys = (keys | database.referenced) - {mark.storage_key}
+    return any(folds.intersection(fingerprints(key, bucket, prefixes)) for key in keys)

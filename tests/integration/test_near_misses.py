@@ -8,7 +8,10 @@ from unicodedata import normalize
 
 import pytest
 
+from reconciler.catalog.db.config import TableMapping
 from reconciler.catalog.marks.marks import PostgresMarks
+from reconciler.catalog.media_tables import triggers
+from reconciler.catalog.media_tables.near_misses import WrittenSince
 from reconciler.model import Claim, KeepReason, Outcome, Verdict
 from tests.integration.site import Site
 
@@ -126,10 +129,11 @@ async def test_plan_shows_each_with_its_pair_and_writes_nothing(site: Site) -> N
     assert await site.sql("SELECT FROM reconciler.spellings") == []
 
 
-LATER = timedelta(seconds=5)
+LATER, AGO = timedelta(seconds=5), timedelta(days=-400)
 ZERO = datetime(1, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.attack(93)
 @pytest.mark.attack(69)
 @pytest.mark.parametrize(
     ("row", "made"),
@@ -138,6 +142,8 @@ ZERO = datetime(1, 1, 1, tzinfo=UTC)
         ("s3://{bucket}/image/late.png", LATER),
         ("image/LATE.PNG", LATER),
         ("image/LATE.PNG", ZERO),  # a language's zero time: nobody knows when it was made
+        ("image/LAT%65.PNG", AGO),  # rows that say that they are old, in spellings that no index leads to
+        ("https://cdn.example.org/IMAGE/LATE.PNG?v=2", AGO),
     ],
 )
 async def test_a_row_that_comes_between_mark_and_claim_keeps_the_object(
@@ -146,17 +152,38 @@ async def test_a_row_that_comes_between_mark_and_claim_keeps_the_object(
     """No sweep sees the row before the claim does."""
     site, row = ordered_site, row.format(bucket=ordered_site.bucket.name)
     await site.tracked("image/live")
-    await site.put("image/late.png" if row != "image/LATE.PNG" else "image/Late.png")
+    await site.put("image/Late.png" if "LAT" in row else "image/late.png")
     before, claim = await site.keys(), PostgresMarks.claim
-    spelled = row.replace("LATE.PNG", "late.png")
 
     async def late(*given: Any, **named: Any) -> Claim:
-        if spelled not in await site.rows():
+        if row not in await site.rows():
             created = made if isinstance(made, datetime) else datetime.now(UTC) + made
-            await site.row(spelled, CreatedAt=created)
+            await site.row(row, CreatedAt=created)
         return await claim(*given, **named)
 
     monkeypatch.setattr(PostgresMarks, "claim", late)
     report = await site.once()
     assert (report.found[Verdict.ORPHAN], report.removed.objects) == (1, 0)
     assert await site.keys() == before
+
+
+@pytest.mark.attack(94)
+async def test_a_row_that_comes_while_marks_are_claimed_keeps_the_object(
+    ordered_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-94: after the rows written since the sweep were compared, with triggers."""
+    site, compare = ordered_site, WrittenSince.compare
+    await site.script(triggers.script(TableMapping()))
+    await site.tracked("image/live")
+    await site.put("image/Late.png")
+
+    async def then_late(self: WrittenSince, prefixes: tuple[str, ...]) -> str:
+        before = await compare(self, prefixes)
+        if "image/LATE.png" not in await site.rows():
+            await site.row("image/LATE.png", CreatedAt=datetime.now(UTC) + AGO)
+        return before
+
+    monkeypatch.setattr(WrittenSince, "compare", then_late)
+    report = await site.once()
+    assert (report.found[Verdict.ORPHAN], report.removed.objects) == (1, 0)
+    assert await site.keys() == {"image/live", "image/Late.png"}

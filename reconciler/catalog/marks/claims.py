@@ -64,7 +64,7 @@ SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE kind = 'sweep' AND state = 'tri
 # locked by others (a writer, another claim) to a later claim, without waiting.
 TAKE = f"""
 SELECT {{columns}} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND NOT {{held}}
+WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND p.released_xid < $7::text::xid8 AND NOT {{held}}
 ORDER BY m.due_at, m.storage_key LIMIT $6
 FOR UPDATE OF m SKIP LOCKED
 """
@@ -129,7 +129,8 @@ class Claimer:
         self._take = TAKE.format(columns=MARK_COLUMNS, held=held)
         self._first = TAKE.format(columns="m.storage_key", held=held)
 
-    async def claim(self, connection: AnyConnection, term: Term, wanted: ClaimRequest) -> Claim:
+    async def claim(self, connection: AnyConnection, term: Term, wanted: ClaimRequest, before: str) -> Claim:
+        """`before`: a transaction id; passes released later wait."""
         policy = wanted.policy
         operation = uuid4()
         standing = await stand(connection, term)
@@ -141,7 +142,8 @@ class Claimer:
         await by_index(connection)
         await holds.claims_wait(connection)
         await holds.require_known(connection)
-        taken = [mark_from(row) for row in await connection.fetch(self._take, *arguments, wanted.limit)]
+        given = (*arguments, wanted.limit, before)
+        taken = [mark_from(row) for row in await connection.fetch(self._take, *given)]
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
@@ -172,13 +174,13 @@ class Claimer:
         )
 
     async def put_off_first(
-        self, connection: AnyConnection, term: Term, wanted: ClaimRequest, reason: str
+        self, connection: AnyConnection, term: Term, wanted: ClaimRequest, before: str, reason: str
     ) -> bool:
         """Postpone the mark that a claim of one would take; False where there is none."""
         now = (await stand(connection, term)).now
         await by_index(connection)
         arguments = claimable_arguments(now, wanted.policy, wanted.verdicts)
-        key = await connection.fetchval(self._first, *arguments, 1)
+        key = await connection.fetchval(self._first, *arguments, 1, before)
         if key is not None:
             await isolation.put_off(connection, term.epoch, key, now, reason)
         return key is not None

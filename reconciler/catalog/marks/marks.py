@@ -21,6 +21,7 @@ from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.marks.confirmation import Confirmer
 from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, rescue_claim
 from reconciler.catalog.media_tables import references, rights, triggers
+from reconciler.catalog.media_tables.near_misses import WrittenSince
 from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.catalog.passes import deletion_caps
@@ -112,21 +113,24 @@ class PostgresMarks:
         self._database = database
         self._media = media
         self._claimer = Claimer(media)
+        self._written = WrittenSince(database, media)
         self._confirmer = Confirmer(media)
         held = holds.held_condition(media, "$1")
         self._preview = PREVIEW.format(held=held)
         self._waiting = WAITING.format(held=held)
 
     async def claim(self, term: Term, wanted: ClaimRequest) -> Claim:
+        before = await self._written.compare(wanted.policy.prefixes)
+
         async def claim(size: int) -> Claim:
             async def work(connection: AnyConnection) -> Claim:
-                return await self._claimer.claim(connection, term, replace(wanted, limit=size))
+                return await self._claimer.claim(connection, term, replace(wanted, limit=size), before)
 
             return await self._database.transaction(work)
 
         async def put_off_first(reason: str) -> bool:
             async def work(connection: AnyConnection) -> bool:
-                return await self._claimer.put_off_first(connection, term, wanted, reason)
+                return await self._claimer.put_off_first(connection, term, wanted, before, reason)
 
             return await self._database.transaction(work)
 

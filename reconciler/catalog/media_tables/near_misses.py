@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import anyio
+
 from reconciler.catalog.db.bounds import storable
 from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import references
-from reconciler.catalog.media_tables.records import lookup
+from reconciler.catalog.media_tables.records import lookup, require_tables
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model import RESERVED_PREFIX, Mark, NearMiss, Verdict
-from reconciler.model.spelling import addresses, forms, roots, spellings
+from reconciler.model.keys import merge_prefixes
+from reconciler.model.spelling import Orphans, addresses, forms, roots, spellings
 from reconciler.ports import Folded
 
 LONGEST = 2048
@@ -57,7 +60,36 @@ DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
 RETURNING m.storage_key, m.verdict
 """
 
-FORGET = f"DELETE FROM {SCHEMA}.spellings WHERE pass_id <= $1"
+FORGET = f"DELETE FROM {SCHEMA}.spellings WHERE pass_id < $1"
+
+PAIRED = f"""
+SELECT o.storage_key, r.storage_key AS row_key
+FROM {SCHEMA}.spellings o
+JOIN {SCHEMA}.spellings r ON r.folded = o.folded AND r.pass_id = o.pass_id AND r.is_row
+ AND r.storage_key <> o.storage_key
+WHERE o.storage_key = ANY($1::text[]) AND NOT o.is_row
+"""
+
+# $1 is the sweep whose orphans were compared last, and $2 the horizon of that time.
+STANDING = f"""
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, s.id, s.begun_xid::text AS begun_xid,
+       (SELECT bucket FROM {SCHEMA}.site) AS bucket,
+       EXISTS (SELECT FROM {SCHEMA}.marks WHERE state = 'found' AND due_at <= clock_timestamp()) AS due,
+       s.id IS DISTINCT FROM $1 OR EXISTS (
+           SELECT FROM {SCHEMA}.passes p WHERE p.state = 'released' AND p.released_xid >= $2::text::xid8
+           AND p.released_xid < pg_snapshot_xmin(pg_current_snapshot())) AS another
+FROM (SELECT) one LEFT JOIN LATERAL (
+    SELECT * FROM {SCHEMA}.passes WHERE kind = 'sweep' AND state IN ('released', 'tripped')
+    ORDER BY id DESC LIMIT 1) s ON true
+"""
+
+# Rows of transactions that the sweep could not see. An age is negative for the ids of the last moments, and
+# for frozen rows that are very old: the first count, and most of the others do not.
+WRITTEN = "age({alias}.xmin) BETWEEN -10000000 AND age('{xid}'::xid8::xid)"
+
+SHARE = 100
+"""Comparing before a claim takes at most this part of the time."""
+PAGE = 20_000
 
 
 class PostgresNearMisses:
@@ -109,26 +141,73 @@ class PostgresNearMisses:
             await connection.execute(FORGET, pass_id)
 
 
+class WrittenSince:
+    """Rows written since the last sweep began, compared with its orphans before a claim."""
+
+    def __init__(self, database: Database, media: MediaTables) -> None:
+        self._database = database
+        self._media = media
+        self._near = PostgresNearMisses(database)
+        self._pass: int | None = None
+        self._horizon = "0"
+        self._again_at = 0.0
+
+    async def compare(self, prefixes: tuple[str, ...]) -> str:
+        """Note the pairs. Returns a transaction id: only passes released before it may be claimed.
+
+        What earlier transactions wrote has been read, at most `SHARE` times as long ago as it took.
+        """
+        async with self._database.connection() as connection:
+            now = await connection.fetchrow(STANDING, self._pass, self._horizon)
+        assert now is not None
+        if not now["due"]:
+            return "0"
+        started = anyio.current_time()
+        if now["another"] or started >= self._again_at:
+            if now["begun_xid"] is not None:
+                async with self._database.connection() as connection:
+                    await require_tables(connection, self._media)
+                    await references.require_tables(connection, self._media)
+                orphans = Orphans(
+                    pass_id=now["id"], bucket=now["bucket"] or "", prefixes=merge_prefixes(prefixes)
+                )
+                await self._compare(orphans, int(now["begun_xid"]))
+            self._pass, self._horizon = now["id"], now["horizon"]
+            self._again_at = anyio.current_time() + SHARE * (anyio.current_time() - started)
+        return self._horizon
+
+    async def _compare(self, orphans: Orphans, xid: int) -> None:
+        media = self._media
+        columns = [(media.key_text, f"{media.table} WHERE {media.counts}", "m")]
+        columns += [(each.column, media.naming(each), "" if each.view else "f") for each in media.references]
+        for key, rows, alias in columns:
+            written = f"{rows} AND {WRITTEN.format(alias=alias, xid=xid)}" if alias else rows
+            async for keys in references.spelled_otherwise(self._database, key, written, orphans, PAGE):
+                await self._near.note_outside(orphans.pass_id, orphans.folded(keys))
+
+
 async def twins(
     connection: AnyConnection, media: MediaTables, marks: Sequence[Mark], prefixes: Sequence[str]
 ) -> Mapping[str, str]:
     """The marked orphans whose key a row spells otherwise by now, with that spelling.
 
     Such a row lies outside the prefixes, or is newer than the orphan's mark; the sweep has checked all
-    others. They are looked up by the index, so only spellings that `spellings` can list are found.
+    others. Those of `WrittenSince` are noted. Others are looked up by the index, so only spellings that
+    `spellings` can list are found.
     """
     orphans = [mark for mark in marks if mark.verdict is Verdict.ORPHAN]
     if not orphans:
         return {}
+    keys = [mark.storage_key for mark in orphans]
+    found = {row["storage_key"]: row["row_key"] for row in await connection.fetch(PAIRED, keys)}
     bucket = await connection.fetchval(f"SELECT coalesce(bucket, '') FROM {SCHEMA}.site") or ""
     plainly = not (media.references or media.pads)
     if plainly and not await _spelled_anywhere(connection, media, orphans, bucket, prefixes):
-        return {}
+        return found
     spelled: dict[str, list[Mark]] = {}
     for mark in orphans:
         for other in spellings(mark.storage_key, bucket, prefixes):
             spelled.setdefault(other, []).append(mark)
-    found: dict[str, str] = {}
     for row in await lookup(connection, media, list(spelled)):
         for mark in spelled[row.storage_key]:
             if is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):

@@ -119,8 +119,9 @@ class GatewayRecords:
 
     async def spelled_otherwise(self, orphans: Orphans, page_size: int) -> AsyncIterator[Sequence[str]]:
         for reference in self._media.references:
+            rows = self._media.naming(reference)
             async for page in references.spelled_otherwise(
-                self._database, self._media, reference, orphans, page_size
+                self._database, reference.column, rows, orphans, page_size
             ):
                 yield page
 

@@ -22,6 +22,9 @@ from reconciler.model.spelling import Orphans
 VARIANTS = "RECONCILER_CATALOG__VARIANT_COLUMNS"
 REFERENCED = "RECONCILER_CATALOG__ALSO_REFERENCED"
 
+PATIENCE = 600
+"""Seconds that one read of a whole column may take."""
+
 LONGEST = 2048
 """The most bytes of an object's name: a longer text, such as an image in a `data:` address, is none."""
 
@@ -84,9 +87,13 @@ class Inspection:
                 " orphaned; grant the role BYPASSRLS"
             )
         else:
-            await self._look_at_column(name, found["oid"], table, column, variant=variant)
+            await self._look_at_column(
+                name, found["oid"], table, column, variant=variant, view=found["kind"] == "v"
+            )
 
-    async def _look_at_column(self, name: str, oid: int, table: str, column: str, *, variant: bool) -> None:
+    async def _look_at_column(
+        self, name: str, oid: int, table: str, column: str, *, variant: bool, view: bool
+    ) -> None:
         there = await columns.find(self._connection, oid)
         if column not in there.columns:
             near = difflib.get_close_matches(column, there.columns, n=1, cutoff=0.6) or sorted(there.columns)
@@ -111,6 +118,7 @@ class Inspection:
                 column=f"f.{quoted(column)}" + ("" if kind in BARE_KEYS else "::text"),
                 variant=variant,
                 indexed=indexed,
+                view=view,
             )
         )
 
@@ -126,24 +134,24 @@ async def named(
     asked = [each for each in media.references if variants or not each.variant]
     if not asked or not wanted:
         return set()
-    await _require_tables(connection, media)
+    await require_tables(connection, media)
     rows = await connection.fetch(" UNION ALL ".join(map(media.names_by, asked)), wanted)
     return {row["key"] for row in rows}
 
 
 async def spelled_otherwise(
-    database: Database, media: MediaTables, reference: Reference, orphans: Orphans, page_size: int
+    database: Database, key: str, rows: str, orphans: Orphans, page_size: int
 ) -> AsyncIterator[Sequence[str]]:
-    """`ports.Records.spelled_otherwise` for one column. No connection is held while the caller works.
+    """`ports.Records.spelled_otherwise` for the column `key` of `rows`, a table with a condition.
 
     One join by hash compares it with all orphans. The statistics may say that there are none, and then a
-    nested loop, which compares each with each, would look free.
+    nested loop, which compares each with each, would look free. No connection is held while the caller works.
     """
-    key = f'({reference.column} COLLATE "C")'
+    key = f'({key} COLLATE "C")'
     outside, values = bounds.condition("n.key", bounds.outside(orphans.prefixes), 6)
     query = (
         f"SELECT ARRAY(SELECT DISTINCT n.key FROM (SELECT {key} AS key, lower({key}) AS small"
-        f" FROM {media.naming(reference)} AND {key} > $2::text AND octet_length({key}) <= {LONGEST}"
+        f" FROM {rows} AND {key} > $2::text AND octet_length({key}) <= {LONGEST}"
         f" OFFSET 0) n LEFT JOIN ({ORPHANS}) o ON o.folded = {FINGERPRINT}"
         f" WHERE {outside} OR n.small ~ $3::text OR o.folded IS NOT NULL ORDER BY n.key LIMIT $1)::text[]"
     )
@@ -151,8 +159,11 @@ async def spelled_otherwise(
     after: str | None = ""
 
     async def work(connection: AnyConnection) -> list[str]:
-        await connection.execute("SET LOCAL enable_nestloop = off")
-        keys: list[str] = await connection.fetchval(query, page_size, after, *noted, *values)
+        await connection.execute(
+            f"SET LOCAL enable_nestloop = off; SET LOCAL statement_timeout = '{PATIENCE}s'"
+        )
+        given = (page_size, after, *noted, *values)
+        keys: list[str] = await connection.fetchval(query, *given, timeout=PATIENCE)
         return keys
 
     while after is not None:
@@ -168,7 +179,7 @@ def odd(orphans: Orphans) -> str:
     return "|".join([AMBIGUOUS, *(f"^{re.escape(front.lower())}" for front in fronts)])
 
 
-async def _require_tables(connection: AnyConnection, media: MediaTables) -> None:
+async def require_tables(connection: AnyConnection, media: MediaTables) -> None:
     """Raise Halt where a table was replaced: a view, or a table being filled, would hide names (R-5)."""
     oids = await connection.fetchval(OIDS, [each.table for each in media.references])
     for each, oid in zip(media.references, oids, strict=True):

@@ -23,7 +23,7 @@ class Reference:
     """A further column that names objects, under the alias `f`, as a text that can be compared.
 
     `variant`: it is the media table's, so that only rows that count are read. `indexed`: an index
-    answers which rows name a key.
+    answers which rows name a key. `view`: its rows do not say when they were written.
     """
 
     table: str
@@ -31,6 +31,7 @@ class Reference:
     column: str
     variant: bool
     indexed: bool
+    view: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,8 +61,9 @@ class PostgresPasses:
             )
             row = await connection.fetchrow(
                 f"INSERT INTO {SCHEMA}.passes"
-                " (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy)"
-                " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6) RETURNING *",
+                " (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy, begun_xid)"
+                " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6,"
+                " pg_snapshot_xmin(pg_current_snapshot())) RETURNING *",
                 kind.value,
                 config_hash,
                 mode.value,

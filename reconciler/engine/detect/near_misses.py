@@ -1,12 +1,12 @@
 """Near misses: orphans that a row spells otherwise. Noted during the comparison, paired at its end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from reconciler.model import Finding, KeepReason, NearMiss, Tally, Verdict
-from reconciler.model.spelling import Orphans, fingerprints
+from reconciler.model.spelling import Orphans
 from reconciler.ports import Folded, NearMisses, Records
 
 log = structlog.get_logger(__name__)
@@ -26,42 +26,33 @@ class Spelled:
     """The keys of one pass by their folded form: orphans, and rows without an object."""
 
     near: NearMisses
-    pass_id: int
-    bucket: str
-    prefixes: tuple[str, ...]
+    orphans: Orphans
 
     async def note(self, findings: Sequence[Finding], missing: Sequence[str]) -> None:
         """Note the keys. Called before the findings are written, so that a resumed pass knows them all."""
         orphans = [each.storage_key for each in findings if _would_go(each)]
         if orphans or missing:
-            await self.near.note(self.pass_id, self._folded(orphans), self._folded(missing))
+            folded = self.orphans.folded
+            await self.near.note(self.orphans.pass_id, folded(orphans), folded(missing))
 
     async def settle(self, records: Records, tally: Tally) -> Tally:
         """Take back the findings that have a pair, once all are noted. Returns the addition to the tally."""
         if not tally.found.get(Verdict.ORPHAN):
             return Tally()
+        noted = replace(self.orphans, gathered=self.near.gathered())
         if tally.kept.get(KeepReason.OUTSIDE_PREFIX):
-            async for keys in records.outside(self.prefixes, PAGE):
-                await self.near.note_outside(self.pass_id, self._folded(keys))
-        noted = Orphans(
-            pass_id=self.pass_id,
-            bucket=self.bucket,
-            prefixes=self.prefixes,
-            gathered=self.near.gathered(),
-        )
+            async for keys in records.outside(noted.prefixes, PAGE):
+                await self.near.note_outside(noted.pass_id, noted.folded(keys))
         async for keys in records.spelled_otherwise(noted, FURTHER):
-            await self.near.note_outside(self.pass_id, self._folded(keys))
+            await self.near.note_outside(noted.pass_id, noted.folded(keys))
         after, kept, rows = "", 0, 0
-        while pairs := await self.near.spare(self.pass_id, after, PAGE):
+        while pairs := await self.near.spare(noted.pass_id, after, PAGE):
             if not kept:
                 shown = [f"{each.storage_key!r}, row {each.row_key!r}" for each in pairs[:SHOWN]]
                 log.warning("near misses are kept: rows spell these keys otherwise", pairs=shown)
             kept, rows = kept + len(pairs), rows + sum(each.rows for each in pairs)
             after = pairs[-1].storage_key
         return Tally(kept={KeepReason.NEAR_MISS: kept + rows}, missing=-rows) if kept else Tally()
-
-    def _folded(self, keys: Sequence[str]) -> list[Folded]:
-        return [(key, each) for key in keys for each in fingerprints(key, self.bucket, self.prefixes)]
 
 
 @dataclass(slots=True)

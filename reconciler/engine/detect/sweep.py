@@ -38,6 +38,7 @@ from reconciler.model import (
     Term,
 )
 from reconciler.model.keys import merge_prefixes
+from reconciler.model.spelling import Orphans
 from reconciler.planning import ranges
 from reconciler.ports import PAGE_SIZE
 
@@ -253,7 +254,7 @@ class Sweep:
         self, settings: RuntimeSettings, now: datetime, *, live: bool, pass_id: int, bucket: str
     ) -> Comparison:
         ports, policy = self._ports, settings.policy
-        prefixes = merge_prefixes(policy.prefixes)
+        orphans = Orphans(pass_id=pass_id, bucket=bucket, prefixes=merge_prefixes(policy.prefixes))
         return Comparison(
             listing=ports.listing,
             records=ports.records,
@@ -263,6 +264,6 @@ class Sweep:
             policy=policy,
             now=now,
             doubt=Doubt(ports.store, policy, now, strict=False),
-            spelled=Spelled(near=ports.near_misses, pass_id=pass_id, bucket=bucket, prefixes=prefixes),
+            spelled=Spelled(near=ports.near_misses, orphans=orphans),
             before=await earlier_policy(ports, PassKind.SWEEP, policy),
         )

@@ -38,6 +38,7 @@ passes = Table(
     Column("policy", JSONB),
     Column("decided_by", Text),
     Column("decided_at", TIME),
+    Column("begun_xid", Xid8),
     Index("passes_kind_id_idx", "kind", "id"),
     Index("passes_tripped_idx", "kind", "id", postgresql_where=text("state = 'tripped'")),
 )
