@@ -19,6 +19,7 @@ from reconciler.catalog.media_tables.guard import REFUSED, TRIGGER
 from reconciler.catalog.media_tables.inspection import inspect
 from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import CatalogUnavailable, ConfigError
+from reconciler.model.spelling import fingerprints
 
 pytestmark = pytest.mark.anyio
 
@@ -283,6 +284,55 @@ async def test_a_generated_key_cannot_be_guarded(empty_database: str) -> None:
         )
     with pytest.raises(ConfigError, match="generated column"):
         await migrated(empty_database, with_triggers=True)
+
+
+# --- rows that spell an orphan otherwise --------------------------------------------------------------
+
+NOTED = """
+INSERT INTO reconciler.spellings (folded, pass_id, is_row, storage_key)
+SELECT $2, pass_id, false, storage_key FROM reconciler.marks WHERE storage_key = $1
+"""
+FREE = "SELECT storage_key FROM reconciler.marks FOR UPDATE SKIP LOCKED"
+
+
+@pytest.mark.attack(94)
+@pytest.mark.parametrize(
+    "other",
+    [
+        "image/NOTE A.PNG",
+        "IMAGE/note%20a%2epn%67",
+        "image/note%2520A.png",
+        "https://cdn.example.org/media/IMAGE/Note+A.png?v=2#top",
+        "/srv/App/image/note a.png",
+        "Media/Image/note A.png",
+        "image/Image//NOTE a.png ",
+        "image\\Note a.png",
+    ],
+)
+async def test_a_row_that_spells_an_orphan_otherwise_holds_its_claim_off(database: str, other: str) -> None:
+    """R-94: by a lock while its transaction is open, and then by a note. A claimed one refuses no row."""
+    await migrated(database, with_triggers=True)
+    key = "image/Note A.png"
+    async with connected(database) as sql, connected(database) as collector:
+        owner = await add_owner(sql)
+        await sql.execute(CLAIM, key)
+        await sql.execute(NOTED, key, *fingerprints(key, "media", ("image/",)))
+        await insert(sql, other, owner)
+        assert await sql.fetch("SELECT FROM reconciler.spellings WHERE is_row") == []
+        await sql.execute(f"DELETE FROM {MEDIA}; UPDATE reconciler.marks SET state = 'found'")
+        async with sql.transaction():
+            await insert(sql, other, owner)
+            assert await collector.fetch(FREE) == []
+        rows = await collector.fetch("SELECT storage_key FROM reconciler.spellings WHERE is_row")
+        assert {row["storage_key"] for row in rows} >= {other}
+
+
+@pytest.mark.attack(94)
+@pytest.mark.parametrize("odd", ["%", "image/%c3%28", "image/%00", "+", "?", "http:///", "//", "image/%2"])
+async def test_a_row_of_any_key_is_let_in(database: str, odd: str) -> None:
+    await migrated(database, with_triggers=True)
+    async with connected(database) as sql:
+        await insert(sql, odd, await add_owner(sql))
 
 
 # --- what becomes of them ------------------------------------------------------------------------------
