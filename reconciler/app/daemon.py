@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 import structlog
 
-from reconciler import __version__
+from reconciler import __version__, lean
 from reconciler.app.metric_refresh import recall, refresh_statistics, refresh_storage
 from reconciler.app.process import log_origins, stop_on_signal
 from reconciler.app.reloading import follow_runtime_file, log_settings
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 5.0
 """The time between two attempts of a daemon that cannot reach its database or bucket yet."""
+
+GIVE_BACK_SECONDS = 10.0
+"""The time between two returns of freed memory to the system, each of a millisecond."""
 
 
 async def run(source: SettingsSource) -> None:
@@ -90,6 +93,7 @@ async def connect_and_lead(
                 cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
                 async with task_group() as group:
                     metrics.limits.follow(partial(_limits_in_force, ports.throttles, in_force))
+                    group.start_soon(_give_memory_back)
                     group.start_soon(recall, ports, statistics, metrics)
                     group.start_soon(refresh_statistics, ports, statistics, metrics, in_force)
                     group.start_soon(
@@ -108,6 +112,12 @@ async def connect_and_lead(
         with anyio.move_on_after(RECONNECT_SECONDS):
             health.alive("leadership")
             await stopping.wait()
+
+
+async def _give_memory_back() -> None:
+    while True:
+        await anyio.sleep(GIVE_BACK_SECONDS)
+        lean.give_back()
 
 
 def _limits_in_force(throttles: Throttles, in_force: SettingsInForce) -> LimitsInForce:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import re2
+if TYPE_CHECKING:
+    import re2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ class KeyShape:
 
 
 @lru_cache(maxsize=16)
-def _compiled(pattern: str) -> re2._Regexp | str:
+def _compiled(pattern: str) -> "re2._Regexp | str":
+    import re2  # noqa: PLC0415 - with the libraries of C++ it takes 3 MiB, and most sites set no shape
+
     options = re2.Options()
     options.log_errors = False
     try:

@@ -14,7 +14,7 @@ from reconciler.stores.s3.hooks import raw_session
 
 pytestmark = pytest.mark.anyio
 
-AWAY = ("aioboto3", "alembic", "httpx", "prometheus_client", "rich", "sqlalchemy", "starlette")
+AWAY = ("aioboto3", "alembic", "httpx", "prometheus_client", "re2", "rich", "sqlalchemy", "starlette")
 STARTED = "from reconciler.cli.running import log_until_settings_are_read as log; import argparse;"
 STARTED += "log(argparse.Namespace(log_level='info'));"
 
@@ -43,6 +43,17 @@ def test_a_package_is_hidden_for_one_import_only() -> None:
     import wsgiref.headers  # noqa: PLC0415
 
     assert wsgiref.headers is not None
+
+
+def test_aiohttp_trusts_nobody_by_itself_and_the_environment_stays() -> None:
+    """Each connection of ours has botocore's own TLS context."""
+    shown = (
+        "import os, ssl; before = dict(os.environ); import reconciler.stores.s3, aiohttp.connector as made;"
+    )
+    shown += "own = made._SSL_CONTEXT_VERIFIED; assert own.verify_mode is ssl.CERT_REQUIRED;"
+    shown += "print(len(own.get_ca_certs()), dict(os.environ) == before)"
+    ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0", "True"]
 
 
 @pytest.mark.parametrize("service", ["s3", "sso", "sso-oidc", "sts"])
