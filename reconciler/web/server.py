@@ -14,7 +14,25 @@ GRACE = 0.5
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: our caller's cancellation decides when to stop."""
+    """uvicorn's server without its signal handlers: our caller's cancellation decides when to stop.
+
+    It waits for that, where uvicorn looks ten times a second.
+    """
+
+    def __init__(self, config: uvicorn.Config, started: anyio.Event) -> None:
+        super().__init__(config)
+        self._serving = started
+        self._ending = anyio.Event()
+
+    async def main_loop(self) -> None:
+        self._serving.set()
+        while not await self.on_tick(0):  # which renews the header Date
+            with anyio.move_on_after(1):
+                await self._ending.wait()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ending.set()
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator there
         return nullcontext()
@@ -69,7 +87,7 @@ async def _serve_on(app: Starlette, listener: socket.socket, started: anyio.Even
         server_header=False,
         timeout_graceful_shutdown=GRACE,  # type: ignore[arg-type]  # declared whole, passed on to wait_for
     )
-    server = _Server(config)
+    server = _Server(config, started)
 
     async def run() -> None:
         # Shielded: uvicorn closes its connections only when asked to stop, not when cancelled.
@@ -79,9 +97,6 @@ async def _serve_on(app: Starlette, listener: socket.socket, started: anyio.Even
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         try:
-            while not server.started:  # noqa: ASYNC110 - uvicorn has a flag and no event
-                await anyio.sleep(0.01)
-            started.set()
             await anyio.sleep_forever()
         finally:
-            server.should_exit = True
+            server.end()

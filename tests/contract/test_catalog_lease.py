@@ -53,6 +53,26 @@ async def test_a_held_lease_is_refused_naming_the_holder(catalog: Catalog, datab
     await catalog.lease.renew(term, TTL)
 
 
+async def test_a_standby_that_has_asked_before_takes_the_lease_once_it_is_free(
+    catalog: Catalog, sql: asyncpg.Connection, database: str
+) -> None:
+    """From the second time on it asks with one statement, which is the answer only while nothing changes."""
+    term = await _acquired(catalog, "first")
+    async with open_catalog(CatalogConfig(database_url=database)) as other:
+        for _ in range(2):
+            held = await other.lease.acquire("second", TTL)
+            assert isinstance(held, HeldBy)
+            assert (held.holder, held.remaining > timedelta(0)) == ("first", True)
+        await catalog.lease.release(term)
+        assert (await _acquired(other, "second")).epoch == 2
+        await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
+        assert (await _acquired(catalog, "first")).epoch == 3
+        assert isinstance(await other.lease.acquire("second", TTL), HeldBy)
+        await sql.execute("UPDATE reconciler.alembic_version SET version_num = '9001'")
+        with pytest.raises(Halt, match="run a newer version"):
+            await other.lease.acquire("second", TTL)
+
+
 async def test_every_acquisition_has_a_new_epoch_and_nonce(catalog: Catalog) -> None:
     terms = []
     for holder in ("one", "one", "two"):

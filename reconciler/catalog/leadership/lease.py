@@ -31,16 +31,29 @@ WHERE a.pid IN (SELECT l.pid FROM pg_locks l
   AND EXISTS (SELECT FROM {SCHEMA}.lease WHERE expires_at <= clock_timestamp())
 """
 
+HELD = f"""
+SELECT holder, expires_at, expires_at - clock_timestamp() AS remaining FROM {SCHEMA}.lease
+WHERE expires_at > clock_timestamp() AND $1 = (SELECT version_num::text FROM {SCHEMA}.alembic_version)
+"""
+
 
 class PostgresLease:
     """`ports.Lease` on a connection of its own."""
 
     def __init__(self, config: CatalogConfig) -> None:
         self._own = DedicatedConnection(config)
+        self._fits: str | None = None
+        """The revision of the schema when this program was last seen to fit it."""
 
     async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
+        # A standby asks each second: while nothing has changed, one statement is the whole answer.
+        fits, self._fits = self._fits, None
+        if fits and (held := await self._own.use(lambda own: own.fetchrow(HELD, fits))):
+            self._fits = fits
+            return HeldBy(holder=held["holder"], expires_at=held["expires_at"], remaining=held["remaining"])
+
         async def work(connection: Connection) -> Term | HeldBy:
-            await _require_schema(connection)
+            self._fits = await _require_schema(connection)
             await connection.execute(CUT_OFF, connections.APPLICATION, SILENT)
             # This waits for a renewal in flight, and for nothing else.
             row = await connection.fetchrow(
@@ -150,7 +163,9 @@ class PostgresLease:
         return await self._own.use(within)
 
 
-async def _require_schema(connection: Connection) -> None:
-    """Raises Halt where a migration has made this program too old while it stood by or led."""
-    if misfit := (await connections.schema_version(connection)).misfit:
-        raise Halt(misfit)
+async def _require_schema(connection: Connection) -> str | None:
+    """The schema's revision. Raises Halt where a migration has made this program too old meanwhile."""
+    version = await connections.schema_version(connection)
+    if version.misfit:
+        raise Halt(version.misfit)
+    return version.revision
