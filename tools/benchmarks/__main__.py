@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import deletion, listing, recovery, site
+from tools.benchmarks import deletion, listing, recovery, resting, site
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
 KEYS = 1_000_000
 ORPHANS = 100_000
 PACED = MOVED = 20_000
+IDLE_SECONDS = 120.0
 QUICK = 100
 
 
@@ -28,6 +29,8 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
     keys, orphans, paced = KEYS // shrink, ORPHANS // shrink, max(2_500, PACED // shrink)
     moved = MOVED // shrink
     return {
+        "start": lambda: resting.start(opened, cache),
+        "idle": lambda: resting.idle(opened, cache, max(10.0, IDLE_SECONDS / shrink)),
         "listing": lambda: listing.against_other_clients(opened, keys, cache),
         "without-order": lambda: listing.without_order(opened, keys, cache),
         "without-index": lambda: listing.without_index(opened, keys, cache),
@@ -42,6 +45,8 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
 
 
 NAMES = (
+    "start",
+    "idle",
     "listing",
     "without-order",
     "without-index",

@@ -103,7 +103,14 @@ def reconcile(
     command: Sequence[str],
 ) -> Run:
     """Run any command of the program on the bucket and the database."""
-    environment = {
+    return measure(command, environment(database, endpoint, settings, credentials))
+
+
+def environment(
+    database: str, endpoint: str, settings: Mapping[str, str], credentials: Mapping[str, str]
+) -> dict[str, str]:
+    """What tells the program of the bucket and the database."""
+    return {
         "RECONCILER_DATABASE_URL": database,
         "RECONCILER_BUCKET__ENDPOINT_URL": endpoint,
         "RECONCILER_BUCKET__NAME": BUCKET,
@@ -116,7 +123,6 @@ def reconcile(
         **credentials,
         **{f"RECONCILER_{name}": value for name, value in settings.items()},
     }
-    return measure(command, environment)
 
 
 def forget_identity(endpoint: str) -> None:
