@@ -34,9 +34,9 @@ def test_a_start_loads_no_library_that_the_command_does_not_use(imported: str, m
     assert tuple(ran.stdout.split()) == may
 
 
-def test_a_package_is_hidden_for_one_import_only() -> None:
+def test_a_package_is_hidden_for_one_import_only(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = "wsgiref"
-    assert hidden not in sys.modules
+    monkeypatch.delitem(sys.modules, hidden, raising=False)
     with without(hidden, "json"), pytest.raises(ImportError):
         import wsgiref  # noqa: PLC0415 - as a library would that does without it
     import json  # noqa: F401, PLC0415 - was loaded before, and still is
