@@ -335,6 +335,17 @@ async def test_a_row_of_any_key_is_let_in(database: str, odd: str) -> None:
         await insert(sql, odd, await add_owner(sql))
 
 
+@pytest.mark.attack(94)
+async def test_a_key_that_no_object_can_have_is_not_taken_apart(database: str) -> None:
+    """Each of its folders was hashed, which would take minutes for a long one."""
+    async with connected(database) as sql:
+        await sql.execute(f'ALTER TABLE {MEDIA} ALTER COLUMN "StorageKey" TYPE text')
+        await migrated(database, with_triggers=True)
+        owner = await add_owner(sql)
+        await sql.execute("SET statement_timeout = '10s'")
+        await insert(sql, "/" + "a/" * 100_000, owner)
+
+
 # --- what becomes of them ------------------------------------------------------------------------------
 
 SPOILED = {

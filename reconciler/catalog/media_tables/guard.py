@@ -70,7 +70,8 @@ BEGIN
             MESSAGE = format('the object of %s was deleted at %s: upload again', quote_literal(key), gone),
             HINT = format('Put the object again under a new key, or under this one after %s.', ends);
     END IF;
-    IF near OR key ~ '[^!-~]|[%+?#]|//|^/' THEN
+    -- A longer text, such as an image in a `data:` address, names no object.
+    IF octet_length(key) <= 2048 AND (near OR key ~ '[^!-~]|[%+?#]|//|^/') THEN
         PERFORM {SCHEMA}.guard_near(key);
     END IF;
 END
@@ -94,7 +95,7 @@ BEGIN
                 SELECT o.pass_id, true, key, o.folded
                 FROM {SCHEMA}.spellings o JOIN {SCHEMA}.marks m USING (storage_key)
                 WHERE o.folded = form AND NOT o.is_row AND o.storage_key <> key
-                  AND m.state = 'found' AND octet_length(key) <= 2048
+                  AND m.state = 'found'
                 FOR SHARE OF m
                 ON CONFLICT DO NOTHING;
         END IF;
