@@ -34,6 +34,13 @@ reads no more of JSON Schema than that file uses; a test compares it with a whol
 {{- printf "%s: there is no such value; %s" $at (include "reconciler.meant" (list $schema $known $name $path)) }}
 {{ end -}}
 {{- end -}}
+{{- range $name, $section := $known -}}
+{{- $section = get $schema.definitions (get $section "$ref" | base) | default $section -}}
+{{- if and $section.properties (not (hasKey $value $name)) -}}
+{{- $at := ternary (printf "%s.%s" $path $name) $name (ne $path "") -}}
+{{- println (printf "%s has no value: null takes the chart's defaults away; leave it out to have them" $at) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

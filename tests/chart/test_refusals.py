@@ -21,6 +21,8 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
         "needs mediaManagement.accessControlEnabled=true",
     ),
     "a section of null": ({"breaker": None}, "breaker has no value: null takes the chart's defaults away"),
+    "a section of null in another": ({"bucket__credentials": None}, "bucket.credentials has no value: null"),
+    "a section of null with a part of its own": ({"podMonitor": None}, "podMonitor has no value: null takes"),
     "no bucket": ({"bucket__name": ""}, "bucket.name is not set"),
     "no prefixes": ({"bucket__prefixes": []}, "bucket.prefixes is not set"),
     "the whole bucket, by a list that was left empty": (
@@ -165,7 +167,16 @@ def test_every_wrong_value_is_named_at_once_with_what_to_write() -> None:
         before, _, after = words.partition("*")
         assert any(after in line.partition(before)[2] for line in told if before in line), case
     assert len(told) == len(BY_SCHEMA)
-    assert f"{len(told)} values are wrong" in refused(everything)
+    assert f"{len(told)} values have to be changed" in refused(everything)
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    told = [line for line in template({}).err.splitlines() if line.startswith("- ")]
+    assert [line.partition(" ")[2].partition(" ")[0] for line in told] == [
+        "bucket.name",
+        "bucket.prefixes",
+        "database.existingSecret",
+    ]
 
 
 def test_one_wrong_value_is_told_in_one_line() -> None:
