@@ -1,98 +1,169 @@
-"""The checks of `doctor`, as far as earlier ones allow."""
+"""The checks of `doctor`, one after the other, each reported as soon as it is made."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
-from reconciler import settings as configured
 from reconciler.app import wiring
 from reconciler.app.commands import pause_switch
 from reconciler.app.process import SystemClock
 from reconciler.catalog.media_tables import trial
 from reconciler.catalog.media_tables.creation import made_by_us
-from reconciler.catalog.media_tables.inspection import inspect
+from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
+from reconciler.catalog.media_tables.survey import opened as survey_of_tables
 from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.lead import adoption, ownership
 from reconciler.engine.runtime.pause import PauseWatch
-from reconciler.model import RESERVED_PREFIX, Capabilities, Check, Pause, Versioning
-from reconciler.operations import checks
-from reconciler.settings import Settings, SettingsSource
+from reconciler.model import RESERVED_PREFIX, Capabilities, Check, SeenTable, Versioning
+from reconciler.operations import checks, other_tables
+from reconciler.settings import SettingsSource
+from reconciler.settings import tell as log_settings
 from reconciler.stores.s3 import Bucket, open_bucket
 from reconciler.telemetry.observers import NullObserver
 
+Emit = Callable[[Check], None]
 
-async def doctor(source: SettingsSource) -> Sequence[Check]:
-    """Check everything that a pass needs, as far as earlier checks allow. Raises none of our errors."""
-    settings = source.current()
-    examination = _Examination(settings)
-    return [
-        *checks.configuration(settings.mode(), settings.bucket.prefixes),
-        *checks.settings(configured.tell(source.loaded)),
-        *await checks.attempt("database", examination.database),
-        *await checks.attempt("bucket", examination.bucket),
-    ]
+OF_THE_TABLES = ("index", "triggers", "rights")
+OF_BOTH_SIDES = ("rows", "identity", "restores", "clocks")
+OF_THE_BUCKET = ("list", "head", "delete", "delete mode", "lifecycle")
+OF_THE_STORE = ("listing order", "batches", "conditional delete", "versions", "copies")
+"""What the probe finds out."""
 
 
-class _Examination:
-    """Looks at the database first: only where its schema can be used are both sides compared."""
+async def doctor(source: SettingsSource, emit: Emit = lambda _: None) -> Sequence[Check]:
+    """Check everything that a pass needs, as far as earlier checks allow. Raises none of our errors.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._catalog = wiring.catalog_config(settings)
-        self._usable = False
+    `emit` receives each check when it is made, and what was skipped, with the reason.
+    """
+    return await _Doctor(source, emit).checks()
 
-    async def database(self) -> Sequence[Check]:
-        settings, config = self._settings, self._catalog
-        report = await inspect(config, settings.bucket.prefixes)
-        self._usable = report.at_head and not report.faults
-        standing = await self._pause() if report.at_head else Pause()
-        may = checks.rights(report, settings.mode(), undoable=settings.delete_mode != "direct")
-        made = [*checks.database(report), *may, *checks.pause(standing)]
-        if self._usable and report.triggers is not Triggers.ABSENT:
-            made += checks.tried(await trial.of(config))
-        return made
 
-    async def _pause(self) -> Pause:
-        async with pause_switch(self._settings) as switch:
-            return await switch.read()
+class _Doctor:
+    def __init__(self, source: SettingsSource, emit: Emit) -> None:
+        self._source = source
+        self._settings = source.current()
+        self._config = wiring.catalog_config(self._settings)
+        self._emit = emit
+        self._made: list[Check] = []
+        self._report: SchemaReport | None = None
+        self._tables: Sequence[SeenTable] = ()
 
-    async def bucket(self) -> Sequence[Check]:
-        settings, prefixes = self._settings, self._settings.bucket.prefixes
-        config = wiring.bucket_config(settings)
-        config = replace(config, managed=lambda: wiring.scratched(settings, settings.mode()))
-        async with open_bucket(config) as bucket:
+    async def checks(self) -> Sequence[Check]:
+        settings = self._settings
+        self._say(checks.configuration(settings.mode(), settings.bucket.prefixes))
+        self._say(checks.settings(log_settings(self._source.loaded)))
+        reached = "the database could not be looked at"
+        if not await self._attempt("database", self._look_at_database):
+            self._skip(("schema", "gateway tables", *OF_THE_TABLES, "pause", "tables"), reached)
+        if not await self._attempt("bucket", self._look_at_bucket):
+            reached = "the bucket could not be looked at"
+            self._skip((*OF_THE_BUCKET, *OF_THE_STORE, *OF_BOTH_SIDES, "other tables"), reached)
+        return self._made
+
+    def _say(self, made: Sequence[Check]) -> None:
+        for check in made:
+            self._made.append(check)
+            self._emit(check)
+
+    def _skip(self, names: Collection[str], why: str) -> None:
+        """Say what was not looked at; what has been said already is no longer open."""
+        said = {check.name for check in self._made}
+        self._say([checks.skip(name, why) for name in names if name not in said])
+
+    async def _attempt(self, name: str, act: Callable[[], Awaitable[Sequence[Check]]]) -> bool:
+        """Make the checks, and say whether that came to its end."""
+        ended = False
+
+        async def look() -> Sequence[Check]:
+            nonlocal ended
+            made = await act()
+            ended = True
+            return made
+
+        self._say(await checks.attempt(name, look))
+        return ended
+
+    # --- the database ---------------------------------------------------------------------------------
+
+    async def _look_at_database(self) -> Sequence[Check]:
+        self._report = report = await inspect(self._config, self._settings.bucket.prefixes)
+        self._say(checks.database(report))
+        undoable = self._settings.delete_mode != "direct"
+        self._say(checks.rights(report, self._settings.mode(), undoable=undoable))
+        if report.at_head:
+            async with pause_switch(self._settings) as switch:
+                self._say(checks.pause(await switch.read()))
+        if self._at_head and report.triggers is not Triggers.ABSENT:
+            self._say(checks.tried(await trial.of(self._config)))
+        if report.faults:
+            self._skip(OF_THE_TABLES, "the gateway's tables cannot be used yet")
+        if not report.at_head:
+            self._skip(("triggers", "pause"), "our own schema cannot be used yet")
+        async with survey_of_tables(self._config) as survey:
+            self._tables = await survey.tables()
+        tables = self._config.tables
+        return checks.namesakes(self._tables, tables.media_table, tables.keys_table)
+
+    @property
+    def _at_head(self) -> bool:
+        return self._report is not None and self._report.at_head and not self._report.faults
+
+    # --- the bucket -----------------------------------------------------------------------------------
+
+    async def _look_at_bucket(self) -> Sequence[Check]:
+        settings = self._settings
+        mode, prefixes = settings.mode(), settings.bucket.prefixes
+        reached = replace(wiring.bucket_config(settings), managed=lambda: wiring.scratched(settings, mode))
+        async with open_bucket(reached) as bucket:
             # Without the declared order, so that the check can say whether it is true.
             found = await bucket.prober.probe()
-            listing, store = bucket.listing, bucket.store(found)
+            store, deleting = bucket.store(found), wiring.delete_mode_of(settings, found)
             versions = None if found.versioning is Versioning.OFF else bucket.versions
-            mode = wiring.delete_mode_of(settings, found)
-            seen = [
-                *await checks.attempt("access", lambda: checks.access(listing, store, versions, prefixes)),
-                *checks.abilities(found, settings.bucket.order, mode),
-                *checks.lifecycle(found, prefixes, mode, settings.undo_window),
-            ]
-            if self._usable:
-                seen += await checks.attempt("identity", lambda: self._tie(bucket, found))
-            return seen
+            await self._attempt("list", lambda: checks.listed(bucket.listing, prefixes))
+            await self._attempt("delete", lambda: checks.scratch(store, versions))
+            self._say(checks.abilities(found, settings.bucket.order, deleting))
+            self._say(checks.lifecycle(found, prefixes, deleting, settings.undo_window))
+            await self._look_at_both(bucket, found)
+        self._skip(OF_THE_STORE, "nothing could be tried on scratch keys")
+        return []
 
-    async def _tie(self, bucket: Bucket, found: Capabilities) -> Sequence[Check]:
-        settings, observer = self._settings, NullObserver()
-        async with open_catalog(self._catalog) as catalog:
-            pause = PauseWatch(catalog.pauses, SystemClock(), observer)
-            ports = wiring.wire(catalog, bucket, found, observer, pause, wiring.throttles_of(settings))
-            tie = await ownership.verify(ports, settings.bucket.name)
-            fault = (await adoption.look(ports, settings.bucket.name)).fault
-            return [
-                *await self._sides(bucket, catalog),
-                *checks.identity(tie, fault, await ports.site.lineage()),
-                *checks.clocks(await ports.clocks.look()),
-            ]
+    async def _look_at_both(self, bucket: Bucket, found: Capabilities) -> None:
+        if self._at_head:
+            await self._attempt("identity", lambda: self._look_at_tie(bucket, found))
+            await self._attempt("other tables", lambda: self._look_at_others(bucket, found))
+            self._skip(OF_BOTH_SIDES, "the identity could not be looked at")
+        else:
+            self._skip((*OF_BOTH_SIDES, "other tables"), "the database cannot be used yet")
 
-    async def _sides(self, bucket: Bucket, catalog: Catalog) -> Sequence[Check]:
+    async def _look_at_tie(self, bucket: Bucket, found: Capabilities) -> Sequence[Check]:
+        async with open_catalog(self._config) as catalog:
+            pause = PauseWatch(catalog.pauses, SystemClock(), NullObserver())
+            ports = wiring.wire(
+                catalog, bucket, found, NullObserver(), pause, wiring.throttles_of(self._settings)
+            )
+            tie = await ownership.verify(ports, self._settings.bucket.name)
+            fault = (await adoption.look(ports, self._settings.bucket.name)).fault
+            self._say(await self._look_at_sides(bucket, catalog))
+            self._say(checks.identity(tie, fault, await ports.site.lineage()))
+            return checks.clocks(await ports.clocks.look())
+
+    async def _look_at_sides(self, bucket: Bucket, catalog: Catalog) -> Sequence[Check]:
         prefixes, tables = self._settings.bucket.prefixes, catalog.database.config.tables
         pages = [await bucket.listing.list_page(prefix) for prefix in prefixes]
         stored = [key for page in pages for key in page.keys if not key.startswith(RESERVED_PREFIX)]
         rows = await catalog.records.first_keys(prefixes)
         async with catalog.database.connection() as connection:
             made_here = await made_by_us(connection, tables)
-        return checks.sides(tables.media_table, rows, stored[0] if stored else None, made_here=made_here)
+        table, first = tables.media_table, stored[0] if stored else None
+        return checks.sides(table, rows, first, made_here=made_here)
+
+    async def _look_at_others(self, bucket: Bucket, found: Capabilities) -> Sequence[Check]:
+        named = await other_tables.look(
+            self._tables,
+            bucket.listing,
+            bucket.store(found),
+            self._settings.bucket.prefixes,
+            bucket=self._settings.bucket.name,
+            mapped=self._config.tables,
+        )
+        return checks.others(named)

@@ -23,6 +23,7 @@ from reconciler.cli import (
     erase,
     history,
     hold,
+    init,
     marks,
     migrate,
     once,
@@ -41,6 +42,7 @@ from reconciler.cli.running import log_until_settings_are_read
 
 COMMANDS: Sequence[Callable[[Commands], None]] = (
     demo.add,
+    init.add,
     migrate.add,
     config.add,
     doctor.add,

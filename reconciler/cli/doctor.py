@@ -1,45 +1,69 @@
 """Check settings, database, schema, bucket and permissions.
 
-Looks at everything that a pass needs and at what the store can do, and says what mends a fault.
-Writes nothing but scratch keys under .reconciler/ in the bucket, which it removes again.
+Looks at everything that a pass needs and at what the store can do, and says what mends a fault, and what
+was not looked at. Each line comes as soon as it is known. Writes nothing but scratch keys under
+.reconciler/ in the bucket, which it removes again. Exits 1 where a check has failed.
 
 $ reconciler doctor
+$ reconciler doctor --json
 """
 
 import argparse
 from collections.abc import Sequence
 
 from reconciler.cli import running
-from reconciler.cli.arguments import Commands, command
+from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE, FAILED
 from reconciler.cli.types import Output
 from reconciler.model import Check, CheckStatus
 
-STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "red"}
+STYLES = {
+    CheckStatus.OK: "green",
+    CheckStatus.WARN: "yellow",
+    CheckStatus.FAIL: "red",
+    CheckStatus.SKIP: "yellow",
+}
+WIDTH = 18
+"""Of the longest name of a check."""
 
 
 def add(commands: Commands) -> None:
-    command(commands, "doctor", __doc__, run)
+    as_json(command(commands, "doctor", __doc__, run), "every check")
 
 
 def run(args: argparse.Namespace) -> int:
     source = running.source_of(args)
     from reconciler import app
-    from reconciler.cli.output import Output
+    from reconciler.cli.output import Output, print_json
+    from reconciler.operations.as_json import checked
 
-    checks = running.wait_unless_ended(lambda: app.doctor(source))
-    print_checks(checks, Output(highlight=False))
+    out = Output(highlight=False)
+
+    def emit(check: Check) -> None:
+        if not args.json:
+            print_check(check, out)
+
+    checks = running.wait_unless_ended(lambda: app.doctor(source, emit))
+    if args.json:
+        print_json(checked(checks))
+    else:
+        print_counts(checks, out)
     return FAILED if any(check.status is CheckStatus.FAIL for check in checks) else DONE
 
 
-def print_checks(checks: Sequence[Check], out: Output) -> None:
-    """Every check, one line each, with what mends a fault on the next; then how many failed."""
-    width = max((len(check.name) for check in checks), default=0)
-    for check in checks:
-        out.say((f"{check.status:<4}", STYLES[check.status]), f"  {check.name:<{width}}  {check.detail}")
-        if check.advice and check.status is not CheckStatus.OK:
-            out.say(f"      {'':<{width}}  → {check.advice}")
-    failed = sum(check.status is CheckStatus.FAIL for check in checks)
-    warned = sum(check.status is CheckStatus.WARN for check in checks)
-    style = "red" if failed else "green"
-    out.say((f"{len(checks)} checks, {failed} failed, {warned} with a warning", style))
+def print_check(check: Check, out: Output) -> None:
+    """The check in one line, and what mends a fault on the next; several statements each on a line."""
+    out.say((f"{check.status:<4}", STYLES[check.status]), f"  {check.name:<{WIDTH}}  {check.detail}")
+    if check.advice and check.status is not CheckStatus.OK:
+        first, *rest = check.advice.split("\n")
+        out.say(f"      {'':<{WIDTH}}  → {first}")
+        for line in rest:
+            out.say(f"  {line}")
+
+
+def print_counts(checks: Sequence[Check], out: Output) -> None:
+    """How many there were, and how many failed."""
+    counts = {status: sum(check.status is status for check in checks) for status in CheckStatus}
+    failed, skipped = counts[CheckStatus.FAIL], counts[CheckStatus.SKIP]
+    made = f"{len(checks) - skipped} checks, {failed} failed, {counts[CheckStatus.WARN]} with a warning"
+    out.say((made + (f", {skipped} not looked at" if skipped else ""), "red" if failed else "green"))

@@ -15,4 +15,5 @@ from reconciler.model.sanity import *
 from reconciler.model.shapes import *
 from reconciler.model.statistics import *
 from reconciler.model.store import *
+from reconciler.model.surveyed import *
 from reconciler.model.verdicts import *

@@ -56,6 +56,8 @@ class CheckStatus(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
+    SKIP = "skip"
+    """It was not looked at; the detail says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

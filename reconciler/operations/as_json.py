@@ -5,7 +5,7 @@ Each function returns what JSON can hold. Every key is always there; a time is I
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the settings are written without the engine and the catalog
     from reconciler.engine.recover.undo import Undone
     from reconciler.operations.erase import Erasure
     from reconciler.operations.holds import Added
+    from reconciler.operations.init import Looked
     from reconciler.operations.marks import Retried
     from reconciler.operations.passes import Decided
     from reconciler.operations.status import Status
@@ -265,3 +266,62 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return timestamp(value)
     return str(value) if isinstance(value, UUID) else value
+
+
+def looked(found: Looked, path: str) -> Json:
+    """A first look, and the file that was written."""
+    made = found.proposal
+    return {
+        "file": path,
+        "database": found.database,
+        "bucket": found.bucket,
+        "media_table": made.table,
+        "media_columns": dict(made.columns),
+        "key_column": made.key_column,
+        "key_form": {
+            "strip": made.form.strip,
+            "add": made.form.add,
+            "cut_query": made.form.cut_query,
+        },
+        "generated_column": made.generated or None,
+        "statements": list(found.statements),
+        "keys_table": made.keys_table or None,
+        "key_columns": dict(made.key_columns),
+        "media_where": dict(made.media_where),
+        "variant_columns": list(made.variants),
+        "also_referenced": list(made.also_referenced),
+        "epoch_unit": made.epoch_unit,
+        "prefixes": list(found.prefixes),
+        "seen": [
+            {
+                "prefix": each.prefix,
+                "rows": each.rows,
+                "objects": each.objects,
+                "more_objects": each.more_objects,
+            }
+            for each in found.seen
+        ],
+        "sampled": found.sampled,
+        "joined": found.there,
+        "example_missing": found.missing,
+        "notes": list(made.notes),
+        "unreadable_tables": list(found.unreadable),
+    }
+
+
+def checked(checks: Sequence[model.Check]) -> Json:
+    """What `doctor` found; `skip` is what was not looked at."""
+    return {
+        "failed": sum(check.status is model.CheckStatus.FAIL for check in checks),
+        "warnings": sum(check.status is model.CheckStatus.WARN for check in checks),
+        "skipped": sum(check.status is model.CheckStatus.SKIP for check in checks),
+        "checks": [
+            {
+                "name": check.name,
+                "status": check.status.value,
+                "detail": check.detail,
+                "advice": check.advice or None,
+            }
+            for check in checks
+        ],
+    }

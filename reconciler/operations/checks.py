@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+from reconciler.catalog.db.config import split_table
 from reconciler.catalog.media_tables.inspection import SchemaReport
 from reconciler.catalog.media_tables.trial import Trial
 from reconciler.catalog.media_tables.triggers import Triggers
@@ -23,10 +24,13 @@ from reconciler.model import (
     ObjectResult,
     Pause,
     PutCondition,
+    SeenTable,
     Versioning,
 )
+from reconciler.operations.other_tables import OtherTables
 from reconciler.planning import formatting
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
+from reconciler.planning.conventions import plainly
 from reconciler.planning.lifecycle import early_removals, too_early
 from reconciler.ports import Listing, ObjectStore, Versions
 from reconciler.settings import SettingReport, Source, origin_text, overridden, pinned
@@ -45,6 +49,10 @@ def warn(name: str, detail: str, advice: str = "") -> Check:
 
 def fail(name: str, detail: str, advice: str = "") -> Check:
     return Check(name=name, status=CheckStatus.FAIL, detail=detail, advice=advice)
+
+
+def skip(name: str, why: str) -> Check:
+    return Check(name=name, status=CheckStatus.SKIP, detail=f"not looked at: {why}")
 
 
 async def attempt(name: str, act: Callable[[], Awaitable[Sequence[Check]]]) -> Sequence[Check]:
@@ -79,7 +87,10 @@ def settings(reports: Sequence[SettingReport]) -> Sequence[Check]:
 def database(report: SchemaReport) -> Sequence[Check]:
     """The server, our own schema, and the gateway's tables, columns, index and privileges."""
     checks = [ok("database", f"Postgres {report.release}, connected as {report.role}")]
-    if misfit := report.version.misfit:
+    refused = report.revision is None and report.rights is not None and not report.rights.own
+    if refused:
+        checks.append(fail("schema", "this role may not use our own schema, if it is there"))
+    elif misfit := report.version.misfit:
         found, _, advice = misfit.partition(": ")
         checks.append(fail("schema", found, advice))
     else:
@@ -92,7 +103,7 @@ def database(report: SchemaReport) -> Sequence[Check]:
     checks += [warn("locks", *_advised(blocker)) for blocker in report.blockers]
     if report.byte_order_index:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
-    if not report.faults:
+    if not report.faults and not refused:
         checks.append(_triggers(report.triggers))
     return checks
 
@@ -121,11 +132,12 @@ def rights(report: SchemaReport, mode: Mode, *, undoable: bool) -> Sequence[Chec
     lacking = report.rights.lacking(undoable=undoable)
     if lacking is None:
         return [ok("rights", f"role {report.role} may lock and remove rows, and bring them back")]
+    block = "\n".join(("run this as the owner of the tables, in psql:", *lacking.statements))
+    if report.faults:
+        return [fail("rights", lacking.what, block)]
     if mode is Mode.DRY_RUN:
-        return [
-            warn("rights", f"{lacking.what}: enough for a dry run, and live will not begin", lacking.grants)
-        ]
-    return [fail("rights", f"{lacking.what}: live does not begin", lacking.grants)]
+        return [warn("rights", f"{lacking.what}: enough for a dry run, and live will not begin", block)]
+    return [fail("rights", f"{lacking.what}: live does not begin", block)]
 
 
 def tried(trial: Trial) -> Sequence[Check]:
@@ -149,14 +161,8 @@ def _advised(line: str) -> tuple[str, str]:
     return wrong, advice
 
 
-async def access(
-    listing: Listing, store: ObjectStore, versions: Versions | None, prefixes: Sequence[str]
-) -> Sequence[Check]:
-    """Listing each prefix; HEAD and DELETE on a scratch key that does not exist.
-
-    Permissions may differ by prefix, and only listing can be tried on the managed ones without harm.
-    `versions` where the bucket keeps or kept any: there the DELETE leaves a marker, which goes again.
-    """
+async def listed(listing: Listing, prefixes: Sequence[str]) -> Sequence[Check]:
+    """Listing each prefix: permissions may differ by prefix."""
     checks = []
     for prefix in prefixes:
         page = await listing.list_page(prefix)
@@ -168,18 +174,24 @@ async def access(
                     "list", f"{prefix!r} is empty", "correct RECONCILER_BUCKET__PREFIXES if it should not be"
                 )
             )
-    scratch = f"{RESERVED_PREFIX}doctor/{secrets.token_hex(8)}"
-    await store.head(scratch)
-    checks.append(ok("head", f"allowed under {RESERVED_PREFIX}"))
-    (answer,) = await store.delete([Deletion(key=scratch)])
+    return checks
+
+
+async def scratch(store: ObjectStore, versions: Versions | None) -> Sequence[Check]:
+    """HEAD and DELETE on a scratch key that does not exist: on the managed ones it could do harm.
+
+    `versions` where the bucket keeps or kept any: there the DELETE leaves a marker, which goes again.
+    """
+    key = f"{RESERVED_PREFIX}doctor/{secrets.token_hex(8)}"
+    await store.head(key)
+    checks = [ok("head", f"allowed under {RESERVED_PREFIX}")]
+    (answer,) = await store.delete([Deletion(key=key)])
     if versions is not None:
-        await versions.remove(await versions.of(scratch), reveals=True)
+        await versions.remove(await versions.of(key), reveals=True)
     if answer.result is ObjectResult.FAILED:
         advice = "allow these credentials s3:DeleteObject on the bucket"
-        checks.append(fail("delete", f"refused under {RESERVED_PREFIX}: {answer.detail}", advice))
-    else:
-        checks.append(ok("delete", f"allowed under {RESERVED_PREFIX}"))
-    return checks
+        return [*checks, fail("delete", f"refused under {RESERVED_PREFIX}: {answer.detail}", advice)]
+    return [*checks, ok("delete", f"allowed under {RESERVED_PREFIX}")]
 
 
 def abilities(
@@ -400,6 +412,58 @@ def sides(
             " RECONCILER_DATABASE_URL",
         )
     ]
+
+
+def namesakes(tables: Sequence[SeenTable], *mapped: str) -> Sequence[Check]:
+    """Tables with rows that have a mapped one's name, in another schema or another case."""
+    checks = []
+    for name in filter(None, mapped):
+        ours = ".".join(split_table(name))
+        alike = [
+            table
+            for table in tables
+            if table.name != ours and table.rows and plainly(_bare(table.name)) == plainly(_bare(ours))
+        ]
+        if alike:
+            shown = ", ".join(f"{table.name} ({table.rows:,} rows)" for table in alike[:SHOWN])
+            have = next((table.rows for table in tables if table.name == ours), None)
+            rows = "is not there" if have is None else f"has {have:,} rows"
+            advice = "map the one that the gateway writes; where several are in use, name the others too"
+            checks.append(warn("tables", f"{ours} {rows}, and there is {shown}", advice))
+    return checks or [ok("tables", "no other table has the name of a mapped one, in any schema or case")]
+
+
+SHOWN = 5
+"""Names that a line shows."""
+
+
+def _bare(name: str) -> str:
+    """A table's name without its schema."""
+    return name.partition(".")[2]
+
+
+def others(found: OtherTables) -> Sequence[Check]:
+    """Columns that name objects of the managed prefixes and are not mapped."""
+    checks = []
+    for name, (example, plain) in found.named.items():
+        column = name.rpartition(".")[2]
+        if not plain:
+            advice = "make a view that gives their keys, and name it in RECONCILER_CATALOG__ALSO_REFERENCED"
+        elif column in found.variants:
+            advice = f"add {column} to RECONCILER_CATALOG__VARIANT_COLUMNS, unless it names the same object"
+        else:
+            advice = f"add {name} to RECONCILER_CATALOG__ALSO_REFERENCED, and it is kept"
+        detail = f"{name} names objects too, such as {example!r}: what it alone names is an orphan"
+        checks.append(warn("other tables", detail, advice))
+    if not checks:
+        looked = formatting.counted(found.looked, "table")
+        detail = f"samples of {looked} name no object that the mapping does not"
+        checks.append(ok("other tables", detail))
+    if found.unreadable:
+        names = ", ".join(found.unreadable[:SHOWN]) + (" …" if len(found.unreadable) > SHOWN else "")
+        unread = formatting.counted(len(found.unreadable), "table")
+        checks.append(skip("other tables", f"{unread} could not be read, as by this role's rights: {names}"))
+    return checks
 
 
 def pause(standing: Pause) -> Sequence[Check]:

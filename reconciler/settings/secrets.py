@@ -35,6 +35,12 @@ def known_secrets(environ: Mapping[str, str] | None = None, *database_urls: str)
     return frozenset(found - {""})
 
 
+def holds_password(database_url: str) -> bool:
+    """Whether the address has a password in it, whatever that is."""
+    found = CREDENTIALS.search(database_url)
+    return bool(found and found[2]) or PASSWORD_PARAMETER.search(database_url) is not None
+
+
 def _passwords(url: str) -> Iterator[str]:
     if found := CREDENTIALS.search(url):
         user, password, host, database = found.groups()

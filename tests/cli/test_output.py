@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.doctor import print_checks
+from reconciler.cli.doctor import print_check, print_counts
 from reconciler.cli.once import print_report
 from reconciler.cli.output import Output
 from reconciler.cli.plan import Csv, JsonLines, PlanTable
@@ -247,22 +247,25 @@ def test_the_summary_tells_what_happened(report: Report, told: str) -> None:
 
 def test_checks_are_a_line_each_with_advice_where_it_helps() -> None:
     console, out = screen()
-    print_checks(
-        [
-            Check(name="database", status=CheckStatus.OK, detail="Postgres 18", advice="none needed"),
-            Check(
-                name="schema", status=CheckStatus.FAIL, detail="not\nthere", advice="run `reconciler migrate`"
-            ),
-            Check(name="clocks", status=CheckStatus.WARN, detail="apart"),
-        ],
-        console,
-    )
+    checks = [
+        Check(name="database", status=CheckStatus.OK, detail="Postgres 18", advice="none needed"),
+        Check(name="schema", status=CheckStatus.FAIL, detail="not\nthere", advice="run `reconciler migrate`"),
+        Check(name="rights", status=CheckStatus.WARN, detail="two lack", advice="run:\nGRANT a;\nGRANT b;"),
+        Check(name="clocks", status=CheckStatus.SKIP, detail="not looked at: away"),
+    ]
+    for check in checks:
+        print_check(check, console)
+    print_counts(checks, console)
     assert out.getvalue().splitlines() == [
-        "ok    database  Postgres 18",
-        "fail  schema    not\\nthere",
-        "                → run `reconciler migrate`",
-        "warn  clocks    apart",
-        "3 checks, 1 failed, 1 with a warning",
+        "ok    database            Postgres 18",
+        "fail  schema              not\\nthere",
+        "                          → run `reconciler migrate`",
+        "warn  rights              two lack",
+        "                          → run:",
+        "  GRANT a;",
+        "  GRANT b;",
+        "skip  clocks              not looked at: away",
+        "3 checks, 1 failed, 1 with a warning, 1 not looked at",
     ]
 
 

@@ -24,36 +24,42 @@ CREATE TABLE app.files (
 INSERT INTO app.files (path, bytes) VALUES ('image/kept', 4), ('image/lost', 4);
 """
 
-OURS = (
-    "RECONCILER_DATABASE_URL",
-    "RECONCILER_BUCKET__NAME",
-    "RECONCILER_BUCKET__ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-)
-"""What a reader replaces besides the names of table and columns."""
+OURS = ("RECONCILER_DATABASE_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""What a reader replaces, besides the bucket's name and endpoint."""
 
 
-def test_its_block_leads_from_own_tables_to_a_first_plan(empty_database: str, moto_bucket: Bucket) -> None:
+def test_its_block_leads_from_own_tables_to_a_first_plan(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
     execute(empty_database, TABLE)
     for key in ("image/kept", "image/orphan"):
         moto_bucket.put(key)
     lines = [shlex.split(line, comments=True) for line in _block().splitlines()]
     exported = dict(each.split("=", 1) for line in lines if line[:1] == ["export"] for each in line[1:])
-    site = {"RECONCILER_DATABASE_URL": empty_database, **moto_bucket.environment()}
-    assert {*OURS} <= {*exported}
+    site = {"RECONCILER_DATABASE_URL": empty_database, **moto_bucket.server.environment()}
+    assert {*exported} == {*OURS, "RECONCILER_CONFIG_FILE"}
+    commands = [line[1:] for line in lines if line[:1] == ["reconciler"]]
+    name, endpoint = moto_bucket.name, moto_bucket.server.endpoint_url
+    assert commands == [
+        ["init", "--bucket", "media", "--endpoint-url", "https://s3.internal"],
+        ["migrate"],
+        ["doctor"],
+        ["plan"],
+    ]
+    given = {"media": name, "https://s3.internal": endpoint}
+    first = [given.get(word, word) for word in commands[0]]
+    ran = reconciler(*first, env=site, cwd=str(tmp_path))
+    assert ran.status == 0, (ran.out, ran.told)
     env = {
         **exported,
-        **{name: site[name] for name in OURS},
+        **site,
         "RECONCILER_GRACE_PERIOD": "0s",
         "RECONCILER_BREAKER__MAX_FRACTION": "1",
     }
-    commands = [line[1:] for line in lines if line[:1] == ["reconciler"]]
-    assert commands == [["migrate"], ["doctor"], ["plan"]]
-    for command in commands:
-        ran = reconciler(*command, env=env)
+    for command in commands[1:]:
+        ran = reconciler(*command, env=env, cwd=str(tmp_path))
         assert ran.status == 0, (command, ran.out, ran.told)
-    found = reconciler("plan", "--format", "csv", env=env).out
+    found = reconciler("plan", "--format", "csv", env=env, cwd=str(tmp_path)).out
     assert sorted(re.findall(r"(orphan|dangling).*?(image/\w+)", found)) == [
         ("dangling", "image/lost"),
         ("orphan", "image/orphan"),

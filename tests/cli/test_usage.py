@@ -28,6 +28,7 @@ from tests.cli.program import reconciler
 UNEXPECTED = "(unexpected; --log-level debug shows where)"
 COMMANDS = (
     "demo",
+    "init",
     "migrate",
     "config",
     "doctor",

@@ -416,12 +416,19 @@ async def test_a_wrong_password_is_a_configuration_error_without_the_password(da
 async def test_a_refused_schema_says_what_to_do_and_not_to_ask_doctor(database: str) -> None:
     owner = await asyncpg.connect(database)
     role = f"stranger_{owner.get_server_pid()}"
-    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    await owner.execute(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'secret';"
+        f' GRANT SELECT ON public."MediaRecords", public."VirtualKeys" TO {role}'
+    )
     try:
         with pytest.raises(Halt, match="permission denied for schema reconciler") as caught:
-            await _report(_as(database, role))
+            async with open_catalog(CatalogConfig(database_url=_as(database, role))) as catalog:
+                await catalog.require_schema()
+        report = await _report(_as(database, role))
+        assert report.rights is not None
+        assert not report.rights.own
     finally:
-        await owner.execute(f"DROP ROLE {role}")
+        await owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
         await owner.close()
     assert "make this role the owner" in str(caught.value)
     assert "doctor" not in str(caught.value)

@@ -168,7 +168,7 @@ def test_each_fault_and_warning_of_the_schema_is_a_check_with_its_advice() -> No
 @pytest.mark.anyio
 async def test_access_is_tried_on_each_prefix_and_on_a_scratch_key_only() -> None:
     store = Store(["image/a"], ObjectResult.MISSING)
-    checks = await doctor.access(store, store, None, ["image/", "video/"])
+    checks = [*await doctor.listed(store, ["image/", "video/"]), *await doctor.scratch(store, None)]
     assert statuses(checks) == {
         "list": CheckStatus.WARN,
         "head": CheckStatus.OK,
@@ -185,7 +185,7 @@ async def test_access_is_tried_on_each_prefix_and_on_a_scratch_key_only() -> Non
 @pytest.mark.anyio
 async def test_a_refused_delete_is_a_failure_with_the_permission_to_give() -> None:
     store = Store(["image/a"], ObjectResult.FAILED)
-    checks = await doctor.access(store, store, None, ["image/"])
+    checks = await doctor.scratch(store, None)
     (refused,) = [check for check in checks if check.name == "delete"]
     assert refused.status is CheckStatus.FAIL
     assert "AccessDenied" in refused.detail

@@ -1,7 +1,10 @@
 """Inspects the real schema before anything is read from it, and reports all faults at once."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+import asyncpg
 
 from reconciler.catalog.db import blockers, bounds, connections
 from reconciler.catalog.db.calls import called
@@ -40,9 +43,9 @@ class SchemaReport:
     """The result of an inspection. With `faults` nothing can be read; an operator weighs the `warnings`.
 
     Each fault and warning is one line that says what to do. `byte_order_index` names the index that
-    serves the sweep; None where every window would be sorted. `types` and `rights` are None where there are
-    faults. `tables` is the mapping, with the row filter's values as their columns write them. `blockers` are
-    locks and transactions that block the program at this moment.
+    serves the sweep; None where every window would be sorted. `types` is None where there are faults, and
+    `rights` where there is no media table. `tables` is the mapping, with the row filter's values as their
+    columns write them. `blockers` are locks and transactions that block the program at this moment.
     """
 
     release: str = ""
@@ -89,6 +92,7 @@ class _Inspection:
         self._faults: list[str] = []
         self._warnings: list[str] = []
         self._blockers: list[str] = []
+        self._refused = False
         tables = config.tables
         unit = tables.epoch_unit
         self._media = MappedTable(
@@ -123,11 +127,11 @@ class _Inspection:
         self._warnings += references.warnings
         if not self._faults:
             self._faults += await dates.faults(self._connection, self._config, self._tables())
-        version = await connections.schema_version(self._connection)
+        version = await self._own_version()
         await self._look_for_blockers()
         types, index, found, held = None, None, Triggers.ABSENT, None
         if not self._faults:
-            found = await triggers.state(self._connection, self._config.tables)
+            found = await self._trigger_state()
             index = await indexes.find(self._connection, self._config.tables)
             types = self._column_types(index, references.found)
             if references.found and found is Triggers.INSTALLED:
@@ -143,7 +147,8 @@ class _Inspection:
                 self._connection, self._config.tables.media_table, self._media.oid
             )
             self._warnings += await dates.warnings(self._connection, self._config, self._tables())
-            held = await rights.look(self._connection, self._media.oid, self._keys.oid)
+        if self._media.oid is not None:
+            held = await rights.look(self._connection, self._media.oid, self._keys.oid, references.oids)
         return SchemaReport(
             release=server["release"],
             role=server["role"],
@@ -159,12 +164,27 @@ class _Inspection:
             blockers=tuple(self._blockers),
         )
 
+    async def _own_version(self) -> SchemaVersion:
+        """None is known to a role that may not use our own schema; `rights` says so."""
+        try:
+            return await connections.schema_version(self._connection)
+        except asyncpg.InsufficientPrivilegeError:
+            self._refused = True
+            return SchemaVersion()
+
+    async def _trigger_state(self) -> Triggers:
+        if self._refused:
+            return Triggers.ABSENT
+        return await triggers.state(self._connection, self._config.tables)
+
     async def _look_for_blockers(self) -> None:
         names = blockers.names(self._config.tables)
-        self._blockers += blockers.warnings(
-            await self._connection.fetch(blockers.HOLDERS, names),
-            await self._connection.fetch(blockers.PREPARED),
-        )
+        # A role that may not use a table's schema cannot name the table; `rights` says so.
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            self._blockers += blockers.warnings(
+                await self._connection.fetch(blockers.HOLDERS, names),
+                await self._connection.fetch(blockers.PREPARED),
+            )
 
     def _tables(self) -> tuple[MappedTable, ...]:
         return (self._media, self._keys) if self._config.tables.keys_table else (self._media,)

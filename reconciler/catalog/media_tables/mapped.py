@@ -24,7 +24,8 @@ REQUIRED = frozenset({"id", "storage_key", "is_enabled"})
 # A table, or any other relation of its name, and whether this role may read it.
 TABLE = """
 WITH RECURSIVE tables (oid) AS (
-    SELECT to_regclass(format('%I.%I', $1::text, $2::text))::oid
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1::text AND c.relname = $2::text
     UNION SELECT i.inhrelid FROM pg_inherits i JOIN tables t ON t.oid = i.inhparent
 )
 SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from reconciler.catalog.db import bounds
-from reconciler.catalog.db.config import TableMapping, qualified, quoted
+from reconciler.catalog.db.config import TableMapping, qualified, quoted, split_table
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database
 from reconciler.catalog.db.expressions import BARE_KEYS
 from reconciler.catalog.db.schema import SCHEMA
@@ -44,7 +44,7 @@ RELATION = """
 SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
 OIDS = """
@@ -54,12 +54,16 @@ SELECT ARRAY(SELECT to_regclass(n.name)::oid FROM unnest($1::text[]) WITH ORDINA
 
 
 class Inspection:
-    """Checks each declared column. With `faults` nothing can be read; `warnings` are for an operator."""
+    """Checks each declared column. `oids` are of the tables besides the media table.
+
+    With `faults` nothing can be read; `warnings` are for an operator.
+    """
 
     def __init__(self, connection: Connection, tables: TableMapping) -> None:
         self._connection = connection
         self._tables = tables
         self.found: list[Reference] = []
+        self.oids: list[int] = []
         self.faults: list[str] = []
         self.warnings: list[str] = []
 
@@ -72,15 +76,20 @@ class Inspection:
 
     async def _look(self, setting: str, table: str, column: str, *, variant: bool) -> None:
         name = f"{setting} {table}.{column}"
-        found = await self._connection.fetchrow(RELATION, qualified(table))
+        found = await self._connection.fetchrow(RELATION, *split_table(table))
         if found is None:
             self.faults.append(f"{name}: there is no table {table}")
-        elif found["kind"] in {"m", "f"}:
+            return
+        if not variant:
+            self.oids.append(found["oid"])
+        if found["kind"] in {"m", "f"}:
             self.faults.append(
                 f"{name}: a materialized view or foreign table may lag behind; name the table behind it"
             )
         elif not found["readable"]:
-            self.faults.append(f"{name}: not readable; GRANT SELECT ON {qualified(table)} to this role")
+            self.faults.append(
+                f"{name}: not readable; grant this role USAGE on the schema, and SELECT on {qualified(table)}"
+            )
         elif found["filtered"]:
             self.faults.append(
                 f"{name}: row-level security would hide rows from this role, and what they name would look"

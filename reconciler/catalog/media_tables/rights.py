@@ -1,5 +1,6 @@
 """The role's rights: checked before anything is deleted, since half a deletion is of no use (R-55)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.catalog.db.config import quoted
@@ -32,6 +33,7 @@ FROM pg_namespace n WHERE n.nspname = '{SCHEMA}'
 MEDIA = ("SELECT", "UPDATE", "DELETE")
 UNDO = ("INSERT",)
 KEYS = ("SELECT", "UPDATE")
+OTHERS = ("SELECT",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,12 @@ class Lacking:
     """The missing rights, in words, and the statements that grant them, each with its semicolon."""
 
     what: str
-    grants: str
+    statements: tuple[str, ...]
+
+    @property
+    def grants(self) -> str:
+        """The statements in one line."""
+        return " ".join(self.statements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +62,19 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The role's rights. `keys` is None where no keys' table is mapped."""
+    """The role's rights. `keys` is None where no keys' table is mapped; the `others` are only read."""
 
     role: str
     media: _Table
     keys: _Table | None
     own: bool
+    others: tuple[_Table, ...] = ()
 
     def lacking(self, *, undoable: bool) -> Lacking | None:
         """Missing rights that live mode needs; with `undoable` also those that restore rows."""
         wanted = [(self.media, MEDIA + (UNDO if undoable else ()))]
         wanted += [(self.keys, KEYS)] if self.keys else []
+        wanted += [(other, OTHERS) for other in self.others]
         what, grants, role = [], [], quoted(self.role)
         for table, needed in wanted:
             if "USAGE" not in table.granted:
@@ -76,17 +85,15 @@ class Rights:
                 grants.append(f"GRANT {', '.join(missing)} ON {table.qualified} TO {role};")
         if not self.own:
             what.append(f"rights on schema {SCHEMA} and its tables")
-            grants.append(
-                f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {role};"
-                f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role};"
-            )
+            grants.append(f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {role};")
+            grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role};")
         if not what:
             return None
         line = f"role {role} lacks {', and '.join(what)}, which deleting takes"
-        return Lacking(what=line, grants=" ".join(dict.fromkeys(grants)))
+        return Lacking(what=line, statements=tuple(dict.fromkeys(grants)))
 
 
-async def look(connection: AnyConnection, media: int, keys: int | None) -> Rights:
+async def look(connection: AnyConnection, media: int, keys: int | None, others: Sequence[int] = ()) -> Rights:
     """The rights of this session's role on the tables of these oids, and in our own schema."""
     role = await connection.fetchval("SELECT current_user::text")
     own = await connection.fetchrow(OWN)
@@ -96,6 +103,7 @@ async def look(connection: AnyConnection, media: int, keys: int | None) -> Right
         tables[0],
         tables[1] if len(tables) > 1 else None,
         own is None or (own["schema"] and own["tables"] is not False),
+        tuple([await _table(connection, oid) for oid in others]),
     )
 
 

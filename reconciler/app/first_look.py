@@ -1,0 +1,27 @@
+"""`init`: both sides are opened to look at them, and nothing else."""
+
+from collections.abc import Callable
+
+from reconciler.app import wiring
+from reconciler.catalog.media_tables import survey
+from reconciler.model import Capabilities, ListingOrder
+from reconciler.operations.init import Looked, look
+from reconciler.settings import Settings
+from reconciler.stores.s3 import open_bucket
+
+UNKNOWN = Capabilities(
+    order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, probed=False
+)
+"""What is known of a store that was not probed: a probe writes scratch keys."""
+
+
+async def init(settings: Settings, tell: Callable[[str], None]) -> Looked:
+    """Look at database and bucket, and propose settings; `tell` receives a line for each thing looked at.
+
+    Writes nothing. Raises NotDone where nothing fits, ConfigError, Retryable, Halt.
+    """
+    async with (
+        open_bucket(wiring.bucket_config(settings)) as bucket,
+        survey.opened(wiring.catalog_config(settings)) as tables,
+    ):
+        return await look(tables, bucket.listing, bucket.store(UNKNOWN), settings.bucket.name, tell)

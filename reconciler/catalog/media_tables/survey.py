@@ -1,0 +1,225 @@
+"""Looks at every table of a strange database, and at some rows of each. Only reads, and never for long."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+
+from reconciler.catalog.db import connections
+from reconciler.catalog.db.calls import called
+from reconciler.catalog.db.config import CatalogConfig, literal, qualified, quoted, split_table
+from reconciler.catalog.db.connections import Connection, Row
+from reconciler.catalog.media_tables import columns
+from reconciler.model import KeyForm, SeenColumn, SeenTable
+
+TABLES_AT_MOST = 1_000
+SAMPLE = 200
+"""Rows of each table whose values are looked at."""
+LONGEST = 2048
+"""The most bytes of a value that may name an object."""
+COUNTED = 10_000
+"""Rows that are counted where the statistics know nothing of a table."""
+COUNTED_BY_PREFIX = 1_000_000
+PREFIXES = 100
+SOON = "2s"
+"""The longest that a search for the first values of one column may take."""
+
+TEXTS = frozenset(columns.ALLOWED["storage_key"])
+NUMBERS = frozenset({"integer", "bigint", "numeric", "double precision"})
+"""Types in which times may be counted; their values say in which unit."""
+
+UNREADABLE = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.DataError,
+)
+"""A table that others have locked or dropped rights on, or with a column that cannot be computed."""
+
+# Tables, and not their partitions, which belong to one.
+TABLES = """
+SELECT c.oid, n.nspname || '.' || c.relname AS name, c.reltuples::bigint AS rows,
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+           AND NOT row_security_active(c.oid) AS readable
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('information_schema', 'reconciler') AND n.nspname NOT LIKE 'pg\\_%'
+  AND c.relname <> 'alembic_version' AND strpos(n.nspname || c.relname, '.') = 0
+ORDER BY 2 LIMIT $1
+"""
+
+# Foreign keys of one column: it, and the table and column that it names.
+OWNERS = """
+SELECT a.attname::text AS name, n.nspname || '.' || c.relname AS target, b.attname::text AS there
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[1]
+WHERE k.contype = 'f' AND k.conrelid = $1::oid AND cardinality(k.conkey) = 1
+"""
+
+
+class Survey:
+    """One database, read bit by bit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def names(self) -> tuple[str, str]:
+        """The names of the database and of this role."""
+        found = await self._connection.fetchrow("SELECT current_database()::text, current_user::text")
+        assert found is not None, "a SELECT without FROM has a row"
+        return found[0], found[1]
+
+    async def tables(self) -> Sequence[SeenTable]:
+        """Every table, with some values of those columns that may name objects or count times."""
+        return [await self._table(row) for row in await self._connection.fetch(TABLES, TABLES_AT_MOST)]
+
+    async def values(
+        self, table: str, column: str, where: Mapping[str, str], prefixes: Sequence[str], form: KeyForm
+    ) -> Sequence[str]:
+        """Up to 1,000 values of rows whose objects are in the prefixes, from all over the table."""
+        inside = " OR ".join(f"left(k, {len(prefix)}) = {literal(prefix)}" for prefix in prefixes)
+        rows = await self._connection.fetch(
+            f"SELECT v FROM (SELECT {_text(column)} AS v, {expression(column, form)} AS k"
+            f" FROM {qualified(table)}{await self._part(table)} WHERE {_counts(column, where)}) named"
+            f" WHERE {inside} LIMIT 1000"
+        )
+        return [row["v"] for row in rows]
+
+    async def rows_by_prefix(
+        self, table: str, column: str, where: Mapping[str, str], form: KeyForm
+    ) -> Mapping[str, int]:
+        """Rows by the first part of their object's key ("" for a key without a slash), the most first.
+
+        At most a million rows are counted.
+        """
+        rows = await self._connection.fetch(
+            "SELECT left(k, strpos(k, '/')) AS prefix, count(*) AS rows FROM"
+            f" (SELECT {expression(column, form)} AS k FROM {qualified(table)}"
+            f" WHERE {_counts(column, where)} LIMIT {COUNTED_BY_PREFIX}) named"
+            f" GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {PREFIXES}"
+        )
+        return {row["prefix"]: row["rows"] for row in rows}
+
+    async def _table(self, row: Row) -> SeenTable:
+        with suppress(*UNREADABLE):
+            if row["readable"]:
+                return await self._readable(row)
+        return SeenTable(name=row["name"], rows=max(row["rows"], 0), readable=False)
+
+    async def _readable(self, row: Row) -> SeenTable:
+        found = await columns.find(self._connection, row["oid"])
+        owners = await self._connection.fetch(OWNERS, row["oid"])
+        values = await self._sample(row["name"], found)
+        # The primary key comes first.
+        identities = [names for names in found.uniques if all(found.columns[name].required for name in names)]
+        return SeenTable(
+            name=row["name"],
+            rows=await self._rows(row),
+            columns=[
+                SeenColumn(
+                    name=each.name,
+                    kind=each.type.kind,
+                    required=each.required,
+                    values=values.get(each.name, ()),
+                )
+                for each in found.columns.values()
+            ],
+            identity=next(iter(identities), ()),
+            uniques=frozenset(names[0] for names in found.uniques if len(names) == 1),
+            owners={each["name"]: (each["target"], each["there"]) for each in owners},
+        )
+
+    async def _rows(self, row: Row) -> int:
+        if row["rows"] > 0:
+            return int(row["rows"])
+        limited = f"SELECT FROM {qualified(row['name'])} LIMIT {COUNTED}"
+        counted: int = await self._connection.fetchval(f"SELECT count(*) FROM ({limited}) counted")
+        return counted
+
+    async def _sample(self, table: str, found: columns.Found) -> Mapping[str, Sequence[str | None]]:
+        """Some rows' values of the columns that matter. A column that is empty in these is searched."""
+        texts = [each.name for each in found.columns.values() if each.type.kind in TEXTS]
+        wanted = [*texts, *(each.name for each in found.columns.values() if each.type.kind in NUMBERS)]
+        if not wanted:
+            return {}
+        rows = await self._connection.fetch(
+            f"SELECT {', '.join(map(_short, wanted))}"
+            f" FROM {qualified(table)}{await self._part(table)} LIMIT {SAMPLE}"
+        )
+        values: dict[str, list[str | None]] = {
+            name: [row[place] for row in rows] for place, name in enumerate(wanted)
+        }
+        for name in texts:
+            if len(rows) == SAMPLE and not any(values[name]):
+                values[name] = [*await self._first(table, name)]
+        return values
+
+    async def _first(self, table: str, column: str) -> Sequence[str]:
+        """The first values of a column that is mostly empty, if they are found soon."""
+        query = f"SELECT {_short(column)} FROM {qualified(table)} WHERE {quoted(column)} IS NOT NULL LIMIT 50"
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute(f"SET LOCAL statement_timeout = '{SOON}'")
+                return [row[0] for row in await self._connection.fetch(query) if row[0]]
+        except asyncpg.QueryCanceledError:
+            return []
+
+    async def _part(self, table: str) -> str:
+        """SQL that takes a part of a large table, from all over it: the first rows are the oldest."""
+        rows = await self._connection.fetchval(
+            "SELECT c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relname = $2",
+            *split_table(table),
+        )
+        share = min(100.0, 100 * 5_000 / rows) if rows > 0 else 100.0
+        return "" if share >= 100 else f" TABLESAMPLE SYSTEM ({max(share, 0.0001):.4f})"  # noqa: PLR2004
+
+
+@asynccontextmanager
+async def opened(config: CatalogConfig) -> AsyncIterator[Survey]:
+    """A survey over a connection of its own. Raises CatalogUnavailable, ConfigError (login)."""
+    with called(config):
+        connection = await connections.connect(config)
+        try:
+            yield Survey(connection)
+        finally:
+            await connection.close()
+
+
+def _text(column: str) -> str:
+    """The column as text that is compared by its bytes."""
+    return f'({quoted(column)}::text COLLATE "C")'
+
+
+def _short(column: str) -> str:
+    return f"CASE WHEN octet_length({quoted(column)}::text) <= {LONGEST} THEN {quoted(column)}::text END"
+
+
+def _counts(column: str, where: Mapping[str, str]) -> str:
+    """SQL: whether a row may name an object of this bucket."""
+    filters = "".join(f" AND {_text(name)} = {literal(value)}" for name, value in where.items())
+    return f"{quoted(column)} IS NOT NULL{filters}"
+
+
+def expression(column: str, form: KeyForm) -> str:
+    """SQL of the object's key; immutable, so that a generated column can hold it."""
+    text = _text(column)
+    if form.strip:
+        size, front = len(form.strip), literal(form.strip)
+        text = f"CASE WHEN left({text}, {size}) = {front} THEN substr({text}, {size + 1}) ELSE {text} END"
+    if form.cut_query:
+        text = f"split_part({text}, '?', 1)"
+    return f"{literal(form.add)} || {text}" if form.add else text
+
+
+def generated_column(table: str, column: str, made: str, form: KeyForm) -> Sequence[str]:
+    """The statements, for the table's owner, that make a column of the objects' keys, and its index."""
+    return (
+        (
+            f'ALTER TABLE {qualified(table)} ADD COLUMN {quoted(made)} text COLLATE "C"'
+            f" GENERATED ALWAYS AS ({expression(column, form)}) STORED;"
+        ),
+        f"CREATE INDEX CONCURRENTLY ON {qualified(table)} ({quoted(made)});",
+    )

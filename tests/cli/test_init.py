@@ -1,0 +1,200 @@
+"""`init` looks at a database and a bucket that it knows nothing of, and its file leads to a first plan."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests.cli.program import Ran, reconciler
+from tests.servers import Bucket, execute
+
+SNAKE_CASE = """
+CREATE SCHEMA media;
+CREATE SCHEMA auth;
+CREATE TABLE auth.api_keys (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, is_active boolean NOT NULL,
+    expires_at timestamptz
+);
+CREATE TABLE media.files (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), path text NOT NULL UNIQUE,
+    api_key_id integer REFERENCES auth.api_keys, byte_size bigint, mime_type text,
+    created_at timestamptz DEFAULT now() - interval '3 d', title text
+);
+CREATE TABLE media.notes (id serial PRIMARY KEY, body text);
+INSERT INTO auth.api_keys (name, is_active) VALUES ('one', true);
+INSERT INTO media.files (path, api_key_id, title)
+    SELECT 'image/' || n || '.png', 1, 'picture ' || n FROM generate_series(1, 30) n;
+INSERT INTO media.notes (body) VALUES ('see image/1.png for more'), ('nothing');
+"""
+
+LEADING_SLASH = """
+CREATE TABLE photos (
+    id bigserial PRIMARY KEY, file_path varchar(500) NOT NULL,
+    created_at timestamp DEFAULT now() - interval '3 d'
+);
+INSERT INTO photos (file_path) SELECT '/image/' || n || '.png' FROM generate_series(1, 30) n;
+"""
+
+
+def given(database: str, bucket: Bucket) -> Mapping[str, str]:
+    return {**bucket.environment(), "RECONCILER_DATABASE_URL": database}
+
+
+def init(database: str, bucket: Bucket, path: Path, *options: str) -> Ran:
+    return reconciler("init", "-o", str(path), *options, env=given(database, bucket))
+
+
+def first_plan(database: str, bucket: Bucket, path: Path) -> Mapping[str, str]:
+    """What the commands that `init` prints lead to: the verdicts by key."""
+    env = {
+        **bucket.server.environment(),
+        "RECONCILER_CONFIG_FILE": str(path),
+        "RECONCILER_DATABASE_URL": database,
+        "RECONCILER_GRACE_PERIOD": "0s",
+    }
+    for command in ("migrate", "doctor"):
+        ran = reconciler(command, env=env)
+        assert ran.status == 0, (ran.out, ran.told)
+    ran = reconciler("plan", "--format", "jsonl", env=env)
+    assert ran.status == 0, ran.told
+    return {each["storage_key"]: each["verdict"] for each in map(json.loads, ran.out.splitlines())}
+
+
+def as_role(url: str, role: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{role}:{parts.password}@{parts.hostname}:{parts.port}").geturl()
+
+
+def fill(bucket: Bucket) -> None:
+    for number in range(1, 30):
+        bucket.put(f"image/{number}.png")
+    bucket.put("image/orphan.png")
+    bucket.put("logs/today.txt")
+
+
+def test_its_file_leads_to_a_first_plan(empty_database: str, bucket: Bucket, tmp_path: Path) -> None:
+    execute(empty_database, SNAKE_CASE)
+    fill(bucket)
+    path = tmp_path / "reconciler.yaml"
+    ran = init(empty_database, bucket, path)
+    assert ran.status == 0, ran.told
+    written = yaml.safe_load(path.read_text())
+    assert written["bucket"]["prefixes"] == ["image/"]
+    assert written["catalog"]["media_table"] == "media.files"
+    assert written["catalog"]["keys_table"] == "auth.api_keys"
+    assert written["catalog"]["key_columns"] == {
+        "id": "id",
+        "is_enabled": "is_active",
+        "expires_at": "expires_at",
+    }
+    assert "of 30 rows looked up, 29 have their object, but 'image/30.png' has not" in ran.out
+    assert "'image/': 30 rows, 30 objects" in ran.out
+    assert "'logs/': 0 rows, 1 objects" in ran.out
+    assert first_plan(empty_database, bucket, path) == {
+        "image/orphan.png": "orphan",
+        "image/30.png": "dangling",
+    }
+
+
+def test_keys_that_rows_spell_otherwise_get_a_generated_column(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    execute(empty_database, LEADING_SLASH)
+    fill(moto_bucket)
+    path = tmp_path / "reconciler.yaml"
+    ran = init(empty_database, moto_bucket, path, "--json")
+    assert ran.status == 0, ran.told
+    told = json.loads(ran.out)
+    assert (told["key_column"], told["generated_column"]) == ("file_path", "object_key")
+    for statement in told["statements"]:
+        execute(empty_database, statement)
+    assert first_plan(empty_database, moto_bucket, path) == {
+        "image/orphan.png": "orphan",
+        "image/30.png": "dangling",
+    }
+
+
+def test_it_writes_nothing_to_database_or_bucket(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    role, password = f"reader_{secrets.token_hex(4)}", urlsplit(empty_database).password
+    execute(empty_database, SNAKE_CASE, f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+    for schema in ("media", "auth"):
+        execute(empty_database, f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+        execute(empty_database, f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    fill(moto_bucket)
+    before = moto_bucket.keys()
+    path = tmp_path / "made.yaml"
+    ran = init(as_role(empty_database, role), moto_bucket, path)
+    execute(empty_database, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    assert ran.status == 0, ran.told
+    assert yaml.safe_load(path.read_text())["catalog"]["media_table"] == "media.files"
+    assert moto_bucket.keys() == before
+
+
+def test_a_password_stays_out_of_the_file(empty_database: str, moto_bucket: Bucket, tmp_path: Path) -> None:
+    execute(empty_database, SNAKE_CASE)
+    fill(moto_bucket)
+    path = tmp_path / "made.yaml"
+    password = urlsplit(empty_database).password
+    assert password
+    ran = reconciler("init", "--database-url", empty_database, "-o", str(path), env=moto_bucket.environment())
+    assert ran.status == 0, ran.told
+    assert password not in path.read_text() + ran.out + "\n".join(ran.told)
+    assert "database_url" not in yaml.safe_load(path.read_text())
+    assert "export RECONCILER_DATABASE_URL=" in ran.out
+
+
+def test_a_file_that_is_there_is_overwritten_only_when_told(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    execute(empty_database, SNAKE_CASE)
+    fill(moto_bucket)
+    path = tmp_path / "mine.yaml"
+    path.write_text("mine")
+    ran = init(empty_database, moto_bucket, path)
+    assert (ran.status, path.read_text()) == (2, "mine")
+    assert "--force" in ran.told[-1]
+    assert init(empty_database, moto_bucket, path, "--force").status == 0
+    assert yaml.safe_load(path.read_text())["catalog"]["media_table"] == "media.files"
+
+
+@pytest.mark.parametrize(
+    ("tables", "keys", "told"),
+    [
+        ("SELECT 1", ("image/1.png",), "no table of the database"),
+        (SNAKE_CASE, (), "is empty, so no row can be matched"),
+        (
+            SNAKE_CASE,
+            ("video/a.mp4",),
+            "which holds 'video/a.mp4'; the likeliest is media.files.path, such as 'image/1.png'",
+        ),
+    ],
+)
+def test_where_nothing_fits_it_says_so_in_one_line_and_writes_no_file(
+    tables: str, keys: tuple[str, ...], told: str, empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    execute(empty_database, tables)
+    for key in keys:
+        moto_bucket.put(key)
+    path = tmp_path / "made.yaml"
+    ran = init(empty_database, moto_bucket, path)
+    assert ran.status == 1
+    assert told in ran.told[-1]
+    assert [line for line in ran.told if not line.startswith("looking:")] == ran.told[-1:]
+    assert not path.exists()
+
+
+def test_without_a_terminal_it_names_what_is_missing() -> None:
+    ran = reconciler("init", env={"RECONCILER_BUCKET__NAME": ""})
+    assert ran.status == 2
+    assert ran.told == [
+        "reconciler: RECONCILER_DATABASE_URL is not set: set it, or give --database-url",
+        "reconciler: RECONCILER_BUCKET__NAME is not set: set it, or give --bucket",
+    ]
