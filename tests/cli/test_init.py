@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import secrets
+import subprocess
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -198,3 +203,44 @@ def test_without_a_terminal_it_names_what_is_missing() -> None:
         "reconciler: RECONCILER_DATABASE_URL is not set: set it, or give --database-url",
         "reconciler: RECONCILER_BUCKET__NAME is not set: set it, or give --bucket",
     ]
+
+
+def test_on_a_terminal_it_asks_for_what_is_missing_and_shows_no_password(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    execute(empty_database, SNAKE_CASE)
+    fill(moto_bucket)
+    ours, theirs = pty.openpty()
+    program = "import sys; from reconciler.cli import main; sys.exit(main())"
+    # In a session of its own, where the terminal of whoever runs the tests is out of reach.
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "init"],
+        cwd=tmp_path,
+        env={**os.environ, **moto_bucket.server.environment()},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        for question, answer in (
+            (b"not shown): ", empty_database),
+            (b"bucket: ", moto_bucket.name),
+            (b"endpoint (empty for AWS): ", moto_bucket.server.endpoint_url),
+        ):
+            while not shown.endswith(question):
+                shown += os.read(ours, 1024)
+            os.write(ours, f"{answer}\n".encode())
+            shown += os.read(ours, 1)
+        with suppress(OSError):  # the other side is closed
+            while more := os.read(ours, 1024):
+                shown += more
+        assert running.wait() == 0, shown
+    os.close(ours)
+    password = urlsplit(empty_database).password
+    assert password
+    assert password.encode() not in shown
+    written = yaml.safe_load((tmp_path / "reconciler.yaml").read_text())
+    assert written["bucket"]["name"] == moto_bucket.name
+    assert written["bucket"]["endpoint_url"] == moto_bucket.server.endpoint_url
