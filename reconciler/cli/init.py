@@ -177,13 +177,13 @@ def _print(looked: Looked, path: str, exports: Sequence[str]) -> None:
 def _found(looked: Looked) -> Iterator[tuple[str, str, str]]:
     """What was found: what it is about, the words, and their style."""
     from reconciler.operations.init import spelled
-    from reconciler.operations.settings_file import sides
+    from reconciler.operations.settings_file import COMMENTS, sides
 
     made = looked.proposal
     yield "media table", f"{made.table}: {made.key_column} holds the keys {spelled(made.form)}", ""
     for name in ("expires_at", "last_accessed_at", "created_at", "size_bytes", "virtual_key_id"):
         if column := made.columns[name]:
-            yield "column", f"{column} is {name}", ""
+            yield "column", f"{column}: {COMMENTS[name]}", ""
     keys = f"{made.keys_table} has the virtual keys" if made.keys_table else "none, so media have no owners"
     yield "keys table", keys, ""
     for name in (*made.variants, *made.also_referenced):
