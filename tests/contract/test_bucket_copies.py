@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
+from reconciler.errors import Halt, KeyRefused, LoginRefused, StoreFull, StoreUnavailable
 from reconciler.model import Blame, Copied, CopyRequest, CopyResult
 from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.config import BucketConfig, CopySizes
@@ -254,7 +254,7 @@ async def test_answers_of_a_copy_are_told_apart(
         ("XMinioStorageFull", 507, StoreFull),
         ("KMS.DisabledException", 400, StoreFull),
         ("AccessDenied", 403, Halt),
-        ("InvalidAccessKeyId", 403, Halt),
+        ("InvalidAccessKeyId", 403, LoginRefused),
         ("NotImplemented", 501, StoreUnavailable),
         ("SlowDown", 503, StoreUnavailable),
     ],

@@ -68,7 +68,9 @@ async def test_a_standby_that_has_asked_before_takes_the_lease_once_it_is_free(
         await sql.execute("UPDATE reconciler.lease SET expires_at = clock_timestamp()")
         assert (await _acquired(catalog, "first")).epoch == 3
         assert isinstance(await other.lease.acquire("second", TTL), HeldBy)
-        await sql.execute("UPDATE reconciler.alembic_version SET version_num = '9001'")
+        await sql.execute(
+            f"UPDATE reconciler.alembic_version SET version_num = '9001'; {declaration('9001')}"
+        )
         with pytest.raises(Halt, match="run a newer version"):
             await other.lease.acquire("second", TTL)
 

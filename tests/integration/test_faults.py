@@ -17,11 +17,12 @@ from tests.support.faulty_store import Answer, faulty_store
 pytestmark = pytest.mark.anyio
 
 
-async def test_wrong_credentials_halt(unordered_site: Site) -> None:
+async def test_wrong_credentials_fail_a_run(unordered_site: Site) -> None:
+    """As a store that is away does. The daemon halts."""
     await unordered_site.tracked("image/live")
     unordered_site.environment["AWS_SECRET_ACCESS_KEY"] = "wrong"
     report = await unordered_site.once()
-    assert report.outcome is Outcome.HALTED
+    assert report.outcome is Outcome.FAILED
     assert "AWS_SECRET_ACCESS_KEY" in report.detail
     assert await unordered_site.rows() == {"image/live"}
 

@@ -164,7 +164,7 @@ class Undo:
 
         async def restore(removal: Removal) -> None:
             returned = await self._careful([removal], partial(self._restore, removal, claims, listed))
-            if not removal.rows and returned[0].outcome in BACK:
+            if not removal.rows and returned and returned[0].outcome in BACK:
                 back.append((removal, returned[0]))
             else:
                 self._report(undone, returned)
