@@ -128,7 +128,7 @@ async def test_a_person_settles_a_contested_bucket(ordered_site: Site, postgres:
         assert "contested" in (await site.ownership()).fault
         assert (await site.once()).outcome is Outcome.HALTED, "looking settles nothing"
         assert await site.adopt() == 1, "the mark that was found before is withdrawn"
-        report = await site.once()
+        report = await site.once(lease__ttl="60s")  # nobody dies from here on
         assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
         halted = await copy.once()
         assert halted.outcome is Outcome.HALTED

@@ -309,3 +309,48 @@ def test_only_what_both_sides_have_is_managed(
     sides: Mapping[str, tuple[int, int]], prefixes: tuple[str, ...]
 ) -> None:
     assert managed(seen(**sides)) == prefixes
+
+
+def test_a_table_without_a_key_of_its_own_is_told_of() -> None:
+    found = proposed(table("public.files", identity="", path=("text", IMAGES)))
+    assert found.notes == (
+        "public.files has no primary key and no unique column, so no row of it can be named",
+    )
+
+
+def test_keys_by_a_foreign_key_that_no_column_enables_are_told_of_too() -> None:
+    keys = table("public.VirtualKeys", identity="Id", Id="integer", Revoked="boolean")
+    found = proposed(replace(GATEWAY, owners={"VirtualKeyId": ("public.VirtualKeys", "Id")}), keys)
+    assert (found.keys_table, found.columns["virtual_key_id"]) == ("", "VirtualKeyId")
+    assert "no column says whether a key may be used" in found.notes[0]
+
+
+def test_what_names_objects_elsewhere_by_addresses_asks_for_a_view() -> None:
+    posters = table("public.posters", url=("text", [f"https://cdn.example/{key}" for key in VIDEOS]))
+    found = proposed(GATEWAY, KEYS, posters)
+    assert found.also_referenced == ()
+    assert "public.posters.url names objects too" in found.notes[0]
+    assert "make a view that gives their keys" in found.notes[0]
+
+
+def test_a_variant_by_addresses_asks_for_a_view() -> None:
+    posters = ("text", [f"https://cdn.example/{key}" for key in VIDEOS])
+    found = proposed(table("public.files", path=("text", IMAGES), poster=posters))
+    assert found.variants == ()
+    assert "public.files.poster names objects too" in found.notes[0]
+
+
+def test_the_form_that_names_most_objects_wins_and_the_plain_one_of_equals() -> None:
+    (candidate,) = candidates([table("public.files", path=("text", IMAGES))], sorted(IMAGES)[::7], "media")
+    plain = Evidence(candidate=candidate, form=KeyForm(), found=40, tried=40)
+    other = replace(plain, form=KeyForm(strip="/"))
+    for order in ([plain, other], [other, plain]):
+        assert likeliest(order) == [plain]
+    assert likeliest([plain, replace(other, found=39)]) == [plain]
+
+
+@pytest.mark.parametrize("front", ["/media/", "/", "media/"])
+def test_what_stands_in_front_of_a_key_is_tried(front: str) -> None:
+    values = [f"{front}{key}" for key in IMAGES]
+    (found, *_) = named([table("public.files", path=("text", values))], OBJECTS)
+    assert found.form == KeyForm(strip=front)
