@@ -135,7 +135,7 @@ async def test_a_deletion_that_nobody_asked_for_is_told(site: Site) -> None:
         report = await site.once(**settings)
     assert (report.outcome, report.removed.objects, report.removed.failed) == (Outcome.FAILED, 0, 1)
     (told,) = await site.sql("SELECT detail FROM reconciler.ledger WHERE result = 'failed'")
-    assert "'image/dear-1' is gone, which nobody asked for" in told["detail"]
+    assert "'image/dear-1' is gone, which was not asked for" in told["detail"]
     await site.sql("UPDATE reconciler.marks SET not_before = now()")
     assert (await site.once()).removed.objects == 1
     assert await site.state() == (LIVE, LIVE)
