@@ -147,18 +147,32 @@ class PlanFile(JsonLines):
     def open(cls, path: Path, due_at: datetime) -> Iterator[PlanFile]:
         """Raises ConfigError where it cannot be written."""
         part = path.with_name(f"{path.name}.part")
+        with _about(path):
+            out = part.open("w", encoding="utf-8")
         try:
-            with part.open("w", encoding="utf-8") as out:
+            with out:
                 yield cls(out, path, due_at)
-        except OSError as error:
-            message = f"--output {path}: {error}"
-            raise ConfigError(message) from None
         finally:
             part.unlink(missing_ok=True)
 
+    def emit(self, findings: Sequence[Finding]) -> None:
+        with _about(self._path):
+            super().emit(findings)
+
     def finish(self, report: Report) -> None:
-        super().finish(report)
-        Path(self._out.name).replace(self._path)
+        with _about(self._path):
+            super().finish(report)
+            Path(self._out.name).replace(self._path)
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Say of an error that it is this file's. Others, such as a reader of stdout that is gone, are not."""
+    try:
+        yield
+    except OSError as error:
+        message = f"--output {path}: {error}"
+        raise ConfigError(message) from None
 
 
 class Csv(JsonLines):

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from reconciler.cli.plan import PlanFile
 from tests.cli.program import reconciler
 from tests.cli.test_commands import drift, env, row
 from tests.cli.test_decisions import tripped
+from tests.doubles.build import NOW
 from tests.servers import Bucket
 
 __all__ = ["drift", "env", "tripped"]
@@ -89,3 +91,11 @@ def test_a_plan_that_fails_leaves_the_file_as_it_was(drift: Mapping[str, str], t
     assert file.read_text(encoding="utf-8") == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["plan.jsonl"]
     assert reconciler("plan", "-o", str(tmp_path / "no" / "plan"), env=drift).status == 2
+
+
+def test_a_reader_of_stdout_that_goes_away_is_not_the_files_error(tmp_path: Path) -> None:
+    """`plan -o FILE --json | head -1`."""
+    file = tmp_path / "plan.jsonl"
+    with pytest.raises(BrokenPipeError), PlanFile.open(file, NOW):
+        raise BrokenPipeError
+    assert list(tmp_path.iterdir()) == []
