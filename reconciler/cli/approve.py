@@ -38,12 +38,16 @@ def add(commands: Commands) -> None:
     )
 
 
-@on_database
-async def run(catalog: Catalog, args: argparse.Namespace) -> int:
-    from reconciler.operations import passes
-
+def run(args: argparse.Namespace) -> int:
     if not sure(args, f"Approve pass {args.pass_id}? Its marks are deleted when they are due."):
         return FAILED
+    return _run(args)
+
+
+@on_database
+async def _run(catalog: Catalog, args: argparse.Namespace) -> int:
+    from reconciler.operations import passes
+
     by = operator(args)
     try:
         lines = args.plan.read_text(encoding="utf-8").splitlines() if args.plan else None

@@ -31,14 +31,18 @@ def add(commands: Commands) -> None:
     as_json(made, "what was erased")
 
 
+def run(args: argparse.Namespace) -> int:
+    if not sure(args, f"Erase {counted(len(args.keys), 'key')} for good? None of it can be undone."):
+        return FAILED
+    return _run(args)
+
+
 @on_database
-async def run(catalog: Catalog, args: argparse.Namespace) -> int:
+async def _run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import print_json
     from reconciler.operations import as_json
     from reconciler.operations.erase import erase
 
-    if not sure(args, f"Erase {counted(len(args.keys), 'key')} for good? None of it can be undone."):
-        return FAILED
     done = await erase(catalog, args.keys, author=operator(args), despite_hold=args.despite_hold)
     erased = done.erased
     if args.json:

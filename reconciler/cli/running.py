@@ -110,8 +110,11 @@ def operator(args: argparse.Namespace) -> str:
 
 
 def sure(args: argparse.Namespace, question: str) -> bool:
-    """Whether the person at the terminal says yes. Without a terminal, or with --yes, it is not asked."""
-    if args.yes or args.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    """Whether the person at the terminal says yes. Without a terminal, or with --yes, it is not asked.
+
+    Called before an event loop runs, whose handler would keep the first ^C from ending the question.
+    """
+    if args.yes or args.json or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in {"y", "yes"}:

@@ -111,6 +111,12 @@ def test_a_person_at_a_terminal_is_asked_before_something_is_erased(
     assert (rest.status, "removed rows: 1" in rest.out) == (0, not erased)
 
 
+def test_without_an_input_no_question_is_asked(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`<&-`: Python has none then."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert shell("erase", "image/gone").status == 0
+
+
 def test_a_tripped_pass_is_not_approved_by_a_person_who_says_no(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
