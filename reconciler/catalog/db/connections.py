@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import anyio
 import asyncpg
 
-from reconciler.catalog.db import blockers
+from reconciler.catalog.db import arrays, blockers
 from reconciler.catalog.db.calls import called, retried
 from reconciler.catalog.db.config import CatalogConfig
-from reconciler.catalog.db.errors import DRIVER_ERRORS, garbled, translated
+from reconciler.catalog.db.errors import DRIVER_ERRORS, garbled
 from reconciler.catalog.db.schema import SCHEMA, SchemaVersion, declared
 from reconciler.errors import CatalogUnavailable, ConfigError
 
@@ -80,13 +80,10 @@ OWN = {
 Each session sets them after its start, so that DEFAULT still means what role, database and URL say (R-54).
 """
 
-# Sent by the simple protocol, which prepares nothing: a pooler may refuse or drop a session's settings.
+# Sent by the simple protocol, which prepares nothing: a pooler may refuse or drop a session's settings. That
+# shows as a division by zero: a DO block would load PL/pgSQL, 1.5 ms for each session.
 SETTLE = f"""
-DO $$ BEGIN
-    IF current_setting('plan_cache_mode') <> 'force_custom_plan' OR current_setting('jit') <> 'off' THEN
-        RAISE SQLSTATE 'RC001';
-    END IF;
-END $$;
+SELECT 1 / (current_setting('plan_cache_mode') = 'force_custom_plan' AND current_setting('jit') = 'off')::int;
 {"; ".join(f"SET {name} = {value}" for name, value in OWN.items())}
 """
 
@@ -106,15 +103,17 @@ async def _settled(config: CatalogConfig, connection: Connection) -> Connection:
     """The connection, once our own settings are in force; on an error it is closed."""
     try:
         await connection.execute(SETTLE)
-    except asyncpg.PostgresError as error:
+    except asyncpg.DivisionByZeroError:
         await connection.close()
-        if error.sqlstate == "RC001":
-            raise _pooled(config) from None
+        raise _pooled(config) from None
+    except asyncpg.PostgresError:
+        await connection.close()
         raise
     except BaseException:
         # Cancelled in mid-request: there is no other reference to the connection.
         connection.terminate()
         raise
+    arrays.make_known(connection)
     return connection
 
 
@@ -258,9 +257,8 @@ class Database:
 
 @asynccontextmanager
 async def open_database(config: CatalogConfig) -> AsyncIterator[Database]:
-    """A pool for as long as the context lasts."""
-    with translated(config.where):
-        pool = await _make_pool(config)
+    """A pool for as long as the context lasts. No connection is made before the first is asked for."""
+    pool = await _make_pool(config)
     try:
         yield Database(config, pool)
     finally:
@@ -269,9 +267,6 @@ async def open_database(config: CatalogConfig) -> AsyncIterator[Database]:
 
 
 async def _make_pool(config: CatalogConfig) -> Pool:
-    # The first connection is made outside the pool, where it is tried twice and its errors are plain.
-    await (await connect(config)).close()
-
     async def connect_now(_dsn: str, **options: Any) -> Connection:  # noqa: ANN401 - the pool's own
         return await _settled(config, await asyncpg.connect(config.url(), **options))
 
