@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -131,7 +132,9 @@ def start_seaweedfs(supervisor: Supervisor) -> S3Server:
 def start_moto(supervisor: Supervisor) -> S3Server:
     """A moto server as a process of its own: its threads and warnings stay out of the tests."""
     port = free_ports(1)
-    supervisor.start("moto", [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)])
+    # Isolated, so that what lies next to the script is not taken for a library.
+    command = [sys.executable, "-I", str(Path(__file__).parent / "support" / "moto_server.py")]
+    supervisor.start("moto", [*command, "-H", HOST, "-p", str(port)])
     supervisor.wait_for("moto", lambda: _answers(port), "moto")
     return S3Server(
         kind="moto",
