@@ -154,8 +154,8 @@ class _Doctor:
         rows = await catalog.records.first_keys(prefixes)
         async with catalog.database.connection() as connection:
             made_here = await made_by_us(connection, tables)
-        table, first = tables.media_table, stored[0] if stored else None
-        return checks.sides(table, rows, first, made_here=made_here)
+            table, first = tables.media_table, stored[0] if stored else None
+            return checks.sides(table, rows, first, made_here=made_here)
 
     async def _look_at_others(self, bucket: Bucket, found: Capabilities) -> Sequence[Check]:
         named = await other_tables.look(

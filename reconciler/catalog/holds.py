@@ -167,7 +167,7 @@ class PostgresHolds:
         async with self._database.connection() as connection:
             arguments = await _wanted(connection, wanted or HoldFilter())
             rows = await connection.fetch(PAGE, *arguments, *last, limit)
-        return [_hold_from(row) for row in rows]
+            return [_hold_from(row) for row in rows]
 
     async def held(self, keys: Sequence[str]) -> Mapping[str, Hold]:
         async with self._database.connection() as connection:
@@ -176,7 +176,7 @@ class PostgresHolds:
     async def count(self) -> Mapping[HoldKind, int]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(COUNT)
-        return {HoldKind(row["kind"]): row["holds"] for row in rows}
+            return {HoldKind(row["kind"]): row["holds"] for row in rows}
 
 
 async def claims_wait(connection: AnyConnection) -> None:

@@ -103,18 +103,18 @@ class PostgresStatistics:
             tripped = await connection.fetch(TRIPPED)
             ranges = await connection.fetchrow(RANGES)
             hidden = await connection.fetchrow(HIDDEN_TOTALS)
-        assert due is not None
-        assert ranges is not None
-        assert hidden is not None
-        return model.Standing(
-            drift=drift,
-            due=due["due"],
-            oldest_due=due["oldest"],
-            tripped={model.PassKind(row["kind"]): row["passes"] for row in tripped},
-            ranges_done=ranges["done"],
-            ranges_open=ranges["open"],
-            hidden=(hidden["objects"], int(hidden["bytes"])),
-        )
+            assert due is not None
+            assert ranges is not None
+            assert hidden is not None
+            return model.Standing(
+                drift=drift,
+                due=due["due"],
+                oldest_due=due["oldest"],
+                tripped={model.PassKind(row["kind"]): row["passes"] for row in tripped},
+                ranges_done=ranges["done"],
+                ranges_open=ranges["open"],
+                hidden=(hidden["objects"], int(hidden["bytes"])),
+            )
 
     async def drift(self) -> Drift:
         """The marks by verdict. Reads every mark. Raises Retryable."""
@@ -125,13 +125,13 @@ class PostgresStatistics:
         """The replica that holds the lease at this moment; None without one."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(LEADER)
-        return model.Leader(**row) if row else None
+            return model.Leader(**row) if row else None
 
     async def mode_since(self) -> model.ModeSince | None:
         """The mode of the newest pass, and since when passes have had it; None before the first pass."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(MODE_SINCE)
-        return model.ModeSince(mode=model.Mode(row["mode"]), since=row["since"]) if row else None
+            return model.ModeSince(mode=model.Mode(row["mode"]), since=row["since"]) if row else None
 
     async def storage(self, by: Sequence[model.StorageBy], top: int) -> model.Storage:
         """The rows in the managed prefixes, grouped by these; the `top` largest groups are listed apart.
@@ -147,9 +147,9 @@ class PostgresStatistics:
                 at: datetime = await connection.fetchval("SELECT clock_timestamp()")
                 prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
                 rows = await self._add_up(connection, prefixes, by, top)
+                return replace(_storage(at, rows, by, top), prefixes=prefixes)
             finally:
                 await _close(connection, config.connect_timeout)
-        return replace(_storage(at, rows, by, top), prefixes=prefixes)
 
     async def _add_up(
         self,

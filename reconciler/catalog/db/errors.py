@@ -60,7 +60,7 @@ def garbled(error: BaseException) -> bool:
 
     A corrupted answer raises whatever goes wrong first (AssertionError, UnicodeDecodeError, struct's own),
     and the driver's state of the connection is unreliable from then on. An answer that lacks a column named
-    by our own statement counts as well.
+    by our own statement, or has another, counts as well: rows are read while their connection is lent.
     """
     if isinstance(error, (*DRIVER_ERRORS, OSError, ReconcilerError)):
         return False
@@ -68,7 +68,7 @@ def garbled(error: BaseException) -> bool:
     if not frames:
         return False
     raised_in = Path(frames[-1][0].f_code.co_filename)
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) or "unexpected keyword argument" in str(error):
         return _ALL_OF_CATALOG in raised_in.parents
     return "asyncpg" in raised_in.parts
 

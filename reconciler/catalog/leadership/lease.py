@@ -48,9 +48,14 @@ class PostgresLease:
     async def acquire(self, holder: str, ttl: timedelta) -> Term | HeldBy:
         # A standby asks each second: while nothing has changed, one statement is the whole answer.
         fits, self._fits = self._fits, None
-        if fits and (held := await self._own.use(lambda own: own.fetchrow(HELD, fits))):
+
+        async def ask(connection: Connection) -> HeldBy | None:
+            row = await connection.fetchrow(HELD, fits)
+            return _held_by(row) if row else None
+
+        if fits and (held := await self._own.use(ask)):
             self._fits = fits
-            return HeldBy(holder=held["holder"], expires_at=held["expires_at"], remaining=held["remaining"])
+            return held
 
         async def work(connection: Connection) -> Term | HeldBy:
             self._fits = await _require_schema(connection)
@@ -63,7 +68,7 @@ class PostgresLease:
             )
             assert row is not None, "the migration made the row"
             if row["held"]:
-                return HeldBy(holder=row["holder"], expires_at=row["expires_at"], remaining=row["remaining"])
+                return _held_by(row)
             term = await self._begin(connection, holder, row["epoch"] + 1, ttl)
             return replace(term, vanished=not row["released"])
 
@@ -161,6 +166,10 @@ class PostgresLease:
                 return await work(connection)
 
         return await self._own.use(within)
+
+
+def _held_by(row: connections.Row) -> HeldBy:
+    return HeldBy(holder=row["holder"], expires_at=row["expires_at"], remaining=row["remaining"])
 
 
 async def _require_schema(connection: Connection) -> str | None:

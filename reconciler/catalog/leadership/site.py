@@ -61,15 +61,15 @@ class PostgresSite:
     async def identity(self) -> Identity | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.site WHERE bucket IS NOT NULL")
-        if row is None:
-            return None
-        return Identity(
-            site_id=row["site_id"],
-            bucket=row["bucket"],
-            prefixes=tuple(row["prefixes"]),
-            created_at=row["bound_at"],
-            lineage=Lineage.read(json.loads(row["lineage"])) if row["lineage"] else None,
-        )
+            if row is None:
+                return None
+            return Identity(
+                site_id=row["site_id"],
+                bucket=row["bucket"],
+                prefixes=tuple(row["prefixes"]),
+                created_at=row["bound_at"],
+                lineage=Lineage.read(json.loads(row["lineage"])) if row["lineage"] else None,
+            )
 
     async def lineage(self) -> Lineage:
         async with self._database.connection() as connection:
@@ -112,7 +112,7 @@ class PostgresSite:
     async def seals(self) -> Seals:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"SELECT nonce, pending_nonce FROM {SCHEMA}.site")
-        return Seals(confirmed=row["nonce"], pending=row["pending_nonce"]) if row else Seals()
+            return Seals(confirmed=row["nonce"], pending=row["pending_nonce"]) if row else Seals()
 
     async def propose(self, term: Term, confirmed: UUID | None, pending: UUID) -> None:
         async def work(connection: AnyConnection) -> None:

@@ -48,17 +48,17 @@ class History:
         """What became of what these passes found, by what, verdict and result."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(OF_PASS, ids, since, examples)
-        return [
-            Deletions(
-                what=row["what"],
-                verdict=row["verdict"],
-                result="restored" if row["event"] == "restored" else row["result"] or "",
-                keys=row["keys"],
-                bytes=row["bytes"],
-                examples=tuple(row["examples"]),
-            )
-            for row in rows
-        ]
+            return [
+                Deletions(
+                    what=row["what"],
+                    verdict=row["verdict"],
+                    result="restored" if row["event"] == "restored" else row["result"] or "",
+                    keys=row["keys"],
+                    bytes=row["bytes"],
+                    examples=tuple(row["examples"]),
+                )
+                for row in rows
+            ]
 
 
 def _line(row: asyncpg.Record) -> LedgerLine:

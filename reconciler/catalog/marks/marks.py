@@ -243,16 +243,16 @@ class PostgresMarks:
                 marks = [mark_from(row) for row in rows]
                 named = by_key(await lookup(connection, self._media, [mark.storage_key for mark in marks]))
                 await references.add_named(connection, self._media, needed(marks), named)
-            page = []
-            for mark, row in zip(marks, rows, strict=True):
-                decision = decide(mark, named.get(mark.storage_key, ()), now)
-                if isinstance(decision, Remove):
-                    page.append(DueKey(mark=mark, decision=decision, seen=row["previewed"]))
+                page = []
+                for mark, row in zip(marks, rows, strict=True):
+                    decision = decide(mark, named.get(mark.storage_key, ()), now)
+                    if isinstance(decision, Remove):
+                        page.append(DueKey(mark=mark, decision=decision, seen=row["previewed"]))
             if page:
                 yield page
-            if len(rows) < page_size:
+            if len(marks) < page_size:
                 return
-            last = rows[-1]["storage_key"]
+            last = marks[-1].storage_key
 
     async def note_preview(self, term: Term, keys: Sequence[str]) -> None:
         if not keys:
@@ -277,7 +277,7 @@ class PostgresMarks:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             arguments = claimable_arguments(now, policy, verdicts)
             row = await connection.fetchrow(self._waiting, *arguments)
-        return Waiting(**row) if row else Waiting()
+            return Waiting(**row) if row else Waiting()
 
     async def abandoned(self, term: Term) -> int:
         async with self._database.connection() as connection:
@@ -290,15 +290,20 @@ class PostgresMarks:
                 " min(first_seen_at) AS oldest"
                 f" FROM {SCHEMA}.marks GROUP BY verdict"
             )
-        return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
+            return {Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
 
     async def refused(self) -> RefusedMarks:
         async with self._database.connection() as connection:
             counts = await connection.fetchrow(REFUSED)
             examples = await connection.fetch(REFUSED_EXAMPLES, REASONS_TOLD)
-        assert counts is not None, "a count has a row"
-        shown = tuple(Refusal(storage_key=row["storage_key"], reason=row["last_error"]) for row in examples)
-        return RefusedMarks(kept=counts["kept"], gone=counts["gone"], examples=shown)
+            assert counts is not None, "a count has a row"
+            return RefusedMarks(
+                kept=counts["kept"],
+                gone=counts["gone"],
+                examples=tuple(
+                    Refusal(storage_key=row["storage_key"], reason=row["last_error"]) for row in examples
+                ),
+            )
 
     async def require_rights(self, *, undoable: bool) -> None:
         async with self._database.connection() as connection:
@@ -309,13 +314,13 @@ class PostgresMarks:
     async def blocked_by(self) -> str | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(OLDEST_TRANSACTION)
-        if row is None:
-            return None
-        if row["gid"] is not None:
-            return f"prepared transaction {row['gid']}, open since {row['prepared']:%Y-%m-%dT%H:%M:%SZ}"
-        name = f" ({row['application_name']})" if row["application_name"] else ""
-        since = f", open since {row['xact_start']:%Y-%m-%dT%H:%M:%SZ}" if row["xact_start"] else ""
-        return f"pid {row['pid']}{name}{since}"
+            if row is None:
+                return None
+            if row["gid"] is not None:
+                return f"prepared transaction {row['gid']}, open since {row['prepared']:%Y-%m-%dT%H:%M:%SZ}"
+            name = f" ({row['application_name']})" if row["application_name"] else ""
+            since = f", open since {row['xact_start']:%Y-%m-%dT%H:%M:%SZ}" if row["xact_start"] else ""
+            return f"pid {row['pid']}{name}{since}"
 
     async def held_back_by(self) -> str | None:
         async with self._database.connection() as connection:

@@ -124,7 +124,7 @@ class MarkList:
             return None
         async with self._database.connection() as connection:
             row = await connection.fetchrow(WENT, key)
-        return Went(at=row["at"], pass_id=row["pass_id"]) if row else None
+            return Went(at=row["at"], pass_id=row["pass_id"]) if row else None
 
     async def retry(self, keys: Sequence[str] | None) -> set[str]:
         """Let failed marks be tried again at once, of these keys or of all; returns their keys."""
@@ -136,7 +136,7 @@ class MarkList:
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._list, *arguments)
             held = await holds.held(connection, self._media, [row["storage_key"] for row in rows])
-        return [_listed(row, held) for row in rows]
+            return [_listed(row, held) for row in rows]
 
     async def cancel(self, keys: Sequence[str], author: str, reason: str) -> Cancelled:
         """Withdraw the marks of these keys, and record the author and the reason.

@@ -158,21 +158,20 @@ class WrittenSince:
         What earlier transactions wrote has been read, at most `SHARE` times as long ago as it took.
         """
         async with self._database.connection() as connection:
-            now = await connection.fetchrow(STANDING, self._pass, self._horizon)
-        assert now is not None
-        if not now["due"]:
+            row = await connection.fetchrow(STANDING, self._pass, self._horizon)
+            assert row is not None
+            horizon, pass_id, begun, bucket, due, another = row
+        if not due:
             return "0"
         started = anyio.current_time()
-        if now["another"] or started >= self._again_at:
-            if now["begun_xid"] is not None:
+        if another or started >= self._again_at:
+            if begun is not None:
                 async with self._database.connection() as connection:
                     await require_tables(connection, self._media)
                     await references.require_tables(connection, self._media)
-                orphans = Orphans(
-                    pass_id=now["id"], bucket=now["bucket"] or "", prefixes=merge_prefixes(prefixes)
-                )
-                await self._compare(orphans, int(now["begun_xid"]))
-            self._pass, self._horizon = now["id"], now["horizon"]
+                orphans = Orphans(pass_id=pass_id, bucket=bucket or "", prefixes=merge_prefixes(prefixes))
+                await self._compare(orphans, int(begun))
+            self._pass, self._horizon = pass_id, horizon
             self._again_at = anyio.current_time() + SHARE * (anyio.current_time() - started)
         return self._horizon
 

@@ -142,14 +142,15 @@ class Nominator:
             async with self._database.connection() as connection:
                 drawn = await self._draw(connection, branch, policy, last)
             if drawn:
-                yield [row["id"] for row in drawn]
+                yield [row_id for _, row_id in drawn]
             if len(drawn) < DRAW:
                 return
-            last = (drawn[-1]["position"], drawn[-1]["id"])
+            last = drawn[-1]
 
     async def _draw(
         self, connection: AnyConnection, branch: Branch, policy: Policy, last: tuple[str, str] | None
-    ) -> list[Row]:
+    ) -> list[tuple[str, str]]:
+        """Position and id of each."""
         media = self._media
         values: list[object] = list(branch.values)
         within, limits = bounds.condition(media.ordered_key, bounds.managed(policy.prefixes), len(values) + 1)
@@ -165,12 +166,12 @@ class Nominator:
         # The position is passed as text, which is exact where a Python time or integer might not be.
         position = f"{branch.order}::text" if branch.order else "''"
         drawn: list[Row] = await connection.fetch(
-            f"SELECT {media.identity.text} AS id, {position} AS position FROM {media.media}"
+            f"SELECT {position}, {media.identity.text} FROM {media.media}"
             f" WHERE {branch.condition} AND {within}{after}"
             f" ORDER BY {', '.join(order)} LIMIT {DRAW}",
             *values,
         )
-        return drawn
+        return [(at, row_id) for at, row_id in drawn]
 
     async def _rows(self, ids: Sequence[str]) -> list[Record]:
         media = self._media
@@ -181,7 +182,7 @@ class Nominator:
                 f" WHERE {media.identity.among('$1')} ORDER BY {media.ordered_key}",
                 list(ids),
             )
-        return [record_from(row) for row in rows]
+            return [record_from(row) for row in rows]
 
 
 NOMINATIONS: Mapping[Verdict, Callable[[Nominator, Policy, datetime], Awaitable[list[Branch]]]] = {

@@ -90,7 +90,7 @@ class PostgresPasses:
                 order.value,
                 max_age,
             )
-        return pass_from(row) if row else None
+            return pass_from(row) if row else None
 
     async def plan_ranges(self, term: Term, pass_id: int, ranges: Sequence[KeyRange]) -> None:
         async def work(connection: AnyConnection) -> None:
@@ -115,16 +115,16 @@ class PostgresPasses:
             rows = await connection.fetch(
                 f"SELECT * FROM {SCHEMA}.ranges WHERE pass_id = $1 ORDER BY ordinal", pass_id
             )
-        return [
-            RangeProgress(
-                ordinal=row["ordinal"],
-                range=KeyRange(prefix=row["prefix"], after=row["after"], upto=row["upto"]),
-                watermark=row["watermark"],
-                done=row["done"],
-                tally=tally_from(row["tally"]),
-            )
-            for row in rows
-        ]
+            return [
+                RangeProgress(
+                    ordinal=row["ordinal"],
+                    range=KeyRange(prefix=row["prefix"], after=row["after"], upto=row["upto"]),
+                    watermark=row["watermark"],
+                    done=row["done"],
+                    tally=tally_from(row["tally"]),
+                )
+                for row in rows
+            ]
 
     async def record(
         self,
@@ -220,7 +220,7 @@ class PostgresPasses:
                 kind.value,
                 state.value if state else None,
             )
-        return pass_from(row) if row else None
+            return pass_from(row) if row else None
 
     async def undecided(self, kind: PassKind) -> Pass | None:
         async with self._database.connection() as connection:
@@ -230,7 +230,7 @@ class PostgresPasses:
                 f" FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' ORDER BY id LIMIT 1",
                 kind.value,
             )
-        return replace(pass_from(row), both_sides=row["any_both_sides"]) if row else None
+            return replace(pass_from(row), both_sides=row["any_both_sides"]) if row else None
 
     async def backlog(
         self, prefixes: Sequence[str] = (), current: Pass | None = None, since: datetime | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
 import asyncpg
@@ -18,6 +19,8 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.tables import MediaTables, record_from
 from reconciler.errors import CatalogUnavailable
 from reconciler.model import ObjectPage, Record, StoredObject, parse_timestamp
+
+T = TypeVar("T")
 
 COLUMNS = ("key", "size", "etag", "modified")
 
@@ -154,13 +157,14 @@ class PostgresStaging:
                 row = await self._connection.fetchrow(
                     f"SELECT count(*) AS objects, coalesce(sum(size), 0)::text AS bytes FROM {self._table}"
                 )
-        assert row is not None
-        if row["objects"] != self._copied - doubles:
+                assert row is not None
+                objects, size = row["objects"], int(row["bytes"])
+        if objects != self._copied - doubles:
             raise CatalogUnavailable(
-                f"{LOST}: {self._copied - doubles:,} of its keys were copied, {row['objects']:,} are there"
+                f"{LOST}: {self._copied - doubles:,} of its keys were copied, {objects:,} are there"
             )
         self._sealed = True
-        return row["objects"], int(row["bytes"])
+        return objects, size
 
     async def _index(self) -> int:
         """Index the key, which finds duplicates; returns how many rows were removed as such.
@@ -190,16 +194,9 @@ class PostgresStaging:
             f" AND NOT EXISTS (SELECT FROM {self._media.media} WHERE {self._media.is_rewritten}"
             f" AND {self._media.rewritten_key} = s.key) ORDER BY s.key) each",
         )
-        async for rows in self._pages("_objects", "key, size, etag, modified", "", page_size):
-            yield [
-                StoredObject(
-                    key=row["key"],
-                    size=row["size"],
-                    etag=row["etag"],
-                    last_modified=parse_timestamp(row["modified"]),
-                )
-                for row in rows
-            ]
+        columns = "key, size, etag, modified"
+        async for page in self._pages("_objects", columns, "", page_size, _object_from):
+            yield page
 
     async def records_without_object(
         self, prefixes: Sequence[str], page_size: int = 1000
@@ -215,8 +212,8 @@ class PostgresStaging:
         )
         # Rows are read as they are when the page is read.
         joined = f" JOIN {media.joined} ON {media.identity.equals_copied('f')}"
-        async for rows in self._pages("_records", media.columns, joined, page_size):
-            yield [record_from(row) for row in rows]
+        async for page in self._pages("_records", media.columns, joined, page_size, record_from):
+            yield page
 
     async def _write_down(self, suffix: str, query: str, values: Sequence[str] = ()) -> None:
         assert self._sealed, "rows are read only after the whole listing"
@@ -238,8 +235,8 @@ class PostgresStaging:
             raise CatalogUnavailable(f"{LOST}: the table is empty")
 
     async def _pages(
-        self, suffix: str, columns: str, joined: str, page_size: int
-    ) -> AsyncIterator[list[connections.Row]]:
+        self, suffix: str, columns: str, joined: str, page_size: int, read: Callable[[connections.Row], T]
+    ) -> AsyncIterator[list[T]]:
         table = f"{self._table}{suffix}"
         async with self._alone:
             with called(self._config):
@@ -252,5 +249,12 @@ class PostgresStaging:
                         start,
                         start + page_size,
                     )
-            if rows:
-                yield rows
+                    page = [read(row) for row in rows]
+            if page:
+                yield page
+
+
+def _object_from(row: connections.Row) -> StoredObject:
+    return StoredObject(
+        key=row["key"], size=row["size"], etag=row["etag"], last_modified=parse_timestamp(row["modified"])
+    )

@@ -267,8 +267,8 @@ class PostgresPurges:
     async def hidden(self) -> tuple[int, int]:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(HIDDEN_TOTALS)
-        assert row is not None
-        return row["objects"], int(row["bytes"])
+            assert row is not None
+            return row["objects"], int(row["bytes"])
 
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
         async def work(connection: AnyConnection) -> None:
