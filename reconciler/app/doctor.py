@@ -54,7 +54,7 @@ class _Doctor:
         self._say(checks.settings(log_settings(self._source.loaded)))
         reached = "the database could not be looked at"
         if not await self._attempt("database", self._look_at_database):
-            self._skip(("schema", "gateway tables", *OF_THE_TABLES, "pause", "tables"), reached)
+            self._skip(("schema", "gateway tables", *OF_THE_TABLES, "pause", "collectors", "tables"), reached)
         if not await self._attempt("bucket", self._look_at_bucket):
             reached = "the bucket could not be looked at"
             self._skip((*OF_THE_BUCKET, *OF_THE_STORE, *OF_BOTH_SIDES, "other tables"), reached)
@@ -102,6 +102,7 @@ class _Doctor:
         async with survey_of_tables(self._config) as survey:
             self._tables = await survey.tables()
         tables = self._config.tables
+        self._say(checks.collectors(self._tables))
         return checks.namesakes(self._tables, tables.media_table, tables.keys_table)
 
     @property

@@ -433,6 +433,23 @@ def namesakes(tables: Sequence[SeenTable], *mapped: str) -> Sequence[Check]:
     return checks or [ok("tables", "no other table has the name of a mapped one, in any schema or case")]
 
 
+CONDUITS_OWN = "mediacleanupapprovals"
+"""A table that Conduit makes for its cleaner, as `plainly` gives its name."""
+
+
+def collectors(tables: Sequence[SeenTable]) -> Sequence[Check]:
+    """Another collector on this bucket, by the tables that it makes. The only one known is Conduit's."""
+    found = [table.name for table in tables if plainly(_bare(table.name)) == CONDUITS_OWN]
+    if not found:
+        return [ok("collectors", "no table of another collector that is known")]
+    detail = (
+        f"{found[0]}: Conduit has a cleaner of its own, which deletes what has no row after 48 h, without a"
+        " second look; to it, what is written under .reconciler/ (identity, quarantine) has no row"
+    )
+    advice = "switch its reconciliation off; two collectors undo each other's undo windows"
+    return [warn("collectors", detail, advice)]
+
+
 SHOWN = 5
 """Names that a line shows."""
 

@@ -91,6 +91,15 @@ def test_further_objects_of_a_row_are_told(env: Mapping[str, str]) -> None:
     assert "VARIANT_COLUMNS" in str(told["advice"])
 
 
+def test_a_second_collector_on_the_bucket_is_told(env: Mapping[str, str]) -> None:
+    """Conduit's, since July 2026, by the table in which its cleaner asks for approvals."""
+    assert [status for status, _ in of(doctor(env), "collectors")] == ["ok"]
+    execute(env["RECONCILER_DATABASE_URL"], 'CREATE TABLE app."MediaCleanupApprovals" (id int)')
+    ((status, detail),) = of(doctor(env), "collectors")
+    assert status == "warn"
+    assert detail.startswith("app.MediaCleanupApprovals: Conduit has a cleaner of its own")
+
+
 def test_a_table_of_the_mapped_name_elsewhere_is_told(env: Mapping[str, str]) -> None:
     assert [status for status, _ in of(doctor(env), "tables")] == ["ok"]
     url = env["RECONCILER_DATABASE_URL"]

@@ -52,7 +52,8 @@ def check_tie(ours: Identity, seen: Identity | None, bucket: str) -> None:
     if seen is None:
         message = (
             f"bucket {bucket!r} has no identity object, but this database ({describe(ours)}) wrote one:"
-            " the bucket was emptied or made again, or the endpoint is another; nothing is deleted until"
+            " the bucket was emptied or made again, the endpoint is another, or another collector removed it"
+            " as an object without a row (doctor names Conduit's); nothing is deleted until"
             " RECONCILER_BUCKET__ENDPOINT_URL is right, the object .reconciler/identity.json is restored, or"
             " `reconciler adopt-bucket` ties them again"
         )
