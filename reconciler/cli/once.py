@@ -17,7 +17,7 @@ from reconciler.cli.errors import leaf, message_of
 from reconciler.cli.reports import EXIT_STATUS, ended, one_sided, print_kept
 from reconciler.cli.types import Output
 from reconciler.errors import ConfigError, Halt, NoLogin
-from reconciler.model import Mode, Outcome, Report, Verdict
+from reconciler.model import KeepReason, Mode, Outcome, Report, Verdict
 from reconciler.planning.formatting import human_bytes
 
 
@@ -58,7 +58,8 @@ def print_report(report: Report, out: Output) -> None:
     if found:
         out.table(("verdict", "found"), found, right=("found",))
     elif report.outcome not in {Outcome.FAILED, Outcome.HALTED}:  # those may not have looked at all
-        out.say(one_sided(report) or "no drift found")
+        pending = report.kept.get(KeepReason.PENDING)
+        out.say(one_sided(report) or ("nothing is old enough to go yet" if pending else "no drift found"))
     removed = report.removed
     went = "deleted" if report.mode is Mode.LIVE else "dry run, nothing was deleted; would have gone"
     out.say(

@@ -30,7 +30,7 @@ from reconciler.cli.arguments import Commands, command
 from reconciler.cli.reports import ended, one_sided, print_kept
 from reconciler.cli.types import Group, Output
 from reconciler.errors import ConfigError
-from reconciler.model import VERDICTS, Finding, Outcome, Report, Verdict
+from reconciler.model import VERDICTS, Finding, KeepReason, Outcome, Report, Verdict
 from reconciler.planning.formatting import human_bytes, printable, shortened
 
 EXAMPLES = 2
@@ -226,6 +226,10 @@ class PlanTable:
             out.say(("The breaker would trip.", "red"))
         elif strange := one_sided(report):
             out.say((strange, "yellow"))
+        elif not groups and any(report.found.values()):
+            out.say(f"None of the {sum(report.found.values()):,} findings is among those asked for.")
+        elif not groups and report.kept.get(KeepReason.PENDING):
+            out.say("Nothing is old enough to go yet; `reconciler plan --at 7d` looks ahead.")
         elif not groups:
             out.say(("No drift was found.", "green"))
 

@@ -13,6 +13,12 @@ EXIT_STATUS = {
 }
 
 
+EXPLAINED = {
+    KeepReason.DISABLED: "clean-up switched off",
+    KeepReason.PENDING: "their grace period or delay is not over",
+}
+
+
 def ended(report: Report) -> int:
     """Say on stderr why a report is not what was hoped for. Returns its exit status."""
     status = EXIT_STATUS[report.outcome]
@@ -52,5 +58,5 @@ def print_kept(report: Report, out: Output) -> None:
 
 
 def _why(reason: KeepReason) -> str:
-    """Its name in the JSON; the one that could be taken for a virtual key's state is explained."""
-    return "disabled (clean-up switched off)" if reason is KeepReason.DISABLED else str(reason)
+    """Its name in the JSON; those that can be misread are explained."""
+    return f"{reason} ({EXPLAINED[reason]})" if reason in EXPLAINED else str(reason)

@@ -218,10 +218,27 @@ def test_what_did_not_look_does_not_say_that_there_is_no_drift(outcome: Outcome)
 
 def test_no_drift_is_said_in_words() -> None:
     console, out = screen()
+    kept = {KeepReason.PENDING: 0, KeepReason.HOLD: 0}
+    PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, kept=kept))
+    assert "kept" not in out.getvalue()
+    assert "No drift was found." in out.getvalue()
+
+
+def test_findings_that_were_not_asked_for_are_not_said_to_be_no_drift() -> None:
+    console, out = screen()
+    found = {Verdict.ORPHAN: 4, Verdict.STALE: 1}
+    PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, found=found))
+    assert "None of the 5 findings is among those asked for." in out.getvalue()
+    assert "No drift" not in out.getvalue()
+
+
+def test_what_is_too_new_is_not_said_to_be_no_drift() -> None:
+    console, out = screen()
     kept = {KeepReason.PENDING: 4, KeepReason.HOLD: 0}
     PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, kept=kept))
-    assert "kept: 4 pending\n" in out.getvalue()
-    assert "No drift was found." in out.getvalue()
+    assert "kept: 4 pending (their grace period or delay is not over)\n" in out.getvalue()
+    assert "Nothing is old enough to go yet; `reconciler plan --at 7d` looks ahead." in out.getvalue()
+    assert "No drift" not in out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -233,7 +250,7 @@ def test_no_drift_is_said_in_words() -> None:
         (Report(mode=Mode.LIVE, outcome=Outcome.FAILED, removed=Removed(failed=2)), "failed: 2"),
         (
             Report(mode=Mode.LIVE, outcome=Outcome.PENDING, kept={KeepReason.PENDING: 3, KeepReason.HOLD: 0}),
-            "kept: 3 pending\n",
+            "kept: 3 pending (their grace period or delay is not over)\n",
         ),
         (Report(mode=Mode.LIVE, outcome=Outcome.PENDING, found={Verdict.STALE: 1200}), "1,200"),
     ],
