@@ -18,6 +18,7 @@ from datetime import datetime
 
 from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, command, whole
 from reconciler.cli.errors import DONE
+from reconciler.cli.reports import OF_THE_FIRST
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Decided, Output, Part
 from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
@@ -184,6 +185,8 @@ def _print_results(detail: PassDetail, out: Output) -> None:
     ]
     if rows:
         out.table(("what", "verdict", "result", "keys", "bytes"), rows, right=("keys", "bytes"))
+    elif any(detail.current.tally.found.values()) and not any(detail.marks.values()):
+        out.say(f"no mark of its own: {OF_THE_FIRST}")
     for each in detail.results:
         if each.what == "object" and not detail.examples:
             out.say((f"{each.result:<9}  ", "bold"), ", ".join(each.examples))

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, by, command
 from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.cli.reports import OF_THE_FIRST
 from reconciler.cli.types import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Return, Returned, UndoScope
@@ -156,7 +157,9 @@ def _part(scope: UndoScope) -> str:
 
 def _ended(undone: Undone) -> int:
     for part in undone.unknown[:NAMED]:
-        complain(f"{_part(part)}: the ledger knows of no deletion that fits; nothing to bring back")
+        nothing = "the ledger knows of no deletion that fits; nothing to bring back"
+        first = "" if part.pass_id is None else f" ({OF_THE_FIRST}; --since TIME finds it too)"
+        complain(f"{_part(part)}: {nothing}{first}")
     if len(undone.unknown) > NAMED:
         complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
     for each in undone.refused[:NAMED]:

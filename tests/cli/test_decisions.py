@@ -171,6 +171,14 @@ def test_who_decided_is_shown() -> None:
     assert "ended" not in printed(shown.print_pass, running)
 
 
+def test_a_pass_whose_findings_were_marked_before_says_where_they_count() -> None:
+    """A live pass that finds again what a dry run had marked: it has no mark, and undo knows none of it."""
+    again = replace(detail(state=PassState.RELEASED, trip_reason=None), marks={}, examples=())
+    told = "no mark of its own: a deletion counts for the pass that found its key first"
+    assert told in printed(shown.print_pass, again)
+    assert told not in printed(shown.print_pass, detail())
+
+
 def test_many_passes_that_are_taken_in_are_named_in_short() -> None:
     many = replace(detail(), together=[*range(1, 10), 12])
     text = printed(shown.print_pass, many)
