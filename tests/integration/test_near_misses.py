@@ -187,3 +187,56 @@ async def test_a_row_that_comes_while_marks_are_claimed_keeps_the_object(
     report = await site.once()
     assert (report.found[Verdict.ORPHAN], report.removed.objects) == (1, 0)
     assert await site.keys() == {"image/live", "image/Late.png"}
+
+
+PARTITIONED = """
+    ALTER TABLE public."MediaRecords" RENAME TO aside;
+    CREATE TABLE public."MediaRecords" (LIKE public.aside INCLUDING DEFAULTS)
+        PARTITION BY RANGE ("CreatedAt");
+    CREATE UNIQUE INDEX ON public."MediaRecords" ("Id", "CreatedAt");
+    CREATE TABLE public.now PARTITION OF public."MediaRecords" FOR VALUES FROM ('2021-01-01') TO (MAXVALUE)
+        PARTITION BY RANGE ("CreatedAt");
+    CREATE TABLE public.today PARTITION OF public.now FOR VALUES FROM ('2022-01-01') TO (MAXVALUE);
+    CREATE TABLE public.late (LIKE public."MediaRecords");
+    CREATE TABLE public.names (name text, year int) PARTITION BY RANGE (year);
+    CREATE TABLE public.late_names AS SELECT 'image/LATE.PNG' AS name, 2020 AS year;
+"""
+
+
+@pytest.mark.attack(95)
+@pytest.mark.parametrize(
+    ("made", "attach"),
+    [
+        ("2020-05-05", """public."MediaRecords" ATTACH PARTITION public.late DEFAULT"""),
+        ("2021-05-05", "public.now ATTACH PARTITION public.late DEFAULT"),
+        ("", "public.names ATTACH PARTITION public.late_names DEFAULT"),
+    ],
+    ids=["media", "part of a part", "further column"],
+)
+async def test_old_rows_that_come_with_a_partition_keep_what_they_spell_otherwise(
+    ordered_site: Site, monkeypatch: pytest.MonkeyPatch, made: str, attach: str
+) -> None:
+    """R-95: written long before the sweep, in a table that is attached between sweep and claim."""
+    site, claim = ordered_site, PostgresMarks.claim
+    await site.script(PARTITIONED)
+    await site.tracked("image/live")
+    if made:
+        await site.script(f"""
+            INSERT INTO public.late SELECT * FROM public."MediaRecords";
+            UPDATE public.late SET "StorageKey" = 'image/LATE.PNG', "Id" = gen_random_uuid(),
+                "CreatedAt" = '{made}';
+        """)
+    await site.put("image/Late.png")
+    before, attached = await site.keys(), False
+
+    async def late(*given: Any, **named: Any) -> Claim:
+        nonlocal attached
+        if not attached:
+            await site.script(f"ALTER TABLE {attach}")
+            attached = True
+        return await claim(*given, **named)
+
+    monkeypatch.setattr(PostgresMarks, "claim", late)
+    report = await site.once(catalog__also_referenced='["public.names.name"]')
+    assert (report.found[Verdict.ORPHAN], report.removed.objects) == (1, 0)
+    assert await site.keys() == before

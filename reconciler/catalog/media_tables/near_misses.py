@@ -83,9 +83,18 @@ FROM (SELECT) one LEFT JOIN LATERAL (
     ORDER BY id DESC LIMIT 1) s ON true
 """
 
-# Rows of transactions that the sweep could not see. An age is negative for the ids of the last moments, and
+# Of a transaction that the sweep could not see. An age is negative for the ids of the last moments, and
 # for frozen rows that are very old: the first count, and most of the others do not.
-WRITTEN = "age({alias}.xmin) BETWEEN -10000000 AND age('{xid}'::xid8::xid)"
+SINCE = "age({alias}.xmin) BETWEEN -10000000 AND age('{xid}'::xid8::xid)"
+
+# Rows that came since the sweep: written since, or in a partition that was attached since.
+WRITTEN = f"""({SINCE} OR {{alias}}.tableoid IN (
+    WITH RECURSIVE tree AS (
+        SELECT {{oid}}::oid AS relid, false AS attached
+        UNION ALL
+        SELECT i.inhrelid, tree.attached OR {SINCE.replace("{alias}", "i")}
+        FROM tree JOIN pg_inherits i ON i.inhparent = tree.relid)
+    SELECT relid FROM tree WHERE attached))"""
 
 SHARE = 100
 """Comparing before a claim takes at most this part of the time."""
@@ -177,10 +186,12 @@ class WrittenSince:
 
     async def _compare(self, orphans: Orphans, xid: int) -> None:
         media = self._media
-        columns = [(media.key_text, f"{media.table} WHERE {media.counts}", "m")]
-        columns += [(each.column, media.naming(each), "" if each.view else "f") for each in media.references]
-        for key, rows, alias in columns:
-            written = f"{rows} AND {WRITTEN.format(alias=alias, xid=xid)}" if alias else rows
+        columns = [(media.key_text, f"{media.table} WHERE {media.counts}", "m", media.oids[0])]
+        columns += [
+            (each.column, media.naming(each), "" if each.view else "f", each.oid) for each in media.references
+        ]
+        for key, rows, alias, oid in columns:
+            written = f"{rows} AND {WRITTEN.format(alias=alias, xid=xid, oid=oid)}" if alias else rows
             async for keys in references.spelled_otherwise(self._database, key, written, orphans, PAGE):
                 await self._near.note_outside(orphans.pass_id, orphans.folded(keys))
 
