@@ -96,8 +96,10 @@ def test_a_second_collector_on_the_bucket_is_told(env: Mapping[str, str]) -> Non
     assert [status for status, _ in of(doctor(env), "collectors")] == ["ok"]
     execute(env["RECONCILER_DATABASE_URL"], 'CREATE TABLE app."MediaCleanupApprovals" (id int)')
     ((status, detail),) = of(doctor(env), "collectors")
-    assert status == "warn"
-    assert detail.startswith("app.MediaCleanupApprovals: Conduit has a cleaner of its own")
+    assert (status, str(detail).partition(",")[0]) == (
+        "warn",
+        "app.MediaCleanupApprovals: Conduit has a cleaner of its own",
+    )
 
 
 def test_a_table_of_the_mapped_name_elsewhere_is_told(env: Mapping[str, str]) -> None:
