@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,9 +14,10 @@ from tools.benchmarks.corpus import PREFIX
 from tools.benchmarks.figures import TIMES, Figure, at_least, at_most, for_comparison
 from tools.benchmarks.programs import ProgramFailed
 from tools.benchmarks.site import BUCKET, Site, once
-from tools.benchmarks.store import opened, s5cmd, upload
+from tools.benchmarks.store import late, opened, s5cmd, upload
 
 RATE = 500
+AFAR = 30
 LIVE = {
     "DRY_RUN": "false",
     "DELETE_DELAY": "0s",
@@ -70,6 +71,29 @@ def into_quarantine(site: Site, keys: int) -> list[Figure]:
         for_comparison(title, "keys a second", keys / duration),
         for_comparison(title, "keys a second, s5cmd mv", keys / moved.seconds),
     ]
+
+
+def from_afar(site: Site, moved: int, deleted: Mapping[int, int]) -> list[Figure]:
+    """Both, where each call takes longer. `deleted`: how many go for good, by the milliseconds added."""
+    figures = []
+    with opened() as near, late(near, AFAR) as store:
+        upload(near, "other", moved)
+        theirs = s5cmd(store, "mv", f"s3://other/{PREFIX}*", "s3://other/moved/").seconds
+        upload(near, BUCKET, moved)
+        ours, _, _ = _collect(site, store, moved, "unlimited", "quarantine")
+        title = f"{moved:,} orphans into quarantine, {AFAR} ms added to each call"
+        figures.append(at_least(title, "against s5cmd mv, the whole pass", theirs / ours, 1, TIMES))
+        figures.append(for_comparison(title, "keys a second", moved / ours))
+    for delay, keys in deleted.items():
+        with opened() as near, late(near, delay) as store:
+            upload(near, "other", keys)
+            theirs = s5cmd(store, "rm", f"s3://other/{PREFIX}*").seconds
+            upload(near, BUCKET, keys)
+            ours, _, _ = _collect(site, store, keys, "unlimited")
+        title = f"deleting {keys:,} orphans, {delay} ms added to each call"
+        figures.append(at_least(title, "against s5cmd rm, the whole pass", theirs / ours, 2, TIMES))
+        figures.append(for_comparison(title, "keys a second", keys / ours))
+    return figures
 
 
 def at_a_set_rate(site: Site, keys: int) -> list[Figure]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,21 @@ def measure(command: Sequence[str], environment: Mapping[str, str], expected: Se
         )
 
 
+def listing_server(keys: int, cache: Path, *, delay_ms: float = 0) -> AbstractContextManager[str]:
+    """A listing server in a process of its own; its address."""
+    options = ["--keys", str(keys), "--cache", str(cache), "--delay-ms", str(delay_ms)]
+    return _serving("tools.benchmarks.listing_server", "--end-with-stdin", *options)
+
+
+def slow_way(url: str, delay_ms: float) -> AbstractContextManager[str]:
+    """A way to the server on which each request arrives so much later; its address."""
+    return _serving("tools.benchmarks.slow_way", url, "--delay-ms", str(delay_ms))
+
+
 @contextmanager
-def listing_server(keys: int, cache: Path, *, delay_ms: float = 0) -> Iterator[str]:
-    """A listing server in a process of its own; its address. It ends with the context, or with us."""
-    command = [sys.executable, "-m", "tools.benchmarks.listing_server", "--end-with-stdin"]
-    command += ["--keys", str(keys), "--cache", str(cache), "--delay-ms", str(delay_ms)]
+def _serving(module: str, *options: str) -> Iterator[str]:
+    """The address of a server that prints its port. It ends with the context, or with us."""
+    command = [sys.executable, "-m", module, *options]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
@@ -102,7 +112,7 @@ def listing_server(keys: int, cache: Path, *, delay_ms: float = 0) -> Iterator[s
         try:
             port = server.stdout.readline().strip()
             if not port:
-                raise ProgramFailed("the listing server did not start")
+                raise ProgramFailed(f"{module} did not start")
             yield f"http://127.0.0.1:{port}"
         finally:
             server.stdin.close()

@@ -5,12 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.embedded.client import start_supervisor
 from reconciler.embedded.seaweedfs import EmbeddedS3, start_s3
 from tools.benchmarks.corpus import keys_by_day
-from tools.benchmarks.programs import Run, measure, program
+from tools.benchmarks.programs import Run, measure, program, slow_way
+
+
+@contextmanager
+def late(store: EmbeddedS3, milliseconds: float) -> Iterator[EmbeddedS3]:
+    """The same store, which each request reaches so much later."""
+    with slow_way(store.endpoint_url, milliseconds) as address:
+        yield replace(store, endpoint_url=address)
 
 
 @contextmanager
