@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from reconciler.engine.collect.freeing import Freeing
 from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import CatalogUnavailable, LeaseLost
@@ -24,6 +25,7 @@ from reconciler.model import (
     DeleteMode,
     Deletion,
     DeletionResult,
+    HiddenObject,
     Hold,
     HoldKind,
     Mode,
@@ -314,6 +316,25 @@ async def test_what_a_purge_sent_long_after_its_claim_is_waited_for() -> None:
     assert world.around.now - world.database.lease_since >= world.limits.longest_call
     await world.run_once()
     assert "image/a" in world.bucket.objects
+
+
+async def test_several_batches_are_purged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for the other: one after the other would never end."""
+    world = await hidden_and_due(a=3, b=4)
+    world.in_force(rate=1.0)
+    begun, both, free = list[str](), anyio.Event(), Freeing.free
+
+    async def met(freeing: Freeing, term: Term, due: Sequence[HiddenObject]) -> list[HiddenObject]:
+        begun.extend(each.storage_key for each in due)
+        if len(begun) == 2:
+            both.set()
+        with anyio.fail_after(30):
+            await both.wait()
+        return await free(freeing, term, due)
+
+    monkeypatch.setattr(Freeing, "free", met)
+    await world.run_once()
+    assert (sorted(begun), world.database.hidden) == (["image/a", "image/b"], {})
 
 
 def fault() -> None:

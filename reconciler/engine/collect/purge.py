@@ -12,7 +12,7 @@ from reconciler.engine.collect.freeing import LOOKS_AT_ONCE, Freeing
 from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.pace import Pace
-from reconciler.engine.runtime.tasks import for_each
+from reconciler.engine.runtime.tasks import for_each, task_group
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
 from reconciler.errors import KeyRefused
 from reconciler.model import HiddenObject, Mode, Term
@@ -29,8 +29,18 @@ class Purged:
     failed: int = 0
 
 
+@dataclass(slots=True)
+class _Round:
+    """How many more the workers of one round may purge."""
+
+    allowed: int
+
+
 class Purger:
-    """Purges until nothing is left that may be purged. Claims are committed before any request is sent."""
+    """Purges until nothing is left that may be purged, several batches at once.
+
+    Claims are committed before any request is sent.
+    """
 
     def __init__(
         self,
@@ -49,6 +59,7 @@ class Purger:
         self._longest_call = longest_call
         self._broken_off = BrokenOff(ports.clock, longest_call)
         self._settled = settled
+        self._intake = anyio.Lock()
         self._freeing = Freeing(ports, guard, in_force)
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
 
@@ -66,27 +77,46 @@ class Purger:
         return purged
 
     async def _purge(self, term: Term, purged: Purged) -> None:
-        allowed = await self._allowed()
-        while allowed > 0 and not self._stopping.is_set():
-            settings = self._in_force()
-            limit = min(self._pace.batch_size(settings.rate), allowed)
-            due = await self._claim(term, settings, limit)
+        this = _Round(allowed=await self._allowed())
+        async with task_group() as group:
+            for _ in range(self._ports.throttles.deleting.in_flight):
+                group.start_soon(self._work, term, this, purged)
+
+    async def _work(self, term: Term, this: _Round, purged: Purged) -> None:
+        try:
+            while await self._one_batch(term, this, purged):
+                pass
+        except Refused as refusal:
+            log.info("purge stopped", reason=str(refusal))
+            this.allowed = 0
+
+    async def _one_batch(self, term: Term, this: _Round, purged: Purged) -> bool:
+        """Claim and free one batch once the store has a slot free. Returns whether there may be another."""
+        async with self._ports.throttles.deleting.slot():
+            due = await self._take(term, this)
             if not due:
-                return
-            allowed -= len(due)
-            await self._pace.take(len(due), settings.rate)
-            try:
-                gone = await self._freeing.free(term, due)
-            except Refused as refusal:
-                log.info("purge stopped", reason=str(refusal))
-                return
+                return False
+            gone = await self._freeing.free(term, due)
             await self._ports.purges.done(term, [each.id for each in gone])
-            freed = sum(each.hidden.size for each in gone)
-            purged.objects += len(gone)
-            purged.size += freed
-            purged.failed += len(due) - len(gone)
-            self._ports.observer.purged(len(gone), freed)
-            log.info("hidden objects purged", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+        freed = sum(each.hidden.size for each in gone)
+        purged.objects += len(gone)
+        purged.size += freed
+        purged.failed += len(due) - len(gone)
+        self._ports.observer.purged(len(gone), freed)
+        log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+        return True
+
+    async def _take(self, term: Term, this: _Round) -> Sequence[HiddenObject]:
+        """Claim the next batch and pay for it, one worker at a time. Empty: nothing more may be purged."""
+        async with self._intake:
+            if this.allowed <= 0 or self._stopping.is_set():
+                return ()
+            settings = self._in_force()
+            limit = min(self._pace.batch_size(settings.rate), this.allowed)
+            due = await self._claim(term, settings, limit)
+            this.allowed = this.allowed - len(due) if due else 0
+            await self._pace.take(len(due), settings.rate)
+            return due
 
     async def _claim(self, term: Term, settings: RuntimeSettings, limit: int) -> Sequence[HiddenObject]:
         """Claim like any deletion: take, wait for writers that could not see the claim, look again.
