@@ -15,7 +15,7 @@ import pytest
 from reconciler.engine.collect.freeing import Freeing
 from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
-from reconciler.errors import CatalogUnavailable, LeaseLost
+from reconciler.errors import CatalogUnavailable, LeaseLost, StoreUnavailable
 from reconciler.model import (
     BreakerLimits,
     Cancel,
@@ -318,23 +318,60 @@ async def test_what_a_purge_sent_long_after_its_claim_is_waited_for() -> None:
     assert "image/a" in world.bucket.objects
 
 
+def met(count: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each purge of a batch waits until so many are under way. Returns the keys that are begun."""
+    begun, all_here, free = list[str](), anyio.Event(), Freeing.free
+
+    async def wait(freeing: Freeing, term: Term, due: Sequence[HiddenObject]) -> list[HiddenObject]:
+        begun.extend(each.storage_key for each in due)
+        if len(begun) == count:
+            all_here.set()
+        with anyio.fail_after(30):
+            await all_here.wait()
+        return await free(freeing, term, due)
+
+    monkeypatch.setattr(Freeing, "free", wait)
+    return begun
+
+
 async def test_several_batches_are_purged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits for the other: one after the other would never end."""
     world = await hidden_and_due(a=3, b=4)
     world.in_force(rate=1.0)
-    begun, both, free = list[str](), anyio.Event(), Freeing.free
-
-    async def met(freeing: Freeing, term: Term, due: Sequence[HiddenObject]) -> list[HiddenObject]:
-        begun.extend(each.storage_key for each in due)
-        if len(begun) == 2:
-            both.set()
-        with anyio.fail_after(30):
-            await both.wait()
-        return await free(freeing, term, due)
-
-    monkeypatch.setattr(Freeing, "free", met)
+    begun = met(2, monkeypatch)
     await world.run_once()
     assert (sorted(begun), world.database.hidden) == (["image/a", "image/b"], {})
+
+
+async def test_batches_purged_at_once_keep_to_one_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await hidden_and_due(a=3, b=4, c=5)
+    world.in_force(rate=1.0, limits=replace(OPEN, max_count=2))
+    begun = met(2, monkeypatch)
+    await world.run_once()
+    assert (len(begun), len(world.database.hidden)) == (2, 1)
+
+
+@pytest.mark.attack(90)
+async def test_a_batch_that_is_cut_off_cuts_no_other_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other has purged is recorded; its own is handed back once nothing can be on its way."""
+    world = await hidden_and_due(a=3, b=4)
+    world.in_force(rate=1.0)
+    met(2, monkeypatch)
+    world.around.at_point("MemoryBucket.delete", away)
+    term, cycle = await world.take_lease(), world.cycle()
+    await cycle.first_contact(term)
+    with pytest.raises(StoreUnavailable):
+        await cycle.collect(term, report_again=True)
+    assert [row.state for row in world.database.hidden.values()] == ["purging"]
+    await cycle.collect(term, report_again=True)
+    assert len(world.database.hidden) == 1
+    world.around.tick(world.limits.longest_call)
+    await cycle.collect(term, report_again=True)
+    assert world.database.hidden == {}
+
+
+def away() -> None:
+    raise StoreUnavailable("the store is away")
 
 
 def fault() -> None:

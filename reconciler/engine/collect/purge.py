@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
@@ -14,7 +14,7 @@ from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsIn
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.tasks import for_each, task_group
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
-from reconciler.errors import KeyRefused
+from reconciler.errors import CatalogUnavailable, KeyRefused, Retryable, StoreUnavailable
 from reconciler.model import HiddenObject, Mode, Term
 
 log = structlog.get_logger(__name__)
@@ -31,9 +31,10 @@ class Purged:
 
 @dataclass(slots=True)
 class _Round:
-    """How many more the workers of one round may purge."""
+    """How many more the workers of one round may purge, and what cut some of them off."""
 
     allowed: int
+    cut_off: list[Retryable] = field(default_factory=list)
 
 
 class Purger:
@@ -81,13 +82,19 @@ class Purger:
         async with task_group() as group:
             for _ in range(self._ports.throttles.deleting.in_flight):
                 group.start_soon(self._work, term, this, purged)
+        if this.cut_off:
+            raise this.cut_off[0]
 
     async def _work(self, term: Term, this: _Round, purged: Purged) -> None:
+        """Purge batch by batch. Where one is cut off, the others still record what they have purged."""
         try:
             while await self._one_batch(term, this, purged):
                 pass
         except Refused as refusal:
             log.info("purge stopped", reason=str(refusal))
+            this.allowed = 0
+        except (StoreUnavailable, CatalogUnavailable) as error:
+            this.cut_off.append(error)
             this.allowed = 0
 
     async def _one_batch(self, term: Term, this: _Round, purged: Purged) -> bool:
@@ -103,7 +110,7 @@ class Purger:
         purged.size += freed
         purged.failed += len(due) - len(gone)
         self._ports.observer.purged(len(gone), freed)
-        log.info("purged what was hidden", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
+        log.info("hidden objects purged", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
         return True
 
     async def _take(self, term: Term, this: _Round) -> Sequence[HiddenObject]:
