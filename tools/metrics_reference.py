@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from reconciler.model import (
+    DAYS,
     Capabilities,
+    Lately,
     ListingOrder,
     Mode,
     Pass,
@@ -24,6 +26,7 @@ from reconciler.model import (
     Storage,
     StoragePart,
     Tally,
+    Undecided,
 )
 from reconciler.settings import Source
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES
@@ -53,6 +56,10 @@ them: use `sum(rate(...))`.
 
 LABELS: Mapping[str, str] = {
     "by": "the open transaction as pid, application and start; empty while none holds deletions back",
+    "pass": "the pass's number",
+    "prefix": "managed prefixes: the first 20, and the rest as `(other)`; `(all)` where the whole bucket is"
+    " managed; `(outside)` for marks of former prefixes",
+    "trip_reason": "in words, as `reconciler passes` prints it; one at a time of each kind",
     "hash": "16 hexadecimal digits",
     "media_type": "as in the rows, in lower case; `unknown` where a row has none, `other` beyond the 20"
     " largest pairs",
@@ -100,7 +107,11 @@ def _leading(metrics: Metrics) -> None:
     metrics.drift({}, 0)
     metrics.refused(0, 0)
     metrics.blocked(None)
-    metrics.standing_read(Standing())
+    undecided = Undecided(pass_id=1, reason="", since=NOW)
+    metrics.standing_read(Standing(by_prefix={"image/": {}}, tripped=dict.fromkeys(PassKind, undecided)))
+    metrics.lately_read(Lately(freed=dict.fromkeys(DAYS, 0), restored=dict.fromkeys(DAYS, 0)))
+    for kind in PassKind:
+        metrics.resting(kind, 0)
     rest = StoragePart(names=("other", "other"), objects=0, bytes=0)
     metrics.storage_read(Storage(at=NOW, largest=(), other=rest))
     metrics.holds_recalled({})

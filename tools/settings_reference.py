@@ -31,6 +31,7 @@ UNITS: Mapping[str, str] = {
     "media_retention_days": "days",
     "recent_access_days": "days",
     "max_deletes_per_second": "keys a second, or `unlimited`",
+    "price_per_gib_month": "your currency",
     "listing_concurrency": "key ranges",
     "delete_concurrency": "batches",
     "copy_concurrency": "copies",

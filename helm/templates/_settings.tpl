@@ -33,6 +33,7 @@ upload_window: {{ toJson $v.uploadWindow }}
 sweep_interval: {{ toJson $v.sweepInterval }}
 retention_interval: {{ toJson $v.retentionInterval }}
 accounting_interval: {{ toJson $v.accountingInterval }}
+price_per_gib_month: {{ toJson $v.pricePerGibMonth }}
 listing_concurrency: {{ toJson $v.listingConcurrency }}
 delete_concurrency: {{ toJson $v.deleteConcurrency }}
 copy_concurrency: {{ toJson $v.copyConcurrency }}

@@ -63,10 +63,11 @@ async def refresh_statistics(
 async def refresh_storage(
     ports: Ports, statistics: PostgresStatistics, metrics: Metrics, interval: timedelta
 ) -> None:
-    """Export what is stored, at the start of a term and at every `interval`."""
+    """Export what is stored, was freed and came back, at the start of a term and at every `interval`."""
 
     async def look() -> float:
         metrics.storage_read(await statistics.storage(PAIR, LARGEST))
+        metrics.lately_read(await statistics.lately())
         return interval.total_seconds()
 
     await _while_leading(look, metrics, ports.clock, interval.total_seconds())

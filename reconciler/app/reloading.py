@@ -31,7 +31,8 @@ async def follow_runtime_file(source: SettingsSource, metrics: Metrics) -> None:
 
 
 def log_settings(source: SettingsSource, metrics: Metrics) -> None:
-    """Set the metrics of the mode in force, the configuration's hash, and where each value came from."""
+    """Set the metrics of the mode in force, the configuration's hash, the price, and each value's source."""
     settings = source.current()
     metrics.settings_in_force(settings.mode(), settings.config_hash())
+    metrics.priced(settings.price_per_gib_month)
     metrics.sources.tell(sources(source.loaded.origins))

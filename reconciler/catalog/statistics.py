@@ -4,7 +4,8 @@ Nothing here writes or locks, and a reading holds no other transaction's horizon
 id of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -20,11 +21,14 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import SEEN_ENOUGH, claimable_arguments
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
+from reconciler.model.keys import merge_prefixes, prefix_end
 
 STORAGE_PATIENCE = timedelta(minutes=10)
 """The longest time that adding up the media table may take."""
 
 OTHER = "other"
+WHOLE, OUTSIDE = "(all)", "(outside)"
+"""No prefix, and none of them: names that no prefix has, since it ends in a slash."""
 
 Drift: TypeAlias = Mapping[model.Verdict, tuple[int, int, datetime | None]]
 """As in `Standing`: marks, their bytes, first sighting of the oldest."""
@@ -34,26 +38,60 @@ SELECT verdict, count(*) AS keys, sum(greatest(bytes, 0))::text AS bytes, min(fi
 FROM {SCHEMA}.marks GROUP BY verdict
 """
 
+# Each mark once: prefixes do not lie inside one another.
+DRIFT_BY_PREFIX = f"""
+SELECT b.prefix, m.verdict, count(*) AS keys, sum(greatest(m.bytes, 0))::text AS bytes,
+       min(m.first_seen_at) AS oldest
+FROM {SCHEMA}.marks m LEFT JOIN unnest($1::text[], $2::text[]) AS b (prefix, high)
+    ON m.storage_key >= b.prefix AND (b.high IS NULL OR m.storage_key < b.high)
+GROUP BY 1, 2
+"""
+
 LEADER = f"""
 SELECT holder, epoch, acquired_at, expires_at FROM {SCHEMA}.lease WHERE expires_at > clock_timestamp()
 """
 
-# As `CLAIMABLE`, but with postponed and claimed marks: they are due too, and not deleted yet. The delay of
-# every mark restarts when dry run turns into live.
+# As `CLAIMABLE`, but with postponed and claimed marks, which are due too and not deleted yet, and with those
+# to be due within $6, if a pass sees them once more. The delay of every mark restarts when dry run turns into
+# live.
 DUE = f"""
-SELECT count(*) AS due, min(greatest(m.due_at, live.since + $3::interval)) AS oldest
+SELECT m.verdict, count(*) FILTER (WHERE w.now) AS due, min(w.at) FILTER (WHERE w.now) AS oldest,
+       count(*) FILTER (WHERE NOT w.now) AS soon
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 CROSS JOIN (SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') AS since) live
+CROSS JOIN LATERAL (
+    SELECT greatest(m.due_at, live.since + $3::interval) AS at,
+           m.state = 'claimed' OR greatest(m.due_at, live.since + $3) <= $1 AND {SEEN_ENOUGH} AS now) w
 WHERE m.state = 'claimed'
    OR p.state = 'released' AND m.verdict = ANY($2::text[])
-      AND m.due_at <= $1::timestamptz AND live.since + $3 <= $1
-      AND {SEEN_ENOUGH}
+      AND m.due_at <= $1::timestamptz + $6::interval AND live.since + $3 <= $1 + $6
       AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                   WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
       AND NOT {{held}}
+GROUP BY 1
 """
 
-TRIPPED = f"SELECT kind, count(*) AS passes FROM {SCHEMA}.passes WHERE state = 'tripped' GROUP BY kind"
+# As `reconciler passes` lists them: one pass stands for all of its kind that wait for the same decision.
+TRIPPED = f"""
+SELECT DISTINCT ON (kind) kind, id, coalesce(trip_reason, '') AS reason,
+       min(coalesce(finished_at, cutoff)) OVER (PARTITION BY kind) AS since
+FROM {SCHEMA}.passes WHERE state = 'tripped' ORDER BY kind, id DESC
+"""
+
+RESTORES = f"SELECT count(*) AS keys, min(queued_at) AS oldest FROM {SCHEMA}.restores"
+
+# Objects that went for good, either at once or by a purge, and those that came back. By the index on `at`.
+LATELY = f"""
+SELECT d.days, coalesce(sum(l.bytes) FILTER (WHERE l.event <> 'restored'), 0)::text AS freed,
+       count(*) FILTER (WHERE l.event = 'restored') AS restored
+FROM {SCHEMA}.ledger l
+JOIN unnest($1::int[]) AS d (days) ON l.at > clock_timestamp() - d.days * interval '1 day'
+WHERE l.at > clock_timestamp() - {max(model.DAYS)} * interval '1 day'
+  AND l.mode = 'live' AND l.what = 'object'
+  AND (l.event = 'purged' OR l.event = 'restored' AND l.result = '{model.Return.RESTORED}'
+       OR l.event = 'result' AND l.result = '{model.ObjectResult.DELETED}' AND l.recovery IS NULL)
+GROUP BY 1
+"""
 
 # Key ranges of the newest sweep, while it runs.
 RANGES = f"""
@@ -98,22 +136,34 @@ class PostgresStatistics:
         """The state of marks and passes under the settings in force. Reads every mark. Raises Retryable."""
         async with self._database.connection() as connection:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-            drift = await _drift(connection)
-            due = await connection.fetchrow(self._due, *claimable_arguments(now, policy, verdicts))
+            prefixes = merge_prefixes(policy.prefixes)
+            ends = [prefix_end(prefix) for prefix in prefixes]
+            marked = await connection.fetch(DRIFT_BY_PREFIX, list(prefixes), ends)
+            due = await connection.fetch(self._due, *claimable_arguments(now, policy, verdicts), model.SOON)
             tripped = await connection.fetch(TRIPPED)
             ranges = await connection.fetchrow(RANGES)
             hidden = await connection.fetchrow(HIDDEN_TOTALS)
-            assert due is not None
+            restores = await connection.fetchrow(RESTORES)
             assert ranges is not None
             assert hidden is not None
+            assert restores is not None
             return model.Standing(
-                drift=drift,
-                due=due["due"],
-                oldest_due=due["oldest"],
-                tripped={model.PassKind(row["kind"]): row["passes"] for row in tripped},
+                drift=_by_verdict(marked),
+                by_prefix=_by_prefix(marked, prefixes),
+                due=sum(row["due"] for row in due),
+                oldest_due=min((row["oldest"] for row in due if row["oldest"]), default=None),
+                due_soon={model.Verdict(row["verdict"]): row["soon"] for row in due},
+                tripped={
+                    model.PassKind(row["kind"]): model.Undecided(
+                        pass_id=row["id"], reason=row["reason"], since=row["since"]
+                    )
+                    for row in tripped
+                },
                 ranges_done=ranges["done"],
                 ranges_open=ranges["open"],
                 hidden=(hidden["objects"], int(hidden["bytes"])),
+                restores=restores["keys"],
+                oldest_restore=restores["oldest"],
             )
 
     async def drift(self) -> Drift:
@@ -139,15 +189,36 @@ class PostgresStatistics:
         Reads the whole table once, on a dedicated connection. Before first contact the prefixes are not
         known, and every row counts. Raises CatalogUnavailable, also after ten minutes.
         """
+        async with self._patient() as connection:
+            at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
+            rows = await self._add_up(connection, prefixes, by, top)
+            return replace(_storage(at, rows, by, top), prefixes=prefixes)
+
+    async def lately(self) -> model.Lately:
+        """What was freed and brought back in the last days. Reads that part of the ledger once, and raises
+        as `storage` does.
+        """
+        async with self._patient() as connection:
+            found = {
+                row["days"]: (int(row["freed"]), row["restored"])
+                for row in await connection.fetch(LATELY, model.DAYS)
+            }
+        seen = {days: found.get(days, (0, 0)) for days in model.DAYS}
+        return model.Lately(
+            freed={days: size for days, (size, _) in seen.items()},
+            restored={days: objects for days, (_, objects) in seen.items()},
+        )
+
+    @asynccontextmanager
+    async def _patient(self) -> AsyncIterator[Connection]:
+        """A dedicated connection for what may take minutes."""
         config = self._database.config
         limit = str(int(STORAGE_PATIENCE.total_seconds() * 1000))
         with called(config):
             connection = await connections.connect(config, statement_timeout=limit)
             try:
-                at: datetime = await connection.fetchval("SELECT clock_timestamp()")
-                prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
-                rows = await self._add_up(connection, prefixes, by, top)
-                return replace(_storage(at, rows, by, top), prefixes=prefixes)
+                yield connection
             finally:
                 await _close(connection, config.connect_timeout)
 
@@ -169,6 +240,26 @@ class PostgresStatistics:
 async def _drift(connection: AnyConnection) -> Drift:
     rows = await connection.fetch(DRIFT)
     return {model.Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
+
+
+def _by_verdict(rows: Sequence[Row]) -> Drift:
+    drift: dict[model.Verdict, tuple[int, int, datetime]] = {}
+    for row in rows:
+        verdict = model.Verdict(row["verdict"])
+        keys, size, oldest = drift.get(verdict, (0, 0, row["oldest"]))
+        drift[verdict] = keys + row["keys"], size + int(row["bytes"]), min(oldest, row["oldest"])
+    return drift
+
+
+def _by_prefix(
+    rows: Sequence[Row], prefixes: Sequence[str]
+) -> Mapping[str, Mapping[model.Verdict, tuple[int, int]]]:
+    """Each managed prefix, and `OUTSIDE` if there are marks outside: the prefixes were others once."""
+    parts: dict[str, dict[model.Verdict, tuple[int, int]]] = {prefix or WHOLE: {} for prefix in prefixes}
+    for row in rows:
+        name = OUTSIDE if row["prefix"] is None else row["prefix"] or WHOLE
+        parts.setdefault(name, {})[model.Verdict(row["verdict"])] = row["keys"], int(row["bytes"])
+    return parts
 
 
 async def _close(connection: Connection, patience: timedelta) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler.model.enums import Mode, PassKind
@@ -50,22 +50,54 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """The newest tripped pass of a kind, which stands for all of it; `since` is of the first that waits."""
+
+    pass_id: int
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """The current state, for the leader and for reports.
 
-    `drift` is by verdict: marks, their bytes, first sighting of the oldest. `due` are marks that a claim
-    may take or has taken, and `oldest_due` is since when the first of them has been due. `tripped` are
-    passes that wait for a person's decision; the ranges are those of the running sweep. `hidden` is
-    what was deleted and can be brought back, in objects and bytes.
+    `drift` is by verdict: marks, their bytes, first sighting of the oldest. `by_prefix` is marks and bytes by
+    managed prefix and verdict, the prefixes without marks included. `due` are marks that a claim may take or
+    has taken, and `oldest_due` is since when the first of them has been due; `due_soon` are those to be due
+    within `SOON`. `tripped` are the kinds of pass that wait for a person's decision; the ranges are those of
+    the running sweep. `hidden` is what was deleted and can be brought back, in objects and bytes; `restores`
+    are the keys to be brought back, and `oldest_restore` is since when the first of them has been.
     """
 
     drift: Mapping[Verdict, tuple[int, int, datetime | None]] = field(default_factory=dict)
+    by_prefix: Mapping[str, Mapping[Verdict, tuple[int, int]]] = field(default_factory=dict)
     due: int = 0
     oldest_due: datetime | None = None
-    tripped: Mapping[PassKind, int] = field(default_factory=dict)
+    due_soon: Mapping[Verdict, int] = field(default_factory=dict)
+    tripped: Mapping[PassKind, Undecided] = field(default_factory=dict)
     ranges_done: int = 0
     ranges_open: int = 0
     hidden: tuple[int, int] = (0, 0)
+    restores: int = 0
+    oldest_restore: datetime | None = None
+
+
+SOON = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lately:
+    """What the ledger says of the last days, by their number: bytes freed, by purges and by deletions that
+    cannot be undone, and objects brought back.
+    """
+
+    freed: Mapping[int, int]
+    restored: Mapping[int, int]
+
+
+DAYS = (1, 7, 30)
+"""The last days that are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,9 @@ class Observer:
     def alive(self, loop: str) -> None:
         """A supervised loop's progress stamp."""
 
+    def resting(self, loop: str, seconds: float) -> None:
+        """A supervised loop acts again after that long, unless something wakes it before."""
+
     def halted(self, reason: str | None) -> None: ...
 
     def elected(self, epoch: int) -> None:

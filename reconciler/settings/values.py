@@ -129,6 +129,14 @@ def rate(raw: object) -> float | None:
     return number
 
 
+def price(raw: object) -> float:
+    """A sum of money, in a currency that is not ours to know."""
+    number = _decimal(raw)
+    if number is None or number < 0:
+        raise ValueError("must be a price such as 0.023, or 0 for none")
+    return number
+
+
 def boolean(raw: object) -> bool:
     """`true` or `false`. Other words are not guessed at, since one of these settings arms deletion."""
     if isinstance(raw, bool):

@@ -9,10 +9,25 @@ from typing import TypeAlias, TypeVar
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler.model import HoldKind, KeepReason, PassKind, Phase, Standing, Storage, Tally, Verdict
+from reconciler.model import (
+    VERDICTS,
+    HoldKind,
+    KeepReason,
+    Lately,
+    PassKind,
+    Phase,
+    Standing,
+    Storage,
+    Tally,
+    Undecided,
+    Verdict,
+)
 from reconciler.telemetry.names import NAMESPACE
 
 Label = TypeVar("Label", bound=str)
+PREFIXES, OTHER = 20, "(other)"
+"""Managed prefixes that are exported by name; the rest is added up. Few sites have more than a handful."""
+
 Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
 
 
@@ -29,6 +44,8 @@ class Known:
     """Empty where nothing blocks."""
     standing: Standing | None = None
     storage: Storage | None = None
+    lately: Lately | None = None
+    next_pass: dict[PassKind, float] = field(default_factory=dict)
     phases: dict[PassKind, Phase | None] = field(default_factory=dict)
 
 
@@ -63,6 +80,8 @@ class LeaderGauges(Collector):
             yield from _hiding(*known.hidden)
         if known.storage is not None:
             yield from _storing(known.storage)
+        if known.lately is not None:
+            yield from _happened(known.lately)
         yield from self._recalled()
 
     def describe(self) -> Iterable[Metric]:
@@ -73,7 +92,7 @@ class LeaderGauges(Collector):
         return max(0.0, self._now() - since.timestamp()) if since else 0.0
 
     def _drifting(self, drift: Drift) -> Iterable[Metric]:
-        found = {verdict: drift.get(verdict, (0, 0, None)) for verdict in Verdict}
+        found = {verdict: drift.get(verdict, (0, 0, None)) for verdict in VERDICTS}
         keys = {verdict: number for verdict, (number, _, _) in found.items()}
         yield _by("verdict", "drift_keys", "Marked storage keys still to be deleted, by verdict.", keys)
         sizes = {verdict: size for verdict, (_, size, _) in found.items()}
@@ -94,9 +113,15 @@ class LeaderGauges(Collector):
             "How long the oldest due mark has been due; 0 without due marks.",
             self._age(standing.oldest_due),
         )
-        tripped = {kind: standing.tripped.get(kind, 0) for kind in PassKind}
-        text = "Passes that the breaker has tripped, until a person decides about all of one kind at once."
-        yield _by("kind", "passes_tripped", text, tripped)
+        soon = {verdict: standing.due_soon.get(verdict, 0) for verdict in VERDICTS}
+        text = "Released marks that are not due yet and will be within 24 hours, by verdict."
+        yield _by("verdict", "marks_due_soon", text, soon)
+        yield from _undecided(standing.tripped)
+        yield from _within_prefixes(standing.by_prefix)
+        text = "Keys that a row needs and that are to be brought back."
+        yield _single("restores_waiting", text, standing.restores)
+        text = "How long the first of the keys to be brought back has waited; 0 without any."
+        yield _single("restores_waiting_oldest_age_seconds", text, self._age(standing.oldest_restore))
         ranges = {"done": standing.ranges_done, "open": standing.ranges_open}
         text = "Key ranges of the ordered sweep under way; 0 between sweeps."
         yield _by("state", "key_ranges", text, ranges)
@@ -129,6 +154,9 @@ def _term(known: Known) -> Iterable[Metric]:
         yield _single(
             "lease_epoch", "Number of this term, which grows with every change of leader.", known.epoch
         )
+    if known.next_pass:
+        text = "When the next pass is to begin; in the past while one is under way."
+        yield _by("kind", "pass_next_timestamp_seconds", text, known.next_pass)
     phases = _family(
         "pass_phase", "1 for what the pass under way is doing; 0 for all between passes.", "kind", "phase"
     )
@@ -148,6 +176,54 @@ def _term(known: Known) -> Iterable[Metric]:
     if known.blocked_by is not None:
         text = "1 while an open transaction holds deletions back; the label names it."
         yield _by("by", "deletion_blocked", text, {known.blocked_by: bool(known.blocked_by)})
+
+
+def _undecided(tripped: Mapping[PassKind, Undecided]) -> Iterable[Metric]:
+    """One series a kind at most, whatever the reasons: `passes` lists the same passes."""
+    text = "1 while passes of the kind have tripped and a person has to decide: one decision is about all."
+    yield _by("kind", "passes_tripped", text, {kind: kind in tripped for kind in PassKind})
+    text = "Since when the first of them has waited; 0 while none does."
+    since = {kind: tripped[kind].since.timestamp() if kind in tripped else 0.0 for kind in PassKind}
+    yield _by("kind", "passes_tripped_since_timestamp_seconds", text, since)
+    named = _family(
+        "pass_tripped_info",
+        "The newest pass that waits for a decision, and why.",
+        "kind",
+        "pass",
+        "trip_reason",
+    )
+    for kind, each in tripped.items():
+        named.add_metric([kind, str(each.pass_id), each.reason], 1)
+    yield named
+
+
+def _within_prefixes(by_prefix: Mapping[str, Mapping[Verdict, tuple[int, int]]]) -> Iterable[Metric]:
+    labels = ("prefix", "verdict")
+    text = "Marked storage keys, by managed prefix and verdict."
+    keys = _family("drift_prefix_keys", text, *labels)
+    text = "Bytes of the marked storage keys, by managed prefix and verdict."
+    sizes = _family("drift_prefix_bytes", text, *labels)
+    found: dict[str, Counter[Verdict]] = {}
+    stored: dict[str, Counter[Verdict]] = {}
+    for place, (prefix, drift) in enumerate(by_prefix.items()):
+        name = prefix if place < PREFIXES else OTHER
+        found.setdefault(name, Counter()).update({each: drift.get(each, (0, 0))[0] for each in VERDICTS})
+        stored.setdefault(name, Counter()).update({each: drift.get(each, (0, 0))[1] for each in VERDICTS})
+    for name, numbers in found.items():
+        for verdict in VERDICTS:
+            keys.add_metric([name, verdict], numbers[verdict])
+            sizes.add_metric([name, verdict], stored[name][verdict])
+    yield keys
+    yield sizes
+
+
+def _happened(lately: Lately) -> Iterable[Metric]:
+    text = "Bytes that went for good in the last days, as far as the ledger goes back."
+    freed = {f"{days}d": size for days, size in lately.freed.items()}
+    yield _by("window", "ledger_freed_bytes", text, freed)
+    text = "Objects brought back in the last days, by healing and by undo, as far as the ledger goes back."
+    restored = {f"{days}d": objects for days, objects in lately.restored.items()}
+    yield _by("window", "ledger_restored_objects", text, restored)
 
 
 def _hiding(objects: int, size: int) -> Iterable[Metric]:

@@ -105,6 +105,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "sweep_interval": ("sweepInterval", "12h", 12 * HOURS),
     "retention_interval": ("retentionInterval", "1h30m", 1.5 * HOURS),
     "accounting_interval": ("accountingInterval", "15m", 0.25 * HOURS),
+    "price_per_gib_month": ("pricePerGibMonth", 0.023, 0.023),
     "listing_concurrency": ("listingConcurrency", 8, 8),
     "delete_concurrency": ("deleteConcurrency", 4, 4),
     "copy_concurrency": ("copyConcurrency", 16, 16),

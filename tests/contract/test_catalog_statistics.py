@@ -16,13 +16,16 @@ from reconciler.catalog.db.config import CatalogConfig, MediaColumns, TableMappi
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
+    DAYS,
     Hold,
     HoldKind,
     Identity,
     KeyRange,
+    Lately,
     ListingOrder,
     Mode,
     PassKind,
+    PassState,
     Standing,
     Storage,
     StorageBy,
@@ -67,7 +70,11 @@ def parts(stored: Storage) -> dict[tuple[str, ...], tuple[int, int]]:
 
 
 async def test_an_empty_database_has_nothing_due(stage: Stage) -> None:
-    assert await standing(stage) == Standing()
+    (prefix,) = POLICY.prefixes
+    assert await standing(stage) == Standing(by_prefix={prefix: {}})
+    assert await stage.catalog.statistics.lately() == Lately(
+        freed=dict.fromkeys(DAYS, 0), restored=dict.fromkeys(DAYS, 0)
+    )
     assert await stage.catalog.statistics.mode_since() is None
 
 
@@ -87,14 +94,43 @@ async def test_drift_is_every_mark_and_due_is_what_a_claim_may_take(stage: Stage
     seen = await standing(stage, ORPHANS)
     assert seen.due == 1, "not what is held, early, unreleased, outside the prefixes or switched off"
     assert (seen.drift[Verdict.ORPHAN][:2], seen.drift[Verdict.EXPIRED][0]) == ((5, 42), 1)
+    assert seen.by_prefix == {
+        "image/": {Verdict.ORPHAN: (4, 32), Verdict.EXPIRED: (1, 10)},
+        "(outside)": {Verdict.ORPHAN: (1, 10)},
+    }
+    assert seen.due_soon == {Verdict.ORPHAN: 1}, "what is early"
     assert (await standing(stage)).due == 2
+
+
+async def test_the_whole_bucket_is_a_prefix_of_that_name(stage: Stage) -> None:
+    await stage.mark(finding("image/a", bytes=5))
+    whole = replace(POLICY, prefixes=("",))
+    seen = await stage.catalog.statistics.standing(whole, ALL)
+    assert seen.by_prefix == {"(all)": {Verdict.ORPHAN: (1, 5)}}
 
 
 async def test_a_dangling_row_seen_once_is_not_due(stage: Stage) -> None:
     await stage.mark(finding("image/row", Verdict.DANGLING))
-    assert (await standing(stage)).due == 0
+    seen = await standing(stage)
+    assert (seen.due, seen.due_soon) == (0, {Verdict.DANGLING: 1}), "it goes when it is seen again"
     await stage.mark(finding("image/row", Verdict.DANGLING))
-    assert (await standing(stage)).due == 1
+    seen = await standing(stage)
+    assert (seen.due, seen.due_soon) == (1, {Verdict.DANGLING: 0})
+
+
+async def test_due_soon_is_what_goes_within_a_day(stage: Stage) -> None:
+    await stage.mark(finding("image/in-an-hour"), finding("image/in-two-days"), finding("image/now"))
+    for key, hours in (("image/in-an-hour", 1), ("image/in-two-days", 48)):
+        change = (
+            "UPDATE reconciler.marks SET due_at = due_at + make_interval(hours => $2) WHERE storage_key = $1"
+        )
+        await stage.sql.execute(change, key, hours)
+    seen = await standing(stage)
+    assert (seen.due, seen.due_soon) == (1, {Verdict.ORPHAN: 1})
+    later = await stage.catalog.statistics.standing(replace(POLICY, delete_delay=3 * DAY), ALL)
+    assert later.due == 1, (
+        "a longer delay holds back nothing that was released before, without a switch to live"
+    )
 
 
 async def test_what_was_put_off_or_claimed_and_has_not_gone_is_due_still(stage: Stage) -> None:
@@ -120,15 +156,80 @@ async def test_the_oldest_is_as_old_as_it_has_been_due(stage: Stage) -> None:
     assert (await stage.catalog.statistics.standing(later, ALL)).due == 0
 
 
-async def test_passes_that_wait_for_a_person_are_counted_by_marker(stage: Stage) -> None:
-    passes = stage.catalog.passes
-    for kind in (PassKind.SWEEP, PassKind.SWEEP, PassKind.RETENTION):
+async def test_passes_that_wait_for_a_person_are_those_that_the_list_begins_with(stage: Stage) -> None:
+    passes, approvals = stage.catalog.passes, stage.catalog.approvals
+    for number, kind in enumerate((PassKind.SWEEP, PassKind.SWEEP, PassKind.RETENTION)):
         begun = await stage.begin(kind)
-        await passes.trip(stage.term, begun, Tally(), Trip(reason="too many"))
-    newest = await stage.catalog.approvals.listed(10)
-    assert (await standing(stage)).tripped == {PassKind.SWEEP: 2, PassKind.RETENTION: 1}
-    await stage.catalog.approvals.discard(newest[0].current.id, "ada")
-    assert (await standing(stage)).tripped == {PassKind.SWEEP: 2}
+        await passes.trip(stage.term, begun, Tally(), Trip(reason=f"too many: {number}"))
+    await stage.begin()
+
+    async def listed() -> dict[PassKind, tuple[int, str]]:
+        waiting = [each.current for each in await approvals.listed(10, state=PassState.TRIPPED)]
+        return {each.kind: (each.id, each.trip_reason or "") for each in waiting}
+
+    async def told() -> dict[PassKind, tuple[int, str]]:
+        tripped = (await standing(stage)).tripped
+        return {kind: (each.pass_id, each.reason) for kind, each in tripped.items()}
+
+    assert (
+        await told()
+        == await listed()
+        == {
+            PassKind.SWEEP: (2, "too many: 1"),
+            PassKind.RETENTION: (3, "too many: 2"),
+        }
+    )
+    first = await passes.last(PassKind.SWEEP, PassState.TRIPPED)
+    since = (await standing(stage)).tripped[PassKind.SWEEP].since
+    assert first is not None
+    assert first.finished_at is not None
+    assert since < first.finished_at, "of the first of both"
+    await approvals.discard(3, "ada")
+    assert await told() == await listed() == {PassKind.SWEEP: (2, "too many: 1")}
+    await approvals.approve(2, "ada")
+    assert await told() == await listed() == {}
+
+
+# --- what happened lately ------------------------------------------------------------------------------
+
+LINE = """
+INSERT INTO reconciler.ledger
+    (at, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, recovery)
+VALUES (clock_timestamp() - $1::interval, 1, $2, $3, $4, 'image/a', 'orphan', '', $5, $6, $7::jsonb)
+"""
+
+
+async def test_what_went_for_good_and_what_came_back_is_added_up_by_days(stage: Stage) -> None:
+    for days, event, mode, what, result, size, recovery in (
+        (0, "purged", "live", "object", "deleted", 1, None),
+        (2, "purged", "live", "object", "deleted", 10, None),
+        (8, "result", "live", "object", "deleted", 100, None),  # at once, by the mode `direct`
+        (31, "purged", "live", "object", "deleted", 1_000, None),
+        (0, "result", "live", "object", "deleted", 10_000, '{"mode": "quarantine"}'),  # not freed yet
+        (0, "result", "live", "object", "missing", 10_000, None),
+        (0, "result", "dry_run", "object", "deleted", 10_000, None),
+        (0, "intent", "live", "object", None, 10_000, None),
+        (0, "result", "live", "record", "deleted", None, None),
+        (0, "restored", "live", "object", "restored", 10_000, None),
+        (3, "restored", "live", "object", "restored", 10_000, None),
+        (0, "restored", "live", "object", "present", 10_000, None),  # another brought it back
+        (0, "restored", "live", "record", "restored", None, None),
+    ):
+        await stage.sql.execute(LINE, days * DAY, event, mode, what, result, size, recovery)
+    assert await stage.catalog.statistics.lately() == Lately(
+        freed={1: 1, 7: 11, 30: 111}, restored={1: 1, 7: 2, 30: 2}
+    )
+
+
+async def test_what_waits_to_be_brought_back_is_counted(stage: Stage) -> None:
+    await stage.catalog.recovery.queue(["image/a", "image/b"], "a row needs it")
+    earlier = (
+        "UPDATE reconciler.restores SET queued_at = queued_at - interval '1 hour' WHERE storage_key = $1"
+    )
+    await stage.sql.execute(earlier, "image/b")
+    (row,) = await stage.sql.fetch("SELECT min(queued_at) AS at FROM reconciler.restores")
+    seen = await standing(stage)
+    assert (seen.restores, seen.oldest_restore) == (2, row["at"])
 
 
 async def test_ranges_are_those_of_the_sweep_under_way(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 
 import anyio
 import pytest
@@ -104,6 +105,12 @@ async def test_a_new_process_knows_what_waits_before_its_first_pass(ordered_site
 
         await until(knows)
         assert (await samples(running, "passes_tripped")) == {("sweep",): 1, ("retention",): 0}
+        ((labels, _),) = (await samples(running, "pass_tripped_info")).items()
+        assert labels[:2] == ("sweep", str(await ordered_site.tripped()))
+        assert labels[2].startswith("3 orphans, 100.0 % of 3 objects; the limit is 0 (")
+        next_passes = await samples(running, "pass_next_timestamp_seconds")
+        assert next_passes.keys() == {("sweep",), ("retention",)}
+        assert min(next_passes.values()) > time.time(), "an interval after the last"
         assert (await samples(running, "marks_due"))[()] == 2, "the third is held back by the breaker"
         assert (await samples(running, "marks_due_oldest_age_seconds"))[()] > 0
         assert (await samples(running, "drift_keys"))[("orphan",)] == 3

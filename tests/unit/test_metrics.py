@@ -14,10 +14,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.model import (
+    VERDICTS,
     Capabilities,
     Digest,
     HoldKind,
     KeepReason,
+    Lately,
     ListingOrder,
     Mode,
     ModeSince,
@@ -29,6 +31,7 @@ from reconciler.model import (
     Storage,
     StoragePart,
     Tally,
+    Undecided,
     Verdict,
     Versioning,
 )
@@ -339,6 +342,16 @@ LEADER_ONLY = {
     "media_reconciler_storage_objects",
     "media_reconciler_storage_bytes",
     "media_reconciler_storage_accounted_timestamp_seconds",
+    "media_reconciler_pass_next_timestamp_seconds",
+    "media_reconciler_marks_due_soon",
+    "media_reconciler_passes_tripped_since_timestamp_seconds",
+    "media_reconciler_pass_tripped_info",
+    "media_reconciler_drift_prefix_keys",
+    "media_reconciler_drift_prefix_bytes",
+    "media_reconciler_restores_waiting",
+    "media_reconciler_restores_waiting_oldest_age_seconds",
+    "media_reconciler_ledger_freed_bytes",
+    "media_reconciler_ledger_restored_objects",
 }
 
 
@@ -353,6 +366,8 @@ def lead(metrics: Metrics) -> None:
     metrics.storage_read(
         Storage(at=NOW, largest=(), other=StoragePart(names=("other", "other"), objects=0, bytes=0))
     )
+    metrics.lately_read(Lately(freed={7: 70, 30: 300}, restored={7: 1, 30: 3}))
+    metrics.resting("sweep", 60)
     metrics.holds_recalled({})
     metrics.pass_recalled(PassKind.SWEEP, None, remembered(PassKind.SWEEP, NOW, NOW, Tally()))
 
@@ -368,8 +383,56 @@ def test_the_leader_tells_drift_as_count_bytes_and_age_of_the_oldest(
     assert value(registry, "drift_oldest_age_seconds", verdict="orphan") == 3600
     assert value(registry, "drift_oldest_age_seconds", verdict="stale") == 0
     assert value(registry, "marks_pending") == 2
-    for verdict in Verdict:
+    for verdict in VERDICTS:
         assert value(registry, "drift_keys", verdict=verdict) is not None
+
+
+def test_the_next_pass_is_told_until_it_has_rested_again(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    assert "media_reconciler_pass_next_timestamp_seconds" not in families(registry), "not known yet is not 0"
+    metrics.resting("sweep", 60)
+    metrics.resting("collector", 10)
+    metrics.resting("leadership", 1)
+    assert value(registry, "pass_next_timestamp_seconds", kind="sweep") == NOW.timestamp() + 60
+    assert value(registry, "pass_next_timestamp_seconds", kind="retention") is None
+    metrics.pass_started(PassKind.SWEEP)
+    assert value(registry, "pass_next_timestamp_seconds", kind="sweep") == NOW.timestamp() + 60
+    metrics.resting("sweep", 3600)
+    assert value(registry, "pass_next_timestamp_seconds", kind="sweep") == NOW.timestamp() + 3600
+
+
+def test_drift_is_told_by_prefix_of_which_twenty_are_named(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    found = {f"p{number:02}/": {Verdict.ORPHAN: (number, 10 * number)} for number in range(22)}
+    metrics.standing_read(Standing(by_prefix=found))
+    assert value(registry, "drift_prefix_keys", prefix="p19/", verdict="orphan") == 19
+    assert value(registry, "drift_prefix_keys", prefix="p19/", verdict="stale") == 0
+    assert value(registry, "drift_prefix_keys", prefix="p20/", verdict="orphan") is None
+    assert value(registry, "drift_prefix_keys", prefix="(other)", verdict="orphan") == 20 + 21
+    assert value(registry, "drift_prefix_bytes", prefix="(other)", verdict="orphan") == 10 * (20 + 21)
+
+
+def test_what_came_back_and_what_was_freed_is_told_by_days(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    metrics.lately_read(Lately(freed={7: 70, 30: 300}, restored={7: 1, 30: 3}))
+    assert value(registry, "ledger_freed_bytes", window="7d") == 70
+    assert value(registry, "ledger_freed_bytes", window="30d") == 300
+    assert value(registry, "ledger_restored_objects", window="30d") == 3
+    metrics.standing_read(Standing(restores=2, oldest_restore=NOW - timedelta(hours=1)))
+    assert value(registry, "restores_waiting") == 2
+    assert value(registry, "restores_waiting_oldest_age_seconds") == 3600
+
+
+def test_a_price_is_told_by_every_replica(registry: CollectorRegistry, metrics: Metrics) -> None:
+    assert value(registry, "price_per_gib_month") == 0
+    metrics.priced(0.023)
+    assert value(registry, "price_per_gib_month") == 0.023
 
 
 def test_rows_that_the_database_keeps_are_told_by_what_is_of_their_objects(
@@ -477,15 +540,24 @@ def test_the_leader_tells_what_is_due_and_what_waits_for_a_person(
         Standing(
             due=5,
             oldest_due=NOW - timedelta(minutes=2),
-            tripped={PassKind.RETENTION: 2},
+            due_soon={Verdict.EXPIRED: 6},
+            tripped={
+                PassKind.RETENTION: Undecided(pass_id=12, reason="too many", since=NOW - timedelta(days=1))
+            },
             ranges_done=3,
             ranges_open=1,
             hidden=(4, 400),
         )
     )
     assert (value(registry, "marks_due"), value(registry, "marks_due_oldest_age_seconds")) == (5, 120)
-    assert value(registry, "passes_tripped", kind="retention") == 2
+    assert value(registry, "marks_due_soon", verdict="expired") == 6
+    assert value(registry, "passes_tripped", kind="retention") == 1
     assert value(registry, "passes_tripped", kind="sweep") == 0
+    yesterday = NOW.timestamp() - 86400
+    assert value(registry, "passes_tripped_since_timestamp_seconds", kind="retention") == yesterday
+    assert value(registry, "passes_tripped_since_timestamp_seconds", kind="sweep") == 0
+    named = {"kind": "retention", "pass": "12", "trip_reason": "too many"}
+    assert value(registry, "pass_tripped_info", **named) == 1
     assert (value(registry, "key_ranges", state="done"), value(registry, "key_ranges", state="open")) == (
         3,
         1,
@@ -493,6 +565,7 @@ def test_the_leader_tells_what_is_due_and_what_waits_for_a_person(
     assert (value(registry, "hidden_objects"), value(registry, "hidden_bytes")) == (4, 400)
     metrics.standing_read(Standing())
     assert (value(registry, "marks_due"), value(registry, "marks_due_oldest_age_seconds")) == (0, 0)
+    assert families(registry)["media_reconciler_pass_tripped_info"].samples == [], "it was decided"
 
 
 def test_one_phase_of_a_pass_is_under_way_at_a_time(registry: CollectorRegistry, metrics: Metrics) -> None:
@@ -628,6 +701,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.hidden(1, 1)
     both.purged(1, 1)
     both.refused(1, 1)
+    both.resting("sweep", 1.0)
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]
     assert set(names) == {name for name in dir(NullObserver) if not name.startswith("_")}

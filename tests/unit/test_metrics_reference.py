@@ -33,8 +33,8 @@ def test_every_metric_says_what_it_means_and_who_exports_it() -> None:
     assert "`media_reconciler_leader`" not in leader
 
 
-def test_no_label_takes_its_values_from_keys_or_prefixes() -> None:
-    assert not {"key", "storage_key", "prefix", "virtual_key"} & {
+def test_no_label_takes_its_values_from_keys() -> None:
+    assert not {"key", "storage_key", "virtual_key"} & {
         label for labels in metric_labels().values() for label in labels
     }
     assert set(LABELS) <= {label for labels in metric_labels().values() for label in labels}

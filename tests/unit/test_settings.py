@@ -153,6 +153,8 @@ def test_a_lease_cannot_last_no_time() -> None:
         ("BREAKER__MAX_FRACTION", "-0.1", "a fraction from 0 to 1"),
         ("MAX_DELETES_PER_SECOND", "0", "positive"),
         ("MAX_DELETES_PER_SECOND", "inf", "or unlimited"),
+        ("PRICE_PER_GIB_MONTH", "-1", "a price such as 0.023"),
+        ("PRICE_PER_GIB_MONTH", "$0.02", "a price such as 0.023"),
         ("REVOKED_KEY_POLICY", "drop", "must be keep or delete"),
         ("DELETE_MODE", "copy", "must be auto or direct or quarantine or versioned"),
         ("BUCKET__LISTING_ORDER", "yes", "probe or bytes or none"),

@@ -95,6 +95,7 @@ class Supervisor:
 
     async def rest(self, name: str, seconds: float, bell: WakeEvent | None = None) -> None:
         """Sleep, stamping progress; a bell or the stop signal ends it."""
+        self._observer.resting(name, seconds)
         clock = self._clock
         end = clock.monotonic() + seconds
         async with ended_by(self._stopping), ended_by(bell or WakeEvent()):

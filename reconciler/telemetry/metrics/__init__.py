@@ -1,7 +1,8 @@
 """Prometheus metrics over an injected registry; the engine feeds them through `ports.Observer`.
 
-Labels are closed sets, never a key or a prefix. Every child exists from the start, at zero, so that a
-rate has a first value. `telemetry.leading` has what only the leader knows.
+Labels are closed sets, never a key; of managed prefixes and providers, twenty are exported by name and the
+rest as one. Every child exists from the start, at zero, so that a rate has a first value. `telemetry.leader`
+has what only the leader knows.
 """
 
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-from reconciler.model import HoldKind, Outcome, Pass, PassKind, Phase, Standing, Storage, Tally
+from reconciler.model import HoldKind, Lately, Outcome, Pass, PassKind, Phase, Standing, Storage, Tally
 from reconciler.telemetry.leader import Drift, LeaderGauges
 from reconciler.telemetry.limits import LimitGauges
 from reconciler.telemetry.metrics.calls import CallMetrics
@@ -82,6 +83,10 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def phase(self, kind: PassKind, phase: Phase | None) -> None:
         self._of_leader.known.phases[kind] = phase
 
+    def resting(self, loop: str, seconds: float) -> None:
+        if loop in set(PassKind):
+            self._of_leader.known.next_pass[PassKind(loop)] = self._now() + seconds
+
     def standing_read(self, standing: Standing) -> None:
         """Take the state of marks and passes that the leader has just read from the database."""
         known = self._of_leader.known
@@ -90,6 +95,10 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def storage_read(self, storage: Storage) -> None:
         """Take the storage by media type and provider that the leader has just counted."""
         self._of_leader.known.storage = storage
+
+    def lately_read(self, lately: Lately) -> None:
+        """Take what the leader has just added up of the ledger."""
+        self._of_leader.known.lately = lately
 
     # --- passes, and what the database knows of them -----------------------------------------------
 

@@ -81,6 +81,11 @@ class StateMetrics(NullObserver):
             "dry_run_since_timestamp_seconds",
             "Since when passes on any replica have been in dry run; 0 while deletions are let through.",
         )
+        self._price = gauge(
+            registry,
+            "price_per_gib_month",
+            "What a GiB costs in a month, as set and in the currency meant there; 0 for not set.",
+        )
         self._own_dry_run: float | None = None
         self._dry_run_passes: float | None = None
         text = "Hash of the settings in force that can change a verdict or a release; each pass records it."
@@ -119,6 +124,10 @@ class StateMetrics(NullObserver):
         elif self._own_dry_run is None:
             self._own_dry_run = self._now()
         self._set_dry_run()
+
+    def priced(self, per_gib_month: float) -> None:
+        """Take the price that is set."""
+        self._price.set(per_gib_month)
 
     def mode_recalled(self, last: ModeSince | None) -> None:
         """Take the mode of the newest passes on any replica: a restart does not reset the dry run's start."""
