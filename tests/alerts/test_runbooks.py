@@ -69,6 +69,14 @@ def test_links_lead_somewhere(each: Page) -> None:
     assert lost_links(RUNBOOKS / f"{each.name}.md") == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["BreakerTripped", "DanglingRecords", "Orphans", "PassStale", "StorageHigh", "StorageGrowth", "DryRun"],
+)
+def test_where_a_waiting_pass_may_be_the_cause_the_page_leads_to_it(name: str) -> None:
+    assert "reconciler passes" in page(f"MediaReconciler{name}").text
+
+
 # --- queries ---------------------------------------------------------------------------------------------
 
 
