@@ -132,7 +132,7 @@ async def list_holds(catalog: Catalog, args: argparse.Namespace) -> int:
         (
             each.kind.replace("_", " "),
             shortened(each.target, KEY_WIDTH),
-            timestamp(each.until) or "no end",
+            f"{each.until:%Y-%m-%d %H:%MZ}" if each.until else "no end",
             each.author,
             each.reason,
         )

@@ -181,7 +181,7 @@ def _print(shown: Sequence[ListedMark], out: Output) -> None:
         reason = f"on hold: {each.hold.reason}" if each.hold else mark.reason
         if each.last_error:
             reason = f"{mark.reason}; stays: {each.last_error}"
-        key, due = shortened(mark.storage_key, KEY_WIDTH), f"{mark.due_at:%Y-%m-%dT%H:%M:%SZ}"
+        key, due = shortened(mark.storage_key, KEY_WIDTH), f"{mark.due_at:%Y-%m-%d %H:%MZ}"
         rows.append((each.state, mark.verdict, key, human_bytes(mark.bytes), str(mark.pass_id), due, reason))
     headings = ("state", "verdict", "key", "bytes", "pass", "due", "reason")
     out.table(headings, rows, right=("bytes", "pass"))
