@@ -577,6 +577,45 @@ async def test_a_table_that_is_replaced_under_way_stops_everything(
             await catalog.records.referenced(["image/avatar"])
 
 
+FAR = (
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw",
+    "CREATE TABLE pictures (key text, year int) PARTITION BY LIST (year)",
+    "CREATE TABLE pictures_25 PARTITION OF pictures FOR VALUES IN (25)",
+    "CREATE VIEW pictured AS SELECT * FROM (SELECT key FROM pictures) p",
+    "CREATE MATERIALIZED VIEW seen AS SELECT avatar::text AS key FROM users",
+    "CREATE VIEW as_seen AS SELECT key FROM seen",
+)
+"""Tables of which one gets a partition on another server, and a view that is never of now."""
+
+MOVED = "CREATE FOREIGN TABLE old PARTITION OF pictures FOR VALUES IN (20) SERVER far"
+
+
+@pytest.mark.attack(96)
+@pytest.mark.debian("postgresql-15")
+async def test_rows_on_another_server_are_refused_before_and_under_way(
+    icu_database: str, seaweed_bucket: Bucket
+) -> None:
+    """R-96: no claim waits for a transaction over there, nor does a foreign row say when it was written."""
+    site = await _site(icu_database, seaweed_bucket, *GALLERY, *FAR, **ALONE)
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, also_referenced=("pictured.key", "users.avatar")
+    )
+    async with open_catalog(CatalogConfig(database_url=icu_database, tables=tables)) as catalog:
+        assert await catalog.records.referenced(["image/avatar", "image/x"]) == {"image/avatar"}
+        await site.sql(MOVED)
+        with pytest.raises(Halt, match=r"public\.old is a materialized view or lies on another server"):
+            await catalog.records.referenced(["image/avatar"])
+    named = {f"{CATALOG}ALSO_REFERENCED": '["pictures.key", "pictured.key", "as_seen.key"]'}
+    site = replace(site, environment=site.environment | named)
+    with pytest.raises(ConfigError) as refused:
+        await site.once()
+    for column, behind in (("pictures", "old"), ("pictured", "old"), ("as_seen", "seen")):
+        assert f"{column}.key: public.{behind} is a materialized view or lies on another" in str(
+            refused.value
+        )
+
+
 # --- variants ---------------------------------------------------------------------------------------
 
 VARIANTS = {**ALONE, "variant_columns": '["thumb", "poster"]', "also_referenced": '["app.Posts.Cover"]'}
