@@ -236,6 +236,18 @@ class NearMisses(Protocol):
         """Note rows outside the prefixes, once all orphans are noted: only pairs are kept."""
         ...
 
+    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:
+        """Note as orphans what is hidden and may come back, where a row noted so far folds alike.
+
+        `unpaired`: all of it, since rows are to be noted yet. A row of the very same key is no pair.
+        Returns whether the pass has any orphan noted.
+        """
+        ...
+
+    async def named_by(self, key: str) -> Sequence[str]:
+        """The rows' keys that were noted as spelling this orphan's otherwise."""
+        ...
+
     def gathered(self) -> Sequence[str]:
         """The fingerprints of the noted orphans, where the database does not have them."""
         ...

@@ -240,3 +240,43 @@ async def test_old_rows_that_come_with_a_partition_keep_what_they_spell_otherwis
     report = await site.once(catalog__also_referenced='["public.names.name"]')
     assert (report.found[Verdict.ORPHAN], report.removed.objects) == (1, 0)
     assert await site.keys() == before
+
+
+@pytest.mark.attack(97)
+async def test_what_went_comes_back_for_a_row_that_spells_it_otherwise(ordered_site: Site) -> None:
+    """R-97: in the next sweep, and the row is no dangling record meanwhile."""
+    site = ordered_site
+    came = {
+        "image/Late.png": "image/LATE.PNG",
+        "image/caf\u00e9 no.png": "image/caf%C3%A9%20no.png",
+        "image/also.png": "https://cdn.example.org/IMAGE/also.png",
+    }
+    await site.tracked("image/live")
+    await site.put(*came, "image/orphan")
+    assert (await site.once(delete_mode="quarantine")).removed.objects == 4
+    for row in came.values():
+        await site.row(row)
+    for _ in range(3):
+        report = await site.once(delete_mode="quarantine")
+    assert await site.state() == ({"image/live", *came}, {"image/live", *came.values()})
+    assert (report.outcome, report.kept[KeepReason.NEAR_MISS]) == (Outcome.CONVERGED, 5)
+
+
+@pytest.mark.attack(98)
+async def test_a_record_goes_and_leaves_its_object_to_a_row_that_spells_it_otherwise(
+    ordered_site: Site,
+) -> None:
+    """R-98: rows that the gateway wrote before it spelled keys as it does now."""
+    site = ordered_site
+    await site.tracked("image/live")
+    rows = {"image/a.png": "/image/a.png", "image/b.png": f"s3://{site.bucket.name}/image/b.png"}
+    await site.put(*rows, "image/gone.png")
+    for key in (*rows, "image/gone.png"):
+        await site.row(key, ExpiresAt=datetime.now(UTC) + AGO)
+    for row in rows.values():
+        await site.row(row)
+    for removed in (1, 0):
+        report = await site.once()
+        assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, removed)
+    assert await site.state() == ({"image/live", *rows}, {"image/live", *rows.values()})
+    assert report.kept[KeepReason.NEAR_MISS] == 2

@@ -40,6 +40,7 @@ from reconciler.model import (
     Remove,
     Term,
     Verdict,
+    reference_to,
 )
 from reconciler.ports import ClaimRequest, Decide
 
@@ -155,6 +156,8 @@ class Claimer:
             await add_rewritten(connection, self._media, keys, rows.named)
         await references.add_named(connection, self._media, needed(taken), rows.named)
         others = await twins(connection, self._media, taken, policy.prefixes)
+        for key in others:  # A record that goes leaves such a row its object, an orphan with a pair.
+            rows.named.setdefault(key, []).append(reference_to(key))
         decided = _decided(taken, rows, held, others, wanted.decide, standing.now)
         decided.settle(await rehearse(connection, self._media, decided.claimed))
         allowed = await deletion_caps.allow(connection, decided.claimed, policy, wanted.cap, standing.now)
@@ -245,7 +248,7 @@ def _decided(
         if mark.storage_key in rows.busy or mark.storage_key in held:
             result.postponed.append(mark)
             continue
-        if (other := others.get(mark.storage_key)) is not None:
+        if mark.verdict is Verdict.ORPHAN and (other := others.get(mark.storage_key)) is not None:
             result.cancelled.append((mark, f"near miss: the row {other!r} spells its key otherwise"))
             continue
         decision = decide(mark, rows.named.get(mark.storage_key, ()), now)

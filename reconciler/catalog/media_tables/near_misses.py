@@ -27,15 +27,35 @@ INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
 SELECT $1::bigint, $2::boolean, s.storage_key, s.folded
 FROM unnest($3::text[], $4::text[]) AS s (storage_key, folded)
 WHERE NOT $5::boolean OR EXISTS (SELECT FROM {SCHEMA}.spellings o
-                                 WHERE o.folded = s.folded AND o.pass_id = $1 AND NOT o.is_row OFFSET 0)
+                                 WHERE o.folded = s.folded AND o.pass_id = $1 AND o.is_row <> $2 OFFSET 0)
 ON CONFLICT DO NOTHING
 """
+
+# What is hidden: all of it, or what a noted row spells otherwise. By one join, since it may be a million.
+_COMES_BACK = f"FROM {SCHEMA}.hidden h WHERE h.state IN ('hidden', 'restoring') AND NOT h.erased"
+NOTE_HIDDEN = f"""
+INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
+SELECT DISTINCT $1::bigint, false, n.storage_key, {references.FINGERPRINT}
+FROM (SELECT h.storage_key, lower(h.storage_key) AS small {_COMES_BACK} OFFSET 0) n
+WHERE n.small !~ $2::text AND ($3 OR {references.FINGERPRINT} IN (
+    SELECT r.folded FROM {SCHEMA}.spellings r WHERE r.pass_id = $1 AND r.is_row))
+ON CONFLICT DO NOTHING
+"""
+ODD_HIDDEN = f"""
+SELECT ARRAY(SELECT DISTINCT h.storage_key {_COMES_BACK} AND h.storage_key > $4::text
+             AND lower(h.storage_key) ~ $2::text AND ($3 OR EXISTS (
+                 SELECT FROM {SCHEMA}.spellings r WHERE r.pass_id = $1 AND r.is_row))
+             ORDER BY h.storage_key LIMIT $5)::text[]
+"""
+
+NOTED = f"SELECT EXISTS (SELECT FROM {SCHEMA}.spellings WHERE pass_id = $1 AND NOT is_row)"
 
 PAIRS = f"""
 SELECT o.storage_key, near.row_key
 FROM {SCHEMA}.spellings o
 CROSS JOIN LATERAL (SELECT min(r.storage_key) AS row_key FROM {SCHEMA}.spellings r
-                    WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row) near
+                    WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row
+                      AND r.storage_key <> o.storage_key) near
 WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2 AND near.row_key IS NOT NULL
 ORDER BY o.storage_key LIMIT $3
 """
@@ -114,6 +134,26 @@ class PostgresNearMisses:
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         await self._note(pass_id, rows, is_row=True, paired=True)
 
+    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:
+        odd, after = references.odd(orphans), ""
+
+        async def work(connection: AnyConnection) -> list[str]:
+            await references.by_hash(connection)
+            given = (orphans.pass_id, odd, unpaired)
+            if not after:
+                await connection.execute(NOTE_HIDDEN, *given, timeout=references.PATIENCE)
+            keys: list[str] = await connection.fetchval(
+                ODD_HIDDEN, *given, after, PAGE, timeout=references.PATIENCE
+            )
+            return keys
+
+        while keys := await self._database.transaction(work):
+            await self._note(orphans.pass_id, orphans.folded(keys), is_row=False, paired=not unpaired)
+            after = keys[-1]
+        async with self._database.connection() as connection:
+            noted: bool = await connection.fetchval(NOTED, orphans.pass_id)
+        return noted
+
     async def _note(
         self, pass_id: int, keys: Sequence[Folded], *, is_row: bool, paired: bool = False
     ) -> None:
@@ -144,6 +184,10 @@ class PostgresNearMisses:
             ]
 
         return await self._database.transaction(work)
+
+    async def named_by(self, key: str) -> Sequence[str]:
+        async with self._database.connection() as connection:
+            return [row["row_key"] for row in await connection.fetch(PAIRED, [key])]
 
     async def forget(self, pass_id: int) -> None:
         async with self._database.connection() as connection:
@@ -199,23 +243,23 @@ class WrittenSince:
 async def twins(
     connection: AnyConnection, media: MediaTables, marks: Sequence[Mark], prefixes: Sequence[str]
 ) -> Mapping[str, str]:
-    """The marked orphans whose key a row spells otherwise by now, with that spelling.
+    """The marks whose object a row spells otherwise by now, with that spelling.
 
-    Such a row lies outside the prefixes, or is newer than the orphan's mark; the sweep has checked all
-    others. Those of `WrittenSince` are noted. Others are looked up by the index, so only spellings that
-    `spellings` can list are found.
+    Such a row lies outside the prefixes, or is newer than the mark; the sweep has checked all others. Those
+    of `WrittenSince` are noted. Others are looked up by the index, so only spellings that `spellings` can
+    list are found.
     """
-    orphans = [mark for mark in marks if mark.verdict is Verdict.ORPHAN]
-    if not orphans:
+    going = [mark for mark in marks if mark.verdict is not Verdict.DANGLING]
+    if not going:
         return {}
-    keys = [mark.storage_key for mark in orphans]
+    keys = [mark.storage_key for mark in going]
     found = {row["storage_key"]: row["row_key"] for row in await connection.fetch(PAIRED, keys)}
     bucket = await connection.fetchval(f"SELECT coalesce(bucket, '') FROM {SCHEMA}.site") or ""
     plainly = not (media.references or media.pads)
-    if plainly and not await _spelled_anywhere(connection, media, orphans, bucket, prefixes):
+    if plainly and not await _spelled_anywhere(connection, media, going, bucket, prefixes):
         return found
     spelled: dict[str, list[Mark]] = {}
-    for mark in orphans:
+    for mark in going:
         for other in spellings(mark.storage_key, bucket, prefixes):
             spelled.setdefault(other, []).append(mark)
     for row in await lookup(connection, media, list(spelled)):
@@ -231,7 +275,7 @@ async def twins(
 async def _spelled_anywhere(
     connection: AnyConnection,
     media: MediaTables,
-    orphans: Sequence[Mark],
+    marks: Sequence[Mark],
     bucket: str,
     prefixes: Sequence[str],
 ) -> bool:
@@ -239,13 +283,15 @@ async def _spelled_anywhere(
 
     Sending all of them takes four times as long.
     """
-    keys = [mark.storage_key for mark in orphans if storable(mark.storage_key)]
+    keys = [mark.storage_key for mark in marks if storable(mark.storage_key)]
     found: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT FROM {media.media} WHERE {media.equal_key} = ANY ("
-        "ARRAY(SELECT root || form FROM unnest($1::text[]) form, unnest($2::text[]) root) || $3::text[]))",
+        "ARRAY(SELECT root || form FROM unnest($1::text[]) form, unnest($2::text[]) root) || $3::text[])"
+        f" AND {media.equal_key} <> ALL ($4::text[]))",
         [form for key in keys for form in forms(key, prefixes)],
         [root for root in roots(bucket) if storable(root)],
         [address for key in keys for address in addresses(key, bucket)],
+        keys,
     )
     return found
 

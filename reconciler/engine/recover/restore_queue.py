@@ -90,6 +90,8 @@ class Healer:
         rows = await self._ports.records.lookup([key], rewritten=settings.policy.rewrites_keys)
         if await self._ports.store.head(key) is not None:
             return False if rows else await self._rows_back(key)
+        if not rows and (others := await self._ports.near_misses.named_by(key)):
+            rows = await self._ports.records.lookup(others)
         # A further column gives no size or time, so the newest is meant.
         vouched = queued.vouched or not rows
         if not rows and not await self._ports.records.referenced([key]):
