@@ -22,7 +22,8 @@ from reconciler.engine.collect import deletion
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Claim, KeepReason, Outcome, Term, Verdict
 from reconciler.ports import ClaimRequest
-from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
+from tests.contract.catalog import POLICY, TTL, no_cap, staged, unless_named
+from tests.contract.sides import real_catalog
 from tests.integration.site import CALM, Site, make_site
 from tests.servers import Bucket
 from tests.support.faulty_store import Answer, Request
@@ -127,14 +128,17 @@ async def test_rows_of_another_bucket_are_neither_read_nor_missing(
         f" (4, 'image/both', now() - interval '1 day', NULL, {other}),"
         f" (5, 'image/theirs', now() - interval '1 day', now() - interval '1 day', {other}),"
         f" (6, 'image/unclaimed', now() - interval '1 day', NULL, NULL)",
+        "ALTER TABLE files ADD COLUMN thumb text",
+        "UPDATE files SET thumb = CASE id WHEN 1 THEN 'image/thumb' ELSE 'image/theirs.thumb' END",
         **ALONE,
+        variant_columns='["thumb"]',
         media_where=json.dumps({"Bucket": "it's \\ours" if column == "text" else 7}),
     )
-    await _objects(site, ["image/kept", "image/both", "image/theirs"])
+    await _objects(site, ["image/kept", "image/thumb", "image/both", "image/theirs", "image/theirs.thumb"])
     for _ in range(3):
         report = await site.once()
     assert (report.outcome, report.records) == (Outcome.CONVERGED, 1)
-    assert await site.keys() == {"image/kept"}
+    assert await site.keys() == {"image/kept", "image/thumb"}
     left = await site.sql("SELECT id FROM files ORDER BY id")
     assert [row["id"] for row in left] == [1, 2, 4, 5, 6]
 
@@ -165,6 +169,27 @@ TOMBSTONE = """
 INSERT INTO reconciler.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
 VALUES ('image/a', 'orphan', gen_random_uuid(), now(), now() + interval '1 hour')
 """
+
+
+@pytest.mark.incident(49)
+async def test_a_row_of_another_bucket_that_spells_an_orphan_otherwise_keeps_nothing(database: str) -> None:
+    """Nor does one that came since the sweep."""
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, media_where=(("bucket", "ours"),)
+    )
+    connection = await asyncpg.connect(database)
+    await connection.execute(f"{FILES}; ALTER TABLE files ADD COLUMN bucket text")
+    try:
+        async with staged(database, CatalogConfig(database_url=database, tables=tables)) as stage:
+            side = real_catalog(stage)
+            await side.sweep(("image/a", Verdict.ORPHAN), ("image/b", Verdict.ORPHAN))
+            await connection.execute(
+                "INSERT INTO files (id, path, bucket) VALUES (1, 'image/A', 'ours'), (2, 'image/B', 'theirs')"
+            )
+            claim = await side.claim()
+    finally:
+        await connection.close()
+    assert ([key.mark.storage_key for key in claim.keys], claim.cancelled) == (["image/b"], 1)
 
 
 @pytest.mark.incident(49)
