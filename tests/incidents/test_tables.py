@@ -106,6 +106,30 @@ async def test_a_table_without_owners_is_served(database: str, seaweed_bucket: B
     assert [tuple(row) for row in await site.sql("SELECT id FROM files")] == [(1,)]
 
 
+@pytest.mark.attack(52)
+@pytest.mark.debian("postgresql-15")
+async def test_a_row_whose_id_the_database_takes_for_anothers_stays(
+    icu_database: str, seaweed_bucket: Bucket
+) -> None:
+    """The index that makes ids unique tells more of them apart than the column does."""
+    site = await _site(
+        icu_database,
+        seaweed_bucket,
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        FILES.replace("bigint PRIMARY KEY", "text COLLATE ci NOT NULL"),
+        'CREATE UNIQUE INDEX ON files (id COLLATE "C")',
+        "INSERT INTO files VALUES ('A', 'image/expired', now(), now() - interval '1 day'),"
+        " ('a', 'image/live', now(), NULL), ('b', 'image/gone', now(), now() - interval '1 day')",
+        **ALONE,
+    )
+    await _objects(site, ["image/expired", "image/live", "image/gone"])
+    assert (await site.once()).removed.objects == 1
+    assert await site.keys() == {"image/expired", "image/live"}
+    assert [row["id"] for row in await site.sql('SELECT id FROM files ORDER BY id COLLATE "C"')] == ["A", "a"]
+    (mark,) = await site.sql("SELECT last_error FROM reconciler.marks")
+    assert "its id is another row's too" in mark["last_error"]
+
+
 # --- a table that two buckets share -----------------------------------------------------------------
 
 

@@ -67,6 +67,8 @@ async def remove_rows(connection: AnyConnection, media: MediaTables, ids: Sequen
     if len(rows) < len(ids):
         # No other session can have removed a row that we hold locked.
         raise NotRemoved("a trigger or a rule of the table keeps the row")
+    if len(rows) > len(ids):
+        raise NotRemoved("its id is another row's too, as the column's collation compares them")
     if deleted > len(rows):
         more = deleted - len(rows)
         raise NotRemoved(
