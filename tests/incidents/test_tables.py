@@ -22,7 +22,7 @@ from reconciler.engine.collect import deletion
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Claim, KeepReason, Outcome, Term, Verdict
 from reconciler.ports import ClaimRequest
-from tests.contract.catalog import POLICY, TTL, no_cap, staged, unless_named
+from tests.contract.catalog import POLICY, TTL, all_go, no_cap, staged, unless_named
 from tests.contract.sides import real_catalog
 from tests.integration.site import CALM, Site, make_site
 from tests.servers import Bucket
@@ -804,6 +804,35 @@ async def test_a_variant_that_went_unconfirmed_can_still_be_brought_back(
     assert (await site.once()).outcome is Outcome.CONVERGED
     assert (await site.undo(since=datetime.now(UTC) - timedelta(hours=2))).objects == 2
     assert await site.keys() == {"image/expired", "image/expired.thumb"}
+
+
+@pytest.mark.attack(91)
+async def test_variants_of_no_use_are_not_marked(database: str) -> None:
+    """Those outside the prefixes, or too long for a key; and a dangling record's, which the sweep judges."""
+    tables = TableMapping(media_table="files", keys_table="", media=COLUMNS, variants=("thumb", "poster"))
+    long = f"image/{'b' * 3000}"
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(f"{FILES}; ALTER TABLE files ADD COLUMN thumb text, ADD COLUMN poster text")
+        await connection.executemany(
+            "INSERT INTO files (id, path, thumb, poster) VALUES ($1, $2, $3, $4)",
+            [
+                (1, "image/a", "image/a.thumb", "elsewhere/a.poster"),
+                (2, "image/b", long, None),
+                (3, "image/c", "image/c.thumb", ""),
+            ],
+        )
+        async with staged(database, CatalogConfig(database_url=database, tables=tables)) as stage:
+            side = real_catalog(stage)
+            found = {"image/a": Verdict.EXPIRED, "image/b": Verdict.EXPIRED, "image/c": Verdict.DANGLING}
+            for _ in range(2):
+                await side.sweep(*found.items())
+            claim = await side.claim(all_go)
+            assert {key.mark.storage_key for key in claim.keys} == found.keys()
+            marks = await connection.fetch("SELECT storage_key FROM reconciler.marks WHERE variant_of <> ''")
+    finally:
+        await connection.close()
+    assert [mark["storage_key"] for mark in marks] == ["image/a.thumb"]
 
 
 @pytest.mark.attack(91)
