@@ -248,17 +248,19 @@ async def test_what_went_comes_back_for_a_row_that_spells_it_otherwise(ordered_s
     site = ordered_site
     came = {
         "image/Late.png": "image/LATE.PNG",
-        "image/caf\u00e9 no.png": "image/caf%C3%A9%20no.png",
-        "image/also.png": "https://cdn.example.org/IMAGE/also.png",
+        "image/also.png": "https://cdn.example.org/IMAGE/also%2Epng",
     }
     await site.tracked("image/live")
-    await site.put(*came, "image/orphan")
+    await site.put(*came, "image/orphan", "image/other.png")
     assert (await site.once(delete_mode="quarantine")).removed.objects == 4
     for row in came.values():
         await site.row(row)
+    await site.row("image/OTHER.png", SizeBytes=999)
     for _ in range(3):
         report = await site.once(delete_mode="quarantine")
-    assert await site.state() == ({"image/live", *came}, {"image/live", *came.values()})
+    rows = {"image/live", "image/OTHER.png", *came.values()}
+    assert await site.state() == ({"image/live", *came}, rows), "of another size: not what is meant"
+    assert await site.sql("SELECT FROM reconciler.restores") == []
     assert (report.outcome, report.kept[KeepReason.NEAR_MISS]) == (Outcome.CONVERGED, 5)
 
 
