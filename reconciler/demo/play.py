@@ -231,7 +231,7 @@ async def _approve(stage: Stage) -> None:
 async def _undo(stage: Stage, before: Contents) -> bool:
     """Bring back one expired record with its object, and compare both with what they were."""
     screen = stage.screen
-    key = min(before.objects.keys() & before.rows.keys() - (await stage.look()).rows.keys())
+    key = stage.scene.to_undo()
     screen.step(f"Undo: one of them back (`reconciler undo --key {shlex.quote(key)}`)")
     undone = await app.undo(
         stage.source(dry_run=False),

@@ -139,6 +139,10 @@ class Scene:
     def going(self) -> list[Media]:
         return [media for media in self.media if media.kind.goes]
 
+    def to_undo(self) -> str:
+        """The key of an expired record with its object. Rows whose virtual key is gone do not come back."""
+        return min(media.key for media in self.going() if media.kind.goes == "expired")
+
 
 def imagine(objects: int, seed: int | None = None) -> Scene:
     """A scene of about that many objects (exactly, but for rounding). Raises ConfigError if too few."""

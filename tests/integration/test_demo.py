@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.demo import sandbox
-from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
+from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, Owner, imagine
 from reconciler.demo.verify import Contents, unchanged
 from reconciler.errors import ConfigError
 from reconciler.model import VERDICTS
@@ -270,6 +270,15 @@ def test_a_scene_has_every_verdict_at_its_smallest() -> None:
     assert {media.kind.goes for media in scene.going()} == {*VERDICTS}
     assert sum(media.kind.has_object for media in scene.media) == MIN_OBJECTS
     assert len({media.key for media in scene.media}) == len(scene.media)
+
+
+def test_what_the_demo_brings_back_is_a_record_whose_virtual_key_is_there() -> None:
+    for seed in range(100):
+        scene = imagine(MIN_OBJECTS, seed)
+        (media,) = [media for media in scene.media if media.key == scene.to_undo()]
+        assert (media.kind.goes, media.kind.has_object) == ("expired", True)
+        assert media.kind.row
+        assert media.kind.row.owner is Owner.ACTIVE
 
 
 def test_a_scene_holds_the_longest_key_that_s3_allows() -> None:
