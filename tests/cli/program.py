@@ -26,9 +26,9 @@ def reconciler(*args: str, env: Mapping[str, str] | None = None, cwd: str | None
     All but `doctor` are told what the tests' own stores can do.
     """
     environment = {**os.environ, **(env or {})}
-    kind = SHARED.get(environment.get("RECONCILER_BUCKET__ENDPOINT_URL", ""))
-    if kind and args[:1] != ("doctor",):
-        environment[KIND] = kind
+    server = SHARED.get(environment.get("RECONCILER_BUCKET__ENDPOINT_URL", ""))
+    if server and args[:1] != ("doctor",):
+        environment[KIND] = server.kind
     ended = FORKER.run(__name__, *args, environment=environment, cwd=cwd)
     return Ran(status=ended.status, out=ended.out, told=ended.told.splitlines())
 
