@@ -20,7 +20,7 @@ from tests.integration.test_versions import keep_versions
 from tests.support.faulty_store import Answer, Request
 from tests.support.relay import keeps_versions_for_good, relay
 
-pytestmark = [pytest.mark.anyio, pytest.mark.calm]
+pytestmark = [pytest.mark.anyio, pytest.mark.calm, pytest.mark.probes]
 
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 EVERYWHERE, MANAGED = ("",), ("image/",)
