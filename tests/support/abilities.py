@@ -2,13 +2,14 @@
 
 A probe is sixty requests, and a hundred where the bucket keeps versions: more than all the rest of most
 tests. The contract tests of the probe show that it finds just this. Servers that a test starts for itself or
-reaches by way of a relay, other accounts, a declared order, `doctor`, and programs started as such are probed
-as ever, and so is what is marked `probes`.
+reaches by way of a relay, other accounts, a declared order, `doctor`, and programs that are not told are
+probed as ever, and so is what is marked `probes`.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import pytest
 
@@ -38,6 +39,12 @@ def know(monkeypatch: pytest.MonkeyPatch) -> None:
         return abilities_of(server.kind, told)
 
     monkeypatch.setattr(BucketProber, "_find_out", known)
+
+
+def kind_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the environment of a program that shall not probe; nothing for another store."""
+    server = SHARED.get(environment.get("RECONCILER_BUCKET__ENDPOINT_URL", ""))
+    return {KIND: server.kind} if server else {}
 
 
 def tell_by_environment() -> None:
