@@ -145,7 +145,7 @@ async def _stage(
 ) -> AsyncIterator[Stage]:
     """An empty bucket, a migrated database, and a client of the demo's own for each."""
     await create_database(postgres)
-    made = partial(migrate.upgrade, postgres.url(DATABASE), create_tables=True)
+    made = partial(migrate.upgrade, postgres.url(DATABASE), create_tables=True, with_triggers=True)
     await to_thread.run_sync(made, abandon_on_cancel=True)
     async with bucket_client(s3) as client, database_connection(postgres) as connection:
         await client.create_bucket(Bucket=BUCKET)

@@ -1,12 +1,13 @@
 """A sweep's protocols for the catalog: rows, a place for a listing, passes."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     Backlog,
+    Departed,
     Finding,
     KeyRange,
     ListingOrder,
@@ -103,6 +104,30 @@ class Records(Protocol):
         """Note virtual keys first seen disabled at `now`, and forget those enabled again."""
         ...
 
+    async def keys_ended(self, since: datetime, now: datetime, grace: timedelta) -> bool:
+        """Whether some virtual key has been disabled or expired for `grace` now, and not yet at `since`."""
+        ...
+
+
+class Departures(Protocol):
+    """Rows that left the media table, as the triggers note them in the writer's own transaction."""
+
+    async def waiting(self) -> bool:
+        """Whether there are any, or marks of a departure pass that did not end."""
+        ...
+
+    async def page(self, limit: int) -> Sequence[Departed]:
+        """The first of them. `Passes.record` takes them away, with their marks written."""
+        ...
+
+    async def marked(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that are marked as departed: a sweep leaves them to that mark."""
+        ...
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` when there may be some, until cancelled. It may miss any: poll as well."""
+        ...
+
 
 class Staging(Protocol):
     """An unordered listing, copied into the database and joined with the rows there."""
@@ -172,8 +197,12 @@ class Passes(Protocol):
         findings: Sequence[Finding],
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
+        departed: Sequence[int] = (),
     ) -> None:
         """In one transaction, write marks for the findings (those with `kept` None), and the watermark.
+
+        `departed`: the ids of departures that these findings settle. They are taken away, and other marks of
+        the keys, of passes of another kind, with them.
 
         A finding kept because of a hold, or because its clean-up is off, confirms its mark if it has one.
         ON CONFLICT DO NOTHING: a key marked before joins this pass unless its own is released or tripped, its

@@ -270,6 +270,7 @@ class Scene:
             records=catalog.records,
             staging=catalog.staging,
             passes=catalog.passes,
+            departures=catalog.departures,
             near_misses=catalog.near_misses,
             marks=catalog.marks,
             lease=catalog.lease,

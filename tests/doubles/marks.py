@@ -185,6 +185,8 @@ class MemoryMarks:
         passes = self._database.passes
         complete = {PassState.RELEASED, PassState.TRIPPED}
         kind = passes[row.mark.pass_id].kind
+        if kind is PassKind.DEPARTURE:
+            return 0
         return max(
             (one.id for one in passes.values() if one.kind is kind and one.state in complete), default=0
         )

@@ -107,6 +107,8 @@ def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) ->
     bucket = database.identity.bucket if database.identity else ""
     if _written_since(database, mark, prefixes, bucket):
         return True
+    if mark.verdict is Verdict.DEPARTED and _spelled_by_any_row(database, mark, prefixes, bucket):
+        return True
     others = spellings(mark.storage_key, bucket, prefixes)
     if any(key in others and not is_managed(key, prefixes) for key in database.referenced):
         return True
@@ -117,6 +119,12 @@ def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) ->
         for row in database.rows.values()
         if row.storage_key in others
     )
+
+
+def _spelled_by_any_row(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...], bucket: str) -> bool:
+    keys = {row.storage_key for row in database.rows.values()} | database.referenced
+    folds = {*fingerprints(mark.storage_key, bucket, prefixes)}
+    return any(folds.intersection(fingerprints(key, bucket, prefixes)) for key in keys - {mark.storage_key})
 
 
 def _written_since(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...], bucket: str) -> bool:

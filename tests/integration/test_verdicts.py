@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+import anyio.to_thread
 import pytest
 
+from reconciler.catalog import migrate
 from reconciler.model import KeepReason, Outcome, Verdict
 from tests.integration.site import Site
 
@@ -23,6 +25,20 @@ async def test_tracked_media_stays(site: Site) -> None:
     assert report.outcome is Outcome.CONVERGED
     assert (report.objects, report.records) == (3, 3)
     assert await site.state() == ({"image/a", "image/b", "video/c"},) * 2
+
+
+async def test_an_object_whose_record_left_goes(site: Site) -> None:
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(site.database, with_triggers=True))
+    await site.tracked("image/live", "image/left")
+    await site.sql('DELETE FROM "MediaRecords" WHERE "StorageKey" = $1', "image/left")
+    patient = {"delete_mode": "auto", "delete_delay": "24h", "grace_period": "48h"}
+    report, findings = await site.plan(**patient)
+    assert [(each.verdict, each.storage_key) for each in findings] == [(Verdict.DEPARTED, "image/left")]
+    assert report.kept.get(KeepReason.PENDING, 0) == 0
+    report = await site.once(**patient)
+    assert report.found[Verdict.DEPARTED] == 1
+    assert (report.removed.objects, report.removed.records, report.removed.bytes) == (1, 0, 1)
+    assert await site.state() == ({"image/live"}, {"image/live"})
 
 
 async def test_an_orphan_goes(site: Site) -> None:

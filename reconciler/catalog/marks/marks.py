@@ -12,6 +12,7 @@ from reconciler.catalog.leadership.fencing import stand
 from reconciler.catalog.mark_rows import (
     BEHIND_HORIZON,
     CLAIMABLE,
+    LIVE_DELAY,
     MARK_COLUMNS,
     SEEN_ENOUGH,
     claimable_arguments,
@@ -62,7 +63,7 @@ SELECT count(*) AS marks, count(*) FILTER (WHERE NOT {SEEN_ENOUGH}) AS unseen,
        min(d.due_at) FILTER (WHERE d.due_at > $1::timestamptz AND {SEEN_ENOUGH}) AS due_at
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 CROSS JOIN LATERAL (
-    SELECT greatest(m.due_at, m.not_before, (SELECT live_since FROM {SCHEMA}.term) + $3::interval) AS due_at
+    SELECT greatest(m.due_at, m.not_before, (SELECT live_since FROM {SCHEMA}.term) + {LIVE_DELAY}) AS due_at
 ) d
 WHERE m.verdict = ANY($2::text[])
   AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)

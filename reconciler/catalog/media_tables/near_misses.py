@@ -1,5 +1,6 @@
 """Near misses: orphans whose key a row spells otherwise. The database compares them, in any number."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -103,6 +104,33 @@ FROM (SELECT) one LEFT JOIN LATERAL (
     ORDER BY id DESC LIMIT 1) s ON true
 """
 
+# The last complete sweep. It has noted each row in its prefixes that has no object.
+SWEPT = f"""
+SELECT s.id, s.policy->>'prefixes' AS prefixes, coalesce((SELECT bucket FROM {SCHEMA}.site), '') AS bucket,
+       coalesce((s.tally->'kept'->>'outside_prefix')::bigint, 0) > 0 AS outside
+FROM {SCHEMA}.passes s WHERE kind = 'sweep' AND state IN ('released', 'tripped') AND policy IS NOT NULL
+ORDER BY id DESC LIMIT 1
+"""
+
+# Departures that are not among its orphans: there was a row then.
+UNNOTED = f"""
+SELECT m.storage_key FROM {SCHEMA}.marks m
+WHERE m.verdict = 'departed' AND m.state = 'found' AND m.storage_key > $2::text AND NOT EXISTS (
+    SELECT FROM {SCHEMA}.spellings o WHERE o.storage_key = m.storage_key AND o.pass_id = $1 AND NOT o.is_row)
+ORDER BY m.storage_key LIMIT $3
+"""
+
+# Rows outside its prefixes, and names in further columns, it notes only as pairs of its own orphans.
+ANYWHERE = f"""
+SELECT EXISTS (SELECT FROM {SCHEMA}.marks WHERE verdict = 'departed' AND state = 'found')
+   AND ($1::boolean OR (SELECT outside FROM ({SWEPT}) s))
+"""
+
+NOTED = f"""
+SELECT DISTINCT o.storage_key FROM {SCHEMA}.spellings o
+WHERE o.storage_key = ANY($1::text[]) AND o.pass_id = $2 AND NOT o.is_row
+"""
+
 # Of a transaction that the sweep could not see. An age is negative for the ids of the last moments, and
 # for frozen rows that are very old: the first count, and most of the others do not.
 SINCE = "age({alias}.xmin) BETWEEN -10000000 AND age('{xid}'::xid8::xid)"
@@ -203,6 +231,7 @@ class WrittenSince:
         self._near = PostgresNearMisses(database)
         self._pass: int | None = None
         self._horizon = "0"
+        self._noted = 0
         self._again_at = 0.0
 
     async def compare(self, prefixes: tuple[str, ...]) -> str:
@@ -210,6 +239,7 @@ class WrittenSince:
 
         What earlier transactions wrote has been read, at most `SHARE` times as long ago as it took.
         """
+        self._noted = max(self._noted, await self._note_departed())
         async with self._database.connection() as connection:
             row = await connection.fetchrow(STANDING, self._pass, self._horizon)
             assert row is not None
@@ -217,25 +247,54 @@ class WrittenSince:
         if not due:
             return "0"
         started = anyio.current_time()
-        if another or started >= self._again_at:
+        if another or started >= self._again_at or int(self._horizon) <= self._noted:
             if begun is not None:
                 async with self._database.connection() as connection:
                     await require_tables(connection, self._media)
                     await references.require_tables(connection, self._media)
                 orphans = Orphans(pass_id=pass_id, bucket=bucket or "", prefixes=merge_prefixes(prefixes))
-                await self._compare(orphans, int(begun))
+                await self._compare(orphans, None if await self._all_rows() else int(begun))
             self._pass, self._horizon = pass_id, horizon
             self._again_at = anyio.current_time() + SHARE * (anyio.current_time() - started)
-        return self._horizon
+        # A writer who could not see a note has ended once the horizon has passed it, and is compared then.
+        return self._horizon if int(self._horizon) > self._noted else "0"
 
-    async def _compare(self, orphans: Orphans, xid: int) -> None:
+    async def _note_departed(self) -> int:
+        """Note departures again whose notes went with an earlier sweep's; returns a transaction id since."""
+        after, xid = "", 0
+        while True:
+            async with self._database.connection() as connection:
+                swept = await connection.fetchrow(SWEPT)
+                if swept is None:
+                    return xid
+                found = await connection.fetch(UNNOTED, swept["id"], after, PAGE)
+                keys = [row["storage_key"] for row in found]
+            if not keys:
+                return xid
+
+            async def work(connection: AnyConnection, keys: Sequence[str] = keys) -> int:
+                await note_departed(connection, keys)
+                return int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+
+            after, xid = keys[-1], await self._database.transaction(work)
+
+    async def _all_rows(self) -> bool:
+        """Whether something departed, and rows may spell it that the sweep did not note without an orphan."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(ANYWHERE, bool(self._media.references)))
+
+    async def _compare(self, orphans: Orphans, xid: int | None) -> None:
+        """Compare the rows written since that transaction; None: all rows."""
         media = self._media
         columns = [(media.key_text, f"{media.table} WHERE {media.counts}", "m", media.oids[0])]
         columns += [
             (each.column, media.naming(each), "" if each.view else "f", each.oid) for each in media.references
         ]
         for key, rows, alias, oid in columns:
-            written = f"{rows} AND {WRITTEN.format(alias=alias, xid=xid, oid=oid)}" if alias else rows
+            written = ""
+            if alias and xid is not None:
+                written = f" AND {WRITTEN.format(alias=alias, xid=xid, oid=oid)}"
+            written = f"{rows}{written}"
             async for keys in references.spelled_otherwise(self._database, key, written, orphans, PAGE):
                 await self._near.note_outside(orphans.pass_id, orphans.folded(keys))
 
@@ -245,9 +304,9 @@ async def twins(
 ) -> Mapping[str, str]:
     """The marks whose object a row spells otherwise by now, with that spelling.
 
-    Such a row lies outside the prefixes, or is newer than the mark; the sweep has checked all others. Those
-    of `WrittenSince` are noted. Others are looked up by the index, so only spellings that `spellings` can
-    list are found.
+    Such a row lies outside the prefixes, or is newer than the mark; the sweep has checked all others. What
+    departed had a row then, so there any row counts. Those of `WrittenSince` are noted. Others are looked up
+    by the index, so only spellings that `spellings` can list are found.
     """
     going = [mark for mark in marks if mark.verdict is not Verdict.DANGLING]
     if not going:
@@ -264,7 +323,8 @@ async def twins(
             spelled.setdefault(other, []).append(mark)
     for row in await lookup(connection, media, list(spelled)):
         for mark in spelled[row.storage_key]:
-            if is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
+            departed = mark.verdict is Verdict.DEPARTED
+            if departed or is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
                 found[mark.storage_key] = row.storage_key
     outside = [key for key in spelled if _is_outside(key, tuple(prefixes))]
     for key in await references.named(connection, media, outside):
@@ -294,6 +354,29 @@ async def _spelled_anywhere(
         keys,
     )
     return found
+
+
+async def note_departed(connection: AnyConnection, keys: Sequence[str]) -> None:
+    """Note the keys of departures among the orphans of the last sweep, in the caller's transaction."""
+    swept = await connection.fetchrow(SWEPT)
+    if swept is None:
+        return
+    prefixes = merge_prefixes(json.loads(swept["prefixes"]))
+    orphans = Orphans(pass_id=swept["id"], bucket=swept["bucket"], prefixes=prefixes)
+    pairs = orphans.folded([key for key in keys if storable(key) and len(key.encode()) <= LONGEST])
+    columns = [[key for key, _ in pairs], [folded for _, folded in pairs]]
+    await connection.execute(NOTE, swept["id"], False, *columns, False)  # noqa: FBT003 - parameters of SQL
+
+
+async def unnoted(connection: AnyConnection, marks: Sequence[Mark], prefixes: Sequence[str]) -> set[str]:
+    """The marked departures that were not compared with the rows of a sweep under these prefixes."""
+    departed = [mark.storage_key for mark in marks if mark.verdict is Verdict.DEPARTED]
+    if not departed:
+        return set()
+    swept = await connection.fetchrow(SWEPT)
+    if swept is None or merge_prefixes(json.loads(swept["prefixes"])) != merge_prefixes(prefixes):
+        return set(departed)
+    return {*departed} - {row["storage_key"] for row in await connection.fetch(NOTED, departed, swept["id"])}
 
 
 def is_twin(key: str, created_at: datetime | None, mark: Mark, prefixes: tuple[str, ...]) -> bool:

@@ -258,6 +258,7 @@ class Sweep:
         return Comparison(
             listing=ports.listing,
             records=ports.records,
+            departures=ports.departures,
             holds=ports.holds,
             returns=returns_of(ports, live=live, rewrites_keys=policy.rewrites_keys),
             observer=ports.observer,
