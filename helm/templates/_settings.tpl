@@ -24,7 +24,6 @@ bucket:
 {{ include "reconciler.catalogSettings" . }}
 grace_period: {{ toJson $v.gracePeriod }}
 delete_delay: {{ toJson $v.deleteDelay }}
-departure_delay: {{ toJson $v.departureDelay }}
 delete_mode: {{ toJson $v.deleteMode }}
 undo_window: {{ toJson $v.undoWindow }}
 ledger_retention: {{ toJson $v.ledgerRetention }}
@@ -65,10 +64,12 @@ catalog:
     deleted_at: {{ toJson $v.catalog.mediaColumns.deletedAt }}
     media_type: {{ toJson $v.catalog.mediaColumns.mediaType }}
     provider: {{ toJson $v.catalog.mediaColumns.provider }}
+    model: {{ toJson $v.catalog.mediaColumns.model }}
   key_columns:
     id: {{ toJson $v.catalog.keyColumns.id }}
     is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}
     expires_at: {{ toJson $v.catalog.keyColumns.expiresAt }}
+    group_id: {{ toJson $v.catalog.keyColumns.groupId }}
   {{- with $v.catalog.timeZone }}
   time_zone: {{ toJson . }}
   {{- end }}
@@ -80,6 +81,18 @@ operator: {{ toJson . }}
 {{- end }}
 log_format: {{ toJson $v.log.format }}
 log_level: {{ toJson $v.log.level }}
+{{- end -}}
+
+{{/* A section with the program's names, media_type for mediaType, and so in the sections inside it. */}}
+{{- define "reconciler.inSettingsNames" -}}
+{{- $made := dict -}}
+{{- range $name, $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- $value = include "reconciler.inSettingsNames" $value | fromJson -}}
+{{- end -}}
+{{- $_ := set $made (snakecase $name) $value -}}
+{{- end -}}
+{{- toJson $made -}}
 {{- end -}}
 
 {{/* What a running daemon takes up: runtime.yaml. */}}
@@ -94,6 +107,12 @@ media_retention_days: {{ toJson $media.mediaRetentionDays }}
 recent_access_days: {{ toJson $media.recentAccessDays }}
 revoked_key_policy: {{ toJson $media.revokedKeyPolicy }}
 key_grace: {{ toJson $media.keyGrace }}
+retention:
+  {{- $rules := list }}
+  {{- range $rule := $v.retention.rules }}
+  {{- $rules = append $rules (include "reconciler.inSettingsNames" $rule | fromJson) }}
+  {{- end }}
+  rules: {{ toJson $rules }}
 max_deletes_per_second: {{ toJson $v.maxDeletesPerSecond }}
 breaker:
   max_fraction: {{ toJson $v.breaker.maxFraction }}

@@ -96,6 +96,14 @@ run in the same file included.
 {{- if and (eq $media.revokedKeyPolicy "delete") (not $media.accessControlEnabled) -}}
 {{- println "mediaManagement.revokedKeyPolicy=delete needs mediaManagement.accessControlEnabled=true: without access control, public links still serve a disabled key's media" -}}
 {{- end -}}
+{{- range $rule := .Values.retention.rules -}}
+{{- if not $rule.match -}}
+{{- println (printf "retention.rules: the match of %s is empty, and so is for everything: that is what mediaManagement is for" $rule.name) -}}
+{{- end -}}
+{{- if and (eq (toString $rule.revokedKeyPolicy) "delete") (not $media.accessControlEnabled) -}}
+{{- println (printf "retention.rules: revokedKeyPolicy=delete of %s needs mediaManagement.accessControlEnabled=true: without access control, public links still serve a disabled key's media" $rule.name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "reconciler.validatePods" -}}

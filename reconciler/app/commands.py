@@ -43,7 +43,7 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     try:
         async with traced_ports(settings, observer, wiring.mode_of(source)) as ports:
             limits = wiring.limits_of(settings)
-            in_force = wiring.in_force_of(source, ports.capabilities)
+            in_force = wiring.in_force_of(source, ports)
             cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
             holder = lease.holder_name()
             ttl, clock = limits.lease_ttl, ports.clock
@@ -108,7 +108,7 @@ async def undo(
     source.listen(log_change)
     settings = source.current()
     async with wiring.open_ports(settings) as ports:
-        in_force = wiring.in_force_of(source, ports.capabilities)
+        in_force = wiring.in_force_of(source, ports)
         return await undoing.undo(
             ports,
             in_force,

@@ -89,7 +89,7 @@ async def connect_and_lead(
                 metrics.halted(None)
                 metrics.store_probed(ports.capabilities)
                 limits = limits_of(settings)
-                in_force = in_force_of(source, ports.capabilities)
+                in_force = in_force_of(source, ports)
                 cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
                 async with task_group() as group:
                     metrics.limits.follow(partial(_limits_in_force, ports.throttles, in_force))

@@ -23,7 +23,7 @@ from reconciler.telemetry.observers import NullObserver
 
 Emit = Callable[[Check], None]
 
-OF_THE_TABLES = ("index", "triggers", "departures", "rights")
+OF_THE_TABLES = ("index", "triggers", "rights")
 OF_BOTH_SIDES = ("rows", "identity", "restores", "clocks")
 OF_THE_BUCKET = ("list", "head", "delete", "delete mode", "lifecycle")
 OF_THE_STORE = ("listing order", "batches", "conditional delete", "versions", "copies")
@@ -88,6 +88,7 @@ class _Doctor:
     async def _look_at_database(self) -> Sequence[Check]:
         self._report = report = await inspect(self._config, self._settings.bucket.prefixes)
         self._say(checks.database(report))
+        self._say(checks.rules(report, self._settings.policy()))
         undoable = self._settings.delete_mode != "direct"
         self._say(checks.rights(report, self._settings.mode(), undoable=undoable))
         if report.at_head:

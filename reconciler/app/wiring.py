@@ -80,6 +80,8 @@ async def open_both(
             check_delete_mode(settings, found)
             for line in early_removals(found.lifecycle or (), settings.bucket.prefixes):
                 log.warning("the bucket has rules of its own", reason=line)
+            if misfits := catalog.records.misfits(settings.policy().rules):
+                raise ConfigError("\n".join(misfits))
             yield wire(catalog, bucket, found, observer, pause, throttles), catalog.statistics
 
 
@@ -118,7 +120,6 @@ def wire(
         records=catalog.records,
         staging=catalog.staging,
         passes=catalog.passes,
-        departures=catalog.departures,
         near_misses=catalog.near_misses,
         marks=catalog.marks,
         lease=catalog.lease,
@@ -198,8 +199,13 @@ def _handed_on(kind: type[T], settings: Settings, **others: object) -> T:
     return kind(**others, **{name: getattr(settings, name) for name in names})
 
 
-def in_force_of(source: SettingsSource, found: Capabilities) -> SettingsInForce:
-    """Read the settings at each call, so a changed runtime file takes effect at its next read."""
+def in_force_of(source: SettingsSource, ports: Ports) -> SettingsInForce:
+    """Read the settings at each call, so a changed runtime file takes effect at its next read.
+
+    Rules that no row of these tables can match are refused. Raises ConfigError.
+    """
+    found = ports.capabilities
+    source.require(lambda settings: ports.records.misfits(settings.policy().rules))
     settings = source.look()
     known = (settings, runtime_settings(settings, found))
 

@@ -66,11 +66,10 @@ class Outcome(StrEnum):
 
 
 class PassKind(Word):
-    """The kinds of pass that write marks."""
+    """The two kinds of pass that write marks."""
 
     SWEEP = "sweep"
     RETENTION = "retention"
-    DEPARTURE = "departure"
 
 
 class Phase(StrEnum):

@@ -10,15 +10,19 @@ from uuid import UUID
 
 from reconciler.model.enums import DeleteMode, KeepReason, ListingOrder, Mode, PassKind, Word
 from reconciler.model.objects import KeyRange
+from reconciler.model.rules import NO_RULES, Rules, Terms
 from reconciler.model.shapes import KeyShape
-from reconciler.model.verdicts import Verdict
+from reconciler.model.verdicts import OwnerRead, Verdict
 
 K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The desired state: what may stay, for how long, and which kinds of clean-up are on."""
+    """The desired state: what may stay, for how long, and which kinds of clean-up are on.
+
+    Retention, access, grace and `delete_revoked` hold for rows that none of the `rules` matches.
+    """
 
     prefixes: tuple[str, ...]
     grace_period: timedelta
@@ -27,6 +31,7 @@ class Policy:
     recent_access: timedelta
     key_grace: timedelta
     delete_revoked: bool
+    rules: Rules = NO_RULES
     auto_cleanup: bool = True
     orphan_cleanup: bool = True
     dangling_cleanup: bool = True
@@ -36,13 +41,26 @@ class Policy:
     delete_mode: DeleteMode = DeleteMode.DIRECT
     """How new claims delete; an existing claim keeps its own mode."""
 
-    def switched_off(self, verdict: Verdict) -> int:
-        """How many of the switches of that verdict's clean-up are off."""
-        return sum(not getattr(self, name) for name in verdict.spec.switches)
+    def switched_off(self, verdict: Verdict, terms: Terms | None = None) -> int:
+        """How many of the switches of that verdict's clean-up are off, under these terms or the global."""
+        of_terms = self if terms is None else terms
+        return sum(
+            not getattr(of_terms if name == "delete_revoked" else self, name)
+            for name in verdict.spec.switches
+        )
 
-    def allows(self, verdict: Verdict) -> bool:
+    def allows(self, verdict: Verdict, terms: Terms | None = None) -> bool:
         """Whether findings of that verdict are deleted; never if no pass of this program finds it."""
-        return verdict.spec.found_by is not None and not self.switched_off(verdict)
+        return verdict.spec.found_by is not None and not self.switched_off(verdict, terms)
+
+    def may_allow(self, verdict: Verdict) -> bool:
+        """Whether they are for some rows: under the global settings, or under some rule."""
+        return any(self.allows(verdict, terms) for terms in (None, *self.rules.each))
+
+    def owner_read(self, verdict: Verdict) -> OwnerRead:
+        """What the verdict reads of the virtual key that a row names, by itself or to find the row's rule."""
+        by_rule = self.rules.read_groups and verdict.spec.found_by is PassKind.RETENTION
+        return OwnerRead.STATE if by_rule else verdict.spec.owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualKey:
-    """The state of a record's owner, as far as a verdict reads it.
+    """The state of a record's owner, as far as a verdict or a rule reads it.
 
     `disabled_since` is the first pass that saw it disabled; None while enabled or never seen so.
     """
@@ -15,14 +15,16 @@ class VirtualKey:
     enabled: bool
     expires_at: datetime | None
     disabled_since: datetime | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row of the media table, as far as a verdict reads it.
+    """One row of the media table, as far as a verdict or a rule reads it.
 
     `id` and `virtual_key_id` are the columns' text form. `owner` is None if no such virtual key exists.
-    `version` is a hash of the columns that a verdict reads.
+    `media_type`, `provider` and `model` are `folded`, None where the row has none. `version` is a hash of all
+    columns that a verdict or a rule reads.
     """
 
     id: str
@@ -35,18 +37,9 @@ class Record:
     last_accessed_at: datetime | None
     deleted_at: datetime | None
     version: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Departed:
-    """A note that a row left the media table, at the server's time. `storage_key` None: all of them did, by
-    TRUNCATE.
-    """
-
-    id: int
-    storage_key: str | None
-    left_at: datetime
-    virtual_key: str | None
+    media_type: str | None = None
+    provider: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import Self
 
 from reconciler.model.enums import PassKind, Word
+from reconciler.model.rules import RULE_COLUMNS
 
 
 class OwnerRead(Enum):
@@ -128,17 +129,6 @@ class Verdict(Word):
             colour="dark-green",
         ),
     )
-    DEPARTED = (
-        "departed",
-        VerdictSpec(
-            found_by=PassKind.DEPARTURE,
-            says="an object whose record left the table, as the triggers noted",
-            switches=("orphan_cleanup",),
-            reads=(),
-            owner=OwnerRead.NOTHING,
-            colour="light-blue",
-        ),
-    )
     ADOPT = ("adopt", UNKNOWN)
 
 
@@ -147,8 +137,5 @@ VERDICTS = tuple(verdict for verdict in Verdict if verdict.spec.found_by is not 
 
 RETENTION_VERDICTS = tuple(verdict for verdict in VERDICTS if verdict.spec.found_by is PassKind.RETENTION)
 
-WITHOUT_ROW = frozenset({Verdict.ORPHAN, Verdict.DEPARTED})
-"""The verdicts on an object that no row names: one row that does, however it spells the key, keeps it."""
-
-READ = frozenset(column for verdict in VERDICTS for column in verdict.spec.reads)
-"""The fields of `MediaColumns`, besides the key, that some verdict reads."""
+READ = RULE_COLUMNS.union(*(verdict.spec.reads for verdict in VERDICTS))
+"""The fields of `MediaColumns`, besides the key, that some verdict or rule reads."""

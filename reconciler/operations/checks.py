@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from reconciler.catalog.db.config import split_table
+from reconciler.catalog.media_tables import matching
 from reconciler.catalog.media_tables.inspection import SchemaReport
+from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.media_tables.trial import Trial
 from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ReconcilerError
@@ -23,6 +25,7 @@ from reconciler.model import (
     Mode,
     ObjectResult,
     Pause,
+    Policy,
     PutCondition,
     SeenTable,
     Versioning,
@@ -105,13 +108,8 @@ def database(report: SchemaReport) -> Sequence[Check]:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
     if not report.faults and not refused:
         checks.append(_triggers(report.triggers))
-        if report.at_head:
-            checks.append(_departures(report))
     return checks
 
-
-MANY_DEPARTURES = 1_000_000
-"""Notes of rows that left, some hundred bytes each."""
 
 GUARDS = {
     Triggers.DISABLED: "disabled",
@@ -130,19 +128,15 @@ def _triggers(found: Triggers) -> Check:
     return warn("triggers", f"{GUARDS[found]}; until then a deletion waits for open transactions", install)
 
 
-def _departures(report: SchemaReport) -> Check:
-    waiting = f"; {report.departures:,} wait for a pass" if report.departures else ""
-    install = "run `reconciler migrate --install-triggers`"
-    if report.noting is None:
-        detail = f"not noted: the objects of deleted records are left to the sweep; {install}"
-        return ok("departures", f"{detail}{waiting}")
-    if not report.noting:
-        what = "not noted on every partition, or not by the triggers of this version"
-        return warn("departures", f"{what}; what is not noted is left to the sweep{waiting}", install)
-    if report.departures > MANY_DEPARTURES:
-        advice = "start the program: a pass takes them, 100,000 at once"
-        return warn("departures", f"noted{waiting}, and the notes take room", advice)
-    return ok("departures", f"noted: the objects of deleted records go within seconds{waiting}")
+def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:
+    """Whether rows of these tables can match each rule of retention."""
+    if report.types is None or report.tables is None or not policy.rules:
+        return []
+    misfits = matching.misfits(MediaTables(report.tables, report.types), policy.rules)
+    if misfits:
+        return [fail("rules", *_advised(misfit)) for misfit in misfits]
+    number = formatting.counted(len(policy.rules.each), "rule")
+    return [ok("rules", f"{number} of retention, which rows of these tables can match")]
 
 
 def rights(report: SchemaReport, mode: Mode, *, undoable: bool) -> Sequence[Check]:

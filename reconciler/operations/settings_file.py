@@ -16,8 +16,9 @@ COMMENTS: Mapping[str, str] = {
     "expires_at": "when this is over, row and object are deleted",
     "last_accessed_at": "last access; without it nothing is ever stale",
     "deleted_at": "when the row was deleted softly",
-    "media_type": "storage is counted by it",
-    "provider": "storage is counted by it",
+    "media_type": "storage is counted by it, and rules of retention may match it",
+    "provider": "storage is counted by it, and rules of retention may match it",
+    "model": "rules of retention may match it",
 }
 
 

@@ -5,10 +5,24 @@ trips too, even one that is within its limits: whatever was wrong, a person has 
 anything is released (I-27).
 """
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
-from reconciler.model import Finding, Pass, PassKind, Policy, Record, StoredObject, Tally, Trip
+from reconciler.model import (
+    FOREVER,
+    Finding,
+    Match,
+    Pass,
+    PassKind,
+    Policy,
+    Record,
+    Rule,
+    Rules,
+    StoredObject,
+    Tally,
+    Trip,
+)
 from reconciler.model.durations import duration_text
 from reconciler.planning import drift_rules, formatting
 from reconciler.planning.retention import judge_record
@@ -94,14 +108,36 @@ def is_newly_outlived(row: Record, before: Policy, now: datetime) -> bool:
 
 
 def _changed(before: Policy, after: Policy) -> list[str]:
-    """The settings that differ, with both values, in the order in which they are declared."""
-    pairs = [(each.name, getattr(before, each.name), getattr(after, each.name)) for each in fields(Policy)]
+    """The settings that differ, with both values, in the order in which they are declared; then the rules."""
+    names = [each.name for each in fields(Policy) if each.name != "rules"]
+    return [*_differences(before, after, names), *_rules_changed(before.rules, after.rules)]
+
+
+def _differences(before: object, after: object, names: Iterable[str]) -> list[str]:
+    pairs = [(name, getattr(before, name), getattr(after, name)) for name in names]
     return [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in pairs if old != new]
 
 
+def _rules_changed(before: Rules, after: Rules) -> list[str]:
+    """Each rule that is new, gone or another one; if there is none, their order is."""
+    was, now = ({rule.name: rule for rule in rules.each} for rules in (before, after))
+    told = [f"rule {name} removed" for name in was if name not in now]
+    for name, rule in now.items():
+        if name not in was:
+            told.append(f"rule {name} added")
+        elif was[name] != rule:
+            terms = [each.name for each in fields(Rule)]
+            told.append(f"rule {name}: {', '.join(_differences(was[name], rule, terms))}")
+    return told or (["the rules' order"] if before != after else [])
+
+
 def _shown(value: object) -> str:
+    if value == FOREVER:
+        return "forever"
     if isinstance(value, timedelta):
         return duration_text(value)
     if isinstance(value, tuple):
         return ", ".join(repr(each) for each in value)
+    if isinstance(value, Match):
+        return "; ".join(f"{name} {_shown(values)}" for name, values in value.given.items())
     return str(getattr(value, "pattern", value))

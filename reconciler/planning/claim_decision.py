@@ -9,12 +9,11 @@ any          clean-up of its kind off         put off
 orphan       any                              cancel: a record names it now
 orphan       none                             the object goes; within its grace (the settings may
                                               have changed) it is put off
-departed     any                              cancel: a record names it
-departed     none                             the object goes
 retention    none                             cancel: the sweep judges the object
 retention    every row says so                object and rows go
 retention    some say so                      those rows go, the object stays for the others
-retention    none says so                     cancel
+retention    none says so, or the row's rule  cancel
+             keeps what it says
 expired,     ownerless by now                 that row stays, and is marked as such by a later pass
 stale
 dangling     none                             cancel
@@ -32,7 +31,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from reconciler.model import (
-    WITHOUT_ROW,
     Cancel,
     Decision,
     Finding,
@@ -65,8 +63,8 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
         return Cancel(reason=f"the key is protected now: {protected.value}")
     if mark.variant_of is not None:
         return _variant(records)
-    if mark.verdict in WITHOUT_ROW:
-        return _without_row(mark, records, policy, now)
+    if mark.verdict is Verdict.ORPHAN:
+        return _orphan(mark, records, policy, now)
     if mark.verdict is Verdict.DANGLING:
         return _dangling(mark, records, policy, now)
     if mark.verdict.spec.found_by is PassKind.RETENTION:
@@ -74,13 +72,12 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
     return Cancel(reason=f"{mark.verdict.value} removes nothing")
 
 
-def _without_row(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
     if records:
         return Cancel(reason="a record names it now")
     if not policy.allows(mark.verdict):
         return _DISABLED
-    # What departed had a record: its upload was complete.
-    if mark.verdict is Verdict.ORPHAN and not drift_rules.past(mark.object_last_modified, policy, now):
+    if not drift_rules.past(mark.object_last_modified, policy, now):
         return Postpone(reason="within the grace period, as it is set now")
     return Remove()
 
@@ -96,15 +93,16 @@ def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datet
     verdicts = [(record, judge_record(record, policy, now)) for record in records]
     due = [(record, finding) for record, finding in verdicts if drift_rules.goes(finding)]
     # The deletion waits for writers of keys only if the verdict reads an owner.
-    reads_owner = mark.verdict.spec.owner is not OwnerRead.NOTHING
+    reads_owner = policy.owner_read(mark.verdict) is not OwnerRead.NOTHING
     going = [record for record, finding in due if reads_owner or not _ownerless(finding)]
     if going:
         return Remove(records=_refs(going), delete_object=len(going) == len(records))
     if due:
         return Cancel(reason="its virtual key is gone now; a later pass marks it for that")
-    if any(finding is not None for _, finding in verdicts):
+    found = [finding.verdict for _, finding in verdicts if finding is not None]
+    if any(not policy.may_allow(verdict) for verdict in found):
         return _DISABLED
-    return Cancel(reason="its record is to be kept now")
+    return Cancel(reason="its rule keeps its record now" if found else "its record is to be kept now")
 
 
 def _dangling(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:

@@ -61,6 +61,8 @@ FIELDS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
 """The types and names of each field's column, without underscores and capitals, the likeliest first."""
 MEDIA_TYPES = ("mediatype", "contenttype", "mimetype", "mime", "kind", "filetype")
 PROVIDERS = ("provider", "providername")
+MODELS = ("model", "modelname", "modelid")
+GROUPS = ("virtualkeygroupid", "keygroupid", "groupid")
 OWNERS = (
     *("virtualkeyid", "virtualkey", "apikeyid", "apikey", "keyid", "accesskeyid", "tokenid"),
     *("ownerid", "userid", "accountid", "tenantid", "uploadedby", "createdby", "authorid"),

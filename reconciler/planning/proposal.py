@@ -10,10 +10,12 @@ from reconciler.planning.conventions import (
     ENABLED,
     FAMILIES,
     FIELDS,
+    GROUPS,
     IDS,
     INTEGERS,
     KEYS_TABLES,
     MEDIA_TYPES,
+    MODELS,
     MOMENTS,
     OWNERS,
     PROVIDERS,
@@ -70,6 +72,7 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
     columns |= {field: _field(table, field, unit) for field in FIELDS}
     columns["media_type"] = called(table, MEDIA_TYPES, None)
     columns["provider"] = called(table, PROVIDERS, None)
+    columns["model"] = called(table, MODELS, None)
     keys, owner = _keys_table(tables, table, notes)
     columns["virtual_key_id"] = owner
     if not table.identity:
@@ -93,7 +96,7 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
 
 ORDER = (
     *("id", "storage_key", "virtual_key_id", "size_bytes", "created_at", "expires_at"),
-    *("last_accessed_at", "deleted_at", "media_type", "provider"),
+    *("last_accessed_at", "deleted_at", "media_type", "provider", "model"),
 )
 """The fields of the media table, in the settings' order."""
 
@@ -172,6 +175,7 @@ def _key_columns(keys: SeenTable) -> Mapping[str, str]:
         "id": keys.identity[0],
         "is_enabled": called(keys, ENABLED, INTEGERS | {"boolean"}),
         "expires_at": called(keys, FIELDS["expires_at"][1], MOMENTS),
+        "group_id": called(keys, GROUPS, None),
     }
 
 

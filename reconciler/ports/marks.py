@@ -68,12 +68,11 @@ class Marks(Protocol):
         ...
 
     async def look_again(
-        self, claim: model.Claim, decide: Decide, policy: model.Policy, *, guarded: bool
+        self, claim: model.Claim, decide: Decide, *, rewrites_keys: bool = False
     ) -> Mapping[str, str]:
         """The claim's keys to spare after all, with the reason; this includes keys put on hold by now.
 
-        If the policy says that the store rewrites keys, rows whose key it takes for the claimed one count
-        too; unless the triggers have `guarded` the claim, so do rows that spell it otherwise (R-99).
+        `rewrites_keys` as in `Policy`: rows whose key the store takes for the claimed one count too.
         """
         ...
 

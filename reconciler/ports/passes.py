@@ -1,13 +1,12 @@
 """A sweep's protocols for the catalog: rows, a place for a listing, passes."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     Backlog,
-    Departed,
     Finding,
     KeyRange,
     ListingOrder,
@@ -20,6 +19,7 @@ from reconciler.model import (
     Policy,
     RangeProgress,
     Record,
+    Rules,
     StoredObject,
     Tally,
     Term,
@@ -100,32 +100,16 @@ class Records(Protocol):
         """
         ...
 
+    def misfits(self, rules: Rules) -> Sequence[str]:
+        """Rules that no row of these tables can match, a line for each: a column is missing, or of a type
+        that has no such value.
+
+        Such a rule would leave to others what it was meant to keep.
+        """
+        ...
+
     async def observe_keys(self, now: datetime) -> None:
         """Note virtual keys first seen disabled at `now`, and forget those enabled again."""
-        ...
-
-    async def keys_ended(self, since: datetime, now: datetime, grace: timedelta) -> bool:
-        """Whether some virtual key has been disabled or expired for `grace` now, and not yet at `since`."""
-        ...
-
-
-class Departures(Protocol):
-    """Rows that left the media table, as the triggers note them in the writer's own transaction."""
-
-    async def waiting(self) -> bool:
-        """Whether there are any, or marks of a departure pass that did not end."""
-        ...
-
-    async def page(self, limit: int) -> Sequence[Departed]:
-        """The first of them. `Passes.record` takes them away, with their marks written."""
-        ...
-
-    async def marked(self, keys: Sequence[str]) -> frozenset[str]:
-        """Those of the keys that are marked as departed: a sweep leaves them to that mark."""
-        ...
-
-    async def listen(self, heard: Callable[[], None]) -> None:
-        """Call `heard` when there may be some, until cancelled. It may miss any: poll as well."""
         ...
 
 
@@ -197,12 +181,8 @@ class Passes(Protocol):
         findings: Sequence[Finding],
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
-        departed: Sequence[int] = (),
     ) -> None:
         """In one transaction, write marks for the findings (those with `kept` None), and the watermark.
-
-        `departed`: the ids of departures that these findings settle. They are taken away, and other marks of
-        the keys, of passes of another kind, with them.
 
         A finding kept because of a hold, or because its clean-up is off, confirms its mark if it has one.
         ON CONFLICT DO NOTHING: a key marked before joins this pass unless its own is released or tripped, its
@@ -263,18 +243,6 @@ class NearMisses(Protocol):
 
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         """Note rows outside the prefixes, once all orphans are noted: only pairs are kept."""
-        ...
-
-    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:
-        """Note as orphans what is hidden and may come back, where a row noted so far folds alike.
-
-        `unpaired`: all of it, since rows are to be noted yet. A row of the very same key is no pair.
-        Returns whether the pass has any orphan noted.
-        """
-        ...
-
-    async def named_by(self, key: str) -> Sequence[str]:
-        """The rows' keys that were noted as spelling this orphan's otherwise."""
         ...
 
     def gathered(self) -> Sequence[str]:

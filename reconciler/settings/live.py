@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -51,6 +51,7 @@ class SettingsSource:
         self._loaded: Loaded[Settings] = self._read(content, warn)
         self._secrets = _secrets(self._loaded)
         self._listener: Listener = lambda _: None
+        self._misfits: Callable[[Settings], Sequence[str]] = lambda _: ()
         self.error: str | None = None
 
     def current(self) -> Settings:
@@ -97,12 +98,25 @@ class SettingsSource:
         self._stamp, self._gone = stamp, False
         return self._take(content)
 
+    def require(self, misfits: Callable[[Settings], Sequence[str]]) -> None:
+        """From now on, refuse settings that these say something against. Raises ConfigError for the present.
+
+        The settings alone do not tell what can be: the tables have, or lack, a column.
+        """
+        self._misfits = misfits
+        self._raise_for(self._loaded.settings)
+
+    def _raise_for(self, settings: Settings) -> None:
+        if faults := self._misfits(settings):
+            raise ConfigError("\n".join(faults))
+
     def _take(self, content: str | None) -> Change:
         self._seen = _digest(content)
         failed_before, before = self.error is not None, self._loaded
         try:
-            self._loaded = self._read(content)
-            self.error = None
+            loaded = self._read(content)
+            self._raise_for(loaded.settings)
+            self._loaded, self.error = loaded, None
         except ConfigError as error:
             self.error = str(error)
         settings = self._loaded.settings

@@ -278,10 +278,23 @@ def _put(tree: dict[str, Any], path: Path, raw: object) -> None:
 
 
 def _fault(path: Path, kind: str, message: str, layers: Layers) -> str:
+    inside = next((depth for depth in range(1, len(path)) if path[:depth] in KNOWN), None)
+    if inside is not None:  # a value of a list, by its place there
+        place, *names = path[inside:]
+        at = " ".join([f"number {int(place) + 1}", ".".join(names)]).rstrip()
+        said = _INSIDE.get(kind, message.removeprefix("Value error, "))
+        return f"{_label(path[:inside], layers)}: {at}: {said}"
     leaf = KNOWN.get(path)
     if kind == "missing" and leaf is not None:
         return f"{leaf.name} is not set; {_wanted(leaf)}"
     return f"{_label(path, layers)}: {message.removeprefix('Value error, ')}"
+
+
+_INSIDE = {
+    "missing": "is missing",
+    "extra_forbidden": "there is no such name",
+    "model_type": "must be a mapping of names to values",
+}
 
 
 def _label(path: Path, layers: Layers) -> str:

@@ -114,6 +114,15 @@ def shown(value: object) -> str:
 def _written(path: Path, value: object) -> object:
     if value is None:
         return WITHOUT.get(path)
+    if isinstance(value, BaseModel):
+        given = [name for name in type(value).model_fields if name in value.model_fields_set]
+        return {name: _written((), getattr(value, name)) for name in given}
+    if isinstance(value, tuple):
+        return [_written((), each) for each in value]
+    return _written_alone(value)
+
+
+def _written_alone(value: object) -> object:
     if isinstance(value, timedelta):
         return duration_text(value)
     if isinstance(value, SecretStr):
@@ -122,4 +131,4 @@ def _written(path: Path, value: object) -> object:
         return value.pattern
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return list(value) if isinstance(value, tuple) else value
+    return value

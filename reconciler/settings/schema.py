@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.model import BreakerLimits, Mode, Policy
+from reconciler.model import BreakerLimits, Mode, Policy, Rules
 from reconciler.model.durations import duration_text
-from reconciler.settings import addresses, sections, values
+from reconciler.settings import addresses, rules, sections, values
 from reconciler.settings.types import MAY_BE_EMPTY, RUNTIME, Days, Duration, Flag, written
 
 
@@ -26,6 +27,13 @@ def _as_long_as_undo(retention: timedelta, info: ValidationInfo) -> timedelta:
             f"must be at least RECONCILER_UNDO_WINDOW ({duration_text(window)}), and is"
             f" {duration_text(retention)}: a row whose line has left the ledger cannot be undone"
         )
+    return retention
+
+
+def _within_reach(retention: rules.RetentionSettings, info: ValidationInfo) -> rules.RetentionSettings:
+    bucket, catalog = info.data.get("bucket"), info.data.get("catalog")
+    if bucket and catalog and (found := list(rules.misfits(retention.rules, bucket.prefixes, catalog))):
+        raise ValueError("; ".join(found))
     return retention
 
 
@@ -108,10 +116,6 @@ class Settings(DatabaseSettings):
     late uploads and presigned URLs."""
     delete_delay: Duration = timedelta(hours=24)
     """Time between mark and deletion. A day in which a person can step in."""
-    departure_delay: Duration = timedelta(0)
-    """Time between the commit that removes a record and the deletion of its object, where the triggers are
-    installed. None: who deletes a record, or its virtual key, waits for that, and it can be undone. With
-    `direct` at least DELETE_DELAY."""
     delete_mode: Annotated[
         Literal["auto", "direct", "quarantine", "versioned"],
         written(values.one_of("auto", "direct", "quarantine", "versioned")),
@@ -161,12 +165,13 @@ class Settings(DatabaseSettings):
     copy_concurrency: Annotated[int, written(values.whole(1, 1_024, "copies in flight"))] = 128
     """Copies into the quarantine and out of it in flight, fewer while the store throttles.
     128: at 30 ms a copy, 4,000 keys a second."""
+    retention: Annotated[rules.RetentionSettings, AfterValidator(_within_reach)] = rules.RetentionSettings()
     lease: sections.LeaseSettings = sections.LeaseSettings()
     web: sections.WebSettings = sections.WebSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""
-        return Policy(
+        everyone = Policy(
             prefixes=self.bucket.prefixes,
             grace_period=self.grace_period,
             delete_delay=self.delete_delay,
@@ -179,6 +184,7 @@ class Settings(DatabaseSettings):
             dangling_cleanup=self.dangling_cleanup_enabled,
             key_shape=self.bucket.key_shape,
         )
+        return replace(everyone, rules=Rules(tuple(each.of_model(everyone) for each in self.retention.rules)))
 
     def limits(self) -> BreakerLimits:
         return BreakerLimits(**self.breaker.model_dump())
@@ -200,8 +206,7 @@ class Settings(DatabaseSettings):
             "key_shape": shape.pattern if shape else None,
             "limits": self.breaker.model_dump(),
             "bucket": [self.bucket.endpoint_url, self.bucket.name],
-            # Those columns are only reported.
-            "catalog": self.catalog.model_dump(exclude={"media_columns": {"media_type", "provider"}}),
+            "catalog": self.catalog.model_dump(),
         }
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -45,9 +45,12 @@ class MediaColumns(Section):
     deleted_at: NoColumn = "DeletedAt"
     """Soft deletion; used where the table has this column."""
     media_type: NoColumn = "MediaType"
-    """The kind of media, a column of any type. Storage is counted by it where the table has this column."""
+    """The kind of media, a column of any type. Where the table has this column, storage is counted by it, and
+    rules of retention may match it."""
     provider: NoColumn = "Provider"
     """Who made the media; used like `media_type`."""
+    model: NoColumn = "Model"
+    """What made the media, a column of any type. Rules of retention may match it where the table has it."""
 
 
 class KeyColumns(Section):
@@ -59,6 +62,9 @@ class KeyColumns(Section):
     """Whether the key may be used: boolean, or a number that is not 0."""
     expires_at: NoColumn = "ExpiresAt"
     """When the key expires; NULL never."""
+    group_id: NoColumn = "VirtualKeyGroupId"
+    """The group that the key belongs to, a column of any type. Rules of retention may match it where the
+    table has this column."""
 
 
 class CatalogSettings(Section):

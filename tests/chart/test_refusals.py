@@ -23,6 +23,18 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
     "a section of null": ({"breaker": None}, "breaker has no value: null takes the chart's defaults away"),
     "a section of null in another": ({"bucket__credentials": None}, "bucket.credentials has no value: null"),
     "a section of null with a part of its own": ({"podMonitor": None}, "podMonitor has no value: null takes"),
+    "media of revoked keys that public links still serve, by a rule": (
+        {
+            "retention__rules": [
+                {"name": "a", "match": {"mediaType": "image"}, "revokedKeyPolicy": "delete"},
+            ]
+        },
+        "revokedKeyPolicy=delete of a needs mediaManagement.accessControlEnabled=true",
+    ),
+    "a rule for everything": (
+        {"retention__rules": [{"name": "a", "match": {}, "keyGrace": "1h"}]},
+        "the match of a is empty",
+    ),
     "no bucket": ({"bucket__name": ""}, "bucket.name is not set"),
     "no prefixes": ({"bucket__prefixes": []}, "bucket.prefixes is not set"),
     "the whole bucket, by a list that was left empty": (
@@ -62,8 +74,27 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
     ),
 }
 
+WRONG_RULES = [
+    {"name": "a", "match": {"mediatype": "image"}, "keyGrace": "1h"},
+    {"name": "b", "keyGrace": "1h"},
+    {"name": "c", "match": {"model": None, "provider": ["x"]}, "mediaRetentionDays": 0},
+]
+
 BY_SCHEMA: dict[str, tuple[dict[str, object], str]] = {
     # what one value alone can tell
+    "a rule with a misspelt property": (
+        {"retention__rules": WRONG_RULES},
+        "retention.rules[0].match.mediatype: there is no such value; did you mean",
+    ),
+    "a rule without a match": ({"retention__rules": WRONG_RULES}, "rules[1] * it has to have name and match"),
+    "a retention of nothing by a rule": (
+        {"retention__rules": WRONG_RULES},
+        "rules[2].mediaRetentionDays is 0: it has to be a whole number of days from 1 to 36500, or forever",
+    ),
+    "a rule's property with a value of null": (
+        {"retention__rules": WRONG_RULES},
+        "rules[2].match.model is null: it has to be a text or a list of texts",
+    ),
     "a flag spelt in one case": ({"dryrun": False}, "dryrun: there is no such value; did you mean dryRun?"),
     "a misspelt section": ({"mediaMangement": {}}, "mediaMangement: * did you mean mediaManagement?"),
     "a setting in the program's own spelling": ({"grace_period": "1h"}, "did you mean gracePeriod?"),

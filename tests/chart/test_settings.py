@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 from reconciler.model import KeyShape
 from reconciler.settings import DatabaseSettings, Settings, SettingsSource, load
 from reconciler.settings.names import RUNTIME_FILE, leaves
+from reconciler.settings.rules import RetentionRule, RuleMatch
 from tests.chart import kubelet
 from tests.chart.helm import CHART, CI_VALUES, MINIMAL, Manifest, named, pods, put, render, with_values
 from tests.cli.program import reconciler
@@ -72,10 +74,12 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "catalog.media_columns.last_accessed_at": ("catalog.mediaColumns.lastAccessedAt", "null", "null"),
     "catalog.media_columns.deleted_at": ("catalog.mediaColumns.deletedAt", "gone: at", "gone: at"),
     "catalog.media_columns.media_type": ("catalog.mediaColumns.mediaType", "kind", "kind"),
-    "catalog.media_columns.provider": ("catalog.mediaColumns.provider", "", ""),
+    "catalog.media_columns.provider": ("catalog.mediaColumns.provider", "made_by", "made_by"),
+    "catalog.media_columns.model": ("catalog.mediaColumns.model", "made_with", "made_with"),
     "catalog.key_columns.id": ("catalog.keyColumns.id", "key_id", "key_id"),
     "catalog.key_columns.is_enabled": ("catalog.keyColumns.isEnabled", "yes", "yes"),
     "catalog.key_columns.expires_at": ("catalog.keyColumns.expiresAt", "ends", "ends"),
+    "catalog.key_columns.group_id": ("catalog.keyColumns.groupId", "team", "team"),
     "catalog.time_zone": ("catalog.timeZone", "America/New_York", "America/New_York"),
     "catalog.epoch_unit": ("catalog.epochUnit", "ms", "ms"),
     "operator": ("operator", "ops@example.org", "ops@example.org"),
@@ -89,6 +93,39 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "recent_access_days": ("mediaManagement.recentAccessDays", 0, 0),
     "revoked_key_policy": ("mediaManagement.revokedKeyPolicy", "delete", "delete"),
     "key_grace": ("mediaManagement.keyGrace", "0s", timedelta(0)),
+    "retention.rules": (
+        "retention.rules",
+        [
+            {
+                "name": "paying",
+                "match": {"keyGroup": [1_000_007, "8"], "mediaType": "Video"},
+                "mediaRetentionDays": "forever",
+            },
+            {
+                "name": "trials",
+                "match": {"virtualKeyId": "12", "prefix": ['a "b"/x/'], "model": "m: 2"},
+                "mediaRetentionDays": 7,
+                "recentAccessDays": 0,
+                "revokedKeyPolicy": "delete",
+                "keyGrace": "12h",
+            },
+        ],
+        (
+            RetentionRule(
+                name="paying",
+                match=RuleMatch(key_group=("1000007", "8"), media_type=("video",)),
+                media_retention_days="forever",
+            ),
+            RetentionRule(
+                name="trials",
+                match=RuleMatch(virtual_key_id=("12",), prefix=('a "b"/x/',), model=("m: 2",)),
+                media_retention_days=7,
+                recent_access_days=0,
+                revoked_key_policy="delete",
+                key_grace=timedelta(hours=12),
+            ),
+        ),
+    ),
     "max_deletes_per_second": ("maxDeletesPerSecond", 2_500_000, 2_500_000.0),
     "breaker.max_fraction": ("breaker.maxFraction", 0.025, 0.025),
     "breaker.max_count": ("breaker.maxCount", 1_000_000_000, 1_000_000_000),
@@ -96,7 +133,6 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "breaker.min_count": ("breaker.minCount", 50, 50),
     "grace_period": ("gracePeriod", "72h", 72 * HOURS),
     "delete_delay": ("deleteDelay", "PT36H", 36 * HOURS),
-    "departure_delay": ("departureDelay", "90s", timedelta(seconds=90)),
     "delete_mode": ("deleteMode", "quarantine", "quarantine"),
     "undo_window": ("undoWindow", "14d", 14 * DAYS),
     "ledger_retention": ("ledgerRetention", "365d", 365 * DAYS),
@@ -225,8 +261,23 @@ def _written(values: Mapping[str, Any], path: str) -> object:
 def _understood(name: str, value: object) -> object:
     """What the setting becomes when it is set to this value alone, in a file that somebody wrote by hand."""
     tree: dict[str, Any] = {"bucket": {"name": "media", "prefixes": ["a/"]}, "database_url": ADDRESS}
-    put(tree, name.split("."), value)
+    put(tree, name.split("."), _snaked(value))
     return _at(Settings(**tree), name)
+
+
+def _snaked(value: object) -> object:
+    """With the program's names: those of sections in lists are the chart's to translate."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        return value
+    return [{_snake(name): _snake_inside(inner) for name, inner in each.items()} for each in value]
+
+
+def _snake_inside(value: object) -> object:
+    return {_snake(name): inner for name, inner in value.items()} if isinstance(value, dict) else value
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda found: f"_{found.group().lower()}", name)
 
 
 def _plain(value: object) -> object:

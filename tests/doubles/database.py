@@ -12,7 +12,6 @@ from uuid import UUID
 from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
 from reconciler.model import (
     DeleteMode,
-    Departed,
     HiddenObject,
     Hold,
     HoldKind,
@@ -49,6 +48,9 @@ class Row:
     expires_at: datetime | None = None
     last_accessed_at: datetime | None = None
     deleted_at: datetime | None = None
+    media_type: str | None = None
+    provider: str | None = None
+    model: str | None = None
 
 
 @dataclass(slots=True)
@@ -173,7 +175,6 @@ class MemoryDatabase:
         self.stamps: dict[int, int] = {}
         self.ranges: dict[int, list[RangeProgress]] = {}
         self.marks: dict[str, MarkRow] = {}
-        self.departures: list[Departed] = []
         self.spellings: dict[tuple[int, bool], set[tuple[str, str]]] = {}
         self.tombstones: dict[str, datetime] = {}
         self.gone_during: dict[str, int] = {}
@@ -324,7 +325,10 @@ class MemoryDatabase:
         owner = self.owners.get(row.virtual_key_id) if row.virtual_key_id is not None else None
         if owner is not None:
             owner = replace(owner, disabled_since=self.disabled_since.get(owner.id))
-        read = (row.storage_key, row.created_at, row.expires_at, row.last_accessed_at, row.deleted_at)
+        read = (
+            *(row.storage_key, row.created_at, row.expires_at, row.last_accessed_at, row.deleted_at),
+            *(row.media_type, row.provider, row.model),
+        )
         version = sha256(repr((read, row.virtual_key_id, owner and astuple(owner))).encode()).hexdigest()
         return Record(
             id=row.id,
@@ -337,6 +341,9 @@ class MemoryDatabase:
             last_accessed_at=row.last_accessed_at,
             deleted_at=row.deleted_at,
             version=version,
+            media_type=row.media_type,
+            provider=row.provider,
+            model=row.model,
         )
 
     def records_of(self, keys: Iterable[str]) -> list[Record]:

@@ -15,8 +15,8 @@ from tests.servers import Bucket
 
 
 @pytest.fixture(autouse=True)
-def not_probed(known_abilities: None) -> None:
-    """The shared servers: what they can do is known."""
+def probed_once(remembered_abilities: None) -> None:
+    """Of the shared servers."""
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ GATEWAY = table(
     ContentType="varchar",
     SizeBytes="bigint",
     Provider="varchar",
+    Model="varchar",
     Prompt=("text", ["a cat", "a dog/wolf"]),
     StorageUrl=("varchar", [f"https://s3.internal/media/{key}" for key in IMAGES]),
     PublicUrl=("varchar", [f"https://cdn.example/{key}" for key in IMAGES]),
@@ -68,7 +69,14 @@ GATEWAY = table(
     CreatedAt="timestamptz",
     LastAccessedAt="timestamptz",
 )
-KEYS = table("public.VirtualKeys", identity="Id", Id="integer", IsEnabled="boolean", ExpiresAt="timestamptz")
+KEYS = table(
+    "public.VirtualKeys",
+    identity="Id",
+    Id="integer",
+    IsEnabled="boolean",
+    ExpiresAt="timestamptz",
+    VirtualKeyGroupId="integer",
+)
 
 
 def test_the_gateways_own_tables_are_mapped_to_their_defaults() -> None:
@@ -89,8 +97,14 @@ def test_the_gateways_own_tables_are_mapped_to_their_defaults() -> None:
         "deleted_at": "",
         "media_type": "MediaType",
         "provider": "Provider",
+        "model": "Model",
     }
-    assert found.key_columns == {"id": "Id", "is_enabled": "IsEnabled", "expires_at": "ExpiresAt"}
+    assert found.key_columns == {
+        "id": "Id",
+        "is_enabled": "IsEnabled",
+        "expires_at": "ExpiresAt",
+        "group_id": "VirtualKeyGroupId",
+    }
     assert (found.variants, found.also_referenced, found.notes) == ((), (), ())
 
 

@@ -30,7 +30,7 @@ SPEC = """\
     )
     ADOPT ="""
 RULE = """\
-def _oversized(record: Record, policy: Policy, now: datetime) -> str:
+def _oversized(record: Record, policy: Policy, terms: Terms, now: datetime) -> str:
     ended = record.owner is not None and not record.owner.enabled
     return "too large" if ended and (record.size_bytes or 0) > 10**9 else ""
 

@@ -26,6 +26,7 @@ COLUMNS = {
     "deleted_at": "no",
     "media_type": "null",
     "provider": "",
+    "model": "",
 }
 LOOKED = Looked(
     database="app\nevil: true",
@@ -38,7 +39,7 @@ LOOKED = Looked(
         generated="",
         columns=COLUMNS,
         keys_table="auth.keys",
-        key_columns={"id": "1", "is_enabled": "on", "expires_at": ""},
+        key_columns={"id": "1", "is_enabled": "on", "expires_at": "", "group_id": ""},
         epoch_unit="ms",
         media_where={ODD: "yes"},
         variants=("thumb",),

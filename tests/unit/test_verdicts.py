@@ -24,7 +24,9 @@ from reconciler.demo.scene import MIN_OBJECTS, imagine
 from reconciler.engine.collect.collector import Collector
 from reconciler.engine.collect.rules import enabled
 from reconciler.model import (
+    FOREVER,
     RETENTION_VERDICTS,
+    RULE_COLUMNS,
     VERDICTS,
     Backlog,
     Cancel,
@@ -32,6 +34,7 @@ from reconciler.model import (
     ClaimedKey,
     KeepReason,
     KeyShape,
+    Match,
     Mode,
     Outcome,
     OwnerRead,
@@ -41,6 +44,8 @@ from reconciler.model import (
     Remove,
     Removed,
     Report,
+    Rule,
+    Rules,
     Tally,
     Verdict,
     VirtualKey,
@@ -88,7 +93,8 @@ def test_a_rule_reads_what_its_verdict_declares_and_nothing_else(row: Record) ->
     """The triggers watch what is declared, and a claim compares it: what is not could change unseen."""
     for verdict, rule in RULES.items():
         read: set[str] = set()
-        rule(cast("Record", Watching(row, read)), policy(delete_revoked=True), NOW)
+        under = policy(delete_revoked=True)
+        rule(cast("Record", Watching(row, read)), under, under, NOW)
         spec = verdict.spec
         allowed = {*spec.reads}
         if spec.owner is not OwnerRead.NOTHING:
@@ -132,7 +138,14 @@ def test_what_no_pass_finds_is_never_allowed() -> None:
 def test_a_stored_policy_comes_back_whole() -> None:
     """What a later pass compares with: a field that is not stored would widen it unseen."""
     flags = {each.name: not each.default for each in fields(Policy) if isinstance(each.default, bool)}
-    one = policy(**flags, key_shape=KeyShape("a+"), delete_delay=5 * DAY)
+    terms: dict[str, Any] = {"recent_access": DAY, "key_grace": DAY, "delete_revoked": True}
+    rules = Rules(
+        (
+            Rule(name="a", match=Match(key_group=("1",), prefix=("a/", "b/")), media_retention=DAY, **terms),
+            Rule(name="b", match=Match(model=("x",)), media_retention=FOREVER, **terms),
+        )
+    )
+    one = policy(**flags, key_shape=KeyShape("a+"), delete_delay=5 * DAY, rules=rules)
     fixed = {each.name for each in fields(Policy) if getattr(one, each.name) == each.default}
     assert fixed == {"delete_mode"}, "no verdict depends on it"
     assert policy_from(policy_text(one)) == one
@@ -181,6 +194,10 @@ def test_the_triggers_watch_what_it_reads(verdict: Verdict) -> None:
     assert {getattr(COLUMNS, column) for column in verdict.spec.reads} <= {*names}
 
 
+def test_the_triggers_watch_what_a_rule_reads() -> None:
+    assert {getattr(COLUMNS, column) for column in RULE_COLUMNS} <= {*watched(TableMapping())}
+
+
 @each_verdict
 def test_a_row_in_which_that_has_changed_is_another_version(verdict: Verdict) -> None:
     media = {each.name: ColumnType(kind="text", sql="text") for each in fields(MediaColumns)}
@@ -222,7 +239,7 @@ async def test_the_claim_locks_the_owner_whose_state_it_reads(
     monkeypatch.setattr(locking, "lock_rows", lock_rows)
     monkeypatch.setattr(locking, "_lock_owners", lock_owners)
     nothing: Any = None
-    found = await locking.read_locked(nothing, nothing, [mark(verdict)], NOW)
+    found = await locking.read_locked(nothing, nothing, [mark(verdict)], policy(), NOW)
     reads = verdict.spec.owner is OwnerRead.STATE
     assert locked == (["k1"] if reads else [])
     assert found.busy == ({"image/a"} if reads else set()), "held by somebody else: not now"
@@ -232,18 +249,29 @@ async def test_the_claim_locks_the_owner_whose_state_it_reads(
 class Marks:
     """Triggers are in force, so that only a writer of a key can be waited for."""
 
+    waited_for: int | None = None
+
     async def guarded(self) -> bool:
+        return True
+
+    async def horizon_passed(self, xid: int) -> bool:
+        self.waited_for = xid
         return True
 
 
 @pytest.mark.anyio
 @each_verdict
 async def test_the_deletion_waits_for_writers_of_keys_where_it_reads_one(verdict: Verdict) -> None:
+    marks = Marks()
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
     keys = (ClaimedKey(mark=mark(verdict), decision=Remove()),)
     claim = Claim(operation_id=uuid4(), epoch=1, xid=7, keys=keys)
-    collector: Any = SimpleNamespace(_ports=SimpleNamespace(marks=Marks()))
-    reads = verdict.spec.owner is not OwnerRead.NOTHING
-    assert await Collector._guarded(collector, claim) is not reads
+    collector: Any = SimpleNamespace(
+        _ports=SimpleNamespace(marks=marks, clock=clock), _in_force=lambda: SimpleNamespace(policy=policy())
+    )
+    collector.wait_for_horizon = lambda xid: Collector.wait_for_horizon(collector, xid)
+    assert await Collector._settled(collector, claim)
+    assert marks.waited_for == (None if verdict.spec.owner is OwnerRead.NOTHING else 7)
 
 
 # --- who lists it ---------------------------------------------------------------------------------------

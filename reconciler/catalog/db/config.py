@@ -19,7 +19,7 @@ class MediaColumns:
     - `created_at`: every row is of unknown age, which protects it from *stale* and *dangling*.
     - `expires_at`: nothing expires. `deleted_at`: nothing is soft-deleted.
     - `last_accessed_at`: there is no proof that a row was *not* accessed lately, so none is *stale*.
-    - `media_type`, `provider`: stored media are not broken down by it.
+    - `media_type`, `provider`, `model`: no rule matches by it, and stored media are not broken down by it.
 
     The columns of `WHERE_PRESENT` under their default names are used where they exist.
     """
@@ -34,23 +34,28 @@ class MediaColumns:
     deleted_at: str = "DeletedAt"
     media_type: str = "MediaType"
     provider: str = "Provider"
+    model: str = "Model"
 
 
 READ_COLUMNS = tuple(each.name for each in fields(MediaColumns) if each.name in READ)
-"""The columns that a verdict reads, without the key."""
+"""The columns that a verdict or a rule reads, without the key."""
 
-WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider"})
-"""Columns that a schema may lack without being mapped to "": no verdict depends on them, or only later
-versions of the gateway have them."""
+WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider", "model", "group_id"})
+"""Columns that a schema may lack without being mapped to "": no verdict depends on them unless a rule does,
+or only later versions of the gateway have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyColumns:
-    """Columns of the virtual keys' table. Without `expires_at` ("") keys do not expire."""
+    """Columns of the virtual keys' table. Without `expires_at` ("") keys do not expire.
+
+    Without `group_id` no rule matches by group; under its default name it is used where it exists.
+    """
 
     id: str = "Id"
     is_enabled: str = "IsEnabled"
     expires_at: str = "ExpiresAt"
+    group_id: str = "VirtualKeyGroupId"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

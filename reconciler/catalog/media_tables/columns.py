@@ -23,8 +23,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 """Types by column field, domains over them included; the others are times."""
 
-ANY_TYPE = frozenset({"media_type", "provider"})
-"""These fields are only reported, as their values' text, so any type serves."""
+ANY_TYPE = frozenset({"media_type", "provider", "model", "group_id"})
+"""Only the text of these fields' values is read, so any type serves."""
 
 INEXACT = frozenset({"real", "double precision", "money", "citext"})
 """Types in which one value has several texts, so that their text does not identify a row."""

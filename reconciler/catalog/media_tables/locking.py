@@ -7,7 +7,7 @@ from datetime import datetime
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.media_tables.records import lookup
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
-from reconciler.model import Mark, OwnerRead, Record, VirtualKey
+from reconciler.model import Mark, OwnerRead, Policy, Record, VirtualKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class LockedRows:
 
 
 async def read_locked(
-    connection: AnyConnection, media: MediaTables, taken: Sequence[Mark], now: datetime
+    connection: AnyConnection, media: MediaTables, taken: Sequence[Mark], policy: Policy, now: datetime
 ) -> LockedRows:
     """Read rows in statements after the marks are locked: first without a lock, then those found
     under one. A row locked by others must not look like a missing one (R-27).
@@ -29,9 +29,9 @@ async def read_locked(
     if not seen:
         return LockedRows(named={}, busy=frozenset())
     locked = await lock_rows(connection, media, [row.id for rows in seen.values() for row in rows])
-    # Lock virtual keys only where the verdict reads them: a busy one would hold up all its records. A key
-    # that has ended may decide for any verdict, since the mark's own reason may be gone (R-32).
-    reading = {mark.storage_key for mark in taken if mark.verdict.spec.owner is OwnerRead.STATE}
+    # Lock virtual keys only where the verdict, or a rule, reads them: a busy one would hold up all its
+    # records. One that has ended may decide for any verdict: the mark's own reason may be gone (R-32).
+    reading = {mark.storage_key for mark in taken if policy.owner_read(mark.verdict) is OwnerRead.STATE}
     owners = {
         row.owner.id
         for key, rows in seen.items()

@@ -20,6 +20,8 @@ from reconciler.catalog.media_tables import columns
 from reconciler.catalog.media_tables.columns import INEXACT, Column, Found, ambiguous, misfit
 
 REQUIRED = frozenset({"id", "storage_key", "is_enabled"})
+DEFAULTS = column_settings(KeyColumns()) | column_settings(MediaColumns())
+"""The gateway's own names, of either table: one name stands for one field."""
 
 # A table, or any other relation of its name, and whether this role may read it.
 TABLE = """
@@ -171,7 +173,7 @@ class MappedTable:
     @staticmethod
     def _may_be_absent(field: str, column: str) -> bool:
         """Whether it is mapped to "", or has the default name of a column that is used only where present."""
-        return not column or (field in WHERE_PRESENT and column == getattr(MediaColumns(), field))
+        return not column or (field in WHERE_PRESENT and column == DEFAULTS[field])
 
     def _no_column(self, field: str, column: str) -> str:
         absent = "" if field in REQUIRED else ' (set it to "" if the table has none)'

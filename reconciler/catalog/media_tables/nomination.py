@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables import matching
 from reconciler.catalog.media_tables.tables import MediaTables, record_from
-from reconciler.model import OwnerRead, Policy, Record, Verdict
+from reconciler.model import FOREVER, OwnerRead, Policy, Record, Terms, Verdict
 
 DRAW = 20_000
 """Ids that one statement reads: rows of one instant (a bulk update's) are sorted again by each statement."""
@@ -30,6 +31,21 @@ class Branch:
     values: tuple[object, ...]
     order: str = ""
     order_type: str = ""
+
+
+class Instants:
+    """Moments before `now` as parameters of a query, each once."""
+
+    def __init__(self, now: datetime) -> None:
+        self.values: list[datetime] = []
+        self._now = now
+
+    def before(self, duration: timedelta) -> str:
+        """The parameter that has the moment so long ago."""
+        moment = _before(self._now, duration)
+        if moment not in self.values:
+            self.values.append(moment)
+        return f"${1 + self.values.index(moment)}"
 
 
 class Nominator:
@@ -78,15 +94,46 @@ class Nominator:
         return [*self._until("expires_at", now), *self._until("deleted_at", deleted, apart, now)]
 
     async def _stale(self, policy: Policy, now: datetime) -> list[Branch]:
-        accessed = self._media.media_time("last_accessed_at")
-        if accessed is None:
+        media = self._media
+        created = media.media_time("created_at")
+        if created is None or media.media_time("last_accessed_at") is None:
             return []
-        return self._until(
-            "created_at",
-            _before(now, policy.media_retention),
-            f" AND ({accessed} IS NULL OR {self._media.until('$2', media='last_accessed_at')})",
-            _before(now, policy.recent_access),
-        )
+        sooner = [rule for rule in policy.rules.each if rule.media_retention < policy.media_retention]
+        by_time: dict[str, str] = {"order": created, "order_type": media.media_type("created_at")}
+        found = []
+        if sooner and media.virtual_key_index and (owners := matching.owners(media, sooner)):
+            # Younger rows than the global settings let go are read by owner, and the rest not at all.
+            at = Instants(now)
+            within = f"{owners} AND {self._created(at, min(each.media_retention for each in sooner))}"
+            if policy.media_retention != FOREVER:
+                within += f" AND NOT {self._created(at, policy.media_retention)}"
+            found.append(self._by_owner(f"{within} AND {self._due(at, policy)}", *at.values))
+            sooner = []
+        loosest = min([policy.media_retention, *(each.media_retention for each in sooner)])
+        if loosest != FOREVER:
+            at = Instants(now)
+            condition = f"{self._created(at, loosest)} AND {self._due(at, policy)}"
+            found.append(Branch(condition=condition, values=tuple(at.values), **by_time))
+        return found
+
+    def _created(self, at: Instants, retention: timedelta) -> str:
+        return self._media.until(at.before(retention), media="created_at")
+
+    def _due(self, at: Instants, policy: Policy) -> str:
+        """SQL: whether the row is stale under the first rule that matches it, or the global settings."""
+        arms = [
+            f"WHEN {matching.condition(self._media, rule.match)} THEN {self._due_under(at, rule)}"
+            for rule in policy.rules.each
+        ]
+        others = self._due_under(at, policy)
+        return f"CASE {' '.join(arms)} ELSE {others} END" if arms else others
+
+    def _due_under(self, at: Instants, terms: Terms) -> str:
+        if terms.media_retention == FOREVER:
+            return "false"
+        unseen = self._media.until(at.before(terms.recent_access), media="last_accessed_at")
+        accessed = self._media.media_time("last_accessed_at")
+        return f"{self._created(at, terms.media_retention)} AND ({accessed} IS NULL OR {unseen})"
 
     async def _revoked(self, policy: Policy, now: datetime) -> list[Branch]:
         media = self._media
@@ -94,21 +141,23 @@ class Nominator:
         ended = f"NOT {media.key_enabled} AND coalesce(r.first_seen_at, $2) <= $1"
         if media.key_time("expires_at") is not None:
             ended = f"({ended} OR {media.until('$1', keys='expires_at')})"
-        condition = (
+        those = (
             f"{media.as_key(media.owner_id)} IN (SELECT {media.key_id} FROM {media.keys}"
             f" LEFT JOIN {SCHEMA}.revoked_keys r"
             f' ON r.key_id = {media.key_id}::text COLLATE "C" WHERE {ended})'
         )
-        return [self._by_owner(condition, _before(now, policy.key_grace), now)]
+        # The shortest grace of all: `planning` decides by the one that holds for the row.
+        grace = min([policy.key_grace, *(each.key_grace for each in policy.rules.each)])
+        return [self._by_owner(those, _before(now, grace), now)]
 
     async def _ownerless(self, policy: Policy, now: datetime) -> list[Branch]:  # noqa: ARG002
         media = self._media
         missing = await self._missing_owners() if media.virtual_key_index else None
         if missing is None:
-            condition = (
+            none = (
                 f"{media.owner_id} IS NOT NULL AND NOT EXISTS (SELECT FROM {media.keys} WHERE {media.owned})"
             )
-            return [Branch(condition=condition, values=())]
+            return [Branch(condition=none, values=())]
         return [self._by_owner(f"{media.owner_id} = ANY($1::text[]::{media.owner_type}[])", missing)]
 
     def _by_owner(self, condition: str, *values: object) -> Branch:

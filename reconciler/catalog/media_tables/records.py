@@ -3,17 +3,17 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import qualified
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import references, rights, variants
+from reconciler.catalog.media_tables import matching, references, rights, variants
 from reconciler.catalog.media_tables.nomination import Nominator
 from reconciler.catalog.media_tables.tables import MediaTables, by_key, record_from
 from reconciler.errors import Halt
-from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Variant, Verdict
+from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Rules, Variant, Verdict
 from reconciler.model.keys import prefix_end
 from reconciler.model.spelling import Orphans
 
@@ -241,6 +241,9 @@ class GatewayRecords:
     ) -> AsyncIterator[Sequence[Record]]:
         return self._nominator.pages(verdict, policy, now, page_size)
 
+    def misfits(self, rules: Rules) -> Sequence[str]:
+        return matching.misfits(self._media, rules)
+
     async def observe_keys(self, now: datetime) -> None:
         media = self._media
         if not media.has_keys:
@@ -261,20 +264,6 @@ class GatewayRecords:
             )
 
         await self._database.transaction(work)
-
-    async def keys_ended(self, since: datetime, now: datetime, grace: timedelta) -> bool:
-        media = self._media
-        if not media.has_keys:
-            return False
-        query = (
-            f"SELECT EXISTS (SELECT FROM {media.keys}"
-            f' LEFT JOIN {SCHEMA}.revoked_keys r ON r.key_id = {media.key_id}::text COLLATE "C"'
-            f" CROSS JOIN LATERAL (VALUES (CASE WHEN NOT {media.key_enabled} THEN r.first_seen_at END),"
-            f" ({media.owner_expires})) AS e (at)"
-            " WHERE e.at > $1::timestamptz - $3::interval AND e.at <= $2::timestamptz - $3::interval)"
-        )
-        async with self._database.connection() as connection:
-            return bool(await connection.fetchval(query, since, now, grace))
 
 
 async def lookup(connection: AnyConnection, media: MediaTables, keys: Sequence[str]) -> list[Record]:

@@ -14,6 +14,9 @@ from reconciler.catalog.db.expressions import BARE_KEYS, END_OF_TIME, ColumnType
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.model import Record, StorageBy, VirtualKey
 
+FOLDED = ("media_type", "provider", "model")
+"""Properties of a row that are read as `MediaTables.rule_value`, under their own names."""
+
 NAME_LENGTH = 50
 """The most characters of a media type or provider; a longer text is no name, and is cut."""
 
@@ -175,6 +178,23 @@ class MediaTables:
         folded = f'lower(btrim({column}::text) COLLATE "C")'
         return f"coalesce(nullif(left({folded}, {NAME_LENGTH}), ''), 'unknown')"
 
+    def rule_value(self, name: str) -> str | None:
+        """What a rule compares: a property of `model.Match` as text, `key_group` of the joined virtual key.
+
+        None where there is no such column. Types, providers and models are folded as `model.folded` does.
+        """
+        if name == "key_group":
+            column = self.key_time("group_id") if self.has_keys else None
+        else:
+            column = self.media_time(name)
+        if column is None or name in {"key_group", "virtual_key_id"}:
+            return column and f'({column}::text COLLATE "C")'
+        return f"""nullif(lower(btrim({column}::text) COLLATE "C"), '')"""
+
+    def rule_kind(self, name: str) -> str:
+        """The type of that column."""
+        return self._types.keys["group_id"].kind if name == "key_group" else self._kind(name)
+
     def media_time(self, field: str) -> str | None:
         """The stored column, for conditions that an index can answer; None where absent."""
         return f"m.{quoted(getattr(self._tables.media, field))}" if field in self._types.media else None
@@ -205,9 +225,7 @@ class MediaTables:
     def _kind(self, field: str) -> str:
         return self._types.media[field].kind
 
-    @property
-    def owner_expires(self) -> str:
-        """The time at which the key ends; NULL where it does not."""
+    def _owner_expires(self) -> str:
         column = self.key_time("expires_at")
         if column is None:
             return "NULL::timestamptz"
@@ -236,6 +254,7 @@ class MediaTables:
                 f"{self._accessed()} AS last_accessed_at",
                 f"{self._media('deleted_at')} AS deleted_at",
                 f"{self._version()} AS version",
+                *(f"{self.rule_value(name) or 'NULL::text'} AS {name}" for name in FOLDED),
             )
         )
 
@@ -247,16 +266,18 @@ class MediaTables:
                 "true AS owner_enabled",
                 "NULL::timestamptz AS owner_expires_at",
                 "NULL::timestamptz AS owner_disabled_since",
+                "NULL::text AS owner_group",
             )
         return (
             f"{self.key_id}::text AS owner_id",
             f"{self.key_enabled} AS owner_enabled",
-            f"{self.owner_expires} AS owner_expires_at",
+            f"{self._owner_expires()} AS owner_expires_at",
             f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
+            f"{self.rule_value('key_group') or 'NULL::text'} AS owner_group",
         )
 
     def _version(self) -> str:
-        """A hash of what a verdict reads, with the owner's state. It covers texts, which need the
+        """A hash of what a verdict or a rule reads, with the owner's state. It covers texts, which need the
         session's fixed time zone and date style. Counters and sizes are no part of it (R-26).
         """
         parts = [self.key_text, self.owner_id]
@@ -264,8 +285,7 @@ class MediaTables:
             parts += [f"({self.key_id} IS NOT NULL)", self.key_enabled]
         read = [field for field in READ_COLUMNS if field != "virtual_key_id"]
         parts += [column for field in read if (column := self.media_time(field))]
-        if (expires := self.key_time("expires_at")) is not None:
-            parts.append(expires)
+        parts += [column for field in ("expires_at", "group_id") if (column := self.key_time(field))]
         return f"encode(sha256(convert_to(ROW({', '.join(parts)})::text, 'UTF8')), 'hex')"
 
 
@@ -284,6 +304,7 @@ def record_from(row: asyncpg.Record) -> Record:
             enabled=row["owner_enabled"],
             expires_at=row["owner_expires_at"],
             disabled_since=row["owner_disabled_since"],
+            group=row["owner_group"],
         )
     return Record(
         id=row["id"],
@@ -296,6 +317,9 @@ def record_from(row: asyncpg.Record) -> Record:
         last_accessed_at=row["last_accessed_at"],
         deleted_at=row["deleted_at"],
         version=row["version"],
+        media_type=row["media_type"],
+        provider=row["provider"],
+        model=row["model"],
     )
 
 

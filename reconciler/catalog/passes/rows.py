@@ -85,16 +85,45 @@ def policy_text(policy: model.Policy) -> str:
             "key_shape": policy.key_shape.pattern if policy.key_shape else None,
             **{name: getattr(policy, name).total_seconds() for name in _DURATIONS},
             **{name: getattr(policy, name) for name in _FLAGS},
+            "rules": [_rule(each) for each in policy.rules.each],
         }
     )
 
 
+def _rule(rule: model.Rule) -> Mapping[str, Any]:
+    forever = rule.media_retention == model.FOREVER
+    return {
+        "name": rule.name,
+        "match": rule.match.given,
+        "media_retention": None if forever else rule.media_retention.total_seconds(),
+        "recent_access": rule.recent_access.total_seconds(),
+        "key_grace": rule.key_grace.total_seconds(),
+        "delete_revoked": rule.delete_revoked,
+    }
+
+
+def _rule_from(stored: Mapping[str, Any]) -> model.Rule:
+    retained = stored["media_retention"]
+    return model.Rule(
+        name=stored["name"],
+        match=model.Match(**{name: tuple(values) for name, values in stored["match"].items()}),
+        media_retention=model.FOREVER if retained is None else timedelta(seconds=retained),
+        recent_access=timedelta(seconds=stored["recent_access"]),
+        key_grace=timedelta(seconds=stored["key_grace"]),
+        delete_revoked=stored["delete_revoked"],
+    )
+
+
 def policy_from(text: str) -> model.Policy | None:
-    """The policy that `policy_text` wrote; None where a newer program left out what this one reads."""
+    """The policy that `policy_text` wrote; None where a newer program left out what this one reads.
+
+    An older program wrote no rules, and had none.
+    """
     stored = json.loads(text)
     if not {"prefixes", "key_shape", *_FLAGS, *_DURATIONS} <= stored.keys():
         return None
     values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
     values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
+    values["rules"] = model.Rules(tuple(_rule_from(each) for each in stored.get("rules", ())))
     shape = model.KeyShape(stored["key_shape"]) if stored["key_shape"] else None
     return model.Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)

@@ -41,5 +41,5 @@ def capper(settings: RuntimeSettings) -> Cap:
 
 
 def enabled(settings: RuntimeSettings) -> tuple[Verdict, ...]:
-    """The verdicts whose clean-up is switched on."""
-    return tuple(verdict for verdict in VERDICTS if settings.policy.allows(verdict))
+    """The verdicts whose clean-up is switched on, for some rows at least."""
+    return tuple(verdict for verdict in VERDICTS if settings.policy.may_allow(verdict))

@@ -31,7 +31,6 @@ class RuntimeSettings:
     ledger_retention: timedelta
     abort_multipart_after: timedelta
     hold_for: timedelta
-    departure_delay: timedelta
 
 
 SettingsInForce: TypeAlias = Callable[[], RuntimeSettings]
@@ -73,7 +72,6 @@ class Ports:
     records: ports.Records
     staging: ports.StagingArea
     passes: ports.Passes
-    departures: ports.Departures
     near_misses: ports.NearMisses
     marks: ports.Marks
     lease: ports.Lease
