@@ -18,7 +18,8 @@ from reconciler.catalog.db import bounds, connections
 from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.mark_rows import LIVE_DELAY, LIVE_SINCE, SEEN_ENOUGH, claimable_arguments
+from reconciler.catalog.mark_rows import SEEN_ENOUGH, claimable_arguments
+from reconciler.catalog.media_tables import matching
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
 from reconciler.model.keys import merge_prefixes, prefix_end
@@ -58,13 +59,13 @@ DUE = f"""
 SELECT m.verdict, count(*) FILTER (WHERE w.now) AS due, min(w.at) FILTER (WHERE w.now) AS oldest,
        count(*) FILTER (WHERE NOT w.now) AS soon
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-CROSS JOIN LATERAL (SELECT {LIVE_SINCE} + {LIVE_DELAY} AS since) live
+CROSS JOIN (SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') AS since) live
 CROSS JOIN LATERAL (
-    SELECT greatest(m.due_at, live.since) AS at,
-           m.state = 'claimed' OR greatest(m.due_at, live.since) <= $1 AND {SEEN_ENOUGH} AS now) w
+    SELECT greatest(m.due_at, live.since + $3::interval) AS at,
+           m.state = 'claimed' OR greatest(m.due_at, live.since + $3) <= $1 AND {SEEN_ENOUGH} AS now) w
 WHERE m.state = 'claimed'
    OR p.state = 'released' AND m.verdict = ANY($2::text[])
-      AND m.due_at <= $1::timestamptz + $6::interval AND live.since <= $1 + $6
+      AND m.due_at <= $1::timestamptz + $6::interval AND live.since + $3 <= $1 + $6
       AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                   WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
       AND NOT {{held}}
@@ -92,8 +93,6 @@ WHERE l.at > clock_timestamp() - {max(model.DAYS)} * interval '1 day'
        OR l.event = 'result' AND l.result = '{model.ObjectResult.DELETED}' AND l.recovery IS NULL)
 GROUP BY 1
 """
-
-DEPARTURES = f"SELECT count(*) AS notes, min(left_at) AS oldest FROM {SCHEMA}.departures"
 
 # Key ranges of the newest sweep, while it runs.
 RANGES = f"""
@@ -126,6 +125,13 @@ FROM ranked GROUP BY 1 ORDER BY 1
 """
 
 
+# Reads the table once. `place` is that of the rule that holds for the row.
+BY_RULE = """
+SELECT {place} AS place, count(*) AS objects, coalesce(sum({size}), 0)::text AS bytes
+FROM {media} WHERE {within} GROUP BY 1
+"""
+
+
 class PostgresStatistics:
     """Reads the numbers for metrics and for `reconciler storage`."""
 
@@ -146,8 +152,6 @@ class PostgresStatistics:
             ranges = await connection.fetchrow(RANGES)
             hidden = await connection.fetchrow(HIDDEN_TOTALS)
             restores = await connection.fetchrow(RESTORES)
-            departures = await connection.fetchrow(DEPARTURES)
-            assert departures is not None
             assert ranges is not None
             assert hidden is not None
             assert restores is not None
@@ -168,8 +172,6 @@ class PostgresStatistics:
                 hidden=(hidden["objects"], int(hidden["bytes"])),
                 restores=restores["keys"],
                 oldest_restore=restores["oldest"],
-                departures=departures["notes"],
-                oldest_departure=departures["oldest"],
             )
 
     async def drift(self) -> Drift:
@@ -215,6 +217,28 @@ class PostgresStatistics:
             freed={days: size for days, (size, _) in seen.items()},
             restored={days: objects for days, (_, objects) in seen.items()},
         )
+
+    async def by_rule(self, policy: model.Policy) -> tuple[datetime, Mapping[int, model.StoragePart]]:
+        """The rows in the prefixes for which each rule holds, by its place, the global settings last.
+
+        Of a rule without rows there is no entry. Reads the whole table once, as `storage` does.
+        """
+        media = self._media
+        managed = bounds.managed(policy.prefixes)
+        within, values = bounds.condition(media.ordered_key, managed, 1)
+        arms = [
+            f"WHEN {matching.condition(media, rule.match)} THEN {place}"
+            for place, rule in enumerate(policy.rules.each)
+        ]
+        place = f"CASE {' '.join(arms)} ELSE {len(arms)} END" if arms else "0"
+        query = BY_RULE.format(place=place, size=media.size, media=media.media, within=within)
+        async with self._patient() as connection:
+            at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            rows = await connection.fetch(query, *values)
+            return at, {
+                row["place"]: model.StoragePart(names=(), objects=row["objects"], bytes=int(row["bytes"]))
+                for row in rows
+            }
 
     @asynccontextmanager
     async def _patient(self) -> AsyncIterator[Connection]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the settings are written without the engine and the catalog
     from reconciler.operations.init import Looked
     from reconciler.operations.marks import Retried
     from reconciler.operations.passes import Decided
+    from reconciler.operations.policy import Published
     from reconciler.operations.status import Status
 
 Json = dict[str, object]
@@ -199,6 +200,16 @@ def storage(stored: model.Storage, by: model.StorageBy) -> Json:
         **_fields(stored, "objects", "bytes"),
         "largest": [{STORAGE_NAMES[by]: part.names[0], **_part(part, stored)} for part in stored.largest],
         "other": {"count": stored.other_parts, **_part(stored.other, stored)},
+    }
+
+
+def published(told: Published) -> Json:
+    """`name` null: the global settings, for everything else."""
+    fields = ("name", "whose", "kept", "of_ended_keys", "records", "bytes")
+    return {
+        "at": timestamp(told.at),
+        "rules": [_fields(each, *fields) for each in told.rules],
+        "for_all": list(told.for_all),
     }
 
 

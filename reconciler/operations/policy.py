@@ -1,0 +1,68 @@
+"""The rules of retention as they are in force, in words and with what is stored under each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reconciler.catalog.open import Catalog
+from reconciler.errors import ConfigError
+from reconciler.model import Policy, StoragePart
+from reconciler.planning import published
+
+EVERYTHING_ELSE = "everything else"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRule:
+    """One rule in words. `name` None: the global settings, which hold for all that no rule matches.
+
+    `of_ended_keys` is "" where there are no virtual keys. `records` and `bytes` are of the rows in the
+    managed prefixes for which it holds.
+    """
+
+    name: str | None
+    whose: str
+    kept: str
+    of_ended_keys: str
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The rules in their order, the global settings last; and sentences about all media."""
+
+    at: datetime
+    rules: Sequence[PublishedRule]
+    for_all: Sequence[str]
+
+
+async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> Published:
+    """Put the policy into words. Reads the whole media table once.
+
+    Raises ConfigError for rules that no row can match, CatalogUnavailable.
+    """
+    if misfits := catalog.records.misfits(policy.rules):
+        raise ConfigError("\n".join(misfits))
+    types = catalog.report.types
+    assert types is not None, "an open catalog was inspected"
+    accesses = {"last_accessed_at", "created_at"} <= types.media.keys()
+    at, stored = await catalog.statistics.by_rule(policy)
+
+    def told(place: int) -> PublishedRule:
+        rule = policy.rules.each[place] if place < len(policy.rules.each) else None
+        part = stored.get(place, StoragePart(names=(), objects=0, bytes=0))
+        return PublishedRule(
+            name=rule.name if rule else None,
+            whose=published.whose(rule.match) if rule else EVERYTHING_ELSE,
+            kept=published.kept(rule or policy, accesses=accesses),
+            of_ended_keys=published.of_ended_keys(rule or policy) if types.keys else "",
+            records=part.objects,
+            bytes=part.bytes,
+        )
+
+    return Published(
+        at=at,
+        rules=[told(place) for place in range(len(policy.rules.each) + 1)],
+        for_all=published.for_all(policy, undo_window),
+    )

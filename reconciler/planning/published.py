@@ -1,0 +1,65 @@
+"""Retention in words that the gateway's users can read: whose media stays how long, and what ends it."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from reconciler.model import FOREVER, DeleteMode, Match, Policy, Terms
+from reconciler.planning.formatting import counted
+
+_NAMES = {
+    "virtual_key_id": "virtual key",
+    "key_group": "key group",
+    "media_type": "media type",
+    "provider": "provider",
+    "model": "model",
+    "prefix": "storage keys under",
+}
+
+
+def whose(match: Match) -> str:
+    """`media type video or audio, and provider acme`."""
+    return ", and ".join(f"{_NAMES[name]} {' or '.join(those)}" for name, those in match.given.items())
+
+
+def kept(terms: Terms, *, accesses: bool) -> str:
+    """How long media stays. `accesses`: the tables say when it was last accessed, else nothing is stale."""
+    if not accesses or terms.media_retention == FOREVER:
+        return "Kept without an end"
+    unless = ""
+    if terms.recent_access:
+        unless = f", or {span(terms.recent_access)} after the last access if that is later"
+    return f"Deleted {span(terms.media_retention)} after creation{unless}"
+
+
+def of_ended_keys(terms: Terms) -> str:
+    """What happens to the media of a virtual key that was disabled or has expired."""
+    if not terms.delete_revoked:
+        return "Kept as it is when its virtual key is disabled or expires"
+    after = f"{span(terms.key_grace)} after" if terms.key_grace else "as soon as"
+    return f"Deleted {after} its virtual key is disabled or expires"
+
+
+def for_all(policy: Policy, undo_window: timedelta) -> Sequence[str]:
+    """What holds beside the rules; a sentence each."""
+    if not policy.auto_cleanup:
+        return ("Clean-up by these rules is switched off at present: nothing is deleted by them.",)
+    later = f"{span(policy.grace_period)} later" if policy.grace_period else "at once"
+    found = [
+        "Media that has an expiry time of its own is deleted once that is over, whatever the rules say.",
+        f"Media that was deleted in the gateway is removed {later}.",
+    ]
+    if policy.delete_delay:
+        wait = span(policy.delete_delay)
+        found.append(f"Between the end of its time and its deletion lies {wait} or more.")
+    if policy.delete_mode is not DeleteMode.DIRECT and undo_window:
+        found.append(f"What was deleted can be brought back for {span(undo_window)}.")
+    return found
+
+
+def span(duration: timedelta) -> str:
+    """A duration in the largest unit that has it whole: "90 days", "36 hours"."""
+    seconds = int(duration.total_seconds())
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds % length == 0:
+            return counted(seconds // length, unit)
+    return counted(seconds, "second")
