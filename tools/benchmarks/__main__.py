@@ -14,15 +14,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import deletion, departures, listing, recovery, resting, site
+from tools.benchmarks import deletion, listing, recovery, resting, retention, site
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
 KEYS = 1_000_000
 ORPHANS = 100_000
 PACED = MOVED = 20_000
-DEPARTED = 200
-DEPARTED_AT_ONCE = 10_000
 IDLE_SECONDS = 120.0
 QUICK = 100
 
@@ -38,12 +36,10 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "without-index": lambda: listing.without_index(opened, keys, cache),
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
+        "rules": lambda: retention.rules(opened, keys),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
         "quarantine": lambda: deletion.into_quarantine(opened, moved),
         "from-afar": lambda: deletion.from_afar(opened, moved, {30: orphans, 300: orphans}),
-        "departures": lambda: departures.departures(
-            max(20, DEPARTED // shrink), DEPARTED_AT_ONCE // shrink, ORPHANS // shrink
-        ),
         "undo": lambda: recovery.undo(opened, moved),
         "purge": lambda: recovery.purge(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
@@ -58,10 +54,10 @@ NAMES = (
     "without-index",
     "memory",
     "slow-store",
+    "rules",
     "deletion",
     "quarantine",
     "from-afar",
-    "departures",
     "undo",
     "purge",
     "rate",
