@@ -145,6 +145,61 @@ def test_names_are_folded_as_the_catalog_folds_them() -> None:
     assert folded("É K") == "É k", "no Kelvin sign becomes a letter"
 
 
+times = st.none() | st.integers(-50, 2).map(lambda days: NOW + days * DAY)
+durations = st.integers(0, 40).map(lambda days: days * DAY)
+set_by = st.fixed_dictionaries(
+    {
+        "media_retention": durations | st.just(FOREVER),
+        "recent_access": durations,
+        "key_grace": durations,
+        "delete_revoked": st.booleans(),
+    }
+)
+dated = st.builds(
+    record,
+    st.sampled_from(["image/1", "video/1"]),
+    virtual_key_id=st.just("a"),
+    owner=st.none()
+    | st.builds(
+        VirtualKey, id=st.just("a"), enabled=st.booleans(), expires_at=times, disabled_since=times, group=few
+    ),
+    media_type=few,
+    created_at=times,
+    expires_at=times,
+    last_accessed_at=times,
+    deleted_at=times,
+)
+
+
+@given(
+    terms=st.lists(st.tuples(matches, set_by), max_size=4),
+    others=set_by,
+    media=st.lists(dated, max_size=8),
+    auto_cleanup=st.booleans(),
+)
+def test_each_row_is_judged_as_if_the_terms_of_its_rule_were_everybodys(
+    terms: list[tuple[Match, dict[str, Any]]],
+    others: dict[str, Any],
+    media: list[Record],
+    *,
+    auto_cleanup: bool,
+) -> None:
+    rules = [rule(f"rule-{place}", match, **each) for place, (match, each) in enumerate(terms)]
+    together = under(*rules, **others, auto_cleanup=auto_cleanup)
+    counted = 0
+    for each in (*rules, None):
+        alone = policy(**(terms[rules.index(each)][1] if each else others), auto_cleanup=auto_cleanup)
+        mine = [row for row in media if next((one for one in rules if holds(one, row)), None) is each]
+        counted += len(mine)
+        for row in mine:
+            found, as_if = judge_record(row, together, NOW), judge_record(row, alone, NOW)
+            assert (found is None) == (as_if is None)
+            if found and as_if:
+                assert replace(found, reason=as_if.reason) == as_if
+                assert found.reason.startswith(as_if.reason)
+    assert counted == len(media), "each row is under one rule, or under none"
+
+
 # --- what a rule sets -----------------------------------------------------------------------------------
 
 
