@@ -204,6 +204,7 @@ async def test_a_row_says_what_a_verdict_reads(stage: Stage) -> None:
         id=row,
         storage_key="image/a",
         virtual_key_id=str(owner),
+        media_type="image",
         owner=None,
         size_bytes=5,
         created_at=LONG_AGO,
