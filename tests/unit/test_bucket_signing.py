@@ -31,9 +31,9 @@ def frozen() -> Any:
 
 
 @given(
-    method=st.sampled_from(["HEAD", "PUT", "DELETE"]),
+    method=st.sampled_from(["HEAD", "GET", "PUT", "DELETE"]),
     key=keys,
-    version=st.none() | keys,
+    parameters=st.dictionaries(st.sampled_from(["versionId", "list-type", "prefix", "start-after"]), keys),
     values=st.dictionaries(st.sampled_from(["If-Match", "x-amz-copy-source", "x-amz-storage-class"]), values),
     secret=secrets,
     token=st.none() | secrets,
@@ -42,14 +42,14 @@ def frozen() -> Any:
 def test_it_is_the_same(
     method: str,
     key: str,
-    version: str | None,
+    parameters: dict[str, str],
     values: dict[str, str],
     secret: str,
     token: str | None,
     port: str,
 ) -> None:
     path = f"/bucket/{quote(key, safe='/~')}"
-    query = "" if version is None else f"versionId={quote(version, safe='-_.~')}"
+    query = "&".join(f"{name}={quote(text, safe='-_.~')}" for name, text in sorted(parameters.items()))
     url = f"http://store{port}{path}" + (f"?{query}" if query else "")
     request = AWSRequest(method=method, url=url, headers=values)
     request.context["client_config"] = SimpleNamespace(s3=None)

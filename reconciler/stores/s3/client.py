@@ -76,7 +76,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
             raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None
         hooks.tune(lister)
         hooks.tune(client)
-        yield Bucket(config, lister, DirectClient(client, config.name))
+        yield Bucket(config, DirectClient(lister, config.name), DirectClient(client, config.name))
 
 
 def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401

@@ -28,7 +28,7 @@ def signed(
 ) -> dict[str, str]:
     """The headers plus those that sign them: date, hash of the empty body, session token, signature.
 
-    `path` and `query` are percent-encoded as they are sent; the query has at most one parameter. The
+    `path` and `query` are percent-encoded as they are sent; the query's parameters are in order. The
     credentials are access key, secret key and session token; the scope is region and service; `now` is UTC.
     """
     access_key, secret_key, token = credentials
