@@ -8,6 +8,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType
 
 
 @contextmanager
@@ -20,6 +21,30 @@ def without(*optional: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+class _Nothing:
+    """What stands for a class or a function that is imported and never used."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+
+@contextmanager
+def hollow(module: str, *names: str) -> Iterator[None]:
+    """Import a library as if this module of it, which it always imports, held these names and nothing else.
+
+    Whoever imports the module afterwards finds it whole.
+    """
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = stand_in = ModuleType(module)
+    vars(stand_in).update(dict.fromkeys(names, _Nothing))
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 @contextmanager

@@ -4,22 +4,26 @@ import socket
 from contextlib import AbstractContextManager, nullcontext
 
 import anyio
-import uvicorn
 from starlette.applications import Starlette
 
 from reconciler.errors import ConfigError
+from reconciler.lean import hollow
+
+with hollow("uvicorn.main", "Server", "main", "run"):  # its command line, with click: 1.5 MiB
+    from uvicorn.config import Config
+    from uvicorn.server import Server
 
 GRACE = 0.5
 """Seconds that open requests get when the server is cancelled: a scrape takes milliseconds."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn's server without its signal handlers: our caller's cancellation decides when to stop.
 
     It waits for that, where uvicorn looks ten times a second.
     """
 
-    def __init__(self, config: uvicorn.Config, started: anyio.Event) -> None:
+    def __init__(self, config: Config, started: anyio.Event) -> None:
         super().__init__(config)
         self._serving = started
         self._ending = anyio.Event()
@@ -78,7 +82,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 
 async def _serve_on(app: Starlette, listener: socket.socket, started: anyio.Event) -> None:
-    config = uvicorn.Config(
+    config = Config(
         app,
         log_config=None,
         access_log=False,

@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 from aiobotocore.session import get_session
+from botocore.model import ServiceModel
 
-from reconciler.stores.s3.hooks import raw_session
+from reconciler.stores.s3.hooks import DESCRIBED, raw_session
 
 pytestmark = pytest.mark.anyio
 
-AWAY = ("aioboto3", "alembic", "httpx", "prometheus_client", "re2", "rich", "sqlalchemy", "starlette")
+AWAY = {
+    *("aioboto3", "alembic", "boto3.resources.factory", "botocore.docs.service", "click", "greenlet"),
+    *("http.server", "httpx", "multiprocessing", "prometheus_client", "re2", "rich", "sqlalchemy"),
+    *("starlette", "uvicorn.main", "wsgiref"),
+}
 STARTED = "from reconciler.cli.running import log_until_settings_are_read as log; import argparse;"
 STARTED += "log(argparse.Namespace(log_level='info'));"
 
@@ -28,7 +33,7 @@ STARTED += "log(argparse.Namespace(log_level='info'));"
     ],
 )
 def test_a_start_loads_no_library_that_the_command_does_not_use(imported: str, may: tuple[str, ...]) -> None:
-    shown = f"{imported}\nimport sys\nprint(*sorted({set(AWAY)} & set(sys.modules)))"
+    shown = f"{imported}\nimport sys\nprint(*sorted({AWAY} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
     assert tuple(ran.stdout.split()) == may
 
@@ -49,6 +54,54 @@ print(wsgiref.headers.__name__)
 """
     ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=False)
     assert ran.stdout.split() == ["hidden", "wsgiref.headers"], ran.stderr
+
+
+def test_a_module_is_hollow_for_one_import_only() -> None:
+    shown = """
+from reconciler.lean import hollow
+with hollow("http.server", "BaseHTTPRequestHandler"), hollow("json", "loads"):
+    from http.server import BaseHTTPRequestHandler
+    hollow_too = BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler
+print(hasattr(hollow_too, "do_GET"), hasattr(BaseHTTPRequestHandler, "send_error"))
+import json
+with hollow("json", "loads"):
+    import json as again
+print(again is json)
+"""
+    ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == ["False", "True", "True"], ran.stderr
+
+
+def described(model: ServiceModel, operation: str) -> dict[str, Any]:
+    """What botocore reads about an operation, without prose, and without the path, which clients rewrite.
+
+    A shape inside itself is its name.
+    """
+
+    def of(shape: Any, inside: tuple[str, ...] = ()) -> Any:
+        if shape is None or shape.name in inside:
+            return shape and shape.name
+        within = (*inside, shape.name)
+        members = {name: of(each, within) for name, each in getattr(shape, "members", {}).items()}
+        parts = [of(getattr(shape, part, None), within) for part in ("member", "key", "value")]
+        return shape.name, shape.type_name, shape.metadata, shape.serialization, members, parts
+
+    asked = model.operation_model(operation)
+    shapes = (asked.input_shape, asked.output_shape, *asked.error_shapes)
+    return {"method": asked.http["method"], "auth": asked.auth_type, "checksum": asked.http_checksum} | {
+        "shapes": [of(shape) for shape in shapes],
+        "endpoint": (asked.endpoint, asked.static_context_parameters, asked.context_parameters),
+    }
+
+
+async def test_what_is_kept_of_the_stores_description_is_whole() -> None:
+    whole, kept = [
+        ServiceModel(await session.get_service_data("s3"), "s3") for session in (get_session(), raw_session())
+    ]
+    assert {*kept.operation_names} == DESCRIBED
+    for operation in DESCRIBED:
+        assert described(kept, operation) == described(whole, operation)
 
 
 def test_aiohttp_trusts_nobody_by_itself_and_the_environment_stays() -> None:

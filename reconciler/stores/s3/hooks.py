@@ -19,10 +19,11 @@ from xml.sax.saxutils import escape
 import aiobotocore.session
 from aiobotocore.parsers import AioResponseParserFactory, AioRestXMLParser
 from botocore.handlers import _handle_200_error  # type: ignore[attr-defined]  # not in the stubs
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, create_loader
 from botocore.utils import parse_timestamp
 
 from reconciler.model import Digest
+from reconciler.stores.s3 import config
 
 RAW_OPERATIONS: Final = frozenset({"ListObjectsV2", "DeleteObjects"})
 """Operations whose bodies are passed on unparsed: we have our own parsers, which also look for an error
@@ -34,6 +35,10 @@ its key all the same, so each storage key misses the cache and passes through ev
 
 SERVICES: Final = frozenset({"oidc", "portal.sso", "s3", "signin", "sts"})
 """Services whose regions are read: the store, and those that credentials come from."""
+
+DESCRIBED: Final = frozenset(config.OPERATIONS) | {"UploadPart", "CreateSession", "HeadBucket"}
+"""The store's operations whose descriptions are read: ours, and two by which botocore finds a bucket's region
+and logs in to a directory bucket."""
 
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 _PLAIN: Final = re.compile(r"[\w./-]*+")
@@ -81,16 +86,38 @@ class LeanFiles(JSONFileLoader):
 def _lean(found: dict[str, Any]) -> dict[str, Any]:
     if isinstance(found.get("documentation"), str):
         found["documentation"] = ""
+    if isinstance(operations := found.get("operations"), dict) and operations.keys() >= DESCRIBED:
+        found["operations"] = {name: operations[name] for name in DESCRIBED}
+        found["shapes"] = _reached(found["operations"], found["shapes"])
     if isinstance(services := found.get("services"), dict):
         found["services"] = {name: services[name] for name in SERVICES & services.keys()}
     return found
+
+
+def _reached(operations: Any, shapes: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """The shapes that the operations name, or that these shapes name in turn."""
+    reached: dict[str, Any] = {}
+    unread = [operations]
+    while unread:
+        match unread.pop():
+            case {"shape": str(name)}:
+                if name not in reached:
+                    reached[name] = shapes[name]
+                    unread.append(shapes[name])
+            case dict(found):
+                unread += found.values()
+            case list(found):
+                unread += found
+    return reached
 
 
 def raw_session() -> aiobotocore.session.AioSession:
     """A session whose clients leave the bodies of RAW_OPERATIONS unparsed."""
     session = aiobotocore.session.get_session()
     session.register_component("response_parser_factory", _Parsers())
-    session.get_component("data_loader").file_loader = LeanFiles()
+    loader = create_loader(session.get_config_variable("data_path"))
+    loader.file_loader = LeanFiles()
+    session.register_component("data_loader", loader)
     return session
 
 

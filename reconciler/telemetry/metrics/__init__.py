@@ -8,7 +8,13 @@ has what only the leader knows.
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from reconciler.lean import hollow
+
+with (  # its own servers: 1 MiB
+    hollow("http.server", "BaseHTTPRequestHandler"),
+    hollow("wsgiref.simple_server", "WSGIRequestHandler", "WSGIServer", "make_server"),
+):
+    from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
 from reconciler.model import HoldKind, Lately, Outcome, Pass, PassKind, Phase, Standing, Storage, Tally
 from reconciler.telemetry.leader import Drift, LeaderGauges
