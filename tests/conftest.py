@@ -174,10 +174,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def remembered_abilities(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def known_abilities(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """See `tests.support.abilities`; for whole directories, in their own conftest.py."""
     if not request.node.get_closest_marker("probes"):
-        abilities.remember(monkeypatch)
+        abilities.know(monkeypatch)
 
 
 # --- servers -------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def icu_database(
 def _bucket_with_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    abilities.SHARED[server.endpoint_url] = server.kind
+    abilities.SHARED[server.endpoint_url] = server
     with fresh_bucket(server) as bucket:
         yield bucket
 

@@ -24,6 +24,7 @@ bucket:
 {{ include "reconciler.catalogSettings" . }}
 grace_period: {{ toJson $v.gracePeriod }}
 delete_delay: {{ toJson $v.deleteDelay }}
+departure_delay: {{ toJson $v.departureDelay }}
 delete_mode: {{ toJson $v.deleteMode }}
 undo_window: {{ toJson $v.undoWindow }}
 ledger_retention: {{ toJson $v.ledgerRetention }}

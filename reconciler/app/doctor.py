@@ -23,7 +23,7 @@ from reconciler.telemetry.observers import NullObserver
 
 Emit = Callable[[Check], None]
 
-OF_THE_TABLES = ("index", "triggers", "rights")
+OF_THE_TABLES = ("index", "triggers", "departures", "rights")
 OF_BOTH_SIDES = ("rows", "identity", "restores", "clocks")
 OF_THE_BUCKET = ("list", "head", "delete", "delete mode", "lifecycle")
 OF_THE_STORE = ("listing order", "batches", "conditional delete", "versions", "copies")

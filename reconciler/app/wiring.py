@@ -120,6 +120,7 @@ def wire(
         records=catalog.records,
         staging=catalog.staging,
         passes=catalog.passes,
+        departures=catalog.departures,
         near_misses=catalog.near_misses,
         marks=catalog.marks,
         lease=catalog.lease,

@@ -40,10 +40,20 @@ _COMPLETE = (
 SEEN_LATELY = (
     f"({KNOWN} AND (m.variant_of IS NOT NULL OR m.confirmed_id >="
     f" CASE p.kind WHEN 'sweep' THEN {_COMPLETE.format('sweep')}"
-    f" ELSE {_COMPLETE.format('retention')} END))"
+    f" WHEN 'retention' THEN {_COMPLETE.format('retention')} ELSE 0 END))"
 )
 """Marks found by the last complete pass of their kind, or by one that is running; a mark that it missed is
 not trusted, nor is a newer program's. A variant is exempt: no pass finds it, and it goes with its record.
+What departed is found once.
+"""
+
+LIVE_SINCE = f"coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity')"
+
+LIVE_DELAY = (
+    f"CASE WHEN p.kind = 'departure' AND p.cutoff >= {LIVE_SINCE} THEN interval '0' ELSE $3::interval END"
+)
+"""How long a mark waits after dry run was switched off: the delay, from then on. A departure that was found
+since has its own delay already.
 """
 
 # Marks that may be claimed at $1, of the verdicts $2, under the delay $3, in the key ranges $4/$5. The
@@ -53,7 +63,7 @@ not trusted, nor is a newer program's. A variant is exempt: no pass finds it, an
 CLAIMABLE = f"""
     m.state = 'found' AND p.state = 'released' AND m.verdict = ANY($2::text[])
     AND m.due_at <= $1::timestamptz
-    AND coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + $3::interval <= $1
+    AND {LIVE_SINCE} + {LIVE_DELAY} <= $1
     AND (m.not_before IS NULL OR m.not_before <= $1)
     AND {SEEN_ENOUGH} AND {SEEN_LATELY}
     AND (m.variant_of IS NULL OR NOT EXISTS (SELECT FROM {SCHEMA}.marks r WHERE r.storage_key = m.variant_of))

@@ -31,7 +31,7 @@ from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.errors import translate, translated
 from reconciler.catalog.db.schema import SCHEMA, SchemaVersion, declared
-from reconciler.catalog.media_tables import creation, indexes, row_filter, triggers
+from reconciler.catalog.media_tables import creation, departing, indexes, row_filter, triggers
 from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.errors import ConfigError
 
@@ -168,11 +168,19 @@ async def _beside(connection: Connection, tables: TableMapping, asked: _Asked, s
     if asked.with_triggers is not None:
         act = triggers.install if asked.with_triggers else triggers.remove
         say(await act(connection, tables))
-    elif await triggers.state(connection, tables) is Triggers.OUTDATED:
+    elif await _outdated(connection, tables):
         say(
             f"the triggers on {tables.media_table} are not those of this version: run"
             " `reconciler migrate --install-triggers` again"
         )
+
+
+async def _outdated(connection: Connection, tables: TableMapping) -> bool:
+    """Whether triggers are installed, and some of them are not those of this version."""
+    found = await triggers.state(connection, tables)
+    return found is Triggers.OUTDATED or (
+        found is Triggers.INSTALLED and not await departing.whole(connection, tables)
+    )
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.passes.approvals import PostgresApprovals
+from reconciler.catalog.passes.departures import PostgresDepartures
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
 from reconciler.catalog.recovery.erasure import Erasure
@@ -38,6 +39,7 @@ class Catalog:
 
     records: GatewayRecords
     passes: PostgresPasses
+    departures: PostgresDepartures
     near_misses: PostgresNearMisses
     approvals: PostgresApprovals
     marks: PostgresMarks
@@ -83,6 +85,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
             yield Catalog(
                 records=GatewayRecords(database, media),
                 passes=PostgresPasses(database, media),
+                departures=PostgresDepartures(database, config),
                 near_misses=PostgresNearMisses(database),
                 approvals=PostgresApprovals(database),
                 marks=PostgresMarks(database, media),

@@ -18,7 +18,7 @@ from reconciler.catalog.db import bounds, connections
 from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database, Row
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.mark_rows import SEEN_ENOUGH, claimable_arguments
+from reconciler.catalog.mark_rows import LIVE_DELAY, LIVE_SINCE, SEEN_ENOUGH, claimable_arguments
 from reconciler.catalog.media_tables import matching
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
@@ -59,13 +59,13 @@ DUE = f"""
 SELECT m.verdict, count(*) FILTER (WHERE w.now) AS due, min(w.at) FILTER (WHERE w.now) AS oldest,
        count(*) FILTER (WHERE NOT w.now) AS soon
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-CROSS JOIN (SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') AS since) live
+CROSS JOIN LATERAL (SELECT {LIVE_SINCE} + {LIVE_DELAY} AS since) live
 CROSS JOIN LATERAL (
-    SELECT greatest(m.due_at, live.since + $3::interval) AS at,
-           m.state = 'claimed' OR greatest(m.due_at, live.since + $3) <= $1 AND {SEEN_ENOUGH} AS now) w
+    SELECT greatest(m.due_at, live.since) AS at,
+           m.state = 'claimed' OR greatest(m.due_at, live.since) <= $1 AND {SEEN_ENOUGH} AS now) w
 WHERE m.state = 'claimed'
    OR p.state = 'released' AND m.verdict = ANY($2::text[])
-      AND m.due_at <= $1::timestamptz + $6::interval AND live.since + $3 <= $1 + $6
+      AND m.due_at <= $1::timestamptz + $6::interval AND live.since <= $1 + $6
       AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
                   WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
       AND NOT {{held}}
@@ -93,6 +93,8 @@ WHERE l.at > clock_timestamp() - {max(model.DAYS)} * interval '1 day'
        OR l.event = 'result' AND l.result = '{model.ObjectResult.DELETED}' AND l.recovery IS NULL)
 GROUP BY 1
 """
+
+DEPARTURES = f"SELECT count(*) AS notes, min(left_at) AS oldest FROM {SCHEMA}.departures"
 
 # Key ranges of the newest sweep, while it runs.
 RANGES = f"""
@@ -152,6 +154,8 @@ class PostgresStatistics:
             ranges = await connection.fetchrow(RANGES)
             hidden = await connection.fetchrow(HIDDEN_TOTALS)
             restores = await connection.fetchrow(RESTORES)
+            departures = await connection.fetchrow(DEPARTURES)
+            assert departures is not None
             assert ranges is not None
             assert hidden is not None
             assert restores is not None
@@ -172,6 +176,8 @@ class PostgresStatistics:
                 hidden=(hidden["objects"], int(hidden["bytes"])),
                 restores=restores["keys"],
                 oldest_restore=restores["oldest"],
+                departures=departures["notes"],
+                oldest_departure=departures["oldest"],
             )
 
     async def drift(self) -> Drift:

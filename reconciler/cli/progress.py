@@ -9,7 +9,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from reconciler.model import Mode, ObjectResult, Outcome, PassKind, Returned, Tally, Verdict
 from reconciler.telemetry.observers import NullObserver
 
-STAGES = {PassKind.SWEEP: "sweeping the bucket", PassKind.RETENTION: "looking for expired media"}
+STAGES = {
+    PassKind.SWEEP: "sweeping the bucket",
+    PassKind.RETENTION: "looking for expired media",
+    PassKind.DEPARTURE: "looking at what records have left",
+}
 NOT_ROWS = frozenset(ObjectResult)
 
 

@@ -145,7 +145,7 @@ async def _stage(
 ) -> AsyncIterator[Stage]:
     """An empty bucket, a migrated database, and a client of the demo's own for each."""
     await create_database(postgres)
-    made = partial(migrate.upgrade, postgres.url(DATABASE), create_tables=True)
+    made = partial(migrate.upgrade, postgres.url(DATABASE), create_tables=True, with_triggers=True)
     await to_thread.run_sync(made, abandon_on_cancel=True)
     async with bucket_client(s3) as client, database_connection(postgres) as connection:
         await client.create_bucket(Bucket=BUCKET)
@@ -231,7 +231,7 @@ async def _approve(stage: Stage) -> None:
 async def _undo(stage: Stage, before: Contents) -> bool:
     """Bring back one expired record with its object, and compare both with what they were."""
     screen = stage.screen
-    key = min(before.objects.keys() & before.rows.keys() - (await stage.look()).rows.keys())
+    key = stage.scene.to_undo()
     screen.step(f"Undo: one of them back (`reconciler undo --key {shlex.quote(key)}`)")
     undone = await app.undo(
         stage.source(dry_run=False),

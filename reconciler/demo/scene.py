@@ -47,7 +47,7 @@ class Kind:
 
     `share` is a fraction of the objects asked for, `least` the smallest number whatever that
     fraction says. `goes` names the verdict under which it is deleted, None where it stays. `fresh` media
-    is stored last, so that it is younger than the grace period.
+    is stored last, so that it is younger than the grace period. The row of what `leaves` is deleted again.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Kind:
     row: Row | None = None
     has_object: bool = True
     fresh: bool = False
+    leaves: bool = False
     least: int = 2
     where: str = ""
 
@@ -70,6 +71,7 @@ KINDS = (
     Kind(name="its key expired", share=0.02, goes="revoked", row=Row(owner=Owner.EXPIRED)),
     Kind(name="its key gone", share=0.02, goes="ownerless", row=Row(owner=Owner.ABSENT)),
     Kind(name="object without a row", share=0.10, goes="orphan"),
+    Kind(name="its row just deleted", share=0.02, goes="departed", row=Row(), leaves=True),
     Kind(name="upload in flight", share=0.003, fresh=True),
     Kind(name="row without its object", share=0.02, goes="dangling", row=Row(), has_object=False),
     Kind(name="row ahead of its object", share=0.002, row=Row(created=0 * DAY), has_object=False, fresh=True),
@@ -130,6 +132,9 @@ class Scene:
     def rows(self, *, fresh: bool) -> list[Media]:
         return [media for media in self.media if media.kind.row and media.kind.fresh is fresh]
 
+    def leaving(self) -> list[Media]:
+        return [media for media in self.media if media.kind.leaves]
+
     def objects_in_the_end(self) -> set[str]:
         return {media.key for media in self.media if media.kind.has_object and not media.kind.goes}
 
@@ -138,6 +143,10 @@ class Scene:
 
     def going(self) -> list[Media]:
         return [media for media in self.media if media.kind.goes]
+
+    def to_undo(self) -> str:
+        """The key of an expired record with its object. Rows whose virtual key is gone do not come back."""
+        return min(media.key for media in self.going() if media.kind.goes == "expired")
 
 
 def imagine(objects: int, seed: int | None = None) -> Scene:

@@ -88,6 +88,8 @@ class Seeder:
         await self._store_objects(objects[:orphans], stored)
         orphans_stored()
         await self._store_objects(objects[orphans:], stored)
+        leaving = [media.id for media in self._scene.leaving()]
+        await self._connection.execute('DELETE FROM "MediaRecords" WHERE "Id" = ANY($1)', leaving)
 
     async def store_fresh(self) -> None:
         """The uploads in flight, now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import anyio
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from reconciler.engine.collect.collector import Collected, Collector
 from reconciler.engine.collect.multipart_cleanup import Leftovers
 from reconciler.engine.collect.purge import Purger
+from reconciler.engine.detect.departures import Departures
 from reconciler.engine.detect.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.detect.retention import Retention
 from reconciler.engine.detect.sweep import Sweep
@@ -22,7 +24,18 @@ from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import ended_by
 from reconciler.errors import Halt
-from reconciler.model import KeepReason, Mode, Outcome, PassKind, PassState, Phase, Report, Tally, Term
+from reconciler.model import (
+    KeepReason,
+    Mode,
+    Outcome,
+    PassKind,
+    PassState,
+    Phase,
+    Report,
+    Tally,
+    Term,
+    Verdict,
+)
 from reconciler.model.keys import merge_prefixes
 from reconciler.planning import formatting, reporting
 from reconciler.ports import Attribute
@@ -107,6 +120,8 @@ class Cycle:
         self._bucket = bucket
         self._sweep = Sweep(ports, limits)
         self._retention = Retention(ports)
+        self._departures = Departures(ports)
+        self._looked_at_keys: datetime | None = None
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(
@@ -147,6 +162,23 @@ class Cycle:
         """Run one retention pass."""
         return await self._observed(PassKind.RETENTION, term)
 
+    async def keys_ended(self) -> bool:
+        """Whether the media of some virtual key have become due since the last look: revoked or expired."""
+        records, policy = self._ports.records, self._in_force().policy
+        now = await records.now()
+        await records.observe_keys(now)
+        since, self._looked_at_keys = self._looked_at_keys, now
+        if since is None:
+            last = await self._ports.passes.last(PassKind.RETENTION)
+            since = last.cutoff if last else now
+        return policy.allows(Verdict.REVOKED) and await records.keys_ended(since, now, policy.key_grace)
+
+    async def departures(self, term: Term) -> PassResult | None:
+        """Run one departure pass, if any record has left; None if none has."""
+        if not await self._ports.departures.waiting():
+            return None
+        return await self._observed(PassKind.DEPARTURE, term)
+
     async def collect(self, term: Term, *, report_again: bool) -> Collected:
         """Run one round of the collector, then one of the purge, and update the drift figures."""
         bound = {"epoch": term.epoch}
@@ -172,11 +204,14 @@ class Cycle:
         """
         released = False
         async with ended_by(self._stopping):
+            departed = await self.departures(term)
             swept = await self.sweep(term)
             _count(progress, swept)
             retained = await self.retention(term)
-            _count(progress, replace(retained, tally=replace(retained.tally, records=0)))
-            released = await self.released(swept, retained)
+            others = [retained] if departed is None else [departed, retained]
+            for each in others:
+                _count(progress, replace(each, tally=replace(each.tally, records=0)))
+            released = await self.released(swept, *others)
         progress.collected = await self.collect(term, report_again=True)
         if progress.mode is Mode.LIVE:
             await self._finish_abandoned(term, progress)
@@ -217,7 +252,10 @@ class Cycle:
     async def _run(self, kind: PassKind, term: Term, settings: RuntimeSettings) -> PassResult:
         if kind is PassKind.SWEEP:
             return await self._sweep.run(term, settings)
-        return await self._retention.run(term, settings, await self._rows_in_prefixes(settings))
+        rows = await self._rows_in_prefixes(settings)
+        if kind is PassKind.DEPARTURE:
+            return await self._departures.run(term, settings, rows)
+        return await self._retention.run(term, settings, rows)
 
     async def _rows_in_prefixes(self, settings: RuntimeSettings) -> Mapping[str, int]:
         """The rows as the last sweep counted them, if it did: counting every few minutes costs too much."""

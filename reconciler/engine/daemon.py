@@ -16,6 +16,12 @@ from reconciler.model import HeldBy, PassKind, Term
 
 log = structlog.get_logger(__name__)
 
+DEPARTURE_SECONDS = 2.0
+"""Seconds between two looks for records that have left; they are announced as well, where that works."""
+
+KEYS_SECONDS = 5.0
+"""Seconds between two looks for virtual keys that have been disabled, or have expired, for long enough."""
+
 COLLECT_SECONDS = 10.0
 """Seconds between two rounds of the collector, unless a pass was released meanwhile."""
 
@@ -41,6 +47,8 @@ class Daemon:
         self._cycle = cycle
         self._stopping = stopping
         self._armed = WakeEvent()
+        self._departed = WakeEvent()
+        self._ended = WakeEvent()
         self._loops = Supervisor(ports.observer, ports.clock, stopping)
         self._holder = lease.holder_name()
 
@@ -117,6 +125,7 @@ class Daemon:
     async def _work(self, term: Term) -> None:
         async with task_group() as group:
             group.start_soon(self._cycle.watch)
+            group.start_soon(self._ports.departures.listen, self._departed.ring)
             drained = anyio.Event()
             group.start_soon(self._collect_until_stopped, term, drained)
             async with task_group() as kinds:
@@ -137,6 +146,16 @@ class Daemon:
             await self._cycle.released(await self._cycle.retention(term))
             self._armed.ring()
 
+        async def depart() -> None:
+            departed = await self._cycle.departures(term)
+            if departed is not None:
+                await self._cycle.released(departed)
+                self._armed.ring()
+
+        async def look_at_keys() -> None:
+            if await self._cycle.keys_ended():
+                self._ended.ring()
+
         limits = self._limits
         sweep_seconds = limits.sweep_interval.total_seconds()
         retain_seconds = limits.retention_interval.total_seconds()
@@ -152,6 +171,15 @@ class Daemon:
                 act=retain,
                 seconds=retain_seconds,
                 first_after=lambda: self._since_last(PassKind.RETENTION, retain_seconds),
+                bell=self._ended,
+            ),
+            Loop(name="keys", act=look_at_keys, seconds=KEYS_SECONDS, first_after=at_once),
+            Loop(
+                name="departures",
+                act=depart,
+                seconds=DEPARTURE_SECONDS,
+                first_after=at_once,
+                bell=self._departed,
             ),
         )
 
@@ -163,9 +191,6 @@ class Daemon:
             if collected.unanswered:
                 message = f"{collected.removed.failed} keys could not be deleted"
                 raise Retryable(message)
-
-        async def at_once() -> float:
-            return 0.0
 
         loop = Loop(
             name="collector", act=collect, seconds=COLLECT_SECONDS, first_after=at_once, bell=self._armed
@@ -185,3 +210,8 @@ class Daemon:
         while True:
             self._ports.observer.alive("leadership")
             await self._ports.clock.sleep(STAMP_SECONDS)
+
+
+async def at_once() -> float:
+    """For a loop that does not rest first."""
+    return 0.0

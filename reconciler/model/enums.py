@@ -66,10 +66,11 @@ class Outcome(StrEnum):
 
 
 class PassKind(Word):
-    """The two kinds of pass that write marks."""
+    """The kinds of pass that write marks."""
 
     SWEEP = "sweep"
     RETENTION = "retention"
+    DEPARTURE = "departure"
 
 
 class Phase(StrEnum):

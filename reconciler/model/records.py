@@ -43,6 +43,18 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Departed:
+    """A note that a row left the media table, at the server's time. `storage_key` None: all of them did, by
+    TRUNCATE.
+    """
+
+    id: int
+    storage_key: str | None
+    left_at: datetime
+    virtual_key: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """A further object of a record that goes. `names`: how often rows name it in such columns, in total."""
 

@@ -67,7 +67,8 @@ class Standing:
     has taken, and `oldest_due` is since when the first of them has been due; `due_soon` are those to be due
     within `SOON`. `tripped` are the kinds of pass that wait for a person's decision; the ranges are those of
     the running sweep. `hidden` is what was deleted and can be brought back, in objects and bytes; `restores`
-    are the keys to be brought back, and `oldest_restore` is since when the first of them has been.
+    are the keys to be brought back, and `oldest_restore` is since when the first of them has been;
+    `departures` are rows that left and that no pass has looked at yet, with the time of the first.
     """
 
     drift: Mapping[Verdict, tuple[int, int, datetime | None]] = field(default_factory=dict)
@@ -81,6 +82,8 @@ class Standing:
     hidden: tuple[int, int] = (0, 0)
     restores: int = 0
     oldest_restore: datetime | None = None
+    departures: int = 0
+    oldest_departure: datetime | None = None
 
 
 SOON = timedelta(hours=24)

@@ -129,6 +129,17 @@ class Verdict(Word):
             colour="dark-green",
         ),
     )
+    DEPARTED = (
+        "departed",
+        VerdictSpec(
+            found_by=PassKind.DEPARTURE,
+            says="an object whose record left the table, as the triggers noted",
+            switches=("orphan_cleanup",),
+            reads=(),
+            owner=OwnerRead.NOTHING,
+            colour="light-blue",
+        ),
+    )
     ADOPT = ("adopt", UNKNOWN)
 
 
@@ -136,6 +147,9 @@ VERDICTS = tuple(verdict for verdict in Verdict if verdict.spec.found_by is not 
 """The verdicts that a pass finds."""
 
 RETENTION_VERDICTS = tuple(verdict for verdict in VERDICTS if verdict.spec.found_by is PassKind.RETENTION)
+
+WITHOUT_ROW = frozenset({Verdict.ORPHAN, Verdict.DEPARTED})
+"""The verdicts on an object that no row names: one row that does, however it spells the key, keeps it."""
 
 READ = RULE_COLUMNS.union(*(verdict.spec.reads for verdict in VERDICTS))
 """The fields of `MediaColumns`, besides the key, that some verdict or rule reads."""

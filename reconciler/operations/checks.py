@@ -108,8 +108,13 @@ def database(report: SchemaReport) -> Sequence[Check]:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
     if not report.faults and not refused:
         checks.append(_triggers(report.triggers))
+        if report.at_head:
+            checks.append(_departures(report))
     return checks
 
+
+MANY_DEPARTURES = 1_000_000
+"""Notes of rows that left, some hundred bytes each."""
 
 GUARDS = {
     Triggers.DISABLED: "disabled",
@@ -126,6 +131,21 @@ def _triggers(found: Triggers) -> Check:
     if found is Triggers.ABSENT:
         return ok("triggers", f"not installed: a deletion waits for open transactions instead; {install}")
     return warn("triggers", f"{GUARDS[found]}; until then a deletion waits for open transactions", install)
+
+
+def _departures(report: SchemaReport) -> Check:
+    waiting = f"; {report.departures:,} wait for a pass" if report.departures else ""
+    install = "run `reconciler migrate --install-triggers`"
+    if report.noting is None:
+        detail = f"not noted: the objects of deleted records are left to the sweep; {install}"
+        return ok("departures", f"{detail}{waiting}")
+    if not report.noting:
+        what = "not noted on every partition, or not by the triggers of this version"
+        return warn("departures", f"{what}; what is not noted is left to the sweep{waiting}", install)
+    if report.departures > MANY_DEPARTURES:
+        advice = "start the program: a pass takes them, 100,000 at once"
+        return warn("departures", f"noted{waiting}, and the notes take room", advice)
+    return ok("departures", f"noted: the objects of deleted records go within seconds{waiting}")
 
 
 def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:

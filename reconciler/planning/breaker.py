@@ -59,7 +59,7 @@ def check(
 ) -> Trip | None:
     """The trip that holds the pass back, or None if it may be released.
 
-    `tally` is what the pass saw (for a retention pass, `records` is what its findings are a fraction
+    `tally` is what the pass saw (without a listing, `records` is what its findings are a fraction
     of), `previous` what the last *released* pass of the same kind saw (not the last tripped one: a
     second look at the same emptiness must not let it through). `backlog.pending` already holds this pass's
     own marks; for a plan, which writes none, see `with_findings`. A `max_fraction` of 1 or more means that
@@ -68,6 +68,8 @@ def check(
     no_rows = sides.emptied("rows", tally, previous, backlog, limits)
     if kind is PassKind.RETENTION:
         return _first(no_rows, _retention_over(tally, backlog, limits))
+    if kind is PassKind.DEPARTURE:
+        return _first(_all_departed(tally, backlog, limits), _departed_over(tally, backlog, limits))
     orphans = _orphans_over(tally, backlog, limits)
     dangling = _too_many_missing(tally, backlog, limits) or _dangling_over(tally, backlog, limits)
     if orphans and dangling:
@@ -86,6 +88,8 @@ def at_claim(kind: PassKind, seen: Tally, backlog: Backlog, limits: BreakerLimit
     """
     if kind is PassKind.RETENTION:
         return _retention_over(seen, backlog, limits)
+    if kind is PassKind.DEPARTURE:
+        return _departed_over(seen, backlog, limits)
     missing = _too_many_missing(Tally(), backlog, limits)
     return _orphans_over(seen, backlog, limits) or missing or _dangling_over(seen, backlog, limits)
 
@@ -153,6 +157,19 @@ def _dangling_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str
 
 def _retention_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
     return _rows_over("record", RETENTION_VERDICTS, tally, backlog, limits, past_retention=True)
+
+
+def _departed_over(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
+    return _rows_over("departed record", (Verdict.DEPARTED,), tally, backlog, limits)
+
+
+def _all_departed(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
+    """However few they are: a DELETE without a condition, in a small table too."""
+    departed = backlog.pending.get(Verdict.DEPARTED, 0)
+    left = tally.records - tally.found.get(Verdict.DEPARTED, 0)
+    if limits.max_fraction >= 1 or not departed or left > 0:
+        return None
+    return f"{counted(departed, 'record')} left the table, and not one is left in the managed prefixes"
 
 
 def _rows_over(

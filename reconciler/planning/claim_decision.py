@@ -9,6 +9,8 @@ any          clean-up of its kind off         put off
 orphan       any                              cancel: a record names it now
 orphan       none                             the object goes; within its grace (the settings may
                                               have changed) it is put off
+departed     any                              cancel: a record names it
+departed     none                             the object goes
 retention    none                             cancel: the sweep judges the object
 retention    every row says so                object and rows go
 retention    some say so                      those rows go, the object stays for the others
@@ -31,6 +33,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from reconciler.model import (
+    WITHOUT_ROW,
     Cancel,
     Decision,
     Finding,
@@ -63,8 +66,8 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
         return Cancel(reason=f"the key is protected now: {protected.value}")
     if mark.variant_of is not None:
         return _variant(records)
-    if mark.verdict is Verdict.ORPHAN:
-        return _orphan(mark, records, policy, now)
+    if mark.verdict in WITHOUT_ROW:
+        return _without_row(mark, records, policy, now)
     if mark.verdict is Verdict.DANGLING:
         return _dangling(mark, records, policy, now)
     if mark.verdict.spec.found_by is PassKind.RETENTION:
@@ -72,12 +75,13 @@ def decide(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime)
     return Cancel(reason=f"{mark.verdict.value} removes nothing")
 
 
-def _orphan(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
+def _without_row(mark: Mark, records: Sequence[Record], policy: Policy, now: datetime) -> Decision:
     if records:
         return Cancel(reason="a record names it now")
     if not policy.allows(mark.verdict):
         return _DISABLED
-    if not drift_rules.past(mark.object_last_modified, policy, now):
+    # What departed had a record: its upload was complete.
+    if mark.verdict is Verdict.ORPHAN and not drift_rules.past(mark.object_last_modified, policy, now):
         return Postpone(reason="within the grace period, as it is set now")
     return Remove()
 

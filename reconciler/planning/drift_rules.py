@@ -1,8 +1,10 @@
-"""Judge what is on one side only: an object without a record, a record without an object."""
+"""Judge what is on one side only: an object without a record (or whose record has just left), a record
+without an object.
+"""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from reconciler.model import Finding, KeepReason, Policy, Record, StoredObject, Verdict
+from reconciler.model import DeleteMode, Departed, Finding, KeepReason, Policy, Record, StoredObject, Verdict
 from reconciler.model.durations import duration_text
 from reconciler.planning import formatting
 from reconciler.planning.keys import protection
@@ -51,6 +53,36 @@ def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | Ke
         kept=disabled(Verdict.DANGLING, policy),
         virtual_key_id=record.virtual_key_id,
         record_created_at=record.created_at,
+    )
+
+
+CLOCKS_APART = timedelta(minutes=5)
+"""The most by which the clocks of database and store may differ; beyond that nothing is claimed."""
+
+
+def judge_departed(
+    departed: Departed, stored: StoredObject, policy: Policy, now: datetime
+) -> Finding | KeepReason:
+    """An object whose record left, and that no other names: it goes unless it was put since.
+
+    That is the next record's, and on its way. Where a deletion cannot be undone, whatever may have been put
+    since counts, as far as clocks may be apart. A missing Last-Modified protects.
+    """
+    protected = protection(stored.key, policy)
+    if protected is not None:
+        return protected
+    margin = CLOCKS_APART if policy.delete_mode is DeleteMode.DIRECT else timedelta(0)
+    if stored.last_modified is None or stored.last_modified > departed.left_at - margin:
+        return KeepReason.PENDING
+    return Finding(
+        verdict=Verdict.DEPARTED,
+        storage_key=stored.key,
+        bytes=stored.size,
+        reason=f"its record left the table {formatting.age(now - departed.left_at)} ago",
+        kept=disabled(Verdict.DEPARTED, policy),
+        virtual_key_id=departed.virtual_key,
+        object_etag=stored.etag,
+        object_last_modified=stored.last_modified,
     )
 
 

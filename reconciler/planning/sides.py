@@ -151,7 +151,8 @@ def _seen(what: str, tally: Tally) -> int:
 
 
 def _went(what: str, backlog: Backlog) -> int:
-    kinds = (Verdict.ORPHAN if what == "objects" else Verdict.DANGLING, *RETENTION_VERDICTS)
+    alone = (Verdict.ORPHAN, Verdict.DEPARTED) if what == "objects" else (Verdict.DANGLING,)
+    kinds = (*alone, *RETENTION_VERDICTS)
     if backlog.since is not None:
         return summed(backlog.since, kinds)
     return summed(backlog.gone, kinds) + summed(backlog.approved_gone, kinds)

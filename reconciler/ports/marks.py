@@ -68,11 +68,12 @@ class Marks(Protocol):
         ...
 
     async def look_again(
-        self, claim: model.Claim, decide: Decide, *, rewrites_keys: bool = False
+        self, claim: model.Claim, decide: Decide, policy: model.Policy, *, guarded: bool
     ) -> Mapping[str, str]:
         """The claim's keys to spare after all, with the reason; this includes keys put on hold by now.
 
-        `rewrites_keys` as in `Policy`: rows whose key the store takes for the claimed one count too.
+        If the policy says that the store rewrites keys, rows whose key it takes for the claimed one count
+        too; unless the triggers have `guarded` the claim, so do rows that spell it otherwise (R-99).
         """
         ...
 

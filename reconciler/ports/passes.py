@@ -1,12 +1,13 @@
 """A sweep's protocols for the catalog: rows, a place for a listing, passes."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     Backlog,
+    Departed,
     Finding,
     KeyRange,
     ListingOrder,
@@ -112,6 +113,30 @@ class Records(Protocol):
         """Note virtual keys first seen disabled at `now`, and forget those enabled again."""
         ...
 
+    async def keys_ended(self, since: datetime, now: datetime, grace: timedelta) -> bool:
+        """Whether some virtual key has been disabled or expired for `grace` now, and not yet at `since`."""
+        ...
+
+
+class Departures(Protocol):
+    """Rows that left the media table, as the triggers note them in the writer's own transaction."""
+
+    async def waiting(self) -> bool:
+        """Whether there are any, or marks of a departure pass that did not end."""
+        ...
+
+    async def page(self, limit: int) -> Sequence[Departed]:
+        """The first of them. `Passes.record` takes them away, with their marks written."""
+        ...
+
+    async def marked(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that are marked as departed: a sweep leaves them to that mark."""
+        ...
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` when there may be some, until cancelled. It may miss any: poll as well."""
+        ...
+
 
 class Staging(Protocol):
     """An unordered listing, copied into the database and joined with the rows there."""
@@ -181,8 +206,12 @@ class Passes(Protocol):
         findings: Sequence[Finding],
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
+        departed: Sequence[int] = (),
     ) -> None:
         """In one transaction, write marks for the findings (those with `kept` None), and the watermark.
+
+        `departed`: the ids of departures that these findings settle. They are taken away, and other marks of
+        the keys, of passes of another kind, with them.
 
         A finding kept because of a hold, or because its clean-up is off, confirms its mark if it has one.
         ON CONFLICT DO NOTHING: a key marked before joins this pass unless its own is released or tripped, its
@@ -243,6 +272,18 @@ class NearMisses(Protocol):
 
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         """Note rows outside the prefixes, once all orphans are noted: only pairs are kept."""
+        ...
+
+    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:
+        """Note as orphans what is hidden and may come back, where a row noted so far folds alike.
+
+        `unpaired`: all of it, since rows are to be noted yet. A row of the very same key is no pair.
+        Returns whether the pass has any orphan noted.
+        """
+        ...
+
+    async def named_by(self, key: str) -> Sequence[str]:
+        """The rows' keys that were noted as spelling this orphan's otherwise."""
         ...
 
     def gathered(self) -> Sequence[str]:

@@ -116,6 +116,10 @@ class Settings(DatabaseSettings):
     late uploads and presigned URLs."""
     delete_delay: Duration = timedelta(hours=24)
     """Time between mark and deletion. A day in which a person can step in."""
+    departure_delay: Duration = timedelta(0)
+    """Time between the commit that removes a record and the deletion of its object, where the triggers are
+    installed. None: who deletes a record, or its virtual key, waits for that, and it can be undone. With
+    `direct` at least DELETE_DELAY."""
     delete_mode: Annotated[
         Literal["auto", "direct", "quarantine", "versioned"],
         written(values.one_of("auto", "direct", "quarantine", "versioned")),

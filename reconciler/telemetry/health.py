@@ -21,6 +21,8 @@ unresponsive database ends well within two minutes."""
 WHILE_LEADING: Mapping[str, timedelta] = {
     "sweep": timedelta(minutes=30),
     "retention": timedelta(minutes=30),
+    "departures": timedelta(minutes=30),
+    "keys": timedelta(minutes=30),
     "collector": timedelta(minutes=15),
 }
 """Loops of the leader. They stamp with every page and batch, and every few seconds while idle. The join of
@@ -87,6 +89,7 @@ class Health(NullObserver):
     def records_read(self, rows: int) -> None:  # noqa: ARG002 - as above; either kind reads rows
         self.alive("sweep")
         self.alive("retention")
+        self.alive("departures")
 
     def deleted(self, mode: Mode, verdict: Verdict, result: str, keys: int, size: int) -> None:  # noqa: ARG002
         self.alive("collector")

@@ -122,6 +122,10 @@ class LeaderGauges(Collector):
         yield _single("restores_waiting", text, standing.restores)
         text = "How long the first of the keys to be brought back has waited; 0 without any."
         yield _single("restores_waiting_oldest_age_seconds", text, self._age(standing.oldest_restore))
+        text = "Rows that left the media table and that no pass has looked at yet."
+        yield _single("departures_waiting", text, standing.departures)
+        text = "How long the first of these has waited; 0 without any."
+        yield _single("departures_oldest_age_seconds", text, self._age(standing.oldest_departure))
         ranges = {"done": standing.ranges_done, "open": standing.ranges_open}
         text = "Key ranges of the ordered sweep under way; 0 between sweeps."
         yield _by("state", "key_ranges", text, ranges)

@@ -9,6 +9,11 @@ import pytest
 from tests.attacks.scene import Scene, open_scene
 
 
+@pytest.fixture(autouse=True)
+def not_probed(known_abilities: None) -> None:
+    """The shared servers: what they can do is known."""
+
+
 @pytest.fixture
 async def scene(database: str) -> AsyncIterator[Scene]:
     """With the triggers."""

@@ -217,11 +217,12 @@ class Scene:
 
     async def ready(self, claim: Claim) -> bool:
         """What a deletion waits for, asked once: the triggers hold, or the horizon has passed the claim."""
-        return await self.collector()._settled(claim)
+        collector = self.collector()
+        return await collector._guarded(claim) or await collector.wait_for_horizon(claim.xid)
 
     async def look_again(self, claim: Claim) -> Mapping[str, str]:
         return await self.stage.catalog.marks.look_again(
-            claim, self.decide, rewrites_keys=self.policy.rewrites_keys
+            claim, self.decide, self.policy, guarded=await self.collector()._guarded(claim)
         )
 
     async def delete(self, claim: Claim, spared: Mapping[str, str] | None = None) -> Answers:
@@ -269,6 +270,7 @@ class Scene:
             records=catalog.records,
             staging=catalog.staging,
             passes=catalog.passes,
+            departures=catalog.departures,
             near_misses=catalog.near_misses,
             marks=catalog.marks,
             lease=catalog.lease,

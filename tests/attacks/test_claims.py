@@ -158,6 +158,24 @@ async def test_without_triggers_the_second_look_sees_the_other_spelling_too(bare
     assert list(await bare.look_again(claim)) == ["image/b"]
 
 
+@pytest.mark.attack(99)
+@pytest.mark.parametrize("other", [f"/{KEY}", f"s3://media/{KEY}"])
+async def test_without_triggers_the_second_look_sees_who_spells_the_key_otherwise(
+    bare: Scene, other: str
+) -> None:
+    """R-99: the writer was open at the claim, which could not see the row."""
+    bare.put(KEY, "image/b")
+    await bare.mark(KEY, "image/b")
+    writer = await bare.writer()
+    await writer.begin()
+    await writer.insert(other)
+    claim = await bare.claim()
+    await writer.commit()
+    assert await bare.ready(claim)
+    assert (await bare.finish(claim)).objects == 1
+    assert bare.objects == {KEY}
+
+
 @pytest.mark.attack(16)
 async def test_a_key_that_postgres_cannot_store_takes_no_other_mark_with_it(either: Scene) -> None:
     either.put(KEY)

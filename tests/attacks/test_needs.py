@@ -64,8 +64,9 @@ async def lose(site: Site, **columns: Any) -> None:
     ids=lambda settings: next(iter(settings)),
 )
 async def test_rows_get_their_objects_back_in_one_sweep_whatever_clean_up_is_set_to(
-    site: Site, settings: Mapping[str, str]
+    ordered_site: Site, settings: Mapping[str, str]
 ) -> None:
+    site = ordered_site
     await lose(site)
     report = await site.once(**settings)
     assert (report.outcome, report.removed.records) == (Outcome.CONVERGED, 0)

@@ -133,6 +133,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "breaker.min_count": ("breaker.minCount", 50, 50),
     "grace_period": ("gracePeriod", "72h", 72 * HOURS),
     "delete_delay": ("deleteDelay", "PT36H", 36 * HOURS),
+    "departure_delay": ("departureDelay", "90s", timedelta(seconds=90)),
     "delete_mode": ("deleteMode", "quarantine", "quarantine"),
     "undo_window": ("undoWindow", "14d", 14 * DAYS),
     "ledger_retention": ("ledgerRetention", "365d", 365 * DAYS),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler import cli
-from tests.support.abilities import KIND, SHARED, tell_by_environment
+from tests.support.abilities import kind_in, tell_by_environment
 from tests.support.forks import FORKER
 
 
@@ -26,9 +27,8 @@ def reconciler(*args: str, env: Mapping[str, str] | None = None, cwd: str | None
     All but `doctor` are told what the tests' own stores can do.
     """
     environment = {**os.environ, **(env or {})}
-    kind = SHARED.get(environment.get("RECONCILER_BUCKET__ENDPOINT_URL", ""))
-    if kind and args[:1] != ("doctor",):
-        environment[KIND] = kind
+    if args[:1] != ("doctor",):
+        environment |= kind_in(environment)
     ended = FORKER.run(__name__, *args, environment=environment, cwd=cwd)
     return Ran(status=ended.status, out=ended.out, told=ended.told.splitlines())
 
@@ -37,3 +37,7 @@ def main() -> int:
     """What runs there."""
     tell_by_environment()
     return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

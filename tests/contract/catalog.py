@@ -14,6 +14,7 @@ import asyncpg
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.model import (
+    WITHOUT_ROW,
     Backlog,
     Cancel,
     Claim,
@@ -53,7 +54,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 def unless_named(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
     """Orphans go unless a row names them; the rows of other marks go once they have expired."""
-    if mark.verdict is Verdict.ORPHAN:
+    if mark.verdict in WITHOUT_ROW:
         return Cancel(reason="a record names it now") if records else Remove()
     going = [row for row in records if row.expires_at is not None and row.expires_at <= now]
     if not going:

@@ -223,7 +223,7 @@ async def test_looking_again_spares_what_has_a_row_by_now(stage: Stage) -> None:
     await stage.mark(finding("image/a"), finding("image/b"))
     claim = await stage.claim()
     await stage.add_row("image/a")
-    spared = await stage.catalog.marks.look_again(claim, unless_named)
+    spared = await stage.catalog.marks.look_again(claim, unless_named, POLICY, guarded=False)
     assert spared == {"image/a": "a record names it now"}
     answers = {"image/a": (ObjectResult.SPARED, "named"), "image/b": (ObjectResult.DELETED, "")}
     removed = await stage.catalog.marks.confirm(stage.term, claim, answers, unless_named, DAY)
@@ -242,7 +242,9 @@ async def test_a_table_replaced_by_a_view_halts(stage: Stage, claimed_before: bo
         'ALTER TABLE public."MediaRecords" RENAME TO media;'
         ' CREATE VIEW public."MediaRecords" AS SELECT * FROM public.media WHERE false'
     )
-    look = stage.catalog.marks.look_again(claim, unless_named) if claim else stage.claim()
+    look = (
+        stage.catalog.marks.look_again(claim, unless_named, POLICY, guarded=False) if claim else stage.claim()
+    )
     with pytest.raises(Halt, match="MediaRecords"):
         await look
 

@@ -256,6 +256,23 @@ async def test_keys_disabled_are_remembered_from_the_first_pass_and_forgotten_wh
     assert await since() == later
 
 
+@pytest.mark.parametrize("how", ["disabled", "expired"])
+async def test_a_key_ends_once_and_after_its_grace(stage: Stage, how: str) -> None:
+    records, end, tick = stage.catalog.records, LONG_AGO + DAY, timedelta(microseconds=1)
+    owner = await stage.add_owner(**({"IsEnabled": False} if how == "disabled" else {"ExpiresAt": LONG_AGO}))
+    await stage.add_owner(ExpiresAt=LONG_AGO - DAY)
+    await records.observe_keys(LONG_AGO)
+    assert not await records.keys_ended(LONG_AGO, end - tick, DAY)
+    assert await records.keys_ended(end - tick, end, DAY)
+    assert not await records.keys_ended(end, end + DAY, DAY), "known already"
+    assert await records.keys_ended(LONG_AGO - tick, LONG_AGO, timedelta(0))
+    # Enabled in time, or given more time.
+    await stage.sql.execute(
+        'UPDATE public."VirtualKeys" SET "IsEnabled" = true, "ExpiresAt" = NULL WHERE "Id" = $1', owner
+    )
+    assert not await records.keys_ended(end - tick, end, DAY)
+
+
 WITHOUT_FOREIGN_KEY = 'ALTER TABLE public."MediaRecords" DROP CONSTRAINT "MediaRecords_VirtualKeyId_fkey"'
 
 # --- nominations -----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import asyncpg
 import pytest
 
@@ -54,6 +56,18 @@ async def test_a_row_that_is_there_is_written_once_more_and_refused(database: st
         await table.insert("image/a", made="now()")
         found = await tried(table)
         assert (found.tried, found.broken, found.untried) == (ALL, [], [])
+
+
+@pytest.mark.incident(49)
+async def test_a_row_that_counts_is_tried(database: str) -> None:
+    """The triggers leave the others alone, so that those would show nothing."""
+    tables = replace(TABLES, media_where=(("note", "ours"),))
+    async with gate(database) as table:
+        for bucket in ("theirs", "ours"):
+            await table.insert(f"image/{bucket}", made="now()", note=f"'{bucket}'")
+        await triggers.install(table.sql, tables)
+        found = await trial.attempt(table.sql, tables)
+        assert (found.tried, found.broken) == (ALL, [])
 
 
 @pytest.mark.attack(66)

@@ -262,7 +262,7 @@ async def test_an_orphan_goes_from_mark_to_confirmation(catalog: CatalogSide) ->
     claim = await catalog.claim()
     assert claimed(claim) == ["image/a", "image/b"]
     assert await catalog.marks.horizon_passed(claim.xid)
-    assert await catalog.marks.look_again(claim, unless_named) == {}
+    assert await catalog.marks.look_again(claim, unless_named, POLICY, guarded=False) == {}
     removed = await catalog.confirm(claim, ObjectResult.DELETED)
     assert (removed.objects, removed.records, removed.bytes, removed.lost) == (2, 0, 20, 0)
     backlog = await catalog.passes.backlog()

@@ -58,6 +58,23 @@ async def test_a_claim_looks_for_other_spellings(catalog: CatalogSide, other: st
     assert (claimed(claim), claim.cancelled) == (["image/b"], 1)
 
 
+@pytest.mark.attack(98)
+@pytest.mark.parametrize("other", ["/image/a", "a", "image%2Fa"])
+async def test_a_row_of_another_spelling_keeps_the_object_of_a_record_that_goes(
+    catalog: CatalogSide, other: str
+) -> None:
+    """R-98: the record goes, and its object stays as an orphan with a pair."""
+    for key in ("image/a", "image/b"):
+        await catalog.add_row(key, expired=True)
+    await catalog.add_row(other)
+    await catalog.sweep(("image/a", Verdict.EXPIRED), ("image/b", Verdict.EXPIRED))
+    claim = await catalog.claim()
+    assert {key.mark.storage_key: key.decision.delete_object for key in claim.keys} == {
+        "image/a": False,
+        "image/b": True,
+    }
+
+
 @pytest.mark.attack(69)
 async def test_an_old_row_within_the_prefixes_is_the_sweeps_to_judge(catalog: CatalogSide) -> None:
     await catalog.add_row("image/a")

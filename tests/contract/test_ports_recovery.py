@@ -23,6 +23,7 @@ from reconciler.model import (
     UndoScope,
     Verdict,
 )
+from reconciler.model.spelling import Orphans
 from tests.contract.catalog import NOTHING, TTL, all_go
 from tests.contract.sides import CatalogSide
 
@@ -467,3 +468,23 @@ async def test_a_row_that_lost_what_is_hidden_queues_it(catalog: CatalogSide) ->
 
 def _keys(queued: Sequence[Queued]) -> list[str]:
     return [each.storage_key for each in queued]
+
+
+@pytest.mark.attack(97)
+async def test_what_is_hidden_is_paired_with_rows_that_spell_it_otherwise(catalog: CatalogSide) -> None:
+    gone = ["image/A", "image/b \u00c9", "image/c", "image/d", "image/e"]
+    await hide(catalog, *gone)
+    current, near = await catalog.begin(), catalog.near_misses
+    noted = Orphans(pass_id=current.id, bucket="media", prefixes=("image/",))
+    await near.note_hidden(noted, unpaired=False)  # no row misses anything
+    await near.note_outside(current.id, noted.folded(["/image/d"]))
+    rows = ["image/a", "image/B%20%C3%A9", "image/c", "image/other"]
+    await near.note(current.id, [], noted.folded(rows))
+    found = {"image/A": "image/a", "image/b \u00c9": "image/B%20%C3%A9"}
+    for unpaired in (False, True):
+        await near.note_hidden(noted, unpaired=unpaired)
+        pairs = {each.storage_key: each.row_key for each in await near.spare(current.id, "", 9)}
+        assert pairs == found
+    await near.note_outside(current.id, noted.folded(["/IMAGE/e"]))
+    assert {each.storage_key for each in await near.spare(current.id, "", 9)} == {*found, "image/e"}
+    assert [await near.named_by(key) for key in ("image/A", "image/c")] == [["image/a"], []]

@@ -12,6 +12,7 @@ from uuid import UUID
 from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
 from reconciler.model import (
     DeleteMode,
+    Departed,
     HiddenObject,
     Hold,
     HoldKind,
@@ -175,6 +176,7 @@ class MemoryDatabase:
         self.stamps: dict[int, int] = {}
         self.ranges: dict[int, list[RangeProgress]] = {}
         self.marks: dict[str, MarkRow] = {}
+        self.departures: list[Departed] = []
         self.spellings: dict[tuple[int, bool], set[tuple[str, str]]] = {}
         self.tombstones: dict[str, datetime] = {}
         self.gone_during: dict[str, int] = {}

@@ -38,6 +38,7 @@ from reconciler.model import (
     Verdict,
     Waiting,
     quarantine_key,
+    reference_to,
 )
 from reconciler.model.keys import is_managed, merge_prefixes
 from reconciler.ports import Cap, ClaimRequest, Decide
@@ -74,8 +75,9 @@ class MemoryMarks:
         due = [] if stopped else self._claimable(policy, wanted.verdicts)[: wanted.limit]
         taken, refused, cancelled, postponed = [], [], 0, 0
         for row in due:
-            decision = self._decide(row, decide)
-            if has_twin(database, row.mark, policy.prefixes):
+            twin = has_twin(database, row.mark, policy.prefixes)
+            decision = self._decide(row, decide, twin=twin)
+            if twin and row.mark.verdict is Verdict.ORPHAN:
                 decision = Cancel(reason="near miss")
             if isinstance(decision, Cancel):
                 self._drop(row, "cancelled", None, decision.reason)
@@ -183,12 +185,16 @@ class MemoryMarks:
         passes = self._database.passes
         complete = {PassState.RELEASED, PassState.TRIPPED}
         kind = passes[row.mark.pass_id].kind
+        if kind is PassKind.DEPARTURE:
+            return 0
         return max(
             (one.id for one in passes.values() if one.kind is kind and one.state in complete), default=0
         )
 
-    def _decide(self, row: MarkRow, decide: Decide) -> Remove | Cancel | Postpone:
+    def _decide(self, row: MarkRow, decide: Decide, *, twin: bool = False) -> Remove | Cancel | Postpone:
         records = self._database.naming(row.mark)
+        if twin:
+            records = [*records, reference_to(row.mark.storage_key)]
         if any(record.id in self._database.locked for record in records):
             return Postpone(reason="another transaction holds its record")
         return decide(row.mark, records, self._database.now)
@@ -249,13 +255,16 @@ class MemoryMarks:
 
     @port
     async def look_again(
-        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+        self, claim: Claim, decide: Decide, policy: Policy, *, guarded: bool
     ) -> Mapping[str, str]:
         self._database.answer()
         self.on_look(claim)
         spared = {}
         for key in claim.keys:
             records = self._database.naming(key.mark)
+            twin = has_twin(self._database, key.mark, policy.prefixes)
+            if twin and not (guarded and key.decision.delete_object):
+                records = [*records, reference_to(key.mark.storage_key)]
             decision = decide(key.mark, records, self._database.now)
             hold = self._database.hold_on(key.mark.storage_key)
             if hold is not None:

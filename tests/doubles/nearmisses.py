@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.model import Mark, NearMiss, PassKind, PassState, Verdict
 from reconciler.model.keys import is_managed
-from reconciler.model.spelling import fingerprints, spellings
+from reconciler.model.spelling import Orphans, fingerprints, spellings
 from reconciler.ports import Folded
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.observing import Surroundings, port
@@ -36,6 +36,30 @@ class MemoryNearMisses:
         wanted = {fold for _, fold in self._noted(pass_id, is_row=False)}
         self._noted(pass_id, is_row=True).update(each for each in rows if each[1] in wanted)
 
+    @port
+    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:
+        self._database.answer()
+        hidden = [
+            row.one.storage_key
+            for row in self._database.hidden.values()
+            if row.state in {"hidden", "restoring"} and not row.one.erased
+        ]
+        folds = {fold for _, fold in self._noted(orphans.pass_id, is_row=True)}
+        noted = {each for each in orphans.folded(hidden) if unpaired or each[1] in folds}
+        self._noted(orphans.pass_id, is_row=False).update(noted)
+        return bool(self._noted(orphans.pass_id, is_row=False))
+
+    @port
+    async def named_by(self, key: str) -> Sequence[str]:
+        self._database.answer()
+        passes = {pass_id for pass_id, _ in self._database.spellings}
+        return [
+            row
+            for pass_id in passes
+            for row, fold in self._noted(pass_id, is_row=True)
+            if row != key and (key, fold) in self._noted(pass_id, is_row=False)
+        ]
+
     def gathered(self) -> Sequence[str]:
         return ()
 
@@ -47,9 +71,9 @@ class MemoryNearMisses:
             rows[fold].append(key)
         objects = sorted(self._noted(pass_id, is_row=False))
         pairs = [
-            NearMiss(storage_key=key, row_key=min(rows[fold]), rows=0)
+            NearMiss(storage_key=key, row_key=min(others), rows=0)
             for key, fold in objects
-            if fold in rows and key > after
+            if key > after and (others := [each for each in rows[fold] if each != key])
         ][:limit]
         spared = 0
         for pair in pairs:
@@ -77,11 +101,15 @@ class MemoryNearMisses:
 
 
 def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) -> bool:
-    """Whether a row that the sweep could not have weighed spells the marked orphan's key otherwise."""
+    """Whether a row that the sweep could not have weighed spells the marked key otherwise."""
+    if mark.verdict is Verdict.DANGLING:
+        return False
     bucket = database.identity.bucket if database.identity else ""
     if _written_since(database, mark, prefixes, bucket):
         return True
-    others = spellings(mark.storage_key, bucket, prefixes) if mark.verdict is Verdict.ORPHAN else ()
+    if mark.verdict is Verdict.DEPARTED and _spelled_by_any_row(database, mark, prefixes, bucket):
+        return True
+    others = spellings(mark.storage_key, bucket, prefixes)
     if any(key in others and not is_managed(key, prefixes) for key in database.referenced):
         return True
     return any(
@@ -91,6 +119,12 @@ def has_twin(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...]) ->
         for row in database.rows.values()
         if row.storage_key in others
     )
+
+
+def _spelled_by_any_row(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...], bucket: str) -> bool:
+    keys = {row.storage_key for row in database.rows.values()} | database.referenced
+    folds = {*fingerprints(mark.storage_key, bucket, prefixes)}
+    return any(folds.intersection(fingerprints(key, bucket, prefixes)) for key in keys - {mark.storage_key})
 
 
 def _written_since(database: MemoryDatabase, mark: Mark, prefixes: tuple[str, ...], bucket: str) -> bool:

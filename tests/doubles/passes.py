@@ -12,10 +12,12 @@ from reconciler.errors import Halt, LeaseLost, PassEnded
 from reconciler.model import (
     Backlog,
     DeleteMode,
+    Departed,
     Finding,
     HeldBy,
     Hidden,
     HiddenObject,
+    HoldKind,
     Identity,
     KeepReason,
     KeyRange,
@@ -64,6 +66,7 @@ class MemoryPasses:
         for older in list(database.passes.values()):
             if older.kind is kind and older.state is PassState.RUNNING:
                 self._finish(older, PassState.FAILED)
+        failed = [one.id for one in database.passes.values() if one.state is PassState.FAILED]
         begun = Pass(
             id=len(database.passes) + 1,
             kind=kind,
@@ -74,6 +77,10 @@ class MemoryPasses:
             policy=policy,
         )
         database.passes[begun.id] = begun
+        if kind is PassKind.DEPARTURE:
+            for row in database.marks.values():
+                if row.mark.pass_id in failed and row.mark.verdict is Verdict.DEPARTED:
+                    row.mark = replace(row.mark, pass_id=begun.id)
         return begun
 
     @port
@@ -110,17 +117,35 @@ class MemoryPasses:
         findings: Sequence[Finding],
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
+        departed: Sequence[int] = (),
     ) -> None:
         self._database.check(term)
         self._still_running(current)
+        settled = [each for each in self._database.departures if each.id in departed]
+        for each in settled:
+            self._database.departures.remove(each)
+            self._hold_of_owner(each)
         for finding in findings:
             kept = finding.kept in {KeepReason.HOLD, KeepReason.DISABLED}
             if kept or self._database.hold_on(finding.storage_key) is not None:
                 self._see(current, finding, kept=True)
             elif finding.kept is None:
+                if settled:
+                    self._make_way(finding.storage_key)
                 self._mark(current, finding, delete_delay)
         if progress is not None:
             self._database.ranges[current.id][progress.ordinal] = progress
+
+    def _hold_of_owner(self, departed: Departed) -> None:
+        held = {hold.target for hold in self._database.holds_in_force() if hold.kind is HoldKind.VIRTUAL_KEY}
+        if departed.storage_key is not None and departed.virtual_key in held:
+            self._database.held_keys.add((departed.storage_key, departed.virtual_key or ""))
+
+    def _make_way(self, key: str) -> None:
+        """For a departure: what another kind of pass has marked, and nobody claimed."""
+        row = self._database.marks.get(key)
+        if row is not None and row.operation_id is None and row.mark.verdict is not Verdict.DEPARTED:
+            del self._database.marks[key]
 
     def _mark(self, current: Pass, finding: Finding, delay: timedelta) -> None:
         database, key = self._database, finding.storage_key
@@ -181,6 +206,8 @@ class MemoryPasses:
     def _withdraw_unseen(self, complete: Pass) -> None:
         """What a complete pass of the same kind has not confirmed, released or not."""
         database = self._database
+        if complete.kind is PassKind.DEPARTURE:
+            return
         for key, row in list(database.marks.items()):
             ours = database.passes[row.mark.pass_id].kind is complete.kind
             unseen = row.confirmed_in < complete.id and row.operation_id is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from reconciler.model import (
@@ -125,6 +125,17 @@ class MemoryRecords:
                 database.disabled_since.setdefault(owner.id, now)
         known = {owner.id for owner in database.owners.values() if not owner.enabled}
         database.disabled_since = {id_: at for id_, at in database.disabled_since.items() if id_ in known}
+
+    @port
+    async def keys_ended(self, since: datetime, now: datetime, grace: timedelta) -> bool:
+        database = self._database
+        database.answer()
+        ends = [
+            at
+            for owner in database.owners.values()
+            for at in (None if owner.enabled else database.disabled_since.get(owner.id), owner.expires_at)
+        ]
+        return any(at is not None and since < at + grace <= now for at in ends)
 
     def _keys(self) -> list[str]:
         return [row.storage_key for row in self._database.rows.values()]

@@ -33,6 +33,7 @@ from tests.doubles.bucket import MemoryBucket
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import LIMITS, policy, runtime, tuning
 from tests.doubles.database import MemoryDatabase
+from tests.doubles.departures import MemoryDepartures
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.nearmisses import MemoryNearMisses
@@ -94,6 +95,7 @@ class World:
             records=MemoryRecords(self.database),
             staging=MemoryStagingArea(self.database),
             passes=MemoryPasses(self.database),
+            departures=MemoryDepartures(self.database),
             near_misses=MemoryNearMisses(self.database),
             marks=self.marks,
             lease=MemoryLease(self.database),

@@ -22,7 +22,8 @@ from reconciler.engine.collect import deletion
 from reconciler.errors import ConfigError, Halt
 from reconciler.model import Claim, KeepReason, Outcome, Term, Verdict
 from reconciler.ports import ClaimRequest
-from tests.contract.catalog import POLICY, TTL, no_cap, unless_named
+from tests.contract.catalog import POLICY, TTL, all_go, no_cap, staged, unless_named
+from tests.contract.sides import real_catalog
 from tests.integration.site import CALM, Site, make_site
 from tests.servers import Bucket
 from tests.support.faulty_store import Answer, Request
@@ -105,6 +106,30 @@ async def test_a_table_without_owners_is_served(database: str, seaweed_bucket: B
     assert [tuple(row) for row in await site.sql("SELECT id FROM files")] == [(1,)]
 
 
+@pytest.mark.attack(52)
+@pytest.mark.debian("postgresql-15")
+async def test_a_row_whose_id_the_database_takes_for_anothers_stays(
+    icu_database: str, seaweed_bucket: Bucket
+) -> None:
+    """The index that makes ids unique tells more of them apart than the column does."""
+    site = await _site(
+        icu_database,
+        seaweed_bucket,
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        FILES.replace("bigint PRIMARY KEY", "text COLLATE ci NOT NULL"),
+        'CREATE UNIQUE INDEX ON files (id COLLATE "C")',
+        "INSERT INTO files VALUES ('A', 'image/expired', now(), now() - interval '1 day'),"
+        " ('a', 'image/live', now(), NULL), ('b', 'image/gone', now(), now() - interval '1 day')",
+        **ALONE,
+    )
+    await _objects(site, ["image/expired", "image/live", "image/gone"])
+    assert (await site.once()).removed.objects == 1
+    assert await site.keys() == {"image/expired", "image/live"}
+    assert [row["id"] for row in await site.sql('SELECT id FROM files ORDER BY id COLLATE "C"')] == ["A", "a"]
+    (mark,) = await site.sql("SELECT last_error FROM reconciler.marks")
+    assert "its id is another row's too" in mark["last_error"]
+
+
 # --- a table that two buckets share -----------------------------------------------------------------
 
 
@@ -127,14 +152,17 @@ async def test_rows_of_another_bucket_are_neither_read_nor_missing(
         f" (4, 'image/both', now() - interval '1 day', NULL, {other}),"
         f" (5, 'image/theirs', now() - interval '1 day', now() - interval '1 day', {other}),"
         f" (6, 'image/unclaimed', now() - interval '1 day', NULL, NULL)",
+        "ALTER TABLE files ADD COLUMN thumb text",
+        "UPDATE files SET thumb = CASE id WHEN 1 THEN 'image/thumb' ELSE 'image/theirs.thumb' END",
         **ALONE,
+        variant_columns='["thumb"]',
         media_where=json.dumps({"Bucket": "it's \\ours" if column == "text" else 7}),
     )
-    await _objects(site, ["image/kept", "image/both", "image/theirs"])
+    await _objects(site, ["image/kept", "image/thumb", "image/both", "image/theirs", "image/theirs.thumb"])
     for _ in range(3):
         report = await site.once()
     assert (report.outcome, report.records) == (Outcome.CONVERGED, 1)
-    assert await site.keys() == {"image/kept"}
+    assert await site.keys() == {"image/kept", "image/thumb"}
     left = await site.sql("SELECT id FROM files ORDER BY id")
     assert [row["id"] for row in left] == [1, 2, 4, 5, 6]
 
@@ -165,6 +193,27 @@ TOMBSTONE = """
 INSERT INTO reconciler.tombstones (storage_key, verdict, operation_id, gone_at, ends_at)
 VALUES ('image/a', 'orphan', gen_random_uuid(), now(), now() + interval '1 hour')
 """
+
+
+@pytest.mark.incident(49)
+async def test_a_row_of_another_bucket_that_spells_an_orphan_otherwise_keeps_nothing(database: str) -> None:
+    """Nor does one that came since the sweep."""
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, media_where=(("bucket", "ours"),)
+    )
+    connection = await asyncpg.connect(database)
+    await connection.execute(f"{FILES}; ALTER TABLE files ADD COLUMN bucket text")
+    try:
+        async with staged(database, CatalogConfig(database_url=database, tables=tables)) as stage:
+            side = real_catalog(stage)
+            await side.sweep(("image/a", Verdict.ORPHAN), ("image/b", Verdict.ORPHAN))
+            await connection.execute(
+                "INSERT INTO files (id, path, bucket) VALUES (1, 'image/A', 'ours'), (2, 'image/B', 'theirs')"
+            )
+            claim = await side.claim()
+    finally:
+        await connection.close()
+    assert ([key.mark.storage_key for key in claim.keys], claim.cancelled) == (["image/b"], 1)
 
 
 @pytest.mark.incident(49)
@@ -577,6 +626,45 @@ async def test_a_table_that_is_replaced_under_way_stops_everything(
             await catalog.records.referenced(["image/avatar"])
 
 
+FAR = (
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw",
+    "CREATE TABLE pictures (key text, year int) PARTITION BY LIST (year)",
+    "CREATE TABLE pictures_25 PARTITION OF pictures FOR VALUES IN (25)",
+    "CREATE VIEW pictured AS SELECT * FROM (SELECT key FROM pictures) p",
+    "CREATE MATERIALIZED VIEW seen AS SELECT avatar::text AS key FROM users",
+    "CREATE VIEW as_seen AS SELECT key FROM seen",
+)
+"""Tables of which one gets a partition on another server, and a view that is never of now."""
+
+MOVED = "CREATE FOREIGN TABLE old PARTITION OF pictures FOR VALUES IN (20) SERVER far"
+
+
+@pytest.mark.attack(96)
+@pytest.mark.debian("postgresql-15")
+async def test_rows_on_another_server_are_refused_before_and_under_way(
+    icu_database: str, seaweed_bucket: Bucket
+) -> None:
+    """R-96: no claim waits for a transaction over there, nor does a foreign row say when it was written."""
+    site = await _site(icu_database, seaweed_bucket, *GALLERY, *FAR, **ALONE)
+    tables = TableMapping(
+        media_table="files", keys_table="", media=COLUMNS, also_referenced=("pictured.key", "users.avatar")
+    )
+    async with open_catalog(CatalogConfig(database_url=icu_database, tables=tables)) as catalog:
+        assert await catalog.records.referenced(["image/avatar", "image/x"]) == {"image/avatar"}
+        await site.sql(MOVED)
+        with pytest.raises(Halt, match=r"public\.old is a materialized view or lies on another server"):
+            await catalog.records.referenced(["image/avatar"])
+    named = {f"{CATALOG}ALSO_REFERENCED": '["pictures.key", "pictured.key", "as_seen.key"]'}
+    site = replace(site, environment=site.environment | named)
+    with pytest.raises(ConfigError) as refused:
+        await site.once()
+    for column, behind in (("pictures", "old"), ("pictured", "old"), ("as_seen", "seen")):
+        assert f"{column}.key: public.{behind} is a materialized view or lies on another" in str(
+            refused.value
+        )
+
+
 # --- variants ---------------------------------------------------------------------------------------
 
 VARIANTS = {**ALONE, "variant_columns": '["thumb", "poster"]', "also_referenced": '["app.Posts.Cover"]'}
@@ -716,6 +804,35 @@ async def test_a_variant_that_went_unconfirmed_can_still_be_brought_back(
     assert (await site.once()).outcome is Outcome.CONVERGED
     assert (await site.undo(since=datetime.now(UTC) - timedelta(hours=2))).objects == 2
     assert await site.keys() == {"image/expired", "image/expired.thumb"}
+
+
+@pytest.mark.attack(91)
+async def test_variants_of_no_use_are_not_marked(database: str) -> None:
+    """Those outside the prefixes, or too long for a key; and a dangling record's, which the sweep judges."""
+    tables = TableMapping(media_table="files", keys_table="", media=COLUMNS, variants=("thumb", "poster"))
+    long = f"image/{'b' * 3000}"
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(f"{FILES}; ALTER TABLE files ADD COLUMN thumb text, ADD COLUMN poster text")
+        await connection.executemany(
+            "INSERT INTO files (id, path, thumb, poster) VALUES ($1, $2, $3, $4)",
+            [
+                (1, "image/a", "image/a.thumb", "elsewhere/a.poster"),
+                (2, "image/b", long, None),
+                (3, "image/c", "image/c.thumb", ""),
+            ],
+        )
+        async with staged(database, CatalogConfig(database_url=database, tables=tables)) as stage:
+            side = real_catalog(stage)
+            found = {"image/a": Verdict.EXPIRED, "image/b": Verdict.EXPIRED, "image/c": Verdict.DANGLING}
+            for _ in range(2):
+                await side.sweep(*found.items())
+            claim = await side.claim(all_go)
+            assert {key.mark.storage_key for key in claim.keys} == found.keys()
+            marks = await connection.fetch("SELECT storage_key FROM reconciler.marks WHERE variant_of <> ''")
+    finally:
+        await connection.close()
+    assert [mark["storage_key"] for mark in marks] == ["image/a.thumb"]
 
 
 @pytest.mark.attack(91)

@@ -12,8 +12,8 @@ from tests.servers import Bucket, fresh_database
 
 
 @pytest.fixture(autouse=True)
-def probed_once(remembered_abilities: None) -> None:
-    """Of the shared servers."""
+def not_probed(known_abilities: None) -> None:
+    """The shared servers: what they can do is known."""
 
 
 @pytest.fixture

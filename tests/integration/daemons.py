@@ -18,6 +18,7 @@ import anyio.to_thread
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.site import Site
+from tests.support.abilities import kind_in
 
 FAST = {"RECONCILER_SWEEP_INTERVAL": "1s", "RECONCILER_RETENTION_INTERVAL": "1s"}
 
@@ -62,9 +63,10 @@ class Daemon:
 
 @asynccontextmanager
 async def daemon(site: Site, log: Path | None = None, /, **settings: str) -> AsyncIterator[Daemon]:
-    """`reconciler run`; what it logs goes to the file `log`, where one is named."""
-    command = [sys.executable, "-m", "reconciler", "run"]
-    async with started(command, {**FAST, **site.settings(**settings)}, log) as running:
+    """`reconciler run`, told what our stores can do; it logs to the file `log`, where one is named."""
+    command = [sys.executable, "-m", "tests.cli.program", "run"]
+    environment = {**FAST, **site.settings(**settings)}
+    async with started(command, environment | kind_in(environment), log) as running:
         yield running
 
 

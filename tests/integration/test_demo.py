@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.demo import sandbox
-from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, imagine
+from reconciler.demo.scene import LONGEST_KEY, MIN_OBJECTS, Owner, imagine
 from reconciler.demo.verify import Contents, unchanged
 from reconciler.errors import ConfigError
 from reconciler.model import VERDICTS
@@ -22,6 +22,12 @@ DEMO = ["-m", "reconciler", "demo", "--objects", "200"]
 BEFORE_SERVERS = "Starting a Postgres"
 SERVERS_ARE_UP = "Postgres at 127.0.0.1"
 SEEDING = "objects stored"
+QUICK_SIGNALS = {
+    BEFORE_SERVERS: signal.SIGTERM,
+    SERVERS_ARE_UP: signal.SIGKILL,
+    SEEDING: signal.SIGINT,
+}
+"""The slow proofs send each signal at each stage."""
 DRY_RUN = "A dry run"
 LIVE = "keys done with"
 VERIFIED = "Verified by a listing and a query"
@@ -133,12 +139,19 @@ def _signalled_at(stage: str, number: signal.Signals) -> str:
     return f"{stage}, {number.name}: exit status {program.returncode}, clean: {clean}:\n{told}"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("stage", [BEFORE_SERVERS, SERVERS_ARE_UP, SEEDING])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        pytest.param(stage, number, marks=() if QUICK_SIGNALS.get(stage) is number else pytest.mark.soak)
+        for stage in (BEFORE_SERVERS, SERVERS_ARE_UP, SEEDING)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    ],
+)
 def test_a_signal_while_setting_up_leaves_nothing(stage: str, number: signal.Signals) -> None:
     assert _signalled_at(stage, number) == ""
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 def test_a_signal_in_the_middle_of_a_pass_leaves_nothing() -> None:
     # Side by side, since each of them mostly waits for its orphans to grow old.
@@ -270,6 +283,15 @@ def test_a_scene_has_every_verdict_at_its_smallest() -> None:
     assert {media.kind.goes for media in scene.going()} == {*VERDICTS}
     assert sum(media.kind.has_object for media in scene.media) == MIN_OBJECTS
     assert len({media.key for media in scene.media}) == len(scene.media)
+
+
+def test_what_the_demo_brings_back_is_a_record_whose_virtual_key_is_there() -> None:
+    for seed in range(100):
+        scene = imagine(MIN_OBJECTS, seed)
+        (media,) = [media for media in scene.media if media.key == scene.to_undo()]
+        assert (media.kind.goes, media.kind.has_object) == ("expired", True)
+        assert media.kind.row
+        assert media.kind.row.owner is Owner.ACTIVE
 
 
 def test_a_scene_holds_the_longest_key_that_s3_allows() -> None:

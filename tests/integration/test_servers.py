@@ -22,6 +22,8 @@ from reconciler.embedded.servers import start_both
 from tests.leftovers import Playground, ordinary_user, playground
 from tests.servers import Bucket
 
+SLOW = pytest.mark.soak
+
 START_BOTH = """
 import anyio
 from reconciler.embedded import supervisor as supervisor_program
@@ -85,7 +87,15 @@ def _ended(program: subprocess.Popen[str]) -> int:
         program.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=SLOW),
+        pytest.param(signal.SIGINT, marks=SLOW),
+    ],
+)
 def test_servers_go_with_whoever_started_them(ground: Playground, number: signal.Signals) -> None:
     program = ground.spawn(["-c", START_BOTH])
     assert _first_line(program) == "up"
@@ -127,7 +137,7 @@ def test_an_ordinary_user_can_start_both() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("seconds", [0, 0.1, *(pytest.param(n, marks=SLOW) for n in (0.02, 0.05, 0.2, 0.5))])
 async def test_a_start_given_up_leaves_nothing(seconds: float) -> None:
     async with supervised() as supervisor:
         with anyio.move_on_after(seconds):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+import anyio.to_thread
 import pytest
 
+from reconciler.catalog import migrate
 from reconciler.model import KeepReason, Outcome, Verdict
 from tests.integration.site import Site
 
@@ -23,6 +25,20 @@ async def test_tracked_media_stays(site: Site) -> None:
     assert report.outcome is Outcome.CONVERGED
     assert (report.objects, report.records) == (3, 3)
     assert await site.state() == ({"image/a", "image/b", "video/c"},) * 2
+
+
+async def test_an_object_whose_record_left_goes(site: Site) -> None:
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(site.database, with_triggers=True))
+    await site.tracked("image/live", "image/left")
+    await site.sql('DELETE FROM "MediaRecords" WHERE "StorageKey" = $1', "image/left")
+    patient = {"delete_mode": "auto", "delete_delay": "24h", "grace_period": "48h"}
+    report, findings = await site.plan(**patient)
+    assert [(each.verdict, each.storage_key) for each in findings] == [(Verdict.DEPARTED, "image/left")]
+    assert report.kept.get(KeepReason.PENDING, 0) == 0
+    report = await site.once(**patient)
+    assert report.found[Verdict.DEPARTED] == 1
+    assert (report.removed.objects, report.removed.records, report.removed.bytes) == (1, 0, 1)
+    assert await site.state() == ({"image/live"}, {"image/live"})
 
 
 async def test_an_orphan_goes(site: Site) -> None:
@@ -80,7 +96,11 @@ async def test_expired_media_goes_on_both_sides(site: Site) -> None:
     assert await site.state() == ({"image/live"}, {"image/live"})
 
 
-async def test_stale_media_goes_unless_it_was_accessed(site: Site) -> None:
+# Retention reads no listing: after expired media, one store shows what it finds.
+
+
+async def test_stale_media_goes_unless_it_was_accessed(ordered_site: Site) -> None:
+    site = ordered_site
     await site.put("image/stale", "image/read")
     await site.row("image/stale", age=LONG_AGO)
     await site.row("image/read", age=LONG_AGO, LastAccessedAt=NOW - HOUR)
@@ -90,7 +110,8 @@ async def test_stale_media_goes_unless_it_was_accessed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("how", ["disabled", "expired"])
-async def test_media_of_a_revoked_key_goes(site: Site, how: str) -> None:
+async def test_media_of_a_revoked_key_goes(ordered_site: Site, how: str) -> None:
+    site = ordered_site
     revoked = await site.virtual_key(
         enabled=how != "disabled", expires_at=NOW - HOUR if how == "expired" else None
     )
@@ -101,21 +122,24 @@ async def test_media_of_a_revoked_key_goes(site: Site, how: str) -> None:
     assert await site.state() == ({"image/live"}, {"image/live"})
 
 
-async def test_media_of_a_revoked_key_stays_under_the_policy_keep(site: Site) -> None:
+async def test_media_of_a_revoked_key_stays_under_the_policy_keep(ordered_site: Site) -> None:
+    site = ordered_site
     await site.tracked("image/banned", owner=await site.virtual_key(enabled=False))
     report = await site.once(revoked_key_policy="keep")
     assert (report.found[Verdict.REVOKED], report.kept[KeepReason.DISABLED]) == (1, 1)
     assert await site.keys() == {"image/banned"}
 
 
-async def test_media_of_a_key_disabled_a_moment_ago_stays_for_the_grace(site: Site) -> None:
+async def test_media_of_a_key_disabled_a_moment_ago_stays_for_the_grace(ordered_site: Site) -> None:
+    site = ordered_site
     await site.tracked("image/banned", owner=await site.virtual_key(enabled=False))
     for _ in range(2):
         assert (await site.once(key_grace="1h")).found.get(Verdict.REVOKED, 0) == 0
     assert await site.keys() == {"image/banned"}
 
 
-async def test_ownerless_media_goes_where_no_foreign_key_holds_it(site: Site) -> None:
+async def test_ownerless_media_goes_where_no_foreign_key_holds_it(ordered_site: Site) -> None:
+    site = ordered_site
     await site.tracked("image/live")
     await site.tracked("image/ownerless", owner=(owner := await site.virtual_key()))
     (constraint,) = await site.sql(
@@ -169,7 +193,10 @@ async def test_a_key_of_another_shape_stays_and_is_counted(site: Site) -> None:
         ("enable_auto_cleanup", Verdict.EXPIRED),
     ],
 )
-async def test_a_switched_off_kind_is_found_and_kept(site: Site, switch: str, verdict: Verdict) -> None:
+async def test_a_switched_off_kind_is_found_and_kept(
+    ordered_site: Site, switch: str, verdict: Verdict
+) -> None:
+    site = ordered_site
     await site.put("image/orphan", "image/expired")
     await site.row("image/expired", ExpiresAt=NOW - HOUR)
     await site.row("image/dangling")

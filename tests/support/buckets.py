@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from reconciler.model import Capabilities, Digest, ListingOrder, PutCondition
+from reconciler.model import Capabilities, Digest, ListingOrder, PutCondition, Versioning
 from reconciler.stores.s3 import BucketConfig
 from tests.servers import Bucket
 
@@ -72,6 +72,11 @@ CAPABILITIES = {
 }
 
 CAPABILITIES["juicefs without etags"] = replace(CAPABILITIES["juicefs"], etags=False, copy_conditional=False)
+
+
+def abilities_of(kind: str, versioning: Versioning) -> Capabilities:
+    """What a store of that kind can do with a bucket that keeps versions, kept some once, or never did."""
+    return replace(CAPABILITIES[kind], versioning=versioning, undelete=versioning is Versioning.ENABLED)
 
 
 def config_of(bucket: Bucket, *, name: str | None = None) -> BucketConfig:

@@ -145,7 +145,7 @@ async def test_a_killed_sweep_resumes_at_its_watermark() -> None:
     paired(world, 60)
     world.bucket.upload("image/a-orphan", age=3 * DAY)
     with pytest.raises(Crash):
-        await world.run_once({130: crash})
+        await world.run_once({133: crash})
     listed = world.observer.told["pages"]
     left = next(iter(world.database.passes.values()))
     assert left.state is PassState.RUNNING
@@ -283,7 +283,7 @@ async def test_a_resumed_sweep_still_knows_what_is_new() -> None:
     world.bucket.upload("image/a-young", age=DAY)
     world.in_force(policy=policy(prefixes=("image/",), grace_period=HOUR))
     with pytest.raises(Crash):
-        await world.run_once({120: crash})
+        await world.run_once({123: crash})
     (running,) = [one for one in world.database.passes.values() if one.state is PassState.RUNNING]
     assert world.database.ranges[running.id][0].watermark
     report = await world.run_once()

@@ -337,6 +337,8 @@ LEADER_ONLY = {
     "media_reconciler_pass_phase",
     "media_reconciler_marks_due",
     "media_reconciler_marks_due_oldest_age_seconds",
+    "media_reconciler_departures_waiting",
+    "media_reconciler_departures_oldest_age_seconds",
     "media_reconciler_passes_tripped",
     "media_reconciler_key_ranges",
     "media_reconciler_storage_objects",

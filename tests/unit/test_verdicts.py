@@ -249,29 +249,20 @@ async def test_the_claim_locks_the_owner_whose_state_it_reads(
 class Marks:
     """Triggers are in force, so that only a writer of a key can be waited for."""
 
-    waited_for: int | None = None
-
     async def guarded(self) -> bool:
-        return True
-
-    async def horizon_passed(self, xid: int) -> bool:
-        self.waited_for = xid
         return True
 
 
 @pytest.mark.anyio
 @each_verdict
 async def test_the_deletion_waits_for_writers_of_keys_where_it_reads_one(verdict: Verdict) -> None:
-    marks = Marks()
-    clock = SimpleNamespace(monotonic=lambda: 0.0)
     keys = (ClaimedKey(mark=mark(verdict), decision=Remove()),)
     claim = Claim(operation_id=uuid4(), epoch=1, xid=7, keys=keys)
     collector: Any = SimpleNamespace(
-        _ports=SimpleNamespace(marks=marks, clock=clock), _in_force=lambda: SimpleNamespace(policy=policy())
+        _ports=SimpleNamespace(marks=Marks()), _in_force=lambda: SimpleNamespace(policy=policy())
     )
-    collector.wait_for_horizon = lambda xid: Collector.wait_for_horizon(collector, xid)
-    assert await Collector._settled(collector, claim)
-    assert marks.waited_for == (None if verdict.spec.owner is OwnerRead.NOTHING else 7)
+    reads = verdict.spec.owner is not OwnerRead.NOTHING
+    assert await Collector._guarded(collector, claim) is not reads
 
 
 # --- who lists it ---------------------------------------------------------------------------------------

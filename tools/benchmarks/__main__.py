@@ -14,13 +14,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import deletion, listing, recovery, resting, retention, site
+from tools.benchmarks import deletion, departures, listing, recovery, resting, retention, site
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
 KEYS = 1_000_000
 ORPHANS = 100_000
 PACED = MOVED = 20_000
+DEPARTED = 200
+DEPARTED_AT_ONCE = 10_000
 IDLE_SECONDS = 120.0
 QUICK = 100
 
@@ -40,6 +42,9 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
         "quarantine": lambda: deletion.into_quarantine(opened, moved),
         "from-afar": lambda: deletion.from_afar(opened, moved, {30: orphans, 300: orphans}),
+        "departures": lambda: departures.departures(
+            max(20, DEPARTED // shrink), DEPARTED_AT_ONCE // shrink, ORPHANS // shrink
+        ),
         "undo": lambda: recovery.undo(opened, moved),
         "purge": lambda: recovery.purge(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
@@ -58,6 +63,7 @@ NAMES = (
     "deletion",
     "quarantine",
     "from-afar",
+    "departures",
     "undo",
     "purge",
     "rate",

@@ -73,7 +73,7 @@ def idle(site: Site, cache: Path, seconds: float) -> list[Figure]:
     with listing_server(0, cache) as endpoint, site.database(0) as database, ExitStack() as running:
         surroundings = environment(database, endpoint, {}, CREDENTIALS)
         replicas = {
-            name: running.enter_context(_replica(surroundings, leads=name == "leader"))
+            name: running.enter_context(replica(surroundings, leads=name == "leader"))
             for name in ("leader", "standby")
         }
         time.sleep(SETTLED_SECONDS)
@@ -94,7 +94,7 @@ def idle(site: Site, cache: Path, seconds: float) -> list[Figure]:
 
 
 @contextmanager
-def _replica(surroundings: Mapping[str, str], *, leads: bool) -> Iterator[Replica]:
+def replica(surroundings: Mapping[str, str], *, leads: bool) -> Iterator[Replica]:
     """A daemon that is ready, and leads if it is to; ended with the context."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -68,11 +68,11 @@ class Site:
 
 
 @contextmanager
-def opened() -> Iterator[Site]:
-    """A site that goes with the context, and with this program however it ends."""
+def opened(settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """A site that goes with the context, and with this program however it ends; `settings` of the server."""
     supervisor = start_supervisor()
     try:
-        postgres = start_postgres(supervisor)
+        postgres = start_postgres(supervisor, settings=settings)
         tuning = [f"ALTER SYSTEM SET {name} = '{value}'" for name, value in _TUNING.items()]
         execute(postgres.url(), *tuning, "SELECT pg_reload_conf()")
         yield Site(postgres)

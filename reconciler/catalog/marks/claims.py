@@ -22,13 +22,14 @@ from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry
 from reconciler.catalog.media_tables import references, variants
 from reconciler.catalog.media_tables.locking import LockedRows, read_locked
-from reconciler.catalog.media_tables.near_misses import twins
+from reconciler.catalog.media_tables.near_misses import twins, unnoted
 from reconciler.catalog.media_tables.records import add_rewritten, require_tables
 from reconciler.catalog.media_tables.rehearsal import Rehearsed, rehearse
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.passes import deletion_caps
 from reconciler.catalog.recovery import soft_deleted
 from reconciler.model import (
+    WITHOUT_ROW,
     Cancel,
     Claim,
     ClaimedKey,
@@ -40,6 +41,7 @@ from reconciler.model import (
     Remove,
     Term,
     Verdict,
+    reference_to,
 )
 from reconciler.ports import ClaimRequest, Decide
 
@@ -155,7 +157,10 @@ class Claimer:
             await add_rewritten(connection, self._media, keys, rows.named)
         await references.add_named(connection, self._media, needed(taken), rows.named)
         others = await twins(connection, self._media, taken, policy.prefixes)
-        decided = _decided(taken, rows, held, others, wanted.decide, standing.now)
+        for key in others:  # A record that goes leaves such a row its object, an orphan with a pair.
+            rows.named.setdefault(key, []).append(reference_to(key))
+        waits = {*held, *await unnoted(connection, taken, policy.prefixes)}
+        decided = _decided(taken, rows, waits, others, wanted.decide, standing.now)
         decided.settle(await rehearse(connection, self._media, decided.claimed))
         allowed = await deletion_caps.allow(connection, decided.claimed, policy, wanted.cap, standing.now)
         decided.claimed = [soft_deleted.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
@@ -235,17 +240,17 @@ async def _put_off(connection: AnyConnection, decided: _Sorted, now: datetime) -
 def _decided(
     taken: Sequence[Mark],
     rows: LockedRows,
-    held: Collection[str],
+    waits: Collection[str],
     others: Mapping[str, str],
     decide: Decide,
     now: datetime,
 ) -> _Sorted:
     result = _Sorted()
     for mark in taken:
-        if mark.storage_key in rows.busy or mark.storage_key in held:
+        if mark.storage_key in rows.busy or mark.storage_key in waits:
             result.postponed.append(mark)
             continue
-        if (other := others.get(mark.storage_key)) is not None:
+        if mark.verdict in WITHOUT_ROW and (other := others.get(mark.storage_key)) is not None:
             result.cancelled.append((mark, f"near miss: the row {other!r} spells its key otherwise"))
             continue
         decision = decide(mark, rows.named.get(mark.storage_key, ()), now)

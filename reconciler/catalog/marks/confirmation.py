@@ -8,7 +8,7 @@ from reconciler import model
 from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
-from reconciler.catalog.marks import ledger
+from reconciler.catalog.marks import ledger, left_rows
 from reconciler.catalog.marks.ledger import Entry, Operation
 from reconciler.catalog.marks.row_removal import Outcome, RowRemoval
 from reconciler.catalog.media_tables.tables import MediaTables
@@ -106,6 +106,8 @@ class Confirmer:
                 outcome.failed.add(key)
                 outcome.reasons[key] = detail
         operation = Operation(id=claim.operation_id, epoch=term.epoch)
+        left = [key.mark.storage_key for key in keys if _left(key, answers[key.mark.storage_key][0])]
+        await left_rows.keep(connection, self._media, operation, left)
         await self._removal.remove(connection, operation, keys, answers, decide, now, outcome)
         await _bring_back(connection, keys, answers, outcome)
         await ledger.append(connection, ledger.RESULT, claim.operation_id, term.epoch, outcome.entries)
@@ -186,6 +188,10 @@ async def _bring_back(
 def _object_went(key: model.ClaimedKey, result: model.ObjectResult) -> bool:
     """Whether an object that we meant to delete is gone. A dangling record never had one."""
     return result in model.GONE and key.decision.delete_object and not key.decision.verify_absence
+
+
+def _left(key: model.ClaimedKey, result: model.ObjectResult) -> bool:
+    return key.mark.verdict is model.Verdict.DEPARTED and _object_went(key, result)
 
 
 def _object_entries(

@@ -12,6 +12,7 @@ from reconciler.catalog.leadership.fencing import stand
 from reconciler.catalog.mark_rows import (
     BEHIND_HORIZON,
     CLAIMABLE,
+    LIVE_DELAY,
     MARK_COLUMNS,
     SEEN_ENOUGH,
     claimable_arguments,
@@ -21,7 +22,7 @@ from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.marks.confirmation import Confirmer
 from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, rescue_claim
 from reconciler.catalog.media_tables import references, rights, triggers
-from reconciler.catalog.media_tables.near_misses import WrittenSince
+from reconciler.catalog.media_tables.near_misses import WrittenSince, twins
 from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.catalog.passes import deletion_caps
@@ -62,7 +63,7 @@ SELECT count(*) AS marks, count(*) FILTER (WHERE NOT {SEEN_ENOUGH}) AS unseen,
        min(d.due_at) FILTER (WHERE d.due_at > $1::timestamptz AND {SEEN_ENOUGH}) AS due_at
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 CROSS JOIN LATERAL (
-    SELECT greatest(m.due_at, m.not_before, (SELECT live_since FROM {SCHEMA}.term) + $3::interval) AS due_at
+    SELECT greatest(m.due_at, m.not_before, (SELECT live_since FROM {SCHEMA}.term) + {LIVE_DELAY}) AS due_at
 ) d
 WHERE m.verdict = ANY($2::text[])
   AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
@@ -205,25 +206,30 @@ class PostgresMarks:
         return await self._database.transaction(work)
 
     async def look_again(
-        self, claim: Claim, decide: Decide, *, rewrites_keys: bool = False
+        self, claim: Claim, decide: Decide, policy: Policy, *, guarded: bool
     ) -> Mapping[str, str]:
         async def look(part: Claim) -> Mapping[str, str]:
-            return await self._look_again(part, decide, rewrites_keys=rewrites_keys)
+            return await self._look_again(part, decide, policy, guarded=guarded)
 
         return await looked_at_alone(look, claim)
 
-    async def _look_again(self, claim: Claim, decide: Decide, *, rewrites_keys: bool) -> Mapping[str, str]:
+    async def _look_again(
+        self, claim: Claim, decide: Decide, policy: Policy, *, guarded: bool
+    ) -> Mapping[str, str]:
         async with self._database.connection() as connection:
             await require_tables(connection, self._media)
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             keys = [key.mark.storage_key for key in claim.keys]
             named = by_key(await lookup(connection, self._media, keys))
-            if rewrites_keys:
+            if policy.rewrites_keys:
                 await add_rewritten(connection, self._media, keys, named)
             going = needed(key.mark for key in claim.keys)
             await references.add_named(connection, self._media, going, named)
             held = await holds.held(connection, self._media, keys)
-        spared = {key: f"on hold: {hold.reason}" for key, hold in held.items()}
+            objects = [] if guarded else [key.mark for key in claim.keys if key.decision.delete_object]
+            others = await twins(connection, self._media, objects, policy.prefixes)
+        spared = {key: f"the row {other!r} spells its key otherwise" for key, other in others.items()}
+        spared |= {key: f"on hold: {hold.reason}" for key, hold in held.items()}
         for key in claim.keys:
             decision = decide(key.mark, named.get(key.mark.storage_key, ()), now)
             reason = _spared(key, decision)

@@ -10,7 +10,7 @@ from reconciler.catalog import holds
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.mark_rows import MARK_COLUMNS, SEEN_ENOUGH, SEEN_LATELY, mark_from
+from reconciler.catalog.mark_rows import LIVE_SINCE, MARK_COLUMNS, SEEN_ENOUGH, SEEN_LATELY, mark_from
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry
 from reconciler.catalog.media_tables.tables import MediaTables
@@ -20,11 +20,14 @@ from reconciler.model import Hold, ListedMark, Mark, MarkFilter, MarkState, Pass
 # As for the collector, the delay of every mark restarts when dry run turns into live. The current delay is
 # read from the newest pass, since these commands read no setting but the database's URL.
 LIVE = f"""
-SELECT coalesce((SELECT live_since FROM {SCHEMA}.term), '-infinity') + coalesce(
+SELECT {LIVE_SINCE} + coalesce(
     (SELECT make_interval(secs => (policy->>'delete_delay')::double precision) FROM {SCHEMA}.passes
      WHERE policy IS NOT NULL ORDER BY id DESC LIMIT 1), '0') AS due
 """
-DUE_AT = "greatest(m.due_at, live.due)"
+DUE_AT = (
+    f"CASE WHEN p.kind = 'departure' AND p.cutoff >= {LIVE_SINCE} THEN m.due_at"
+    " ELSE greatest(m.due_at, live.due) END"
+)
 LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
 
 # The mark's state is computed only for marks that meet the other conditions, in key order from the last one.

@@ -12,7 +12,7 @@ from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.expressions import BARE_KEYS
 from reconciler.catalog.db.schema import SchemaVersion
-from reconciler.catalog.media_tables import cascades, dates, indexes, rights, row_filter, triggers
+from reconciler.catalog.media_tables import cascades, dates, departing, indexes, rights, row_filter, triggers
 from reconciler.catalog.media_tables.mapped import MappedTable
 from reconciler.catalog.media_tables.references import Inspection as References
 from reconciler.catalog.media_tables.rights import Rights
@@ -45,7 +45,9 @@ class SchemaReport:
     Each fault and warning is one line that says what to do. `byte_order_index` names the index that
     serves the sweep; None where every window would be sorted. `types` is None where there are faults, and
     `rights` where there is no media table. `tables` is the mapping, with the row filter's values as their
-    columns write them. `blockers` are locks and transactions that block the program at this moment.
+    columns write them. `noting`: whether every row that leaves is noted, None without such triggers;
+    `departures` are notes that no pass has taken. `blockers` are locks and transactions that block the
+    program at this moment.
     """
 
     release: str = ""
@@ -58,6 +60,8 @@ class SchemaReport:
     types: ColumnTypes | None = None
     tables: TableMapping | None = None
     triggers: Triggers = Triggers.ABSENT
+    noting: bool | None = None
+    departures: int = 0
     rights: Rights | None = None
     blockers: tuple[str, ...] = ()
 
@@ -130,6 +134,7 @@ class _Inspection:
         version = await self._own_version()
         await self._look_for_blockers()
         types, index, found, held = None, None, Triggers.ABSENT, None
+        noting, departures = await self._departures(version)
         if not self._faults:
             found = await self._trigger_state()
             index = await indexes.find(self._connection, self._config.tables)
@@ -160,6 +165,8 @@ class _Inspection:
             types=types,
             tables=self._config.tables,
             triggers=found,
+            noting=noting,
+            departures=departures,
             rights=held,
             blockers=tuple(self._blockers),
         )
@@ -171,6 +178,12 @@ class _Inspection:
         except asyncpg.InsufficientPrivilegeError:
             self._refused = True
             return SchemaVersion()
+
+    async def _departures(self, version: SchemaVersion) -> tuple[bool | None, int]:
+        if self._refused or self._faults or version.misfit is not None:
+            return None, 0
+        noting = await departing.whole(self._connection, self._config.tables)
+        return noting, await self._connection.fetchval(departing.COUNT)
 
     async def _trigger_state(self) -> Triggers:
         if self._refused:

@@ -1,5 +1,6 @@
 """Near misses: orphans whose key a row spells otherwise. The database compares them, in any number."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -27,15 +28,35 @@ INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
 SELECT $1::bigint, $2::boolean, s.storage_key, s.folded
 FROM unnest($3::text[], $4::text[]) AS s (storage_key, folded)
 WHERE NOT $5::boolean OR EXISTS (SELECT FROM {SCHEMA}.spellings o
-                                 WHERE o.folded = s.folded AND o.pass_id = $1 AND NOT o.is_row OFFSET 0)
+                                 WHERE o.folded = s.folded AND o.pass_id = $1 AND o.is_row <> $2 OFFSET 0)
 ON CONFLICT DO NOTHING
 """
+
+# What is hidden: all of it, or what a noted row spells otherwise. By one join, since it may be a million.
+_COMES_BACK = f"FROM {SCHEMA}.hidden h WHERE h.state IN ('hidden', 'restoring') AND NOT h.erased"
+NOTE_HIDDEN = f"""
+INSERT INTO {SCHEMA}.spellings (pass_id, is_row, storage_key, folded)
+SELECT DISTINCT $1::bigint, false, n.storage_key, {references.FINGERPRINT}
+FROM (SELECT h.storage_key, lower(h.storage_key) AS small {_COMES_BACK} OFFSET 0) n
+WHERE n.small !~ $2::text AND ($3 OR {references.FINGERPRINT} IN (
+    SELECT r.folded FROM {SCHEMA}.spellings r WHERE r.pass_id = $1 AND r.is_row))
+ON CONFLICT DO NOTHING
+"""
+ODD_HIDDEN = f"""
+SELECT ARRAY(SELECT DISTINCT h.storage_key {_COMES_BACK} AND h.storage_key > $4::text
+             AND lower(h.storage_key) ~ $2::text AND ($3 OR EXISTS (
+                 SELECT FROM {SCHEMA}.spellings r WHERE r.pass_id = $1 AND r.is_row))
+             ORDER BY h.storage_key LIMIT $5)::text[]
+"""
+
+NOTED = f"SELECT EXISTS (SELECT FROM {SCHEMA}.spellings WHERE pass_id = $1 AND NOT is_row)"
 
 PAIRS = f"""
 SELECT o.storage_key, near.row_key
 FROM {SCHEMA}.spellings o
 CROSS JOIN LATERAL (SELECT min(r.storage_key) AS row_key FROM {SCHEMA}.spellings r
-                    WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row) near
+                    WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row
+                      AND r.storage_key <> o.storage_key) near
 WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2 AND near.row_key IS NOT NULL
 ORDER BY o.storage_key LIMIT $3
 """
@@ -83,6 +104,33 @@ FROM (SELECT) one LEFT JOIN LATERAL (
     ORDER BY id DESC LIMIT 1) s ON true
 """
 
+# The last complete sweep. It has noted each row in its prefixes that has no object.
+SWEPT = f"""
+SELECT s.id, s.policy->>'prefixes' AS prefixes, coalesce((SELECT bucket FROM {SCHEMA}.site), '') AS bucket,
+       coalesce((s.tally->'kept'->>'outside_prefix')::bigint, 0) > 0 AS outside
+FROM {SCHEMA}.passes s WHERE kind = 'sweep' AND state IN ('released', 'tripped') AND policy IS NOT NULL
+ORDER BY id DESC LIMIT 1
+"""
+
+# Departures that are not among its orphans: there was a row then.
+UNNOTED = f"""
+SELECT m.storage_key FROM {SCHEMA}.marks m
+WHERE m.verdict = 'departed' AND m.state = 'found' AND m.storage_key > $2::text AND NOT EXISTS (
+    SELECT FROM {SCHEMA}.spellings o WHERE o.storage_key = m.storage_key AND o.pass_id = $1 AND NOT o.is_row)
+ORDER BY m.storage_key LIMIT $3
+"""
+
+# Rows outside its prefixes, and names in further columns, it notes only as pairs of its own orphans.
+ANYWHERE = f"""
+SELECT EXISTS (SELECT FROM {SCHEMA}.marks WHERE verdict = 'departed' AND state = 'found')
+   AND ($1::boolean OR (SELECT outside FROM ({SWEPT}) s))
+"""
+
+COMPARED = f"""
+SELECT DISTINCT o.storage_key FROM {SCHEMA}.spellings o
+WHERE o.storage_key = ANY($1::text[]) AND o.pass_id = $2 AND NOT o.is_row
+"""
+
 # Of a transaction that the sweep could not see. An age is negative for the ids of the last moments, and
 # for frozen rows that are very old: the first count, and most of the others do not.
 SINCE = "age({alias}.xmin) BETWEEN -10000000 AND age('{xid}'::xid8::xid)"
@@ -113,6 +161,26 @@ class PostgresNearMisses:
 
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:
         await self._note(pass_id, rows, is_row=True, paired=True)
+
+    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:
+        odd, after = references.odd(orphans), ""
+
+        async def work(connection: AnyConnection) -> list[str]:
+            await references.by_hash(connection)
+            given = (orphans.pass_id, odd, unpaired)
+            if not after:
+                await connection.execute(NOTE_HIDDEN, *given, timeout=references.PATIENCE)
+            keys: list[str] = await connection.fetchval(
+                ODD_HIDDEN, *given, after, PAGE, timeout=references.PATIENCE
+            )
+            return keys
+
+        while keys := await self._database.transaction(work):
+            await self._note(orphans.pass_id, orphans.folded(keys), is_row=False, paired=not unpaired)
+            after = keys[-1]
+        async with self._database.connection() as connection:
+            noted: bool = await connection.fetchval(NOTED, orphans.pass_id)
+        return noted
 
     async def _note(
         self, pass_id: int, keys: Sequence[Folded], *, is_row: bool, paired: bool = False
@@ -145,6 +213,10 @@ class PostgresNearMisses:
 
         return await self._database.transaction(work)
 
+    async def named_by(self, key: str) -> Sequence[str]:
+        async with self._database.connection() as connection:
+            return [row["row_key"] for row in await connection.fetch(PAIRED, [key])]
+
     async def forget(self, pass_id: int) -> None:
         async with self._database.connection() as connection:
             await connection.execute(FORGET, pass_id)
@@ -159,6 +231,7 @@ class WrittenSince:
         self._near = PostgresNearMisses(database)
         self._pass: int | None = None
         self._horizon = "0"
+        self._noted = 0
         self._again_at = 0.0
 
     async def compare(self, prefixes: tuple[str, ...]) -> str:
@@ -166,6 +239,7 @@ class WrittenSince:
 
         What earlier transactions wrote has been read, at most `SHARE` times as long ago as it took.
         """
+        self._noted = max(self._noted, await self._note_departed())
         async with self._database.connection() as connection:
             row = await connection.fetchrow(STANDING, self._pass, self._horizon)
             assert row is not None
@@ -173,25 +247,54 @@ class WrittenSince:
         if not due:
             return "0"
         started = anyio.current_time()
-        if another or started >= self._again_at:
+        if another or started >= self._again_at or int(self._horizon) <= self._noted:
             if begun is not None:
                 async with self._database.connection() as connection:
                     await require_tables(connection, self._media)
                     await references.require_tables(connection, self._media)
                 orphans = Orphans(pass_id=pass_id, bucket=bucket or "", prefixes=merge_prefixes(prefixes))
-                await self._compare(orphans, int(begun))
+                await self._compare(orphans, None if await self._all_rows() else int(begun))
             self._pass, self._horizon = pass_id, horizon
             self._again_at = anyio.current_time() + SHARE * (anyio.current_time() - started)
-        return self._horizon
+        # A writer who could not see a note has ended once the horizon has passed it, and is compared then.
+        return self._horizon if int(self._horizon) > self._noted else "0"
 
-    async def _compare(self, orphans: Orphans, xid: int) -> None:
+    async def _note_departed(self) -> int:
+        """Note departures again whose notes went with an earlier sweep's; returns a transaction id since."""
+        after, xid = "", 0
+        while True:
+            async with self._database.connection() as connection:
+                swept = await connection.fetchrow(SWEPT)
+                if swept is None:
+                    return xid
+                found = await connection.fetch(UNNOTED, swept["id"], after, PAGE)
+                keys = [row["storage_key"] for row in found]
+            if not keys:
+                return xid
+
+            async def work(connection: AnyConnection, keys: Sequence[str] = keys) -> int:
+                await note_departed(connection, keys)
+                return int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+
+            after, xid = keys[-1], await self._database.transaction(work)
+
+    async def _all_rows(self) -> bool:
+        """Whether something departed, and rows may spell it that the sweep did not note without an orphan."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(ANYWHERE, bool(self._media.references)))
+
+    async def _compare(self, orphans: Orphans, xid: int | None) -> None:
+        """Compare the rows written since that transaction; None: all rows."""
         media = self._media
         columns = [(media.key_text, f"{media.table} WHERE {media.counts}", "m", media.oids[0])]
         columns += [
             (each.column, media.naming(each), "" if each.view else "f", each.oid) for each in media.references
         ]
         for key, rows, alias, oid in columns:
-            written = f"{rows} AND {WRITTEN.format(alias=alias, xid=xid, oid=oid)}" if alias else rows
+            written = ""
+            if alias and xid is not None:
+                written = f" AND {WRITTEN.format(alias=alias, xid=xid, oid=oid)}"
+            written = f"{rows}{written}"
             async for keys in references.spelled_otherwise(self._database, key, written, orphans, PAGE):
                 await self._near.note_outside(orphans.pass_id, orphans.folded(keys))
 
@@ -199,28 +302,29 @@ class WrittenSince:
 async def twins(
     connection: AnyConnection, media: MediaTables, marks: Sequence[Mark], prefixes: Sequence[str]
 ) -> Mapping[str, str]:
-    """The marked orphans whose key a row spells otherwise by now, with that spelling.
+    """The marks whose object a row spells otherwise by now, with that spelling.
 
-    Such a row lies outside the prefixes, or is newer than the orphan's mark; the sweep has checked all
-    others. Those of `WrittenSince` are noted. Others are looked up by the index, so only spellings that
-    `spellings` can list are found.
+    Such a row lies outside the prefixes, or is newer than the mark; the sweep has checked all others. What
+    departed had a row then, so there any row counts. Those of `WrittenSince` are noted. Others are looked up
+    by the index, so only spellings that `spellings` can list are found.
     """
-    orphans = [mark for mark in marks if mark.verdict is Verdict.ORPHAN]
-    if not orphans:
+    going = [mark for mark in marks if mark.verdict is not Verdict.DANGLING]
+    if not going:
         return {}
-    keys = [mark.storage_key for mark in orphans]
+    keys = [mark.storage_key for mark in going]
     found = {row["storage_key"]: row["row_key"] for row in await connection.fetch(PAIRED, keys)}
     bucket = await connection.fetchval(f"SELECT coalesce(bucket, '') FROM {SCHEMA}.site") or ""
     plainly = not (media.references or media.pads)
-    if plainly and not await _spelled_anywhere(connection, media, orphans, bucket, prefixes):
+    if plainly and not await _spelled_anywhere(connection, media, going, bucket, prefixes):
         return found
     spelled: dict[str, list[Mark]] = {}
-    for mark in orphans:
+    for mark in going:
         for other in spellings(mark.storage_key, bucket, prefixes):
             spelled.setdefault(other, []).append(mark)
     for row in await lookup(connection, media, list(spelled)):
         for mark in spelled[row.storage_key]:
-            if is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
+            departed = mark.verdict is Verdict.DEPARTED
+            if departed or is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
                 found[mark.storage_key] = row.storage_key
     outside = [key for key in spelled if _is_outside(key, tuple(prefixes))]
     for key in await references.named(connection, media, outside):
@@ -231,7 +335,7 @@ async def twins(
 async def _spelled_anywhere(
     connection: AnyConnection,
     media: MediaTables,
-    orphans: Sequence[Mark],
+    marks: Sequence[Mark],
     bucket: str,
     prefixes: Sequence[str],
 ) -> bool:
@@ -239,15 +343,41 @@ async def _spelled_anywhere(
 
     Sending all of them takes four times as long.
     """
-    keys = [mark.storage_key for mark in orphans if storable(mark.storage_key)]
+    keys = [mark.storage_key for mark in marks if storable(mark.storage_key)]
     found: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT FROM {media.media} WHERE {media.equal_key} = ANY ("
-        "ARRAY(SELECT root || form FROM unnest($1::text[]) form, unnest($2::text[]) root) || $3::text[]))",
+        "ARRAY(SELECT root || form FROM unnest($1::text[]) form, unnest($2::text[]) root) || $3::text[])"
+        f" AND {media.equal_key} <> ALL ($4::text[]))",
         [form for key in keys for form in forms(key, prefixes)],
         [root for root in roots(bucket) if storable(root)],
         [address for key in keys for address in addresses(key, bucket)],
+        keys,
     )
     return found
+
+
+async def note_departed(connection: AnyConnection, keys: Sequence[str]) -> None:
+    """Note the keys of departures among the orphans of the last sweep, in the caller's transaction."""
+    swept = await connection.fetchrow(SWEPT)
+    if swept is None:
+        return
+    prefixes = merge_prefixes(json.loads(swept["prefixes"]))
+    orphans = Orphans(pass_id=swept["id"], bucket=swept["bucket"], prefixes=prefixes)
+    pairs = orphans.folded([key for key in keys if storable(key) and len(key.encode()) <= LONGEST])
+    columns = [[key for key, _ in pairs], [folded for _, folded in pairs]]
+    await connection.execute(NOTE, swept["id"], False, *columns, False)  # noqa: FBT003 - parameters of SQL
+
+
+async def unnoted(connection: AnyConnection, marks: Sequence[Mark], prefixes: Sequence[str]) -> set[str]:
+    """The marked departures that were not compared with the rows of a sweep under these prefixes."""
+    departed = [mark.storage_key for mark in marks if mark.verdict is Verdict.DEPARTED]
+    if not departed:
+        return set()
+    swept = await connection.fetchrow(SWEPT)
+    if swept is None or merge_prefixes(json.loads(swept["prefixes"])) != merge_prefixes(prefixes):
+        return set(departed)
+    compared = await connection.fetch(COMPARED, departed, swept["id"])
+    return {*departed} - {row["storage_key"] for row in compared}
 
 
 def is_twin(key: str, created_at: datetime | None, mark: Mark, prefixes: tuple[str, ...]) -> bool:

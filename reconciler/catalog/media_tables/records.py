@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import qualified
@@ -264,6 +264,20 @@ class GatewayRecords:
             )
 
         await self._database.transaction(work)
+
+    async def keys_ended(self, since: datetime, now: datetime, grace: timedelta) -> bool:
+        media = self._media
+        if not media.has_keys:
+            return False
+        query = (
+            f"SELECT EXISTS (SELECT FROM {media.keys}"
+            f' LEFT JOIN {SCHEMA}.revoked_keys r ON r.key_id = {media.key_id}::text COLLATE "C"'
+            f" CROSS JOIN LATERAL (VALUES (CASE WHEN NOT {media.key_enabled} THEN r.first_seen_at END),"
+            f" ({media.owner_expires})) AS e (at)"
+            " WHERE e.at > $1::timestamptz - $3::interval AND e.at <= $2::timestamptz - $3::interval)"
+        )
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(query, since, now, grace))
 
 
 async def lookup(connection: AnyConnection, media: MediaTables, keys: Sequence[str]) -> list[Record]:

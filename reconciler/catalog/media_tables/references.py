@@ -38,18 +38,37 @@ SELECT folded FROM {SCHEMA}.spellings WHERE pass_id = $4 AND NOT is_row UNION SE
 # `spelling.fingerprints` of a name that folds to its small letters.
 FINGERPRINT = "left(encode(sha256(convert_to(n.small, 'UTF8')), 'hex'), 32)"
 
-# A view serves as well, since rows are only read. A materialized view, or a table on another server, may be
-# older than the bucket, and objects that it does not name yet would look orphaned.
-RELATION = """
+# A view serves as well, since rows are only read. A materialized view may be older than the bucket, and
+# objects that it does not name yet would look orphaned. So would those of transactions on another server,
+# for which no claim waits (R-96). Either may be a partition, or stand behind a view.
+LAGGING = """
+WITH RECURSIVE behind (oid) AS (
+    SELECT oid FROM unnest({oids}) AS named (oid)
+    UNION SELECT further.oid FROM behind b CROSS JOIN LATERAL (
+        SELECT i.inhrelid AS oid FROM pg_inherits i WHERE i.inhparent = b.oid
+        UNION ALL SELECT d.refobjid FROM pg_rewrite w JOIN pg_depend d ON d.objid = w.oid
+            AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+        WHERE w.ev_class = b.oid AND w.ev_type = '1'
+    ) further
+)
+SELECT min(c.oid::regclass::text) FROM behind b JOIN pg_class c ON c.oid = b.oid
+WHERE c.relkind IN ('f', 'm')
+"""
+
+RELATION = f"""
 SELECT c.oid, c.relkind::text AS kind, row_security_active(c.oid) AS filtered,
-       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+       ({LAGGING.format(oids="ARRAY[c.oid]")}) AS lagging
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 
-OIDS = """
-SELECT ARRAY(SELECT to_regclass(n.name)::oid FROM unnest($1::text[]) WITH ORDINALITY AS n (name, place)
-             ORDER BY n.place)
+TABLES = f"""
+WITH tables AS (
+    SELECT ARRAY(SELECT to_regclass(n.name)::oid FROM unnest($1::text[]) WITH ORDINALITY AS n (name, place)
+                 ORDER BY n.place) AS oids
+)
+SELECT oids, ({LAGGING.format(oids="oids")}) AS lagging FROM tables
 """
 
 
@@ -82,10 +101,8 @@ class Inspection:
             return
         if not variant:
             self.oids.append(found["oid"])
-        if found["kind"] in {"m", "f"}:
-            self.faults.append(
-                f"{name}: a materialized view or foreign table may lag behind; name the table behind it"
-            )
+        if found["lagging"] is not None:
+            self.faults.append(f"{name}: {_lags(found['lagging'])}; name the tables behind it")
         elif not found["readable"]:
             self.faults.append(
                 f"{name}: not readable; grant this role USAGE on the schema, and SELECT on {qualified(table)}"
@@ -168,9 +185,7 @@ async def spelled_otherwise(
     after: str | None = ""
 
     async def work(connection: AnyConnection) -> list[str]:
-        await connection.execute(
-            f"SET LOCAL enable_nestloop = off; SET LOCAL statement_timeout = '{PATIENCE}s'"
-        )
+        await by_hash(connection)
         given = (page_size, after, *noted, *values)
         keys: list[str] = await connection.fetchval(query, *given, timeout=PATIENCE)
         return keys
@@ -182,6 +197,11 @@ async def spelled_otherwise(
         after = keys[-1] if len(keys) == page_size else None
 
 
+async def by_hash(connection: AnyConnection) -> None:
+    """Have the rest of the transaction join by hash, for as long as a whole table may take."""
+    await connection.execute(f"SET LOCAL enable_nestloop = off; SET LOCAL statement_timeout = '{PATIENCE}s'")
+
+
 def odd(orphans: Orphans) -> str:
     """A pattern of names, in small letters, that may fold to something else; or lose a part at the front."""
     fronts = [prefix * 2 for prefix in orphans.prefixes if prefix] or [f"{orphans.bucket}/"]
@@ -189,14 +209,29 @@ def odd(orphans: Orphans) -> str:
 
 
 async def require_tables(connection: AnyConnection, media: MediaTables) -> None:
-    """Raise Halt where a table was replaced: a view, or a table being filled, would hide names (R-5)."""
-    oids = await connection.fetchval(OIDS, [each.table for each in media.references])
-    for each, oid in zip(media.references, oids, strict=True):
+    """Raise Halt where a table was replaced: a view, or a table being filled, would hide names (R-5).
+
+    Also where one has a partition on another server by now (R-96).
+    """
+    if not media.references:
+        return
+    found = await connection.fetchrow(TABLES, [each.table for each in media.references])
+    assert found is not None, "a SELECT of arrays has a row"
+    if found["lagging"] is not None:
+        raise Halt(
+            f"{_lags(found['lagging'])}, and a declared column reads it; nothing is deleted until it is"
+            " detached, or no longer declared"
+        )
+    for each, oid in zip(media.references, found["oids"], strict=True):
         if oid != each.oid:
             raise Halt(
                 f"{each.table} was replaced while this program ran; nothing is deleted until it is started"
                 " again and has inspected the new table"
             )
+
+
+def _lags(relation: str) -> str:
+    return f"{relation} is a materialized view or lies on another server, so its rows may come late"
 
 
 async def add_named(

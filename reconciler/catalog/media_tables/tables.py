@@ -225,7 +225,9 @@ class MediaTables:
     def _kind(self, field: str) -> str:
         return self._types.media[field].kind
 
-    def _owner_expires(self) -> str:
+    @property
+    def owner_expires(self) -> str:
+        """The time at which the key ends; NULL where it does not."""
         column = self.key_time("expires_at")
         if column is None:
             return "NULL::timestamptz"
@@ -271,7 +273,7 @@ class MediaTables:
         return (
             f"{self.key_id}::text AS owner_id",
             f"{self.key_enabled} AS owner_enabled",
-            f"{self._owner_expires()} AS owner_expires_at",
+            f"{self.owner_expires} AS owner_expires_at",
             f"CASE WHEN NOT {self.key_enabled} THEN r.first_seen_at END AS owner_disabled_since",
             f"{self.rule_value('key_group') or 'NULL::text'} AS owner_group",
         )

@@ -6,6 +6,8 @@ brought back, or the row is refused where that is impossible. Marks are never ch
 
 Enabled ALWAYS, so that `session_replication_role` does not skip them, and SECURITY DEFINER, so that the
 gateway's role needs no right on our schema. The keys' table has none: a virtual key is never refused.
+
+With them go the triggers that note departures (`departing`), which refuse nothing.
 """
 
 import re
@@ -17,7 +19,7 @@ import asyncpg
 from reconciler.catalog.db.config import TableMapping, literal, qualified, quoted
 from reconciler.catalog.db.connections import AnyConnection, Connection
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import trial
+from reconciler.catalog.media_tables import departing, trial
 from reconciler.catalog.media_tables.guard import (
     DROP,
     FIXED,
@@ -116,12 +118,12 @@ def _installation(tables: TableMapping) -> tuple[str, ...]:
         f"CREATE FUNCTION {SCHEMA}.{name} RETURNS {kind} LANGUAGE plpgsql AS {literal(body)}"
         for name, kind, body in FIXED
     ]
-    return (*DROP, *functions, install.strip())
+    return (*DROP, *departing.DROP, *functions, install.strip(), departing.installation(tables))
 
 
 def removal() -> str:
     """The statements that remove them, in one transaction."""
-    return _in_one(DROP)
+    return _in_one((*DROP, *departing.DROP))
 
 
 async def install(connection: Connection, tables: TableMapping) -> str:
@@ -131,6 +133,8 @@ async def install(connection: Connection, tables: TableMapping) -> str:
     would fail; then nothing is changed. Raises CatalogUnavailable where an open transaction locks the table.
     """
     table, found = tables.media_table, await state(connection, tables)
+    if found is Triggers.INSTALLED and not await departing.whole(connection, tables):
+        found = Triggers.OUTDATED
     async with connection.transaction():
         if found is not Triggers.INSTALLED:
             await _execute(connection, ";".join(_installation(tables)), table)
@@ -147,7 +151,8 @@ async def install(connection: Connection, tables: TableMapping) -> str:
 async def remove(connection: Connection, tables: TableMapping) -> str:
     """Remove them, in any state; returns what was done. Raises as `install` does."""
     table = tables.media_table
-    if await state(connection, tables) is Triggers.ABSENT:
+    noting = await departing.whole(connection, tables)
+    if noting is None and await state(connection, tables) is Triggers.ABSENT:
         return f"there are no triggers on {table}"
     await _execute(connection, removal(), table)
     return f"removed the triggers on {table}"

@@ -14,11 +14,14 @@ PATIENCE_MS = 400
 """How long users' code may wait for a lock. Less than Postgres' deadlock_timeout (1 s by default), so that we
 give way where a writer waits for us, and the writer gets no deadlock error."""
 
+REMOVING = "reconciler.removing"
+"""A setting that is `on` while we remove rows ourselves: such a row is not noted as departed."""
+
 THEIRS = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in OWN) + (
-    f"; SET LOCAL lock_timeout = {PATIENCE_MS}"
+    f"; SET LOCAL lock_timeout = {PATIENCE_MS}; SET LOCAL {REMOVING} = on"
 )
 OURS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in OWN.items()) + (
-    "; SET LOCAL lock_timeout TO DEFAULT"
+    f"; SET LOCAL lock_timeout TO DEFAULT; SET LOCAL {REMOVING} = off"
 )
 
 BUSY = ("40", "53", "55006", "55P03")
@@ -67,6 +70,8 @@ async def remove_rows(connection: AnyConnection, media: MediaTables, ids: Sequen
     if len(rows) < len(ids):
         # No other session can have removed a row that we hold locked.
         raise NotRemoved("a trigger or a rule of the table keeps the row")
+    if len(rows) > len(ids):
+        raise NotRemoved("its id is another row's too, as the column's collation compares them")
     if deleted > len(rows):
         more = deleted - len(rows)
         raise NotRemoved(

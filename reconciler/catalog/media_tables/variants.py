@@ -50,7 +50,7 @@ async def mark(
         for ref in key.decision.records
     }
     named = await _named(connection, media, sorted(going))
-    pairs = sorted({(going[row], key) for row, key in named if _may_go(key, going[row], prefixes)})
+    pairs = sorted({(going[row], key) for row, key in named if _may_go(key, prefixes)})
     if pairs:
         await connection.execute(MARK, [record for record, _ in pairs], [key for _, key in pairs], now)
 
@@ -63,7 +63,7 @@ async def going_along(
     pairs = [
         (key, rows[row])
         for row, key in await _named(connection, media, sorted(rows))
-        if _may_go(key, rows[row], prefixes)
+        if _may_go(key, prefixes)
     ]
     keys = sorted({key for key, _ in pairs})
     own = await connection.fetch(
@@ -95,5 +95,5 @@ async def _named(connection: AnyConnection, media: MediaTables, ids: Sequence[st
     return [(row["id"], row["key"]) for row in rows]
 
 
-def _may_go(key: str, record: str, prefixes: Sequence[str]) -> bool:
-    return is_managed(key, tuple(prefixes)) and key != record and len(key.encode()) <= LONGEST_KEY
+def _may_go(key: str, prefixes: Sequence[str]) -> bool:
+    return is_managed(key, tuple(prefixes)) and len(key.encode()) <= LONGEST_KEY

@@ -9,8 +9,9 @@ from reconciler.catalog.db.bounds import comparable, storable
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
+from reconciler.catalog.media_tables import near_misses
 from reconciler.catalog.media_tables.tables import MediaTables
-from reconciler.catalog.passes import backlog
+from reconciler.catalog.passes import backlog, departures
 from reconciler.catalog.passes.mark_writer import WITHDRAW_UNSEEN, mark
 from reconciler.catalog.passes.rows import pass_from, policy_text, tally_from, tally_text
 from reconciler.errors import PassEnded
@@ -83,6 +84,8 @@ class PostgresPasses:
                 policy_text(policy) if policy else None,
             )
             assert row is not None
+            if kind is PassKind.DEPARTURE:
+                await departures.adopt(connection, row["id"])
             return pass_from(row)
 
         return await self._database.transaction(work)
@@ -144,20 +147,29 @@ class PostgresPasses:
         findings: Sequence[Finding],
         delete_delay: timedelta,
         progress: RangeProgress | None = None,
+        departed: Sequence[int] = (),
     ) -> None:
         seen = [each for each in findings if each.kept in SEEN and storable(each.storage_key)]
 
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await _still_running(connection, current.id)
+            if departed:
+                await departures.hold(connection, departed)
             held = await holds.held(
                 connection, self._media, [each.storage_key for each in seen if each.kept is None]
             )
             sorted_out = [
                 replace(each, kept=KeepReason.HOLD) if each.storage_key in held else each for each in seen
             ]
+            if departed:
+                going = [each.storage_key for each in sorted_out if each.kept is None]
+                await departures.make_way(connection, going)
+                await near_misses.note_departed(connection, going)
             if sorted_out:
                 await mark(connection, current, sorted_out, delete_delay)
+            if departed:
+                await departures.take(connection, departed)
             if progress is not None:
                 await connection.execute(
                     f"UPDATE {SCHEMA}.ranges SET watermark = $3, done = $4, tally = $5"
@@ -181,7 +193,7 @@ class PostgresPasses:
                 " RETURNING released_xid::text",
                 current.id,
             )
-            await connection.execute(WITHDRAW_UNSEEN, current.id, current.kind.value)
+            await _withdraw_unseen(connection, current)
             await connection.execute(FORGET_RULES, current.id, current.kind.value)
             return int(stamp)
 
@@ -191,7 +203,7 @@ class PostgresPasses:
         async def work(connection: AnyConnection) -> None:
             await self._finish(connection, term, current, tally, PassState.TRIPPED, trip)
             # Keys found before and no longer found must not be deleted, nor be approved by a person.
-            await connection.execute(WITHDRAW_UNSEEN, current.id, current.kind.value)
+            await _withdraw_unseen(connection, current)
 
         await self._database.transaction(work)
 
@@ -249,6 +261,12 @@ class PostgresPasses:
     ) -> Backlog:
         async with self._database.connection() as connection:
             return await backlog.read(connection, prefixes, current.id if current else None, since)
+
+
+async def _withdraw_unseen(connection: AnyConnection, current: Pass) -> None:
+    """A pass sees everything, but for one of departures: it sees what is new."""
+    if current.kind is not PassKind.DEPARTURE:
+        await connection.execute(WITHDRAW_UNSEEN, current.id, current.kind.value)
 
 
 async def _still_running(connection: AnyConnection, pass_id: int) -> None:

@@ -30,6 +30,12 @@ UPDATE {SCHEMA}.ledger SET {NOT_KEPT}
 WHERE storage_key = ANY($1::text[]) AND {KEPT} RETURNING storage_key
 """
 
+# The rows of such keys that others removed, and that are still to be kept.
+LEFT = f"""
+WITH noted AS (UPDATE {SCHEMA}.departures SET kept = NULL WHERE storage_key = ANY($1::text[]))
+UPDATE {SCHEMA}.marks SET left_rows = NULL WHERE storage_key = ANY($1::text[]) AND left_rows IS NOT NULL
+"""
+
 UNQUEUE = f"DELETE FROM {SCHEMA}.restores WHERE storage_key = ANY($1::text[])"
 
 NOTE = f"""
@@ -69,6 +75,7 @@ class Erasure:
             hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER, despite_hold)
             await connection.execute(NO_WAY_BACK, list(keys))
             rows = await connection.fetch(REDACT, list(keys))
+            await connection.execute(LEFT, list(keys))
             await connection.execute(UNQUEUE, list(keys))
             by = {each.author for each in held.values()}
             despite = f", despite the hold of {', '.join(sorted(by))}" if by else ""

@@ -132,6 +132,14 @@ WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l WHERE {KEPT}
              AND l.at <= clock_timestamp() - $1::interval AND {NOT_WANTED} LIMIT {CHUNK})
 """
 
+# What waits longer to be deleted is not kept any longer for that.
+FORGET_LEFT = f"""
+UPDATE {SCHEMA}.marks SET left_rows = NULL
+WHERE storage_key IN (SELECT storage_key FROM {SCHEMA}.marks
+                      WHERE left_rows IS NOT NULL AND first_seen_at <= clock_timestamp() - $1::interval
+                      LIMIT {CHUNK} FOR UPDATE SKIP LOCKED)
+"""
+
 FORGET_LINES = f"""
 DELETE FROM {SCHEMA}.ledger
 WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l
@@ -274,6 +282,7 @@ class PostgresPurges:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             await connection.execute(self._forget_rows, window)
+            await connection.execute(FORGET_LEFT, window)
             await connection.execute(self._forget_lines, retention)
 
         await self._database.transaction(work)

@@ -149,18 +149,16 @@ class Collector:
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self._tenure.good_until
 
-    async def _settled(self, claim: model.Claim) -> bool:
-        """Whether every writer that could not see the claim has ended, or was held off by the triggers.
+    async def _guarded(self, claim: model.Claim) -> bool:
+        """Whether the triggers hold off every writer that cannot see the claim, so that we need not wait.
 
         No trigger holds off a change of a virtual key, so where a verdict or a rule reads one we wait.
         """
         read = self._in_force().policy.owner_read
-        if (
+        return (
             all(read(key.mark.verdict) is model.OwnerRead.NOTHING for key in claim.keys)
             and await self._ports.marks.guarded()
-        ):
-            return True
-        return await self.wait_for_horizon(claim.xid)
+        )
 
     async def wait_for_horizon(self, xid: int) -> bool:
         """Wait until every transaction open at `xid` has ended; False if one outlasts our patience."""
@@ -238,11 +236,12 @@ class Collector:
 
     async def _carry_out(self, term: model.Term, claim: model.Claim, this: _Round) -> None:
         with step(self._ports.tracer, "settling"):
-            settled = await self._settled(claim)
+            guarded = await self._guarded(claim)
+            settled = guarded or await self.wait_for_horizon(claim.xid)
         if not settled:
             this.blocked = True
             return
-        removed, answers = await self._finish(term, claim)
+        removed, answers = await self._finish(term, claim, guarded=guarded)
         this.removed += removed
         this.stayed += answers.stayed()
         this.unanswered |= answers.unanswered
@@ -278,14 +277,15 @@ class Collector:
         wanted = ClaimRequest(settings.policy, enabled(settings), limit, decide, cap)
         return await self._guard.claim(term, wanted)
 
-    async def _finish(self, term: model.Term, claim: model.Claim) -> tuple[model.Removed, Answers]:
+    async def _finish(
+        self, term: model.Term, claim: model.Claim, *, guarded: bool
+    ) -> tuple[model.Removed, Answers]:
         """Look again, delete, confirm. Returns what was removed, and the result for each key."""
         self._ports.observer.alive("collector")
         settings, tracer, clock = self._in_force(), self._ports.tracer, self._ports.clock
         decide, answers, began = decider(settings), Answers(), clock.monotonic()
-        rewrites_keys = settings.policy.rewrites_keys
         with step(tracer, "deletion"):
-            spared = await self._ports.marks.look_again(claim, decide, rewrites_keys=rewrites_keys)
+            spared = await self._ports.marks.look_again(claim, decide, settings.policy, guarded=guarded)
             grace = settings.policy.grace_period
             claim = await delete_claimed(
                 self._ports, self._guard, claim, spared, answers, self._lists_plainly, grace

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from reconciler.engine.detect.lost_objects import Returns
 from reconciler.model import Finding, KeepReason, NearMiss, Tally, Verdict
 from reconciler.model.spelling import Orphans
 from reconciler.ports import Folded, NearMisses, Records
@@ -35,12 +36,16 @@ class Spelled:
             folded = self.orphans.folded
             await self.near.note(self.orphans.pass_id, folded(orphans), folded(missing))
 
-    async def settle(self, records: Records, tally: Tally) -> Tally:
-        """Take back the findings that have a pair, once all are noted. Returns the addition to the tally."""
-        if not tally.found.get(Verdict.ORPHAN):
-            return Tally()
+    async def settle(self, records: Records, returns: Returns, tally: Tally) -> Tally:
+        """Take back the findings that have a pair, once all are noted. Returns the addition to the tally.
+
+        An orphan that went already comes back, if a row that lacks its object spells its key otherwise.
+        """
         noted = replace(self.orphans, gathered=self.near.gathered())
-        if tally.kept.get(KeepReason.OUTSIDE_PREFIX):
+        outside = bool(tally.kept.get(KeepReason.OUTSIDE_PREFIX))
+        if not await self.near.note_hidden(noted, unpaired=outside):
+            return Tally()
+        if outside:
             async for keys in records.outside(noted.prefixes, PAGE):
                 await self.near.note_outside(noted.pass_id, noted.folded(keys))
         async for keys in records.spelled_otherwise(noted, FURTHER):
@@ -50,6 +55,7 @@ class Spelled:
             if not kept:
                 shown = [f"{each.storage_key!r}, row {each.row_key!r}" for each in pairs[:SHOWN]]
                 log.warning("near misses are kept: rows spell these keys otherwise", pairs=shown)
+            await returns.of_rows([each.storage_key for each in pairs])
             kept, rows = kept + len(pairs), rows + sum(each.rows for each in pairs)
             after = pairs[-1].storage_key
         return Tally(kept={KeepReason.NEAR_MISS: kept + rows}, missing=-rows) if kept else Tally()
@@ -73,6 +79,12 @@ class Gathered:
     async def note_outside(self, pass_id: int, rows: Sequence[Folded]) -> None:  # noqa: ARG002
         paired = [each for each in rows if each[1] in self.first_object]
         _remember(paired, self.rows, self.first_row)
+
+    async def note_hidden(self, orphans: Orphans, *, unpaired: bool) -> bool:  # noqa: ARG002
+        return bool(self.first_object)
+
+    async def named_by(self, key: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
 
     def gathered(self) -> Sequence[str]:
         return list(self.first_object)

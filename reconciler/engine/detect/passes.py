@@ -1,4 +1,4 @@
-"""What both kinds of pass share: where findings go, and how a complete pass is released."""
+"""What all kinds of pass share: where findings go, and how a complete pass is released."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from reconciler.engine.detect.departures import Departures
 from reconciler.engine.detect.near_misses import PAGE, Gathered
 from reconciler.engine.detect.passes import speak
 from reconciler.engine.detect.retention import Retention
@@ -26,6 +27,7 @@ from reconciler.model import (
 from reconciler.model.keys import merge_prefixes, prefix_of
 from reconciler.planning import breaker
 from reconciler.planning.reporting import rows_by_prefix
+from reconciler.ports import Departures as Departing
 
 HELD = 50_000
 """Findings that a plan holds back until it knows whether they have a pair."""
@@ -84,6 +86,18 @@ class EmitSink:
             self.emit(findings)
 
 
+class _Marked:
+    """What departed, as if the plan had marked it: the sweep leaves it to that."""
+
+    def __init__(self, marked: Departing, keys: frozenset[str]) -> None:
+        self._marked = marked
+        self._keys = keys
+        self.waiting, self.page, self.listen = marked.waiting, marked.page, marked.listen
+
+    async def marked(self, keys: Sequence[str]) -> frozenset[str]:
+        return await self._marked.marked(keys) | self._keys.intersection(keys)
+
+
 async def survey(
     ports: Ports,
     limits: Limits,
@@ -102,15 +116,21 @@ async def survey(
     sink = EmitSink(emit, merge_prefixes(settings.policy.prefixes))
     planned = replace(ports, near_misses=sink.gathered)
     now = await ports.records.now() + ahead
+    departed, keys = await Departures(ports).survey(settings, sink, now)
+    planned = replace(planned, departures=_Marked(ports.departures, frozenset(keys)))
     swept = await Sweep(planned, limits).survey(settings, sink, bucket, now)
     swept += sink.settle()
     retained = await Retention(ports).survey(settings, sink, sink.add_records, now)
     trips = [
         trip.reason
-        for kind, tally in ((PassKind.SWEEP, swept), (PassKind.RETENTION, _whole(retained, swept)))
+        for kind, tally in (
+            (PassKind.SWEEP, swept),
+            (PassKind.RETENTION, _whole(retained, swept)),
+            (PassKind.DEPARTURE, _whole(departed, swept) + Tally(records=sum(departed.found.values()))),
+        )
         if (trip := await _would_trip(ports, settings, kind, tally, sink))
     ]
-    tally = swept + replace(retained, records=0)
+    tally = swept + replace(retained, records=0) + departed
     return Report(
         mode=settings.mode,
         outcome=Outcome.TRIPPED if trips else Outcome.CONVERGED,

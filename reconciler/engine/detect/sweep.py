@@ -114,7 +114,7 @@ class Sweep:
             ]
             tally = await self._join_ordered(comparison, sink, progress)
         tally += await self._outside(settings.policy)
-        return tally + await comparison.spelled.settle(self._ports.records, tally)
+        return tally + await comparison.spelled.settle(self._ports.records, comparison.returns, tally)
 
     def _require_listing(self) -> None:
         """Raise ListingBroken if the listing lacks what was put: finding no orphan is no convergence then."""
@@ -182,7 +182,7 @@ class Sweep:
             else:
                 tally = await self._join_unordered(comparison, sink, current.id)
             tally += await self._outside(settings.policy)
-            tally += await comparison.spelled.settle(self._ports.records, tally)
+            tally += await comparison.spelled.settle(self._ports.records, comparison.returns, tally)
             await comparison.returns.of_further_columns()
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
@@ -258,6 +258,7 @@ class Sweep:
         return Comparison(
             listing=ports.listing,
             records=ports.records,
+            departures=ports.departures,
             holds=ports.holds,
             returns=returns_of(ports, live=live, rewrites_keys=policy.rewrites_keys),
             observer=ports.observer,

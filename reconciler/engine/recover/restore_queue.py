@@ -90,6 +90,9 @@ class Healer:
         rows = await self._ports.records.lookup([key], rewritten=settings.policy.rewrites_keys)
         if await self._ports.store.head(key) is not None:
             return False if rows else await self._rows_back(key)
+        others = () if rows else await self._ports.near_misses.named_by(key)
+        if others:
+            rows = await self._ports.records.lookup(others)
         # A further column gives no size or time, so the newest is meant.
         vouched = queued.vouched or not rows
         if not rows and not await self._ports.records.referenced([key]):
@@ -98,6 +101,8 @@ class Healer:
         meant = object_for(hidden, rows, settings.upload_window, vouched=vouched)
         if meant is not None:
             return await self._object_back(meant)
+        if others:
+            return False  # The row of another object. It is a near miss as long as this one is hidden.
         await self._alarm(key, "nothing that is hidden matches its row in size and time")
         return None
 

@@ -31,6 +31,7 @@ class RuntimeSettings:
     ledger_retention: timedelta
     abort_multipart_after: timedelta
     hold_for: timedelta
+    departure_delay: timedelta
 
 
 SettingsInForce: TypeAlias = Callable[[], RuntimeSettings]
@@ -72,6 +73,7 @@ class Ports:
     records: ports.Records
     staging: ports.StagingArea
     passes: ports.Passes
+    departures: ports.Departures
     near_misses: ports.NearMisses
     marks: ports.Marks
     lease: ports.Lease

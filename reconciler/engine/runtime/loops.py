@@ -65,7 +65,7 @@ class Supervisor:
 
     async def _repeat(self, loop: Loop) -> None:
         failures = 0
-        await self.rest(loop.name, await self._first_rest(loop))
+        await self.rest(loop.name, await self._first_rest(loop), loop.bell)
         while not self._stopping.is_set():
             self._observer.alive(loop.name)
             try:

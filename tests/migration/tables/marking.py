@@ -14,7 +14,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from reconciler.catalog.db.schema import SCHEMA
 from tests.migration.tables.columns import KEY, OWN, TIME, Xid8
@@ -113,10 +113,24 @@ marks = Table(
     Column("refusals", Integer, nullable=False, server_default=text("0")),
     Column("last_error", Text),
     Column("variant_of", KEY),
+    Column("left_rows", ARRAY(Text)),
     CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
     Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
     Index("marks_refused_idx", "storage_key", postgresql_where=text("last_error IS NOT NULL")),
+    Index("marks_departed_idx", "storage_key", postgresql_where=text("verdict = 'departed'")),
+    Index("marks_left_rows_idx", "first_seen_at", postgresql_where=text("left_rows IS NOT NULL")),
+)
+
+departures = Table(
+    "departures",
+    OWN,
+    Column("id", BigInteger, Identity(always=True, cache=100), primary_key=True),
+    Column("storage_key", KEY),
+    Column("left_at", TIME, nullable=False),
+    Column("virtual_key", KEY),
+    Column("kept", Text),
+    comment="Rows that left the media table, until a pass has marked what they named",
 )
 
 holds = Table(

@@ -21,7 +21,7 @@ from reconciler.model import (
 )
 from reconciler.planning import approval_gate, drift_rules
 from reconciler.planning.reporting import tally_of
-from reconciler.ports import PAGE_SIZE, Holds, Listing, Observer, Records
+from reconciler.ports import PAGE_SIZE, Departures, Holds, Listing, Observer, Records
 
 
 class Sink(Protocol):
@@ -43,6 +43,7 @@ class Comparison:
 
     listing: Listing
     records: Records
+    departures: Departures
     holds: Holds
     returns: Returns
     observer: Observer
@@ -66,8 +67,13 @@ class Comparison:
 async def judge_objects(
     context: Comparison, objects: Sequence[StoredObject], findings: list[Finding]
 ) -> Tally:
-    """Judge objects without a row, adding to `findings`. An object that another column names is none."""
-    named = await context.records.referenced([stored.key for stored in objects]) if objects else frozenset()
+    """Judge objects without a row, adding to `findings`. An object that another column names is none, and one
+    whose row has left is marked for that.
+    """
+    keys = [stored.key for stored in objects]
+    named: Collection[str] = ()
+    if keys:
+        named = await context.records.referenced(keys) | await context.departures.marked(keys)
     unnamed = [stored for stored in objects if stored.key not in named]
     verdicts = [_judge_object(context, stored) for stored in unnamed if not context.doubt.disguises(stored)]
     return _gather(findings, verdicts) + Tally(alone=len(verdicts))

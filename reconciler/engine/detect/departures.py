@@ -1,0 +1,142 @@
+"""The departure pass: what records named that left the table in the last moments, as the triggers note it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from reconciler import model
+from reconciler.engine.detect.held import keep_held
+from reconciler.engine.detect.join.comparison import Sink
+from reconciler.engine.detect.passes import PassResult, count_rows, release, under_pass
+from reconciler.engine.runtime.context import Ports, RuntimeSettings
+from reconciler.engine.runtime.tasks import for_each
+from reconciler.errors import BadValue, KeyRefused
+from reconciler.model.keys import merge_prefixes
+from reconciler.planning import drift_rules
+from reconciler.planning.keys import protection
+from reconciler.planning.reporting import found_by_prefix, rows_by_prefix, tally_of
+
+log = structlog.get_logger(__name__)
+
+PAGE = 1_000
+PAGES = 100
+"""The most pages of one pass: the first of a million wait for no more than that."""
+
+HEADS_AT_ONCE = 32
+
+
+class Departures:
+    """Notes nominate, a HEAD shows what is there, and the pure policy decides."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    async def run(self, term: model.Term, settings: RuntimeSettings, rows: Mapping[str, int]) -> PassResult:
+        """Run one pass to its end: released or tripped. `rows` as for a retention pass.
+
+        Raises what made it impossible. It stays unfinished then, and the next one takes its marks up.
+        """
+        current = await self._ports.passes.begin(
+            term, model.PassKind.DEPARTURE, settings.config_hash, settings.mode, None, settings.policy
+        )
+        with under_pass(self._ports, current):
+            self._ports.observer.phase(model.PassKind.DEPARTURE, model.Phase.COMPARING)
+            tally = await self._judge(term, settings, current)
+            found = sum(tally.found.values())
+            if found >= settings.limits.min_count or found >= sum(rows.values()) // 10:
+                rows = await count_rows(self._ports, settings.policy.prefixes)
+            # They were part of what there was.
+            departed = {prefix: part.found for prefix, part in tally.by_prefix.items()}
+            whole = {prefix: n + sum(departed.get(prefix, {}).values()) for prefix, n in rows.items()}
+            return await release(self._ports, settings, term, current, tally + rows_by_prefix(whole))
+
+    async def survey(
+        self, settings: RuntimeSettings, sink: Sink, now: datetime
+    ) -> tuple[model.Tally, set[str]]:
+        """The same for `plan`: findings go to the sink; nothing is written. Returns their keys as well."""
+        page = await self._ports.departures.page(PAGE * PAGES)
+        keeps, findings = await self._findings(page, settings.policy, now)
+        tally = tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
+        tally += found_by_prefix(findings, merge_prefixes(settings.policy.prefixes))
+        await sink.write(findings, None)
+        return tally, {each.storage_key for each in findings}
+
+    async def _judge(self, term: model.Term, settings: RuntimeSettings, current: model.Pass) -> model.Tally:
+        tally, prefixes = model.Tally(), merge_prefixes(settings.policy.prefixes)
+        for _ in range(PAGES):
+            page = await self._ports.departures.page(PAGE)
+            if not page:
+                break
+            self._ports.observer.alive("departures")
+            keeps, findings = await self._findings(page, settings.policy, current.cutoff)
+            tally += tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
+            tally += found_by_prefix(findings, prefixes)
+            await self._record(term, current, delay(settings), page, findings)
+        return tally
+
+    async def _findings(
+        self, page: Sequence[model.Departed], policy: model.Policy, now: datetime
+    ) -> tuple[list[model.KeepReason], list[model.Finding]]:
+        """What is known of each key's object, if no row names it and it is there."""
+        last = {each.storage_key: each for each in page if each.storage_key is not None}
+        if len(last) < len({each.storage_key for each in page}):
+            log.warning("the media table was truncated: what its rows named is left to the sweep")
+        keeps = {key: reason for key in last if (reason := protection(key, policy)) is not None}
+        asked = [key for key in last if key not in keeps]
+        records = self._ports.records
+        named = {row.storage_key for row in await records.lookup(asked)} | await records.referenced(asked)
+        findings: list[model.Finding] = []
+
+        async def look(key: str) -> None:
+            try:
+                stored = await self._ports.store.head(key)
+            except KeyRefused as error:
+                log.warning(
+                    "a departed record's object is left to the sweep", storage_key=key, reason=str(error)
+                )
+                return
+            if stored is None:
+                return
+            judged = drift_rules.judge_departed(last[key], stored, policy, now)
+            if isinstance(judged, model.Finding):
+                findings.append(judged)
+            else:
+                keeps[key] = judged
+
+        await for_each([key for key in asked if key not in named], look, concurrency=HEADS_AT_ONCE)
+        return [*keeps.values()], findings
+
+    async def _record(
+        self,
+        term: model.Term,
+        current: model.Pass,
+        after: timedelta,
+        page: Sequence[model.Departed],
+        findings: Sequence[model.Finding],
+    ) -> None:
+        """Write the marks and take the notes away, in halves where the database cannot take one of them."""
+        try:
+            ids = [each.id for each in page]
+            await self._ports.passes.record(term, current, findings, after, departed=ids)
+        except (BadValue, ValueError, TypeError, OverflowError) as error:
+            if len(page) == 1 and not findings:
+                raise
+            if len(page) == 1:
+                key = page[0].storage_key
+                log.error(
+                    "a finding cannot be stored, and its key is kept", storage_key=key, reason=str(error)
+                )
+                await self._record(term, current, after, page, ())
+                return
+            for half in (page[: len(page) // 2], page[len(page) // 2 :]):
+                keys = {each.storage_key for each in half}
+                theirs = [each for each in findings if each.storage_key in keys]
+                await self._record(term, current, after, half, theirs)
+
+
+def delay(settings: RuntimeSettings) -> timedelta:
+    """The time between mark and deletion; what cannot be undone waits as long as everything else."""
+    if settings.policy.delete_mode is model.DeleteMode.DIRECT:
+        return max(settings.departure_delay, settings.policy.delete_delay)
+    return settings.departure_delay
