@@ -28,9 +28,12 @@ NOTHING = Capabilities(
 )
 
 
+@pytest.mark.attack(60)
 @pytest.mark.incident(24)
 async def test_it_finds_out_what_each_store_does_and_leaves_nothing(bucket: Bucket) -> None:
-    """I-14, I-24: SeaweedFS breaks the byte order, moto ignores the ETag in a batch."""
+    """I-14, I-24, R-60: SeaweedFS breaks the byte order, moto ignores the ETag in a batch, and writes a copy
+    over what lies at its target.
+    """
     bucket.put("media/a")
     async with open_bucket(config_of(bucket)) as opened:
         assert await opened.prober.probe() == abilities_of(bucket.server.kind, Versioning.OFF)
@@ -124,13 +127,6 @@ async def test_a_prefix_whose_markers_go_in_word_alone_is_named(bucket: Bucket) 
         async with open_bucket(asked) as opened:
             found = await opened.prober.probe()
     assert (found.undelete, found.undelete_unseen) == (False, ("video/",))
-
-
-@pytest.mark.attack(60)
-async def test_whether_a_copy_spares_what_lies_at_its_target_is_found_out(bucket: Bucket) -> None:
-    async with open_bucket(config_of(bucket)) as opened:
-        found = await opened.prober.probe()
-    assert found.copy_only_new is (bucket.server.kind == "seaweedfs")
 
 
 @pytest.mark.attack(60)
