@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +52,7 @@ from reconciler.model import (
     VirtualKey,
 )
 from reconciler.operations import as_json
-from reconciler.planning import breaker
+from reconciler.planning import approval_gate, breaker
 from reconciler.planning.claim_decision import decide
 from reconciler.planning.retention import RULES, judge_record
 from tests.doubles.build import DAY, LIMITS, NOW, mark, policy, record, runtime
@@ -149,6 +150,24 @@ def test_a_stored_policy_comes_back_whole() -> None:
     fixed = {each.name for each in fields(Policy) if getattr(one, each.name) == each.default}
     assert fixed == {"delete_mode"}, "no verdict depends on it"
     assert policy_from(policy_text(one)) == one
+    assert policy_from(policy_text(replace(one, rules=Rules()))) == replace(one, rules=Rules())
+
+
+def test_a_program_without_rules_reads_the_terms_that_keep_most() -> None:
+    """Rolled back, it must not take for nothing new what only a rule has kept; see `approval_gate`."""
+    terms: dict[str, Any] = {"recent_access": 40 * DAY, "key_grace": DAY, "delete_revoked": False}
+    kept = Rule(name="a", match=Match(model=("x",)), media_retention=FOREVER, **terms)
+    stored = json.loads(policy_text(policy(rules=Rules((kept,)), delete_revoked=True)))
+    del stored["rules"]
+    seen = policy_from(json.dumps(stored))
+    assert seen is not None
+    assert seen.media_retention > 36_500 * DAY
+    assert (seen.recent_access, seen.key_grace) == (40 * DAY, policy().key_grace)
+    assert not seen.delete_revoked
+    old = record(created_at=NOW - 400 * DAY)
+    found = judge_record(old, policy(), NOW)
+    assert found is not None
+    assert approval_gate.split_new(found, old, seen, NOW).newly
 
 
 @given(row=rows)

@@ -12,6 +12,9 @@ from reconciler import model
 
 _DURATIONS = tuple(each.name for each in fields(model.Policy) if each.type == "timedelta")
 _FLAGS = tuple(each.name for each in fields(model.Policy) if each.type == "bool")
+_TERMS = ("media_retention", "recent_access", "key_grace")
+_ENDLESS = timedelta(days=200 * 365)
+"""How `FOREVER` is written: longer than any setting, and no error for who adds it to a date."""
 
 
 def pass_from(row: asyncpg.Record) -> model.Pass:
@@ -78,52 +81,56 @@ def _tally_from(stored: Mapping[str, Any]) -> model.Tally:
 
 
 def policy_text(policy: model.Policy) -> str:
-    """The policy as JSON, for a later pass to compare its own with; durations in seconds."""
-    return json.dumps(
-        {
-            "prefixes": policy.prefixes,
-            "key_shape": policy.key_shape.pattern if policy.key_shape else None,
-            **{name: getattr(policy, name).total_seconds() for name in _DURATIONS},
-            **{name: getattr(policy, name) for name in _FLAGS},
-            "rules": [_rule(each) for each in policy.rules.each],
+    """The policy as JSON, for a later pass to compare its own with; durations in seconds.
+
+    Rules stand apart from what an older program reads. It finds the terms that keep most: what only a rule
+    has kept is new to it then, and trips, should the program be rolled back.
+    """
+    stored = {
+        "prefixes": policy.prefixes,
+        "key_shape": policy.key_shape.pattern if policy.key_shape else None,
+        **{name: getattr(policy, name).total_seconds() for name in _DURATIONS},
+        **{name: getattr(policy, name) for name in _FLAGS},
+    }
+    if policy.rules:
+        everyone: list[model.Terms] = [policy, *policy.rules.each]
+        stored |= {
+            **{name: max(_terms(each)[name] for each in everyone) for name in _TERMS},
+            "delete_revoked": all(each.delete_revoked for each in everyone),
+            "rules": {"each": [_rule(each) for each in policy.rules.each], "others": _terms(policy)},
         }
-    )
+    return json.dumps(stored)
 
 
 def _rule(rule: model.Rule) -> Mapping[str, Any]:
-    forever = rule.media_retention == model.FOREVER
-    return {
-        "name": rule.name,
-        "match": rule.match.given,
-        "media_retention": None if forever else rule.media_retention.total_seconds(),
-        "recent_access": rule.recent_access.total_seconds(),
-        "key_grace": rule.key_grace.total_seconds(),
-        "delete_revoked": rule.delete_revoked,
-    }
+    return {"name": rule.name, "match": rule.match.given, **_terms(rule)}
+
+
+def _terms(terms: model.Terms) -> Mapping[str, Any]:
+    durations = {name: min(getattr(terms, name), _ENDLESS).total_seconds() for name in _TERMS}
+    return {**durations, "delete_revoked": terms.delete_revoked}
+
+
+def _terms_from(stored: Mapping[str, Any]) -> dict[str, Any]:
+    durations = {name: timedelta(seconds=stored[name]) for name in _TERMS}
+    found = {name: model.FOREVER if each == _ENDLESS else each for name, each in durations.items()}
+    return {**found, "delete_revoked": stored["delete_revoked"]}
 
 
 def _rule_from(stored: Mapping[str, Any]) -> model.Rule:
-    retained = stored["media_retention"]
-    return model.Rule(
-        name=stored["name"],
-        match=model.Match(**{name: tuple(values) for name, values in stored["match"].items()}),
-        media_retention=model.FOREVER if retained is None else timedelta(seconds=retained),
-        recent_access=timedelta(seconds=stored["recent_access"]),
-        key_grace=timedelta(seconds=stored["key_grace"]),
-        delete_revoked=stored["delete_revoked"],
-    )
+    match = model.Match(**{name: tuple(values) for name, values in stored["match"].items()})
+    return model.Rule(name=stored["name"], match=match, **_terms_from(stored))
 
 
 def policy_from(text: str) -> model.Policy | None:
-    """The policy that `policy_text` wrote; None where a newer program left out what this one reads.
-
-    An older program wrote no rules, and had none.
-    """
+    """The policy that `policy_text` wrote; None where a newer program left out what this one reads."""
     stored = json.loads(text)
     if not {"prefixes", "key_shape", *_FLAGS, *_DURATIONS} <= stored.keys():
         return None
     values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
     values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
-    values["rules"] = model.Rules(tuple(_rule_from(each) for each in stored.get("rules", ())))
+    if "rules" in stored:
+        rules = model.Rules(tuple(_rule_from(each) for each in stored["rules"]["each"]))
+        values |= {**_terms_from(stored["rules"]["others"]), "rules": rules}
     shape = model.KeyShape(stored["key_shape"]) if stored["key_shape"] else None
     return model.Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)
