@@ -145,7 +145,8 @@ def _departures(report: SchemaReport) -> Check:
     if report.departures > MANY_DEPARTURES:
         advice = "start the program: a pass takes them, 100,000 at once"
         return warn("departures", f"noted{waiting}, and the notes take room", advice)
-    return ok("departures", f"noted: the objects of deleted records go within seconds{waiting}")
+    left = "what TRUNCATE or logical replication removes is left to the sweep"
+    return ok("departures", f"noted: the objects of deleted records go within seconds, {left}{waiting}")
 
 
 def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:

@@ -116,6 +116,23 @@ async def test_a_replicated_row_of_a_key_that_is_gone_stops_no_subscription(side
         assert {row["storage_key"] for row in queued} == keys - {"image/behind"}
 
 
+async def test_a_replicated_deletion_is_noted_where_it_was_decided(sides: tuple[str, str]) -> None:
+    async with subscribed(*sides) as (here, there):
+        for each in (here, there):
+            await triggers.install(each, TableMapping())
+        owner = await here.fetchval(
+            'INSERT INTO public."VirtualKeys" ("KeyName", "KeyHash") VALUES (\'k\', \'k\') RETURNING "Id"'
+        )
+        await publish(here, owner, "image/a")
+        for statement, left in (("SELECT", 1), (f"DELETE FROM {MEDIA}", 0)):
+            await here.execute(statement)
+            with anyio.fail_after(60):
+                while await there.fetchval(f"SELECT count(*) FROM {MEDIA}") != left:
+                    await anyio.lowlevel.checkpoint()
+        noted = [await each.fetchval("SELECT count(*) FROM reconciler.departures") for each in (here, there)]
+        assert noted == [1, 0]
+
+
 @pytest.mark.attack(64)
 @pytest.mark.parametrize("table", [MEDIA, 'public."VirtualKeys"'])
 async def test_a_subscriber_is_no_primary(sides: tuple[str, str], table: str) -> None:
