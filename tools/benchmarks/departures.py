@@ -80,10 +80,8 @@ async def _load(database: str, names: Sequence[str], keys: int) -> None:
     connection = await asyncpg.connect(database)
     try:
         await connection.execute(OWNERS, keys + 1)
-        owners = [
-            row["Id"]
-            for row in await connection.fetch('SELECT "Id" FROM "VirtualKeys" ORDER BY "KeyHash"::int')
-        ]
+        query = 'SELECT "Id" FROM "VirtualKeys" WHERE "KeyName" = \'k\' ORDER BY "KeyHash"::int'
+        owners = [row["Id"] for row in await connection.fetch(query)]
         owned = [owners[min(place // OBJECTS_A_KEY, keys)] for place in range(len(names))]
         await connection.execute(
             'INSERT INTO "MediaRecords" ("StorageKey", "VirtualKeyId", "MediaType", "SizeBytes")'
