@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from reconciler.engine.collect import soft_delete
 from reconciler.engine.collect.answers import Answers
+from reconciler.engine.recover import bring_back
 from reconciler.model import (
+    UNVERSIONED,
     DeleteMode,
     DeletionResult,
     Hidden,
+    HiddenObject,
     HoldKind,
     Mode,
     ObjectResult,
     Outcome,
+    StoredObject,
     UndoScope,
     Verdict,
+    Version,
 )
 from tests.doubles.build import OPEN, policy
 from tests.doubles.observing import Crash
@@ -111,3 +120,61 @@ def test_a_deletion_that_names_no_delete_marker_hides_nothing_until_one_is_seen(
     answers.hidden["a"] = Hidden(mode=DeleteMode.VERSIONED, size=1, version_ids=("v",))
     soft_delete.note_marker(DeletionResult(key="a", result=ObjectResult.DELETED, marker_id=marker), answers)
     assert (answers.unmarked, answers.hidden) == ({"a"}, {})
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+SOON, BEFORE = AT + timedelta(minutes=1), AT - timedelta(minutes=1)
+
+
+def _version(name: str, at: datetime | None, *, latest: bool = False, marker: bool = False) -> Version:
+    return Version(key="image/a", id=name, marker=marker, latest=latest, last_modified=at)
+
+
+MINE = _version("mine", SOON, latest=True)
+NEWER = _version("newer", SOON)
+
+
+@pytest.mark.attack(60)
+@pytest.mark.parametrize(
+    ("found", "goes"),
+    [
+        ([MINE, NEWER], True),
+        ([MINE, NEWER, _version("deleted", BEFORE, marker=True)], True),
+        ([MINE, NEWER, _version("old", BEFORE)], True),
+        ([MINE], False),
+        ([MINE, _version("older", BEFORE)], False),
+        ([MINE, _version("undated", None)], False),
+        ([MINE, _version("hidden", SOON)], False),
+        ([MINE, NEWER, _version("deleted", SOON, marker=True)], False),
+        ([replace(MINE, latest=False), replace(NEWER, latest=True)], False),
+    ],
+)
+async def test_our_copy_goes_again_only_for_an_upload_that_came_meanwhile(
+    found: list[Version], goes: bool
+) -> None:
+    """What lies behind it for another reason stays there, and what came back stays in front of it."""
+    withdrawn: list[Version] = []
+
+    async def of(_: str) -> list[Version]:
+        return found
+
+    async def withdraw(version: Version) -> tuple[DeletionResult]:
+        withdrawn.append(version)
+        return (DeletionResult(key=version.key, result=ObjectResult.DELETED, detail=""),)
+
+    hidden = HiddenObject(
+        id=1,
+        storage_key="image/a",
+        operation_id=uuid4(),
+        verdict=Verdict.ORPHAN,
+        hidden=Hidden(mode=DeleteMode.VERSIONED, size=1, version_ids=("hidden",)),
+        hidden_at=AT,
+    )
+    ports: Any = SimpleNamespace(versions=SimpleNamespace(of=of))
+    guard: Any = SimpleNamespace(withdraw=withdraw)
+    stored = StoredObject(key="image/a", size=1, etag="e", last_modified=SOON, version_id="mine")
+    said = await bring_back._withdrawn(ports, guard, hidden, stored)
+    assert (said, withdrawn) == (("lies there again", [MINE]) if goes else ("", []))
+    # An id that the next upload takes over.
+    found = [replace(each, id=UNVERSIONED) if each == MINE else each for each in found]
+    assert await bring_back._withdrawn(ports, guard, hidden, replace(stored, version_id=UNVERSIONED)) == ""

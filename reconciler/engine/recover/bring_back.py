@@ -97,7 +97,7 @@ async def _withdrawn(ports: Ports, guard: WriteGuard, hidden: HiddenObject, stor
     if stored.version_id in {None, UNVERSIONED}:
         return ""
     found = await ports.versions.of(hidden.storage_key)
-    mine = [each for each in found if each.id == stored.version_id and each.latest and not each.marker]
+    mine = [each for each in found if each.id == stored.version_id and each.latest]
     # The first behind the latest: times are whole seconds, and markers and versions come in no order.
     behind = [each for each in found if not each.latest and not each.marker]
     hidden_before = hidden.hidden_at.replace(microsecond=0)
