@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from reconciler.engine.collect.answers import MANY, PATIENCE, Answers
+from reconciler.engine.collect.answers import MANY, PATIENCE, Answers, for_each_alone
+from reconciler.errors import Halt, KeyRefused, StoreFull
 from reconciler.model import (
     Blame,
     ClaimedKey,
@@ -17,6 +19,8 @@ from reconciler.model import (
     ObjectResult,
     Outcome,
     Remove,
+    Return,
+    UndoScope,
     Verdict,
 )
 from tests.doubles.build import OPEN, policy
@@ -133,3 +137,51 @@ def test_many_in_a_row_without_room_ask_for_a_person(refused: int, went: int, fu
         answers.settle(str(uuid4()), ObjectResult.DELETED, "")
     answers.speak_of_room()
     assert answers.full == full
+
+
+@pytest.mark.attack(72)
+@pytest.mark.parametrize("blame", [Blame.STORE, None])
+async def test_a_round_ends_where_the_store_has_no_room(blame: Blame | None) -> None:
+    """By the answer for many keys, or for the identity: no further batch asks for what cannot be."""
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), limits=OPEN)
+    world.limits = replace(world.limits, delete_concurrency=1)
+    for number in range(3 * MANY):
+        world.bucket.upload(f"image/{number:02}", age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    world.runtime = replace(world.runtime, rate=float(MANY))
+    tried: list[str] = []
+
+    def no_room(source: str, _target: str) -> None:
+        tried.append(source)
+        raise KeyRefused("no room: free space", blame) if blame else StoreFull("no room: free space")
+
+    world.bucket.on_copy = no_room
+    with pytest.raises(Halt, match="no room: free space"):
+        await world.run_once()
+    assert len(tried) <= MANY
+
+
+async def test_a_key_that_is_slow_while_the_identity_is_answered_speaks_for_itself_alone() -> None:
+    answers, one = Answers(), claimed(World(), POISON)
+
+    async def act(_: ClaimedKey) -> None:
+        raise KeyRefused("no answer", Blame.MOMENT)
+
+    await for_each_alone([one], act, answers, concurrency=1)
+    assert (answers.results, answers.unanswered) == ({POISON: (ObjectResult.FAILED, "no answer")}, False)
+
+
+@pytest.mark.attack(73)
+@pytest.mark.parametrize("blame", list(Blame))
+async def test_an_undo_is_refused_only_where_trying_again_is_no_use(blame: Blame) -> None:
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), limits=OPEN)
+    world.bucket.upload(POISON, age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    await world.run_once()
+    (copy,) = (key for key in world.bucket.objects if key.startswith(".reconciler/quarantine/"))
+    world.bucket.refused[copy] = blame
+    undone = await world.undo(UndoScope(keys=(POISON,)))
+    outcome = Return.REFUSED if blame in {Blame.KEY, Blame.OBJECT} else Return.FAILED
+    assert ([each.outcome for each in undone.refused], undone.objects) == ([outcome], 0)
