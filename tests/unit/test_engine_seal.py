@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from uuid import uuid4
 
 import pytest
 
-from reconciler.errors import Halt
-from reconciler.model import Identity, Outcome, Seal
+from reconciler.engine.lead.lease import Tenure
+from reconciler.engine.lead.seal import Sealer
+from reconciler.engine.runtime.write_guard import SEAL_AGE
+from reconciler.errors import Halt, StoreUnavailable
+from reconciler.model import Identity, Outcome, Seal, Term
 from tests.doubles.observing import Crash, crash
-from tests.doubles.world import World
+from tests.doubles.passes import MemorySite
+from tests.doubles.world import BUCKET, World
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +96,45 @@ async def test_a_marker_of_an_older_version_is_completed() -> None:
     assert (await world.run_once()).outcome is Outcome.CONVERGED
     assert world.bucket.identity.lineage is not None
     assert world.bucket.identity.lineage.database == 99
+
+
+async def sealing(world: World) -> tuple[Sealer, Term]:
+    """A leader after its first contact, which has not sealed the bucket yet."""
+    await world.run_once()
+    term = await world.take_lease()
+    return Sealer(world.ports, BUCKET, world.limits.lease_ttl, Tenure(good_until=inf)), term
+
+
+@pytest.mark.attack(63)
+async def test_a_reading_is_compared_with_the_database_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot may be put back at any moment after the bucket was read."""
+    world = World()
+    sealer, term = await sealing(world)
+    await sealer.take(term)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.bucket, "read", away)
+        assert world.bucket.identity is not None
+        assert world.bucket.identity.seal is not None
+        assert await sealer.check(SEAL_AGE) == world.bucket.identity.seal.nonce
+    world.database.lineage = replace(world.database.lineage, database=99)
+    with pytest.raises(Halt, match="is 99, and was"):
+        await sealer.check(SEAL_AGE)
+
+
+@pytest.mark.attack(22)
+async def test_a_former_terms_seal_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    sealer, term = await sealing(world)
+    former = world.bucket.identity
+    with monkeypatch.context() as patched:
+        patched.setattr(MemorySite, "propose", away)
+        with pytest.raises(StoreUnavailable):
+            await sealer.take(term)
+    assert world.bucket.identity == former
+    assert former is not None
+    assert former.seal is not None
+    assert await sealer.check(SEAL_AGE) != former.seal.nonce
+
+
+async def away(*_: object) -> None:
+    raise StoreUnavailable("the store is away")

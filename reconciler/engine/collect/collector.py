@@ -6,6 +6,7 @@ A crash between any two lines leaves marks, claims and intents in Postgres, and 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import anyio
 import structlog
@@ -30,6 +31,9 @@ from reconciler.errors import CatalogUnavailable, Halt, StoreUnavailable
 from reconciler.ports import ClaimRequest
 
 log = structlog.get_logger(__name__)
+
+RESCUE_SECONDS = 5.0
+"""How often a round looks for claims to take over, once it has found none."""
 
 HORIZON_PATIENCE = 30.0
 """Seconds to wait for older transactions before a claim is left for a later round."""
@@ -62,10 +66,11 @@ class Collected:
 class _Round:
     """State shared by the workers of one round. `away`: the marker could not be read. `cut_off`: the database
     did not answer. `enough`: stop. `drained`: nothing is due until a removed row frees its variants.
-    `full`: the store has no room, with its message.
+    `full`: the store has no room, with its message. `rescue_at`: when to look for unfinished claims again.
     """
 
     removed: model.Removed = field(default_factory=model.Removed)
+    rescue_at: float = -inf
     blocked: bool = False
     enough: bool = False
     drained: bool = False
@@ -260,7 +265,7 @@ class Collector:
             settings = self._in_force()
             limit = self._pace.batch_size(settings.rate)
             with step(self._ports.tracer, "claim"):
-                claim = await self._claim(term, settings, limit)
+                claim = await self._claim(term, settings, limit, this)
             if not claim.taken:
                 this.drained = True
                 return None
@@ -270,9 +275,14 @@ class Collector:
             await self._pace.take(len(claim.keys), settings.rate)
             return claim
 
-    async def _claim(self, term: model.Term, settings: RuntimeSettings, limit: int) -> model.Claim:
-        if claim := await self._guard.rescue(term, self._limits.longest_call, limit):
-            return claim
+    async def _claim(
+        self, term: model.Term, settings: RuntimeSettings, limit: int, this: _Round
+    ) -> model.Claim:
+        now = self._ports.clock.monotonic()
+        if now >= this.rescue_at:
+            if claim := await self._guard.rescue(term, self._limits.longest_call, limit):
+                return claim
+            this.rescue_at = now + RESCUE_SECONDS
         decide, cap = decider(settings), capper(settings)
         wanted = ClaimRequest(settings.policy, enabled(settings), limit, decide, cap)
         return await self._guard.claim(term, wanted)

@@ -44,7 +44,7 @@ class Sealer:
         self._term: Term | None = None
         self._former = Seals()
         self._ours: frozenset[Seal] = frozenset()
-        self._seen: UUID | None = None
+        self._last: Identity | None = None
         self._witnessed: Lineage | None = None
         self._read_at = self._settled_at = 0.0
 
@@ -78,17 +78,29 @@ class Sealer:
     async def check(self, max_age: float = 0.0) -> UUID:
         """Return the identity's nonce, which is ours. Read again unless read in the last `max_age` seconds.
 
+        Whether the database is still the one that sealed it is compared each time, since that takes no
+        request.
+
         Raises Halt if it is not ours, LeaseLost if that is because another replica leads, and
         StoreUnavailable.
         """
         async with self._alone:
-            if self._seen is None or self._ports.clock.monotonic() - self._read_at >= max_age:
+            if self._ports.clock.monotonic() - self._read_at >= max_age or not await self._stands():
                 seen = await self._look()
                 of_ours = seen.seal in self._ours  # else of the previous term, by a request that came late
                 if not of_ours or self._failed_over(seen):
                     await self._write(seen)
-            assert self._seen is not None, "a term begins with `take`"
-            return self._seen
+            assert self._last is not None, "a term begins with `take`"
+            assert self._last.seal is not None, "it is ours by now"
+            return self._last.seal.nonce
+
+    async def _stands(self) -> bool:
+        """Whether the last reading was ours, and is of this database as it is now."""
+        last, found = self._last, await self._ports.site.lineage()
+        ours = await self._ports.site.identity()
+        if last is None or ours is None or last.seal not in self._ours:
+            return False
+        return not strange(ours, last, found, self._witnessed) and not failed_over(last.lineage, found)
 
     async def watch(self) -> None:
         """Check and renew until cancelled. Raises Halt and LeaseLost; an absent store is waited for."""
@@ -125,7 +137,7 @@ class Sealer:
             seen = await self._read(ours)
         if not self._known(seen.seal):
             await self._contest(seen)
-        self._read_at, self._seen = began, seen.seal.nonce if seen.seal else None
+        self._read_at, self._last = began, seen
         self._witnessed = found
         return seen
 

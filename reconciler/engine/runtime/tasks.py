@@ -67,12 +67,13 @@ async def ended_by(event: Waitable) -> AsyncIterator[None]:
 
 async def for_each(over: Iterable[T], act: Callable[[T], Awaitable[None]], *, concurrency: int) -> None:
     """Await `act` for every element, at most `concurrency` at once."""
-    queue = iter(over)
+    elements = list(over)
+    queue = iter(elements)
 
     async def work() -> None:
         for element in queue:
             await act(element)
 
     async with task_group() as group:
-        for _ in range(concurrency):
+        for _ in range(min(concurrency, len(elements))):
             group.start_soon(work)

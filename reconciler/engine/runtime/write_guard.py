@@ -16,7 +16,8 @@ from reconciler.planning import formatting
 from reconciler.ports import ClaimRequest, Decide
 
 SEAL_AGE = 1.0
-"""Seconds for which the identity read by a claim is not read again before its delete."""
+"""Seconds for which the bucket's identity, once read, is not read again before a claim or a delete. So a delete
+is sent at most that long after the reading, however many batches are under way."""
 
 
 class Refused(Retryable):
@@ -126,7 +127,7 @@ class WriteGuard:
         """The term with the identity's current nonce, which a claim compares with the database's."""
         self._refuse_in_dry_run(action)
         await self._refuse_while_paused(action)
-        return replace(term, seal=await self._seal(0.0))
+        return replace(term, seal=await self._seal(SEAL_AGE))
 
     async def _admit_deletion(self, action: str) -> None:
         """Raise where nothing may be deleted now.
