@@ -1,4 +1,4 @@
-"""What a pass has found, without a foreign key to it: no pass is ever deleted, and each row cost a look-up."""
+"""Findings without a foreign key to their pass: no pass is ever deleted, and each row cost a look-up."""
 
 from __future__ import annotations
 

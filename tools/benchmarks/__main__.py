@@ -40,6 +40,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
         "rules": lambda: retention.rules(opened, keys),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
+        "versioned": lambda: deletion.against_s5cmd(opened, moved, "versioned"),
         "quarantine": lambda: deletion.into_quarantine(opened, moved),
         "from-afar": lambda: deletion.from_afar(opened, moved, {30: orphans, 300: orphans}),
         "departures": lambda: departures.departures(
@@ -61,6 +62,7 @@ NAMES = (
     "slow-store",
     "rules",
     "deletion",
+    "versioned",
     "quarantine",
     "from-afar",
     "departures",

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,21 @@ def measure(command: Sequence[str], environment: Mapping[str, str], expected: Se
             peak_mib=usage.ru_maxrss / _KIB_PER_MIB,
             output=output.read(),
         )
+
+
+def processor_time(server: int) -> float:
+    """Seconds of processor time of a server so far, with its children's, by its process id."""
+    ticks = _ticks(server, ended_children=True)
+    for child in Path(f"/proc/{server}/task/{server}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            ticks += _ticks(int(child), ended_children=False)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(process: int, *, ended_children: bool) -> int:
+    """See proc(5): user and system time are fields 14 and 15, and those of ended children follow."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if ended_children else 13]))
 
 
 def listing_server(keys: int, cache: Path, *, delay_ms: float = 0) -> AbstractContextManager[str]:

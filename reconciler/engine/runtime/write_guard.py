@@ -16,8 +16,8 @@ from reconciler.planning import formatting
 from reconciler.ports import ClaimRequest, Decide
 
 SEAL_AGE = 1.0
-"""Seconds for which the bucket's identity, once read, is not read again before a claim or a delete. So a delete
-is sent at most that long after the reading, however many batches are under way."""
+"""Seconds for which the bucket's identity, once read, is not read again before a claim or a delete. So a
+delete is sent at most that long after the reading, however many batches are under way."""
 
 
 class Refused(Retryable):
