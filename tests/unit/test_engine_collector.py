@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from reconciler.engine.collect.collector import RESCUE_SECONDS
 from reconciler.engine.collect.freeing import Freeing
 from reconciler.engine.runtime.broken_off import BrokenOff
 from reconciler.engine.runtime.write_guard import Refused, WriteGuard
@@ -189,6 +191,21 @@ async def test_a_rate_holds_over_the_whole_round() -> None:
     report = await world.run_once()
     assert report.removed.objects == 95
     assert report.duration_seconds == pytest.approx(8.5, abs=0.1)
+
+
+async def test_a_round_looks_for_unfinished_claims_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await due(OPEN, **{f"k{number}": 1 for number in range(95)})
+    world.in_force(rate=10.0)
+    looked, rescue = list[float](), world.marks.rescue
+
+    async def noted(term: Term, longest_call: timedelta, limit: int) -> Claim | None:
+        looked.append(world.around.monotonic())
+        return await rescue(term, longest_call, limit)
+
+    monkeypatch.setattr(world.marks, "rescue", noted)
+    report = await world.run_once()
+    assert report.removed.objects == 95
+    assert [round(later - earlier) for earlier, later in pairwise(looked)] == [RESCUE_SECONDS]
 
 
 async def test_a_paused_leader_cannot_confirm_what_was_taken_over() -> None:

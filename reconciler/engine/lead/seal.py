@@ -2,8 +2,9 @@
 
 A clone or a restored backup has the same site id, the same marks, even the same epochs. It cannot have the
 nonce that the other database writes next. So each term writes a new nonce to the database and to the
-bucket, renews it, and reads it again before each batch. A leader that finds a nonce its own database never
-recorded marks the bucket `contested`. Both sides then halt until an operator decides.
+bucket, renews it, and reads it again before each batch, unless it has been read within the last second. A
+leader that finds a nonce its own database never recorded marks the bucket `contested`. Both sides then halt
+until an operator decides.
 """
 
 from dataclasses import replace
