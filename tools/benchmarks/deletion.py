@@ -64,7 +64,7 @@ def against_s5cmd(site: Site, keys: int, mode: str = "direct") -> list[Figure]:
     spent = ours.cpu + ours.postgres
     title = f"deleting {keys:,} orphans" + (", hidden behind delete markers" if mode == "versioned" else "")
     return [
-        at_least(title, "against s5cmd rm, the whole pass", removal.seconds / ours.seconds, 0.8, TIMES),
+        at_least(title, "against s5cmd rm, the whole pass", removal.seconds / ours.seconds, 0.9, TIMES),
         at_most(title, "processor time with Postgres's against s5cmd rm", spent / removal.cpu, 1.5, TIMES),
         for_comparison(title, "Postgres's part of that", 100 * ours.postgres / spent, " %"),
         for_comparison(title, "keys a second, the whole pass", keys / ours.seconds),
