@@ -121,6 +121,20 @@ async def test_a_reading_is_compared_with_the_database_as_it_is_now(monkeypatch:
         await sealer.check(SEAL_AGE)
 
 
+@pytest.mark.attack(63)
+async def test_how_far_the_log_came_is_noted_without_a_reading() -> None:
+    world = World()
+    sealer, term = await sealing(world)
+    await sealer.take(term)
+    before = world.database.lineage
+    assert before.wal is not None
+    world.database.lineage = replace(before, wal=before.wal + 100)
+    await sealer.check(SEAL_AGE)
+    world.database.lineage = replace(before, wal=before.wal + 50)
+    with pytest.raises(Halt, match="write-ahead log ends at"):
+        await sealer.check(SEAL_AGE)
+
+
 @pytest.mark.attack(22)
 async def test_a_former_terms_seal_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()

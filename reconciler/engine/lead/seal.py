@@ -97,11 +97,14 @@ class Sealer:
 
     async def _stands(self) -> bool:
         """Whether the last reading was ours, and is of this database as it is now."""
-        last, found = self._last, await self._ports.site.lineage()
-        ours = await self._ports.site.identity()
+        last, ours = self._last, await self._ports.site.identity()
+        found = await self._ports.site.lineage()
         if last is None or ours is None or last.seal not in self._ours:
             return False
-        return not strange(ours, last, found, self._witnessed) and not failed_over(last.lineage, found)
+        if strange(ours, last, found, self._witnessed) or failed_over(last.lineage, found):
+            return False
+        self._witnessed = found
+        return True
 
     async def watch(self) -> None:
         """Check and renew until cancelled. Raises Halt and LeaseLost; an absent store is waited for."""
