@@ -110,7 +110,7 @@ def _leading(metrics: Metrics) -> None:
     undecided = Undecided(pass_id=1, reason="", since=NOW)
     metrics.standing_read(Standing(by_prefix={"image/": {}}, tripped=dict.fromkeys(PassKind, undecided)))
     metrics.lately_read(Lately(freed=dict.fromkeys(DAYS, 0), restored=dict.fromkeys(DAYS, 0)))
-    for kind in PassKind:
+    for kind in (PassKind.SWEEP, PassKind.RETENTION):  # departures have no time of their own
         metrics.resting(kind, 0)
     rest = StoragePart(names=("other", "other"), objects=0, bytes=0)
     metrics.storage_read(Storage(at=NOW, largest=(), other=rest))

@@ -54,7 +54,7 @@ SELECT holder, epoch, acquired_at, expires_at FROM {SCHEMA}.lease WHERE expires_
 
 # As `CLAIMABLE`, but with postponed and claimed marks, which are due too and not deleted yet, and with those
 # to be due within $6, if a pass sees them once more. The delay of every mark restarts when dry run turns into
-# live.
+# live. A CASE, since of an OR the costly conditions are evaluated once for the table and again for the join.
 DUE = f"""
 SELECT m.verdict, count(*) FILTER (WHERE w.now) AS due, min(w.at) FILTER (WHERE w.now) AS oldest,
        count(*) FILTER (WHERE NOT w.now) AS soon
@@ -63,12 +63,13 @@ CROSS JOIN LATERAL (SELECT {LIVE_SINCE} + {LIVE_DELAY} AS since) live
 CROSS JOIN LATERAL (
     SELECT greatest(m.due_at, live.since) AS at,
            m.state = 'claimed' OR greatest(m.due_at, live.since) <= $1 AND {SEEN_ENOUGH} AS now) w
-WHERE m.state = 'claimed'
-   OR p.state = 'released' AND m.verdict = ANY($2::text[])
-      AND m.due_at <= $1::timestamptz + $6::interval AND live.since <= $1 + $6
-      AND EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
-                  WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
-      AND NOT {{held}}
+WHERE CASE
+    WHEN m.state = 'claimed' THEN true
+    WHEN p.state <> 'released' OR m.verdict <> ALL($2::text[]) THEN false
+    WHEN w.at > $1::timestamptz + $6::interval THEN false
+    ELSE EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS b (low, high)
+                 WHERE m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high))
+         AND NOT {{held}} END
 GROUP BY 1
 """
 

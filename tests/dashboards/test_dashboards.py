@@ -31,7 +31,8 @@ RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
 NOTHING_TO_SHOW = {
     "In dry run for": "the daemon has gone live",
     "Paused for": "nobody has paused it",
-    "Growth in a day": "there is no yesterday",
+    "Decision waits for": "no pass has tripped",
+    "What waits for a decision, and why": "no pass has tripped",
 }
 """Panels that are rightly empty here."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ COLOURS = {
     "red": "#d44a3a",
     "dark-red": "#ad0317",
     "blue": "#1f60c4",
+    "light-blue": "#8ab8ff",
     "yellow": "#e0b400",
     "purple": "#8f3bb8",
 }
@@ -48,6 +51,9 @@ INK, FAINT, PAGE, CARD = "#24292e", "#6b7580", "#eef0f3", "#ffffff"
 Panel = Mapping[str, Any]
 Found = list[tuple[str, Series]]
 """Each series with its legend."""
+LEGEND_LINES = 3
+CHARACTER, LINE = 0.06, 0.165
+"""Inches of a table's text."""
 A_DAY = 86400
 """matplotlib counts time in days."""
 
@@ -169,8 +175,12 @@ def _seconds(value: float) -> str:
 def _bytes(value: float) -> str:
     for power, name in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if abs(value) >= 1024**power:
-            return f"{value / 1024**power:.3g} {name}"
-    return f"{value:.3g} B"
+            return f"{_short(value / 1024**power)} {name}"
+    return f"{_short(value)} B"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _without(panel: Panel) -> str:
@@ -216,7 +226,8 @@ def _timeseries(axes: Any, panel: Panel, found: Found) -> None:
     left, bottom, width, height = axes.get_position().bounds
     figure = axes.get_figure()
     inch_w, inch_h = figure.get_size_inches()
-    lines = _legend_lines(found, width * inch_w)
+    columns = _legend_columns(found, width * inch_w)
+    lines = min(-(-len(found) // columns), LEGEND_LINES)
     below = (0.22 + 0.14 * lines) / inch_h
     axes.set_position((left + 0.55 / inch_w, bottom + below, width - 0.65 / inch_w, height - below))
     custom = panel["fieldConfig"]["defaults"]["custom"]
@@ -224,9 +235,12 @@ def _timeseries(axes: Any, panel: Panel, found: Found) -> None:
         _stack(axes, panel, found)
     else:
         for number, (legend, series) in enumerate(found):
-            axes.plot(*_with_gaps(series), color=_colour(panel, number, legend), lw=1.2, label=legend)
-    axes.set_ylim(bottom=min(0, *(value for _, series in found for _, value in series.points)))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
+            line = _with_gaps(series, _step(found))
+            colour = _colour(panel, number, legend)
+            axes.plot(*line, color=colour, lw=1.2, marker=".", ms=5, markevery=_alone(line[1]), label=legend)
+    values = [value for _, series in found for _, value in series.points]
+    axes.set_ylim(bottom=min(0, *values), top=None if any(values) else 1)
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
     axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=5))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(4))
     axes.yaxis.set_major_formatter(lambda value, _: written(panel, value))
@@ -234,10 +248,14 @@ def _timeseries(axes: Any, panel: Panel, found: Found) -> None:
     axes.grid(visible=True, color="#e3e6ea", lw=0.5)
     for side in axes.spines.values():
         side.set_visible(False)
+    named = _largest(found, lines * columns)
+    handles, labels = axes.get_legend_handles_labels()
+    shown = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label in named]
     axes.legend(
+        *zip(*shown, strict=True),
         loc="upper left",
         bbox_to_anchor=(-0.45 / (width * inch_w), -0.2 / (height * inch_h - below * inch_h)),
-        ncol=max(1, -(-len(found) // lines)),
+        ncol=max(1, -(-len(shown) // lines)),
         frameon=False,
         fontsize=6.5,
         handlelength=1,
@@ -247,12 +265,17 @@ def _timeseries(axes: Any, panel: Panel, found: Found) -> None:
     )
 
 
-def _with_gaps(series: Series) -> tuple[list[float], list[float]]:
-    """Times and values; no number where a second has none, so that no line is drawn across."""
+def _step(found: Found) -> float:
+    """Seconds between two points."""
+    return min((after - at for _, one in found for (at, _), (after, _) in pairwise(one.points)), default=1.0)
+
+
+def _with_gaps(series: Series, step: float) -> tuple[list[float], list[float]]:
+    """Times and values; no number where a step has none, so that no line is drawn across."""
     times: list[float] = []
     values: list[float] = []
     for at, value in series.points:
-        if times and at / A_DAY - times[-1] > 1.5 / A_DAY:
+        if times and at / A_DAY - times[-1] > 1.5 * step / A_DAY:
             times.append(times[-1])
             values.append(math.nan)
         times.append(at / A_DAY)
@@ -260,10 +283,25 @@ def _with_gaps(series: Series) -> tuple[list[float], list[float]]:
     return times, values
 
 
-def _legend_lines(found: Found, inches: float) -> int:
+def _alone(values: list[float]) -> list[int]:
+    """Where a point has no neighbour, so that no line shows it."""
+    around = [math.nan, *values, math.nan]
+    return [
+        at
+        for at, (before, value, after) in enumerate(zip(around, values, around[2:], strict=False))
+        if math.isnan(before) and math.isnan(after) and not math.isnan(value)
+    ]
+
+
+def _legend_columns(found: Found, inches: float) -> int:
     widest = max(len(legend) for legend, _ in found) * 0.055 + 0.3
-    columns = max(1, int(inches / widest))
-    return -(-len(found) // columns)
+    return max(1, int(inches / widest))
+
+
+def _largest(found: Found, count: int) -> set[str]:
+    """Of the many that a legend has no room for; Grafana's is scrolled."""
+    by_size = sorted(found, key=lambda each: -sum(abs(value) for _, value in each[1].points))
+    return {legend for legend, _ in by_size[:count]}
 
 
 def _stack(axes: Any, panel: Panel, found: Found) -> None:
@@ -311,11 +349,12 @@ def _timeline(axes: Any, panel: Panel, found: Found) -> None:
             word = _word(panel, value)
             if word is not None and word[1] in COLOURS:
                 axes.broken_barh(
-                    [(at / A_DAY, 1 / A_DAY)], (place - 0.38, 0.76), color=COLOURS[word[1]], lw=0
+                    [(at / A_DAY, _step(found) / A_DAY)], (place - 0.38, 0.76), color=COLOURS[word[1]], lw=0
                 )
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_yticks(range(len(found)), [legend for legend, _ in found])
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=7))
     axes.tick_params(labelsize=7, colors=INK, length=0)
     axes.grid(visible=True, axis="x", color="#e3e6ea", lw=0.5)
     for side in axes.spines.values():
@@ -323,20 +362,28 @@ def _timeline(axes: Any, panel: Panel, found: Found) -> None:
 
 
 def _table(axes: Any, panel: Panel, found: Found) -> None:
+    """Columns as wide as their longest text; the last takes what is left, and breaks its lines."""
     axes.axis("off")
     columns = panel["transformations"][0]["options"]["include"]["names"]
     _, _, width, height = axes.get_position().bounds
     inch_w, inch_h = axes.get_figure().get_size_inches()
     inches, inches_wide = height * inch_h, width * inch_w
-    fits = int(inches / 0.165) - 1
-    lines = [[series.labels.get(name, "") for name in columns] for _, series in found]
+    rows = [columns, *([series.labels.get(name, "") for name in columns] for _, series in found)]
+    widths = [max(len(row[column]) for row in rows) * CHARACTER + 0.25 for column in range(len(columns))]
+    spare = max(0.0, inches_wide - 0.1 - sum(widths)) / len(columns)
+    left = [0.1 + sum(widths[:column]) + column * spare for column in range(len(columns))]
+    lines: list[list[str]] = []
+    for row in rows:
+        last = textwrap.wrap(row[-1], int((inches_wide - left[-1]) / CHARACTER)) or [""]
+        lines += [[*row[:-1], last[0]], *([*([""] * (len(row) - 1)), more] for more in last[1:])]
+    fits = int(inches / LINE)
     if len(lines) > fits:
         lines = [*lines[: fits - 1], [f"and {len(lines) - fits + 1} more (scroll)"]]
-    for number, line in enumerate([columns, *lines]):
+    for number, line in enumerate(lines):
         for column, text in enumerate(line):
             axes.text(
-                (0.1 + column * (inches_wide - 0.1) / len(columns)) / inches_wide,
-                1 - (number + 0.6) * 0.165 / inches,
+                left[column] / inches_wide,
+                1 - (number + 0.6) * LINE / inches,
                 text,
                 size=7,
                 va="center",

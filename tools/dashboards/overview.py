@@ -20,6 +20,24 @@ from tools.dashboards.panels import (
 )
 
 HOUR, DAY = 3600, 86400
+GONE = of("deleted_keys_total", 'mode="live"')
+
+
+def coming(kind: str) -> str:
+    """Seconds until the next pass of the kind; none left while it is under way."""
+    due = of("pass_next_timestamp_seconds", f'kind="{kind}"')
+    return f"clamp_min(max({due}) - time(), 0)"
+
+
+def cost(size: str) -> str:
+    """What so many bytes cost in a month; nothing at all where no price is set."""
+    return f"{size} / 2^30 * (max({of('price_per_gib_month')}) > 0)"
+
+
+def within(metric: str, window: str) -> str:
+    """Of the last days."""
+    return "max(" + of(metric, f'window="{window}"') + ")"
+
 
 HEALTH = Row(
     title="Health",
@@ -86,6 +104,22 @@ HEALTH = Row(
             alerts=("MediaReconcilerAbsent",),
         ),
         tile(
+            "Next sweep in",
+            "When the leader means to begin its next sweep of the bucket.",
+            coming("sweep"),
+            unit="s",
+            words={0: ("under way", PLAIN)},
+            steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
+            "Next retention pass in",
+            "When the leader means to begin its next retention pass.",
+            coming("retention"),
+            unit="s",
+            words={0: ("under way", PLAIN)},
+            steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
             "Age of last sweep",
             "Time since a sweep of the bucket last ended complete and released.",
             "time() - max(" + of("pass_last_success_timestamp_seconds", 'kind="sweep"') + " > 0)",
@@ -121,13 +155,43 @@ HEALTH = Row(
             without="not paused",
             alerts=("MediaReconcilerPaused",),
         ),
+        tile(
+            "Decision waits for",
+            "For how long the first of the passes that the breaker holds back has waited for a person.",
+            f"time() - min({of('passes_tripped_since_timestamp_seconds')} > 0)",
+            unit="s",
+            steps=((None, GOOD), (0, ODD), (4 * HOUR, BAD)),
+            without="none waits",
+            alerts=("MediaReconcilerBreakerTripped",),
+        ),
+        tile(
+            "Needed and not back for",
+            "For how long the first of the keys that a row needs has waited to be brought back.",
+            f"max({of('restores_waiting_oldest_age_seconds')})",
+            unit="s",
+            words={0: ("none waits", GOOD)},
+            steps=((None, UNKNOWN), (0, ODD), (HOUR, BAD)),
+            alerts=("MediaReconcilerRecordLost",),
+        ),
+        Panel(
+            title="What waits for a decision, and why",
+            says="The newest pass of each kind that the breaker holds back, as `reconciler passes` lists it:"
+            " one decision is about all before it.",
+            kind="table",
+            width=12,
+            height=4,
+            queries=(Query(expr=f"max by (kind, pass, trip_reason) ({of('pass_tripped_info')} == 1)"),),
+            columns=("kind", "pass", "trip_reason"),
+            without="nothing",
+            alerts=("MediaReconcilerBreakerTripped",),
+        ),
         Panel(
             title="Alerts",
             says="Alerts of this installation that fire, or will if it goes on. Each has a page in the"
             " runbooks.",
             kind="table",
             width=12,
-            height=3,
+            height=4,
             queries=(Query(expr=f'ALERTS{{{SITE},alertname=~"MediaReconciler.*"}}'),),
             columns=("alertname", "alertstate", "severity", "kind"),
             without="none",
@@ -142,22 +206,27 @@ DRIFT = Row(
             "Keys",
             "Marked storage keys of all verdicts.",
             f"sum({of('drift_keys')})",
-            width=6,
             steps=((None, UNKNOWN), (0, PLAIN)),
         ),
         tile(
             "Bytes",
             "Bytes of the objects at those keys.",
             f"sum({of('drift_bytes')})",
-            width=6,
             unit="bytes",
             steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
+            "It costs a month",
+            "What the store charges for those bytes, in the currency of the setting"
+            " `price_per_gib_month`. What can be undone goes on costing until its purge: see below.",
+            cost(f"sum({of('drift_bytes')})"),
+            steps=((None, UNKNOWN), (0, PLAIN)),
+            without="no price set",
         ),
         tile(
             "Oldest mark",
             "Time since the oldest mark was first seen. A day of it is the delay before a mark is due.",
             f"max({of('drift_oldest_age_seconds')})",
-            width=6,
             unit="s",
             steps=((None, UNKNOWN), (0, PLAIN), (2 * DAY, ODD)),
         ),
@@ -166,10 +235,34 @@ DRIFT = Row(
             "For how long the first of the marks that are released and due has been due. Live, this"
             " stays short.",
             f"max({of('marks_due_oldest_age_seconds')})",
-            width=6,
             unit="s",
+            words={0: ("nothing is", GOOD)},
             steps=((None, UNKNOWN), (0, GOOD), (12 * HOUR, ODD), (24 * HOUR, BAD)),
             alerts=("MediaReconcilerOldestMarkTooOld",),
+        ),
+        tile(
+            "Due now",
+            "Marks that are released and due and have not gone yet.",
+            f"max({of('marks_due')})",
+            steps=((None, UNKNOWN), (0, PLAIN)),
+            alerts=("MediaReconcilerBacklogNotDraining",),
+        ),
+        tile(
+            "Backlog gone in",
+            "How long what is due takes at the rate of the last quarter of an hour, if nothing becomes due"
+            " meanwhile.",
+            f"max({of('marks_due')}) == 0 or max({of('marks_due')}) / (sum(rate({GONE}[15m])) > 0)",
+            unit="s",
+            words={0: ("it is", GOOD)},
+            steps=((None, UNKNOWN), (0, PLAIN), (DAY, ODD)),
+            without="nothing goes",
+            alerts=("MediaReconcilerBacklogNotDraining",),
+        ),
+        tile(
+            "Due within a day",
+            "Released marks that are not due yet and will be within 24 hours.",
+            f"sum({of('marks_due_soon')})",
+            steps=((None, UNKNOWN), (0, PLAIN)),
         ),
         graph(
             "Keys by verdict",
@@ -192,6 +285,24 @@ DRIFT = Row(
             Query(expr=f"max by (verdict) ({of('drift_oldest_age_seconds')})", legend="{{verdict}}"),
             unit="s",
             alerts=("MediaReconcilerOldestMarkTooOld",),
+        ),
+        graph(
+            "Keys by prefix",
+            "Where the drift is, by managed prefix. Marks outside are of former prefixes: `(outside)`.",
+            Query(expr=f"sum by (prefix) ({of('drift_prefix_keys')})", legend="{{prefix}}"),
+            stacked=True,
+        ),
+        graph(
+            "Bytes by prefix",
+            "The same in bytes.",
+            Query(expr=f"sum by (prefix) ({of('drift_prefix_bytes')})", legend="{{prefix}}"),
+            unit="bytes",
+            stacked=True,
+        ),
+        bars(
+            "Due within a day, by verdict",
+            "What will go next, if nothing speaks against it by then: `reconciler marks list` has the keys.",
+            Query(expr=f"sum by (verdict) ({of('marks_due_soon')})", legend="{{verdict}}"),
         ),
     ),
 )
@@ -310,6 +421,85 @@ ACTIONS = Row(
     ),
 )
 
+BACK = Row(
+    title="What is freed, and what comes back",
+    panels=(
+        tile(
+            "Deleted, not yet freed",
+            "In quarantine or behind delete markers: what can be undone until its purge, and is paid for.",
+            f"max({of('hidden_bytes')})",
+            unit="bytes",
+            steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
+            "That costs a month",
+            "What the store charges for it, in the currency of the setting `price_per_gib_month`.",
+            cost(f"max({of('hidden_bytes')})"),
+            steps=((None, UNKNOWN), (0, PLAIN)),
+            without="no price set",
+        ),
+        tile(
+            "Freed in 7 days",
+            "Bytes that went for good, by purges and by deletions that cannot be undone, by the ledger.",
+            within("ledger_freed_bytes", "7d"),
+            unit="bytes",
+            steps=((None, UNKNOWN), (0, GOOD)),
+        ),
+        tile(
+            "Freed in 30 days",
+            "The same, as far as the ledger goes back.",
+            within("ledger_freed_bytes", "30d"),
+            unit="bytes",
+            steps=((None, UNKNOWN), (0, GOOD)),
+        ),
+        tile(
+            "Brought back in a day",
+            "Objects, by healing and by undo. Healing: a row needed what was deleted.",
+            within("ledger_restored_objects", "1d"),
+            steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
+            "Brought back in 7 days",
+            "The same.",
+            within("ledger_restored_objects", "7d"),
+            steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
+            "Brought back in 30 days",
+            "The same, as far as the ledger goes back.",
+            within("ledger_restored_objects", "30d"),
+            steps=((None, UNKNOWN), (0, PLAIN)),
+        ),
+        tile(
+            "Needed and not back yet",
+            "Keys that a row needs and that wait to be brought back.",
+            f"max({of('restores_waiting')})",
+            words={0: ("none", GOOD)},
+            steps=((None, UNKNOWN), (0, ODD)),
+        ),
+        graph(
+            "What the rest costs a month",
+            "Of drift, and of what is deleted and not freed yet, in the currency of the setting"
+            " `price_per_gib_month`. Nothing is shown where none is set.",
+            Query(expr=cost(f"sum({of('drift_bytes')})"), legend="drift"),
+            Query(expr=cost(f"max({of('hidden_bytes')})"), legend="deleted, not yet freed"),
+            stacked=True,
+        ),
+        graph(
+            "Freed in the days before",
+            "Bytes that went for good in the day, the week and the month before.",
+            Query(expr=f"max by (window) ({of('ledger_freed_bytes')})", legend="{{window}}"),
+            unit="bytes",
+        ),
+        graph(
+            "Brought back in the days before, and waiting",
+            "Objects that came back in the day, the week and the month before; and keys that wait.",
+            Query(expr=f"max by (window) ({of('ledger_restored_objects')})", legend="{{window}}"),
+            Query(expr=f"max({of('restores_waiting')})", legend="waiting"),
+        ),
+    ),
+)
+
 STORAGE = Row(
     title="Storage and its growth",
     panels=(
@@ -324,9 +514,10 @@ STORAGE = Row(
             alerts=("MediaReconcilerStorageHigh",),
         ),
         graph(
-            "Growth in a day",
-            "By how much the bucket has grown since the same time yesterday. Below nothing it shrinks.",
-            Query(expr=f"max({of('bucket_bytes')}) - max({of('bucket_bytes')} offset 1d)", legend="growth"),
+            "Growth a day",
+            "By how much the bucket grows in a day at the pace of the last six hours. Below nothing it"
+            " shrinks.",
+            Query(expr=f"deriv(max({of('bucket_bytes')})[6h:]) * {DAY}", legend="growth"),
             unit="bytes",
             signed=True,
             alerts=("MediaReconcilerStorageGrowth",),
@@ -370,5 +561,5 @@ OVERVIEW = Dashboard(
     uid="media-reconciler-overview",
     title="Media reconciler / Overview",
     says="Whether bucket and database agree, what goes and why, and what is stored.",
-    rows=(HEALTH, DRIFT, WHY, ACTIONS, STORAGE),
+    rows=(HEALTH, DRIFT, WHY, ACTIONS, BACK, STORAGE),
 )

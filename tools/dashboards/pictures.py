@@ -1,78 +1,87 @@
-"""Draw the dashboards from what they show of a daemon at work: `python -m tools.dashboards.pictures`.
+"""Draw the dashboards of a day: `python -m tools.dashboards.pictures FILE`, with the file that `day` wrote.
 
 Needs `pip install '.[docs]'` and Debian's prometheus. What is drawn are the chart's files, each query asked
-of a real Prometheus as Grafana would; the drawing is our own.
+of a real Prometheus as Grafana would, and the alerts are those that it fires; the drawing is our own.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import anyio
-
-from reconciler.catalog import migrate
 from reconciler.embedded.client import Supervisor, start_supervisor
-from reconciler.embedded.postgres import start_postgres
-from tests.integration.site import Site, make_site
-from tests.servers import execute, fresh_bucket, fresh_database, start_moto
 from tools.dashboards.__main__ import texts
+from tools.dashboards.day import SCRAPE
 from tools.dashboards.drawing import draw
-from tools.dashboards.prometheus import open_dashboard
-from tools.dashboards.scene import Scene, objects, rows, scene
+from tools.dashboards.prometheus import Prometheus, open_dashboard, prometheus
 
 PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures"
-SECONDS_DRY, SECONDS_LIVE = 20, 60
-BURSTS = (24, 44)
-"""When many objects lose their rows at once; the last is still under way at the end."""
+AHEAD = 300.0
+"""Seconds that Prometheus may need until the alert has fired: a series is forgotten 300 s after its end."""
+PATIENCE = 2 * AHEAD
+FIRES = 'ALERTS{alertname="MediaReconcilerBreakerTripped",alertstate="firing"}'
 
 
-async def a_busy_minute(played: Scene) -> None:
-    """A dry run, then live deletions, while the gateway goes on storing and forgetting."""
-    await played.until_known("count_over_time(media_reconciler_drift_keys[1h]) > 2")
-    for second in range(SECONDS_DRY):
-        await anyio.sleep(1)
-        await objects(played.site, f"image/early-{second:02}-", range(second % 4))
-    await played.go_live()
-    for second in range(SECONDS_LIVE):
-        await anyio.sleep(1)
-        stored = range(1000 + 3 * second, 1003 + 3 * second)
-        await objects(played.site, "video/kept-", stored)
-        await rows(played.site, "video/kept-", stored, played.owner)
-        if second in BURSTS:
-            await objects(played.site, f"image/late-{second:02}-", range(5 * second // 2))
-            await rows(played.site, f"video/without-{second:02}-", range(3), played.owner)
-            await objects(played.site, f"video/expired-{second:02}-", range(20))
-            await rows(played.site, f"video/expired-{second:02}-", range(20), played.owner, expired=True)
+def moved(source: Path, target: Path) -> float:
+    """Copy the samples as if the day ended soon, so that rules can be judged; returns when it began."""
+    with source.open(encoding="utf-8") as lines:
+        first = float(next(lines).rpartition(" ")[2])
+        for line in lines:
+            if not line.startswith("#"):
+                last = line
+    by = time.time() + AHEAD - float(last.rpartition(" ")[2])
+    with source.open(encoding="utf-8") as lines, target.open("w", encoding="utf-8") as out:
+        for line in lines:
+            if line.startswith("#"):
+                out.write(line)
+                continue
+            series, value, at = line.rsplit(" ", 2)
+            if series.partition("{")[0].endswith(("_timestamp_seconds", "_start_time_seconds")) and float(
+                value
+            ):
+                value = str(float(value) + by)
+            out.write(f"{series} {value} {float(at) + by:.3f}\n")
+    return first + by
 
 
-async def photograph(site: Site, supervisor: Supervisor) -> None:
+def wait_for_alerts(asked: Prometheus) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not asked.instant(FIRES):
+        if time.monotonic() > deadline:
+            message = "no alert has fired: does the day end with a pass that waits for a decision?"
+            raise TimeoutError(message)
+        time.sleep(1)
+
+
+def photograph(supervisor: Supervisor, file: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        async with scene(site, supervisor, Path(directory)) as played:
-            await a_busy_minute(played)
-            until = time.time()
+        samples = Path(directory) / "samples"
+        began = moved(file, samples)
+        with prometheus(supervisor, samples=samples) as asked:
+            wait_for_alerts(asked)
             for path, text in texts().items():
                 dashboard = json.loads(text)
-                viewer = open_dashboard(played.prometheus, dashboard, played.since, until)
-                file = PICTURES / f"{path.stem}.png"
-                draw(dashboard, viewer, file)
-                print(f"wrote {file} ({file.stat().st_size // 1024} KiB)")
+                until = time.time()
+                hours = int(dashboard["time"]["from"].removeprefix("now-").removesuffix("h"))
+                viewer = open_dashboard(
+                    asked, dashboard, max(began, until - 3600 * hours), until, scrape=SCRAPE
+                )
+                picture = PICTURES / f"{path.stem}.png"
+                draw(dashboard, viewer, picture)
+                print(f"wrote {picture} ({picture.stat().st_size // 1024} KiB)")
 
 
-def main() -> None:
+def main(file: Path) -> None:
     PICTURES.mkdir(exist_ok=True)
     supervisor = start_supervisor()
     try:
-        server, store = start_postgres(supervisor), start_moto(supervisor)
-        execute(server.url(), "CREATE DATABASE migrated TEMPLATE template0")
-        migrate.upgrade(server.url("migrated"), create_tables=True)
-        with fresh_database(server, "migrated") as database, fresh_bucket(store) as bucket:
-            anyio.run(photograph, make_site(database, bucket), supervisor)
+        photograph(supervisor, file)
     finally:
         supervisor.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

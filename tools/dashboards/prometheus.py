@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -73,17 +74,23 @@ def _series(found: Iterator[tuple[Mapping[str, str], list[Any]]]) -> Iterator[Se
 
 
 @contextmanager
-def prometheus(supervisor: Supervisor, target: int) -> Iterator[Prometheus]:
-    """Scrapes the daemon on that port."""
+def prometheus(
+    supervisor: Supervisor, target: int | None = None, *, samples: Path | None = None
+) -> Iterator[Prometheus]:
+    """Scrapes the daemon on that port, if any; it has those samples, in OpenMetrics, from the start."""
     port = free_ports(1)
     home = supervisor.directory / f"prometheus-{port}"
     home.mkdir()
-    static = {"targets": [f"{HOST}:{target}"], "labels": {"namespace": NAMESPACE}}
+    targets = [f"{HOST}:{target}"] if target else []
+    static = {"targets": targets, "labels": {"namespace": NAMESPACE}}
     settings = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
         "rule_files": [str(RULES)],
         "scrape_configs": [{"job_name": JOB, "static_configs": [static]}],
     }
+    if samples is not None:
+        backfill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(samples), str(home / "tsdb")]
+        subprocess.run(backfill, check=True, stdout=subprocess.DEVNULL)
     file = home / "prometheus.yml"
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
     supervisor.start(
@@ -114,11 +121,13 @@ class Viewer:
     prometheus: Prometheus
     since: float
     until: float
+    scrape: float
     variables: Mapping[str, str]
 
     def filled(self, expr: str) -> str:
         """With the variables' values, the dashboard's own and those that Grafana reckons out."""
-        shown = {**self.variables, "__rate_interval": "15s", "__range": f"{self.until - self.since:.0f}s"}
+        interval = f"{max(15, 4 * self.scrape):.0f}s"
+        shown = {**self.variables, "__rate_interval": interval, "__range": f"{self.until - self.since:.0f}s"}
         for name, value in shown.items():
             expr = expr.replace(f"${name}", value)
         return expr
@@ -128,13 +137,17 @@ class Viewer:
         expr = self.filled(target["expr"])
         if target["instant"]:
             return self.prometheus.instant(expr, self.until)
-        return self.prometheus.range(expr, self.since, self.until)
+        return self.prometheus.range(expr, self.since, self.until, self.scrape)
 
 
-def open_dashboard(asked: Prometheus, dashboard: Mapping[str, Any], since: float, until: float) -> Viewer:
-    """The variables take the first value that their query finds, and are empty where it finds none."""
+def open_dashboard(
+    asked: Prometheus, dashboard: Mapping[str, Any], since: float, until: float, *, scrape: float = 1
+) -> Viewer:
+    """The variables take the first value that their query finds, and are empty where it finds none. `scrape`:
+    seconds between two samples.
+    """
     values: dict[str, str] = {}
-    viewer = Viewer(prometheus=asked, since=since, until=until, variables=values)
+    viewer = Viewer(prometheus=asked, since=since, until=until, scrape=scrape, variables=values)
     for variable in dashboard["templating"]["list"]:
         if variable["type"] != "query":
             continue
