@@ -34,6 +34,7 @@ from reconciler.model import (
     Report,
     Tally,
     Term,
+    Terms,
     Verdict,
 )
 from reconciler.model.keys import merge_prefixes
@@ -171,7 +172,9 @@ class Cycle:
         if since is None:
             last = await self._ports.passes.last(PassKind.RETENTION)
             since = last.cutoff if last else now
-        return policy.allows(Verdict.REVOKED) and await records.keys_ended(since, now, policy.key_grace)
+        terms: list[Terms] = [policy, *policy.rules.each]
+        graces = {each.key_grace for each in terms if policy.allows(Verdict.REVOKED, each)}
+        return any([await records.keys_ended(since, now, grace) for grace in graces])
 
     async def departures(self, term: Term) -> PassResult | None:
         """Run one departure pass, if any record has left; None if none has."""

@@ -32,6 +32,7 @@ from reconciler.planning import approval_gate
 from reconciler.planning.claim_decision import decide
 from reconciler.planning.retention import judge_record
 from tests.doubles.build import DAY, NOW, mark, owner, policy, record, runtime
+from tests.doubles.world import World
 from tests.unit.test_planning_approval_gate import a_pass
 from tests.unit.test_verdicts import Watching
 
@@ -334,3 +335,15 @@ def test_the_trip_says_what_became_of_the_rules(before: list[Rule], after: list[
     trip = approval_gate.widened(tally, under(*after), a_pass(policy=under(*before)))
     assert trip is not None
     assert trip.reason.endswith(f"changed since: {told}")
+
+
+@pytest.mark.anyio
+async def test_a_key_that_has_ended_is_noticed_when_the_first_of_all_graces_is_over() -> None:
+    world = World(under=under(rule(key_grace=DAY, delete_revoked=True)))
+    world.database.add_key("k1", expires_at=world.database.now + timedelta(hours=1))
+    cycle = world.cycle()
+    assert not await cycle.keys_ended()
+    world.around.tick(timedelta(hours=1) + DAY)
+    assert await cycle.keys_ended(), "the rule's, though the global settings keep such media"
+    world.around.tick(30 * DAY)
+    assert not await cycle.keys_ended(), "and the global grace is nobody's"
