@@ -120,4 +120,5 @@ breaker:
   max_count: {{ toJson $v.breaker.maxCount }}
   max_dangling: {{ toJson $v.breaker.maxDangling }}
   min_count: {{ toJson $v.breaker.minCount }}
+approval_ttl: {{ toJson $v.approvalTtl }}
 {{- end -}}

@@ -2,8 +2,9 @@
 
 Its marks are released: they still wait for their due time, and each is decided again before it
 goes. Who approved it and when is recorded. Marks of tripped passes before it go with it, as far
-as it has seen them again. Works while a daemon runs; takes no lease. Exits 1 where the pass
-is not tripped, or needs --i-understand.
+as it has seen them again; what later passes find is not approved. What has not gone within
+RECONCILER_APPROVAL_TTL waits for a decision again. Works while a daemon runs; takes no lease.
+Exits 1 where the pass is not tripped, or needs --i-understand.
 
 $ reconciler passes show 12
 $ reconciler approve 12

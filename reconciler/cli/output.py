@@ -1,9 +1,10 @@
 """What is printed: lines and tables for people, JSON for scripts."""
 
+import csv
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Never, TypeAlias, TypeVar
+from typing import Never, TextIO, TypeAlias, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -75,12 +76,38 @@ async def print_lines(
     pages: AsyncIterator[Sequence[T]], as_json: Callable[[T], Mapping[str, object]], limit: int | None
 ) -> None:
     """One line of JSON each, the first `limit` of them; None for every one."""
+    async for page in limited(pages, limit):
+        sys.stdout.writelines(json.dumps(as_json(each)) + "\n" for each in page)
+
+
+async def limited(pages: AsyncIterator[Sequence[T]], limit: int | None) -> AsyncIterator[Sequence[T]]:
+    """The pages up to that number of their parts in all; None for every one."""
     left = limit
     async for page in pages:
-        sys.stdout.writelines(json.dumps(as_json(each)) + "\n" for each in page[:left])
+        yield page[:left]
         left = None if left is None else left - len(page)
         if left is not None and left <= 0:
             return
+
+
+class CsvRows:
+    """RFC 4180 with a header; control characters are written as escapes, backslashes doubled.
+
+    So a row is always one line, whatever its key holds. A list is written with blanks between its parts.
+    """
+
+    def __init__(self, out: TextIO, names: Sequence[str]) -> None:
+        self._writer = csv.DictWriter(out, names, lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, rows: Iterable[Mapping[str, object]]) -> None:
+        for row in rows:
+            self._writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _cell(value: object) -> object:
+    text = " ".join(map(str, value)) if isinstance(value, list) else value
+    return printable(text) if isinstance(text, str) else text
 
 
 async def first(pages: AsyncIterator[Sequence[T]], limit: int) -> tuple[Sequence[T], bool]:

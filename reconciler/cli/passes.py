@@ -119,7 +119,8 @@ def print_pass(detail: PassDetail, out: Output) -> None:
         f" {tally.records:,} records looked at; settings {current.config_hash}"
     )
     if current.decided_at is not None:
-        verb = "approved" if current.state is PassState.RELEASED else "discarded"
+        # A tripped pass was approved before its approval ended.
+        verb = "discarded" if current.state is PassState.DISCARDED else "approved"
         out.say(f"{verb} by {current.decided_by or ''}, {_when(current.decided_at)}")
     _print_taken_in(detail, out)
     _print_counts(detail, out)
@@ -146,7 +147,7 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
     else:
         print(
             f"pass {current.id} approved: {marks:,} marks released; each goes when it is due, if it is still"
-            " to go then"
+            " to go then, and within RECONCILER_APPROVAL_TTL"
         )
     return DONE
 

@@ -15,7 +15,6 @@ $ reconciler plan -o plan.jsonl
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from reconciler.cli.reports import ended, one_sided, print_kept
 from reconciler.cli.types import Group, Output
 from reconciler.errors import ConfigError
 from reconciler.model import VERDICTS, Finding, KeepReason, Outcome, Report, Verdict
-from reconciler.planning.formatting import human_bytes, printable, shortened
+from reconciler.planning.formatting import human_bytes, shortened
 
 EXAMPLES = 2
 
@@ -176,24 +175,17 @@ def _about(path: Path) -> Iterator[None]:
 
 
 class Csv(JsonLines):
-    """RFC 4180 with a header; control characters are written as escapes, backslashes doubled.
-
-    So a finding is always one line, whatever its key holds.
-    """
+    """One finding a line, as `CsvRows` writes it."""
 
     def __init__(self, out: TextIO, due_at: datetime) -> None:
         super().__init__(out, due_at)
+        from reconciler.cli.output import CsvRows
         from reconciler.operations.as_json import FINDING
 
-        self._writer = csv.DictWriter(out, FINDING, lineterminator="\n")
-        self._writer.writeheader()
+        self._rows = CsvRows(out, FINDING)
 
     def emit(self, findings: Sequence[Finding]) -> None:
-        for finding in findings:
-            cells = self._as_json(finding, self._due_at)
-            self._writer.writerow(
-                {name: printable(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
-            )
+        self._rows.write(self._as_json(each, self._due_at) for each in findings)
 
 
 class PlanTable:

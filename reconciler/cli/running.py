@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.cli.arguments import Run
@@ -94,6 +94,30 @@ def duration_of(text: str, option: str, least: str = "0s") -> timedelta:
     except (ValueError, OverflowError) as error:
         message = f"{option} {text!r}: {error}"
         raise ConfigError(message) from None
+
+
+def past_time(text: str | None, option: str, now: datetime) -> datetime | None:
+    """An instant in ISO 8601, or one so long ago. Raises ConfigError for what is neither."""
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return now - duration_of(text, option)
+        except ConfigError:
+            message = f"{option} {text!r}: must be ISO 8601, or how long ago, such as 2h"
+            raise ConfigError(message) from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def span(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """What --since and --until say. Raises ConfigError where the end is not behind the beginning."""
+    now = datetime.now(UTC)
+    begin, end = past_time(since, "--since", now), past_time(until, "--until", now)
+    if begin and end and end <= begin:
+        raise ConfigError(f"--until {until!r}: must be later than --since {since!r}")
+    return begin, end
 
 
 def operator(args: argparse.Namespace) -> str:

@@ -17,7 +17,6 @@ import argparse
 import itertools
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, by, command
@@ -92,26 +91,8 @@ def run(args: argparse.Namespace) -> int:
 def _scope(args: argparse.Namespace) -> UndoScope:
     if args.until and not args.since:
         raise ConfigError("--until needs --since")
-    now = datetime.now(UTC)
-    since, until = _time(args.since, now, "--since"), _time(args.until, now, "--until")
-    if since and until and until <= since:
-        raise ConfigError(f"--until {args.until!r}: must be later than --since {args.since!r}")
+    since, until = running.span(args.since, args.until)
     return UndoScope(keys=tuple(args.key or ()), pass_id=args.pass_id, since=since, until=until)
-
-
-def _time(text: str | None, now: datetime, option: str) -> datetime | None:
-    """An instant, or one so long ago."""
-    if text is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            return now - running.duration_of(text, option)
-        except ConfigError:
-            message = f"{option} {text!r}: must be ISO 8601, or how long ago, such as 2h"
-            raise ConfigError(message) from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _print(returned: Sequence[Returned], total: int, mode: Mode) -> None:

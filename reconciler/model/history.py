@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from reconciler.model.enums import PassKind
 from reconciler.model.marks import ListedMark
@@ -13,23 +14,42 @@ from reconciler.model.marks import ListedMark
 class LedgerLine:
     """One line of the ledger, with the pass that it belongs to: its `kind`, its `cutoff`, and who decided
     about it, if a person did. `event` is `intent`, `result`, `restored`, `purged`, `cancelled`, `erased` or
-    `aborted`. Verdict and result are words as they were written, maybe by a newer program.
+    `aborted`. Verdict and result are words as they were written, maybe by a newer program. `owners` are the
+    virtual keys of the rows that named the key when it was claimed.
     """
 
+    id: int
     at: datetime
     event: str
     what: str
+    storage_key: str
     record_id: str | None
+    owners: tuple[str, ...]
     verdict: str
     reason: str
     result: str | None
     detail: str | None
     bytes: int | None
     pass_id: int | None
+    operation_id: UUID | None
     kind: PassKind | None
     cutoff: datetime | None
     decided_by: str | None
     decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFilter:
+    """Selects lines of the ledger: those that match all of it; None matches every line.
+
+    From `since` on, and before `until`. A key also stands for its variants, a pass for those that it took in.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    key: str | None = None
+    pass_id: int | None = None
+    virtual_key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

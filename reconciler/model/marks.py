@@ -17,7 +17,7 @@ class Mark:
     """The durable intention to delete one storage key, with what was seen of it.
 
     `variant_of` is the storage key of the record, itself to be deleted, that names this object in a further
-    column.
+    column. `owners` are the virtual keys of the rows that named it when it was claimed.
     """
 
     storage_key: str
@@ -32,6 +32,7 @@ class Mark:
     sightings: int
     due_at: datetime
     variant_of: str | None = None
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The database's side: rows and their owners."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,6 +62,11 @@ class Variant:
     storage_key: str
     variant_of: str
     names: int
+
+
+def owners_of(rows: Iterable[Record]) -> tuple[str, ...]:
+    """The virtual keys that the rows name, each once."""
+    return tuple(sorted({row.virtual_key_id for row in rows if row.virtual_key_id is not None}))
 
 
 def reference_to(key: str) -> Record:

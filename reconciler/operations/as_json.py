@@ -46,6 +46,26 @@ FINDING = (
 )
 """The fields of a finding, in order."""
 
+LEDGER_LINE = (
+    "at",
+    "event",
+    "what",
+    "storage_key",
+    "record_id",
+    "virtual_key_ids",
+    "verdict",
+    "reason",
+    "result",
+    "detail",
+    "bytes",
+    "pass_id",
+    "kind",
+    "decided_by",
+    "decided_at",
+    "operation_id",
+)
+"""The fields of a line of the ledger, in order."""
+
 
 def pass_summary(detail: model.PassDetail) -> Json:
     """A pass in a list."""
@@ -135,6 +155,11 @@ def history(of: model.KeyHistory) -> Json:
         "mark": mark(of.mark) if of.mark else None,
         "events": [_fields(each, *line, "kind", "decided_by", "decided_at") for each in of.lines],
     }
+
+
+def ledger_line(of: model.LedgerLine) -> Json:
+    """A line of the ledger; `decided_by` is who approved its pass, null where the breaker let it through."""
+    return {name: list(of.owners) if name == "virtual_key_ids" else _field(of, name) for name in LEDGER_LINE}
 
 
 def pause(of: model.Pause) -> Json:
@@ -270,7 +295,11 @@ def _setting(each: SettingReport) -> Json:
 
 def _fields(of: object, *names: str) -> Json:
     """Those of its attributes that are called the same in JSON."""
-    return {name: _plain(getattr(of, name)) for name in names}
+    return {name: _field(of, name) for name in names}
+
+
+def _field(of: object, name: str) -> object:
+    return _plain(getattr(of, name))
 
 
 def _plain(value: object) -> object:

@@ -1,10 +1,10 @@
 """History: what was found and deleted under a key, by which pass and whose word, and what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from reconciler.catalog.open import Catalog
-from reconciler.model import KeyHistory, KeyState, LedgerLine, UndoScope
+from reconciler.model import KeyHistory, KeyState, LedgerFilter, LedgerLine, UndoScope
 
 
 async def history(catalog: Catalog, key: str) -> KeyHistory:
@@ -24,6 +24,19 @@ async def history(catalog: Catalog, key: str) -> KeyHistory:
         lines=lines,
         rows=[row.id for row in rows if row.storage_key == key],
     )
+
+
+async def ledger(
+    catalog: Catalog, wanted: LedgerFilter, size: int = 1_000
+) -> AsyncIterator[Sequence[LedgerLine]]:
+    """The lines of the ledger that the filter lets through, the oldest first, page by page.
+
+    What a transaction that is open now writes may be missing: a later call has it.
+    """
+    last: LedgerLine | None = None
+    while page := await catalog.history.page(wanted, last, size):
+        yield page
+        last = page[-1]
 
 
 def last_state(lines: Sequence[LedgerLine]) -> tuple[KeyState, datetime | None]:

@@ -73,6 +73,14 @@ def widened(tally: Tally, policy: Policy, previous: Pass | None) -> Trip | None:
     )
 
 
+def has_ended(approved_at: datetime, due_at: datetime, now: datetime, ttl: timedelta) -> bool:
+    """Whether an approval does not count any more for a mark that could go from `due_at` on.
+
+    It counts for `ttl` from then, so that a delay that is longer does not void it.
+    """
+    return now - max(approved_at, due_at) >= ttl
+
+
 def both(*trips: Trip | None) -> Trip | None:
     """Combine the trips into one."""
     found = [trip for trip in trips if trip is not None]

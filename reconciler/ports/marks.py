@@ -16,15 +16,23 @@ Cap = Callable[[model.Backlog, Mapping[model.PassKind, model.Tally]], Mapping[mo
 pass of each kind saw. Returns why the marks of a kind must not be claimed now."""
 
 
+Ended = Callable[[datetime, datetime, datetime], bool]
+"""The same. Given when a pass was approved, from when on a mark of it could go, and the server's time:
+whether the approval does not count any more for that mark."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """Which marks to claim, at most how many, and who decides about each and about them all."""
+    """Which marks to claim, at most how many, who decides about each and about them all, and which approvals
+    have ended.
+    """
 
     policy: model.Policy
     verdicts: Sequence[model.Verdict]
     limit: int
     decide: Decide
     cap: Cap
+    ended: Ended = lambda *_: False
 
 
 class Marks(Protocol):
@@ -35,7 +43,8 @@ class Marks(Protocol):
 
         Removing the rows is tried and rolled back: keys whose rows the database does not let go are
         `refused`, and tried again later and later. A mark that cannot be read or decided is put off alone.
-        Passes that the cap objects to trip, except approved ones: nothing of them is taken. Raises LeaseLost,
+        Passes that the cap objects to trip, except approved ones, and so do those whose approval has ended:
+        nothing of them is taken. Raises LeaseLost,
         and Halt if the database does not know the term's `seal`.
         """
         ...

@@ -110,6 +110,12 @@ class Settings(DatabaseSettings):
     max_deletes_per_second: Annotated[float | None, written(values.rate), RUNTIME] = 100.0
     """Keys a second over all replicas, or `unlimited`. 100: far below what stores throttle at."""
     breaker: Annotated[sections.BreakerSettings, RUNTIME] = sections.BreakerSettings()
+    approval_ttl: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h")), RUNTIME] = (
+        timedelta(hours=24)
+    )
+    """How long an approval counts, for each mark from when it may go: from the approval, or from the end of
+    its delay where that is later. What is left then waits for a decision again. 24h: what was looked at
+    yesterday may be another thing today; at least 1h, which a collection may take."""
 
     grace_period: Duration = timedelta(hours=48)
     """Minimum age of an object or row before it counts as drift. Two days, for

@@ -135,6 +135,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "delete_delay": ("deleteDelay", "PT36H", 36 * HOURS),
     "departure_delay": ("departureDelay", "90s", timedelta(seconds=90)),
     "delete_mode": ("deleteMode", "quarantine", "quarantine"),
+    "approval_ttl": ("approvalTtl", "12h", 12 * HOURS),
     "undo_window": ("undoWindow", "14d", 14 * DAYS),
     "ledger_retention": ("ledgerRetention", "365d", 365 * DAYS),
     "abort_multipart_after": ("abortMultipartAfter", "3d", 3 * DAYS),

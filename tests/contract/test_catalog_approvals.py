@@ -65,8 +65,9 @@ class Side:
     async def state(self, pass_id: int) -> PassState:
         return (await self.approvals.show(pass_id)).current.state
 
-    async def claim(self, cap: Cap = no_cap, limit: int = 1000) -> Claim:
-        return await self.marks.claim(self.term, ClaimRequest(TWO_PREFIXES, ALL, limit, all_go, cap))
+    async def claim(self, cap: Cap = no_cap, limit: int = 1000, *, ended: bool = False) -> Claim:
+        wanted = ClaimRequest(TWO_PREFIXES, ALL, limit, all_go, cap, lambda *_: ended)
+        return await self.marks.claim(self.term, wanted)
 
     async def confirm(self, claim: Claim) -> None:
         answers = {key.mark.storage_key: (ObjectResult.DELETED, "") for key in claim.keys}
@@ -323,6 +324,35 @@ async def test_what_was_approved_counts_against_no_cap(side: Side) -> None:
     assert len((await side.claim(most(0))).keys) == 3
     await side.arm("image/d")
     assert claimed(await side.claim(most(1))) == ["image/d"]
+
+
+async def test_what_is_left_when_an_approval_ends_waits_for_another(side: Side) -> None:
+    approved = await side.trip("image/a", "image/b", "image/c")
+    await side.approvals.approve(approved, "ada")
+    await side.confirm(await side.claim(limit=1))
+    await side.arm("image/d")
+    ended = await side.claim(ended=True)
+    assert claimed(ended) == ["image/d"], "the breaker let it through, and no person"
+    assert [each.pass_id for each in ended.tripped] == [approved]
+    assert "its approval by ada" in ended.tripped[0].reason
+    assert (await side.claim()).taken == 0
+    detail = await side.approvals.show(approved)
+    assert (detail.current.state, detail.current.trip_reason) == (
+        PassState.TRIPPED,
+        ended.tripped[0].reason,
+    )
+    assert (await side.passes.undecided(PassKind.SWEEP)) is not None, "later passes wait as well"
+    assert await side.approvals.approve(approved, "bob") == 2
+    assert claimed(await side.claim()) == ["image/b", "image/c"]
+
+
+async def test_an_approval_is_of_the_marks_that_the_pass_had(side: Side) -> None:
+    """A key that was found only afterwards belongs to the pass that found it, and to its breaker."""
+    approved = await side.trip("image/a")
+    await side.approvals.approve(approved, "ada")
+    later = await side.trip("image/a", "image/b")
+    assert claimed(await side.claim()) == ["image/a"]
+    assert await side.state(later) is PassState.TRIPPED
 
 
 async def test_a_batch_above_the_caps_holds_back_no_other_marker(side: Side) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -93,7 +93,7 @@ class MemoryMarks:
                 if decision.delete_object and row.mode is DeleteMode.QUARANTINE:
                     row.quarantine_key = quarantine_key(operation, row.mark.storage_key)
                 taken.append(row)
-        tripped = self._over_the_caps(taken, policy, wanted.cap)
+        tripped = (*self._ended(taken, wanted), *self._over_the_caps(taken, policy, wanted.cap))
         stopped_passes = {each.pass_id for each in tripped}
         keys = []
         for row in taken:
@@ -116,6 +116,17 @@ class MemoryMarks:
     def _refuse(self, row: MarkRow, reason: str) -> None:
         row.not_before = self._database.now + timedelta(minutes=5) * 2 ** min(row.refusals, 8)
         row.refusals, row.last_error = row.refusals + 1, reason
+
+    def _ended(self, taken: Sequence[MarkRow], wanted: ClaimRequest) -> Iterator[TrippedPass]:
+        database = self._database
+        for row in taken:
+            one = database.passes[row.mark.pass_id]
+            if not database.approved(one.id) or one.decided_at is None:
+                continue
+            if wanted.ended(one.decided_at, row.mark.due_at, database.now):
+                reason = f"its approval by {one.decided_by} has ended"
+                database.passes[one.id] = replace(one, state=PassState.TRIPPED, trip_reason=reason)
+                yield TrippedPass(pass_id=one.id, reason=reason)
 
     def _over_the_caps(self, taken: Sequence[MarkRow], policy: Policy, cap: Cap) -> tuple[TrippedPass, ...]:
         database, day = self._database, self._database.now - timedelta(days=1)

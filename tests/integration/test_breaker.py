@@ -64,6 +64,38 @@ async def test_an_approved_mark_still_waits_for_its_time_and_is_decided_anew(sit
 
 @pytest.mark.incident(33)
 @pytest.mark.attack(13)
+async def test_an_approval_ends_and_what_is_left_waits_again_and_says_so(site: Site) -> None:
+    """A day after the delay, of two days here, during which nothing could go."""
+    await site.put(*ORPHANS)
+    few = {"breaker__max_count": "5", "delete_delay": "48h"}
+    await site.once(**few)
+    await site.approve(1)
+    await _later(site, hours=73)
+    ended = await site.once(**few)
+    assert (ended.outcome, ended.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "pass 1 tripped: its approval by ada@desk at" in ended.detail
+    assert "has ended (RECONCILER_APPROVAL_TTL), and 6 of its marks are left" in ended.detail
+    assert "reconciler approve" in ended.detail
+    assert len(await site.keys()) == 6
+    assert await site.approve(await site.tripped()) == 6
+    assert (await site.once(**few)).removed.objects == 6
+
+
+async def test_a_long_delay_ends_no_approval(site: Site) -> None:
+    await site.put(*ORPHANS)
+    await site.once(breaker__max_count="5", delete_delay="48h")
+    await site.approve(1)
+    await _later(site, hours=71)
+    assert (await site.once(breaker__max_count="5", delete_delay="48h")).removed.objects == 6
+
+
+async def _later(site: Site, *, hours: int) -> None:
+    """As if so much time had gone by since all that was written."""
+    for column in ("passes SET decided_at", "marks SET due_at", "term SET live_since"):
+        name = column.rpartition(" ")[2]
+        await site.sql(f"UPDATE reconciler.{column} = {name} - interval '{hours} hours'")
+
+
 async def test_the_caps_hold_where_the_deletion_begins(site: Site) -> None:
     """Six were released under a cap of ten; under one of five they are held back at the claim."""
     await site.put(*ORPHANS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -65,6 +66,19 @@ def test_trips_are_told_together() -> None:
     assert approval_gate.both(TOO_MANY, None) == TOO_MANY
     wrong = Trip(reason="wrong", both_sides=True)
     assert approval_gate.both(TOO_MANY, wrong) == Trip(reason="too many; and wrong", both_sides=True)
+
+
+# --- the end of an approval ------------------------------------------------------------------------
+
+
+@given(st.integers(-100, 100), st.integers(-100, 100), st.integers(1, 100))
+def test_an_approval_counts_from_when_the_mark_could_go_and_no_longer(
+    approved: int, due: int, ttl: int
+) -> None:
+    end = NOW + max(approved, due) * HOUR + ttl * HOUR
+    for now, expected in ((end, True), (end - timedelta(microseconds=1), False)):
+        ended = approval_gate.has_ended(NOW + approved * HOUR, NOW + due * HOUR, now, ttl * HOUR)
+        assert ended is expected
 
 
 # --- settings that let more go ---------------------------------------------------------------------

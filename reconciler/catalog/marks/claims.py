@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -43,6 +43,7 @@ from reconciler.model import (
     Verdict,
     reference_to,
 )
+from reconciler.model.records import owners_of
 from reconciler.ports import ClaimRequest, Decide
 
 IN_FLIGHT = timedelta(minutes=2)
@@ -94,10 +95,11 @@ CLAIM = f"""
 UPDATE {SCHEMA}.marks m
 SET state = 'claimed', operation_id = $4, epoch = $5, claimed_xid = pg_current_xact_id(),
     attempted_at = $6::timestamptz, not_before = $6 + $7::interval, records = c.records::jsonb,
+    owners = ARRAY(SELECT jsonb_array_elements_text(c.owners::jsonb)),
     delete_object = c.delete_object, verify_absence = c.verify_absence,
     delete_mode = $9::text, quarantine_key = c.quarantine_key, refusals = 0, last_error = NULL
-FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[])
-    AS c (storage_key, records, delete_object, verify_absence, quarantine_key)
+FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[], $11::text[])
+    AS c (storage_key, records, delete_object, verify_absence, quarantine_key, owners)
 WHERE m.storage_key = c.storage_key
 """
 
@@ -162,7 +164,7 @@ class Claimer:
         waits = {*held, *await unnoted(connection, taken, policy.prefixes)}
         decided = _decided(taken, rows, waits, others, wanted.decide, standing.now)
         decided.settle(await rehearse(connection, self._media, decided.claimed))
-        allowed = await deletion_caps.allow(connection, decided.claimed, policy, wanted.cap, standing.now)
+        allowed = await deletion_caps.allow(connection, decided.claimed, wanted, standing.now)
         decided.claimed = [soft_deleted.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
         await variants.mark(connection, self._media, decided.claimed, policy.prefixes, standing.now)
@@ -221,6 +223,7 @@ class Claimer:
                 [key.decision.verify_absence for key in decided.claimed],
                 mode.value,
                 [key.quarantine_key for key in decided.claimed],
+                [json.dumps(key.mark.owners) for key in decided.claimed],
             )
             await ledger.append(
                 connection, ledger.INTENT, operation, term.epoch, intents(decided.claimed, None)
@@ -253,13 +256,15 @@ def _decided(
         if mark.verdict in WITHOUT_ROW and (other := others.get(mark.storage_key)) is not None:
             result.cancelled.append((mark, f"near miss: the row {other!r} spells its key otherwise"))
             continue
-        decision = decide(mark, rows.named.get(mark.storage_key, ()), now)
+        named = rows.named.get(mark.storage_key, ())
+        decision = decide(mark, named, now)
         if isinstance(decision, Cancel):
             result.cancelled.append((mark, decision.reason))
         elif isinstance(decision, Postpone):
             result.postponed.append(mark)
         else:
-            result.claimed.append(ClaimedKey(mark=mark, decision=decision))
+            owners = owners_of(named) or mark.owners
+            result.claimed.append(ClaimedKey(mark=replace(mark, owners=owners), decision=decision))
     return result
 
 

@@ -25,6 +25,7 @@ COLUMNS = (
     "pass_id",
     "recovery",
     "variant_of",
+    "owners",
 )
 
 OBJECT, RECORD = "object", "record"
@@ -84,6 +85,7 @@ async def append(
                 each.mark.pass_id,
                 each.recovery,
                 each.mark.variant_of,
+                each.mark.owners,
             )
             for each in entries
         ],

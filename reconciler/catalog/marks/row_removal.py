@@ -126,13 +126,15 @@ class RowRemoval:
         media = self._media
         await connection.execute(
             f"INSERT INTO {SCHEMA}.ledger (operation_id, epoch, event, mode, what, storage_key, record_id,"
-            " verdict, reason, result, etag, pass_id, variant_of, row_columns, row_types, row_values)"
+            " verdict, reason, result, etag, pass_id, variant_of, owners, row_columns, row_types, row_values)"
             f" SELECT $2, $3, '{ledger.RESULT}', '{Mode.LIVE.value}', '{ledger.RECORD}', d.storage_key,"
-            " gone.id, d.verdict, d.reason, 'deleted', d.etag, d.pass_id, d.variant_of, $4, $5, gone.kept"
+            " gone.id, d.verdict, d.reason, 'deleted', d.etag, d.pass_id, d.variant_of, d.owners, $4, $5,"
+            " gone.kept"
             f" FROM (SELECT {media.identity.text} AS id, {kept_rows.as_array(wanted)} AS kept"
             f" FROM {media.table} WHERE {media.identity.among('$1')}) gone"
             " CROSS JOIN LATERAL jsonb_to_record($6::jsonb -> gone.id)"
-            " AS d (storage_key text, verdict text, reason text, etag text, pass_id bigint, variant_of text)",
+            " AS d (storage_key text, verdict text, reason text, etag text, pass_id bigint, variant_of text,"
+            " owners text[])",
             [each.record.id for each in to_delete],
             operation.id,
             operation.epoch,
@@ -166,7 +168,7 @@ class RowRemoval:
             return 0
 
 
-def _why(mark: Mark) -> dict[str, str | int | None]:
+def _why(mark: Mark) -> dict[str, object]:
     """The ledger's columns for a row that is removed because of this mark."""
     return {
         "storage_key": mark.storage_key,
@@ -175,6 +177,7 @@ def _why(mark: Mark) -> dict[str, str | int | None]:
         "etag": mark.object_etag,
         "pass_id": mark.pass_id,
         "variant_of": mark.variant_of,
+        "owners": mark.owners,
     }
 
 

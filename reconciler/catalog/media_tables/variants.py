@@ -20,9 +20,9 @@ from reconciler.model.keys import LONGEST_KEY, is_managed
 MARK = f"""
 INSERT INTO {SCHEMA}.marks
     (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at, last_pass_id, sightings,
-     due_at, variant_of)
+     due_at, variant_of, owners)
 SELECT v.key, r.verdict, 'a further object of ' || r.storage_key || ': ' || r.reason, 0, r.pass_id,
-       $3::timestamptz, $3, r.pass_id, 1, r.due_at, r.storage_key
+       $3::timestamptz, $3, r.pass_id, 1, r.due_at, r.storage_key, r.owners
 FROM unnest($1::text[], $2::text[]) AS v (record, key)
 JOIN {SCHEMA}.marks r ON r.storage_key = v.record
 ORDER BY v.key COLLATE "C"

@@ -1,21 +1,24 @@
 """The breaker's caps at the claim: keys claimed in the last 24 hours, and this batch.
 
 Counted in the claim's own transaction, by five minutes, verdict and prefix: a sum over a few hundred
-rows, where the ledger has hundreds of thousands. Keys that a person has approved are not counted.
+rows, where the ledger has hundreds of thousands. Keys that a person has approved are not counted, as long as
+the approval counts.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.passes.backlog import APPROVED
 from reconciler.catalog.passes.rows import tally_from
-from reconciler.model import Backlog, ClaimedKey, PassKind, Policy, Tally, TrippedPass, Verdict
+from reconciler.model import Backlog, ClaimedKey, PassKind, Tally, TrippedPass, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
-from reconciler.ports import Cap
+from reconciler.ports import ClaimRequest, Ended
 
 WINDOW = timedelta(hours=24)
 """The breaker's day. Only five minutes wholly within it count, so that a claim is never judged more strictly
@@ -23,9 +26,13 @@ than the pass that released it."""
 
 KEPT = timedelta(days=2)
 
-BOUND = f"""
-SELECT p.id, p.kind FROM {SCHEMA}.passes p WHERE p.id = ANY($1::bigint[]) AND NOT ({APPROVED})
+OF_BATCH = f"""
+SELECT p.id, p.kind, {APPROVED} AS approved, p.decided_by, p.decided_at,
+       coalesce((SELECT live_since FROM {SCHEMA}.term) + $2::interval, p.decided_at) AS live
+FROM {SCHEMA}.passes p WHERE p.id = ANY($1::bigint[])
 """
+
+LEFT = f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = $1 AND state = 'found'"
 
 SPENT = f"""
 SELECT verdict, prefix, sum(keys)::bigint AS keys FROM {SCHEMA}.spending
@@ -64,21 +71,58 @@ class Allowed:
 
 
 async def allow(
-    connection: AnyConnection, keys: list[ClaimedKey], policy: Policy, cap: Cap, now: datetime
+    connection: AnyConnection, keys: list[ClaimedKey], wanted: ClaimRequest, now: datetime
 ) -> Allowed:
-    """Check a batch about to be claimed against the caps, and count it; in the claim's transaction.
+    """Check a batch about to be claimed against the caps and its approvals, and count it; in the claim's
+    transaction.
 
     One leader claims at a time, one batch after the other, so no other claim counts at the same time.
     """
-    ids = sorted({key.mark.pass_id for key in keys})
-    kinds = {row["id"]: PassKind(row["kind"]) for row in await connection.fetch(BOUND, ids)}
+    ids, delay = sorted({key.mark.pass_id for key in keys}), wanted.policy.delete_delay
+    passes = await connection.fetch(OF_BATCH, ids, delay)
+    ended = await _end(connection, keys, [row for row in passes if row["approved"]], wanted.ended, now)
+    keys = [key for key in keys if key.mark.pass_id not in {each.pass_id for each in ended}]
+    capped = await _capped(connection, keys, [row for row in passes if not row["approved"]], wanted, now)
+    return replace(capped, tripped=(*ended, *capped.tripped))
+
+
+async def _end(
+    connection: AnyConnection,
+    keys: Sequence[ClaimedKey],
+    approved: Sequence[asyncpg.Record],
+    ended: Ended,
+    now: datetime,
+) -> tuple[TrippedPass, ...]:
+    """Trip the passes of whose marks one is in the batch after its approval has ended."""
+    tripped = []
+    for row in approved:
+        due = [max(key.mark.due_at, row["live"]) for key in keys if key.mark.pass_id == row["id"]]
+        if any(ended(row["decided_at"], each, now) for each in due):
+            left = await connection.fetchval(LEFT, row["id"])
+            reason = (
+                f"its approval by {row['decided_by']} at {row['decided_at']:%Y-%m-%d %H:%M:%S} UTC has ended"
+                f" (RECONCILER_APPROVAL_TTL), and {left:,} of its marks are left"
+            )
+            await connection.execute(TRIP, [row["id"]], reason)
+            tripped.append(TrippedPass(pass_id=row["id"], reason=reason))
+    return tuple(tripped)
+
+
+async def _capped(
+    connection: AnyConnection,
+    keys: list[ClaimedKey],
+    passes: Sequence[asyncpg.Record],
+    wanted: ClaimRequest,
+    now: datetime,
+) -> Allowed:
+    kinds = {row["id"]: PassKind(row["kind"]) for row in passes}
     # A variant is not counted: it goes with a record that was.
     bound = [key for key in keys if key.mark.pass_id in kinds and key.mark.variant_of is None]
     if not bound:
         return Allowed(keys=keys)
-    prefixes = merge_prefixes(policy.prefixes)
+    prefixes = merge_prefixes(wanted.policy.prefixes)
     batch = Counter((key.mark.verdict, prefix_of(key.mark.storage_key, prefixes) or "") for key in bound)
-    objections = cap(
+    objections = wanted.cap(
         _backlog(batch, await _spent(connection, now), prefixes),
         await _seen(connection, sorted({*kinds.values()})),
     )

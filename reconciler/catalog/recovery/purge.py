@@ -89,10 +89,11 @@ WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation
 PURGED = f"""
 WITH gone AS (DELETE FROM {SCHEMA}.hidden WHERE id = ANY($1::bigint[]) AND state = 'purging' RETURNING *)
 INSERT INTO {SCHEMA}.ledger
-    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id,
+     owners)
 SELECT operation_id, $2, 'purged', 'live', 'object', storage_key, verdict,
        CASE WHEN erased THEN 'erasure' ELSE 'it could be brought back for long enough' END, 'deleted',
-       bytes, etag, pass_id
+       bytes, etag, pass_id, owners
 FROM gone
 """
 
@@ -100,9 +101,10 @@ FROM gone
 BACK = f"""
 WITH back AS (DELETE FROM {SCHEMA}.hidden WHERE id = ANY($1::bigint[]) AND state = 'purging' RETURNING *)
 INSERT INTO {SCHEMA}.ledger
-    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id,
+     owners)
 SELECT operation_id, $2, 'restored', 'live', 'object', storage_key, verdict, 'nothing hides it any more',
-       'present', bytes, etag, pass_id
+       'present', bytes, etag, pass_id, owners
 FROM back
 """
 

@@ -93,9 +93,10 @@ WITH back AS (
     WHERE h.id = b.id AND h.state = 'restoring' RETURNING h.*, b.result
 )
 INSERT INTO {SCHEMA}.ledger
-    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id)
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, result, bytes, etag, pass_id,
+     owners)
 SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'object', storage_key, verdict,
-       $2, result, bytes, etag, pass_id
+       $2, result, bytes, etag, pass_id, owners
 FROM back
 """
 

@@ -39,9 +39,10 @@ WHERE l.id = $1 AND r.event = 'restored' AND r.what = 'record' AND r.result = '{
 
 NOTE = f"""
 INSERT INTO {SCHEMA}.ledger
-    (operation_id, epoch, event, mode, what, storage_key, record_id, verdict, reason, result, detail, pass_id)
+    (operation_id, epoch, event, mode, what, storage_key, record_id, verdict, reason, result, detail, pass_id,
+     owners)
 SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'record', storage_key, record_id,
-       verdict, $2, $3, $4, pass_id
+       verdict, $2, $3, $4, pass_id, owners
 FROM {SCHEMA}.ledger WHERE id = $1
 """
 

@@ -13,6 +13,7 @@ from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.records import lookup
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
+from reconciler.model.records import owners_of
 
 # A copy of an object that stayed after all is only left over: it is not needed.
 NOTE = f"""
@@ -122,12 +123,8 @@ async def note(
         [one.last_modified for _, one in noted],
         [key.mark.variant_of for key, _ in noted],
         [key.mark.storage_key in went for key, _ in noted],
-        [json.dumps(_owners(rows.get(key.mark.storage_key, ()))) for key, _ in noted],
+        [json.dumps(owners_of(rows.get(key.mark.storage_key, ()))) for key, _ in noted],
     )
-
-
-def _owners(rows: Sequence[model.Record]) -> list[str]:
-    return sorted({row.virtual_key_id for row in rows if row.virtual_key_id is not None})
 
 
 def hidden_from(row: asyncpg.Record) -> model.HiddenObject:

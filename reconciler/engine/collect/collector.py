@@ -17,7 +17,7 @@ from reconciler.engine.collect.answers import Answers
 from reconciler.engine.collect.deletion import delete_claimed
 from reconciler.engine.collect.dry_run import preview
 from reconciler.engine.collect.holds import hold_refused
-from reconciler.engine.collect.rules import capper, decider, enabled
+from reconciler.engine.collect.rules import capper, decider, enabled, lapse
 from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
@@ -283,8 +283,8 @@ class Collector:
             if claim := await self._guard.rescue(term, self._limits.longest_call, limit):
                 return claim
             this.rescue_at = now + RESCUE_SECONDS
-        decide, cap = decider(settings), capper(settings)
-        wanted = ClaimRequest(settings.policy, enabled(settings), limit, decide, cap)
+        rules = decider(settings), capper(settings), lapse(settings)
+        wanted = ClaimRequest(settings.policy, enabled(settings), limit, *rules)
         return await self._guard.claim(term, wanted)
 
     async def _finish(

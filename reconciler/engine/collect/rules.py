@@ -7,8 +7,8 @@ import structlog
 
 from reconciler.engine.runtime.context import RuntimeSettings
 from reconciler.model import VERDICTS, Backlog, Decision, Mark, PassKind, Postpone, Record, Tally, Verdict
-from reconciler.planning import breaker, claim_decision
-from reconciler.ports import Cap, Decide
+from reconciler.planning import approval_gate, breaker, claim_decision
+from reconciler.ports import Cap, Decide, Ended
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,15 @@ def capper(settings: RuntimeSettings) -> Cap:
         return {marker: reason for marker, reason in reasons.items() if reason}
 
     return cap
+
+
+def lapse(settings: RuntimeSettings) -> Ended:
+    """Which approvals have ended, by the current `APPROVAL_TTL`."""
+
+    def ended(approved_at: datetime, due_at: datetime, now: datetime) -> bool:
+        return approval_gate.has_ended(approved_at, due_at, now, settings.approval_ttl)
+
+    return ended
 
 
 def enabled(settings: RuntimeSettings) -> tuple[Verdict, ...]:

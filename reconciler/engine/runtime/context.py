@@ -26,6 +26,7 @@ class RuntimeSettings:
     limits: BreakerLimits
     config_hash: str
     rate: float
+    approval_ttl: timedelta
     upload_window: timedelta
     undo_window: timedelta
     ledger_retention: timedelta

@@ -114,6 +114,7 @@ marks = Table(
     Column("last_error", Text),
     Column("variant_of", KEY),
     Column("left_rows", ARRAY(Text)),
+    Column("owners", ARRAY(Text)),
     CheckConstraint("state IN ('found', 'claimed')", name="marks_state"),
     Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),

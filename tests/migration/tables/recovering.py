@@ -98,6 +98,7 @@ ledger = Table(
     Column("row_types", ARRAY(Text)),
     Column("row_values", ARRAY(Text)),
     Column("variant_of", KEY),
+    Column("owners", ARRAY(Text)),
     CheckConstraint(
         "event IN ('intent', 'result', 'cancelled', 'restored', 'purged', 'aborted', 'erased')",
         name="ledger_event",
