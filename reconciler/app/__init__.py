@@ -6,7 +6,7 @@ server and its metrics.
 
 from reconciler.app.commands import migrate, once, open_database, pause_switch, plan, undo
 from reconciler.app.doctor import doctor
-from reconciler.app.first_look import init
+from reconciler.app.first_look import explain, init
 from reconciler.app.process import SystemClock
 from reconciler.app.wiring import catalog_config, limits_of, open_ports
 from reconciler.catalog.open import Catalog
@@ -18,6 +18,7 @@ __all__ = [
     "Undone",
     "catalog_config",
     "doctor",
+    "explain",
     "init",
     "limits_of",
     "migrate",

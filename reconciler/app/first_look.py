@@ -1,10 +1,12 @@
-"""`init`: both sides are opened to look at them, and nothing else."""
+"""`init` and `explain`: both sides are opened to look at them, and nothing else."""
 
 from collections.abc import Callable
 
 from reconciler.app import wiring
 from reconciler.catalog.media_tables import survey
-from reconciler.model import Capabilities, ListingOrder
+from reconciler.catalog.open import open_catalog
+from reconciler.model import Capabilities, Explained, ListingOrder
+from reconciler.operations import explain as explaining
 from reconciler.operations.init import Looked, look
 from reconciler.settings import Settings
 from reconciler.stores.s3 import open_bucket
@@ -25,3 +27,23 @@ async def init(settings: Settings, tell: Callable[[str], None]) -> Looked:
         survey.opened(wiring.catalog_config(settings)) as tables,
     ):
         return await look(tables, bucket.listing, bucket.store(UNKNOWN), settings.bucket.name, tell)
+
+
+async def explain(settings: Settings, key: str) -> Explained:
+    """See `operations.explain`."""
+    async with (
+        open_catalog(wiring.catalog_config(settings)) as catalog,
+        open_bucket(wiring.bucket_config(settings)) as bucket,
+    ):
+        await catalog.require_schema()
+        sight = explaining.Sight(
+            catalog=catalog,
+            store=bucket.store(UNKNOWN),
+            versions=bucket.versions,
+            locks=bucket.locks,
+            bucket=settings.bucket.name,
+            policy=settings.policy(),
+            mode=settings.mode(),
+            undo_window=settings.undo_window,
+        )
+        return await explaining.explain(sight, key)

@@ -89,3 +89,8 @@ class KeyHistory:
     mark: ListedMark | None
     lines: Sequence[LedgerLine]
     rows: Sequence[str]
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is recorded of it."""
+        return self.state is not KeyState.UNKNOWN

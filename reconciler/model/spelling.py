@@ -70,6 +70,26 @@ def spellings(key: str, bucket: str, prefixes: Sequence[str]) -> frozenset[str]:
     return frozenset(_spellings(key, bucket, prefixes)) - {key, ""}
 
 
+def meant(key: str, bucket: str, prefixes: Sequence[str]) -> Sequence[str]:
+    """Keys in the managed prefixes that someone may mean who writes this one: an address, a path with the
+    bucket's name, another prefix or none, percent-encoded, in another form of Unicode, in capitals.
+    """
+    texts = dict.fromkeys((key, unquote(key), unquote(key.replace("+", " "))))
+    found: dict[str, None] = {}
+    for text in texts:
+        path = _SCHEME.sub("/", text, count=1) if _SCHEME.match(text) else text
+        path = _SLASHES.sub("/", _QUERY.sub("", path) or path).strip()
+        path = _from_the_first(path, [f"{bucket}/", *prefixes]) if path.startswith("/") else path
+        path = path.lstrip("/").removeprefix(f"{bucket}/")
+        under = next((prefix for prefix in prefixes if prefix and path.startswith(prefix)), "")
+        spelled = [path] if under or "" in prefixes else []
+        spelled += [f"{prefix}{path.removeprefix(under)}" for prefix in prefixes]
+        for each in spelled:
+            for form in (each, normalize("NFC", each), normalize("NFD", each), each.lower()):
+                found[form] = None
+    return [each for each in found if each and each != key and each not in prefixes]
+
+
 def _plain(key: str) -> str:
     if _SIMPLE.fullmatch(key):
         return key

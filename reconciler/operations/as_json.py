@@ -162,6 +162,75 @@ def ledger_line(of: model.LedgerLine) -> Json:
     return {name: list(of.owners) if name == "virtual_key_ids" else _field(of, name) for name in LEDGER_LINE}
 
 
+def explained(of: model.Explained) -> Json:
+    """One key's story. `verdict` and `kept` null: nothing is found, and it stays. `until` of what can be
+    brought back is when a purge may take it at the earliest.
+    """
+    seen, told = of.seen, history(of.history)
+    return {
+        "key": seen.key,
+        "known": of.known,
+        **_fields(of, "at", "mode"),
+        "pause": pause(of.pause),
+        "object": _stored(seen.object) if seen.object else None,
+        "lock": _fields(of.lock, "reason", "until") if of.lock else None,
+        "versions": None
+        if of.versions is None
+        else [
+            _fields(each, "id", "marker", "latest", "last_modified", "etag", "size") for each in of.versions
+        ],
+        "rows": [
+            {
+                **_fields(each.record, "id", "virtual_key_id", "size_bytes", "created_at", "expires_at"),
+                **_fields(each.record, "last_accessed_at", "deleted_at"),
+                "virtual_key": _fields(each.record.owner, "id", "enabled", "disabled_since", "expires_at")
+                if each.record.owner
+                else None,
+                "rules": [_rule(rule) for rule in each.rules],
+                **_outlook(each.outlook),
+            }
+            for each in of.rows
+        ],
+        "named_by_further_column": seen.named,
+        "near": [
+            {
+                "key": each.storage_key,
+                "row": each.row,
+                "object": _stored(each.object) if each.object else None,
+            }
+            for each in seen.near
+        ],
+        "rules": [_rule(rule) for rule in of.rules],
+        **_outlook(of.outlook),
+        "hold": hold(seen.hold) if seen.hold else None,
+        **{name: told[name] for name in ("state", "since", "mark", "events")},
+        "returnable": [_fields(each, "record_id", "mode", "since", "until") for each in of.returnable],
+        "unseen": list(of.unseen),
+    }
+
+
+def _stored(of: model.StoredObject) -> Json:
+    return _fields(of, "size", "etag", "last_modified", "version_id")
+
+
+def _rule(of: model.RuleSeen) -> Json:
+    compared = {name: _plain(value) for name, value in of.compared.items()}
+    return {
+        **_fields(of, "verdict", "holds", "reason", "holds_from", "switched_off"),
+        "compared": compared,
+    }
+
+
+def _outlook(of: model.Outlook) -> Json:
+    standing = ("verdict", "kept", "reason")
+    return {
+        **_fields(of.now, *standing),
+        "goes": of.now.goes,
+        "changes_at": timestamp(of.changes_at),
+        "then": {**_fields(of.then, *standing), "goes": of.then.goes} if of.then else None,
+    }
+
+
 def pause(of: model.Pause) -> Json:
     """How the switch stands; `at`, `by` and `reason` of an ended pause are those of its end."""
     return _fields(of, "paused", "at", "by", "reason")

@@ -47,6 +47,13 @@ def judge_record(record: Record, policy: Policy, now: datetime) -> Finding | Non
     )
 
 
+def reasons(record: Record, policy: Policy, now: datetime) -> Mapping[Verdict, str]:
+    """Why the row has each verdict, "" where it has not. In order of precedence."""
+    rule = policy.rules.first_for(record)
+    found = {verdict: says(record, policy, rule or policy, now) for verdict, says in RULES.items()}
+    return {verdict: why + _by(rule, policy) if why else "" for verdict, why in found.items()}
+
+
 def disabled(verdict: Verdict, policy: Policy, terms: Terms | None = None) -> KeepReason | None:
     """Why nothing is done about a finding of that verdict, if its clean-up is switched off."""
     return None if policy.allows(verdict, terms) else KeepReason.DISABLED

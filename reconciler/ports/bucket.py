@@ -88,6 +88,14 @@ class Versions(Protocol):
         ...
 
 
+class Locks(Protocol):
+    """What the store itself keeps from deletion."""
+
+    async def of(self, key: str) -> model.ObjectLock | None:
+        """The lock on the object; None where there is none, or the store shows none."""
+        ...
+
+
 class Uploads(Protocol):
     """Multipart uploads that have not been completed."""
 

@@ -69,7 +69,7 @@ def test_every_deletion_is_there_with_its_reason_and_result(audited: Site) -> No
             for what in ("object", "record")
         },
     }
-    assert all("expired 1" in each["reason"] for each in told if each["verdict"] == "expired")
+    assert all("expired 24 hours ago" in each["reason"] for each in told if each["verdict"] == "expired")
     assert {each["event"] for each in told} == {"intent", "result"}
     assert [each["at"] for each in told] == sorted(each["at"] for each in told)
     table = ledger(audited).out

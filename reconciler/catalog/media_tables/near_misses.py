@@ -83,6 +83,12 @@ RETURNING m.storage_key, m.verdict
 
 FORGET = f"DELETE FROM {SCHEMA}.spellings WHERE pass_id < $1"
 
+# A key is spelled like it that folds alike: an orphan, or a row without its object or outside the prefixes.
+LIKE = f"""
+SELECT DISTINCT storage_key, is_row FROM {SCHEMA}.spellings
+WHERE folded = ANY($1::text[]) AND storage_key <> $2 ORDER BY storage_key LIMIT $3
+"""
+
 PAIRED = f"""
 SELECT o.storage_key, r.storage_key AS row_key
 FROM {SCHEMA}.spellings o
@@ -216,6 +222,15 @@ class PostgresNearMisses:
     async def named_by(self, key: str) -> Sequence[str]:
         async with self._database.connection() as connection:
             return [row["row_key"] for row in await connection.fetch(PAIRED, [key])]
+
+    async def spelled_like(self, key: str, orphans: Orphans, limit: int) -> Mapping[str, bool]:
+        """Keys that the last sweep has noted and that spell this one otherwise: whether a row names each."""
+        if not storable(key):
+            return {}
+        folded = [each for _, each in orphans.folded([key])]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(LIKE, folded, key, limit)
+        return {row["storage_key"]: row["is_row"] for row in rows}
 
     async def forget(self, pass_id: int) -> None:
         async with self._database.connection() as connection:

@@ -19,6 +19,7 @@ from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.identity import BucketIdentity
 from reconciler.stores.s3.listing import BucketListing
+from reconciler.stores.s3.locks import BucketLocks
 from reconciler.stores.s3.probing.prober import BucketProber
 from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.retries import Calls
@@ -53,6 +54,7 @@ class Bucket:
         self.copies = BucketCopies(calls, limiter, config.copy_sizes, witness)
         self.uploads = BucketUploads(calls, limiter, witness)
         self.versions = BucketVersions(calls, limiter, witness)
+        self.locks = BucketLocks(calls, limiter)
         self.prober = BucketProber(calls, self.listing, config.managed)
 
     def store(self, capabilities: Capabilities) -> BucketObjects:

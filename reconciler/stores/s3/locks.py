@@ -4,21 +4,27 @@ Stores answer AccessDenied, some without mentioning a lock (SeaweedFS); a HEAD o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import anyio
+
 from reconciler.errors import StoreUnavailable
+from reconciler.model import ObjectLock
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.retries import Calls
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectLock:
-    """Why a version stays, in words. `until` None: a legal hold, which lasts until a person lifts it."""
+class BucketLocks:
+    """`ports.Locks` of one bucket."""
 
-    reason: str
-    until: datetime | None
+    def __init__(self, calls: Calls, limiter: anyio.CapacityLimiter) -> None:
+        self._calls = calls
+        self._limiter = limiter
+
+    async def of(self, key: str) -> ObjectLock | None:
+        async with self._limiter:
+            return await look_for_lock(self._calls, key)
 
 
 def lock_in(head: Mapping[str, Any]) -> ObjectLock | None:

@@ -1,0 +1,159 @@
+"""Explain why one object or row is still here, or is not, and what becomes of it and when.
+
+What the bucket shows of the key, the rows that name it, their owner, each rule with the values that it
+compares, what a pass would say now and the time at which that changes, marks, holds, the ledger, and what
+can be brought back and until when. For a key that is nowhere, others that may be meant. Only reads; works
+in dry run and while paused. Exits 1 where nothing has this key.
+
+$ reconciler explain image/2026/cat.png
+$ reconciler explain --json image/2026/cat.png | jq .changes_at
+"""
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime
+
+from reconciler.cli import running
+from reconciler.cli.arguments import Commands, as_json, command
+from reconciler.cli.errors import DONE, FAILED
+from reconciler.cli.history import print_history
+from reconciler.cli.types import Output
+from reconciler.model import Explained, Judgement, KeyState, Outlook, RuleSeen, StoredObject
+from reconciler.planning import formatting
+from reconciler.planning.formatting import human_bytes
+
+TIME = "%Y-%m-%d %H:%M:%S UTC"
+
+
+def add(commands: Commands) -> None:
+    made = command(commands, "explain", __doc__, run)
+    made.add_argument("key", metavar="KEY", help="the storage key")
+    as_json(made)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = running.settings_of(args)
+    from reconciler import app
+    from reconciler.cli.output import console, print_json
+    from reconciler.operations import as_json
+
+    found = running.wait_unless_ended(lambda: app.explain(settings, args.key))
+    if args.json:
+        print_json(as_json.explained(found))
+    else:
+        print_explained(found, console())
+    return DONE if found.known else FAILED
+
+
+def print_explained(found: Explained, out: Output) -> None:
+    """Both sides, the rules, the verdict, then what was done."""
+    seen = found.seen
+    if not found.known:
+        out.say(("Nothing has this key: ", "bold"), "no object, no row, no line of the ledger")
+    else:
+        _bucket(found, out)
+        _rows(found, out)
+        _rules(found.rules, out)
+        _verdict(found.outlook, out)
+    for near in seen.near:
+        which = " and ".join(filter(None, ("an object" if near.object else "", "a row" if near.row else "")))
+        out.say(("near: ", "bold"), f"{which} with the key ", (near.storage_key, "bold"))
+    _stops(found, out)
+    if found.history.state is not KeyState.UNKNOWN:
+        print_history(found.history, out)
+    for each in found.returnable:
+        what = "the object" if each.record_id is None else f"row {each.record_id}"
+        out.say(("undo: ", "bold"), f"{what} can be brought back until {_when(each.until)} at least")
+    for line in found.unseen:
+        out.say(("not known: ", "yellow"), line)
+
+
+def _bucket(found: Explained, out: Output) -> None:
+    stored = found.seen.object
+    out.say(("bucket: ", "bold"), _object(stored) if stored else "no object")
+    if found.versions and any(each.marker or not each.latest for each in found.versions):
+        for each in found.versions:
+            what = "delete marker" if each.marker else f"{human_bytes(each.size)}, ETag {each.etag}"
+            latest = ", the latest" if each.latest else ""
+            out.say(f"  version {each.id}: {what}, {_when(each.last_modified)}{latest}")
+    if found.lock:
+        out.say(f"  {found.lock.reason}", f" until {_when(found.lock.until)}" if found.lock.until else "")
+
+
+def _object(stored: StoredObject) -> str:
+    return f"{human_bytes(stored.size)}, ETag {stored.etag}, last modified {_when(stored.last_modified)}"
+
+
+def _rows(found: Explained, out: Output) -> None:
+    if not found.rows:
+        out.say(("rows: ", "bold"), "a further column names it" if found.seen.named else "none names it")
+    for each in found.rows:
+        row, owner = each.record, each.record.owner
+        dates = [
+            f"{name.removesuffix('_at').replace('_', ' ')} {_when(value)}"
+            for name in ("created_at", "last_accessed_at", "expires_at", "deleted_at")
+            if (value := getattr(row, name)) is not None
+        ]
+        size = [] if row.size_bytes is None else [human_bytes(row.size_bytes)]
+        out.say((f"row {row.id}: ", "bold"), ", ".join([*size, *dates]) or "no dates")
+        if owner is not None:
+            state = "enabled" if owner.enabled else f"disabled, seen since {_when(owner.disabled_since)}"
+            end = f", expires {_when(owner.expires_at)}" if owner.expires_at else ""
+            out.say(f"  virtual key {owner.id}: {state}{end}")
+        elif row.virtual_key_id is not None:
+            out.say(f"  virtual key {row.virtual_key_id}: does not exist")
+        _rules(each.rules, out)
+        if len(found.rows) > 1:
+            _verdict(each.outlook, out, indent="  ")
+
+
+def _rules(rules: Sequence[RuleSeen], out: Output) -> None:
+    for rule in rules:
+        off = " (switched off)" if rule.switched_off else ""
+        if rule.holds:
+            out.say((f"  {rule.verdict}", "red"), f"{off}: {rule.reason}")
+        elif rule.holds_from is not None:
+            out.say((f"  {rule.verdict}", "yellow"), f"{off}: from {_when(rule.holds_from)}: {rule.reason}")
+        else:
+            compared = ", ".join(f"{name} {_shown(value)}" for name, value in rule.compared.items())
+            out.say(
+                (f"  {rule.verdict}", "green"),
+                f"{off}: no, and time alone does not change it",
+                f" ({compared})",
+            )
+
+
+def _verdict(outlook: Outlook, out: Output, indent: str = "") -> None:
+    out.say((f"{indent}now: ", "bold"), _standing(outlook.now))
+    if outlook.then is not None:
+        out.say((f"{indent}from {_when(outlook.changes_at)}: ", "bold"), _standing(outlook.then))
+    else:
+        out.say(f"{indent}time alone does not change that")
+
+
+def _standing(standing: Judgement) -> str:
+    if standing.goes:
+        return f"{standing.verdict}, it goes: {standing.reason}"
+    named = [
+        each for each in (standing.verdict, f"kept ({standing.kept})" if standing.kept else "stays") if each
+    ]
+    return f"{', '.join(named)}: {standing.reason}"
+
+
+def _stops(found: Explained, out: Output) -> None:
+    hold = found.seen.hold
+    if hold is not None:
+        until = f" until {_when(hold.until)}" if hold.until else ""
+        out.say(("on hold: ", "bold"), f"{hold.kind} {hold.target}{until} by {hold.author}: {hold.reason}")
+    if found.pause.paused:
+        out.say(("nothing is deleted: ", "bold"), formatting.pause(found.pause))
+    elif found.mode == "dry_run":
+        out.say(("nothing is deleted: ", "bold"), "RECONCILER_DRY_RUN is true")
+
+
+def _shown(value: object) -> str:
+    return _when(value) if isinstance(value, datetime) else "none" if value is None else str(value).lower()
+
+
+def _when(moment: datetime | None) -> str:
+    return moment.strftime(TIME) if moment else "no date"

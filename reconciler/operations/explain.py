@@ -1,0 +1,148 @@
+"""Explain: one key's whole story, and what becomes of it. Only reads, also in dry run and while paused."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from reconciler import model
+from reconciler.catalog.open import Catalog
+from reconciler.errors import Halt, ReconcilerError
+from reconciler.model.keys import merge_prefixes
+from reconciler.model.spelling import Orphans, meant, spellings
+from reconciler.operations.history import history
+from reconciler.planning import outlook
+from reconciler.ports import Locks, ObjectStore, Versions
+
+T = TypeVar("T")
+
+LOOKS = 20
+"""Other spellings that are looked for in the bucket, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is looked at, and the settings by which a pass would judge."""
+
+    catalog: Catalog
+    store: ObjectStore
+    versions: Versions
+    locks: Locks
+    bucket: str
+    policy: model.Policy
+    mode: model.Mode
+    undo_window: timedelta
+
+
+async def explain(sight: Sight, key: str) -> model.Explained:
+    """Look at both sides, and ask the rules. Raises ConfigError, Retryable, Halt where a side is away."""
+    catalog, policy, unseen = sight.catalog, sight.policy, list[str]()
+    now = await catalog.records.now()
+    story = await history(catalog, key)
+    stored = await sight.store.head(key) if _is_key(key) else None
+    versions, lock = None, None
+    if _is_key(key):
+        versions = await _if_shown(lambda: sight.versions.of(key), "its versions", unseen)
+        lock = await sight.locks.of(key) if stored else None
+    rows = [
+        _counted(row, now, unseen) for row in await catalog.records.lookup([key]) if row.storage_key == key
+    ]
+    named = bool(await catalog.records.referenced([key]))
+    both = stored is not None and (rows or named)
+    seen = model.Seen(
+        key=key,
+        object=stored,
+        rows=rows,
+        near=() if both else await _near(sight, key),
+        named=named,
+        recoverable=bool(await catalog.recovery.estranged([key])),
+        row_missing=bool(await catalog.recovery.row_missing([key])),
+        hold=(await catalog.holds.held([key])).get(key),
+    )
+    return model.Explained(
+        at=now,
+        mode=sight.mode,
+        pause=await catalog.pauses.read(),
+        seen=seen,
+        versions=versions,
+        lock=lock,
+        rows=[
+            model.RowSeen(
+                record=row,
+                rules=outlook.rules_of_row(seen, row, policy, now),
+                outlook=outlook.outlook(seen, policy, now, row),
+            )
+            for row in rows
+        ],
+        rules=() if named else outlook.rules_of_object(seen, policy, now),
+        outlook=outlook.outlook(seen, policy, now),
+        history=story,
+        returnable=await _returnable(sight, key, story),
+        unseen=unseen,
+    )
+
+
+async def _near(sight: Sight, key: str) -> Sequence[model.NearKey]:
+    """Other spellings of the key that are there: in the bucket, or named by rows."""
+    prefixes = merge_prefixes(sight.policy.prefixes)
+    likely = meant(key, sight.bucket, prefixes)
+    catalog, others = sight.catalog, {*likely, *spellings(key, sight.bucket, prefixes)}
+    named = {row.storage_key for row in await catalog.records.lookup(sorted(others))} - {key}
+    named |= await catalog.records.referenced(sorted(others))
+    orphans = Orphans(pass_id=0, bucket=sight.bucket, prefixes=prefixes)
+    noted = await catalog.near_misses.spelled_like(key, orphans, LOOKS)
+    named |= {each for each, is_row in noted.items() if is_row}
+    near = []
+    for each in list(dict.fromkeys([*sorted(named), *noted, *likely]))[:LOOKS]:
+        stored = await sight.store.head(each) if _is_key(each) else None
+        if stored is not None or each in named:
+            near.append(model.NearKey(storage_key=each, object=stored, row=each in named))
+    return near
+
+
+async def _returnable(sight: Sight, key: str, story: model.KeyHistory) -> Sequence[model.Returnable]:
+    """What an undo could bring back, and until when."""
+    found = []
+    for removal in await sight.catalog.recovery.removals(model.UndoScope(keys=(key,)), limit=1):
+        if removal.object is not None:
+            since, mode = removal.object.hidden_at, removal.object.hidden.mode
+            until = since + sight.undo_window
+            found.append(model.Returnable(record_id=None, mode=mode, since=since, until=until))
+        removed = {line.record_id: line.at for line in story.lines if line.result == "deleted"}
+        found += [
+            model.Returnable(
+                record_id=row.record_id,
+                mode=None,
+                since=removed[row.record_id],
+                until=removed[row.record_id] + sight.undo_window,
+            )
+            for row in removal.rows
+            if row.record_id in removed
+        ]
+    return found
+
+
+def _counted(row: model.Record, now: datetime, unseen: list[str]) -> model.Record:
+    """A key that is disabled, which no pass has seen so far, counts as disabled from the next one on."""
+    owner = row.owner
+    if owner is None or owner.enabled or owner.disabled_since is not None:
+        return row
+    unseen.append(f"since when virtual key {owner.id} is disabled: no pass has seen it yet; counted from now")
+    return replace(row, owner=replace(owner, disabled_since=now))
+
+
+async def _if_shown(look: Callable[[], Awaitable[T]], what: str, unseen: list[str]) -> T | None:
+    """What the store shows, or None with the reason in `unseen`."""
+    try:
+        return await look()
+    except (Halt, ReconcilerError) as error:
+        unseen.append(f"{what}: {error}")
+        return None
+
+
+def _is_key(key: str) -> bool:
+    """Whether a store can have it."""
+    try:
+        return bool(key) and "\0" not in key and bool(key.encode())
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,205 @@
+"""`explain` on real servers: what it says of the future is what a pass finds then, and it writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reconciler import app
+from reconciler.model import VERDICTS, Explained, Finding, KeepReason, KeyState, Verdict
+from reconciler.operations import as_json
+from reconciler.settings import load
+from tests.cli.program import reconciler
+from tests.integration.site import DAY, Site
+from tests.servers import S3Server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
+
+HOUR = timedelta(hours=1)
+LIVE = {"grace_period": "48h", "key_grace": "3h", "dry_run": "true"}
+
+
+@pytest.fixture
+def s3_server(seaweed: S3Server) -> S3Server:
+    """One store is enough: the rules are asked about what HEAD shows."""
+    return seaweed
+
+
+async def explain(site: Site, key: str, **changes: str) -> Explained:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in site.settings(**changes).items():
+            patched.setenv(name, value)
+        return await app.explain(load(), key)
+
+
+async def planned(site: Site, ahead: timedelta, **changes: str) -> Mapping[str, Finding]:
+    findings: list[Finding] = []
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in site.settings(**changes).items():
+            patched.setenv(name, value)
+        await app.plan(load(), findings.extend, ahead=ahead)
+    return {each.storage_key: each for each in findings}
+
+
+async def every_kind(site: Site) -> Mapping[str, Verdict]:
+    """Media for which time alone brings each verdict, and what has one already."""
+    now = datetime.now(UTC)
+    ends = await site.virtual_key(expires_at=now - HOUR)
+    disabled, gone = await site.virtual_key(enabled=False), await site.virtual_key()
+    await site.put("image/orphan")
+    await site.row("image/dangling", age=HOUR)
+    columns: Mapping[str, Mapping[str, Any]] = {
+        "image/expired": {"ExpiresAt": now + HOUR},
+        "image/stale": {"age": 89 * DAY},
+        "image/read": {"age": 400 * DAY, "LastAccessedAt": now - 25 * DAY},
+        "image/ends": {"owner": ends},
+        "image/disabled": {"owner": disabled},
+        "image/ownerless": {"owner": gone},
+    }
+    for key, changes in columns.items():
+        await site.put(key)
+        await site.row(key, **changes)
+    (constraint,) = await site.sql(
+        "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = '\"MediaRecords\"'::regclass"
+    )
+    await site.sql(f'ALTER TABLE "MediaRecords" DROP CONSTRAINT "{constraint[0]}"')
+    await site.sql('DELETE FROM "VirtualKeys" WHERE "Id" = $1', gone)
+    return {
+        "image/orphan": Verdict.ORPHAN,
+        "image/dangling": Verdict.DANGLING,
+        "image/expired": Verdict.EXPIRED,
+        "image/stale": Verdict.STALE,
+        "image/read": Verdict.STALE,
+        "image/ends": Verdict.REVOKED,
+        "image/disabled": Verdict.REVOKED,
+        "image/ownerless": Verdict.OWNERLESS,
+    }
+
+
+async def test_a_pass_at_the_date_that_is_said_agrees_for_every_verdict(site: Site) -> None:
+    kinds = await every_kind(site)
+    assert {*kinds.values()} == {*VERDICTS}
+    await site.once(**LIVE)  # sees the disabled key
+    before = await state(site)
+    for key, verdict in kinds.items():
+        told = await explain(site, key, **LIVE)
+        if verdict is Verdict.OWNERLESS:
+            assert (told.outlook.now.verdict, told.outlook.changes_at) == (verdict, None)
+            continue
+        assert told.outlook.now.verdict is None, key
+        assert told.outlook.then is not None, key
+        assert told.outlook.changes_at is not None
+        assert (told.outlook.then.verdict, told.outlook.then.goes) == (verdict, True)
+        ahead = told.outlook.changes_at - told.at
+        early = await planned(site, ahead - timedelta(minutes=1), **LIVE)
+        late = await planned(site, ahead, **LIVE)
+        assert key not in early, "a minute before, the pass does not find it"
+        assert (late[key].verdict, late[key].kept) == (verdict, None)
+    assert await state(site) == before, "neither of them writes anything"
+
+
+async def state(site: Site) -> object:
+    """Both sides, and how often each of our tables was written to since the server began."""
+    written = await site.sql(
+        "SELECT relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables"
+        " WHERE relname <> 'lease' ORDER BY relname"
+    )
+    return site.bucket.keys(""), await site.state(), [tuple(row) for row in written]
+
+
+async def test_the_story_of_a_key_from_its_mark_to_its_return(site: Site) -> None:
+    """Paused and in dry run it says so, and what was deleted can be brought back until the window ends."""
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    owner = await site.virtual_key()
+    await site.tracked("image/a", owner=owner)
+    await site.sql('UPDATE "MediaRecords" SET "ExpiresAt" = now() - interval \'1 hour\'')
+    await site.once(delete_delay="1h")
+    async with site.catalog() as catalog:
+        await catalog.pauses.pause("ada", "looking")
+    told = await explain(site, "image/a", dry_run="true")
+    assert (told.outlook.now.verdict, told.outlook.now.goes) == (Verdict.EXPIRED, True)
+    assert (told.history.state, told.pause.by, told.mode) == (KeyState.MARKED, "ada", "dry_run")
+    assert told.history.mark is not None
+    assert told.seen.object is not None
+    (row,) = told.rows
+    assert row.record.virtual_key_id == str(owner)
+    holding = [rule.verdict for rule in row.rules if rule.holds]
+    assert holding == [Verdict.EXPIRED]
+    async with site.catalog() as catalog:
+        await catalog.pauses.resume("ada")
+    await site.sql("UPDATE reconciler.marks SET due_at = now() - interval '1 hour'")
+    await site.once()
+    gone = await explain(site, "image/a", undo_window="7d")
+    assert (gone.seen.object, gone.rows, gone.history.state) == (None, [], KeyState.DELETED)
+    assert [each.until - each.since for each in gone.returnable] == [7 * DAY, 7 * DAY]
+    assert [each.record_id for each in gone.returnable] == [None, row.record.id]
+    assert json.loads(json.dumps(as_json.explained(gone)))["state"] == "deleted"
+
+
+async def test_a_hold_and_its_end_are_told(site: Site) -> None:
+    await site.put("image/orphan")
+    alone = {"RECONCILER_DATABASE_URL": site.database}
+    held = reconciler("hold", "add", "--key", "image/orphan", "--for", "9d", "--reason", "case", env=alone)
+    assert held.status == 0
+    told = await explain(site, "image/orphan")
+    assert told.outlook.now.kept is KeepReason.HOLD
+    assert told.seen.hold is not None
+    assert told.outlook.changes_at == told.seen.hold.until
+    assert told.outlook.then is not None
+    assert told.outlook.then.goes
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "/image/2026/Ein Bild.png",
+        "image/2026/Ein%20Bild.png",
+        "2026/Ein Bild.png",
+        "video/2026/Ein Bild.png",
+        "https://cdn.example.org/{bucket}/image/2026/Ein%20Bild.png?width=3",
+        "s3://{bucket}/image/2026/Ein Bild.png",
+    ],
+)
+async def test_a_key_that_nobody_knows_is_answered_with_near_ones(site: Site, written: str) -> None:
+    await site.tracked("image/2026/Ein Bild.png")
+    told = await explain(site, written.format(bucket=site.bucket.name))
+    assert not told.known
+    (near,) = told.seen.near
+    assert (near.storage_key, near.row, near.object is not None) == ("image/2026/Ein Bild.png", True, True)
+
+
+async def test_a_near_miss_is_told_as_the_sweep_keeps_it(site: Site) -> None:
+    await site.put("image/a")
+    await site.row("/image/a")
+    told = await explain(site, "image/a")
+    assert told.outlook.now.kept is KeepReason.NEAR_MISS
+    assert (await planned(site, timedelta()))["image/a"].kept is KeepReason.NEAR_MISS
+
+
+async def test_it_is_printed_and_its_json_has_one_shape(site: Site) -> None:
+    await site.put("image/orphan")
+    await site.row("image/row", await site.virtual_key(enabled=False), age=400 * DAY)
+    shown = reconciler("explain", "image/row", env=site.environment)
+    assert (shown.status, shown.told) == (0, [])
+    for part in (
+        "bucket: no object",
+        "disabled, seen since",
+        "stale",
+        "now: stale, it goes",
+        "not known: since",
+    ):
+        assert part in shown.out
+    unknown = reconciler("explain", "image/never", env=site.environment)
+    assert (unknown.status, unknown.told) == (1, [])
+    assert unknown.out.startswith("Nothing has this key")
+    odd = reconciler("explain", "image/\udcff", env=site.environment)
+    assert (odd.status, odd.told) == (1, [])
+    shapes: set[tuple[str, ...]] = set()
+    for key in ("image/orphan", "image/row", "image/never"):
+        told: dict[str, Any] = json.loads(reconciler("explain", "--json", key, env=site.environment).out)
+        shapes.add(tuple(told))
+    assert len(shapes) == 1

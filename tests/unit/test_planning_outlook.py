@@ -1,0 +1,166 @@
+"""What is said of the future is what a pass will say then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.model import (
+    VERDICTS,
+    Finding,
+    Hold,
+    HoldKind,
+    Judgement,
+    KeepReason,
+    NearKey,
+    Outlook,
+    Policy,
+    Record,
+    Seen,
+    Verdict,
+)
+from reconciler.planning import drift_rules, outlook, retention
+from tests.doubles.build import DAY, HOUR, NOW, owner, policy, record, stored
+
+MOMENT = timedelta(microseconds=1)
+
+dates = st.none() | st.integers(-4_000, 4_000).map(lambda hours: NOW + hours * HOUR)
+spans = st.integers(0, 2_000).map(lambda hours: hours * HOUR)
+owners = st.none() | st.builds(owner, enabled=st.booleans(), expires_at=dates, disabled_since=dates)
+rows = st.builds(
+    record, created_at=dates, expires_at=dates, last_accessed_at=dates, deleted_at=dates, owner=owners
+)
+holds = st.none() | st.builds(
+    Hold, kind=st.just(HoldKind.KEY), target=st.just("image/a"), reason=st.just("why"), author=st.just("ada"),
+    until=dates,
+)  # fmt: skip
+policies = st.builds(
+    policy,
+    grace_period=spans,
+    media_retention=spans.map(lambda span: span + HOUR),
+    recent_access=spans,
+    key_grace=spans,
+    delete_revoked=st.booleans(),
+    auto_cleanup=st.booleans(),
+    orphan_cleanup=st.booleans(),
+    dangling_cleanup=st.booleans(),
+)
+keys = st.builds(
+    Seen,
+    key=st.just("image/a"),
+    object=st.none() | st.builds(stored, last_modified=dates),
+    rows=st.lists(rows, max_size=2),
+    near=st.lists(st.builds(NearKey, storage_key=st.just("/image/a"), row=st.just(True)), max_size=1),
+    hold=holds,
+    recoverable=st.booleans(),
+    row_missing=st.booleans(),
+)
+
+
+def word(judgement: Judgement) -> tuple[Verdict | None, KeepReason | None]:
+    return judgement.verdict, judgement.kept
+
+
+@given(keys, policies, st.integers(0, 10_000))
+def test_until_the_change_nothing_changes_and_then_it_does(seen: Seen, policy: Policy, hours: int) -> None:
+    told = outlook.outlook(seen, policy, NOW)
+    then = NOW + hours * HOUR
+    if told.changes_at is None:
+        assert word(outlook.stand(seen, policy, then)) == word(told.now)
+        return
+    assert told.then is not None
+    assert word(told.then) != word(told.now)
+    assert outlook.stand(seen, policy, told.changes_at) == told.then
+    for before in (told.changes_at - MOMENT, min(then, told.changes_at - MOMENT)):
+        assert word(outlook.stand(seen, policy, before)) == word(told.now)
+
+
+@given(rows, policies)
+def test_a_row_with_its_object_stands_as_retention_says(row: Record, policy: Policy) -> None:
+    seen = Seen(key="image/a", object=stored(), rows=[row])
+    found = retention.judge_record(row, policy, NOW)
+    assert word(outlook.stand(seen, policy, NOW)) == ((found.verdict, found.kept) if found else (None, None))
+
+
+@given(rows, policies)
+def test_a_row_without_its_object_stands_as_both_passes_say(row: Record, policy: Policy) -> None:
+    found = retention.judge_record(row, policy, NOW) or drift_rules.judge_missing(row, policy, NOW)
+    assert found is not None
+    expected = (found.verdict, found.kept) if isinstance(found, Finding) else (None, found)
+    assert word(outlook.stand(Seen(key="image/a", rows=[row]), policy, NOW)) == expected
+
+
+@given(rows, policies)
+def test_a_rule_holds_from_when_it_is_said_to(row: Record, policy: Policy) -> None:
+    seen = Seen(key="image/a", object=stored(), rows=[row])
+    for rule in outlook.rules_of_row(seen, row, policy, NOW):
+        assert rule.holds == bool(retention.reasons(row, policy, NOW)[rule.verdict])
+        if rule.holds_from is not None:
+            assert not rule.holds
+            assert retention.reasons(row, policy, rule.holds_from)[rule.verdict] == rule.reason != ""
+            assert not retention.reasons(row, policy, rule.holds_from - MOMENT)[rule.verdict]
+
+
+def at(told: Outlook) -> tuple[Verdict | None, datetime | None]:
+    return (told.then.verdict if told.then else None), told.changes_at
+
+
+CASES: Sequence[tuple[Seen, Verdict, datetime]] = [
+    (Seen(key="image/a", object=stored(last_modified=NOW)), Verdict.ORPHAN, NOW + 48 * HOUR),
+    (Seen(key="image/a", rows=[record(created_at=NOW)]), Verdict.DANGLING, NOW + 48 * HOUR),
+    (
+        Seen(key="image/a", object=stored(), rows=[record(created_at=NOW)]),
+        Verdict.STALE,
+        NOW + 90 * DAY,
+    ),
+    (
+        Seen(key="image/a", object=stored(), rows=[record(expires_at=NOW + DAY)]),
+        Verdict.EXPIRED,
+        NOW + DAY,
+    ),
+    (
+        Seen(key="image/a", object=stored(), rows=[record(owner=owner(expires_at=NOW))]),
+        Verdict.REVOKED,
+        NOW + 7 * DAY,
+    ),
+]
+
+
+@pytest.mark.parametrize(("seen", "verdict", "when"), CASES, ids=[each[1] for each in CASES])
+def test_each_verdict_has_its_date(seen: Seen, verdict: Verdict, when: datetime) -> None:
+    assert at(outlook.outlook(seen, policy(delete_revoked=True), NOW)) == (verdict, when)
+
+
+def test_there_is_a_case_for_every_verdict_that_time_brings() -> None:
+    assert {verdict for _, verdict, _ in CASES} == {*VERDICTS} - {Verdict.OWNERLESS}
+
+
+def test_what_keeps_a_finding_is_told() -> None:
+    old = stored(last_modified=NOW - 9 * DAY)
+    near = NearKey(storage_key="/image/a", row=True)
+    alone = NearKey(storage_key="image/A", object=old)
+    hold = Hold(kind=HoldKind.KEY, target="image/a", reason="case 7", author="ada", until=NOW + DAY)
+    for seen, kept in (
+        (Seen(key="image/a", object=old, near=[near]), KeepReason.NEAR_MISS),
+        (Seen(key="image/a", object=old, row_missing=True), KeepReason.RECOVERABLE),
+        (Seen(key="image/a", object=old, hold=hold), KeepReason.HOLD),
+        (Seen(key="image/a", rows=[record()], recoverable=True), KeepReason.RECOVERABLE),
+        (Seen(key="image/a", rows=[record()], near=[alone]), KeepReason.NEAR_MISS),
+        (Seen(key="other/a", object=stored("other/a")), KeepReason.OUTSIDE_PREFIX),
+    ):
+        told = outlook.outlook(seen, policy(), NOW)
+        assert (told.now.kept, told.now.goes) == (kept, False), seen
+    held = outlook.outlook(Seen(key="image/a", object=old, hold=hold), policy(), NOW)
+    assert (held.changes_at, held.then and held.then.goes) == (NOW + DAY, True)
+    assert outlook.outlook(Seen(key="image/a", object=old, named=True), policy(), NOW).now.verdict is None
+
+
+def test_a_row_that_stays_keeps_the_object_for_the_others() -> None:
+    seen = Seen(key="image/a", object=stored(), rows=[record(), record(expires_at=NOW - DAY)])
+    now = outlook.stand(seen, policy(), NOW)
+    assert now.verdict is Verdict.EXPIRED
+    assert now.reason.endswith("1 of 2 rows stay, and the object with them")
