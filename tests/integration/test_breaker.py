@@ -62,8 +62,6 @@ async def test_an_approved_mark_still_waits_for_its_time_and_is_decided_anew(sit
     assert await site.keys() == {ORPHANS[0]}
 
 
-@pytest.mark.incident(33)
-@pytest.mark.attack(13)
 async def test_an_approval_ends_and_what_is_left_waits_again_and_says_so(site: Site) -> None:
     """A day after the delay, of two days here, during which nothing could go."""
     await site.put(*ORPHANS)
@@ -96,6 +94,8 @@ async def _later(site: Site, *, hours: int) -> None:
         await site.sql(f"UPDATE reconciler.{column} = {name} - interval '{hours} hours'")
 
 
+@pytest.mark.incident(33)
+@pytest.mark.attack(13)
 async def test_the_caps_hold_where_the_deletion_begins(site: Site) -> None:
     """Six were released under a cap of ten; under one of five they are held back at the claim."""
     await site.put(*ORPHANS)
