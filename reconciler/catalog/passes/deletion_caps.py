@@ -96,7 +96,9 @@ async def _end(
     """Trip the passes of whose marks one is in the batch after its approval has ended."""
     tripped = []
     for row in approved:
-        due = [max(key.mark.due_at, row["live"]) for key in keys if key.mark.pass_id == row["id"]]
+        # A variant goes with its record, which went in time.
+        mine = [key.mark for key in keys if key.mark.pass_id == row["id"] and key.mark.variant_of is None]
+        due = [max(mark.due_at, row["live"]) for mark in mine]
         if any(ended(row["decided_at"], each, now) for each in due):
             left = await connection.fetchval(LEFT, row["id"])
             reason = (
