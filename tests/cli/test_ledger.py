@@ -29,7 +29,7 @@ ROOM_MIB = 3
 @pytest.fixture
 def audited(database: str, moto_bucket: Bucket) -> Site:
     """A site on which an orphan, and the media of two virtual keys, went."""
-    site = make_site(database, moto_bucket)
+    site = make_site(database, moto_bucket, calm=True)
     site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
     anyio.run(_go, site)
     return site
@@ -41,7 +41,7 @@ async def _go(site: Site) -> None:
         owner = await site.virtual_key()
         await site.tracked(f"video/{name}", owner=owner)
     await site.sql('UPDATE "MediaRecords" SET "ExpiresAt" = now() - interval \'1 day\'')
-    await site.once()
+    assert (await site.once()).removed.objects == 3
 
 
 def ledger(site: Site, *options: str) -> Ran:
