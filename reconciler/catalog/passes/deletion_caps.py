@@ -28,7 +28,7 @@ KEPT = timedelta(days=2)
 
 OF_BATCH = f"""
 SELECT p.id, p.kind, {APPROVED} AS approved, p.decided_by, p.decided_at,
-       coalesce((SELECT live_since FROM {SCHEMA}.term) + $2::interval, p.decided_at) AS live
+       greatest((SELECT live_since FROM {SCHEMA}.term) + $2::interval, p.decided_at) AS live
 FROM {SCHEMA}.passes p WHERE p.id = ANY($1::bigint[])
 """
 
