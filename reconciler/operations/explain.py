@@ -38,27 +38,12 @@ async def explain(sight: Sight, key: str) -> model.Explained:
     """Look at both sides, and ask the rules. Raises ConfigError, Retryable, Halt where a side is away."""
     catalog, policy, unseen = sight.catalog, sight.policy, list[str]()
     now = await catalog.records.now()
-    story = await history(catalog, key)
-    stored = await sight.store.head(key) if _is_key(key) else None
-    versions, lock = None, None
+    seen, versions, lock = model.Seen(key=key), None, None
     if _is_key(key):
+        seen = await _look(sight, key, now, unseen)
         versions = await _if_shown(lambda: sight.versions.of(key), "its versions", unseen)
-        lock = await sight.locks.of(key) if stored else None
-    rows = [
-        _counted(row, now, unseen) for row in await catalog.records.lookup([key]) if row.storage_key == key
-    ]
-    named = bool(await catalog.records.referenced([key]))
-    both = stored is not None and (rows or named)
-    seen = model.Seen(
-        key=key,
-        object=stored,
-        rows=rows,
-        near=() if both else await _near(sight, key),
-        named=named,
-        recoverable=bool(await catalog.recovery.estranged([key])),
-        row_missing=bool(await catalog.recovery.row_missing([key])),
-        hold=(await catalog.holds.held([key])).get(key),
-    )
+        lock = await sight.locks.of(key) if seen.object else None
+    story = await history(catalog, key)
     return model.Explained(
         at=now,
         mode=sight.mode,
@@ -72,13 +57,33 @@ async def explain(sight: Sight, key: str) -> model.Explained:
                 rules=outlook.rules_of_row(seen, row, policy, now),
                 outlook=outlook.outlook(seen, policy, now, row),
             )
-            for row in rows
+            for row in seen.rows
         ],
-        rules=() if named else outlook.rules_of_object(seen, policy, now),
+        rules=() if seen.named else outlook.rules_of_object(seen, policy, now),
         outlook=outlook.outlook(seen, policy, now),
         history=story,
-        returnable=await _returnable(sight, key, story),
+        returnable=await _returnable(sight, key, story) if story.known else (),
         unseen=unseen,
+    )
+
+
+async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> model.Seen:
+    """Both sides, and what keeps the key besides the rules."""
+    catalog = sight.catalog
+    stored = await sight.store.head(key)
+    rows = [
+        _counted(row, now, unseen) for row in await catalog.records.lookup([key]) if row.storage_key == key
+    ]
+    named = bool(await catalog.records.referenced([key]))
+    return model.Seen(
+        key=key,
+        object=stored,
+        rows=rows,
+        near=() if stored is not None and (rows or named) else await _near(sight, key),
+        named=named,
+        recoverable=bool(await catalog.recovery.estranged([key])),
+        row_missing=bool(await catalog.recovery.row_missing([key])),
+        hold=(await catalog.holds.held([key])).get(key),
     )
 
 
