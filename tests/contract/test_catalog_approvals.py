@@ -330,7 +330,7 @@ async def test_what_is_left_when_an_approval_ends_waits_for_another(side: Side) 
     approved = await side.trip("image/a", "image/b", "image/c")
     await side.approvals.approve(approved, "ada")
     await side.confirm(await side.claim(limit=1))
-    await side.arm("image/d")
+    await side.arm("image/b", "image/c", "image/d")
     ended = await side.claim(ended=True)
     assert claimed(ended) == ["image/d"], "the breaker let it through, and no person"
     assert [each.pass_id for each in ended.tripped] == [approved]
