@@ -102,6 +102,8 @@ def _rows(found: Explained, out: Output) -> None:
             out.say(f"  virtual key {owner.id}: {state}{end}")
         elif row.virtual_key_id is not None:
             out.say(f"  virtual key {row.virtual_key_id}: does not exist")
+        if each.rule is not None:
+            out.say(f"  the rule {each.rule} holds for it")
         _rules(each.rules, out)
         if len(found.rows) > 1:
             _verdict(each.outlook, out, indent="  ")

@@ -90,9 +90,12 @@ class RuleSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSeen:
-    """A row that names the key, what its rules say, and what becomes of it."""
+    """A row that names the key, what its rules say, and what becomes of it. `rule`: the rule of retention
+    that holds for it, by name; None: the global settings do.
+    """
 
     record: Record
+    rule: str | None
     rules: Sequence[RuleSeen]
     outlook: Outlook
 

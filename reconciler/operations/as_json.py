@@ -186,6 +186,7 @@ def explained(of: model.Explained) -> Json:
                 "virtual_key": _fields(each.record.owner, "id", "enabled", "disabled_since", "expires_at")
                 if each.record.owner
                 else None,
+                "rule": each.rule,
                 "rules": [_rule(rule) for rule in each.rules],
                 **_outlook(each.outlook),
             }

@@ -54,6 +54,7 @@ async def explain(sight: Sight, key: str) -> model.Explained:
         rows=[
             model.RowSeen(
                 record=row,
+                rule=rule.name if (rule := policy.rules.first_for(row)) else None,
                 rules=outlook.rules_of_row(seen, row, policy, now),
                 outlook=outlook.outlook(seen, policy, now, row),
             )

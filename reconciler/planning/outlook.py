@@ -21,6 +21,7 @@ from reconciler.model import (
     Record,
     RuleSeen,
     Seen,
+    Terms,
     Verdict,
 )
 from reconciler.model.keys import is_managed
@@ -71,8 +72,9 @@ def rules_of_row(seen: Seen, row: Record, policy: Policy, now: datetime) -> Sequ
     }
     if seen.object is None:
         asked[Verdict.DANGLING] = lambda at: _reason(drift_rules.judge_missing(row, policy, at))
+    terms = policy.rules.first_for(row)
     return [
-        _rule(verdict, says, _compared(verdict, row), policy, _moments(seen, policy, now), now)
+        _rule(verdict, says, _compared(verdict, row), policy, _moments(seen, policy, now), now, terms)
         for verdict, says in asked.items()
     ]
 
@@ -97,6 +99,7 @@ def _rule(
     policy: Policy,
     moments: Iterable[datetime],
     now: datetime,
+    terms: Terms | None = None,
 ) -> RuleSeen:
     reason, since = says(now), None
     if not reason:
@@ -106,7 +109,7 @@ def _rule(
         holds=bool(reason),
         reason=reason or ("" if since is None else says(since)),
         holds_from=since,
-        switched_off=not policy.allows(verdict),
+        switched_off=not policy.allows(verdict, terms),
         compared=compared,
     )
 
