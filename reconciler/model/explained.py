@@ -35,7 +35,8 @@ class Seen:
     """What a pass would see of one key, on both sides, and what keeps it besides the rules.
 
     `named`: a further column names it. `recoverable`: an object of the key is hidden and can come back.
-    `row_missing`: its row was removed for want of the object. `hold` is one of those in force.
+    `row_missing`: its row was removed for want of the object. `departed`: the reason of its mark, if its row
+    left the table. `hold` is one of those in force.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Seen:
     named: bool = False
     recoverable: bool = False
     row_missing: bool = False
+    departed: str | None = None
     hold: Hold | None = None
 
 

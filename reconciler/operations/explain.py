@@ -44,6 +44,8 @@ async def explain(sight: Sight, key: str) -> model.Explained:
         versions = await _if_shown(lambda: sight.versions.of(key), "its versions", unseen)
         lock = await sight.locks.of(key) if seen.object else None
     story = await history(catalog, key)
+    if story.mark is not None and story.mark.mark.verdict is model.Verdict.DEPARTED:
+        seen = replace(seen, departed=story.mark.mark.reason)
     return model.Explained(
         at=now,
         mode=sight.mode,

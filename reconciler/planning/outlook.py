@@ -144,6 +144,9 @@ def _spared(
 
 def _object(seen: Seen, policy: Policy, now: datetime) -> Judgement:
     assert seen.object is not None
+    if seen.departed is not None:
+        kept = retention.disabled(Verdict.DEPARTED, policy)
+        return Judgement(verdict=Verdict.DEPARTED, kept=kept, reason=seen.departed)
     found = drift_rules.judge_object(seen.object, policy, now)
     if not isinstance(found, Finding) or found.kept is not None:
         return _standing(found)

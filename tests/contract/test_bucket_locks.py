@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.model import Deletion, ObjectResult
+from reconciler.model import Deletion, ObjectLock, ObjectResult
 from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.answers import refused
 from reconciler.stores.s3.faults import Refusal
-from reconciler.stores.s3.locks import ObjectLock, look_for_lock
+from reconciler.stores.s3.locks import look_for_lock
 from tests.servers import S3Server
 from tests.support.buckets import CAPABILITIES, config_for
 from tests.support.quirky_store import BUCKET, Quirks, quirky_store

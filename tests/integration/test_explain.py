@@ -82,7 +82,7 @@ async def every_kind(site: Site) -> Mapping[str, Verdict]:
 
 async def test_a_pass_at_the_date_that_is_said_agrees_for_every_verdict(site: Site) -> None:
     kinds = await every_kind(site)
-    assert {*kinds.values()} == {*VERDICTS}
+    assert {*kinds.values()} == {*VERDICTS} - {Verdict.DEPARTED}, "time does not bring that one"
     await site.once(**LIVE)  # sees the disabled key
     before = await state(site)
     for key, verdict in kinds.items():

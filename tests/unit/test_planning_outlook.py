@@ -136,7 +136,15 @@ def test_each_verdict_has_its_date(seen: Seen, verdict: Verdict, when: datetime)
 
 
 def test_there_is_a_case_for_every_verdict_that_time_brings() -> None:
-    assert {verdict for _, verdict, _ in CASES} == {*VERDICTS} - {Verdict.OWNERLESS}
+    assert {verdict for _, verdict, _ in CASES} == {*VERDICTS} - {Verdict.OWNERLESS, Verdict.DEPARTED}
+
+
+def test_an_object_whose_row_has_left_goes_however_young_it_is() -> None:
+    seen = Seen(key="image/a", object=stored(last_modified=NOW), departed="its record left")
+    told = outlook.outlook(seen, policy(), NOW)
+    assert (told.now.verdict, told.now.goes, told.changes_at) == (Verdict.DEPARTED, True, None)
+    back = Seen(key="image/a", object=stored(), rows=[record()], departed="its record left")
+    assert outlook.stand(back, policy(), NOW).verdict is None
 
 
 def test_what_keeps_a_finding_is_told() -> None:
