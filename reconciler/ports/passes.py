@@ -129,6 +129,10 @@ class Departures(Protocol):
         """The first of them. `Passes.record` takes them away, with their marks written."""
         ...
 
+    async def pending(self, limit: int) -> Sequence[Departed]:
+        """What is marked as departed and not claimed yet, for a plan; `id` 0, no virtual key."""
+        ...
+
     async def marked(self, keys: Sequence[str]) -> frozenset[str]:
         """Those of the keys that are marked as departed: a sweep leaves them to that mark."""
         ...

@@ -35,6 +35,16 @@ class MemoryDepartures:
         return self._database.departures[:limit]
 
     @port
+    async def pending(self, limit: int) -> Sequence[Departed]:
+        self._database.answer()
+        departed = [
+            Departed(id=0, storage_key=key, left_at=row.mark.first_seen_at, virtual_key=None)
+            for key, row in sorted(self._database.marks.items())
+            if row.mark.verdict is Verdict.DEPARTED and row.operation_id is None
+        ]
+        return departed[:limit]
+
+    @port
     async def marked(self, keys: Sequence[str]) -> frozenset[str]:
         self._database.answer()
         marks = self._database.marks

@@ -72,6 +72,8 @@ async def test_in_dry_run_it_is_marked_and_stays(gateway: Site) -> None:
     await gateway.sql('DELETE FROM "MediaRecords" WHERE "StorageKey" = $1', "image/a")
     report = await gateway.once(dry_run="true")
     assert (report.mode, report.found[Verdict.DEPARTED], report.removed.objects) == (Mode.DRY_RUN, 1, 1)
+    _, findings = await gateway.plan()
+    assert [(each.verdict, each.storage_key) for each in findings] == [(Verdict.DEPARTED, "image/a")]
     assert await gateway.keys() == {"image/live", "image/a"}
 
 

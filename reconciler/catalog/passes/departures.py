@@ -34,6 +34,11 @@ SELECT EXISTS (SELECT FROM {SCHEMA}.departures)
 
 PAGE = f"SELECT id, storage_key, left_at, virtual_key FROM {SCHEMA}.departures ORDER BY id LIMIT $1"
 
+PENDING = f"""
+SELECT 0 AS id, storage_key, first_seen_at AS left_at, NULL AS virtual_key FROM {SCHEMA}.marks
+WHERE verdict = 'departed' AND state = 'found' ORDER BY storage_key LIMIT $1
+"""
+
 MARKED = f"""
 SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[]) AND verdict = 'departed'
 """
@@ -90,6 +95,10 @@ class PostgresDepartures:
     async def page(self, limit: int) -> Sequence[Departed]:
         async with self._database.connection() as connection:
             return [Departed(**dict(row)) for row in await connection.fetch(PAGE, limit)]
+
+    async def pending(self, limit: int) -> Sequence[Departed]:
+        async with self._database.connection() as connection:
+            return [Departed(**dict(row)) for row in await connection.fetch(PENDING, limit)]
 
     async def marked(self, keys: Sequence[str]) -> frozenset[str]:
         async with self._database.connection() as connection:

@@ -55,7 +55,8 @@ class Departures:
         self, settings: RuntimeSettings, sink: Sink, now: datetime
     ) -> tuple[model.Tally, set[str]]:
         """The same for `plan`: findings go to the sink; nothing is written. Returns their keys as well."""
-        page = await self._ports.departures.page(PAGE * PAGES)
+        noted = self._ports.departures
+        page = [*await noted.pending(PAGE * PAGES), *await noted.page(PAGE * PAGES)]
         keeps, findings = await self._findings(page, settings.policy, now)
         tally = tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
         tally += found_by_prefix(findings, merge_prefixes(settings.policy.prefixes))

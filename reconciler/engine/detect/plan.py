@@ -92,7 +92,8 @@ class _Marked:
     def __init__(self, marked: Departing, keys: frozenset[str]) -> None:
         self._marked = marked
         self._keys = keys
-        self.waiting, self.page, self.listen = marked.waiting, marked.page, marked.listen
+        self.waiting, self.page, self.pending = marked.waiting, marked.page, marked.pending
+        self.listen = marked.listen
 
     async def marked(self, keys: Sequence[str]) -> frozenset[str]:
         return await self._marked.marked(keys) | self._keys.intersection(keys)
