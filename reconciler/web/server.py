@@ -9,7 +9,10 @@ from starlette.applications import Starlette
 from reconciler.errors import ConfigError
 from reconciler.lean import hollow
 
-with hollow("uvicorn.main", "Server", "main", "run"):  # its command line, with click: 1.5 MiB
+with (  # its command line, with click, and how it sets up logging: 1.8 MiB
+    hollow("uvicorn.main", "Server", "main", "run"),
+    hollow("logging.config"),
+):
     from uvicorn.config import Config
     from uvicorn.server import Server
 
