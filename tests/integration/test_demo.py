@@ -120,7 +120,7 @@ def test_the_demo_converges_and_verifies_it() -> None:
     assert not missing
     assert "\x1b" not in told, "colours belong on a terminal"
     assert "the limit is 10 % (RECONCILER_BREAKER__MAX_FRACTION)" in told
-    assert "`reconciler approve 2`" in told
+    assert "`reconciler approve 3`" in told, "after the pass of departures"
     assert "its object is back byte for byte" in told
     assert "reconciler demo --keep" in told
 
