@@ -94,12 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What is imported stays, and a listed page holds thousands of short-lived tuples: looking through
     # them at Python's own threshold took a quarter of a sweep's processor time (measured, 3.11).
     gc.set_threshold(50_000)
-    root = parser()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, see `reconciler completion`
-        import argcomplete
-
-        argcomplete.autocomplete(root)
-    args = root.parse_args(argv)
+    args = _arguments(argv)
     try:
         log_until_settings_are_read(args)
         status: int = args.run(args)
@@ -107,6 +102,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001 - the last place that can turn an error into a line
         return failed(error)
     return status
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, without the parser, which a daemon would keep for years."""
+    root = parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, see `reconciler completion`
+        import argcomplete
+
+        argcomplete.autocomplete(root)
+    return root.parse_args(argv)
 
 
 def parser() -> Parser:

@@ -151,6 +151,7 @@ def wait_for(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """For what sees to signals itself."""
     import anyio
 
+    gc.collect()
     gc.freeze()
     return anyio.run(act)
 
