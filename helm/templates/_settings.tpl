@@ -29,6 +29,7 @@ delete_mode: {{ toJson $v.deleteMode }}
 undo_window: {{ toJson $v.undoWindow }}
 ledger_retention: {{ toJson $v.ledgerRetention }}
 abort_multipart_after: {{ toJson $v.abortMultipartAfter }}
+integrity_interval: {{ toJson $v.integrityInterval }}
 hold_for: {{ toJson $v.holdFor }}
 upload_window: {{ toJson $v.uploadWindow }}
 sweep_interval: {{ toJson $v.sweepInterval }}
@@ -66,6 +67,7 @@ catalog:
     media_type: {{ toJson $v.catalog.mediaColumns.mediaType }}
     provider: {{ toJson $v.catalog.mediaColumns.provider }}
     model: {{ toJson $v.catalog.mediaColumns.model }}
+    content_hash: {{ toJson $v.catalog.mediaColumns.contentHash }}
   key_columns:
     id: {{ toJson $v.catalog.keyColumns.id }}
     is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}

@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
         "--output", "-o", type=Path, metavar="FILE", help="write every finding to a file too, as jsonl"
     )
     made.add_argument("--at", metavar="TIME", help="as of then: in so long, as in 7d, or ISO 8601")
-    verdicts = [verdict.value for verdict in VERDICTS]
+    verdicts = [verdict.value for verdict in (*VERDICTS, Verdict.MISMATCH)]
     made.add_argument("--verdict", choices=verdicts, action="append", help="only these; may be repeated")
     made.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
     made.add_argument("--virtual-key", metavar="ID", help="only the media of this virtual key")

@@ -35,6 +35,8 @@ class KeepReason(Word):
     """We deleted its other half, which can come back: a row's object, or the row of an object."""
     NEAR_MISS = "near_miss"
     """An orphan that a row spells otherwise, or that row."""
+    MISMATCH = "mismatch"
+    """An object that is not what its row says: a person has to look, and nothing is deleted for it."""
 
 
 class Mode(Word):

@@ -113,7 +113,8 @@ class Tally:
     `alone` counts every object that no row names, whatever becomes of it. `missing` counts every row
     without an object that is beyond its grace, whatever its verdict: the dangling cap is compared with it.
     `found_bytes` goes with `found`. `newly` are findings that the settings of the last released pass would
-    have kept. `by_prefix` is the same by managed prefix, if it was counted separately.
+    have kept. `compared` are the objects that were compared with what their rows say of the bytes.
+    `by_prefix` is the same by managed prefix, if it was counted separately.
     """
 
     objects: int = 0
@@ -121,6 +122,7 @@ class Tally:
     bytes: int = 0
     alone: int = 0
     missing: int = 0
+    compared: int = 0
     found: Mapping[Verdict, int] = field(default_factory=dict)
     found_bytes: Mapping[Verdict, int] = field(default_factory=dict)
     kept: Mapping[KeepReason, int] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class Tally:
             bytes=self.bytes + other.bytes,
             alone=self.alone + other.alone,
             missing=self.missing + other.missing,
+            compared=self.compared + other.compared,
             found=_sum(self.found, other.found),
             found_bytes=_sum(self.found_bytes, other.found_bytes),
             kept=_sum(self.kept, other.kept),

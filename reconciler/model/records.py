@@ -56,6 +56,16 @@ class Departed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a row says of its object's bytes. `content_hash` as text; None where there is none."""
+
+    storage_key: str
+    virtual_key_id: str | None
+    size_bytes: int | None
+    content_hash: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """A further object of a record that goes. `names`: how often rows name it in such columns, in total."""
 

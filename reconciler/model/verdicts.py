@@ -25,7 +25,7 @@ class OwnerRead(Enum):
 class VerdictSpec:
     """What must be known of a verdict besides its rule.
 
-    `found_by` is the kind of pass that decides; None: a word that is reserved, and that nothing finds.
+    `found_by` is the kind of pass that decides to delete; None: nothing is ever deleted for this word.
     `switches` are the flags of `Policy` that all have to be on. `reads` are the fields of `MediaColumns`,
     besides the key, that the rule reads: a trigger watches them, and a changed one spares the row. `colour`
     is Grafana's. `twice`: a mark is claimed only after a second sighting.
@@ -138,6 +138,17 @@ class Verdict(Word):
             reads=(),
             owner=OwnerRead.NOTHING,
             colour="light-blue",
+        ),
+    )
+    MISMATCH = (
+        "mismatch",
+        VerdictSpec(
+            found_by=None,
+            says="an object that is not what its row says, in size or MD5: told, and never deleted",
+            switches=(),
+            reads=(),
+            owner=OwnerRead.NOTHING,
+            colour="#808080",
         ),
     )
     ADOPT = ("adopt", UNKNOWN)

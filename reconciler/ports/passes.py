@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     Backlog,
+    Content,
     Departed,
     Finding,
     KeyRange,
@@ -55,6 +56,10 @@ class Records(Protocol):
 
         `rewritten`: for a store that rewrites keys, also rows whose key it turns into one of these.
         """
+        ...
+
+    async def contents(self, keys: Sequence[str]) -> Sequence[Content]:
+        """What the rows that name one of the keys say of the bytes; none where no such column is mapped."""
         ...
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
@@ -239,6 +244,12 @@ class Passes(Protocol):
 
     async def last(self, kind: PassKind, state: PassState | None = None) -> Pass | None:
         """The newest finished pass of the kind, in that state if given."""
+        ...
+
+    async def compared_at(self) -> datetime | None:
+        """When the last complete sweep began that compared objects with what their rows say of the bytes;
+        where none did, the first of all. None before that.
+        """
         ...
 
     async def undecided(self, kind: PassKind) -> Pass | None:

@@ -159,6 +159,10 @@ class Settings(DatabaseSettings):
     """Time between two sweeps of the bucket. 6h: a listing of 100 M keys costs half a dollar."""
     retention_interval: Duration = timedelta(minutes=5)
     """Time between two retention passes, which read indexes only."""
+    integrity_interval: Annotated[timedelta | None, written(values.interval)] = timedelta(days=7)
+    """Time between two sweeps that also compare objects with their rows' sizes, and with MD5s where
+    `CATALOG__MEDIA_COLUMNS__CONTENT_HASH` is mapped; or `never`. `plan` compares each time. 7d: it reads the
+    whole table, where a sweep otherwise reads an index."""
     accounting_interval: Annotated[timedelta, written(values.at_least(timedelta(minutes=1), "1m"))] = (
         timedelta(hours=1)
     )
@@ -216,7 +220,8 @@ class Settings(DatabaseSettings):
             "key_shape": shape.pattern if shape else None,
             "limits": self.breaker.model_dump(),
             "bucket": [self.bucket.endpoint_url, self.bucket.name],
-            "catalog": self.catalog.model_dump(),
+            # That column is only reported.
+            "catalog": self.catalog.model_dump(exclude={"media_columns": {"content_hash"}}),
         }
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -51,6 +51,10 @@ class MediaColumns(Section):
     """Who made the media; used like `media_type`."""
     model: NoColumn = "Model"
     """What made the media, a column of any type. Rules of retention may match it where the table has it."""
+    content_hash: NoColumn = ""
+    """The MD5 of the object's bytes, 32 hexadecimal digits; other hashes are not compared. Map it only where
+    the store's ETags are MD5s: of objects put in one part, and not encrypted with SSE-KMS or SSE-C. Default:
+    none, and only sizes are compared."""
 
 
 class KeyColumns(Section):

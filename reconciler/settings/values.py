@@ -137,6 +137,11 @@ def price(raw: object) -> float:
     return number
 
 
+def interval(raw: object) -> timedelta | None:
+    """A duration; None stands for `never`."""
+    return None if raw is None or raw == "never" else duration(raw)
+
+
 def boolean(raw: object) -> bool:
     """`true` or `false`. Other words are not guessed at, since one of these settings arms deletion."""
     if isinstance(raw, bool):

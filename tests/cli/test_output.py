@@ -58,7 +58,18 @@ def test_the_report_has_every_key_of_the_contract_zero_included() -> None:
         "objects": 0,
         "records": 0,
         "found": dict.fromkeys(
-            ("orphan", "dangling", "expired", "stale", "revoked", "ownerless", "departed", "adopt"), 0
+            (
+                "orphan",
+                "dangling",
+                "expired",
+                "stale",
+                "revoked",
+                "ownerless",
+                "departed",
+                "mismatch",
+                "adopt",
+            ),
+            0,
         ),
         "deleted": {"objects": 0, "records": 0, "bytes": 0},
         "kept": dict.fromkeys(
@@ -72,6 +83,7 @@ def test_the_report_has_every_key_of_the_contract_zero_included() -> None:
                 "disabled",
                 "recoverable",
                 "near_miss",
+                "mismatch",
             ),
             0,
         ),

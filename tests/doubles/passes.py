@@ -255,6 +255,15 @@ class MemoryPasses:
         return None
 
     @port
+    async def compared_at(self) -> datetime | None:
+        self._database.answer()
+        complete = {PassState.RELEASED, PassState.TRIPPED}
+        sweeps = [one for one in self._database.passes.values() if one.kind is PassKind.SWEEP]
+        sweeps = [one for one in sweeps if one.state in complete]
+        compared = [one.cutoff for one in sweeps if one.tally.compared]
+        return max(compared, default=min((one.cutoff for one in sweeps), default=None))
+
+    @port
     async def undecided(self, kind: PassKind) -> Pass | None:
         self._database.answer()
         tripped = [

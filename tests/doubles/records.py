@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from reconciler.model import (
     RESERVED_PREFIX,
+    Content,
     KeyRange,
     ObjectPage,
     Policy,
@@ -52,6 +53,19 @@ class MemoryRecords:
         del rewritten  # the double of a bucket takes each key as it is
         self._database.answer()
         return self._database.records_of(keys)
+
+    @port
+    async def contents(self, keys: Sequence[str]) -> Sequence[Content]:
+        self._database.answer()
+        return [
+            Content(
+                storage_key=row.storage_key,
+                virtual_key_id=row.virtual_key_id,
+                size_bytes=row.size_bytes,
+                content_hash=None,
+            )
+            for row in self._database.records_of(keys)
+        ]
 
     @port
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:

@@ -384,6 +384,7 @@ ACTIONS = Row(
                 "MediaReconcilerDeletionsFailing",
                 "MediaReconcilerRecordLost",
                 "MediaReconcilerRowsRefused",
+                "MediaReconcilerMismatch",
             ),
         ),
         graph(

@@ -20,6 +20,7 @@ class MediaColumns:
     - `expires_at`: nothing expires. `deleted_at`: nothing is soft-deleted.
     - `last_accessed_at`: there is no proof that a row was *not* accessed lately, so none is *stale*.
     - `media_type`, `provider`, `model`: no rule matches by it, and stored media are not broken down by it.
+    - `content_hash`: only sizes are compared with the objects'.
 
     The columns of `WHERE_PRESENT` under their default names are used where they exist.
     """
@@ -35,6 +36,7 @@ class MediaColumns:
     media_type: str = "MediaType"
     provider: str = "Provider"
     model: str = "Model"
+    content_hash: str = ""
 
 
 READ_COLUMNS = tuple(each.name for each in fields(MediaColumns) if each.name in READ)

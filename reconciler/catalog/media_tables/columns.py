@@ -20,6 +20,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "storage_key": ("text", "varchar", "char(n)", "citext"),
     "size_bytes": (*INTEGERS, "numeric"),
     "is_enabled": ("boolean", *INTEGERS, "numeric"),
+    "content_hash": ("text", "varchar", "char(n)", "citext", "uuid"),
 }
 """Types by column field, domains over them included; the others are times."""
 

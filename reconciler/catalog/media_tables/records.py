@@ -13,7 +13,7 @@ from reconciler.catalog.media_tables import matching, references, rights, varian
 from reconciler.catalog.media_tables.nomination import Nominator
 from reconciler.catalog.media_tables.tables import MediaTables, by_key, record_from
 from reconciler.errors import Halt
-from reconciler.model import RESERVED_PREFIX, KeyRange, Policy, Record, Rules, Variant, Verdict
+from reconciler.model import RESERVED_PREFIX, Content, KeyRange, Policy, Record, Rules, Variant, Verdict
 from reconciler.model.keys import prefix_end
 from reconciler.model.spelling import Orphans
 
@@ -110,6 +110,17 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             named = await names(connection, self._media, keys, rewritten=rewritten)
         return [record for records in named.values() for record in records]
+
+    async def contents(self, keys: Sequence[str]) -> Sequence[Content]:
+        media = self._media
+        if media.content is None:
+            return ()
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT {media.content} FROM {media.media} WHERE {media.equal_key} = ANY($1::text[])",
+                [key for key in keys if bounds.storable(key)],
+            )
+        return [Content(**row) for row in rows]
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         if not self._media.references:

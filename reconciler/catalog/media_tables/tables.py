@@ -164,6 +164,19 @@ class MediaTables:
             return "NULL::bigint"
         return expressions.size(f"m.{quoted(self._tables.media.size_bytes)}")
 
+    @property
+    def content(self) -> str | None:
+        """The columns of a `Content`; None where the table says nothing of an object's bytes."""
+        if not {"size_bytes", "content_hash"} & self._types.media.keys():
+            return None
+        hashed = "NULL::text"
+        if "content_hash" in self._types.media:
+            hashed = f"m.{quoted(self._tables.media.content_hash)}::text"
+        return (
+            f"{self.key_text} AS storage_key, {self.owner_id}::text AS virtual_key_id,"
+            f" {self._size} AS size_bytes, {hashed} AS content_hash"
+        )
+
     def named(self, by: StorageBy) -> str:
         """A row's value of this, as text: `unknown` where it is empty, or there is no such column.
 

@@ -246,6 +246,14 @@ class PostgresPasses:
             )
             return pass_from(row) if row else None
 
+    async def compared_at(self) -> datetime | None:
+        async with self._database.connection() as connection:
+            compared: datetime | None = await connection.fetchval(
+                "SELECT coalesce(max(cutoff) FILTER (WHERE (tally ->> 'compared')::bigint > 0), min(cutoff))"
+                f" FROM {SCHEMA}.passes WHERE kind = 'sweep' AND state IN ('released', 'tripped')"
+            )
+        return compared
+
     async def undecided(self, kind: PassKind) -> Pass | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(

@@ -8,6 +8,7 @@ import structlog
 
 from reconciler.engine.detect.join.comparison import Comparison, Sink
 from reconciler.engine.detect.join.doubt import Doubt
+from reconciler.engine.detect.join.integrity import Integrity, is_due, recalled
 from reconciler.engine.detect.join.ordered import ROWS_A_QUERY, OrderedJoin
 from reconciler.engine.detect.join.unordered import UnorderedJoin
 from reconciler.engine.detect.lost_objects import returns_of
@@ -31,6 +32,7 @@ from reconciler.model import (
     Mode,
     Pass,
     PassKind,
+    PassState,
     Phase,
     Policy,
     RangeProgress,
@@ -104,6 +106,8 @@ class Sweep:
         """The same for `plan`, judged at `now`: findings go to the sink; no pass, no mark, no lease."""
         self._require_listing()
         comparison = await self._comparison(settings, now, live=False, pass_id=PLANNED, bucket=bucket)
+        wanted = settings.integrity_interval is not None
+        comparison = replace(comparison, integrity=replace(comparison.integrity, wanted=wanted))
         if await self._order_for(settings.policy) is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
@@ -184,6 +188,8 @@ class Sweep:
             tally += await self._outside(settings.policy)
             tally += await comparison.spelled.settle(self._ports.records, comparison.returns, tally)
             await comparison.returns.of_further_columns()
+            if settings.integrity_interval is not None and not comparison.integrity.wanted:
+                tally += recalled(await self._ports.passes.last(PassKind.SWEEP, PassState.RELEASED))
         except (LeaseLost, PassEnded, CatalogUnavailable):
             raise
         except ReconcilerError as error:
@@ -255,6 +261,7 @@ class Sweep:
     ) -> Comparison:
         ports, policy = self._ports, settings.policy
         orphans = Orphans(pass_id=pass_id, bucket=bucket, prefixes=merge_prefixes(policy.prefixes))
+        compared_at = await ports.passes.compared_at()
         return Comparison(
             listing=ports.listing,
             records=ports.records,
@@ -267,4 +274,7 @@ class Sweep:
             doubt=Doubt(ports.store, policy, now, strict=False),
             spelled=Spelled(near=ports.near_misses, orphans=orphans),
             before=await earlier_policy(ports, PassKind.SWEEP, policy),
+            integrity=Integrity(
+                records=ports.records, wanted=is_due(compared_at, settings.integrity_interval, now)
+            ),
         )

@@ -33,6 +33,7 @@ class RuntimeSettings:
     abort_multipart_after: timedelta
     hold_for: timedelta
     departure_delay: timedelta
+    integrity_interval: timedelta | None
 
 
 SettingsInForce: TypeAlias = Callable[[], RuntimeSettings]

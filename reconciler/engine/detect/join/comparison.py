@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.engine.detect.join.doubt import Doubt
+from reconciler.engine.detect.join.integrity import Integrity
 from reconciler.engine.detect.lost_objects import Returns
 from reconciler.engine.detect.near_misses import Spelled
 from reconciler.errors import ListingBroken
@@ -51,6 +52,7 @@ class Comparison:
     now: datetime
     doubt: Doubt
     spelled: Spelled
+    integrity: Integrity
     page_size: int = PAGE_SIZE
     """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
     before: Policy | None = None

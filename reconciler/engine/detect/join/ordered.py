@@ -87,6 +87,7 @@ class OrderedJoin:
         self, join: WindowJoin, page: ObjectPage, rows_ahead: _RowsAhead, stretch: _Stretch
     ) -> None:
         """Compare the page with the rows of its window, however many, and note the drift."""
+        stretch.add_differing(*await self._with.integrity.of(page))
         compared = 0
         while (window := join.window) is not None:
             rows, complete = await rows_ahead.within(window)
@@ -162,6 +163,7 @@ class _Stretch:
         self._findings: list[Finding] = []
         self._unmatched: list[StoredObject] = []
         self._missing: list[str] = []
+        self._differing: list[Finding] = []
 
     @property
     def full(self) -> bool:
@@ -175,6 +177,11 @@ class _Stretch:
         self._seen += seen
         self._unmatched += orphans
         self._missing += missing
+
+    def add_differing(self, findings: Sequence[Finding], seen: Tally) -> None:
+        """Add objects that are not what their rows say: nothing more is asked about them."""
+        self._differing += findings
+        self._seen += seen
 
     async def write(self, watermark: str, *, done: bool) -> None:
         """Judge what is on one side only, and pass everything on with the new watermark."""
@@ -190,7 +197,7 @@ class _Stretch:
         await self._with.spelled.note(self._findings, self._missing)
         tally = self.progress.tally + self._seen
         reached = dataclasses.replace(self.progress, watermark=watermark, done=done, tally=tally)
-        await self._sink.write(self._findings, reached)
+        await self._sink.write([*self._findings, *self._differing], reached)
         self.progress = reached
         self._clear()
 

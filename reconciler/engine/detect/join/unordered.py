@@ -33,6 +33,7 @@ class UnorderedJoin:
         self._tracer = tracer
         self._staging = staging
         self._listed: Counter[str] = Counter()
+        self._differing = model.Tally()
 
     async def run(self, prefixes: Sequence[str], concurrency: int) -> model.Tally:
         """List every prefix to its end, then judge what the database finds on one side only."""
@@ -54,7 +55,7 @@ class UnorderedJoin:
         seen += await self._judge(prefixes, unmatched(), self._judge_objects, lambda _: ())
         rows = rows_by_prefix({prefix: await self._with.records.count([prefix]) for prefix in prefixes})
         self._with.observer.records_read(rows.records)
-        return seen + rows
+        return seen + rows + self._differing
 
     async def _judge(
         self,
@@ -119,6 +120,9 @@ class UnorderedJoin:
             self._with.listed(page)
             kept = page if prefix else _without_reserved(page)
             self._listed[prefix] += len(kept.keys)
+            differing, seen = await self._with.integrity.of(kept)
+            await self._sink.write(differing, None)
+            self._differing += seen + found_by_prefix(differing, (prefix,))
             await send.send(kept)
             if token is None:
                 return
