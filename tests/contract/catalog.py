@@ -64,8 +64,8 @@ def unless_named(mark: Mark, records: Sequence[Record], now: datetime) -> Decisi
 
 
 def all_go(mark: Mark, records: Sequence[Record], now: datetime) -> Decision:
-    """Whatever names the key goes."""
-    refs = tuple(RecordRef(id=row.id, version=row.version) for row in records)
+    """Whatever names the key goes, but what no row of the table is: a further column, another spelling."""
+    refs = tuple(RecordRef(id=row.id, version=row.version) for row in records if row.id)
     dangling = mark.verdict is Verdict.DANGLING
     return Remove(records=refs, delete_object=not dangling, verify_absence=dangling)
 

@@ -256,6 +256,7 @@ async def test_keys_disabled_are_remembered_from_the_first_pass_and_forgotten_wh
     assert await since() == later
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("how", ["disabled", "expired"])
 async def test_a_key_ends_once_and_after_its_grace(stage: Stage, how: str) -> None:
     records, end, tick = stage.catalog.records, LONG_AGO + DAY, timedelta(microseconds=1)
