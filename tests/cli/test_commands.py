@@ -60,7 +60,7 @@ def drift(env: Mapping[str, str], database: str, moto_bucket: Bucket) -> Mapping
     """Two orphans (one with an odd name), one expired record, one that is to stay."""
     moto_bucket.put("image/orphan")
     moto_bucket.put("image/odd [bold] \u202e name")
-    moto_bucket.put("image/expired", b"12345")
+    moto_bucket.put("image/expired")
     moto_bucket.put("image/live")
     row(database, "image/expired", "now() - interval '1 hour'")
     row(database, "image/live")
