@@ -13,6 +13,7 @@ $ reconciler policy --format json | jq '.rules[] | [.name, .records, .bytes]'
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, command
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     async def ask() -> Published:
         async with app.open_database(settings) as catalog:
-            return await publish(catalog, settings.policy(), settings.undo_window)
+            window = timedelta(0) if settings.delete_mode == "direct" else settings.undo_window
+            return await publish(catalog, settings.policy(), window)
 
     told = running.wait_unless_ended(ask)
     if args.format == "json":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from reconciler.model import FOREVER, DeleteMode, Match, Policy, Terms
+from reconciler.model import FOREVER, Match, Policy, Terms
 from reconciler.planning.formatting import counted
 
 _NAMES = {
@@ -40,7 +40,7 @@ def of_ended_keys(terms: Terms) -> str:
 
 
 def for_all(policy: Policy, undo_window: timedelta) -> Sequence[str]:
-    """What holds beside the rules; a sentence each."""
+    """What holds beside the rules; a sentence each. `undo_window` is 0 where deletions are for good."""
     if not policy.auto_cleanup:
         return ("Clean-up by these rules is switched off at present: nothing is deleted by them.",)
     later = f"{span(policy.grace_period)} later" if policy.grace_period else "at once"
@@ -51,7 +51,7 @@ def for_all(policy: Policy, undo_window: timedelta) -> Sequence[str]:
     if policy.delete_delay:
         wait = span(policy.delete_delay)
         found.append(f"Between the end of its time and its deletion lies {wait} or more.")
-    if policy.delete_mode is not DeleteMode.DIRECT and undo_window:
+    if undo_window:
         found.append(f"What was deleted can be brought back for {span(undo_window)}.")
     return found
 
