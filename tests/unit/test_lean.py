@@ -23,6 +23,7 @@ STARTED = "from reconciler.cli.running import log_until_settings_are_read as log
 STARTED += "log(argparse.Namespace(log_level='info'));"
 
 
+@pytest.mark.no_cover  # Coverage would load some of them itself.
 @pytest.mark.parametrize(
     ("imported", "may"),
     [
