@@ -33,6 +33,8 @@ AT_MOST_PREFIXES = 20
 class Proposal:
     """A mapping. `columns` and `key_columns` have every field, "" where there is no such column.
 
+    Only `content_hash` is not proposed: whether ETags are MD5s is not seen from the table.
+
     `generated` names the column to make for the objects' keys, "" where `key_column` holds them. `notes` are
     lines about what was left out, and why.
     """
