@@ -68,7 +68,8 @@ def load(
     """The settings, checked whole.
 
     `kind` may be a smaller class (`DatabaseSettings`): then only its settings must be there and are
-    checked, though unknown names are found all the same. Raises ConfigError with one line for each fault.
+    checked, though unknown names are found all the same, and only told where the runtime file has
+    them. Raises ConfigError with one line for each fault.
     """
     return trace(environ, kind=kind, warn=warn).settings
 
@@ -89,8 +90,13 @@ def trace(
     _read_environment(environ, layers, warn)
     read_secrets(layers, leaves(kind), texts.secrets)
     if path := environ.get(RUNTIME_FILE):
+        before = len(layers.faults)
         text = _read(path, RUNTIME_FILE, layers) if texts.runtime is None else texts.runtime
         _read_yaml(path, text, layers, Source.RUNTIME_FILE)
+        if kind is not Settings:  # a typo there must not keep an operator from `pause`
+            for fault in layers.faults[before:]:
+                warn(f"{fault} (this command does without that file)")
+            del layers.faults[before:]
     settings = _validate(kind, layers)
     if settings is None or layers.faults:
         raise ConfigError("\n".join(layers.faults))

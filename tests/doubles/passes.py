@@ -126,10 +126,11 @@ class MemoryPasses:
             self._database.departures.remove(each)
             self._hold_of_owner(each)
         for finding in findings:
-            kept = finding.kept in {KeepReason.HOLD, KeepReason.DISABLED}
-            if kept or self._database.hold_on(finding.storage_key) is not None:
+            if finding.kept not in {None, KeepReason.HOLD}:
+                continue
+            if finding.kept is not None or self._database.hold_on(finding.storage_key) is not None:
                 self._see(current, finding, kept=True)
-            elif finding.kept is None:
+            else:
                 if settled:
                     self._make_way(finding.storage_key)
                 self._mark(current, finding, delete_delay)

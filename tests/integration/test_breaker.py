@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from reconciler.errors import NotDone
@@ -173,6 +175,21 @@ async def test_a_kind_of_clean_up_that_is_switched_on_needs_an_approval(site: Si
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
     assert "orphan_cleanup False -> True" in report.detail
+
+
+@pytest.mark.incident(11)
+async def test_a_kind_that_was_released_by_a_dry_run_needs_an_approval_once_it_was_off(site: Site) -> None:
+    """Going live by steps: what a dry run with everything on has released waits for its own step."""
+    await site.row("image/expired", ExpiresAt=datetime.now(UTC) - DAY)
+    await site.put("image/expired")
+    for _ in range(2):
+        assert (await site.once(dry_run="true")).outcome is Outcome.CONVERGED
+    off = await site.once(enable_auto_cleanup="false")
+    assert off.removed.objects == 0
+    report = await site.once()
+    assert (report.outcome, report.removed.objects, report.removed.records) == (Outcome.TRIPPED, 0, 0)
+    await site.approve(await site.tripped())
+    assert (await site.once()).removed.objects == 1
 
 
 @pytest.mark.incident(16)

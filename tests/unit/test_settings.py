@@ -708,3 +708,19 @@ def test_what_is_no_list_of_references_is_refused(raw: str) -> None:
 @pytest.mark.parametrize("raw", ["ThumbKey", '["media.ThumbKey"]', '[""]'])
 def test_what_is_no_list_of_columns_is_refused(raw: str) -> None:
     assert "must be a JSON list of columns" in fault("CATALOG__VARIANT_COLUMNS", raw)
+
+
+@pytest.mark.parametrize("content", ["dry_rn: true", "[", "", None])
+def test_a_runtime_file_that_cannot_be_read_keeps_nobody_from_the_database(
+    tmp_path: Path, content: str | None
+) -> None:
+    """`pause` is what an operator wants just then; it needs the database's address alone."""
+    runtime, told = tmp_path / "runtime.yaml", list[str]()
+    if content is not None:
+        runtime.write_text(content)
+    environ = {"RECONCILER_DATABASE_URL": "postgresql://db/app", "RECONCILER_RUNTIME_FILE": str(runtime)}
+    assert load(environ, kind=DatabaseSettings, warn=told.append).database_url
+    assert [each.endswith("(this command does without that file)") for each in told] == [True]
+    bucket = {"RECONCILER_BUCKET__NAME": "media", "RECONCILER_BUCKET__PREFIXES": '["a/"]'}
+    with pytest.raises(ConfigError, match=r"runtime\.yaml"):
+        load({**environ, **bucket})

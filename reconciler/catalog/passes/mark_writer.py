@@ -32,12 +32,12 @@ WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
   AND t.storage_key = m.storage_key AND t.gone_at >= $3
 """
 
-# Marks found again join this pass and keep their due time. They do not join if their own pass is released, or
-# tripped and waits for a decision (an approval releases what that pass found, neither less nor more), or of
-# the other kind, whose breaker alone has counted them. A second sighting takes another complete sweep with
-# the same verdict. A kept key, on hold or with its clean-up off, is seen and joins nothing. Claimed or locked
-# marks, and a newer program's, stay as they are. Only a pass of its own kind confirms a mark: a sweep by
-# the same verdict, retention by any of its own.
+# Marks found again join this pass and keep their due time. They do not join if their own pass is released,
+# or tripped and waits for a decision (an approval releases what that pass found, neither less nor more), or
+# of the other kind, whose breaker alone has counted them. A second sighting takes another complete sweep
+# with the same verdict. A key on hold is seen and joins nothing. Claimed or locked marks, and a newer
+# program's, stay as they are. Only a pass of its own kind confirms a mark: a sweep by the same verdict,
+# retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
     SELECT m.storage_key,
@@ -64,10 +64,12 @@ SET last_seen_at = clock_timestamp(),
 FROM again WHERE m.storage_key = again.storage_key
 """
 
-# Withdraws marks that a complete pass no longer finds, released or not: the row is back, the object is gone,
-# or the expiry was extended (R-49). Marks locked by a writer are skipped, as everywhere: the writer may in
-# turn wait for another of these (R-36); no claim takes such a mark until a pass has seen it again. A newer
-# program's marks stay: without one, this program would find the key for its own reason, and delete it.
+# Withdraws marks that a complete pass no longer finds, released or not: the row is back, the object is
+# gone, the expiry was extended (R-49), or the verdict's clean-up is off: switched on again, it is found by
+# a pass that trips for it, and an earlier release holds no longer. Marks locked by a writer are skipped, as
+# everywhere: the writer may in turn wait for another of these (R-36); no claim takes such a mark until a
+# pass has seen it again. A newer program's marks stay: without one, this program would find the key for its
+# own reason, and delete it.
 WITHDRAW_UNSEEN = f"""
 WITH free AS (
     SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id

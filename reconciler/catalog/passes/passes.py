@@ -32,8 +32,8 @@ from reconciler.model import (
     Trip,
 )
 
-SEEN = frozenset({None, KeepReason.HOLD, KeepReason.DISABLED})
-"""A finding kept for one of these still confirms a mark. Kept for another reason, it is no drift any more."""
+SEEN = frozenset({None, KeepReason.HOLD})
+"""What still confirms a mark. One whose clean-up is off is withdrawn."""
 
 COMPARED = 20
 """Released passes of a kind that keep the rules they judged by. The last one is what a later one compares
