@@ -15,7 +15,7 @@ from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE, FAILED
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output
-from reconciler.model import KeyHistory, KeyState, LedgerLine
+from reconciler.model import KeyHistory, KeyState, LedgerLine, ListedMark, PassState
 from reconciler.planning.formatting import human_bytes
 
 TIME = "%Y-%m-%d %H:%M:%S UTC"
@@ -61,8 +61,18 @@ def print_history(found: KeyHistory, out: Output) -> None:
         out.say((f"{line.at.strftime(TIME)}  ", "dim"), _event(line))
     since = found.since.strftime(TIME) if found.since else ""
     out.say(("now: ", "bold"), SAYS[found.state].format(since=since, key=shlex.quote(found.key)))
+    if found.mark is not None:
+        out.say(_waits_for(found.mark))
     if found.rows:
         out.say(f"named by row {', '.join(found.rows)}")
+
+
+def _waits_for(listed: ListedMark) -> str:
+    mark = listed.mark
+    found = f"{mark.verdict}, found by {listed.kind} pass {mark.pass_id}"
+    if listed.pass_state is PassState.TRIPPED:
+        return f"{found}, which tripped: it waits for a decision (reconciler passes show {mark.pass_id})"
+    return f"{found}; {listed.state}, due {mark.due_at.strftime(TIME)}"
 
 
 def _found(line: LedgerLine) -> str:
