@@ -26,6 +26,7 @@ PASS, KEY = "{pass}", "{key}"
 
 STATUSES: Mapping[str, set[int]] = {
     "plan": {0, 3},  # what it finds would trip
+    "plan --verdict mismatch": {0, 3},
     "adopt-bucket": {1},  # something is to be settled, and needs --yes
 }
 """What a command may exit with, by its arguments, where that is not 0."""

@@ -337,7 +337,8 @@ async def twins(
         for other in spellings(mark.storage_key, bucket, prefixes):
             spelled.setdefault(other, []).append(mark)
     for row in await lookup(connection, media, list(spelled)):
-        for mark in spelled[row.storage_key]:
+        # A column that is padded with blanks finds the key itself as well, which is no other spelling.
+        for mark in spelled.get(row.storage_key, ()):
             departed = mark.verdict is Verdict.DEPARTED
             if departed or is_twin(row.storage_key, row.created_at, mark, tuple(prefixes)):
                 found[mark.storage_key] = row.storage_key
