@@ -440,13 +440,59 @@ def test_a_prefix_that_was_taken_out_is_not_missed() -> None:
     assert check(PassKind.SWEEP, Tally(), NOTHING, before, LIMITS) is not None, "not told apart by prefix"
 
 
+# --- records that left the table -------------------------------------------------------------------
+
+
+def departure(
+    departed: int, *, stay: int, waiting: int | None = None, limits: BreakerLimits = LIMITS
+) -> Trip | None:
+    """So many records left, and so many are still there; `waiting` are marked, all of them by default."""
+    tally = Tally(records=stay + departed, found={Verdict.DEPARTED: departed})
+    backlog = Backlog(pending={Verdict.DEPARTED: departed if waiting is None else waiting}, gone={})
+    return check(PassKind.DEPARTURE, tally, backlog, None, limits)
+
+
+def test_a_table_that_every_record_left_trips_however_few_they_were() -> None:
+    assert departure(1, stay=0) == Trip(
+        reason="1 record left the table, and not one is left in the managed prefixes"
+    )
+    assert departure(3, stay=1) is None
+    assert departure(3, stay=0, limits=MEANT) is None
+
+
+def test_a_table_that_every_record_left_trips_the_next_pass_as_well() -> None:
+    trip = departure(0, stay=0, waiting=3)
+    assert trip == Trip(reason="3 records left the table, and not one is left in the managed prefixes")
+    assert departure(0, stay=1, waiting=3) is None
+    assert departure(0, stay=0) is None, "nothing waits"
+    assert departure(3, stay=0, waiting=0) is None, "what left was approved"
+
+
+def test_departed_records_trip_by_the_fraction() -> None:
+    assert departure(100, stay=900) is None
+    assert departure(101, stay=899) == Trip(
+        reason="101 departed records, 10.1 % of 1,000 rows; "
+        "the limit is 10 % (RECONCILER_BREAKER__MAX_FRACTION)"
+    )
+
+
+def test_a_large_table_that_every_record_left_is_told_in_both_ways() -> None:
+    trip = departure(100, stay=0)
+    assert trip is not None
+    assert trip.reason.startswith(
+        "100 records left the table, and not one is left in the managed prefixes; and"
+    )
+    assert "100 departed records, 100.0 % of 100 rows" in trip.reason
+
+
 # --- at the claim ----------------------------------------------------------------------------------
 
 
 def claim(
     verdict: Verdict, batch: int, claimed: int, *, whole: int = 1000, limits: BreakerLimits = LIMITS
 ) -> str | None:
-    kind = PassKind.SWEEP if verdict in {Verdict.ORPHAN, Verdict.DANGLING} else PassKind.RETENTION
+    kind = verdict.spec.found_by
+    assert kind is not None
     seen = Tally(objects=whole, records=whole)
     backlog = Backlog(pending={verdict: batch}, gone={verdict: claimed})
     return at_claim(kind, seen, backlog, limits)
@@ -456,7 +502,7 @@ def claim(
 @pytest.mark.attack(13)
 def test_the_caps_are_asked_of_each_batch() -> None:
     few = replace(LIMITS, max_count=50)
-    for verdict in (Verdict.ORPHAN, Verdict.STALE):
+    for verdict in (Verdict.ORPHAN, Verdict.STALE, Verdict.DEPARTED):
         assert claim(verdict, 20, 30, limits=few) is None
         assert "the limit is 50 (RECONCILER_BREAKER__MAX_COUNT)" in (claim(verdict, 21, 30, limits=few) or "")
         assert "MAX_FRACTION" in (claim(verdict, 60, 60) or "")

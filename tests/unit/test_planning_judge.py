@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.model import Finding, KeepReason, KeyShape, Verdict
-from reconciler.planning.drift_rules import counts_as_missing, judge_missing, judge_object
+from reconciler.model import DeleteMode, Departed, Finding, KeepReason, KeyShape, Verdict
+from reconciler.planning.drift_rules import counts_as_missing, judge_departed, judge_missing, judge_object
 from tests.doubles.build import DAY, HOUR, NOW, owner, policy, record, stored
 
 PROTECTED = [
@@ -21,6 +21,7 @@ PROTECTED = [
     ("image/a.png\n", KeepReason.UNKNOWN_SHAPE),
 ]
 SHAPED = policy(key_shape=KeyShape(r"image/.*\.png"))
+INSTANT = timedelta(microseconds=1)
 
 
 @pytest.mark.incident(18)
@@ -49,8 +50,7 @@ def test_an_old_object_without_a_record_is_an_orphan() -> None:
 
 
 def test_the_grace_period_ends_at_its_last_instant() -> None:
-    instant = timedelta(microseconds=1)
-    young, old = NOW - 48 * HOUR + instant, NOW - 48 * HOUR
+    young, old = NOW - 48 * HOUR + INSTANT, NOW - 48 * HOUR
     assert judge_object(stored(last_modified=young), policy(), NOW) is KeepReason.PENDING
     assert isinstance(judge_object(stored(last_modified=old), policy(), NOW), Finding)
     assert judge_missing(record(created_at=young), policy(), NOW) is KeepReason.PENDING
@@ -120,3 +120,57 @@ def test_a_key_that_cannot_be_marked_is_protected(character: str) -> None:
     for number, kept in ((longest // len(character.encode()), False), (longest, True)):
         key = "image/" + character * number + ("x" if kept else "")
         assert (judge_object(stored(key), policy(), NOW) is KeepReason.UNKNOWN_SHAPE) is kept
+
+
+# --- an object whose record left ---------------------------------------------------------------------
+
+
+def note(key: str = "image/a") -> Departed:
+    """The record left the table five hours ago."""
+    return Departed(id=1, storage_key=key, left_at=NOW - 5 * HOUR, virtual_key="k1")
+
+
+def test_an_object_whose_record_left_goes_without_a_grace_period() -> None:
+    young = stored(size=7, etag="e", last_modified=NOW - 6 * HOUR)
+    assert judge_departed(note(), young, policy(), NOW) == Finding(
+        verdict=Verdict.DEPARTED,
+        storage_key="image/a",
+        bytes=7,
+        reason="its record left the table 5 hours ago",
+        virtual_key_id="k1",
+        object_etag="e",
+        object_last_modified=NOW - 6 * HOUR,
+    )
+
+
+@pytest.mark.parametrize(("key", "reason"), PROTECTED)
+def test_a_protected_key_is_kept_though_its_record_left(key: str, reason: KeepReason) -> None:
+    assert judge_departed(note(key), stored(key), SHAPED, NOW) is reason
+
+
+@pytest.mark.parametrize(
+    ("mode", "latest"),
+    [
+        (DeleteMode.QUARANTINE, NOW - 5 * HOUR),
+        (DeleteMode.VERSIONED, NOW - 5 * HOUR),
+        (DeleteMode.DIRECT, NOW - 5 * HOUR - timedelta(minutes=5)),
+    ],
+)
+def test_an_object_that_was_put_since_waits_for_its_row(mode: DeleteMode, latest: datetime) -> None:
+    """Five minutes earlier already where it would go for good: the clocks may be that far apart."""
+    rules = policy(delete_mode=mode)
+    assert isinstance(judge_departed(note(), stored(last_modified=latest), rules, NOW), Finding)
+    since = stored(last_modified=latest + INSTANT)
+    assert judge_departed(note(), since, rules, NOW) is KeepReason.PENDING
+
+
+@pytest.mark.parametrize("mode", [DeleteMode.QUARANTINE, DeleteMode.DIRECT])
+def test_an_object_without_a_time_stays_though_its_record_left(mode: DeleteMode) -> None:
+    timeless = stored(last_modified=None)
+    assert judge_departed(note(), timeless, policy(delete_mode=mode), NOW) is KeepReason.PENDING
+
+
+def test_a_departed_records_object_is_found_and_kept_with_the_clean_up_of_orphans_off() -> None:
+    found = judge_departed(note(), stored(), policy(orphan_cleanup=False), NOW)
+    assert isinstance(found, Finding)
+    assert (found.verdict, found.kept) == (Verdict.DEPARTED, KeepReason.DISABLED)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model import (
+    FOREVER,
+    RETENTION_VERDICTS,
     VERDICTS,
     Finding,
     Hold,
@@ -20,7 +22,9 @@ from reconciler.model import (
     Outlook,
     Policy,
     Record,
+    RuleSeen,
     Seen,
+    StoredObject,
     Verdict,
 )
 from reconciler.planning import drift_rules, outlook, retention
@@ -172,3 +176,86 @@ def test_a_row_that_stays_keeps_the_object_for_the_others() -> None:
     now = outlook.stand(seen, policy(), NOW)
     assert now.verdict is Verdict.EXPIRED
     assert now.reason.endswith("1 of 2 rows stay, and the object with them")
+
+
+def test_a_key_without_an_object_and_a_row_is_told_as_that() -> None:
+    told = outlook.outlook(Seen(key="image/a"), policy(), NOW)
+    assert told == Outlook(now=Judgement(reason="neither an object nor a row has this key"))
+
+
+def test_a_row_of_a_protected_key_stays_whatever_its_rules_say() -> None:
+    for key, kept in (("other/a", KeepReason.OUTSIDE_PREFIX), ("image/a/", KeepReason.FOLDER_MARKER)):
+        row = record(key, expires_at=NOW - DAY)
+        for obj in (None, stored(key)):
+            told = outlook.outlook(Seen(key=key, object=obj, rows=[row]), policy(), NOW)
+            assert (word(told.now), told.changes_at) == ((None, kept), None)
+            assert told.now.reason == "the key is protected, whatever else is known of it"
+
+
+def test_a_like_key_that_is_whole_or_young_spares_no_row() -> None:
+    """What another row names, or may yet be named, is not this row's object."""
+    whole = NearKey(storage_key="image/A", object=stored("image/A"), row=True)
+    young = NearKey(storage_key="image/A", object=stored("image/A", last_modified=NOW))
+    for near in (whole, young):
+        now = outlook.stand(Seen(key="image/a", rows=[record()], near=[near]), policy(), NOW)
+        assert word(now) == (Verdict.DANGLING, None)
+    alone = NearKey(storage_key="/image/a", object=stored())
+    now = outlook.stand(Seen(key="image/a", rows=[record()], near=[whole, alone]), policy(), NOW)
+    assert word(now) == (Verdict.DANGLING, KeepReason.NEAR_MISS)
+    assert now.reason.endswith("near miss: the object '/image/a' spells its key otherwise")
+
+
+def test_a_like_row_that_has_its_own_object_spares_no_object() -> None:
+    whole = NearKey(storage_key="image/A", object=stored("image/A"), row=True)
+    now = outlook.stand(Seen(key="image/a", object=stored(), near=[whole]), policy(), NOW)
+    assert word(now) == (Verdict.ORPHAN, None)
+    outside = NearKey(storage_key="other/a", object=stored("other/a"), row=True)
+    now = outlook.stand(Seen(key="image/a", object=stored(), near=[whole, outside]), policy(), NOW)
+    assert word(now) == (Verdict.ORPHAN, KeepReason.NEAR_MISS)
+    assert now.reason.endswith("near miss: the row 'other/a' spells its key otherwise")
+
+
+def test_a_retention_without_an_end_brings_no_date_and_hides_no_other() -> None:
+    forever = policy(media_retention=FOREVER)
+    seen = Seen(key="image/a", object=stored(), rows=[record()])
+    assert outlook.outlook(seen, forever, NOW).changes_at is None
+    ends = Seen(key="image/a", object=stored(), rows=[record(expires_at=NOW + DAY)])
+    assert at(outlook.outlook(ends, forever, NOW)) == (Verdict.EXPIRED, NOW + DAY)
+
+
+def test_the_rule_of_an_object_says_from_when_it_holds() -> None:
+    def rule(obj: StoredObject, **changes: bool) -> RuleSeen:
+        (only,) = outlook.rules_of_object(Seen(key="image/a", object=obj), policy(**changes), NOW)
+        assert (only.verdict, only.compared) == (Verdict.ORPHAN, {"last_modified": obj.last_modified})
+        return only
+
+    young = rule(stored(last_modified=NOW - HOUR))
+    assert (young.holds, young.holds_from, young.switched_off) == (False, NOW + 47 * HOUR, False)
+    assert young.reason == "no record; last modified 2 days ago (grace period 48h)"
+    old = rule(stored(), orphan_cleanup=False)
+    assert (old.holds, old.holds_from, old.switched_off) == (True, None, True)
+    assert old.reason == "no record; last modified 10 days ago (grace period 48h)"
+    timeless = rule(stored(last_modified=None))
+    assert (timeless.holds, timeless.holds_from, timeless.reason) == (False, None, "")
+
+
+def test_no_rule_of_objects_is_asked_where_there_is_a_row_or_no_object() -> None:
+    for seen in (Seen(key="image/a"), Seen(key="image/a", object=stored(), rows=[record()])):
+        assert not outlook.rules_of_object(seen, policy(), NOW)
+
+
+def test_a_row_is_asked_for_its_object_only_where_that_is_missing() -> None:
+    row = record(created_at=NOW - HOUR)
+    whole = Seen(key="image/a", object=stored(), rows=[row])
+    assert {each.verdict for each in outlook.rules_of_row(whole, row, policy(), NOW)} == {*RETENTION_VERDICTS}
+    missing = Seen(key="image/a", rows=[row])
+    told = {each.verdict: each for each in outlook.rules_of_row(missing, row, policy(), NOW)}
+    assert told.keys() == {*RETENTION_VERDICTS, Verdict.DANGLING}
+    assert told[Verdict.DANGLING] == RuleSeen(
+        verdict=Verdict.DANGLING,
+        holds=False,
+        reason="no object; row created 2 days ago (grace period 48h)",
+        holds_from=NOW + 47 * HOUR,
+        switched_off=False,
+        compared={"created_at": NOW - HOUR},
+    )
