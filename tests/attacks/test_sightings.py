@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from reconciler.model import Finding, KeepReason, PassKind, Tally, Trip, Verdict
@@ -83,10 +85,11 @@ async def test_a_mark_that_could_not_be_withdrawn_is_not_claimed_until_it_is_see
     assert claimed(await scene.claim()) == ["image/a"]
 
 
-@pytest.mark.parametrize("kept", [KeepReason.HOLD, KeepReason.DISABLED])
-async def test_what_is_found_and_kept_stays_marked_and_goes_once_it_is_free(
-    bare: Scene, kept: KeepReason
+@pytest.mark.parametrize(("kept", "goes"), [(KeepReason.HOLD, SWEPT), (KeepReason.DISABLED, ())])
+async def test_what_is_found_on_hold_stays_marked_and_goes_once_it_is_free(
+    bare: Scene, kept: KeepReason, goes: Sequence[str]
 ) -> None:
+    """What is found while its clean-up is off is withdrawn: once it is on, a person decides (I-11)."""
     await marked(bare)
     current = await bare.stage.begin(PassKind.SWEEP)
     findings = [
@@ -95,7 +98,7 @@ async def test_what_is_found_and_kept_stays_marked_and_goes_once_it_is_free(
     findings += [Finding(storage_key="image/new", verdict=Verdict.ORPHAN, bytes=1, reason="", kept=kept)]
     await bare.stage.catalog.passes.record(bare.term, current, findings, NOTHING)
     await bare.arm(current)
-    assert claimed(await bare.claim()) == list(SWEPT)
+    assert claimed(await bare.claim()) == list(goes)
 
 
 async def test_what_comes_back_by_itself_is_a_finding_no_more(bare: Scene) -> None:
