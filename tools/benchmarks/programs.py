@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +56,18 @@ def program(name: str) -> str:
 def measure(command: Sequence[str], environment: Mapping[str, str], expected: Sequence[int] = (0,)) -> Run:
     """Run a program alone. Raises ProgramFailed unless it exits with an expected status.
 
-    The peak is the kernel's `ru_maxrss`, which a child starts at what its parent held: an upper
-    bound, as long as the harness stays smaller than what it measures.
+    The peak is the kernel's `ru_maxrss`, which a child starts at what its parent held. So the parent is a
+    small process of its own: the harness grows larger than what it measures.
     """
+    return _small_parent().submit(_measure, command, environment, expected).result()
+
+
+@cache
+def _small_parent() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _measure(command: Sequence[str], environment: Mapping[str, str], expected: Sequence[int]) -> Run:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         begun = time.perf_counter()
         child = subprocess.Popen(
