@@ -16,7 +16,7 @@ from reconciler.model import HeldBy, PassKind, Term
 
 log = structlog.get_logger(__name__)
 
-DEPARTURE_SECONDS = 2.0
+DEPARTURE_SECONDS = 4.0
 """Seconds between two looks for records that have left; they are announced as well, where that works."""
 
 KEYS_SECONDS = 5.0
