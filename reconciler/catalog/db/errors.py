@@ -4,6 +4,7 @@
 connection lost, shut down, too many, time-out CatalogUnavailable: the loop tries again
 a table changed under a prepared statement     the same
 an answer that the driver cannot read          the same: its bytes were corrupted in transit
+an answer without what was asked for           the same: corrupted, or a fault of ours
 wrong password, no such role or database       LoginMissing
 privilege missing, row-level security, schema  Halt: a person has to act
 a value that a statement cannot take (22…)     BadValue: of a batch, its one key is put off
@@ -68,9 +69,13 @@ def garbled(error: BaseException) -> bool:
     if not frames:
         return False
     raised_in = Path(frames[-1][0].f_code.co_filename)
-    if isinstance(error, KeyError) or "unexpected keyword argument" in str(error):
+    if _lacks_a_column(error):
         return _ALL_OF_CATALOG in raised_in.parents
     return "asyncpg" in raised_in.parts
+
+
+def _lacks_a_column(error: BaseException) -> bool:
+    return isinstance(error, KeyError) or "unexpected keyword argument" in str(error)
 
 
 def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
@@ -94,9 +99,17 @@ def translate(error: BaseException, where: str) -> ReconcilerError | ValueError:
 
 
 def _unreadable(error: Exception, where: str) -> CatalogUnavailable:
+    """What lacks a column may be our own fault too: a statement and the code that reads its rows differ."""
+    what = f"an answer of Postgres at {where} cannot be read ({type(error).__name__})"
+    tls = "TLS would have found it (sslmode=require in RECONCILER_DATABASE_URL)"
+    if not _lacks_a_column(error):
+        return CatalogUnavailable(f"{what}: bytes of it were changed on the way; {tls}")
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    place = f"{Path(frame.f_code.co_filename).name}, line {line}"
     return CatalogUnavailable(
-        f"an answer of Postgres at {where} cannot be read ({type(error).__name__}): bytes of it were changed"
-        " on the way; TLS would have found it (sslmode=require in RECONCILER_DATABASE_URL)"
+        f"{what}: it has other columns than were asked for, {_line(error)} in {place}. Either bytes of it"
+        f" were changed on the way, and {tls}; or, where the same comes again, the program"
+        " is wrong: report it"
     )
 
 
