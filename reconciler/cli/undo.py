@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         _print(shown, next(total), mode)
         if undone.touched or not undone.unknown:
             print(_summary(undone, mode, scope))
-    return _ended(undone)
+    return _ended(undone, mode)
 
 
 def _scope(args: argparse.Namespace) -> UndoScope:
@@ -120,8 +120,12 @@ def _summary(undone: Undone, mode: Mode, scope: UndoScope) -> str:
     if not undone.touched:
         return "nothing to do: all of it is back, or was erased; `reconciler history KEY` says which"
     lifted = f" (`reconciler hold remove --pass {scope.pass_id}` lifts that)" if scope.pass_id else ""
-    held = f"came back, and are on hold until {timestamp(undone.held_until)}{lifted}"
-    would = "would be restored" if mode is Mode.DRY_RUN else held
+    if mode is Mode.DRY_RUN:
+        would = "would be restored"
+    elif undone.held_until is None:
+        would = "came back"
+    else:
+        would = f"came back, and are on hold until {timestamp(undone.held_until)}{lifted}"
     objects = f"{counted(undone.objects, 'object')} ({human_bytes(undone.bytes)})"
     there = f"; {undone.present:,} were there already" if undone.present else ""
     return f"{objects} and {counted(undone.records, 'row')} {would}{there}"
@@ -136,7 +140,7 @@ def _part(scope: UndoScope) -> str:
     return f"since {timestamp(scope.since)}{until}"
 
 
-def _ended(undone: Undone) -> int:
+def _ended(undone: Undone, mode: Mode) -> int:
     for part in undone.unknown[:NAMED]:
         nothing = "the ledger knows of no deletion that fits; nothing to bring back"
         first = "" if part.pass_id is None else f" ({OF_THE_FIRST}; --since TIME finds it too)"
@@ -145,7 +149,11 @@ def _ended(undone: Undone) -> int:
         complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
     for each in undone.refused[:NAMED]:
         what = "object" if each.record_id is None else f"row {each.record_id}"
-        state = "is back in part" if each.outcome is Return.PARTIAL else "is not back"
+        partly = each.outcome is Return.PARTIAL
+        if mode is Mode.DRY_RUN:
+            state = "would be back in part" if partly else "would not come back"
+        else:
+            state = "is back in part" if partly else "is not back"
         complain(f"{each.storage_key}: the {what} {state}: {each.reason}")
     if len(undone.refused) > NAMED:
         complain(f"… and {len(undone.refused) - NAMED:,} more; --json has all")

@@ -40,6 +40,10 @@ class Recovery(Protocol):
         """
         ...
 
+    async def rehearse(self, removals: Sequence[Removal]) -> Sequence[Returned]:
+        """What `put_back` would say of the rows, if their objects were there. Nothing of it stays."""
+        ...
+
     async def hidden(self, key: str) -> Sequence[HiddenObject]:
         """The hidden objects of the key that can be brought back, newest first."""
         ...
@@ -142,7 +146,7 @@ class Purges(Protocol):
         ...
 
     async def hidden(self) -> tuple[int, int]:
-        """Objects that are hidden and not purged, and their bytes: deleted, but not freed."""
+        """Objects that can be brought back, and the bytes of all that is hidden or left over."""
         ...
 
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:

@@ -129,6 +129,15 @@ class MemoryRecovery:
         self._database.answer()
         return [returned for removal in removals for returned in self._put_back(removal)]
 
+    @port
+    async def rehearse(self, removals: Sequence[Removal]) -> Sequence[Returned]:
+        self._database.answer()
+        kept, noted = dict(self._database.rows), len(self._database.ledger)
+        told = [self._row_back(each.storage_key, row) for each in removals for row in each.rows]
+        self._database.rows = kept
+        del self._database.ledger[noted:]
+        return told
+
     def _put_back(self, removal: Removal) -> Sequence[Returned]:
         database, key = self._database, removal.storage_key
         mark = database.marks.get(key)
@@ -370,8 +379,9 @@ class MemoryPurges:
     @port
     async def hidden(self) -> tuple[int, int]:
         self._database.answer()
-        rows = [row.one for row in self._database.hidden.values() if not _is_the_object(row)]
-        return len(rows), sum(one.hidden.size for one in rows)
+        rows = [row for row in self._database.hidden.values() if not _is_the_object(row)]
+        returnable = [row for row in rows if row.state in RESTORABLE and not row.one.erased]
+        return len(returnable), sum(row.one.hidden.size for row in rows)
 
     @port
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:

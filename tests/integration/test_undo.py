@@ -92,9 +92,11 @@ async def test_only_what_the_scope_names_comes_back(unordered_site: Site) -> Non
 async def test_a_dry_run_tells_and_does_nothing(unordered_site: Site) -> None:
     await expired(unordered_site, "image/a")
     await unordered_site.once()
+    before, tombs = await unordered_site.ledger(), "SELECT storage_key FROM reconciler.tombstones"
     undone = await unordered_site.undo(Mode.DRY_RUN, since=LONG_AGO)
     assert (undone.objects, undone.records) == (1, 1)
     assert await unordered_site.state() == (set(), set())
+    assert (await unordered_site.ledger(), len(await unordered_site.sql(tombs))) == (before, 1)
     assert await unordered_site.sql("SELECT 1 FROM reconciler.holds") == []
 
 
@@ -140,6 +142,11 @@ async def test_a_row_whose_owner_is_gone_is_reported_and_can_be_undone_later(uno
     await site.row("image/a", owner, ExpiresAt=LONG_AGO)
     await site.once()
     await site.sql('DELETE FROM "VirtualKeys"')
+    before = await site.ledger()
+    would = await site.undo(Mode.DRY_RUN, since=LONG_AGO)
+    assert (would.objects, would.records) == (1, 0), "a dry run promises no row that cannot come"
+    assert "what it belongs to is gone" in would.refused[0].reason
+    assert (await site.ledger(), await site.state()) == (before, (set(), set()))
     undone = await site.undo(since=LONG_AGO)
     assert (undone.objects, undone.records) == (1, 0)
     assert "what it belongs to is gone" in undone.refused[0].reason
@@ -172,9 +179,10 @@ async def test_computed_new_and_dropped_columns_are_no_obstacle(unordered_site: 
 async def test_a_row_whose_object_went_for_good_stays_away(unordered_site: Site) -> None:
     await expired(unordered_site, "image/a")
     await unordered_site.once(delete_mode="direct")
-    undone = await unordered_site.undo(since=LONG_AGO)
-    assert (undone.objects, undone.records, undone.gone, undone.complete) == (0, 0, 1, False)
-    assert "deleted for good" in undone.refused[0].reason
+    for mode in (Mode.DRY_RUN, Mode.LIVE):
+        undone = await unordered_site.undo(mode, since=LONG_AGO)
+        assert (undone.objects, undone.records, undone.gone, undone.complete) == (0, 0, 1, False)
+        assert "deleted for good" in undone.refused[0].reason
     assert await unordered_site.rows() == set()
 
 

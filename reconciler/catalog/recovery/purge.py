@@ -149,9 +149,12 @@ WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l
 """
 
 
-# Objects deleted whose space is not freed yet.
+# Objects that can be brought back, and the bytes of all that is not freed yet: also the copies of those that
+# are back, or that were erased, until their purge.
 HIDDEN_TOTALS = f"""
-SELECT count(*) AS objects, coalesce(sum(greatest(bytes, 0)), 0)::text AS bytes FROM {SCHEMA}.hidden
+SELECT count(*) FILTER (WHERE state IN ('hidden', 'restoring') AND NOT erased) AS objects,
+       coalesce(sum(greatest(bytes, 0)), 0)::text AS bytes
+FROM {SCHEMA}.hidden
 WHERE NOT (state = 'restored' AND mode = 'versioned')
 """
 

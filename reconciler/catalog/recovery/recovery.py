@@ -101,6 +101,14 @@ FROM back
 """
 
 
+class _Rehearsed(Exception):
+    """What a rehearsal has told."""
+
+    def __init__(self, told: Sequence[Returned]) -> None:
+        super().__init__()
+        self.told = told
+
+
 class PostgresRecovery:
     """`ports.Recovery` on Postgres."""
 
@@ -143,6 +151,15 @@ class PostgresRecovery:
             return await self._put_back(connection, removals, author, came)
 
         return await self._database.transaction(work)
+
+    async def rehearse(self, removals: Sequence[Removal]) -> Sequence[Returned]:
+        async def work(connection: AnyConnection) -> Sequence[Returned]:
+            raise _Rehearsed(await self._put_back(connection, removals, "", ()))
+
+        try:
+            return await self._database.transaction(work)
+        except _Rehearsed as rehearsed:
+            return rehearsed.told
 
     async def hidden(self, key: str) -> Sequence[HiddenObject]:
         async with self._database.connection() as connection:

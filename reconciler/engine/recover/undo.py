@@ -127,8 +127,8 @@ class Undo:
             if self._in_force().mode is Mode.LIVE:
                 await self._bring_back(page, undone)
             else:
-                for removal in page:
-                    self._report(undone, _would(removal))
+                for returned in await self._would(page):
+                    self._report(undone, returned)
             after = page[-1].storage_key
         return undone
 
@@ -220,17 +220,25 @@ class Undo:
             if not removal.rows or returned[0].outcome not in BACK:
                 return returned
         elif await self._lacks_object(removal):
-            return [
-                Returned(
-                    storage_key=removal.storage_key,
-                    record_id=row.record_id,
-                    outcome=Return.REFUSED,
-                    reason=_alone(row.verdict),
-                )
-                for row in removal.rows
-            ]
+            return _without_object(removal)
         came = [each.storage_key for each in returned if each.outcome is Return.RESTORED]
         return [*returned, *await self._ports.recovery.put_back([removal], self._author, came=came)]
+
+    async def _would(self, page: Sequence[Removal]) -> Sequence[Sequence[Returned]]:
+        """The results of bringing each of them back, if nothing stands in its object's way."""
+        missing: set[str] = set()
+
+        async def look(removal: Removal) -> None:
+            if await self._lacks_object(removal):
+                missing.add(removal.storage_key)
+
+        alone = [each for each in page if each.rows and each.object is None]
+        await for_each(alone, look, concurrency=self._ports.throttles.copying.in_flight)
+        rows: dict[str, list[Returned]] = {}
+        tried = [each for each in page if each.rows and each.storage_key not in missing]
+        for returned in await self._careful(tried, partial(self._ports.recovery.rehearse, tried)):
+            rows.setdefault(returned.storage_key, []).append(returned)
+        return [_would(each, rows.get(each.storage_key), lost=each.storage_key in missing) for each in page]
 
     async def _lacks_object(self, removal: Removal) -> bool:
         """Whether rows would point to an object that is gone for good; dangling ones never had an object."""
@@ -251,13 +259,22 @@ def _alone(verdict: Verdict) -> str:
     return "its object was missing, deleted for good or purged since, so the row alone would name nothing"
 
 
-def _would(removal: Removal) -> Sequence[Returned]:
-    """The results of bringing it back, if nothing stands in the way."""
-    results = [
-        Returned(storage_key=removal.storage_key, record_id=row.record_id, outcome=Return.RESTORED)
+def _without_object(removal: Removal) -> Sequence[Returned]:
+    return [
+        Returned(
+            storage_key=removal.storage_key,
+            record_id=row.record_id,
+            outcome=Return.REFUSED,
+            reason=_alone(row.verdict),
+        )
         for row in removal.rows
     ]
-    if removal.object is not None:
-        size = removal.object.hidden.size
-        results.insert(0, Returned(storage_key=removal.storage_key, outcome=Return.RESTORED, size=size))
-    return results
+
+
+def _would(removal: Removal, rows: Sequence[Returned] | None, *, lost: bool) -> Sequence[Returned]:
+    """What its rows said in a rehearsal, behind the object, which is assumed to come back."""
+    told = _without_object(removal) if lost else rows or ()
+    if removal.object is None:
+        return told
+    size = removal.object.hidden.size
+    return [Returned(storage_key=removal.storage_key, outcome=Return.RESTORED, size=size), *told]
