@@ -107,7 +107,7 @@ async def undo(
     """
     source.listen(log_change)
     settings = source.current()
-    async with wiring.open_ports(settings) as ports:
+    async with wiring.open_both(settings) as (ports, catalog):
         in_force = wiring.in_force_of(source, ports)
         return await undoing.undo(
             ports,
@@ -117,6 +117,7 @@ async def undo(
             author=author,
             mode=mode,
             emit=emit,
+            note=catalog.orders.note,
             hold_for=hold_for,
         )
 

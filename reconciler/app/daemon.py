@@ -10,6 +10,7 @@ from reconciler import __version__, lean
 from reconciler.app.metric_refresh import recall, refresh_statistics, refresh_storage
 from reconciler.app.process import log_origins, stop_on_signal
 from reconciler.app.reloading import follow_runtime_file, log_settings
+from reconciler.app.replica_state import ReplicaState, keep_telling, log_orders
 from reconciler.app.wiring import in_force_of, limits_of, mode_of, open_both
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.daemon import Daemon
@@ -78,11 +79,9 @@ async def connect_and_lead(
     settings = source.current()
     while not stopping.is_set():
         try:
-            observer, counts = (
-                CompositeObserver(metrics, health),
-                (metrics.request_ended, metrics.database_called),
-            )
-            async with open_both(settings, observer, mode_of(source), *counts) as (wired, statistics):
+            state, counts = ReplicaState(), (metrics.request_ended, metrics.database_called)
+            observer = CompositeObserver(metrics, health, state)
+            async with open_both(settings, observer, mode_of(source), *counts) as (wired, catalog):
                 ports = replace(wired, tracer=tracer or wired.tracer)
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
@@ -91,6 +90,7 @@ async def connect_and_lead(
                 limits = limits_of(settings)
                 in_force = in_force_of(source, ports)
                 cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
+                statistics = catalog.statistics
                 async with task_group() as group:
                     metrics.limits.follow(partial(_limits_in_force, ports.throttles, in_force))
                     group.start_soon(_give_memory_back)
@@ -99,6 +99,8 @@ async def connect_and_lead(
                     group.start_soon(
                         refresh_storage, ports, statistics, metrics, settings.accounting_interval
                     )
+                    group.start_soon(keep_telling, state, source, catalog)
+                    group.start_soon(log_orders, catalog)
                     group.start_soon(ports.clocks.watch)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     with health.watching(PAUSE, PAUSE_SILENCE):

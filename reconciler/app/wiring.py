@@ -11,7 +11,6 @@ import structlog
 from reconciler.app.process import SystemClock
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.open import Catalog, open_catalog
-from reconciler.catalog.statistics import PostgresStatistics
 from reconciler.engine.lead.capabilities import abilities
 from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
@@ -47,21 +46,22 @@ async def open_ports(
     `mode` is called before each single request that deletes, and before each retry: a batch sent key by
     key may take seconds. Switching dry run on must stop everything that has not been sent.
     """
-    async with open_both(settings, observer or NullObserver(), mode, lambda *_: None, None) as (ports, _):
+    async with open_both(settings, observer, mode) as (ports, _):
         yield ports
 
 
 @asynccontextmanager
 async def open_both(
     settings: Settings,
-    observer: Observer,
-    mode: Callable[[], Mode],
-    on_request: Callable[[str, str, float], None],
-    on_call: Callable[[str, float | None], None] | None,
-) -> AsyncIterator[tuple[Ports, PostgresStatistics]]:
-    """Like `open_ports`, with the leader's statistics; `on_request` and `on_call` hear of each end."""
+    observer: Observer | None = None,
+    mode: Callable[[], Mode] = lambda: Mode.DRY_RUN,
+    on_request: Callable[[str, str, float], None] = lambda *_: None,
+    on_call: Callable[[str, float | None], None] | None = None,
+) -> AsyncIterator[tuple[Ports, Catalog]]:
+    """Like `open_ports`, with the catalog; `on_request` and `on_call` hear of each end."""
     async with open_catalog(replace(catalog_config(settings), on_call=on_call)) as catalog:
         await catalog.require_schema()
+        observer = observer or NullObserver()
         pause = PauseWatch(catalog.pauses, SystemClock(), observer)
         throttles = throttles_of(settings)
 
@@ -82,7 +82,7 @@ async def open_both(
                 log.warning("the bucket has rules of its own", reason=line)
             if misfits := catalog.records.misfits(settings.policy().rules):
                 raise ConfigError("\n".join(misfits))
-            yield wire(catalog, bucket, found, observer, pause, throttles), catalog.statistics
+            yield wire(catalog, bucket, found, observer, pause, throttles), catalog
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:

@@ -13,7 +13,9 @@ from reconciler.catalog.db.schema import SchemaVersion
 from reconciler.catalog.holds import PostgresHolds
 from reconciler.catalog.leadership.budget import PostgresBudget
 from reconciler.catalog.leadership.lease import PostgresLease
+from reconciler.catalog.leadership.orders import PostgresOrders
 from reconciler.catalog.leadership.pause import PostgresPauseSwitch
+from reconciler.catalog.leadership.replicas import PostgresReplicas
 from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.catalog.marks.history import History
 from reconciler.catalog.marks.marks import PostgresMarks
@@ -55,6 +57,8 @@ class Catalog:
     purges: PostgresPurges
     erasure: Erasure
     statistics: PostgresStatistics
+    replicas: PostgresReplicas
+    orders: PostgresOrders
     report: SchemaReport
     database: Database
 
@@ -101,6 +105,8 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 purges=PostgresPurges(database, media),
                 erasure=Erasure(database, media),
                 statistics=PostgresStatistics(database, media),
+                replicas=PostgresReplicas(database),
+                orders=PostgresOrders(database),
                 report=report,
                 database=database,
             )

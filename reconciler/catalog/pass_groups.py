@@ -1,9 +1,13 @@
-"""The passes that one decision covers: a mark carries the id of the pass that found it first."""
+"""Passes that belong together: those that one decision covers, and those that another has superseded."""
 
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 
-# Passes approved in one statement share one instant; those still waiting are decided with the next one.
+STATE = "CASE WHEN p.state = 'failed' AND p.superseded_by IS NOT NULL THEN 'superseded' ELSE p.state END"
+"""SQL: the state of a pass by its name in `PassState`."""
+
+# A mark carries the id of the pass that found it first. Passes approved in one statement share one instant;
+# those still waiting are decided with the next one.
 TAKEN_IN = f"""
 SELECT t.id FROM {SCHEMA}.passes p JOIN {SCHEMA}.passes t
     ON t.kind = p.kind AND t.state = p.state AND t.id < p.id

@@ -57,7 +57,7 @@ SELECT holder, epoch, acquired_at, expires_at FROM {SCHEMA}.lease WHERE expires_
 # live. A CASE, since of an OR the costly conditions are evaluated once for the table and again for the join.
 DUE = f"""
 SELECT m.verdict, count(*) FILTER (WHERE w.now) AS due, min(w.at) FILTER (WHERE w.now) AS oldest,
-       count(*) FILTER (WHERE NOT w.now) AS soon
+       count(*) FILTER (WHERE NOT w.now) AS soon, min(w.at) FILTER (WHERE NOT w.now AND w.at > $1) AS next
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 CROSS JOIN LATERAL (SELECT {LIVE_SINCE} + {LIVE_DELAY} AS since) live
 CROSS JOIN LATERAL (
@@ -93,6 +93,12 @@ WHERE l.at > clock_timestamp() - {max(model.DAYS)} * interval '1 day'
   AND (l.event = 'purged' OR l.event = 'restored' AND l.result = '{model.Return.RESTORED}'
        OR l.event = 'result' AND l.result = '{model.ObjectResult.DELETED}' AND l.recovery IS NULL)
 GROUP BY 1
+"""
+
+# Keys of live deletions; by the index on `at`.
+RECENT = f"""
+SELECT count(DISTINCT storage_key) FROM {SCHEMA}.ledger
+WHERE at > clock_timestamp() - $1::interval AND event = 'result' AND mode = 'live' AND result = 'deleted'
 """
 
 DEPARTURES = f"SELECT count(*) AS notes, min(left_at) AS oldest FROM {SCHEMA}.departures"
@@ -166,6 +172,7 @@ class PostgresStatistics:
                 due=sum(row["due"] for row in due),
                 oldest_due=min((row["oldest"] for row in due if row["oldest"]), default=None),
                 due_soon={model.Verdict(row["verdict"]): row["soon"] for row in due},
+                next_due=min((row["next"] for row in due if row["next"]), default=None),
                 tripped={
                     model.PassKind(row["kind"]): model.Undecided(
                         pass_id=row["id"], reason=row["reason"], since=row["since"]
@@ -191,6 +198,12 @@ class PostgresStatistics:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(LEADER)
             return model.Leader(**row) if row else None
+
+    async def deleted_within(self, window: timedelta) -> int:
+        """How many keys were deleted within that time."""
+        async with self._database.connection() as connection:
+            deleted: int = await connection.fetchval(RECENT, window)
+        return deleted
 
     async def mode_since(self) -> model.ModeSince | None:
         """The mode of the newest pass, and since when passes have had it; None before the first pass."""

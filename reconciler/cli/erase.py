@@ -1,7 +1,8 @@
 """Make sure that deleted keys never come back.
 
-For erasure on request. What is hidden of these keys is purged by the leader within seconds, removed
-rows are taken out of the ledger, and neither undo nor healing brings anything of them back. What is still
+For erasure on request. Removed rows are taken out of the ledger at once, and neither undo nor healing
+brings anything of the keys back. What is hidden of them is purged by the leader within seconds, but not in
+dry run, nor while deletions are paused: `reconciler history KEY` says when it is done. What is still
 in the bucket and in the media table is left alone: delete the record first. Exits 1 where a row still
 names a key, or a key is being deleted at that moment; and where any of them is on hold: then nothing is
 erased, unless --despite-hold says that the request weighs more. Needs RECONCILER_DATABASE_URL alone.
@@ -64,12 +65,16 @@ async def _run(catalog: Catalog, args: argparse.Namespace) -> int:
 
 
 def _print(erased: Erased) -> None:
-    print(
-        f"hidden objects: {erased.objects:,}, purged by the leader's next round;"
-        f" removed rows: {erased.rows:,}, out of the ledger; neither can be undone"
-        if erased.objects or erased.rows
-        else "nothing of it is hidden, and no removed row is in the ledger"
-    )
+    if not erased.objects and not erased.rows:
+        print("nothing of it is hidden, and no removed row is in the ledger")
+        return
+    print(f"removed rows: {erased.rows:,}, out of the ledger now")
+    if erased.objects:
+        print(
+            f"hidden objects: {erased.objects:,}, still stored: the leader's next round purges them (not in"
+            " dry run, nor while paused). `reconciler history KEY` says when that is done"
+        )
+    print("neither can be undone any more")
 
 
 def _refuse(held: Mapping[str, Hold]) -> None:

@@ -25,6 +25,8 @@ SAYS = {
     KeyState.DELETED: "deleted since {since}; reconciler undo --key {key} brings it back",
     KeyState.GONE: "deleted since {since}, and nothing of it is left to bring back",
     KeyState.RESTORED: "back since {since}",
+    KeyState.ERASING: "erased since {since}, and never to come back; what is hidden of it is purged by the"
+    " leader's next round (not in dry run, nor while paused)",
     KeyState.ERASED: "erased since {since}: nothing of it is kept",
     KeyState.KEPT: "not deleted",
     KeyState.UNKNOWN: "nothing is recorded of it since the ledger's oldest line",
@@ -84,6 +86,8 @@ def _found(line: LedgerLine) -> str:
     found = f"found by {which}: {line.verdict}, {line.reason}" if line.event != "restored" else f"of {which}"
     if line.decided_by and line.decided_at:
         return f"{found}; approved by {line.decided_by}, {line.decided_at.strftime(TIME)}"
+    if line.unapproved:
+        return f"{found}; above the breaker's limits"
     return f"{found}; within the breaker's limits" if line.kind else found
 
 

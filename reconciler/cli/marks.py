@@ -23,6 +23,7 @@ from reconciler.cli.arguments import (
     who_and_why,
 )
 from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.cli.passes import without_marks
 from reconciler.cli.running import on_database, operator
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import VERDICTS, ListedMark, MarkFilter, MarkState, Verdict
@@ -82,8 +83,7 @@ async def list_marks(catalog: Catalog, args: argparse.Namespace) -> int:
     limit = args.limit or LISTED
     shown, more = await first(marks.pages(catalog, wanted, args.after, limit + 1), limit)
     if not shown:
-        chosen = (args.verdict, args.state, args.prefix, args.pass_id, args.after)
-        print("no such mark" if any(chosen) else "nothing is marked")
+        print(await _none(catalog, args))
         return DONE
     out = console()
     _print(shown, out)
@@ -170,6 +170,16 @@ async def cancel(catalog: Catalog, args: argparse.Namespace) -> int:
     for key in done.unmarked:
         complain(f"{key}: there is no mark on this key")
     return FAILED if done.claimed or done.unmarked else DONE
+
+
+async def _none(catalog: Catalog, args: argparse.Namespace) -> str:
+    """Why no mark is listed. Raises NotDone where there is no such pass."""
+    chosen = any((args.verdict, args.state, args.prefix, args.after))
+    if args.pass_id is None or chosen:
+        return "no such mark" if chosen else "nothing is marked"
+    from reconciler.operations import passes
+
+    return without_marks(await passes.show(catalog, args.pass_id))
 
 
 def _print(shown: Sequence[ListedMark], out: Output) -> None:

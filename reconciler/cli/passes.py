@@ -2,8 +2,9 @@
 
 Those that wait for a decision come first, then the newest. A tripped pass waits until an operator
 approves or discards it; one that tripped after it takes it in, and the earlier ones are left out
-(--all lists them). Writes nothing, takes
-no lease. Needs RECONCILER_DATABASE_URL alone.
+(--all lists them). The number to type stays the same for as long as no pass adds to it. A pass is
+superseded where it was begun anew, or an earlier one was decided about. Writes nothing, takes no
+lease. Needs RECONCILER_DATABASE_URL alone.
 
 $ reconciler passes
 $ reconciler passes show 12
@@ -21,8 +22,8 @@ from reconciler.cli.errors import DONE
 from reconciler.cli.reports import OF_THE_FIRST
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Decided, Output, Part
-from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
-from reconciler.planning.formatting import human_bytes
+from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Verdict
+from reconciler.planning.formatting import counted, human_bytes
 
 LIMIT = 20
 STYLES = {PassState.RELEASED: "green", PassState.TRIPPED: "red", PassState.FAILED: "yellow"}
@@ -106,22 +107,24 @@ def print_list(passes: Sequence[PassDetail], out: Output) -> None:
         if detail.current.state is PassState.TRIPPED:
             out.say(*_reason(detail.current))
             _print_taken_in(detail, out)
-            _print_choice(detail.current, out)
+            _print_choice(detail, out)
 
 
 def print_pass(detail: PassDetail, out: Output) -> None:
     """Why it is as it is, counts by prefix and verdict, and the first keys of each verdict."""
-    current, tally = detail.current, detail.current.tally
+    current = detail.current
     out.say(*_reason(current))
     ended = f", ended {_when(current.finished_at)}" if current.finished_at else ""
     out.say(
-        f"{current.mode}; began {_when(current.cutoff)}{ended}; {tally.objects:,} objects and"
-        f" {tally.records:,} records looked at; settings {current.config_hash}"
+        f"{current.mode}; began {_when(current.cutoff)}{ended}; {looked_at(current)};"
+        f" settings {current.config_hash}"
     )
     if current.decided_at is not None:
         # A tripped pass was approved before its approval ended.
         verb = "discarded" if current.state is PassState.DISCARDED else "approved"
         out.say(f"{verb} by {current.decided_by or ''}, {_when(current.decided_at)}")
+    if detail.supersedes:
+        out.say(f"supersedes {_some([str(each) for each in detail.supersedes])}")
     _print_taken_in(detail, out)
     _print_counts(detail, out)
     _print_results(detail, out)
@@ -129,7 +132,7 @@ def print_pass(detail: PassDetail, out: Output) -> None:
         about = f"  {human_bytes(mark.bytes)}  {mark.reason}; due {_when(mark.due_at)}"
         out.say((f"{mark.verdict:<9}  ", "bold"), mark.storage_key, (about, "dim"))
     if current.state is PassState.TRIPPED:
-        _print_choice(current, out)
+        _print_choice(detail, out)
 
 
 def tell(decided: Decided, args: argparse.Namespace) -> int:
@@ -141,15 +144,65 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
     if args.json:
         print_json(as_json.decided(decided))
     elif current.state is PassState.DISCARDED:
-        print(
-            f"pass {current.id} discarded: {marks:,} marks withdrawn; the next pass looks at everything again"
-        )
+        # What departed is noted once.
+        by = "the next sweep" if current.kind is PassKind.DEPARTURE else "the next pass"
+        print(f"pass {current.id} discarded: {marks:,} marks withdrawn; {by} looks at everything again")
     else:
         print(
             f"pass {current.id} approved: {marks:,} marks released; each goes when it is due, if it is still"
             " to go then, and within RECONCILER_APPROVAL_TTL"
         )
+    if decided.detail.supersedes and not args.json:
+        later, added = _some([str(each) for each in decided.detail.supersedes]), decided.added
+        what = (
+            f"{counted(added, 'mark')} added since, which this was not about"
+            if added
+            else "nothing added since"
+        )
+        print(f"{later} superseded: {what}; the next pass judges all anew")
     return DONE
+
+
+def looked_at(current: Pass) -> str:
+    """What a pass compared. Only a sweep counts the rows; the others reuse the number."""
+    tally = current.tally
+    if current.kind is PassKind.SWEEP:
+        return f"{tally.objects:,} objects and {tally.records:,} records looked at"
+    return f"judged as part of {tally.records:,} records, as the last sweep counted them"
+
+
+def choice(detail: PassDetail) -> Sequence[str]:
+    """What waits of a tripped pass, what else waits for it, and what a person may type."""
+    current, marks = detail.current, sum(detail.marks.values())
+    chosen = detail.to_decide or current.id
+    stops = "nothing at all is deleted" if current.both_sides else f"no {current.kind} pass is released"
+    if not marks:
+        return (
+            f"nothing of it is left, but a trip stays until a person has seen it, and {stops} until then",
+            f"to end that: reconciler discard {chosen}",
+        )
+    understood = " --i-understand" if current.both_sides else ""
+    return (
+        f"{counted(marks, 'mark')} wait for a decision, and {stops} until then",
+        f"to let it go: reconciler approve {chosen}{understood}",
+        f"to withdraw it: reconciler discard {chosen}",
+    )
+
+
+def without_marks(detail: PassDetail) -> str:
+    """Why a pass has no mark."""
+    current, found = detail.current, sum(detail.current.tally.found.values())
+    if current.state is PassState.RUNNING:
+        return f"pass {current.id} is still running, and has marked nothing yet"
+    if current.state is PassState.DISCARDED:
+        return f"the marks of pass {current.id} were withdrawn when {current.decided_by} discarded it"
+    if current.state is PassState.SUPERSEDED:
+        return (
+            f"pass {current.id} is superseded: what it found is judged again by the {current.kind} pass after"
+        )
+    if not found:
+        return f"pass {current.id} found nothing"
+    return f"pass {current.id} has no mark of its own left: {OF_THE_FIRST}"
 
 
 def _state(current: Pass) -> tuple[str, str]:
@@ -161,10 +214,9 @@ def _reason(current: Pass) -> Sequence[Part]:
     return (f"{current.kind} pass {current.id}: ", _state(current), why)
 
 
-def _print_choice(current: Pass, out: Output) -> None:
-    understood = " --i-understand" if current.both_sides else ""
-    out.say((f"  to let it go: reconciler approve {current.id}{understood}", "bold"))
-    out.say((f"  to withdraw it: reconciler discard {current.id}", "bold"))
+def _print_choice(detail: PassDetail, out: Output) -> None:
+    for line in choice(detail):
+        out.say((f"  {line}", "bold"))
 
 
 def _print_taken_in(detail: PassDetail, out: Output) -> None:
@@ -186,8 +238,10 @@ def _print_results(detail: PassDetail, out: Output) -> None:
     ]
     if rows:
         out.table(("what", "verdict", "result", "keys", "bytes"), rows, right=("keys", "bytes"))
+        if detail.current.mode is Mode.DRY_RUN:
+            out.say("found in dry run: what went of it was deleted after that was switched off")
     elif any(detail.current.tally.found.values()) and not any(detail.marks.values()):
-        out.say(f"no mark of its own: {OF_THE_FIRST}")
+        out.say(without_marks(detail))
     for each in detail.results:
         if each.what == "object" and not detail.examples:
             out.say((f"{each.result:<9}  ", "bold"), ", ".join(each.examples))

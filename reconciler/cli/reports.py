@@ -6,6 +6,7 @@ from reconciler.model import KeepReason, Outcome, Report
 
 EXIT_STATUS = {
     Outcome.FAILED: FAILED,
+    Outcome.SUPERSEDED: FAILED,
     Outcome.HALTED: STOPPED,
     Outcome.TRIPPED: STOPPED,
     Outcome.PENDING: DONE,

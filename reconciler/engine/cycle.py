@@ -23,7 +23,7 @@ from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, Se
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import ended_by
-from reconciler.errors import Halt
+from reconciler.errors import Halt, PassEnded
 from reconciler.model import (
     KeepReason,
     Mode,
@@ -241,6 +241,9 @@ class Cycle:
             result = await self._run(kind, term, settings)
             tally = result.tally
             outcome = Outcome.TRIPPED if result.trip else Outcome.CONVERGED
+        except PassEnded:
+            outcome = Outcome.SUPERSEDED
+            raise
         finally:
             observer.phase(kind, None)
             observer.pass_finished(kind, outcome, clock.monotonic() - started, tally)

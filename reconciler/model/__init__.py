@@ -11,6 +11,7 @@ from reconciler.model.objects import *
 from reconciler.model.passes import *
 from reconciler.model.records import *
 from reconciler.model.recovery import *
+from reconciler.model.replicas import *
 from reconciler.model.reports import *
 from reconciler.model.rules import *
 from reconciler.model.sanity import *

@@ -65,6 +65,8 @@ class Outcome(StrEnum):
     TRIPPED = "tripped"
     PENDING = "pending"
     CONVERGED = "converged"
+    SUPERSEDED = "superseded"
+    """Of a pass alone: a person decided about an earlier one, so that it begins anew."""
 
 
 class PassKind(Word):

@@ -12,10 +12,10 @@ from reconciler.model.marks import ListedMark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
-    """One line of the ledger, with the pass that it belongs to: its `kind`, its `cutoff`, and who decided
-    about it, if a person did. `event` is `intent`, `result`, `restored`, `purged`, `cancelled`, `erased` or
-    `aborted`. Verdict and result are words as they were written, maybe by a newer program. `owners` are the
-    virtual keys of the rows that named the key when it was claimed.
+    """One line of the ledger, with the pass that it belongs to: its `kind`, its `cutoff`, and who approved
+    it, if a person did; `unapproved`: it tripped, and nobody has. `event` is `intent`, `result`, `restored`,
+    `purged`, `cancelled`, `erased` or `aborted`. Verdict and result are words as they were written, maybe by
+    a newer program. `owners` are the virtual keys of the rows that named the key when it was claimed.
     """
 
     id: int
@@ -36,6 +36,7 @@ class LedgerLine:
     cutoff: datetime | None
     decided_by: str | None
     decided_at: datetime | None
+    unapproved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class KeyState(StrEnum):
     GONE = "gone"
     """And nothing of it is left."""
     RESTORED = "restored"
+    ERASING = "erasing"
+    """What is hidden of it waits for its purge."""
     ERASED = "erased"
     KEPT = "kept"
     """It was claimed, or marked, and nothing of it was deleted."""

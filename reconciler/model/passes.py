@@ -178,9 +178,10 @@ class HeldBy:
 
 
 class PassState(Word):
-    """RUNNING until its last range; then ARMED or TRIPPED; FAILED if it could not be finished.
+    """RUNNING until its last range; then RELEASED or TRIPPED; FAILED if it could not be finished.
 
-    A TRIPPED pass stays so until a person approves it, which arms it, or has it DISCARDED.
+    A TRIPPED pass stays so until a person approves it, which releases it, or has it DISCARDED. It is
+    SUPERSEDED where that decision is about an earlier pass; so is a running one that was begun anew.
     """
 
     RUNNING = "running"
@@ -188,6 +189,8 @@ class PassState(Word):
     TRIPPED = "tripped"
     FAILED = "failed"
     DISCARDED = "discarded"
+    SUPERSEDED = "superseded"
+    """Failed in the database, with another pass in `superseded_by`: an older program has no such word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +198,8 @@ class Pass:
     """One run of a kind. `cutoff` is the server's time at its start, frozen for all its verdicts.
 
     `policy` is what it judged by, None if that was not kept. `decided_by` and `decided_at` record a
-    person's decision: an released pass that has them was approved.
+    person's decision: a released pass that has them was approved. `superseded_by` is the pass that was
+    decided about, or begun, instead of this one.
     """
 
     id: int
@@ -212,6 +216,7 @@ class Pass:
     policy: Policy | None = None
     decided_by: str | None = None
     decided_at: datetime | None = None
+    superseded_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,9 @@ class PassDetail:
     For a tripped pass these include the marks of older tripped passes of its marker: they are decided
     together. `marks` counts them by prefix ("" if the prefixes are not known) and verdict, `bytes` adds up
     their sizes; `examples` are the first few of each verdict, by key. `together` are the ids of those passes,
-    `results` what has become of their findings by the ledger.
+    `results` what has become of their findings by the ledger. `to_decide` is the pass to name in a decision
+    about them all: the earliest after which none has added a mark. `supersedes` are passes that this one, or
+    the decision about it, has superseded.
     """
 
     current: Pass
@@ -28,6 +30,8 @@ class PassDetail:
     together: Sequence[int] = ()
     bytes: Mapping[tuple[str, Verdict], int] = field(default_factory=dict)
     results: Sequence[Deletions] = ()
+    to_decide: int | None = None
+    supersedes: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

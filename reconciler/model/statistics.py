@@ -65,8 +65,9 @@ class Standing:
     `drift` is by verdict: marks, their bytes, first sighting of the oldest. `by_prefix` is marks and bytes by
     managed prefix and verdict, the prefixes without marks included. `due` are marks that a claim may take or
     has taken, and `oldest_due` is since when the first of them has been due; `due_soon` are those to be due
-    within `SOON`. `tripped` are the kinds of pass that wait for a person's decision; the ranges are those of
-    the running sweep. `hidden` is what was deleted and can be brought back, in objects and bytes; `restores`
+    within `SOON`, the first of them at `next_due`. `tripped` are the kinds of pass that wait for a person's
+    decision; the ranges are those of the running sweep. `hidden` is the objects that can be brought back, and
+    the bytes of what was deleted and is not freed; `restores`
     are the keys to be brought back, and `oldest_restore` is since when the first of them has been;
     `departures` are rows that left and that no pass has looked at yet, with the time of the first.
     """
@@ -76,6 +77,7 @@ class Standing:
     due: int = 0
     oldest_due: datetime | None = None
     due_soon: Mapping[Verdict, int] = field(default_factory=dict)
+    next_due: datetime | None = None
     tripped: Mapping[PassKind, Undecided] = field(default_factory=dict)
     ranges_done: int = 0
     ranges_open: int = 0

@@ -73,6 +73,7 @@ def pass_summary(detail: model.PassDetail) -> Json:
         **_pass(detail.current),
         "marks": sum(detail.marks.values()),
         "takes_in": [each for each in detail.together if each != detail.current.id],
+        "to_decide": detail.to_decide if detail.current.state is model.PassState.TRIPPED else None,
     }
 
 
@@ -86,7 +87,7 @@ def _pass(current: model.Pass) -> Json:
         "found": _found(tally.found),
         "reason": current.trip_reason,
         "both_sides": current.both_sides,
-        **_fields(current, "decided_by", "decided_at"),
+        **_fields(current, "decided_by", "decided_at", "superseded_by"),
     }
 
 
@@ -109,6 +110,7 @@ def pass_detail(detail: model.PassDetail) -> Json:
             for (prefix, verdict), number in sorted(detail.marks.items())
         ],
         "examples": [_fields(mark, *example) for mark in detail.examples],
+        "supersedes": list(detail.supersedes),
         "results": [
             {**_fields(each, "what", "verdict", "result", "keys", "bytes"), "examples": list(each.examples)}
             for each in detail.results
@@ -117,8 +119,15 @@ def pass_detail(detail: model.PassDetail) -> Json:
 
 
 def decided(decision: Decided) -> Json:
-    """The pass as it is after the decision, and how many marks that was about."""
-    return {**pass_summary(decision.detail), "marks": decision.marks}
+    """The pass as it is after the decision, and how many marks that was about; `added` are those of the
+    passes `supersedes`, which nobody has decided about.
+    """
+    return {
+        **pass_summary(decision.detail),
+        "marks": decision.marks,
+        "supersedes": list(decision.detail.supersedes),
+        "added": decision.added,
+    }
 
 
 def verdicts(found: Iterable[model.Verdict]) -> list[model.Verdict]:
@@ -131,18 +140,43 @@ def _found(found: Mapping[model.Verdict, int]) -> Json:
 
 
 def status(of: Status) -> Json:
-    """How a site stands; `leader` null: no replica holds the lease, `mode` null: there was no pass yet."""
+    """How a site stands; `leader` null: no replica holds the lease, `mode` null: there was no pass yet.
+
+    `mode.source` null: no leader has spoken lately, and the mode is that of the last pass.
+    `due.lasts_seconds` null: none goes at the moment, as `due.stopped_by` says, or nothing tells how fast.
+    """
+    standing, lasts = of.standing or model.Standing(), of.backlog_lasts
     return {
+        "at": timestamp(of.now),
         "leader": _fields(of.leader, "holder", "epoch", "acquired_at", "expires_at") if of.leader else None,
-        "mode": _fields(of.mode, "mode", "since") if of.mode else None,
+        "mode": _fields(of.mode, "mode", "since", "source") if of.mode else None,
         "pause": pause(of.pause),
+        "replicas": [_replica(each) for each in of.replicas],
         "passes": [_pass(each) for each in of.passes],
-        "tripped": [_pass(each) for each in of.tripped],
+        "tripped": [pass_summary(each) for each in of.waiting],
+        "due": {
+            "now": standing.due,
+            "since": timestamp(standing.oldest_due),
+            "stopped_by": of.stopped_by,
+            "lasts_seconds": None if lasts is None else round(lasts.total_seconds(), 1),
+            "within_24_hours": sum(standing.due_soon.values()),
+            "next_at": timestamp(standing.next_due),
+        },
         "marks": {
             verdict: {"keys": keys, "bytes": size, "first_seen_at": timestamp(oldest)}
             for verdict, (keys, size, oldest) in of.marks.items()
         },
         "holds": {kind: of.holds.get(kind, 0) for kind in model.HoldKind},
+    }
+
+
+def _replica(of: model.Replica) -> Json:
+    """`epoch` null: it does not lead. `next_pass` are the kinds that rest, `phases` those under way."""
+    return {
+        **_fields(of, "name", "said_at", "version", "mode", "mode_from", "config_hash", "epoch"),
+        **_fields(of, "halted", "halted_since"),
+        "next_pass": {kind: timestamp(at) for kind, at in of.next_pass.items()},
+        "phases": {kind: str(phase) for kind, phase in of.phases.items()},
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from reconciler.catalog.open import Catalog
 from reconciler.model import Erased
+from reconciler.planning.formatting import named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,5 +26,6 @@ async def erase(catalog: Catalog, keys: Sequence[str], *, author: str, despite_h
     erased = await catalog.erasure.erase(keys, author, despite_hold=despite_hold)
     if erased.held:
         return Erasure(erased=erased)
+    await catalog.orders.note(author, "erase", named(keys))
     rows = await catalog.records.lookup(keys)
     return Erasure(erased=erased, named=sorted({row.storage_key for row in rows}))

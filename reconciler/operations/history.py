@@ -16,6 +16,8 @@ async def history(catalog: Catalog, key: str) -> KeyHistory:
         state, since = KeyState.MARKED, mark.mark.first_seen_at
     if state is KeyState.DELETED and not await catalog.recovery.removals(UndoScope(keys=(key,)), limit=1):
         state = KeyState.GONE
+    if state is KeyState.ERASED and await catalog.erasure.waits(key):
+        state = KeyState.ERASING
     return KeyHistory(
         key=key,
         state=state,
@@ -48,7 +50,7 @@ def last_state(lines: Sequence[LedgerLine]) -> tuple[KeyState, datetime | None]:
             case "restored", _:
                 return KeyState.RESTORED, line.at
             case "purged", _:
-                return KeyState.GONE, line.at
+                return KeyState.ERASED if line.reason == "erasure" else KeyState.GONE, line.at
             case "erased", _:
                 return KeyState.ERASED, line.at
             case _:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
-from reconciler.planning.formatting import timestamp
+from reconciler.planning.formatting import counted, named, timestamp
 
 PAGE = 1_000
 
@@ -40,7 +40,9 @@ async def add(
         for kind, names in targets.items()
         for target in names
     ]
-    return Added(holds=holds, claimed=await catalog.holds.add(holds))
+    claimed = await catalog.holds.add(holds)
+    await catalog.orders.note(author, "hold add", f"{_told(targets)}: {reason}")
+    return Added(holds=holds, claimed=claimed)
 
 
 async def remove(catalog: Catalog, targets: Targets, *, author: str | None, by: str) -> int:
@@ -49,12 +51,17 @@ async def remove(catalog: Catalog, targets: Targets, *, author: str | None, by: 
     removed = [
         await catalog.holds.remove(kind, names, author, by=by) for kind, names in targets.items() if names
     ]
+    if sum(removed):
+        await catalog.orders.note(by, "hold remove", _told(targets))
     return sum(removed)
 
 
 async def lift(catalog: Catalog, wanted: HoldFilter, *, by: str) -> int:
     """Lift every hold that the filter lets through. Returns how many there were."""
-    return await catalog.holds.lift(wanted, by=by)
+    lifted = await catalog.holds.lift(wanted, by=by)
+    if lifted:
+        await catalog.orders.note(by, "hold remove", counted(lifted, "hold"))
+    return lifted
 
 
 async def pages(catalog: Catalog, wanted: HoldFilter) -> AsyncIterator[Sequence[Hold]]:
@@ -63,6 +70,11 @@ async def pages(catalog: Catalog, wanted: HoldFilter) -> AsyncIterator[Sequence[
     while page := await catalog.holds.page(wanted, after, PAGE):
         yield page
         after = page[-1]
+
+
+def _told(targets: Targets) -> str:
+    parts = [f"{kind.replace('_', ' ')} {named(names)}" for kind, names in targets.items() if names]
+    return "; ".join(parts)
 
 
 def _check(targets: Targets) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import PassDetail, PassKind, PassState
+from reconciler.planning.formatting import counted
 
 EXAMPLES = 5
 """Keys of each result that are shown."""
@@ -14,10 +15,14 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """A pass as it is after a decision, and how many marks that released or withdrew."""
+    """A pass as it is after a decision, and how many marks that released or withdrew.
+
+    `added` is how many marks the superseded passes had added, about which nobody has decided.
+    """
 
     detail: PassDetail
     marks: int
+    added: int = 0
 
 
 async def newest(
@@ -54,7 +59,13 @@ async def approve(
     """
     only = None if plan is None else planned(plan)
     marks = await catalog.approvals.approve(pass_id, by, understood=understood, only=only)
-    return Decided(detail=await catalog.approvals.show(pass_id, 0), marks=marks)
+    return await _decided(catalog, "approve", pass_id, marks, by)
+
+
+async def _decided(catalog: Catalog, what: str, pass_id: int, marks: int, by: str) -> Decided:
+    detail = await catalog.approvals.show(pass_id, 0)
+    await catalog.orders.note(by, what, f"{detail.current.kind} pass {pass_id}, {counted(marks, 'mark')}")
+    return Decided(detail=detail, marks=marks, added=await catalog.approvals.left(detail.supersedes))
 
 
 def planned(lines: Iterable[str]) -> set[tuple[str, str]]:
@@ -74,5 +85,4 @@ def planned(lines: Iterable[str]) -> set[tuple[str, str]]:
 
 async def discard(catalog: Catalog, pass_id: int, *, by: str) -> Decided:
     """Withdraw the marks of a tripped pass. Raises NotDone."""
-    marks = await catalog.approvals.discard(pass_id, by)
-    return Decided(detail=await catalog.approvals.show(pass_id, 0), marks=marks)
+    return await _decided(catalog, "discard", pass_id, await catalog.approvals.discard(pass_id, by), by)

@@ -1,43 +1,131 @@
-"""How a site stands: who leads, what is paused, what the last passes found, what waits, what is stored."""
+"""How a site stands: what waits for a person, what goes next and when, who leads, what is stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from reconciler import model
 from reconciler.catalog.open import Catalog
 
+LATELY = timedelta(minutes=10)
+"""The time by which the speed of deletion is measured where no rate is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeNow:
+    """The mode that is in force, and since when. `source` says where the leader has it from; None where no
+    leader has spoken, and the mode is that of the last pass.
+    """
+
+    mode: model.Mode
+    since: datetime | None
+    source: str | None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What the database knows of a site.
+    """What the database knows of a site, at `now`.
 
-    `passes` are the last that ended, one of each kind; `tripped` the newest of each that wait for a
-    decision. `marks` are by verdict: how many, their bytes, first sighting of the oldest.
+    `replicas` are those that have spoken within a minute. `waiting` is the newest tripped pass of each kind,
+    with what it takes in. `passes` are the last that ended, one of each kind. `marks` are by verdict: how
+    many, their bytes, first sighting of the oldest. `standing` is what is due, under the settings of the last
+    pass; None before the first. `a_second` is at how many keys a second marks go, None where nothing tells.
     """
 
+    now: datetime
     leader: model.Leader | None
-    mode: model.ModeSince | None
+    replicas: Sequence[model.Replica]
+    mode: ModeNow | None
     pause: model.Pause
+    waiting: Sequence[model.PassDetail]
     passes: Sequence[model.Pass]
-    tripped: Sequence[model.Pass]
     marks: Mapping[model.Verdict, tuple[int, int, datetime | None]]
     holds: Mapping[model.HoldKind, int]
+    standing: model.Standing | None
+    a_second: float | None
+
+    @property
+    def leading(self) -> model.Replica | None:
+        """What the leader says of itself."""
+        epoch = self.leader.epoch if self.leader else None
+        return next((each for each in self.replicas if each.epoch is not None and each.epoch == epoch), None)
+
+    @property
+    def halts(self) -> Sequence[model.Replica]:
+        return [each for each in self.replicas if each.halted]
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Why nothing at all is deleted at the moment, in words; None where deletion may go on."""
+        both = next((each.current.id for each in self.waiting if each.current.both_sides), None)
+        if self.pause.paused:
+            return "deletion is paused"
+        if self.mode is not None and self.mode.mode is model.Mode.DRY_RUN:
+            return "it is a dry run"
+        if both is not None:
+            return f"pass {both} found both sides wrong, and waits for a decision"
+        if self.leader is None:
+            return "no replica holds the lease"
+        if self.leading is not None and self.leading.blocked_by:
+            return f"an open transaction holds it back: {self.leading.blocked_by}"
+        return None
+
+    @property
+    def backlog_lasts(self) -> timedelta | None:
+        """How long the deletion of what is due takes, if it goes on as it does; None where nothing tells."""
+        due = self.standing.due if self.standing else 0
+        if self.stopped_by or not due or not self.a_second:
+            return None
+        return timedelta(seconds=due / self.a_second)
 
 
 async def status(catalog: Catalog) -> Status:
     """Read it. Counts every mark."""
     last = [await catalog.passes.last(kind) for kind in model.PassKind]
-    tripped = [await catalog.passes.last(kind, model.PassState.TRIPPED) for kind in model.PassKind]
-    return Status(
-        leader=await catalog.statistics.leader(),
-        mode=await catalog.statistics.mode_since(),
+    passes = [each for each in last if each is not None]
+    leader, replicas = await catalog.statistics.leader(), await catalog.replicas.heard()
+    standing = await _standing(catalog, passes)
+    found = Status(
+        now=await catalog.records.now(),
+        leader=leader,
+        replicas=replicas,
+        mode=None,
         pause=await catalog.pauses.read(),
-        passes=[each for each in last if each is not None],
-        tripped=[each for each in tripped if each is not None],
-        marks=await catalog.statistics.drift(),
+        waiting=await catalog.approvals.listed(len(model.PassKind), state=model.PassState.TRIPPED),
+        passes=passes,
+        marks=standing.drift if standing else await catalog.statistics.drift(),
         holds=await catalog.holds.count(),
+        standing=standing,
+        a_second=None,
     )
+    return replace(
+        found, mode=await _mode(catalog, found.leading), a_second=await _speed(catalog, found.leading)
+    )
+
+
+async def _standing(catalog: Catalog, passes: Sequence[model.Pass]) -> model.Standing | None:
+    judged = [each for each in passes if each.policy is not None]
+    if not judged:
+        return None
+    policy = max(judged, key=lambda each: each.id).policy
+    assert policy is not None
+    verdicts = [verdict for verdict in model.VERDICTS if policy.may_allow(verdict)]
+    return await catalog.statistics.standing(policy, verdicts)
+
+
+async def _mode(catalog: Catalog, leading: model.Replica | None) -> ModeNow | None:
+    """A pass knows since when, and lags behind the leader, which takes up a change at once."""
+    seen = await catalog.statistics.mode_since()
+    if leading is None:
+        return ModeNow(mode=seen.mode, since=seen.since, source=None) if seen else None
+    since = seen.since if seen and seen.mode is leading.mode else leading.mode_since
+    return ModeNow(mode=leading.mode, since=since, source=leading.mode_from)
+
+
+async def _speed(catalog: Catalog, leading: model.Replica | None) -> float | None:
+    if leading is not None and leading.rate:
+        return leading.rate
+    return await catalog.statistics.deleted_within(LATELY) / LATELY.total_seconds() or None
 
 
 async def storage(catalog: Catalog, by: model.StorageBy, top: int) -> model.Storage:

@@ -1,5 +1,6 @@
 """Undo: bring back what was deleted, while a leader runs."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -10,6 +11,10 @@ from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsIn
 from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mode, UndoScope
+from reconciler.planning.formatting import counted, named, timestamp
+
+Note = Callable[[str, str, str], Awaitable[None]]
+"""Writes down who has ordered what, and what that was about."""
 
 
 async def undo(
@@ -21,6 +26,7 @@ async def undo(
     author: str,
     mode: Mode,
     emit: Emit,
+    note: Note,
     hold_for: timedelta | None = None,
 ) -> Undone:
     """Bring back what is in the scope, or in dry run only say what would come; each goes to `emit`.
@@ -40,4 +46,16 @@ async def undo(
         raise AssertionError("an undo claims and deletes nothing")
 
     guard = WriteGuard(ports, lambda: mode, lambda: True, sealed)
-    return await Undo(ports, guard, runtime, author, emit).run(scope)
+    undone = await Undo(ports, guard, runtime, author, emit).run(scope)
+    if mode is Mode.LIVE:
+        came = f"{counted(undone.objects, 'object')} and {counted(undone.records, 'row')} came back"
+        await note(author, "undo", f"{_told(scope)}: {came}")
+    return undone
+
+
+def _told(scope: UndoScope) -> str:
+    if scope.keys:
+        return named(scope.keys)
+    if scope.pass_id is not None:
+        return f"pass {scope.pass_id}"
+    return f"since {timestamp(scope.since)}" + (f" until {timestamp(scope.until)}" if scope.until else "")

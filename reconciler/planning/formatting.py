@@ -10,7 +10,7 @@ from typing import Final
 from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks, Waiting
 
 SHOWN = 3
-"""Reasons that a line gives."""
+"""Reasons or names that a line gives."""
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -84,6 +84,12 @@ def refused(marks: RefusedMarks) -> str:
         f"{'; '.join(parts)} ({examples}). Mend what keeps them, then `reconciler marks retry`; all of them:"
         " `reconciler marks list --state refused`"
     )
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few, and how many more there are: "a, b, c and 2 more"."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def reasons(those: Sequence[Refusal]) -> str:

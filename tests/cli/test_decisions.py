@@ -14,7 +14,7 @@ import pytest
 from reconciler.cli import parser
 from reconciler.cli import passes as shown
 from reconciler.cli.output import Output
-from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Tally, Verdict
+from reconciler.model import Deletions, Mode, Pass, PassDetail, PassKind, PassState, Tally, Verdict
 from tests.cli.program import reconciler
 from tests.doubles.build import NOW, mark
 from tests.servers import Bucket, execute
@@ -50,6 +50,7 @@ def test_a_tripped_pass_is_listed_shown_approved_and_goes(
     assert (listed.status, listed.told) == (0, [])
     assert listed.out.splitlines()[0].split() == [*("id", "kind", "state", "mode", "began", "found", "marks")]
     assert "to let it go: reconciler approve 1" in listed.out
+    assert "3 marks wait for a decision, and no sweep pass is released until then" in listed.out
     show = reconciler("passes", "show", "1", env=alone)
     assert (show.status, show.told) == (0, [])
     assert "image/odd [bold] \\u202e name" in show.out
@@ -85,8 +86,47 @@ def test_a_discarded_pass_is_withdrawn(tripped: Mapping[str, str], database: str
     assert ran.out == "pass 1 discarded: 3 marks withdrawn; the next pass looks at everything again\n"
     told = json.loads(reconciler("passes", "show", "1", "--json", env=alone).out)
     assert "@" in told["decided_by"], "the user and the host, where nobody is named"
+    none = reconciler("marks", "list", "--pass", "1", env=alone)
+    assert none.out.startswith("the marks of pass 1 were withdrawn when ")
+    story = reconciler("history", "image/orphan", env=alone)
+    assert story.status == 0
+    assert "found by sweep pass 1: orphan" in story.out
+    assert "above the breaker's limits" in story.out
+    assert "mark withdrawn: pass 1 was discarded by " in story.out
+    assert "now: not deleted" in story.out
     raised = reconciler("once", "--json", env={**tripped, "RECONCILER_BREAKER__MAX_COUNT": "3"})
     assert json.loads(raised.out)["deleted"]["objects"] == 3
+
+
+def test_a_decision_says_what_later_passes_have_added_to_it(
+    tripped: Mapping[str, str], database: str, moto_bucket: Bucket
+) -> None:
+    """The number to type stays the same until then; one that is superseded names the one that waits."""
+    alone = {"RECONCILER_DATABASE_URL": database}
+    newest = reconciler("once", env=tripped)
+    assert "pass 1 waits for a decision" in newest.told[-1]
+    second = int(json.loads(reconciler("passes", "--json", env=alone).out)[0]["id"])
+    assert "to let it go: reconciler approve 1" in reconciler("passes", env=alone).out
+    moto_bucket.put("image/later")
+    assert reconciler("once", env=tripped).status == 3
+    third = int(json.loads(reconciler("passes", "--json", env=alone).out)[0]["id"])
+    assert f"to let it go: reconciler approve {third}" in reconciler("passes", env=alone).out
+    approved = reconciler("approve", "1", "--by", "ada", env=alone)
+    assert approved.out.splitlines()[1] == (
+        f"passes {second}, {third} superseded: 1 mark added since, which this was not about; the next pass"
+        " judges all anew"
+    )
+    late = reconciler("approve", str(third), env=alone)
+    assert (late.status, late.out) == (1, "")
+    (line,) = late.told
+    assert line == (
+        f"reconciler: pass {third} is superseded by pass 1, which ada has approved, not tripped: there is"
+        " nothing to approve; what it found is judged again by the next pass"
+    )
+    told = json.loads(reconciler("passes", "--state", "superseded", "--json", env=alone).out)
+    assert [(each["id"], each["superseded_by"]) for each in told] == [(third, 1), (second, 1)]
+    shown = reconciler("passes", "show", str(second), env=alone).out
+    assert f"pass {second} is superseded: what it found is judged again by the sweep pass after" in shown
 
 
 def test_both_sides_are_not_approved_without_saying_that_it_is_understood(
@@ -174,9 +214,41 @@ def test_who_decided_is_shown() -> None:
 def test_a_pass_whose_findings_were_marked_before_says_where_they_count() -> None:
     """A live pass that finds again what a dry run had marked: it has no mark, and undo knows none of it."""
     again = replace(detail(state=PassState.RELEASED, trip_reason=None), marks={}, examples=())
-    told = "no mark of its own: a deletion counts for the pass that found its key first"
+    told = "pass 12 has no mark of its own left: a deletion counts for the pass that found its key first"
     assert told in printed(shown.print_pass, again)
     assert told not in printed(shown.print_pass, detail())
+
+
+def test_a_pass_found_in_dry_run_says_that_what_went_of_it_went_later() -> None:
+    went = Deletions(what="object", verdict="orphan", result="deleted", keys=3, bytes=9, examples=("a",))
+    dry = replace(detail(state=PassState.RELEASED, mode=Mode.DRY_RUN, trip_reason=None), results=(went,))
+    assert "found in dry run: what went of it was deleted after that" in printed(shown.print_pass, dry)
+    live = replace(dry, current=replace(dry.current, mode=Mode.LIVE))
+    assert "dry run" not in printed(shown.print_pass, live)
+
+
+def test_a_trip_of_which_nothing_is_left_says_what_ends_it() -> None:
+    text = printed(shown.print_list, [replace(detail(), marks={}, examples=(), to_decide=3)])
+    assert "nothing of it is left, but a trip stays until a person has seen it" in text
+    assert "to end that: reconciler discard 3" in text
+    assert "reconciler approve" not in text
+
+
+def test_a_pass_without_marks_says_why() -> None:
+    def why(**changes: Any) -> str:
+        return shown.without_marks(detail(**changes))
+
+    assert why(state=PassState.RUNNING) == "pass 12 is still running, and has marked nothing yet"
+    assert why(state=PassState.DISCARDED, decided_by="ada").endswith("withdrawn when ada discarded it")
+    assert why(tally=Tally()) == "pass 12 found nothing"
+    assert why(state=PassState.RELEASED).startswith("pass 12 has no mark of its own left: a deletion counts")
+
+
+def test_only_a_sweep_claims_to_have_looked_at_rows() -> None:
+    sweep = detail().current
+    assert shown.looked_at(sweep) == "10 objects and 7 records looked at"
+    others = shown.looked_at(replace(sweep, kind=PassKind.RETENTION))
+    assert others == "judged as part of 7 records, as the last sweep counted them"
 
 
 def test_many_passes_that_are_taken_in_are_named_in_short() -> None:

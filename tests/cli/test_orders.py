@@ -130,6 +130,17 @@ def test_a_tripped_pass_is_not_approved_by_a_person_who_says_no(
     assert shell("approve", "2").status == 0, "without a terminal no question is asked"
 
 
+def test_a_tripped_pass_is_not_discarded_by_a_person_who_says_no(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal(b"no\n", monkeypatch):
+        asked = shell("discard", "2")
+    assert (asked.status, asked.out) == (1, "")
+    assert "Discard pass 2? Its marks are withdrawn, and nothing of it goes. [y/N]" in "".join(asked.told)
+    with terminal(b"", monkeypatch):
+        assert shell("discard", "2", "--yes").status == 0
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.cli.program import reconciler
 from tests.servers import execute
@@ -34,14 +35,24 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     assert (ran.status, ran.told) == (0, [])
     lines = dict(line.split("  ", 1) for line in ran.out.splitlines())
     told = {name: text.strip() for name, text in lines.items()}
-    assert told.pop("deletion").endswith("(a \\x1b restore)")
+    assert told.pop("deletion").endswith("(a \\x1b restore); reconciler resume")
+    del told["for you"], told[""]
+    left = "nothing of it is left, but a trip stays until a person has seen it, and no sweep pass is released"
+    at = next(place for place, line in enumerate(ran.out.splitlines()) if line.startswith("for you"))
+    mine = [line.removeprefix("for you").strip() for line in ran.out.splitlines()[at : at + 4]]
+    assert re.fullmatch(r"sweep pass 3 tripped, first .*, at 2026-11-03 01:00:00 UTC: too many", mine.pop(0))
+    assert mine == [
+        f"{left} until then",
+        "to end that: reconciler discard 3",
+        "to look at it: reconciler passes show 3",
+    ]
     assert told == {
         "leader": "pod-7, epoch 12",
-        "mode": "live since 2026-11-01 00:00:00 UTC",
+        "mode": "live since 2026-11-01 00:00:00 UTC, as the last pass had it: no leader says more",
+        "due now": "nothing",
         "last sweep": "pass 3, tripped 2026-11-03 01:00:00 UTC: 0 objects and 0 records looked at, 0 found",
-        "last retention": "pass 1, released 2026-11-01 01:00:00 UTC: 0 objects and 0 records looked at,"
-        " 0 found",
-        "to decide": "pass 3 tripped: too many; reconciler passes show 3",
+        "last retention": "pass 1, released 2026-11-01 01:00:00 UTC: judged as part of 0 records, as the last"
+        " sweep counted them, 0 found",
         "marks": "3 orphan",
         "holds": "1 key",
     }
@@ -53,7 +64,8 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
         "expires_at": "2999-01-01T00:00:00Z",
     }
     assert found["pause"]["paused"] is True
-    assert found["mode"] == {"mode": "live", "since": "2026-11-01T00:00:00Z"}
+    assert found["mode"] == {"mode": "live", "since": "2026-11-01T00:00:00Z", "source": None}
+    assert (found["replicas"], found["due"]["now"]) == ([], 0)
     assert [(each["id"], each["kind"]) for each in found["passes"]] == [(3, "sweep"), (1, "retention")]
     assert [(each["id"], each["reason"]) for each in found["tripped"]] == [(3, "too many")]
     assert found["marks"] == {"orphan": {"keys": 3, "bytes": 21, "first_seen_at": "2026-11-02T00:00:00Z"}}
@@ -65,11 +77,73 @@ def test_a_site_before_its_first_pass_has_nothing_to_tell(database: str) -> None
     ran = reconciler("status", env=env)
     assert (ran.status, ran.told) == (0, [])
     assert [line.split("  ", 1)[1].strip() for line in ran.out.splitlines()] == [
-        "no replica holds the lease",
         "there has been no pass yet",
+        "no replica holds the lease",
         "not paused",
+        "nothing waits for a decision",
+        "nothing",
         "none",
         "none",
     ]
     found = json.loads(reconciler("status", "--json", env=env).out)
     assert (found["leader"], found["mode"], found["passes"], found["marks"]) == (None, None, [], {})
+
+
+SPEAKS = """
+INSERT INTO reconciler.replicas (name, said_at, says)
+SELECT name, now() - age::interval, '{"version": "1", "mode": "dry_run", "mode_from": "the runtime file /f",
+    "mode_since": "2026-11-29T12:00:00+00:00", "config_hash": "h", "epoch": null, "halted": null,
+    "halted_since": null, "next_pass": {}, "phases": {}, "rate": 2, "blocked_by": ""}'::jsonb || says::jsonb
+FROM (VALUES
+    ('pod-7/1', '2s', '{"epoch": 12, "next_pass": {"sweep": "2026-12-01T06:00:00+00:00"},
+                        "phases": {"retention": "comparing"}}'),
+    ('pod-8/1', '3s', '{"halted": "the bucket is another database''s: reconciler adopt-bucket",
+                        "halted_since": "2026-11-30T03:00:00+00:00"}'),
+    ('pod-9/1', '2min', '{"halted": "long ago"}')) AS s (name, age, says)
+"""
+POLICY = """
+UPDATE reconciler.passes SET policy = '{"prefixes": ["image/"], "key_shape": null, "grace_period": 0,
+    "delete_delay": 0, "media_retention": 0, "recent_access": 0, "key_grace": 0, "delete_revoked": true,
+    "auto_cleanup": true, "orphan_cleanup": true, "dangling_cleanup": true, "rewrites_keys": false}'
+WHERE id = 2
+"""
+
+
+def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(database: str) -> None:
+    """Whatever the last pass had; what a replica said minutes ago is no news."""
+    execute(database, SITE, SPEAKS, "DELETE FROM reconciler.passes WHERE state = 'tripped'", POLICY)
+    env = {"RECONCILER_DATABASE_URL": database}
+
+    def told() -> dict[str, str]:
+        lines = (line.split("  ", 1) for line in reconciler("status", env=env).out.splitlines())
+        return {name: text.strip() for name, text in lines}
+
+    dry = told()
+    assert dry["mode"] == "dry_run since 2026-11-29 12:00:00 UTC, by the runtime file /f"
+    assert dry["leader"] == "pod-7, epoch 12; 1 replica more"
+    assert dry["halted"] == (
+        "pod-8/1 since 2026-11-30 03:00:00 UTC: the bucket is another database's: reconciler adopt-bucket"
+    )
+    assert dry["for you"] == "nothing waits for a decision"
+    assert re.fullmatch(
+        "3 marks, the first .* ago, at .*; none goes now, since it is a dry run", dry["due now"]
+    )
+    assert dry["next sweep"].endswith(", at 2026-12-01 06:00:00 UTC")
+    assert dry["next retention"] == "under way: comparing"
+    execute(
+        database,
+        'UPDATE reconciler.replicas SET says = says || \'{"mode": "live"}\'',
+        "UPDATE reconciler.marks SET due_at = now() + interval '2h' WHERE storage_key = 'image/3'",
+    )
+    live = told()
+    assert live["mode"] == "live since 2026-11-01 00:00:00 UTC, by the runtime file /f"
+    assert live["due now"].endswith("; gone in about 1 second, at 2 keys a second")
+    assert live["due next"].startswith("1 mark within 24 hours, the first in ")
+    found = json.loads(reconciler("status", "--json", env=env).out)
+    assert found["mode"]["source"] == "the runtime file /f"
+    due = found["due"]
+    assert (due["now"], due["within_24_hours"], due["lasts_seconds"], due["stopped_by"]) == (2, 1, 1.0, None)
+    assert [each["name"] for each in found["replicas"] if each["halted"]] == ["pod-8/1"]
+    execute(database, "UPDATE reconciler.passes SET state = 'tripped', both_sides = true WHERE id = 4")
+    stopped = told()["due now"]
+    assert stopped.endswith("none goes now, since pass 4 found both sides wrong, and waits for a decision")

@@ -129,3 +129,19 @@ def test_what_came_back_is_on_hold_for_as_long_as_is_said_and_lifted_with_its_pa
     days = datetime.fromisoformat(held["until"]) - datetime.fromisoformat(held["added_at"])
     assert (held["target"], held["pass_id"], round(days / timedelta(days=1))) == ("image/orphan", 1, 90)
     assert reconciler("hold", "remove", "--pass", "1", env=lost).out == "1 hold lifted\n"
+
+
+def test_what_was_erased_is_told_as_gone_once_it_is(lost: Mapping[str, str]) -> None:
+    key = "image/orphan"
+    asked = reconciler("erase", key, "--by", "ada", env=lost)
+    assert asked.status == 0
+    assert "hidden objects: 1, still stored: the leader's next round purges them" in asked.out
+    waits = reconciler("history", key, env=lost).out
+    assert "what is hidden of it is purged by the leader's next round" in waits
+    assert json.loads(reconciler("history", key, "--json", env=lost).out)["state"] == "erasing"
+    assert reconciler("once", env=lost).status == 0
+    assert json.loads(reconciler("history", key, "--json", env=lost).out)["state"] == "erased"
+    late = reconciler("undo", "--key", key, env=lost)
+    assert late.status == 1
+    assert late.out.splitlines()[-1] == "0 objects (0 B) and 0 rows came back"
+    assert "1 objects cannot come back" in late.told[-1]

@@ -170,11 +170,78 @@ async def test_what_a_later_pass_added_is_judged_anew(side: Side, *, approve: bo
     ended = (await side.approvals.show(second)).current
     decision = f"pass {first} was {'approved' if approve else 'discarded'}"
     said = f"{decision}; before that decision it said: too many"
-    assert (ended.state, ended.trip_reason) == (PassState.FAILED, said)
+    assert (ended.state, ended.trip_reason, ended.superseded_by) == (PassState.SUPERSEDED, said, first)
+    detail = await side.approvals.show(first)
+    assert (detail.supersedes, await side.approvals.left(detail.supersedes)) == ([second], 1)
     assert await side.passes.undecided(PassKind.SWEEP) is None
     assert claimed(await side.claim()) == (["image/a"] if approve else [])
     await side.arm("image/b")
     assert claimed(await side.claim()) == ["image/b"]
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_who_decides_about_what_was_superseded_is_told_what_waits_instead(
+    side: Side, *, approve: bool
+) -> None:
+    act = side.approvals.approve if approve else side.approvals.discard
+    first, second = await side.trip("image/a"), await side.trip("image/a", "image/b")
+    await act(first, "ada")
+    with pytest.raises(NotDone, match=rf"pass {second} is superseded by pass {first}\b.*, not tripped"):
+        await act(second, "bob")
+    third = await side.trip("image/b", "image/c")
+    with pytest.raises(
+        NotDone, match=f"pass {second} is superseded by pass {first}.*pass {third} is the one"
+    ):
+        await act(second, "bob")
+    assert await act(third, "bob") == 2, "and what that one adds stands next to its number"
+
+
+async def test_the_number_to_name_in_a_decision_stays_until_a_pass_adds_to_it(side: Side) -> None:
+    async def to_decide() -> list[int | None]:
+        return [each.to_decide for each in await side.approvals.listed(9, state=PassState.TRIPPED)]
+
+    first = await side.trip("image/a", "image/b")
+    await side.trip("image/a")
+    assert await to_decide() == [first]
+    third = await side.trip("image/a", "image/c")
+    await side.trip("image/a", "image/c")
+    assert await to_decide() == [third]
+    assert await side.approvals.approve(third, "ada") == 2
+    assert claimed(await side.claim()) == ["image/a", "image/c"]
+
+
+async def test_a_later_trip_of_both_sides_is_the_one_to_name(side: Side) -> None:
+    await side.trip("image/a")
+    worse = await side.trip("image/a", trip=BOTH)
+    await side.trip("image/a", trip=BOTH)
+    (listed,) = await side.approvals.listed(9, state=PassState.TRIPPED)
+    assert listed.to_decide == worse
+    assert await side.approvals.approve(worse, "ada", understood=True) == 1
+
+
+async def test_of_a_trip_may_be_nothing_left_and_it_waits_all_the_same(side: Side) -> None:
+    """I-27: a later pass in order forgets no trip."""
+    first = await side.trip("image/a")
+    await side.trip()
+    (listed,) = await side.approvals.listed(9, state=PassState.TRIPPED)
+    assert (listed.to_decide, sum(listed.marks.values())) == (first, 0)
+    assert await side.approvals.discard(first, "ada") == 0
+    assert await side.passes.undecided(PassKind.SWEEP) is None
+
+
+async def test_a_pass_that_was_begun_anew_is_superseded_and_found_by_that_word(side: Side) -> None:
+    former, newer = await side.begin(finding("image/a")), await side.begin()
+    ended = (await side.approvals.show(former.id)).current
+    assert (ended.state, ended.superseded_by) == (PassState.SUPERSEDED, newer.id)
+    await side.passes.fail(side.term, newer, "broken")
+
+    async def found(state: PassState) -> list[int]:
+        return [each.current.id for each in await side.approvals.listed(9, state=state)]
+
+    assert (await found(PassState.SUPERSEDED), await found(PassState.FAILED)) == ([former.id], [newer.id])
+    last = await side.passes.last(PassKind.SWEEP, PassState.SUPERSEDED)
+    assert last is not None
+    assert last.id == former.id
 
 
 async def test_a_pass_under_way_keeps_on_where_an_earlier_one_is_approved(side: Side) -> None:
@@ -193,7 +260,7 @@ async def test_a_pass_under_way_ends_where_an_earlier_one_is_discarded(side: Sid
     running = await side.begin(finding("image/a"), finding("image/b"))
     await side.approvals.discard(tripped, "ada")
     ended = (await side.approvals.show(running.id)).current
-    assert (ended.state, ended.trip_reason) == (PassState.FAILED, f"pass {tripped} was discarded")
+    assert (ended.state, ended.trip_reason) == (PassState.SUPERSEDED, f"pass {tripped} was discarded")
     with pytest.raises(PassEnded, match="discarded"):
         await side.passes.record(side.term, running, [finding("image/c")], NOTHING)
     for end in (

@@ -249,7 +249,7 @@ async def test_a_pass_resumes_where_its_watermarks_stand(catalog: CatalogSide) -
     assert not resumed[1].done
     assert await passes.resumable(PassKind.SWEEP, "other", Mode.LIVE, order, DAY) is None
     newer = await passes.begin(term, PassKind.SWEEP, "hash", Mode.LIVE, order)
-    last = await passes.last(PassKind.SWEEP, PassState.FAILED)
+    last = await passes.last(PassKind.SWEEP, PassState.SUPERSEDED)
     assert last is not None
     assert last.id == begun.id
     await passes.arm(term, newer, Tally())

@@ -63,8 +63,27 @@ class MemoryApprovals:
             marks[part] += 1
             sizes[part] += row.mark.bytes
         return PassDetail(
-            current=one, marks=marks, bytes=sizes, examples=[row.mark for row in rows], together=together
+            current=one,
+            marks=marks,
+            bytes=sizes,
+            examples=[row.mark for row in rows],
+            together=together,
+            to_decide=self._to_decide(together),
+            supersedes=[each.id for each in self._database.passes.values() if each.superseded_by == one.id],
         )
+
+    def _to_decide(self, together: Sequence[int]) -> int:
+        passes, marked = self._database.passes, {row.mark.pass_id for row in self._database.marks.values()}
+        chosen, *rest = together
+        for each in rest:
+            if each in marked or (passes[each].both_sides and not passes[chosen].both_sides):
+                chosen = each
+        return chosen
+
+    @port
+    async def left(self, ids: Sequence[int]) -> int:
+        rows = self._database.marks.values()
+        return sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
 
     def _together(self, one: Pass) -> list[Pass]:
         if one.state is not PassState.TRIPPED:
@@ -109,7 +128,7 @@ class MemoryApprovals:
                 named = row.mark.variant_of or row.mark.storage_key, row.mark.verdict
                 if row.mark.pass_id in ids and row.operation_id is None and named not in only:
                     del database.marks[key]
-        self._end(later, f"pass {pass_id} was approved")
+        self._end(later, f"pass {pass_id} was approved", pass_id)
         rows = database.marks.values()
         return sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
 
@@ -123,7 +142,7 @@ class MemoryApprovals:
             if each.kind is one.kind and each.state is PassState.RUNNING
         ]
         later = [each for each in self._tripped(one) if each.id > pass_id]
-        self._end([*later, *running], f"pass {pass_id} was discarded")
+        self._end([*later, *running], f"pass {pass_id} was discarded", pass_id)
         for each in together:
             database.passes[each.id] = replace(
                 each, state=PassState.DISCARDED, decided_by=who, decided_at=database.now
@@ -136,6 +155,11 @@ class MemoryApprovals:
             del database.marks[key]
         return len(withdrawn)
 
+    def _instead(self, one: Pass) -> str:
+        waiting = [each.id for each in self._tripped(one)]
+        waits = f"; pass {waiting[-1]} is the one that waits" if waiting else ""
+        return f" by pass {one.superseded_by}{waits}" if one.superseded_by else waits
+
     def _decidable(self, pass_id: int, action: str) -> tuple[Pass, list[Pass]]:
         self._database.answer()
         one = self._database.passes.get(pass_id)
@@ -145,7 +169,7 @@ class MemoryApprovals:
             raise NotDone(
                 ErrorKind.CONFLICT,
                 "pass_not_tripped",
-                f"pass {pass_id} is {one.state}, not tripped: there is nothing to {action}",
+                f"pass {pass_id} is {one.state}{self._instead(one)}, not tripped: nothing to {action}",
             )
         if not one.both_sides and any(each.id > pass_id and each.both_sides for each in self._tripped(one)):
             raise NotDone(
@@ -153,10 +177,12 @@ class MemoryApprovals:
             )
         return one, self._together(one)
 
-    def _end(self, passes: Sequence[Pass], why: str) -> None:
+    def _end(self, passes: Sequence[Pass], why: str, by: int) -> None:
         for each in passes:
             reason = f"{why}; before that decision it said: {each.trip_reason}" if each.trip_reason else why
-            self._database.passes[each.id] = replace(each, state=PassState.FAILED, trip_reason=reason)
+            self._database.passes[each.id] = replace(
+                each, state=PassState.SUPERSEDED, trip_reason=reason, superseded_by=by
+            )
 
 
 def _unknown(pass_id: int) -> NotDone:

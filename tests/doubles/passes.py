@@ -63,12 +63,14 @@ class MemoryPasses:
     ) -> Pass:
         database = self._database
         database.check(term)
+        number = len(database.passes) + 1
         for older in list(database.passes.values()):
             if older.kind is kind and older.state is PassState.RUNNING:
-                self._finish(older, PassState.FAILED)
-        failed = [one.id for one in database.passes.values() if one.state is PassState.FAILED]
+                self._finish(older, PassState.SUPERSEDED, superseded_by=number)
+        ended = {PassState.FAILED, PassState.SUPERSEDED}
+        failed = [one.id for one in database.passes.values() if one.state in ended]
         begun = Pass(
-            id=len(database.passes) + 1,
+            id=number,
             kind=kind,
             cutoff=database.now,
             config_hash=config_hash,

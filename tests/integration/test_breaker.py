@@ -111,6 +111,24 @@ async def test_the_caps_hold_where_the_deletion_begins(site: Site) -> None:
     assert (await site.once(breaker__max_count="5")).removed.objects == 6
 
 
+async def test_what_other_passes_have_released_goes_on_while_a_sweep_waits(site: Site) -> None:
+    """Orphans, records without an object and expired ones alike, each found before the trip."""
+    few = {"breaker__max_count": "5", "delete_delay": "1h"}
+    await site.tracked(*(f"image/live-{number}" for number in range(6)))
+    await site.put("image/early", "image/expired")
+    await site.row("image/expired", ExpiresAt=datetime(2020, 1, 1, tzinfo=UTC))
+    await site.row("image/missing")
+    for _ in range(2):
+        assert (await site.once(**few)).outcome is Outcome.PENDING
+    await site.put(*ORPHANS)
+    assert (await site.once(**few)).outcome is Outcome.TRIPPED
+    await site.sql("UPDATE reconciler.marks SET due_at = now()")
+    report = await site.once(**{**few, "delete_delay": "0s"})
+    assert (report.outcome, report.removed.objects, report.removed.records) == (Outcome.TRIPPED, 2, 2)
+    live = {f"image/live-{number}" for number in range(6)}
+    assert await site.state() == ({*live, *ORPHANS}, live)
+
+
 @pytest.mark.incident(27)
 async def test_a_small_prefix_is_watched_by_itself(site: Site) -> None:
     await site.tracked(*(f"image/live-{number}" for number in range(30)), "video/live")

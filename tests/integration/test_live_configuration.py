@@ -16,6 +16,8 @@ import pytest
 from reconciler.app import catalog_config
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable
+from reconciler.model import HoldKind, Mode, PassKind
+from reconciler.operations import holds, status
 from reconciler.settings import DatabaseSettings, load
 from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.site import Site
@@ -180,6 +182,41 @@ async def flags_and_rates_follow(running: Daemon, site: Site, volume: Volume, de
     assert await running.metric("media_reconciler_delete_rate_limit_keys_per_second") == 25
     assert 1 <= len(deletes.asked) - asked <= 10
     assert claimed <= await site.keys(), "what is claimed goes on later"
+
+
+async def test_status_follows_the_file_though_no_pass_runs_and_the_log_has_every_order(
+    ordered_site: Site, tmp_path: Path
+) -> None:
+    site, volume, log = ordered_site, Volume(tmp_path / "mounted", "dry_run: true"), Log(tmp_path / "log")
+    calm = {"sweep_interval": "1h", "retention_interval": "1h", "runtime_file": str(volume.file)}
+    async with site.catalog() as catalog, daemon(site, log.file, **calm) as running:
+
+        async def mode(expected: Mode) -> bool:
+            now = (await status.status(catalog)).mode
+            return now is not None and (now.mode, now.source) == (expected, f"the runtime file {volume.file}")
+
+        async def rests() -> bool:
+            leading = (await status.status(catalog)).leading
+            return leading is not None and {PassKind.SWEEP, PassKind.RETENTION} <= leading.next_pass.keys()
+
+        await until(lambda: mode(Mode.DRY_RUN))
+        await until(rests)
+        before = await newest(site)
+        volume.swap("dry_run: false")
+        await until(lambda: mode(Mode.LIVE))
+        now = (await status.status(catalog)).mode
+        assert now is not None
+        assert now.since is not None
+        await holds.add(catalog, {HoldKind.KEY: ["image/a"]}, reason="a case", author="ada")
+
+        async def told() -> bool:
+            return bool(log.events("order given"))
+
+        await until(told)
+        assert await newest(site) == before
+        assert await running.stop() == 0
+    (order,) = log.events("order given")
+    assert (order["what"], order["by"], order["about"]) == ("hold add", "ada", "key image/a: a case")
 
 
 async def test_lower_limits_and_retentions_pass_the_breaker_anew(ordered_site: Site, tmp_path: Path) -> None:

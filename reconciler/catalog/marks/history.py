@@ -16,7 +16,10 @@ LONGEST = 1_000
 
 LINES = f"""
 SELECT l.id, l.at, l.event, l.what, l.storage_key, l.record_id, l.owners, l.verdict, l.reason, l.result,
-       l.detail, l.bytes, l.pass_id, l.operation_id, p.kind, p.cutoff, p.decided_by, p.decided_at
+       l.detail, l.bytes, l.pass_id, l.operation_id, p.kind, p.cutoff,
+       CASE WHEN p.state <> 'discarded' THEN p.decided_by END AS decided_by,
+       CASE WHEN p.state <> 'discarded' THEN p.decided_at END AS decided_at,
+       (p.state = 'discarded' OR p.state = 'tripped' AND p.decided_at IS NULL) IS TRUE AS unapproved
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
 WHERE l.mode = 'live'
 """

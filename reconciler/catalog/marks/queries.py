@@ -14,7 +14,7 @@ from reconciler.catalog.mark_rows import LIVE_SINCE, MARK_COLUMNS, SEEN_ENOUGH, 
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry
 from reconciler.catalog.media_tables.tables import MediaTables
-from reconciler.catalog.pass_groups import superseded
+from reconciler.catalog.pass_groups import STATE, superseded
 from reconciler.model import Hold, ListedMark, Mark, MarkFilter, MarkState, PassKind, PassState
 
 # As for the collector, the delay of every mark restarts when dry run turns into live. The current delay is
@@ -35,7 +35,7 @@ LIST = f"""
 SELECT * FROM (
     SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.refusals, m.last_error, m.operation_id, m.epoch,
            p.kind,
-           p.state AS pass_state,
+           {STATE} AS pass_state,
            CASE WHEN m.state = 'claimed' THEN 'claimed'
                 WHEN {{held}} THEN 'held'
                 WHEN m.refusals > 0 THEN 'refused'

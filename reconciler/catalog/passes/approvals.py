@@ -12,6 +12,7 @@ import asyncpg
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
+from reconciler.catalog.pass_groups import STATE
 from reconciler.catalog.passes.rows import pass_from
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
@@ -26,12 +27,12 @@ LISTED = f"""
 SELECT p.* FROM {SCHEMA}.passes p
 WHERE ($2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
     SELECT FROM {SCHEMA}.passes n WHERE n.kind = p.kind AND n.state = 'tripped' AND n.id > p.id))
-  AND ($3::text IS NULL OR p.state = $3) AND ($4::text IS NULL OR p.kind = $4)
+  AND ($3::text IS NULL OR {STATE} = $3) AND ($4::text IS NULL OR p.kind = $4)
 ORDER BY p.state = 'tripped' DESC, p.id DESC LIMIT $1
 """
 
 TOGETHER = f"""
-SELECT id FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
+SELECT id, both_sides FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
 """
 
 COUNTS = f"""
@@ -82,15 +83,36 @@ WHERE id = ANY($1::bigint[])
 # ask for a decision that was still open, so they are quoted as said before it.
 END = f"""
 UPDATE {SCHEMA}.passes
-SET state = 'failed', finished_at = coalesce(finished_at, clock_timestamp()),
+SET state = 'failed', finished_at = coalesce(finished_at, clock_timestamp()), superseded_by = $3,
     trip_reason = coalesce($2::text || '; before that decision it said: ' || trip_reason, $2::text)
 WHERE id = ANY($1::bigint[])
 """
 
+# Written in the ledger, or a key's history would not know why it was not deleted after all.
 WITHDRAW = f"""
-DELETE FROM {SCHEMA}.marks WHERE storage_key IN (
-    SELECT storage_key FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'
-    ORDER BY storage_key LIMIT $2 FOR UPDATE SKIP LOCKED)
+WITH gone AS (
+    DELETE FROM {SCHEMA}.marks WHERE storage_key IN (
+        SELECT storage_key FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'
+        ORDER BY storage_key LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING *
+), noted AS (
+    INSERT INTO {SCHEMA}.ledger
+        (epoch, event, mode, what, storage_key, verdict, reason, detail, pass_id, variant_of, owners)
+    SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'object', storage_key,
+           verdict, reason, $3, pass_id, variant_of, owners
+    FROM gone
+)
+SELECT count(*) FROM gone
+"""
+
+FOUND = f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'"
+
+SUPERSEDED = f"SELECT id FROM {SCHEMA}.passes WHERE superseded_by = $1 AND state = 'failed' ORDER BY id"
+
+# A pass that is not tripped, and the decision that superseded it.
+NOT_TRIPPED = f"""
+SELECT {STATE} AS state, p.decided_by, p.superseded_by, s.state AS other_state, s.decided_by AS other_by
+FROM {SCHEMA}.passes p LEFT JOIN {SCHEMA}.passes s ON s.id = p.superseded_by WHERE p.id = $1
 """
 
 
@@ -130,7 +152,11 @@ class PostgresApprovals:
             counts, _ = await _counts(connection, ids, ())
         return [
             PassDetail(
-                current=current, marks=_sum(counts[pass_id] for pass_id in ids), examples=(), together=ids
+                current=current,
+                marks=_sum(counts[pass_id] for pass_id in ids),
+                examples=(),
+                together=[*ids],
+                to_decide=_to_decide(ids, counts),
             )
             for current, ids in zip(passes, together, strict=True)
         ]
@@ -144,15 +170,24 @@ class PostgresApprovals:
             current = pass_from(row)
             ids = await _together(connection, current)
             prefixes = current.policy.prefixes if current.policy else ()
-            counts, sizes = await _counts(connection, ids, prefixes)
-            shown = await connection.fetch(EXAMPLES, ids, examples)
+            counts, sizes = await _counts(connection, [*ids], prefixes)
+            shown = await connection.fetch(EXAMPLES, [*ids], examples)
+            superseded = await connection.fetch(SUPERSEDED, pass_id)
         return PassDetail(
             current=current,
             marks=_sum(counts.values()),
             bytes=sizes,
             examples=[mark_from(each) for each in shown],
-            together=ids,
+            together=[*ids],
+            to_decide=_to_decide(ids, counts),
+            supersedes=[each["id"] for each in superseded],
         )
+
+    async def left(self, ids: Sequence[int]) -> int:
+        """How many marks these passes have that nothing has claimed."""
+        async with self._database.connection() as connection:
+            left: int = await connection.fetchval(FOUND, ids)
+        return left
 
     async def approve(
         self,
@@ -183,11 +218,8 @@ class PostgresApprovals:
                 await connection.execute(NOT_LISTED, ids, keys, verdicts)
                 later = [row["id"] for row in locked if row["id"] not in ids]
             await connection.execute(APPROVE, ids, who)
-            await connection.execute(END, later, f"pass {pass_id} was approved")
-            released: int = await connection.fetchval(
-                f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'",
-                ids,
-            )
+            await connection.execute(END, later, f"pass {pass_id} was approved", pass_id)
+            released: int = await connection.fetchval(FOUND, ids)
             return released
 
         return await self._database.transaction(work)
@@ -205,19 +237,18 @@ class PostgresApprovals:
             ids = [row["id"] for row in locked if row["id"] <= pass_id and row["state"] == PassState.TRIPPED]
             await connection.execute(DISCARD, ids, who)
             rest = [row["id"] for row in locked if row["id"] not in ids]
-            await connection.execute(END, rest, f"pass {pass_id} was discarded")
+            await connection.execute(END, rest, f"pass {pass_id} was discarded", pass_id)
             return ids
 
         ids = await self._database.transaction(work)
-        return await self._withdraw(ids)
+        return await self._withdraw(ids, f"pass {pass_id} was discarded by {who}")
 
-    async def _withdraw(self, ids: Sequence[int]) -> int:
+    async def _withdraw(self, ids: Sequence[int], why: str) -> int:
         """Withdraw a discarded pass's marks, which are not claimable; locked ones go with the next pass."""
         withdrawn = 0
         while True:
             async with self._database.connection() as connection:
-                status = await connection.execute(WITHDRAW, ids, WITHDRAWN_AT_ONCE)
-            deleted = int(status.rpartition(" ")[2])
+                deleted: int = await connection.fetchval(WITHDRAW, ids, WITHDRAWN_AT_ONCE, why)
             withdrawn += deleted
             if deleted < WITHDRAWN_AT_ONCE:
                 return withdrawn
@@ -225,24 +256,14 @@ class PostgresApprovals:
 
 async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequence[asyncpg.Record]:
     """Lock the running and tripped passes of its kind; raises NotDone unless the pass itself is tripped."""
-    row = await connection.fetchrow(
-        f"SELECT kind, state, decided_by FROM {SCHEMA}.passes WHERE id = $1", pass_id
-    )
-    if row is None:
+    kind = await connection.fetchval(f"SELECT kind FROM {SCHEMA}.passes WHERE id = $1", pass_id)
+    if kind is None:
         raise _unknown(pass_id)
-    locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, row["kind"])
+    locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, kind)
     tripped = [each for each in locked if each["state"] == PassState.TRIPPED]
     mine = next((each for each in tripped if each["id"] == pass_id), None)
     if mine is None:
-        by = f" (decided by {row['decided_by']})" if row["decided_by"] else ""
-        raise NotDone(
-            ErrorKind.CONFLICT,
-            "pass_not_tripped",
-            f"pass {pass_id} is {row['state']}{by}, not tripped: there is nothing to {action}",
-            pass_id=pass_id,
-            state=row["state"],
-            decided_by=row["decided_by"],
-        )
+        raise await _not_tripped(connection, pass_id, action, [each["id"] for each in tripped])
     worse = next((each["id"] for each in reversed(tripped) if each["both_sides"]), pass_id)
     if worse > pass_id and not mine["both_sides"]:
         raise NotDone(
@@ -253,6 +274,36 @@ async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequenc
             later=worse,
         )
     return locked
+
+
+async def _not_tripped(
+    connection: AnyConnection, pass_id: int, action: str, waiting: Sequence[int]
+) -> NotDone:
+    """`waiting`: the tripped passes of its kind."""
+    row = await connection.fetchrow(NOT_TRIPPED, pass_id)
+    assert row is not None
+    by = f" (decided by {row['decided_by']})" if row["decided_by"] else ""
+    other = row["superseded_by"]
+    if other is not None:
+        # A pass that was begun anew is superseded by the new one, about which nobody has decided.
+        verb = "approved" if row["other_state"] == PassState.RELEASED else "discarded"
+        by = f" by pass {other}" + (f", which {row['other_by']} has {verb}" if row["other_by"] else "")
+    tail = f": there is nothing to {action}"
+    if waiting:
+        marks: int = await connection.fetchval(FOUND, waiting)
+        tail += f"; pass {waiting[-1]} is the one that waits for a decision, with marks on {marks:,} keys"
+    elif other is not None:
+        tail += "; what it found is judged again by the next pass"
+    return NotDone(
+        ErrorKind.CONFLICT,
+        "pass_not_tripped",
+        f"pass {pass_id} is {row['state']}{by}, not tripped{tail}",
+        pass_id=pass_id,
+        state=row["state"],
+        decided_by=row["decided_by"],
+        superseded_by=other,
+        waits=waiting[-1] if waiting else None,
+    )
 
 
 def _unknown(pass_id: int) -> NotDone:
@@ -270,11 +321,24 @@ def _not_understood(pass_id: int) -> NotDone:
     )
 
 
-async def _together(connection: AnyConnection, current: Pass) -> list[int]:
-    """The passes that one decision covers: this one, and tripped ones before it."""
+async def _together(connection: AnyConnection, current: Pass) -> Mapping[int, bool]:
+    """The passes that one decision covers, this one and tripped ones before it: is each of both sides?."""
     if current.state is not PassState.TRIPPED:
-        return [current.id]
-    return [row["id"] for row in await connection.fetch(TOGETHER, current.kind.value, current.id)]
+        return {current.id: current.both_sides}
+    rows = await connection.fetch(TOGETHER, current.kind.value, current.id)
+    return {row["id"]: row["both_sides"] for row in rows}
+
+
+def _to_decide(together: Mapping[int, bool], marks: Mapping[int, Mapping[tuple[str, Verdict], int]]) -> int:
+    """The earliest of them that a decision about them all may name: what came after it has added nothing.
+
+    So the number stays the same from pass to pass, as long as nothing is added.
+    """
+    chosen, *rest = together
+    for pass_id in rest:
+        if sum(marks.get(pass_id, {}).values()) or (together[pass_id] and not together[chosen]):
+            chosen = pass_id
+    return chosen
 
 
 async def _counts(

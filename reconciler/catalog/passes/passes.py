@@ -11,6 +11,7 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
 from reconciler.catalog.media_tables import near_misses
 from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.pass_groups import STATE
 from reconciler.catalog.passes import backlog, departures
 from reconciler.catalog.passes.mark_writer import WITHDRAW_UNSEEN, mark
 from reconciler.catalog.passes.rows import pass_from, policy_text, tally_from, tally_text
@@ -65,12 +66,6 @@ class PostgresPasses:
     ) -> Pass:
         async def work(connection: AnyConnection) -> Pass:
             await stand(connection, term)
-            # A pass that a crash interrupted and that was not resumed releases nothing.
-            await connection.execute(
-                f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp(),"
-                " trip_reason = 'superseded by a newer pass' WHERE kind = $1 AND state = 'running'",
-                kind.value,
-            )
             row = await connection.fetchrow(
                 f"INSERT INTO {SCHEMA}.passes"
                 " (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy, begun_xid)"
@@ -84,6 +79,14 @@ class PostgresPasses:
                 policy_text(policy) if policy else None,
             )
             assert row is not None
+            # A pass that a crash interrupted and that was not resumed releases nothing.
+            await connection.execute(
+                f"UPDATE {SCHEMA}.passes SET state = 'failed', finished_at = clock_timestamp(),"
+                " superseded_by = $2, trip_reason = format('pass %s began before it had ended', $2::bigint)"
+                " WHERE kind = $1 AND state = 'running' AND id < $2",
+                kind.value,
+                row["id"],
+            )
             if kind is PassKind.DEPARTURE:
                 await departures.adopt(connection, row["id"])
             return pass_from(row)
@@ -239,8 +242,8 @@ class PostgresPasses:
     async def last(self, kind: PassKind, state: PassState | None = None) -> Pass | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                f"SELECT * FROM {SCHEMA}.passes WHERE kind = $1 AND finished_at IS NOT NULL"
-                " AND ($2::text IS NULL OR state = $2) ORDER BY id DESC LIMIT 1",
+                f"SELECT * FROM {SCHEMA}.passes p WHERE kind = $1 AND finished_at IS NOT NULL"
+                f" AND ($2::text IS NULL OR {STATE} = $2) ORDER BY id DESC LIMIT 1",
                 kind.value,
                 state.value if state else None,
             )

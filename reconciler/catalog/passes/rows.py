@@ -26,7 +26,7 @@ def pass_from(row: asyncpg.Record) -> model.Pass:
         config_hash=row["config_hash"],
         mode=model.Mode(row["mode"]),
         order=model.ListingOrder(row["listing_order"]) if row["listing_order"] else None,
-        state=model.PassState(row["state"]),
+        state=_state(row),
         tally=tally_from(row["tally"]),
         finished_at=row["finished_at"],
         trip_reason=row["trip_reason"],
@@ -34,7 +34,14 @@ def pass_from(row: asyncpg.Record) -> model.Pass:
         policy=policy_from(row["policy"]) if row["policy"] else None,
         decided_by=row["decided_by"],
         decided_at=row["decided_at"],
+        superseded_by=row["superseded_by"],
     )
+
+
+def _state(row: asyncpg.Record) -> model.PassState:
+    state = model.PassState(row["state"])
+    superseded = state is model.PassState.FAILED and row["superseded_by"] is not None
+    return model.PassState.SUPERSEDED if superseded else state
 
 
 def tally_text(tally: model.Tally) -> str:

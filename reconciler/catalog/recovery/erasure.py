@@ -52,12 +52,20 @@ ORDER BY storage_key FOR SHARE
 """
 
 
+WAITS = f"SELECT EXISTS (SELECT FROM {SCHEMA}.hidden WHERE storage_key = $1 AND erased)"
+
+
 class Erasure:
     """Redacts the ledger, and has hidden objects purged. Live objects and rows are not ours to erase."""
 
     def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
         self._media = media
+
+    async def waits(self, key: str) -> bool:
+        """Whether something of an erased key is still to be purged."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(WAITS, key))
 
     async def erase(self, keys: Sequence[str], author: str, *, despite_hold: bool = False) -> Erased:
         """Erase the keys in one transaction. The result names keys that are being deleted or restored at this

@@ -9,7 +9,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from reconciler.engine.runtime.tasks import ended_by
-from reconciler.errors import ConfigError, Halt, LeaseLost, ReconcilerError, Retryable
+from reconciler.errors import ConfigError, Halt, LeaseLost, PassEnded, ReconcilerError, Retryable
 from reconciler.planning import pacing
 from reconciler.ports import Clock, Observer
 
@@ -72,6 +72,9 @@ class Supervisor:
                 await loop.act()
             except (Halt, LeaseLost, ConfigError):
                 raise
+            except PassEnded as ended:
+                log.info("pass superseded, beginning anew", reason=str(ended))
+                await self.rest(loop.name, backoff(1))
             except ReconcilerError as error:
                 failures += 1
                 log.warning("loop failed", reason=str(error), failures=failures)

@@ -1,6 +1,6 @@
 """Who may act, on what, and how fast: tables of one row; and the record of what the migrations made."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, Boolean, Column, Identity, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from tests.migration.tables.columns import OWN, TIME, one_row, singleton
@@ -53,6 +53,26 @@ term = Table(
     Column("cluster", BigInteger),
     one_row("term_one_row"),
     comment="The fencing token that every writing transaction locks and compares",
+)
+
+replicas = Table(
+    "replicas",
+    OWN,
+    Column("name", Text, primary_key=True),
+    Column("said_at", TIME, nullable=False),
+    Column("says", JSONB, nullable=False),
+    comment="What each replica last said of itself: its mode, what it does next, and why it is halted",
+)
+
+orders = Table(
+    "orders",
+    OWN,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("author", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    comment="What people have ordered, for the replicas to log",
 )
 
 budget = Table(

@@ -39,6 +39,7 @@ passes = Table(
     Column("decided_by", Text),
     Column("decided_at", TIME),
     Column("begun_xid", Xid8),
+    Column("superseded_by", BigInteger),
     Index("passes_kind_id_idx", "kind", "id"),
     Index("passes_tripped_idx", "kind", "id", postgresql_where=text("state = 'tripped'")),
 )
