@@ -121,9 +121,11 @@ def _due(status: Status) -> str:
 def _lasts(status: Status) -> str:
     if status.stopped_by is not None:
         return f"none goes now, since {status.stopped_by}"
+    if status.stuck:
+        return "none has gone for 10 minutes: reconciler marks list --state due, claimed or refused says why"
     lasts, speed = status.backlog_lasts, status.a_second
     if lasts is None or speed is None:
-        return "none went in the last minutes"
+        return "they go with the collector's next rounds"
     return f"gone in about {formatting.age(lasts)}, at {speed:,.3g} keys a second"
 
 

@@ -143,7 +143,7 @@ def status(of: Status) -> Json:
     """How a site stands; `leader` null: no replica holds the lease, `mode` null: there was no pass yet.
 
     `mode.source` null: no leader has spoken lately, and the mode is that of the last pass.
-    `due.lasts_seconds` null: none goes at the moment, as `due.stopped_by` says, or nothing tells how fast.
+    `due.lasts_seconds` null: none goes, as `due.stopped_by` and `due.stuck` say, or nothing tells how fast.
     """
     standing, lasts = of.standing or model.Standing(), of.backlog_lasts
     return {
@@ -158,6 +158,8 @@ def status(of: Status) -> Json:
             "now": standing.due,
             "since": timestamp(standing.oldest_due),
             "stopped_by": of.stopped_by,
+            "stuck": of.stuck,
+            "gone_in_10_minutes": of.went,
             "lasts_seconds": None if lasts is None else round(lasts.total_seconds(), 1),
             "within_24_hours": sum(standing.due_soon.values()),
             "next_at": timestamp(standing.next_due),

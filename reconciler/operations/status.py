@@ -8,7 +8,7 @@ from reconciler import model
 from reconciler.catalog.open import Catalog
 
 LATELY = timedelta(minutes=10)
-"""The time by which the speed of deletion is measured where no rate is set."""
+"""By this the speed of deletion is measured where no rate is set. What is due for longer is stuck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Status:
     `replicas` are those that have spoken within a minute. `waiting` is the newest tripped pass of each kind,
     with what it takes in. `passes` are the last that ended, one of each kind. `marks` are by verdict: how
     many, their bytes, first sighting of the oldest. `standing` is what is due, under the settings of the last
-    pass; None before the first. `a_second` is at how many keys a second marks go, None where nothing tells.
+    pass; None before the first. `went` is how many keys were deleted within `LATELY`.
     """
 
     now: datetime
@@ -42,7 +42,7 @@ class Status:
     marks: Mapping[model.Verdict, tuple[int, int, datetime | None]]
     holds: Mapping[model.HoldKind, int]
     standing: model.Standing | None
-    a_second: float | None
+    went: int = 0
 
     @property
     def leading(self) -> model.Replica | None:
@@ -71,10 +71,23 @@ class Status:
         return None
 
     @property
+    def stuck(self) -> bool:
+        """Whether marks could have gone for a while, and none has."""
+        since = self.standing.oldest_due if self.standing else None
+        return not self.stopped_by and not self.went and since is not None and since < self.now - LATELY
+
+    @property
+    def a_second(self) -> float | None:
+        """At how many keys a second marks go; None where nothing tells."""
+        if self.leading is not None and self.leading.rate:
+            return self.leading.rate
+        return self.went / LATELY.total_seconds() or None
+
+    @property
     def backlog_lasts(self) -> timedelta | None:
         """How long the deletion of what is due takes, if it goes on as it does; None where nothing tells."""
         due = self.standing.due if self.standing else 0
-        if self.stopped_by or not due or not self.a_second:
+        if self.stopped_by or self.stuck or not due or not self.a_second:
             return None
         return timedelta(seconds=due / self.a_second)
 
@@ -96,11 +109,9 @@ async def status(catalog: Catalog) -> Status:
         marks=standing.drift if standing else await catalog.statistics.drift(),
         holds=await catalog.holds.count(),
         standing=standing,
-        a_second=None,
+        went=await catalog.statistics.deleted_within(LATELY),
     )
-    return replace(
-        found, mode=await _mode(catalog, found.leading), a_second=await _speed(catalog, found.leading)
-    )
+    return replace(found, mode=await _mode(catalog, found.leading))
 
 
 async def _standing(catalog: Catalog, passes: Sequence[model.Pass]) -> model.Standing | None:
@@ -120,12 +131,6 @@ async def _mode(catalog: Catalog, leading: model.Replica | None) -> ModeNow | No
         return ModeNow(mode=seen.mode, since=seen.since, source=None) if seen else None
     since = seen.since if seen and seen.mode is leading.mode else leading.mode_since
     return ModeNow(mode=leading.mode, since=since, source=leading.mode_from)
-
-
-async def _speed(catalog: Catalog, leading: model.Replica | None) -> float | None:
-    if leading is not None and leading.rate:
-        return leading.rate
-    return await catalog.statistics.deleted_within(LATELY) / LATELY.total_seconds() or None
 
 
 async def storage(catalog: Catalog, by: model.StorageBy, top: int) -> model.Storage:

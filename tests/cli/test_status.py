@@ -144,6 +144,9 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
     due = found["due"]
     assert (due["now"], due["within_24_hours"], due["lasts_seconds"], due["stopped_by"]) == (2, 1, 1.0, None)
     assert [each["name"] for each in found["replicas"] if each["halted"]] == ["pod-8/1"]
+    execute(database, "UPDATE reconciler.marks SET due_at = now() - interval '1h'")
+    stuck = "none has gone for 10 minutes: reconciler marks list --state due, claimed or refused says why"
+    assert told()["due now"].endswith(stuck)
     execute(database, "UPDATE reconciler.passes SET state = 'tripped', both_sides = true WHERE id = 4")
     stopped = told()["due now"]
     assert stopped.endswith("none goes now, since pass 4 found both sides wrong, and waits for a decision")
