@@ -6,8 +6,6 @@ each value, then what several values together tell. What a template below has to
 {{- $faults := include "reconciler.validateSchema" . | trim -}}
 {{- if $faults -}}
 {{- include "reconciler.refuse" $faults -}}
-{{- /* `helm lint` makes nothing of `fail`: for it, ask for a template of that name. */ -}}
-{{- include $faults . -}}
 {{- end -}}
 {{- $parts := list -}}
 {{- range list "Site" "Credentials" "Deletion" "Pods" "Nothing" -}}
@@ -20,11 +18,13 @@ each value, then what several values together tell. What a template below has to
 
 {{- define "reconciler.refuse" -}}
 {{- $lines := splitList "\n" . -}}
-{{- if eq (len $lines) 1 -}}
-{{- fail . -}}
-{{- else -}}
-{{- fail (printf "%d values have to be changed:\n- %s" (len $lines) (join "\n- " $lines)) -}}
+{{- $told := . -}}
+{{- if gt (len $lines) 1 -}}
+{{- $told = printf "%d values have to be changed:\n- %s" (len $lines) (join "\n- " $lines) -}}
 {{- end -}}
+{{- fail $told -}}
+{{- /* `helm lint` makes nothing of `fail`: for it, ask for a template of that name. */ -}}
+{{- include $told . -}}
 {{- end -}}
 
 {{- define "reconciler.validateSchema" -}}

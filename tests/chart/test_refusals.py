@@ -215,10 +215,18 @@ def test_one_wrong_value_is_told_in_one_line() -> None:
     assert line.endswith(": dryrun: there is no such value; did you mean dryRun?")
 
 
-def test_lint_fails_for_a_wrong_value_too() -> None:
-    ended = helm("lint", str(CHART), "--set", "dryrun=false")
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"dryrun": False}, "did you mean dryRun?"),
+        BY_TEMPLATE["no database"],
+        BY_TEMPLATE["media of revoked keys that public links still serve"],
+    ],
+)
+def test_lint_refuses_what_the_templates_refuse(changes: dict[str, object], told: str) -> None:
+    ended = helm("lint", str(CHART), "--values", "-", stdin=json.dumps(with_values(**changes)))
     assert ended.status != 0
-    assert "did you mean dryRun?" in ended.out
+    assert told in ended.out
 
 
 @pytest.mark.parametrize(
