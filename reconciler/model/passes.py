@@ -77,9 +77,9 @@ class BreakerLimits:
 class Finding:
     """One classified piece of drift. `kept` says why nothing is done about it (then no mark is written).
 
-    `bytes` is the listed size, else the row's, else 0. The object's fields are None if the kind did not
-    list it, `record_created_at` if there is no row. `newly`: the settings of the last released pass would
-    have kept it.
+    `bytes` is the listed size, else the row's, else 0; 0 for a dangling record, whose object is not there.
+    The object's fields are None if the kind did not list it, `record_created_at` if there is no row. `newly`:
+    the settings of the last released pass would have kept it.
     """
 
     verdict: Verdict
@@ -110,7 +110,8 @@ class NearMiss:
 class Tally:
     """What a part of a pass saw. Adds up over ranges and pages.
 
-    `alone` counts every object that no row names, whatever becomes of it. `missing` counts every row
+    `alone` counts every object that nothing names, whatever becomes of it. `named` counts those that no row
+    names, but a further column. `missing` counts every row
     without an object that is beyond its grace, whatever its verdict: the dangling cap is compared with it.
     `found_bytes` goes with `found`. `newly` are findings that the settings of the last released pass would
     have kept. `compared` are the objects that were compared with what their rows say of the bytes.
@@ -121,6 +122,7 @@ class Tally:
     records: int = 0
     bytes: int = 0
     alone: int = 0
+    named: int = 0
     missing: int = 0
     compared: int = 0
     found: Mapping[Verdict, int] = field(default_factory=dict)
@@ -135,6 +137,7 @@ class Tally:
             records=self.records + other.records,
             bytes=self.bytes + other.bytes,
             alone=self.alone + other.alone,
+            named=self.named + other.named,
             missing=self.missing + other.missing,
             compared=self.compared + other.compared,
             found=_sum(self.found, other.found),

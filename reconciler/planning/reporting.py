@@ -1,7 +1,7 @@
 """How findings are counted, and how a run ends."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from reconciler.model import Finding, KeepReason, Outcome, Tally, Verdict
 from reconciler.model.keys import prefix_of
@@ -63,6 +63,13 @@ def found_by_prefix(findings: Iterable[Finding], prefixes: Sequence[str]) -> Tal
         if prefix is not None:
             found[prefix].append(finding)
     return Tally(by_prefix={prefix: tally_of(under) for prefix, under in found.items()})
+
+
+def named_by_prefix(keys: Collection[str], prefixes: Sequence[str]) -> Tally:
+    """Objects that only further columns name, under each of the prefixes and in all."""
+    counts = Counter(prefix_of(key, prefixes) for key in keys)
+    by_prefix = {prefix: Tally(named=number) for prefix, number in counts.items() if prefix is not None}
+    return Tally(named=len(keys), by_prefix=by_prefix)
 
 
 def rows_by_prefix(rows: Mapping[str, int]) -> Tally:

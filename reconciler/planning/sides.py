@@ -87,9 +87,12 @@ def summed(counts: Mapping[Verdict, int], kinds: Iterable[Verdict]) -> int:
 
 
 def _empty(where: str, seen: Tally, backlog: Backlog) -> str | None:
+    # Of one prefix among others, further columns may be what names the objects; of the whole they are not.
+    named = seen.named if where else 0
     where = where or " in the managed prefixes"
-    if backlog.pending.get(Verdict.ORPHAN) and seen.objects and not seen.records:
-        return f"not one row{where}, and {counted(seen.objects, 'object')}: {_RIGHT_TABLE}?"
+    if backlog.pending.get(Verdict.ORPHAN) and not seen.records and 2 * named < seen.objects:
+        some = f", of which further columns name {named:,}" if named else ""
+        return f"not one row{where}, and {counted(seen.objects, 'object')}{some}: {_RIGHT_TABLE}?"
     if backlog.pending.get(Verdict.DANGLING) and seen.records and not seen.objects:
         return f"not one object{where}, and {counted(seen.records, 'row')}: {_RIGHT_BUCKET}?"
     return None

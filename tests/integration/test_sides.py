@@ -59,6 +59,25 @@ async def test_a_prefix_whose_rows_are_in_a_second_table_trips(site: Site) -> No
 
 
 @pytest.mark.attack(68)
+async def test_a_prefix_that_a_view_names_does_not_trip(site: Site) -> None:
+    """A view over an array of keys, one a row: what it names counts as the rows of its prefix."""
+    await site.tracked(*(f"image/{number}" for number in range(30)))
+    await site.put("video/a", "video/b", "video/orphan")
+    await site.script(
+        "CREATE TABLE albums (parts text[]); INSERT INTO albums VALUES ('{video/a,video/b}');"
+        "CREATE VIEW album_parts AS SELECT unnest(parts) AS key FROM albums"
+    )
+    settings = {**DEFAULTS, "catalog__also_referenced": '["public.album_parts.key"]'}
+    report = await site.once(**settings)
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    await site.put("video/another")
+    await site.script("TRUNCATE albums")
+    report = await site.once(**settings)
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+    assert "not one row under 'video/', and 3 objects: are" in report.detail
+
+
+@pytest.mark.attack(68)
 async def test_a_table_that_lost_a_few_rows_trips_and_an_approval_lets_them_go(site: Site) -> None:
     await site.tracked(*(f"image/{number}" for number in range(12)))
     assert (await site.once(**DEFAULTS)).outcome is Outcome.CONVERGED

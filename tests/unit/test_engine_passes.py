@@ -41,6 +41,22 @@ def paired(world: World, count: int, prefix: str = "image/live") -> None:
 # --- what is seen ----------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(68)
+@pytest.mark.parametrize("order", list(ListingOrder))
+async def test_what_further_columns_name_counts_for_its_prefix(order: ListingOrder) -> None:
+    world = World(order=order, under=NO_DELAY, page_size=3)
+    paired(world, 5)
+    for name in ("a", "b", "orphan"):
+        world.bucket.upload(f"video/{name}", age=3 * DAY)
+    world.database.referenced |= {"video/a", "video/b"}
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.CONVERGED, 1)
+    world.bucket.upload("video/another", age=3 * DAY)
+    world.database.referenced.clear()
+    report = await world.run_once()
+    assert (report.outcome, report.removed.objects) == (Outcome.TRIPPED, 0)
+
+
 @pytest.mark.parametrize("order", list(ListingOrder))
 async def test_a_pass_counts_what_it_saw_found_and_kept(order: ListingOrder) -> None:
     world = World(order=order, page_size=3)

@@ -225,6 +225,26 @@ def test_a_prefix_without_a_row_trips_beside_a_full_one() -> None:
 
 
 @pytest.mark.attack(68)
+def test_further_columns_count_for_a_prefix_that_they_name_half_of_and_never_for_the_whole() -> None:
+    waiting = Backlog(pending={Verdict.ORPHAN: 1}, gone={})
+    backlog = replace(waiting, by_prefix={"b/": waiting})
+
+    def judged(named: int) -> Trip | None:
+        parts = {"a/": Tally(objects=500, records=500), "b/": Tally(objects=10, named=named)}
+        whole = Tally(objects=510, records=500, alone=10 - named, named=named, by_prefix=parts)
+        return check(PassKind.SWEEP, whole, backlog, None, LIMITS)
+
+    assert judged(5) is None
+    few = judged(4)
+    assert few is not None
+    assert "not one row under 'b/', and 10 objects, of which further columns name 4: are" in few.reason
+    alone = Tally(objects=10, named=9, alone=1, by_prefix={"b/": Tally(objects=10, named=9)})
+    all_of_it = check(PassKind.SWEEP, alone, backlog, None, LIMITS)
+    assert all_of_it is not None
+    assert "not one row in the managed prefixes, and 10 objects: are" in all_of_it.reason
+
+
+@pytest.mark.attack(68)
 def test_a_side_that_shrank_by_more_than_the_fraction_trips() -> None:
     before = Tally(objects=10, records=10)
     assert sweep(objects=10, records=9, orphans=1, previous=before) is None

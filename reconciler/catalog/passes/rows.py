@@ -61,6 +61,8 @@ def _tally(tally: model.Tally) -> Mapping[str, Any]:
         "found_bytes": dict(tally.found_bytes),
         "kept": dict(tally.kept),
     }
+    if tally.named:
+        stored["named"] = tally.named
     if tally.newly:
         stored["newly"] = dict(tally.newly)
     if tally.by_prefix:
@@ -79,6 +81,7 @@ def _tally_from(stored: Mapping[str, Any]) -> model.Tally:
         records=stored.get("records", 0),
         bytes=stored.get("bytes", 0),
         alone=stored.get("alone", 0),
+        named=stored.get("named", 0),
         missing=stored.get("missing", 0),
         compared=stored.get("compared", 0),
         found={model.Verdict(name): number for name, number in stored.get("found", {}).items()},

@@ -20,8 +20,9 @@ from reconciler.model import (
     StoredObject,
     Tally,
 )
+from reconciler.model.keys import merge_prefixes
 from reconciler.planning import approval_gate, drift_rules
-from reconciler.planning.reporting import tally_of
+from reconciler.planning.reporting import named_by_prefix, tally_of
 from reconciler.ports import PAGE_SIZE, Departures, Holds, Listing, Observer, Records
 
 
@@ -74,11 +75,14 @@ async def judge_objects(
     """
     keys = [stored.key for stored in objects]
     named: Collection[str] = ()
+    marked: Collection[str] = ()
     if keys:
-        named = await context.records.referenced(keys) | await context.departures.marked(keys)
-    unnamed = [stored for stored in objects if stored.key not in named]
-    verdicts = [_judge_object(context, stored) for stored in unnamed if not context.doubt.disguises(stored)]
-    return _gather(findings, verdicts) + Tally(alone=len(verdicts))
+        named = await context.records.referenced(keys)
+        marked = await context.departures.marked(keys)
+    left = [stored for stored in objects if stored.key not in named and stored.key not in marked]
+    verdicts = [_judge_object(context, stored) for stored in left if not context.doubt.disguises(stored)]
+    prefixes = merge_prefixes(context.policy.prefixes)
+    return _gather(findings, verdicts) + named_by_prefix(named, prefixes) + Tally(alone=len(verdicts))
 
 
 def judge_rows(

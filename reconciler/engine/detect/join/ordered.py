@@ -203,4 +203,4 @@ class _Stretch:
 
 
 def _of_prefix(span: KeyRange, tally: Tally) -> Tally:
-    return dataclasses.replace(tally, by_prefix={span.prefix: tally})
+    return dataclasses.replace(tally, by_prefix={span.prefix: dataclasses.replace(tally, by_prefix={})})
