@@ -23,7 +23,7 @@ import argparse
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, command, wait
 from reconciler.cli.errors import DONE, FAILED, complain
-from reconciler.planning.formatting import printable
+from reconciler.planning.formatting import counted, printable
 
 
 def add(commands: Commands) -> None:
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json({**found, "adopted": True, "withdrawn": withdrawn})
             return DONE
-        done = f"bucket {name!r} is this database's now; {withdrawn} marks are withdrawn until found again"
+        until = f"{counted(withdrawn, 'mark')} withdrawn until found again"
+        done = f"bucket {name!r} is this database's now; {until}"
         print(printable(done))
         return DONE
 

@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(loaded: Loaded[Settings]) -> None:
-    """A line or more for each setting, aligned; what the runtime file overrides at the end."""
-    from reconciler.cli.output import console
+    """A row for each setting where rows fit, else a paragraph; what the runtime file overrides at the end."""
+    from reconciler.cli.output import WIDE, console
     from reconciler.settings import Source, overridden, shown, tell
 
     out, reports, rows = console(), tell(loaded), []
@@ -51,14 +51,20 @@ def _print(loaded: Loaded[Settings]) -> None:
         name = each.name.removeprefix("RECONCILER_")
         live = LIVE if each.runtime else ""
         rows.append(((name, style), live, shown(each.value), _origin(each), each.meaning))
-    out.table(("setting", "", "value", "from", "meaning"), rows)
+    if out.width >= WIDE:
+        out.table(("setting", "", "value", "from", "meaning"), rows)
+    else:
+        for setting, live, value, origin, meaning in rows:
+            out.say(setting, f" {live}".rstrip(), f" = {value}  ", (f"({origin})", "dim"), hang=4)
+            out.say(f"  {meaning}", hang=2)
     out.say()
     out.say(
         f"Names begin with RECONCILER_ in the environment. {LIVE} follows the runtime file while the daemon"
-        f" runs. Passes record these settings as {loaded.settings.config_hash()}."
+        f" runs. Passes record these settings as {loaded.settings.config_hash()}.",
+        hang=0,
     )
     for line in overridden(reports):
-        out.say((line, "yellow"))
+        out.say((line, "yellow"), hang=2)
 
 
 def _origin(each: SettingReport) -> str:

@@ -16,6 +16,7 @@ from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE, FAILED
 from reconciler.cli.types import Output
 from reconciler.model import Check, CheckStatus
+from reconciler.planning.formatting import counted
 
 STYLES = {
     CheckStatus.OK: "green",
@@ -34,10 +35,10 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     source = running.source_of(args)
     from reconciler import app
-    from reconciler.cli.output import Output, print_json
+    from reconciler.cli.output import console, print_json
     from reconciler.operations.as_json import checked
 
-    out = Output(highlight=False)
+    out = console()
 
     def emit(check: Check) -> None:
         if not args.json:
@@ -53,10 +54,11 @@ def run(args: argparse.Namespace) -> int:
 
 def print_check(check: Check, out: Output) -> None:
     """The check in one line, and what mends a fault on the next; several statements each on a line."""
-    out.say((f"{check.status:<4}", STYLES[check.status]), f"  {check.name:<{WIDTH}}  {check.detail}")
+    status = (f"{check.status:<4}", STYLES[check.status])
+    out.say(status, f"  {check.name:<{WIDTH}}  {check.detail}", hang=WIDTH + 8)
     if check.advice and check.status is not CheckStatus.OK:
         first, *rest = check.advice.split("\n")
-        out.say(f"      {'':<{WIDTH}}  → {first}")
+        out.say(f"      {'':<{WIDTH}}  → {first}", hang=WIDTH + 10)
         for line in rest:
             out.say(f"  {line}")
 
@@ -65,5 +67,11 @@ def print_counts(checks: Sequence[Check], out: Output) -> None:
     """How many there were, and how many failed."""
     counts = {status: sum(check.status is status for check in checks) for status in CheckStatus}
     failed, skipped = counts[CheckStatus.FAIL], counts[CheckStatus.SKIP]
-    made = f"{len(checks) - skipped} checks, {failed} failed, {counts[CheckStatus.WARN]} with a warning"
-    out.say((made + (f", {skipped} not looked at" if skipped else ""), "red" if failed else "green"))
+    made = [
+        counted(len(checks) - skipped, "check"),
+        f"{failed} failed",
+        f"{counts[CheckStatus.WARN]} with a warning",
+    ]
+    out.say(
+        (", ".join([*made, *([f"{skipped} not looked at"] if skipped else [])]), "red" if failed else "green")
+    )

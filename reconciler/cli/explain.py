@@ -19,10 +19,9 @@ from reconciler.cli.errors import DONE, FAILED
 from reconciler.cli.history import print_history
 from reconciler.cli.types import Output
 from reconciler.model import Explained, Judgement, KeyState, Outlook, RuleSeen, StoredObject
+from reconciler.model.moments import moment
 from reconciler.planning import formatting
 from reconciler.planning.formatting import human_bytes
-
-TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 
 def add(commands: Commands) -> None:
@@ -63,19 +62,20 @@ def print_explained(found: Explained, out: Output) -> None:
         print_history(found.history, out)
     for each in found.returnable:
         what = "the object" if each.record_id is None else f"row {each.record_id}"
-        out.say(("undo: ", "bold"), f"{what} can be brought back until {_when(each.until)} at least")
+        until = f"{what} can be brought back until {_when(each.until)} at least"
+        out.say(("undo: ", "bold"), until, hang=2)
     for line in found.unseen:
-        out.say(("not known: ", "yellow"), line)
+        out.say(("not known: ", "yellow"), line, hang=2)
 
 
 def _bucket(found: Explained, out: Output) -> None:
     stored = found.seen.object
-    out.say(("bucket: ", "bold"), _object(stored) if stored else "no object")
+    out.say(("bucket: ", "bold"), _object(stored) if stored else "no object", hang=2)
     if found.versions and any(each.marker or not each.latest for each in found.versions):
         for each in found.versions:
             what = "delete marker" if each.marker else f"{human_bytes(each.size)}, ETag {each.etag}"
             latest = ", the latest" if each.latest else ""
-            out.say(f"  version {each.id}: {what}, {_when(each.last_modified)}{latest}")
+            out.say(f"  version {each.id}: {what}, {_when(each.last_modified)}{latest}", hang=4)
     if found.lock:
         out.say(f"  {found.lock.reason}", f" until {_when(found.lock.until)}" if found.lock.until else "")
 
@@ -86,7 +86,9 @@ def _object(stored: StoredObject) -> str:
 
 def _rows(found: Explained, out: Output) -> None:
     if not found.rows:
-        out.say(("rows: ", "bold"), "a further column names it" if found.seen.named else "none names it")
+        out.say(("rows: ", "bold"), "none names it")
+    if found.seen.named:
+        out.say(("named by: ", "bold"), ", ".join(found.seen.named), hang=2)
     for each in found.rows:
         row, owner = each.record, each.record.owner
         dates = [
@@ -95,11 +97,11 @@ def _rows(found: Explained, out: Output) -> None:
             if (value := getattr(row, name)) is not None
         ]
         size = [] if row.size_bytes is None else [human_bytes(row.size_bytes)]
-        out.say((f"row {row.id}: ", "bold"), ", ".join([*size, *dates]) or "no dates")
+        out.say((f"row {row.id}: ", "bold"), ", ".join([*size, *dates]) or "no dates", hang=2)
         if owner is not None:
             state = "enabled" if owner.enabled else f"disabled, seen since {_when(owner.disabled_since)}"
             end = f", expires {_when(owner.expires_at)}" if owner.expires_at else ""
-            out.say(f"  virtual key {owner.id}: {state}{end}")
+            out.say(f"  virtual key {owner.id}: {state}{end}", hang=4)
         elif row.virtual_key_id is not None:
             out.say(f"  virtual key {row.virtual_key_id}: does not exist")
         if each.rule is not None:
@@ -113,22 +115,21 @@ def _rules(rules: Sequence[RuleSeen], out: Output) -> None:
     for rule in rules:
         off = " (switched off)" if rule.switched_off else ""
         if rule.holds:
-            out.say((f"  {rule.verdict}", "red"), f"{off}: {rule.reason}")
+            out.say((f"  {rule.verdict}", "red"), f"{off}: {rule.reason}", hang=4)
         elif rule.holds_from is not None:
-            out.say((f"  {rule.verdict}", "yellow"), f"{off}: from {_when(rule.holds_from)}: {rule.reason}")
+            when = f"from {_when(rule.holds_from)}"
+            out.say((f"  {rule.verdict}", "yellow"), f"{off}: {when}: {rule.reason}", hang=4)
         else:
             compared = ", ".join(f"{name} {_shown(value)}" for name, value in rule.compared.items())
-            out.say(
-                (f"  {rule.verdict}", "green"),
-                f"{off}: no, and time alone does not change it",
-                f" ({compared})",
-            )
+            never = f"{off}: no, and time alone does not change it ({compared})"
+            out.say((f"  {rule.verdict}", "green"), never, hang=4)
 
 
 def _verdict(outlook: Outlook, out: Output, indent: str = "") -> None:
-    out.say((f"{indent}now: ", "bold"), _standing(outlook.now))
+    hang = len(indent) + 2
+    out.say((f"{indent}a pass now says: ", "bold"), _standing(outlook.now), hang=hang)
     if outlook.then is not None:
-        out.say((f"{indent}from {_when(outlook.changes_at)}: ", "bold"), _standing(outlook.then))
+        out.say((f"{indent}from {_when(outlook.changes_at)}: ", "bold"), _standing(outlook.then), hang=hang)
     else:
         out.say(f"{indent}time alone does not change that")
 
@@ -146,9 +147,10 @@ def _stops(found: Explained, out: Output) -> None:
     hold = found.seen.hold
     if hold is not None:
         until = f" until {_when(hold.until)}" if hold.until else ""
-        out.say(("on hold: ", "bold"), f"{hold.kind} {hold.target}{until} by {hold.author}: {hold.reason}")
+        held = f"{hold.kind} {hold.target}{until} by {hold.author}: {hold.reason}"
+        out.say(("on hold: ", "bold"), held, hang=2)
     if found.pause.paused:
-        out.say(("nothing is deleted: ", "bold"), formatting.pause(found.pause))
+        out.say(("nothing is deleted: ", "bold"), formatting.pause(found.pause), hang=2)
     elif found.mode == "dry_run":
         out.say(("nothing is deleted: ", "bold"), "RECONCILER_DRY_RUN is true")
 
@@ -157,5 +159,5 @@ def _shown(value: object) -> str:
     return _when(value) if isinstance(value, datetime) else "none" if value is None else str(value).lower()
 
 
-def _when(moment: datetime | None) -> str:
-    return moment.strftime(TIME) if moment else "no date"
+def _when(at: datetime | None) -> str:
+    return moment(at) or "no date"

@@ -16,9 +16,8 @@ from reconciler.cli.errors import DONE, FAILED
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import KeyHistory, KeyState, LedgerLine, ListedMark, PassState
+from reconciler.model.moments import moment
 from reconciler.planning.formatting import human_bytes
-
-TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 SAYS = {
     KeyState.MARKED: "marked for deletion since {since}; see reconciler marks show {key}",
@@ -59,14 +58,14 @@ def print_history(found: KeyHistory, out: Output) -> None:
     for line in found.lines:
         if line.pass_id is not None and line.pass_id != shown:
             shown = line.pass_id
-            out.say(f"{_found(line)}")
-        out.say((f"{line.at.strftime(TIME)}  ", "dim"), _event(line))
-    since = found.since.strftime(TIME) if found.since else ""
-    out.say(("now: ", "bold"), SAYS[found.state].format(since=since, key=shlex.quote(found.key)))
+            out.say(_found(line), hang=2)
+        out.say((f"{moment(line.at)}  ", "dim"), _event(line), hang=2)
+    since = moment(found.since)
+    out.say(("now: ", "bold"), SAYS[found.state].format(since=since, key=shlex.quote(found.key)), hang=2)
     if found.mark is not None:
-        out.say(_waits_for(found.mark))
+        out.say(_waits_for(found.mark), hang=2)
     if found.rows:
-        out.say(f"named by row {', '.join(found.rows)}")
+        out.say(f"named by row {', '.join(found.rows)}", hang=2)
 
 
 def _waits_for(listed: ListedMark) -> str:
@@ -74,7 +73,7 @@ def _waits_for(listed: ListedMark) -> str:
     found = f"{mark.verdict}, found by {listed.kind} pass {mark.pass_id}"
     if listed.pass_state is PassState.TRIPPED:
         return f"{found}, which tripped: it waits for a decision (reconciler passes show {mark.pass_id})"
-    return f"{found}; {listed.state}, due {mark.due_at.strftime(TIME)}"
+    return f"{found}; {listed.state}, due {moment(mark.due_at)}"
 
 
 def _found(line: LedgerLine) -> str:
@@ -85,7 +84,7 @@ def _found(line: LedgerLine) -> str:
     )
     found = f"found by {which}: {line.verdict}, {line.reason}" if line.event != "restored" else f"of {which}"
     if line.decided_by and line.decided_at:
-        return f"{found}; approved by {line.decided_by}, {line.decided_at.strftime(TIME)}"
+        return f"{found}; approved by {line.decided_by}, {moment(line.decided_at)}"
     if line.unapproved:
         return f"{found}; above the breaker's limits"
     return f"{found}; within the breaker's limits" if line.kind else found

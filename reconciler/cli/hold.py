@@ -29,6 +29,7 @@ from reconciler.cli.running import duration_of, on_database, operator
 from reconciler.cli.types import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import HoldFilter, HoldKind
+from reconciler.model.moments import minute
 from reconciler.planning.formatting import counted, printable, shortened, timestamp
 
 NAMED = 10
@@ -132,7 +133,7 @@ async def list_holds(catalog: Catalog, args: argparse.Namespace) -> int:
         (
             each.kind.replace("_", " "),
             shortened(each.target, KEY_WIDTH),
-            f"{each.until:%Y-%m-%d %H:%MZ}" if each.until else "no end",
+            minute(each.until) if each.until else "no end",
             each.author,
             each.reason,
         )

@@ -27,6 +27,7 @@ from reconciler.cli.passes import without_marks
 from reconciler.cli.running import on_database, operator
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import VERDICTS, ListedMark, MarkFilter, MarkState, Verdict
+from reconciler.model.moments import minute
 from reconciler.planning.formatting import counted, human_bytes, printable, shortened
 
 VERDICTS_SAY = "; ".join(f"{verdict}: {verdict.spec.says}" for verdict in VERDICTS)
@@ -191,7 +192,7 @@ def _print(shown: Sequence[ListedMark], out: Output) -> None:
         reason = f"on hold: {each.hold.reason}" if each.hold else mark.reason
         if each.last_error:
             reason = f"{mark.reason}; stays: {each.last_error}"
-        key, due = shortened(mark.storage_key, KEY_WIDTH), f"{mark.due_at:%Y-%m-%d %H:%MZ}"
+        key, due = shortened(mark.storage_key, KEY_WIDTH), minute(mark.due_at)
         rows.append((each.state, mark.verdict, key, human_bytes(mark.bytes), str(mark.pass_id), due, reason))
     headings = ("state", "verdict", "key", "bytes", "pass", "due", "reason")
     out.table(headings, rows, right=("bytes", "pass"))

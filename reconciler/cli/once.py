@@ -18,7 +18,7 @@ from reconciler.cli.reports import EXIT_STATUS, ended, one_sided, print_kept
 from reconciler.cli.types import Output
 from reconciler.errors import ConfigError, Halt, NoLogin
 from reconciler.model import KeepReason, Mode, Outcome, Report, Verdict
-from reconciler.planning.formatting import human_bytes
+from reconciler.planning.formatting import counted, human_bytes, looked_at
 
 
 def add(commands: Commands) -> None:
@@ -63,11 +63,13 @@ def print_report(report: Report, out: Output) -> None:
     removed = report.removed
     went = "deleted" if report.mode is Mode.LIVE else "dry run, nothing was deleted; would have gone"
     out.say(
-        f"{went}: {removed.objects:,} objects ({human_bytes(removed.bytes)}), {removed.records:,} records"
+        f"{went}: {counted(removed.objects, 'object')} ({human_bytes(removed.bytes)}),"
+        f" {counted(removed.records, 'record')}",
+        hang=2,
     )
     print_kept(report, out)
     if removed.failed:
         out.say((f"failed: {removed.failed:,}", "red"))
-    looked = f"{report.objects:,} objects and {report.records:,} records looked at"
+    looked = looked_at(report.objects, report.records)
     style = "red" if EXIT_STATUS[report.outcome] else "green"
     out.say((f"{report.outcome} in {report.duration_seconds:.1f} s: {looked}", style))

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Never, TextIO, TypeAlias, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +26,14 @@ KEY_WIDTH = 60
 """Of a key, or of another name, in a table."""
 
 
+PIPED = 200
+"""The width of what no terminal shows."""
+
+
+WIDE = 140
+"""Columns from which on a table with many columns breaks no name."""
+
+
 class Output(Console):
     """A console on which every character is made visible, and whose reader may go away: that raises
     BrokenPipeError where rich ends the program, which has servers and a lease to give back.
@@ -33,9 +43,14 @@ class Output(Console):
         self.quiet = True  # what is still said on the way out must not fail once more
         raise BrokenPipeError
 
-    def say(self, *parts: Part) -> None:
-        """One line, as long as it needs to be."""
-        self.print(_text(*parts), soft_wrap=True)
+    def say(self, *parts: Part, hang: int | None = None) -> None:
+        """One line, as long as it needs to be. With `hang`, a terminal that is narrower gets it in several
+        lines, the later ones indented by so much; no word is broken, so that a key can be copied.
+        """
+        text = _text(*parts)
+        if hang is not None and self.width < PIPED:
+            text = _hung(text, self.width, hang)
+        self.print(text, soft_wrap=True)
 
     def table(
         self,
@@ -62,9 +77,23 @@ def _text(*parts: Part) -> Text:
     return text
 
 
+def _hung(text: Text, width: int, indent: int) -> Text:
+    """The text in lines of that width, broken between words, all but the first of them indented."""
+    breaks, used = [], 0
+    for word in re.finditer(r"\s*\S+", text.plain):
+        size = cell_len(word[0])
+        if used and used + size > width:
+            breaks.append(word.start())
+            used, size = indent, cell_len(word[0].lstrip())
+        used += size
+    first, *below = text.divide(breaks)
+    lines = [line[len(line) - len(line.plain.lstrip()) :] for line in below]
+    return Text("\n").join([first, *(Text(" " * indent) + line for line in lines)])
+
+
 def console() -> Output:
     """stdout; where that is no terminal, lines are as long as they need to be."""
-    return Output(highlight=False, width=None if sys.stdout.isatty() else 200)
+    return Output(highlight=False, width=None if sys.stdout.isatty() else PIPED)
 
 
 def print_json(what: object) -> None:

@@ -15,7 +15,6 @@ $ reconciler passes --json | jq '.[0].state'
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
 from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, command, whole
 from reconciler.cli.errors import DONE
@@ -23,6 +22,8 @@ from reconciler.cli.reports import OF_THE_FIRST
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Decided, Output, Part
 from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Verdict
+from reconciler.model.moments import minute, moment
+from reconciler.planning import formatting
 from reconciler.planning.formatting import counted, human_bytes
 
 LIMIT = 20
@@ -99,13 +100,13 @@ def print_list(passes: Sequence[PassDetail], out: Output) -> None:
     for detail in passes:
         current = detail.current
         counts = (f"{sum(each.values()):,}" for each in (current.tally.found, detail.marks))
-        began = f"{current.cutoff:%Y-%m-%d %H:%MZ}"
+        began = minute(current.cutoff)
         rows.append((str(current.id), current.kind, _state(current), current.mode, began, *counts))
     numbers = ("found", "marks")
     out.table(("id", "kind", "state", "mode", "began", *numbers), rows, right=numbers)
     for detail in passes:
         if detail.current.state is PassState.TRIPPED:
-            out.say(*_reason(detail.current))
+            out.say(*_reason(detail.current), hang=2)
             _print_taken_in(detail, out)
             _print_choice(detail, out)
 
@@ -113,24 +114,25 @@ def print_list(passes: Sequence[PassDetail], out: Output) -> None:
 def print_pass(detail: PassDetail, out: Output) -> None:
     """Why it is as it is, counts by prefix and verdict, and the first keys of each verdict."""
     current = detail.current
-    out.say(*_reason(current))
-    ended = f", ended {_when(current.finished_at)}" if current.finished_at else ""
+    out.say(*_reason(current), hang=2)
+    ended = f", ended {moment(current.finished_at)}" if current.finished_at else ""
     out.say(
-        f"{current.mode}; began {_when(current.cutoff)}{ended}; {looked_at(current)};"
-        f" settings {current.config_hash}"
+        f"{current.mode}; began {moment(current.cutoff)}{ended}; {looked_at(current)};"
+        f" settings {current.config_hash}",
+        hang=2,
     )
     if current.decided_at is not None:
         # A tripped pass was approved before its approval ended.
         verb = "discarded" if current.state is PassState.DISCARDED else "approved"
-        out.say(f"{verb} by {current.decided_by or ''}, {_when(current.decided_at)}")
+        out.say(f"{verb} by {current.decided_by or ''}, {moment(current.decided_at)}")
     if detail.supersedes:
         out.say(f"supersedes {_some([str(each) for each in detail.supersedes])}")
     _print_taken_in(detail, out)
     _print_counts(detail, out)
     _print_results(detail, out)
     for mark in detail.examples:
-        about = f"  {human_bytes(mark.bytes)}  {mark.reason}; due {_when(mark.due_at)}"
-        out.say((f"{mark.verdict:<9}  ", "bold"), mark.storage_key, (about, "dim"))
+        about = f"  {human_bytes(mark.bytes)}  {mark.reason}; due {moment(mark.due_at)}"
+        out.say((f"{mark.verdict:<9}  ", "bold"), mark.storage_key, (about, "dim"), hang=2)
     if current.state is PassState.TRIPPED:
         _print_choice(detail, out)
 
@@ -146,11 +148,13 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
     elif current.state is PassState.DISCARDED:
         # What departed is noted once.
         by = "the next sweep" if current.kind is PassKind.DEPARTURE else "the next pass"
-        print(f"pass {current.id} discarded: {marks:,} marks withdrawn; {by} looks at everything again")
+        print(
+            f"pass {current.id} discarded: {counted(marks, 'mark')} withdrawn; {by} looks at everything again"
+        )
     else:
         print(
-            f"pass {current.id} approved: {marks:,} marks released; each goes when it is due, if it is still"
-            " to go then, and within RECONCILER_APPROVAL_TTL"
+            f"pass {current.id} approved: {counted(marks, 'mark')} released; each goes when it is due, if it"
+            " is still to go then, and within RECONCILER_APPROVAL_TTL"
         )
     if decided.detail.supersedes and not args.json:
         later, added = _some([str(each) for each in decided.detail.supersedes]), decided.added
@@ -167,8 +171,8 @@ def looked_at(current: Pass) -> str:
     """What a pass compared. Only a sweep counts the rows; the others reuse the number."""
     tally = current.tally
     if current.kind is PassKind.SWEEP:
-        return f"{tally.objects:,} objects and {tally.records:,} records looked at"
-    return f"judged as part of {tally.records:,} records, as the last sweep counted them"
+        return formatting.looked_at(tally.objects, tally.records)
+    return f"judged as part of {counted(tally.records, 'record')}, as the last sweep counted them"
 
 
 def choice(detail: PassDetail) -> Sequence[str]:
@@ -216,12 +220,14 @@ def _reason(current: Pass) -> Sequence[Part]:
 
 def _print_choice(detail: PassDetail, out: Output) -> None:
     for line in choice(detail):
-        out.say((f"  {line}", "bold"))
+        out.say((f"  {line}", "bold"), hang=4)
 
 
 def _print_taken_in(detail: PassDetail, out: Output) -> None:
     if earlier := [str(each) for each in detail.together if each != detail.current.id]:
-        out.say(f"takes in the marks of {_some(earlier)}, which tripped before: one decision is about all")
+        out.say(
+            f"takes in the marks of {_some(earlier)}, which tripped before: one decision is about all", hang=2
+        )
 
 
 def _print_results(detail: PassDetail, out: Output) -> None:
@@ -244,7 +250,7 @@ def _print_results(detail: PassDetail, out: Output) -> None:
         out.say(without_marks(detail))
     for each in detail.results:
         if each.what == "object" and not detail.examples:
-            out.say((f"{each.result:<9}  ", "bold"), ", ".join(each.examples))
+            out.say((f"{each.result:<9}  ", "bold"), ", ".join(each.examples), hang=2)
 
 
 def _print_counts(detail: PassDetail, out: Output) -> None:
@@ -273,7 +279,3 @@ def _some(ids: Sequence[str]) -> str:
     rest = len(ids) - NAMED
     passes = f"pass {ids[0]}" if len(ids) == 1 else f"passes {', '.join(ids[:NAMED])}"
     return f"{passes} and {rest} more" if rest > 0 else passes
-
-
-def _when(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""

@@ -30,7 +30,7 @@ from reconciler.cli.reports import ended, one_sided, print_kept
 from reconciler.cli.types import Group, Output
 from reconciler.errors import ConfigError
 from reconciler.model import VERDICTS, Finding, KeepReason, Outcome, Report, Verdict
-from reconciler.planning.formatting import human_bytes, shortened
+from reconciler.planning.formatting import counted, human_bytes, looked_at, shortened
 
 EXAMPLES = 2
 
@@ -205,21 +205,22 @@ class PlanTable:
         if groups:
             summary(groups, out)
             out.say()
-            _list(groups, out)
+            details(groups, out)
             out.say()
         if any(group.going + group.kept > FIRST for group in groups.values()):
             out.say(f"The first {FIRST} of each verdict; --format jsonl prints every finding.")
         print_kept(report, out)
         out.say(
-            f"{report.objects:,} objects and {report.records:,} records looked at in"
-            f" {report.duration_seconds:.1f} s; nothing was written, nothing was deleted."
+            f"{looked_at(report.objects, report.records)} in {report.duration_seconds:.1f} s; nothing was"
+            " written, nothing was deleted.",
+            hang=0,
         )
         if report.outcome is Outcome.TRIPPED:
             out.say(("The breaker would trip.", "red"))
         elif strange := one_sided(report):
-            out.say((strange, "yellow"))
+            out.say((strange, "yellow"), hang=0)
         elif not groups and any(report.found.values()):
-            out.say(f"None of the {sum(report.found.values()):,} findings is among those asked for.")
+            out.say(f"Of {counted(sum(report.found.values()), 'finding')} none is among those asked for.")
         elif not groups and report.kept.get(KeepReason.PENDING):
             out.say("Nothing is old enough to go yet; `reconciler plan --at 7d` looks ahead.")
         elif not groups:
@@ -233,21 +234,22 @@ def summary(groups: Mapping[Verdict, Group], out: Output) -> None:
     rows: list[tuple[str, ...]] = []
     for verdict, group in groups.items():
         examples = ", ".join(shortened(one.storage_key, KEY_WIDTH) for one in group.first[:EXAMPLES])
-        counts = (f"{group.going:,}", f"{group.kept:,}", human_bytes(group.bytes))
+        counts = (f"{group.going:,}", human_bytes(group.bytes), f"{group.kept:,}")
         rows.append((verdict, *counts, examples))
     if len(groups) > 1:
-        sums = (sum(each.going for each in groups.values()), sum(each.kept for each in groups.values()))
+        going, kept = (sum(getattr(each, name) for each in groups.values()) for name in ("going", "kept"))
         size = human_bytes(sum(each.bytes for each in groups.values()))
-        rows.append(("total", *(f"{each:,}" for each in sums), size, ""))
-    numbers = ("to go", "kept", "bytes")
+        rows.append(("total", f"{going:,}", size, f"{kept:,}", ""))
+    numbers = ("to go", "bytes", "kept")
     out.table(("verdict", *numbers, "for example"), rows, right=numbers)
 
 
-def _list(groups: Mapping[Verdict, Group], out: Output) -> None:
+def details(groups: Mapping[Verdict, Group], out: Output) -> None:
     """The first findings of each verdict, one a line, with the reason."""
     for verdict, group in groups.items():
         for each in group.first:
             kept = f" [kept: {each.kept}]" if each.kept else ""
-            about = f"  {human_bytes(each.bytes)}  {each.reason}{kept}"
+            size = "" if verdict is Verdict.DANGLING else f"  {human_bytes(each.bytes)}"
             style = "yellow" if each.kept else "bold"
-            out.say((f"{verdict:<9}  ", style), each.storage_key, (about, "dim"))
+            about = (f"{size}  {each.reason}{kept}", "dim")
+            out.say((f"{verdict:<9}  ", style), each.storage_key, about, hang=2)

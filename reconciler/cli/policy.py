@@ -72,7 +72,7 @@ def print_policy(told: Published, out: Output) -> None:
     ]
     out.table(("rule", "for", "what happens", "records", "bytes"), rows, right=("records", "bytes"))
     for sentence in told.for_all:
-        out.say(sentence)
+        out.say(sentence, hang=2)
 
 
 def markdown(told: Published) -> str:

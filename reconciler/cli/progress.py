@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from reconciler.model import Mode, ObjectResult, Outcome, PassKind, Returned, Tally, Verdict
+from reconciler.planning.formatting import counted
 from reconciler.telemetry.observers import NullObserver
 
 STAGES = {
@@ -74,11 +75,11 @@ class ProgressBar(NullObserver):
         """One object or row that an undo has dealt with."""
         self._keys += each.record_id is None
         self._rows += each.record_id is not None
-        counts = f"{self._keys:,} objects, {self._rows:,} rows"
+        counts = f"{counted(self._keys, 'object')}, {counted(self._rows, 'row')}"
         self._progress.update(self._task, description="bringing back", counts=counts)
 
     def _show(self) -> None:
-        counts = f"{self._keys:,} objects, {self._rows:,} records looked at"
+        counts = f"{counted(self._keys, 'object')}, {counted(self._rows, 'record')} looked at"
         if self._gone:
-            counts += f", {self._gone:,} keys dealt with"
+            counts += f", {counted(self._gone, 'key')} dealt with"
         self._progress.update(self._task, counts=counts)

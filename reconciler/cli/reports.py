@@ -3,6 +3,7 @@
 from reconciler.cli.errors import DONE, FAILED, STOPPED, complain
 from reconciler.cli.types import Output
 from reconciler.model import KeepReason, Outcome, Report
+from reconciler.planning.formatting import counted
 
 EXIT_STATUS = {
     Outcome.FAILED: FAILED,
@@ -38,18 +39,19 @@ def one_sided(report: Report) -> str | None:
     outside = report.kept.get(KeepReason.OUTSIDE_PREFIX, 0)
     if report.records == 0 and outside:
         return (
-            f"Nothing was compared: no row is in the managed prefixes, and {outside:,} are outside them."
+            "Nothing was compared: no row is in the managed prefixes, and"
+            f" {outside:,} {'is' if outside == 1 else 'are'} outside them."
             " Correct RECONCILER_BUCKET__PREFIXES, or see `reconciler doctor`."
         )
     if report.records == 0 and report.objects:
         return (
-            f"Nothing was compared: there is no row, and {report.objects:,} objects. Is this the right"
-            " database and table? See `reconciler doctor`."
+            f"Nothing was compared: there is no row, and {counted(report.objects, 'object')}. Is this"
+            " the right database and table? See `reconciler doctor`."
         )
     if report.objects == 0 and report.records:
         return (
-            f"Nothing was compared: there is no object, and {report.records:,} rows. Is this the right"
-            " bucket? See `reconciler doctor`."
+            f"Nothing was compared: there is no object, and {counted(report.records, 'row')}. Is this"
+            " the right bucket? See `reconciler doctor`."
         )
     return None
 
@@ -58,7 +60,7 @@ def print_kept(report: Report, out: Output) -> None:
     """What looks like drift and stays, by reason; nothing where there is none."""
     kept = [f"{number:,} {_why(reason)}" for reason, number in sorted(report.kept.items()) if number]
     if kept:
-        out.say(f"kept: {', '.join(kept)}")
+        out.say(f"kept: {', '.join(kept)}", hang=2)
 
 
 def _why(reason: KeepReason) -> str:

@@ -19,10 +19,9 @@ from reconciler.cli.passes import choice, looked_at
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output, Status
 from reconciler.model import Pass, PassKind
+from reconciler.model.moments import moment
 from reconciler.planning import formatting
 from reconciler.planning.formatting import counted
-
-TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 
 def add(commands: Commands) -> None:
@@ -76,7 +75,7 @@ def _mode(status: Status) -> str:
     mode = status.mode
     if mode is None:
         return "there has been no pass yet"
-    since = f" since {mode.since:{TIME}}" if mode.since else ""
+    since = f" since {moment(mode.since)}" if mode.since else ""
     source = f"by {mode.source}" if mode.source else "as the last pass had it: no leader says more"
     return f"{mode.mode}{since}, {source}"
 
@@ -91,7 +90,7 @@ def _leader(status: Status) -> str:
 
 def _halts(status: Status) -> Iterator[str]:
     for each in status.halts:
-        since = f" since {each.halted_since:{TIME}}" if each.halted_since else ""
+        since = f" since {moment(each.halted_since)}" if each.halted_since else ""
         yield f"{each.name}{since}: {each.halted}"
 
 
@@ -158,13 +157,13 @@ def _next(status: Status) -> Iterator[tuple[PassKind, str]]:
 
 
 def _described(each: Pass) -> str:
-    ended = f" {each.finished_at:{TIME}}" if each.finished_at else ""
+    ended = f" {moment(each.finished_at)}" if each.finished_at else ""
     return f"pass {each.id}, {each.state}{ended}: {looked_at(each)}, {sum(each.tally.found.values()):,} found"
 
 
-def _when(moment: datetime | None, now: datetime) -> str:
-    """How far off, and when: "in 5 hours, at 2026-11-30 03:00:00 UTC", or so long "ago"."""
-    if moment is None:
+def _when(at: datetime | None, now: datetime) -> str:
+    """How far off, and when: "in 5 hours, at 2026-11-30 03:00:00Z", or so long "ago"."""
+    if at is None:
         return "at an unknown time"
-    away = f"in {formatting.age(moment - now)}" if moment > now else f"{formatting.age(now - moment)} ago"
-    return f"{away}, at {moment:{TIME}}"
+    away = f"in {formatting.age(at - now)}" if at > now else f"{formatting.age(now - at)} ago"
+    return f"{away}, at {moment(at)}"

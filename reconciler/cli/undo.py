@@ -146,7 +146,7 @@ def _ended(undone: Undone, mode: Mode) -> int:
         first = "" if part.pass_id is None else f" ({OF_THE_FIRST}; --since TIME finds it too)"
         complain(f"{_part(part)}: {nothing}{first}")
     if len(undone.unknown) > NAMED:
-        complain(f"… and {len(undone.unknown) - NAMED:,} more keys of which it knows none")
+        complain(f"… and {len(undone.unknown) - NAMED:,} more of which it knows none")
     for each in undone.refused[:NAMED]:
         what = "object" if each.record_id is None else f"row {each.record_id}"
         partly = each.outcome is Return.PARTIAL
@@ -158,5 +158,5 @@ def _ended(undone: Undone, mode: Mode) -> int:
     if len(undone.refused) > NAMED:
         complain(f"… and {len(undone.refused) - NAMED:,} more; --json has all")
     if undone.gone:
-        complain(f"{undone.gone:,} objects cannot come back: they were deleted for good, or purged since")
+        complain(f"{counted(undone.gone, 'object')} cannot come back: deleted for good, or purged since")
     return DONE if undone.complete else FAILED

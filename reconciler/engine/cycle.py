@@ -98,7 +98,8 @@ class Progress:
     def _detail(self, outcome: Outcome) -> str:
         if outcome is Outcome.FAILED:
             failed = self.collected.removed.failed
-            return f"{failed} keys could not be deleted; they stay claimed and are repeated"
+            stay = "it stays claimed and is" if failed == 1 else "they stay claimed and are"
+            return f"{formatting.counted(failed, 'key')} could not be deleted; {stay} repeated"
         if outcome is Outcome.TRIPPED:
             return "; ".join(self._trips())
         if self.collected.blocked:

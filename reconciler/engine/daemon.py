@@ -13,6 +13,7 @@ from reconciler.engine.runtime.loops import STAMP_SECONDS, Loop, Supervisor, Wak
 from reconciler.engine.runtime.tasks import ended_by, task_group
 from reconciler.errors import Halt, LeaseLost, Retryable
 from reconciler.model import HeldBy, PassKind, Term
+from reconciler.planning.formatting import counted
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +190,7 @@ class Daemon:
             if collected.full:
                 raise Halt(collected.full)
             if collected.unanswered:
-                message = f"{collected.removed.failed} keys could not be deleted"
+                message = f"{counted(collected.removed.failed, 'key')} could not be deleted"
                 raise Retryable(message)
 
         loop = Loop(

@@ -34,16 +34,16 @@ class NearKey:
 class Seen:
     """What a pass would see of one key, on both sides, and what keeps it besides the rules.
 
-    `named`: a further column names it. `recoverable`: an object of the key is hidden and can come back.
-    `row_missing`: its row was removed for want of the object. `departed`: the reason of its mark, if its row
-    left the table. `hold` is one of those in force.
+    `named` are the further columns that name it. `recoverable`: an object of the key is hidden and can come
+    back. `row_missing`: its row was removed for want of the object. `departed`: the reason of its mark, if
+    its row left the table. `hold` is one of those in force.
     """
 
     key: str
     object: StoredObject | None = None
     rows: Sequence[Record] = ()
     near: Sequence[NearKey] = ()
-    named: bool = False
+    named: Sequence[str] = ()
     recoverable: bool = False
     row_missing: bool = False
     departed: str | None = None

@@ -228,7 +228,8 @@ def explained(of: model.Explained) -> Json:
             }
             for each in of.rows
         ],
-        "named_by_further_column": seen.named,
+        "named_by_further_column": bool(seen.named),
+        "named_by": list(seen.named),
         "near": [
             {
                 "key": each.storage_key,
@@ -430,7 +431,7 @@ def looked(found: Looked, path: str) -> Json:
             "cut_query": made.form.cut_query,
         },
         "generated_column": made.generated or None,
-        "statements": list(found.statements),
+        "statements": [*found.statements, *found.views],
         "keys_table": made.keys_table or None,
         "key_columns": dict(made.key_columns),
         "media_where": dict(made.media_where),

@@ -77,7 +77,7 @@ async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> mod
     rows = [
         _counted(row, now, unseen) for row in await catalog.records.lookup([key]) if row.storage_key == key
     ]
-    named = bool(await catalog.records.referenced([key]))
+    named = await catalog.records.columns_naming(key)
     return model.Seen(
         key=key,
         object=stored,

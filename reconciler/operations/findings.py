@@ -12,7 +12,10 @@ FIRST = 10
 
 @dataclass(slots=True)
 class Group:
-    """The findings of one verdict: counted, and the first few of them by key, those to go before the kept."""
+    """The findings of one verdict: counted, and the first few of them by key, those to go before the kept.
+
+    `bytes` is what goes with those to go.
+    """
 
     going: int = 0
     kept: int = 0
@@ -22,7 +25,7 @@ class Group:
     def add(self, finding: Finding) -> None:
         self.going += finding.kept is None
         self.kept += finding.kept is not None
-        self.bytes += finding.bytes
+        self.bytes += finding.bytes if finding.kept is None else 0
         bisect.insort(self.first, finding, key=lambda one: (one.kept is not None, one.storage_key))
         del self.first[FIRST:]
 

@@ -10,6 +10,7 @@ from reconciler.engine.runtime.context import Limits, Ports
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import HeldBy
+from reconciler.model.moments import moment
 
 
 async def look(ports: Ports, bucket: str) -> Situation:
@@ -50,7 +51,7 @@ def lease_held(by: HeldBy, wait: timedelta) -> NotDone:
     return NotDone(
         ErrorKind.CONFLICT,
         "lease_held",
-        f"the lease is held by {by.holder} until {by.expires_at:%H:%M:%S} UTC unless renewed; waited"
+        f"the lease is held by {by.holder} until {moment(by.expires_at)} unless renewed; waited"
         f" {wait.total_seconds():g} s. Wait longer, or stop the other replica",
         holder=by.holder,
         expires_at=by.expires_at,

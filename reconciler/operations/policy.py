@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ConfigError
-from reconciler.model import Policy, StoragePart
+from reconciler.model import Policy, StoragePart, Verdict
 from reconciler.planning import published
 
-EVERYTHING_ELSE = "everything else"
+EVERYTHING, EVERYTHING_ELSE = "everything", "everything else"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +54,25 @@ async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> P
         part = stored.get(place, StoragePart(names=(), objects=0, bytes=0))
         return PublishedRule(
             name=rule.name if rule else None,
-            whose=published.whose(rule.match) if rule else EVERYTHING_ELSE,
+            whose=published.whose(rule.match) if rule else EVERYTHING_ELSE if policy.rules else EVERYTHING,
             kept=published.kept(rule or policy, accesses=accesses),
-            of_ended_keys=published.of_ended_keys(rule or policy) if types.keys else "",
+            of_ended_keys=published.of_ended_keys(rule or policy, expire="expires_at" in types.keys)
+            if types.keys
+            else "",
             records=part.objects,
             bytes=part.bytes,
         )
 
+    rules = [told(place) for place in range(len(policy.rules.each) + 1)]
     return Published(
         at=at,
-        rules=[told(place) for place in range(len(policy.rules.each) + 1)],
-        for_all=published.for_all(policy, undo_window),
+        rules=rules,
+        for_all=published.for_all(
+            policy,
+            undo_window,
+            ends=any(each.kept != published.WITHOUT_END for each in rules)
+            or (bool(types.keys) and policy.may_allow(Verdict.REVOKED)),
+            expires="expires_at" in types.media,
+            deleted="deleted_at" in types.media,
+        ),
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from reconciler.model import DeleteMode, Departed, Finding, KeepReason, Policy, Record, StoredObject, Verdict
 from reconciler.model.durations import duration_text
-from reconciler.planning import formatting
+from reconciler.model.moments import moment
 from reconciler.planning.keys import protection
 from reconciler.planning.retention import disabled, judge_record
 
@@ -25,7 +25,7 @@ def judge_object(obj: StoredObject, policy: Policy, now: datetime) -> Finding | 
         verdict=Verdict.ORPHAN,
         storage_key=obj.key,
         bytes=obj.size,
-        reason=f"no record; last modified {_since(obj.last_modified, policy, now)}",
+        reason=f"no record; last modified {_at(obj.last_modified, policy)}",
         kept=disabled(Verdict.ORPHAN, policy),
         object_etag=obj.etag,
         object_last_modified=obj.last_modified,
@@ -36,7 +36,7 @@ def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | Ke
     """A row whose object the store did not list: dangling, or why it stays.
 
     None if a retention verdict applies, switched off or not: a row has one verdict, and retention comes
-    first. A missing creation time protects.
+    first. A missing creation time protects. Whatever size the row gives, no bytes are freed.
     """
     protected = protection(record.storage_key, policy)
     if protected is not None:
@@ -48,8 +48,8 @@ def judge_missing(record: Record, policy: Policy, now: datetime) -> Finding | Ke
     return Finding(
         verdict=Verdict.DANGLING,
         storage_key=record.storage_key,
-        bytes=record.size_bytes or 0,
-        reason=f"no object; row created {_since(record.created_at, policy, now)}",
+        bytes=0,
+        reason=f"no object; row created {_at(record.created_at, policy)}",
         kept=disabled(Verdict.DANGLING, policy),
         virtual_key_id=record.virtual_key_id,
         record_created_at=record.created_at,
@@ -60,9 +60,7 @@ CLOCKS_APART = timedelta(minutes=5)
 """The most by which the clocks of database and store may differ; beyond that nothing is claimed."""
 
 
-def judge_departed(
-    departed: Departed, stored: StoredObject, policy: Policy, now: datetime
-) -> Finding | KeepReason:
+def judge_departed(departed: Departed, stored: StoredObject, policy: Policy) -> Finding | KeepReason:
     """An object whose record left, and that no other names: it goes unless it was put since.
 
     That is the next record's, and on its way. Where a deletion cannot be undone, whatever may have been put
@@ -78,7 +76,7 @@ def judge_departed(
         verdict=Verdict.DEPARTED,
         storage_key=stored.key,
         bytes=stored.size,
-        reason=f"its record left the table {formatting.age(now - departed.left_at)} ago",
+        reason=f"its record left the table at {moment(departed.left_at)}",
         kept=disabled(Verdict.DEPARTED, policy),
         virtual_key_id=departed.virtual_key,
         object_etag=stored.etag,
@@ -106,6 +104,6 @@ def past(since: datetime | None, policy: Policy, now: datetime) -> bool:
     return since is not None and now - since >= policy.grace_period
 
 
-def _since(since: datetime | None, policy: Policy, now: datetime) -> str:
-    elapsed = formatting.age(now - (since or now))
-    return f"{elapsed} ago (grace period {duration_text(policy.grace_period)})"
+def _at(when: datetime | None, policy: Policy) -> str:
+    """A time of day: the reason is read long after it was written."""
+    return f"at {moment(when)} (grace period {duration_text(policy.grace_period)})"

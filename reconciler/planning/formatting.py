@@ -4,10 +4,11 @@ A storage key may hold anything, escape sequences included: `printable` makes it
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.model import ObjectResult, Pause, Refusal, RefusedMarks, Waiting
+from reconciler.model.moments import in_utc, moment
 
 SHOWN = 3
 """Reasons or names that a line gives."""
@@ -28,8 +29,13 @@ def age(elapsed: timedelta) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural if needed: "1 orphan", "1,200 orphans"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """A number with its noun, in the plural if needed: "1 orphan", "1,200 orphans", "2 passes"."""
+    return f"{number:,} {noun if number == 1 else f'{noun}es' if noun.endswith('s') else f'{noun}s'}"
+
+
+def looked_at(objects: int, records: int) -> str:
+    """What a pass saw: "1 object and 2 records looked at"."""
+    return f"{counted(objects, 'object')} and {counted(records, 'record')} looked at"
 
 
 _STAYED: Final = (
@@ -57,7 +63,7 @@ def waiting(marks: Waiting) -> str:
     """For what released marks wait, and until when: "647 keys are marked: the first is due at …"."""
     verb = "is" if marks.marks == 1 else "are"
     parts = [
-        f"the first is due at {timestamp(marks.due_at)}" if marks.due_at else "",
+        f"the first is due at {moment(marks.due_at)}" if marks.due_at else "",
         f"{marks.unseen:,} must be seen missing once more" if marks.unseen else "",
     ]
     why = "; ".join(filter(None, parts)) or "claimed, or held back by a pause or an open transaction"
@@ -103,8 +109,8 @@ def _stays(number: int) -> str:
 
 
 def pause(standing: Pause) -> str:
-    """A pause that is on: "paused since 2026-11-22 19:55:01 UTC by alice@host (a restore is under way)"."""
-    since = f" since {standing.at:%Y-%m-%d %H:%M:%S} UTC" if standing.at else ""
+    """A pause that is on: "paused since 2026-11-22 19:55:01Z by alice@host (a restore is under way)"."""
+    since = f" since {moment(standing.at)}" if standing.at else ""
     by = f" by {standing.by}" if standing.by else ""
     reason = f" ({standing.reason})" if standing.reason else ""
     return f"paused{since}{by}{reason}"
@@ -141,9 +147,6 @@ def human_bytes(size: int) -> str:
     return f"{size} B" if unit == 0 else f"{amount:.1f} {_BYTES[unit]}"
 
 
-def timestamp(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with a Z; None stays None. A time without zone is UTC."""
-    if moment is None:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def timestamp(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a Z, for programs; None stays None. A time without zone is UTC."""
+    return in_utc(at).isoformat().replace("+00:00", "Z") if at else None

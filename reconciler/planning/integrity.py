@@ -3,6 +3,7 @@
 import re
 
 from reconciler.model import Content, Finding, KeepReason, StoredObject, Verdict
+from reconciler.planning.formatting import counted
 
 _MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 """The ETag of an object that was put in one part, without encryption by keys of one's own."""
@@ -16,7 +17,7 @@ def mismatch(stored: StoredObject, row: Content) -> Finding | None:
     """
     differs = []
     if row.size_bytes and row.size_bytes != stored.size:
-        differs.append(f"the row says {row.size_bytes:,} bytes, the object has {stored.size:,}")
+        differs.append(f"the row says {counted(row.size_bytes, 'byte')}, the object has {stored.size:,}")
     told = (row.content_hash or "").strip().replace("-", "")
     if _MD5.fullmatch(told) and _MD5.fullmatch(stored.etag) and told.lower() != stored.etag.lower():
         differs.append(f"the row says MD5 {told.lower()}, the object has {stored.etag.lower()}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, DeleteMode, LifecycleRule
+from reconciler.model.durations import duration_text
 from reconciler.planning import formatting
 
 
@@ -64,7 +65,7 @@ def _early(
         if after is not None and after < window:
             lines.append(
                 f"lifecycle rule {rule.id!r} {does} {what} {_days(after)}, and RECONCILER_UNDO_WINDOW is"
-                f" {window.total_seconds() / 86_400:g} days"
+                f" {duration_text(window)}"
             )
     return lines
 

@@ -60,7 +60,7 @@ def stand(seen: Seen, policy: Policy, now: datetime) -> Judgement:
     if seen.object is None:
         return Judgement(reason=NOTHING)
     if seen.named:
-        return Judgement(reason="a further column names the object")
+        return Judgement(reason=f"named by {' and by '.join(seen.named)}")
     return _held(seen, _object(seen, policy, now), now)
 
 

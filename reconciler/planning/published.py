@@ -21,33 +21,48 @@ def whose(match: Match) -> str:
     return ", and ".join(f"{_NAMES[name]} {' or '.join(those)}" for name, those in match.given.items())
 
 
+WITHOUT_END = "Kept without an end"
+
+
 def kept(terms: Terms, *, accesses: bool) -> str:
     """How long media stays. `accesses`: the tables say when it was last accessed, else nothing is stale."""
     if not accesses or terms.media_retention == FOREVER:
-        return "Kept without an end"
+        return WITHOUT_END
     unless = ""
     if terms.recent_access:
         unless = f", or {span(terms.recent_access)} after the last access if that is later"
     return f"Deleted {span(terms.media_retention)} after creation{unless}"
 
 
-def of_ended_keys(terms: Terms) -> str:
-    """What happens to the media of a virtual key that was disabled or has expired."""
+def of_ended_keys(terms: Terms, *, expire: bool) -> str:
+    """What happens to the media of a virtual key that was disabled or has expired. `expire`: they may."""
+    ends = "is disabled or expires" if expire else "is disabled"
     if not terms.delete_revoked:
-        return "Kept as it is when its virtual key is disabled or expires"
+        return f"Kept as it is when its virtual key {ends}"
     after = f"{span(terms.key_grace)} after" if terms.key_grace else "as soon as"
-    return f"Deleted {after} its virtual key is disabled or expires"
+    return f"Deleted {after} its virtual key {ends}"
 
 
-def for_all(policy: Policy, undo_window: timedelta) -> Sequence[str]:
-    """What holds beside the rules; a sentence each. `undo_window` is 0 where deletions are for good."""
+def for_all(
+    policy: Policy, undo_window: timedelta, *, ends: bool, expires: bool, deleted: bool
+) -> Sequence[str]:
+    """What holds beside the rules; a sentence each. `undo_window` is 0 where deletions are for good.
+
+    `ends`: by some rule media does not stay without an end. `expires` and `deleted`: the table has a column
+    of expiry times, and one of the time at which a row was marked as deleted.
+    """
     if not policy.auto_cleanup:
         return ("Clean-up by these rules is switched off at present: nothing is deleted by them.",)
-    later = f"{span(policy.grace_period)} later" if policy.grace_period else "at once"
-    found = [
-        "Media that has an expiry time of its own is deleted once that is over, whatever the rules say.",
-        f"Media that was deleted in the gateway is removed {later}.",
-    ]
+    found = []
+    if expires:
+        found.append(
+            "Media that has an expiry time of its own is deleted once that is over, whatever the rules say."
+        )
+    if deleted:
+        later = f"{span(policy.grace_period)} later" if policy.grace_period else "at once"
+        found.append(f"Media that is marked as deleted is removed {later}.")
+    if not (found or ends):
+        return ("No time ends by itself: nothing is deleted by these rules.",)
     if policy.delete_delay:
         wait = span(policy.delete_delay)
         found.append(f"Between the end of its time and its deletion lies {wait} or more.")

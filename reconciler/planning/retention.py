@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from reconciler.model import Finding, KeepReason, Policy, Record, Rule, Terms, Verdict
 from reconciler.model.durations import duration_text
-from reconciler.planning import formatting
+from reconciler.model.moments import moment
 from reconciler.planning.keys import protection
 
 
@@ -81,15 +81,15 @@ def _revoked(record: Record, policy: Policy, terms: Terms, now: datetime) -> str
         how, since = "expired", owner.expires_at
     else:
         return ""
-    return f"virtual key {owner.id} {how} {_ago(since, now)} (key grace {duration_text(terms.key_grace)})"
+    return f"virtual key {owner.id} {how} {_at(since)} (key grace {duration_text(terms.key_grace)})"
 
 
 def _expired(record: Record, policy: Policy, terms: Terms, now: datetime) -> str:  # noqa: ARG001
     if _elapsed(record.expires_at, timedelta(0), now):
-        return f"expired {_ago(record.expires_at, now)}"
+        return f"expired {_at(record.expires_at)}"
     if _elapsed(record.deleted_at, policy.grace_period, now):
         grace = duration_text(policy.grace_period)
-        return f"soft-deleted {_ago(record.deleted_at, now)} (grace period {grace})"
+        return f"soft-deleted {_at(record.deleted_at)} (grace period {grace})"
     return ""
 
 
@@ -98,9 +98,9 @@ def _stale(record: Record, policy: Policy, terms: Terms, now: datetime) -> str: 
     recently = accessed is not None and not _elapsed(accessed, terms.recent_access, now)
     if recently or not _elapsed(record.created_at, terms.media_retention, now):
         return ""
-    seen = "never accessed" if accessed is None else f"last accessed {_ago(accessed, now)}"
+    seen = "never accessed" if accessed is None else f"last accessed {_at(accessed)}"
     retention = duration_text(terms.media_retention)
-    return f"created {_ago(record.created_at, now)} (retention {retention}), {seen}"
+    return f"created {_at(record.created_at)} (retention {retention}), {seen}"
 
 
 def _elapsed(since: datetime | None, duration: timedelta, now: datetime) -> bool:
@@ -108,8 +108,9 @@ def _elapsed(since: datetime | None, duration: timedelta, now: datetime) -> bool
     return since is not None and now - since >= duration
 
 
-def _ago(since: datetime | None, now: datetime) -> str:
-    return f"{formatting.age(now - (since or now))} ago"
+def _at(when: datetime | None) -> str:
+    """A time of day: the reason is read long after it was written."""
+    return f"at {moment(when)}"
 
 
 RULES: Mapping[Verdict, Callable[[Record, Policy, Terms, datetime], str]] = {

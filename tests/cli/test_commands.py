@@ -137,13 +137,13 @@ def test_plan_finds_no_drift_only_where_there_was_something_to_compare(
     assert "No drift was found." in told()
     moto_bucket.put("images/a")
     row(database, "images/a")
-    assert "no row is in the managed prefixes, and 1 are outside them" in told()
+    assert "no row is in the managed prefixes, and 1 is outside them" in told()
     assert "No drift" in told(RECONCILER_BUCKET__PREFIXES='["images/"]')
     execute(database, 'DELETE FROM "MediaRecords"')
     empty = told(RECONCILER_BUCKET__PREFIXES='["images/"]', RECONCILER_GRACE_PERIOD="1h")
-    assert "there is no row, and 1 objects" in empty
+    assert "there is no row, and 1 object" in empty
     row(database, "image/a")
-    assert "there is no object, and 1 rows" in told(RECONCILER_GRACE_PERIOD="30d")
+    assert "there is no object, and 1 row" in told(RECONCILER_GRACE_PERIOD="30d")
 
 
 def test_plan_as_json_lines_has_every_finding(drift: Mapping[str, str]) -> None:

@@ -203,7 +203,7 @@ def test_a_pass_is_shown_whole_even_where_its_prefixes_were_not_kept() -> None:
 def test_who_decided_is_shown() -> None:
     approved = detail(state=PassState.RELEASED, decided_by="ada", decided_at=NOW, trip_reason=None)
     text = printed(shown.print_pass, approved)
-    assert "approved by ada, 2026-06-01 12:00:00 UTC" in text
+    assert "approved by ada, 2026-06-01 12:00:00Z" in text
     assert "reconciler approve" not in text
     discarded = replace(approved, current=replace(approved.current, state=PassState.DISCARDED), examples=())
     assert "discarded by ada" in printed(shown.print_pass, discarded)

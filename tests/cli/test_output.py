@@ -177,13 +177,15 @@ def test_the_table_counts_by_verdict_and_shows_examples() -> None:
     table.finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, objects=31, records=4))
     text = out.getvalue()
     (orphans,) = [line for line in text.splitlines() if line.startswith("orphan") and "30" in line]
-    assert orphans.split()[:5] == ["orphan", "30", "0", "30.0", "KiB"]
+    assert orphans.split()[:5] == ["orphan", "30", "30.0", "KiB", "0"]
     assert "image/000, image/001" in orphans
     assert "image/009" in text
     assert "image/010" not in text
     assert "older than 90 days [kept: disabled]" in text
     assert f"The first {FIRST} of each verdict; --format jsonl prints every finding." in text
     assert "31 objects and 4 records looked at" in text
+    (stale,) = [line for line in text.splitlines() if line.startswith("stale") and "image/x" in line][:1]
+    assert stale.split()[:5] == ["stale", "0", "0", "B", "1"], "nothing is freed of what is kept"
 
 
 def test_the_table_is_the_same_in_whatever_order_findings_come() -> None:
@@ -207,6 +209,25 @@ def test_no_key_reaches_the_terminal_raw() -> None:
     assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}
     assert "a\\nb\\x1b[2J\\u202etxt.exe" in out.getvalue()
     assert "[red]image/markup[/red]" in out.getvalue()
+
+
+def test_a_line_goes_on_below_and_breaks_no_word() -> None:
+    out = io.StringIO()
+    narrow = Output(file=out, width=30, highlight=False)
+    key = "image/" + "k" * 40
+    narrow.say(("orphan  ", "bold"), key, "  no record; and as many words as it takes", hang=2)
+    narrow.say("ok    rights    all that deleting takes and more", hang=16)
+    narrow.say("as long as it needs to be: without hang no line ends")
+    assert out.getvalue().splitlines() == [
+        "orphan",
+        f"  {key}",
+        "  no record; and as many words",
+        "  as it takes",
+        "ok    rights    all that",
+        "                deleting takes",
+        "                and more",
+        "as long as it needs to be: without hang no line ends",
+    ]
 
 
 def test_colour_is_for_terminals() -> None:
@@ -240,7 +261,7 @@ def test_findings_that_were_not_asked_for_are_not_said_to_be_no_drift() -> None:
     console, out = screen()
     found = {Verdict.ORPHAN: 4, Verdict.STALE: 1}
     PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, found=found))
-    assert "None of the 5 findings is among those asked for." in out.getvalue()
+    assert "Of 5 findings none is among those asked for." in out.getvalue()
     assert "No drift" not in out.getvalue()
 
 

@@ -40,7 +40,7 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     left = "nothing of it is left, but a trip stays until a person has seen it, and no sweep pass is released"
     at = next(place for place, line in enumerate(ran.out.splitlines()) if line.startswith("for you"))
     mine = [line.removeprefix("for you").strip() for line in ran.out.splitlines()[at : at + 4]]
-    assert re.fullmatch(r"sweep pass 3 tripped, first .*, at 2026-11-03 01:00:00 UTC: too many", mine.pop(0))
+    assert re.fullmatch(r"sweep pass 3 tripped, first .*, at 2026-11-03 01:00:00Z: too many", mine.pop(0))
     assert mine == [
         f"{left} until then",
         "to end that: reconciler discard 3",
@@ -48,10 +48,10 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     ]
     assert told == {
         "leader": "pod-7, epoch 12",
-        "mode": "live since 2026-11-01 00:00:00 UTC, as the last pass had it: no leader says more",
+        "mode": "live since 2026-11-01 00:00:00Z, as the last pass had it: no leader says more",
         "due now": "nothing",
-        "last sweep": "pass 3, tripped 2026-11-03 01:00:00 UTC: 0 objects and 0 records looked at, 0 found",
-        "last retention": "pass 1, released 2026-11-01 01:00:00 UTC: judged as part of 0 records, as the last"
+        "last sweep": "pass 3, tripped 2026-11-03 01:00:00Z: 0 objects and 0 records looked at, 0 found",
+        "last retention": "pass 1, released 2026-11-01 01:00:00Z: judged as part of 0 records, as the last"
         " sweep counted them, 0 found",
         "marks": "3 orphan",
         "holds": "1 key",
@@ -119,16 +119,16 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
         return {name: text.strip() for name, text in lines}
 
     dry = told()
-    assert dry["mode"] == "dry_run since 2026-11-29 12:00:00 UTC, by the runtime file /f"
+    assert dry["mode"] == "dry_run since 2026-11-29 12:00:00Z, by the runtime file /f"
     assert dry["leader"] == "pod-7, epoch 12; 1 replica more"
     assert dry["halted"] == (
-        "pod-8/1 since 2026-11-30 03:00:00 UTC: the bucket is another database's: reconciler adopt-bucket"
+        "pod-8/1 since 2026-11-30 03:00:00Z: the bucket is another database's: reconciler adopt-bucket"
     )
     assert dry["for you"] == "nothing waits for a decision"
     assert re.fullmatch(
         "3 marks, the first .* ago, at .*; none goes now, since it is a dry run", dry["due now"]
     )
-    assert dry["next sweep"].endswith(", at 2026-12-01 06:00:00 UTC")
+    assert dry["next sweep"].endswith(", at 2026-12-01 06:00:00Z")
     assert dry["next retention"] == "under way: comparing"
     execute(
         database,
@@ -136,7 +136,7 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
         "UPDATE reconciler.marks SET due_at = now() + interval '2h' WHERE storage_key = 'image/3'",
     )
     live = told()
-    assert live["mode"] == "live since 2026-11-01 00:00:00 UTC, by the runtime file /f"
+    assert live["mode"] == "live since 2026-11-01 00:00:00Z, by the runtime file /f"
     assert live["due now"].endswith("; gone in about 1 second, at 2 keys a second")
     assert live["due next"].startswith("1 mark within 24 hours, the first in ")
     found = json.loads(reconciler("status", "--json", env=env).out)

@@ -45,6 +45,20 @@ async def planned(site: Site, ahead: timedelta, **changes: str) -> Mapping[str, 
     return {each.storage_key: each for each in findings}
 
 
+async def test_what_else_names_a_key_is_told_by_name(site: Site) -> None:
+    await site.put("image/avatar", "image/other")
+    await site.script(
+        "CREATE TABLE users (avatar text, cover text);"
+        "INSERT INTO users VALUES ('image/avatar', 'image/avatar')"
+    )
+    named = {"catalog__also_referenced": '["users.avatar", "public.users.cover"]'}
+    told = await explain(site, "image/avatar", **named)
+    assert list(told.seen.named) == ["public.users.avatar", "public.users.cover"]
+    assert told.outlook.now.reason == "named by public.users.avatar and by public.users.cover"
+    assert as_json.explained(told)["named_by"] == list(told.seen.named)
+    assert not (await explain(site, "image/other", **named)).seen.named
+
+
 async def every_kind(site: Site) -> Mapping[str, Verdict]:
     """Media for which time alone brings each verdict, and what has one already."""
     now = datetime.now(UTC)

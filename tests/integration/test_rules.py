@@ -207,6 +207,6 @@ The first of these rules that is about a file holds for it.
 ## For all media
 
 - Media that has an expiry time of its own is deleted once that is over, whatever the rules say.
-- Media that was deleted in the gateway is removed at once.
+- Media that is marked as deleted is removed at once.
 - What was deleted can be brought back for 7 days.
 """

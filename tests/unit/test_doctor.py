@@ -175,7 +175,7 @@ async def test_access_is_tried_on_each_prefix_and_on_a_scratch_key_only() -> Non
         "delete": CheckStatus.OK,
     }
     assert [check.detail for check in checks if check.name == "list"] == [
-        "'image/': 1 or more objects",
+        "'image/': 1 object or more",
         "'video/': 0 objects",
         "'video/' is empty",
     ]

@@ -38,7 +38,7 @@ async def test_nothing_is_claimed_while_paused_and_the_report_says_so() -> None:
     pause(world)
     report = await world.run_once()
     assert (report.outcome, report.removed) == (Outcome.PENDING, Removed())
-    assert report.notice.startswith("paused since 2026-06-02 12:00:00 UTC by alice@host (a restore)")
+    assert report.notice.startswith("paused since 2026-06-02 12:00:00Z by alice@host (a restore)")
     assert "reconciler resume" in report.notice
     assert report.found, "listing and marking go on"
     world.database.pause = Pause()

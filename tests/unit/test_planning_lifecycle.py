@@ -43,7 +43,7 @@ def test_what_comes_before_the_window_ends_is_told(
 ) -> None:
     told = too_early([found], PREFIXES, mode, WEEK)
     assert len(told) == lines
-    assert all("'r'" in line and "RECONCILER_UNDO_WINDOW is 7 days" in line for line in told)
+    assert all("'r'" in line and "RECONCILER_UNDO_WINDOW is 7d" in line for line in told)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from reconciler.model import FOREVER, Match, Rule
+from reconciler.model import FOREVER, Match, Policy, Rule
 from reconciler.planning import published
 from tests.doubles.build import DAY, HOUR, policy
 
@@ -73,7 +74,10 @@ def test_nothing_is_stale_where_accesses_are_not_known() -> None:
     ],
 )
 def test_the_end_of_a_virtual_key_is_told(terms: dict[str, Any], words: str) -> None:
-    assert published.of_ended_keys(policy(**terms)) == words
+    assert published.of_ended_keys(policy(**terms), expire=True) == words
+    # Where no column says when keys expire, none does.
+    unending = words.removesuffix(" or expires")
+    assert published.of_ended_keys(policy(**terms), expire=False) == unending
 
 
 def test_a_rule_is_told_by_its_own_terms() -> None:
@@ -86,30 +90,49 @@ def test_a_rule_is_told_by_its_own_terms() -> None:
         delete_revoked=True,
     )
     assert published.kept(films, accesses=True) == "Deleted 2 days after creation"
-    assert published.of_ended_keys(films) == "Deleted 1 hour after its virtual key is disabled or expires"
+    assert (
+        published.of_ended_keys(films, expire=True)
+        == "Deleted 1 hour after its virtual key is disabled or expires"
+    )
 
 
 OWN_EXPIRY = "Media that has an expiry time of its own is deleted once that is over, whatever the rules say."
+WAIT_AND_WAY_BACK = [
+    "Between the end of its time and its deletion lies 1 day or more.",
+    "What was deleted can be brought back for 30 days.",
+]
+
+
+def for_all(
+    under: Policy, window: timedelta, *, ends: bool = True, expires: bool = True, deleted: bool = True
+) -> Sequence[str]:
+    return published.for_all(under, window, ends=ends, expires=expires, deleted=deleted)
 
 
 def test_what_holds_for_all_media_is_told() -> None:
-    assert published.for_all(policy(), 30 * DAY) == [
+    assert for_all(policy(), 30 * DAY) == [
         OWN_EXPIRY,
-        "Media that was deleted in the gateway is removed 2 days later.",
-        "Between the end of its time and its deletion lies 1 day or more.",
-        "What was deleted can be brought back for 30 days.",
+        "Media that is marked as deleted is removed 2 days later.",
+        *WAIT_AND_WAY_BACK,
     ]
 
 
+def test_what_the_table_cannot_say_is_not_told() -> None:
+    assert for_all(policy(), 30 * DAY, deleted=False) == [OWN_EXPIRY, *WAIT_AND_WAY_BACK]
+    assert for_all(policy(), 30 * DAY, expires=False, deleted=False) == WAIT_AND_WAY_BACK
+    (sentence,) = for_all(policy(), 30 * DAY, ends=False, expires=False, deleted=False)
+    assert sentence == "No time ends by itself: nothing is deleted by these rules."
+
+
 def test_no_wait_and_no_way_back_are_promised_where_there_are_none() -> None:
-    assert published.for_all(policy(grace_period=NONE, delete_delay=NONE), NONE) == [
+    assert for_all(policy(grace_period=NONE, delete_delay=NONE), NONE) == [
         OWN_EXPIRY,
-        "Media that was deleted in the gateway is removed at once.",
+        "Media that is marked as deleted is removed at once.",
     ]
 
 
 def test_no_deletion_is_announced_while_the_clean_up_is_off() -> None:
-    (sentence,) = published.for_all(policy(auto_cleanup=False), 30 * DAY)
+    (sentence,) = for_all(policy(auto_cleanup=False), 30 * DAY)
     assert sentence == "Clean-up by these rules is switched off at present: nothing is deleted by them."
 
 

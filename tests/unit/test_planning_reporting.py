@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 
 import pytest
@@ -19,6 +19,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.model.durations import duration_text
+from reconciler.model.moments import minute, moment
 from reconciler.planning.drift_rules import judge_object
 from reconciler.planning.formatting import age, counted, pause, reasons, refused, stayed
 from reconciler.planning.reporting import outcome, tally_of
@@ -79,7 +80,14 @@ def test_durations_read_as_they_are_written_in_the_settings(written: str) -> Non
     assert duration_text(timedelta(seconds=int(written[:-1]) * length)) == written
 
 
+def test_times_have_one_form_for_people() -> None:
+    there = datetime(2026, 11, 22, 21, 55, 1, 999_999, tzinfo=timezone(timedelta(hours=2)))
+    assert moment(there) == moment(there.astimezone(UTC).replace(tzinfo=None)) == "2026-11-22 19:55:01Z"
+    assert (minute(there), moment(None)) == ("2026-11-22 19:55Z", "")
+
+
 def test_numbers_carry_their_noun() -> None:
+    assert [counted(number, "pass") for number in (1, 2)] == ["1 pass", "2 passes"]
     assert counted(1, "orphan") == "1 orphan"
     assert counted(1200, "orphan") == "1,200 orphans"
 
@@ -156,5 +164,5 @@ def test_a_pause_says_since_when_by_whom_and_why_as_far_as_it_is_known() -> None
     assert pause(Pause(paused=True)) == "paused"
     at = datetime(2026, 11, 22, 19, 55, 1, tzinfo=UTC)
     assert pause(Pause(paused=True, at=at, by="alice@host", reason="a restore is under way")) == (
-        "paused since 2026-11-22 19:55:01 UTC by alice@host (a restore is under way)"
+        "paused since 2026-11-22 19:55:01Z by alice@host (a restore is under way)"
     )

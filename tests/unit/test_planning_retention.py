@@ -130,7 +130,7 @@ def test_a_finding_tells_what_the_row_says() -> None:
         verdict=Verdict.EXPIRED,
         storage_key="image/a",
         bytes=0,
-        reason="expired 3 hours ago",
+        reason="expired at 2026-06-01 09:00:00Z",
         virtual_key_id="k1",
         record_created_at=NOW - 10 * DAY,
     )
@@ -140,13 +140,16 @@ def test_a_finding_tells_what_the_row_says() -> None:
     ("changes", "reason"),
     [
         ({"owner": None}, "virtual key k1 does not exist"),
-        ({"owner": DISABLED}, "virtual key k1 disabled 7 days ago (key grace 7d)"),
-        ({"owner": owner(expires_at=NOW - 9 * DAY)}, "virtual key k1 expired 9 days ago (key grace 7d)"),
-        ({"deleted_at": NOW - 5 * DAY}, "soft-deleted 5 days ago (grace period 48h)"),
-        ({"created_at": NOW - 99 * DAY}, "created 99 days ago (retention 90d), never accessed"),
+        ({"owner": DISABLED}, "virtual key k1 disabled at 2026-05-25 12:00:00Z (key grace 7d)"),
+        (
+            {"owner": owner(expires_at=NOW - 9 * DAY)},
+            "virtual key k1 expired at 2026-05-23 12:00:00Z (key grace 7d)",
+        ),
+        ({"deleted_at": NOW - 5 * DAY}, "soft-deleted at 2026-05-27 12:00:00Z (grace period 48h)"),
+        ({"created_at": NOW - 99 * DAY}, "created at 2026-02-22 12:00:00Z (retention 90d), never accessed"),
         (
             {"created_at": NOW - 99 * DAY, "last_accessed_at": NOW - 40 * DAY},
-            "created 99 days ago (retention 90d), last accessed 40 days ago",
+            "created at 2026-02-22 12:00:00Z (retention 90d), last accessed at 2026-04-22 12:00:00Z",
         ),
     ],
 )

@@ -251,14 +251,14 @@ def test_forever_is_longer_than_any_age(days: int) -> None:
 def test_an_expiry_of_its_own_counts_for_ever_kept_media_too() -> None:
     found = judge_record(replace(IMAGE, expires_at=NOW), under(rule(media_retention=FOREVER)), NOW)
     assert found is not None
-    assert (found.verdict, found.reason) == (Verdict.EXPIRED, "expired 0 seconds ago; rule r")
+    assert (found.verdict, found.reason) == (Verdict.EXPIRED, "expired at 2026-06-01 12:00:00Z; rule r")
 
 
 def test_the_reason_says_that_no_rule_holds() -> None:
     video = record(media_type="video", expires_at=NOW)
     found = judge_record(video, under(rule()), NOW)
     assert found is not None
-    assert found.reason == "expired 0 seconds ago; no rule, global settings"
+    assert found.reason == "expired at 2026-06-01 12:00:00Z; no rule, global settings"
 
 
 @pytest.mark.parametrize("delete", [True, False])

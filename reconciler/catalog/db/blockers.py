@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from reconciler.catalog.db.config import TableMapping, qualified
+from reconciler.model.moments import moment
 
 # Holders of a lock on one of the tables that keeps others from removing rows, or even from reading them. A
 # prepared transaction has no process; its lock on its own id, in the same virtual transaction, names it.
@@ -42,7 +43,7 @@ def holder(row: asyncpg.Record) -> str:
     since = row["prepared"] or row["since"]
     by = f"prepared transaction {row['gid']}" if row["gid"] else f"pid {row['pid']}"
     name = f" ({row['application_name']})" if row["application_name"] else ""
-    opened = f", open since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ""
+    opened = f", open since {moment(since)}" if since else ""
     return f"{row['name']} is locked ({mode}) by {by}{name}{opened}"
 
 
@@ -56,7 +57,7 @@ def warnings(held: Sequence[asyncpg.Record], prepared: Sequence[asyncpg.Record])
         ),
         *(
             f"prepared transaction {row['gid']} of {row['owner']} in database {row['database']}, open since"
-            f" {row['prepared']:%Y-%m-%dT%H:%M:%SZ}: every deletion waits for its end, and so does VACUUM;"
+            f" {moment(row['prepared'])}: every deletion waits for its end, and so does VACUUM;"
             " if its program has forgotten it, COMMIT PREPARED or ROLLBACK PREPARED it there"
             for row in prepared
         ),

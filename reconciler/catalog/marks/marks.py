@@ -46,6 +46,7 @@ from reconciler.model import (
     Verdict,
     Waiting,
 )
+from reconciler.model.moments import moment
 from reconciler.ports import ClaimRequest, Decide
 
 # A preview does not wait for the horizon: it deletes nothing.
@@ -323,9 +324,9 @@ class PostgresMarks:
             if row is None:
                 return None
             if row["gid"] is not None:
-                return f"prepared transaction {row['gid']}, open since {row['prepared']:%Y-%m-%dT%H:%M:%SZ}"
+                return f"prepared transaction {row['gid']}, open since {moment(row['prepared'])}"
             name = f" ({row['application_name']})" if row["application_name"] else ""
-            since = f", open since {row['xact_start']:%Y-%m-%dT%H:%M:%SZ}" if row["xact_start"] else ""
+            since = f", open since {moment(row['xact_start'])}" if row["xact_start"] else ""
             return f"pid {row['pid']}{name}{since}"
 
     async def held_back_by(self) -> str | None:

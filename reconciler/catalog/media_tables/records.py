@@ -128,6 +128,11 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             return frozenset(await references.named(connection, self._media, keys))
 
+    async def columns_naming(self, key: str) -> Sequence[str]:
+        """The declared columns other than the media table's key that name it, as `schema.table.column`."""
+        async with self._database.connection() as connection:
+            return await references.columns_naming(connection, self._media, key)
+
     async def spelled_otherwise(self, orphans: Orphans, page_size: int) -> AsyncIterator[Sequence[str]]:
         for reference in self._media.references:
             rows = self._media.naming(reference)

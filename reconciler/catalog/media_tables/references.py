@@ -139,6 +139,7 @@ class Inspection:
             )
         self.found.append(
             Reference(
+                name=".".join((*split_table(table), column)),
                 table=qualified(table),
                 oid=oid,
                 column=f"f.{quoted(column)}" + ("" if kind in BARE_KEYS else "::text"),
@@ -163,6 +164,16 @@ async def named(
     await require_tables(connection, media)
     rows = await connection.fetch(" UNION ALL ".join(map(media.names_by, asked)), wanted)
     return {row["key"] for row in rows}
+
+
+async def columns_naming(connection: AnyConnection, media: MediaTables, key: str) -> Sequence[str]:
+    """Those of such columns that name the key. Raises Halt where one of the tables was replaced."""
+    if not media.references or not bounds.storable(key):
+        return ()
+    await require_tables(connection, media)
+    asked = enumerate(media.references)
+    query = " UNION ALL ".join(f"SELECT {n} AS place FROM ({media.names_by(each)}) k" for n, each in asked)
+    return [media.references[row["place"]].name for row in await connection.fetch(query, [key])]
 
 
 async def spelled_otherwise(

@@ -25,10 +25,12 @@ NAME_LENGTH = 50
 class Reference:
     """A further column that names objects, under the alias `f`, as a text that can be compared.
 
+    `name` is the column's, as `schema.table.column`.
     `variant`: it is the media table's, so that only rows that count are read. `indexed`: an index
     answers which rows name a key. `view`: its rows do not say when they were written.
     """
 
+    name: str
     table: str
     oid: int
     column: str

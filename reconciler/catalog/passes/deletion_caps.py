@@ -18,6 +18,7 @@ from reconciler.catalog.passes.backlog import APPROVED
 from reconciler.catalog.passes.rows import tally_from
 from reconciler.model import Backlog, ClaimedKey, PassKind, Tally, TrippedPass, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
+from reconciler.model.moments import moment
 from reconciler.ports import ClaimRequest, Ended
 
 WINDOW = timedelta(hours=24)
@@ -102,7 +103,7 @@ async def _end(
         if any(ended(row["decided_at"], each, now) for each in due):
             left = await connection.fetchval(LEFT, row["id"])
             reason = (
-                f"its approval by {row['decided_by']} at {row['decided_at']:%Y-%m-%d %H:%M:%S} UTC has ended"
+                f"its approval by {row['decided_by']} at {moment(row['decided_at'])} has ended"
                 f" (RECONCILER_APPROVAL_TTL), and {left:,} of its marks are left"
             )
             await connection.execute(TRIP, [row["id"]], reason)

@@ -14,6 +14,7 @@ from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.recovery import LEFT_AFTER
 from reconciler.catalog.recovery.soft_deleted import HIDDEN_COLUMNS, KEPT, KNOWN_MODE, NOT_KEPT, hidden_from
 from reconciler.model import HiddenObject, Term, Upload
+from reconciler.model.moments import moment
 
 CHUNK = 10_000
 """Lines of the ledger that one statement changes."""
@@ -266,7 +267,7 @@ class PostgresPurges:
     async def aborted(self, term: Term, uploads: Sequence[Upload]) -> None:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
-            reasons = [f"begun {each.begun_at:%Y-%m-%dT%H:%M:%SZ}, never completed" for each in uploads]
+            reasons = [f"begun {moment(each.begun_at)}, never completed" for each in uploads]
             await connection.execute(ABORTED, term.epoch, [each.key for each in uploads], reasons)
 
         if uploads:

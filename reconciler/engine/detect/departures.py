@@ -1,7 +1,7 @@
 """The departure pass: what records named that left the table in the last moments, as the triggers note it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -51,13 +51,11 @@ class Departures:
             whole = {prefix: n + sum(departed.get(prefix, {}).values()) for prefix, n in rows.items()}
             return await release(self._ports, settings, term, current, tally + rows_by_prefix(whole))
 
-    async def survey(
-        self, settings: RuntimeSettings, sink: Sink, now: datetime
-    ) -> tuple[model.Tally, set[str]]:
+    async def survey(self, settings: RuntimeSettings, sink: Sink) -> tuple[model.Tally, set[str]]:
         """The same for `plan`: findings go to the sink; nothing is written. Returns their keys as well."""
         noted = self._ports.departures
         page = [*await noted.pending(PAGE * PAGES), *await noted.page(PAGE * PAGES)]
-        keeps, findings = await self._findings(page, settings.policy, now)
+        keeps, findings = await self._findings(page, settings.policy)
         tally = tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
         tally += found_by_prefix(findings, merge_prefixes(settings.policy.prefixes))
         await sink.write(findings, None)
@@ -70,14 +68,14 @@ class Departures:
             if not page:
                 break
             self._ports.observer.alive("departures")
-            keeps, findings = await self._findings(page, settings.policy, current.cutoff)
+            keeps, findings = await self._findings(page, settings.policy)
             tally += tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
             tally += found_by_prefix(findings, prefixes)
             await self._record(term, current, delay(settings), page, findings)
         return tally
 
     async def _findings(
-        self, page: Sequence[model.Departed], policy: model.Policy, now: datetime
+        self, page: Sequence[model.Departed], policy: model.Policy
     ) -> tuple[list[model.KeepReason], list[model.Finding]]:
         """What is known of each key's object, if no row names it and it is there."""
         last = {each.storage_key: each for each in page if each.storage_key is not None}
@@ -99,7 +97,7 @@ class Departures:
                 return
             if stored is None:
                 return
-            judged = drift_rules.judge_departed(last[key], stored, policy, now)
+            judged = drift_rules.judge_departed(last[key], stored, policy)
             if isinstance(judged, model.Finding):
                 findings.append(judged)
             else:

@@ -117,7 +117,7 @@ async def survey(
     sink = EmitSink(emit, merge_prefixes(settings.policy.prefixes))
     planned = replace(ports, near_misses=sink.gathered)
     now = await ports.records.now() + ahead
-    departed, keys = await Departures(ports).survey(settings, sink, now)
+    departed, keys = await Departures(ports).survey(settings, sink)
     planned = replace(planned, departures=_Marked(ports.departures, frozenset(keys)))
     swept = await Sweep(planned, limits).survey(settings, sink, bucket, now)
     swept += sink.settle()

@@ -13,6 +13,7 @@ from reconciler.engine.runtime.tasks import for_each
 from reconciler.errors import Halt, ListingContradicted, ReconcilerError
 from reconciler.model import Policy, Record, StoredObject
 from reconciler.planning import drift_rules
+from reconciler.planning.formatting import counted
 from reconciler.ports import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -79,8 +80,8 @@ class Doubt:
         self._found += len(found)
         if self._strict and self._found > FEW and self._found * 2 > self._looked:
             raise ListingContradicted(
-                f"of the objects of {self._looked} rows that the listing lacks, HEAD finds {self._found}"
-                f" ({min(found, default='')!r} is one): it is not believed"
+                f"of the objects of {counted(self._looked, 'row')} that the listing lacks, HEAD finds"
+                f" {self._found} ({min(found, default='')!r} is one): it is not believed"
             )
         return found
 
