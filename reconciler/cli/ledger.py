@@ -2,11 +2,12 @@
 
 Every line of the ledger, the oldest first: an intent before anything is deleted, a result after it, and
 what was restored, purged, erased or withdrawn. It keeps its lines for RECONCILER_LEDGER_RETENTION. The
-table shows the first lines; jsonl and csv print every one, in a few megabytes however many there are.
+table shows the newest 50; jsonl and csv print every line, in a few megabytes however many there are.
 --virtual-key finds media by the virtual key of their rows; an orphan has none. Writes nothing, takes no
 lease. Needs RECONCILER_DATABASE_URL alone.
 
 $ reconciler ledger --since 7d
+$ reconciler ledger --last 500
 $ reconciler ledger --pass 1204 --format csv > deleted.csv
 $ reconciler ledger --virtual-key 7f0c… --json | jq 'select(.event == "result")'
 """
@@ -14,13 +15,20 @@ $ reconciler ledger --virtual-key 7f0c… --json | jq 'select(.event == "result"
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import compress
 
 from reconciler.cli.arguments import Commands, a_pass, command, whole
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database, span
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import LedgerFilter, LedgerLine
+from reconciler.model.moments import moment
 from reconciler.planning.formatting import human_bytes, shortened
+
+HEADINGS = (
+    *("at", "event", "what", "verdict", "key", "virtual key", "result", "bytes", "pass", "approved by"),
+    "reason",
+)
 
 
 def add(commands: Commands) -> None:
@@ -32,14 +40,16 @@ def add(commands: Commands) -> None:
     made.add_argument("--key", metavar="KEY", help="only of this storage key, and of its variants")
     a_pass(made, "only this pass's, and those of the passes that were approved with it")
     made.add_argument("--virtual-key", metavar="ID", help="only of the media of this virtual key")
-    made.add_argument("--limit", type=whole, metavar="N", help="how many (table: 50, else all)")
+    some = made.add_mutually_exclusive_group()
+    some.add_argument("--last", type=whole, metavar="N", help="only the newest so many (table: 50, else all)")
+    some.add_argument("--limit", type=whole, metavar="N", help="only the oldest so many")
     made.add_argument("--format", choices=("table", "jsonl", "csv"), default="table", help="default: table")
     made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
 
 
 @on_database
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
-    from reconciler.cli.output import LISTED, CsvRows, console, first, limited, print_lines
+    from reconciler.cli.output import LISTED, CsvRows, console, limited, print_lines
     from reconciler.operations import as_json
     from reconciler.operations.history import ledger
 
@@ -47,40 +57,75 @@ async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     wanted = LedgerFilter(
         since=since, until=until, key=args.key, pass_id=args.pass_id, virtual_key_id=args.virtual_key
     )
+    last = args.last or (LISTED if args.format == "table" and args.limit is None else None)
+    after = None if last is None else await catalog.history.before(wanted, last)
+    pages, most = ledger(catalog, wanted, after=after), args.limit or last
     if args.format == "table":
-        limit = args.limit or LISTED
-        shown, more = await first(ledger(catalog, wanted, limit + 1), limit)
-        _print(shown, console(), more=more)
+        shown = [each async for page in limited(pages, most) for each in page]
+        out = console()
+        _print(shown, out)
+        if after is not None:
+            out.say(f"The newest {len(shown):,}; --last N shows more, --format jsonl or csv all.")
     elif args.format == "jsonl":
-        await print_lines(ledger(catalog, wanted), as_json.ledger_line, args.limit)
+        await print_lines(pages, as_json.ledger_line, most)
     else:
         rows = CsvRows(sys.stdout, as_json.LEDGER_LINE)
-        async for page in limited(ledger(catalog, wanted), args.limit):
+        async for page in limited(pages, most):
             rows.write(as_json.ledger_line(each) for each in page)
     return DONE
 
 
-def _print(shown: Sequence[LedgerLine], out: Output, *, more: bool) -> None:
-    from reconciler.cli.output import KEY_WIDTH
+def _print(shown: Sequence[LedgerLine], out: Output) -> None:
+    """A row for each line, where rows fit, else a paragraph. Columns that no line fills are left out."""
+    from reconciler.cli.output import KEY_WIDTH, WIDE
 
     if not shown:
         out.say("There is no such line.")
         return
+    if out.width < WIDE:
+        for line in shown:
+            _print_narrow(line, out)
+        return
     rows = [
         (
-            f"{line.at:%Y-%m-%d %H:%M:%SZ}",
+            moment(line.at),
             line.event,
             line.what if line.record_id is None else f"row {line.record_id}",
             line.verdict,
             shortened(line.storage_key, KEY_WIDTH),
+            ", ".join(line.owners),
             line.result or "",
             human_bytes(line.bytes) if line.bytes else "",
             str(line.pass_id or ""),
-            line.reason if line.detail is None else f"{line.reason}; {line.detail}",
+            line.decided_by or "",
+            _why(line),
         )
         for line in shown
     ]
-    headings = ("at", "event", "what", "verdict", "key", "result", "bytes", "pass", "reason")
-    out.table(headings, rows, right=("bytes", "pass"))
-    if more:
-        out.say(f"The first {len(shown):,}; --since or --limit shows others, --format jsonl or csv all.")
+    filled = [any(row[place] for row in rows) for place in range(len(HEADINGS))]
+    out.table(
+        [*compress(HEADINGS, filled)], [[*compress(row, filled)] for row in rows], right=("bytes", "pass")
+    )
+
+
+def _print_narrow(line: LedgerLine, out: Output) -> None:
+    what = line.what if line.record_id is None else f"row {line.record_id}"
+    result = f" {line.result}" if line.result and line.result != line.event else ""
+    size = f"  {human_bytes(line.bytes)}" if line.bytes else ""
+    out.say(
+        (moment(line.at), "dim"),
+        f"  {line.event}{result} ({line.verdict}): {what}{size}  ",
+        (line.storage_key, "bold"),
+        hang=2,
+    )
+    about = [
+        _why(line),
+        f"virtual key {', '.join(line.owners)}" if line.owners else "",
+        f"pass {line.pass_id}" if line.pass_id else "",
+        f"approved by {line.decided_by}" if line.decided_by else "",
+    ]
+    out.say(f"  {'; '.join(filter(None, about))}", hang=2)
+
+
+def _why(line: LedgerLine) -> str:
+    return line.reason if line.detail is None else f"{line.reason}; {line.detail}"

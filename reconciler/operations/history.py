@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
+from reconciler.catalog.marks.history import Place
 from reconciler.catalog.open import Catalog
 from reconciler.model import KeyHistory, KeyState, LedgerFilter, LedgerLine, UndoScope
 
@@ -29,16 +30,15 @@ async def history(catalog: Catalog, key: str) -> KeyHistory:
 
 
 async def ledger(
-    catalog: Catalog, wanted: LedgerFilter, size: int = 1_000
+    catalog: Catalog, wanted: LedgerFilter, size: int = 1_000, *, after: Place | None = None
 ) -> AsyncIterator[Sequence[LedgerLine]]:
-    """The lines of the ledger that the filter lets through, the oldest first, page by page.
+    """The lines of the ledger that the filter lets through, the oldest first, page by page, behind `after`.
 
     What a transaction that is open now writes may be missing: a later call has it.
     """
-    last: LedgerLine | None = None
-    while page := await catalog.history.page(wanted, last, size):
+    while page := await catalog.history.page(wanted, after, size):
         yield page
-        last = page[-1]
+        after = Place(page[-1].at, page[-1].id)
 
 
 def last_state(lines: Sequence[LedgerLine]) -> tuple[KeyState, datetime | None]:

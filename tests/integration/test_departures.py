@@ -54,6 +54,15 @@ async def test_the_objects_of_a_deleted_key_go_with_it_and_come_back(gateway: Si
     assert report.found.get(Verdict.ORPHAN, 0) == 0, "they are not counted twice"
     assert (report.removed.objects, report.removed.records) == (6, 0)
     assert await gateway.keys() == {"image/live"}
+    lines = await gateway.sql(
+        "SELECT what, event, count(*) FROM reconciler.ledger WHERE owners = ARRAY[$1] GROUP BY 1, 2",
+        str(owner),
+    )
+    assert {tuple(line) for line in lines} == {
+        ("object", "intent", 5),
+        ("object", "result", 5),
+        ("record", "result", 5),
+    }, "whose it was is known afterwards"
     await gateway.undo(keys=("image/alone",))
     assert await gateway.state() == ({"image/live", "image/alone"},) * 2, "with its row"
     assert (await gateway.once()).found.get(Verdict.DEPARTED, 0) == 0

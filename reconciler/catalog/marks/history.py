@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import asyncpg
 
@@ -27,13 +28,20 @@ WHERE l.mode = 'live'
 # The ledger has no index on the key, since each deletion would pay for it: this reads all of it.
 OF_KEY = f"{LINES} AND l.storage_key = $1 ORDER BY l.at DESC, l.id DESC LIMIT {LONGEST}"
 
-# A page begins behind the last line of the one before. So no transaction stays open while a reader reads,
-# and all pages together read the index on the time once.
-PAGE = f"""{LINES}
-  AND (l.at, l.id) > ($1::timestamptz, $2::bigint) AND ($3::timestamptz IS NULL OR l.at < $3)
+MATCHING = """
+      (l.at, l.id) > ($1::timestamptz, $2::bigint) AND ($3::timestamptz IS NULL OR l.at < $3)
   AND ($4::text IS NULL OR l.storage_key = $4 OR l.variant_of = $4)
   AND ($5::bigint[] IS NULL OR l.pass_id = ANY($5)) AND ($6::text IS NULL OR $6 = ANY(l.owners))
-ORDER BY l.at, l.id LIMIT $7
+"""
+
+# A page begins behind the last line of the one before. So no transaction stays open while a reader reads,
+# and all pages together read the index on the time once.
+PAGE = f"{LINES} AND {MATCHING} ORDER BY l.at, l.id LIMIT $7"
+
+# The line before the newest $7.
+BEFORE = f"""
+SELECT l.at, l.id FROM {SCHEMA}.ledger l WHERE l.mode = 'live' AND {MATCHING}
+ORDER BY l.at DESC, l.id DESC LIMIT 1 OFFSET $7
 """
 
 FIRST = datetime.min.replace(tzinfo=UTC)
@@ -46,6 +54,13 @@ FROM {SCHEMA}.ledger
 WHERE at >= $2 AND pass_id = ANY($1::bigint[]) AND mode = 'live' AND event IN ('result', 'restored')
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """
+
+
+class Place(NamedTuple):
+    """Where a line stands among the others."""
+
+    at: datetime
+    id: int
 
 
 class History:
@@ -61,23 +76,32 @@ class History:
         async with self._database.connection() as connection:
             return [_line(row) for row in reversed(await connection.fetch(OF_KEY, key))]
 
-    async def page(self, wanted: LedgerFilter, after: LedgerLine | None, limit: int) -> Sequence[LedgerLine]:
-        """The next lines that match, in the order in which they were written, behind the line `after`."""
+    async def page(self, wanted: LedgerFilter, after: Place | None, limit: int) -> Sequence[LedgerLine]:
+        """The next lines that match, in the order in which they were written, behind the line at `after`."""
+        return [_line(row) for row in await self._matching(PAGE, wanted, after, limit)]
+
+    async def before(self, wanted: LedgerFilter, newest: int) -> Place | None:
+        """The place of the line before the newest so many that match; None where there is none."""
+        return next((Place(*row) for row in await self._matching(BEFORE, wanted, None, newest)), None)
+
+    async def _matching(
+        self, query: str, wanted: LedgerFilter, after: Place | None, number: int
+    ) -> Sequence[asyncpg.Record]:
         if wanted.key is not None and not bounds.storable(wanted.key):
             return ()
         # No line has the id 0, so that one at `since` itself is behind it.
-        place = (after.at, after.id) if after else (wanted.since or FIRST, 0)
+        place = after or Place(wanted.since or FIRST, 0)
 
         async def work(connection: AnyConnection) -> Sequence[asyncpg.Record]:
             ids = await superseded(connection, wanted.pass_id)
             await by_index(connection)
             owner = wanted.virtual_key_id
             rows: Sequence[asyncpg.Record] = await connection.fetch(
-                PAGE, *place, wanted.until, wanted.key, ids, owner, limit
+                query, *place, wanted.until, wanted.key, ids, owner, number
             )
             return rows
 
-        return [_line(row) for row in await self._database.transaction(work)]
+        return await self._database.transaction(work)
 
     async def of_pass(self, ids: Sequence[int], since: datetime, examples: int) -> Sequence[Deletions]:
         """What became of what these passes found, by what, verdict and result."""

@@ -48,10 +48,11 @@ async def _kept(
         async with connection.transaction():
             await connection.execute(
                 f"INSERT INTO {SCHEMA}.ledger (operation_id, epoch, event, mode, what, storage_key,"
-                " record_id, verdict, reason, result, etag, pass_id, row_columns, row_types, row_values)"
+                " record_id, verdict, reason, result, etag, pass_id, owners,"
+                " row_columns, row_types, row_values)"
                 f" SELECT $2, $3, '{ledger.RESULT}', '{Mode.LIVE.value}', '{ledger.RECORD}', k.storage_key,"
-                f" {media.identity.text}, k.verdict, k.reason, '{LEFT}', k.object_etag, k.pass_id, $4, $5,"
-                f" {kept_rows.as_array(wanted)}"
+                f" {media.identity.text}, k.verdict, k.reason, '{LEFT}', k.object_etag, k.pass_id, k.owners,"
+                f" $4, $5, {kept_rows.as_array(wanted)}"
                 f" FROM {SCHEMA}.marks k CROSS JOIN LATERAL unnest(k.left_rows) AS r (text)"
                 f" CROSS JOIN LATERAL (SELECT (r.text::{media.names[0]}).*) m"
                 " WHERE k.storage_key = ANY($1::text[])",

@@ -6,18 +6,21 @@ from datetime import timedelta
 from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import KNOWN
-from reconciler.model import Finding, Pass, PassKind
+from reconciler.model import Finding, Pass, PassKind, Verdict
 
-# Inserts new marks. A key that is marked already is left alone here, without waiting for a lock on its mark
-# (R-29). In key order, so that two passes cannot wait for one another.
+# Inserts new marks. Whose a key is, the rows that name it say at the claim, and of a row that left the note
+# does. A key that is marked already is left alone here, without waiting for a lock on its mark (R-29). In key
+# order, so that two passes cannot wait for one another.
 INSERT_MARKS = f"""
 INSERT INTO {SCHEMA}.marks
     (storage_key, verdict, reason, bytes, object_etag, object_last_modified,
-     pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, confirmed_id, sightings, due_at)
+     pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, confirmed_id, sightings, due_at,
+     owners)
 SELECT f.storage_key, f.verdict, f.reason, f.bytes, f.etag, f.modified,
-       $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, $7, 1, seen.at + $9::interval
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[])
-         AS f (storage_key, verdict, reason, bytes, etag, modified),
+       $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, $7, 1, seen.at + $9::interval,
+       CASE WHEN f.verdict = '{Verdict.DEPARTED}' AND f.owner IS NOT NULL THEN ARRAY[f.owner] END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $10::text[])
+         AS f (storage_key, verdict, reason, bytes, etag, modified, owner),
      (SELECT clock_timestamp() AS at) seen
 ORDER BY f.storage_key COLLATE "C"
 ON CONFLICT (storage_key) DO NOTHING
@@ -98,6 +101,7 @@ async def mark(
         current.id,
         sweep,
         delete_delay,
+        [each.virtual_key_id for each in new],
     )
     if int(status.rpartition(" ")[2]) < len(findings):
         await connection.execute(
