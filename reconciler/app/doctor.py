@@ -47,6 +47,8 @@ class _Doctor:
         self._made: list[Check] = []
         self._report: SchemaReport | None = None
         self._tables: Sequence[SeenTable] = ()
+        self._covered: Collection[str] = ()
+        """Columns that a declared view reads."""
 
     async def checks(self) -> Sequence[Check]:
         settings = self._settings
@@ -102,6 +104,8 @@ class _Doctor:
             self._skip(("triggers", "pause"), "our own schema cannot be used yet")
         async with survey_of_tables(self._config) as survey:
             self._tables = await survey.tables()
+            views = [name.rpartition(".")[0] for name in self._config.tables.also_referenced]
+            self._covered = await survey.columns_behind(views)
         tables = self._config.tables
         self._say(checks.collectors(self._tables))
         return checks.namesakes(self._tables, tables.media_table, tables.keys_table)
@@ -167,5 +171,6 @@ class _Doctor:
             self._settings.bucket.prefixes,
             bucket=self._settings.bucket.name,
             mapped=self._config.tables,
+            covered=self._covered,
         )
         return checks.others(named)

@@ -162,12 +162,12 @@ def _print(looked: Looked, path: str, exports: Sequence[str]) -> None:
 
     out = console()
     for name, words, style in _found(looked):
-        out.say((f"{name:<13}", "bold"), (words, style))
+        out.say((f"{name:<13}", "bold"), (words, style), hang=13)
     out.say()
     out.say(f"{path} is written: read it.")
-    if looked.statements:
-        out.say("Make the column of the objects' keys, as the table's owner, in psql:")
-    for each in looked.statements:
+    if looked.statements or looked.views:
+        out.say("Make what gives the objects' keys, as the tables' owner, in psql:")
+    for each in (*looked.statements, *looked.views):
         out.say(f"  {each}")
     out.say("Then:")
     for step in (*exports, "reconciler migrate", "reconciler doctor", "reconciler plan"):
@@ -177,14 +177,19 @@ def _print(looked: Looked, path: str, exports: Sequence[str]) -> None:
 def _found(looked: Looked) -> Iterator[tuple[str, str, str]]:
     """What was found: what it is about, the words, and their style."""
     from reconciler.operations.init import spelled
-    from reconciler.operations.settings_file import COMMENTS, sides
+    from reconciler.operations.settings_file import COMMENTS, have_theirs, sides
+    from reconciler.planning.formatting import counted
 
     made = looked.proposal
     yield "media table", f"{made.table}: {made.key_column} holds the keys {spelled(made.form)}", ""
     for name in ("expires_at", "last_accessed_at", "created_at", "size_bytes", "virtual_key_id"):
         if column := made.columns[name]:
             yield "column", f"{column}: {COMMENTS[name]}", ""
-    keys = f"{made.keys_table} has the virtual keys" if made.keys_table else "none, so media have no owners"
+    keys = (
+        f"{made.keys_table} has the virtual keys"
+        if made.keys_table
+        else "none, so nothing is ownerless or revoked"
+    )
     yield "keys table", keys, ""
     for name in (*made.variants, *made.also_referenced):
         yield "also names", f"{name}, whose objects are kept", ""
@@ -193,7 +198,7 @@ def _found(looked: Looked) -> Iterator[tuple[str, str, str]]:
         shown = repr(each.prefix) if each.prefix else "keys without a slash"
         yield "prefix" if managed else "left out", f"{shown}: {sides(each)}", "" if managed else "yellow"
     lost = f", but {looked.missing!r} has not" if looked.missing is not None else ""
-    joined = f"of {looked.sampled:,} rows looked up, {looked.there:,} have their object{lost}"
+    joined = f"of {counted(looked.sampled, 'row')} looked up, {have_theirs(looked.there)}{lost}"
     yield "what joins", joined, "yellow" if lost else "green"
     for note in made.notes:
         yield "note", note, "yellow"

@@ -3,7 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["KeyForm", "SeenColumn", "SeenTable"]
+__all__ = ["KeyForm", "SeenColumn", "SeenTable", "holds_several"]
+
+
+def holds_several(kind: str) -> bool:
+    """Whether one value of a column of that type may hold several texts: an array, or JSON."""
+    return kind.endswith("[]") or kind in {"json", "jsonb"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +36,16 @@ class KeyForm:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenColumn:
     """`kind` is its base type, as `doctor` names it. `values` are some of its texts, row by row, None where a
-    row has none or a long one.
+    row has none or a long one. `held` are the first texts in each array or JSON, row by row. `generated`:
+    Postgres computes it from others.
     """
 
     name: str
     kind: str
     required: bool = False
+    generated: bool = False
     values: Sequence[str | None] = ()
+    held: Sequence[Sequence[str]] = ()
 
     @property
     def texts(self) -> Sequence[str]:

@@ -34,6 +34,7 @@ from reconciler.operations.other_tables import OtherTables
 from reconciler.planning import formatting
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.planning.conventions import plainly
+from reconciler.planning.formatting import counted
 from reconciler.planning.lifecycle import early_removals, too_early
 from reconciler.ports import Listing, ObjectStore, Versions
 from reconciler.settings import SettingReport, Source, origin_text, overridden, pinned
@@ -107,7 +108,7 @@ def database(report: SchemaReport) -> Sequence[Check]:
     if report.byte_order_index:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
     if not report.faults and not refused:
-        checks.append(_triggers(report.triggers))
+        checks.append(_triggers(report.triggers, generated=report.generated_key))
         if report.at_head:
             checks.append(_departures(report))
     return checks
@@ -124,8 +125,13 @@ GUARDS = {
 }
 
 
-def _triggers(found: Triggers) -> Check:
+def _triggers(found: Triggers, *, generated: bool) -> Check:
     install = "run `reconciler migrate --install-triggers`"
+    if generated:
+        unseen = "none can watch a generated storage key; a deletion waits for open transactions instead"
+        if found is Triggers.ABSENT:
+            return ok("triggers", f"not installed: {unseen}")
+        return warn("triggers", f"of another mapping: {unseen}", "run `reconciler migrate --remove-triggers`")
     if found is Triggers.INSTALLED:
         return ok("triggers", "installed: a row whose object is being deleted is refused, or restored")
     if found is Triggers.ABSENT:
@@ -136,6 +142,8 @@ def _triggers(found: Triggers) -> Check:
 def _departures(report: SchemaReport) -> Check:
     waiting = f"; {report.departures:,} wait for a pass" if report.departures else ""
     install = "run `reconciler migrate --install-triggers`"
+    if report.noting is None and report.generated_key:
+        return ok("departures", f"not noted: the objects of deleted records are left to the sweep{waiting}")
     if report.noting is None:
         detail = f"not noted: the objects of deleted records are left to the sweep; {install}"
         return ok("departures", f"{detail}{waiting}")
@@ -156,7 +164,7 @@ def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:
     misfits = matching.misfits(MediaTables(report.tables, report.types), policy.rules)
     if misfits:
         return [fail("rules", *_advised(misfit)) for misfit in misfits]
-    number = formatting.counted(len(policy.rules.each), "rule")
+    number = counted(len(policy.rules.each), "rule")
     return [ok("rules", f"{number} of retention, which rows of these tables can match")]
 
 
@@ -201,7 +209,8 @@ async def listed(listing: Listing, prefixes: Sequence[str]) -> Sequence[Check]:
     checks = []
     for prefix in prefixes:
         page = await listing.list_page(prefix)
-        found = f"{len(page.keys):,}{' or more' if page.next_token else ''} objects"
+        more = " or more" if page.next_token else ""
+        found = f"{counted(len(page.keys), 'object')}{more}"
         checks.append(ok("list", f"{prefix!r}: {found}"))
         if not page.keys:
             checks.append(
@@ -460,9 +469,9 @@ def namesakes(tables: Sequence[SeenTable], *mapped: str) -> Sequence[Check]:
             if table.name != ours and table.rows and plainly(_bare(table.name)) == plainly(_bare(ours))
         ]
         if alike:
-            shown = ", ".join(f"{table.name} ({table.rows:,} rows)" for table in alike[:SHOWN])
+            shown = ", ".join(f"{table.name} ({counted(table.rows, 'row')})" for table in alike[:SHOWN])
             have = next((table.rows for table in tables if table.name == ours), None)
-            rows = "is not there" if have is None else f"has {have:,} rows"
+            rows = "is not there" if have is None else f"has {counted(have, 'row')}"
             advice = "map the one that the gateway writes; where several are in use, name the others too"
             checks.append(warn("tables", f"{ours} {rows}, and there is {shown}", advice))
     return checks or [ok("tables", "no other table has the name of a mapped one, in any schema or case")]
@@ -497,23 +506,25 @@ def _bare(name: str) -> str:
 def others(found: OtherTables) -> Sequence[Check]:
     """Columns that name objects of the managed prefixes and are not mapped."""
     checks = []
-    for name, (example, plain) in found.named.items():
+    for name, example in found.named.items():
         column = name.rpartition(".")[2]
-        if not plain:
-            advice = "make a view that gives their keys, and name it in RECONCILER_CATALOG__ALSO_REFERENCED"
-        elif column in found.variants:
+        if column in found.variants:
             advice = f"add {column} to RECONCILER_CATALOG__VARIANT_COLUMNS, unless it names the same object"
         else:
             advice = f"add {name} to RECONCILER_CATALOG__ALSO_REFERENCED, and it is kept"
         detail = f"{name} names objects too, such as {example!r}: what it alone names is an orphan"
         checks.append(warn("other tables", detail, advice))
+    for name, (example, statement, column) in found.held.items():
+        detail = f"{name} names objects too, such as by {example!r}: what it alone names is an orphan"
+        advice = f"run the next line in psql, and add {column} to RECONCILER_CATALOG__ALSO_REFERENCED"
+        checks.append(warn("other tables", detail, f"{advice}:\n{statement}"))
     if not checks:
-        looked = formatting.counted(found.looked, "table")
+        looked = counted(found.looked, "table")
         detail = f"samples of {looked} name no object that the mapping does not"
         checks.append(ok("other tables", detail))
     if found.unreadable:
         names = ", ".join(found.unreadable[:SHOWN]) + (" …" if len(found.unreadable) > SHOWN else "")
-        unread = formatting.counted(len(found.unreadable), "table")
+        unread = counted(len(found.unreadable), "table")
         checks.append(skip("other tables", f"{unread} could not be read, as by this role's rights: {names}"))
     return checks
 

@@ -1,16 +1,16 @@
 """The first look: what a database and a bucket suggest as settings. Reads both, and writes nothing."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
-from reconciler.catalog.media_tables.survey import Survey, generated_column
+from reconciler.catalog.media_tables.survey import Survey, generated_column, view_of_keys
 from reconciler.errors import ErrorKind, KeyRefused, NotDone
 from reconciler.model import RESERVED_PREFIX, KeyForm, SeenTable
 from reconciler.planning import proposal
 from reconciler.planning.formatting import counted
-from reconciler.planning.key_column import Candidate, Evidence, candidates, first_part, likeliest
+from reconciler.planning.key_column import Candidate, Evidence, candidates, first_part, likeliest, within
 from reconciler.planning.proposal import PrefixSeen, Proposal
 from reconciler.ports import Listing, ObjectStore
 
@@ -31,7 +31,8 @@ class Looked:
     """What was found. `seen` are the first parts of keys on either side; `prefixes` those to manage.
 
     Of `sampled` rows with keys in these, `there` have their object; `missing` is the key of one that has
-    not. `statements` are for the table's owner to run first. The `unreadable` tables were not looked at.
+    not. `statements` are for the table's owner to run first, and `views` are too: statements that make
+    views of keys in arrays and JSON. The `unreadable` tables were not looked at.
     """
 
     database: str
@@ -44,6 +45,7 @@ class Looked:
     there: int
     missing: str | None
     statements: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 
 
@@ -70,6 +72,8 @@ async def look(survey: Survey, listing: Listing, store: ObjectStore, bucket: str
     if not prefixes:
         raise _nothing_fits(tried, listed, database, bucket)
     values = await survey.values(made.table, made.key_column, made.media_where, prefixes, made.form)
+    views = await _views(store, readable, listed, bucket, prefixes)
+    made = replace(made, also_referenced=(*made.also_referenced, *views))
     keys = [made.form.key(value) for value in values]
     there = await objects_there(store, keys)
     return Looked(
@@ -83,8 +87,29 @@ async def look(survey: Survey, listing: Listing, store: ObjectStore, bucket: str
         there=sum(key in there for key in keys),
         missing=next((key for key in keys if key not in there), None),
         statements=_statements(made),
+        views=tuple(views.values()),
         unreadable=unreadable,
     )
+
+
+async def _views(
+    store: ObjectStore,
+    readable: Sequence[SeenTable],
+    listed: Collection[str],
+    bucket: str,
+    prefixes: Sequence[str],
+) -> Mapping[str, str]:
+    """For each array or JSON column that holds keys of objects in the prefixes, a view: its column, and the
+    statement that makes it.
+    """
+    tried = candidates(within(readable, prefixes), listed, bucket)
+    found = likeliest([each for candidate in tried for each in await _try(store, candidate, listed)])
+    views = {}
+    for each in found:
+        table, column = each.candidate.table.name, each.candidate.column
+        statement, key = view_of_keys(table, column.name, column.kind, each.form)
+        views[key] = statement
+    return views
 
 
 def _statements(made: Proposal) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.operations.init import Looked, spelled
-from reconciler.planning.formatting import printable
+from reconciler.planning.formatting import counted, printable
 from reconciler.planning.proposal import PrefixSeen
 
 COMMENTS: Mapping[str, str] = {
@@ -74,13 +74,19 @@ def _prefixes(looked: Looked) -> Iterator[str]:
 
 def sides(each: PrefixSeen) -> str:
     """`1,200 rows, 1,190 objects`."""
-    return f"{each.rows:,} rows, {each.objects:,}{' or more' if each.more_objects else ''} objects"
+    more = " or more" if each.more_objects else ""
+    return f"{counted(each.rows, 'row')}, {counted(each.objects, 'object')}{more}"
+
+
+def have_theirs(rows: int) -> str:
+    """`29 have their object`."""
+    return f"{rows:,} {'has its' if rows == 1 else 'have their'} object"
 
 
 def _catalog(looked: Looked) -> Iterator[str]:
     made = looked.proposal
     yield "catalog:"
-    yield f"  # Of {looked.sampled:,} rows that were looked up, {looked.there:,} have their object."
+    yield f"  # Of {counted(looked.sampled, 'row')} looked up, {have_theirs(looked.there)}."
     yield f"  media_table: {_value(made.table)}"
     yield "  media_columns:"
     if made.generated:
@@ -99,6 +105,9 @@ def _catalog(looked: Looked) -> Iterator[str]:
         yield f"  variant_columns: {_list(made.variants)}"
     if made.also_referenced:
         yield "  # Other columns that name objects: what they name is kept."
+        if looked.views:
+            yield "  # Some of these are in views, of keys that are in arrays or JSON. Make them first:"
+            yield from (f"  #   {_words(each)}" for each in looked.views)
         yield f"  also_referenced: {_list(made.also_referenced)}"
     yield from (f"  # {_words(note)}" for note in made.notes)
 

@@ -24,6 +24,15 @@ KEYS_OF_OBJECTS = (
 """Names of columns that hold an object's key, the likeliest first."""
 PARTS_OF_KEYS = ("key", "path", "url", "uri", "file", "image", "avatar", "thumb", "photo", "blob", "object")
 
+ENDINGS = ("at", "on", "time", "date", "ts", "timestamp", "atutc", "utc")
+"""What is put behind a word to say that it is a time."""
+
+
+def _times(*words: str) -> tuple[str, ...]:
+    """The names that say when that was or is to be, the likeliest first."""
+    return tuple(f"{word}{ending}" for ending in ENDINGS for word in words)
+
+
 FIELDS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
     "size_bytes": (
         INTEGERS,
@@ -36,26 +45,42 @@ FIELDS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
             "size",
             "bytes",
             "contentlength",
+            *("nbytes", "numbytes", "bytecount", "bytelength", "objectsize", "contentsize", "blobsize"),
+            *("totalbytes", "totalsize", "filelength", "octets"),
         ),
     ),
     "created_at": (
         MOMENTS | COUNTED_TIMES,
         (
             *("createdat", "created", "createdon", "createdtime", "datecreated", "createdate", "insertedat"),
-            *("uploadedat", "uploaded", "dateadded", "addedat", "timecreated"),
+            *("uploadedat", "uploaded", "dateadded", "addedat", "timecreated", "dateuploaded"),
+            *_times("created", "inserted", "uploaded", "added", "stored", "creation", "upload"),
         ),
     ),
     "expires_at": (
         MOMENTS | COUNTED_TIMES,
-        ("expiresat", "expireat", "expires", "expirationdate", "expiresby"),
+        (
+            *("expiresat", "expireat", "expires", "expirationdate", "expiresby", "expiry", "expiration"),
+            *_times("expires", "expire", "expiry", "expiration"),
+            *("deleteafter", "deleteat", "deleteon", "purgeafter", "purgeat", "removeafter", "removeat"),
+            *("keepuntil", "retainuntil"),
+        ),
     ),
     "last_accessed_at": (
         MOMENTS | COUNTED_TIMES,
-        ("lastaccessedat", "lastaccessed", "accessedat", "lastaccess", "lastaccesstime", "lastusedat"),
+        (
+            *("lastaccessedat", "lastaccessed", "accessedat", "lastaccess", "lastaccesstime", "lastusedat"),
+            *("lastused", "lastseen", "lastviewed", "lastread", "lastdownloaded"),
+            *_times("lastaccessed", "lastaccess", "accessed", "lastused", "used", "lastseen", "seen"),
+            *_times("lastviewed", "viewed", "lastread", "lastdownloaded", "lastopened"),
+        ),
     ),
     "deleted_at": (
         MOMENTS | COUNTED_TIMES,
-        ("deletedat", "deleted", "deletedon", "removedat", "datedeleted"),
+        (
+            *("deletedat", "deleted", "deletedon", "removedat", "datedeleted"),
+            *_times("deleted", "softdeleted", "removed", "trashed"),
+        ),
     ),
 }
 """The types and names of each field's column, without underscores and capitals, the likeliest first."""
@@ -66,9 +91,17 @@ GROUPS = ("virtualkeygroupid", "keygroupid", "groupid")
 OWNERS = (
     *("virtualkeyid", "virtualkey", "apikeyid", "apikey", "keyid", "accesskeyid", "tokenid"),
     *("ownerid", "userid", "accountid", "tenantid", "uploadedby", "createdby", "authorid"),
+    *("creatorid", "uploaderid", "customerid", "clientid", "memberid", "organizationid", "organisationid"),
+    *("orgid", "workspaceid", "projectid", "teamid"),
+    # Without the ending, or with that of a type.
+    *("owner", "owneruuid", "useruuid", "accountuuid", "tenantuuid", "userref", "ownerref"),
+    *("user", "account", "tenant", "author", "creator", "uploader", "customer", "client"),
+    *("createdbyid", "uploadedbyid", "organization", "workspace", "project", "team"),
 )
-KEYS_TABLES = ("virtualkey", "apikey", "accesskey", "key", "token")
-ENABLED = ("isenabled", "enabled", "isactive", "active")
+KEYS_TABLES = ("virtualkey", "apikey", "accesskey", "key", "token", "credential", "apiclient", "consumer")
+ENABLED = ("isenabled", "enabled", "isactive", "active", "isvalid", "valid", "usable")
+DISABLED = ("isdisabled", "disabled", "isrevoked", "revoked", "isblocked", "blocked", "isdeleted")
+"""What says the contrary, in a flag."""
 BUCKETS = ("bucketid", "bucket", "bucketname", "s3bucket")
 
 

@@ -5,10 +5,10 @@ Names and shapes only rank what is tried. What counts is whether values name obj
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log10
 
-from reconciler.model import KeyForm, SeenColumn, SeenTable
+from reconciler.model import KeyForm, SeenColumn, SeenTable, holds_several
 from reconciler.planning.conventions import (
     FIELDS,
     KEYS_OF_OBJECTS,
@@ -39,6 +39,11 @@ class Candidate:
     score: float
 
     @property
+    def several(self) -> bool:
+        """Whether one value may hold the keys of several objects."""
+        return holds_several(self.column.kind)
+
+    @property
     def tried(self) -> Sequence[str]:
         """The values to look up, from all over the sample."""
         texts = self.column.texts
@@ -67,12 +72,34 @@ def candidates(tables: Sequence[SeenTable], listed: Collection[str], bucket: str
     found = []
     for table in tables:
         for column in table.columns:
-            if column.kind in TEXTS and column.texts:
+            if column.texts and (column.kind in TEXTS or holds_several(column.kind)):
                 forms = tuple(_forms(column, listed, ends, fronts, bucket))
                 if forms:
                     score = _named(table, column) + _seen(column, forms, listed, fronts)
                     found.append(Candidate(table=table, column=column, forms=forms, score=score))
     return sorted(found, key=lambda each: -each.score)[:TRIED_COLUMNS]
+
+
+def within(tables: Sequence[SeenTable], prefixes: Sequence[str]) -> Sequence[SeenTable]:
+    """The tables with their arrays and JSON alone, and with those texts in these that may name objects of the
+    prefixes as `values`: what is to be tried as the values of any other column is.
+    """
+    return [
+        replace(
+            table,
+            columns=[
+                replace(
+                    column, values=[text for each in column.held for text in each if _may(text, prefixes)]
+                )
+                for column in table.columns
+            ],
+        )
+        for table in tables
+    ]
+
+
+def _may(text: str, prefixes: Sequence[str]) -> bool:
+    return "\n" not in text and any((prefix or "/") in text for prefix in prefixes)
 
 
 def first_part(key: str) -> str:

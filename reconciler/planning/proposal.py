@@ -7,6 +7,7 @@ from reconciler.model import KeyForm, SeenTable
 from reconciler.planning.conventions import (
     BUCKETS,
     COUNTED_TIMES,
+    DISABLED,
     ENABLED,
     FAMILIES,
     FIELDS,
@@ -80,6 +81,11 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
     if not table.identity:
         notes.append(f"{table.name} has no primary key and no unique column, so no row of it can be named")
     variants, referenced = _further(best, others, notes)
+    if generated or best.candidate.column.generated:
+        notes.append(
+            f"{generated or key} is a generated column, which no trigger can watch: deletions wait for open"
+            " transactions instead, and `reconciler migrate --install-triggers` is refused"
+        )
     return Proposal(
         table=table.name,
         key_column=key,
@@ -101,6 +107,9 @@ ORDER = (
     *("last_accessed_at", "deleted_at", "media_type", "provider", "model"),
 )
 """The fields of the media table, in the settings' order."""
+
+
+FLAGS = INTEGERS | {"boolean"}
 
 
 def _free(table: SeenTable, name: str) -> str:
@@ -148,16 +157,33 @@ def _keys_table(
     for column, (target, there) in media.owners.items():
         keys = by_name.get(target)
         if keys is not None and _is_keys(keys) and keys.identity == (there,):
-            if called(keys, ENABLED, INTEGERS | {"boolean"}):
+            if called(keys, ENABLED, FLAGS):
                 return keys, column
-            notes.append(f"{target} seems to own media, but no column says whether a key may be used")
+            notes.append(_no_flag(keys))
             return None, column
     for keys in tables:
         if owner and "key" in plainly(owner) and _is_keys(keys) and _comparable(media, owner, keys):
-            if called(keys, ENABLED, INTEGERS | {"boolean"}):
+            if called(keys, ENABLED, FLAGS):
                 return keys, owner
-            notes.append(f"{keys.name} seems to own media, but no column says whether a key may be used")
+            notes.append(_no_flag(keys))
+    target, there = media.owners.get(owner, ("", ""))
+    others = by_name.get(target)
+    if others is not None and others.identity == (there,) and (flag := called(others, ENABLED, FLAGS)):
+        notes.append(
+            f"{target} owns media, and its {flag} says who may. By its name it is no table of keys: set"
+            f" keys_table to it, and key_columns to id {there} and is_enabled {flag}, to end media with it"
+        )
     return None, owner
+
+
+def _no_flag(keys: SeenTable) -> str:
+    """The note about a table of keys that cannot be mapped as it is."""
+    line = f"{keys.name} seems to own media, but no column says whether a key may be used"
+    if contrary := called(keys, DISABLED, {"boolean"}):
+        schema, _, name = keys.name.partition(".")
+        made = f'ADD COLUMN is_enabled boolean GENERATED ALWAYS AS (NOT "{contrary}") STORED'
+        return f'{line}: {contrary} says the contrary; ALTER TABLE "{schema}"."{name}" {made}'
+    return line
 
 
 def _is_keys(table: SeenTable) -> bool:
@@ -175,7 +201,7 @@ def _comparable(media: SeenTable, owner: str, keys: SeenTable) -> bool:
 def _key_columns(keys: SeenTable) -> Mapping[str, str]:
     return {
         "id": keys.identity[0],
-        "is_enabled": called(keys, ENABLED, INTEGERS | {"boolean"}),
+        "is_enabled": called(keys, ENABLED, FLAGS),
         "expires_at": called(keys, FIELDS["expires_at"][1], MOMENTS),
         "group_id": called(keys, GROUPS, None),
     }

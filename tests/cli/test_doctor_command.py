@@ -91,6 +91,52 @@ def test_further_objects_of_a_row_are_told(env: Mapping[str, str]) -> None:
     assert "VARIANT_COLUMNS" in str(told["advice"])
 
 
+HOLDERS = """
+CREATE TABLE app.albums (id bigserial PRIMARY KEY, pictures text[]);
+CREATE TABLE app."Chats" (id bigserial PRIMARY KEY, "Message" jsonb NOT NULL);
+ALTER TABLE media.files ADD COLUMN about json;
+UPDATE media.files SET about = json_build_object('key', path, 'url', url, 'tags', json_build_array('cat'));
+INSERT INTO app.albums (pictures) VALUES ('{elsewhere/x,image/avatar1}'), (NULL);
+INSERT INTO app."Chats" ("Message") VALUES
+    ('{"text": "look", "parts": [{"src": "https://cdn.example/image/avatar2?sig=1"}]}'), ('"\\u0001"');
+DROP TABLE app.users
+"""
+
+
+def test_keys_in_arrays_and_json_are_told_until_a_view_gives_them(env: Mapping[str, str]) -> None:
+    """What a row says of its own object, in JSON too, is not told."""
+    url = env["RECONCILER_DATABASE_URL"]
+    execute(url, HOLDERS)
+    told = [each for each in doctor(env) if each["name"] == "other tables"]
+    assert [(each["status"], str(each["detail"]).partition(":")[0]) for each in told] == [
+        ("warn", "app.Chats.Message names objects too, such as by 'https"),
+        ("warn", "app.albums.pictures names objects too, such as by 'image/avatar1'"),
+    ]
+    columns = []
+    for each in told:
+        words, statement = str(each["advice"]).splitlines()
+        columns.append(words.partition("add ")[2].partition(" to ")[0])
+        execute(url, statement)
+    assert columns == ["app.Chats_Message_keys.key", "app.albums_pictures_keys.key"]
+    mapped = {
+        **env,
+        "RECONCILER_CATALOG__ALSO_REFERENCED": json.dumps(columns),
+        "RECONCILER_GRACE_PERIOD": "0s",
+    }
+    assert [status for status, _ in of(doctor(mapped), "other tables")] == ["ok"]
+    ran = reconciler("plan", "--json", env=mapped)
+    assert [json.loads(line)["storage_key"] for line in ran.out.splitlines()] == ["image/avatar3"]
+
+
+@pytest.mark.parametrize("kind", ["text[]", "jsonb"])
+def test_a_key_that_is_an_array_or_json_is_told_by_its_usual_name(env: Mapping[str, str], kind: str) -> None:
+    execute(env["RECONCILER_DATABASE_URL"], f"ALTER TABLE media.files ADD COLUMN keys {kind}")
+    checks = doctor({**env, "RECONCILER_CATALOG__MEDIA_COLUMNS__STORAGE_KEY": "keys"})
+    ((status, detail),) = [each for each in of(checks, "gateway tables") if "its type is" in str(each[1])]
+    assert status == "fail"
+    assert str(detail).endswith(f"its type is {kind}; allowed are text, varchar, char(n), citext")
+
+
 def test_a_second_collector_on_the_bucket_is_told(env: Mapping[str, str]) -> None:
     """Conduit's, since July 2026, by the table in which its cleaner asks for approvals."""
     assert [status for status, _ in of(doctor(env), "collectors")] == ["ok"]
@@ -108,7 +154,7 @@ def test_a_table_of_the_mapped_name_elsewhere_is_told(env: Mapping[str, str]) ->
     execute(url, 'CREATE TABLE app."Files" (path text)')
     assert [status for status, _ in of(doctor(env), "tables")] == ["ok"], "an empty one misleads nobody"
     execute(url, """INSERT INTO app."Files" VALUES ('image/1')""")
-    assert of(doctor(env), "tables") == [("warn", "media.files has 20 rows, and there is app.Files (1 rows)")]
+    assert of(doctor(env), "tables") == [("warn", "media.files has 20 rows, and there is app.Files (1 row)")]
 
 
 @contextmanager

@@ -66,6 +66,9 @@ def first_plan(database: str, bucket: Bucket, path: Path) -> Mapping[str, str]:
     for command in ("migrate", "doctor"):
         ran = reconciler(command, env=env)
         assert ran.status == 0, (ran.out, ran.told)
+    generated = "object_key" in path.read_text()
+    assert ("none can watch a generated storage key" in ran.out) == generated
+    assert ("--install-triggers" in ran.out) != generated
     ran = reconciler("plan", "--format", "jsonl", env=env)
     assert ran.status == 0, ran.told
     return {each["storage_key"]: each["verdict"] for each in map(json.loads, ran.out.splitlines())}
@@ -102,7 +105,7 @@ def test_its_file_leads_to_a_first_plan(empty_database: str, bucket: Bucket, tmp
     assert "column       created_at: when the row was made" in ran.out
     assert "of 30 rows looked up, 29 have their object, but 'image/30.png' has not" in ran.out
     assert "'image/': 30 rows, 30 objects" in ran.out
-    assert "'logs/': 0 rows, 1 objects" in ran.out
+    assert "'logs/': 0 rows, 1 object" in ran.out
     assert first_plan(empty_database, bucket, path) == {
         "image/orphan.png": "orphan",
         "image/30.png": "dangling",
@@ -119,12 +122,34 @@ def test_keys_that_rows_spell_otherwise_get_a_generated_column(
     assert ran.status == 0, ran.told
     told = json.loads(ran.out)
     assert (told["key_column"], told["generated_column"]) == ("file_path", "object_key")
+    assert "object_key is a generated column, which no trigger can watch" in told["notes"][0]
     for statement in told["statements"]:
         execute(empty_database, statement)
     assert first_plan(empty_database, moto_bucket, path) == {
         "image/orphan.png": "orphan",
         "image/30.png": "dangling",
     }
+
+
+def test_keys_in_an_array_are_told_with_the_view_that_keeps_them(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    execute(
+        empty_database,
+        SNAKE_CASE,
+        "CREATE TABLE media.albums (id serial PRIMARY KEY, pictures varchar(99)[])",
+        "INSERT INTO media.albums (pictures) VALUES ('{image/orphan.png}')",
+    )
+    fill(moto_bucket)
+    path = tmp_path / "reconciler.yaml"
+    ran = init(empty_database, moto_bucket, path, "--json")
+    assert ran.status == 0, ran.told
+    (statement,) = json.loads(ran.out)["statements"]
+    execute(empty_database, statement)
+    written = yaml.safe_load(path.read_text())
+    assert written["catalog"]["also_referenced"] == ["media.albums_pictures_keys.key"]
+    assert statement in path.read_text()
+    assert first_plan(empty_database, moto_bucket, path) == {"image/30.png": "dangling"}
 
 
 def test_it_writes_nothing_to_database_or_bucket(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model import KeyForm, SeenColumn, SeenTable
-from reconciler.planning.key_column import Evidence, candidates, likeliest
+from reconciler.planning.key_column import Evidence, candidates, likeliest, within
 from reconciler.planning.proposal import PrefixSeen, Proposal, managed, propose
 
 IMAGES = tuple(f"image/2026/{number}.png" for number in range(40))
@@ -122,6 +122,8 @@ def test_keys_that_no_column_enables_are_left_out_and_told_of() -> None:
     assert found.keys_table == ""
     assert found.columns["virtual_key_id"] == "VirtualKeyId"
     assert "no column says whether a key may be used" in found.notes[0]
+    made = 'ADD COLUMN is_enabled boolean GENERATED ALWAYS AS (NOT "Revoked") STORED'
+    assert found.notes[0].endswith(f'; ALTER TABLE "public"."VirtualKeys" {made}')
 
 
 def test_users_are_no_keys_since_their_media_would_be_ownerless() -> None:
@@ -129,6 +131,9 @@ def test_users_are_no_keys_since_their_media_would_be_ownerless() -> None:
     files = table("app.files", id="integer", path=("text", IMAGES), user_id="integer")
     found = proposed(replace(files, owners={"user_id": ("app.users", "id")}), users)
     assert (found.keys_table, found.columns["virtual_key_id"]) == ("", "user_id")
+    (note,) = found.notes
+    assert "app.users owns media, and its is_active says who may" in note
+    assert "key_columns to id id and is_enabled is_active" in note
 
 
 def test_snake_case_in_schemas() -> None:
@@ -146,6 +151,33 @@ def test_snake_case_in_schemas() -> None:
     assert found.columns["size_bytes"] == "byte_size"
     assert found.columns["media_type"] == "mime_type"
     assert found.columns["expires_at"] == ""
+
+
+def test_other_words_for_the_same() -> None:
+    files = table(
+        "app.blobs",
+        id="uuid",
+        object_key=("text", IMAGES),
+        owner="uuid",
+        n_bytes="bigint",
+        uploaded_on="date",
+        seen_at="timestamptz",
+        delete_after="timestamptz",
+        softdeleted_at="timestamptz",
+    )
+    keys = table("auth.api_clients", id="uuid", is_active="boolean", expiry="timestamptz")
+    found = proposed(replace(files, owners={"owner": ("auth.api_clients", "id")}), keys)
+    fields = ("virtual_key_id", "size_bytes", "created_at", "last_accessed_at", "expires_at", "deleted_at")
+    assert [found.columns[field] for field in fields] == [
+        "owner",
+        "n_bytes",
+        "uploaded_on",
+        "seen_at",
+        "delete_after",
+        "softdeleted_at",
+    ]
+    assert (found.keys_table, found.key_columns["is_enabled"]) == ("auth.api_clients", "is_active")
+    assert found.key_columns["expires_at"] == "expiry"
 
 
 def test_prisma_in_capitals() -> None:
@@ -223,6 +255,27 @@ def test_other_spellings_of_keys_get_a_generated_column(front: str, behind: str,
     found = proposed(table("app.pictures", id="integer", url=("text", spelled)))
     assert (found.form, found.generated) == (form, "object_key")
     assert [found.form.key(value) for value in spelled] == [*IMAGES]
+    assert "object_key is a generated column, which no trigger can watch" in found.notes[0]
+
+
+def test_a_key_that_is_generated_already_is_told_of() -> None:
+    files = table("app.files", id="integer", path=("text", IMAGES))
+    computed = [replace(column, generated=column.name == "path") for column in files.columns]
+    assert "path is a generated column, which" in proposed(replace(files, columns=computed)).notes[0]
+    assert proposed(files).notes == ()
+
+
+def test_texts_in_arrays_and_json_are_tried_where_they_may_name_objects_of_the_prefixes() -> None:
+    held = [[VIDEOS[0], "a cat"], [], ["image", f"https://cdn.example/{IMAGES[0]}", "image/\nx"]]
+    albums = table("app.albums", id="integer", pictures="text[]")
+    columns = [replace(column, held=held if column.name == "pictures" else ()) for column in albums.columns]
+    tables = [replace(albums, columns=columns), table("app.files", id="integer", path=("text", IMAGES))]
+    (each,) = candidates(within(tables, ["image/"]), sorted(OBJECTS), "media")
+    assert (each.column.name, each.several) == ("pictures", True)
+    assert each.column.texts == (f"https://cdn.example/{IMAGES[0]}",)
+    (whole,) = candidates(within(tables, [""]), sorted(OBJECTS), "media")
+    assert whole.column.texts == (VIDEOS[0], f"https://cdn.example/{IMAGES[0]}")
+    assert [each.column.name for each in candidates(tables, sorted(OBJECTS), "media")] == ["path"]
 
 
 def test_text_that_is_no_address_misleads_nobody() -> None:

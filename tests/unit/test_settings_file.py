@@ -79,9 +79,9 @@ def test_every_name_comes_back_as_it_is(tmp_path: Path) -> None:
 def test_counts_and_what_joins_stand_beside() -> None:
     written = text(LOOKED, database_url=None, endpoint_url=None, region=None)
     assert '- "image/"  # 3 rows, 4 objects' in written
-    assert "1 rows, 1 or more objects" in written
+    assert "1 row, 1 object or more" in written
     assert "left out: logs\\n/: 0 rows, 9 objects" in written
-    assert "Of 4 rows that were looked up, 3 have their object." in written
+    assert "Of 4 rows looked up, 3 have their object." in written
 
 
 def test_an_address_with_a_password_is_asked_for_otherwise(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import asyncpg
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.expressions import NUMBERS, ColumnType
 from reconciler.catalog.media_tables import indexes
+from reconciler.model import holds_several
 
 IDENTIFIERS = ("smallint", "integer", "bigint", "numeric", "uuid", "text", "varchar", "char(n)")
 ZONELESS = frozenset({"timestamp", "date"})
@@ -30,6 +31,8 @@ ANY_TYPE = frozenset({"media_type", "provider", "model", "group_id"})
 INEXACT = frozenset({"real", "double precision", "money", "citext"})
 """Types in which one value has several texts, so that their text does not identify a row."""
 
+THROUGH_A_VIEW = "a view that gives them, one a row, named in RECONCILER_CATALOG__ALSO_REFERENCED"
+
 NAMES = {
     "int2": "smallint",
     "int4": "integer",
@@ -50,7 +53,8 @@ GENERATED = {
 # The columns by name, with their base types (a domain counts as its base type, however deep) and how
 # they compare. `sql` is how a cast has to name the type: without -1 a bpchar would be cut to one character.
 COLUMNS = """
-SELECT a.attname::text AS name, a.attgenerated = 'v' AS virtual, a.attnotnull AS required,
+SELECT a.attname::text AS name, a.attgenerated <> '' AS generated, a.attgenerated = 'v' AS virtual,
+       a.attnotnull AS required,
        CASE WHEN n.nspname = 'pg_catalog' OR t.typname = 'citext' THEN t.typname::text
             ELSE format_type(t.oid, -1) END AS type,
        format_type(t.oid, -1) AS sql,
@@ -89,7 +93,7 @@ ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column. `virtual`: Postgres computes it whenever it is read, so no index holds it.
+    """One column. `generated`: Postgres computes it; `virtual`: whenever it is read, so no index holds it.
 
     `whole`: a numeric without digits after the point, so that each number has one text.
     """
@@ -97,6 +101,7 @@ class Column:
     name: str
     type: ColumnType
     required: bool
+    generated: bool
     virtual: bool
     deterministic: bool
     bytewise: bool
@@ -146,13 +151,19 @@ async def find(connection: Connection, oid: int) -> Found:
 def _column(row: asyncpg.Record) -> Column:
     return Column(
         name=row["name"],
-        type=ColumnType(kind=NAMES.get(row["type"], row["type"]), sql=row["sql"], collation=row["collation"]),
+        type=ColumnType(kind=_usual(row["type"]), sql=row["sql"], collation=row["collation"]),
         required=row["required"],
+        generated=row["generated"],
         virtual=row["virtual"],
         deterministic=row["deterministic"],
         bytewise=row["bytewise"],
         whole=row["whole"],
     )
+
+
+def _usual(name: str) -> str:
+    """A type's usual name; Postgres' own names of arrays begin with an underscore."""
+    return f"{_usual(name[1:])}[]" if name.startswith("_") else NAMES.get(name, name)
 
 
 def misfit(field: str, column: Column, unit: str | None) -> str | None:
@@ -165,6 +176,8 @@ def misfit(field: str, column: Column, unit: str | None) -> str | None:
             return f"its type is {kind}; set RECONCILER_CATALOG__EPOCH_UNIT to what it counts: s, ms or us"
         return None
     wrong = f"its type is {kind}; allowed are {', '.join(allowed)}"
+    if field == "storage_key" and holds_several(kind):
+        return f"{wrong}; map the table that has a row for each object, and keep these by {THROUGH_A_VIEW}"
     if field in {"id", "virtual_key_id"}:
         return f"{wrong}; a generated column of such a type serves as well"
     made = GENERATED.get(field, "timestamptz GENERATED ALWAYS AS (…) STORED")

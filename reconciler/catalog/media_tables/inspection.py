@@ -47,7 +47,7 @@ class SchemaReport:
     `rights` where there is no media table. `tables` is the mapping, with the row filter's values as their
     columns write them. `noting`: whether every row that leaves is noted, None without such triggers;
     `departures` are notes that no pass has taken. `blockers` are locks and transactions that block the
-    program at this moment.
+    program at this moment. `generated_key`: Postgres computes the storage key, so no trigger can watch it.
     """
 
     release: str = ""
@@ -64,6 +64,7 @@ class SchemaReport:
     departures: int = 0
     rights: Rights | None = None
     blockers: tuple[str, ...] = ()
+    generated_key: bool = False
 
     @property
     def version(self) -> SchemaVersion:
@@ -169,6 +170,7 @@ class _Inspection:
             departures=departures,
             rights=held,
             blockers=tuple(self._blockers),
+            generated_key=(key := self._media.columns.get("storage_key")) is not None and key.generated,
         )
 
     async def _own_version(self) -> SchemaVersion:

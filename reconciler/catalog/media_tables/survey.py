@@ -1,6 +1,6 @@
 """Looks at every table of a strange database, and at some rows of each. Only reads, and never for long."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
@@ -10,7 +10,7 @@ from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.config import CatalogConfig, literal, qualified, quoted, split_table
 from reconciler.catalog.db.connections import Connection, Row
 from reconciler.catalog.media_tables import columns
-from reconciler.model import KeyForm, SeenColumn, SeenTable
+from reconciler.model import KeyForm, SeenColumn, SeenTable, holds_several
 
 TABLES_AT_MOST = 1_000
 SAMPLE = 200
@@ -25,6 +25,14 @@ SOON = "2s"
 """The longest that a search for the first values of one column may take."""
 
 TEXTS = frozenset(columns.ALLOWED["storage_key"])
+ARRAYS = frozenset(f"{kind}[]" for kind in TEXTS)
+TELLING = 6
+"""Characters from which on a text is not at the end of another one by chance."""
+HELD = 32
+"""Texts of one array or JSON that are looked at, the first."""
+LARGEST = 65_536
+"""The most bytes, as stored, of such a value."""
+STRINGS = """'strict $.** ? (@.type() == "string")'"""
 NUMBERS = frozenset({"integer", "bigint", "numeric", "double precision"})
 """Types in which times may be counted; their values say in which unit."""
 
@@ -59,6 +67,24 @@ WHERE k.contype = 'f' AND k.conrelid = $1::oid AND cardinality(k.conkey) = 1
 """
 
 
+# The columns that a view reads, through other views too.
+BEHIND = """
+WITH RECURSIVE views (oid) AS (
+    SELECT to_regclass(named.name)::oid FROM unnest($1::text[]) AS named (name)
+    UNION SELECT d.refobjid FROM views v JOIN pg_rewrite w ON w.ev_class = v.oid
+        JOIN pg_depend d ON d.objid = w.oid AND d.classid = 'pg_rewrite'::regclass
+            AND d.refclassid = 'pg_class'::regclass
+)
+SELECT DISTINCT n.nspname || '.' || c.relname || '.' || a.attname AS name
+FROM views v JOIN pg_rewrite w ON w.ev_class = v.oid
+JOIN pg_depend d ON d.objid = w.oid AND d.classid = 'pg_rewrite'::regclass
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0
+JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+WHERE c.relkind IN ('r', 'p')
+"""
+
+
 class Survey:
     """One database, read bit by bit."""
 
@@ -74,6 +100,11 @@ class Survey:
     async def tables(self) -> Sequence[SeenTable]:
         """Every table, with some values of those columns that may name objects or count times."""
         return [await self._table(row) for row in await self._connection.fetch(TABLES, TABLES_AT_MOST)]
+
+    async def columns_behind(self, relations: Sequence[str]) -> Collection[str]:
+        """The tables' columns that those of these which are views read, as `schema.table.column`."""
+        rows = await self._connection.fetch(BEHIND, [qualified(each) for each in relations])
+        return {row["name"] for row in rows}
 
     async def values(
         self, table: str, column: str, where: Mapping[str, str], prefixes: Sequence[str], form: KeyForm
@@ -112,6 +143,7 @@ class Survey:
         found = await columns.find(self._connection, row["oid"])
         owners = await self._connection.fetch(OWNERS, row["oid"])
         values = await self._sample(row["name"], found)
+        held = await self._held(row["name"], found)
         # The primary key comes first.
         identities = [names for names in found.uniques if all(found.columns[name].required for name in names)]
         return SeenTable(
@@ -122,7 +154,9 @@ class Survey:
                     name=each.name,
                     kind=each.type.kind,
                     required=each.required,
+                    generated=each.generated,
                     values=values.get(each.name, ()),
+                    held=held.get(each.name, ()),
                 )
                 for each in found.columns.values()
             ],
@@ -155,6 +189,26 @@ class Survey:
             if len(rows) == SAMPLE and not any(values[name]):
                 values[name] = [*await self._first(table, name)]
         return values
+
+    async def _held(self, table: str, found: columns.Found) -> Mapping[str, Sequence[Sequence[str]]]:
+        """Texts in the arrays and JSON of some rows, but those that another column of the row has as well."""
+        several = [each for each in found.columns.values() if holds_several(each.type.kind)]
+        wanted = [each for each in several if each.type.kind in ARRAYS or not each.type.kind.endswith("[]")]
+        own = ", ".join(_short(each.name) for each in found.columns.values() if each.type.kind in TEXTS)
+        held: dict[str, Sequence[Sequence[str]]] = {}
+        for each in wanted:
+            query = (
+                f"SELECT {_texts_in(each.name, each.type.kind)} AS held, ARRAY[{own}]::text[] AS own"
+                f" FROM {qualified(table)}{await self._part(table)}"
+                f" WHERE {quoted(each.name)} IS NOT NULL LIMIT {SAMPLE}"
+            )
+            # JSON may hold what Postgres cannot give as text, such as a NUL.
+            with suppress(*UNREADABLE):
+                async with self._connection.transaction():
+                    await self._connection.execute(f"SET LOCAL statement_timeout = '{SOON}'")
+                    rows = await self._connection.fetch(query)
+                    held[each.name] = [_others(row["held"] or (), row["own"]) for row in rows]
+        return held
 
     async def _first(self, table: str, column: str) -> Sequence[str]:
         """The first values of a column that is mostly empty, if they are found soon."""
@@ -197,6 +251,37 @@ def _short(column: str) -> str:
     return f"CASE WHEN octet_length({quoted(column)}::text) <= {LONGEST} THEN {quoted(column)}::text END"
 
 
+def _others(held: Sequence[str], own: Sequence[str | None]) -> Sequence[str]:
+    """The texts that do not spell out what another column of their row says, such as its own key."""
+    said = tuple(text for text in own if text and len(text) >= TELLING)
+    return [text for text in held if not text.endswith(said)]
+
+
+def _texts_in(column: str, kind: str) -> str:
+    """SQL: an array of the first texts in an array, or in JSON at any depth."""
+    texts = (
+        f"SELECT text FROM ({_each_text(column, kind)}) t WHERE octet_length(text) <= {LONGEST} LIMIT {HELD}"
+    )
+    return f"CASE WHEN pg_column_size({quoted(column)}) <= {LARGEST} THEN ARRAY({texts}) END"
+
+
+def _each_text(column: str, kind: str) -> str:
+    """SQL of a query for the texts in one value."""
+    if not holds_several(kind):
+        return f"SELECT {quoted(column)}::text AS text"
+    if kind.endswith("[]"):
+        return f"SELECT u.text FROM unnest({quoted(column)}::text[]) AS u (text)"
+    return f"SELECT j.j #>> '{{}}' AS text FROM jsonb_path_query({quoted(column)}::jsonb, {STRINGS}) AS j (j)"
+
+
+def view_of_keys(table: str, column: str, kind: str, form: KeyForm) -> tuple[str, str]:
+    """A statement that makes a view of the keys in a column, one a row, and the name of the view's column."""
+    schema, name = split_table(table)
+    view, key = f"{schema}.{name}_{column}_keys", _spelled("t.text", form)
+    keys = f"SELECT {key} AS key FROM {qualified(table)} CROSS JOIN LATERAL ({_each_text(column, kind)}) t"
+    return f"CREATE VIEW {qualified(view)} AS {keys};", f"{view}.key"
+
+
 def _counts(column: str, where: Mapping[str, str]) -> str:
     """SQL: whether a row may name an object of this bucket."""
     filters = "".join(f" AND {_text(name)} = {literal(value)}" for name, value in where.items())
@@ -205,7 +290,10 @@ def _counts(column: str, where: Mapping[str, str]) -> str:
 
 def expression(column: str, form: KeyForm) -> str:
     """SQL of the object's key; immutable, so that a generated column can hold it."""
-    text = _text(column)
+    return _spelled(_text(column), form)
+
+
+def _spelled(text: str, form: KeyForm) -> str:
     if form.strip:
         size, front = len(form.strip), literal(form.strip)
         text = f"CASE WHEN left({text}, {size}) = {front} THEN substr({text}, {size + 1}) ELSE {text} END"
