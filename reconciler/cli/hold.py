@@ -139,7 +139,8 @@ async def list_holds(catalog: Catalog, args: argparse.Namespace) -> int:
         )
         for each in shown
     ]
-    out.table(("kind", "target", "until", "author", "reason"), rows)
+    headings = ("kind", "target", "until", "author", "reason")
+    out.records(headings, rows, first=headings[:2], named=("until", "author"))
     if more:
         out.say(f"The first {limit:,}; --limit shows more, --format jsonl every one.")
     return DONE

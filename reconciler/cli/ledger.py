@@ -15,7 +15,6 @@ $ reconciler ledger --virtual-key 7f0c… --json | jq 'select(.event == "result"
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import compress
 
 from reconciler.cli.arguments import Commands, a_pass, command, whole
 from reconciler.cli.errors import DONE
@@ -26,7 +25,7 @@ from reconciler.model.moments import moment
 from reconciler.planning.formatting import human_bytes, shortened
 
 HEADINGS = (
-    *("at", "event", "what", "verdict", "key", "virtual key", "result", "bytes", "pass", "approved by"),
+    *("at", "event", "result", "verdict", "what", "key", "bytes", "virtual key", "pass", "approved by"),
     "reason",
 )
 
@@ -76,56 +75,26 @@ async def run(catalog: Catalog, args: argparse.Namespace) -> int:
 
 
 def _print(shown: Sequence[LedgerLine], out: Output) -> None:
-    """A row for each line, where rows fit, else a paragraph. Columns that no line fills are left out."""
-    from reconciler.cli.output import KEY_WIDTH, WIDE
+    from reconciler.cli.output import KEY_WIDTH
 
     if not shown:
         out.say("There is no such line.")
-        return
-    if out.width < WIDE:
-        for line in shown:
-            _print_narrow(line, out)
         return
     rows = [
         (
             moment(line.at),
             line.event,
-            line.what if line.record_id is None else f"row {line.record_id}",
-            line.verdict,
-            shortened(line.storage_key, KEY_WIDTH),
-            ", ".join(line.owners),
             line.result or "",
+            line.verdict,
+            line.what if line.record_id is None else f"row {line.record_id}",
+            shortened(line.storage_key, KEY_WIDTH),
             human_bytes(line.bytes) if line.bytes else "",
+            ", ".join(line.owners),
             str(line.pass_id or ""),
             line.decided_by or "",
-            _why(line),
+            line.reason if line.detail is None else f"{line.reason}; {line.detail}",
         )
         for line in shown
     ]
-    filled = [any(row[place] for row in rows) for place in range(len(HEADINGS))]
-    out.table(
-        [*compress(HEADINGS, filled)], [[*compress(row, filled)] for row in rows], right=("bytes", "pass")
-    )
-
-
-def _print_narrow(line: LedgerLine, out: Output) -> None:
-    what = line.what if line.record_id is None else f"row {line.record_id}"
-    result = f" {line.result}" if line.result and line.result != line.event else ""
-    size = f"  {human_bytes(line.bytes)}" if line.bytes else ""
-    out.say(
-        (moment(line.at), "dim"),
-        f"  {line.event}{result} ({line.verdict}): {what}{size}  ",
-        (line.storage_key, "bold"),
-        hang=2,
-    )
-    about = [
-        _why(line),
-        f"virtual key {', '.join(line.owners)}" if line.owners else "",
-        f"pass {line.pass_id}" if line.pass_id else "",
-        f"approved by {line.decided_by}" if line.decided_by else "",
-    ]
-    out.say(f"  {'; '.join(filter(None, about))}", hang=2)
-
-
-def _why(line: LedgerLine) -> str:
-    return line.reason if line.detail is None else f"{line.reason}; {line.detail}"
+    named = ("virtual key", "pass", "approved by")
+    out.records(HEADINGS, rows, first=HEADINGS[:6], named=named, right=("bytes", "pass"))

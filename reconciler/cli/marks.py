@@ -195,4 +195,4 @@ def _print(shown: Sequence[ListedMark], out: Output) -> None:
         key, due = shortened(mark.storage_key, KEY_WIDTH), minute(mark.due_at)
         rows.append((each.state, mark.verdict, key, human_bytes(mark.bytes), str(mark.pass_id), due, reason))
     headings = ("state", "verdict", "key", "bytes", "pass", "due", "reason")
-    out.table(headings, rows, right=("bytes", "pass"))
+    out.records(headings, rows, first=headings[:3], named=("pass", "due"), right=("bytes", "pass"))

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Never, TextIO, TypeAlias, TypeVar
 
 from rich.cells import cell_len
@@ -32,6 +33,10 @@ PIPED = 200
 
 WIDE = 140
 """Columns from which on a table with many columns breaks no name."""
+
+
+WORD = re.compile(r"\s*(?:\d{4}-\d\d-\d\d \d\d:\S+|\S+)")
+"""A word with the blanks before it; a day and its hour are one."""
 
 
 class Output(Console):
@@ -68,6 +73,30 @@ class Output(Console):
             made.add_row(*map(_text, row))
         self.print(made)
 
+    def records(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        first: Collection[str],
+        named: Collection[str],
+        right: Collection[str] = (),
+    ) -> None:
+        """A table without the columns that no row fills. Where a terminal has no room for it, paragraphs: on
+        the first line the columns in `first`, below it the others, with the headings of those in `named`.
+        """
+        filled = [any(row[place] for row in rows) for place in range(len(headings))]
+        if self.width >= WIDE:
+            cut = [list(compress(row, filled)) for row in rows]
+            self.table(list(compress(headings, filled)), cut, right=right)
+            return
+        for row in rows:
+            cells = [(heading, cell) for heading, cell in zip(headings, row, strict=True) if cell]
+            self.say(("  ".join(cell for heading, cell in cells if heading in first), "bold"), hang=2)
+            rest = [(heading, cell) for heading, cell in cells if heading not in first]
+            words = "; ".join(f"{heading} {cell}" if heading in named else cell for heading, cell in rest)
+            self.say(f"  {words}", hang=2)
+
 
 def _text(*parts: Part) -> Text:
     text = Text()
@@ -80,7 +109,7 @@ def _text(*parts: Part) -> Text:
 def _hung(text: Text, width: int, indent: int) -> Text:
     """The text in lines of that width, broken between words, all but the first of them indented."""
     breaks, used = [], 0
-    for word in re.finditer(r"\s*\S+", text.plain):
+    for word in WORD.finditer(text.plain):
         size = cell_len(word[0])
         if used and used + size > width:
             breaks.append(word.start())

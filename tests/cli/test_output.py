@@ -217,6 +217,7 @@ def test_a_line_goes_on_below_and_breaks_no_word() -> None:
     key = "image/" + "k" * 40
     narrow.say(("orphan  ", "bold"), key, "  no record; and as many words as it takes", hang=2)
     narrow.say("ok    rights    all that deleting takes and more", hang=16)
+    narrow.say("expired, since 2026-06-01 12:00:00Z", hang=2)
     narrow.say("as long as it needs to be: without hang no line ends")
     assert out.getvalue().splitlines() == [
         "orphan",
@@ -226,6 +227,8 @@ def test_a_line_goes_on_below_and_breaks_no_word() -> None:
         "ok    rights    all that",
         "                deleting takes",
         "                and more",
+        "expired, since",
+        "  2026-06-01 12:00:00Z",
         "as long as it needs to be: without hang no line ends",
     ]
 

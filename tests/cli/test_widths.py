@@ -69,11 +69,11 @@ def whole(shown: str, *words: str) -> None:
 COMMANDS: Sequence[tuple[str, Sequence[str]]] = (
     ("passes", ["1234568", "retention", "tripped", "dry_run", "1,234,567", "began", "marks"]),
     ("passes show 1234567", ["(all)", "dangling", "2.2 TiB", "of records", "deleted"]),
-    ("marks list", ["unreleased", "dangling", "1234567", "1.1 TiB", "verdict", "reason", "operator"]),
-    ("hold list", ["virtual key", "author", "departments"]),
+    ("marks list", ["unreleased", "dangling", "pass", "1234567;", "TiB;", "due", "operator"]),
+    ("hold list", ["virtual key", "until", "author", "departments"]),
     (f"marks show {LONG}1", ["storage key", "unreleased", "first seen at", "1234567890123"]),
     ("status", ["1234568", "mode", "last retention"]),
-    ("ledger", ["deleted", "(dangling):", "1.1 TiB", "1234567;", "departments", "approved"]),
+    ("ledger", ["result", "deleted", "dangling", "TiB;", "1234567;", "departments", "approved"]),
     ("storage", ["virtual key", "objects", "share"]),
 )
 """A command, and words that are not to be broken."""
