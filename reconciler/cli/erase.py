@@ -18,7 +18,8 @@ from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.cli.running import on_database, operator, sure
 from reconciler.cli.types import Catalog
 from reconciler.model import Erased, Hold, HoldKind
-from reconciler.planning.formatting import counted, timestamp
+from reconciler.model.moments import moment
+from reconciler.planning.formatting import counted
 
 
 def add(commands: Commands) -> None:
@@ -79,7 +80,7 @@ def _print(erased: Erased) -> None:
 
 def _refuse(held: Mapping[str, Hold]) -> None:
     for key, hold in sorted(held.items()):
-        until = f", until {timestamp(hold.until)}" if hold.until else ""
+        until = f", until {moment(hold.until)}" if hold.until else ""
         what = "" if hold.kind is HoldKind.KEY else f" ({hold.kind.replace('_', ' ')} {hold.target})"
         complain(f"{key}: on hold by {hold.author}{what}: {hold.reason}{until}")
     complain("nothing was erased; lift the hold, or say --despite-hold where that is for you to decide")

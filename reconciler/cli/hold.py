@@ -29,8 +29,8 @@ from reconciler.cli.running import duration_of, on_database, operator
 from reconciler.cli.types import Catalog
 from reconciler.errors import ConfigError
 from reconciler.model import HoldFilter, HoldKind
-from reconciler.model.moments import minute
-from reconciler.planning.formatting import counted, printable, shortened, timestamp
+from reconciler.model.moments import minute, moment
+from reconciler.planning.formatting import counted, printable, shortened
 
 NAMED = 10
 """Keys that a warning spells out."""
@@ -94,7 +94,7 @@ async def add_holds(catalog: Catalog, args: argparse.Namespace) -> int:
     if args.json:
         print_json(as_json.held(done))
     for each in () if args.json else done.holds:
-        until = f" until {timestamp(each.until)}" if each.until else ""
+        until = f" until {moment(each.until)}" if each.until else ""
         print(printable(f"on hold{until}: {each.kind.replace('_', ' ')} {each.target}"))
     if not done.claimed:
         return DONE

@@ -27,8 +27,8 @@ KEY_WIDTH = 60
 """Of a key, or of another name, in a table."""
 
 
-PIPED = 200
-"""The width of what no terminal shows."""
+PIPED = 1_000
+"""The width of what no terminal shows: a row is a line there, whatever it holds."""
 
 
 WIDE = 140

@@ -234,13 +234,13 @@ def summary(groups: Mapping[Verdict, Group], out: Output) -> None:
     rows: list[tuple[str, ...]] = []
     for verdict, group in groups.items():
         examples = ", ".join(shortened(one.storage_key, KEY_WIDTH) for one in group.first[:EXAMPLES])
-        counts = (f"{group.going:,}", human_bytes(group.bytes), f"{group.kept:,}")
+        counts = (f"{group.going:,}", f"{group.kept:,}", human_bytes(group.bytes))
         rows.append((verdict, *counts, examples))
     if len(groups) > 1:
         going, kept = (sum(getattr(each, name) for each in groups.values()) for name in ("going", "kept"))
         size = human_bytes(sum(each.bytes for each in groups.values()))
-        rows.append(("total", f"{going:,}", size, f"{kept:,}", ""))
-    numbers = ("to go", "bytes", "kept")
+        rows.append(("total", f"{going:,}", f"{kept:,}", size, ""))
+    numbers = ("to go", "kept", "bytes")
     out.table(("verdict", *numbers, "for example"), rows, right=numbers)
 
 

@@ -77,7 +77,8 @@ def print_policy(told: Published, out: Output) -> None:
 
 def markdown(told: Published) -> str:
     """A page for the gateway's users."""
-    from reconciler.planning.formatting import counted, human_bytes, timestamp
+    from reconciler.model.moments import moment
+    from reconciler.planning.formatting import counted, human_bytes
 
     lines = ["# How long media is kept", ""]
     if len(told.rules) > 1:
@@ -89,7 +90,7 @@ def markdown(told: Published) -> str:
         lines += [f"- {words}." for words in (each.kept, each.of_ended_keys) if words]
         lines += [f"- Stored now: {counted(each.records, 'file')}, {human_bytes(each.bytes)}.", ""]
     lines += ["## For all media", "", *(f"- {sentence}" for sentence in told.for_all), ""]
-    lines += [f"As of {timestamp(told.at.replace(microsecond=0))}."]
+    lines += [f"As of {moment(told.at)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -66,4 +66,4 @@ def print_storage(stored: Storage, by: StorageBy, out: Output) -> None:
     numbers = ("objects", "bytes", "", "share")
     out.table((STORAGE_NAMES[by].removesuffix("_id").replace("_", " "), *numbers), rows, right=numbers)
     if stored.prefixes is None:
-        out.say(UNKNOWN_PREFIXES)
+        out.say(UNKNOWN_PREFIXES, hang=0)

@@ -25,7 +25,8 @@ from reconciler.cli.reports import OF_THE_FIRST
 from reconciler.cli.types import Undone
 from reconciler.errors import ConfigError
 from reconciler.model import Mode, Return, Returned, UndoScope
-from reconciler.planning.formatting import counted, human_bytes, timestamp
+from reconciler.model.moments import moment
+from reconciler.planning.formatting import counted, human_bytes
 
 NAMED = 20
 """Refusals that are spelled out on stderr."""
@@ -125,7 +126,7 @@ def _summary(undone: Undone, mode: Mode, scope: UndoScope) -> str:
     elif undone.held_until is None:
         would = "came back"
     else:
-        would = f"came back, and are on hold until {timestamp(undone.held_until)}{lifted}"
+        would = f"came back, and are on hold until {moment(undone.held_until)}{lifted}"
     objects = f"{counted(undone.objects, 'object')} ({human_bytes(undone.bytes)})"
     there = f"; {undone.present:,} were there already" if undone.present else ""
     return f"{objects} and {counted(undone.records, 'row')} {would}{there}"
@@ -136,8 +137,8 @@ def _part(scope: UndoScope) -> str:
         return scope.keys[0]
     if scope.pass_id is not None:
         return f"pass {scope.pass_id}"
-    until = f" until {timestamp(scope.until)}" if scope.until else ""
-    return f"since {timestamp(scope.since)}{until}"
+    until = f" until {moment(scope.until)}" if scope.until else ""
+    return f"since {moment(scope.since)}{until}"
 
 
 def _ended(undone: Undone, mode: Mode) -> int:

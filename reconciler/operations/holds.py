@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Hold, HoldFilter, HoldKind
-from reconciler.planning.formatting import counted, named, timestamp
+from reconciler.model.moments import moment
+from reconciler.planning.formatting import counted, named
 
 PAGE = 1_000
 
@@ -33,7 +34,7 @@ async def add(
     now = await catalog.records.now()
     until = now + end if isinstance(end, timedelta) else end
     if until is not None and until <= now:
-        message = f"the end {timestamp(until)} is past; the database's clock says {timestamp(now)}"
+        message = f"the end {moment(until)} is past; the database's clock says {moment(now)}"
         raise NotDone(ErrorKind.INVALID, "end_is_past", message, end=until, now=now)
     holds = [
         Hold(kind=kind, target=target, reason=reason, author=author, until=until)

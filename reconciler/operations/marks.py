@@ -7,7 +7,7 @@ from reconciler.catalog.marks.queries import Cancelled
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import ListedMark, MarkFilter, UndoScope
-from reconciler.planning.formatting import timestamp
+from reconciler.model.moments import moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,13 @@ async def _unmarked(catalog: Catalog, key: str) -> NotDone:
     went, scope = await catalog.mark_list.went(key), UndoScope(keys=(key,))
     if went is None:
         return NotDone(ErrorKind.NOT_FOUND, "no_mark", message, key=key)
-    message += f": it was deleted at {timestamp(went.at)}, by pass {went.pass_id}"
+    message += f": it was deleted at {moment(went.at)}, by pass {went.pass_id}"
     deleted = {"key": key, "deleted_at": went.at, "pass_id": went.pass_id}
     if await catalog.recovery.removals(scope, limit=1):
         return NotDone(ErrorKind.NOT_FOUND, "deleted_recoverably", message, **deleted)
     restored = await catalog.history.of_key(key)
     if restored and restored[-1].event == "restored":
-        message += f", and restored at {timestamp(restored[-1].at)} by {restored[-1].reason}"
+        message += f", and restored at {moment(restored[-1].at)} by {restored[-1].reason}"
         return NotDone(ErrorKind.NOT_FOUND, "restored", message, **deleted)
     if await catalog.recovery.gone(scope):
         message += ", and cannot come back: it was deleted for good, or purged since"

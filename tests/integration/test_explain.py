@@ -208,7 +208,7 @@ async def test_it_is_printed_and_its_json_has_one_shape(site: Site) -> None:
         "bucket: no object",
         "disabled, seen since",
         "stale",
-        "now: revoked, it goes",
+        "a pass now says: revoked, it goes",
         "not known: since",
     ):
         assert part in shown.out

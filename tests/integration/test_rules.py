@@ -207,6 +207,5 @@ The first of these rules that is about a file holds for it.
 ## For all media
 
 - Media that has an expiry time of its own is deleted once that is over, whatever the rules say.
-- Media that is marked as deleted is removed at once.
 - What was deleted can be brought back for 7 days.
 """

@@ -173,7 +173,8 @@ async def columns_naming(connection: AnyConnection, media: MediaTables, key: str
     await require_tables(connection, media)
     asked = enumerate(media.references)
     query = " UNION ALL ".join(f"SELECT {n} AS place FROM ({media.names_by(each)}) k" for n, each in asked)
-    return [media.references[row["place"]].name for row in await connection.fetch(query, [key])]
+    rows = await connection.fetch(f"{query} ORDER BY place", [key])
+    return [media.references[row["place"]].name for row in rows]
 
 
 async def spelled_otherwise(
