@@ -279,7 +279,7 @@ def view_of_keys(table: str, column: str, kind: str, form: KeyForm) -> tuple[str
     schema, name = split_table(table)
     view, key = f"{schema}.{name}_{column}_keys", _spelled("t.text", form)
     keys = f"SELECT {key} AS key FROM {qualified(table)} CROSS JOIN LATERAL ({_each_text(column, kind)}) t"
-    return f"CREATE VIEW {qualified(view)} AS {keys};", f"{view}.key"
+    return f"CREATE OR REPLACE VIEW {qualified(view)} AS {keys};", f"{view}.key"
 
 
 def _counts(column: str, where: Mapping[str, str]) -> str:
