@@ -129,15 +129,6 @@ def test_keys_in_arrays_and_json_are_told_until_a_view_gives_them(env: Mapping[s
     assert [json.loads(line)["storage_key"] for line in ran.out.splitlines()] == ["image/avatar3"]
 
 
-@pytest.mark.parametrize("kind", ["text[]", "jsonb"])
-def test_a_key_that_is_an_array_or_json_is_told_by_its_usual_name(env: Mapping[str, str], kind: str) -> None:
-    execute(env["RECONCILER_DATABASE_URL"], f"ALTER TABLE media.files ADD COLUMN keys {kind}")
-    checks = doctor({**env, "RECONCILER_CATALOG__MEDIA_COLUMNS__STORAGE_KEY": "keys"})
-    (told,) = [each for each in checks if str(each["detail"]).endswith(f" keys: its type is {kind}")]
-    assert told["status"] == "fail"
-    assert "by a view that gives them, one a row" in str(told["advice"])
-
-
 def test_a_second_collector_on_the_bucket_is_told(env: Mapping[str, str]) -> None:
     """Conduit's, since July 2026, by the table in which its cleaner asks for approvals."""
     assert [status for status, _ in of(doctor(env), "collectors")] == ["ok"]

@@ -117,7 +117,11 @@ async def _opened(url: str, script: str, tables: TableMapping = TABLES) -> Async
             "STORAGE_KEY path: its type is name; allowed are text, varchar, char(n), citext; make",
         ),
         ({"path": "jsonb"}, {}, 'text COLLATE "C" GENERATED ALWAYS AS (…) STORED, and name that'),
-        ({"path": "text[]"}, {}, "STORAGE_KEY path: its type is _text"),
+        (
+            {"path": "text[]"},
+            {},
+            "STORAGE_KEY path: its type is text[]; allowed are text, varchar, char(n), citext; map the table",
+        ),
         ({"id": "real PRIMARY KEY"}, {}, "ID id: its type is real"),
         ({"id": "bigint"}, {}, "ID id: not unique in gate.media; name its primary key"),
         ({"made": "text"}, {}, "CREATED_AT made: its type is text"),

@@ -51,7 +51,7 @@ async def test_what_else_names_a_key_is_told_by_name(site: Site) -> None:
         "CREATE TABLE users (avatar text, cover text);"
         "INSERT INTO users VALUES ('image/avatar', 'image/avatar')"
     )
-    named = {"catalog__also_referenced": '["users.avatar", "public.users.cover"]'}
+    named = {"catalog__also_referenced": '["users.avatar", "users.cover"]'}
     told = await explain(site, "image/avatar", **named)
     assert list(told.seen.named) == ["public.users.avatar", "public.users.cover"]
     assert told.outlook.now.reason == "named by public.users.avatar and by public.users.cover"

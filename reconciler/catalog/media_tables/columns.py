@@ -7,7 +7,6 @@ import asyncpg
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.expressions import NUMBERS, ColumnType
 from reconciler.catalog.media_tables import indexes
-from reconciler.model import holds_several
 
 IDENTIFIERS = ("smallint", "integer", "bigint", "numeric", "uuid", "text", "varchar", "char(n)")
 ZONELESS = frozenset({"timestamp", "date"})
@@ -176,7 +175,7 @@ def misfit(field: str, column: Column, unit: str | None) -> str | None:
             return f"its type is {kind}; set RECONCILER_CATALOG__EPOCH_UNIT to what it counts: s, ms or us"
         return None
     wrong = f"its type is {kind}; allowed are {', '.join(allowed)}"
-    if field == "storage_key" and holds_several(kind):
+    if field == "storage_key" and kind.endswith("[]"):
         return f"{wrong}; map the table that has a row for each object, and keep these by {THROUGH_A_VIEW}"
     if field in {"id", "virtual_key_id"}:
         return f"{wrong}; a generated column of such a type serves as well"
