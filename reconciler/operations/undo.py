@@ -11,7 +11,8 @@ from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsIn
 from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mode, UndoScope
-from reconciler.planning.formatting import counted, named, timestamp
+from reconciler.model.moments import moment
+from reconciler.planning.formatting import counted, named
 
 Note = Callable[[str, str, str], Awaitable[None]]
 """Writes down who has ordered what, and what that was about."""
@@ -58,4 +59,4 @@ def _told(scope: UndoScope) -> str:
         return named(scope.keys)
     if scope.pass_id is not None:
         return f"pass {scope.pass_id}"
-    return f"since {timestamp(scope.since)}" + (f" until {timestamp(scope.until)}" if scope.until else "")
+    return f"since {moment(scope.since)}" + (f" until {moment(scope.until)}" if scope.until else "")

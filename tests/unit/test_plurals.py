@@ -21,6 +21,7 @@ NEVER_ONE = (
     "made.key_column",
     "now:,",
     "tries",
+    "speed",
     "len(rows)",
     "found.batch_size",
     "row['prepared']",

@@ -291,7 +291,7 @@ async def _not_tripped(
     tail = f": there is nothing to {action}"
     if waiting:
         marks: int = await connection.fetchval(FOUND, waiting)
-        tail += f"; pass {waiting[-1]} is the one that waits for a decision, with marks on {marks:,} keys"
+        tail += f"; pass {waiting[-1]} is the one that waits for a decision, with {marks:,} marked"
     elif other is not None:
         tail += "; what it found is judged again by the next pass"
     return NotDone(
