@@ -1,6 +1,7 @@
 """`init` and `explain`: both sides are opened to look at them, and nothing else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from reconciler.app import wiring
 from reconciler.catalog.media_tables import survey
@@ -42,7 +43,7 @@ async def explain(settings: Settings, key: str) -> Explained:
             versions=bucket.versions,
             locks=bucket.locks,
             bucket=settings.bucket.name,
-            policy=settings.policy(),
+            policy=replace(settings.policy(), delete_mode=wiring.delete_mode_of(settings, UNKNOWN)),
             mode=settings.mode(),
             undo_window=settings.undo_window,
         )

@@ -276,7 +276,7 @@ def held_condition(media: MediaTables, now: str) -> str:
 
     A cheap way to skip marks; the claim decides whether a mark is held after it has locked the mark.
     """
-    return condition(media, "m.storage_key", now)
+    return condition(media, "m.storage_key", now, owners="m.owners")
 
 
 def condition(media: MediaTables, key: str, now: str, *, owners: str | None = None) -> str:
@@ -333,6 +333,10 @@ def _holds_on(media: MediaTables) -> str:
             SELECT g.storage_key, h.* FROM {SCHEMA}.hidden g
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = ANY(g.owners) AND {force}
             WHERE g.storage_key = ANY($1::text[])
+            UNION ALL
+            SELECT d.storage_key, h.* FROM {SCHEMA}.marks d
+            JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = ANY(d.owners) AND {force}
+            WHERE d.storage_key = ANY($1::text[])
         ) found ORDER BY key, kind
     """
 
@@ -342,7 +346,7 @@ def _claimed_under(media: MediaTables) -> str:
     return f"""
         SELECT m.storage_key FROM {SCHEMA}.marks m
         WHERE m.state = 'claimed' AND (
-            m.storage_key = ANY($1::text[])
+            m.storage_key = ANY($1::text[]) OR m.owners && $3::text[]
             OR EXISTS (SELECT FROM unnest($2::text[]) AS p (low) WHERE starts_with(m.storage_key, p.low))
             OR EXISTS (SELECT FROM (SELECT m.storage_key COLLATE "default" AS marked) own
                        JOIN {media.media} ON {media.equal_key} = own.marked

@@ -57,6 +57,7 @@ def print_explained(found: Explained, out: Output) -> None:
     for near in seen.near:
         which = " and ".join(filter(None, ("an object" if near.object else "", "a row" if near.row else "")))
         out.say(("near: ", "bold"), f"{which} with the key ", (near.storage_key, "bold"))
+    _departures(found, out)
     _stops(found, out)
     if found.history.state is not KeyState.UNKNOWN:
         print_history(found.history, out)
@@ -141,6 +142,16 @@ def _standing(standing: Judgement) -> str:
         each for each in (standing.verdict, f"kept ({standing.kept})" if standing.kept else "stays") if each
     ]
     return f"{', '.join(named)}: {standing.reason}"
+
+
+def _departures(found: Explained, out: Output) -> None:
+    for each in found.departures:
+        whose = "" if each.virtual_key is None else f" of virtual key {each.virtual_key}"
+        undo = (
+            "is kept for an undo" if each.row_kept else "was not kept: an undo brings back the object alone"
+        )
+        out.say(("departed: ", "bold"), f"a row{whose} left the table at {_when(each.left_at)}, and {undo}")
+        out.say("  no pass has taken note of it yet: one does within seconds while a daemon runs")
 
 
 def _stops(found: Explained, out: Output) -> None:

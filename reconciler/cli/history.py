@@ -10,12 +10,13 @@ $ reconciler history --json image/2026/cat.png | jq .state
 
 import argparse
 import shlex
+from collections.abc import Sequence
 
 from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE, FAILED
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output
-from reconciler.model import KeyHistory, KeyState, LedgerLine, ListedMark, PassState
+from reconciler.model import KeyHistory, KeyState, LedgerLine, ListedMark, PassState, Verdict
 from reconciler.model.moments import moment
 from reconciler.planning.formatting import human_bytes
 
@@ -70,7 +71,7 @@ def print_history(found: KeyHistory, out: Output) -> None:
 
 def _waits_for(listed: ListedMark) -> str:
     mark = listed.mark
-    found = f"{mark.verdict}, found by {listed.kind} pass {mark.pass_id}"
+    found = f"{mark.verdict}, found by {listed.kind} pass {mark.pass_id}{_of(mark.verdict, mark.owners)}"
     if listed.pass_state is PassState.TRIPPED:
         return f"{found}, which tripped: it waits for a decision (reconciler passes show {mark.pass_id})"
     return f"{found}; {listed.state}, due {moment(mark.due_at)}"
@@ -82,12 +83,18 @@ def _found(line: LedgerLine) -> str:
         if line.kind
         else f"pass {line.pass_id}, which is not kept any more"
     )
-    found = f"found by {which}: {line.verdict}, {line.reason}" if line.event != "restored" else f"of {which}"
+    why = f"{line.verdict}, {line.reason}{_of(line.verdict, line.owners)}"
+    found = f"found by {which}: {why}" if line.event != "restored" else f"of {which}"
     if line.decided_by and line.decided_at:
         return f"{found}; approved by {line.decided_by}, {moment(line.decided_at)}"
     if line.unapproved:
         return f"{found}; above the breaker's limits"
     return f"{found}; within the breaker's limits" if line.kind else found
+
+
+def _of(verdict: str, owners: Sequence[str]) -> str:
+    """Whose it was: of what has departed no row says so any more."""
+    return f", of virtual key {', '.join(owners)}" if verdict == Verdict.DEPARTED and owners else ""
 
 
 def _event(line: LedgerLine) -> str:
@@ -98,7 +105,11 @@ def _event(line: LedgerLine) -> str:
             return f"{what} claimed for deletion"
         case "result":
             size = f" ({human_bytes(line.bytes)})" if line.bytes and line.result == "deleted" else ""
-            result = "was missing already" if line.result == "missing" else line.result
+            said = {
+                "missing": "was missing already",
+                "left": "left the table before, and is kept for an undo",
+            }
+            result = said.get(line.result or "", line.result)
             return f"{what} {result}{size}{detail}"
         case "restored":
             result = "" if line.result == "restored" else f" ({line.result})"

@@ -1,6 +1,6 @@
 """One pass of each kind and a collection, under one term: `once` runs it, and `run` repeats it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -183,14 +183,19 @@ class Cycle:
             return None
         return await self._observed(PassKind.DEPARTURE, term)
 
-    async def collect(self, term: Term, *, report_again: bool) -> Collected:
-        """Run one round of the collector, then one of the purge, and update the drift figures."""
+    async def collect(
+        self, term: Term, *, report_again: bool, awaited: Callable[[], bool] = lambda: False
+    ) -> Collected:
+        """Run one round of the collector, then one of the purge, and update the drift figures.
+
+        The purge gives way where the next round is `awaited`.
+        """
         bound = {"epoch": term.epoch}
         with step(self._ports.tracer, "collection", bound=bound, mode=str(self._in_force().mode)):
             await self._healer.run()
             collected = await self._collector.run(term, report_again=report_again)
             await self._healer.run()
-            await self._purger.run(term)
+            await self._purger.run(term, awaited)
             removed = collected.removed
             self._ports.tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
         self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting.marks)

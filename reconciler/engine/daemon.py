@@ -186,7 +186,7 @@ class Daemon:
 
     async def _collect_until_stopped(self, term: Term, drained: anyio.Event) -> None:
         async def collect() -> None:
-            collected = await self._cycle.collect(term, report_again=False)
+            collected = await self._cycle.collect(term, report_again=False, awaited=self._armed.rung)
             if collected.full:
                 raise Halt(collected.full)
             if collected.unanswered:

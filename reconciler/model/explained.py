@@ -8,7 +8,7 @@ from reconciler.model.control import Hold, Pause
 from reconciler.model.enums import DeleteMode, KeepReason, Mode
 from reconciler.model.history import KeyHistory
 from reconciler.model.objects import StoredObject
-from reconciler.model.records import Record
+from reconciler.model.records import Departed, Record
 from reconciler.model.recovery import Version
 from reconciler.model.verdicts import Verdict
 
@@ -35,8 +35,8 @@ class Seen:
     """What a pass would see of one key, on both sides, and what keeps it besides the rules.
 
     `named` are the further columns that name it. `recoverable`: an object of the key is hidden and can come
-    back. `row_missing`: its row was removed for want of the object. `departed`: the reason of its mark, if
-    its row left the table. `hold` is one of those in force.
+    back. `row_missing`: its row was removed for want of the object. `departed`: why its mark says so, or a
+    pass would, if its row left the table. `hold` is one of those in force.
     """
 
     key: str
@@ -131,6 +131,8 @@ class Explained:
     """Those of an object that no row names."""
     outlook: Outlook
     history: KeyHistory
+    departures: Sequence[Departed]
+    """Rows that named it and left the table, of which no departure pass has taken note yet."""
     returnable: Sequence[Returnable]
     unseen: Sequence[str] = field(default=())
 
@@ -138,4 +140,5 @@ class Explained:
     def known(self) -> bool:
         """Whether anything is, or was, under this very key."""
         seen = self.seen
-        return bool(seen.object or seen.rows or seen.named or self.versions or self.history.known)
+        here = seen.object or seen.rows or seen.named
+        return bool(here or self.versions or self.departures or self.history.known)

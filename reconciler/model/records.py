@@ -46,13 +46,14 @@ class Record:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departed:
     """A note that a row left the media table, at the server's time. `storage_key` None: all of them did, by
-    TRUNCATE.
+    TRUNCATE. `row_kept`: the row's text is kept with the note, for an undo.
     """
 
     id: int
     storage_key: str | None
     left_at: datetime
     virtual_key: str | None
+    row_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

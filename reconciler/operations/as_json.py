@@ -242,6 +242,14 @@ def explained(of: model.Explained) -> Json:
         **_outlook(of.outlook),
         "hold": hold(seen.hold) if seen.hold else None,
         **{name: told[name] for name in ("state", "since", "mark", "events")},
+        "departures": [
+            {
+                "left_at": timestamp(each.left_at),
+                "virtual_key_id": each.virtual_key,
+                "row_kept": each.row_kept,
+            }
+            for each in of.departures
+        ],
         "returnable": [_fields(each, "record_id", "mode", "since", "until") for each in of.returnable],
         "unseen": list(of.unseen),
     }

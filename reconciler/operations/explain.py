@@ -11,7 +11,7 @@ from reconciler.errors import Halt, ReconcilerError
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans, meant, spellings
 from reconciler.operations.history import history
-from reconciler.planning import outlook
+from reconciler.planning import drift_rules, outlook
 from reconciler.ports import Locks, ObjectStore, Versions
 
 T = TypeVar("T")
@@ -44,8 +44,8 @@ async def explain(sight: Sight, key: str) -> model.Explained:
         versions = await _if_shown(lambda: sight.versions.of(key), "its versions", unseen)
         lock = await sight.locks.of(key) if seen.object else None
     story = await history(catalog, key)
-    if story.mark is not None and story.mark.mark.verdict is model.Verdict.DEPARTED:
-        seen = replace(seen, departed=story.mark.mark.reason)
+    notes = await catalog.departures.of_key(key)
+    seen = await _departed(sight, seen, story.mark, notes)
     return model.Explained(
         at=now,
         mode=sight.mode,
@@ -65,6 +65,7 @@ async def explain(sight: Sight, key: str) -> model.Explained:
         rules=() if seen.named else outlook.rules_of_object(seen, policy, now),
         outlook=outlook.outlook(seen, policy, now),
         history=story,
+        departures=notes,
         returnable=await _returnable(sight, key, story) if story.known else (),
         unseen=unseen,
     )
@@ -88,6 +89,33 @@ async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> mod
         row_missing=bool(await catalog.recovery.row_missing([key])),
         hold=(await catalog.holds.held([key])).get(key),
     )
+
+
+async def _departed(
+    sight: Sight,
+    seen: model.Seen,
+    listed: model.ListedMark | None,
+    notes: Sequence[model.Departed],
+) -> model.Seen:
+    """The same with why its object has departed: as its mark says, or a pass that reads the notes would."""
+    if listed is not None and listed.mark.verdict is model.Verdict.DEPARTED:
+        return replace(seen, departed=listed.mark.reason)
+    if not notes or seen.object is None or seen.rows or seen.named:
+        return seen
+    judged = drift_rules.judge_departed(notes[-1], seen.object, sight.policy)
+    if not isinstance(judged, model.Finding):
+        return seen
+    return replace(seen, departed=judged.reason, hold=seen.hold or await _on_owner(sight, notes))
+
+
+async def _on_owner(sight: Sight, notes: Sequence[model.Departed]) -> model.Hold | None:
+    """A hold on a virtual key whose row has left: the pass puts the key under it."""
+    for owner in {each.virtual_key for each in notes if each.virtual_key is not None}:
+        wanted = model.HoldFilter(kind=model.HoldKind.VIRTUAL_KEY, prefix=owner)
+        for hold in await sight.catalog.holds.page(wanted, limit=1):
+            if hold.target == owner:
+                return hold
+    return None
 
 
 async def _near(sight: Sight, key: str) -> Sequence[model.NearKey]:
@@ -116,7 +144,7 @@ async def _returnable(sight: Sight, key: str, story: model.KeyHistory) -> Sequen
             since, mode = removal.object.hidden_at, removal.object.hidden.mode
             until = since + sight.undo_window
             found.append(model.Returnable(record_id=None, mode=mode, since=since, until=until))
-        removed = {line.record_id: line.at for line in story.lines if line.result == "deleted"}
+        removed = {line.record_id: line.at for line in story.lines if line.result in {"deleted", "left"}}
         found += [
             model.Returnable(
                 record_id=row.record_id,

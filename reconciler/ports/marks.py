@@ -24,7 +24,7 @@ whether the approval does not count any more for that mark."""
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """Which marks to claim, at most how many, who decides about each and about them all, and which approvals
-    have ended.
+    have ended. `departed_first`: what has departed is claimed before all else, whenever it was due.
     """
 
     policy: model.Policy
@@ -33,6 +33,7 @@ class ClaimRequest:
     decide: Decide
     cap: Cap
     ended: Ended = lambda *_: False
+    departed_first: bool = False
 
 
 class Marks(Protocol):

@@ -142,6 +142,13 @@ class Departures(Protocol):
         """Those of the keys that are marked as departed: a sweep leaves them to that mark."""
         ...
 
+    async def forget(self, term: Term, retention: timedelta) -> None:
+        """Let the departure passes go that ended longer ago than that, and of whose marks none is left.
+
+        The newest stay, and those that wait for a decision. Raises LeaseLost.
+        """
+        ...
+
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call `heard` when there may be some, until cancelled. It may miss any: poll as well."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 
 from reconciler.catalog import migrate
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
+from reconciler.catalog.db.connections import by_index
 from reconciler.catalog.media_tables import departing, triggers
 from reconciler.catalog.media_tables.user_code import REMOVING
 from reconciler.catalog.passes import departures
@@ -24,7 +26,19 @@ from reconciler.embedded.postgres import start_postgres
 from reconciler.errors import ConfigError
 from reconciler.model import Hold, HoldKind, KeepReason, Mode, PassKind, PassState, Tally, Verdict
 from reconciler.model.spelling import Orphans
-from tests.contract.catalog import NOTHING, POLICY, Stage, claimed, finding, staged
+from reconciler.ports import ClaimRequest
+from tests.contract.catalog import (
+    ALL,
+    DAY,
+    NOTHING,
+    POLICY,
+    Stage,
+    claimed,
+    finding,
+    no_cap,
+    staged,
+    unless_named,
+)
 from tests.servers import fresh_database
 from tests.support.proxy import proxy_of
 
@@ -252,7 +266,7 @@ async def depart(stage: Stage, *keys: str, arm: bool = True) -> None:
     findings = [finding(key, Verdict.DEPARTED) for key in keys]
     await passes.record(stage.term, current, findings, NOTHING, departed=ids)
     if arm:
-        await passes.arm(stage.term, current, Tally())
+        await passes.arm(stage.term, current, Tally(found={Verdict.DEPARTED: len(keys)}))
 
 
 async def remove(stage: Stage, key: str) -> None:
@@ -368,6 +382,122 @@ async def test_a_hold_by_virtual_key_keeps_what_its_row_named(stage: Stage) -> N
     await depart(stage, "image/later")
     assert await stage.marks() == {}
     assert [*await stage.catalog.holds.held(["image/later"])] == ["image/later"]
+
+
+async def test_a_hold_by_virtual_key_that_comes_after_the_row_left_keeps_it_too(stage: Stage) -> None:
+    await swept(stage)
+    other = await stage.add_owner()
+    await stage.add_row("image/a")
+    await stage.add_row("image/b", VirtualKeyId=other)
+    await stage.sql.execute('DELETE FROM public."VirtualKeys"')
+    await depart(stage, "image/a", "image/b")
+    hold = Hold(kind=HoldKind.VIRTUAL_KEY, target=str(stage.owner), author="ada", reason="case 7", until=None)
+    assert await stage.catalog.holds.add([hold]) == []
+    claim = await stage.claim()
+    assert claimed(claim) == ["image/b"]
+    assert claim.keys[0].mark.owners == (str(other),), "the ledger names whose it was"
+    late = replace(hold, target=str(other))
+    assert await stage.catalog.holds.add([late]) == ["image/b"], "it may go all the same"
+    spared = await stage.catalog.marks.look_again(claim, unless_named, POLICY, guarded=True)
+    assert spared == {"image/b": "on hold: case 7"}
+    await stage.catalog.holds.remove(HoldKind.VIRTUAL_KEY, [str(stage.owner)], by="ada")
+    assert claimed(await stage.claim()) == ["image/a"]
+
+
+async def test_what_departed_is_claimed_before_what_has_waited_longer(stage: Stage) -> None:
+    orphans = [finding(f"image/{number}") for number in range(3)]
+    current = await stage.catalog.passes.begin(stage.term, PassKind.SWEEP, "hash", Mode.LIVE, None, POLICY)
+    await stage.catalog.passes.record(stage.term, current, orphans, NOTHING)
+    await stage.catalog.passes.arm(stage.term, current, Tally())
+    for key in ("image/left", "image/right"):
+        await stage.add_row(key)
+        await remove(stage, key)
+    await depart(stage, "image/left", "image/right")
+
+    async def claim(limit: int, *, departed_first: bool) -> list[str]:
+        wanted = ClaimRequest(POLICY, ALL, limit, unless_named, no_cap, departed_first=departed_first)
+        return claimed(await stage.catalog.marks.claim(stage.term, wanted))
+
+    assert await claim(1, departed_first=True) == ["image/left"]
+    assert await claim(1, departed_first=False) == ["image/0"], "the longest due"
+    assert await claim(2, departed_first=True) == ["image/1", "image/right"]
+    assert await claim(2, departed_first=True) == ["image/2"]
+
+
+# --- their passes ----------------------------------------------------------------------------------------
+
+
+async def left(stage: Stage) -> list[int]:
+    rows = await stage.sql.fetch("SELECT id FROM reconciler.passes WHERE kind = 'departure' ORDER BY id")
+    return [row["id"] for row in rows]
+
+
+async def test_a_pass_that_found_nothing_goes_once_enough_others_came(stage: Stage) -> None:
+    """But for one that has taken up the marks of a pass that died."""
+    await swept(stage)
+    await stage.add_row("image/a")
+    await remove(stage, "image/a")
+    await depart(stage, "image/a", arm=False)
+    await depart(stage)
+    died, heir = await left(stage)
+    for _ in range(departures.NEWEST + 3):
+        await depart(stage)
+    first, second, *empty = await left(stage)
+    assert (first, second, len(empty)) == (died, heir, departures.NEWEST - 1)
+    assert claimed(await stage.claim()) == ["image/a"]
+
+
+async def test_old_passes_go_with_the_ledger_once_none_of_their_marks_is_left(stage: Stage) -> None:
+    """Without its pass a mark would never be claimed, and a person may yet decide about one that tripped."""
+    await swept(stage)
+    for key in ("image/gone", "image/waits", "image/tripped", "image/young"):
+        await stage.add_row(key)
+        await remove(stage, key)
+        await depart(stage, key)
+    gone, waits, tripped, young = await left(stage)
+    await stage.sql.execute("DELETE FROM reconciler.marks WHERE storage_key <> 'image/waits'")
+    await stage.sql.execute("UPDATE reconciler.passes SET state = 'tripped' WHERE id = $1", tripped)
+    for _ in range(departures.NEWEST):
+        await depart(stage)
+    await stage.sql.execute("UPDATE reconciler.passes SET finished_at = finished_at - interval '90 days'")
+    await stage.sql.execute("UPDATE reconciler.passes SET finished_at = now() WHERE id = $1", young)
+    await stage.catalog.departures.forget(stage.term, 90 * DAY)
+    found = await left(stage)
+    assert set(found) & {gone, waits, tripped, young} == {waits, tripped, young}
+    assert len(found) == departures.NEWEST + 2, "the newest stay for the next one, however old they are"
+    assert claimed(await stage.claim()) == ["image/waits"]
+
+
+MANY = """
+ANALYZE reconciler.marks; ANALYZE reconciler.passes;
+INSERT INTO reconciler.passes (kind, cutoff, config_hash, mode, state, epoch, tally, finished_at)
+SELECT 'departure', now(), '', 'live', 'released', 1, '{}', now() - n * interval '1 day'
+FROM generate_series(1, 3000) n;
+INSERT INTO reconciler.marks (storage_key, verdict, reason, bytes, pass_id, first_seen_at, last_seen_at,
+    last_pass_id, sightings, due_at)
+SELECT p.id || '/' || n, 'departed', '', 0, p.id, now(), now(), p.id, 1, now()
+FROM reconciler.passes p CROSS JOIN generate_series(1, 10) n WHERE p.kind = 'departure';
+"""
+
+
+async def test_the_marks_of_old_passes_are_looked_for_by_index(stage: Stage) -> None:
+    """With statistics from before there were any: to read all marks for each pass would be their product."""
+    await stage.sql.execute(MANY)
+    async with stage.sql.transaction():
+        await by_index(stage.sql)
+        await stage.sql.execute("SET LOCAL statement_timeout = '20s'")
+        plan = await stage.sql.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {departures.FORGET}", 90 * DAY)
+    (marks,) = [each for each in nodes(json.loads(plan)[0]["Plan"]) if each.get("Relation Name") == "marks"]
+    assert marks["Index Name"] == "marks_departed_pass_idx"
+    assert marks["Actual Loops"] > 2_000, "it asks for each pass"
+    assert marks["Actual Rows"] * marks["Actual Loops"] < 30_000
+    assert not marks.get("Rows Removed by Filter")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from nodes(each)
 
 
 async def test_the_row_that_left_is_kept_for_an_undo(stage: Stage) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import anyio
 
-from reconciler.model import Departed, PassKind, PassState, Verdict
+from reconciler.model import Departed, PassKind, PassState, Term, Verdict
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.observing import Surroundings, port
 
@@ -49,6 +50,11 @@ class MemoryDepartures:
         self._database.answer()
         marks = self._database.marks
         return frozenset(key for key in keys if key in marks and marks[key].mark.verdict is Verdict.DEPARTED)
+
+    @port
+    async def forget(self, term: Term, retention: timedelta) -> None:
+        """Nobody sees the difference, but for the room that they take."""
+        self._database.check(term)
 
     async def listen(self, heard: Callable[[], None]) -> None:
         await anyio.sleep_forever()

@@ -72,7 +72,10 @@ class MemoryMarks:
         database.check(term)
         operation, xid = uuid4(), database.next_xid()
         stopped = database.pause.paused or database.mode is Mode.DRY_RUN or self._all_stopped()
-        due = [] if stopped else self._claimable(policy, wanted.verdicts)[: wanted.limit]
+        due = [] if stopped else self._claimable(policy, wanted.verdicts)
+        if wanted.departed_first:
+            due.sort(key=lambda row: row.mark.verdict is not Verdict.DEPARTED)
+        due = due[: wanted.limit]
         taken, refused, cancelled, postponed = [], [], 0, 0
         for row in due:
             twin = has_twin(database, row.mark, policy.prefixes)

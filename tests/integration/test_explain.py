@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from reconciler import app
+from reconciler.catalog import migrate
 from reconciler.model import VERDICTS, Explained, Finding, KeepReason, KeyState, Verdict
+from reconciler.model.moments import moment
 from reconciler.operations import as_json
 from reconciler.settings import load
 from tests.cli.program import reconciler
@@ -152,6 +156,62 @@ async def test_the_story_of_a_key_from_its_mark_to_its_return(site: Site) -> Non
     assert [each.until - each.since for each in gone.returnable] == [7 * DAY, 7 * DAY]
     assert [each.record_id for each in gone.returnable] == [None, row.record.id]
     assert json.loads(json.dumps(as_json.explained(gone)))["state"] == "deleted"
+
+
+async def test_the_story_of_a_row_that_left_from_the_commit_to_the_undo(site: Site) -> None:
+    """Its owner and the time are told although no row says them any more, and so is what can be undone."""
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(site.database, with_triggers=True))
+    owner = await site.virtual_key()
+    for key in ("image/a", "image/live"):
+        await site.tracked(key, owner=owner)
+    await site.once()
+    await site.sql('DELETE FROM "MediaRecords" WHERE "StorageKey" = $1', "image/a")
+    noted = await explain(site, "image/a")
+    (left,) = noted.departures
+    assert (left.virtual_key, left.row_kept) == (str(owner), True)
+    at = moment(left.left_at)
+    assert (noted.outlook.now.verdict, noted.outlook.now.goes) == (Verdict.DEPARTED, True)
+    shown = reconciler("explain", "image/a", env=site.environment).out
+    assert f"a row of virtual key {owner} left the table at {at}" in " ".join(shown.split())
+    await site.once(departure_delay="1h")
+    marked = await explain(site, "image/a")
+    assert marked.departures == []
+    assert marked.history.mark is not None
+    assert marked.history.mark.mark.owners == (str(owner),)
+    assert at in marked.outlook.now.reason
+    assert f"of virtual key {owner}" in " ".join(
+        reconciler("explain", "image/a", env=site.environment).out.split()
+    )
+    await site.sql("UPDATE reconciler.marks SET due_at = now()")
+    await site.once()
+    gone = await explain(site, "image/a", undo_window="7d")
+    assert [each.until - each.since for each in gone.returnable] == [7 * DAY, 7 * DAY]
+    assert len([each for each in gone.returnable if each.record_id is not None]) == 1
+    told = " ".join(reconciler("explain", "image/a", env=site.environment).out.split())
+    for part in (
+        at,
+        f"of virtual key {owner}",
+        "left the table before",
+        "the object can be brought back until",
+    ):
+        assert part in told
+
+
+async def test_a_hold_on_the_virtual_key_of_a_row_that_left_is_told_before_any_pass(site: Site) -> None:
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(site.database, with_triggers=True))
+    owner = await site.virtual_key()
+    await site.tracked("image/a", owner=owner)
+    await site.once()
+    await site.sql('DELETE FROM "VirtualKeys"')
+    env = {"RECONCILER_DATABASE_URL": site.database}
+    held = reconciler("hold", "add", "--virtual-key", str(owner), "--reason", "case", env=env)
+    assert held.status == 0
+    told = await explain(site, "image/a")
+    assert (told.outlook.now.verdict, told.outlook.now.kept) == (Verdict.DEPARTED, KeepReason.HOLD)
+    assert (await site.once()).kept[KeepReason.HOLD] == 1, "and the pass agrees"
+    assert await site.keys() == {"image/a"}
 
 
 async def test_a_hold_and_its_end_are_told(site: Site) -> None:

@@ -27,6 +27,7 @@ from reconciler.model import (
     DeleteMode,
     Deletion,
     DeletionResult,
+    Departed,
     HiddenObject,
     Hold,
     HoldKind,
@@ -191,6 +192,33 @@ async def test_a_rate_holds_over_the_whole_round() -> None:
     report = await world.run_once()
     assert report.removed.objects == 95
     assert report.duration_seconds == pytest.approx(8.5, abs=0.1)
+
+
+async def test_what_departed_goes_first_and_holds_nothing_up_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(under=policy(delete_mode=DeleteMode.QUARANTINE), limits=OPEN)
+    for number in range(60):
+        world.bucket.upload(f"image/a{number}", age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    for number in range(60):
+        key = f"image/z{number}"
+        world.bucket.upload(key, age=DAY)
+        left = Departed(id=number, storage_key=key, left_at=world.database.now, virtual_key=None)
+        world.database.departures.append(left)
+    world.in_force(rate=10.0)
+    claims, claim = list[set[Verdict]](), world.marks.claim
+
+    async def noted(term: Term, wanted: ClaimRequest) -> Claim:
+        made = await claim(term, wanted)
+        claims.append({key.mark.verdict for key in made.keys})
+        return made
+
+    monkeypatch.setattr(world.marks, "claim", noted)
+    assert (await world.run_once()).removed.objects == 120
+    kinds = ["departed" if each == {Verdict.DEPARTED} else "orphan" for each in claims if each]
+    assert kinds[:8] == [*["departed"] * 3, "orphan"] * 2
 
 
 async def test_a_round_looks_for_unfinished_claims_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,6 +397,21 @@ async def test_batches_purged_at_once_keep_to_one_cap(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.attack(90)
+async def test_a_purge_gives_way_to_a_collection_and_goes_on_a_little_all_the_same() -> None:
+    world = await hidden_and_due(**{f"k{number}": 1 for number in range(95)})
+    world.in_force(rate=10.0)
+    cycle = world.cycle()
+    term = await world.ports.lease.acquire("test", world.limits.lease_ttl)
+    assert isinstance(term, Term)
+    await cycle.first_contact(term)
+    before = len(world.database.hidden)
+    await cycle.collect(term, report_again=False, awaited=lambda: True)
+    purged = before - len(world.database.hidden)
+    assert 10 <= purged <= 10 * world.throttles.deleting.in_flight < before
+    await cycle.collect(term, report_again=False)
+    assert world.database.hidden == {}
+
+
 async def test_a_batch_that_is_cut_off_cuts_no_other_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the other has purged is recorded; its own is handed back once nothing can be on its way."""
     world = await hidden_and_due(a=3, b=4)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+import asyncpg
+
 from reconciler.catalog import holds
 from reconciler.catalog.db import isolation
 from reconciler.catalog.db.connections import AnyConnection, by_index
@@ -63,14 +65,19 @@ STOPPED = f"""
 SELECT EXISTS (SELECT FROM {SCHEMA}.passes WHERE kind = 'sweep' AND state = 'tripped' AND both_sides)
 """
 
-# Takes the longest due first, and those of one pass in key order. It skips marks on hold. It leaves marks
-# locked by others (a writer, another claim) to a later claim, without waiting.
+# Takes the longest due first of `those`, and what one pass found in key order. It skips marks on hold. It
+# leaves marks locked by others (a writer, another claim) to a later claim, without waiting.
 TAKE = f"""
 SELECT {{columns}} FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND p.released_xid < $7::text::xid8 AND NOT {{held}}
+WHERE {CLAIMABLE} AND {BEHIND_HORIZON} AND p.released_xid < $7::text::xid8 AND NOT {{held}} AND {{those}}
 ORDER BY m.due_at, m.storage_key LIMIT $6
 FOR UPDATE OF m SKIP LOCKED
 """
+
+# Written out, so that the index on what has departed serves.
+DEPARTED = "m.verdict = 'departed'"
+IN_TURN = ("true",)
+DEPARTED_FIRST = (DEPARTED, f"NOT {DEPARTED}")
 
 CANCEL = f"DELETE FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
 
@@ -129,9 +136,7 @@ class Claimer:
 
     def __init__(self, media: MediaTables) -> None:
         self._media = media
-        held = holds.held_condition(media, "$1")
-        self._take = TAKE.format(columns=MARK_COLUMNS, held=held)
-        self._first = TAKE.format(columns="m.storage_key", held=held)
+        self._held = holds.held_condition(media, "$1")
 
     async def claim(self, connection: AnyConnection, term: Term, wanted: ClaimRequest, before: str) -> Claim:
         """`before`: a transaction id; passes released later wait."""
@@ -142,12 +147,10 @@ class Claimer:
         if stopped or await connection.fetchval(STOPPED):
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
         await require_tables(connection, self._media)
-        arguments = claimable_arguments(standing.now, policy, wanted.verdicts)
         await by_index(connection)
         await holds.claims_wait(connection)
         await holds.require_known(connection)
-        given = (*arguments, wanted.limit, before)
-        taken = [mark_from(row) for row in await connection.fetch(self._take, *given)]
+        taken = [mark_from(row) for row in await self._due(connection, wanted, before, standing.now)]
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
             return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=())
@@ -180,17 +183,33 @@ class Claimer:
             refused=decided.refused,
         )
 
+    async def _due(
+        self,
+        connection: AnyConnection,
+        wanted: ClaimRequest,
+        before: str,
+        now: datetime,
+        columns: str = MARK_COLUMNS,
+    ) -> list[asyncpg.Record]:
+        """The marks to claim, locked."""
+        arguments = claimable_arguments(now, wanted.policy, wanted.verdicts)
+        found: list[asyncpg.Record] = []
+        for those in DEPARTED_FIRST if wanted.departed_first else IN_TURN:
+            left = wanted.limit - len(found)
+            query = TAKE.format(columns=columns, held=self._held, those=those)
+            found += await connection.fetch(query, *arguments, left, before) if left else ()
+        return found
+
     async def put_off_first(
         self, connection: AnyConnection, term: Term, wanted: ClaimRequest, before: str, reason: str
     ) -> bool:
         """Postpone the mark that a claim of one would take; False where there is none."""
         now = (await stand(connection, term)).now
         await by_index(connection)
-        arguments = claimable_arguments(now, wanted.policy, wanted.verdicts)
-        key = await connection.fetchval(self._first, *arguments, 1, before)
-        if key is not None:
-            await isolation.put_off(connection, term.epoch, key, now, reason)
-        return key is not None
+        first = await self._due(connection, replace(wanted, limit=1), before, now, "m.storage_key")
+        for row in first:
+            await isolation.put_off(connection, term.epoch, row["storage_key"], now, reason)
+        return bool(first)
 
     async def _write(
         self,

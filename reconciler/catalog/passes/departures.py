@@ -1,6 +1,7 @@
 """The rows that left the media table, as the triggers note them, and the call that wakes us for them."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import anyio
 import structlog
@@ -11,10 +12,11 @@ from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.db.connections import AnyConnection, Connection, Database
 from reconciler.catalog.db.errors import translated
 from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
 from reconciler.catalog.mark_rows import KNOWN
 from reconciler.catalog.media_tables.departing import CHANNEL
 from reconciler.errors import ReconcilerError
-from reconciler.model import Departed
+from reconciler.model import Departed, Term
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,9 @@ CHECK_SECONDS = 15.0
 """How often the listener makes sure that its connection lives: a dead one just stays silent."""
 
 PATIENCE_SECONDS = 5.0
+
+NEWEST = 20
+"""Released departure passes that stay, however old they are: the next one is compared with the last."""
 
 AGAIN_SECONDS = 5.0
 """The pause before the listener connects again. The poll looks meanwhile."""
@@ -33,6 +38,12 @@ SELECT EXISTS (SELECT FROM {SCHEMA}.departures)
 """
 
 PAGE = f"SELECT id, storage_key, left_at, virtual_key FROM {SCHEMA}.departures ORDER BY id LIMIT $1"
+
+# Without an index on the key, for which every deletion would pay: they are few, or a person waits a moment.
+OF_KEY = f"""
+SELECT id, storage_key, left_at, virtual_key, kept IS NOT NULL AS row_kept FROM {SCHEMA}.departures
+WHERE storage_key = $1 ORDER BY id
+"""
 
 PENDING = f"""
 SELECT 0 AS id, storage_key, first_seen_at AS left_at, NULL AS virtual_key FROM {SCHEMA}.marks
@@ -72,12 +83,45 @@ WHERE d.id = ANY($1::bigint[]) AND octet_length(d.storage_key) <= 2048
 ON CONFLICT DO NOTHING
 """
 
-# The rows go with the marks, to be kept for an undo.
+# The rows go with the marks, to be kept for an undo, and so do their owners: a hold by virtual key that comes
+# later finds no row to ask.
 TAKE = f"""
-WITH gone AS (DELETE FROM {SCHEMA}.departures WHERE id = ANY($1::bigint[]) RETURNING storage_key, kept),
-     kept AS (SELECT storage_key, array_agg(kept) AS rows FROM gone WHERE kept IS NOT NULL GROUP BY 1)
-UPDATE {SCHEMA}.marks m SET left_rows = coalesce(m.left_rows, '{{}}') || kept.rows
-FROM kept WHERE m.storage_key = kept.storage_key AND m.verdict = 'departed' AND m.state = 'found'
+WITH gone AS (
+    DELETE FROM {SCHEMA}.departures WHERE id = ANY($1::bigint[]) RETURNING storage_key, virtual_key, kept
+), taken AS (
+    SELECT storage_key, array_agg(kept) FILTER (WHERE kept IS NOT NULL) AS rows,
+           array_agg(DISTINCT virtual_key) FILTER (WHERE virtual_key IS NOT NULL) AS owners
+    FROM gone GROUP BY 1
+)
+UPDATE {SCHEMA}.marks m SET left_rows = nullif(coalesce(m.left_rows, '{{}}') || taken.rows, '{{}}'),
+    owners = ARRAY(SELECT DISTINCT unnest(coalesce(m.owners, '{{}}') || taken.owners) ORDER BY 1)
+FROM taken WHERE m.storage_key = taken.storage_key AND m.verdict = 'departed' AND m.state = 'found'
+"""
+
+# The pass that is no longer among the newest of its kind that were released.
+_OLDER = f"""(
+    SELECT id FROM {SCHEMA}.passes WHERE kind = 'departure' AND state = 'released'
+    ORDER BY id DESC OFFSET {NEWEST - 1} LIMIT 1)"""
+
+# Without its pass a mark is never claimed, and a finished pass gains no marks. They all departed. The sum is
+# what the index is on. As a join it would read all marks for each pass where the planner believes them few.
+_WITHOUT_MARKS = f"""
+(SELECT m.pass_id FROM {SCHEMA}.marks m WHERE m.verdict = 'departed' AND m.pass_id + 0 = p.id LIMIT 1) IS NULL
+"""
+
+# One that found nothing is nobody's to ask about. Each pass that is released lets one go.
+FORGET_EMPTY = f"""
+DELETE FROM {SCHEMA}.passes p WHERE p.id = {_OLDER} AND p.decided_at IS NULL AND {_WITHOUT_MARKS}
+  AND NOT EXISTS (SELECT FROM jsonb_each_text(p.tally -> 'found') f WHERE f.value <> '0')
+"""
+
+# An array, which is made once.
+FORGET = f"""
+DELETE FROM {SCHEMA}.passes WHERE id = ANY(ARRAY(
+    SELECT p.id FROM {SCHEMA}.passes p
+    WHERE p.kind = 'departure' AND p.finished_at <= clock_timestamp() - $1::interval
+      AND p.state <> 'tripped' AND p.id < {_OLDER} AND {_WITHOUT_MARKS}
+    ORDER BY p.finished_at LIMIT 1000))
 """
 
 
@@ -104,6 +148,21 @@ class PostgresDepartures:
         async with self._database.connection() as connection:
             rows = await connection.fetch(MARKED, [key for key in keys if storable(key)])
             return frozenset(row["storage_key"] for row in rows)
+
+    async def of_key(self, key: str) -> Sequence[Departed]:
+        """The notes of one key that no pass has taken up, the oldest first. For a person who asks."""
+        if not storable(key):
+            return ()
+        async with self._database.connection() as connection:
+            return [Departed(**dict(row)) for row in await connection.fetch(OF_KEY, key)]
+
+    async def forget(self, term: Term, retention: timedelta) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            await connections.by_index(connection)
+            await connection.execute(FORGET, retention)
+
+        await self._database.transaction(work)
 
     async def listen(self, heard: Callable[[], None]) -> None:
         while True:
@@ -153,3 +212,8 @@ async def make_way(connection: AnyConnection, keys: Sequence[str]) -> None:
 async def take(connection: AnyConnection, ids: Sequence[int]) -> None:
     """After the marks are written: the notes go."""
     await connection.execute(TAKE, list(ids))
+
+
+async def forget_empty(connection: AnyConnection) -> None:
+    """As a departure pass is released: let an older one go that found nothing."""
+    await connection.execute(FORGET_EMPTY)

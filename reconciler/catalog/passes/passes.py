@@ -198,6 +198,8 @@ class PostgresPasses:
             )
             await _withdraw_unseen(connection, current)
             await connection.execute(FORGET_RULES, current.id, current.kind.value)
+            if current.kind is PassKind.DEPARTURE:
+                await departures.forget_empty(connection)
             return int(stamp)
 
         return await self._database.transaction(work)

@@ -34,6 +34,7 @@ class _Round:
     """How many more the workers of one round may purge, and what cut some of them off."""
 
     allowed: int
+    awaited: Callable[[], bool]
     cut_off: list[Retryable] = field(default_factory=list)
 
 
@@ -64,21 +65,25 @@ class Purger:
         self._freeing = Freeing(ports, guard, in_force)
         self._pace = Pace(ports.budget, ports.clock, ports.throttles.deleting, lambda: in_force().rate)
 
-    async def run(self, term: Term) -> Purged:
-        """Run one round. Nothing is deleted in dry run or while paused. Raises LeaseLost, Halt, Retryable."""
+    async def run(self, term: Term, awaited: Callable[[], bool] = lambda: False) -> Purged:
+        """Run one round, of one batch a worker at most where the next collection is `awaited`.
+
+        Nothing is deleted in dry run or while paused. Raises LeaseLost, Halt, Retryable.
+        """
         purged, settings = Purged(), self._in_force()
         if not (await self._ports.pause.look()).paused:
             if settings.mode is Mode.LIVE:
                 if self._broken_off.ended:
                     await self._ports.purges.hand_back(term, self._longest_call)
                 with self._broken_off.noticed():
-                    await self._purge(term, purged)
+                    await self._purge(term, purged, awaited)
             await self._ports.purges.forget(term, settings.undo_window, settings.ledger_retention)
+            await self._ports.departures.forget(term, settings.ledger_retention)
         self._ports.observer.hidden(*await self._ports.purges.hidden())
         return purged
 
-    async def _purge(self, term: Term, purged: Purged) -> None:
-        this = _Round(allowed=await self._allowed())
+    async def _purge(self, term: Term, purged: Purged, awaited: Callable[[], bool]) -> None:
+        this = _Round(allowed=await self._allowed(), awaited=awaited)
         async with task_group() as group:
             for _ in range(self._ports.throttles.deleting.in_flight):
                 group.start_soon(self._work, term, this, purged)
@@ -111,7 +116,8 @@ class Purger:
         purged.failed += len(due) - len(gone)
         self._ports.observer.purged(len(gone), freed)
         log.info("hidden objects purged", objects=len(gone), bytes=freed, failed=len(due) - len(gone))
-        return True
+        # What has departed waits for the next collection, and a purge of months may take hours.
+        return not this.awaited()
 
     async def _take(self, term: Term, this: _Round) -> Sequence[HiddenObject]:
         """Claim the next batch and pay for it, one worker at a time. Empty: nothing more may be purged."""

@@ -93,7 +93,7 @@ class _Marked:
         self._marked = marked
         self._keys = keys
         self.waiting, self.page, self.pending = marked.waiting, marked.page, marked.pending
-        self.listen = marked.listen
+        self.listen, self.forget = marked.listen, marked.forget
 
     async def marked(self, keys: Sequence[str]) -> frozenset[str]:
         return await self._marked.marked(keys) | self._keys.intersection(keys)

@@ -31,6 +31,10 @@ class WakeEvent:
     def ring(self) -> None:
         self._event.set()
 
+    def rung(self) -> bool:
+        """Whether it was rung since a task waited last."""
+        return self._event.is_set()
+
     async def wait(self) -> None:
         await self._event.wait()
         self._event = anyio.Event()

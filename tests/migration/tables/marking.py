@@ -42,6 +42,7 @@ passes = Table(
     Column("superseded_by", BigInteger),
     Index("passes_kind_id_idx", "kind", "id"),
     Index("passes_tripped_idx", "kind", "id", postgresql_where=text("state = 'tripped'")),
+    Index("passes_departures_idx", "finished_at", postgresql_where=text("kind = 'departure'")),
 )
 
 spending = Table(
@@ -120,7 +121,13 @@ marks = Table(
     Index("marks_found_idx", "due_at", "storage_key", postgresql_where=text("state = 'found'")),
     Index("marks_claimed_idx", "storage_key", postgresql_where=text("state = 'claimed'")),
     Index("marks_refused_idx", "storage_key", postgresql_where=text("last_error IS NOT NULL")),
-    Index("marks_departed_idx", "storage_key", postgresql_where=text("verdict = 'departed'")),
+    Index(
+        "marks_departed_due_idx",
+        "due_at",
+        "storage_key",
+        postgresql_where=text("verdict = 'departed' AND state = 'found'"),
+    ),
+    Index("marks_departed_pass_idx", text("(pass_id + 0)"), postgresql_where=text("verdict = 'departed'")),
     Index("marks_left_rows_idx", "first_seen_at", postgresql_where=text("left_rows IS NOT NULL")),
 )
 
