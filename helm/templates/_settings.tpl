@@ -39,6 +39,8 @@ price_per_gib_month: {{ toJson $v.pricePerGibMonth }}
 listing_concurrency: {{ toJson $v.listingConcurrency }}
 delete_concurrency: {{ toJson $v.deleteConcurrency }}
 copy_concurrency: {{ toJson $v.copyConcurrency }}
+retention:
+  source: {{ toJson $v.retention.source }}
 lease:
   ttl: {{ toJson $v.lease.ttl }}
 web:

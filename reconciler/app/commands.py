@@ -18,7 +18,7 @@ from reconciler.engine.cycle import Cycle, Progress
 from reconciler.engine.detect.plan import survey
 from reconciler.engine.lead import lease
 from reconciler.engine.recover.undo import Emit, Undone
-from reconciler.engine.runtime.context import Ports
+from reconciler.engine.runtime.context import Ports, ruled
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import Halt, LoginRefused, Retryable
@@ -81,7 +81,7 @@ async def plan(
     started = time.monotonic()
     try:
         async with wiring.open_ports(settings, observer) as ports:
-            runtime = wiring.runtime_settings(settings, ports.capabilities)
+            runtime = await ruled(wiring.runtime_settings(settings, ports.capabilities), ports.records)
             limits, bucket = wiring.limits_of(settings), settings.bucket.name
             report = await survey(ports, limits, runtime, bucket, emit, ahead)
             notices = (notice_of(await ports.pause.look()), (await ports.clocks.look()).line)

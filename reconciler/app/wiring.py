@@ -180,6 +180,7 @@ def _tables(settings: SchemaSettings) -> TableMapping:
         also_referenced=mapped.also_referenced,
         time_zone=mapped.time_zone,
         epoch_unit=mapped.epoch_unit,
+        by_group_policy=isinstance(settings, Settings) and settings.retention.source == "conduit",
     )
 
 
@@ -238,6 +239,7 @@ def runtime_settings(settings: Settings, found: Capabilities) -> RuntimeSettings
         limits=settings.limits(),
         config_hash=settings.config_hash(),
         rate=math.inf if rate is None else rate,
+        by_group_policy=settings.retention.source == "conduit",
     )
 
 

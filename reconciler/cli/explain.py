@@ -150,7 +150,8 @@ def _departures(found: Explained, out: Output) -> None:
         undo = (
             "is kept for an undo" if each.row_kept else "was not kept: an undo brings back the object alone"
         )
-        out.say(("departed: ", "bold"), f"a row{whose} left the table at {_when(each.left_at)}, and {undo}")
+        left = f"a row{whose} left the table at {_when(each.left_at)}, and {undo}"
+        out.say(("departed: ", "bold"), left, hang=2)
         out.say("  no pass has taken note of it yet: one does within seconds while a daemon runs")
 
 

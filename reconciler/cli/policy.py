@@ -1,9 +1,9 @@
 """Print the rules of retention in words, with how much is stored under each.
 
-The first rule that matches a record holds for it, and the global settings hold for the rest. `--format
-markdown` is a page for your users, to be published as it is. Counts the rows in the managed prefixes: reads
-the whole media table once, and waits ten minutes at most. Needs the daemon's settings, and reaches the
-database alone.
+The first rule that matches a record holds for it, and the global settings hold for the rest. With
+RECONCILER_RETENTION__SOURCE=conduit the rules are Conduit's policies as they are now. `--format markdown` is
+a page for your users, to be published as it is. Counts the rows in the managed prefixes: reads the whole
+media table once, and waits ten minutes at most. Needs the daemon's settings, and reaches the database alone.
 
 $ reconciler policy
 $ reconciler policy --format markdown > media-retention.md
@@ -64,7 +64,7 @@ def print_policy(told: Published, out: Output) -> None:
         (
             (each.name or GLOBAL, "bold"),
             each.whose,
-            ". ".join(filter(None, (each.kept, each.of_ended_keys))),
+            ". ".join(filter(None, (each.kept, each.soft_deleted, each.of_ended_keys))),
             f"{each.records:,}",
             human_bytes(each.bytes),
         )
@@ -73,6 +73,8 @@ def print_policy(told: Published, out: Output) -> None:
     out.table(("rule", "for", "what happens", "records", "bytes"), rows, right=("records", "bytes"))
     for sentence in told.for_all:
         out.say(sentence, hang=2)
+    for line in told.doubts:
+        out.say(("kept in doubt: ", "yellow"), line, hang=2)
 
 
 def markdown(told: Published) -> str:
@@ -87,7 +89,7 @@ def markdown(told: Published) -> str:
         if len(told.rules) > 1:
             lines += [f"## {_plain(each.name) if each.name else each.whose.capitalize()}", ""]
         lines += [f"- For: {_plain(each.whose)}."] if each.name else []
-        lines += [f"- {words}." for words in (each.kept, each.of_ended_keys) if words]
+        lines += [f"- {words}." for words in (each.kept, each.soft_deleted, each.of_ended_keys) if words]
         lines += [f"- Stored now: {counted(each.records, 'file')}, {human_bytes(each.bytes)}.", ""]
     lines += ["## For all media", "", *(f"- {sentence}" for sentence in told.for_all), ""]
     lines += [f"As of {moment(told.at)}."]

@@ -1,6 +1,6 @@
 """One pass of each kind and a collection, under one term: `once` runs it, and `run` repeats it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.recover.restore_queue import Healer
-from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce, ruled
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import ended_by
@@ -38,7 +38,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.model.keys import merge_prefixes
-from reconciler.planning import formatting, reporting
+from reconciler.planning import formatting, group_policies, reporting
 from reconciler.ports import Attribute
 
 log = structlog.get_logger(__name__)
@@ -124,6 +124,7 @@ class Cycle:
         self._retention = Retention(ports)
         self._departures = Departures(ports)
         self._looked_at_keys: datetime | None = None
+        self._doubts: Sequence[str] = ()
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(
@@ -230,11 +231,21 @@ class Cycle:
             raise Halt(progress.collected.full)
 
     async def _observed(self, kind: PassKind, term: Term) -> PassResult:
-        settings = self._in_force()
+        settings = await ruled(self._in_force(), self._ports.records)
+        if settings.by_group_policy and kind is PassKind.RETENTION:
+            await self._say_doubts()
         bound: dict[str, Attribute] = {"kind": str(kind), "epoch": term.epoch}
         attributes = {"mode": str(settings.mode), "config_hash": settings.config_hash}
         with step(self._ports.tracer, "pass", bound=bound, **attributes):
             return await self._timed(kind, term, settings)
+
+    async def _say_doubts(self) -> None:
+        """Log what keeps media that a policy may let go, when that changes."""
+        doubts = group_policies.doubts(await self._ports.records.group_policies())
+        for line in doubts:
+            if line not in self._doubts:
+                log.warning("media is kept by a doubt about Conduit's policies", reason=line)
+        self._doubts = doubts
 
     async def _timed(self, kind: PassKind, term: Term, settings: RuntimeSettings) -> PassResult:
         observer, clock = self._ports.observer, self._ports.clock

@@ -40,6 +40,12 @@ class Policy:
     """A property of the store rather than a setting: see `Capabilities`."""
     delete_mode: DeleteMode = DeleteMode.DIRECT
     """How new claims delete; an existing claim keeps its own mode."""
+    soft_delete_grace: timedelta | None = None
+
+    def grace_after_soft_delete(self, terms: Terms) -> timedelta:
+        """How long a soft-deleted row of these terms stays."""
+        grace = terms.soft_delete_grace
+        return self.grace_period if grace is None else grace
 
     def switched_off(self, verdict: Verdict, terms: Terms | None = None) -> int:
         """How many of the switches of that verdict's clean-up are off, under these terms or the global."""

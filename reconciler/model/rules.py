@@ -9,7 +9,19 @@ from typing import Protocol
 
 from reconciler.model.records import Record
 
-__all__ = ["FOREVER", "NO_RULES", "PROPERTIES", "RULE_COLUMNS", "Match", "Rule", "Rules", "Terms", "folded"]
+__all__ = [
+    "BALANCES",
+    "FOREVER",
+    "NO_RULES",
+    "PROPERTIES",
+    "RULE_COLUMNS",
+    "GroupPolicy",
+    "Match",
+    "Rule",
+    "Rules",
+    "Terms",
+    "folded",
+]
 
 FOREVER = timedelta.max
 """The retention of media that is never stale: no age reaches it."""
@@ -29,6 +41,9 @@ class Terms(Protocol):
     def key_grace(self) -> timedelta: ...
     @property
     def delete_revoked(self) -> bool: ...
+    @property
+    def soft_delete_grace(self) -> timedelta | None:
+        """How long a soft-deleted row stays; None: for the grace period."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +80,10 @@ PROPERTIES = tuple(each.name for each in fields(Match))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The terms for the rows that match. `media_retention` may be FOREVER."""
+    """The terms for the rows that match. `media_retention` and `soft_delete_grace` may be FOREVER.
+
+    `says` has in words whose rows they are, where the match does not.
+    """
 
     name: str
     match: Match
@@ -73,6 +91,29 @@ class Rule:
     recent_access: timedelta
     key_grace: timedelta
     delete_revoked: bool
+    soft_delete_grace: timedelta | None = None
+    says: str = field(default="", compare=False)
+
+
+BALANCES = ("positive", "zero", "negative")
+"""The states of a group's balance, of which Conduit's policies set days each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPolicy:
+    """One of Conduit's retention policies as its table has it; None for what is NULL, or no such column.
+
+    `days` by the state of the balance.
+    """
+
+    id: str
+    name: str
+    days: Mapping[str, int | None]
+    respects_access: bool | None
+    access_days: int | None
+    soft_delete_days: int | None
+    is_default: bool | None
+    is_active: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,12 +344,13 @@ def storage(stored: model.Storage, by: model.StorageBy) -> Json:
 
 
 def published(told: Published) -> Json:
-    """`name` null: the global settings, for everything else."""
-    fields = ("name", "whose", "kept", "of_ended_keys", "records", "bytes")
+    """`name` null: the global settings, for everything else. `doubts` are about Conduit's policies."""
+    fields = ("name", "whose", "kept", "soft_deleted", "of_ended_keys", "records", "bytes")
     return {
         "at": timestamp(told.at),
         "rules": [_fields(each, *fields) for each in told.rules],
         "for_all": list(told.for_all),
+        "doubts": list(told.doubts),
     }
 
 

@@ -31,7 +31,7 @@ from reconciler.model import (
     Versioning,
 )
 from reconciler.operations.other_tables import OtherTables
-from reconciler.planning import formatting
+from reconciler.planning import formatting, group_policies
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.planning.conventions import plainly
 from reconciler.planning.formatting import counted
@@ -158,7 +158,11 @@ def _departures(report: SchemaReport) -> Check:
 
 
 def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:
-    """Whether rows of these tables can match each rule of retention."""
+    """Whether rows of these tables can match each rule of retention; what Conduit's policies leave open."""
+    if report.policies is not None:
+        number = formatting.counted(sum(bool(each.is_active) for each in report.policies), "active policy")
+        found = [ok("rules", f"Conduit's retention policies hold: {number}")]
+        return [*found, *(warn("rules", *_advised(line)) for line in group_policies.doubts(report.policies))]
     if report.types is None or report.tables is None or not policy.rules:
         return []
     misfits = matching.misfits(MediaTables(report.tables, report.types), policy.rules)

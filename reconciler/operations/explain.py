@@ -11,6 +11,7 @@ from reconciler.errors import Halt, ReconcilerError
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans, meant, spellings
 from reconciler.operations.history import history
+from reconciler.operations.policy import in_force
 from reconciler.planning import drift_rules, outlook
 from reconciler.ports import Locks, ObjectStore, Versions
 
@@ -36,7 +37,9 @@ class Sight:
 
 async def explain(sight: Sight, key: str) -> model.Explained:
     """Look at both sides, and ask the rules. Raises ConfigError, Retryable, Halt where a side is away."""
-    catalog, policy, unseen = sight.catalog, sight.policy, list[str]()
+    catalog = sight.catalog
+    policy, doubts = await in_force(catalog, sight.policy)
+    sight, unseen = replace(sight, policy=policy), [*doubts]
     now = await catalog.records.now()
     seen, versions, lock = model.Seen(key=key), None, None
     if _is_key(key):

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ConfigError
-from reconciler.model import Policy, StoragePart, Verdict
-from reconciler.planning import published
+from reconciler.model import FOREVER, Policy, Rule, StoragePart, Verdict
+from reconciler.planning import group_policies, published
 
 EVERYTHING, EVERYTHING_ELSE = "everything", "everything else"
 
@@ -16,13 +16,14 @@ EVERYTHING, EVERYTHING_ELSE = "everything", "everything else"
 class PublishedRule:
     """One rule in words. `name` None: the global settings, which hold for all that no rule matches.
 
-    `of_ended_keys` is "" where there are no virtual keys. `records` and `bytes` are of the rows in the
-    managed prefixes for which it holds.
+    `of_ended_keys` is "" where there are no virtual keys, and `soft_deleted` where it is the same for all.
+    `records` and `bytes` are of the rows in the managed prefixes for which it holds.
     """
 
     name: str | None
     whose: str
     kept: str
+    soft_deleted: str
     of_ended_keys: str
     records: int
     bytes: int
@@ -35,6 +36,16 @@ class Published:
     at: datetime
     rules: Sequence[PublishedRule]
     for_all: Sequence[str]
+    doubts: Sequence[str]
+    """What keeps media that one of Conduit's policies may let go."""
+
+
+async def in_force(catalog: Catalog, policy: Policy) -> tuple[Policy, Sequence[str]]:
+    """The policy with Conduit's, where those are the rules; and what is in doubt about them."""
+    if not catalog.database.config.tables.by_group_policy:
+        return policy, ()
+    policies = await catalog.records.group_policies()
+    return group_policies.under(policies, policy), group_policies.doubts(policies)
 
 
 async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> Published:
@@ -42,11 +53,13 @@ async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> P
 
     Raises ConfigError for rules that no row can match, CatalogUnavailable.
     """
+    policy, doubts = await in_force(catalog, policy)
     if misfits := catalog.records.misfits(policy.rules):
         raise ConfigError("\n".join(misfits))
     types = catalog.report.types
     assert types is not None, "an open catalog was inspected"
     accesses = {"last_accessed_at", "created_at"} <= types.media.keys()
+    deleted = "deleted_at" in types.media
     at, stored = await catalog.statistics.by_rule(policy)
 
     def told(place: int) -> PublishedRule:
@@ -54,8 +67,9 @@ async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> P
         part = stored.get(place, StoragePart(names=(), objects=0, bytes=0))
         return PublishedRule(
             name=rule.name if rule else None,
-            whose=published.whose(rule.match) if rule else EVERYTHING_ELSE if policy.rules else EVERYTHING,
+            whose=_whose(rule, policy),
             kept=published.kept(rule or policy, accesses=accesses),
+            soft_deleted=published.soft_deleted(rule or policy) if deleted else "",
             of_ended_keys=published.of_ended_keys(rule or policy, expire="expires_at" in types.keys)
             if types.keys
             else "",
@@ -71,8 +85,16 @@ async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> P
             policy,
             undo_window,
             ends=any(each.kept != published.WITHOUT_END for each in rules)
+            or (deleted and any(each.soft_delete_grace not in {None, FOREVER} for each in policy.rules.each))
             or (bool(types.keys) and policy.may_allow(Verdict.REVOKED)),
             expires="expires_at" in types.media,
-            deleted="deleted_at" in types.media,
+            deleted=deleted,
         ),
+        doubts=doubts,
     )
+
+
+def _whose(rule: Rule | None, policy: Policy) -> str:
+    if rule is not None:
+        return rule.says or published.whose(rule.match)
+    return EVERYTHING_ELSE if policy.rules else EVERYTHING

@@ -34,6 +34,15 @@ def kept(terms: Terms, *, accesses: bool) -> str:
     return f"Deleted {span(terms.media_retention)} after creation{unless}"
 
 
+def soft_deleted(terms: Terms) -> str:
+    """What happens to media that was marked as deleted; "" where that is the same for all."""
+    if terms.soft_delete_grace is None:
+        return ""
+    if terms.soft_delete_grace == FOREVER:
+        return "Kept when it was marked as deleted"
+    return f"Removed {span(terms.soft_delete_grace)} after it was marked as deleted"
+
+
 def of_ended_keys(terms: Terms, *, expire: bool) -> str:
     """What happens to the media of a virtual key that was disabled or has expired. `expire`: they may."""
     ends = "is disabled or expires" if expire else "is disabled"
@@ -58,7 +67,7 @@ def for_all(
         found.append(
             "Media that has an expiry time of its own is deleted once that is over, whatever the rules say."
         )
-    if deleted:
+    if deleted and policy.soft_delete_grace is None:
         later = f"{span(policy.grace_period)} later" if policy.grace_period else "at once"
         found.append(f"Media that is marked as deleted is removed {later}.")
     if not (found or ends):

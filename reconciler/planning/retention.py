@@ -3,7 +3,7 @@
 =========  ======================================================================================
 ownerless  names a virtual key that does not exist (no virtual key named at all: protects)
 revoked    its virtual key is disabled or expired, for `key_grace`
-expired    its `ExpiresAt` has passed, or it was soft-deleted a grace period ago
+expired    its `ExpiresAt` has passed, or it was soft-deleted a grace period (of its terms) ago
 stale      older than `media_retention`, and not accessed within `recent_access`
 =========  ======================================================================================
 
@@ -84,12 +84,12 @@ def _revoked(record: Record, policy: Policy, terms: Terms, now: datetime) -> str
     return f"virtual key {owner.id} {how} {_at(since)} (key grace {duration_text(terms.key_grace)})"
 
 
-def _expired(record: Record, policy: Policy, terms: Terms, now: datetime) -> str:  # noqa: ARG001
+def _expired(record: Record, policy: Policy, terms: Terms, now: datetime) -> str:
     if _elapsed(record.expires_at, timedelta(0), now):
         return f"expired {_at(record.expires_at)}"
-    if _elapsed(record.deleted_at, policy.grace_period, now):
-        grace = duration_text(policy.grace_period)
-        return f"soft-deleted {_at(record.deleted_at)} (grace period {grace})"
+    grace = policy.grace_after_soft_delete(terms)
+    if _elapsed(record.deleted_at, grace, now):
+        return f"soft-deleted {_at(record.deleted_at)} (grace period {duration_text(grace)})"
     return ""
 
 

@@ -10,6 +10,7 @@ from reconciler.model import (
     Content,
     Departed,
     Finding,
+    GroupPolicy,
     KeyRange,
     ListingOrder,
     Mode,
@@ -112,6 +113,10 @@ class Records(Protocol):
 
         Such a rule would leave to others what it was meant to keep.
         """
+        ...
+
+    async def group_policies(self) -> Sequence[GroupPolicy]:
+        """Conduit's retention policies as they are now; none where their tables cannot be read as such."""
         ...
 
     async def observe_keys(self, now: datetime) -> None:

@@ -158,12 +158,23 @@ class RetentionSettings(Section):
     """Rules in their order, a list: the first that matches a record sets its retention, recent access,
     revoked key policy and key grace. The global settings hold for all others, and for what a rule does not
     set. See [rules of retention](#rules-of-retention). Default: no rules."""
+    source: Annotated[Literal["own", "conduit"], written(values.one_of("own", "conduit"))] = "own"
+    """Whose rules hold. `own`: RULES and the global settings. `conduit`: the retention policies in Conduit's
+    own tables, by key group and balance, as they are at the moment of each pass and claim. What is in doubt
+    there is kept. See [Conduit's policies](#conduits-policies)."""
 
 
-def misfits(
-    rules: Sequence[RetentionRule], prefixes: Sequence[str], catalog: CatalogSettings
-) -> Iterator[str]:
+def misfits(retention: RetentionSettings, prefixes: Sequence[str], catalog: CatalogSettings) -> Iterator[str]:
     """Rules that no record can match with this mapping and these prefixes, one line each."""
+    rules = retention.rules
+    if retention.source == "conduit":
+        if rules:
+            yield "RULES never hold under RETENTION__SOURCE conduit; remove them, or take own"
+        if not (catalog.keys_table and catalog.key_columns.group_id):
+            yield (
+                "SOURCE conduit needs the virtual keys' table and its column of groups (CATALOG__KEYS_TABLE,"
+                " CATALOG__KEY_COLUMNS__GROUP_ID); name them, or take own"
+            )
     for rule in rules:
         for why in _never(rule, prefixes, catalog):
             yield f"rule {rule.name} can never match: {why}"

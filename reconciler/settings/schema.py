@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.model import BreakerLimits, Mode, Policy, Rules
+from reconciler.model import FOREVER, BreakerLimits, Mode, Policy, Rules
 from reconciler.model.durations import duration_text
 from reconciler.settings import addresses, rules, sections, values
 from reconciler.settings.types import MAY_BE_EMPTY, RUNTIME, Days, Duration, Flag, written
@@ -32,7 +32,7 @@ def _as_long_as_undo(retention: timedelta, info: ValidationInfo) -> timedelta:
 
 def _within_reach(retention: rules.RetentionSettings, info: ValidationInfo) -> rules.RetentionSettings:
     bucket, catalog = info.data.get("bucket"), info.data.get("catalog")
-    if bucket and catalog and (found := list(rules.misfits(retention.rules, bucket.prefixes, catalog))):
+    if bucket and catalog and (found := list(rules.misfits(retention, bucket.prefixes, catalog))):
         raise ValueError("; ".join(found))
     return retention
 
@@ -198,6 +198,9 @@ class Settings(DatabaseSettings):
             dangling_cleanup=self.dangling_cleanup_enabled,
             key_shape=self.bucket.key_shape,
         )
+        if self.retention.source == "conduit":
+            # Until its policies are read, and for all that has none.
+            return replace(everyone, media_retention=FOREVER, soft_delete_grace=FOREVER)
         return replace(everyone, rules=Rules(tuple(each.of_model(everyone) for each in self.retention.rules)))
 
     def limits(self) -> BreakerLimits:

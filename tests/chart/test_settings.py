@@ -161,6 +161,9 @@ ELSEWHERE: Mapping[str, str] = {
 }
 """Settings that no value holds as it is, and why."""
 
+ALONE = "retention.source"
+"""Conduit's policies and rules of one's own exclude each other, so this one has a test of its own."""
+
 OWN_DEFAULTS: Mapping[str, object] = {"log_format": "json"}
 """Settings whose default in the chart is its own: a pod's log is read by programs."""
 
@@ -186,7 +189,7 @@ def read(manifests: Sequence[Manifest], root: Path, pod: str = "Deployment") -> 
 
 def test_every_setting_of_the_program_has_a_value_or_a_reason_for_none() -> None:
     known = {".".join(path) for path in leaves(Settings)}
-    assert known == {*TABLE, *ELSEWHERE}, (
+    assert known == {*TABLE, *ELSEWHERE, ALONE}, (
         "add the setting to values.yaml, files/values.schema.json, _settings.tpl and here"
     )
 
@@ -196,6 +199,12 @@ def test_each_value_reaches_its_setting(tmp_path: Path) -> None:
     assert {name: _at(settings, name) for name in TABLE} == {
         name: wanted for name, (_, _, wanted) in TABLE.items()
     }
+
+
+def test_conduits_policies_are_asked_for_by_a_value(tmp_path: Path) -> None:
+    for name in ("own", "conduit"):
+        values = with_values(retention__source=name)
+        assert _at(load(read(render(values), tmp_path / name)), ALONE) == name
 
 
 def test_the_program_says_which_of_the_charts_files_each_setting_came_from(tmp_path: Path) -> None:
@@ -306,7 +315,7 @@ def test_runtime_settings_are_in_the_runtime_file_and_nowhere_else() -> None:
     static = _names(yaml.safe_load(named(manifests, "ConfigMap")["data"]["config.yaml"]))
     live = _names(yaml.safe_load(named(manifests, "ConfigMap", "-runtime")["data"]["runtime.yaml"]))
     assert live == runtime
-    assert static == {*TABLE} - runtime
+    assert static == {*TABLE, ALONE} - runtime
 
 
 def _names(tree: Mapping[str, Any], at: str = "") -> set[str]:

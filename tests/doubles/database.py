@@ -13,6 +13,7 @@ from reconciler.errors import CatalogUnavailable, Halt, LeaseLost
 from reconciler.model import (
     DeleteMode,
     Departed,
+    GroupPolicy,
     HiddenObject,
     Hold,
     HoldKind,
@@ -177,6 +178,7 @@ class MemoryDatabase:
         self.ranges: dict[int, list[RangeProgress]] = {}
         self.marks: dict[str, MarkRow] = {}
         self.departures: list[Departed] = []
+        self.group_policies: list[GroupPolicy] = []
         self.spellings: dict[tuple[int, bool], set[tuple[str, str]]] = {}
         self.tombstones: dict[str, datetime] = {}
         self.gone_during: dict[str, int] = {}

@@ -10,6 +10,7 @@ from typing import TypeVar
 from reconciler.model import (
     RESERVED_PREFIX,
     Content,
+    GroupPolicy,
     KeyRange,
     ObjectPage,
     Policy,
@@ -129,6 +130,11 @@ class MemoryRecords:
     def misfits(self, rules: Rules) -> Sequence[str]:
         del rules
         return ()
+
+    @port
+    async def group_policies(self) -> Sequence[GroupPolicy]:
+        self._database.answer()
+        return self._database.group_policies
 
     @port
     async def observe_keys(self, now: datetime) -> None:

@@ -144,13 +144,23 @@ def test_a_stored_policy_comes_back_whole() -> None:
         (
             Rule(name="a", match=Match(key_group=("1",), prefix=("a/", "b/")), media_retention=DAY, **terms),
             Rule(name="b", match=Match(model=("x",)), media_retention=FOREVER, **terms),
+            Rule(
+                name="c",
+                match=Match(provider=("y",)),
+                media_retention=DAY,
+                soft_delete_grace=FOREVER,
+                **terms,
+            ),
         )
     )
-    one = policy(**flags, key_shape=KeyShape("a+"), delete_delay=5 * DAY, rules=rules)
+    changed: dict[str, Any] = {"delete_delay": 5 * DAY, "soft_delete_grace": 2 * DAY, "rules": rules}
+    one = policy(**flags, key_shape=KeyShape("a+"), **changed)
     fixed = {each.name for each in fields(Policy) if getattr(one, each.name) == each.default}
     assert fixed == {"delete_mode"}, "no verdict depends on it"
     assert policy_from(policy_text(one)) == one
     assert policy_from(policy_text(replace(one, rules=Rules()))) == replace(one, rules=Rules())
+    endless = replace(one, rules=Rules(), media_retention=FOREVER, soft_delete_grace=FOREVER)
+    assert policy_from(policy_text(endless)) == endless
 
 
 def test_a_program_without_rules_reads_the_terms_that_keep_most() -> None:
@@ -277,9 +287,11 @@ class Marks:
 async def test_the_deletion_waits_for_writers_of_keys_where_it_reads_one(verdict: Verdict) -> None:
     keys = (ClaimedKey(mark=mark(verdict), decision=Remove()),)
     claim = Claim(operation_id=uuid4(), epoch=1, xid=7, keys=keys)
-    collector: Any = SimpleNamespace(
-        _ports=SimpleNamespace(marks=Marks()), _in_force=lambda: SimpleNamespace(policy=policy())
-    )
+
+    async def settings() -> SimpleNamespace:
+        return SimpleNamespace(policy=policy())
+
+    collector: Any = SimpleNamespace(_ports=SimpleNamespace(marks=Marks()), _settings=settings)
     reads = verdict.spec.owner is not OwnerRead.NOTHING
     assert await Collector._guarded(collector, claim) is not reads
 

@@ -80,6 +80,8 @@ class TableMapping:
     """The IANA name of the time zone of columns without one; None (not declared) means UTC."""
     epoch_unit: str | None = None
     """The unit of numeric time columns, counted since 1970: `s`, `ms` or `us`; None where there are none."""
+    by_group_policy: bool = False
+    """Rules match how a key's group stands under Conduit's policies, and not the group itself."""
 
     @property
     def is_default(self) -> bool:

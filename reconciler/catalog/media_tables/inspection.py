@@ -12,12 +12,22 @@ from reconciler.catalog.db.config import CatalogConfig, TableMapping
 from reconciler.catalog.db.connections import Connection
 from reconciler.catalog.db.expressions import BARE_KEYS
 from reconciler.catalog.db.schema import SchemaVersion
-from reconciler.catalog.media_tables import cascades, dates, departing, indexes, rights, row_filter, triggers
+from reconciler.catalog.media_tables import (
+    cascades,
+    dates,
+    departing,
+    group_policies,
+    indexes,
+    rights,
+    row_filter,
+    triggers,
+)
 from reconciler.catalog.media_tables.mapped import MappedTable
 from reconciler.catalog.media_tables.references import Inspection as References
 from reconciler.catalog.media_tables.rights import Rights
 from reconciler.catalog.media_tables.tables import ColumnTypes, MediaTables, Reference
 from reconciler.catalog.media_tables.triggers import Triggers
+from reconciler.model import GroupPolicy
 
 OLDEST = 140000
 """Postgres 14: the oldest that was tried. The protocol's xid8 and pg_current_snapshot() came with 13."""
@@ -48,6 +58,7 @@ class SchemaReport:
     columns write them. `noting`: whether every row that leaves is noted, None without such triggers;
     `departures` are notes that no pass has taken. `blockers` are locks and transactions that block the
     program at this moment. `generated_key`: Postgres computes the storage key, so no trigger can watch it.
+    `policies` are Conduit's, None where they are not asked for or cannot be read.
     """
 
     release: str = ""
@@ -65,6 +76,7 @@ class SchemaReport:
     rights: Rights | None = None
     blockers: tuple[str, ...] = ()
     generated_key: bool = False
+    policies: Sequence[GroupPolicy] | None = None
 
     @property
     def version(self) -> SchemaVersion:
@@ -98,6 +110,7 @@ class _Inspection:
         self._warnings: list[str] = []
         self._blockers: list[str] = []
         self._refused = False
+        self._policies: Sequence[GroupPolicy] | None = None
         tables = config.tables
         unit = tables.epoch_unit
         self._media = MappedTable(
@@ -139,7 +152,7 @@ class _Inspection:
         if not self._faults:
             found = await self._trigger_state()
             index = await indexes.find(self._connection, self._config.tables)
-            types = self._column_types(index, references.found)
+            types = await self._with_standing(self._column_types(index, references.found))
             if references.found and found is Triggers.INSTALLED:
                 self._warnings.append(
                     "the triggers watch the storage key alone, and not the further columns that are declared:"
@@ -171,6 +184,7 @@ class _Inspection:
             rights=held,
             blockers=tuple(self._blockers),
             generated_key=(key := self._media.columns.get("storage_key")) is not None and key.generated,
+            policies=self._policies,
         )
 
     async def _own_version(self) -> SchemaVersion:
@@ -244,6 +258,23 @@ class _Inspection:
             virtual_key_index=media.indexed("virtual_key_id"),
             references=tuple(references),
         )
+
+    async def _with_standing(self, types: ColumnTypes | None) -> ColumnTypes | None:
+        """The same, knowing how keys' groups stand under Conduit's policies, where those are the rules."""
+        tables = self._config.tables
+        if types is None or not tables.by_group_policy:
+            return types
+        if "group_id" not in types.keys:
+            self._warnings.append(
+                f"{group_policies.SETTING}: {tables.keys_table} has no column {tables.keys.group_id}, so"
+                " nothing ends by its age; name it in RECONCILER_CATALOG__KEY_COLUMNS__GROUP_ID"
+            )
+            return types
+        if faults := await group_policies.faults(self._connection, tables):
+            self._warnings += faults
+            return types
+        self._policies = await group_policies.read(self._connection, tables)
+        return replace(types, standing=group_policies.standing(tables))
 
     def _not_comparable(self) -> str | None:
         media, keys = self._media, self._keys

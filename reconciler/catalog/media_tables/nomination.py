@@ -86,7 +86,9 @@ class Nominator:
 
     async def _expired(self, policy: Policy, now: datetime) -> list[Branch]:
         expires = self._media.media_time("expires_at")
-        deleted = _before(now, policy.grace_period)
+        # The shortest grace of all, as below.
+        everyone: list[Terms] = [policy, *policy.rules.each]
+        deleted = _before(now, min(policy.grace_after_soft_delete(terms) for terms in everyone))
         if expires is None:
             return self._until("deleted_at", deleted)
         # A row that is both expired and deleted is read once, or it would be counted twice.

@@ -9,11 +9,21 @@ from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import qualified
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import matching, references, rights, variants
+from reconciler.catalog.media_tables import group_policies, matching, references, rights, variants
 from reconciler.catalog.media_tables.nomination import Nominator
 from reconciler.catalog.media_tables.tables import MediaTables, by_key, record_from
 from reconciler.errors import Halt
-from reconciler.model import RESERVED_PREFIX, Content, KeyRange, Policy, Record, Rules, Variant, Verdict
+from reconciler.model import (
+    RESERVED_PREFIX,
+    Content,
+    GroupPolicy,
+    KeyRange,
+    Policy,
+    Record,
+    Rules,
+    Variant,
+    Verdict,
+)
 from reconciler.model.keys import prefix_end
 from reconciler.model.spelling import Orphans
 
@@ -259,6 +269,12 @@ class GatewayRecords:
 
     def misfits(self, rules: Rules) -> Sequence[str]:
         return matching.misfits(self._media, rules)
+
+    async def group_policies(self) -> Sequence[GroupPolicy]:
+        if self._media.rule_value("key_group") is None:
+            return ()
+        async with self._database.connection() as connection:
+            return await group_policies.read(connection, self._database.config.tables)
 
     async def observe_keys(self, now: datetime) -> None:
         media = self._media

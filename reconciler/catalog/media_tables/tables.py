@@ -59,6 +59,9 @@ class ColumnTypes:
     unique: bool
     virtual_key_index: bool
     references: tuple[Reference, ...] = ()
+    standing: str | None = None
+    """SQL: how a virtual key's group stands under Conduit's policies; None where that is not asked, or not
+    known."""
 
 
 class MediaTables:
@@ -199,6 +202,8 @@ class MediaTables:
         None where there is no such column. Types, providers and models are folded as `model.folded` does.
         """
         if name == "key_group":
+            if self._tables.by_group_policy:
+                return self._types.standing
             column = self.key_time("group_id") if self.has_keys else None
         else:
             column = self.media_time(name)
@@ -208,6 +213,8 @@ class MediaTables:
 
     def rule_kind(self, name: str) -> str:
         """The type of that column."""
+        if name == "key_group" and self._tables.by_group_policy:
+            return "text"
         return self._types.keys["group_id"].kind if name == "key_group" else self._kind(name)
 
     def media_time(self, field: str) -> str | None:
@@ -303,6 +310,7 @@ class MediaTables:
         read = [field for field in READ_COLUMNS if field != "virtual_key_id"]
         parts += [column for field in read if (column := self.media_time(field))]
         parts += [column for field in ("expires_at", "group_id") if (column := self.key_time(field))]
+        parts += [self._types.standing] if self._types.standing else []
         return f"encode(sha256(convert_to(ROW({', '.join(parts)})::text, 'UTF8')), 'hex')"
 
 

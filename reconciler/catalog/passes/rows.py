@@ -101,9 +101,11 @@ def policy_text(policy: model.Policy) -> str:
     stored = {
         "prefixes": policy.prefixes,
         "key_shape": policy.key_shape.pattern if policy.key_shape else None,
-        **{name: getattr(policy, name).total_seconds() for name in _DURATIONS},
+        **{name: _seconds(getattr(policy, name)) for name in _DURATIONS},
         **{name: getattr(policy, name) for name in _FLAGS},
     }
+    if policy.soft_delete_grace is not None:
+        stored["soft_delete_grace"] = _seconds(policy.soft_delete_grace)
     if policy.rules:
         everyone: list[model.Terms] = [policy, *policy.rules.each]
         stored |= {
@@ -119,14 +121,24 @@ def _rule(rule: model.Rule) -> Mapping[str, Any]:
 
 
 def _terms(terms: model.Terms) -> Mapping[str, Any]:
-    durations = {name: min(getattr(terms, name), _ENDLESS).total_seconds() for name in _TERMS}
+    durations = {name: _seconds(getattr(terms, name)) for name in _TERMS}
+    if terms.soft_delete_grace is not None:
+        durations["soft_delete_grace"] = _seconds(terms.soft_delete_grace)
     return {**durations, "delete_revoked": terms.delete_revoked}
 
 
 def _terms_from(stored: Mapping[str, Any]) -> dict[str, Any]:
-    durations = {name: timedelta(seconds=stored[name]) for name in _TERMS}
-    found = {name: model.FOREVER if each == _ENDLESS else each for name, each in durations.items()}
-    return {**found, "delete_revoked": stored["delete_revoked"]}
+    names = [name for name in (*_TERMS, "soft_delete_grace") if name in stored]
+    return {**{name: _duration(stored[name]) for name in names}, "delete_revoked": stored["delete_revoked"]}
+
+
+def _seconds(duration: timedelta) -> float:
+    return min(duration, _ENDLESS).total_seconds()
+
+
+def _duration(seconds: float) -> timedelta:
+    found = timedelta(seconds=seconds)
+    return model.FOREVER if found == _ENDLESS else found
 
 
 def _rule_from(stored: Mapping[str, Any]) -> model.Rule:
@@ -140,7 +152,9 @@ def policy_from(text: str) -> model.Policy | None:
     if not {"prefixes", "key_shape", *_FLAGS, *_DURATIONS} <= stored.keys():
         return None
     values: dict[str, Any] = {name: stored[name] for name in _FLAGS}
-    values |= {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
+    values |= {name: _duration(stored[name]) for name in _DURATIONS}
+    if "soft_delete_grace" in stored:
+        values["soft_delete_grace"] = _duration(stored["soft_delete_grace"])
     if "rules" in stored:
         rules = model.Rules(tuple(_rule_from(each) for each in stored["rules"]["each"]))
         values |= {**_terms_from(stored["rules"]["others"]), "rules": rules}

@@ -22,7 +22,7 @@ from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
 from reconciler.engine.runtime.broken_off import BrokenOff
-from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
+from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce, ruled
 from reconciler.engine.runtime.pace import Pace
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import task_group
@@ -126,7 +126,7 @@ class Collector:
         In dry run, report every due mark once instead; with `report_again`, also those that an earlier dry
         run has reported. Raises LeaseLost, Halt, CatalogUnavailable.
         """
-        settings = self._in_force()
+        settings = await self._settings()
         await self._ports.lease.observe_mode(term, settings.mode)
         await self._ports.marks.purge()
         if settings.mode is model.Mode.DRY_RUN:
@@ -156,6 +156,12 @@ class Collector:
             log.warning("an open transaction holds deletions back", blocked_by=by)
         self._blocker = by
 
+    async def _settings(self) -> RuntimeSettings:
+        """Those in force, with the rules of Conduit's policies, which are read for each claim and once more
+        behind it: none that changed while it waited decides by what it was.
+        """
+        return await ruled(self._in_force(), self._ports.records)
+
     def _leads(self) -> bool:
         return self._ports.clock.monotonic() < self._tenure.good_until
 
@@ -164,7 +170,7 @@ class Collector:
 
         No trigger holds off a change of a virtual key, so where a verdict or a rule reads one we wait.
         """
-        read = self._in_force().policy.owner_read
+        read = (await self._settings()).policy.owner_read
         return (
             all(read(key.mark.verdict) is model.OwnerRead.NOTHING for key in claim.keys)
             and await self._ports.marks.guarded()
@@ -267,7 +273,7 @@ class Collector:
             if this.enough or this.drained:  # another worker has just found this out
                 return None
             await self._ports.clocks.require()
-            settings = self._in_force()
+            settings = await self._settings()
             limit = self._pace.batch_size(settings.rate)
             with step(self._ports.tracer, "claim"):
                 claim = await self._claim(term, settings, limit, this)
@@ -299,7 +305,7 @@ class Collector:
     ) -> tuple[model.Removed, Answers]:
         """Look again, delete, confirm. Returns what was removed, and the result for each key."""
         self._ports.observer.alive("collector")
-        settings, tracer, clock = self._in_force(), self._ports.tracer, self._ports.clock
+        settings, tracer, clock = await self._settings(), self._ports.tracer, self._ports.clock
         decide, answers, began = decider(settings), Answers(), clock.monotonic()
         with step(tracer, "deletion"):
             spared = await self._ports.marks.look_again(claim, decide, settings.policy, guarded=guarded)

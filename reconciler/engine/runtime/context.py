@@ -1,7 +1,7 @@
 """What the engine runs with: the ports it acts through, and the current settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.steps import UNTRACED
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
+from reconciler.planning import group_policies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,8 @@ class RuntimeSettings:
     """One consistent reading of the settings. A pass keeps its own; the collector reads it for each batch.
 
     `rate` is in keys a second, infinite for unlimited. `config_hash` covers every setting that changes a
-    verdict or a release.
+    verdict or a release. `by_group_policy`: Conduit's policies are the rules, and `policy` is without them
+    until `ruled` has read them.
     """
 
     mode: Mode
@@ -34,10 +36,19 @@ class RuntimeSettings:
     hold_for: timedelta
     departure_delay: timedelta
     integrity_interval: timedelta | None
+    by_group_policy: bool = False
 
 
 SettingsInForce: TypeAlias = Callable[[], RuntimeSettings]
 """Gives the settings in force at the moment of the call."""
+
+
+async def ruled(settings: RuntimeSettings, records: ports.Records) -> RuntimeSettings:
+    """The settings with the rules of Conduit's policies as they are now, where those are the source."""
+    if not settings.by_group_policy:
+        return settings
+    policies = await records.group_policies()
+    return replace(settings, policy=group_policies.under(policies, settings.policy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
