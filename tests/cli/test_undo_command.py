@@ -144,4 +144,4 @@ def test_what_was_erased_is_told_as_gone_once_it_is(lost: Mapping[str, str]) -> 
     late = reconciler("undo", "--key", key, env=lost)
     assert late.status == 1
     assert late.out.splitlines()[-1] == "0 objects (0 B) and 0 rows came back"
-    assert "1 objects cannot come back" in late.told[-1]
+    assert "1 object cannot come back" in late.told[-1]
