@@ -162,6 +162,30 @@ async def test_a_row_of_a_partition_is_noted_once(url: str, statement: str, numb
         assert sorted(await noted(sql), key=str) == sorted(expected, key=str)
 
 
+async def test_a_row_is_kept_in_the_order_of_the_table_whatever_that_of_its_partition(url: str) -> None:
+    """Postgres 15 and 18: a trigger on a partition sees its rows in the partition's own order of columns."""
+    async with gate(url, PARTITIONED) as sql:
+        await sql.execute(
+            "CREATE TABLE gate.attached (bucket text DEFAULT 'media', owner integer, path text,"
+            "  made timestamptz, id integer NOT NULL);"
+            "ALTER TABLE gate.media ATTACH PARTITION gate.attached FOR VALUES FROM (100) TO (200)"
+        )
+        config = CatalogConfig(database_url=url, tables=GATE)
+        await anyio.to_thread.run_sync(lambda: migrate.upgrade(config, with_triggers=True))
+        await sql.execute(
+            "ALTER TABLE gate.media ADD COLUMN note text DEFAULT 'a, b';"
+            "INSERT INTO gate.media (id, path, owner) VALUES (101, 'image/101', 1), (102, 'image/102', 2);"
+            "DELETE FROM gate.media WHERE id = 101; DELETE FROM gate.attached;"
+            "DELETE FROM gate.low WHERE id = 1"
+        )
+        kept = await sql.fetch("SELECT kept FROM reconciler.departures ORDER BY storage_key")
+        assert [row["kept"] for row in kept] == [
+            '(1,image/1,media,,1,"a, b")',
+            '(101,image/101,media,,1,"a, b")',
+            '(102,image/102,media,,2,"a, b")',
+        ]
+
+
 async def test_what_counts_for_another_bucket_or_names_nothing_is_not_noted(url: str) -> None:
     async with gate(url) as sql:
         await sql.execute(

@@ -3,7 +3,8 @@
 A note is a hint: a pass makes a mark of it, and the claim decides from the rows as they are then. Deletions
 are noted by one statement for all rows of a statement, on the table and on each partition, since a DELETE
 that names a partition fires only that one's. A row-level trigger notes a changed key: a WHEN clause costs the
-other updates nothing, where a transition table would hold a copy of each.
+other updates nothing, where a transition table would hold a copy of each. It does not fire for a row that the
+same update moves to another partition: such a key is left to the sweep.
 
 SECURITY DEFINER, because a cascade runs them as the user who deletes (Postgres 15) or as the owner of the
 table (18), and neither needs a right on our schema. They are not ALWAYS enabled: what a subscription applies
@@ -35,27 +36,38 @@ _NOTIFY = f"""
 _NOTE = f"INSERT INTO {SCHEMA}.departures (storage_key, left_at, virtual_key, kept)"
 
 # Our own removals are in the ledger, and their objects are gone. A row whose text cannot be made (it may be
-# too long) is noted without it: whatever happens here must not keep a row from being deleted.
+# too long) is noted without it: whatever happens here must not keep a row from being deleted. A partition may
+# have the columns in another order: its rows are written in that of the table, which is the argument.
 DEPARTED = f"""
 DECLARE
-    noted boolean;
+    noted integer;
     moment timestamptz := clock_timestamp();
 BEGIN
     IF current_setting('{REMOVING}', true) = 'on' THEN
         RETURN NULL;
     END IF;
     BEGIN
-        {_NOTE}
-            SELECT gone.<key>::text COLLATE "C", moment, <owner>, gone::text
-            FROM departed gone WHERE gone.<key> IS NOT NULL<counts>;
-        noted := FOUND;
+        IF TG_NARGS = 0 THEN
+            {_NOTE}
+                SELECT gone.<key>::text COLLATE "C", moment, <owner>, gone::text
+                FROM departed gone WHERE gone.<key> IS NOT NULL<counts>;
+        ELSE
+            EXECUTE (
+                SELECT replace($note$ {_NOTE}
+                    SELECT gone.<key>::text COLLATE "C", $1, <owner>, ROW(<row>)::text
+                    FROM departed gone WHERE gone.<key> IS NOT NULL<counts>
+                $note$, '<row>', string_agg(format('gone.%I', attname), ', ' ORDER BY attnum))
+                FROM pg_attribute WHERE attrelid = TG_ARGV[0]::regclass AND attnum > 0 AND NOT attisdropped
+            ) USING moment;
+        END IF;
+        GET DIAGNOSTICS noted = ROW_COUNT;
     EXCEPTION WHEN OTHERS THEN
         {_NOTE}
             SELECT gone.<key>::text COLLATE "C", moment, <owner>, NULL
             FROM departed gone WHERE gone.<key> IS NOT NULL<counts>;
-        noted := FOUND;
+        GET DIAGNOSTICS noted = ROW_COUNT;
     END;
-    IF noted THEN{_NOTIFY}    END IF;
+    IF noted > 0 THEN{_NOTIFY}    END IF;
     RETURN NULL;
 END
 """
@@ -96,6 +108,11 @@ WITH RECURSIVE tables (oid) AS (
 SELECT t.oid, c.relkind FROM tables t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind IN ('r', 'p')
 """
 
+_NAMES = (
+    "(SELECT array_agg(attname ORDER BY attnum) FROM pg_attribute"
+    " WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped)"
+)
+
 # A trigger for each row is copied to the partitions by Postgres. The columns' types are looked up where the
 # SQL runs, so that a script does the same.
 INSTALL = f"""
@@ -117,7 +134,9 @@ BEGIN
     END LOOP;
     FOR each IN {_TREE.format(media="media")} LOOP
         EXECUTE format('CREATE TRIGGER {DELETED} AFTER DELETE ON %s REFERENCING OLD TABLE AS departed'
-            ' FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.departed()', each.oid::regclass);
+            ' FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.departed(%s)', each.oid::regclass,
+            CASE WHEN {_NAMES.format(table="each.oid")} <> {_NAMES.format(table="media")}
+                THEN quote_literal(:table) END);
         EXECUTE format('CREATE TRIGGER {TRUNCATED} AFTER TRUNCATE ON %s'
             ' FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.truncated()', each.oid::regclass);
     END LOOP;
