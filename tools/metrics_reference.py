@@ -17,11 +17,15 @@ from prometheus_client.metrics_core import Metric
 from reconciler.model import (
     DAYS,
     Capabilities,
+    Evict,
     Lately,
     ListingOrder,
     Mode,
     Pass,
     PassKind,
+    Quota,
+    QuotaOwner,
+    QuotaStanding,
     Standing,
     Storage,
     StoragePart,
@@ -64,6 +68,7 @@ LABELS: Mapping[str, str] = {
     "media_type": "as in the rows, in lower case; `unknown` where a row has none, `other` beyond the 20"
     " largest pairs",
     "provider": "as `media_type`",
+    "quota": "the name of the rule that sets it; `(global)` for `QUOTA__…`",
     "setting": "as in the YAML files: `dry_run`, `breaker.max_count`",
     "version": "the program's version",
 }
@@ -114,6 +119,8 @@ def _leading(metrics: Metrics) -> None:
         metrics.resting(kind, 0)
     rest = StoragePart(names=("other", "other"), objects=0, bytes=0)
     metrics.storage_read(Storage(at=NOW, largest=(), other=rest))
+    limit = Quota(name="", max_bytes=1, max_objects=None, owner=QuotaOwner.VIRTUAL_KEY, evict=Evict.NEVER)
+    metrics.quotas_read([QuotaStanding(quota=limit, reached=(0, 0), nearest=())])
     metrics.holds_recalled({})
     for kind in PassKind:
         released = Pass(

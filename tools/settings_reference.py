@@ -39,6 +39,8 @@ UNITS: Mapping[str, str] = {
     "max_count": "keys",
     "max_dangling": "records",
     "min_count": "findings",
+    "max_bytes": "bytes",
+    "max_objects": "objects",
     "port": "TCP port",
 }
 """What numbers count, by the setting's name in its group."""

@@ -118,6 +118,11 @@ retention:
   {{- $rules = append $rules (include "reconciler.inSettingsNames" $rule | fromJson) }}
   {{- end }}
   rules: {{ toJson $rules }}
+quota:
+  max_bytes: {{ toJson $v.quota.maxBytes }}
+  max_objects: {{ toJson $v.quota.maxObjects }}
+  owner: {{ toJson $v.quota.owner }}
+  evict: {{ toJson $v.quota.evict }}
 max_deletes_per_second: {{ toJson $v.maxDeletesPerSecond }}
 breaker:
   max_fraction: {{ toJson $v.breaker.maxFraction }}

@@ -96,9 +96,8 @@ async def connect_and_lead(
                     group.start_soon(_give_memory_back)
                     group.start_soon(recall, ports, statistics, metrics)
                     group.start_soon(refresh_statistics, ports, statistics, metrics, in_force)
-                    group.start_soon(
-                        refresh_storage, ports, statistics, metrics, settings.accounting_interval
-                    )
+                    every = settings.accounting_interval
+                    group.start_soon(refresh_storage, ports, statistics, metrics, in_force, every)
                     group.start_soon(keep_telling, state, source, catalog)
                     group.start_soon(log_orders, catalog)
                     group.start_soon(ports.clocks.watch)

@@ -61,12 +61,19 @@ async def refresh_statistics(
 
 
 async def refresh_storage(
-    ports: Ports, statistics: PostgresStatistics, metrics: Metrics, interval: timedelta
+    ports: Ports,
+    statistics: PostgresStatistics,
+    metrics: Metrics,
+    in_force: SettingsInForce,
+    interval: timedelta,
 ) -> None:
-    """Export what is stored, was freed and came back, at the start of a term and at every `interval`."""
+    """Export what is stored, how quotas are used, what was freed and came back, at the start of a term and at
+    every `interval`.
+    """
 
     async def look() -> float:
         metrics.storage_read(await statistics.storage(PAIR, LARGEST))
+        metrics.quotas_read(await statistics.quotas(in_force().policy, 1))
         metrics.lately_read(await statistics.lately())
         return interval.total_seconds()
 

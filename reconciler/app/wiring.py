@@ -80,7 +80,7 @@ async def open_both(
             check_delete_mode(settings, found)
             for line in early_removals(found.lifecycle or (), settings.bucket.prefixes):
                 log.warning("the bucket has rules of its own", reason=line)
-            if misfits := catalog.records.misfits(settings.policy().rules):
+            if misfits := catalog.records.misfits(settings.policy()):
                 raise ConfigError("\n".join(misfits))
             yield wire(catalog, bucket, found, observer, pause, throttles), catalog
 
@@ -207,7 +207,7 @@ def in_force_of(source: SettingsSource, ports: Ports) -> SettingsInForce:
     Rules that no row of these tables can match are refused. Raises ConfigError.
     """
     found = ports.capabilities
-    source.require(lambda settings: ports.records.misfits(settings.policy().rules))
+    source.require(lambda settings: ports.records.misfits(settings.policy()))
     settings = source.look()
     known = (settings, runtime_settings(settings, found))
 

@@ -4,28 +4,22 @@ Nothing here writes or locks, and a reading holds no other transaction's horizon
 id of its own.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-import anyio
-
 from reconciler import model
 from reconciler.catalog import holds
-from reconciler.catalog.db import bounds, connections
-from reconciler.catalog.db.calls import called
-from reconciler.catalog.db.connections import AnyConnection, Connection, Database, Row
+from reconciler.catalog.db import bounds
+from reconciler.catalog.db.connections import AnyConnection, Database, Row
+from reconciler.catalog.db.patient import patient
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import LIVE_DELAY, LIVE_SINCE, SEEN_ENOUGH, claimable_arguments
-from reconciler.catalog.media_tables import matching
+from reconciler.catalog.media_tables import matching, quotas
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
 from reconciler.model.keys import merge_prefixes, prefix_end
-
-STORAGE_PATIENCE = timedelta(minutes=10)
-"""The longest time that adding up the media table may take."""
 
 OTHER = "other"
 WHOLE, OUTSIDE = "(all)", "(outside)"
@@ -217,17 +211,28 @@ class PostgresStatistics:
         Reads the whole table once, on a dedicated connection. Before first contact the prefixes are not
         known, and every row counts. Raises CatalogUnavailable, also after ten minutes.
         """
-        async with self._patient() as connection:
+        async with patient(self._database.config) as connection:
             at: datetime = await connection.fetchval("SELECT clock_timestamp()")
             prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
             rows = await self._add_up(connection, prefixes, by, top)
             return replace(_storage(at, rows, by, top), prefixes=prefixes)
 
+    async def quotas(self, policy: model.Policy, top: int) -> Sequence[model.QuotaStanding]:
+        """How each quota of the policy is used, and the `top` owners nearest to it.
+
+        Reads the whole table once, and raises, as `storage` does; nothing is read where there is no quota.
+        """
+        if not policy.quotas:
+            return ()
+        async with patient(self._database.config) as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            return await quotas.standings(connection, self._media, policy, now, top)
+
     async def lately(self) -> model.Lately:
         """What was freed and brought back in the last days. Reads that part of the ledger once, and raises
         as `storage` does.
         """
-        async with self._patient() as connection:
+        async with patient(self._database.config) as connection:
             found = {
                 row["days"]: (int(row["freed"]), row["restored"])
                 for row in await connection.fetch(LATELY, model.DAYS)
@@ -246,31 +251,15 @@ class PostgresStatistics:
         media = self._media
         managed = bounds.managed(policy.prefixes)
         within, values = bounds.condition(media.ordered_key, managed, 1)
-        arms = [
-            f"WHEN {matching.condition(media, rule.match)} THEN {place}"
-            for place, rule in enumerate(policy.rules.each)
-        ]
-        place = f"CASE {' '.join(arms)} ELSE {len(arms)} END" if arms else "0"
+        place = matching.place(media, policy.rules)
         query = BY_RULE.format(place=place, size=media.size, media=media.media, within=within)
-        async with self._patient() as connection:
+        async with patient(self._database.config) as connection:
             at: datetime = await connection.fetchval("SELECT clock_timestamp()")
             rows = await connection.fetch(query, *values)
             return at, {
                 row["place"]: model.StoragePart(names=(), objects=row["objects"], bytes=int(row["bytes"]))
                 for row in rows
             }
-
-    @asynccontextmanager
-    async def _patient(self) -> AsyncIterator[Connection]:
-        """A dedicated connection for what may take minutes."""
-        config = self._database.config
-        limit = str(int(STORAGE_PATIENCE.total_seconds() * 1000))
-        with called(config):
-            connection = await connections.connect(config, statement_timeout=limit)
-            try:
-                yield connection
-            finally:
-                await _close(connection, config.connect_timeout)
 
     async def _add_up(
         self,
@@ -310,13 +299,6 @@ def _by_prefix(
         name = OUTSIDE if row["prefix"] is None else row["prefix"] or WHOLE
         parts.setdefault(name, {})[model.Verdict(row["verdict"])] = row["keys"], int(row["bytes"])
     return parts
-
-
-async def _close(connection: Connection, patience: timedelta) -> None:
-    with anyio.CancelScope(shield=True), anyio.move_on_after(patience.total_seconds()):
-        await connection.close()
-    if not connection.is_closed():
-        connection.terminate()
 
 
 def _storage(at: datetime, rows: Sequence[Row], by: Sequence[model.StorageBy], top: int) -> model.Storage:

@@ -64,7 +64,7 @@ def print_policy(told: Published, out: Output) -> None:
         (
             (each.name or GLOBAL, "bold"),
             each.whose,
-            ". ".join(filter(None, (each.kept, each.soft_deleted, each.of_ended_keys))),
+            ". ".join(filter(None, (each.kept, each.of_quota, each.soft_deleted, each.of_ended_keys))),
             f"{each.records:,}",
             human_bytes(each.bytes),
         )
@@ -89,7 +89,11 @@ def markdown(told: Published) -> str:
         if len(told.rules) > 1:
             lines += [f"## {_plain(each.name) if each.name else each.whose.capitalize()}", ""]
         lines += [f"- For: {_plain(each.whose)}."] if each.name else []
-        lines += [f"- {words}." for words in (each.kept, each.soft_deleted, each.of_ended_keys) if words]
+        lines += [
+            f"- {words}."
+            for words in (each.kept, each.of_quota, each.soft_deleted, each.of_ended_keys)
+            if words
+        ]
         lines += [f"- Stored now: {counted(each.records, 'file')}, {human_bytes(each.bytes)}.", ""]
     lines += ["## For all media", "", *(f"- {sentence}" for sentence in told.for_all), ""]
     lines += [f"As of {moment(told.at)}."]

@@ -1,7 +1,8 @@
 """Print who stores how much.
 
 Adds up the rows in the managed prefixes: how many objects they name and how many bytes they give. Each
-row counts as one object. Reads the whole media table once, and waits ten minutes at most. Needs
+row counts as one object. Then, where there are quotas, the owners that are nearest to each: those of the last
+retention pass. Reads the whole media table once (twice with quotas), and waits ten minutes at most. Needs
 RECONCILER_DATABASE_URL alone, and RECONCILER_CATALOG__... where tables have other names. The prefixes are
 those that the leader last wrote down: before there was one, every row counts, and the output says so.
 
@@ -16,8 +17,8 @@ from reconciler.cli.arguments import Commands, as_json, command, whole
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output
-from reconciler.model import Storage, StorageBy, StoragePart
-from reconciler.planning.formatting import human_bytes, shortened
+from reconciler.model import QUOTA_REACHED, QuotaStanding, Storage, StorageBy, StoragePart
+from reconciler.planning.formatting import human_bytes, limits, shortened
 
 BY = tuple(by.value for by in StorageBy)
 
@@ -39,14 +40,17 @@ def add(commands: Commands) -> None:
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import console, print_json
     from reconciler.operations import as_json
-    from reconciler.operations.status import storage
+    from reconciler.operations.status import quotas, storage
 
     by = StorageBy(args.by)
-    stored = await storage(catalog, by, args.top)
+    stored, standings = await storage(catalog, by, args.top), await quotas(catalog, args.top)
     if args.json:
-        print_json(as_json.storage(stored, by))
+        print_json(as_json.storage(stored, by, standings))
     else:
-        print_storage(stored, by, console())
+        out = console()
+        print_storage(stored, by, out)
+        for standing in standings:
+            print_quota(standing, out)
     return DONE
 
 
@@ -67,3 +71,36 @@ def print_storage(stored: Storage, by: StorageBy, out: Output) -> None:
     out.table((STORAGE_NAMES[by].removesuffix("_id").replace("_", " "), *numbers), rows, right=numbers)
     if stored.prefixes is None:
         out.say(UNKNOWN_PREFIXES, hang=0)
+
+
+def print_quota(standing: QuotaStanding, out: Output) -> None:
+    """The owners nearest to a quota."""
+    from reconciler.cli.output import KEY_WIDTH
+
+    quota = standing.quota
+    owner = quota.owner.value.replace("_", " ")
+    reached = ", ".join(
+        f"{100 * share:.0f} % of it: {number:,}"
+        for share, number in zip(QUOTA_REACHED, standing.reached, strict=True)
+    )
+    evict = quota.evict.value.replace("_", " ")
+    out.say()
+    out.say(
+        (f"quota {quota.name or '(global settings)'}", "bold"),
+        f": {limits(quota.max_objects, quota.max_bytes)} a {owner}, evict {evict}",
+    )
+    out.say(f"{owner}s that keep {reached}")
+    if not standing.nearest:
+        return
+    rows = [
+        (
+            shortened(each.owner, KEY_WIDTH),
+            f"{each.objects:,}",
+            f"{each.bytes:,}",
+            human_bytes(each.bytes),
+            f"{each.share:.0%}",
+        )
+        for each in standing.nearest
+    ]
+    numbers = ("objects", "bytes", "", "of quota")
+    out.table((owner, *numbers), rows, right=numbers)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from reconciler.demo.scene import MANAGED, RECENT_ACCESS_DAYS, RETENTION_DAYS, Scene
+from reconciler.demo.scene import LIMITED, MANAGED, RECENT_ACCESS_DAYS, RETENTION_DAYS, Scene
 from reconciler.demo.seed import BUCKET, DATABASE
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.embedded.seaweedfs import EmbeddedS3
@@ -51,6 +51,16 @@ def settings_for(postgres: EmbeddedPostgres, s3: EmbeddedS3, scene: Scene) -> di
         "RECONCILER_RECENT_ACCESS_DAYS": str(RECENT_ACCESS_DAYS),
         "RECONCILER_REVOKED_KEY_POLICY": "delete",
         "RECONCILER_KEY_GRACE": "0s",
+        "RECONCILER_RETENTION__RULES": json.dumps(
+            [
+                {
+                    "name": "gallery",
+                    "match": {"prefix": LIMITED},
+                    "max_objects": scene.quota,
+                    "evict": "oldest",
+                }
+            ]
+        ),
         "RECONCILER_BREAKER__MAX_FRACTION": MAX_FRACTION,
         "RECONCILER_BREAKER__MAX_COUNT": str(max(100_000, going)),
         "RECONCILER_BREAKER__MAX_DANGLING": str(max(100, going)),

@@ -20,6 +20,8 @@ LONGEST_KEY = 1024  # bytes: the longest that S3 allows, and twice what the gate
 DAY = timedelta(days=1)
 RETENTION_DAYS = 90
 RECENT_ACCESS_DAYS = 30
+LIMITED = "other/gallery/"
+"""Where a key may keep no more than `Scene.quota` objects."""
 
 
 class Owner(StrEnum):
@@ -75,6 +77,8 @@ KINDS = (
     Kind(name="upload in flight", share=0.003, fresh=True),
     Kind(name="row without its object", share=0.02, goes="dangling", row=Row(), has_object=False),
     Kind(name="row ahead of its object", share=0.002, row=Row(created=0 * DAY), has_object=False, fresh=True),
+    Kind(name="within its key's quota", share=0.01, row=Row(created=20 * DAY), where=LIMITED),
+    Kind(name="beyond it", share=0.01, goes="over_quota", row=Row(created=40 * DAY), where=LIMITED),
     Kind(name="outside the managed prefixes", share=0.01, where="images/"),
     Kind(name="row outside them", share=0.002, row=Row(created=300 * DAY), has_object=False, where="backup/"),
 )
@@ -143,6 +147,11 @@ class Scene:
 
     def going(self) -> list[Media]:
         return [media for media in self.media if media.kind.goes]
+
+    @property
+    def quota(self) -> int:
+        """How many objects a key may keep under LIMITED: all that do not go."""
+        return sum(media.key.startswith(LIMITED) and not media.kind.goes for media in self.media)
 
     def to_undo(self) -> str:
         """The key of an expired record with its object. Rows whose virtual key is gone do not come back."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from reconciler.model.enums import DeleteMode, KeepReason, ListingOrder, Mode, PassKind, Word
 from reconciler.model.objects import KeyRange
+from reconciler.model.quotas import Quota
 from reconciler.model.rules import NO_RULES, Rules, Terms
 from reconciler.model.shapes import KeyShape
 from reconciler.model.verdicts import OwnerRead, Verdict
@@ -21,7 +22,7 @@ K = TypeVar("K")
 class Policy:
     """The desired state: what may stay, for how long, and which kinds of clean-up are on.
 
-    Retention, access, grace and `delete_revoked` hold for rows that none of the `rules` matches.
+    Retention, access, grace, `delete_revoked` and `quota` hold for rows that none of the `rules` matches.
     """
 
     prefixes: tuple[str, ...]
@@ -31,6 +32,7 @@ class Policy:
     recent_access: timedelta
     key_grace: timedelta
     delete_revoked: bool
+    quota: Quota | None = None
     rules: Rules = NO_RULES
     auto_cleanup: bool = True
     orphan_cleanup: bool = True
@@ -67,6 +69,28 @@ class Policy:
         """What the verdict reads of the virtual key that a row names, by itself or to find the row's rule."""
         by_rule = self.rules.read_groups and verdict.spec.found_by is PassKind.RETENTION
         return OwnerRead.STATE if by_rule else verdict.spec.owner
+
+    @property
+    def quotas(self) -> tuple[Quota, ...]:
+        """Each quota once: the rules' own, then the global one."""
+        found = [each.quota for each in self.rules.each if each.quota is not None]
+        return tuple(dict.fromkeys([*found, self.quota] if self.quota else found))
+
+    @property
+    def evicting(self) -> tuple[Quota, ...]:
+        """Those beyond which media are deleted."""
+        return tuple(each for each in self.quotas if each.evicts)
+
+    @property
+    def counting(self) -> tuple[object, ...]:
+        """What decides which media are added up under which quota, and in which order they are evicted; the
+        limits do not.
+        """
+        counted = [(each.match, _without_limits(each.quota)) for each in self.rules.each]
+        others = _without_limits(self.quota)
+        while counted and counted[-1][1] == others:
+            counted.pop()
+        return (self.prefixes, *counted, others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +176,10 @@ class Tally:
             newly=_sum(self.newly, other.newly),
             by_prefix=_sum_tallies(self.by_prefix, other.by_prefix),
         )
+
+
+def _without_limits(quota: Quota | None) -> Quota | None:
+    return quota and replace(quota, max_bytes=None, max_objects=None)
 
 
 def _sum(left: Mapping[K, int], right: Mapping[K, int]) -> dict[K, int]:

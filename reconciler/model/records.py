@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler.model.quotas import Usage
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualKey:
@@ -25,7 +27,8 @@ class Record:
 
     `id` and `virtual_key_id` are the columns' text form. `owner` is None if no such virtual key exists.
     `media_type`, `provider` and `model` are `folded`, None where the row has none. `version` is a hash of all
-    columns that a verdict or a rule reads.
+    columns that a verdict or a rule reads. `usage` is there where it was asked for, and a quota counts the
+    row.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Record:
     media_type: str | None = None
     provider: str | None = None
     model: str | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

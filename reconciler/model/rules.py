@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Protocol
 
+from reconciler.model.quotas import Quota
 from reconciler.model.records import Record
 
 __all__ = [
@@ -45,6 +46,9 @@ class Terms(Protocol):
     def soft_delete_grace(self) -> timedelta | None:
         """How long a soft-deleted row stays; None: for the grace period."""
 
+    @property
+    def quota(self) -> Quota | None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -80,7 +84,8 @@ PROPERTIES = tuple(each.name for each in fields(Match))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The terms for the rows that match. `media_retention` and `soft_delete_grace` may be FOREVER.
+    """The terms for the rows that match. `media_retention` and `soft_delete_grace` may be FOREVER,
+    and `quota` the global one.
 
     `says` has in words whose rows they are, where the match does not.
     """
@@ -92,6 +97,7 @@ class Rule:
     key_grace: timedelta
     delete_revoked: bool
     soft_delete_grace: timedelta | None = None
+    quota: Quota | None = None
     says: str = field(default="", compare=False)
 
 

@@ -28,7 +28,8 @@ class VerdictSpec:
     `found_by` is the kind of pass that decides to delete; None: nothing is ever deleted for this word.
     `switches` are the flags of `Policy` that all have to be on. `reads` are the fields of `MediaColumns`,
     besides the key, that the rule reads: a trigger watches them, and a changed one spares the row. `colour`
-    is Grafana's. `twice`: a mark is claimed only after a second sighting.
+    is Grafana's. `twice`: a mark is claimed only after a second sighting. `sums`: the rule also reads
+    what the row's owner keeps in all, `Record.usage`, which a claim adds up anew.
     """
 
     found_by: PassKind | None
@@ -38,6 +39,7 @@ class VerdictSpec:
     owner: OwnerRead
     colour: str
     twice: bool = False
+    sums: bool = False
 
 
 UNKNOWN = VerdictSpec(found_by=None, says="", switches=(), reads=(), owner=OwnerRead.STATE, colour="#808080")
@@ -127,6 +129,18 @@ class Verdict(Word):
             reads=("virtual_key_id",),
             owner=OwnerRead.PRESENCE,
             colour="dark-green",
+        ),
+    )
+    OVER_QUOTA = (
+        "over_quota",
+        VerdictSpec(
+            found_by=PassKind.RETENTION,
+            says="a record of an owner that keeps more than its quota, the first in the order of eviction",
+            switches=("auto_cleanup",),
+            reads=("virtual_key_id", "created_at", "last_accessed_at"),
+            owner=OwnerRead.STATE,
+            colour="semi-dark-purple",
+            sums=True,
         ),
     )
     DEPARTED = (

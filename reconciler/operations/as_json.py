@@ -329,9 +329,9 @@ def mark(found: model.ListedMark) -> Json:
     }
 
 
-def storage(stored: model.Storage, by: model.StorageBy) -> Json:
-    """`share` is of the bytes, 0 to 1. `prefixes` null: no managed prefixes are known yet, and the figures
-    are of the whole table.
+def storage(stored: model.Storage, by: model.StorageBy, quotas: Sequence[model.QuotaStanding]) -> Json:
+    """`share` is of the bytes, 0 to 1, and of a quota, 1 and more at its limit. `prefixes` null: no managed
+    prefixes are known yet, and the figures are of the whole table. A quota's `name` is that of its rule.
     """
     return {
         "by": by,
@@ -340,12 +340,31 @@ def storage(stored: model.Storage, by: model.StorageBy) -> Json:
         **_fields(stored, "objects", "bytes"),
         "largest": [{STORAGE_NAMES[by]: part.names[0], **_part(part, stored)} for part in stored.largest],
         "other": {"count": stored.other_parts, **_part(stored.other, stored)},
+        "quotas": [_quota(each) for each in quotas],
+    }
+
+
+def _quota(standing: model.QuotaStanding) -> Json:
+    quota = standing.quota
+    percent = (f"{share:.0%}" for share in model.QUOTA_REACHED)
+    return {
+        "name": quota.name or None,
+        **_fields(quota, "max_objects", "max_bytes", "evict"),
+        "reached": dict(zip(percent, standing.reached, strict=True)),
+        "nearest": [
+            {
+                quota.owner.value: each.owner,
+                **_fields(each, "objects", "bytes"),
+                "share": round(each.share, 6),
+            }
+            for each in standing.nearest
+        ],
     }
 
 
 def published(told: Published) -> Json:
     """`name` null: the global settings, for everything else. `doubts` are about Conduit's policies."""
-    fields = ("name", "whose", "kept", "soft_deleted", "of_ended_keys", "records", "bytes")
+    fields = ("name", "whose", "kept", "of_quota", "soft_deleted", "of_ended_keys", "records", "bytes")
     return {
         "at": timestamp(told.at),
         "rules": [_fields(each, *fields) for each in told.rules],

@@ -158,18 +158,19 @@ def _departures(report: SchemaReport) -> Check:
 
 
 def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:
-    """Whether rows of these tables can match each rule of retention; what Conduit's policies leave open."""
+    """Whether rows can match each rule and be counted for each quota; what Conduit's policies leave open."""
     if report.policies is not None:
         number = formatting.counted(sum(bool(each.is_active) for each in report.policies), "active policy")
         found = [ok("rules", f"Conduit's retention policies hold: {number}")]
         return [*found, *(warn("rules", *_advised(line)) for line in group_policies.doubts(report.policies))]
-    if report.types is None or report.tables is None or not policy.rules:
+    if report.types is None or report.tables is None or not (policy.rules or policy.quotas):
         return []
-    misfits = matching.misfits(MediaTables(report.tables, report.types), policy.rules)
+    misfits = matching.misfits(MediaTables(report.tables, report.types), policy)
     if misfits:
         return [fail("rules", *_advised(misfit)) for misfit in misfits]
     number = counted(len(policy.rules.each), "rule")
-    return [ok("rules", f"{number} of retention, which rows of these tables can match")]
+    quotas = f", {counted(len(policy.quotas), 'quota')}" if policy.quotas else ""
+    return [ok("rules", f"{number} of retention{quotas}, which rows of these tables can match")]
 
 
 def rights(report: SchemaReport, mode: Mode, *, undoable: bool) -> Sequence[Check]:

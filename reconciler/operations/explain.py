@@ -78,9 +78,8 @@ async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> mod
     """Both sides, and what keeps the key besides the rules."""
     catalog = sight.catalog
     stored = await sight.store.head(key)
-    rows = [
-        _counted(row, now, unseen) for row in await catalog.records.lookup([key]) if row.storage_key == key
-    ]
+    found = [row for row in await catalog.records.lookup([key]) if row.storage_key == key]
+    rows = [_counted(row, now, unseen) for row in await catalog.records.counted(found, sight.policy, now)]
     named = await catalog.records.columns_naming(key)
     return model.Seen(
         key=key,

@@ -16,8 +16,9 @@ EVERYTHING, EVERYTHING_ELSE = "everything", "everything else"
 class PublishedRule:
     """One rule in words. `name` None: the global settings, which hold for all that no rule matches.
 
-    `of_ended_keys` is "" where there are no virtual keys, and `soft_deleted` where it is the same for all.
-    `records` and `bytes` are of the rows in the managed prefixes for which it holds.
+    "" are `of_ended_keys` where there are no virtual keys, `of_quota` without a quota, and `soft_deleted`
+    where it is the same for all. `records` and `bytes` are of the rows in the managed prefixes for which it
+    holds.
     """
 
     name: str | None
@@ -25,6 +26,7 @@ class PublishedRule:
     kept: str
     soft_deleted: str
     of_ended_keys: str
+    of_quota: str
     records: int
     bytes: int
 
@@ -54,7 +56,7 @@ async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> P
     Raises ConfigError for rules that no row can match, CatalogUnavailable.
     """
     policy, doubts = await in_force(catalog, policy)
-    if misfits := catalog.records.misfits(policy.rules):
+    if misfits := catalog.records.misfits(policy):
         raise ConfigError("\n".join(misfits))
     types = catalog.report.types
     assert types is not None, "an open catalog was inspected"
@@ -73,6 +75,7 @@ async def publish(catalog: Catalog, policy: Policy, undo_window: timedelta) -> P
             of_ended_keys=published.of_ended_keys(rule or policy, expire="expires_at" in types.keys)
             if types.keys
             else "",
+            of_quota=published.of_quota(rule or policy, policy),
             records=part.objects,
             bytes=part.bytes,
         )

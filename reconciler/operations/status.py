@@ -133,6 +133,14 @@ async def _mode(catalog: Catalog, leading: model.Replica | None) -> ModeNow | No
     return ModeNow(mode=leading.mode, since=since, source=leading.mode_from)
 
 
+async def quotas(catalog: Catalog, top: int) -> Sequence[model.QuotaStanding]:
+    """How the quotas of the last retention pass are used, and the `top` owners nearest to each."""
+    last = await catalog.passes.last(model.PassKind.RETENTION)
+    if last is None or last.policy is None:
+        return ()
+    return await catalog.statistics.quotas(last.policy, top)
+
+
 async def storage(catalog: Catalog, by: model.StorageBy, top: int) -> model.Storage:
     """The rows in the managed prefixes by `by`, the `top` largest apart. Reads the whole media table once."""
     return await catalog.statistics.storage((by,), top)

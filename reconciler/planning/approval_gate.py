@@ -16,6 +16,7 @@ from reconciler.model import (
     Pass,
     PassKind,
     Policy,
+    Quota,
     Record,
     Rule,
     Rules,
@@ -146,6 +147,9 @@ def _shown(value: object) -> str:
         return duration_text(value)
     if isinstance(value, tuple):
         return ", ".join(repr(each) for each in value)
+    if isinstance(value, Quota):
+        most = formatting.limits(value.max_objects, value.max_bytes)
+        return f"{most} a {value.owner.value.replace('_', ' ')}, evict {value.evict.value}"
     if isinstance(value, Match):
         return "; ".join(f"{name} {_shown(values)}" for name, values in value.given.items())
     return str(getattr(value, "pattern", value))

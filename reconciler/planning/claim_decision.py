@@ -106,6 +106,8 @@ def _retention(mark: Mark, records: Sequence[Record], policy: Policy, now: datet
     found = [finding.verdict for _, finding in verdicts if finding is not None]
     if any(not policy.may_allow(verdict) for verdict in found):
         return _DISABLED
+    if not found and mark.verdict.spec.sums:
+        return Cancel(reason="its owner is not over the quota now, or keeps what else is evicted first")
     return Cancel(reason="its rule keeps its record now" if found else "its record is to be kept now")
 
 

@@ -147,6 +147,20 @@ def human_bytes(size: int) -> str:
     return f"{size} B" if unit == 0 else f"{amount:.1f} {_BYTES[unit]}"
 
 
+def kept(objects: int, size: int) -> str:
+    """What somebody keeps: "12 objects, 3.4 GiB"."""
+    return f"{counted(objects, 'object')}, {human_bytes(size)}"
+
+
+def limits(objects: int | None, size: int | None) -> str:
+    """What somebody may keep: "10 objects", "10 objects and 3.0 GiB"."""
+    those = (
+        "" if objects is None else counted(objects, "object"),
+        "" if size is None else human_bytes(size),
+    )
+    return " and ".join(filter(None, those))
+
+
 def timestamp(at: datetime | None) -> str | None:
     """ISO 8601 in UTC with a Z, for programs; None stays None. A time without zone is UTC."""
     return in_utc(at).isoformat().replace("+00:00", "Z") if at else None

@@ -74,7 +74,15 @@ def rules_of_row(seen: Seen, row: Record, policy: Policy, now: datetime) -> Sequ
         asked[Verdict.DANGLING] = lambda at: _reason(drift_rules.judge_missing(row, policy, at))
     terms = policy.rules.first_for(row)
     return [
-        _rule(verdict, says, _compared(verdict, row), policy, _moments(seen, policy, now), now, terms)
+        _rule(
+            verdict,
+            says,
+            _compared(verdict, row, terms or policy),
+            policy,
+            _moments(seen, policy, now),
+            now,
+            terms,
+        )
         for verdict, says in asked.items()
     ]
 
@@ -185,8 +193,8 @@ def _reason(found: Finding | KeepReason | None) -> str:
     return found.reason if isinstance(found, Finding) else ""
 
 
-def _compared(verdict: Verdict, row: Record) -> Mapping[str, object]:
-    """What the verdict reads of the row and its virtual key."""
+def _compared(verdict: Verdict, row: Record, terms: Terms) -> Mapping[str, object]:
+    """What the verdict reads of the row, its virtual key and what that keeps."""
     compared: dict[str, object] = {name: getattr(row, name) for name in verdict.spec.reads}
     owner = row.owner
     if verdict.spec.owner is OwnerRead.PRESENCE:
@@ -196,6 +204,15 @@ def _compared(verdict: Verdict, row: Record) -> Mapping[str, object]:
             "virtual_key_enabled": owner.enabled,
             "virtual_key_disabled_since": owner.disabled_since,
             "virtual_key_expires_at": owner.expires_at,
+        }
+    if verdict.spec.sums and terms.quota is not None and row.usage is not None:
+        compared |= {
+            "quota_objects": terms.quota.max_objects,
+            "quota_bytes": terms.quota.max_bytes,
+            "evict": terms.quota.evict.value,
+            **{name: getattr(row.usage, name) for name in ("owner", "objects", "bytes")},
+            "objects_before": row.usage.objects_before,
+            "bytes_before": row.usage.bytes_before,
         }
     return compared
 

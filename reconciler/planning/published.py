@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from reconciler.model import FOREVER, Match, Policy, Terms
-from reconciler.planning.formatting import counted
+from reconciler.model import FOREVER, Evict, Match, Policy, Terms
+from reconciler.planning.formatting import counted, human_bytes
 
 _NAMES = {
     "virtual_key_id": "virtual key",
@@ -50,6 +50,29 @@ def of_ended_keys(terms: Terms, *, expire: bool) -> str:
         return f"Kept as it is when its virtual key {ends}"
     after = f"{span(terms.key_grace)} after" if terms.key_grace else "as soon as"
     return f"Deleted {after} its virtual key {ends}"
+
+
+def of_quota(terms: Terms, others: Policy) -> str:
+    """How much an owner may keep, and what happens beyond that; "" without a quota."""
+    quota = terms.quota
+    if quota is None:
+        return ""
+    if quota == others.quota and terms is not others:
+        return "Counts towards the limit of everything else"
+    most = (
+        "" if quota.max_bytes is None else human_bytes(quota.max_bytes),
+        "" if quota.max_objects is None else counted(quota.max_objects, "file"),
+    )
+    whose = quota.owner.value.replace("_", " ")
+    limit = f"A {whose} may keep {' and '.join(filter(None, most))} of it"
+    if not quota.evicts:
+        return f"{limit}; nothing is deleted for keeping more"
+    first = "oldest" if quota.evict is Evict.OLDEST else "least recently accessed"
+    spared = f", but none of the last {span(others.grace_period)}" if others.grace_period else ""
+    if terms.recent_access:
+        also = "and none that" if spared else ", but none that"
+        spared += f"{' ' if spared else ''}{also} was accessed in the last {span(terms.recent_access)}"
+    return f"{limit}; beyond that the {first} is deleted first{spared}"
 
 
 def for_all(

@@ -1,11 +1,12 @@
 """Which rows have outlived their purpose. One verdict per row, the first that applies:
 
-=========  ======================================================================================
-ownerless  names a virtual key that does not exist (no virtual key named at all: protects)
-revoked    its virtual key is disabled or expired, for `key_grace`
-expired    its `ExpiresAt` has passed, or it was soft-deleted a grace period (of its terms) ago
-stale      older than `media_retention`, and not accessed within `recent_access`
-=========  ======================================================================================
+==========  =====================================================================================
+ownerless   names a virtual key that does not exist (no virtual key named at all: protects)
+revoked     its virtual key is disabled or expired, for `key_grace`
+expired     its `ExpiresAt` has passed, or was soft-deleted a grace period (of its terms) ago
+stale       older than `media_retention`, and not accessed within `recent_access`
+over_quota  its owner keeps more than the quota, and what is evicted before it does not end that
+==========  =====================================================================================
 
 All bounds are inclusive: what is due at `now` is deleted. A missing creation time protects from *stale*;
 a missing last access means never accessed. The durations are those of the first rule that matches the row,
@@ -15,9 +16,10 @@ else the global ones.
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from reconciler.model import Finding, KeepReason, Policy, Record, Rule, Terms, Verdict
+from reconciler.model import Finding, KeepReason, Policy, Quota, Record, Rule, Terms, Usage, Verdict
 from reconciler.model.durations import duration_text
 from reconciler.model.moments import moment
+from reconciler.planning import formatting
 from reconciler.planning.keys import protection
 
 
@@ -98,14 +100,48 @@ def _stale(record: Record, policy: Policy, terms: Terms, now: datetime) -> str: 
     recently = accessed is not None and not _elapsed(accessed, terms.recent_access, now)
     if recently or not _elapsed(record.created_at, terms.media_retention, now):
         return ""
-    seen = "never accessed" if accessed is None else f"last accessed {_at(accessed)}"
     retention = duration_text(terms.media_retention)
-    return f"created {_at(record.created_at)} (retention {retention}), {seen}"
+    return f"created {_at(record.created_at)} (retention {retention}), {_seen(accessed)}"
+
+
+def _over_quota(record: Record, policy: Policy, terms: Terms, now: datetime) -> str:
+    """Sums that were counted for other accounts, by earlier rules, say nothing here."""
+    quota, usage, accessed = terms.quota, record.usage, record.last_accessed_at
+    if quota is None or usage is None or not quota.evicts or usage.counting != policy.counting:
+        return ""
+    recently = accessed is not None and not _elapsed(accessed, terms.recent_access, now)
+    fresh = not _elapsed(record.created_at, policy.grace_period, now)
+    if record.owner is None or recently or fresh or not _exceeds(quota, usage):
+        return ""
+    before = formatting.kept(usage.objects_before, usage.bytes_before)
+    return (
+        f"{quota.owner.value.replace('_', ' ')} {usage.owner} keeps"
+        f" {formatting.kept(usage.objects, usage.bytes)} (quota"
+        f" {formatting.limits(quota.max_objects, quota.max_bytes)}), goes"
+        f" {f'after {before}' if usage.objects_before else 'first'};"
+        f" created {_at(record.created_at)}, {_seen(accessed)}"
+    )
+
+
+def _exceeds(quota: Quota, usage: Usage) -> bool:
+    """Whether the owner is still over the quota once all has gone that goes before the row.
+
+    A row of no known size does not go for bytes: that would free none.
+    """
+    of_bytes = (
+        quota.max_bytes is not None and usage.size > 0 and usage.bytes - usage.bytes_before > quota.max_bytes
+    )
+    of_objects = quota.max_objects is not None and usage.objects - usage.objects_before > quota.max_objects
+    return of_bytes or of_objects
 
 
 def _elapsed(since: datetime | None, duration: timedelta, now: datetime) -> bool:
     """Compares ages, not sums: a huge duration must not run past the last year of the calendar."""
     return since is not None and now - since >= duration
+
+
+def _seen(accessed: datetime | None) -> str:
+    return "never accessed" if accessed is None else f"last accessed {_at(accessed)}"
 
 
 def _at(when: datetime | None) -> str:
@@ -118,5 +154,6 @@ RULES: Mapping[Verdict, Callable[[Record, Policy, Terms, datetime], str]] = {
     Verdict.REVOKED: _revoked,
     Verdict.EXPIRED: _expired,
     Verdict.STALE: _stale,
+    Verdict.OVER_QUOTA: _over_quota,
 }
 """Why the row has that verdict, "" if it has not. In order of precedence: the first that applies wins."""

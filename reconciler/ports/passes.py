@@ -22,7 +22,6 @@ from reconciler.model import (
     Policy,
     RangeProgress,
     Record,
-    Rules,
     StoredObject,
     Tally,
     Term,
@@ -107,9 +106,9 @@ class Records(Protocol):
         """
         ...
 
-    def misfits(self, rules: Rules) -> Sequence[str]:
-        """Rules that no row of these tables can match, a line for each: a column is missing, or of a type
-        that has no such value.
+    def misfits(self, policy: Policy) -> Sequence[str]:
+        """Rules that no row of these tables can match, and quotas that cannot be counted in them, a line for
+        each: a column is missing, or of a type that has no such value.
 
         Such a rule would leave to others what it was meant to keep.
         """

@@ -8,10 +8,20 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, model_validator
 
-from reconciler.model import FOREVER, Match, Rule, Terms, folded
+from reconciler.model import FOREVER, Match, Quota, Rule, Terms, folded
 from reconciler.settings import values
-from reconciler.settings.sections import CatalogSettings
-from reconciler.settings.types import RUNTIME, Days, Duration, Section, written
+from reconciler.settings.sections import CatalogSettings, quota_of
+from reconciler.settings.types import (
+    RUNTIME,
+    Bytes,
+    Days,
+    Duration,
+    Evict,
+    Objects,
+    QuotaOwner,
+    Section,
+    written,
+)
 
 NAME = re.compile(r"\w[\w .-]{0,62}", re.ASCII)
 LONGEST_VALUE = 500
@@ -106,11 +116,19 @@ class RetentionRule(Section):
         Literal["keep", "delete"] | None, written(values.one_of("keep", "delete"))
     ] = None
     key_grace: Duration | None = None
+    max_bytes: Bytes = None
+    max_objects: Objects = None
+    quota_owner: QuotaOwner = "virtual_key"
+    evict: Evict = "never"
 
     @model_validator(mode="after")
     def _sets_something(self) -> Self:
         if self.model_fields_set <= {"name", "match"}:
             raise ValueError("sets nothing; give it one of " + ", ".join(TERMS))
+        if self.model_fields_set & {"quota_owner", "evict"} and self.max_bytes is self.max_objects is None:
+            raise ValueError(
+                "has no quota that evict or quota_owner could be about; set max_bytes or max_objects"
+            )
         return self
 
     def of_model(self, others: Terms) -> Rule:
@@ -123,7 +141,14 @@ class RetentionRule(Section):
             recent_access=_days_or(self.recent_access_days, others.recent_access),
             key_grace=others.key_grace if grace is None else grace,
             delete_revoked=others.delete_revoked if revoked is None else revoked == "delete",
+            quota=self._own_quota(others),
         )
+
+    def _own_quota(self, others: Terms) -> Quota | None:
+        """A limit of its own, also `none`; else the global quota, but not for what is kept for ever."""
+        if self.model_fields_set & {"max_bytes", "max_objects"}:
+            return quota_of(self.name, self.max_bytes, self.max_objects, self.quota_owner, self.evict)
+        return None if self.media_retention_days == "forever" else others.quota
 
 
 TERMS = tuple(name for name in RetentionRule.model_fields if name not in {"name", "match"})
@@ -156,8 +181,8 @@ class RetentionSettings(Section):
         tuple[RetentionRule, ...], written(_listed), AfterValidator(_each_may_match), RUNTIME
     ] = ()
     """Rules in their order, a list: the first that matches a record sets its retention, recent access,
-    revoked key policy and key grace. The global settings hold for all others, and for what a rule does not
-    set. See [rules of retention](#rules-of-retention). Default: no rules."""
+    revoked key policy, key grace and quota. The global settings hold for all others, and for what a rule does
+    not set. See [rules of retention](#rules-of-retention). Default: no rules."""
     source: Annotated[Literal["own", "conduit"], written(values.one_of("own", "conduit"))] = "own"
     """Whose rules hold. `own`: RULES and the global settings. `conduit`: the retention policies in Conduit's
     own tables, by key group and balance, as they are at the moment of each pass and claim. What is in doubt

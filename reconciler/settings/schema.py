@@ -34,6 +34,12 @@ def _within_reach(retention: rules.RetentionSettings, info: ValidationInfo) -> r
     bucket, catalog = info.data.get("bucket"), info.data.get("catalog")
     if bucket and catalog and (found := list(rules.misfits(retention, bucket.prefixes, catalog))):
         raise ValueError("; ".join(found))
+    quota = info.data.get("quota")
+    if retention.source == "conduit" and quota and quota.of_model():
+        raise ValueError(
+            "SOURCE conduit takes no quota, since its policies have none: unset RECONCILER_QUOTA__MAX_BYTES"
+            " and RECONCILER_QUOTA__MAX_OBJECTS"
+        )
     return retention
 
 
@@ -179,6 +185,7 @@ class Settings(DatabaseSettings):
     copy_concurrency: Annotated[int, written(values.whole(1, 1_024, "copies in flight"))] = 128
     """Copies into the quarantine and out of it in flight, fewer while the store throttles.
     128: at 30 ms a copy, 4,000 keys a second."""
+    quota: Annotated[sections.QuotaSettings, RUNTIME] = sections.QuotaSettings()
     retention: Annotated[rules.RetentionSettings, AfterValidator(_within_reach)] = rules.RetentionSettings()
     lease: sections.LeaseSettings = sections.LeaseSettings()
     web: sections.WebSettings = sections.WebSettings()
@@ -197,6 +204,7 @@ class Settings(DatabaseSettings):
             orphan_cleanup=self.orphan_cleanup_enabled,
             dangling_cleanup=self.dangling_cleanup_enabled,
             key_shape=self.bucket.key_shape,
+            quota=self.quota.of_model(),
         )
         if self.retention.source == "conduit":
             # Until its policies are read, and for all that has none.

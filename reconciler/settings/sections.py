@@ -5,14 +5,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reconciler.model import KeyShape, ListingOrder
+from reconciler import model
+from reconciler.model import KeyShape, ListingOrder, Quota
 from reconciler.settings import identifiers, values
 from reconciler.settings.types import (
+    Bytes,
     Column,
     Columns,
     Count,
+    Evict,
     NoColumn,
     NoTable,
+    Objects,
+    QuotaOwner,
     Seconds,
     Section,
     Table,
@@ -161,6 +166,41 @@ class BreakerSettings(Section):
     """Dangling records that may be deleted in 24 h. Small: each of them is a lost object."""
     min_count: Count = 20
     """Findings from which the fraction is checked: one orphan among five objects is no alarm."""
+
+
+class QuotaSettings(Section):
+    """The most that one owner may keep; off unless one of the two limits is set. See [quotas](#quotas)."""
+
+    max_bytes: Bytes = None
+    """Bytes, by the sizes that rows give: `10GiB`, `500MB`, a whole number, or `none`. Default: no limit."""
+    max_objects: Objects = None
+    """Objects, or `none`. Default: no limit."""
+    owner: QuotaOwner = "virtual_key"
+    """Whose media are added up: those of each virtual key, or of each group of keys
+    (`CATALOG__KEY_COLUMNS__GROUP_ID`)."""
+    evict: Evict = "never"
+    """What becomes of media beyond the limit: with `oldest` or `least_recently_accessed` they are deleted as
+    *over_quota*, these first; `never` only counts and alerts. Default: `never`, since a limit that is too low
+    deletes what people use."""
+
+    def of_model(self) -> Quota | None:
+        """The global quota; None where nothing is limited."""
+        return quota_of("", self.max_bytes, self.max_objects, self.owner, self.evict)
+
+
+def quota_of(
+    name: str, max_bytes: int | None, max_objects: int | None, owner: str, evict: str
+) -> Quota | None:
+    """The quota of the rule of that name, "" for the global one; None where nothing is limited."""
+    if max_bytes is max_objects is None:
+        return None
+    return Quota(
+        name=name,
+        max_bytes=max_bytes,
+        max_objects=max_objects,
+        owner=model.QuotaOwner(owner),
+        evict=model.Evict(evict),
+    )
 
 
 class LeaseSettings(Section):

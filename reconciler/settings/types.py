@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -32,6 +32,16 @@ Duration: TypeAlias = Annotated[timedelta, written(values.duration)]
 Seconds: TypeAlias = Annotated[timedelta, written(values.at_least(timedelta(seconds=1), "1s"))]
 Days: TypeAlias = Annotated[int, written(values.whole(0, values.LONGEST.days, "days"))]
 Count: TypeAlias = Annotated[int, written(values.whole(0, 10**12, "keys"))]
+Bytes: TypeAlias = Annotated[int | None, written(values.size)]
+"""A size; None where it is `none`."""
+Objects: TypeAlias = Annotated[int | None, written(values.objects)]
+QuotaOwner: TypeAlias = Annotated[
+    Literal["virtual_key", "key_group"], written(values.one_of("virtual_key", "key_group"))
+]
+Evict: TypeAlias = Annotated[
+    Literal["never", "oldest", "least_recently_accessed"],
+    written(values.one_of("never", "oldest", "least_recently_accessed")),
+]
 Column: TypeAlias = Annotated[str, written(identifiers.column)]
 Columns: TypeAlias = Annotated[str, written(identifiers.identity)]
 """A column's name, or several with commas between them."""

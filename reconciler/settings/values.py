@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -101,6 +102,34 @@ def whole(least: int, most: int, unit: str) -> Callable[[object], int]:
         return number
 
     return parse
+
+
+SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([kKMGTP]i?B|B)?", re.ASCII)
+_STEPS = {unit: place for place, unit in enumerate("KMGTP", 1)}
+
+
+def size(raw: object) -> int | None:
+    """Bytes, as a whole number or with a unit; None stands for `none`."""
+    if raw is None or raw == "none":
+        return None
+    match = SIZE.fullmatch(str(raw)) if isinstance(raw, str | int) and not isinstance(raw, bool) else None
+    found = 0
+    if match:
+        number, unit = match.groups(default="B")
+        found = int(Decimal(number) * (1024 if "i" in unit else 1000) ** _STEPS.get(unit[0].upper(), 0))
+    if not 0 < found < 2**60:
+        raise ValueError("must be a number of bytes from 1 on, such as 10GiB, 500MB or 1048576, or none")
+    return found
+
+
+def objects(raw: object) -> int | None:
+    """A number of objects; None stands for `none`."""
+    if raw is None or raw == "none":
+        return None
+    try:
+        return whole(1, 10**12, "objects")(raw)
+    except ValueError as error:
+        raise ValueError(f"{error}, or none") from None
 
 
 def _decimal(raw: object) -> float | None:

@@ -1,7 +1,7 @@
 """Gauges of what only the leader knows. They appear once their value is known, and vanish with its term."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -10,12 +10,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from reconciler.model import (
+    QUOTA_REACHED,
     VERDICTS,
     HoldKind,
     KeepReason,
     Lately,
     PassKind,
     Phase,
+    QuotaStanding,
     Standing,
     Storage,
     Tally,
@@ -44,6 +46,7 @@ class Known:
     """Empty where nothing blocks."""
     standing: Standing | None = None
     storage: Storage | None = None
+    quotas: Sequence[QuotaStanding] | None = None
     lately: Lately | None = None
     next_pass: dict[PassKind, float] = field(default_factory=dict)
     phases: dict[PassKind, Phase | None] = field(default_factory=dict)
@@ -80,6 +83,8 @@ class LeaderGauges(Collector):
             yield from _hiding(*known.hidden)
         if known.storage is not None:
             yield from _storing(known.storage)
+        if known.quotas is not None:
+            yield _limiting(known.quotas)
         if known.lately is not None:
             yield from _happened(known.lately)
         yield from self._recalled()
@@ -257,6 +262,27 @@ def _storing(storage: Storage) -> Iterable[Metric]:
         "When the rows were last counted by media type and provider.",
         storage.at.timestamp(),
     )
+
+
+GLOBAL_QUOTA = "(global)"
+"""The quota of the global settings: no rule has that name."""
+
+
+def _limiting(quotas: Sequence[QuotaStanding]) -> Metric:
+    """Owners are counted and not named: `reconciler storage` names them."""
+    owners = _family(
+        "quota_owners",
+        "Owners that keep this much of their quota or more, in per cent, when the rows were last counted; the"
+        " label quota is the name of its rule.",
+        "quota",
+        "evict",
+        "reached",
+    )
+    for each in quotas:
+        for share, number in zip(QUOTA_REACHED, each.reached, strict=True):
+            labels = (each.quota.name or GLOBAL_QUOTA, each.quota.evict.value, f"{share * 100:.0f}")
+            owners.add_metric(labels, number)
+    return owners
 
 
 def _by(label: str, name: str, text: str, values: Mapping[Label, float]) -> GaugeMetricFamily:

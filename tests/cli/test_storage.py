@@ -59,7 +59,7 @@ def test_nothing_stored_is_a_table_of_nothing() -> None:
     head, total = shown(nothing, StorageBy.MEDIA_TYPE)
     assert head.split()[:2] == ["media", "type"]
     assert total.split() == ["all", "0", "0", "0", "B", "0.0%"]
-    told = json.loads(json.dumps(as_json.storage(nothing, StorageBy.MEDIA_TYPE)))
+    told = json.loads(json.dumps(as_json.storage(nothing, StorageBy.MEDIA_TYPE, [])))
     assert told == {
         "by": "media-type",
         "at": "2026-11-22T12:00:00Z",
@@ -68,6 +68,7 @@ def test_nothing_stored_is_a_table_of_nothing() -> None:
         "bytes": 0,
         "largest": [],
         "other": {"count": 0, "objects": 0, "bytes": 0, "share": 0.0},
+        "quotas": [],
     }
 
 

@@ -194,7 +194,7 @@ def _stale(row: Record, policy: Policy, now: datetime) -> bool:
 )
 async def test_a_rule_that_no_row_can_match_is_told(stage: Stage, match: Match, why: str) -> None:
     good = rule("good", Match(media_type=("x",), provider=("y",), model=("z",), prefix=("image/",)))
-    (told,) = stage.catalog.records.misfits(Rules((good, rule("odd", match))))
+    (told,) = stage.catalog.records.misfits(under(good, rule("odd", match)))
     assert told.startswith("RECONCILER_RETENTION__RULES: rule odd can never match: ")
     assert why in told
 
@@ -211,7 +211,11 @@ async def test_a_rule_by_a_column_that_the_tables_lack_is_told(grouped: Stage, d
         )
     )
     async with open_catalog(config) as catalog:
-        assert [line.partition(": rule ")[2][0] for line in catalog.records.misfits(rules)] == ["m", "p", "g"]
+        assert [line.partition(": rule ")[2][0] for line in catalog.records.misfits(under(*rules.each))] == [
+            "m",
+            "p",
+            "g",
+        ]
         by_model = replace(POLICY, rules=Rules(rules.each[:1]))
         pages = catalog.records.nominate(Verdict.STALE, by_model, LONG_AGO)
         assert [page async for page in pages] == [], "and harms nothing"

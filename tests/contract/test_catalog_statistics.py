@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from reconciler.catalog import migrate, statistics
+from reconciler.catalog.db import patient
 from reconciler.catalog.db.config import CatalogConfig, MediaColumns, TableMapping
 from reconciler.catalog.open import open_catalog
 from reconciler.errors import CatalogUnavailable, LeaseLost
@@ -361,7 +362,7 @@ async def test_a_reading_that_takes_too_long_ends_and_says_so(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of one millisecond Postgres may forget, between two messages, whose request the end was.
-    monkeypatch.setattr(statistics, "STORAGE_PATIENCE", timedelta(milliseconds=100))
+    monkeypatch.setattr(patient, "PATIENCE", timedelta(milliseconds=100))
     monkeypatch.setattr(
         statistics,
         "STORAGE",

@@ -15,7 +15,6 @@ from reconciler.model import (
     ObjectPage,
     Policy,
     Record,
-    Rules,
     StoredObject,
     Variant,
     Verdict,
@@ -127,8 +126,8 @@ class MemoryRecords:
             self._database.answer()
             yield page
 
-    def misfits(self, rules: Rules) -> Sequence[str]:
-        del rules
+    def misfits(self, policy: Policy) -> Sequence[str]:
+        del policy
         return ()
 
     @port

@@ -24,7 +24,13 @@ from tests.servers import S3Server
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 HOUR = timedelta(hours=1)
-LIVE = {"grace_period": "48h", "key_grace": "3h", "dry_run": "true"}
+LIMITED = {"name": "films", "match": {"prefix": "video/"}, "max_objects": 1, "evict": "oldest"}
+LIVE = {
+    "grace_period": "48h",
+    "key_grace": "3h",
+    "dry_run": "true",
+    "retention__rules": json.dumps([LIMITED]),
+}
 
 
 @pytest.fixture
@@ -68,6 +74,7 @@ async def every_kind(site: Site) -> Mapping[str, Verdict]:
     now = datetime.now(UTC)
     ends = await site.virtual_key(expires_at=now - HOUR)
     disabled, gone = await site.virtual_key(enabled=False), await site.virtual_key()
+    limited = await site.virtual_key()
     await site.put("image/orphan")
     await site.row("image/dangling", age=HOUR)
     columns: Mapping[str, Mapping[str, Any]] = {
@@ -77,6 +84,8 @@ async def every_kind(site: Site) -> Mapping[str, Verdict]:
         "image/ends": {"owner": ends},
         "image/disabled": {"owner": disabled},
         "image/ownerless": {"owner": gone},
+        "video/first": {"owner": limited, "age": HOUR},
+        "video/second": {"owner": limited, "age": HOUR / 2},
     }
     for key, changes in columns.items():
         await site.put(key)
@@ -95,6 +104,7 @@ async def every_kind(site: Site) -> Mapping[str, Verdict]:
         "image/ends": Verdict.REVOKED,
         "image/disabled": Verdict.REVOKED,
         "image/ownerless": Verdict.OWNERLESS,
+        "video/first": Verdict.OVER_QUOTA,
     }
 
 

@@ -152,6 +152,18 @@ async def test_ownerless_media_goes_where_no_foreign_key_holds_it(ordered_site: 
     assert await site.state() == ({"image/live"}, {"image/live"})
 
 
+async def test_media_beyond_a_quota_goes_until_its_owner_is_at_it(ordered_site: Site) -> None:
+    site = ordered_site
+    owner = await site.virtual_key()
+    for place in range(4):
+        await site.put(f"image/{place}")
+        await site.row(f"image/{place}", owner, age=timedelta(days=50 - place), SizeBytes=10)
+    await site.tracked("image/others")
+    report = await site.once(quota__max_bytes="25", quota__evict="oldest")
+    assert report.found[Verdict.OVER_QUOTA] == 2
+    assert await site.state() == ({"image/2", "image/3", "image/others"},) * 2
+
+
 async def test_what_is_outside_the_managed_prefixes_is_not_even_listed(site: Site) -> None:
     await site.put("images/beside", "imag", "other/orphan")
     await site.row("images/row-beside")

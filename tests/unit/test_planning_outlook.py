@@ -13,6 +13,7 @@ from reconciler.model import (
     FOREVER,
     RETENTION_VERDICTS,
     VERDICTS,
+    Evict,
     Finding,
     Hold,
     HoldKind,
@@ -21,10 +22,13 @@ from reconciler.model import (
     NearKey,
     Outlook,
     Policy,
+    Quota,
+    QuotaOwner,
     Record,
     RuleSeen,
     Seen,
     StoredObject,
+    Usage,
     Verdict,
 )
 from reconciler.planning import drift_rules, outlook, retention
@@ -113,6 +117,13 @@ def at(told: Outlook) -> tuple[Verdict | None, datetime | None]:
     return (told.then.verdict if told.then else None), told.changes_at
 
 
+LIMITED = policy(
+    delete_revoked=True,
+    quota=Quota(name="", max_bytes=None, max_objects=1, owner=QuotaOwner.VIRTUAL_KEY, evict=Evict.OLDEST),
+)
+USAGE = Usage(
+    counting=LIMITED.counting, owner="k1", size=1, bytes=2, objects=2, bytes_before=0, objects_before=0
+)
 CASES: Sequence[tuple[Seen, Verdict, datetime]] = [
     (Seen(key="image/a", object=stored(last_modified=NOW)), Verdict.ORPHAN, NOW + 48 * HOUR),
     (Seen(key="image/a", rows=[record(created_at=NOW)]), Verdict.DANGLING, NOW + 48 * HOUR),
@@ -131,12 +142,17 @@ CASES: Sequence[tuple[Seen, Verdict, datetime]] = [
         Verdict.REVOKED,
         NOW + 7 * DAY,
     ),
+    (
+        Seen(key="image/a", object=stored(), rows=[record(created_at=NOW, usage=USAGE)]),
+        Verdict.OVER_QUOTA,
+        NOW + 48 * HOUR,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("seen", "verdict", "when"), CASES, ids=[each[1] for each in CASES])
 def test_each_verdict_has_its_date(seen: Seen, verdict: Verdict, when: datetime) -> None:
-    assert at(outlook.outlook(seen, policy(delete_revoked=True), NOW)) == (verdict, when)
+    assert at(outlook.outlook(seen, LIMITED, NOW)) == (verdict, when)
 
 
 def test_there_is_a_case_for_every_verdict_that_time_brings() -> None:

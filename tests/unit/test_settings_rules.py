@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ConfigError
-from reconciler.model import FOREVER, Match
+from reconciler.model import FOREVER, Evict, Match, Quota, QuotaOwner
 from reconciler.settings import Settings, SettingsSource, load, tell
 from tests.unit.test_settings import environment
 
@@ -172,3 +172,87 @@ def test_what_the_tables_lack_is_refused_and_the_last_good_settings_stay(tmp_pat
     assert source.current().dry_run
     with pytest.raises(ConfigError, match="not these either"):
         source.require(lambda _: ["not these either"])
+
+
+# --- quotas ---------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_quota_unless_one_is_set() -> None:
+    assert read(FILMS).policy().quotas == ()
+
+
+@pytest.mark.attack(113)
+def test_a_rule_has_a_quota_of_its_own_or_counts_under_the_global_one() -> None:
+    policy = read(
+        {**FILMS, "max_objects": 5, "quota_owner": "key_group", "evict": "oldest"},
+        {"name": "sizes", "match": {"model": "x"}, "max_bytes": "1.5GiB"},
+        {"name": "free", "match": {"model": "y"}, "max_objects": "none"},
+        {"name": "kept", "match": {"model": "z"}, "media_retention_days": "forever"},
+        {"name": "other", "match": {"model": "w"}, "recent_access_days": 1},
+        QUOTA__MAX_BYTES="500MB",
+        QUOTA__EVICT="least_recently_accessed",
+    ).policy()
+    everyone = Quota(
+        name="",
+        max_bytes=500_000_000,
+        max_objects=None,
+        owner=QuotaOwner.VIRTUAL_KEY,
+        evict=Evict.LEAST_RECENTLY_ACCESSED,
+    )
+    films = Quota(name="films", max_bytes=None, max_objects=5, owner=QuotaOwner.KEY_GROUP, evict=Evict.OLDEST)
+    sizes = Quota(
+        name="sizes",
+        max_bytes=3 * 2**29,
+        max_objects=None,
+        owner=QuotaOwner.VIRTUAL_KEY,
+        evict=Evict.NEVER,
+    )
+    told = [each.quota for each in policy.rules.each]
+    assert told == [films, sizes, None, None, everyone], "what is kept for ever is under no global quota"
+    assert policy.quotas == (films, sizes, everyone)
+    assert policy.evicting == (films, everyone)
+
+
+@pytest.mark.parametrize(
+    ("raw", "parsed"),
+    [
+        ("1", 1),
+        ("10GiB", 10 * 2**30),
+        ("10 GB", 10**10),
+        ("1kB", 1000),
+        ("2.5MiB", 2_621_440),
+        ("none", None),
+    ],
+)
+def test_a_size_is_bytes_or_has_a_unit(raw: str, parsed: int | None) -> None:
+    assert load(environment(QUOTA__MAX_BYTES=raw)).quota.max_bytes == parsed
+
+
+@pytest.mark.parametrize("raw", ["0", "-1", "10G", "1e9", "ten", "0.5B", "5 GIB", "9999999PiB"])
+def test_what_is_no_size_is_refused(raw: str) -> None:
+    with pytest.raises(ConfigError, match=r"QUOTA__MAX_BYTES.* such as 10GiB, 500MB or 1048576, or none"):
+        load(environment(QUOTA__MAX_BYTES=raw))
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ({**FILMS, "evict": "oldest"}, "has no quota that evict or quota_owner could be about"),
+        ({**FILMS, "max_objects": "none", "evict": "never"}, "has no quota that evict"),
+        ({**FILMS, "max_objects": 0}, "whole number of objects, from 1 to 1000000000000, or none"),
+        ({**FILMS, "max_objects": 5, "evict": "newest"}, "least_recently_accessed"),
+    ],
+)
+def test_a_quota_that_says_nothing_is_refused(rule: Mapping[str, Any], why: str) -> None:
+    assert why in fault(rule)
+
+
+def test_conduits_policies_take_no_quota() -> None:
+    """Their groups stand for a policy and a balance: many groups' media would be added up as one's."""
+    told = fault(QUOTA__MAX_OBJECTS="5", RETENTION__SOURCE="conduit", CATALOG__KEY_COLUMNS__GROUP_ID="G")
+    assert "SOURCE conduit takes no quota" in told
+    assert load(environment(QUOTA__EVICT="oldest", RETENTION__SOURCE="conduit"))
+
+
+def test_without_a_limit_there_is_no_quota_whatever_else_is_set() -> None:
+    assert load(environment(QUOTA__OWNER="key_group", QUOTA__EVICT="oldest")).policy().quota is None

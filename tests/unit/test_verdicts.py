@@ -33,6 +33,7 @@ from reconciler.model import (
     Cancel,
     Claim,
     ClaimedKey,
+    Evict,
     KeepReason,
     KeyShape,
     Match,
@@ -41,6 +42,8 @@ from reconciler.model import (
     OwnerRead,
     Policy,
     Postpone,
+    Quota,
+    QuotaOwner,
     Record,
     Remove,
     Removed,
@@ -48,6 +51,7 @@ from reconciler.model import (
     Rule,
     Rules,
     Tally,
+    Usage,
     Verdict,
     VirtualKey,
 )
@@ -70,7 +74,7 @@ each_of_retention = pytest.mark.parametrize("verdict", RETENTION_VERDICTS)
 
 def test_each_verdict_of_retention_has_a_rule_and_a_nomination() -> None:
     assert {*RULES} == {*RETENTION_VERDICTS}
-    assert {*NOMINATIONS} == {*RETENTION_VERDICTS}
+    assert {*NOMINATIONS} == {each for each in RETENTION_VERDICTS if not each.spec.sums}, "`quotas` has those"
 
 
 times = st.none() | st.integers(-500, 50).map(lambda days: NOW + days * DAY)
@@ -86,6 +90,20 @@ rows = st.builds(
     expires_at=times,
     last_accessed_at=times,
     deleted_at=times,
+    usage=st.none()
+    | st.builds(
+        Usage,
+        counting=st.just(policy().counting),
+        owner=st.just("k1"),
+        size=st.integers(0, 9),
+        bytes=st.integers(0, 99),
+        objects=st.integers(0, 9),
+        bytes_before=st.integers(0, 9),
+        objects_before=st.integers(0, 9),
+    ),
+)
+quota = Quota(
+    name="", max_bytes=40, max_objects=4, owner=QuotaOwner.VIRTUAL_KEY, evict=Evict.LEAST_RECENTLY_ACCESSED
 )
 
 
@@ -94,7 +112,7 @@ def test_a_rule_reads_what_its_verdict_declares_and_nothing_else(row: Record) ->
     """The triggers watch what is declared, and a claim compares it: what is not could change unseen."""
     for verdict, rule in RULES.items():
         read: set[str] = set()
-        under = policy(delete_revoked=True)
+        under = policy(delete_revoked=True, quota=quota)
         rule(cast("Record", Watching(row, read)), under, under, NOW)
         spec = verdict.spec
         allowed = {*spec.reads}
@@ -103,6 +121,8 @@ def test_a_rule_reads_what_its_verdict_declares_and_nothing_else(row: Record) ->
             allowed.add("owner")
         if spec.owner is OwnerRead.STATE:
             allowed |= {f"owner.{each.name}" for each in fields(VirtualKey)}
+        if spec.sums:
+            allowed.add("usage")
         assert read <= allowed, verdict
 
 
@@ -143,7 +163,7 @@ def test_a_stored_policy_comes_back_whole() -> None:
     rules = Rules(
         (
             Rule(name="a", match=Match(key_group=("1",), prefix=("a/", "b/")), media_retention=DAY, **terms),
-            Rule(name="b", match=Match(model=("x",)), media_retention=FOREVER, **terms),
+            Rule(name="b", match=Match(model=("x",)), media_retention=FOREVER, quota=quota, **terms),
             Rule(
                 name="c",
                 match=Match(provider=("y",)),
@@ -153,7 +173,12 @@ def test_a_stored_policy_comes_back_whole() -> None:
             ),
         )
     )
-    changed: dict[str, Any] = {"delete_delay": 5 * DAY, "soft_delete_grace": 2 * DAY, "rules": rules}
+    changed: dict[str, Any] = {
+        "delete_delay": 5 * DAY,
+        "soft_delete_grace": 2 * DAY,
+        "rules": rules,
+        "quota": quota,
+    }
     one = policy(**flags, key_shape=KeyShape("a+"), **changed)
     fixed = {each.name for each in fields(Policy) if getattr(one, each.name) == each.default}
     assert fixed == {"delete_mode"}, "no verdict depends on it"

@@ -54,6 +54,7 @@ SETTINGS = {
     "lease__ttl": "15m",
     "bucket__request_timeout": "4m",
     "price_per_gib_month": "2.3",
+    "quota__max_objects": "100",
 }
 SMALL, LARGE = 2_000, 1_000_000
 """Bytes of an object that there is from the start, and of one that grows the bucket."""

@@ -549,6 +549,13 @@ STORAGE = Row(
             ),
         ),
         graph(
+            "Owners at 80 and at 100 per cent of a quota",
+            "By quota, when the rows were last counted; nothing where none is set. `reconciler storage` names"
+            " them.",
+            Query(expr=f"max by (quota, reached) ({of('quota_owners')})", legend="{{quota}}, {{reached}} %"),
+            alerts=("MediaReconcilerQuotaReached",),
+        ),
+        graph(
             "Bytes by media type",
             "The same over time.",
             Query(expr=f"sum by (media_type) ({of('storage_bytes')})", legend="{{media_type}}"),

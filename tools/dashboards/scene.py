@@ -112,6 +112,7 @@ async def scene(site: Site, supervisor: Supervisor, directory: Path) -> AsyncIte
     nobodys = {"PYTHONPATH": str(ROOT), "AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
     site.environment.update({**nobodys, "RECONCILER_RUNTIME_FILE": str(volume.file)})
     site.environment["RECONCILER_PRICE_PER_GIB_MONTH"] = "0.023"
+    site.environment["RECONCILER_QUOTA__MAX_OBJECTS"] = "100"
     del site.environment["RECONCILER_DRY_RUN"]
     del site.environment["RECONCILER_MAX_DELETES_PER_SECOND"]
     async with daemon(site) as running:

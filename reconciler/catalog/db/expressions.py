@@ -15,6 +15,7 @@ a row's id       one column, or all those of its primary key
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from reconciler.catalog.db.config import quoted
 from reconciler.model import EARLIEST, GREATEST_SIZE, LATEST
@@ -97,6 +98,14 @@ class Times:
     @property
     def _zone(self) -> str:
         return "'" + self.zone.replace("'", "''") + "'"
+
+
+def before(now: datetime, duration: timedelta) -> datetime:
+    """`now - duration`, or the beginning of the calendar for durations that reach beyond it."""
+    try:
+        return now - duration
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 
 
 def size(column: str) -> str:

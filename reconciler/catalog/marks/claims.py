@@ -22,7 +22,7 @@ from reconciler.catalog.mark_rows import (
 )
 from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry
-from reconciler.catalog.media_tables import references, variants
+from reconciler.catalog.media_tables import quotas, references, variants
 from reconciler.catalog.media_tables.locking import LockedRows, read_locked
 from reconciler.catalog.media_tables.near_misses import twins, unnoted
 from reconciler.catalog.media_tables.records import add_rewritten, require_tables
@@ -150,6 +150,9 @@ class Claimer:
         await by_index(connection)
         await holds.claims_wait(connection)
         await holds.require_known(connection)
+        if policy.evicting:
+            # Another claim that was not committed yet would count the same excess.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", quotas.LOCK)
         taken = [mark_from(row) for row in await self._due(connection, wanted, before, standing.now)]
         taken.sort(key=lambda mark: mark.storage_key)
         if not taken:
@@ -161,6 +164,7 @@ class Claimer:
             keys = [mark.storage_key for mark in taken]
             await add_rewritten(connection, self._media, keys, rows.named)
         await references.add_named(connection, self._media, needed(taken), rows.named)
+        await quotas.add_usage(connection, self._media, policy, taken, rows.named, standing.now)
         others = await twins(connection, self._media, taken, policy.prefixes)
         for key in others:  # A record that goes leaves such a row its object, an orphan with a pair.
             rows.named.setdefault(key, []).append(reference_to(key))

@@ -21,7 +21,7 @@ from reconciler.catalog.mark_rows import (
 from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.marks.confirmation import Confirmer
 from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, rescue_claim
-from reconciler.catalog.media_tables import references, rights, triggers
+from reconciler.catalog.media_tables import quotas, references, rights, triggers
 from reconciler.catalog.media_tables.near_misses import WrittenSince, twins
 from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
@@ -226,6 +226,10 @@ class PostgresMarks:
                 await add_rewritten(connection, self._media, keys, named)
             going = needed(key.mark for key in claim.keys)
             await references.add_named(connection, self._media, going, named)
+            marks = [key.mark for key in claim.keys]
+            await quotas.add_usage(
+                connection, self._media, policy, marks, named, now, operation=claim.operation_id
+            )
             held = await holds.held(connection, self._media, keys)
             objects = [] if guarded else [key.mark for key in claim.keys if key.decision.delete_object]
             others = await twins(connection, self._media, objects, policy.prefixes)
@@ -250,6 +254,7 @@ class PostgresMarks:
                 marks = [mark_from(row) for row in rows]
                 named = by_key(await lookup(connection, self._media, [mark.storage_key for mark in marks]))
                 await references.add_named(connection, self._media, needed(marks), named)
+                await quotas.add_usage(connection, self._media, policy, marks, named, now)
                 page = []
                 for mark, row in zip(marks, rows, strict=True):
                     decision = decide(mark, named.get(mark.storage_key, ()), now)

@@ -65,8 +65,8 @@ async def lock_rows(connection: AnyConnection, media: MediaTables, ids: Sequence
 
 
 async def _lock_owners(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> set[str]:
-    if not ids:
-        return set()
+    if not ids or not media.has_keys:
+        return {*ids}
     rows = await connection.fetch(
         f"SELECT {media.key_id}::text AS id FROM {media.keys}"
         f" WHERE {media.key_id} = ANY($1::text[]::{media.key_id_type}[])"

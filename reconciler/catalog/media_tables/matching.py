@@ -1,13 +1,13 @@
 """Rules of retention over the gateway's tables: as SQL, and whether a row can match them at all."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from reconciler.catalog.db.config import literal
 from reconciler.catalog.media_tables.columns import INEXACT
 from reconciler.catalog.media_tables.tables import MediaTables
-from reconciler.model import Match, Rule, Rules
+from reconciler.model import Match, Policy, Quota, QuotaOwner, Rule, Rules
 
 DIGITS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63, "numeric": 10**38}
 """Types of whole numbers, with the first that is too large for them."""
@@ -20,6 +20,12 @@ def condition(media: MediaTables, match: Match) -> str:
     Both compare the same expression's value, so that neither may fold a text in its own way.
     """
     return " AND ".join(_each(media, name, values) for name, values in match.given.items()) or "true"
+
+
+def place(media: MediaTables, rules: Rules) -> str:
+    """SQL: the place of the first rule that matches a row; the number of rules where none does."""
+    arms = [f"WHEN {condition(media, rule.match)} THEN {at}" for at, rule in enumerate(rules.each)]
+    return f"CASE {' '.join(arms)} ELSE {len(arms)} END" if arms else "0"
 
 
 def _each(media: MediaTables, name: str, values: Sequence[str]) -> str:
@@ -57,14 +63,42 @@ def owners(media: MediaTables, rules: Sequence[Rule]) -> str | None:
     return f"({' OR '.join(parts)})"
 
 
-def misfits(media: MediaTables, rules: Rules) -> Sequence[str]:
-    """Rules that no row can match in these tables: a line for each, which says why and what to do."""
-    return [
+def misfits(media: MediaTables, policy: Policy) -> Sequence[str]:
+    """Rules that no row can match in these tables, and quotas that cannot be counted in them.
+
+    A line for each, which says why and what to do.
+    """
+    never = [
         f"RECONCILER_RETENTION__RULES: rule {rule.name} can never match: {why}"
-        for rule in rules.each
+        for rule in policy.rules.each
         for name, values in rule.match.given.items()
         if (why := _misfit(media, name, values))
     ]
+    return never + [
+        f"{f'RECONCILER_RETENTION__RULES: rule {quota.name}' if quota.name else 'RECONCILER_QUOTA'}:"
+        f" its quota needs {what}; map one with RECONCILER_CATALOG__{setting}"
+        for quota in policy.quotas
+        for what, setting, there in _needed(media, quota)
+        if not there
+    ]
+
+
+def _needed(media: MediaTables, quota: Quota) -> Iterator[tuple[str, str, bool]]:
+    """What a quota needs of the tables, the setting that maps it, and whether it is there."""
+
+    def column(field: str) -> tuple[str, str, bool]:
+        there = media.media_time(field) is not None
+        return f"a column of the media table for {field}", f"MEDIA_COLUMNS__{field.upper()}", there
+
+    yield column("virtual_key_id")
+    if quota.owner is QuotaOwner.KEY_GROUP:
+        there = media.rule_value("key_group") is not None
+        yield "a column of the virtual keys' table for a key's group", "KEY_COLUMNS__GROUP_ID", there
+    if quota.max_bytes is not None:
+        yield column("size_bytes")
+    if quota.evicts:
+        yield column("created_at")
+        yield column("last_accessed_at")
 
 
 def _misfit(media: MediaTables, name: str, values: Sequence[str]) -> str | None:

@@ -6,12 +6,13 @@ memory grows with the number found.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.connections import AnyConnection, Database, Row
+from reconciler.catalog.db.expressions import before
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import matching
+from reconciler.catalog.media_tables import matching, quotas
 from reconciler.catalog.media_tables.tables import MediaTables, record_from
 from reconciler.model import FOREVER, OwnerRead, Policy, Record, Terms, Verdict
 
@@ -42,7 +43,7 @@ class Instants:
 
     def before(self, duration: timedelta) -> str:
         """The parameter that has the moment so long ago."""
-        moment = _before(self._now, duration)
+        moment = before(self._now, duration)
         if moment not in self.values:
             self.values.append(moment)
         return f"${1 + self.values.index(moment)}"
@@ -59,12 +60,20 @@ class Nominator:
         self, verdict: Verdict, policy: Policy, now: datetime, page_size: int
     ) -> AsyncIterator[Sequence[Record]]:
         """See `ports.Records.nominate`. No connection is held while the caller works."""
+        if verdict.spec.sums:
+            async for usages in quotas.beyond(self._database, self._media, policy, now, DRAW):
+                async for rows in self._read([*usages], page_size):
+                    yield [replace(_as_seen(row, now), usage=usages[row.id]) for row in rows]
+            return
         for branch in await self._branches(verdict, policy, now):
             async for ids in self._ids(branch, policy):
-                for start in range(0, len(ids), page_size):
-                    rows = await self._rows(ids[start : start + page_size])
-                    if rows:
-                        yield [_as_seen(row, now) for row in rows]
+                async for rows in self._read(ids, page_size):
+                    yield [_as_seen(row, now) for row in rows]
+
+    async def _read(self, ids: Sequence[str], page_size: int) -> AsyncIterator[Sequence[Record]]:
+        for start in range(0, len(ids), page_size):
+            if rows := await self._rows(ids[start : start + page_size]):
+                yield rows
 
     async def _branches(self, verdict: Verdict, policy: Policy, now: datetime) -> list[Branch]:
         if verdict.spec.owner is not OwnerRead.NOTHING and not self._media.has_keys:
@@ -88,7 +97,7 @@ class Nominator:
         expires = self._media.media_time("expires_at")
         # The shortest grace of all, as below.
         everyone: list[Terms] = [policy, *policy.rules.each]
-        deleted = _before(now, min(policy.grace_after_soft_delete(terms) for terms in everyone))
+        deleted = before(now, min(policy.grace_after_soft_delete(terms) for terms in everyone))
         if expires is None:
             return self._until("deleted_at", deleted)
         # A row that is both expired and deleted is read once, or it would be counted twice.
@@ -150,7 +159,7 @@ class Nominator:
         )
         # The shortest grace of all: `planning` decides by the one that holds for the row.
         grace = min([policy.key_grace, *(each.key_grace for each in policy.rules.each)])
-        return [self._by_owner(those, _before(now, grace), now)]
+        return [self._by_owner(those, before(now, grace), now)]
 
     async def _ownerless(self, policy: Policy, now: datetime) -> list[Branch]:  # noqa: ARG002
         media = self._media
@@ -242,15 +251,8 @@ NOMINATIONS: Mapping[Verdict, Callable[[Nominator, Policy, datetime], Awaitable[
     Verdict.REVOKED: Nominator._revoked,  # noqa: SLF001
     Verdict.OWNERLESS: Nominator._ownerless,  # noqa: SLF001
 }
-"""Each nominates at least the rows that its rule in `planning.retention` accepts."""
-
-
-def _before(now: datetime, duration: timedelta) -> datetime:
-    """`now - duration`, or the beginning of the calendar for durations that reach beyond it."""
-    try:
-        return now - duration
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+"""Each nominates at least the rows that its rule in `planning.retention` accepts; rows beyond a quota are
+nominated by `quotas`."""
 
 
 def _as_seen(record: Record, now: datetime) -> Record:

@@ -9,7 +9,7 @@ from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import qualified
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import group_policies, matching, references, rights, variants
+from reconciler.catalog.media_tables import group_policies, matching, quotas, references, rights, variants
 from reconciler.catalog.media_tables.nomination import Nominator
 from reconciler.catalog.media_tables.tables import MediaTables, by_key, record_from
 from reconciler.errors import Halt
@@ -20,7 +20,6 @@ from reconciler.model import (
     KeyRange,
     Policy,
     Record,
-    Rules,
     Variant,
     Verdict,
 )
@@ -267,8 +266,14 @@ class GatewayRecords:
     ) -> AsyncIterator[Sequence[Record]]:
         return self._nominator.pages(verdict, policy, now, page_size)
 
-    def misfits(self, rules: Rules) -> Sequence[str]:
-        return matching.misfits(self._media, rules)
+    def misfits(self, policy: Policy) -> Sequence[str]:
+        return matching.misfits(self._media, policy)
+
+    async def counted(self, rows: Sequence[Record], policy: Policy, now: datetime) -> Sequence[Record]:
+        """The rows with what their owners keep, where a quota counts them. Raises Retryable."""
+        async with self._database.connection() as connection:
+            found = await quotas.usages(connection, self._media, policy, rows, now)
+        return [replace(row, usage=found.get(row.id)) for row in rows]
 
     async def group_policies(self) -> Sequence[GroupPolicy]:
         if self._media.rule_value("key_group") is None:

@@ -240,6 +240,11 @@ class MediaTables:
         low = self.times.earliest(kind)
         return f"({column} >= {low} AND {column} <= {self.times.bound(parameter, kind)})"
 
+    @property
+    def created(self) -> str:
+        """When the row was made; NULL where that is unknown."""
+        return self._media("created_at")
+
     def _media(self, field: str) -> str:
         column = self.media_time(field)
         return "NULL::timestamptz" if column is None else self.times.moment(column, self._kind(field))
@@ -255,7 +260,8 @@ class MediaTables:
             return "NULL::timestamptz"
         return self.times.moment(column, self._types.keys["expires_at"].kind)
 
-    def _accessed(self) -> str:
+    @property
+    def accessed(self) -> str:
         """NULL means never accessed. An implausible time is unknown, and so are rows without such a column:
         they count as accessed at the end of time, which protects them.
         """
@@ -275,7 +281,7 @@ class MediaTables:
                 f"{self._size} AS size_bytes",
                 f"{self._media('created_at')} AS created_at",
                 f"{self._media('expires_at')} AS expires_at",
-                f"{self._accessed()} AS last_accessed_at",
+                f"{self.accessed} AS last_accessed_at",
                 f"{self._media('deleted_at')} AS deleted_at",
                 f"{self._version()} AS version",
                 *(f"{self.rule_value(name) or 'NULL::text'} AS {name}" for name in FOLDED),

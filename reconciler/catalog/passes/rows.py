@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import Any
 
@@ -103,6 +103,7 @@ def policy_text(policy: model.Policy) -> str:
         "key_shape": policy.key_shape.pattern if policy.key_shape else None,
         **{name: _seconds(getattr(policy, name)) for name in _DURATIONS},
         **{name: getattr(policy, name) for name in _FLAGS},
+        "quota": _quota(policy.quota),
     }
     if policy.soft_delete_grace is not None:
         stored["soft_delete_grace"] = _seconds(policy.soft_delete_grace)
@@ -117,7 +118,20 @@ def policy_text(policy: model.Policy) -> str:
 
 
 def _rule(rule: model.Rule) -> Mapping[str, Any]:
-    return {"name": rule.name, "match": rule.match.given, **_terms(rule)}
+    return {"name": rule.name, "match": rule.match.given, **_terms(rule), "quota": _quota(rule.quota)}
+
+
+def _quota(quota: model.Quota | None) -> Mapping[str, Any] | None:
+    return asdict(quota) if quota else None
+
+
+def _quota_from(stored: Mapping[str, Any]) -> model.Quota | None:
+    """None also where an older program wrote it: what a quota evicts is new then, and trips."""
+    if not (found := stored.get("quota")):
+        return None
+    return model.Quota(
+        **{**found, "owner": model.QuotaOwner(found["owner"]), "evict": model.Evict(found["evict"])}
+    )
 
 
 def _terms(terms: model.Terms) -> Mapping[str, Any]:
@@ -143,7 +157,7 @@ def _duration(seconds: float) -> timedelta:
 
 def _rule_from(stored: Mapping[str, Any]) -> model.Rule:
     match = model.Match(**{name: tuple(values) for name, values in stored["match"].items()})
-    return model.Rule(name=stored["name"], match=match, **_terms_from(stored))
+    return model.Rule(name=stored["name"], match=match, quota=_quota_from(stored), **_terms_from(stored))
 
 
 def policy_from(text: str) -> model.Policy | None:
@@ -159,4 +173,5 @@ def policy_from(text: str) -> model.Policy | None:
         rules = model.Rules(tuple(_rule_from(each) for each in stored["rules"]["each"]))
         values |= {**_terms_from(stored["rules"]["others"]), "rules": rules}
     shape = model.KeyShape(stored["key_shape"]) if stored["key_shape"] else None
-    return model.Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, **values)
+    quota = _quota_from(stored)
+    return model.Policy(prefixes=tuple(stored["prefixes"]), key_shape=shape, quota=quota, **values)

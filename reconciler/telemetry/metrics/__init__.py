@@ -16,7 +16,18 @@ with (  # its own servers: 1 MiB
 ):
     from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-from reconciler.model import HoldKind, Lately, Outcome, Pass, PassKind, Phase, Standing, Storage, Tally
+from reconciler.model import (
+    HoldKind,
+    Lately,
+    Outcome,
+    Pass,
+    PassKind,
+    Phase,
+    QuotaStanding,
+    Standing,
+    Storage,
+    Tally,
+)
 from reconciler.telemetry.leader import Drift, LeaderGauges
 from reconciler.telemetry.limits import LimitGauges
 from reconciler.telemetry.metrics.calls import CallMetrics
@@ -101,6 +112,10 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def storage_read(self, storage: Storage) -> None:
         """Take the storage by media type and provider that the leader has just counted."""
         self._of_leader.known.storage = storage
+
+    def quotas_read(self, standings: Sequence[QuotaStanding]) -> None:
+        """Take how the leader has just found quotas used."""
+        self._of_leader.known.quotas = standings
 
     def lately_read(self, lately: Lately) -> None:
         """Take what the leader has just added up of the ledger."""
