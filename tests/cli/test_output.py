@@ -65,6 +65,7 @@ def test_the_report_has_every_key_of_the_contract_zero_included() -> None:
                 "stale",
                 "revoked",
                 "ownerless",
+                "over_quota",
                 "departed",
                 "mismatch",
                 "adopt",
