@@ -17,6 +17,8 @@ import pytest
 from reconciler.catalog import migrate
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.db.connections import by_index
+from reconciler.catalog.mark_rows import claimable_arguments
+from reconciler.catalog.marks.claims import DEPARTED, TAKE
 from reconciler.catalog.media_tables import departing, triggers
 from reconciler.catalog.media_tables.user_code import REMOVING
 from reconciler.catalog.passes import departures
@@ -516,6 +518,22 @@ async def test_the_marks_of_old_passes_are_looked_for_by_index(stage: Stage) -> 
     assert marks["Actual Loops"] > 2_000, "it asks for each pass"
     assert marks["Actual Rows"] * marks["Actual Loops"] < 30_000
     assert not marks.get("Rows Removed by Filter")
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_claim_finds_no_departure_without_reading_the_backlog(stage: Stage, analyzed: bool) -> None:
+    """Each claim asks for departures first, and a hundred thousand orphans may be due."""
+    await stage.sql.execute(MANY.replace("'departed', ''", "'orphan', ''"))
+    if analyzed:
+        await stage.sql.execute("ANALYZE reconciler.marks; ANALYZE reconciler.passes")
+    query = TAKE.format(columns="m.storage_key", held="false", those=DEPARTED)
+    now = await stage.catalog.records.now()
+    given = (*claimable_arguments(now, POLICY, ALL), 1000, str(2**62))
+    async with stage.sql.transaction():
+        await by_index(stage.sql)
+        plan = await stage.sql.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *given)
+    read = [each for each in nodes(json.loads(plan)[0]["Plan"]) if each.get("Alias") == "m"]
+    assert [each["Index Name"] for each in read] == ["marks_departed_due_idx"]
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
