@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -34,6 +35,7 @@ from reconciler.model import (
     Claim,
     ClaimedKey,
     Evict,
+    GroupPolicy,
     KeepReason,
     KeyShape,
     Match,
@@ -319,6 +321,38 @@ async def test_the_deletion_waits_for_writers_of_keys_where_it_reads_one(verdict
     collector: Any = SimpleNamespace(_ports=SimpleNamespace(marks=Marks()), _settings=settings)
     reads = verdict.spec.owner is not OwnerRead.NOTHING
     assert await Collector._guarded(collector, claim) is not reads
+
+
+@pytest.mark.anyio
+async def test_a_deletion_by_conduits_policies_waits_for_who_changes_a_balance() -> None:
+    """No trigger watches a group, and the settings themselves have no rule that reads one."""
+    days: dict[str, int | None] = {"positive": 60, "zero": 14, "negative": 3}
+    standard = GroupPolicy(
+        id="1",
+        name="Standard",
+        days=days,
+        respects_access=False,
+        access_days=None,
+        soft_delete_days=7,
+        is_default=True,
+        is_active=True,
+    )
+
+    async def group_policies() -> list[GroupPolicy]:
+        return [standard]
+
+    claim = Claim(
+        operation_id=uuid4(),
+        epoch=1,
+        xid=7,
+        keys=(ClaimedKey(mark=mark(Verdict.STALE), decision=Remove()),),
+    )
+    ports = SimpleNamespace(marks=Marks(), records=SimpleNamespace(group_policies=group_policies))
+    for by_group_policy in (False, True):
+        settings = runtime(by_group_policy=by_group_policy)
+        collector: Any = SimpleNamespace(_ports=ports, _in_force=lambda settings=settings: settings)
+        collector._settings = partial(Collector._settings, collector)
+        assert await Collector._guarded(collector, claim) is not by_group_policy
 
 
 # --- who lists it ---------------------------------------------------------------------------------------
