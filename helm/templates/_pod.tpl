@@ -65,6 +65,11 @@ key: database-url
 {{- end }}
 {{- end -}}
 
+{{/* Whether the daemon knows whom to let in to the admin API, and so serves it. */}}
+{{- define "reconciler.adminOn" -}}
+{{- if or .Values.admin.tokens.existingSecret .Values.admin.oidc.issuer -}}true{{- end -}}
+{{- end -}}
+
 {{/* Whether the bucket's credentials come from a Secret. */}}
 {{- define "reconciler.hasCredentials" -}}
 {{- with .Values.bucket.credentials -}}
@@ -138,6 +143,12 @@ key: database-url
   mountPath: /etc/reconciler/credentials
   readOnly: true
 {{- end }}
+{{- if .Values.admin.tokens.existingSecret }}
+{{- /* The directory, so that a changed token counts without a restart. */}}
+- name: admin-tokens
+  mountPath: /etc/reconciler/admin
+  readOnly: true
+{{- end }}
 - name: tmp
   mountPath: /tmp
 {{- with .Values.extraVolumeMounts }}
@@ -161,6 +172,17 @@ key: database-url
     items:
       - key: {{ include "reconciler.credentialsFileKey" . }}
         path: {{ include "reconciler.credentialsFileKey" . }}
+{{- end }}
+{{- with .Values.admin.tokens }}
+{{- if .existingSecret }}
+- name: admin-tokens
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .existingSecretKey }}
+        path: tokens
+{{- end }}
 {{- end }}
 - name: tmp
   emptyDir:

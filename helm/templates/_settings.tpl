@@ -46,6 +46,22 @@ lease:
 web:
   host: {{ toJson $v.web.host }}
   port: {{ toJson $v.web.port }}
+admin:
+  host: {{ toJson $v.admin.host }}
+  port: {{ toJson $v.admin.port }}
+  {{- if $v.admin.tokens.existingSecret }}
+  tokens_file: /etc/reconciler/admin/tokens
+  {{- end }}
+  oidc:
+    {{- with $v.admin.oidc.issuer }}
+    issuer: {{ toJson . }}
+    {{- end }}
+    audience: {{ toJson $v.admin.oidc.audience }}
+    role_claim: {{ toJson $v.admin.oidc.roleClaim }}
+    name_claim: {{ toJson $v.admin.oidc.nameClaim }}
+    viewers: {{ toJson $v.admin.oidc.viewers }}
+    operators: {{ toJson $v.admin.oidc.operators }}
+    approvers: {{ toJson $v.admin.oidc.approvers }}
 {{- end -}}
 
 {{/* What `migrate` reads of it. */}}

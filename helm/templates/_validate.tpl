@@ -8,7 +8,7 @@ each value, then what several values together tell. What a template below has to
 {{- include "reconciler.refuse" $faults -}}
 {{- end -}}
 {{- $parts := list -}}
-{{- range list "Site" "Credentials" "Deletion" "Pods" "Nothing" -}}
+{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Nothing" -}}
 {{- $parts = append $parts (include (printf "reconciler.validate%s" .) $) -}}
 {{- end -}}
 {{- with join "" $parts | trim -}}
@@ -103,6 +103,28 @@ run in the same file included.
 {{- if and (eq (toString $rule.revokedKeyPolicy) "delete") (not $media.accessControlEnabled) -}}
 {{- println (printf "retention.rules: revokedKeyPolicy=delete of %s needs mediaManagement.accessControlEnabled=true: without access control, public links still serve a disabled key's media" $rule.name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The admin API, which is there where it knows whom to let in. */}}
+{{- define "reconciler.validateAdmin" -}}
+{{- $admin := .Values.admin -}}
+{{- if or (eq $admin.host "localhost") (eq $admin.host "::1") (hasPrefix "127." $admin.host) -}}
+{{- println (printf "admin.host: %s cannot be reached from outside the pod: use 0.0.0.0, or :: where the cluster has IPv6 alone" $admin.host) -}}
+{{- end -}}
+{{- if eq (int $admin.port) (int .Values.web.port) -}}
+{{- println (printf "admin.port and web.port are both %d: metrics and the admin API need a port each" (int $admin.port)) -}}
+{{- end -}}
+{{- if and $admin.ingress.enabled (not (include "reconciler.adminOn" .)) -}}
+{{- println "admin.ingress.enabled is true, but nobody may call the admin API: set admin.tokens.existingSecret or admin.oidc.issuer too" -}}
+{{- end -}}
+{{- with $admin.oidc -}}
+{{- if and .issuer (or (not .audience) (not (or .viewers .operators .approvers))) -}}
+{{- println "admin.oidc.issuer is set: set admin.oidc.audience too, and who has a role in admin.oidc.viewers, operators or approvers" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $admin.ingress.enabled (not $admin.ingress.host) -}}
+{{- println "admin.ingress.host is not set: name the host by which the admin API is reached" -}}
 {{- end -}}
 {{- end -}}
 

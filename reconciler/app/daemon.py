@@ -5,6 +5,7 @@ from functools import partial
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from reconciler import __version__, lean
 from reconciler.app.metric_refresh import recall, refresh_statistics, refresh_storage
@@ -26,6 +27,7 @@ from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAU
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics, daemon_registry
 from reconciler.telemetry.observers import CompositeObserver
+from reconciler.telemetry.own_state import OwnState
 from reconciler.telemetry.traces import tracing
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
@@ -43,7 +45,7 @@ GIVE_BACK_SECONDS = 10.0
 async def run(source: SettingsSource) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises ConfigError where it cannot start at all."""
     settings = source.current()
-    health, stopping = Health(), anyio.Event()
+    health, own, stopping = Health(), OwnState(), anyio.Event()
     registry, metrics = daemon_registry(version=__version__, operations=OPERATIONS, outcomes=OUTCOMES)
     log_settings(source, metrics)
     metrics.settings_read(valid=True)
@@ -59,13 +61,30 @@ async def run(source: SettingsSource) -> None:
 
             group.start_soon(listen)
             await listening.wait()
+            if settings.admin.on:
+                await _start_admin(group, source, metrics, health, own)
             group.start_soon(follow_runtime_file, source, metrics)
             hash_ = settings.config_hash()
             log.info("started", mode=str(settings.mode()), bucket=settings.bucket.name, config_hash=hash_)
             log_origins(source)
-            await connect_and_lead(source, metrics, health, stopping, tracer)
+            await connect_and_lead(source, metrics, health, stopping, tracer, own)
             group.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _start_admin(
+    group: TaskGroup, source: SettingsSource, metrics: Metrics, health: Health, own: OwnState
+) -> None:
+    """Start the admin API, and wait until it answers. It is imported only here: it takes 20 MiB."""
+    from reconciler.app.admin import serve_admin  # noqa: PLC0415
+
+    listening = anyio.Event()
+
+    async def listen() -> None:
+        await serve_admin(source, health, own, metrics.admin_refused, started=listening)
+
+    group.start_soon(listen)
+    await listening.wait()
 
 
 async def connect_and_lead(
@@ -74,18 +93,21 @@ async def connect_and_lead(
     health: Health,
     stopping: anyio.Event,
     tracer: Tracer | None = None,
+    own: OwnState | None = None,
 ) -> None:
     """Connect to database and bucket, however long that takes, then run the daemon on them."""
     settings = source.current()
+    own = own or OwnState()
+    counts = metrics.request_ended, metrics.database_called
     while not stopping.is_set():
         try:
-            state, counts = ReplicaState(), (metrics.request_ended, metrics.database_called)
-            observer = CompositeObserver(metrics, health, state)
+            state = ReplicaState()
+            observer = CompositeObserver(metrics, health, own, state)
             async with open_both(settings, observer, mode_of(source), *counts) as (wired, catalog):
                 ports = replace(wired, tracer=tracer or wired.tracer)
                 health.meet(SCHEMA)
                 health.meet(FIRST_CONTACT)
-                metrics.halted(None)
+                observer.halted(None)
                 metrics.store_probed(ports.capabilities)
                 limits = limits_of(settings)
                 in_force = in_force_of(source, ports)
@@ -107,7 +129,7 @@ async def connect_and_lead(
                     group.cancel_scope.cancel()
         except Halt as halt:
             log.error("halted: a person has to act", reason=str(halt))
-            metrics.halted(str(halt))
+            observer.halted(str(halt))
         except (Retryable, ConfigError) as error:
             log.warning("not ready, trying again", reason=str(error))
         with anyio.move_on_after(RECONNECT_SECONDS):

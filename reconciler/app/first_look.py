@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from reconciler.app import wiring
 from reconciler.catalog.media_tables import survey
-from reconciler.catalog.open import open_catalog
+from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.model import Capabilities, Explained, ListingOrder
 from reconciler.operations import explain as explaining
 from reconciler.operations.init import Looked, look
 from reconciler.settings import Settings
-from reconciler.stores.s3 import open_bucket
+from reconciler.stores.s3 import Bucket, open_bucket
 
 UNKNOWN = Capabilities(
     order=ListingOrder.NONE, conditional_batch_delete=False, conditional_delete=False, probed=False
@@ -37,14 +37,18 @@ async def explain(settings: Settings, key: str) -> Explained:
         open_bucket(wiring.bucket_config(settings)) as bucket,
     ):
         await catalog.require_schema()
-        sight = explaining.Sight(
-            catalog=catalog,
-            store=bucket.store(UNKNOWN),
-            versions=bucket.versions,
-            locks=bucket.locks,
-            bucket=settings.bucket.name,
-            policy=replace(settings.policy(), delete_mode=wiring.delete_mode_of(settings, UNKNOWN)),
-            mode=settings.mode(),
-            undo_window=settings.undo_window,
-        )
-        return await explaining.explain(sight, key)
+        return await explaining.explain(sight(settings, catalog, bucket), key)
+
+
+def sight(settings: Settings, catalog: Catalog, bucket: Bucket) -> explaining.Sight:
+    """What an explanation looks at."""
+    return explaining.Sight(
+        catalog=catalog,
+        store=bucket.store(UNKNOWN),
+        versions=bucket.versions,
+        locks=bucket.locks,
+        bucket=settings.bucket.name,
+        policy=replace(settings.policy(), delete_mode=wiring.delete_mode_of(settings, UNKNOWN)),
+        mode=settings.mode(),
+        undo_window=settings.undo_window,
+    )

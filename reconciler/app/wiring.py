@@ -130,6 +130,7 @@ def wire(
         throttles=throttles,
         clocks=Clocks(catalog.records.now, bucket.clock, SystemClock(), observer),
         holds=catalog.holds,
+        jobs=catalog.jobs,
         recovery=catalog.recovery,
         purges=catalog.purges,
         clock=SystemClock(),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from reconciler.catalog.admin.audit import Audit
+from reconciler.catalog.admin.jobs import PostgresJobs
 from reconciler.catalog.db import connections
 from reconciler.catalog.db.config import CatalogConfig
 from reconciler.catalog.db.connections import Database, open_database
@@ -20,6 +22,7 @@ from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.catalog.marks.history import History
 from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.catalog.marks.queries import MarkList
+from reconciler.catalog.media_tables.browsing import MediaList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
@@ -51,7 +54,10 @@ class Catalog:
     pauses: PostgresPauseSwitch
     staging: PostgresStagingArea
     holds: PostgresHolds
+    jobs: PostgresJobs
+    audit: Audit
     mark_list: MarkList
+    media_list: MediaList
     history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
@@ -99,7 +105,10 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 pauses=pauses,
                 staging=PostgresStagingArea(config, media),
                 holds=PostgresHolds(database, media),
+                jobs=PostgresJobs(database),
+                audit=Audit(database),
                 mark_list=MarkList(database, media),
+                media_list=MediaList(database, media),
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),

@@ -6,7 +6,7 @@ id of its own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TypeAlias
 
 from reconciler import model
@@ -135,6 +135,38 @@ FROM {media} WHERE {within} GROUP BY 1
 """
 
 
+DAYS = 30
+"""Days whose rows are counted by the day."""
+
+# Reads the table once. Each row of the result is of one property, which `kind` names; of a day or of the
+# whole, all are listed, of others the largest.
+BREAKDOWN = """
+WITH each AS (
+    SELECT {virtual_key} AS virtual_key, {media_type} AS media_type, {provider} AS provider,
+           {prefix} AS prefix,
+           CASE WHEN {created} >= (clock_timestamp() AT TIME ZONE 'UTC')::date - {days} + 1
+                THEN ({created} AT TIME ZONE 'UTC')::date::text END AS day, {size} AS size
+    FROM {media} WHERE {within}
+), parts AS (
+    SELECT CASE WHEN grouping(virtual_key) = 0 THEN 'virtual_key'
+                WHEN grouping(media_type) = 0 THEN 'media_type'
+                WHEN grouping(provider) = 0 THEN 'provider' WHEN grouping(prefix) = 0 THEN 'prefix'
+                WHEN grouping(day) = 0 THEN 'day' ELSE 'all' END AS kind,
+           coalesce(virtual_key, media_type, provider, prefix, day) AS name,
+           count(*) AS objects, coalesce(sum(size), 0) AS bytes
+    FROM each GROUP BY GROUPING SETS ((), (virtual_key), (media_type), (provider), (prefix), (day))
+), ranked AS (
+    SELECT *, CASE WHEN kind IN ('day', 'all') THEN 0
+                   ELSE row_number() OVER (PARTITION BY kind ORDER BY bytes DESC, objects DESC, name)
+                   END AS place
+    FROM parts
+)
+SELECT kind, CASE WHEN place > {top} THEN '{other}' ELSE name END AS name, sum(objects)::bigint AS objects,
+       sum(bytes)::text AS bytes
+FROM ranked GROUP BY kind, least(place, {top} + 1), 2 ORDER BY kind, least(place, {top} + 1), 2
+"""
+
+
 class PostgresStatistics:
     """Reads the numbers for metrics and for `reconciler storage`."""
 
@@ -228,6 +260,42 @@ class PostgresStatistics:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
             return await quotas.standings(connection, self._media, policy, now, top)
 
+    async def breakdown(self, top: int) -> model.Breakdown:
+        """The rows in the managed prefixes, added up in every way. Reads the whole table once, as `storage`
+        does, and raises as that does.
+        """
+        async with patient(self._database.config) as connection:
+            at: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
+            rows = await self._broken_down(connection, prefixes, top)
+        return _breakdown(at, prefixes, rows)
+
+    async def _broken_down(
+        self, connection: AnyConnection, prefixes: Sequence[str] | None, top: int
+    ) -> Sequence[Row]:
+        media, merged = self._media, merge_prefixes(prefixes or [""])
+        within, values = bounds.condition(media.ordered_key, bounds.managed(merged), 1)
+        arms = []
+        for prefix in merged:
+            inside, more = bounds.condition(media.ordered_key, bounds.of_prefix(prefix), len(values) + 1)
+            values += [*more, prefix or WHOLE]
+            arms.append(f"WHEN {inside} THEN ${len(values)}::text")
+        query = BREAKDOWN.format(
+            virtual_key=media.named(model.StorageBy.VIRTUAL_KEY),
+            media_type=media.named(model.StorageBy.MEDIA_TYPE),
+            provider=media.named(model.StorageBy.PROVIDER),
+            prefix=f"CASE {' '.join(arms)} ELSE '{OUTSIDE}' END",
+            created=media.created,
+            days=DAYS,
+            size=media.size,
+            media=media.media,
+            within=within,
+            top=int(top),
+            other=OTHER,
+        )
+        rows: Sequence[Row] = await connection.fetch(query, *values)
+        return rows
+
     async def lately(self) -> model.Lately:
         """What was freed and brought back in the last days. Reads that part of the ledger once, and raises
         as `storage` does.
@@ -299,6 +367,24 @@ def _by_prefix(
         name = OUTSIDE if row["prefix"] is None else row["prefix"] or WHOLE
         parts.setdefault(name, {})[model.Verdict(row["verdict"])] = row["keys"], int(row["bytes"])
     return parts
+
+
+def _breakdown(at: datetime, prefixes: Sequence[str] | None, rows: Sequence[Row]) -> model.Breakdown:
+    by: dict[str, list[model.StoragePart]] = {
+        name: [] for name in ("virtual_key", "media_type", "provider", "prefix")
+    }
+    days: list[model.Day] = []
+    objects = size = 0
+    for row in rows:
+        if row["kind"] == "all":
+            objects, size = row["objects"], int(row["bytes"])
+        elif row["kind"] == "day":
+            day = date.fromisoformat(row["name"]) if row["name"] else None
+            days.append(model.Day(day=day, objects=row["objects"], bytes=int(row["bytes"])))
+        else:
+            part = model.StoragePart(names=(row["name"],), objects=row["objects"], bytes=int(row["bytes"]))
+            by[row["kind"]].append(part)
+    return model.Breakdown(at=at, prefixes=prefixes, objects=objects, bytes=size, by=by, days=days)
 
 
 def _storage(at: datetime, rows: Sequence[Row], by: Sequence[model.StorageBy], top: int) -> model.Storage:

@@ -37,6 +37,7 @@ from reconciler.cli import (
     run,
     status,
     storage,
+    token,
     undo,
 )
 from reconciler.cli.arguments import Commands, Parser
@@ -68,6 +69,7 @@ COMMANDS: Sequence[Callable[[Commands], None]] = (
     passes.add,
     approve.add,
     discard.add,
+    token.add,
     completion.add,
 )
 """Every command, in the order of `--help`."""

@@ -1,5 +1,7 @@
 """The daemon: take the lease, run the supervised loops while it lasts, and hand it over cleanly."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import anyio
@@ -7,11 +9,12 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from reconciler.engine.cycle import Cycle
+from reconciler.engine.detect.passes import PassResult
 from reconciler.engine.lead import lease
 from reconciler.engine.runtime.context import Limits, Ports
 from reconciler.engine.runtime.loops import STAMP_SECONDS, Loop, Supervisor, WakeEvent, backoff
 from reconciler.engine.runtime.tasks import ended_by, task_group
-from reconciler.errors import Halt, LeaseLost, Retryable
+from reconciler.errors import Halt, LeaseLost, ReconcilerError, Retryable
 from reconciler.model import HeldBy, PassKind, Term
 from reconciler.planning.formatting import counted
 
@@ -19,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 DEPARTURE_SECONDS = 4.0
 """Seconds between two looks for records that have left; they are announced as well, where that works."""
+
+JOBS_SECONDS = 1.0
+"""Seconds between two looks for passes that somebody asked for."""
 
 KEYS_SECONDS = 5.0
 """Seconds between two looks for virtual keys that have been disabled, or have expired, for long enough."""
@@ -50,6 +56,7 @@ class Daemon:
         self._armed = WakeEvent()
         self._departed = WakeEvent()
         self._ended = WakeEvent()
+        self._asked = WakeEvent()
         self._loops = Supervisor(ports.observer, ports.clock, stopping)
         self._holder = lease.holder_name()
 
@@ -140,12 +147,19 @@ class Daemon:
 
     def _markers(self, term: Term) -> tuple[Loop, ...]:
         async def sweep() -> None:
-            await self._cycle.released(await self._cycle.sweep(term))
+            await self._cycle.released(await self._answering(term, PassKind.SWEEP, self._cycle.sweep))
             self._armed.ring()
 
         async def retain() -> None:
-            await self._cycle.released(await self._cycle.retention(term))
+            await self._cycle.released(await self._answering(term, PassKind.RETENTION, self._cycle.retention))
             self._armed.ring()
+
+        async def look_for_jobs() -> None:
+            wanted = await self._ports.jobs.wanted(self._of(term))
+            if PassKind.SWEEP in wanted:
+                self._asked.ring()
+            if PassKind.RETENTION in wanted:
+                self._ended.ring()
 
         async def depart() -> None:
             departed = await self._cycle.departures(term)
@@ -166,6 +180,7 @@ class Daemon:
                 act=sweep,
                 seconds=sweep_seconds,
                 first_after=lambda: self._since_last(PassKind.SWEEP, sweep_seconds),
+                bell=self._asked,
             ),
             Loop(
                 name="retention",
@@ -174,6 +189,7 @@ class Daemon:
                 first_after=lambda: self._since_last(PassKind.RETENTION, retain_seconds),
                 bell=self._ended,
             ),
+            Loop(name="jobs", act=look_for_jobs, seconds=JOBS_SECONDS, first_after=at_once),
             Loop(name="keys", act=look_at_keys, seconds=KEYS_SECONDS, first_after=at_once),
             Loop(
                 name="departures",
@@ -183,6 +199,25 @@ class Daemon:
                 bell=self._departed,
             ),
         )
+
+    async def _answering(
+        self, term: Term, kind: PassKind, run: Callable[[Term], Awaitable[PassResult]]
+    ) -> PassResult:
+        """Run a pass, which answers whoever asked for one of its kind before it began."""
+        jobs, holder = self._ports.jobs, self._of(term)
+        await jobs.begin(kind, holder)
+        try:
+            result = await run(term)
+        except ReconcilerError as error:
+            with suppress(Retryable):
+                await jobs.failed(kind, holder, str(error))
+            raise
+        await jobs.answered(kind, holder, result.pass_id)
+        return result
+
+    def _of(self, term: Term) -> str:
+        """What a term is called in jobs."""
+        return f"{self._holder} in epoch {term.epoch}"
 
     async def _collect_until_stopped(self, term: Term, drained: anyio.Event) -> None:
         async def collect() -> None:

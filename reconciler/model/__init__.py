@@ -5,6 +5,7 @@ from reconciler.model.deletion import *
 from reconciler.model.enums import *
 from reconciler.model.explained import *
 from reconciler.model.history import *
+from reconciler.model.jobs import *
 from reconciler.model.lineage import *
 from reconciler.model.marks import *
 from reconciler.model.objects import *

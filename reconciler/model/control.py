@@ -1,7 +1,10 @@
-"""What a person sets: holds and the pause."""
+"""What a person sets, holds and the pause, and what a person may do."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from reconciler.model.enums import Word
 
@@ -58,3 +61,27 @@ class Pause:
     at: datetime | None = None
     by: str = ""
     reason: str = ""
+
+
+class Role(StrEnum):
+    """What a caller of the admin API may do. Each role may do what those before it may."""
+
+    VIEWER = "viewer"
+    """Look."""
+    OPERATOR = "operator"
+    """Pause, set holds, ask for passes, withdraw marks."""
+    APPROVER = "approver"
+    """Decide about tripped passes, undo and erase."""
+
+    def may(self, needed: Role) -> bool:
+        """Whether this role is enough where `needed` is asked for."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls the admin API, as far as a token proves it. `name` is what is written down about orders."""
+
+    name: str
+    role: Role

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from reconciler.model.quotas import Usage
 
@@ -98,3 +99,32 @@ def reference_to(key: str) -> Record:
         deleted_at=None,
         version="",
     )
+
+
+class MediaSort(StrEnum):
+    """By what rows are listed; what a row does not say comes first."""
+
+    STORAGE_KEY = "storage_key"
+    CREATED_AT = "created_at"
+    LAST_ACCESSED_AT = "last_accessed_at"
+    SIZE_BYTES = "size_bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFilter:
+    """Selects rows: those that match all of it; None matches every row. From `since` on, before `until`."""
+
+    prefix: str = ""
+    virtual_key_id: str | None = None
+    media_type: str | None = None
+    provider: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRow:
+    """A row in a list, and its place in it: what the list is sorted by, as text."""
+
+    record: Record
+    place: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from reconciler.model.enums import Mode, PassKind
@@ -121,3 +121,28 @@ class ModeSince:
 
     mode: Mode
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """The rows made on one day, in UTC, that are still there. `day` None: before, or it is not known when."""
+
+    day: date | None
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """The rows in the managed prefixes, added up in every way at once, at the server's time `at`.
+
+    Of each property the largest parts by bytes, the rest of them as one named `other`. `prefixes` None: they
+    are not known yet, and every row counts.
+    """
+
+    at: datetime
+    prefixes: Sequence[str] | None
+    objects: int
+    bytes: int
+    by: Mapping[str, Sequence[StoragePart]]
+    days: Sequence[Day]

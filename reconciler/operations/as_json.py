@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # the settings are written without the engine and the catalog
     from reconciler.operations.holds import Added
     from reconciler.operations.init import Looked
     from reconciler.operations.marks import Retried
-    from reconciler.operations.passes import Decided
+    from reconciler.operations.media import Medium, Stats, Usage
+    from reconciler.operations.passes import Decided, Progress
     from reconciler.operations.policy import Published
     from reconciler.operations.status import Status
 
@@ -260,7 +261,7 @@ def _stored(of: model.StoredObject) -> Json:
 
 
 def _rule(of: model.RuleSeen) -> Json:
-    compared = {name: _plain(value) for name, value in of.compared.items()}
+    compared = {name: plain(value) for name, value in of.compared.items()}
     return {
         **_fields(of, "verdict", "holds", "reason", "holds_from", "switched_off"),
         "compared": compared,
@@ -434,10 +435,11 @@ def _fields(of: object, *names: str) -> Json:
 
 
 def _field(of: object, name: str) -> object:
-    return _plain(getattr(of, name))
+    return plain(getattr(of, name))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value of an attribute, as JSON has it."""
     if isinstance(value, datetime):
         return timestamp(value)
     return str(value) if isinstance(value, UUID) else value
@@ -500,3 +502,104 @@ def checked(checks: Sequence[model.Check]) -> Json:
             for check in checks
         ],
     }
+
+
+def medium(of: Medium) -> Json:
+    """One key: the rows that name it, its mark, and a hold that keeps it."""
+    return {
+        "storage_key": of.key,
+        "rows": [record(row) for row in of.rows],
+        "mark": mark(of.mark) if of.mark else None,
+        "hold": hold(of.hold) if of.hold else None,
+    }
+
+
+def record(of: model.Record) -> Json:
+    """A row of the media table. Without a column of accesses, each counts as accessed at the end of time."""
+    return {
+        **_fields(of, "id", "storage_key", "virtual_key_id", "size_bytes", "media_type", "provider", "model"),
+        **_fields(of, "created_at", "expires_at", "last_accessed_at", "deleted_at"),
+        "virtual_key": _fields(of.owner, "id", "enabled", "disabled_since", "expires_at")
+        if of.owner
+        else None,
+    }
+
+
+def usage(of: Usage) -> Json:
+    """What a virtual key stores."""
+    return _fields(of, "virtual_key_id", "objects", "bytes")
+
+
+def stats(of: Stats) -> Json:
+    """What is stored, in all, by each property and by the day it was made; and the drift by verdict. `day`
+    null: before the days that are listed, or not known. `orphans` are the marks of that verdict.
+    """
+    stored, marked = of.stored, drift_by_verdict(of.drift)
+    return {
+        "at": timestamp(stored.at),
+        "prefixes": None if stored.prefixes is None else list(stored.prefixes),
+        **_fields(stored, "objects", "bytes"),
+        **{
+            f"by_{name}": [{"name": part.names[0], **_fields(part, "objects", "bytes")} for part in parts]
+            for name, parts in stored.by.items()
+        },
+        "by_day": [
+            {"day": each.day.isoformat() if each.day else None, **_fields(each, "objects", "bytes")}
+            for each in stored.days
+        ],
+        "drift": marked,
+        "orphans": marked[model.Verdict.ORPHAN],
+    }
+
+
+def drift_by_verdict(of: Mapping[model.Verdict, tuple[int, int, datetime | None]]) -> Json:
+    """Of every verdict, how many keys are marked, their bytes, and the first sighting of the oldest."""
+    marked = {verdict: of.get(verdict, (0, 0, None)) for verdict in verdicts(of)}
+    return {
+        verdict: {"keys": keys, "bytes": size, "first_seen_at": timestamp(oldest)}
+        for verdict, (keys, size, oldest) in marked.items()
+    }
+
+
+def drift(of: model.Standing) -> Json:
+    """What is marked, what of it is due now and what within a day, what waits for a person, and what can come
+    back.
+    """
+    hidden, size = of.hidden
+    return {
+        "by_verdict": drift_by_verdict(of.drift),
+        "by_prefix": {
+            prefix: {verdict: {"keys": keys, "bytes": size} for verdict, (keys, size) in parts.items()}
+            for prefix, parts in of.by_prefix.items()
+        },
+        "due": {"keys": of.due, "oldest_due_at": timestamp(of.oldest_due)},
+        "due_within_a_day": {verdict: of.due_soon.get(verdict, 0) for verdict in verdicts(of.due_soon)},
+        "tripped": [
+            {"kind": kind, **_fields(each, "pass_id", "reason", "since")} for kind, each in of.tripped.items()
+        ],
+        "returnable": {"objects": hidden, "bytes": size},
+        "restores": {"keys": of.restores, "oldest_at": timestamp(of.oldest_restore)},
+        "departures": {"rows": of.departures, "oldest_at": timestamp(of.oldest_departure)},
+    }
+
+
+def progress(of: Progress) -> Json:
+    """How far a pass has come. `fraction` is from 0 to 1."""
+    names = ("objects", "records", "ranges_done", "ranges", "fraction", "ends_at")
+    return _fields(of, *names)
+
+
+def job(of: model.Job) -> Json:
+    """Work that was asked for; `result` is that of the command of the same name, null until it is done."""
+    return {
+        **_fields(of, "id", "kind", "state", "dry_run", "author", "asked_at", "begun_at", "ended_at"),
+        **_fields(of, "cancel", "done", "pass_id", "error"),
+        "asked": dict(of.asked),
+        "result": None if of.result is None else dict(of.result),
+    }
+
+
+def audit_line(of: model.AuditLine) -> Json:
+    """A change over HTTP; `status` null: it is under way, or its replica died."""
+    change = ("caller", "role", "address", "action", "target", "asked")
+    return {**_fields(of, "id", "at"), **_fields(of.change, *change), **_fields(of, "status", "outcome")}

@@ -24,8 +24,18 @@ class Erasure:
 async def erase(catalog: Catalog, keys: Sequence[str], *, author: str, despite_hold: bool = False) -> Erasure:
     """Erase all of the keys, or none where one is on hold and that is not overruled."""
     erased = await catalog.erasure.erase(keys, author, despite_hold=despite_hold)
+    if not erased.held:
+        await catalog.orders.note(author, "erase", named(keys))
+    return await _with_rows(catalog, keys, erased)
+
+
+async def preview(catalog: Catalog, keys: Sequence[str]) -> Erasure:
+    """What `erase` would do, without doing it."""
+    return await _with_rows(catalog, keys, await catalog.erasure.look(keys))
+
+
+async def _with_rows(catalog: Catalog, keys: Sequence[str], erased: Erased) -> Erasure:
     if erased.held:
         return Erasure(erased=erased)
-    await catalog.orders.note(author, "erase", named(keys))
     rows = await catalog.records.lookup(keys)
     return Erasure(erased=erased, named=sorted({row.storage_key for row in rows}))

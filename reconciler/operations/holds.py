@@ -46,6 +46,12 @@ async def add(
     return Added(holds=holds, claimed=claimed)
 
 
+async def count(catalog: Catalog, kind: HoldKind, target: str, *, author: str | None) -> int:
+    """How many holds on this target `remove` would lift."""
+    wanted = HoldFilter(kind=kind, prefix=target, author=author)
+    return sum([sum(each.target == target for each in page) async for page in pages(catalog, wanted)])
+
+
 async def remove(catalog: Catalog, targets: Targets, *, author: str | None, by: str) -> int:
     """Lift the holds on these targets, of one author or of all. Returns how many there were."""
     _check(targets)

@@ -22,9 +22,16 @@ async def pages(
     catalog: Catalog, wanted: MarkFilter, after: str = "", size: int = 1_000
 ) -> AsyncIterator[Sequence[ListedMark]]:
     """The marks that the filter lets through, by key, behind the key `after`."""
-    while page := await catalog.mark_list.page(wanted, after, size):
-        yield page
-        after = page[-1].mark.storage_key
+    while found := await page(catalog, wanted, after, size):
+        yield found
+        after = found[-1].mark.storage_key
+
+
+async def page(
+    catalog: Catalog, wanted: MarkFilter, after: str = "", size: int = 1_000
+) -> Sequence[ListedMark]:
+    """The next of them."""
+    return await catalog.mark_list.page(wanted, after, size)
 
 
 async def show(catalog: Catalog, key: str) -> ListedMark:

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
-from reconciler.model import PassDetail, PassKind, PassState
+from reconciler.model import Pass, PassDetail, PassKind, PassState, Tally
 from reconciler.planning.formatting import counted
 
 EXAMPLES = 5
@@ -39,6 +40,57 @@ async def newest(
     return await catalog.approvals.listed(limit, everything=everything, state=state, kind=kind)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a running pass has come, by what the last released one of its kind looked at.
+
+    `fraction` and `ends_at` None: there was none, or too little is done to tell.
+    """
+
+    objects: int
+    records: int
+    ranges_done: int
+    ranges: int
+    fraction: float | None
+    ends_at: datetime | None
+
+
+async def page(
+    catalog: Catalog,
+    before: int | None = None,
+    size: int = 100,
+    *,
+    state: PassState | None = None,
+    kind: PassKind | None = None,
+) -> Sequence[PassDetail]:
+    """Every pass of that state and kind, the newest first, behind the one `before`."""
+    return await catalog.approvals.page(before, size, state=state, kind=kind)
+
+
+async def progress(catalog: Catalog, current: Pass) -> Progress | None:
+    """How far it has come; None where it no longer runs."""
+    if current.state is not PassState.RUNNING:
+        return None
+    ranges = await catalog.passes.ranges(current.id)
+    tally = sum((each.tally for each in ranges), Tally())
+    last = await catalog.passes.last(current.kind, PassState.RELEASED)
+    expected = last.tally.objects + last.tally.records if last else 0
+    seen = tally.objects + tally.records
+    fraction = min(1.0, seen / expected) if expected and seen else None
+    ends_at = None
+    if fraction is not None:
+        now = await catalog.records.now()
+        ends_at = current.cutoff + (now - current.cutoff) / fraction
+    return Progress(
+        objects=tally.objects,
+        records=tally.records,
+        ranges_done=sum(each.done for each in ranges),
+        ranges=len(ranges),
+        fraction=fraction,
+        ends_at=ends_at,
+    )
+
+
 async def show(catalog: Catalog, pass_id: int) -> PassDetail:
     """One pass with its marks by prefix, examples, and what was deleted of it. Raises NotDone."""
     detail = await catalog.approvals.show(pass_id)
@@ -60,6 +112,16 @@ async def approve(
     only = None if plan is None else planned(plan)
     marks = await catalog.approvals.approve(pass_id, by, understood=understood, only=only)
     return await _decided(catalog, "approve", pass_id, marks, by)
+
+
+async def undecided(catalog: Catalog, pass_id: int) -> Decided:
+    """What a decision about this pass would be about. Raises NotDone where there is none to make."""
+    detail = await catalog.approvals.show(pass_id, 0)
+    if detail.current.state is not PassState.TRIPPED:
+        state = detail.current.state
+        message = f"pass {pass_id} is {state}, not tripped: there is nothing to decide"
+        raise NotDone(ErrorKind.CONFLICT, "pass_not_tripped", message, pass_id=pass_id, state=state)
+    return Decided(detail=detail, marks=sum(detail.marks.values()))
 
 
 async def _decided(catalog: Catalog, what: str, pass_id: int, marks: int, by: str) -> Decided:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pause
+from reconciler.planning import formatting
 from reconciler.ports import PauseSwitch
 
 
@@ -27,3 +29,12 @@ async def pause(switch: PauseSwitch, *, by: str, reason: str) -> Paused:
 async def resume(switch: PauseSwitch, *, by: str) -> Pause:
     """Let every replica go on. Returns how the switch stood before."""
     return await switch.resume(by)
+
+
+async def require_running(switch: PauseSwitch) -> None:
+    """Raises NotDone while every deletion is stopped, for what is to end in deletions."""
+    standing = await switch.read()
+    if standing.paused:
+        message = f"{formatting.pause(standing)}: nothing is deleted, so nothing of this was done"
+        fields = {"since": standing.at, "by": standing.by, "reason": standing.reason}
+        raise NotDone(ErrorKind.CONFLICT, "paused", message, **fields)

@@ -189,6 +189,7 @@ class Settings(DatabaseSettings):
     retention: Annotated[rules.RetentionSettings, AfterValidator(_within_reach)] = rules.RetentionSettings()
     lease: sections.LeaseSettings = sections.LeaseSettings()
     web: sections.WebSettings = sections.WebSettings()
+    admin: sections.AdminSettings = sections.AdminSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""

@@ -9,6 +9,7 @@ from reconciler import model
 from reconciler.model import KeyShape, ListingOrder, Quota
 from reconciler.settings import identifiers, values
 from reconciler.settings.types import (
+    MAY_BE_EMPTY,
     Bytes,
     Column,
     Columns,
@@ -219,6 +220,45 @@ class LeaseSettings(Section):
         Most of what is left then is the former leader's time to object, before the new one deletes.
         """
         return self.ttl / 2
+
+
+class OidcSettings(Section):
+    """An identity provider whose bearer tokens the admin API takes, by OpenID Connect."""
+
+    issuer: Annotated[str | None, written(values.issuer)] = None
+    """The provider's address, as its tokens name it in `iss`; https, or http on this machine. Its keys are
+    found from there. Default: none."""
+    audience: Annotated[str, written(values.claim), MAY_BE_EMPTY] = ""
+    """What tokens for this API have in `aud`. No default: a token for another program must not do here."""
+    role_claim: Annotated[str, written(values.claim)] = "roles"
+    """The claim that says what a person may do, text or a list; one in another with dots between them, such
+    as `realm_access.roles`."""
+    name_claim: Annotated[str, written(values.claim)] = "sub"
+    """The claim that names the person, for what is written down about orders. `sub`: it is never reused."""
+    viewers: Annotated[tuple[str, ...], written(values.texts)] = ()
+    """Values of that claim that make a *viewer*: a JSON list such as `["media-team"]`."""
+    operators: Annotated[tuple[str, ...], written(values.texts)] = ()
+    """Values of that claim that make an *operator*."""
+    approvers: Annotated[tuple[str, ...], written(values.texts)] = ()
+    """Values of that claim that make an *approver*."""
+
+
+class AdminSettings(Section):
+    """Where the admin API is served, and who may call it. It is off unless it knows whom to let in."""
+
+    host: Annotated[str, written(values.host)] = "0.0.0.0"
+    """Address on which `run` serves the admin API. All of them: who calls it comes from outside the pod."""
+    port: Annotated[int, written(values.whole(0, 65_535, "a port (0 takes a free one)"))] = 8081
+    """TCP port of the admin API, which is never that of the metrics; 0 takes a free one."""
+    tokens_file: Annotated[str | None, written(values.file_path)] = None
+    """A file of hashed bearer tokens, one a line, as `reconciler token new` writes them. It is read again
+    when it changes. Default: none, and the admin API is off unless OIDC__ISSUER is set."""
+    oidc: OidcSettings = OidcSettings()
+
+    @property
+    def on(self) -> bool:
+        """Whether anybody could be let in."""
+        return self.tokens_file is not None or self.oidc.issuer is not None
 
 
 class WebSettings(Section):

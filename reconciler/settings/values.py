@@ -212,6 +212,47 @@ def person(raw: object) -> str:
     return name
 
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def issuer(raw: object) -> str | None:
+    """An identity provider's address; None for none. Keys that came over plain http could be anybody's."""
+    if raw is None:
+        return None
+    allowed = "must be https://host, or http:// on this machine, without credentials, query or fragment"
+    if not isinstance(raw, str):
+        raise ValueError(allowed)  # noqa: TRY004 - pydantic gathers ValueErrors only
+    try:
+        parts = urlsplit(raw)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    except ValueError:
+        safe = False
+    if not safe or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(allowed)
+    return raw
+
+
+def claim(raw: object) -> str:
+    """A claim's name, or a value of one."""
+    if isinstance(raw, str) and raw.isprintable() and len(raw) <= LONGEST_NAME:
+        return raw
+    message = f"must be up to {LONGEST_NAME} visible characters"
+    raise ValueError(message)
+
+
+def texts(raw: object) -> tuple[str, ...]:
+    """A JSON list of texts in the environment, a list in YAML."""
+    allowed = 'must be a JSON list of texts such as ["media-team"]'
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError:
+            raise ValueError(allowed) from None
+    if not isinstance(raw, list | tuple) or not all(isinstance(each, str) and each for each in raw):
+        raise ValueError(allowed)
+    return tuple(raw)
+
+
 def host(raw: object) -> str:
     if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9:.%_-]{1,253}", raw):
         return raw

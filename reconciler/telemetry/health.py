@@ -23,6 +23,7 @@ WHILE_LEADING: Mapping[str, timedelta] = {
     "retention": timedelta(minutes=30),
     "departures": timedelta(minutes=30),
     "keys": timedelta(minutes=30),
+    "jobs": timedelta(minutes=30),
     "collector": timedelta(minutes=15),
 }
 """Loops of the leader. They stamp with every page and batch, and every few seconds while idle. The join of

@@ -1,10 +1,11 @@
 """Run uvicorn inside our task group: it handles no signal, and a cancellation ends it within a second."""
 
+import asyncio
 import socket
 from contextlib import AbstractContextManager, nullcontext
 
 import anyio
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from reconciler.errors import ConfigError
 from reconciler.lean import hollow
@@ -14,10 +15,43 @@ with (  # its command line, with click, and how it sets up logging: 1.8 MiB
     hollow("logging.config"),
 ):
     from uvicorn.config import Config
+    from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.server import Server
 
 GRACE = 0.5
 """Seconds that open requests get when the server is cancelled: a scrape takes milliseconds."""
+
+
+HEAD_SECONDS = 10.0
+"""How long the head of a request may take to come, from the connection or from its first byte on."""
+
+
+class _Impatient(H11Protocol):
+    """Closes a connection on which the head of a request does not come in time: uvicorn waits for ever."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as there
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # None before the first request, whatever its type says.
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
+            self._wait_for_head()
+        elif self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
 
 class _Server(Server):
@@ -45,19 +79,20 @@ class _Server(Server):
         return nullcontext()
 
 
-async def serve(app: Starlette, host: str, port: int, *, started: anyio.Event) -> None:
-    """Serve until cancelled; `started` is set once requests are answered.
+async def serve(app: ASGIApp, host: str, port: int, *, section: str = "WEB", started: anyio.Event) -> None:
+    """Serve until cancelled; `started` is set once requests are answered. `section` of the settings has host
+    and port.
 
     Raises ConfigError where it cannot listen on the address, before anything else happens.
     """
-    listener = listen(host, port)
+    listener = listen(host, port, section)
     try:
         await _serve_on(app, listener, started)
     finally:
         listener.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, section: str) -> socket.socket:
     """A bound socket; port 0 takes a free one. Raises ConfigError that names the settings to change."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -65,28 +100,29 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(_cannot_listen(host, port, error)) from error
+        raise ConfigError(_cannot_listen(host, port, section, error)) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise ConfigError(_cannot_listen(host, port, error)) from error
+        raise ConfigError(_cannot_listen(host, port, section, error)) from error
     listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return listener
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
+def _cannot_listen(host: str, port: int, section: str, error: OSError) -> str:
     return (
-        f"cannot listen on {host} port {port} ({error.strerror}); set RECONCILER_WEB__PORT to a free port"
-        " (0 takes any) or RECONCILER_WEB__HOST to an address of this machine"
+        f"cannot listen on {host} port {port} ({error.strerror}); set RECONCILER_{section}__PORT to a free"
+        f" port (0 takes any) or RECONCILER_{section}__HOST to an address of this machine"
     )
 
 
-async def _serve_on(app: Starlette, listener: socket.socket, started: anyio.Event) -> None:
+async def _serve_on(app: ASGIApp, listener: socket.socket, started: anyio.Event) -> None:
     config = Config(
         app,
+        http=_Impatient,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -271,6 +271,7 @@ class Scene:
             staging=catalog.staging,
             passes=catalog.passes,
             departures=catalog.departures,
+            jobs=catalog.jobs,
             near_misses=catalog.near_misses,
             marks=catalog.marks,
             lease=catalog.lease,

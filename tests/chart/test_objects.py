@@ -216,7 +216,7 @@ def test_two_replicas_of_which_one_may_be_away() -> None:
 def test_probes_and_scrapes_ask_where_the_daemon_answers() -> None:
     manifests = render(file=EVERYTHING)
     (container,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["ports"] == [{"name": "http", "containerPort": 9090, "protocol": "TCP"}]
+    assert container["ports"][0] == {"name": "http", "containerPort": 9090, "protocol": "TCP"}
     asked = {name: container[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")}
     assert asked == {
         "livenessProbe": {"path": "/healthz", "port": "http"},
@@ -315,7 +315,40 @@ def test_the_network_policy_lets_out_dns_postgres_and_the_store_alone() -> None:
 def test_the_network_policy_lets_traces_out_where_they_go_somewhere() -> None:
     spec = named(render(file=EVERYTHING), "NetworkPolicy")["spec"]
     ports = [{port["port"] for port in rule["ports"]} for rule in spec["egress"]]
-    assert ports == [{53, 5353}, {5432, 6432}, {9000}, {4318}, {3128}]
+    assert ports == [{53, 5353}, {5432, 6432}, {9000}, {4318}, {443}, {3128}]
+
+
+def test_the_admin_api_is_off_unless_somebody_may_call_it() -> None:
+    manifests = render(with_values(networkPolicy__enabled=True))
+    assert [m["metadata"]["name"] for m in of_kind(manifests, "Service")] == ["media-media-reconciler"]
+    assert of_kind(manifests, "Ingress") == []
+    (container,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert [port["name"] for port in container["ports"]] == ["http"]
+    assert len(named(manifests, "NetworkPolicy")["spec"]["ingress"]) == 1
+
+
+def test_the_admin_api_has_a_service_a_port_in_the_policy_and_an_ingress_of_its_own() -> None:
+    manifests = render(file=EVERYTHING)
+    service = named(manifests, "Service", "-admin")
+    assert service["spec"]["ports"] == [
+        {"name": "admin", "port": 443, "targetPort": "admin", "protocol": "TCP"}
+    ]
+    assert service["spec"]["selector"] == named(manifests, "Service")["spec"]["selector"]
+    (container,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "admin", "containerPort": 9091, "protocol": "TCP"} in container["ports"]
+    rule = named(manifests, "NetworkPolicy")["spec"]["ingress"][1]
+    assert [port["port"] for port in rule["ports"]] == [9091]
+    assert rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == "ingress"
+    spec = named(manifests, "Ingress", "-admin")["spec"]
+    assert spec["tls"] == [{"hosts": ["reconciler.example.org"], "secretName": "reconciler-tls"}]
+    (path,) = spec["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"] == {"name": "media-media-reconciler-admin", "port": {"name": "admin"}}
+
+
+def test_the_tokens_are_a_directory_that_the_kubelet_swaps() -> None:
+    pod = named(render(file=EVERYTHING), "Deployment")["spec"]["template"]["spec"]
+    (mount,) = (each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "admin-tokens")
+    assert mount == {"name": "admin-tokens", "mountPath": "/etc/reconciler/admin", "readOnly": True}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,23 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
         {"extraEnv": [{"name": "RECONCILER_DRY_RUN", "value": "false"}]},
         "RECONCILER_DRY_RUN is a setting",
     ),
+    "two servers on one port": ({"admin__port": 8080}, "admin.port and web.port are both 8080"),
+    "an admin API that nobody reaches": (
+        {"admin__host": "127.0.0.1"},
+        "admin.host: 127.0.0.1 cannot be reached",
+    ),
+    "a way to an admin API that is off": (
+        {"admin__ingress": {"enabled": True, "host": "reconciler.example.org"}},
+        "set admin.tokens.existingSecret or admin.oidc.issuer too",
+    ),
+    "an identity provider for nobody": (
+        {"admin__oidc": {"issuer": "https://id.example.org", "audience": "reconciler"}},
+        "and who has a role in admin.oidc.viewers",
+    ),
+    "a way without a name": (
+        {"admin__ingress": {"enabled": True}, "admin__tokens": {"existingSecret": "tokens"}},
+        "admin.ingress.host is not set",
+    ),
     "metrics counted twice": (
         {"serviceMonitor__enabled": True, "podMonitor__enabled": True},
         "counted twice",

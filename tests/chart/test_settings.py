@@ -31,6 +31,7 @@ KEYS = {
 THERE: kubelet.Sources = {
     ("ConfigMap", "internal-authority"): {"ca.crt": "a certificate"},
     ("ConfigMap", "store-authority"): {"ca.crt": "a certificate"},
+    ("Secret", "admin-tokens"): {"file": "ada@ops approver sha256:" + "0" * 64},
     ("Secret", "gateway-database"): {"url": ADDRESS, "address": ADDRESS},
     ("Secret", "gateway-database-owner"): {"owner": ADDRESS},
     ("Secret", "reconciler-database"): {"url": ADDRESS},
@@ -165,10 +166,20 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "lease.ttl": ("lease.ttl", "15s", 15 * SECONDS),
     "web.host": ("web.host", "::", "::"),
     "web.port": ("web.port", 9090, 9090),
+    "admin.host": ("admin.host", "::", "::"),
+    "admin.port": ("admin.port", 9091, 9091),
+    "admin.oidc.issuer": ("admin.oidc.issuer", "https://id.example.org/x", "https://id.example.org/x"),
+    "admin.oidc.audience": ("admin.oidc.audience", "media: x", "media: x"),
+    "admin.oidc.role_claim": ("admin.oidc.roleClaim", "realm_access.roles", "realm_access.roles"),
+    "admin.oidc.name_claim": ("admin.oidc.nameClaim", "email", "email"),
+    "admin.oidc.viewers": ("admin.oidc.viewers", ["media"], ("media",)),
+    "admin.oidc.operators": ("admin.oidc.operators", ["media: ops"], ("media: ops",)),
+    "admin.oidc.approvers": ("admin.oidc.approvers", ["heads", "7"], ("heads", "7")),
 }
 
 ELSEWHERE: Mapping[str, str] = {
     "database_url": "comes from a Secret: database.existingSecret or database.url",
+    "admin.tokens_file": "admin.tokens mounts that Secret, and the chart knows where",
     "database_url_file": "database.asFile mounts that Secret, and the chart knows where",
 }
 """Settings that no value holds as it is, and why."""

@@ -85,7 +85,8 @@ class Surroundings:
         return self.elapsed.total_seconds()
 
     async def sleep(self, seconds: float) -> None:
-        end = self.elapsed + timedelta(seconds=seconds)
+        # A fraction of a microsecond would round to no time at all, and who waits for the rest would spin.
+        end = self.elapsed + max(timedelta(seconds=seconds), timedelta.resolution)
         if self._sleepers is None:
             await anyio.lowlevel.checkpoint()
             self.elapsed = max(self.elapsed, end)

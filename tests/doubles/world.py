@@ -35,6 +35,7 @@ from tests.doubles.build import LIMITS, policy, runtime, tuning
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.departures import MemoryDepartures
 from tests.doubles.holds import MemoryHolds
+from tests.doubles.jobs import MemoryJobs
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.nearmisses import MemoryNearMisses
 from tests.doubles.observing import Act, RecordingObserver, Surroundings, crash
@@ -69,6 +70,7 @@ class World:
         self.database = MemoryDatabase(self.around)
         self.observer = RecordingObserver()
         self.marks = MemoryMarks(self.database)
+        self.jobs = MemoryJobs(self.database)
         self.throttles = self.new_throttles()
         self.limits = tuning(listing_concurrency=2, delete_concurrency=2)
         self.runtime = runtime(policy=under or policy(), limits=limits, config_hash="c1", rate=inf)
@@ -96,6 +98,7 @@ class World:
             staging=MemoryStagingArea(self.database),
             passes=MemoryPasses(self.database),
             departures=MemoryDepartures(self.database),
+            jobs=self.jobs,
             near_misses=MemoryNearMisses(self.database),
             marks=self.marks,
             lease=MemoryLease(self.database),

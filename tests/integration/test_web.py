@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.errors import ConfigError
+from reconciler.web import server
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
 
@@ -154,6 +155,23 @@ async def test_cancelling_ends_it_within_a_second_with_connections_open(
         await half.aclose()
     with pytest.raises(OSError, match=r"connect|attempts"):
         await anyio.connect_tcp("127.0.0.1", port)
+
+
+async def test_a_request_whose_head_does_not_come_is_given_up_and_others_are_not(
+    registry: CollectorRegistry, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    async with serving(registry, answers) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        port = client.base_url.port
+        assert port is not None
+        for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost:"):
+            async with await anyio.connect_tcp("127.0.0.1", port) as slow:
+                if begun:
+                    await slow.send(begun)
+                with anyio.fail_after(10), pytest.raises(anyio.EndOfStream):
+                    await slow.receive()
+        assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_signals_stay_with_the_program(registry: CollectorRegistry, answers: Answers) -> None:

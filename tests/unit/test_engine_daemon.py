@@ -10,8 +10,10 @@ import anyio.lowlevel
 import pytest
 
 from reconciler.engine.daemon import Daemon
-from reconciler.model import Deletion, DeletionResult, HeldBy, Identity, Term
+from reconciler.errors import StoreUnavailable
+from reconciler.model import Deletion, DeletionResult, HeldBy, Identity, PassKind, Term
 from tests.doubles.build import tuning
+from tests.doubles.jobs import Asked
 from tests.doubles.passes import MemoryLease
 from tests.doubles.world import World
 
@@ -100,3 +102,53 @@ async def test_a_standby_that_is_stopped_takes_no_lease_that_is_free_by_then(
     await run(world, stopping)
     assert world.database.term == leader
     assert True not in world.observer.leader
+
+
+async def once_answered(monkeypatch: pytest.MonkeyPatch, world: World, *asked: Asked) -> None:
+    """Run a daemon until every order is answered."""
+    stopping, answered = anyio.Event(), world.jobs.answered
+
+    async def stop_then(kind: PassKind, holder: str, pass_id: int) -> None:
+        await answered(kind, holder, pass_id)
+        if all(each.pass_id is not None for each in asked):
+            stopping.set()
+
+    world.limits = tuning(sweep_interval=1000 * DAY, retention_interval=1000 * DAY)
+    world.jobs.asked += asked
+    monkeypatch.setattr(world.jobs, "answered", stop_then)
+    await run(world, stopping)
+
+
+async def test_a_pass_that_is_asked_for_begins_although_its_interval_is_not_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await with_orphans_due("image/a")
+    before = max(world.database.passes)
+    sweep, retention = Asked(PassKind.SWEEP), Asked(PassKind.RETENTION)
+    await once_answered(monkeypatch, world, sweep, retention)
+    for each in (sweep, retention):
+        assert each.pass_id is not None
+        assert each.pass_id > before
+        assert world.database.passes[each.pass_id].kind is each.kind
+
+
+async def test_what_another_term_began_to_answer_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await with_orphans_due("image/a")
+    left = Asked(PassKind.SWEEP, by="another/1 in epoch 1")
+    await once_answered(monkeypatch, world, left)
+    assert left.by != "another/1 in epoch 1"
+
+
+async def test_a_pass_that_fails_says_so_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await with_orphans_due("image/a")
+    asked, list_page, failures = Asked(PassKind.SWEEP), world.bucket.list_page, [1]
+
+    async def away_once(*arguments: object, **named: object) -> object:
+        if failures:
+            failures.clear()
+            raise StoreUnavailable("it is away")
+        return await list_page(*arguments, **named)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(world.bucket, "list_page", away_once)
+    await once_answered(monkeypatch, world, asked)
+    assert asked.errors == ["it is away"]

@@ -16,7 +16,17 @@ pytestmark = pytest.mark.anyio
 
 AWAY = {
     *("aioboto3", "alembic", "boto3.resources.factory", "botocore.docs.service", "click", "greenlet"),
-    *("html", "http.server", "httpx", "logging.config", "multiprocessing", "prometheus_client", "re2"),
+    *(
+        "fastapi",
+        "html",
+        "http.server",
+        "httpx",
+        "joserfc",
+        "logging.config",
+        "multiprocessing",
+        "prometheus_client",
+        "re2",
+    ),
     *("rich", "sqlalchemy", "starlette", "uvicorn.main", "wsgiref"),
 }
 STARTED = "from reconciler.cli.running import log_until_settings_are_read as log; import argparse;"

@@ -31,6 +31,13 @@ WHERE ($2::boolean OR p.state <> 'tripped' OR NOT EXISTS (
 ORDER BY p.state = 'tripped' DESC, p.id DESC LIMIT $1
 """
 
+PAGE = f"""
+SELECT p.* FROM {SCHEMA}.passes p
+WHERE ($1::bigint IS NULL OR p.id < $1)
+  AND ($2::text IS NULL OR {STATE} = $2) AND ($3::text IS NULL OR p.kind = $3)
+ORDER BY p.id DESC LIMIT $4
+"""
+
 TOGETHER = f"""
 SELECT id, both_sides FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
 """
@@ -140,13 +147,17 @@ class PostgresApprovals:
         Tripped passes that a later one of their kind takes in are left out, unless `everything` is
         requested.
         """
+        return await self._details(LISTED, limit, everything, state and state.value, kind and kind.value)
+
+    async def page(
+        self, before: int | None, limit: int, *, state: PassState | None = None, kind: PassKind | None = None
+    ) -> Sequence[PassDetail]:
+        """All passes of that state and kind, the newest first, behind the one `before`; without examples."""
+        return await self._details(PAGE, before, state and state.value, kind and kind.value, limit)
+
+    async def _details(self, query: str, *arguments: object) -> Sequence[PassDetail]:
         async with self._database.connection() as connection:
-            passes = [
-                pass_from(row)
-                for row in await connection.fetch(
-                    LISTED, limit, everything, state and state.value, kind and kind.value
-                )
-            ]
+            passes = [pass_from(row) for row in await connection.fetch(query, *arguments)]
             together = [await _together(connection, each) for each in passes]
             ids = sorted({pass_id for each in together for pass_id in each})
             counts, _ = await _counts(connection, ids, ())

@@ -54,6 +54,14 @@ ORDER BY storage_key FOR SHARE
 
 WAITS = f"SELECT EXISTS (SELECT FROM {SCHEMA}.hidden WHERE storage_key = $1 AND erased)"
 
+LOOK = f"""
+SELECT (SELECT count(*) FROM {SCHEMA}.hidden WHERE storage_key = ANY($1::text[])) AS objects,
+       (SELECT count(*) FROM {SCHEMA}.ledger WHERE storage_key = ANY($1::text[]) AND {KEPT}) AS rows,
+       ARRAY(SELECT DISTINCT storage_key FROM {SCHEMA}.hidden
+             WHERE storage_key = ANY($1::text[]) AND state = 'restoring'
+               AND claimed_at > clock_timestamp() - $2::interval) AS returning
+"""
+
 
 class Erasure:
     """Redacts the ledger, and has hidden objects purged. Live objects and rows are not ours to erase."""
@@ -92,3 +100,22 @@ class Erasure:
             return Erased(objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning)
 
         return await self._database.transaction(work)
+
+    async def look(self, keys: Sequence[str]) -> Erased:
+        """What `erase` would find at this moment."""
+        async with self._database.connection() as connection:
+            if held := await holds.held(connection, self._media, keys):
+                return Erased(objects=0, rows=0, held=held)
+            row = await connection.fetchrow(LOOK, list(keys), LEFT_AFTER)
+            marked = await connection.fetch(
+                f"SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])"
+                " AND state = 'claimed' ORDER BY storage_key",
+                list(keys),
+            )
+        assert row is not None
+        return Erased(
+            objects=row["objects"],
+            rows=row["rows"],
+            claimed=tuple(each["storage_key"] for each in marked),
+            returning=tuple(sorted(row["returning"])),
+        )

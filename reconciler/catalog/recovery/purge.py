@@ -150,6 +150,15 @@ WHERE id IN (SELECT l.id FROM {SCHEMA}.ledger l
 """
 
 
+# Who asked for what over HTTP is remembered for as long.
+FORGET_ASKED = f"""
+WITH jobs AS (DELETE FROM {SCHEMA}.jobs WHERE id IN (
+    SELECT id FROM {SCHEMA}.jobs WHERE ended_at <= clock_timestamp() - $1::interval LIMIT {CHUNK}))
+DELETE FROM {SCHEMA}.audit WHERE id IN (
+    SELECT id FROM {SCHEMA}.audit WHERE at <= clock_timestamp() - $1::interval LIMIT {CHUNK})
+"""
+
+
 # Objects that can be brought back, and the bytes of all that is not freed yet: also the copies of those that
 # are back, or that were erased, until their purge.
 HIDDEN_TOTALS = f"""
@@ -290,5 +299,6 @@ class PostgresPurges:
             await connection.execute(self._forget_rows, window)
             await connection.execute(FORGET_LEFT, window)
             await connection.execute(self._forget_lines, retention)
+            await connection.execute(FORGET_ASKED, retention)
 
         await self._database.transaction(work)

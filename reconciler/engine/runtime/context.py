@@ -96,6 +96,7 @@ class Ports:
     throttles: Throttles
     clocks: Clocks
     holds: ports.Holds
+    jobs: ports.Jobs
     recovery: ports.Recovery
     purges: ports.Purges
     clock: ports.Clock

@@ -11,6 +11,9 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CALL_OUTCOMES = ("ok", "retried", "failed")
 """`retried`: another transaction won, or no connection was available, and the call was tried again."""
 
+REFUSALS = ("missing", "wrong", "forbidden", "throttled")
+"""`forbidden`: the token's role is not enough; `throttled`: too many failures of that address before."""
+
 RENEWALS = ("ok", "failed", "lost")
 """`failed` is tried again while the lease lasts; `lost` ends the term."""
 
@@ -31,6 +34,11 @@ class CallMetrics(NullObserver):
             for outcome in outcomes:
                 self._requests.labels(operation, outcome)
         self._make_database(registry)
+        self._admin_refusals = counter(
+            registry, "admin_refusals", "Requests that the admin API refused, by what of the token.", "reason"
+        )
+        for reason in REFUSALS:
+            self._admin_refusals.labels(reason)
 
     def _make_database(self, registry: CollectorRegistry) -> None:
         self._database_calls = counter(
@@ -59,6 +67,10 @@ class CallMetrics(NullObserver):
         self._database_calls.labels(outcome).inc()
         if seconds is not None:
             self._database_seconds.observe(seconds)
+
+    def admin_refused(self, reason: str) -> None:
+        """Count one request of the admin API that was refused."""
+        self._admin_refusals.labels(reason).inc()
 
     def renewed(self, outcome: str) -> None:
         self._renewals.labels(outcome).inc()

@@ -1,0 +1,121 @@
+"""What changes something: the pause, holds, marks, passes and decisions about them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from reconciler.api.bodies import Approval, NewHold, NewHoldFor, NewPass, Reason
+from reconciler.api.jobs import accepted
+from reconciler.api.parameters import NO_NUL, DryRun, Id, StorageKey
+from reconciler.api.site import TheCaller, TheSite
+from reconciler.errors import ErrorKind, NotDone
+from reconciler.model import HoldKind, PassKind
+from reconciler.operations import as_json, holds, jobs, marks, passes, pause
+
+
+async def pause_deletions(site: TheSite, caller: TheCaller, body: Reason) -> Response:
+    """Stop every deletion, on every replica, within a second, until it is resumed.
+
+    A pause that stands is kept with its reason; `ours` is false then.
+    """
+    done = await pause.pause(site.catalog.pauses, by=caller.name, reason=body.reason)
+    return JSONResponse({**as_json.pause(done.standing), "ours": done.ours})
+
+
+async def resume_deletions(site: TheSite, caller: TheCaller) -> Response:
+    """End the pause. Answers with how it stood before."""
+    return JSONResponse(as_json.pause(await pause.resume(site.catalog.pauses, by=caller.name)))
+
+
+async def add_hold(site: TheSite, caller: TheCaller, body: NewHold | NewHoldFor) -> Response:
+    """Keep a key, a prefix, or the media of a virtual key from deletion.
+
+    `claimed` are keys under it that were claimed before, and may still go.
+    """
+    added = await holds.add(
+        site.catalog,
+        {body.kind: [body.target]},
+        reason=body.reason,
+        author=caller.name,
+        end=body.lasts if isinstance(body, NewHoldFor) else body.until,
+    )
+    return JSONResponse(as_json.held(added))
+
+
+async def remove_holds(
+    site: TheSite,
+    caller: TheCaller,
+    kind: Annotated[HoldKind, Query(description="What the hold names.")],
+    target: Annotated[str, Query(min_length=1, max_length=1_024, pattern=r"^[^\x00]+$")],
+    author: Annotated[
+        str | None, Query(max_length=200, pattern=NO_NUL, description="Only this author's; else all.")
+    ] = None,
+    dry_run: DryRun = False,  # noqa: FBT002 - a parameter of the query
+) -> Response:
+    """Lift the holds on a target. Marks made before go on as if there had been none: what is due may go."""
+    if dry_run:
+        total = await holds.count(site.catalog, kind, target, author=author)
+    else:
+        total = await holds.remove(site.catalog, {kind: [target]}, author=author, by=caller.name)
+    if not total:
+        raise NotDone(ErrorKind.NOT_FOUND, "no_such_hold", "no such hold is in force")
+    return JSONResponse({"holds": total, "dry_run": dry_run})
+
+
+async def cancel_mark(
+    site: TheSite,
+    caller: TheCaller,
+    storage_key: StorageKey,
+    reason: Annotated[
+        str, Query(min_length=1, max_length=2_000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$", description="Why.")
+    ],
+) -> Response:
+    """Withdraw a mark that is not claimed yet. A later pass may mark the key again; a hold keeps it."""
+    done = await marks.cancel(site.catalog, [storage_key], author=caller.name, reason=reason)
+    if done.claimed:
+        message = f"{storage_key}: it is claimed, and is being deleted"
+        raise NotDone(ErrorKind.CONFLICT, "claimed", message, key=storage_key)
+    if done.unmarked:
+        message = f"{storage_key}: there is no mark on this key"
+        raise NotDone(ErrorKind.NOT_FOUND, "no_mark", message, key=storage_key)
+    return JSONResponse(as_json.cancelled(done))
+
+
+async def run_pass(site: TheSite, caller: TheCaller, body: NewPass) -> Response:
+    """Ask for a pass. The leader begins it within a second or two, or after the one that runs."""
+    return accepted(await jobs.ask_for_pass(site.catalog, PassKind(body.kind), author=caller.name))
+
+
+async def approve_pass(
+    site: TheSite,
+    caller: TheCaller,
+    pass_id: Id,
+    body: Approval | None = None,
+    dry_run: DryRun = False,  # noqa: FBT002 - as above
+) -> Response:
+    """Release the marks of a tripped pass, and of those that it takes in; `marks` says how many.
+
+    They still wait until they are due, and each is decided again before it goes.
+    """
+    if dry_run:
+        return JSONResponse(as_json.decided(await passes.undecided(site.catalog, pass_id)))
+    await pause.require_running(site.catalog.pauses)
+    understood = body is not None and body.understood
+    done = await passes.approve(site.catalog, pass_id, by=caller.name, understood=understood)
+    return JSONResponse(as_json.decided(done))
+
+
+async def discard_pass(
+    site: TheSite,
+    caller: TheCaller,
+    pass_id: Id,
+    dry_run: DryRun = False,  # noqa: FBT002 - as above
+) -> Response:
+    """Withdraw the marks of a tripped pass, and of those that it takes in; `marks` says how many."""
+    if dry_run:
+        return JSONResponse(as_json.decided(await passes.undecided(site.catalog, pass_id)))
+    return JSONResponse(as_json.decided(await passes.discard(site.catalog, pass_id, by=caller.name)))

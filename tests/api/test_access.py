@@ -1,0 +1,182 @@
+"""Who may: every operation of the document without a token, with a wrong one, or with too low a role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.api.app import application, document
+from reconciler.api.endpoints import ALIASES, ENDPOINTS
+from reconciler.api.gate import FAILURES, WINDOW_SECONDS, Gate
+from reconciler.api.limits import LARGEST_BODY
+from reconciler.api.site import Admin, RecentStats
+from reconciler.model import Role
+from tests.api.serving import REPLICA, Api
+from tests.integration.site import Site
+
+pytestmark = pytest.mark.anyio
+
+
+def described() -> Mapping[str, Any]:
+    """The OpenAPI document, as it is served."""
+
+    def nothing() -> Any:
+        raise AssertionError("nobody asks it")
+
+    admin = Admin(
+        gate=Gate(None, lambda _: None, lambda: 0.0),
+        site=nothing,
+        replica=nothing,
+        loaded=nothing,
+        recent=RecentStats(lambda: 0.0),
+    )
+    return document(application(admin))
+
+
+def operations() -> list[tuple[str, str, Role]]:
+    """Method, a path without parameters left in it, and the role that the document says is needed."""
+    return [
+        (method.upper(), path.replace("{", "").replace("}", ""), Role(operation["x-required-role"]))
+        for path, methods in described()["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+OPERATIONS = operations()
+
+
+def test_the_document_has_every_endpoint_with_the_role_of_the_table() -> None:
+    assert len(OPERATIONS) == len(ENDPOINTS) + len(ALIASES)
+    told = {
+        operation["operationId"]: operation["x-required-role"]
+        for methods in described()["paths"].values()
+        for operation in methods.values()
+    }
+    assert told == {endpoint.name: endpoint.role.value for endpoint in (*ENDPOINTS, *ALIASES)}
+
+
+async def state_of(site: Site) -> list[Any]:
+    """Everything that an endpoint could change, but for the audit of what was tried."""
+    tables = "pause", "holds", "passes", "marks", "ledger", "hidden", "restores", "jobs"
+    return [await site.sql(f"SELECT * FROM reconciler.{table} ORDER BY 1") for table in tables]
+
+
+async def test_no_operation_answers_whoever_may_not(api: Api, site: Site) -> None:
+    """Bodies are not even looked at: they are no JSON."""
+    before = await state_of(site)
+    others = {"none": None, "wrong": "Bearer mrt_wrong", "basic": "Basic dTpw"}
+    revoked = {role: api.tokens.by_role[role] for role in Role}
+    for method, path, needed in OPERATIONS:
+        for what, header in others.items():
+            headers = {"Authorization": header} if header else {}
+            api.clock[0] += WINDOW_SECONDS
+            answer = await api.client.request(method, path, headers=headers, content=b"{")
+            assert answer.status_code == 401, (method, path, what)
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.json()["code"] == "not_authenticated"
+        for role in Role:
+            if not role.may(needed):
+                answer = await api.ask(method, path, role, content=b"{")
+                assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed"), (
+                    method,
+                    path,
+                    role,
+                )
+                assert answer.json()["fields"] == {"role": role, "needed": needed}
+    for role in Role:
+        api.tokens.revoke(role)
+    for method, path, _ in OPERATIONS:
+        for role, token in revoked.items():
+            api.clock[0] += WINDOW_SECONDS
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await api.client.request(method, path, headers=headers, content=b"{")
+            assert answer.status_code == 401, (method, path, role)
+    assert await state_of(site) == before
+
+
+async def test_a_token_counts_from_the_moment_its_line_is_there(api: Api) -> None:
+    line = next(line for line in api.tokens.file.read_text().splitlines() if line.startswith("viewer "))
+    api.tokens.revoke(Role.VIEWER)
+    assert (await api.get("/api/v1/status")).status_code == 401
+    with api.tokens.file.open("a") as file:
+        file.write(f"{line}\n")
+    assert (await api.get("/api/v1/status")).status_code == 200
+    api.tokens.file.unlink()
+    assert (await api.get("/api/v1/status")).status_code == 401
+
+
+async def test_who_fails_often_is_not_listened_to_and_whoever_is_known_is(api: Api) -> None:
+    wrong = {"Authorization": "Bearer mrt_wrong"}
+    for _ in range(FAILURES):
+        assert (await api.client.get("/api/v1/status", headers=wrong)).status_code == 401
+    answer = await api.client.get("/api/v1/status", headers=wrong)
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_failures")
+    assert 0 < int(answer.headers["retry-after"]) <= WINDOW_SECONDS + 1
+    assert (await api.get("/api/v1/status")).status_code == 200
+    assert api.refusals == ["wrong"] * FAILURES + ["throttled"]
+    api.clock[0] += WINDOW_SECONDS
+    assert (await api.client.get("/api/v1/status", headers=wrong)).status_code == 401
+
+
+async def test_a_parameter_that_is_not_known_is_refused_and_not_overlooked(api: Api) -> None:
+    answer = await api.get("/api/v1/status?dryrun=true")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert "'dryrun'" in answer.json()["detail"]
+
+
+async def test_problems_are_told_as_the_standard_wants(api: Api) -> None:
+    answer = await api.get("/api/v1/nothing")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json() == {
+        "type": "urn:media-reconciler:problem:no_such_path",
+        "title": "Not Found",
+        "status": 404,
+        "code": "no_such_path",
+        "detail": "there is no such path",
+        "hint": "/api/v1/docs lists every path.",
+        "fields": {},
+    }
+    refused = await api.ask("PATCH", "/api/v1/status")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+    assert refused.json()["code"] == "no_such_method"
+
+
+async def test_a_body_that_is_too_large_is_not_read(api: Api) -> None:
+    answer = await api.get("/api/v1/status", content=b"x" * (LARGEST_BODY + 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_every_answer_has_the_headers_that_keep_browsers_safe(api: Api) -> None:
+    for path in ("/api/v1/status", "/api/v1/docs", "/api/v1/openapi.json", "/api/v1/nothing"):
+        headers = (await api.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+
+
+async def test_the_status_says_how_site_and_replica_stand(api: Api, site: Site) -> None:
+    await site.put("image/orphan")
+    await site.once(dry_run="true")
+    api.replica = replace(REPLICA, halted="the bucket belongs to another database")
+    told = (await api.get("/api/v1/status")).json()
+    assert told["marks"]["orphan"]["keys"] == 1
+    assert [(each["kind"], each["state"]) for each in told["passes"]] == [
+        ("sweep", "released"),
+        ("retention", "released"),
+    ]
+    assert told["mode"]["mode"] == "dry_run"
+    assert told["answered_by"]["halted"] == "the bucket belongs to another database"
+
+
+async def test_the_docs_load_nothing_from_anywhere(api: Api) -> None:
+    page = (await api.client.get("/api/v1/docs")).text
+    assert "GET /api/v1/status" in page
+    for loader in ("<script", "<link", "<img", "@import", "url(", "http://", "https://"):
+        assert loader not in page

@@ -1,0 +1,99 @@
+"""The admin API as the daemon serves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from reconciler.model import Role
+from tests.api.serving import Tokens
+from tests.integration.daemons import daemon, free_port, until
+from tests.integration.site import Site
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_daemon_serves_it_where_tokens_are_named_and_takes_a_new_token_up(
+    site: Site, tmp_path: Path
+) -> None:
+    tokens, port = Tokens(tmp_path / "tokens"), free_port()
+    tokens.file.write_text("")
+    named = {"admin__tokens_file": str(tokens.file), "admin__port": str(port), "admin__host": "127.0.0.1"}
+    async with (
+        daemon(site, dry_run="true", **named),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client,
+    ):
+        status = "/api/v1/status"
+
+        async def answers(expected: int, **headers: str) -> bool:
+            try:
+                return (await client.get(status, headers=headers)).status_code == expected
+            except httpx.ConnectError:
+                return False
+
+        await until(lambda: answers(401))
+        tokens.make()
+        known = {"Authorization": f"Bearer {tokens.by_role[Role.VIEWER]}"}
+        await until(lambda: answers(200, **known))
+
+        async def leads() -> bool:
+            told = (await client.get(status, headers=known)).json()
+            return bool(told["answered_by"]["leading"] and told["leader"])
+
+        await until(leads)
+
+
+async def test_what_is_asked_for_is_taken_up_by_the_daemon(site: Site, tmp_path: Path) -> None:
+    """A sweep, and an undo and an erasure of what it found."""
+    tokens, port = Tokens(tmp_path / "tokens").make(), free_port()
+    named = {"admin__tokens_file": str(tokens.file), "admin__port": str(port), "admin__host": "127.0.0.1"}
+    calm = {"sweep_interval": "1h", "retention_interval": "1h", "delete_mode": "quarantine"}
+    known = {"Authorization": f"Bearer {tokens.by_role[Role.APPROVER]}"}
+    address = f"http://127.0.0.1:{port}"
+    async with (
+        daemon(site, **named, **calm),
+        httpx.AsyncClient(base_url=address, trust_env=False, timeout=30, headers=known) as client,
+    ):
+
+        async def swept() -> bool:
+            return ("sweep", "released") in [(kind, state) for _, kind, state in await site.passes()]
+
+        await until(swept)
+        await site.put("image/orphan")
+
+        async def done(path: str, body: dict[str, object]) -> dict[str, object]:
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 202, answer.text
+            told: dict[str, object] = {}
+
+            async def ended() -> bool:
+                told.update((await client.get(answer.headers["location"])).json())
+                return told["state"] == "done"
+
+            await until(ended)
+            return told
+
+        asked = await done("/api/v1/passes", {"kind": "sweep"})
+        assert asked["pass_id"] == max(number for number, kind, _ in await site.passes() if kind == "sweep")
+
+        async def gone() -> bool:
+            return "image/orphan" not in await site.keys()
+
+        await until(gone)
+        undone = await done("/api/v1/undo?dry_run=true", {"keys": ["image/orphan"]})
+        assert (undone["result"]["mode"], undone["result"]["objects"]) == ("dry_run", 1)  # type: ignore[index]
+        assert await gone()
+        undone = await done("/api/v1/undo", {"keys": ["image/orphan"]})
+        assert (undone["done"], undone["result"]["outcome"]) == (1, "complete")  # type: ignore[index]
+        assert not await gone()
+        held = await done("/api/v1/erasures", {"keys": ["image/orphan"]})
+        assert list(held["result"]["held"]) == ["image/orphan"]  # type: ignore[index]
+        audit = (await client.get("/api/v1/audit")).json()["data"]
+        assert [(line["action"], line["status"]) for line in audit] == [
+            ("erase", 202),
+            ("undo", 202),
+            ("undo", 202),
+            ("run_pass", 202),
+        ]

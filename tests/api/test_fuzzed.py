@@ -1,0 +1,44 @@
+"""Requests that schemathesis makes of the document, valid and not, find nothing: every check that it has."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from reconciler.model import Role
+from tests.api.serving import Api
+from tests.api.test_looking import seed
+from tests.integration.site import Site
+
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
+
+SECONDS = int(os.environ.get("FUZZED_SECONDS", "40"))
+"""How long it goes on."""
+
+CONFIG = """
+[generation]
+deterministic = true
+
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "404", "409", "423"]
+"""
+"""What is described and well formed is done, or is refused by the state of things: no such key, paused."""
+
+
+@pytest.mark.timeout(SECONDS + 200)
+async def test_no_request_is_answered_otherwise_than_described(api: Api, site: Site, tmp_path: Path) -> None:
+    await seed(site)
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG)
+    program = str(Path(sys.executable).parent / "schemathesis")
+    token = f"Authorization: Bearer {api.tokens.by_role[Role.APPROVER]}"
+    where = f"{api.client.base_url}/api/v1/openapi.json"
+    options = ("--checks", "all", "--max-time", str(SECONDS), "--continue-on-failure", "-H", token)
+    ran = await anyio.run_process(
+        [program, "--config-file", str(config), "run", *options, where], check=False, cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stdout.decode()[-20_000:]
