@@ -126,15 +126,13 @@ def _of_ours(error: ReconcilerError) -> Problem:
 
 def invalid(error: RequestValidationError) -> Problem:
     """What of the request is wrong, without the values: they may be secrets, or not be text at all."""
+    if any(each["loc"][0] == "path" for each in error.errors()):
+        return Problem(404, "no_such_path", "the path names nothing that there could be")
     faults = [
         {"where": ".".join(str(part) for part in each["loc"]), "what": each["msg"]} for each in error.errors()
     ]
-    return Problem(
-        422,
-        "invalid",
-        "; ".join(f"{each['where']}: {each['what']}" for each in faults),
-        fields={"errors": faults},
-    )
+    detail = "; ".join(f"{each['where']}: {each['what']}" for each in faults)
+    return Problem(422, "invalid", detail, fields={"errors": faults})
 
 
 def _of_http(error: HTTPException) -> Problem:

@@ -57,5 +57,7 @@ async def test_a_generated_client_looks_and_steers(
     reason = part("models").Reason(reason="a look from outside")
     paused = await part("api.pause.pause_deletions").asyncio(client=client, body=reason)
     assert (paused.paused, paused.by) == (True, "operator")
-    refused = await part("api.passes.approve_pass").asyncio_detailed(client=client, pass_id=1)
+    refused = await part("api.passes.approve_pass").asyncio_detailed(
+        client=client, pass_id=1, body=part("models").Approval(understood=False)
+    )
     assert (refused.status_code, refused.parsed.code) == (403, "not_allowed")
