@@ -76,15 +76,17 @@ def _mode(status: Status) -> str:
     if mode is None:
         return "there has been no pass yet"
     since = f" since {moment(mode.since)}" if mode.since else ""
-    source = f"by {mode.source}" if mode.source else "as the last pass had it: no leader says more"
+    source = f"by {mode.source}" if mode.source else "as the last pass had it: no replica says more"
     return f"{mode.mode}{since}, {source}"
 
 
 def _leader(status: Status) -> str:
     others = len(status.replicas) - (status.leading is not None)
-    more = f"; {counted(others, 'replica')} more" if others else ""
     if status.leader is None:
-        return f"no replica holds the lease{more}"
+        return (
+            f"no replica holds the lease, of {others:,} running" if others else "no replica holds the lease"
+        )
+    more = f"; {counted(others, 'replica')} more" if others else ""
     return f"{status.leader.holder}, epoch {status.leader.epoch}{more}"
 
 

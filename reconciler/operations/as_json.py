@@ -143,7 +143,7 @@ def _found(found: Mapping[model.Verdict, int]) -> Json:
 def status(of: Status) -> Json:
     """How a site stands; `leader` null: no replica holds the lease, `mode` null: there was no pass yet.
 
-    `mode.source` null: no leader has spoken lately, and the mode is that of the last pass.
+    `mode.source` null: no replica has spoken lately, and the mode is that of the last pass.
     `due.lasts_seconds` null: none goes, as `due.stopped_by` and `due.stuck` say, or nothing tells how fast.
     """
     standing, lasts = of.standing or model.Standing(), of.backlog_lasts

@@ -13,8 +13,8 @@ LATELY = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeNow:
-    """The mode that is in force, and since when. `source` says where the leader has it from; None where no
-    leader has spoken, and the mode is that of the last pass.
+    """The mode that is in force, and since when. `source` says where the leader has it from, or without one
+    all replicas; None where none has spoken, or they differ, and the mode is that of the last pass.
     """
 
     mode: model.Mode
@@ -49,6 +49,12 @@ class Status:
         """What the leader says of itself."""
         epoch = self.leader.epoch if self.leader else None
         return next((each for each in self.replicas if each.epoch is not None and each.epoch == epoch), None)
+
+    @property
+    def speaker(self) -> model.Replica | None:
+        """Whose mode is in force: the leader's, or without one that of all replicas, if they agree."""
+        agreed = len({each.mode for each in self.replicas}) == 1 and self.leader is None
+        return self.leading or (self.replicas[0] if agreed else None)
 
     @property
     def halts(self) -> Sequence[model.Replica]:
@@ -111,7 +117,7 @@ async def status(catalog: Catalog) -> Status:
         standing=standing,
         went=await catalog.statistics.deleted_within(LATELY),
     )
-    return replace(found, mode=await _mode(catalog, found.leading))
+    return replace(found, mode=await _mode(catalog, found.speaker))
 
 
 async def _standing(catalog: Catalog, passes: Sequence[model.Pass]) -> model.Standing | None:
@@ -124,13 +130,13 @@ async def _standing(catalog: Catalog, passes: Sequence[model.Pass]) -> model.Sta
     return await catalog.statistics.standing(policy, verdicts)
 
 
-async def _mode(catalog: Catalog, leading: model.Replica | None) -> ModeNow | None:
-    """A pass knows since when, and lags behind the leader, which takes up a change at once."""
+async def _mode(catalog: Catalog, speaker: model.Replica | None) -> ModeNow | None:
+    """A pass knows since when, and lags behind a replica, which takes up a change at once."""
     seen = await catalog.statistics.mode_since()
-    if leading is None:
+    if speaker is None:
         return ModeNow(mode=seen.mode, since=seen.since, source=None) if seen else None
-    since = seen.since if seen and seen.mode is leading.mode else leading.mode_since
-    return ModeNow(mode=leading.mode, since=since, source=leading.mode_from)
+    since = seen.since if seen and seen.mode is speaker.mode else speaker.mode_since
+    return ModeNow(mode=speaker.mode, since=since, source=speaker.mode_from)
 
 
 async def quotas(catalog: Catalog, top: int) -> Sequence[model.QuotaStanding]:

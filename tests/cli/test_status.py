@@ -48,7 +48,7 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     ]
     assert told == {
         "leader": "pod-7, epoch 12",
-        "mode": "live since 2026-11-01 00:00:00Z, as the last pass had it: no leader says more",
+        "mode": "live since 2026-11-01 00:00:00Z, as the last pass had it: no replica says more",
         "due now": "nothing",
         "last sweep": "pass 3, tripped 2026-11-03 01:00:00Z: 0 objects and 0 records looked at, 0 found",
         "last retention": "pass 1, released 2026-11-01 01:00:00Z: judged as part of 0 records, as the last"
@@ -150,3 +150,12 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
     execute(database, "UPDATE reconciler.passes SET state = 'tripped', both_sides = true WHERE id = 4")
     stopped = told()["due now"]
     assert stopped.endswith("none goes now, since pass 4 found both sides wrong, and waits for a decision")
+    execute(database, "UPDATE reconciler.lease SET expires_at = now()")
+    alone = told()
+    assert alone["leader"] == "no replica holds the lease, of 2 running"
+    assert alone["mode"] == "live since 2026-11-01 00:00:00Z, by the runtime file /f", "all say so"
+    execute(
+        database,
+        "UPDATE reconciler.replicas SET says = says || '{\"mode\": \"dry_run\"}' WHERE name = 'pod-8/1'",
+    )
+    assert told()["mode"].endswith("as the last pass had it: no replica says more")
