@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import psutil
 import pytest
 
 from reconciler.api import listing
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.anyio
 
 BASE = "/api/v1"
 NDJSON = {"Accept": "application/x-ndjson"}
+MIB = 1 << 20
 
 MANY = """
 INSERT INTO reconciler.marks
@@ -42,6 +44,16 @@ async def lines_of(api: Api, path: str) -> int:
             seen += told["event"] == "data"
     assert told == {"event": "end", "lines": seen}
     return seen
+
+
+@pytest.mark.soak
+async def test_a_stream_of_many_takes_the_memory_of_a_page(api: Api, site: Site) -> None:
+    await with_marks(site, 300_000)
+    process = psutil.Process()
+    assert await lines_of(api, f"{BASE}/marks?limit=1000") == 1_000
+    before = process.memory_info().rss
+    assert await lines_of(api, f"{BASE}/marks") == 300_001
+    assert process.memory_info().rss - before < 20 * MIB
 
 
 async def test_a_stream_says_that_it_lives(api: Api, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +84,7 @@ async def test_an_error_in_the_middle_is_a_line(
 
 
 async def test_streams_are_let_go_when_their_reader_is_gone(api: Api, site: Site) -> None:
-    await with_marks(site, 20_000)
+    await with_marks(site, 5_000)
     headers = {**NDJSON, "Authorization": f"Bearer {api.tokens.by_role[Role.VIEWER]}"}
     for _ in range(2 * STREAMS):
         async with api.client.stream("GET", f"{BASE}/marks", headers=headers) as answer:
