@@ -9,6 +9,7 @@ close that neither an object nor a row is deleted for the difference (R-69, I-53
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from unicodedata import normalize
 from urllib.parse import quote, quote_plus, unquote
@@ -18,6 +19,7 @@ _QUERY = re.compile(r"[?#].*\Z", re.DOTALL)
 _SLASHES = re.compile(r"[/\\]+")
 _HEX = re.compile(r"%[0-9A-F]{2}")
 _ENCODED_TWICE = 2
+ENCODED_SLASHES = ("%2F", "%2f")
 _SIMPLE = re.compile(r"/?[a-z0-9_.-]+(?:/[a-z0-9_.-]+)*+/?")
 """A key in which nothing can be written otherwise. Most keys are such, and take a fifth of the time."""
 
@@ -50,19 +52,26 @@ def folds(key: str, bucket: str, prefixes: Sequence[str]) -> tuple[str, ...]:
     A key in none of the prefixes may have lost any of them: it is folded under each.
     """
     text = _plain(key)
-    name, *under = (_plain(part).strip("/") for part in (bucket, *prefixes))
-    roots = sorted({f"{root}/" if root else "" for root in under}, key=len, reverse=True)
+    name, roots, named = _folded_parts(bucket, tuple(prefixes))
     if text.startswith("/"):
         text = _from_the_first(text, [f"{name}/", *roots] if name else roots)
     text = text.strip("/ ")
-    while name and not text.startswith(tuple(filter(None, roots))) and text.startswith(f"{name}/"):
+    while name and not text.startswith(named) and text.startswith(f"{name}/"):
         text = text[len(name) + 1 :].lstrip("/ ")
-    root = next((root for root in roots if root and text.startswith(root)), None)
+    root = next((root for root in named if text.startswith(root)), None)
     if root is None:
         return tuple(f"{root}{text}" for root in roots)
     while text.startswith(root + root):
         text = text[len(root) :]
     return (text,)
+
+
+@lru_cache(maxsize=16)
+def _folded_parts(bucket: str, prefixes: tuple[str, ...]) -> tuple[str, Sequence[str], tuple[str, ...]]:
+    """The bucket's name, the prefixes, and those that have a name, each folded and the longest first."""
+    name, *under = (_plain(part).strip("/") for part in (bucket, *prefixes))
+    roots = sorted({f"{root}/" if root else "" for root in under}, key=len, reverse=True)
+    return name, roots, tuple(filter(None, roots))
 
 
 def spellings(key: str, bucket: str, prefixes: Sequence[str]) -> frozenset[str]:
@@ -119,7 +128,7 @@ def forms(key: str, prefixes: Sequence[str]) -> set[str]:
     under = next((prefix for prefix in prefixes if prefix and key.startswith(prefix)), "")
     found = {key, key[len(under) :], f"{key} ", f"{under}{key}"}
     if _SIMPLE.fullmatch(key):
-        return found | {key.replace("/", "%2F"), key.replace("/", "%2f")}
+        return found.union(key.replace("/", slash) for slash in ENCODED_SLASHES)
     return found | _written_otherwise(key)
 
 
@@ -129,6 +138,14 @@ def roots(bucket: str) -> Sequence[str]:
 
 def addresses(key: str, bucket: str) -> Sequence[str]:
     return (f"s3://{bucket}/{key}", f"gs://{bucket}/{key}")
+
+
+def fronts(bucket: str, prefixes: Sequence[str]) -> Sequence[str]:
+    """What many other spellings begin with, and few rows, if any."""
+    found = [*filter(None, roots(bucket)), *addresses("", bucket)]
+    for prefix in filter(None, prefixes):
+        found += [prefix * 2, *(prefix.replace("/", slash) for slash in ENCODED_SLASHES if "/" in prefix)]
+    return found
 
 
 def _written_otherwise(key: str) -> set[str]:

@@ -265,6 +265,7 @@ def test_a_row_in_which_that_has_changed_is_another_version(verdict: Verdict) ->
         media_oid=1,
         keys_oid=2,
         byte_order="",
+        ordered=True,
         equality="",
         unique=True,
         virtual_key_index=True,

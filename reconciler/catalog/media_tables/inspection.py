@@ -253,6 +253,7 @@ class _Inspection:
             keys=keys.types,
             identity=tuple((each.name, each.type) for each in media.identity),
             byte_order="" if natural else collate,
+            ordered=index is not None,
             equality="" if natural or (own_index and index is None) else collate,
             unique=media.unique("storage_key") and storage_key.deterministic,
             virtual_key_index=media.indexed("virtual_key_id"),

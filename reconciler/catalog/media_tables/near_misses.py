@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import compress
 
 import anyio
 
+from reconciler.catalog.db import bounds
 from reconciler.catalog.db.bounds import storable
 from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
@@ -14,7 +16,7 @@ from reconciler.catalog.media_tables.records import lookup, require_tables
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model import RESERVED_PREFIX, Mark, NearMiss, Verdict
 from reconciler.model.keys import merge_prefixes
-from reconciler.model.spelling import Orphans, addresses, forms, roots, spellings
+from reconciler.model.spelling import Orphans, addresses, forms, fronts, roots, spellings
 from reconciler.ports import Folded
 
 LONGEST = 2048
@@ -58,6 +60,7 @@ CROSS JOIN LATERAL (SELECT min(r.storage_key) AS row_key FROM {SCHEMA}.spellings
                     WHERE r.folded = o.folded AND r.pass_id = $1 AND r.is_row
                       AND r.storage_key <> o.storage_key) near
 WHERE o.pass_id = $1 AND NOT o.is_row AND o.storage_key > $2 AND near.row_key IS NOT NULL
+  AND EXISTS (SELECT FROM {SCHEMA}.spellings r WHERE r.pass_id = $1 AND r.is_row)
 ORDER BY o.storage_key LIMIT $3
 """
 
@@ -89,12 +92,24 @@ SELECT DISTINCT storage_key, is_row FROM {SCHEMA}.spellings
 WHERE folded = ANY($1::text[]) AND storage_key <> $2 ORDER BY storage_key LIMIT $3
 """
 
+# From the rows, where those are fewer than the keys, else from the keys.
 PAIRED = f"""
+WITH rows AS MATERIALIZED (
+    SELECT pass_id, folded, storage_key FROM {SCHEMA}.spellings WHERE is_row
+    ORDER BY pass_id, folded, storage_key LIMIT cardinality($1::text[])
+), few AS MATERIALIZED (SELECT count(*) < cardinality($1::text[]) AS are FROM rows)
 SELECT o.storage_key, r.storage_key AS row_key
+FROM rows r
+CROSS JOIN LATERAL (SELECT o.storage_key FROM {SCHEMA}.spellings o
+                    WHERE o.folded = r.folded AND o.pass_id = r.pass_id AND NOT o.is_row
+                      AND o.storage_key <> r.storage_key OFFSET 0) o
+WHERE (SELECT are FROM few) AND o.storage_key = ANY($1)
+UNION ALL
+SELECT o.storage_key, r.storage_key
 FROM {SCHEMA}.spellings o
 JOIN {SCHEMA}.spellings r ON r.folded = o.folded AND r.pass_id = o.pass_id AND r.is_row
  AND r.storage_key <> o.storage_key
-WHERE o.storage_key = ANY($1::text[]) AND NOT o.is_row
+WHERE NOT (SELECT are FROM few) AND o.storage_key = ANY($1) AND NOT o.is_row
 """
 
 # $1 is the sweep whose orphans were compared last, and $2 the horizon of that time.
@@ -357,19 +372,57 @@ async def _spelled_anywhere(
 ) -> bool:
     """Whether any row may have one of the spellings, which is rare. The database builds the spellings itself.
 
-    Sending all of them takes four times as long.
+    Sending all of them takes four times as long. Where an index is in byte order, a single look tells what no
+    row begins with, and most of them are not even built.
     """
     keys = [mark.storage_key for mark in marks if storable(mark.storage_key)]
+    unused, inside = await _unused(connection, media, bucket, prefixes) if media.ordered else ((), False)
+    before = [root for root in roots(bucket) if storable(root) and not root.startswith(unused)]
+    spelled = [form for key in keys for form in forms(key, prefixes)]
+    if before == [""]:
+        # A form is a whole spelling then.
+        kept = (*prefixes, RESERVED_PREFIX) if inside else ("",)
+        marked = {*keys}
+        spelled = [
+            form
+            for form in spelled
+            if form.startswith(kept) and not form.startswith(unused) and form not in marked
+        ]
+    whole = [each for key in keys for each in addresses(key, bucket) if not each.startswith(unused)]
+    if not (spelled or whole):
+        return False
     found: bool = await connection.fetchval(
         f"SELECT EXISTS (SELECT FROM {media.media} WHERE {media.equal_key} = ANY ("
         "ARRAY(SELECT root || form FROM unnest($1::text[]) form, unnest($2::text[]) root) || $3::text[])"
         f" AND {media.equal_key} <> ALL ($4::text[]))",
-        [form for key in keys for form in forms(key, prefixes)],
-        [root for root in roots(bucket) if storable(root)],
-        [address for key in keys for address in addresses(key, bucket)],
+        spelled,
+        before,
+        whole,
         keys,
     )
     return found
+
+
+async def _unused(
+    connection: AnyConnection, media: MediaTables, bucket: str, prefixes: Sequence[str]
+) -> tuple[tuple[str, ...], bool]:
+    """The fronts with which no row begins, and whether all rows lie in the prefixes."""
+    asked = [front for front in fronts(bucket, prefixes) if storable(front)]
+    stretches = [
+        *(bounds.of_prefix(front) for front in asked),
+        *((each,) for each in bounds.outside(prefixes)),
+    ]
+    looks, values = [], []
+    for stretch in stretches:
+        where, limits = bounds.condition(media.ordered_key, stretch, len(values) + 1)
+        values += limits
+        # Ordered, so that the index is read from that place on, and not the table up to the first hit.
+        looks.append(
+            f"(SELECT {media.ordered_key} FROM {media.media} WHERE {where}"
+            f" ORDER BY {media.ordered_key} LIMIT 1) IS NULL"
+        )
+    none = await connection.fetchval(f"SELECT ARRAY[{', '.join(looks)}]", *values)
+    return tuple(compress(asked, none)), all(none[len(asked) :])
 
 
 async def note_departed(connection: AnyConnection, keys: Sequence[str]) -> None:

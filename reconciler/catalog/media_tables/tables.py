@@ -46,7 +46,7 @@ class ColumnTypes:
     `keys` is empty where there is no table of keys. `identity` are the columns, by name, that identify the
     media table's rows. `references` are columns that name further objects. `byte_order` is what to append to
     the storage key for comparisons in byte order, and `equality` for looking up keys, so that an index serves
-    each where there is one: "" for the bare key, else a COLLATE clause.
+    each where there is one: "" for the bare key, else a COLLATE clause. `ordered`: one serves byte order.
     """
 
     media: dict[str, ColumnType]
@@ -55,6 +55,7 @@ class ColumnTypes:
     media_oid: int
     keys_oid: int | None
     byte_order: str
+    ordered: bool
     equality: str
     unique: bool
     virtual_key_index: bool
@@ -102,6 +103,7 @@ class MediaTables:
         self.rewritten_key = rf"ltrim(regexp_replace({key}, '[/\\]+', '/', 'g'), '/')"
         self.is_rewritten = rf"(strpos({key}, '//') > 0 OR strpos({key}, '\') > 0 OR starts_with({key}, '/'))"
         self.unique = types.unique
+        self.ordered = types.ordered
         self.references = types.references
         self.variants = tables.variants
         self.virtual_key_index = types.virtual_key_index

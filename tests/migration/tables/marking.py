@@ -78,6 +78,7 @@ spellings = Table(
     Column("is_row", Boolean, primary_key=True),
     Column("storage_key", KEY, primary_key=True),
     Index("spellings_objects_idx", "storage_key", "pass_id", "folded", postgresql_where=text("NOT is_row")),
+    Index("spellings_rows_idx", "pass_id", "folded", "storage_key", postgresql_where=text("is_row")),
     comment="What a sweep found on one side only, by the folded key: what folds alike is a near miss",
 )
 
