@@ -84,6 +84,8 @@ WHERE until IS NULL OR until > clock_timestamp() GROUP BY kind
 
 PURGE = f"DELETE FROM {SCHEMA}.holds WHERE until <= clock_timestamp() RETURNING kind"
 
+ANY_HOLD = f"SELECT EXISTS (SELECT FROM {SCHEMA}.holds WHERE until IS NULL OR until > clock_timestamp())"
+
 HELD_OWNERS = f"""
 SELECT DISTINCT target FROM {SCHEMA}.holds
 WHERE kind = 'virtual_key' AND (until IS NULL OR until > clock_timestamp())
@@ -265,7 +267,8 @@ async def purge(database: Database) -> None:
 
 async def held(connection: AnyConnection, media: MediaTables, keys: Sequence[str]) -> dict[str, Hold]:
     wanted = [key for key in keys if bounds.storable(key)]
-    if not wanted:
+    # Asked first, since most sites hold nothing: even planning the other query takes longer.
+    if not wanted or not await connection.fetchval(ANY_HOLD):
         return {}
     rows = await connection.fetch(_holds_on(media), wanted)
     return {row["key"]: _hold_from(row) for row in rows}
@@ -311,12 +314,13 @@ def condition(media: MediaTables, key: str, now: str, *, owners: str | None = No
 
 
 def _holds_on(media: MediaTables) -> str:
-    """One hold for each of the keys $1 that are held."""
+    """One hold for each of the keys $1 that are held. Keys are looked up only where there are such holds."""
     force = _in_force("h", "clock_timestamp()")
+    of_key, of_owner = (_any(kind, "clock_timestamp()") for kind in (HoldKind.KEY, HoldKind.VIRTUAL_KEY))
     return f"""
         SELECT DISTINCT ON (key) * FROM (
             SELECT h.target AS key, h.* FROM {SCHEMA}.holds h
-            WHERE h.kind = 'key' AND h.target = ANY($1::text[]) AND {force}
+            WHERE {of_key} AND h.kind = 'key' AND h.target = ANY($1::text[]) AND {force}
             UNION ALL
             SELECT k.key COLLATE "C", h.* FROM {SCHEMA}.holds h
             JOIN unnest($1::text[]) AS k (key) ON starts_with(k.key, h.target)
@@ -324,19 +328,19 @@ def _holds_on(media: MediaTables) -> str:
             UNION ALL
             SELECT {media.key_text} COLLATE "C", h.* FROM {media.media}
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = {_owner(media)} AND {force}
-            WHERE {_any(HoldKind.VIRTUAL_KEY, "clock_timestamp()")} AND {media.equal_key} = ANY($1::text[])
+            WHERE {of_owner} AND {media.equal_key} = ANY($1::text[])
             UNION ALL
             SELECT e.storage_key, h.* FROM {SCHEMA}.held_keys e
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = e.virtual_key AND {force}
-            WHERE e.storage_key = ANY($1::text[])
+            WHERE {of_owner} AND e.storage_key = ANY($1::text[])
             UNION ALL
             SELECT g.storage_key, h.* FROM {SCHEMA}.hidden g
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = ANY(g.owners) AND {force}
-            WHERE g.storage_key = ANY($1::text[])
+            WHERE {of_owner} AND g.storage_key = ANY($1::text[])
             UNION ALL
             SELECT d.storage_key, h.* FROM {SCHEMA}.marks d
             JOIN {SCHEMA}.holds h ON h.kind = 'virtual_key' AND h.target = ANY(d.owners) AND {force}
-            WHERE d.storage_key = ANY($1::text[])
+            WHERE {of_owner} AND d.storage_key = ANY($1::text[])
         ) found ORDER BY key, kind
     """
 

@@ -30,9 +30,12 @@ ON CONFLICT (storage_key) DO NOTHING
 # would be deleted twice. A separate statement, since the insertion may have waited for the very confirmation
 # that left the tombstone. The next pass finds keys uploaded again since.
 DROP_GONE = f"""
-DELETE FROM {SCHEMA}.marks m USING {SCHEMA}.tombstones t
-WHERE m.storage_key = ANY($1::text[]) AND m.pass_id = $2 AND m.state = 'found'
-  AND t.storage_key = m.storage_key AND t.gone_at >= $3
+WITH gone AS MATERIALIZED (
+    SELECT t.storage_key FROM {SCHEMA}.tombstones t
+    WHERE t.storage_key = ANY($1::text[]) AND t.gone_at >= $3
+)
+DELETE FROM {SCHEMA}.marks m USING gone
+WHERE m.storage_key = gone.storage_key AND m.pass_id = $2 AND m.state = 'found'
 """
 
 # Marks found again join this pass and keep their due time. They do not join if their own pass is released,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.pass_groups import superseded
@@ -178,8 +178,12 @@ class PostgresRecovery:
             return await restore_queue.named_besides(connection, self._media)
 
     async def row_missing(self, keys: Sequence[str]) -> set[str]:
-        async with self._database.connection() as connection:
+        async def work(connection: AnyConnection) -> set[str]:
+            # The planner would read all of the ledger, which grows with each batch.
+            await by_index(connection)
             return await restore_queue.keys_of(connection, restore_queue.WIDOWED, keys)
+
+        return await self._database.transaction(work)
 
     async def queue(self, keys: Sequence[str], reason: str) -> None:
         await restore_queue.queue(self._database, keys, reason)
