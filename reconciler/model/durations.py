@@ -1,8 +1,10 @@
 """Durations as they are written in the settings."""
 
 from datetime import timedelta
+from functools import lru_cache
 
 
+@lru_cache(maxsize=64)
 def duration_text(duration: timedelta) -> str:
     """The duration in the settings' notation: "90d", "48h", "15m", "30s", "500ms"."""
     seconds, milliseconds = divmod(round(duration / timedelta(milliseconds=1)), 1000)

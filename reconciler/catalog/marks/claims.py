@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from reconciler.catalog import holds
-from reconciler.catalog.db import isolation
+from reconciler.catalog.db import arrays, isolation
 from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
@@ -21,7 +21,7 @@ from reconciler.catalog.mark_rows import (
     mark_from,
 )
 from reconciler.catalog.marks import ledger
-from reconciler.catalog.marks.ledger import Entry
+from reconciler.catalog.marks.ledger import Entry, Lines, Operation
 from reconciler.catalog.media_tables import quotas, references, variants
 from reconciler.catalog.media_tables.locking import LockedRows, read_locked
 from reconciler.catalog.media_tables.near_misses import twins, unnoted
@@ -102,7 +102,7 @@ CLAIM = f"""
 UPDATE {SCHEMA}.marks m
 SET state = 'claimed', operation_id = $4, epoch = $5, claimed_xid = pg_current_xact_id(),
     attempted_at = $6::timestamptz, not_before = $6 + $7::interval, records = c.records::jsonb,
-    owners = ARRAY(SELECT jsonb_array_elements_text(c.owners::jsonb)),
+    owners = c.owners::text[],
     delete_object = c.delete_object, verify_absence = c.verify_absence,
     delete_mode = $9::text, quarantine_key = c.quarantine_key, refusals = 0, last_error = NULL
 FROM unnest($1::text[], $2::text[], $3::boolean[], $8::boolean[], $10::text[], $11::text[])
@@ -246,11 +246,9 @@ class Claimer:
                 [key.decision.verify_absence for key in decided.claimed],
                 mode.value,
                 [key.quarantine_key for key in decided.claimed],
-                [json.dumps(key.mark.owners) for key in decided.claimed],
+                [arrays.written(key.mark.owners) for key in decided.claimed],
             )
-            await ledger.append(
-                connection, ledger.INTENT, operation, term.epoch, intents(decided.claimed, None)
-            )
+            await note_intents(connection, Operation(id=operation, epoch=term.epoch), decided.claimed, None)
 
 
 async def _put_off(connection: AnyConnection, decided: _Sorted, now: datetime) -> None:
@@ -286,24 +284,26 @@ def _decided(
         elif isinstance(decision, Postpone):
             result.postponed.append(mark)
         else:
-            owners = owners_of(named) or mark.owners
-            result.claimed.append(ClaimedKey(mark=replace(mark, owners=owners), decision=decision))
+            owners = owners_of(named)
+            owned = replace(mark, owners=owners) if owners else mark
+            result.claimed.append(ClaimedKey(mark=owned, decision=decision))
     return result
 
 
-def intents(keys: Sequence[ClaimedKey], detail: str | None) -> list[Entry]:
-    """Ledger entries written before anything is sent: one for each object and each row to delete."""
-    entries = []
+async def note_intents(
+    connection: AnyConnection, operation: Operation, keys: Sequence[ClaimedKey], detail: str | None
+) -> None:
+    """Write to the ledger what is to be deleted, before anything is sent: each object and each row."""
+    objects, records = Lines(), list[Entry]()
     for key in keys:
         if key.decision.delete_object:
             recovery = soft_deleted.intended(key)
-            entries.append(
-                Entry(ledger.OBJECT, key.mark, detail=detail, bytes=key.mark.bytes, recovery=recovery)
-            )
-        entries += [
+            objects.add(key.mark, result=None, detail=detail, size=key.mark.bytes, recovery=recovery)
+        records += [
             Entry(ledger.RECORD, key.mark, record_id=ref.id, detail=detail) for ref in key.decision.records
         ]
-    return entries
+    await ledger.append_of_marks(connection, ledger.INTENT, operation, objects)
+    await ledger.append(connection, ledger.INTENT, operation.id, operation.epoch, records)
 
 
 def needed(marks: Iterable[Mark]) -> list[str]:

@@ -1,7 +1,6 @@
 """Protocol step 4: record the store's answers in the ledger, remove the rows, then end the marks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler import model
@@ -9,7 +8,7 @@ from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
 from reconciler.catalog.marks import ledger, left_rows
-from reconciler.catalog.marks.ledger import Entry, Operation
+from reconciler.catalog.marks.ledger import Lines, Operation
 from reconciler.catalog.marks.row_removal import Outcome, RowRemoval
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.recovery import restore_queue, soft_deleted
@@ -88,9 +87,9 @@ class Confirmer:
             for key, one in hidden.items()
             if key in answers and answers[key][0] is not model.ObjectResult.FAILED
         }
-        await ledger.append(
-            connection, ledger.RESULT, claim.operation_id, term.epoch, _object_entries(keys, answers, hidden)
-        )
+        operation = Operation(id=claim.operation_id, epoch=term.epoch)
+        lines = _object_lines(keys, answers, hidden)
+        await ledger.append_of_marks(connection, ledger.RESULT, operation, lines)
         await soft_deleted.note(
             connection,
             self._media,
@@ -105,7 +104,6 @@ class Confirmer:
             if result is model.ObjectResult.FAILED:
                 outcome.failed.add(key)
                 outcome.reasons[key] = detail
-        operation = Operation(id=claim.operation_id, epoch=term.epoch)
         left = [key.mark.storage_key for key in keys if _left(key, answers[key.mark.storage_key][0])]
         await left_rows.keep(connection, self._media, operation, left)
         await self._removal.remove(connection, operation, keys, answers, decide, now, outcome)
@@ -194,19 +192,19 @@ def _left(key: model.ClaimedKey, result: model.ObjectResult) -> bool:
     return key.mark.verdict is model.Verdict.DEPARTED and _object_went(key, result)
 
 
-def _object_entries(
+def _object_lines(
     keys: Sequence[model.ClaimedKey],
     answers: Mapping[str, tuple[model.ObjectResult, str]],
     hidden: Mapping[str, model.Hidden],
-) -> list[Entry]:
-    entries = []
+) -> Lines:
+    lines = Lines()
     for key in keys:
         result, detail = answers[key.mark.storage_key]
         went = key.mark.bytes if _object_went(key, result) else None
-        entry = Entry(ledger.OBJECT, key.mark, result=result.value, detail=detail or None, bytes=went)
         where = hidden.get(key.mark.storage_key)
-        entries.append(entry if where is None else replace(entry, recovery=soft_deleted.as_json(where)))
-    return entries
+        recovery = soft_deleted.as_json(where) if where else None
+        lines.add(key.mark, result=result.value, detail=detail or None, size=went, recovery=recovery)
+    return lines
 
 
 def _objects(

@@ -10,8 +10,8 @@ from reconciler.catalog.db.connections import AnyConnection, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import TERM_BEGAN, stand
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
-from reconciler.catalog.marks import ledger
-from reconciler.catalog.marks.claims import IN_FLIGHT, intents
+from reconciler.catalog.marks.claims import IN_FLIGHT, note_intents
+from reconciler.catalog.marks.ledger import Operation
 from reconciler.model import Claim, ClaimedKey, DeleteMode, RecordRef, Remove, Term, Verdict
 
 # Our own claims are abandoned after IN_FLIGHT, a failure or LET_GO; others' once none of their requests can
@@ -77,7 +77,7 @@ async def rescue_claim(
         IN_FLIGHT,
     )
     former = f"rolls operation {rows[0]['operation_id']} forward"
-    await ledger.append(connection, ledger.INTENT, operation, term.epoch, intents(keys, former))
+    await note_intents(connection, Operation(id=operation, epoch=term.epoch), keys, former)
     return Claim(operation_id=operation, epoch=term.epoch, xid=0, keys=keys, taken=len(keys))
 
 

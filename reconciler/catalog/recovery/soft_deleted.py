@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from reconciler import model
+from reconciler.catalog.db import arrays
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables.records import lookup
@@ -21,10 +22,9 @@ INSERT INTO {SCHEMA}.hidden
     (operation_id, hidden_at, storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids,
      bytes, etag, last_modified, variant_of, state, owners)
 SELECT $1::uuid, $2::timestamptz, h.storage_key, h.pass_id, h.verdict, h.mode, h.quarantine_key,
-       ARRAY(SELECT jsonb_array_elements_text(h.version_ids::jsonb)),
-       ARRAY(SELECT jsonb_array_elements_text(h.marker_ids::jsonb)),
+       h.version_ids::text[], h.marker_ids::text[],
        h.bytes, h.etag, h.last_modified, h.variant_of, CASE WHEN h.went THEN 'hidden' ELSE 'left over' END,
-       ARRAY(SELECT jsonb_array_elements_text(h.owners::jsonb))
+       h.owners::text[]
 FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::bigint[], $11::text[], $12::timestamptz[], $13::text[], $14::boolean[], $15::text[])
     AS h (storage_key, pass_id, verdict, mode, quarantine_key, version_ids, marker_ids, bytes, etag,
@@ -66,6 +66,8 @@ HIDDEN_COLUMNS = (
 
 def in_mode(key: model.ClaimedKey, mode: model.DeleteMode, operation_id: UUID) -> model.ClaimedKey:
     """The claimed key with its delete mode; a key whose object is not deleted gets no quarantine key."""
+    if mode is key.mode is model.DeleteMode.DIRECT:
+        return key
     copied = mode is model.DeleteMode.QUARANTINE and key.decision.delete_object
     name = model.quarantine_key(operation_id, key.mark.storage_key) if copied else None
     return replace(key, mode=mode, quarantine_key=name)
@@ -116,14 +118,14 @@ async def note(
         [key.mark.verdict.value for key, _ in noted],
         [one.mode.value for _, one in noted],
         [one.quarantine_key for _, one in noted],
-        [json.dumps(one.version_ids) for _, one in noted],
-        [json.dumps(one.marker_ids) for _, one in noted],
+        [arrays.written(one.version_ids) for _, one in noted],
+        [arrays.written(one.marker_ids) for _, one in noted],
         [one.size for _, one in noted],
         [one.etag for _, one in noted],
         [one.last_modified for _, one in noted],
         [key.mark.variant_of for key, _ in noted],
         [key.mark.storage_key in went for key, _ in noted],
-        [json.dumps(owners_of(rows.get(key.mark.storage_key, ()))) for key, _ in noted],
+        [arrays.written(owners_of(rows.get(key.mark.storage_key, ()))) for key, _ in noted],
     )
 
 
