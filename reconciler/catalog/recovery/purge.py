@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.catalog import holds
-from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import TERM_BEGAN, stand
 from reconciler.catalog.media_tables import references
@@ -57,12 +57,14 @@ HOLDABLE = f"({NEEDED} OR h.state IN ('hidden', 'restoring', 'purging') AND h.er
 # Objects that may be purged; whether a row names them is checked later. Objects on hold, or queued for a row
 # that needs them, stay.
 DOOMED = f"""
-SELECT {HIDDEN_COLUMNS}, {NEEDED} AS needed, {HOLDABLE} AS holdable FROM {SCHEMA}.hidden h
+SELECT {{columns}} FROM {SCHEMA}.hidden h
 WHERE ({DUE}) AND {KNOWN_MODE} AND NOT (h.state = 'restored' AND h.mode = 'versioned')
   AND NOT ({HOLDABLE} AND {{held}})
   AND NOT ({NEEDED} AND EXISTS (SELECT FROM {SCHEMA}.restores r WHERE r.storage_key = h.storage_key))
 ORDER BY h.hidden_at, h.id LIMIT $3
 """
+
+DOOMED_COLUMNS = f"{HIDDEN_COLUMNS}, {NEEDED} AS needed, {HOLDABLE} AS holdable"
 
 # An undo claims the same rows, so only one of the two has each of them.
 CLAIM = f"""
@@ -84,7 +86,7 @@ SPARE = f"UPDATE {SCHEMA}.hidden SET state = 'hidden' WHERE id = ANY($1::bigint[
 NO_WAY_BACK = f"""
 UPDATE {SCHEMA}.tombstones t SET recoverable = $2 FROM {SCHEMA}.hidden h
 WHERE h.id = ANY($1::bigint[]) AND t.storage_key = h.storage_key AND t.operation_id = h.operation_id
-  AND NOT ($2 AND h.erased)
+  AND t.recoverable <> $2 AND NOT ($2 AND h.erased)
 """
 
 PURGED = f"""
@@ -176,7 +178,8 @@ class PostgresPurges:
         self._database = database
         self._media = media
         held = holds.condition(media, "h.storage_key", "$1::timestamptz", owners="h.owners")
-        self._to_delete = DOOMED.format(held=held)
+        self._to_delete = DOOMED.format(held=held, columns=DOOMED_COLUMNS)
+        self._first = DOOMED.format(held=held, columns=f"h.storage_key, {NEEDED} AS needed")
         self._claimed = CLAIMED.format(held=held)
         held = holds.condition(media, "l.storage_key", "clock_timestamp()")
         self._forget_rows, self._forget_lines = (
@@ -196,11 +199,14 @@ class PostgresPurges:
         return count
 
     async def named(self, window: timedelta, limit: int, *, rewrites_keys: bool = False) -> Sequence[str]:
-        async with self._database.connection() as connection:
+        async def work(connection: AnyConnection) -> list[str]:
+            await by_index(connection)
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-            rows = await connection.fetch(self._to_delete, now, window, limit)
+            rows = await connection.fetch(self._first, now, window, limit)
             keys = sorted({row["storage_key"] for row in rows if row["needed"]})
             return sorted(await self._named(connection, keys, rewritten=rewrites_keys))
+
+        return await self._database.transaction(work)
 
     async def claim(
         self,
@@ -215,7 +221,7 @@ class PostgresPurges:
             now = (await stand(connection, term)).now
             await require_tables(connection, self._media)
             await holds.require_known(connection)
-            await connection.execute(FORGET, now, window)
+            await by_index(connection)
             await holds.claims_wait(connection)
             to_delete = f"{self._to_delete} FOR UPDATE OF h SKIP LOCKED"
             rows = await connection.fetch(to_delete, now, window, limit)
@@ -241,6 +247,7 @@ class PostgresPurges:
     ) -> Collection[int]:
         async def work(connection: AnyConnection) -> set[int]:
             now = (await stand(connection, term)).now
+            await by_index(connection)
             await holds.claims_wait(connection)
             rows = await connection.fetch(self._claimed, now, list(ids))
             asked = {row["storage_key"] for row in rows if row["needed"]}.difference(there)
@@ -262,6 +269,7 @@ class PostgresPurges:
     async def done(self, term: Term, ids: Sequence[int]) -> None:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
+            await by_index(connection)
             await connection.execute(PURGED, list(ids), term.epoch)
 
         await self._database.transaction(work)
@@ -295,7 +303,8 @@ class PostgresPurges:
 
     async def forget(self, term: Term, window: timedelta, retention: timedelta) -> None:
         async def work(connection: AnyConnection) -> None:
-            await stand(connection, term)
+            now = (await stand(connection, term)).now
+            await connection.execute(FORGET, now, window)
             await connection.execute(self._forget_rows, window)
             await connection.execute(FORGET_LEFT, window)
             await connection.execute(self._forget_lines, retention)
