@@ -128,12 +128,15 @@ class Cycle:
         self.tenure = Tenure()
         self._sealer = Sealer(ports, bucket, limits.lease_ttl, self.tenure)
         self._collector = Collector(
-            ports, limits, in_force, stopping, self.tenure, self._sealer, self._sweep.lists_plainly
+            ports, limits, in_force, stopping, self.tenure, self._sealer, self._lists_plainly
         )
         self._healer = Healer(ports, self._collector.guard, in_force)
         self._leftovers = Leftovers(ports, self._collector.guard, in_force, stopping)
         horizon = self._collector.wait_for_horizon
         self._purger = Purger(ports, self._collector.guard, in_force, stopping, limits.longest_call, horizon)
+
+    def _lists_plainly(self, pass_id: int) -> bool:
+        return self._sweep.lists_plainly(pass_id) or self._departures.lists_plainly(pass_id)
 
     async def first_contact(self, term: Term) -> None:
         """Tie the bucket to this database, or check the tie, and put this term's seal on the bucket.

@@ -34,6 +34,8 @@ class StoredObject:
     last_modified: datetime | None
     version_id: str | None = None
     """As named by HEAD; a listing does not name it."""
+    plain: bool = field(default=False, compare=False)
+    """HEAD showed the standard storage class. A listing says so of a whole page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,3 +332,13 @@ async def test_a_source_that_changes_between_its_parts_is_no_copy(credentials: N
 
         async with open_bucket(replace(config, copy_sizes=sizes, on_request=change)) as opened:
             assert (await opened.copies.copy(CopyRequest("media/a", "copy"))).result is CopyResult.FAILED
+
+
+@pytest.mark.parametrize("of_class", ["STANDARD", "STANDARD_IA"])
+async def test_a_look_tells_the_standard_class_from_others(bucket: Bucket, of_class: str) -> None:
+    """Only what is known to be of the standard class is copied without another look."""
+    put(bucket, b"hello", StorageClass=of_class)
+    async with open_bucket(config_of(bucket)) as opened:
+        stored = await opened.store.head(SOURCE)
+    assert stored is not None
+    assert stored.plain is (of_class == "STANDARD")

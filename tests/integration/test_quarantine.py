@@ -158,7 +158,7 @@ async def test_a_copy_goes_unlooked_at_only_where_all_that_was_listed_is_of_the_
         return await copy(copies, wanted)
 
     monkeypatch.setattr(BucketCopies, "copy", recorded)
-    monkeypatch.setattr(parsing, "_STANDARD", standard)
+    monkeypatch.setattr(parsing, "STANDARD", standard)
     await unordered_site.put("image/orphan")
     await unordered_site.once(delete_mode="quarantine")
     assert sizes == [1 if standard == "STANDARD" else None]

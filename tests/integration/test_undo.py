@@ -218,7 +218,7 @@ async def test_many_copies_come_back_unlooked_at_only_where_all_are_listed_in_th
         return await look(copies, key, *of, **asked)
 
     monkeypatch.setattr(BucketCopies, "_look", recorded)
-    monkeypatch.setattr(parsing, "_STANDARD", standard)
+    monkeypatch.setattr(parsing, "STANDARD", standard)
     undone = await site.undo(since=LONG_AGO)
     assert (undone.objects, undone.records, undone.complete) == (LISTED, LISTED, True)
     assert await site.keys() == set(keys)

@@ -1,5 +1,6 @@
 """The departure pass: what records named that left the table in the last moments, as the triggers note it."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -25,12 +26,23 @@ PAGES = 100
 
 HEADS_AT_ONCE = 32
 
+REMEMBERED = 100
+"""Passes whose objects are known to be plain: a few seconds' work of the collector."""
+
 
 class Departures:
     """Notes nominate, a HEAD shows what is there, and the pure policy decides."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
+        self._whole: int | None = None
+        """The term under which the last pass was made, by this process and to its end."""
+        self._plain: deque[int] = deque(maxlen=REMEMBERED)
+        self._seen_plain = True
+
+    def lists_plainly(self, pass_id: int) -> bool:
+        """Whether this process saw all objects of that pass, each of the standard storage class."""
+        return pass_id in self._plain
 
     async def run(self, term: model.Term, settings: RuntimeSettings, rows: Mapping[str, int]) -> PassResult:
         """Run one pass to its end: released or tripped. `rows` as for a retention pass.
@@ -40,6 +52,8 @@ class Departures:
         current = await self._ports.passes.begin(
             term, model.PassKind.DEPARTURE, settings.config_hash, settings.mode, None, settings.policy
         )
+        # A pass that did not end leaves its marks to the next one, which does not look at them.
+        alone, self._whole, self._seen_plain = self._whole == term.epoch, None, True
         with under_pass(self._ports, current):
             self._ports.observer.phase(model.PassKind.DEPARTURE, model.Phase.COMPARING)
             tally = await self._judge(term, settings, current)
@@ -49,7 +63,11 @@ class Departures:
             # They were part of what there was.
             departed = {prefix: part.found for prefix, part in tally.by_prefix.items()}
             whole = {prefix: n + sum(departed.get(prefix, {}).values()) for prefix, n in rows.items()}
-            return await release(self._ports, settings, term, current, tally + rows_by_prefix(whole))
+            if alone and self._seen_plain:
+                self._plain.append(current.id)
+            result = await release(self._ports, settings, term, current, tally + rows_by_prefix(whole))
+            self._whole = term.epoch
+            return result
 
     async def survey(self, settings: RuntimeSettings, sink: Sink) -> tuple[model.Tally, set[str]]:
         """The same for `plan`: findings go to the sink; nothing is written. Returns their keys as well."""
@@ -100,6 +118,7 @@ class Departures:
             judged = drift_rules.judge_departed(last[key], stored, policy)
             if isinstance(judged, model.Finding):
                 findings.append(judged)
+                self._seen_plain &= stored.plain
             else:
                 keeps[key] = judged
 

@@ -23,7 +23,7 @@ from reconciler.stores.s3.batching import BatchSize
 from reconciler.stores.s3.concurrency import side_by_side
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.locks import look_for_lock
-from reconciler.stores.s3.parsing import bare_etag
+from reconciler.stores.s3.parsing import STANDARD, bare_etag
 from reconciler.stores.s3.refusals import OF_THE_STORE, TIMED_OUT
 from reconciler.stores.s3.retries import ATTEMPTS, Calls, pause_after
 from reconciler.stores.s3.single import TOO_LATE
@@ -330,6 +330,8 @@ def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
         etag=bare_etag(answer.get("ETag", "")),
         last_modified=believable(answer.get("LastModified")),
         version_id=answer.get("VersionId"),
+        # Stores name the standard class, or no class.
+        plain=answer.get("StorageClass", STANDARD) == STANDARD,
     )
 
 

@@ -22,7 +22,7 @@ from reconciler.model import GREATEST_SIZE, ObjectPage, believable_size
 from reconciler.stores.s3.faults import Refusal
 
 _FIELDS: Final = ("Key", "LastModified", "ETag", "Size")
-_STANDARD: Final = "STANDARD"
+STANDARD: Final = "STANDARD"
 _OPEN: Final = "<Contents>"
 _CLOSE: Final = "</Contents>"
 _OPENING_TAG: Final = re.compile(r"<(\w+)>")
@@ -79,7 +79,7 @@ def _fast_page(text: str) -> ObjectPage | None:
         keys = _decoded(keys)
     etags, modified = _LateColumn(rest, 0), _LateColumn(rest, 1)
     # The tags of the storage class end in this, however they are spelled.
-    plain = text.count("StorageClass>") == 2 * text.count(f"<StorageClass>{_STANDARD}</StorageClass>")
+    plain = text.count("StorageClass>") == 2 * text.count(f"<StorageClass>{STANDARD}</StorageClass>")
     return ObjectPage(list(keys), _believed(map(int, sizes)), etags, modified, *ending, plain)
 
 
@@ -273,7 +273,7 @@ def _careful_page(text: str) -> ObjectPage:
         [bare_etag(entry.get("ETag", "")) for entry in entries],
         [entry.get("LastModified", "") for entry in entries],
         _careful_ending(frame),
-        all(entry.get("StorageClass", _STANDARD) == _STANDARD for entry in entries),
+        all(entry.get("StorageClass", STANDARD) == STANDARD for entry in entries),
     )
 
 
