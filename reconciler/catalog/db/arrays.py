@@ -32,7 +32,7 @@ _TYPES = [
 
 # The driver asks of each element whether it is an array itself, by two abstract classes: a third of what a
 # batch takes here. Our arrays are lists and tuples, and hold none of these.
-protocol.IterableABC = protocol.SizedABC = (list, tuple)  # type: ignore[attr-defined]  # not in the stubs
+protocol.IterableABC = protocol.SizedABC = (list, tuple)
 
 
 def written(texts: Iterable[str]) -> str:
