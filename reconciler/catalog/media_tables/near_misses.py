@@ -412,7 +412,7 @@ async def _unused(
         *(bounds.of_prefix(front) for front in asked),
         *((each,) for each in bounds.outside(prefixes)),
     ]
-    looks, values = [], []
+    looks, values = list[str](), list[str]()
     for stretch in stretches:
         where, limits = bounds.condition(media.ordered_key, stretch, len(values) + 1)
         values += limits
