@@ -26,6 +26,10 @@ grace_period: {{ toJson $v.gracePeriod }}
 delete_delay: {{ toJson $v.deleteDelay }}
 departure_delay: {{ toJson $v.departureDelay }}
 delete_mode: {{ toJson $v.deleteMode }}
+{{- with $v.quarantine.bucket }}
+quarantine:
+  bucket: {{ toJson . }}
+{{- end }}
 undo_window: {{ toJson $v.undoWindow }}
 ledger_retention: {{ toJson $v.ledgerRetention }}
 abort_multipart_after: {{ toJson $v.abortMultipartAfter }}

@@ -14,8 +14,9 @@ from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.lead import adoption, ownership
 from reconciler.engine.runtime.pause import PauseWatch
-from reconciler.model import RESERVED_PREFIX, Capabilities, Check, SeenTable, Versioning
+from reconciler.model import RESERVED_PREFIX, Capabilities, Check, DeleteMode, SeenTable, Versioning
 from reconciler.operations import checks, other_tables
+from reconciler.planning.quarantine import managed
 from reconciler.settings import SettingsSource
 from reconciler.settings import tell as log_settings
 from reconciler.stores.s3 import Bucket, open_bucket
@@ -107,7 +108,7 @@ class _Doctor:
             views = [name.rpartition(".")[0] for name in self._config.tables.also_referenced]
             self._covered = await survey.columns_behind(views)
         tables = self._config.tables
-        self._say(checks.collectors(self._tables))
+        self._say(checks.collectors(self._tables, self._settings.quarantine.bucket))
         return checks.namesakes(self._tables, tables.media_table, tables.keys_table)
 
     @property
@@ -127,11 +128,24 @@ class _Doctor:
             versions = None if found.versioning is Versioning.OFF else bucket.versions
             await self._attempt("list", lambda: checks.listed(bucket.listing, prefixes))
             await self._attempt("delete", lambda: checks.scratch(store, versions))
+            await self._attempt("quarantine", lambda: self._look_at_quarantine(bucket, found, deleting))
             self._say(checks.abilities(found, settings.bucket.order, deleting))
             self._say(checks.lifecycle(found, prefixes, deleting, settings.undo_window))
             await self._look_at_both(bucket, found)
         self._skip(OF_THE_STORE, "nothing could be tried on scratch keys")
         return []
+
+    async def _look_at_quarantine(
+        self, bucket: Bucket, found: Capabilities, mode: DeleteMode
+    ) -> Sequence[Check]:
+        self._say(checks.quarantine(found, mode))
+        there = found.quarantine
+        if there is None or mode is not DeleteMode.QUARANTINE:
+            return []
+        if own := await bucket.own_identity_of(there.bucket).read():
+            return [checks.fail("quarantine", managed(there.bucket, own))]
+        versions = None if there.versioning is Versioning.OFF else bucket.versions
+        return await checks.scratch(bucket.store(found), versions, there.bucket)
 
     async def _look_at_both(self, bucket: Bucket, found: Capabilities) -> None:
         if self._at_head:
@@ -144,9 +158,9 @@ class _Doctor:
     async def _look_at_tie(self, bucket: Bucket, found: Capabilities) -> Sequence[Check]:
         async with open_catalog(self._config) as catalog:
             pause = PauseWatch(catalog.pauses, SystemClock(), NullObserver())
-            ports = wiring.wire(
-                catalog, bucket, found, NullObserver(), pause, wiring.throttles_of(self._settings)
-            )
+            throttles = wiring.throttles_of(self._settings)
+            mode = wiring.delete_mode_of(self._settings, found)
+            ports = wiring.wire(catalog, bucket, found, NullObserver(), pause, throttles, mode)
             tie = await ownership.verify(ports, self._settings.bucket.name)
             fault = (await adoption.look(ports, self._settings.bucket.name)).fault
             self._say(await self._look_at_sides(bucket, catalog))

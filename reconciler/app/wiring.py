@@ -15,10 +15,11 @@ from reconciler.engine.lead.capabilities import abilities
 from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.pause import PauseWatch
+from reconciler.engine.runtime.quarantine import Quarantines
 from reconciler.engine.runtime.throttle import ThrottledCopies, ThrottledListing, Throttles
 from reconciler.engine.runtime.write_guard import require_live
 from reconciler.errors import ConfigError
-from reconciler.model import Capabilities, DeleteMode, Mode
+from reconciler.model import QUARANTINE_PREFIX, Capabilities, DeleteMode, Mode
 from reconciler.planning.lifecycle import early_removals
 from reconciler.ports import Observer
 from reconciler.settings import (
@@ -78,11 +79,14 @@ async def open_both(
         async with open_bucket(reached) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
             check_delete_mode(settings, found)
-            for line in early_removals(found.lifecycle or (), settings.bucket.prefixes):
+            for line in early_removals(found, settings.bucket.prefixes):
                 log.warning("the bucket has rules of its own", reason=line)
+            if found.quarantine and delete_mode_of(settings, found) is not DeleteMode.QUARANTINE:
+                log.warning("RECONCILER_QUARANTINE__BUCKET has no effect: the bucket keeps versions")
             if misfits := catalog.records.misfits(settings.policy()):
                 raise ConfigError("\n".join(misfits))
-            yield wire(catalog, bucket, found, observer, pause, throttles), catalog
+            ports = wire(catalog, bucket, found, observer, pause, throttles, delete_mode_of(settings, found))
+            yield ports, catalog
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:
@@ -108,7 +112,10 @@ def wire(
     observer: Observer,
     pause: PauseWatch,
     throttles: Throttles,
+    mode: DeleteMode,
 ) -> Ports:
+    """`mode` is the one that `auto` stands for: without copies, the other bucket is of no matter."""
+    elsewhere = capabilities.quarantine if mode is DeleteMode.QUARANTINE else None
     return Ports(
         listing=ThrottledListing(bucket.listing, throttles.listing),
         store=bucket.store(capabilities),
@@ -129,6 +136,14 @@ def wire(
         pause=pause,
         throttles=throttles,
         clocks=Clocks(catalog.records.now, bucket.clock, SystemClock(), observer),
+        quarantines=Quarantines(
+            bucket.name,
+            None if elsewhere is None else elsewhere.bucket,
+            bucket.identity_of,
+            bucket.own_identity_of,
+            catalog.site,
+            SystemClock(),
+        ),
         holds=catalog.holds,
         jobs=catalog.jobs,
         recovery=catalog.recovery,
@@ -144,6 +159,7 @@ def bucket_config(
 ) -> BucketConfig:
     return BucketConfig(
         name=settings.bucket.name,
+        quarantine=settings.quarantine.bucket,
         endpoint_url=settings.bucket.endpoint_url,
         region=settings.bucket.region,
         addressing_style=settings.bucket.style,
@@ -236,6 +252,7 @@ def runtime_settings(settings: Settings, found: Capabilities) -> RuntimeSettings
             settings.policy(),
             rewrites_keys=found.rewrites_keys,
             delete_mode=delete_mode_of(settings, found),
+            quarantine=QUARANTINE_PREFIX if found.quarantine is None else found.quarantine.bucket.folder,
         ),
         limits=settings.limits(),
         config_hash=settings.config_hash(),

@@ -18,7 +18,7 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import LIVE_DELAY, LIVE_SINCE, SEEN_ENOUGH, claimable_arguments
 from reconciler.catalog.media_tables import matching, quotas
 from reconciler.catalog.media_tables.tables import MediaTables
-from reconciler.catalog.recovery.purge import HIDDEN_TOTALS
+from reconciler.catalog.recovery.purge import HIDDEN_BY_BUCKET, HIDDEN_TOTALS
 from reconciler.model.keys import merge_prefixes, prefix_end
 
 OTHER = "other"
@@ -295,6 +295,15 @@ class PostgresStatistics:
         )
         rows: Sequence[Row] = await connection.fetch(query, *values)
         return rows
+
+    async def hidden(self) -> Sequence[model.HiddenPart]:
+        """What was deleted and is not freed yet, by the bucket that it is in; the objects' own first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(HIDDEN_BY_BUCKET)
+        return [
+            model.HiddenPart(bucket=row["bucket"], objects=row["objects"], bytes=int(row["bytes"]))
+            for row in rows
+        ]
 
     async def lately(self) -> model.Lately:
         """What was freed and brought back in the last days. Reads that part of the ledger once, and raises

@@ -1,10 +1,11 @@
 """Print who stores how much.
 
 Adds up the rows in the managed prefixes: how many objects they name and how many bytes they give. Each
-row counts as one object. Then, where there are quotas, the owners that are nearest to each: those of the last
-retention pass. Reads the whole media table once (twice with quotas), and waits ten minutes at most. Needs
-RECONCILER_DATABASE_URL alone, and RECONCILER_CATALOG__... where tables have other names. The prefixes are
-those that the leader last wrote down: before there was one, every row counts, and the output says so.
+row counts as one object. Then what was deleted and is not freed yet, by the bucket that it is in; and,
+where there are quotas, the owners that are nearest to each: those of the last retention pass. Reads the
+whole media table once (twice with quotas), and waits ten minutes at most. Needs RECONCILER_DATABASE_URL
+alone, and RECONCILER_CATALOG__... where tables have other names. The prefixes are those that the leader
+last wrote down: before there was one, every row counts, and the output says so.
 
 $ reconciler storage
 $ reconciler storage --by media-type
@@ -18,7 +19,7 @@ from reconciler.cli.errors import DONE
 from reconciler.cli.running import on_database
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import QUOTA_REACHED, QuotaStanding, Storage, StorageBy, StoragePart
-from reconciler.planning.formatting import human_bytes, limits, shortened
+from reconciler.planning.formatting import counted, human_bytes, limits, shortened
 
 BY = tuple(by.value for by in StorageBy)
 
@@ -69,6 +70,10 @@ def print_storage(stored: Storage, by: StorageBy, out: Output) -> None:
         rows.append((name, f"{part.objects:,}", *sizes))
     numbers = ("objects", "bytes", "", "share")
     out.table((STORAGE_NAMES[by].removesuffix("_id").replace("_", " "), *numbers), rows, right=numbers)
+    for each in stored.hidden:
+        what = f"{counted(each.objects, 'object')}, {human_bytes(each.bytes)}"
+        where = "" if each.bucket is None else f" in bucket {each.bucket!r}"
+        out.say(f"Deleted and not freed yet: {what}{where}")
     if stored.prefixes is None:
         out.say(UNKNOWN_PREFIXES, hang=0)
 

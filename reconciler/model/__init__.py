@@ -10,6 +10,7 @@ from reconciler.model.lineage import *
 from reconciler.model.marks import *
 from reconciler.model.objects import *
 from reconciler.model.passes import *
+from reconciler.model.quarantine import *
 from reconciler.model.quotas import *
 from reconciler.model.records import *
 from reconciler.model.recovery import *

@@ -9,7 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from reconciler.model.enums import DeleteMode, KeepReason, ListingOrder, Mode, PassKind, Word
-from reconciler.model.objects import KeyRange
+from reconciler.model.objects import QUARANTINE_PREFIX, KeyRange
 from reconciler.model.quotas import Quota
 from reconciler.model.rules import NO_RULES, Rules, Terms
 from reconciler.model.shapes import KeyShape
@@ -42,6 +42,8 @@ class Policy:
     """A property of the store rather than a setting: see `Capabilities`."""
     delete_mode: DeleteMode = DeleteMode.DIRECT
     """How new claims delete; an existing claim keeps its own mode."""
+    quarantine: str = QUARANTINE_PREFIX
+    """The prefix of new copies; it also says in which bucket they lie. See `QuarantineBucket`."""
     soft_delete_grace: timedelta | None = None
 
     def grace_after_soft_delete(self, terms: Terms) -> timedelta:

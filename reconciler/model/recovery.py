@@ -1,6 +1,5 @@
 """What deletion leaves so that it can be undone, and what was brought back."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -9,7 +8,6 @@ from uuid import UUID
 
 from reconciler.model.control import Hold
 from reconciler.model.enums import DeleteMode
-from reconciler.model.objects import QUARANTINE_PREFIX
 from reconciler.model.verdicts import Verdict
 
 UNVERSIONED = "null"
@@ -36,11 +34,6 @@ class Upload:
     key: str
     id: str
     begun_at: datetime | None
-
-
-def quarantine_key(operation_id: UUID, key: str) -> str:
-    """The key of a copy. Hashed, as a key may already have the greatest length; the ledger records it."""
-    return f"{QUARANTINE_PREFIX}{operation_id}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,20 @@ class StoragePart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenPart:
+    """What was deleted and is not freed yet, in another bucket for copies; None is the objects' own."""
+
+    bucket: str | None
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
     """The rows in the managed prefixes: the largest parts by bytes, the rest of them, and how many those are.
 
     Each row stands for an object. `bytes` is the sum of the sizes that the rows give, at the server's
-    time `at`. `prefixes` None: they are not known yet, and every row counts.
+    time `at`. `prefixes` None: they are not known yet, and every row counts. `hidden` is not among the rows.
     """
 
     at: datetime
@@ -39,6 +48,7 @@ class Storage:
     other: StoragePart
     other_parts: int = 0
     prefixes: Sequence[str] | None = None
+    hidden: Sequence[HiddenPart] = ()
 
     @property
     def objects(self) -> int:

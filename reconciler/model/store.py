@@ -7,6 +7,7 @@ from uuid import UUID
 
 from reconciler.model.enums import ListingOrder
 from reconciler.model.lineage import Lineage
+from reconciler.model.quarantine import QuarantineBucket
 
 
 class Versioning(StrEnum):
@@ -52,6 +53,16 @@ class LifecycleRule:
     archives: timedelta | None = None
     noncurrent_expires: timedelta | None = None
     noncurrent_archives: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineFound:
+    """What was found of another bucket for copies. `lifecycle` as in `Capabilities`, as are the others."""
+
+    bucket: QuarantineBucket
+    versioning: Versioning
+    object_lock: bool
+    lifecycle: tuple[LifecycleRule, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,8 @@ class Capabilities:
     """ListMultipartUploads names an unfinished upload, and AbortMultipartUpload ends it."""
     lifecycle: tuple[LifecycleRule, ...] | None = ()
     """The bucket's rules that are in force; None if they may not be read."""
+    quarantine: QuarantineFound | None = None
+    """The other bucket that copies go to; copies were then tried from this bucket to that one and back."""
     probed: bool = True
     """False if no scratch key could be written, so that nothing at all could be found out."""
     refusal: str = field(default="", compare=False)
@@ -110,6 +123,19 @@ class Capabilities:
     def versioned(self) -> bool:
         """The bucket keeps versions: a plain delete only hides."""
         return self.versioning is Versioning.ENABLED
+
+    @property
+    def rules_for_copies(self) -> tuple[LifecycleRule, ...] | None:
+        """The rules of the bucket that copies go to; None if they may not be read."""
+        return self.lifecycle if self.quarantine is None else self.quarantine.lifecycle
+
+    def may_keep_versions(self, copy: str) -> bool:
+        """Whether deleting this copy by name is known to leave something of it behind."""
+        bucket = QuarantineBucket.of_key(copy)
+        if bucket is None:
+            return self.versioning is not Versioning.OFF
+        found = self.quarantine
+        return found is not None and found.bucket == bucket and found.versioning is not Versioning.OFF
 
     def compares_etag(self, etag: str) -> bool:
         """Whether the store recognises an object's own ETag: not every store does for objects in parts."""

@@ -333,6 +333,7 @@ def mark(found: model.ListedMark) -> Json:
 def storage(stored: model.Storage, by: model.StorageBy, quotas: Sequence[model.QuotaStanding]) -> Json:
     """`share` is of the bytes, 0 to 1, and of a quota, 1 and more at its limit. `prefixes` null: no managed
     prefixes are known yet, and the figures are of the whole table. A quota's `name` is that of its rule.
+    `hidden` is what was deleted and is not freed yet, by bucket; null is the objects' own.
     """
     return {
         "by": by,
@@ -341,6 +342,7 @@ def storage(stored: model.Storage, by: model.StorageBy, quotas: Sequence[model.Q
         **_fields(stored, "objects", "bytes"),
         "largest": [{STORAGE_NAMES[by]: part.names[0], **_part(part, stored)} for part in stored.largest],
         "other": {"count": stored.other_parts, **_part(stored.other, stored)},
+        "hidden": [_fields(each, "bucket", "objects", "bytes") for each in stored.hidden],
         "quotas": [_quota(each) for each in quotas],
     }
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from uuid import uuid4
 
 from reconciler.catalog.db.config import split_table
 from reconciler.catalog.media_tables import matching
@@ -27,6 +28,7 @@ from reconciler.model import (
     Pause,
     Policy,
     PutCondition,
+    QuarantineBucket,
     SeenTable,
     Versioning,
 )
@@ -226,21 +228,27 @@ async def listed(listing: Listing, prefixes: Sequence[str]) -> Sequence[Check]:
     return checks
 
 
-async def scratch(store: ObjectStore, versions: Versions | None) -> Sequence[Check]:
+async def scratch(
+    store: ObjectStore, versions: Versions | None, elsewhere: QuarantineBucket | None = None
+) -> Sequence[Check]:
     """HEAD and DELETE on a scratch key that does not exist: on the managed ones it could do harm.
 
     `versions` where the bucket keeps or kept any: there the DELETE leaves a marker, which goes again.
+    `elsewhere`: in that bucket.
     """
-    key = f"{RESERVED_PREFIX}doctor/{secrets.token_hex(8)}"
+    folder, where = f"{RESERVED_PREFIX}doctor", RESERVED_PREFIX
+    if elsewhere is not None:
+        folder, where = f"{elsewhere.folder}{uuid4()}", f"{elsewhere.folder} in bucket {elsewhere.name!r}"
+    key = f"{folder}/{secrets.token_hex(8)}"
     await store.head(key)
-    checks = [ok("head", f"allowed under {RESERVED_PREFIX}")]
+    checks = [ok("head", f"allowed under {where}")]
     (answer,) = await store.delete([Deletion(key=key)])
     if versions is not None:
         await versions.remove(await versions.of(key), reveals=True)
     if answer.result is ObjectResult.FAILED:
         advice = "allow these credentials s3:DeleteObject on the bucket"
-        return [*checks, fail("delete", f"refused under {RESERVED_PREFIX}: {answer.detail}", advice)]
-    return [*checks, ok("delete", f"allowed under {RESERVED_PREFIX}")]
+        return [*checks, fail("delete", f"refused under {where}: {answer.detail}", advice)]
+    return [*checks, ok("delete", f"allowed under {where}")]
 
 
 def abilities(
@@ -398,7 +406,7 @@ def _quarantine(found: Capabilities) -> Check:
             "delete mode",
             "quarantine, and the store makes no copies, or the credentials may not: a dry run works, live"
             " halts",
-            "allow CopyObject under .reconciler/, switch versioning on, or name"
+            f"allow CopyObject {_place(found)}, switch versioning on, or name"
             " RECONCILER_DELETE_MODE=direct, which deletes for good",
         )
     if found.versioned:
@@ -408,24 +416,45 @@ def _quarantine(found: Capabilities) -> Check:
             " is copied first, and its version stays behind a delete marker",
             f"{ALLOW_VERSIONS}; without it nothing that is deleted is ever freed",
         )
-    return ok(
-        "delete mode", f"quarantine: each object is copied under {QUARANTINE_PREFIX} before it is deleted"
-    )
+    return ok("delete mode", f"quarantine: each object is copied {_place(found)} before it is deleted")
+
+
+def _place(found: Capabilities) -> str:
+    """Where copies go."""
+    if found.quarantine is None:
+        return f"under {QUARANTINE_PREFIX}"
+    return f"into bucket {found.quarantine.bucket.name!r}"
+
+
+def quarantine(found: Capabilities, mode: DeleteMode) -> Sequence[Check]:
+    """The other bucket for copies, if there is one: what it keeps of copies that are purged."""
+    if found.quarantine is None:
+        return []
+    there = found.quarantine
+    if mode is not DeleteMode.QUARANTINE:
+        unused = "RECONCILER_QUARANTINE__BUCKET has no effect: the bucket keeps versions, nothing is copied"
+        return [warn("quarantine", unused, "unset it")]
+    name = f"bucket {there.bucket.name!r}"
+    if there.object_lock:
+        locked = f"{name} can lock objects: copies that it locks are not purged before their locks end"
+        return [warn("quarantine", locked, "let no default retention there exceed RECONCILER_UNDO_WINDOW")]
+    kept = "no versions" if there.versioning is Versioning.OFF else "versions, which are purged as well"
+    return [ok("quarantine", f"copies go under {there.bucket.folder} in {name}, which keeps {kept}")]
 
 
 def lifecycle(
     found: Capabilities, prefixes: Sequence[str], mode: DeleteMode, window: timedelta
 ) -> Sequence[Check]:
     """The bucket's own rules: which of them take what an undo needs, or what the records name."""
-    if found.lifecycle is None:
-        unknown = "the bucket's rules may not be read: they may take copies or versions early"
+    if found.lifecycle is None or found.rules_for_copies is None:
+        whose = "the bucket's" if found.lifecycle is None else "of the bucket for copies, the"
+        unknown = f"{whose} rules may not be read: they may take copies or versions early"
         return [warn("lifecycle", unknown, "allow these credentials s3:GetLifecycleConfiguration")]
     advice = "leave .reconciler/ and hidden versions to the purge, or shorten RECONCILER_UNDO_WINDOW"
     checks = [
-        fail("lifecycle", f"{line}: live halts", advice)
-        for line in too_early(found.lifecycle, prefixes, mode, window)
+        fail("lifecycle", f"{line}: live halts", advice) for line in too_early(found, prefixes, mode, window)
     ]
-    checks += [warn("lifecycle", line) for line in early_removals(found.lifecycle, prefixes)]
+    checks += [warn("lifecycle", line) for line in early_removals(found, prefixes)]
     return checks or [ok("lifecycle", "no rule of the bucket takes what an undo needs, or what records name")]
 
 
@@ -486,17 +515,23 @@ CONDUITS_OWN = "mediacleanupapprovals"
 """A table that Conduit makes for its cleaner, as `plainly` gives its name."""
 
 
-def collectors(tables: Sequence[SeenTable]) -> Sequence[Check]:
-    """Another collector on this bucket, by the tables that it makes. The only one known is Conduit's."""
+def collectors(tables: Sequence[SeenTable], quarantine: str | None = None) -> Sequence[Check]:
+    """Another collector on this bucket, by the tables that it makes. The only one known is Conduit's.
+
+    `quarantine`: the other bucket for copies, which are out of its reach there.
+    """
     found = [table.name for table in tables if plainly(_bare(table.name)) == CONDUITS_OWN]
     if not found:
         return [ok("collectors", "no table of another collector that is known")]
     detail = (
         f"{found[0]}: Conduit has a cleaner of its own, which deletes what has no row after 48 h, without a"
-        " second look; to it, what is written under .reconciler/ (identity, quarantine) has no row"
+        " second look; to it, what is written under .reconciler/"
+        f" ({'identity' if quarantine else 'identity, quarantine'}) has no row"
     )
-    advice = "switch its reconciliation off; two collectors undo each other's undo windows"
-    return [warn("collectors", detail, advice)]
+    advice = "switch its reconciliation off"
+    if quarantine is None:
+        advice += ", or put the copies out of its reach with RECONCILER_QUARANTINE__BUCKET"
+    return [warn("collectors", detail, f"{advice}; where it takes the identity object, everything halts")]
 
 
 SHOWN = 5

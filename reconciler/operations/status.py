@@ -148,5 +148,9 @@ async def quotas(catalog: Catalog, top: int) -> Sequence[model.QuotaStanding]:
 
 
 async def storage(catalog: Catalog, by: model.StorageBy, top: int) -> model.Storage:
-    """The rows in the managed prefixes by `by`, the `top` largest apart. Reads the whole media table once."""
-    return await catalog.statistics.storage((by,), top)
+    """The rows in the managed prefixes by `by`, the `top` largest apart, and what is hidden by bucket.
+
+    Reads the whole media table once.
+    """
+    stored = await catalog.statistics.storage((by,), top)
+    return replace(stored, hidden=await catalog.statistics.hidden())

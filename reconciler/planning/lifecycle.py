@@ -3,32 +3,38 @@
 A rule that also looks at tags or sizes may remove any of our copies, which have the tags of their sources.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
-from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, DeleteMode, LifecycleRule
+from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, Capabilities, DeleteMode, LifecycleRule
 from reconciler.model.durations import duration_text
 from reconciler.planning import formatting
 
 
-def too_early(
-    rules: Iterable[LifecycleRule], prefixes: Sequence[str], mode: DeleteMode, window: timedelta
-) -> list[str]:
+def too_early(found: Capabilities, prefixes: Sequence[str], mode: DeleteMode, window: timedelta) -> list[str]:
     """A line for each rule that leaves nothing readable for an undo within the window."""
+    elsewhere = found.quarantine
     lines = []
-    for rule in rules:
-        if mode is DeleteMode.QUARANTINE and _overlaps(rule, (QUARANTINE_PREFIX,)):
-            lines += _early(rule, "copies under .reconciler/quarantine/", rule.expires, rule.archives, window)
-        elif mode is DeleteMode.VERSIONED and _overlaps(rule, prefixes):
-            kept = "hidden versions"
-            lines += _early(rule, kept, rule.noncurrent_expires, rule.noncurrent_archives, window)
+    if mode is DeleteMode.QUARANTINE:
+        folder = QUARANTINE_PREFIX if elsewhere is None else elsewhere.bucket.folder
+        what = f"copies under {folder}"
+        if elsewhere is not None:
+            what += f" in bucket {elsewhere.bucket.name!r}"
+        for rule in found.rules_for_copies or ():
+            if _overlaps(rule, (folder,)):
+                lines += _early(rule, what, rule.expires, rule.archives, window)
+    if mode is DeleteMode.VERSIONED:
+        for rule in found.lifecycle or ():
+            if _overlaps(rule, prefixes):
+                early = rule.noncurrent_expires, rule.noncurrent_archives
+                lines += _early(rule, "hidden versions", *early, window)
     return lines
 
 
-def early_removals(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> list[str]:
-    """A line for each rule that removes objects without asking the records, or the bucket's identity."""
+def early_removals(found: Capabilities, prefixes: Sequence[str]) -> list[str]:
+    """A line for each rule that removes objects without asking the records, or a bucket's identity."""
     lines = []
-    for rule in rules:
+    for rule in found.lifecycle or ():
         if rule.expires is not None and _overlaps(rule, prefixes):
             after = _days(rule.expires)
             lines.append(
@@ -42,11 +48,22 @@ def early_removals(rules: Iterable[LifecycleRule], prefixes: Sequence[str]) -> l
                 " can be neither copied nor read at once, so that quarantine puts it on hold"
             )
         if rule.expires is not None and _overlaps(rule, (f"{RESERVED_PREFIX}identity.json",)):
-            lines.append(
-                f"lifecycle rule {rule.id!r} expires .reconciler/identity.json {_days(rule.expires)}: nothing"
-                " is deleted without that marker; keep .reconciler/ out of the rule"
-            )
+            lines.append(_expires(rule, rule.expires, f"{RESERVED_PREFIX}identity.json"))
+    if found.quarantine is not None:
+        bucket = found.quarantine.bucket
+        lines += [
+            _expires(rule, rule.expires, f"{bucket.identity_key} in bucket {bucket.name!r}")
+            for rule in found.quarantine.lifecycle or ()
+            if rule.expires is not None and _overlaps(rule, (bucket.identity_key,))
+        ]
     return lines
+
+
+def _expires(rule: LifecycleRule, after: timedelta, marker: str) -> str:
+    return (
+        f"lifecycle rule {rule.id!r} expires {marker} {_days(after)}: nothing is deleted without that marker;"
+        " keep it out of the rule"
+    )
 
 
 def _overlaps(rule: LifecycleRule, prefixes: Sequence[str]) -> bool:

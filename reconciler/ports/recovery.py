@@ -52,6 +52,10 @@ class Recovery(Protocol):
         """The keys that have a hidden object which can be brought back."""
         ...
 
+    async def quarantines(self) -> set[str]:
+        """The folders in other buckets where copies lie, or may soon: see `QuarantineBucket`."""
+        ...
+
     async def estranged(self, keys: Sequence[str]) -> set[str]:
         """The same, except keys whose deletion is under way: their rows are being removed too."""
         ...

@@ -43,6 +43,17 @@ def _within_reach(retention: rules.RetentionSettings, info: ValidationInfo) -> r
     return retention
 
 
+def _elsewhere(quarantine: sections.QuarantineSettings, info: ValidationInfo) -> sections.QuarantineSettings:
+    bucket, mode = info.data.get("bucket"), info.data.get("delete_mode")
+    if quarantine.bucket is None:
+        return quarantine
+    if bucket and quarantine.bucket == bucket.name:
+        raise ValueError("BUCKET is RECONCILER_BUCKET__NAME: name another bucket, or unset it")
+    if mode in {"direct", "versioned"}:
+        raise ValueError(f"BUCKET has no effect with RECONCILER_DELETE_MODE={mode}: unset one of them")
+    return quarantine
+
+
 class SchemaSettings(BaseSettings):
     """What `migrate --sql` needs: the gateway's schema, and how to log."""
 
@@ -141,6 +152,9 @@ class Settings(DatabaseSettings):
     Default `auto`: versioned where the bucket keeps versions and a deleted object was seen to come back in
     each managed prefix, else quarantine, so that deletions can be undone. A live run halts where quarantine
     is needed and the store makes no copies."""
+    quarantine: Annotated[sections.QuarantineSettings, AfterValidator(_elsewhere)] = (
+        sections.QuarantineSettings()
+    )
     undo_window: Duration = timedelta(days=7)
     """How long a deletion can be undone; then copies, hidden versions and removed rows are purged.
     A week to notice a mistake; until then the bytes are paid for, and prompts are kept."""
@@ -239,4 +253,4 @@ class Settings(DatabaseSettings):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-POLICY_FIELDS = frozenset(Policy.__dataclass_fields__) - {"prefixes", "key_shape"}
+POLICY_FIELDS = frozenset(Policy.__dataclass_fields__) - {"prefixes", "key_shape", "quarantine"}

@@ -155,6 +155,16 @@ class BucketSettings(Section):
         return None if self.listing_order == "probe" else ListingOrder(self.listing_order)
 
 
+class QuarantineSettings(Section):
+    """Where the copies of deleted objects are."""
+
+    bucket: Annotated[str | None, written(values.bucket_name)] = None
+    """Another bucket at the same endpoint for the copies, such as where a collector of another program would
+    take them for objects without a record. `.reconciler/quarantine-of/` there says whose they are. Copies
+    made before a change stay where they are, and are brought back from and purged there. Default: the copies
+    stay in the bucket."""
+
+
 class BreakerSettings(Section):
     """The breaker's limits: a pass that exceeds any of them is not released."""
 

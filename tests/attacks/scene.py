@@ -50,7 +50,7 @@ from reconciler.model import (
 )
 from reconciler.ports import ClaimRequest, Decide
 from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, no_cap, staged
-from tests.doubles.bucket import MemoryBucket
+from tests.doubles.bucket import MemoryBucket, no_other_bucket
 from tests.doubles.build import LIMITS, runtime, tuning
 from tests.doubles.observing import RecordingObserver, Surroundings
 
@@ -276,6 +276,7 @@ class Scene:
             marks=catalog.marks,
             lease=catalog.lease,
             site=catalog.site,
+            quarantines=no_other_bucket(catalog.site, self.bucket.around),
             budget=catalog.budget,
             holds=catalog.holds,
             clocks=Clocks(self.tell, self.bucket, self.bucket.around, self.observer),

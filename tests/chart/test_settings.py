@@ -52,6 +52,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "bucket.addressing_style": ("bucket.addressingStyle", "virtual", "virtual"),
     "bucket.listing_order": ("bucket.listingOrder", "none", "none"),
     "bucket.request_timeout": ("bucket.requestTimeout", "45s", 45 * SECONDS),
+    "quarantine.bucket": ("quarantine.bucket", "media-copies", "media-copies"),
     "bucket.key_shape": ("bucket.keyShape", SHAPE, KeyShape(SHAPE)),
     "catalog.media_table": ("catalog.mediaTable", "media.files", "media.files"),
     "catalog.keys_table": ("catalog.keysTable", "media.keys", "media.keys"),

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -16,7 +17,7 @@ from reconciler import app
 from reconciler.model import Check
 from reconciler.settings import SettingsSource
 from tests.cli.program import reconciler
-from tests.servers import Bucket, execute
+from tests.servers import Bucket, execute, fresh_bucket
 
 TABLES = """
 CREATE SCHEMA media;
@@ -133,11 +134,41 @@ def test_a_second_collector_on_the_bucket_is_told(env: Mapping[str, str]) -> Non
     """Conduit's, since July 2026, by the table in which its cleaner asks for approvals."""
     assert [status for status, _ in of(doctor(env), "collectors")] == ["ok"]
     execute(env["RECONCILER_DATABASE_URL"], 'CREATE TABLE app."MediaCleanupApprovals" (id int)')
-    ((status, detail),) = of(doctor(env), "collectors")
-    assert (status, str(detail).partition(",")[0]) == (
+    (told,) = [each for each in doctor(env) if each["name"] == "collectors"]
+    assert (told["status"], str(told["detail"]).partition(",")[0]) == (
         "warn",
         "app.MediaCleanupApprovals: Conduit has a cleaner of its own",
     )
+    assert "RECONCILER_QUARANTINE__BUCKET" in str(told["advice"])
+
+
+def test_another_bucket_for_copies_is_looked_at(env: Mapping[str, str], moto_bucket: Bucket) -> None:
+    with fresh_bucket(moto_bucket.server) as other:
+        into = {**env, "RECONCILER_QUARANTINE__BUCKET": other.name}
+        checks = doctor(into)
+        folder = f".reconciler/quarantine/{other.name}/{moto_bucket.name}/"
+        assert of(checks, "quarantine") == [
+            ("ok", f"copies go under {folder} in bucket {other.name!r}, which keeps no versions")
+        ]
+        where = f"allowed under {folder} in bucket {other.name!r}"
+        assert [of(checks, name)[-1] for name in ("head", "delete")] == [("ok", where)] * 2
+        assert other.keys() == set()
+        other.put(".reconciler/identity.json", identity_of_another(other.name))
+        ((_, _), (status, detail)) = of(doctor(into), "quarantine")
+        assert (status, "is itself cleaned" in str(detail)) == ("fail", True)
+        moto_bucket.client.put_bucket_versioning(
+            Bucket=moto_bucket.name, VersioningConfiguration={"Status": "Enabled"}
+        )
+        assert [status for status, _ in of(doctor(into), "quarantine")] == ["warn"]
+    ((status, detail),) = of(doctor({**env, "RECONCILER_QUARANTINE__BUCKET": "missing-copies"}), "bucket")
+    assert (status, "'missing-copies'" in str(detail)) == ("fail", True)
+    assert "correct RECONCILER_QUARANTINE__BUCKET" in str(detail)
+
+
+def identity_of_another(bucket: str) -> bytes:
+    """Of another site, as it writes it."""
+    site = {"format": 1, "site_id": str(uuid4()), "bucket": bucket, "prefixes": ["a/"]}
+    return json.dumps({**site, "created_at": "2026-01-01T00:00:00+00:00"}).encode()
 
 
 def test_a_table_of_the_mapped_name_elsewhere_is_told(env: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.cli.output import Output
 from reconciler.cli.storage import UNKNOWN_PREFIXES, print_storage
-from reconciler.model import Storage, StorageBy, StoragePart
+from reconciler.model import HiddenPart, Storage, StorageBy, StoragePart
 from reconciler.operations import as_json
 from tests.cli.program import reconciler
 from tests.servers import execute
@@ -68,8 +68,21 @@ def test_nothing_stored_is_a_table_of_nothing() -> None:
         "bytes": 0,
         "largest": [],
         "other": {"count": 0, "objects": 0, "bytes": 0, "share": 0.0},
+        "hidden": [],
         "quotas": [],
     }
+
+
+def test_what_is_deleted_and_not_freed_is_told_by_its_bucket() -> None:
+    hidden = [
+        HiddenPart(bucket=None, objects=1, bytes=1024),
+        HiddenPart(bucket="copies", objects=2_000, bytes=3),
+    ]
+    stored = Storage(at=AT, largest=[], other=part("other", 0, 0), prefixes=("image/",), hidden=hidden)
+    assert shown(stored, StorageBy.MEDIA_TYPE)[2:] == [
+        "Deleted and not freed yet: 1 object, 1.0 KiB",
+        "Deleted and not freed yet: 2,000 objects, 3 B in bucket 'copies'",
+    ]
 
 
 def test_the_command_needs_the_database_alone(database: str) -> None:

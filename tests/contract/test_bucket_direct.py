@@ -43,7 +43,7 @@ async def both(plain: Any, bucket: Bucket, method: str, **asked: Any) -> tuple[A
     """The answer or the error of each, botocore's first."""
     found: list[Any] = []
     async with plain as client:
-        for each in (client, DirectClient(client, bucket.name)):
+        for each in (client, DirectClient(client)):
             try:
                 found.append(stripped(await getattr(each, method)(Bucket=bucket.name, **asked)))
             except ClientError as error:
@@ -109,7 +109,7 @@ async def test_a_page_of_the_listing_is_the_same(plain: Any, bucket: Bucket, ask
     for key in KEYS:
         bucket.put(key)
     async with plain as client:
-        clients, place = (client, DirectClient(client, bucket.name)), dict[str, str]()
+        clients, place = (client, DirectClient(client)), dict[str, str]()
         more = True
         while more:
             own, direct = [
@@ -150,7 +150,7 @@ async def test_a_page_is_asked_for_where_botocore_asks_for_it(
     )
     own = AioConfig(s3={"addressing_style": style} if style else None, retries={"total_max_attempts": 1})
     async with session.client("s3", endpoint_url=endpoint, config=own) as client:
-        for each in (client, DirectClient(client, bucket)):
+        for each in (client, DirectClient(client)):
             with pytest.raises(ConnectionClosedError):
                 await each.list_objects_v2(Bucket=bucket, Prefix="image/ä b", MaxKeys=7, EncodingType="url")
     shown = []
@@ -178,7 +178,7 @@ async def test_a_login_that_has_expired_is_fetched_again(plain: Any, bucket: Buc
         client._request_signer._credentials = AioRefreshableCredentials(
             "old", "old", "", datetime.now(UTC) - timedelta(minutes=1), fetch, "test"
         )
-        direct = DirectClient(client, bucket.name)
+        direct = DirectClient(client)
         for _ in range(2):
             assert listed(await direct.list_objects_v2(Bucket=bucket.name, Prefix=""))
     assert fetched == 1
@@ -187,7 +187,7 @@ async def test_a_login_that_has_expired_is_fetched_again(plain: Any, bucket: Buc
 async def test_a_name_that_is_none_of_a_bucket_is_not_sent(plain: Any, bucket: Bucket) -> None:
     bucket.put("image/a")
     async with plain as client:
-        direct = DirectClient(client, f"{bucket.name}/image")
+        direct = DirectClient(client)
         with pytest.raises(ParamValidationError):
             await direct.list_objects_v2(Bucket=f"{bucket.name}/image", Prefix="")
 
@@ -199,7 +199,7 @@ async def test_only_another_region_is_asked_for_twice(
     sent = answered_with(monkeypatch, status, f"<Error><Code>{code}</Code></Error>".encode())
     async with plain as client:
         with pytest.raises(ClientError, match=code):
-            await DirectClient(client, bucket.name).list_objects_v2(Bucket=bucket.name, Prefix="")
+            await DirectClient(client).list_objects_v2(Bucket=bucket.name, Prefix="")
     assert len(sent) == 1
 
 
@@ -210,7 +210,7 @@ async def test_the_region_that_an_answer_names_is_followed(
     body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-central-1</Region></Error>"
     sent = answered_with(monkeypatch, 400, body, times=2)
     async with plain as client:
-        direct = DirectClient(client, bucket.name)
+        direct = DirectClient(client)
         for _ in range(2):
             found = await direct.list_objects_v2(Bucket=bucket.name, Prefix="")
             assert [entry["Key"] for entry in found["Contents"]] == ["image/a"]
@@ -247,7 +247,7 @@ async def test_a_deletion_takes_that_key_and_no_other(plain: Any, bucket: Bucket
     for key in KEYS:
         bucket.put(key)
     async with plain as client:
-        await DirectClient(client, bucket.name).delete_object(Bucket=bucket.name, Key=KEYS[1])
+        await DirectClient(client).delete_object(Bucket=bucket.name, Key=KEYS[1])
     assert bucket.keys() == {*KEYS} - {KEYS[1]}
 
 
@@ -267,6 +267,6 @@ async def test_what_the_server_sends_elsewhere_is_left_to_botocore(
 
     monkeypatch.setattr(AIOHTTPSession, "send", redirected)
     async with plain as client:
-        found = await DirectClient(client, bucket.name).head_object(Bucket=bucket.name, Key="image/a")
+        found = await DirectClient(client).head_object(Bucket=bucket.name, Key="image/a")
     assert found["ContentLength"] == 1
     assert asked == 2

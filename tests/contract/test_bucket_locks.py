@@ -14,7 +14,7 @@ from reconciler.stores.s3.answers import refused
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.locks import look_for_lock
 from tests.servers import S3Server
-from tests.support.buckets import CAPABILITIES, config_for
+from tests.support.buckets import config_for
 from tests.support.quirky_store import BUCKET, Quirks, quirky_store
 
 pytestmark = pytest.mark.anyio
@@ -48,13 +48,12 @@ async def test_a_lock_is_seen_on_the_version_that_has_it(
     config = config_for(s3_server.endpoint_url, name=bucket, region=s3_server.region)
     async with open_bucket(config) as opened:
         assert (await opened.prober.probe()).object_lock
-        store = opened.store(CAPABILITIES[s3_server.kind])
-        seen = await look_for_lock(store._calls, "image/a", version)
+        seen = await look_for_lock(opened._own.calls, "image/a", version)
         if seen and seen.until:
             seen = replace(seen, until=seen.until.replace(second=UNTIL.second))  # SeaweedFS keeps minutes
         assert seen == lock
-        assert await look_for_lock(store._calls, "image/a") is None
-        assert await look_for_lock(store._calls, "image/none") is None
+        assert await look_for_lock(opened._own.calls, "image/a") is None
+        assert await look_for_lock(opened._own.calls, "image/none") is None
 
 
 @pytest.mark.parametrize("batches", [True, False])

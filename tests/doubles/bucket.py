@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import md5
 
+from reconciler.engine.runtime.quarantine import Quarantines
 from reconciler.errors import Halt, KeyRefused, StoreUnavailable
 from reconciler.model import (
     Blame,
@@ -21,15 +22,25 @@ from reconciler.model import (
     ListingOrder,
     ObjectPage,
     ObjectResult,
+    QuarantineBucket,
     StoredObject,
     Versioning,
 )
-from reconciler.ports import PAGE_SIZE
+from reconciler.ports import PAGE_SIZE, Clock, IdentityObject, Site
 from tests.doubles.observing import Surroundings, port
 from tests.doubles.uploads import MemoryUploads
 from tests.doubles.versions import MemoryVersions
 
 IDENTITY_KEY = ".reconciler/identity.json"
+
+
+def no_other_bucket(site: Site, clock: Clock) -> Quarantines:
+    """Copies stay in the bucket."""
+
+    def unknown(bucket: QuarantineBucket) -> IdentityObject:
+        raise AssertionError(bucket)
+
+    return Quarantines("media", None, unknown, unknown, site, clock)
 
 
 class MemoryBucket:

@@ -178,6 +178,11 @@ class MemoryRecovery:
         return {row.one.storage_key for row in self._restorable()} & set(keys)
 
     @port
+    async def quarantines(self) -> set[str]:
+        self._database.answer()
+        return set()  # one bucket
+
+    @port
     async def estranged(self, keys: Sequence[str]) -> set[str]:
         database = self._database
         database.answer()

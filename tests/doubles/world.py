@@ -29,7 +29,7 @@ from reconciler.model import (
     UndoScope,
 )
 from tests.doubles.approvals import MemoryApprovals
-from tests.doubles.bucket import MemoryBucket
+from tests.doubles.bucket import MemoryBucket, no_other_bucket
 from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import LIMITS, policy, runtime, tuning
 from tests.doubles.database import MemoryDatabase
@@ -103,6 +103,7 @@ class World:
             marks=self.marks,
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),
+            quarantines=no_other_bucket(MemorySite(self.database), self.around),
             budget=MemoryBudget(self.database),
             throttles=self.throttles,
             clocks=Clocks(MemoryRecords(self.database).now, self.bucket, self.around, self.observer),

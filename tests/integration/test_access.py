@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio.to_thread
 import asyncpg
@@ -18,13 +19,13 @@ from reconciler import app
 from reconciler.catalog import migrate
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import ReconcilerError
-from reconciler.model import CheckStatus, Outcome
+from reconciler.model import CheckStatus, Outcome, QuarantineBucket
 from reconciler.settings import SettingsSource
 from reconciler.stores.s3 import open_bucket
 from reconciler.stores.s3.config import BucketConfig, CopySizes
 from reconciler.stores.s3.locks import look_for_lock
 from tests.integration.site import Site, make_site
-from tests.servers import Bucket, execute, fresh_database
+from tests.servers import Bucket, execute, fresh_bucket, fresh_database
 from tests.support.buckets import config_of
 from tests.support.policies import Policy, Right, rights_of
 
@@ -103,6 +104,30 @@ async def test_the_policy_covers_every_request(
     assert [right for right in sorted(rights, key=str) if not policy.allows(right)] == []
 
 
+async def test_the_policy_for_another_bucket_covers_its_requests_and_no_action_is_superfluous(
+    ordered_site: Site, rights: set[Right], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = ordered_site
+    copy_in_parts(monkeypatch)
+    with fresh_bucket(site.bucket.server) as other:
+        site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+        site.environment["RECONCILER_QUARANTINE__BUCKET"] = other.name
+        unfinished = f"{QuarantineBucket(other.name, site.bucket.name).folder}{uuid4()}/a"
+        site.bucket.client.create_multipart_upload(Bucket=other.name, Key=unfinished)
+        await everything(site, "quarantine")
+        keep = {"Status": "Enabled"}
+        site.bucket.client.put_bucket_versioning(Bucket=other.name, VersioningConfiguration=keep)
+        await site.put("image/again")
+        await site.once(delete_mode="quarantine")
+        await site.once(delete_mode="quarantine", undo_window="0s")
+    own = Policy(ACCESS / "s3-policy.json", site.bucket.name)
+    policy = Policy(ACCESS / "s3-policy-quarantine.json", other.name)
+    missing = [right for right in sorted(rights, key=str) if not (own.allows(right) or policy.allows(right))]
+    assert missing == []
+    there = {right.action for right in rights if right.resource.startswith(f"arn:aws:s3:::{other.name}")}
+    assert policy.actions - there == set()
+
+
 async def test_without_versions_no_right_on_them_is_needed(unordered_site: Site, rights: set[Right]) -> None:
     await unordered_site.put("image/orphan")
     await unordered_site.once(delete_mode="direct")
@@ -123,7 +148,7 @@ async def test_no_action_of_the_policy_is_superfluous(
     await site.once(delete_mode="versioned", undo_window="0s")
     async with open_bucket(config_of(site.bucket)) as opened:
         # A purge that is refused looks why; here nothing is locked.
-        await look_for_lock(opened._calls, "image/live", "null")
+        await look_for_lock(opened._own.calls, "image/live", "null")
     policy = Policy(ACCESS / "s3-policy.json", site.bucket.name)
     assert [right for right in sorted(rights, key=str) if not policy.allows(right)] == []
     assert policy.actions - {right.action for right in rights} == set()

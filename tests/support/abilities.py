@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from reconciler.model import Capabilities, ListingOrder, Versioning
+from reconciler.model import Capabilities, ListingOrder, QuarantineFound, Versioning
 from reconciler.stores.s3.probing.prober import BucketProber
 from tests.servers import S3Server
 from tests.support.buckets import abilities_of
@@ -30,12 +30,15 @@ def know(monkeypatch: pytest.MonkeyPatch) -> None:
     find_out = BucketProber._find_out
 
     async def known(
-        prober: BucketProber, told: Versioning | None, declared: ListingOrder | None
+        prober: BucketProber,
+        told: Versioning | None,
+        declared: ListingOrder | None,
+        kept: QuarantineFound | None,
     ) -> Capabilities:
         server = SHARED.get(prober._calls.client.meta.endpoint_url)
         ours = server and os.environ.get("AWS_ACCESS_KEY_ID") == server.access_key
         if server is None or not ours or told is None or declared is not None:
-            return await find_out(prober, told, declared)
+            return await find_out(prober, told, declared, kept)
         return abilities_of(server.kind, told)
 
     monkeypatch.setattr(BucketProber, "_find_out", known)
@@ -58,8 +61,11 @@ def tell(kind: str) -> None:
     find_out = BucketProber._find_out
 
     async def known(
-        prober: BucketProber, told: Versioning | None, declared: ListingOrder | None
+        prober: BucketProber,
+        told: Versioning | None,
+        declared: ListingOrder | None,
+        kept: QuarantineFound | None,
     ) -> Capabilities:
-        return await find_out(prober, told, declared) if told is None else abilities_of(kind, told)
+        return await find_out(prober, told, declared, kept) if told is None else abilities_of(kind, told)
 
     BucketProber._find_out = known  # type: ignore[method-assign,assignment]  # as said

@@ -159,6 +159,7 @@ def test_a_lease_cannot_last_no_time() -> None:
         ("DELETE_MODE", "copy", "must be auto or direct or quarantine or versioned"),
         ("BUCKET__LISTING_ORDER", "yes", "probe or bytes or none"),
         ("BUCKET__NAME", "s3://media", "a bucket's name alone"),
+        ("QUARANTINE__BUCKET", "copies/media", "a bucket's name alone"),
         ("BUCKET__REGION", "eu west", "a region's name"),
         ("BUCKET__ENDPOINT_URL", "minio:9000", "http://host:port"),
         ("BUCKET__ENDPOINT_URL", "http://h:99999", "http://host:port"),
@@ -183,6 +184,22 @@ def test_a_fault_names_setting_value_and_what_is_allowed(name: str, value: str, 
     assert told.startswith(f"RECONCILER_{name}='")
     assert allowed in told
     assert repr(value)[1:-1][:40] in told
+
+
+@pytest.mark.parametrize(
+    ("mode", "bucket", "told"),
+    [
+        ("auto", "media", "name another bucket"),
+        ("direct", "copies", "no effect with RECONCILER_DELETE_MODE=direct"),
+        ("versioned", "copies", "no effect with RECONCILER_DELETE_MODE=versioned"),
+    ],
+)
+def test_another_bucket_for_copies_is_another_and_gets_some(mode: str, bucket: str, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(DELETE_MODE=mode, QUARANTINE__BUCKET=bucket)
+    assert str(refused.value).startswith("RECONCILER_QUARANTINE: BUCKET ")
+    assert told in str(refused.value)
+    assert read(DELETE_MODE="quarantine", QUARANTINE__BUCKET="copies").quarantine.bucket == "copies"
 
 
 def test_rate_may_be_unlimited() -> None:

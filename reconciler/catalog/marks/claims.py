@@ -172,7 +172,7 @@ class Claimer:
         decided = _decided(taken, rows, waits, others, wanted.decide, standing.now)
         decided.settle(await rehearse(connection, self._media, decided.claimed))
         allowed = await deletion_caps.allow(connection, decided.claimed, wanted, standing.now)
-        decided.claimed = [soft_deleted.in_mode(key, policy.delete_mode, operation) for key in allowed.keys]
+        decided.claimed = [soft_deleted.in_mode(key, policy, operation) for key in allowed.keys]
         await self._write(connection, term, operation, decided, standing.now, policy.delete_mode)
         await variants.mark(connection, self._media, decided.claimed, policy.prefixes, standing.now)
         return Claim(

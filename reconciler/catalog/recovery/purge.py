@@ -170,6 +170,13 @@ FROM {SCHEMA}.hidden
 WHERE NOT (state = 'restored' AND mode = 'versioned')
 """
 
+# The same by the bucket of the copies, which their keys name; NULL is the objects' own.
+HIDDEN_BY_BUCKET = f"""
+SELECT substring(quarantine_key FROM '^[^/]+/quarantine/([^/]+)/[^/]+/[^/]+/') AS bucket,
+       count(*) AS objects, sum(greatest(bytes, 0))::text AS bytes FROM {SCHEMA}.hidden
+WHERE NOT (state = 'restored' AND mode = 'versioned') GROUP BY 1 ORDER BY 1 NULLS FIRST
+"""
+
 
 class PostgresPurges:
     """`ports.Purges` on Postgres."""

@@ -18,7 +18,18 @@ from reconciler.catalog.recovery.soft_deleted import (
     UNRESTORED,
     hidden_from,
 )
-from reconciler.model import HiddenObject, Queued, Removal, RemovedRow, Return, Returned, UndoScope, Verdict
+from reconciler.model import (
+    QUARANTINE_PREFIX,
+    HiddenObject,
+    QuarantineBucket,
+    Queued,
+    Removal,
+    RemovedRow,
+    Return,
+    Returned,
+    UndoScope,
+    Verdict,
+)
 
 LEFT_AFTER = timedelta(hours=1)
 """A restore that began so long ago is abandoned: none of its requests is still on its way."""
@@ -100,6 +111,15 @@ SELECT operation_id, (SELECT epoch FROM {SCHEMA}.term), 'restored', 'live', 'obj
 FROM back
 """
 
+# Copies in other buckets, those that a claim may have made included. Read rarely, so no index serves it.
+QUARANTINES = f"""
+SELECT DISTINCT regexp_replace(quarantine_key, '[^/]+/[^/]+$', '') FROM (
+    SELECT quarantine_key FROM {SCHEMA}.hidden
+    UNION ALL
+    SELECT quarantine_key FROM {SCHEMA}.marks WHERE state = 'claimed'
+) AS copies WHERE starts_with(quarantine_key, $1)
+"""
+
 
 class _Rehearsed(Exception):
     """What a rehearsal has told."""
@@ -168,6 +188,11 @@ class PostgresRecovery:
     async def recoverable(self, keys: Sequence[str]) -> set[str]:
         async with self._database.connection() as connection:
             return await restore_queue.keys_of(connection, restore_queue.RECOVERABLE, keys)
+
+    async def quarantines(self) -> set[str]:
+        async with self._database.connection() as connection:
+            found = await connection.fetch(QUARANTINES, QUARANTINE_PREFIX)
+        return {row[0] for row in found if QuarantineBucket.of_key(row[0])}
 
     async def estranged(self, keys: Sequence[str]) -> set[str]:
         async with self._database.connection() as connection:

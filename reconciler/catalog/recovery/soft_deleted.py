@@ -64,12 +64,13 @@ HIDDEN_COLUMNS = (
 )
 
 
-def in_mode(key: model.ClaimedKey, mode: model.DeleteMode, operation_id: UUID) -> model.ClaimedKey:
+def in_mode(key: model.ClaimedKey, policy: model.Policy, operation_id: UUID) -> model.ClaimedKey:
     """The claimed key with its delete mode; a key whose object is not deleted gets no quarantine key."""
+    mode = policy.delete_mode
     if mode is key.mode is model.DeleteMode.DIRECT:
         return key
     copied = mode is model.DeleteMode.QUARANTINE and key.decision.delete_object
-    name = model.quarantine_key(operation_id, key.mark.storage_key) if copied else None
+    name = model.quarantine_key(operation_id, key.mark.storage_key, policy.quarantine) if copied else None
     return replace(key, mode=mode, quarantine_key=name)
 
 

@@ -151,7 +151,8 @@ async def _settle(
     ]
     answers.sent = bool(batch)
     asked = {key.mark.storage_key: key for key in to_delete}
-    for answer in await guard.delete(batch) if batch else ():
+    copies = [key.quarantine_key for key in to_delete if key.quarantine_key is not None]
+    for answer in await guard.delete(batch, copies) if batch else ():
         _take_down(asked[answer.key], answer, answers)
     await soft_delete.look_behind_markers(ports, to_delete, answers)
     if any(key.decision.records for key in to_delete) or len(batch) < len(to_delete):

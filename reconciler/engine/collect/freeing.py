@@ -49,8 +49,9 @@ class Freeing:
         """
         names = {each.hidden.quarantine_key or "": each.id for each in due}
         refused = set[str]()
-        if names and self._ports.capabilities.versioning is Versioning.OFF:
-            answers = await self._guard.delete([Deletion(key=name) for name in names])
+        plain = [name for name in names if not self._ports.capabilities.may_keep_versions(name)]
+        if plain:
+            answers = await self._guard.delete([Deletion(key=name) for name in plain])
             refused = {answer.key for answer in answers if answer.result not in GONE}
         left = await self._left(names)
         if to_delete := [each for versions in left.values() for each in versions]:

@@ -36,9 +36,9 @@ class Leftovers:
         if not self._ports.capabilities.multipart_listing:
             return 0
         aborted, now = 0, await self._ports.records.now()
-        prefixes = self._in_force().policy.prefixes
+        policy = self._in_force().policy
         try:
-            for prefix in dict.fromkeys((*prefixes, QUARANTINE_PREFIX)):
+            for prefix in dict.fromkeys((*policy.prefixes, QUARANTINE_PREFIX, policy.quarantine)):
                 aborted += await self._under(prefix, term, now)
         except Refused as refusal:
             log.info("uploads are left alone", reason=str(refusal))
@@ -62,7 +62,7 @@ class Leftovers:
         settings = self._in_force()
         before = now - settings.abort_multipart_after
         old = [each for each in page if each.begun_at is not None and each.begun_at <= before]
-        if prefix == QUARANTINE_PREFIX:
+        if prefix in {QUARANTINE_PREFIX, settings.policy.quarantine}:
             return old
         ours = [each for each in old if protection(each.key, settings.policy) is None]
         held = await self._ports.holds.held([each.key for each in ours]) if ours else {}

@@ -3,7 +3,7 @@ marker.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from reconciler.engine.collect.answers import Answers, for_each_alone
 from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.engine.runtime.write_guard import WriteGuard
-from reconciler.errors import CatalogUnavailable, Halt
+from reconciler.errors import CatalogUnavailable, Halt, ListingBroken
 from reconciler.planning.lifecycle import too_early
 
 LOOKS_AT_ONCE = 32
@@ -37,14 +37,18 @@ def without_copies(mode: model.DeleteMode, found: model.Capabilities) -> str:
         return ""
     return (
         "what is deleted is copied into quarantine first, and the store makes no copies, or is full, or"
-        " the credentials may not: nothing is deleted; free space, allow CopyObject under .reconciler/,"
-        " switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
+        f" the credentials may not{_where(found)}: nothing is deleted; free space, allow CopyObject under"
+        " .reconciler/, switch versioning on, or name RECONCILER_DELETE_MODE=direct, which deletes for good"
     )
+
+
+def _where(found: model.Capabilities) -> str:
+    return "" if found.quarantine is None else f" copy into bucket {found.quarantine.bucket.name!r}"
 
 
 def require_time(policy: model.Policy, undo_window: timedelta, found: model.Capabilities) -> None:
     """Raises Halt if the bucket's lifecycle rules remove what an undo within the window needs (R-61)."""
-    early = too_early(found.lifecycle or (), policy.prefixes, policy.delete_mode, undo_window)
+    early = too_early(found, policy.prefixes, policy.delete_mode, undo_window)
     if early:
         raise Halt(f"{early[0]}: nothing is deleted until one of the two is changed")
 
@@ -80,8 +84,43 @@ async def make_copies(
 
     wanted = [key for key in keys if key.quarantine_key is not None]
     await for_each_alone(wanted, copy, answers, concurrency=ports.throttles.copying.in_flight)
+    await _prove(ports, [key for key in wanted if key.mark.storage_key in seen], answers, seen)
     await look_for_copies(ports, [key for key in wanted if key.attempts], answers)
     return seen
+
+
+async def _prove(
+    ports: Ports, keys: Sequence[model.ClaimedKey], answers: Answers, seen: dict[str, str]
+) -> None:
+    """Look whether the copies in another bucket are there: what has none in full is not deleted (R-115).
+
+    Others may have that bucket's rights, rules and clean-ups in hand. A listing shows a whole batch at once.
+    """
+    copied = {
+        key.quarantine_key: key
+        for key in keys
+        if key.quarantine_key is not None and model.QuarantineBucket.of_key(key.quarantine_key)
+    }
+    there: dict[str, int] = {}
+    for folder in sorted({f"{name.rpartition('/')[0]}/" for name in copied}):
+        with suppress(ListingBroken):
+            page = await ports.listing.list_page(folder)
+            there.update(zip(page.keys, page.sizes, strict=True))
+
+    async def look(claimed: model.ClaimedKey) -> None:
+        key, name = claimed.mark.storage_key, claimed.quarantine_key
+        assert name is not None
+        stored = await ports.store.head(name)
+        if stored is None or stored.size != answers.hidden[key].size:
+            bucket = model.QuarantineBucket.of_key(name)
+            assert bucket is not None
+            del seen[key], answers.hidden[key]
+            answers.settle(key, model.ObjectResult.FAILED, f"its copy is not in bucket {bucket.name!r}")
+
+    unseen = [
+        key for name, key in copied.items() if there.get(name) != answers.hidden[key.mark.storage_key].size
+    ]
+    await for_each_alone(unseen, look, answers, concurrency=LOOKS_AT_ONCE)
 
 
 async def look_for_copies(ports: Ports, repeated: Sequence[model.ClaimedKey], answers: Answers) -> None:
@@ -101,6 +140,8 @@ async def look_for_copies(ports: Ports, repeated: Sequence[model.ClaimedKey], an
             )
 
     await look_behind_markers(ports, repeated, answers)
+    # A bucket that is not there answers 404 for a copy as well.
+    await ports.quarantines.require(key.quarantine_key or "" for key in repeated)
     unknown = [
         key
         for key in repeated

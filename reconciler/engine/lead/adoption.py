@@ -6,6 +6,7 @@ The tie gets a new site id, so the bucket's former owner finds a stranger's iden
 withdrawn, since it was found under another tie. A later pass finds again what still should be deleted.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
@@ -13,10 +14,10 @@ from uuid import uuid4
 
 import structlog
 
-from reconciler.engine.lead.ownership import check_tie, describe, strange
+from reconciler.engine.lead.ownership import check_tie, describe, of_quarantine, strange
 from reconciler.engine.runtime.context import Ports
 from reconciler.errors import Halt, Retryable
-from reconciler.model import Identity, Seal, Seals, Term
+from reconciler.model import Identity, QuarantineBucket, Seal, Seals, Term
 
 log = structlog.get_logger(__name__)
 
@@ -57,9 +58,26 @@ async def look(ports: Ports, bucket: str) -> Situation:
             assert seen is not None
             fault = strange(ours, seen, await ports.site.lineage())
             fault = fault or _seal_fault(seen, await ports.site.seals())
+            fault = fault or await _quarantine_fault(ports, ours)
     elif seen is not None and seen.site_id != await ports.site.new_id():
         fault = "the identity is another database's"
     return Situation(bucket=bucket, ours=ours, seen=seen, fault=fault)
+
+
+async def _quarantine_fault(ports: Ports, ours: Identity) -> str:
+    """Why another bucket for copies is not this database's. One without identity and copies is none yet."""
+    copies = await ports.recovery.quarantines()
+    for bucket in await _quarantines(ports, copies):
+        unused = bucket.folder not in copies and await ports.quarantines.identity(bucket).read() is None
+        if not unused and (fault := await ports.quarantines.fault(bucket, ours)):
+            return fault
+    return ""
+
+
+async def _quarantines(ports: Ports, folders: Iterable[str]) -> list[QuarantineBucket]:
+    """The other buckets in which copies lie, by their folders, or will lie."""
+    named = [QuarantineBucket.of_key(folder, ports.quarantines.of) for folder in sorted(folders)]
+    return [each for each in dict.fromkeys((*named, ports.quarantines.configured)) if each is not None]
 
 
 def _seal_fault(seen: Identity, seals: Seals) -> str:
@@ -79,8 +97,9 @@ async def adopt(
 ) -> int:
     """Make the bucket this database's, under a new site id. Returns how many marks were withdrawn.
 
-    A crash partway leaves the bucket with a site id that no database has; another adoption mends that.
-    Waits as long as deletions may still be on their way. Raises Retryable if the identity changed meanwhile.
+    The other buckets for copies go along. A crash partway leaves a bucket with a site id that no database
+    has; another adoption mends that. Waits as long as deletions may still be on their way. Raises Retryable
+    if an identity changed meanwhile.
     """
     while left := (await ports.site.on_their_way(term, longest_call)).total_seconds():
         log.info("deletions may still be on their way: waiting for their end", seconds=ceil(left))
@@ -104,4 +123,17 @@ async def adopt(
     if await ports.identity.read() != identity:
         raise Retryable(f"the identity of bucket {bucket!r} changed meanwhile: look again, then adopt again")
     await ports.site.adopt(term, replace(identity, etag=""))
+    for other in await _quarantines(ports, await ports.recovery.quarantines()):
+        await _adopt_quarantine(ports, other, identity)
     return withdrawn
+
+
+async def _adopt_quarantine(ports: Ports, bucket: QuarantineBucket, ours: Identity) -> None:
+    marker, wanted = ports.quarantines.identity(bucket), of_quarantine(bucket, ours)
+    seen = await marker.read()
+    if seen is None:
+        await marker.write(wanted)
+    else:
+        await marker.exchange(wanted, seen)
+    if fault := await ports.quarantines.fault(bucket, ours):
+        raise Retryable(f"its identity changed meanwhile: look again, then adopt again ({fault})")

@@ -10,7 +10,8 @@ import structlog
 
 from reconciler.engine.runtime.context import Ports
 from reconciler.errors import Halt
-from reconciler.model import Identity, Lineage
+from reconciler.model import Identity, Lineage, QuarantineBucket
+from reconciler.planning import quarantine
 from reconciler.planning.lineage import difference
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ async def first_contact(ports: Ports, bucket: str, prefixes: tuple[str, ...]) ->
     if ours.prefixes != prefixes:
         log.info("managed prefixes changed", before=ours.prefixes, after=prefixes)
         await _write_prefixes(ports, replace(ours, prefixes=prefixes))
+    if ports.quarantines.configured is not None:
+        await _tie_quarantine(ports, ports.quarantines.configured, ours)
 
 
 async def verify(ports: Ports, bucket: str) -> Identity | None:
@@ -84,6 +87,25 @@ async def _tie(ports: Ports, bucket: str, prefixes: tuple[str, ...]) -> Identity
     await _write(ports, identity)
     log.info("bucket tied to this database", bucket=bucket, prefixes=prefixes, site=str(site_id))
     return identity
+
+
+async def _tie_quarantine(ports: Ports, bucket: QuarantineBucket, ours: Identity) -> None:
+    """Check the tie of the other bucket for copies, or make it while no copy lies there."""
+    identity = ports.quarantines.identity(bucket)
+    if await identity.read() is None and bucket.folder not in await ports.recovery.quarantines():
+        if (own := await ports.quarantines.own_identity(bucket).read()) is not None:
+            raise Halt(quarantine.managed(bucket, own))
+        await identity.write(of_quarantine(bucket, ours))
+        log.info("bucket for copies tied to this database", bucket=bucket.name, site=str(ours.site_id))
+    if fault := await ports.quarantines.fault(bucket, ours):
+        raise Halt(fault)
+
+
+def of_quarantine(bucket: QuarantineBucket, ours: Identity) -> Identity:
+    """What is written to another bucket for copies."""
+    return Identity(
+        site_id=ours.site_id, bucket=bucket.name, prefixes=(bucket.folder,), created_at=ours.created_at
+    )
 
 
 async def _write(ports: Ports, identity: Identity) -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from reconciler import ports
 from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.pause import PauseWatch
+from reconciler.engine.runtime.quarantine import Quarantines
 from reconciler.engine.runtime.steps import UNTRACED
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
@@ -73,7 +74,8 @@ class Limits:
 class Ports:
     """Every port that the engine acts through, as the composition root wired them.
 
-    `pause`, `throttles` and `clocks` belong to the engine: each watches another port, or the adapter.
+    `pause`, `throttles`, `clocks` and `quarantines` belong to the engine: each watches another port, or the
+    adapter.
     """
 
     listing: ports.Listing
@@ -95,6 +97,7 @@ class Ports:
     pause: PauseWatch
     throttles: Throttles
     clocks: Clocks
+    quarantines: Quarantines
     holds: ports.Holds
     jobs: ports.Jobs
     recovery: ports.Recovery

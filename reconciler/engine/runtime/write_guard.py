@@ -4,7 +4,7 @@ It refuses in dry run and while an operator has paused the program, whatever the
 both at the moment of each write.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -55,9 +55,11 @@ class WriteGuard:
         sealed = await self._admit_claim("take over a claim", term)
         return await self._ports.marks.rescue(sealed, longest_call, limit)
 
-    async def delete(self, batch: Sequence[model.Deletion]) -> Sequence[model.DeletionResult]:
-        """Delete objects from the bucket."""
-        await self._admit_deletion("delete objects")
+    async def delete(
+        self, batch: Sequence[model.Deletion], copies: Iterable[str] = ()
+    ) -> Sequence[model.DeletionResult]:
+        """Delete objects from the bucket. `copies`: the keys of their copies, whose bucket must be ours."""
+        await self._admit_deletion("delete objects", lambda: [*copies, *(each.key for each in batch)])
         return await self._ports.store.delete(batch)
 
     async def copy(self, wanted: model.CopyRequest) -> model.Copied:
@@ -66,17 +68,18 @@ class WriteGuard:
         Allowed while paused: a copy deletes nothing, and brings back what should not have been deleted.
         """
         self._refuse_in_dry_run("copy objects")
+        await self._ports.quarantines.require((wanted.source, wanted.target))
         self._refuse_without_lease()
         return await self._ports.copies.copy(wanted)
 
     async def purge(self, batch: Sequence[model.Version]) -> Sequence[model.DeletionResult]:
         """Delete versions and delete markers by id, for good."""
-        await self._admit_deletion("purge versions")
+        await self._admit_deletion("purge versions", lambda: [each.key for each in batch])
         return await self._ports.versions.remove(batch)
 
     async def abort(self, uploads: Sequence[model.Upload]) -> Sequence[model.DeletionResult]:
         """Abort multipart uploads, which deletes their parts."""
-        await self._admit_deletion("abort uploads")
+        await self._admit_deletion("abort uploads", lambda: [each.key for each in uploads])
         return await self._ports.uploads.abort(uploads)
 
     async def reveal(self, markers: Sequence[model.Version]) -> Sequence[model.DeletionResult]:
@@ -129,8 +132,8 @@ class WriteGuard:
         await self._refuse_while_paused(action)
         return replace(term, seal=await self._seal(SEAL_AGE))
 
-    async def _admit_deletion(self, action: str) -> None:
-        """Raise where nothing may be deleted now.
+    async def _admit_deletion(self, action: str, keys: Callable[[], Iterable[str]]) -> None:
+        """Raise where nothing may be deleted now, or not in the bucket of one of these keys.
 
         The store cannot check our epoch, so a leader that resumes after its lease expired must send nothing:
         its successor may have spared the key meanwhile. The same applies once the bucket's identity no longer
@@ -140,6 +143,7 @@ class WriteGuard:
         self._refuse_without_lease()
         await self._seal(SEAL_AGE)
         await self._refuse_while_paused(action)
+        await self._ports.quarantines.require(keys())
         # Checked last, because the checks above take time.
         self._refuse_without_lease()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import aioboto3
@@ -11,7 +12,7 @@ from botocore.exceptions import BotoCoreError
 
 from reconciler import __version__
 from reconciler.errors import ConfigError
-from reconciler.model import Capabilities
+from reconciler.model import Capabilities, CopyRequest, QuarantineBucket
 from reconciler.stores.s3 import hooks
 from reconciler.stores.s3.clock import BucketClock
 from reconciler.stores.s3.config import BucketConfig
@@ -23,9 +24,10 @@ from reconciler.stores.s3.locks import BucketLocks
 from reconciler.stores.s3.probing.prober import BucketProber
 from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.retries import Calls
+from reconciler.stores.s3.routing import RoutedListing, RoutedObjects, RoutedUploads, RoutedVersions
 from reconciler.stores.s3.uploads import BucketUploads
 from reconciler.stores.s3.versions import BucketVersions
-from reconciler.stores.s3.witness import Witness
+from reconciler.stores.s3.witness import IDENTITY_KEY, Witness
 
 CONNECT_SECONDS: Final = 5.0
 """The longest wait for a connection; shorter where the request's time-out is shorter."""
@@ -40,26 +42,102 @@ class _Session(aioboto3.Session):  # type: ignore[misc]  # without types
         pass
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clients:
+    """The connections, and how many requests use them at once."""
+
+    lister: Any
+    client: Any
+    singles: anyio.CapacityLimiter
+    copying: anyio.CapacityLimiter
+
+
+class _Asked:
+    """What asks one bucket. `identity_key` is where its identity is."""
+
+    def __init__(
+        self,
+        config: BucketConfig,
+        clients: _Clients,
+        identity_key: str = IDENTITY_KEY,
+        copied: tuple[str, str] | None = None,
+    ) -> None:
+        self.calls = calls = Calls(clients.client, config)
+        self.witness = witness = Witness(calls, identity_key, copied)
+        self.listing = BucketListing(Calls(clients.lister, config))
+        self.identity = BucketIdentity(calls, identity_key)
+        self.uploads = BucketUploads(calls, clients.copying, witness)
+        self.versions = BucketVersions(calls, clients.copying, witness)
+
+
 class Bucket:
-    """One bucket of one store. Listing has its own connections, so it never waits for a deletion."""
+    """One bucket of one store, and those in which copies of its objects lie, by their keys.
+
+    Listing has its own connections, so it never waits for a deletion.
+    """
 
     def __init__(self, config: BucketConfig, lister: Any, client: Any) -> None:  # noqa: ANN401 - made at run time
-        self._calls = calls = Calls(client, config)
-        self._singles = anyio.CapacityLimiter(SINGLES_AT_ONCE)
-        self._witness = witness = Witness(calls)
-        self.listing = BucketListing(Calls(lister, config))
-        self.identity = BucketIdentity(calls)
-        self.clock = BucketClock(calls)
-        limiter = anyio.CapacityLimiter(config.copy_concurrency)
-        self.copies = BucketCopies(calls, limiter, config.copy_sizes, witness)
-        self.uploads = BucketUploads(calls, limiter, witness)
-        self.versions = BucketVersions(calls, limiter, witness)
-        self.locks = BucketLocks(calls, limiter)
-        self.prober = BucketProber(calls, self.listing, config.managed)
+        self.name = config.name
+        self._config = config
+        self._clients = clients = _Clients(
+            lister=lister,
+            client=client,
+            singles=anyio.CapacityLimiter(SINGLES_AT_ONCE),
+            copying=anyio.CapacityLimiter(config.copy_concurrency),
+        )
+        self._own = own = _Asked(config, clients)
+        self._others: dict[QuarantineBucket, _Asked] = {}
+        self.listing = RoutedListing(lambda key: self._at(key).listing)
+        self.identity = own.identity
+        self.clock = BucketClock(own.calls)
+        self.copies = BucketCopies(
+            lambda key: self._at(key).calls, self._witness_of, clients.copying, config.copy_sizes
+        )
+        self.uploads = RoutedUploads(lambda key: self._at(key).uploads)
+        self.versions = RoutedVersions(lambda key: self._at(key).versions)
+        self.locks = BucketLocks(own.calls, clients.copying)
+        to = None if config.quarantine is None else QuarantineBucket(config.quarantine, config.name)
+        self.prober = BucketProber(
+            own.calls, own.listing, config.managed, None if to is None else (to, self._other(to).calls)
+        )
 
-    def store(self, capabilities: Capabilities) -> BucketObjects:
+    def store(self, capabilities: Capabilities) -> RoutedObjects:
         """The objects. Deletion uses only what the probe found the store to do."""
-        return BucketObjects(self._calls, capabilities, self._singles, self._witness)
+        singles, made = self._clients.singles, dict[_Asked, BucketObjects]()
+
+        def at(key: str) -> BucketObjects:
+            asked = self._at(key)
+            if asked not in made:
+                made[asked] = BucketObjects(asked.calls, capabilities, singles, asked.witness)
+            return made[asked]
+
+        return RoutedObjects(at)
+
+    def identity_of(self, bucket: QuarantineBucket) -> BucketIdentity:
+        """The object in that bucket which says whose copies lie there."""
+        return self._other(bucket).identity
+
+    def own_identity_of(self, bucket: QuarantineBucket) -> BucketIdentity:
+        """Where that bucket's own identity would be, if it were managed like this one."""
+        return BucketIdentity(self._other(bucket).calls)
+
+    def _at(self, key: str) -> _Asked:
+        bucket = QuarantineBucket.of_key(key, self.name)
+        return self._own if bucket is None else self._other(bucket)
+
+    def _other(self, bucket: QuarantineBucket) -> _Asked:
+        if bucket not in self._others:
+            config = replace(self._config, name=bucket.name, setting="RECONCILER_QUARANTINE__BUCKET")
+            ours = self._own.calls.bucket, IDENTITY_KEY
+            self._others[bucket] = _Asked(config, self._clients, bucket.identity_key, ours)
+        return self._others[bucket]
+
+    def _witness_of(self, wanted: CopyRequest) -> Witness:
+        """Whom to ask about a refused copy: an identity that is copied between the same two buckets."""
+        source = QuarantineBucket.of_key(wanted.source, self.name)
+        if source is None:
+            return self._at(wanted.target).witness
+        return Witness(self._own.calls, copied=(source.name, source.identity_key))
 
 
 @asynccontextmanager
@@ -78,7 +156,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
             raise ConfigError(f"the bucket {config.name!r} cannot be opened: {error}") from None
         hooks.tune(lister)
         hooks.tune(client)
-        yield Bucket(config, DirectClient(lister, config.name), DirectClient(client, config.name))
+        yield Bucket(config, DirectClient(lister), DirectClient(client))
 
 
 def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401

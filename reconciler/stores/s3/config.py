@@ -57,9 +57,12 @@ class BucketConfig:
     `may_delete` is called before each attempt to delete an object or version that is not ours, or to end
     an upload; it raises StoreUnavailable where no further attempt may be sent.
     `managed` returns the prefixes in which the probe may put a scratch key, at the moment of a probe.
+    `quarantine` is another bucket for copies, at the same endpoint. `setting` is where `name` comes from.
     """
 
     name: str
+    setting: str = "RECONCILER_BUCKET__NAME"
+    quarantine: str | None = None
     endpoint_url: str | None
     region: str | None
     addressing_style: str | None = None

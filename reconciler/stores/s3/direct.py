@@ -79,17 +79,17 @@ class _Endpoint:
 
 
 class DirectClient:
-    """A botocore client of one bucket that sends the requests directly which it has a method for.
+    """A botocore client that sends the requests directly which it has a method for.
 
     They take the same parameters and give the same answers and errors, for a copy the ETag alone. All else is
     the client's own. It also sends these where the endpoint wants another signature, or redirects them.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - made at run time
         self._client = client
-        self._bucket = bucket
         self._parser = client._endpoint._response_parser_factory.create_parser("rest-xml")  # noqa: SLF001
-        self._endpoint: _Endpoint | None = None
+        self._endpoints: dict[str, _Endpoint] = {}
+        """By bucket: a site has one, and another for its copies at most."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the client's
         return getattr(self._client, name)
@@ -109,8 +109,9 @@ class DirectClient:
     async def _send(
         self, operation: str, method: str, asked: Mapping[str, Any], otherwise: _Call
     ) -> Mapping[str, Any]:
-        endpoint = self._endpoint or await self._find_endpoint(operation)
-        if endpoint is None or asked["Bucket"] != self._bucket:
+        bucket = asked["Bucket"]
+        endpoint = self._endpoints.get(bucket) or await self._find_endpoint(operation, bucket)
+        if endpoint is None:
             return await otherwise(**asked)
         request = await self._signed(method, endpoint, dict(asked))
         answer = await self._client._endpoint.http_session.send(request)  # noqa: SLF001
@@ -122,16 +123,16 @@ class DirectClient:
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") not in _OTHER_REGION:
                     raise
-        self._endpoint = None
+        self._endpoints.pop(bucket, None)
         return await otherwise(**asked)
 
-    async def _find_endpoint(self, operation: str) -> _Endpoint | None:
+    async def _find_endpoint(self, operation: str, bucket: str) -> _Endpoint | None:
         """Botocore's choice, cached until a request is redirected; None where botocore has to send it."""
-        validate_bucket_name({"Bucket": self._bucket})
+        validate_bucket_name({"Bucket": bucket})
         context: dict[str, Any] = {"client_config": self._client.meta.config}
         model = self._client.meta.service_model.operation_model(operation)
         url, headers, _ = await self._client._resolve_endpoint_ruleset(  # noqa: SLF001
-            model, {"Bucket": self._bucket}, context
+            model, {"Bucket": bucket}, context
         )
         signer, signing = self._client._request_signer, context.get("signing", {})  # noqa: SLF001
         version = await signer._choose_signer(operation, "standard", context)  # noqa: SLF001
@@ -139,8 +140,8 @@ class DirectClient:
             return None
         host = _host_from_url(url)
         scope = (signing.get("region", signer.region_name), signing.get("signing_name", signer.signing_name))
-        self._endpoint = _Endpoint(url, host, headers, scope)
-        return self._endpoint
+        self._endpoints[bucket] = _Endpoint(url, host, headers, scope)
+        return self._endpoints[bucket]
 
     async def _signed(self, method: str, endpoint: _Endpoint, asked: dict[str, Any]) -> _Request:
         credentials = self._client._request_signer._credentials  # noqa: SLF001

@@ -109,10 +109,11 @@ def _one_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketAddress:
-    """The bucket and where it is, for messages."""
+    """The bucket, where it is and which setting names it, for messages."""
 
     bucket: str
     endpoint_url: str | None
+    setting: str = "RECONCILER_BUCKET__NAME"
 
     def __str__(self) -> str:
         return f"bucket {self.bucket!r} at {self.endpoint_url or 'AWS'}"
@@ -136,24 +137,22 @@ class BucketAddress:
             # At the first contact this is a Halt. Later it may be a proxy's page, which is temporary.
             return otherwise(f"{operation} on {self} was refused with {refusal}. {_NO_STORE}")
         message = f"{operation} on {self} was refused with {refusal}"
-        advice = None if refusal.kind is None else _advice(operation, refusal.kind)
+        advice = None if refusal.kind is None else self._advice(operation, refusal.kind)
         if advice is None:
             return otherwise(message)
         full = refusal.kind in OF_THE_STORE and otherwise is StoreUnavailable
         stopped = LoginRefused if refusal.kind is Kind.CREDENTIALS else Halt
         return (StoreFull if full else stopped)(f"{message}. {advice}")
 
-
-def _advice(operation: str, kind: Kind) -> str | None:
-    if kind is Kind.DENIED:
-        return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
-    return _ADVICE.get(kind)
+    def _advice(self, operation: str, kind: Kind) -> str | None:
+        if kind is Kind.DENIED:
+            return f"Allow these credentials {_permission(operation)} on this bucket, or use others."
+        if kind is Kind.BUCKET:
+            return f"Create the bucket, or correct {self.setting} and RECONCILER_BUCKET__ENDPOINT_URL."
+        return _ADVICE.get(kind)
 
 
 _ADVICE: Final = {
-    Kind.BUCKET: (
-        "Create the bucket, or correct RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__ENDPOINT_URL."
-    ),
     Kind.CREDENTIALS: "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile or role in use.",
     Kind.REGION: "Set RECONCILER_BUCKET__REGION to the region that the bucket lies in.",
     Kind.ADDRESSING: (

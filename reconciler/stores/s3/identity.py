@@ -24,10 +24,11 @@ _AT_THE_SAME_TIME: Final = frozenset({"ConditionalRequestConflict", "409"})
 
 
 class BucketIdentity:
-    """`ports.IdentityObject` of one bucket."""
+    """`ports.IdentityObject` of one bucket, at this key."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, key: str = IDENTITY_KEY) -> None:
         self._calls = calls
+        self._key = key
         self._compared = PutCondition.COMPARED
         """What the store does with If-Match on a PUT, as far as we know."""
 
@@ -43,7 +44,7 @@ class BucketIdentity:
             return replace(decode(body), etag=etag)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Halt(
-                f"{IDENTITY_KEY} in {self._calls.place} is no identity that this version reads ({error!r}): "
+                f"{self._key} in {self._calls.place} is no identity that this version reads ({error!r}): "
                 "find out who wrote it before anything here is deleted"
             ) from None
 
@@ -118,32 +119,32 @@ class BucketIdentity:
     async def exists(self) -> bool:
         """Whether HEAD gives 200, which proves that a 404 on another key came from the right bucket."""
         try:
-            return await self._calls.send("HeadObject", lambda _: True, Key=IDENTITY_KEY)
+            return await self._calls.send("HeadObject", lambda _: True, Key=self._key)
         except Refusal as refusal:
             if refusal.missing:
                 return False
             raise self._calls.place.explain("HeadObject", refusal) from None
 
     async def _fetch(self) -> tuple[bytes, str]:
-        answer = await self._calls.client.get_object(Bucket=self._calls.bucket, Key=IDENTITY_KEY)
+        answer = await self._calls.client.get_object(Bucket=self._calls.bucket, Key=self._key)
         async with answer["Body"] as stream:
             return bytes(await stream.read()), bare_etag(answer.get("ETag", ""))
 
     async def _remove_superseded(self) -> None:
         """Remove old versions of the identity, which pile up by one per renewal. Best effort each time."""
         try:
-            answer: dict[str, Any] = await self._calls.send("ListObjectVersions", dict, Prefix=IDENTITY_KEY)
+            answer: dict[str, Any] = await self._calls.send("ListObjectVersions", dict, Prefix=self._key)
             entries = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
             for entry in entries:
-                if entry["Key"] == IDENTITY_KEY and not entry["IsLatest"]:
-                    version = {"Key": IDENTITY_KEY, "VersionId": entry["VersionId"]}
+                if entry["Key"] == self._key and not entry["IsLatest"]:
+                    version = {"Key": self._key, "VersionId": entry["VersionId"]}
                     await self._calls.send("DeleteObject", lambda _: None, **version)
         except (Refusal, StoreUnavailable):
             return
 
     async def _put(self, body: bytes, **conditions: str) -> str:
         """Put the identity and return its version; "" where the bucket keeps none."""
-        asked = {"Key": IDENTITY_KEY, "Body": body, "ContentType": "application/json", **conditions}
+        asked = {"Key": self._key, "Body": body, "ContentType": "application/json", **conditions}
         return await self._calls.send("PutObject", lambda answer: str(answer.get("VersionId") or ""), **asked)
 
 

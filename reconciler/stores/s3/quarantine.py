@@ -1,11 +1,14 @@
-"""Server-side copies: CopyObject, or a copy in parts where an object is too large for it."""
+"""Server-side copies: CopyObject, or a copy in parts where an object is too large for it.
+
+A key says in which bucket it lies (`model.QuarantineBucket`), so source and target may be in two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_plus, urlencode
 
 import anyio
@@ -18,6 +21,8 @@ from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.parsing import bare_etag
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.witness import Witness
+
+T = TypeVar("T")
 
 MOST_PARTS: Final = 10_000
 """Parts of one multipart upload, at most."""
@@ -65,25 +70,28 @@ class _Source:
 
 
 class BucketCopies:
-    """`ports.Copies` of one bucket."""
+    """`ports.Copies` of one bucket, and of those in which copies of its objects lie.
+
+    `at` gives the calls to the bucket of a key, `witness` whom to ask about a refused copy.
+    """
 
     def __init__(
         self,
-        calls: Calls,
+        at: Callable[[str], Calls],
+        witness: Callable[[CopyRequest], Witness],
         limiter: anyio.CapacityLimiter,
         sizes: CopySizes,
-        witness: Witness,
         found: Capabilities | None = None,
     ) -> None:
-        self._calls = calls
+        self._at = at
+        self._witness = witness
         self._limiter = limiter
         self._sizes = sizes
-        self._witness = witness
         self._can = found
 
     def knowing(self, found: Capabilities) -> BucketCopies:
         """The same adapter, which uses the capabilities that the probe found."""
-        return BucketCopies(self._calls, self._limiter, self._sizes, self._witness, found)
+        return BucketCopies(self._at, self._witness, self._limiter, self._sizes, found)
 
     async def copy(self, wanted: CopyRequest) -> Copied:
         """See the port. Some stores ignore conditions, so it looks at the source before, unless the probe saw
@@ -95,7 +103,7 @@ class BucketCopies:
             except Refusal as refusal:
                 return await self._refused(refusal, wanted)
             except StoreUnavailable as error:
-                raise await self._witness.blame("CopyObject", wanted.source, error) from None
+                raise await self._witness(wanted).blame("CopyObject", wanted.source, error) from None
 
     def _as_listed(self, wanted: CopyRequest) -> _Source | None:
         """The source where HEAD would add nothing: the store compares its ETag, and one request copies it."""
@@ -160,7 +168,7 @@ class BucketCopies:
         if refusal.missing:
             return Copied(result=CopyResult.MISSING, detail=str(refusal))
         if not refusal.changed:
-            raise await self._witness.blame("CopyObject", wanted.source, refusal) from None
+            raise await self._witness(wanted).blame("CopyObject", wanted.source, refusal) from None
         result = CopyResult.OCCUPIED if wanted.only_new else CopyResult.CHANGED
         return Copied(result=result, detail=str(refusal))
 
@@ -178,7 +186,7 @@ class BucketCopies:
     async def _look(self, key: str, version: str | None = None, **asked: str) -> _Source | None:
         of = {} if version is None else {"VersionId": version}
         try:
-            return await self._calls.send("HeadObject", partial(_source, key, of), Key=key, **of, **asked)
+            return await self._send("HeadObject", partial(_source, key, of), Key=key, **of, **asked)
         except Refusal as refusal:
             if refusal.missing:
                 return None
@@ -209,7 +217,7 @@ class BucketCopies:
     async def _in_parts(self, source: _Source, target: str, *, only_new: bool) -> str:
         """Copy part by part with UploadPartCopy; abort an upload that cannot be completed."""
         fields = {**source.content, **await self._tagging(source)}
-        upload = await self._calls.send("CreateMultipartUpload", _upload_id, Key=target, **fields)
+        upload = await self._send("CreateMultipartUpload", _upload_id, Key=target, **fields)
         try:
             parts = await self._copy_parts(source, target, upload)
             # The parts took time, and not every store honours the condition.
@@ -240,7 +248,7 @@ class BucketCopies:
                 "CopySourceRange": f"bytes={first}-{last}",
             }
             async with limiter:
-                etag = await self._calls.send("UploadPartCopy", _part_etag, **asked)
+                etag = await self._send("UploadPartCopy", _part_etag, **asked)
             return {"PartNumber": number, "ETag": etag}
 
         starts = range(0, source.size, size)
@@ -249,7 +257,7 @@ class BucketCopies:
     def _places(self, source: _Source, target: str) -> dict[str, Any]:
         return {
             "Key": target,
-            "CopySource": {"Bucket": self._calls.bucket, "Key": source.key, **source.version},
+            "CopySource": {"Bucket": self._at(source.key).bucket, "Key": source.key, **source.version},
             **self._condition(source.etag),
         }
 
@@ -264,24 +272,28 @@ class BucketCopies:
     ) -> str:
         """Retry without `IfNoneMatch` where the store does not know it: the target was already checked."""
         try:
-            return await self._calls.send(operation, read, **asked)
+            return await self._send(operation, read, **asked)
         except Refusal as refusal:
             if "IfNoneMatch" not in asked or refusal.code not in _NO_CONDITIONS:
                 raise
         plain = {name: value for name, value in asked.items() if name != "IfNoneMatch"}
-        return await self._calls.send(operation, read, **plain)
+        return await self._send(operation, read, **plain)
+
+    async def _send(self, operation: str, read: Callable[[Any], T], /, **asked: Any) -> T:  # noqa: ANN401
+        """Send it to the bucket of its key."""
+        return await self._at(asked["Key"]).send(operation, read, **asked)
 
     async def _tagging(self, source: _Source) -> dict[str, str]:
         if not source.tags:
             return {}
         place = {"Key": source.key, **source.version}
-        tags = await self._calls.send("GetObjectTagging", lambda answer: answer.get("TagSet", ()), **place)
+        tags = await self._send("GetObjectTagging", lambda answer: answer.get("TagSet", ()), **place)
         return {"Tagging": urlencode([(tag["Key"], tag["Value"]) for tag in tags])}
 
     async def _abort(self, target: str, upload: str) -> None:
         """Abort, best effort: an upload that remains is aborted later with the other unfinished uploads."""
         try:
-            await self._calls.send("AbortMultipartUpload", lambda _: None, Key=target, UploadId=upload)
+            await self._send("AbortMultipartUpload", lambda _: None, Key=target, UploadId=upload)
         except (Refusal, ReconcilerError):
             return
 

@@ -51,7 +51,9 @@ class Calls:
     def __init__(self, client: Any, config: BucketConfig) -> None:  # noqa: ANN401 - made at run time
         self.client = client
         self.bucket = config.name
-        self.place = BucketAddress(bucket=config.name, endpoint_url=config.endpoint_url)
+        self.place = BucketAddress(
+            bucket=config.name, endpoint_url=config.endpoint_url, setting=config.setting
+        )
         self.timeout = config.request_timeout.total_seconds()
         """Seconds that one attempt may take."""
         self.may_delete = config.may_delete
@@ -156,7 +158,7 @@ class Calls:
             ) from None
         except exceptions.ParamValidationError:
             # Only the bucket's name is still checked.
-            raise ConfigError(f"{self.place}: RECONCILER_BUCKET__NAME is no name of a bucket") from None
+            raise ConfigError(f"{self.place}: {self.place.setting} is no name of a bucket") from None
         except exceptions.BotoCoreError as error:
             raise ConfigError(f"{self.place} cannot be used: {' '.join(str(error).split())}") from None
 

@@ -29,10 +29,17 @@ _SCRATCH: Final = f"{RESERVED_PREFIX}probe/witness"
 
 
 class Witness:
-    """Blames a key, the store or us for a refusal, by the answer for the bucket's identity."""
+    """Blames a key, the store or us for a refusal, by the answer for the bucket's identity.
 
-    def __init__(self, calls: Calls) -> None:
+    `copied`: bucket and key of the identity that is copied here, where it is another bucket's.
+    """
+
+    def __init__(
+        self, calls: Calls, identity_key: str = IDENTITY_KEY, copied: tuple[str, str] | None = None
+    ) -> None:
         self._calls = calls
+        self._identity_key = identity_key
+        self._copied = copied
         self._alone = anyio.Lock()
         self._answered: dict[str, tuple[float, bool]] = {}
         self._questions: dict[str, Callable[[], Awaitable[None]]] = {
@@ -101,11 +108,12 @@ class Witness:
     # --- the same kind of question -------------------------------------------------------------------
 
     async def _head(self) -> None:
-        await self._calls.send("HeadObject", lambda _: None, Key=IDENTITY_KEY)
+        await self._calls.send("HeadObject", lambda _: None, Key=self._identity_key)
 
     async def _copy(self) -> None:
         """Copy into the quarantine, where a quota or a policy may apply. The copy is removed again."""
-        source = {"Bucket": self._calls.bucket, "Key": IDENTITY_KEY}
+        bucket, key = self._copied or (self._calls.bucket, self._identity_key)
+        source = {"Bucket": bucket, "Key": key}
         made = await self._calls.send("CopyObject", _version, Key=_COPY, CopySource=source)
         await self._clean_up(_COPY, made)
 
@@ -117,7 +125,7 @@ class Witness:
             await self._clean_up(_SCRATCH, marker)
 
     async def _list(self, operation: str) -> None:
-        await self._calls.send(operation, lambda _: None, Prefix=IDENTITY_KEY)
+        await self._calls.send(operation, lambda _: None, Prefix=self._identity_key)
 
     async def _clean_up(self, key: str, version: str | None) -> None:
         """Delete by version where there is one, to leave no delete marker. Best effort: a few bytes."""

@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 import anyio
 
 from reconciler.stores.s3.faults import Refusal
-from reconciler.stores.s3.probing.scratch import CLEANUP_SECONDS, Scratch
+from reconciler.stores.s3.probing.scratch import CLEANUP_SECONDS, Scratch, ScratchKey
 
 _PLAIN: Final = "copy/parts-plain"
 
@@ -26,29 +26,30 @@ class Parts:
     compared: bool
 
 
-async def probe_parts(scratch: Scratch, source: str) -> Parts:
+async def probe_parts(scratch: Scratch, source: str, into: Scratch) -> Parts:
     """Probe parts in about 25 successive requests. `source` is a scratch key with a percent sign."""
-    plain = scratch.root + _PLAIN
-    await scratch.put(plain)
+    plain = scratch.key(_PLAIN)
+    await scratch.put(plain.name)
     # A store that decodes once too often copies this key. Without it, such a store would find no source.
     await scratch.write(unquote_plus(source), b"?" * len(source.encode()))
-    encoded = await _or_false(_copies(scratch, source, "copy/parts-1"))
-    copied = encoded or await _or_false(_copies(scratch, plain, "copy/parts-2"))
+    there = ScratchKey(plain.bucket, source)
+    encoded = await _or_false(_copies(there, into, "copy/parts-1"))
+    copied = encoded or await _or_false(_copies(plain, into, "copy/parts-2"))
     listed = await _or_false(_is_listed_until_aborted(scratch, f"{scratch.root}copy/parts-3"))
     compared = await _or_false(_compares(scratch, f"{scratch.root}copy/parts-4"))
     return Parts(copied=copied, copied_encoded=encoded or not copied, listed=listed, compared=compared)
 
 
-async def _copies(scratch: Scratch, source: str, name: str) -> bool:
+async def _copies(source: ScratchKey, into: Scratch, name: str) -> bool:
     """Whether an object whose one part is a copy of the source has the source's bytes."""
-    key = scratch.root + name
+    key = into.root + name
 
     async def copy(asked: Mapping[str, str]) -> str:
-        part = {"PartNumber": 1, "CopySource": {"Bucket": scratch.calls.bucket, "Key": source}}
-        return await scratch.calls.send("UploadPartCopy", _copied_etag, **asked, **part)
+        part = {"PartNumber": 1, "CopySource": {"Bucket": source.bucket, "Key": source.name}}
+        return await into.calls.send("UploadPartCopy", _copied_etag, **asked, **part)
 
-    await _complete(scratch, key, copy)
-    return await scratch.read(key) == source.encode()
+    await _complete(into, key, copy)
+    return await into.read(key) == source.name.encode()
 
 
 async def _compares(scratch: Scratch, key: str) -> bool:
@@ -66,7 +67,7 @@ async def _compares(scratch: Scratch, key: str) -> bool:
         etag = f'"{await scratch.etag(key)}"'
     except (Refusal, KeyError):
         return True  # no object in parts can exist
-    copy = scratch.copy(key, f"{key}-copy", CopySourceIfMatch=etag)
+    copy = scratch.copy(ScratchKey(scratch.calls.bucket, key), f"{key}-copy", CopySourceIfMatch=etag)
     return await _not_refused(copy) and await _not_refused(scratch.delete(Key=key, IfMatch=etag))
 
 

@@ -5,12 +5,20 @@ scratch key in each managed prefix of a bucket that keeps versions, where the co
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from reconciler.errors import Halt
-from reconciler.model import SCRATCH_FOLDER, Capabilities, ListingOrder, Versioning
+from reconciler.model import (
+    SCRATCH_FOLDER,
+    Capabilities,
+    ListingOrder,
+    QuarantineBucket,
+    QuarantineFound,
+    Versioning,
+)
 from reconciler.stores.s3.concurrency import side_by_side
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.lifecycle import lifecycle_rules
@@ -33,14 +41,19 @@ _UNKNOWN: Final = Capabilities(
 
 
 class BucketProber:
-    """`ports.Prober` of one bucket."""
+    """`ports.Prober` of one bucket, and of the one that copies go to, if it is another."""
 
     def __init__(
-        self, calls: Calls, listing: BucketListing, managed: Callable[[], Sequence[str]] = tuple
+        self,
+        calls: Calls,
+        listing: BucketListing,
+        managed: Callable[[], Sequence[str]] = tuple,
+        quarantine: tuple[QuarantineBucket, Calls] | None = None,
     ) -> None:
         self._calls = calls
         self._listing = listing
         self._managed = managed
+        self._quarantine = quarantine
 
     async def probe(self, declared: ListingOrder | None = None) -> Capabilities:
         """Probe what the store does. A capability that could not be found out counts as absent.
@@ -51,25 +64,32 @@ class BucketProber:
         """
         await self._recognise()
         reported, locks = await _both(self._versioning, self._object_lock)
+        kept = None if self._quarantine is None else await _quarantine(*self._quarantine)
         try:
-            found = await self._find_out(reported, declared)
+            found = await self._find_out(reported, declared, kept)
         except Refusal as refusal:
             if refusal.fatal:
                 raise self._calls.place.explain("PutObject", refusal, Halt) from None
             why = "" if refusal.denied else f"PutObject was refused with {refusal}"
             found = replace(_UNKNOWN, versioning=reported or Versioning.OFF, refusal=why)
         rules = await lifecycle_rules(self._calls)
-        return replace(found, object_lock=locks, lifecycle=rules)
+        return replace(found, object_lock=locks, lifecycle=rules, quarantine=kept)
 
-    async def _find_out(self, reported: Versioning | None, declared: ListingOrder | None) -> Capabilities:
+    async def _find_out(
+        self, reported: Versioning | None, declared: ListingOrder | None, kept: QuarantineFound | None
+    ) -> Capabilities:
         """Probe three subjects concurrently, each on its own keys. Raises Refusal where no key can be put."""
-        async with scratch_keys(self._calls, reported) as scratch:
+        async with AsyncExitStack() as stack:
+            scratch = into = await stack.enter_async_context(scratch_keys(self._calls, reported))
+            if self._quarantine is not None and kept is not None:
+                there = scratch_keys(self._quarantine[1], kept.versioning)
+                into = await stack.enter_async_context(there)
             writing = await probe_writing(scratch, self._listing)
             versioning, undelete = await probe_versioning(scratch, reported)
             ordering, deleting, copying = await _all_three(
                 partial(probe_ordering, scratch, self._listing, declared),
                 partial(probe_deleting, scratch),
-                partial(probe_copying, scratch),
+                partial(probe_copying, scratch, into),
             )
         unseen = await self._not_undeleting() if undelete else ()
         return Capabilities(
@@ -117,17 +137,37 @@ class BucketProber:
 
     async def _versioning(self) -> Versioning | None:
         """The bucket's versioning; None where it will not say."""
-        try:
-            return await reported_versioning(self._calls)
-        except Refusal as refusal:
-            raise self._calls.place.explain("GetBucketVersioning", refusal, Halt) from None
+        return await _versioning(self._calls)
 
     async def _object_lock(self) -> bool:
-        """Whether the bucket has object lock; False where it will not say."""
-        try:
-            return await self._calls.send("GetObjectLockConfiguration", _locks)
-        except Refusal:
-            return False
+        return await _object_lock(self._calls)
+
+
+async def _quarantine(bucket: QuarantineBucket, calls: Calls) -> QuarantineFound:
+    """What another bucket for copies says about itself. Raises Halt, StoreUnavailable."""
+    versioning = await _versioning(calls)
+    return QuarantineFound(
+        bucket=bucket,
+        # Where it will not say, versions are looked for: what is deleted by name may leave some.
+        versioning=Versioning.SUSPENDED if versioning is None else versioning,
+        object_lock=await _object_lock(calls),
+        lifecycle=await lifecycle_rules(calls),
+    )
+
+
+async def _versioning(calls: Calls) -> Versioning | None:
+    try:
+        return await reported_versioning(calls)
+    except Refusal as refusal:
+        raise calls.place.explain("GetBucketVersioning", refusal, Halt) from None
+
+
+async def _object_lock(calls: Calls) -> bool:
+    """Whether the bucket has object lock; False where it will not say."""
+    try:
+        return await calls.send("GetObjectLockConfiguration", _locks)
+    except Refusal:
+        return False
 
 
 def _require_s3(answer: Mapping[str, Any]) -> None:

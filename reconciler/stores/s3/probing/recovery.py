@@ -6,7 +6,7 @@ from typing import Final
 from reconciler.model import Versioning
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.probing.parts import Parts, probe_parts
-from reconciler.stores.s3.probing.scratch import Scratch
+from reconciler.stores.s3.probing.scratch import Scratch, ScratchKey
 
 _WRONG_ETAG: Final = "00000000000000000000000000000000"
 _SOURCE: Final = "copy/from a+b%20\u00e9"
@@ -78,51 +78,51 @@ async def undeletes_in(scratch: Scratch) -> bool:
 # --- copies --------------------------------------------------------------------------------------------
 
 
-async def probe_copying(scratch: Scratch) -> Copying:
-    """Probe copies, in about thirty successive requests."""
-    source = scratch.root + _SOURCE
-    stored = await scratch.put(source)
-    copies = await _copies(scratch, source, "copy/plain")
-    compares = copies and await _copies(scratch, source, "copy/right", CopySourceIfMatch=f'"{stored.etag}"')
-    compares = compares and await _refuses_another(scratch, source)
+async def probe_copying(scratch: Scratch, into: Scratch) -> Copying:
+    """Probe copies, in about thirty successive requests: from `scratch` into the bucket of `into`, and back.
+
+    Both are the same where copies stay in the bucket.
+    """
+    source = scratch.key(_SOURCE)
+    stored = await scratch.put(source.name)
+    copies = await _copies(source, into, "copy/plain")
+    if into is not scratch:
+        copies = copies and await _copies(into.key("copy/plain"), scratch, "copy/back", source.name)
+    compares = copies and await _copies(source, into, "copy/right", CopySourceIfMatch=f'"{stored.etag}"')
+    compares = compares and await _refuses_another(source, into)
     return Copying(
         copy=copies,
         copy_conditional=compares,
-        copy_only_new=copies and await _spares_what_is_there(scratch, source),
-        parts=await probe_parts(scratch, source),
+        copy_only_new=copies and await _spares_what_is_there(into.key("copy/plain"), scratch),
+        parts=await probe_parts(scratch, source.name, into),
     )
 
 
-async def _copies(scratch: Scratch, source: str, name: str, **condition: str) -> bool:
-    """Whether the copy exists afterwards with the source's bytes."""
+async def _copies(source: ScratchKey, into: Scratch, name: str, body: str = "", **condition: str) -> bool:
+    """Whether the copy exists afterwards with the source's bytes: its name, unless `body` says another."""
     try:
-        await _copy(scratch, source, name, **condition)
-        return await scratch.read(scratch.root + name) == source.encode()
+        await into.copy(source, into.root + name, **condition)
+        return await into.read(into.root + name) == (body or source.name).encode()
     except Refusal:
         return False
 
 
-async def _refuses_another(scratch: Scratch, source: str) -> bool:
+async def _refuses_another(source: ScratchKey, into: Scratch) -> bool:
     """Whether the store answers a wrong ETag with 412 and makes no copy."""
-    name = "copy/wrong"
+    target = f"{into.root}copy/wrong"
     try:
-        await _copy(scratch, source, name, CopySourceIfMatch=f'"{_WRONG_ETAG}"')
+        await into.copy(source, target, CopySourceIfMatch=f'"{_WRONG_ETAG}"')
     except Refusal as refusal:
-        return refusal.changed and not await scratch.exists(scratch.root + name)
+        return refusal.changed and not await into.exists(target)
     return False
 
 
-async def _spares_what_is_there(scratch: Scratch, source: str) -> bool:
+async def _spares_what_is_there(source: ScratchKey, into: Scratch) -> bool:
     """Whether the store answers If-None-Match with 412 and leaves the target unchanged: moto ignores it."""
-    name = "copy/taken"
-    target = scratch.root + name
+    target = f"{into.root}copy/taken"
     try:
-        await scratch.put(target)
-        await _copy(scratch, source, name, IfNoneMatch="*")
+        await into.put(target)
+        await into.copy(source, target, IfNoneMatch="*")
     except Refusal as refusal:
-        return refusal.changed and await scratch.read(target) == target.encode()
+        return refusal.changed and await into.read(target) == target.encode()
     return False
-
-
-async def _copy(scratch: Scratch, source: str, name: str, **condition: str) -> None:
-    await scratch.copy(source, scratch.root + name, **condition)

@@ -43,6 +43,14 @@ class Version:
     marker: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ScratchKey:
+    """A scratch key, with its bucket: what is copied may be in another one than the copy."""
+
+    bucket: str
+    name: str
+
+
 class Scratch:
     """The scratch keys of one probe, all under `root`. Every call may raise Refusal and StoreUnavailable."""
 
@@ -106,9 +114,12 @@ class Scratch:
 
         return await self.calls.carry_out("GetObject", fetch, bytes)
 
-    async def copy(self, source: str, target: str, **conditions: str) -> None:
+    def key(self, name: str) -> ScratchKey:
+        return ScratchKey(self.calls.bucket, self.root + name)
+
+    async def copy(self, source: ScratchKey, target: str, **conditions: str) -> None:
         self.expect(target)
-        place = {"Bucket": self.calls.bucket, "Key": source}
+        place = {"Bucket": source.bucket, "Key": source.name}
         await self.calls.send("CopyObject", lambda _: None, Key=target, CopySource=place, **conditions)
 
     async def delete(self, **asked: str) -> None:
