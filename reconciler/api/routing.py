@@ -80,4 +80,4 @@ class Guarded(APIRoute):
                 guess = f"; did you mean {near[0]}?" if near else ""
                 raise Problem(422, "invalid", f"query: there is no parameter {name!r}{guess}")
             if times > 1:
-                raise Problem(422, "invalid", f"query: {name} is given {times} times")
+                raise Problem(422, "invalid", f"query: {name} is given more than once")

@@ -86,7 +86,8 @@ class Surroundings:
 
     async def sleep(self, seconds: float) -> None:
         # A fraction of a microsecond would round to no time at all, and who waits for the rest would spin.
-        end = self.elapsed + max(timedelta(seconds=seconds), timedelta.resolution)
+        least = timedelta.resolution if seconds else timedelta(0)
+        end = self.elapsed + max(timedelta(seconds=seconds), least)
         if self._sleepers is None:
             await anyio.lowlevel.checkpoint()
             self.elapsed = max(self.elapsed, end)

@@ -25,6 +25,7 @@ NEVER_ONE = (
     "len(rows)",
     "found.batch_size",
     "row['prepared']",
+    "whose",
 )
 """What counts nothing, before a verb such as `holds`, and what is more than one wherever it is said."""
 
