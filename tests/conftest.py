@@ -150,12 +150,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 MEASURED = (
+    "api/",
     "cli/",
     "contract/",
     "migration/",
     "unit/",
     "integration/test_daemon.py",
     "integration/test_demo.py",
+    "integration/test_group_policies.py",
+    "integration/test_quarantine_bucket.py",
     "integration/test_traces.py",
     "integration/test_undo.py",
     "integration/test_web.py",

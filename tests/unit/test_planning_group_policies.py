@@ -165,3 +165,8 @@ def test_a_policy_that_lets_more_go_is_new_to_the_pass_and_a_balance_is_not() ->
     found = row("1:zero", 12 * DAY)
     assert approval_gate.is_newly_outlived(found, before, NOW)
     assert not approval_gate.is_newly_outlived(row("1:negative", 12 * DAY), after, NOW)
+
+
+def test_a_policy_without_days_after_a_soft_delete_is_told() -> None:
+    (said,) = doubts([conduits(soft_delete_days=None)])
+    assert said.endswith("sets no days after a soft delete: such rows are kept; set them")

@@ -126,6 +126,11 @@ def test_keys_that_no_column_enables_are_left_out_and_told_of() -> None:
     assert found.notes[0].endswith(f'; ALTER TABLE "public"."VirtualKeys" {made}')
 
 
+def test_a_table_of_keys_without_any_flag_is_told_of() -> None:
+    found = proposed(GATEWAY, table("public.VirtualKeys", identity="Id", Id="integer"))
+    assert found.notes[0].endswith("but no column says whether a key may be used")
+
+
 def test_users_are_no_keys_since_their_media_would_be_ownerless() -> None:
     users = table("app.users", id="integer", is_active="boolean")
     files = table("app.files", id="integer", path=("text", IMAGES), user_id="integer")

@@ -152,3 +152,15 @@ def test_no_deletion_is_announced_while_the_clean_up_is_off() -> None:
 )
 def test_a_duration_is_told_in_its_largest_whole_unit(duration: timedelta, words: str) -> None:
     assert published.span(duration) == words
+
+
+@pytest.mark.parametrize(
+    ("grace", "words"),
+    [
+        (None, ""),
+        (FOREVER, "Kept when it was marked as deleted"),
+        (5 * DAY, "Removed 5 days after it was marked as deleted"),
+    ],
+)
+def test_what_a_rule_says_of_a_soft_delete_is_told(grace: timedelta | None, words: str) -> None:
+    assert published.soft_deleted(policy(soft_delete_grace=grace)) == words

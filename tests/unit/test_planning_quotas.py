@@ -263,3 +263,8 @@ def test_a_quota_is_told_to_the_gateways_users(limit: Quota | None, grace: int, 
         assert published.of_quota(rule("a", limit), under) == "Counts towards the limit of everything else"
         own = rule("a", replace(limit, name="a"))
         assert published.of_quota(own, under).startswith("A ")
+
+
+def test_without_a_time_of_access_none_is_promised_to_protect() -> None:
+    under = policy(quota=quota(evict=Evict.OLDEST), grace_period=0 * DAY, recent_access=0 * DAY)
+    assert published.of_quota(under, under).endswith("beyond that the oldest is deleted first")
