@@ -4,11 +4,11 @@ The daemon is in `app.daemon` and is imported only where it runs, so no other co
 server and its metrics.
 """
 
-from reconciler.app.commands import migrate, once, open_database, pause_switch, plan, undo
+from reconciler.app.commands import migrate, once, open_database, open_to_look, pause_switch, plan, undo
 from reconciler.app.doctor import doctor
 from reconciler.app.first_look import explain, init
 from reconciler.app.process import SystemClock
-from reconciler.app.wiring import catalog_config, limits_of, open_ports
+from reconciler.app.wiring import catalog_config, limits_of, open_both, open_ports
 from reconciler.catalog.open import Catalog
 from reconciler.engine.recover.undo import Undone
 
@@ -23,8 +23,10 @@ __all__ = [
     "limits_of",
     "migrate",
     "once",
+    "open_both",
     "open_database",
     "open_ports",
+    "open_to_look",
     "pause_switch",
     "plan",
     "undo",

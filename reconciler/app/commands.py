@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TextIO
@@ -21,7 +21,7 @@ from reconciler.engine.recover.undo import Emit, Undone
 from reconciler.engine.runtime.context import Ports, ruled
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.tasks import task_group
-from reconciler.errors import Halt, LoginRefused, Retryable
+from reconciler.errors import ConfigError, Halt, LoginRefused, Retryable
 from reconciler.operations import undo as undoing
 from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
@@ -157,6 +157,25 @@ def migrate(
 async def open_database(settings: DatabaseSettings) -> AsyncIterator[Catalog]:
     """Open the database alone, with its schema at head, for commands that need no bucket and no lease."""
     async with open_catalog(wiring.catalog_config(settings)) as catalog:
+        await catalog.require_schema()
+        yield catalog
+
+
+@asynccontextmanager
+async def open_to_look(settings: DatabaseSettings, warn: Callable[[str], None]) -> AsyncIterator[Catalog]:
+    """Like `open_database`, for commands that only look and ask no further column: where one of those cannot
+    be read, it is left out, and `warn` hears why.
+    """
+    config = wiring.catalog_config(settings)
+    async with AsyncExitStack() as stack:
+        try:
+            catalog = await stack.enter_async_context(open_catalog(config))
+        except ConfigError as error:
+            own = replace(config.tables, also_referenced=(), variants=())
+            if own == config.tables:
+                raise
+            catalog = await stack.enter_async_context(open_catalog(replace(config, tables=own)))
+            warn(f"{error}\nuntil that is mended nothing is deleted; this command does without it")
         await catalog.require_schema()
         yield catalog
 

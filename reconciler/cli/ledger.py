@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from reconciler.cli.arguments import Commands, a_pass, command, whole
 from reconciler.cli.errors import DONE
-from reconciler.cli.running import on_database, span
+from reconciler.cli.running import looking, span
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import LedgerFilter, LedgerLine
 from reconciler.model.moments import moment
@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
     made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
 
 
-@on_database
+@looking
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import LISTED, CsvRows, console, limited, print_lines
     from reconciler.operations import as_json

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, command, whole
 from reconciler.cli.errors import DONE
 from reconciler.cli.reports import OF_THE_FIRST
-from reconciler.cli.running import on_database
+from reconciler.cli.running import looking
 from reconciler.cli.types import Catalog, Decided, Output, Part
 from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.model.moments import minute, moment
@@ -52,7 +52,7 @@ def decision(made: Parser) -> None:
     as_json(made, "the outcome")
 
 
-@on_database
+@looking
 async def list_passes(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import console, print_json
     from reconciler.operations import as_json, passes
@@ -71,7 +71,7 @@ async def list_passes(catalog: Catalog, args: argparse.Namespace) -> int:
     return DONE
 
 
-@on_database
+@looking
 async def show(catalog: Catalog, args: argparse.Namespace) -> int:
     """Show one pass: why it tripped, what it would release, and examples.
 

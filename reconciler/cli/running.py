@@ -11,8 +11,9 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from reconciler.cli.arguments import Run
 from reconciler.cli.errors import Terminated, complain
@@ -25,16 +26,38 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def on_database(act: Callable[[Catalog, argparse.Namespace], Awaitable[int]]) -> Run:
+Act: TypeAlias = "Callable[[Catalog, argparse.Namespace], Awaitable[int]]"
+
+
+def on_database(act: Act) -> Run:
     """A command that needs the database alone: its settings are read, and its catalog opened."""
 
-    @functools.wraps(act)
-    def run(args: argparse.Namespace) -> int:
-        settings = database_of(args)
+    def opened(settings: DatabaseSettings) -> AbstractAsyncContextManager[Catalog]:
         from reconciler import app
 
+        return app.open_database(settings)
+
+    return _on(opened, act)
+
+
+def looking(act: Act) -> Run:
+    """The same for a command that only looks, and does so whatever is wrong with further columns."""
+
+    def opened(settings: DatabaseSettings) -> AbstractAsyncContextManager[Catalog]:
+        from reconciler import app
+
+        return app.open_to_look(settings, complain)
+
+    return _on(opened, act)
+
+
+def _on(opened: Callable[[DatabaseSettings], AbstractAsyncContextManager[Catalog]], act: Act) -> Run:
+    @functools.wraps(act)
+    def run(args: argparse.Namespace) -> int:
+        database = opened(database_of(args))
+
         async def use() -> int:
-            async with app.open_database(settings) as catalog:
+            async with database as catalog:
                 return await act(catalog, args)
 
         return wait_unless_ended(use)
