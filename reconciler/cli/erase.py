@@ -4,8 +4,9 @@ For erasure on request. Removed rows are taken out of the ledger at once, and ne
 brings anything of the keys back. What is hidden of them is purged by the leader within seconds, but not in
 dry run, nor while deletions are paused: `reconciler history KEY` says when it is done. What is still
 in the bucket and in the media table is left alone: delete the record first. Exits 1 where a row still
-names a key, or a key is being deleted at that moment; and where any of them is on hold: then nothing is
-erased, unless --despite-hold says that the request weighs more. Needs RECONCILER_DATABASE_URL alone.
+names a key, a key is being deleted at that moment, or nothing is recorded of one; and where any of them is
+on hold: then nothing is erased, unless --despite-hold says that the request weighs more. Needs
+RECONCILER_DATABASE_URL alone.
 
 $ reconciler erase image/2026/cat.png
 """
@@ -52,8 +53,10 @@ async def _run(catalog: Catalog, args: argparse.Namespace) -> int:
     if erased.held:
         _refuse(erased.held)
         return FAILED
-    if not args.json:
+    if not args.json and {*args.keys} - {*erased.unknown}:
         _print(erased)
+    for key in erased.unknown:
+        complain(f"{key}: nothing is known of it, so nothing was erased: is the key right?")
     for key in erased.claimed:
         complain(f"{key}: it is being deleted at this moment; erase it again in a minute")
     for key in erased.returning:
@@ -62,7 +65,7 @@ async def _run(catalog: Catalog, args: argparse.Namespace) -> int:
         )
     for key in done.named:
         complain(f"{key}: a row still names it; delete that, and erase the key again once its object is gone")
-    return DONE if done.complete else FAILED
+    return DONE if done.complete and not erased.unknown else FAILED
 
 
 def _print(erased: Erased) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE, FAILED
-from reconciler.cli.running import on_database
+from reconciler.cli.running import looking
 from reconciler.cli.types import Catalog, Output
 from reconciler.model import KeyHistory, KeyState, LedgerLine, ListedMark, PassState, Verdict
 from reconciler.model.moments import moment
@@ -25,8 +25,8 @@ SAYS = {
     KeyState.DELETED: "deleted since {since}; reconciler undo --key {key} brings it back",
     KeyState.GONE: "deleted since {since}, and nothing of it is left to bring back",
     KeyState.RESTORED: "back since {since}",
-    KeyState.ERASING: "erased since {since}, and never to come back; what is hidden of it is purged by the"
-    " leader's next round (not in dry run, nor while paused)",
+    KeyState.ERASING: "its erasure is ordered since {since}, and it never comes back; what is hidden of it is"
+    " purged by the leader's next round (not in dry run, nor while paused)",
     KeyState.ERASED: "erased since {since}: nothing of it is kept",
     KeyState.KEPT: "not deleted",
     KeyState.UNKNOWN: "nothing is recorded of it since the ledger's oldest line",
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
     as_json(made)
 
 
-@on_database
+@looking
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import console, print_json
     from reconciler.operations import as_json
@@ -116,5 +116,8 @@ def _event(line: LedgerLine) -> str:
             return f"{what} restored{result} by {line.reason}{detail}"
         case "cancelled":
             return f"mark withdrawn{detail}"
+        case "erased":
+            return f"erasure ordered {line.detail}"
         case _:
-            return f"{what} {line.event}, {line.reason}{detail}"
+            purged = f"{line.event}, {line.reason}"
+            return f"{what} {'erased' if purged == 'purged, erasure' else purged}{detail}"

@@ -3,9 +3,9 @@
 Brings back what was deleted within RECONCILER_UNDO_WINDOW: objects out of the quarantine or from behind
 their delete markers, rows out of the ledger. Never writes over what is there now. What comes back is put
 on hold for RECONCILER_HOLD_FOR, or the next pass would delete it again (`reconciler hold remove --pass ID`
-lifts what an undo of that pass left, `--key KEY` a single one). Runs
-while the daemon runs, and may be repeated at any time; with RECONCILER_DRY_RUN=true it only reports. Exits 1
-where something could not be brought back, or the ledger knows of no deletion that fits.
+lifts what an undo of that pass left, `--key KEY` a single one). Runs while the daemon runs, and may be
+repeated at any time. Exits 1 where something could not be brought back, the ledger knows of no deletion
+that fits, or RECONCILER_DRY_RUN is true: then nothing is restored, which --dry-run asks for.
 
 $ reconciler undo --key image/2026/cat.png
 $ reconciler undo --pass 1204 --dry-run
@@ -65,8 +65,6 @@ def run(args: argparse.Namespace) -> int:
     scope = _scope(args)
     lasts = None if args.hold_for is None else running.duration_of(args.hold_for, "--hold-for", "1h")
     mode = Mode.DRY_RUN if args.dry_run else source.current().mode()
-    if mode is Mode.DRY_RUN and not args.dry_run:
-        complain("RECONCILER_DRY_RUN is true: this only shows what would be restored")
     shown: list[Returned] = []
     total, started, by = itertools.count(), time.monotonic(), running.operator(args)
 
@@ -86,7 +84,11 @@ def run(args: argparse.Namespace) -> int:
         _print(shown, next(total), mode)
         if undone.touched or not undone.unknown:
             print(_summary(undone, mode, scope))
-    return _ended(undone, mode)
+    status = _ended(undone, mode)
+    if mode is Mode.DRY_RUN and not args.dry_run:
+        complain("nothing was restored: RECONCILER_DRY_RUN is true; set it to false for this command")
+        return FAILED
+    return status
 
 
 def _scope(args: argparse.Namespace) -> UndoScope:

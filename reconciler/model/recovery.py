@@ -178,12 +178,14 @@ class Queued:
 class Erased:
     """What an erasure found: hidden objects, removed rows, and keys that are just being deleted, or whose
     object is being brought back (`returning`). `held`: what is on hold, so that nothing was erased.
+    `unknown`: keys of which nothing is recorded; nothing is written down about them either.
     """
 
     objects: int
     rows: int
     claimed: tuple[str, ...] = ()
     returning: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     held: Mapping[str, Hold] = field(default_factory=dict)
 
 

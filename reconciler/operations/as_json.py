@@ -299,11 +299,14 @@ def retried(of: Retried) -> Json:
 
 
 def erased(of: Erasure) -> Json:
-    """What an erasure found. `held` names the hold of each key that was on hold: then nothing is erased."""
+    """What an erasure found. `held` names the hold of each key that was on hold: then nothing is erased.
+
+    `unknown` are keys of which nothing is recorded.
+    """
     return {
         "complete": of.complete,
         **_fields(of.erased, "objects", "rows"),
-        **{name: sorted(getattr(of.erased, name)) for name in ("claimed", "returning")},
+        **{name: sorted(getattr(of.erased, name)) for name in ("claimed", "returning", "unknown")},
         "named": sorted(of.named),
         "held": {key: hold(each) for key, each in sorted(of.erased.held.items())},
     }

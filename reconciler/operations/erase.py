@@ -24,7 +24,7 @@ class Erasure:
 async def erase(catalog: Catalog, keys: Sequence[str], *, author: str, despite_hold: bool = False) -> Erasure:
     """Erase all of the keys, or none where one is on hold and that is not overruled."""
     erased = await catalog.erasure.erase(keys, author, despite_hold=despite_hold)
-    if not erased.held:
+    if not erased.held and {*keys} - {*erased.unknown}:
         await catalog.orders.note(author, "erase", named(keys))
     return await _with_rows(catalog, keys, erased)
 

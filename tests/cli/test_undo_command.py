@@ -73,9 +73,14 @@ def test_undo_tells_what_would_come_back_and_then_brings_it(lost: Mapping[str, s
 @pytest.mark.incident(31)
 def test_undo_writes_nothing_where_the_setting_says_dry_run(lost: Mapping[str, str]) -> None:
     told = reconciler("undo", "--key", "image/orphan", env={**lost, "RECONCILER_DRY_RUN": "true"})
-    assert told.status == 0
-    assert "RECONCILER_DRY_RUN is true" in told.told[0]
+    assert told.status == 1
+    assert told.told == [
+        "reconciler: nothing was restored: RECONCILER_DRY_RUN is true; set it to false for this command"
+    ]
     assert "would be restored" in told.out
+    asked = ("undo", "--key", "image/orphan", "--dry-run")
+    asked_for = reconciler(*asked, env={**lost, "RECONCILER_DRY_RUN": "true"})
+    assert (asked_for.status, asked_for.told) == (0, [])
 
 
 def test_what_the_ledger_knows_nothing_of_is_said_and_fails(lost: Mapping[str, str]) -> None:
@@ -137,10 +142,13 @@ def test_what_was_erased_is_told_as_gone_once_it_is(lost: Mapping[str, str]) -> 
     assert asked.status == 0
     assert "hidden objects: 1, still stored: the leader's next round purges them" in asked.out
     waits = reconciler("history", key, env=lost).out
+    assert "erasure ordered by ada" in waits
+    assert "object erased" not in waits
     assert "what is hidden of it is purged by the leader's next round" in waits
     assert json.loads(reconciler("history", key, "--json", env=lost).out)["state"] == "erasing"
     assert reconciler("once", env=lost).status == 0
     assert json.loads(reconciler("history", key, "--json", env=lost).out)["state"] == "erased"
+    assert "object erased\n" in reconciler("history", key, env=lost).out
     late = reconciler("undo", "--key", key, env=lost)
     assert late.status == 1
     assert late.out.splitlines()[-1] == "0 objects (0 B) and 0 rows came back"

@@ -52,6 +52,16 @@ ORDER BY storage_key FOR SHARE
 """
 
 
+# The ledger has no index on the key: this reads all of it, as REDACT does.
+KNOWN = f"""
+SELECT storage_key FROM {SCHEMA}.ledger WHERE storage_key = ANY($1::text[])
+UNION SELECT storage_key FROM {SCHEMA}.hidden WHERE storage_key = ANY($1::text[])
+UNION SELECT storage_key FROM {SCHEMA}.tombstones WHERE storage_key = ANY($1::text[])
+UNION SELECT storage_key FROM {SCHEMA}.marks WHERE storage_key = ANY($1::text[])
+UNION SELECT storage_key FROM {SCHEMA}.departures WHERE storage_key = ANY($1::text[])
+UNION SELECT storage_key FROM {SCHEMA}.restores WHERE storage_key = ANY($1::text[])
+"""
+
 WAITS = f"SELECT EXISTS (SELECT FROM {SCHEMA}.hidden WHERE storage_key = $1 AND erased)"
 
 LOOK = f"""
@@ -88,6 +98,7 @@ class Erasure:
                 return Erased(objects=0, rows=0, held=held)
             marked = await connection.fetch(MARKED, list(keys))
             claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
+            unknown = await _unknown(connection, keys)
             hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER, despite_hold)
             await connection.execute(NO_WAY_BACK, list(keys))
             rows = await connection.fetch(REDACT, list(keys))
@@ -95,9 +106,12 @@ class Erasure:
             await connection.execute(UNQUEUE, list(keys))
             by = {each.author for each in held.values()}
             despite = f", despite the hold of {', '.join(sorted(by))}" if by else ""
-            await connection.execute(NOTE, list(keys), f"by {author}{despite}")
+            known = [key for key in keys if key not in unknown]
+            await connection.execute(NOTE, known, f"by {author}{despite}")
             returning = tuple(sorted({row["storage_key"] for row in hidden if row["returning"]}))
-            return Erased(objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning)
+            return Erased(
+                objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning, unknown=unknown
+            )
 
         return await self._database.transaction(work)
 
@@ -112,10 +126,18 @@ class Erasure:
                 " AND state = 'claimed' ORDER BY storage_key",
                 list(keys),
             )
+            unknown = await _unknown(connection, keys)
         assert row is not None
         return Erased(
             objects=row["objects"],
             rows=row["rows"],
             claimed=tuple(each["storage_key"] for each in marked),
             returning=tuple(sorted(row["returning"])),
+            unknown=unknown,
         )
+
+
+async def _unknown(connection: AnyConnection, keys: Sequence[str]) -> tuple[str, ...]:
+    """Those of which nothing is recorded, ascending."""
+    known = {row["storage_key"] for row in await connection.fetch(KNOWN, list(keys))}
+    return tuple(sorted({*keys} - known))
