@@ -11,7 +11,7 @@ from reconciler import __version__, lean
 from reconciler.app.metric_refresh import recall, refresh_statistics, refresh_storage
 from reconciler.app.process import log_origins, stop_on_signal
 from reconciler.app.reloading import follow_runtime_file, log_settings
-from reconciler.app.replica_state import ReplicaState, keep_telling, log_orders
+from reconciler.app.replica_state import ReplicaState, keep_telling, leave, log_orders
 from reconciler.app.wiring import in_force_of, limits_of, mode_of, open_both
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.daemon import Daemon
@@ -127,6 +127,7 @@ async def connect_and_lead(
                     with health.watching(PAUSE, PAUSE_SILENCE):
                         await Daemon(ports, limits, cycle, stopping).run()
                     group.cancel_scope.cancel()
+                await leave(source, state, catalog)
         except Halt as halt:
             log.error("halted: a person has to act", reason=str(halt))
             observer.halted(str(halt))

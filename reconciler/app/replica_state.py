@@ -106,6 +106,15 @@ async def keep_telling(state: ReplicaState, source: SettingsSource, catalog: Cat
         await anyio.sleep(LOOK_SECONDS)
 
 
+async def leave(source: SettingsSource, state: ReplicaState, catalog: Catalog) -> None:
+    """A replica that ends takes away what it has said; else that would count for a minute."""
+    with anyio.move_on_after(LOOK_SECONDS, shield=True):
+        try:
+            await catalog.replicas.leave(state.says(source).name)
+        except ReconcilerError as error:
+            log.debug("that this replica ends was not said", reason=str(error))
+
+
 async def log_orders(catalog: Catalog) -> None:
     """Log each order that is given from now on, on every replica, until cancelled."""
     last: int | None = None

@@ -164,7 +164,12 @@ def _stops(found: Explained, out: Output) -> None:
     if found.pause.paused:
         out.say(("nothing is deleted: ", "bold"), formatting.pause(found.pause), hang=2)
     elif found.mode == "dry_run":
-        out.say(("nothing is deleted: ", "bold"), "RECONCILER_DRY_RUN is true")
+        whose = (
+            f"the leader, {found.leader}, is"
+            if found.leader
+            else "no replica says that it leads, and here it is"
+        )
+        out.say(("nothing is deleted: ", "bold"), f"{whose} in dry run (RECONCILER_DRY_RUN is true)", hang=2)
 
 
 def _shown(value: object) -> str:

@@ -16,7 +16,7 @@ from datetime import datetime
 from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE
 from reconciler.cli.passes import choice, looked_at
-from reconciler.cli.running import on_database
+from reconciler.cli.running import looking
 from reconciler.cli.types import Catalog, Output, Status
 from reconciler.model import Pass, PassKind
 from reconciler.model.moments import moment
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     as_json(command(commands, "status", __doc__, run))
 
 
-@on_database
+@looking
 async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import console, print_json
     from reconciler.operations import as_json
@@ -107,7 +107,9 @@ def _waiting(status: Status) -> Iterator[str]:
         yield f"{current.kind} {which} tripped, first {_when(since, status.now)}: {current.trip_reason}"
         yield from choice(detail)
         yield f"to look at it: reconciler passes show {current.id}"
-    if not status.waiting:
+    if status.halts:
+        yield "a replica is halted, until a person has done what is said next to it"
+    elif not status.waiting:
         yield "nothing waits for a decision"
 
 

@@ -122,6 +122,7 @@ class Explained:
 
     at: datetime
     mode: Mode
+    """The leader's; without one, that of the settings here."""
     pause: Pause
     seen: Seen
     versions: Sequence[Version] | None
@@ -135,6 +136,8 @@ class Explained:
     """Rows that named it and left the table, of which no departure pass has taken note yet."""
     returnable: Sequence[Returnable]
     unseen: Sequence[str] = field(default=())
+    leader: str | None = None
+    """Whose mode it is; None where no replica says that it leads."""
 
     @property
     def known(self) -> bool:

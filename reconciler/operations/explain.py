@@ -12,6 +12,7 @@ from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans, meant, spellings
 from reconciler.operations.history import history
 from reconciler.operations.policy import in_force
+from reconciler.operations.status import leading
 from reconciler.planning import drift_rules, outlook
 from reconciler.ports import Locks, ObjectStore, Versions
 
@@ -23,7 +24,7 @@ LOOKS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What is looked at, and the settings by which a pass would judge."""
+    """What is looked at, and the settings by which a pass would judge. `mode` counts without a leader."""
 
     catalog: Catalog
     store: ObjectStore
@@ -49,9 +50,11 @@ async def explain(sight: Sight, key: str) -> model.Explained:
     story = await history(catalog, key)
     notes = await catalog.departures.of_key(key)
     seen = await _departed(sight, seen, story.mark, notes)
+    leader = await leading(catalog)
     return model.Explained(
         at=now,
-        mode=sight.mode,
+        mode=leader.mode if leader else sight.mode,
+        leader=leader.name if leader else None,
         pause=await catalog.pauses.read(),
         seen=seen,
         versions=versions,

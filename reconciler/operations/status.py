@@ -47,8 +47,7 @@ class Status:
     @property
     def leading(self) -> model.Replica | None:
         """What the leader says of itself."""
-        epoch = self.leader.epoch if self.leader else None
-        return next((each for each in self.replicas if each.epoch is not None and each.epoch == epoch), None)
+        return _of_leader(self.leader, self.replicas)
 
     @property
     def speaker(self) -> model.Replica | None:
@@ -96,6 +95,15 @@ class Status:
         if self.stopped_by or self.stuck or not due or not self.a_second:
             return None
         return timedelta(seconds=due / self.a_second)
+
+
+def _of_leader(leader: model.Leader | None, replicas: Sequence[model.Replica]) -> model.Replica | None:
+    return next((each for each in replicas if leader is not None and each.epoch == leader.epoch), None)
+
+
+async def leading(catalog: Catalog) -> model.Replica | None:
+    """What the leader says of itself; None without one, or where it has said nothing lately."""
+    return _of_leader(await catalog.statistics.leader(), await catalog.replicas.heard())
 
 
 async def status(catalog: Catalog) -> Status:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from tests.cli.program import reconciler
 from tests.servers import execute
 
@@ -89,6 +91,25 @@ def test_a_site_before_its_first_pass_has_nothing_to_tell(database: str) -> None
     assert (found["leader"], found["mode"], found["passes"], found["marks"]) == (None, None, [], {})
 
 
+@pytest.mark.parametrize(
+    "command", ["status", "passes", "passes show 3", "history image/1", "ledger"], ids=str.split
+)
+def test_a_further_column_that_is_gone_hides_nothing_from_who_looks(database: str, command: str) -> None:
+    execute(database, SITE)
+    env = {"RECONCILER_DATABASE_URL": database}
+    before = reconciler(*command.split(), env=env)
+    without = reconciler(
+        *command.split(), env={**env, "RECONCILER_CATALOG__ALSO_REFERENCED": '["shown.key"]'}
+    )
+    assert (without.status, len(without.out.splitlines())) == (0, len(before.out.splitlines()))
+    assert without.told == [
+        "reconciler: RECONCILER_CATALOG__ALSO_REFERENCED shown.key: there is no table shown",
+        "reconciler: until that is mended nothing is deleted; this command does without it",
+    ]
+    missing = {**env, "RECONCILER_CATALOG__MEDIA_TABLE": "nosuch"}
+    assert reconciler(*command.split(), env=missing).status == 2
+
+
 SPEAKS = """
 INSERT INTO reconciler.replicas (name, said_at, says)
 SELECT name, now() - age::interval, '{"version": "1", "mode": "dry_run", "mode_from": "the runtime file /f",
@@ -124,7 +145,7 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
     assert dry["halted"] == (
         "pod-8/1 since 2026-11-30 03:00:00Z: the bucket is another database's: reconciler adopt-bucket"
     )
-    assert dry["for you"] == "nothing waits for a decision"
+    assert dry["for you"] == "a replica is halted, until a person has done what is said next to it"
     assert re.fullmatch(
         "3 marks, the first .* ago, at .*; none goes now, since it is a dry run", dry["due now"]
     )

@@ -69,7 +69,13 @@ async def test_a_halted_daemon_stays_alive_and_says_so(ordered_site: Site) -> No
 
         await until(halted)
         assert (await running.get("/healthz"))[0] == 200
+
+        async def said() -> bool:
+            return bool(await ordered_site.sql("SELECT FROM reconciler.replicas WHERE says->>'halted' > ''"))
+
+        await until(said)
         assert await running.stop() == 0
+        assert await ordered_site.sql("SELECT FROM reconciler.replicas") == [], "it took away what it said"
 
 
 async def test_the_runtime_file_switches_dry_run_while_it_runs(

@@ -13,6 +13,8 @@ import pytest
 
 from reconciler import app
 from reconciler.catalog import migrate
+from reconciler.cli.explain import print_explained
+from reconciler.cli.output import console
 from reconciler.model import VERDICTS, Explained, Finding, KeepReason, KeyState, Verdict
 from reconciler.model.moments import moment
 from reconciler.operations import as_json
@@ -67,6 +69,35 @@ async def test_what_else_names_a_key_is_told_by_name(site: Site) -> None:
     assert told.outlook.now.reason == "named by public.users.avatar and by public.users.cover"
     assert as_json.explained(told)["named_by"] == list(told.seen.named)
     assert not (await explain(site, "image/other", **named)).seen.named
+
+
+LEADS = """
+UPDATE reconciler.lease SET holder = 'pod-7', epoch = 12, acquired_at = now(), expires_at = '2999-01-01Z';
+INSERT INTO reconciler.replicas (name, said_at, says) VALUES ('pod-7/1', '2999-01-01Z',
+    '{"version": "1", "mode": "live", "mode_from": "the default", "mode_since": null, "config_hash": "h",
+      "epoch": 12, "halted": null, "halted_since": null, "next_pass": {}, "phases": {}, "rate": 2,
+      "blocked_by": ""}')
+"""
+
+
+async def test_the_mode_is_the_leaders_and_that_of_the_settings_without_one(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await site.put("image/a")
+
+    async def told(dry_run: str) -> str:
+        print_explained(await explain(site, "image/a", dry_run=dry_run), console())
+        return capsys.readouterr().out
+
+    alone = "nothing is deleted: no replica says that it leads, and here it is in dry run"
+    assert alone in await told("true")
+    assert "nothing is deleted" not in await told("false")
+    await site.script(LEADS)
+    for here in ("true", "false"):
+        assert "nothing is deleted" not in await told(here)
+    await site.script('UPDATE reconciler.replicas SET says = says || \'{"mode": "dry_run"}\'')
+    for here in ("true", "false"):
+        assert "nothing is deleted: the leader, pod-7/1, is in dry run" in await told(here)
 
 
 async def every_kind(site: Site) -> Mapping[str, Verdict]:

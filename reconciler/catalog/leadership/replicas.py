@@ -32,6 +32,11 @@ class PostgresReplicas:
         async with self._database.connection() as connection:
             await connection.execute(SAY, replica.name, _text(replica))
 
+    async def leave(self, name: str) -> None:
+        """It has ended, and says no more."""
+        async with self._database.connection() as connection:
+            await connection.execute(f"DELETE FROM {SCHEMA}.replicas WHERE name = $1", name)
+
     async def heard(self) -> Sequence[Replica]:
         """The replicas that have spoken lately, by name."""
         async with self._database.connection() as connection:
