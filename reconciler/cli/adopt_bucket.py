@@ -21,7 +21,7 @@ $ reconciler adopt-bucket --yes
 import argparse
 
 from reconciler.cli import running
-from reconciler.cli.arguments import Commands, as_json, command, wait
+from reconciler.cli.arguments import Commands, as_json, by, command, wait
 from reconciler.cli.errors import DONE, FAILED, complain
 from reconciler.planning.formatting import counted, printable
 
@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     made = command(commands, "adopt-bucket", __doc__, run)
     made.add_argument("--yes", action="store_true", help="do it; otherwise only say what was found")
     wait(made)
+    by(made, "who says so")
     as_json(made, "what was found and done")
 
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def act() -> int:
         name = settings.bucket.name
-        async with app.open_ports(settings) as ports:
+        async with app.open_both(settings) as (ports, catalog):
             situation = await ownership.look(ports, name)
             found = {"bucket": name, "fault": situation.fault or None, "adopted": False, "withdrawn": 0}
             if not args.json:
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
                 upload_window=settings.upload_window,
                 wait=patience,
             )
+            done = f"bucket {name!r}, {counted(withdrawn, 'mark')} withdrawn"
+            await catalog.orders.note(running.operator(args), "adopt-bucket", done)
         if args.json:
             print_json({**found, "adopted": True, "withdrawn": withdrawn})
             return DONE

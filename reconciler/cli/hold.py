@@ -19,6 +19,7 @@ from reconciler.cli.arguments import (
     a_pass,
     actions,
     as_json,
+    by,
     command,
     limit_and_format,
     who_and_why,
@@ -50,13 +51,14 @@ def add(commands: Commands) -> None:
     listed = command(within, "list", list_holds.__doc__, list_holds)
     listed.add_argument("--kind", choices=[kind.value for kind in HoldKind], help="only these")
     listed.add_argument("--prefix", default="", metavar="P", help="only targets that begin with it")
-    _of_author_pass_or_reason(listed)
+    _of_author_pass_or_reason(listed, "--by")
     limit_and_format(listed)
     removed = command(within, "remove", remove.__doc__, remove)
     _targets(removed)
     _of_author_pass_or_reason(removed)
     removed.add_argument("--all", action="store_true", help="every hold that is in force, by any author")
     removed.add_argument("--dry-run", action="store_true", help="count what would be lifted, and do nothing")
+    by(removed, "who lifts them")
     as_json(removed, "the count")
 
 
@@ -69,8 +71,8 @@ def _targets(made: Parser) -> None:
         made.add_argument(option, action="append", default=[], metavar=metavar, help=f"{what} (repeatable)")
 
 
-def _of_author_pass_or_reason(made: Parser) -> None:
-    made.add_argument("--by", dest="author", type=words, metavar="NAME", help="only this author's")
+def _of_author_pass_or_reason(made: Parser, *former: str) -> None:
+    made.add_argument("--author", *former, type=words, metavar="NAME", help="only this author's")
     a_pass(made, "only those that an undo of this pass left, or that the store's refusals of its keys did")
     made.add_argument("--reason", type=words, metavar="TEXT", help="only those whose reason contains this")
 
@@ -113,7 +115,7 @@ async def list_holds(catalog: Catalog, args: argparse.Namespace) -> int:
     The table shows the first ones; jsonl prints every one, a line each.
 
     $ reconciler hold list --kind prefix
-    $ reconciler hold list --by "the store"
+    $ reconciler hold list --author "the store"
     $ reconciler hold list --pass 17 --format jsonl
     """
     from reconciler.cli.output import KEY_WIDTH, LISTED, console, first, print_lines
@@ -154,11 +156,11 @@ async def remove(catalog: Catalog, args: argparse.Namespace) -> int:
     left, where all that is given has to apply. The program's own holds are by 'the store', which
     refused to delete, and by the author of an undo; both name the pass. Marks made before the hold go
     on as if there had been none: what is due, and was seen by the last pass, may go at once. Who
-    lifted it is written in the ledger. Exits 1 where there was no such hold.
+    lifted it (--by) is written in the ledger. Exits 1 where there was no such hold.
 
     $ reconciler hold remove --key image/cat.png
-    $ reconciler hold remove --prefix image/tenant-7/ --by alice@ops
-    $ reconciler hold remove --by "the store" --reason QuotaExceeded --dry-run
+    $ reconciler hold remove --prefix image/tenant-7/ --author alice@ops
+    $ reconciler hold remove --author "the store" --reason QuotaExceeded --dry-run
     $ reconciler hold remove --pass 17
     """
     from reconciler.cli.output import print_json
@@ -189,7 +191,7 @@ def _only_named(args: argparse.Namespace) -> None:
     if args.pass_id is not None or args.reason is not None or args.all or args.dry_run:
         raise ConfigError(
             "--pass, --reason, --all and --dry-run are for many holds at once; a hold that is named by --key,"
-            " --prefix or --virtual-key takes --by alone"
+            " --prefix or --virtual-key takes --author and --by alone"
         )
 
 
@@ -197,7 +199,7 @@ def _common(args: argparse.Namespace) -> HoldFilter:
     """What the holds have in common."""
     if args.all == any(each is not None for each in (args.author, args.pass_id, args.reason)):
         raise ConfigError(
-            "say which: --key KEY, --prefix P or --virtual-key ID; or --by NAME, --pass ID, --reason TEXT"
+            "say which: --key KEY, --prefix P or --virtual-key ID; or --author NAME, --pass ID, --reason TEXT"
             " (all that is given has to apply); or --all alone"
         )
     return _filter(args)

@@ -18,6 +18,7 @@ from reconciler.cli.arguments import (
     a_pass,
     actions,
     as_json,
+    by,
     command,
     limit_and_format,
     who_and_why,
@@ -49,6 +50,7 @@ def add(commands: Commands) -> None:
     shown.add_argument("key", metavar="KEY", help="the storage key")
     as_json(shown)
     retried = command(within, "retry", retry.__doc__, retry)
+    by(retried, "who asks for it")
     as_json(retried, "the keys")
     which = retried.add_mutually_exclusive_group(required=True)
     which.add_argument("keys", nargs="*", default=[], metavar="KEY", help="storage keys")
@@ -136,7 +138,7 @@ async def retry(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.cli.output import print_json
     from reconciler.operations import as_json, marks
 
-    done = await marks.retry(catalog, None if args.all else args.keys)
+    done = await marks.retry(catalog, None if args.all else args.keys, author=operator(args))
     if args.json:
         print_json(as_json.retried(done))
     elif args.all or done.keys:

@@ -8,7 +8,7 @@ alone, and RECONCILER_CATALOG__... where tables have other names. The prefixes a
 last wrote down: before there was one, every row counts, and the output says so.
 
 $ reconciler storage
-$ reconciler storage --by media-type
+$ reconciler storage --group-by media-type
 $ reconciler storage --top 100 --json | jq '.largest[] | [.virtual_key_id, .bytes]'
 """
 
@@ -30,7 +30,9 @@ UNKNOWN_PREFIXES = (
 
 def add(commands: Commands) -> None:
     made = command(commands, "storage", __doc__, run)
-    made.add_argument("--by", choices=BY, default=BY[0], help=f"what to tell apart (default {BY[0]})")
+    made.add_argument(
+        "--group-by", "--by", choices=BY, default=BY[0], help=f"what to tell apart (default {BY[0]})"
+    )
     made.add_argument(
         "--top", type=whole, default=20, metavar="N", help="how many of the largest (default 20)"
     )
@@ -43,7 +45,7 @@ async def run(catalog: Catalog, args: argparse.Namespace) -> int:
     from reconciler.operations import as_json
     from reconciler.operations.status import quotas, storage
 
-    by = StorageBy(args.by)
+    by = StorageBy(args.group_by)
     stored, standings = await storage(catalog, by, args.top), await quotas(catalog, args.top)
     if args.json:
         print_json(as_json.storage(stored, by, standings))

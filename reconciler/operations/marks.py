@@ -8,6 +8,7 @@ from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import ListedMark, MarkFilter, UndoScope
 from reconciler.model.moments import moment
+from reconciler.planning.formatting import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +63,11 @@ async def _unmarked(catalog: Catalog, key: str) -> NotDone:
     return NotDone(ErrorKind.NOT_FOUND, "nothing_left", message, **deleted)
 
 
-async def retry(catalog: Catalog, keys: Sequence[str] | None) -> Retried:
+async def retry(catalog: Catalog, keys: Sequence[str] | None, *, author: str) -> Retried:
     """Have marks tried again at once that failed, or whose rows the database does not let go; None is all."""
     retried = await catalog.mark_list.retry(keys)
+    if retried:
+        await catalog.orders.note(author, "marks retry", counted(len(retried), "mark"))
     unmarked = [key for key in dict.fromkeys(keys or ()) if key not in retried]
     return Retried(keys=frozenset(retried), unmarked=unmarked)
 

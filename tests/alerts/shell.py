@@ -46,6 +46,7 @@ def ask(commands: Sequence[str], scratch: Path, **variables: str) -> list[Asked]
     environment = {
         **{name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ},
         **variables,
+        "USER": "ada",
         "PATH": f"{scratch}:/usr/bin:/bin",
         "KUBECTL_CALLS": str(calls),
         "KUBECTL_LOGS": str(logs),

@@ -51,6 +51,20 @@ def env(database: str, moto_bucket: Bucket) -> Mapping[str, str]:
     return {**moto_bucket.environment(), **OPEN, "RECONCILER_DATABASE_URL": database}
 
 
+def orders(database: str) -> list[tuple[str, str]]:
+    """Who has ordered what, the oldest first."""
+
+    async def read() -> list[tuple[str, str]]:
+        connection = await asyncpg.connect(database)
+        try:
+            rows = await connection.fetch("SELECT author, what FROM reconciler.orders ORDER BY id")
+        finally:
+            await connection.close()
+        return [(row["author"], row["what"]) for row in rows]
+
+    return asyncio.run(read())
+
+
 def row(database: str, key: str, expires: str = "NULL") -> None:
     execute(database, ROW.format(key=key, expires=expires))
 
@@ -295,9 +309,10 @@ def test_adopt_bucket_explains_first_and_acts_when_told(
     assert asked.status == 1
     assert "no identity" in asked.out
     assert "--yes" in asked.told[-1]
-    adopted = reconciler("adopt-bucket", "--yes", env=drift)
+    adopted = reconciler("adopt-bucket", "--yes", "--by", "ada", env=drift)
     assert (adopted.status, adopted.told) == (0, [])
     assert "this database's now" in adopted.out
+    assert orders(drift["RECONCILER_DATABASE_URL"]) == [("ada", "adopt-bucket")]
     assert reconciler("once", env=drift).status == 0
 
 

@@ -217,7 +217,7 @@ def test_holds_are_added_listed_and_removed(shell: Shell) -> None:
     again = shell("hold", "remove", "--key", "image/a")
     assert (again.status, again.out) == (1, "")
     assert "no such hold" in again.told[0]
-    assert shell("hold", "remove", "--prefix", "video/", "--by", "bob").status == 1
+    assert shell("hold", "remove", "--prefix", "video/", "--author", "bob").status == 1
     assert [each["target"] for each in holds(shell)] == ["image/b", "video/"]
 
 
@@ -262,7 +262,7 @@ def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) 
         ("image/c", "legal", "QuotaExceeded"),
     ):
         assert shell("hold", "add", "--key", key, "--by", author, "--reason", reason).status == 0
-    common = ("--by", "the store", "--reason", "Quota")
+    common = ("--author", "the store", "--reason", "Quota")
     found = shell("hold", "list", *common, "--json")
     assert [json.loads(line)["target"] for line in found.out.splitlines()] == ["image/a"]
     counted = shell("hold", "remove", *common, "--dry-run")
@@ -277,9 +277,10 @@ def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) 
     ("options", "told"),
     [
         ((), "say which: --key KEY"),
-        (("--all", "--by", "ada"), "or --all alone"),
-        (("--key", "image/a", "--pass", "1"), "takes --by alone"),
-        (("--key", "image/a", "--dry-run"), "takes --by alone"),
+        (("--all", "--author", "ada"), "or --all alone"),
+        (("--by", "ada"), "say which: --key KEY"),
+        (("--key", "image/a", "--pass", "1"), "takes --author and --by alone"),
+        (("--key", "image/a", "--dry-run"), "takes --author and --by alone"),
     ],
 )
 def test_it_is_said_which_holds_are_to_be_lifted(shell: Shell, options: tuple[str, ...], told: str) -> None:

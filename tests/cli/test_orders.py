@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pty
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.cli.program import reconciler
-from tests.cli.test_commands import OPEN, env
+from tests.cli.test_commands import OPEN, env, orders
 from tests.cli.test_keeping import Shell, shell
 from tests.servers import Bucket, execute
 
@@ -47,7 +49,7 @@ def test_the_name_is_the_options_else_the_settings_else_the_shells(
     assert pauses("--by", "ada") == "ada"
 
 
-def test_orders_are_reported_as_json_alone_on_stdout(shell: Shell) -> None:
+def test_orders_are_reported_as_json_alone_on_stdout(shell: Shell, database: str) -> None:
     paused = as_json(shell, "pause", "--reason", "restoring", "--by", "ada")
     assert isinstance(paused, dict)
     assert (paused["paused"], paused["by"], paused["reason"], paused["ours"]) == (
@@ -62,8 +64,9 @@ def test_orders_are_reported_as_json_alone_on_stdout(shell: Shell) -> None:
     held = as_json(shell, "hold", "add", "--key", "image/due", "--reason", "a case", "--by", "ada")
     assert isinstance(held, dict)
     assert (held["holds"][0]["target"], held["claimed"]) == ("image/due", [])
-    assert as_json(shell, "hold", "remove", "--by", "ada", "--dry-run") == {"holds": 1, "dry_run": True}
-    assert as_json(shell, "hold", "remove", "--by", "ada") == {"holds": 1, "dry_run": False}
+    theirs = ("hold", "remove", "--author", "ada")
+    assert as_json(shell, *theirs, "--dry-run") == {"holds": 1, "dry_run": True}
+    assert as_json(shell, *theirs, "--by", "bob") == {"holds": 1, "dry_run": False}
     reason = ("--reason", "still in use")
     assert as_json(shell, "marks", "cancel", "image/due", *reason) == {
         "cancelled": ["image/due"],
@@ -71,18 +74,32 @@ def test_orders_are_reported_as_json_alone_on_stdout(shell: Shell) -> None:
         "unmarked": [],
     }
     assert as_json(shell, "marks", "retry", "--all") == {"retried": [], "unmarked": []}
+    execute(database, REMOVED_ROW)
     assert as_json(shell, "erase", "image/gone") == {
         "complete": True,
         "objects": 0,
-        "rows": 0,
+        "rows": 1,
         "claimed": [],
         "returning": [],
+        "unknown": [],
         "named": [],
         "held": {},
     }
     migrated = as_json(shell, "migrate")
     assert isinstance(migrated, dict)
     assert len(migrated["done"]) == 1
+
+
+def test_who_lifts_a_hold_or_has_marks_retried_signs_it(shell: Shell, database: str) -> None:
+    added = ("hold", "add", "--key", "image/due", "--reason", "a case", "--by", "ada")
+    assert shell(*added).status == 0
+    assert shell("hold", "remove", "--author", "ada", "--by", "bob").status == 0
+    execute(database, "UPDATE reconciler.marks SET last_error = 'away' WHERE storage_key = 'image/due'")
+    assert as_json(shell, "marks", "retry", "--all", "--by", "cy") == {
+        "retried": ["image/due"],
+        "unmarked": [],
+    }
+    assert orders(database) == [("ada", "hold add"), ("bob", "hold remove"), ("cy", "marks retry")]
 
 
 @contextmanager
@@ -111,10 +128,28 @@ def test_a_person_at_a_terminal_is_asked_before_something_is_erased(
     assert (rest.status, "removed rows: 1" in rest.out) == (0, not erased)
 
 
-def test_without_an_input_no_question_is_asked(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_input_no_question_is_asked(
+    shell: Shell, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`<&-`: Python has none then."""
+    execute(database, REMOVED_ROW)
     monkeypatch.setattr(sys, "stdin", None)
     assert shell("erase", "image/gone").status == 0
+
+
+def test_nothing_is_written_about_a_key_that_never_was(shell: Shell, database: str) -> None:
+    execute(database, REMOVED_ROW)
+    ran = shell("erase", "image/never")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.told == [
+        "reconciler: image/never: nothing is known of it, so nothing was erased: is the key right?"
+    ]
+    assert shell("history", "image/never").out.startswith("now: nothing is recorded")
+    both = shell("erase", "image/never", "image/gone", "--by", "ada")
+    assert (both.status, "removed rows: 1" in both.out) == (1, True)
+    assert "erasure ordered by ada" in shell("history", "image/gone").out
+    assert shell("history", "image/never").status == 1
+    assert shell("erase", "image/gone").status == 0, "it may be repeated"
 
 
 def test_a_tripped_pass_is_not_approved_by_a_person_who_says_no(
@@ -152,12 +187,28 @@ def test_a_tripped_pass_is_not_discarded_by_a_person_who_says_no(
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         },
+        {"RECONCILER_BUCKET__NAME": "no-such-bucket"},
+        {"RECONCILER_DATABASE_URL": ""},
     ],
-    ids=["no database", "no store", "no credentials"],
+    ids=["no database", "no store", "no credentials", "no such bucket", "no such database"],
 )
 def test_a_command_without_a_way_in_ends_as_failed(env: Mapping[str, str], changes: dict[str, str]) -> None:
-    ran = reconciler("plan", env={**env, **changes})
-    assert ran.status == 1, ran.told
+    gone = env["RECONCILER_DATABASE_URL"].rpartition("/")[0] + "/no_such_database"
+    changes = {name: value or (gone if "URL" in name else "") for name, value in changes.items()}
+    for command in ("plan", "explain image/a"):
+        ran = reconciler(*command.split(), env={**env, **changes})
+        assert ran.status == 1, (command, ran.told)
+        assert "tried again" not in "".join(ran.told), "only the daemon does that"
+
+
+def test_a_migration_without_the_rights_ends_as_failed(empty_database: str) -> None:
+    role, parts = f"poor_{secrets.token_hex(4)}", urlsplit(empty_database)
+    execute(empty_database, f"CREATE ROLE {role} LOGIN PASSWORD '{parts.password}'")
+    url = parts._replace(netloc=f"{role}:{parts.password}@{parts.hostname}:{parts.port}").geturl()
+    ran = reconciler("migrate", env={"RECONCILER_DATABASE_URL": url})
+    execute(empty_database, f"DROP ROLE {role}")
+    assert ran.status == 1
+    assert "grant this role CREATE on the database" in ran.told[-1]
 
 
 def test_wrong_credentials_end_as_failed_too(seaweed_bucket: Bucket, database: str) -> None:

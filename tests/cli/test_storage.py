@@ -97,8 +97,9 @@ def test_the_command_needs_the_database_alone(database: str) -> None:
         {"virtual_key_id": OWNER.format(3), "objects": 3, "bytes": 15, "share": 0.333333},
     ]
     assert told["other"] == {"count": 1, "objects": 3, "bytes": 12, "share": 0.266667}
-    ran = reconciler("storage", "--by", "provider", env=env)
+    ran = reconciler("storage", "--group-by", "provider", env=env)
     assert ran.status == 0
+    assert reconciler("storage", "--by", "provider", env=env).out == ran.out, "as it was called before"
     lines = [line.split() for line in ran.out.splitlines()]
     assert ran.out.splitlines()[-1] == UNKNOWN_PREFIXES, "nobody has led yet"
     assert [line[:3] for line in lines[:-1]] == [

@@ -533,7 +533,7 @@ STORAGE = Row(
         bars(
             "Bytes by media type and provider",
             "As the rows give them; the largest twenty, the rest as other. Whose they are:"
-            " `reconciler storage --by virtual-key`.",
+            " `reconciler storage --group-by virtual-key`.",
             Query(
                 expr=f"sort_desc(sum by (media_type, provider) ({of('storage_bytes')}))",
                 legend="{{media_type}}, {{provider}}",
