@@ -15,10 +15,10 @@
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
     ├── NotDone              what an operator asked for cannot be done, or not like this (exit 1 or 2)
     ├── Halt                 stay alive, idle, and say so; a person has to act (exit 3)
-    │   ├── LoginRefused           the store does not take the credentials (exit 1)
+    │   ├── LoginRefused           the store does not take the credentials, or has no such bucket (exit 1)
     │   └── BadValue               a value in the tables that a statement of ours trips over
     └── ConfigError          settings or surroundings that cannot work (exit 2)
-        └── LoginMissing           no credentials, or the database refuses the login (exit 1)
+        └── LoginMissing           no credentials, or the database refuses the login or is not there (exit 1)
 
 A message is one line that says what is wrong and what to do about it.
 """
@@ -121,13 +121,13 @@ class ConfigError(ReconcilerError):
 
 
 class NoLogin(ReconcilerError):
-    """Mixed into errors about credentials that are missing or refused. A command ends as where the server is
-    away (exit 1); the daemon does as the other base says.
+    """Mixed into errors about credentials that are missing or refused, and about a database or bucket that is
+    not there. A command ends as where the server is away (exit 1); the daemon does as the other base says.
     """
 
 
 class LoginRefused(Halt, NoLogin):
-    """The store does not take these credentials."""
+    """The store does not take these credentials, or has no such bucket."""
 
 
 class LoginMissing(ConfigError, NoLogin):

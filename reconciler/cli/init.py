@@ -12,6 +12,7 @@ $ reconciler init --endpoint-url https://s3.internal -o reconciler.yaml
 import argparse
 import getpass
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,9 @@ from pathlib import Path
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, command
-from reconciler.cli.errors import DONE, complain
+from reconciler.cli.errors import DONE, complain, leaf
 from reconciler.cli.types import Looked
-from reconciler.errors import ConfigError
+from reconciler.errors import ConfigError, ReconcilerError
 
 FILE = "reconciler.yaml"
 SHOWN = 5
@@ -34,6 +35,7 @@ REGION = "RECONCILER_BUCKET__REGION"
 PREFIXES = "RECONCILER_BUCKET__PREFIXES"
 ASKED = {DATABASE: "--database-url", BUCKET: "--bucket"}
 """What has to be given, and the option for it."""
+OPTIONS = {**ASKED, ENDPOINT: "--endpoint-url", REGION: "--region"}
 
 
 def add(commands: Commands) -> None:
@@ -54,6 +56,24 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        return _run(args)
+    except Exception as error:
+        cause = leaf(error)
+        if isinstance(cause, ReconcilerError):
+            cause.args = (_with_options(str(cause)),)
+        raise
+
+
+def _with_options(message: str) -> str:
+    """The message, with the option behind each setting that has one."""
+    for name, option in OPTIONS.items():
+        if option not in message:
+            message = re.sub(rf"\b{name}\b", f"{name} ({option})", message)
+    return message
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.output != "-" and Path(args.output).exists() and not args.force:
         message = f"{args.output} exists: name another file with -o, or overwrite it with --force"
         raise ConfigError(message)

@@ -19,7 +19,8 @@ import sys
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, command
-from reconciler.cli.errors import DONE, complain
+from reconciler.cli.errors import DONE, FAILED, complain
+from reconciler.errors import Halt
 
 
 def add(commands: Commands) -> None:
@@ -55,14 +56,18 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.cli.output import print_json
 
     said = io.StringIO() if args.json else sys.stdout
-    app.migrate(
-        settings,
-        sql=args.sql,
-        create_tables=args.create_tables,
-        create_index=args.create_index,
-        with_triggers=True if args.install_triggers else False if args.remove_triggers else None,
-        out=said,
-    )
+    try:
+        app.migrate(
+            settings,
+            sql=args.sql,
+            create_tables=args.create_tables,
+            create_index=args.create_index,
+            with_triggers=True if args.install_triggers else False if args.remove_triggers else None,
+            out=said,
+        )
+    except Halt as error:  # such as a right that is missing: this ends, and nothing is halted
+        complain(str(error))
+        return FAILED
     if isinstance(said, io.StringIO):
         print_json({"done": said.getvalue().splitlines()})
     return DONE

@@ -223,6 +223,23 @@ def test_where_nothing_fits_it_says_so_in_one_line_and_writes_no_file(
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--endpoint-url", "http://127.0.0.1:1"), "RECONCILER_BUCKET__ENDPOINT_URL (--endpoint-url)"),
+        (("--bucket", "no-such-bucket"), "RECONCILER_BUCKET__NAME (--bucket)"),
+    ],
+    ids=["no store", "no such bucket"],
+)
+def test_where_it_cannot_look_it_names_the_option_too(
+    options: tuple[str, str], named: str, empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    ran = init(empty_database, moto_bucket, tmp_path / "made.yaml", *options)
+    assert ran.status == 1
+    assert named in ran.told[-1]
+    assert "tried again" not in ran.told[-1]
+
+
 def test_without_a_terminal_it_names_what_is_missing() -> None:
     ran = reconciler("init", env={"RECONCILER_BUCKET__NAME": ""})
     assert ran.status == 2

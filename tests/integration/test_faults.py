@@ -27,10 +27,11 @@ async def test_wrong_credentials_fail_a_run(unordered_site: Site) -> None:
     assert await unordered_site.rows() == {"image/live"}
 
 
-async def test_a_missing_bucket_halts(site: Site) -> None:
+async def test_a_missing_bucket_fails_a_run(site: Site) -> None:
+    """As a missing database does. The daemon halts."""
     await site.row("image/live")
     report = await site.once(bucket__name="no-such-bucket-here")
-    assert report.outcome is Outcome.HALTED
+    assert report.outcome is Outcome.FAILED
     assert "no-such-bucket-here" in report.detail
     assert await site.rows() == {"image/live"}
 

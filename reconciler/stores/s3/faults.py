@@ -123,7 +123,7 @@ class BucketAddress:
         times = "once" if tries == 1 else f"{tries} times"
         return (TimedOut if why.timed_out else StoreUnavailable)(
             f"{operation} on {self} failed {times}, last with: {why}. "
-            "It will be tried again; check that the store is up and RECONCILER_BUCKET__ENDPOINT_URL is right."
+            "Check that the store is up and RECONCILER_BUCKET__ENDPOINT_URL is right."
         )
 
     def explain(
@@ -141,7 +141,7 @@ class BucketAddress:
         if advice is None:
             return otherwise(message)
         full = refusal.kind in OF_THE_STORE and otherwise is StoreUnavailable
-        stopped = LoginRefused if refusal.kind is Kind.CREDENTIALS else Halt
+        stopped = LoginRefused if refusal.kind in {Kind.CREDENTIALS, Kind.BUCKET} else Halt
         return (StoreFull if full else stopped)(f"{message}. {advice}")
 
     def _advice(self, operation: str, kind: Kind) -> str | None:
