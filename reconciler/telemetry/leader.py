@@ -30,6 +30,8 @@ Label = TypeVar("Label", bound=str)
 PREFIXES, OTHER = 20, "(other)"
 """Managed prefixes that are exported by name; the rest is added up. Few sites have more than a handful."""
 
+READ_SELDOM = " Read when a term begins and at every RECONCILER_ACCOUNTING_INTERVAL (1h)."
+
 Drift: TypeAlias = Mapping[Verdict, tuple[int, int, datetime | None]]
 
 
@@ -227,10 +229,13 @@ def _within_prefixes(by_prefix: Mapping[str, Mapping[Verdict, tuple[int, int]]])
 
 
 def _happened(lately: Lately) -> Iterable[Metric]:
-    text = "Bytes that went for good in the last days, as far as the ledger goes back."
+    text = f"Bytes that went for good in the last days, as far as the ledger goes back.{READ_SELDOM}"
     freed = {f"{days}d": size for days, size in lately.freed.items()}
     yield _by("window", "ledger_freed_bytes", text, freed)
-    text = "Objects brought back in the last days, by healing and by undo, as far as the ledger goes back."
+    text = (
+        "Objects brought back in the last days, by healing and by undo, as far as the ledger goes back."
+        f"{READ_SELDOM}"
+    )
     restored = {f"{days}d": objects for days, objects in lately.restored.items()}
     yield _by("window", "ledger_restored_objects", text, restored)
 
