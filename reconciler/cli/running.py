@@ -13,9 +13,8 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reconciler.cli.arguments import Run
 from reconciler.cli.errors import Terminated, complain
 from reconciler.errors import ConfigError
 
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-Act: TypeAlias = "Callable[[Catalog, argparse.Namespace], Awaitable[int]]"
-
-
-def on_database(act: Act) -> Run:
-    """A command that needs the database alone: its settings are read, and its catalog opened."""
+def on_database(
+    act: Callable[[Catalog, argparse.Namespace], Awaitable[T]],
+) -> Callable[[argparse.Namespace], T]:
+    """A command, or a part of one, that needs the database alone: reads its settings, opens its catalog."""
 
     def opened(settings: DatabaseSettings) -> AbstractAsyncContextManager[Catalog]:
         from reconciler import app
@@ -40,7 +38,9 @@ def on_database(act: Act) -> Run:
     return _on(opened, act)
 
 
-def looking(act: Act) -> Run:
+def looking(
+    act: Callable[[Catalog, argparse.Namespace], Awaitable[T]],
+) -> Callable[[argparse.Namespace], T]:
     """The same for a command that only looks, and does so whatever is wrong with further columns."""
 
     def opened(settings: DatabaseSettings) -> AbstractAsyncContextManager[Catalog]:
@@ -51,12 +51,15 @@ def looking(act: Act) -> Run:
     return _on(opened, act)
 
 
-def _on(opened: Callable[[DatabaseSettings], AbstractAsyncContextManager[Catalog]], act: Act) -> Run:
+def _on(
+    opened: Callable[[DatabaseSettings], AbstractAsyncContextManager[Catalog]],
+    act: Callable[[Catalog, argparse.Namespace], Awaitable[T]],
+) -> Callable[[argparse.Namespace], T]:
     @functools.wraps(act)
-    def run(args: argparse.Namespace) -> int:
+    def run(args: argparse.Namespace) -> T:
         database = opened(database_of(args))
 
-        async def use() -> int:
+        async def use() -> T:
             async with database as catalog:
                 return await act(catalog, args)
 

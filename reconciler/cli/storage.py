@@ -31,7 +31,12 @@ UNKNOWN_PREFIXES = (
 def add(commands: Commands) -> None:
     made = command(commands, "storage", __doc__, run)
     made.add_argument(
-        "--group-by", "--by", choices=BY, default=BY[0], help=f"what to tell apart (default {BY[0]})"
+        "--group-by",
+        "--by",
+        choices=BY,
+        default=BY[0],
+        metavar="WHAT",
+        help=f"what to tell apart: {', '.join(BY)} (default {BY[0]})",
     )
     made.add_argument(
         "--top", type=whole, default=20, metavar="N", help="how many of the largest (default 20)"
