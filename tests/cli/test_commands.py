@@ -255,10 +255,10 @@ def test_a_database_without_our_schema_asks_for_migrate(
     assert "Traceback" not in "".join(ran.told)
 
 
-def test_a_bucket_that_does_not_exist_halts(env: Mapping[str, str]) -> None:
+def test_a_run_on_a_bucket_that_does_not_exist_fails(env: Mapping[str, str]) -> None:
     ran = reconciler("once", "--json", env={**env, "RECONCILER_BUCKET__NAME": "no-such-bucket"})
-    assert ran.status == 3
-    assert json.loads(ran.out)["outcome"] == "halted"
+    assert ran.status == 1
+    assert json.loads(ran.out)["outcome"] == "failed"
     assert any("no-such-bucket" in line for line in ran.told)
 
 
