@@ -3,7 +3,7 @@
 One pass that takes no lease and writes no mark. Exits 3 if its findings would trip the breaker.
 The table shows counts and the first findings; jsonl and csv print every one, as they are found.
 --at judges as if it were later: what will be past its retention then, of what is there now. --prefix,
---virtual-key and --verdict choose what is shown; the breaker is asked about all.
+--virtual-key and --verdict choose what is shown and written; the breaker is asked about all.
 
 $ reconciler plan
 $ reconciler plan --format jsonl | jq -r .storage_key
@@ -40,46 +40,61 @@ def add(commands: Commands) -> None:
     made.add_argument("--format", choices=("table", "jsonl", "csv"), default="table", help="default: table")
     made.add_argument("--json", action="store_const", dest="format", const="jsonl", help="the same as jsonl")
     made.add_argument(
-        "--output", "-o", type=Path, metavar="FILE", help="write every finding to a file too, as jsonl"
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="write every finding that is asked for to a file too, as jsonl",
     )
     made.add_argument("--at", metavar="TIME", help="as of then: in so long, as in 7d, or ISO 8601")
     verdicts = [verdict.value for verdict in (*VERDICTS, Verdict.MISMATCH)]
-    made.add_argument("--verdict", choices=verdicts, action="append", help="only these; may be repeated")
+    made.add_argument(
+        "--verdict",
+        choices=verdicts,
+        action="append",
+        metavar="VERDICT",
+        help=f"only these: {', '.join(verdicts)}; may be repeated",
+    )
     made.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
     made.add_argument("--virtual-key", metavar="ID", help="only the media of this virtual key")
 
 
 def run(args: argparse.Namespace) -> int:
     settings = running.settings_of(args)
+    if args.virtual_key is not None and not settings.catalog.media_columns.virtual_key_id:
+        raise ConfigError(
+            "--virtual-key: no row has one, for RECONCILER_CATALOG__MEDIA_COLUMNS__VIRTUAL_KEY_ID is empty"
+        )
     from reconciler import app
     from reconciler.cli.output import console
     from reconciler.cli.progress import ProgressBar
 
     ahead = _ahead(args.at)
     due_at = datetime.now(UTC) + ahead + settings.delete_delay
-    writers: list[PlanWriter]
+    shown: PlanWriter
     if args.format == "jsonl":
-        writers = [JsonLines(sys.stdout, due_at)]
+        shown = JsonLines(sys.stdout, due_at)
     elif args.format == "csv":
-        writers = [Csv(sys.stdout, due_at)]
+        shown = Csv(sys.stdout, due_at)
     else:
-        writers = [PlanTable(console())]
-
-    def emit(findings: Sequence[Finding]) -> None:
-        chosen = [each for each in findings if _is_wanted(each, args)]
-        for writer in writers:
-            writer.emit(chosen)
-
+        shown = PlanTable(console())
     with ExitStack() as stack:
+        file: PlanFile | None = None
         if args.output is not None:
-            writers.append(stack.enter_context(PlanFile.open(args.output, due_at)))
+            file = stack.enter_context(PlanFile.open(args.output, due_at))
+            shown = Both(file, shown)
+
+        def emit(findings: Sequence[Finding]) -> None:
+            shown.emit([each for each in findings if _is_wanted(each, args)])
+
         with ProgressBar() as bar:
             report = running.wait_unless_ended(lambda: app.plan(settings, emit, bar, ahead))
         if report.outcome in {Outcome.FAILED, Outcome.HALTED}:
             sys.stdout.flush()
         else:
-            for writer in writers:
-                writer.finish(report)
+            shown.finish(report)
+            if file is not None and args.format == "table":
+                console().say(f"{args.output} has {counted(file.written, 'finding')}.")
     if report.outcome is Outcome.TRIPPED:
         report = replace(report, detail=f"the breaker would trip: {report.detail}")
     return ended(report)
@@ -135,11 +150,12 @@ class JsonLines:
 
 
 class PlanFile(JsonLines):
-    """Every finding in a file of its own, which is there only once it is complete."""
+    """Findings in a file of its own, which is there only once it is complete. `written`: how many."""
 
     def __init__(self, part: TextIO, path: Path, due_at: datetime) -> None:
         super().__init__(part, due_at)
         self._path = path
+        self.written = 0
 
     @classmethod
     @contextmanager
@@ -157,6 +173,7 @@ class PlanFile(JsonLines):
     def emit(self, findings: Sequence[Finding]) -> None:
         with _about(self._path):
             super().emit(findings)
+        self.written += len(findings)
 
     def finish(self, report: Report) -> None:
         with _about(self._path):
@@ -172,6 +189,29 @@ def _about(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"--output {path}: {error}"
         raise ConfigError(message) from None
+
+
+class Both:
+    """A file, and what is shown. The file becomes whole also where the reader of stdout goes away."""
+
+    def __init__(self, file: PlanFile, shown: PlanWriter) -> None:
+        self._file = file
+        self._shown = shown
+        self._gone: BrokenPipeError | None = None
+
+    def emit(self, findings: Sequence[Finding]) -> None:
+        self._file.emit(findings)
+        if self._gone is None:
+            try:
+                self._shown.emit(findings)
+            except BrokenPipeError as error:
+                self._gone = error
+
+    def finish(self, report: Report) -> None:
+        self._file.finish(report)
+        if self._gone is not None:
+            raise self._gone
+        self._shown.finish(report)
 
 
 class Csv(JsonLines):
@@ -211,19 +251,22 @@ class PlanTable:
             out.say(f"The first {FIRST} of each verdict; --format jsonl prints every finding.")
         print_kept(report, out)
         out.say(
-            f"{looked_at(report.objects, report.records)} in {report.duration_seconds:.1f} s; nothing was"
+            f"{looked_at(report.objects, report.records)} in {report.duration_seconds:.1f} s; no mark was"
             " written, nothing was deleted.",
             hang=0,
         )
+        others = sum(report.found.values()) if not groups else 0
+        if others:
+            out.say(f"Of {counted(others, 'finding')} none is among those asked for.")
         if report.outcome is Outcome.TRIPPED:
             out.say(("The breaker would trip.", "red"))
         elif strange := one_sided(report):
             out.say((strange, "yellow"), hang=0)
-        elif not groups and any(report.found.values()):
-            out.say(f"Of {counted(sum(report.found.values()), 'finding')} none is among those asked for.")
-        elif not groups and report.kept.get(KeepReason.PENDING):
+        elif groups or others:
+            return
+        elif report.kept.get(KeepReason.PENDING):
             out.say("Nothing is old enough to go yet; `reconciler plan --at 7d` looks ahead.")
-        elif not groups:
+        else:
             out.say(("No drift was found.", "green"))
 
 

@@ -261,11 +261,13 @@ def test_no_drift_is_said_in_words() -> None:
     assert "No drift was found." in out.getvalue()
 
 
-def test_findings_that_were_not_asked_for_are_not_said_to_be_no_drift() -> None:
+@pytest.mark.parametrize("outcome", [Outcome.CONVERGED, Outcome.TRIPPED])
+def test_findings_that_were_not_asked_for_are_not_said_to_be_no_drift(outcome: Outcome) -> None:
     console, out = screen()
     found = {Verdict.ORPHAN: 4, Verdict.STALE: 1}
-    PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED, found=found))
+    PlanTable(console).finish(Report(mode=Mode.DRY_RUN, outcome=outcome, found=found))
     assert "Of 5 findings none is among those asked for." in out.getvalue()
+    assert ("The breaker would trip." in out.getvalue()) == (outcome is Outcome.TRIPPED)
     assert "No drift" not in out.getvalue()
 
 

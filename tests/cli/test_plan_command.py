@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.plan import PlanFile
+from reconciler.cli.plan import Both, JsonLines, PlanFile
+from reconciler.model import Finding, Mode, Outcome, Report, Verdict
 from tests.cli.program import reconciler
 from tests.cli.test_commands import drift, env, row
 from tests.cli.test_decisions import tripped
@@ -47,6 +49,9 @@ def test_a_part_is_shown_with_its_total(drift: Mapping[str, str]) -> None:
     assert set(planned(drift, "--verdict", "expired")) == {"image/expired"}
     assert set(planned(drift, "--prefix", "image/or")) == {"image/orphan"}
     assert planned(drift, "--virtual-key", "00000000-0000-0000-0000-000000000000") == {}
+    unowned = {"RECONCILER_CATALOG__MEDIA_COLUMNS__VIRTUAL_KEY_ID": "", "RECONCILER_CATALOG__KEYS_TABLE": ""}
+    refused = reconciler("plan", "--virtual-key", "3", env={**drift, **unowned})
+    assert (refused.status, "no row has one" in refused.told[-1]) == (2, True)
     table = reconciler("plan", env=drift).out
     total = next(line.split() for line in table.splitlines() if line.startswith("total"))
     assert total[1:3] == ["3", "0"]
@@ -56,7 +61,8 @@ def test_an_approval_holds_for_what_the_plan_lists_and_no_more(
     tripped: Mapping[str, str], database: str, moto_bucket: Bucket, tmp_path: Path
 ) -> None:
     file = tmp_path / "plan.jsonl"
-    assert reconciler("plan", "--prefix", "image/", "-o", str(file), env=tripped).status == 3
+    written = reconciler("plan", "--prefix", "image/", "-o", str(file), env=tripped)
+    assert (written.status, written.out.splitlines()[-1]) == (3, f"{file} has 2 findings.")
     assert len(file.read_text(encoding="utf-8").splitlines()) == 2
     assert [each.name for each in tmp_path.iterdir()] == ["plan.jsonl"]
     alone = {"RECONCILER_DATABASE_URL": database}
@@ -99,3 +105,24 @@ def test_a_reader_of_stdout_that_goes_away_is_not_the_files_error(tmp_path: Path
     with pytest.raises(BrokenPipeError), PlanFile.open(file, NOW):
         raise BrokenPipeError
     assert list(tmp_path.iterdir()) == []
+
+
+class _Gone(io.StringIO):
+    """A pipe that nobody reads."""
+
+    def writelines(self, _: object) -> None:
+        raise BrokenPipeError
+
+
+def test_the_file_is_whole_where_the_reader_of_stdout_goes_away(tmp_path: Path) -> None:
+    file, found = (
+        tmp_path / "plan.jsonl",
+        Finding(verdict=Verdict.ORPHAN, storage_key="a", bytes=1, reason=""),
+    )
+    with PlanFile.open(file, NOW) as part:
+        both = Both(part, JsonLines(_Gone(), NOW))
+        both.emit([found])
+        both.emit([found])
+        with pytest.raises(BrokenPipeError):
+            both.finish(Report(mode=Mode.DRY_RUN, outcome=Outcome.CONVERGED))
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 2
