@@ -80,6 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _work_in_memory()
     # Each start of a program would compile all of it: 0.4 s of processor time out of 1.7.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # readline, which pytest imports, sets it for the programs that it starts: workers, and theirs.
+    os.environ.pop("COLUMNS", None)
     # Each client reads the description of S3 again otherwise: 40 ms of processor time.
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     parse_once()

@@ -40,7 +40,7 @@ from reconciler.cli import (
     token,
     undo,
 )
-from reconciler.cli.arguments import Commands, Parser
+from reconciler.cli.arguments import Commands, Help, Parser
 from reconciler.cli.errors import failed
 from reconciler.cli.running import log_until_settings_are_read
 
@@ -76,15 +76,17 @@ COMMANDS: Sequence[Callable[[Commands], None]] = (
 
 SETTINGS_HELP = """\
 settings:
-  Environment variables RECONCILER_..., over the YAML file RECONCILER_CONFIG_FILE, over defaults.
-  The YAML file RECONCILER_RUNTIME_FILE is read again while the daemon runs, and wins for what it sets;
+  Environment variables RECONCILER_..., over the YAML file
+  RECONCILER_CONFIG_FILE, over defaults. The YAML file RECONCILER_RUNTIME_FILE
+  is read again while the daemon runs, and wins for what it sets;
   `reconciler config` prints every setting, and where its value came from.
-  At least RECONCILER_DATABASE_URL, RECONCILER_BUCKET__NAME and RECONCILER_BUCKET__PREFIXES must be
-  set; credentials of the bucket come from the usual AWS variables and files.
+  At least RECONCILER_DATABASE_URL, RECONCILER_BUCKET__NAME and
+  RECONCILER_BUCKET__PREFIXES must be set; credentials of the bucket come from
+  the usual AWS variables and files.
 
 exit status:
   0 done
-  1 failed; so where database or store are away, or there is no login or a wrong one
+  1 failed; so where database or store are away, or a login lacks or is wrong
   2 usage or configuration
   3 halted or tripped
 """
@@ -119,11 +121,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def parser() -> Parser:
     root = Parser(
         prog="reconciler",
-        description="Keeps an S3-compatible bucket and its index table in Postgres in agreement: finds what\n"
-        "is in one and not in the other, or past its retention, marks it, and deletes it after a delay,\n"
+        description="Keeps an S3-compatible bucket and its index table in Postgres in agreement: finds what "
+        "is in one and not in the other, or past its retention, marks it, and deletes it after a delay, "
         "under a rate limit and a circuit breaker. Dry run is the default.",
         epilog=SETTINGS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"reconciler {__version__}")

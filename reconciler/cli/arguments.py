@@ -4,6 +4,7 @@ import argparse
 import difflib
 import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TypeAlias
 
@@ -15,6 +16,15 @@ NOTHING_NAMED = "the following arguments are required: COMMAND"
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 """What a command does with its arguments. Returns the exit status."""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Prose as wide as the terminal, or COLUMNS; a paragraph with indented lines stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        del indent
+        lines = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        return "\n\n".join(part if "\n " in part else lines.fill(part) for part in text.split("\n\n"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +80,7 @@ def command(commands: Commands, name: str, text: str | None, run: Run | None = N
         help=lines[0][0].lower() + lines[0][1:].removesuffix("."),
         description="\n".join(line for line in lines if not line.startswith("$ ")).rstrip(),
         epilog="\n  ".join(("examples:", *examples)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     made.set_defaults(run=run)

@@ -86,7 +86,7 @@ async def add_holds(catalog: Catalog, args: argparse.Namespace) -> int:
     and end count; holds of several authors stand side by side.
 
     $ reconciler hold add --prefix image/tenant-7/ --reason "moving house"
-    $ reconciler hold add --virtual-key 7f0c… --reason "case 2026-17" --until 2027-01-01
+    $ reconciler hold add --virtual-key 7f0c… --reason audit --until 2027-01-01
     """
     from reconciler.cli.output import print_json
     from reconciler.operations import as_json, holds

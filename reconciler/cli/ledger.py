@@ -9,7 +9,7 @@ lease. Needs RECONCILER_DATABASE_URL alone.
 $ reconciler ledger --since 7d
 $ reconciler ledger --last 500
 $ reconciler ledger --pass 1204 --format csv > deleted.csv
-$ reconciler ledger --virtual-key 7f0c… --json | jq 'select(.event == "result")'
+$ reconciler ledger --virtual-key 7f0c… --json | jq -r .storage_key
 """
 
 import argparse

@@ -38,9 +38,12 @@ def add(commands: Commands) -> None:
     within = actions(command(commands, "marks", __doc__))
     listed = command(within, "list", list_marks.__doc__, list_marks)
     verdicts = [verdict.value for verdict in VERDICTS]
-    listed.add_argument("--verdict", choices=verdicts, help=f"only these ({VERDICTS_SAY})")
+    listed.add_argument("--verdict", choices=verdicts, metavar="VERDICT", help=f"only these ({VERDICTS_SAY})")
     listed.add_argument(
-        "--state", choices=[state.value for state in MarkState], help="only those that stand so"
+        "--state",
+        choices=[state.value for state in MarkState],
+        metavar="STATE",
+        help=f"only those that stand so: {', '.join(MarkState)}",
     )
     listed.add_argument("--prefix", default="", metavar="P", help="only keys that begin with it")
     a_pass(listed, "only this pass's, and those of the passes that it takes in")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ KEY_WIDTH = 60
 
 
 PIPED = 1_000
-"""The width of what no terminal shows: a row is a line there, whatever it holds."""
+"""The width of what no terminal shows: a row is a line there, whatever it holds, unless COLUMNS is set."""
 
 
 WIDE = 140
@@ -121,8 +122,9 @@ def _hung(text: Text, width: int, indent: int) -> Text:
 
 
 def console() -> Output:
-    """stdout; where that is no terminal, lines are as long as they need to be."""
-    return Output(highlight=False, width=None if sys.stdout.isatty() else PIPED)
+    """stdout; where that is no terminal and COLUMNS is not set, lines are as long as they need to be."""
+    asked = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Output(highlight=False, width=None if asked else PIPED)
 
 
 def print_json(what: object) -> None:

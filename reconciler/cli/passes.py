@@ -36,7 +36,8 @@ NAMED = 5
 def add(commands: Commands) -> None:
     made = command(commands, "passes", __doc__, list_passes)
     made.add_argument("--all", action="store_true", help="list tripped passes that a later one takes in, too")
-    made.add_argument("--state", choices=[state.value for state in PassState], help="only these")
+    states = [state.value for state in PassState]
+    made.add_argument("--state", choices=states, metavar="STATE", help=f"only these: {', '.join(states)}")
     made.add_argument("--kind", choices=[kind.value for kind in PassKind], help="only these")
     made.add_argument("--limit", type=whole, default=LIMIT, metavar="N", help=f"default {LIMIT}")
     as_json(made, "them")

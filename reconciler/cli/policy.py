@@ -31,6 +31,9 @@ def add(commands: Commands) -> None:
     made.add_argument(
         "--format", choices=("table", "markdown", "json"), default="table", help="how to print them"
     )
+    made.add_argument(
+        "--json", action="store_const", dest="format", const="json", help="the same as --format json"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

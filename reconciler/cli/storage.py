@@ -9,7 +9,7 @@ last wrote down: before there was one, every row counts, and the output says so.
 
 $ reconciler storage
 $ reconciler storage --group-by media-type
-$ reconciler storage --top 100 --json | jq '.largest[] | [.virtual_key_id, .bytes]'
+$ reconciler storage --top 100 --json | jq '.largest[].virtual_key_id'
 """
 
 import argparse

@@ -10,7 +10,7 @@ that fits, or RECONCILER_DRY_RUN is true: then nothing is restored, which --dry-
 $ reconciler undo --key image/2026/cat.png
 $ reconciler undo --pass 1204 --dry-run
 $ reconciler undo --since 2h --hold-for 90d
-$ reconciler undo --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --json
+$ reconciler undo --since 2026-11-22T08:00Z --until 2026-11-22T09:00Z --json
 """
 
 import argparse

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import pytest
 from rich.cells import cell_len
 
-from reconciler.cli import main, output, plan, undo
+from reconciler.cli import main, output, parser, plan, undo
 from reconciler.model import Finding, Mode, Return, Returned, Verdict
 from reconciler.operations.findings import Findings
 from tests.servers import execute
@@ -119,6 +120,31 @@ def test_what_came_back_fits_a_terminal(narrow: None, capsys: pytest.CaptureFixt
     ]
     undo._print(returned, 2, Mode.DRY_RUN)
     whole(capsys.readouterr().out, "outcome", "would be", "refused", "1.1 TiB", "departments")
+
+
+def _helps() -> Iterator[str]:
+    """The help of every command, and of every action of one."""
+    waiting = [parser()]
+    while waiting:
+        each = waiting.pop()
+        yield each.format_help()
+        groups = [action for action in each._actions if isinstance(action, argparse._SubParsersAction)]
+        waiting += [below for group in groups for below in group.choices.values()]
+
+
+def test_every_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    helps = list(_helps())
+    assert len(helps) > 30
+    for each in helps:
+        whole(each)
+
+
+def test_what_is_piped_is_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert output.console().width == output.PIPED
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    assert output.console().width == COLUMNS
 
 
 def test_the_settings_fit_a_terminal(
