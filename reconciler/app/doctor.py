@@ -29,6 +29,9 @@ OF_BOTH_SIDES = ("rows", "identity", "restores", "clocks")
 OF_THE_BUCKET = ("list", "head", "delete", "delete mode", "lifecycle")
 OF_THE_STORE = ("listing order", "batches", "conditional delete", "versions", "copies")
 """What the probe finds out."""
+MAPPING = "the mapped tables cannot be used yet"
+SCHEMA = "our own schema cannot be used yet"
+"""Why something is not looked at."""
 
 
 async def doctor(source: SettingsSource, emit: Emit = lambda _: None) -> Sequence[Check]:
@@ -57,7 +60,7 @@ class _Doctor:
         self._say(checks.settings(log_settings(self._source.loaded)))
         reached = "the database could not be looked at"
         if not await self._attempt("database", self._look_at_database):
-            self._skip(("schema", "gateway tables", *OF_THE_TABLES, "pause", "collectors", "tables"), reached)
+            self._skip(("schema", "mapped tables", *OF_THE_TABLES, "pause", "collectors", "tables"), reached)
         if not await self._attempt("bucket", self._look_at_bucket):
             reached = "the bucket could not be looked at"
             self._skip((*OF_THE_BUCKET, *OF_THE_STORE, *OF_BOTH_SIDES, "other tables"), reached)
@@ -100,9 +103,9 @@ class _Doctor:
         if self._at_head and report.triggers is not Triggers.ABSENT:
             self._say(checks.tried(await trial.of(self._config)))
         if report.faults:
-            self._skip(OF_THE_TABLES, "the gateway's tables cannot be used yet")
+            self._skip(OF_THE_TABLES, MAPPING)
         if not report.at_head:
-            self._skip(("triggers", "pause"), "our own schema cannot be used yet")
+            self._skip(("triggers", "pause"), SCHEMA)
         async with survey_of_tables(self._config) as survey:
             self._tables = await survey.tables()
             views = [name.rpartition(".")[0] for name in self._config.tables.also_referenced]
@@ -153,7 +156,9 @@ class _Doctor:
             await self._attempt("other tables", lambda: self._look_at_others(bucket, found))
             self._skip(OF_BOTH_SIDES, "the identity could not be looked at")
         else:
-            self._skip((*OF_BOTH_SIDES, "other tables"), "the database cannot be used yet")
+            faults = self._report is not None and self._report.faults
+            why = "the database could not be looked at" if self._report is None else SCHEMA
+            self._skip((*OF_BOTH_SIDES, "other tables"), MAPPING if faults else why)
 
     async def _look_at_tie(self, bucket: Bucket, found: Capabilities) -> Sequence[Check]:
         async with open_catalog(self._config) as catalog:

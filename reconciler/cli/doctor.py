@@ -2,7 +2,8 @@
 
 Looks at everything that a pass needs and at what the store can do, and says what mends a fault, and what
 was not looked at. Each line comes as soon as it is known. Writes nothing but scratch keys under
-.reconciler/ in the bucket, which it removes again. Exits 1 where a check has failed.
+.reconciler/ in the bucket, which it removes again. Exits 1 where a check has failed, and 0 where there
+are warnings only: --json has the status of each.
 
 $ reconciler doctor
 $ reconciler doctor --json

@@ -91,7 +91,7 @@ def settings(reports: Sequence[SettingReport]) -> Sequence[Check]:
 
 
 def database(report: SchemaReport) -> Sequence[Check]:
-    """The server, our own schema, and the gateway's tables, columns, index and privileges."""
+    """The server, our own schema, and the mapped tables, columns, index and privileges."""
     checks = [ok("database", f"Postgres {report.release}, connected as {report.role}")]
     refused = report.revision is None and report.rights is not None and not report.rights.own
     if refused:
@@ -102,10 +102,10 @@ def database(report: SchemaReport) -> Sequence[Check]:
     else:
         newer = ", which a newer version made and this one may use" if report.version.newer else ""
         checks.append(ok("schema", f"at revision {report.revision}{newer}"))
-    checks += [fail("gateway tables", *_advised(fault)) for fault in report.faults]
-    checks += [warn("gateway tables", *_advised(warning)) for warning in report.warnings]
+    checks += [fail("mapped tables", *_advised(fault)) for fault in report.faults]
+    checks += [warn("mapped tables", *_advised(warning)) for warning in report.warnings]
     if not report.faults:
-        checks.append(ok("gateway tables", "every table and column that is mapped is there and readable"))
+        checks.append(ok("mapped tables", "every table and column that is mapped is there and readable"))
     checks += [warn("locks", *_advised(blocker)) for blocker in report.blockers]
     if report.byte_order_index:
         checks.append(ok("index", f"{report.byte_order_index} serves the sweep in byte order"))
@@ -200,7 +200,7 @@ def tried(trial: Trial) -> Sequence[Check]:
 
 
 REINSTALL = (
-    "the gateway's rows fail, or pass unguarded: run `reconciler migrate --install-triggers`, or"
+    "rows that your app writes fail, or pass unguarded: run `reconciler migrate --install-triggers`, or"
     " `--remove-triggers`"
 )
 
@@ -486,29 +486,39 @@ def sides(
         warn(
             "rows",
             f"{table} is empty{by_us}, and the bucket holds {stored!r}: every object would be an orphan",
-            "name the gateway's own table with RECONCILER_CATALOG__MEDIA_TABLE, or its database with"
+            "name the table that your app writes with RECONCILER_CATALOG__MEDIA_TABLE, or its database with"
             " RECONCILER_DATABASE_URL",
         )
     ]
 
 
 def namesakes(tables: Sequence[SeenTable], *mapped: str) -> Sequence[Check]:
-    """Tables with rows that have a mapped one's name, in another schema or another case."""
+    """Tables that have a mapped one's name, in another schema or another case: a warning where they have
+    rows, or may have.
+    """
     checks = []
     for name in filter(None, mapped):
         ours = ".".join(split_table(name))
         alike = [
             table
             for table in tables
-            if table.name != ours and table.rows and plainly(_bare(table.name)) == plainly(_bare(ours))
+            if table.name != ours and plainly(_bare(table.name)) == plainly(_bare(ours))
         ]
-        if alike:
-            shown = ", ".join(f"{table.name} ({counted(table.rows, 'row')})" for table in alike[:SHOWN])
-            have = next((table.rows for table in tables if table.name == ours), None)
-            rows = "is not there" if have is None else f"has {counted(have, 'row')}"
-            advice = "map the one that the gateway writes; where several are in use, name the others too"
-            checks.append(warn("tables", f"{ours} {rows}, and there is {shown}", advice))
+        shown = ", ".join(f"{table.name} ({_rows(table)})" for table in alike[:SHOWN])
+        if any(table.rows or not table.readable for table in alike):
+            have = next((_rows(table) for table in tables if table.name == ours), "not there")
+            advice = "map the one that your app writes; where several are in use, name the others too"
+            checks.append(warn("tables", f"{ours} ({have}) has namesakes: {shown}", advice))
+        elif alike:
+            checks.append(ok("tables", f"{ours} has namesakes, without any row: {shown}"))
     return checks or [ok("tables", "no other table has the name of a mapped one, in any schema or case")]
+
+
+def _rows(table: SeenTable) -> str:
+    """About how many: the statistics count where there are many."""
+    if not table.rows:
+        return "no row" if table.readable else "not readable"
+    return f"about {counted(table.rows, 'row')}"
 
 
 CONDUITS_OWN = "mediacleanupapprovals"
@@ -560,7 +570,7 @@ def others(found: OtherTables) -> Sequence[Check]:
         checks.append(warn("other tables", detail, f"{advice}:\n{statement}"))
     if not checks:
         looked = counted(found.looked, "table")
-        detail = f"samples of {looked} name no object that the mapping does not"
+        detail = f"samples of {looked} name no object of the managed prefixes that the mapping does not"
         checks.append(ok("other tables", detail))
     if found.unreadable:
         names = ", ".join(found.unreadable[:SHOWN]) + (" …" if len(found.unreadable) > SHOWN else "")

@@ -269,7 +269,7 @@ def test_doctor_finds_a_migrated_site_in_order(drift: Mapping[str, str]) -> None
     ran = reconciler("doctor", env=drift)
     assert (ran.status, ran.told) == (0, [])
     checked = {line[6:].split("  ")[0].strip() for line in ran.out.splitlines() if line[:4].strip()}
-    for name in ("configuration", "database", "schema", "gateway tables", "index", "identity", "clocks"):
+    for name in ("configuration", "database", "schema", "mapped tables", "index", "identity", "clocks"):
         assert name in checked
     for name in ("list", "head", "delete", "listing order", "conditional delete", "delete mode"):
         assert name in checked

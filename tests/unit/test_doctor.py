@@ -157,7 +157,7 @@ def test_each_fault_and_warning_of_the_schema_is_a_check_with_its_advice() -> No
         faults=("CATALOG__MEDIA_TABLE x: no such table; there is public.y", "no advice here"),
         warnings=("no index; build one",),
     )
-    found = [(c.status, c.detail, c.advice) for c in doctor.database(report) if c.name == "gateway tables"]
+    found = [(c.status, c.detail, c.advice) for c in doctor.database(report) if c.name == "mapped tables"]
     assert found == [
         (CheckStatus.FAIL, "CATALOG__MEDIA_TABLE x: no such table", "there is public.y"),
         (CheckStatus.FAIL, "no advice here", ""),
