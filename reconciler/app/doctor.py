@@ -191,5 +191,6 @@ class _Doctor:
             bucket=self._settings.bucket.name,
             mapped=self._config.tables,
             covered=self._covered,
+            role=self._report.role if self._report else "",
         )
         return checks.others(named)

@@ -33,7 +33,7 @@ from reconciler.catalog.db.errors import translate, translated
 from reconciler.catalog.db.schema import SCHEMA, SchemaVersion, declared
 from reconciler.catalog.media_tables import creation, departing, indexes, row_filter, triggers
 from reconciler.catalog.media_tables.triggers import Triggers
-from reconciler.errors import ConfigError
+from reconciler.errors import ConfigError, Halt
 
 Say = Callable[[str], None]
 
@@ -247,6 +247,7 @@ def _commanded(
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
     if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
         # Checked first: IF NOT EXISTS needs the privilege even where the schema exists.
+        _require_create(connection)
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     before = _version(connection)
     if before.newer:
@@ -256,6 +257,21 @@ def _commanded(
         return before.revision, before.revision
     command(made)
     return before.revision, _version(connection).revision
+
+
+def _require_create(connection: SyncConnection) -> None:
+    """Raises Halt, with the statement to paste, where this role may make no schema."""
+    query = (
+        "SELECT has_database_privilege(current_database(), 'CREATE') AS may,"
+        " quote_ident(current_database()) AS database, quote_ident(current_user) AS role"
+    )
+    found = connection.execute(text(query)).one()
+    if not found.may:
+        raise Halt(
+            f"permission denied: role {found.role} may not make the schema {SCHEMA} in database"
+            f" {found.database}; as the database's owner, in psql: GRANT CREATE ON DATABASE {found.database}"
+            f" TO {found.role};"
+        )
 
 
 def _version(connection: SyncConnection) -> SchemaVersion:

@@ -5,7 +5,7 @@ prefixes both sides have something; looks up a thousand rows' objects; and write
 comments, for you to read. Only reads: nothing is written to database or bucket. On a terminal it asks for
 what is not given.
 
-$ reconciler init --database-url postgresql://reconciler:secret@db/app --bucket media
+$ reconciler init --database-url postgresql://me:secret@db/app --bucket media
 $ reconciler init --endpoint-url https://s3.internal -o reconciler.yaml
 """
 
@@ -179,6 +179,7 @@ def _exports(args: argparse.Namespace, environ: dict[str, str], shown: str | Non
 
 def _print(looked: Looked, path: str, exports: Sequence[str]) -> None:
     from reconciler.cli.output import console
+    from reconciler.operations.settings_file import REWRITES
 
     out = console()
     for name, words, style in _found(looked):
@@ -187,6 +188,8 @@ def _print(looked: Looked, path: str, exports: Sequence[str]) -> None:
     out.say(f"{path} is written: read it.")
     if looked.statements or looked.views:
         out.say("Make what gives the objects' keys, as the tables' owner, in psql:")
+    if looked.statements:
+        out.say((f"Mind that {REWRITES}.", "yellow"), hang=0)
     for each in (*looked.statements, *looked.views):
         out.say(f"  {each}")
     out.say("Then:")

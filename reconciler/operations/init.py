@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from reconciler.catalog.db.config import quoted, split_table
 from reconciler.catalog.media_tables.survey import Survey, generated_column, view_of_keys
 from reconciler.errors import ErrorKind, KeyRefused, NotDone
 from reconciler.model import RESERVED_PREFIX, KeyForm, SeenTable
@@ -32,7 +33,8 @@ class Looked:
 
     Of `sampled` rows with keys in these, `there` have their object; `missing` is the key of one that has
     not. `statements` are for the table's owner to run first, and `views` are too: statements that make
-    views of keys in arrays and JSON. The `unreadable` tables were not looked at.
+    views of keys that other columns have in arrays, JSON or addresses. The `unreadable` tables were not
+    looked at.
     """
 
     database: str
@@ -52,13 +54,13 @@ class Looked:
 async def look(survey: Survey, listing: Listing, store: ObjectStore, bucket: str, tell: Tell) -> Looked:
     """Look at both sides, and propose. Raises NotDone where nothing fits, and what the adapters raise."""
     listed = await _listed(listing)
-    tell(f"bucket {bucket}: {counted(len(listed), 'key')} listed, from all its parts")
+    tell(f"bucket {bucket}: a sample of {counted(len(listed), 'key')}, some of each part")
     database, role = await survey.names()
     tables = await survey.tables()
     readable = [table for table in tables if table.readable]
     tell(f"database {database}: {counted(len(readable), 'table')} looked at, as role {role}")
     unreadable = tuple(table.name for table in tables if not table.readable)
-    _require_something(listed, readable, unreadable, database, bucket)
+    _require_something(listed, readable, unreadable, database, role, bucket)
     tried = candidates(readable, listed, bucket)
     evidence = [each for candidate in tried for each in await _try(store, candidate, listed)]
     named = likeliest(evidence)
@@ -72,7 +74,8 @@ async def look(survey: Survey, listing: Listing, store: ObjectStore, bucket: str
     if not prefixes:
         raise _nothing_fits(tried, listed, database, bucket)
     values = await survey.values(made.table, made.key_column, made.media_where, prefixes, made.form)
-    views = await _views(store, readable, listed, bucket, prefixes)
+    stored = [each.prefix for each in seen if each.objects]
+    views = await _views(store, readable, listed, bucket, stored, made.otherwise, role)
     made = replace(made, also_referenced=(*made.also_referenced, *views))
     keys = [made.form.key(value) for value in values]
     there = await objects_there(store, keys)
@@ -98,16 +101,18 @@ async def _views(
     listed: Collection[str],
     bucket: str,
     prefixes: Sequence[str],
+    otherwise: Sequence[Evidence],
+    role: str,
 ) -> Mapping[str, str]:
-    """For each array or JSON column that holds keys of objects in the prefixes, a view: its column, and the
-    statement that makes it.
+    """For each column that names objects `otherwise`, and each array or JSON that holds keys of objects in
+    the prefixes, a view: its column, and the statements that make it.
     """
     tried = candidates(within(readable, prefixes), listed, bucket)
     found = likeliest([each for candidate in tried for each in await _try(store, candidate, listed)])
     views = {}
-    for each in found:
+    for each in (*otherwise, *found):
         table, column = each.candidate.table.name, each.candidate.column
-        statement, key = view_of_keys(table, column.name, column.kind, each.form)
+        statement, key = view_of_keys(table, column.name, column.kind, each.form, role)
         views[key] = statement
     return views
 
@@ -207,6 +212,7 @@ def _require_something(
     readable: Sequence[SeenTable],
     unreadable: Sequence[str],
     database: str,
+    role: str,
     bucket: str,
 ) -> None:
     """Raises NotDone where a side is empty."""
@@ -214,9 +220,20 @@ def _require_something(
         raise _refusal("bucket_empty", f"the bucket {bucket!r} is empty, so no row can be matched with it")
     if not readable and unreadable:
         names = f"{', '.join(unreadable[:NAMED])}{' and others' if len(unreadable) > NAMED else ''}"
-        raise _refusal("unreadable", f"this role may read no table of the database {database}: {names}")
+        message = f"this role may read no table of the database {database}: {names}"
+        raise _refusal("unreadable", f"{message}; as their owner, in psql: {_to_read(unreadable, role)}")
     if not any(table.rows for table in readable):
         raise _refusal("database_empty", f"no table of the database {database} has a row")
+
+
+def _to_read(tables: Sequence[str], role: str) -> str:
+    """The statements that let the role read all tables of these tables' schemas."""
+    schemas = dict.fromkeys(quoted(split_table(table)[0]) for table in tables)
+    return " ".join(
+        f"GRANT USAGE ON SCHEMA {schema} TO {quoted(role)};"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {quoted(role)};"
+        for schema in schemas
+    )
 
 
 def _nothing_fits(tried: Sequence[Candidate], listed: Collection[str], database: str, bucket: str) -> NotDone:

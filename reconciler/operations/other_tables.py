@@ -38,11 +38,12 @@ async def look(
     *,
     bucket: str,
     mapped: TableMapping,
+    role: str,
     covered: Collection[str] = (),
 ) -> OtherTables:
     """Look up some values of each likely column, but of those that a declared view reads (`covered`).
 
-    Raises what the adapters raise.
+    `role` is to read the views. Raises what the adapters raise.
     """
     listed = [key for prefix in prefixes for key in (await listing.list_page(prefix)).keys]
     media = ".".join(split_table(mapped.media_table))
@@ -69,7 +70,7 @@ async def look(
             full_name(each.candidate): each.candidate.column.texts[0] for each in found if each.form.plain
         },
         held={
-            full_name(each.candidate): through_a_view(each)
+            full_name(each.candidate): through_a_view(each, role)
             for each in (*found, *await named(within(readable, prefixes)))
             if each.candidate.several or not each.form.plain
         },
@@ -84,10 +85,10 @@ def full_name(of: Candidate) -> str:
     return f"{of.table.name}.{of.column.name}"
 
 
-def through_a_view(of: Evidence) -> tuple[str, str, str]:
+def through_a_view(of: Evidence, role: str) -> tuple[str, str, str]:
     """What `held` has of it."""
     table, column = of.candidate.table.name, of.candidate.column
-    return column.texts[0], *view_of_keys(table, column.name, column.kind, of.form)
+    return column.texts[0], *view_of_keys(table, column.name, column.kind, of.form, role)
 
 
 def _is_the_rows(each: Evidence, media: str, keys: SeenColumn | None) -> bool:

@@ -22,6 +22,13 @@ COMMENTS: Mapping[str, str] = {
 }
 
 
+REWRITES = (
+    "the first statement rewrites the table under an exclusive lock: until it is done, nobody reads or writes"
+    " the table"
+)
+"""What the owner has to know of a generated column that is stored."""
+
+
 def text(looked: Looked, *, database_url: str | None, endpoint_url: str | None, region: str | None) -> str:
     """The whole file. `database_url` None: it holds a password, which stays out of files like this."""
     return "\n".join(
@@ -90,7 +97,8 @@ def _catalog(looked: Looked) -> Iterator[str]:
     yield f"  media_table: {_value(made.table)}"
     yield "  media_columns:"
     if made.generated:
-        yield f"    # {made.key_column} holds the keys {_words(spelled(made.form))}. Make this column first:"
+        yield f"    # {made.key_column} holds the keys {_words(spelled(made.form))}. Make this column first;"
+        yield f"    # {REWRITES}:"
         yield from (f"    #   {_words(each)}" for each in looked.statements)
     yield from _columns(made.columns)
     yield from _keys(looked)
@@ -106,7 +114,7 @@ def _catalog(looked: Looked) -> Iterator[str]:
     if made.also_referenced:
         yield "  # Other columns that name objects: what they name is kept."
         if looked.views:
-            yield "  # Some of these are in views, of keys that are in arrays or JSON. Make them first:"
+            yield "  # Some of these are in views, of keys in arrays, JSON or addresses. Make them first:"
             yield from (f"  #   {_words(each)}" for each in looked.views)
         yield f"  also_referenced: {_list(made.also_referenced)}"
     yield from (f"  # {_words(note)}" for note in made.notes)

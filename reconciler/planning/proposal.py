@@ -36,8 +36,9 @@ class Proposal:
 
     Only `content_hash` is not proposed: whether ETags are MD5s is not seen from the table.
 
-    `generated` names the column to make for the objects' keys, "" where `key_column` holds them. `notes` are
-    lines about what was left out, and why.
+    `generated` names the column to make for the objects' keys, "" where `key_column` holds them. `otherwise`
+    are further columns that name objects by no plain key: a view has to give theirs. `notes` are lines about
+    what was left out, and why.
     """
 
     table: str
@@ -51,6 +52,7 @@ class Proposal:
     media_where: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     also_referenced: tuple[str, ...] = ()
+    otherwise: tuple[Evidence, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -80,7 +82,7 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
     columns["virtual_key_id"] = owner
     if not table.identity:
         notes.append(f"{table.name} has no primary key and no unique column, so no row of it can be named")
-    variants, referenced = _further(best, others, notes)
+    variants, referenced, otherwise = _further(best, others)
     if generated or best.candidate.column.generated:
         notes.append(
             f"{generated or key} is a generated column, which no trigger can watch: deletions wait for open"
@@ -98,6 +100,7 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
         media_where=_filter(table, bucket),
         variants=variants,
         also_referenced=referenced,
+        otherwise=otherwise,
         notes=tuple(notes),
     )
 
@@ -182,7 +185,8 @@ def _no_flag(keys: SeenTable) -> str:
     if contrary := called(keys, DISABLED, {"boolean"}):
         schema, _, name = keys.name.partition(".")
         made = f'ADD COLUMN is_enabled boolean GENERATED ALWAYS AS (NOT "{contrary}") STORED'
-        return f'{line}: {contrary} says the contrary; ALTER TABLE "{schema}"."{name}" {made}'
+        why = f"{line}: {contrary} says the contrary; this rewrites the table under an exclusive lock"
+        return f'{why}: ALTER TABLE "{schema}"."{name}" {made}'
     return line
 
 
@@ -214,10 +218,10 @@ def _filter(table: SeenTable, bucket: str) -> Mapping[str, str]:
 
 
 def _further(
-    best: Evidence, others: Sequence[Evidence], notes: list[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Variants in the same table, and columns elsewhere, that name objects too."""
-    variants, referenced = [], []
+    best: Evidence, others: Sequence[Evidence]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Evidence, ...]]:
+    """Variants in the same table, and columns elsewhere, that name objects too; and those of no plain key."""
+    variants, referenced, otherwise = [], [], []
     for each in others:
         table, column = each.candidate.table, each.candidate.column
         if table.name == best.candidate.table.name:
@@ -229,11 +233,8 @@ def _further(
         elif each.form.plain:
             referenced.append(f"{table.name}.{column.name}")
             continue
-        notes.append(
-            f"{table.name}.{column.name} names objects too, such as {column.texts[0]!r}, which is no plain"
-            " key: make a view that gives their keys, and name it in also_referenced"
-        )
-    return tuple(sorted(variants)), tuple(sorted(referenced))
+        otherwise.append(each)
+    return tuple(sorted(variants)), tuple(sorted(referenced)), tuple(otherwise)
 
 
 # --- the managed prefixes -------------------------------------------------------------------------------

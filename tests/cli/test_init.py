@@ -121,6 +121,7 @@ def test_keys_that_rows_spell_otherwise_get_a_generated_column(
     ran = init(empty_database, moto_bucket, path, "--json")
     assert ran.status == 0, ran.told
     told = json.loads(ran.out)
+    assert "exclusive lock" in path.read_text()
     assert (told["key_column"], told["generated_column"]) == ("file_path", "object_key")
     assert "object_key is a generated column, which no trigger can watch" in told["notes"][0]
     for statement in told["statements"]:
@@ -139,16 +140,26 @@ def test_keys_in_an_array_are_told_with_the_view_that_keeps_them(
         SNAKE_CASE,
         "CREATE TABLE media.albums (id serial PRIMARY KEY, pictures varchar(99)[])",
         "INSERT INTO media.albums (pictures) VALUES ('{image/orphan.png}')",
+        "CREATE TABLE media.pages (id serial PRIMARY KEY, photo_url text)",
+        "INSERT INTO media.pages (photo_url) VALUES ('https://cdn.example/image/orphan.png')",
+        "ALTER TABLE media.files ADD COLUMN thumbs jsonb",
+        "UPDATE media.files SET thumbs = jsonb_build_array('thumbs/' || split_part(path, '/', 2))",
     )
     fill(moto_bucket)
+    for number in range(1, 30):
+        moto_bucket.put(f"thumbs/{number}.png")
     path = tmp_path / "reconciler.yaml"
     ran = init(empty_database, moto_bucket, path, "--json")
     assert ran.status == 0, ran.told
-    (statement,) = json.loads(ran.out)["statements"]
-    execute(empty_database, statement)
+    statements = json.loads(ran.out)["statements"]
+    execute(empty_database, *statements)
     written = yaml.safe_load(path.read_text())
-    assert written["catalog"]["also_referenced"] == ["media.albums_pictures_keys.key"]
-    assert statement in path.read_text()
+    assert sorted(written["catalog"]["also_referenced"]) == [
+        "media.albums_pictures_keys.key",
+        "media.files_thumbs_keys.key",
+        "media.pages_photo_url_keys.key",
+    ]
+    assert [each for each in statements if each not in path.read_text() or "GRANT SELECT" not in each] == []
     assert first_plan(empty_database, moto_bucket, path) == {"image/30.png": "dangling"}
 
 
@@ -168,6 +179,24 @@ def test_it_writes_nothing_to_database_or_bucket(
     assert ran.status == 0, ran.told
     assert yaml.safe_load(path.read_text())["catalog"]["media_table"] == "media.files"
     assert moto_bucket.keys() == before
+
+
+def test_a_role_without_rights_is_told_what_to_paste(
+    empty_database: str, moto_bucket: Bucket, tmp_path: Path
+) -> None:
+    role, password = f"reader_{secrets.token_hex(4)}", urlsplit(empty_database).password
+    execute(empty_database, SNAKE_CASE, f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+    fill(moto_bucket)
+    theirs, path = as_role(empty_database, role), tmp_path / "made.yaml"
+    try:
+        for command in (["init", "-o", str(path)], ["migrate"]):
+            refused = reconciler(*command, env=given(theirs, moto_bucket))
+            assert refused.status in {1, 3}, refused.told
+            execute(empty_database, refused.told[-1].partition("in psql: ")[2])
+            ran = reconciler(*command, env=given(theirs, moto_bucket))
+            assert ran.status == 0, ran.told
+    finally:
+        execute(empty_database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 
 def test_a_password_stays_out_of_the_file(empty_database: str, moto_bucket: Bucket, tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.alerts.pages import blocks
 from tests.cli.program import reconciler
@@ -32,6 +36,25 @@ def test_its_block_leads_from_own_tables_to_a_first_plan(
     empty_database: str, moto_bucket: Bucket, tmp_path: Path
 ) -> None:
     execute(empty_database, TABLE)
+    with _role(empty_database) as url:
+        _leads_to_a_plan(url, moto_bucket, tmp_path)
+
+
+@contextmanager
+def _role(url: str) -> Iterator[str]:
+    """The role that the README makes, under another name and in this database: its address."""
+    (made,) = [block for block in blocks(README, "sql") if "CREATE ROLE" in block]
+    parts, role = urlsplit(url), f"reader_{secrets.token_hex(4)}"
+    for theirs, ours in (("reconciler", role), ("DATABASE app", f'DATABASE "{parts.path[1:]}"')):
+        made = made.replace(theirs, ours)
+    execute(url, made.replace("SCHEMA public", "SCHEMA app"))
+    try:
+        yield parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}").geturl()
+    finally:
+        execute(url, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
+def _leads_to_a_plan(empty_database: str, moto_bucket: Bucket, tmp_path: Path) -> None:
     for key in ("image/kept", "image/orphan"):
         moto_bucket.put(key)
     lines = [shlex.split(line, comments=True) for line in _block().splitlines()]

@@ -138,8 +138,6 @@ def _needed(message: str) -> str:
     """What to do about a refusal. `doctor` cannot list missing rights before it may read our own schema."""
     if message.endswith("permission denied for schema reconciler"):
         return "make this role the owner of the schema and all in it, or run `reconciler migrate` as it first"
-    if "permission denied for database" in message:
-        return "grant this role CREATE on the database, or make the schema `reconciler` first, owned by it"
     return "grant it, `reconciler doctor` lists what is needed"
 
 

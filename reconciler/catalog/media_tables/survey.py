@@ -274,12 +274,15 @@ def _each_text(column: str, kind: str) -> str:
     return f"SELECT j.j #>> '{{}}' AS text FROM jsonb_path_query({quoted(column)}::jsonb, {STRINGS}) AS j (j)"
 
 
-def view_of_keys(table: str, column: str, kind: str, form: KeyForm) -> tuple[str, str]:
-    """A statement that makes a view of the keys in a column, one a row, and the name of the view's column."""
+def view_of_keys(table: str, column: str, kind: str, form: KeyForm, role: str) -> tuple[str, str]:
+    """Statements, on one line, that make a view of the keys in a column, one a row, which the role may read;
+    and the name of the view's column.
+    """
     schema, name = split_table(table)
     view, key = f"{schema}.{name}_{column}_keys", _spelled("t.text", form)
     keys = f"SELECT {key} AS key FROM {qualified(table)} CROSS JOIN LATERAL ({_each_text(column, kind)}) t"
-    return f"CREATE OR REPLACE VIEW {qualified(view)} AS {keys};", f"{view}.key"
+    made = f"CREATE OR REPLACE VIEW {qualified(view)} AS {keys};"
+    return f"{made} GRANT SELECT ON {qualified(view)} TO {quoted(role)};", f"{view}.key"
 
 
 def _counts(column: str, where: Mapping[str, str]) -> str:
