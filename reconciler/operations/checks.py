@@ -510,7 +510,7 @@ def namesakes(tables: Sequence[SeenTable], *mapped: str) -> Sequence[Check]:
             advice = "map the one that your app writes; where several are in use, name the others too"
             checks.append(warn("tables", f"{ours} ({have}) has namesakes: {shown}", advice))
         elif alike:
-            checks.append(ok("tables", f"{ours} has namesakes, without any row: {shown}"))
+            checks.append(ok("tables", f"{ours} has namesakes: {shown}"))
     return checks or [ok("tables", "no other table has the name of a mapped one, in any schema or case")]
 
 
