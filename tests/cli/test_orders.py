@@ -208,7 +208,7 @@ def test_a_migration_without_the_rights_ends_as_failed(empty_database: str) -> N
     ran = reconciler("migrate", env={"RECONCILER_DATABASE_URL": url})
     execute(empty_database, f"DROP ROLE {role}")
     assert ran.status == 1
-    assert "grant this role CREATE on the database" in ran.told[-1]
+    assert f"GRANT CREATE ON DATABASE {parts.path[1:]} TO {role};" in ran.told[-1]
 
 
 def test_wrong_credentials_end_as_failed_too(seaweed_bucket: Bucket, database: str) -> None:
