@@ -23,6 +23,7 @@ from reconciler.planning import sides
 from reconciler.planning.formatting import counted
 
 _SETTING = "RECONCILER_BREAKER__"
+_APPROVED = " (not counting what was approved)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ class _Drift:
         share = f", {100 * self.total / whole:.1f} % of {counted(whole, self.of)}" if whole else ""
         new = f"{self.pending:,} new {self.noun}{'' if self.pending == 1 else 's'}"
         found = (
-            f"{new}{self.tail}{self.where} + {self.gone:,} deleted in the last 24 h = {self.total:,}"
+            f"{new}{self.tail}{self.where} + {self.gone:,} deleted in the last 24 h{_APPROVED} ="
+            f" {self.total:,}"
             if self.gone
             else f"{counted(self.pending, self.noun)}{self.tail}{self.where}"
         )
@@ -230,7 +232,7 @@ def _too_many_missing(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> 
     gone = backlog.gone.get(Verdict.DANGLING, 0)
     if now_missing <= 0 or now_missing + gone <= limits.max_dangling:
         return None
-    past = f" + {gone:,} removed in the last 24 h = {now_missing + gone:,}" if gone else ""
+    past = f" + {gone:,} removed in the last 24 h{_APPROVED} = {now_missing + gone:,}" if gone else ""
     return (
         f"{counted(now_missing, 'record')} without an object{past}; the limit is {limits.max_dangling:,}"
         f" ({_SETTING}MAX_DANGLING). This may be data loss: look at the bucket first"
