@@ -609,9 +609,10 @@ class CleanUp(Shape):
 
 
 class Decision(PassSummary):
-    """A pass after a decision, which was about `marks`; `added` are those of the passes that it `supersedes`,
-    which nobody has decided about.
+    """A pass after a decision, which was about `marks`; `withdrawn` are those that a discard withdrew.
+    `added` are those of the passes that it `supersedes`, which nobody has decided about.
     """
 
+    withdrawn: int
     supersedes: list[PassId]
     added: int

@@ -18,6 +18,7 @@ from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import LIVE_DELAY, LIVE_SINCE, SEEN_ENOUGH, claimable_arguments
 from reconciler.catalog.media_tables import matching, quotas
 from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.pass_groups import to_decide
 from reconciler.catalog.recovery.purge import HIDDEN_BY_BUCKET, HIDDEN_TOTALS
 from reconciler.model.keys import merge_prefixes, prefix_end
 
@@ -67,11 +68,10 @@ WHERE CASE
 GROUP BY 1
 """
 
-# As `reconciler passes` lists them: one pass stands for all of its kind that wait for the same decision.
 TRIPPED = f"""
-SELECT DISTINCT ON (kind) kind, id, coalesce(trip_reason, '') AS reason,
-       min(coalesce(finished_at, cutoff)) OVER (PARTITION BY kind) AS since
-FROM {SCHEMA}.passes WHERE state = 'tripped' ORDER BY kind, id DESC
+SELECT kind, id, both_sides, coalesce(trip_reason, '') AS reason, coalesce(finished_at, cutoff) AS since,
+       id IN (SELECT pass_id FROM {SCHEMA}.marks) AS marked
+FROM {SCHEMA}.passes WHERE state = 'tripped' ORDER BY id
 """
 
 RESTORES = f"SELECT count(*) AS keys, min(queued_at) AS oldest FROM {SCHEMA}.restores"
@@ -199,12 +199,7 @@ class PostgresStatistics:
                 oldest_due=min((row["oldest"] for row in due if row["oldest"]), default=None),
                 due_soon={model.Verdict(row["verdict"]): row["soon"] for row in due},
                 next_due=min((row["next"] for row in due if row["next"]), default=None),
-                tripped={
-                    model.PassKind(row["kind"]): model.Undecided(
-                        pass_id=row["id"], reason=row["reason"], since=row["since"]
-                    )
-                    for row in tripped
-                },
+                tripped=_undecided(tripped),
                 ranges_done=ranges["done"],
                 ranges_open=ranges["open"],
                 hidden=(hidden["objects"], int(hidden["bytes"])),
@@ -356,6 +351,19 @@ class PostgresStatistics:
 async def _drift(connection: AnyConnection) -> Drift:
     rows = await connection.fetch(DRIFT)
     return {model.Verdict(row["verdict"]): (row["keys"], int(row["bytes"]), row["oldest"]) for row in rows}
+
+
+def _undecided(tripped: Sequence[Row]) -> Mapping[model.PassKind, model.Undecided]:
+    """As `reconciler passes` lists them: one pass stands for all of its kind that wait for a decision."""
+    found = {}
+    for kind in dict.fromkeys(row["kind"] for row in tripped):
+        rows = {row["id"]: row for row in tripped if row["kind"] == kind}
+        both = {pass_id: row["both_sides"] for pass_id, row in rows.items()}
+        chosen = to_decide(both, {pass_id for pass_id, row in rows.items() if row["marked"]})
+        found[model.PassKind(kind)] = model.Undecided(
+            pass_id=chosen, reason=rows[chosen]["reason"], since=min(row["since"] for row in rows.values())
+        )
+    return found
 
 
 def _by_verdict(rows: Sequence[Row]) -> Drift:

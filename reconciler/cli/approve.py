@@ -16,10 +16,12 @@ from pathlib import Path
 
 from reconciler.cli.arguments import Commands, command, yes
 from reconciler.cli.errors import FAILED
-from reconciler.cli.passes import decision, tell
-from reconciler.cli.running import on_database, operator, sure
+from reconciler.cli.passes import agreed, decision, extent, tell
+from reconciler.cli.running import on_database, operator
 from reconciler.cli.types import Catalog
 from reconciler.errors import ConfigError
+from reconciler.model import PassDetail
+from reconciler.model.moments import moment
 
 
 def add(commands: Commands) -> None:
@@ -40,9 +42,15 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not sure(args, f"Approve pass {args.pass_id}? Its marks are deleted when they are due."):
-        return FAILED
-    return _run(args)
+    return _run(args) if agreed(args, "approve", _question) else FAILED
+
+
+def _question(detail: PassDetail, args: argparse.Namespace) -> str:
+    rest = f" What {args.plan} does not list of them is withdrawn." if args.plan else ""
+    first, last = detail.due or (None, None)
+    until = f", the last from {moment(last)} on" if last and last != first else ""
+    goes = f" They may go from {moment(first)} on{until}." if first else ""
+    return f"Approve pass {detail.current.id}? It releases {extent(detail)}.{rest}{goes}"
 
 
 @on_database

@@ -11,9 +11,10 @@ import argparse
 
 from reconciler.cli.arguments import Commands, command, yes
 from reconciler.cli.errors import FAILED
-from reconciler.cli.passes import decision, tell
-from reconciler.cli.running import on_database, operator, sure
+from reconciler.cli.passes import agreed, decision, extent, tell
+from reconciler.cli.running import on_database, operator
 from reconciler.cli.types import Catalog
+from reconciler.model import PassDetail
 
 
 def add(commands: Commands) -> None:
@@ -23,9 +24,11 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if not sure(args, f"Discard pass {args.pass_id}? Its marks are withdrawn, and nothing of it goes."):
-        return FAILED
-    return _run(args)
+    return _run(args) if agreed(args, "discard", _question) else FAILED
+
+
+def _question(detail: PassDetail, _: argparse.Namespace) -> str:
+    return f"Discard pass {detail.current.id}? It withdraws {extent(detail)}, and nothing of it goes."
 
 
 @on_database

@@ -1,10 +1,10 @@
 """List the passes, or show one.
 
 Those that wait for a decision come first, then the newest. A tripped pass waits until an operator
-approves or discards it; one that tripped after it takes it in, and the earlier ones are left out
-(--all lists them). The number to type stays the same for as long as no pass adds to it. A pass is
-superseded where it was begun anew, or an earlier one was decided about. Writes nothing, takes no
-lease. Needs RECONCILER_DATABASE_URL alone.
+approves or discards it. Of several of a kind the one to decide about is listed, for all (--all lists
+each). Its number stays the same for as long as no later pass adds to it. A pass is superseded
+where it was begun anew, or an earlier one was decided about. Writes nothing, takes no lease. Needs
+RECONCILER_DATABASE_URL alone.
 
 $ reconciler passes
 $ reconciler passes show 12
@@ -14,14 +14,14 @@ $ reconciler passes --json | jq '.[0].state'
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, command, whole
 from reconciler.cli.errors import DONE
-from reconciler.cli.reports import OF_THE_FIRST
-from reconciler.cli.running import looking
+from reconciler.cli.running import asks, looking, on_database, sure
 from reconciler.cli.types import Catalog, Decided, Output, Part
 from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Verdict
+from reconciler.model.history import WITHDRAWN
 from reconciler.model.moments import minute, moment
 from reconciler.planning import formatting
 from reconciler.planning.formatting import counted, human_bytes
@@ -30,12 +30,12 @@ LIMIT = 20
 STYLES = {PassState.RELEASED: "green", PassState.TRIPPED: "red", PassState.FAILED: "yellow"}
 ALL_PREFIXES = "(all)"
 NAMED = 5
-"""Passes that are named of those that one takes in."""
+"""Passes, or prefixes, that a line names."""
 
 
 def add(commands: Commands) -> None:
     made = command(commands, "passes", __doc__, list_passes)
-    made.add_argument("--all", action="store_true", help="list tripped passes that a later one takes in, too")
+    made.add_argument("--all", action="store_true", help="list every tripped pass, not one of a kind")
     states = [state.value for state in PassState]
     made.add_argument("--state", choices=states, metavar="STATE", help=f"only these: {', '.join(states)}")
     made.add_argument("--kind", choices=[kind.value for kind in PassKind], help="only these")
@@ -51,6 +51,31 @@ def decision(made: Parser) -> None:
     made.add_argument("pass_id", type=whole, metavar="ID", help="the pass, see `reconciler passes`")
     by(made, "who decides")
     as_json(made, "the outcome")
+
+
+def agreed(
+    args: argparse.Namespace, action: str, question: Callable[[PassDetail, argparse.Namespace], str]
+) -> bool:
+    """Whether the person at the terminal, who is told what it is about, says yes; or nobody is to be asked.
+    Raises NotDone where there is no such decision to make.
+    """
+
+    @on_database
+    async def look(catalog: Catalog, _: argparse.Namespace) -> PassDetail:
+        from reconciler.operations import passes
+
+        return (await passes.undecided(catalog, args.pass_id, action)).detail
+
+    return not asks(args) or sure(args, question(look(args), args))
+
+
+def extent(detail: PassDetail) -> str:
+    """The marks of a pass: how many of which verdict, their bytes, and where they are."""
+    size = sum(detail.bytes.values())
+    prefixes = sorted({prefix for prefix, _ in detail.marks} - {""})
+    more = f" and {len(prefixes) - NAMED} more" if len(prefixes) > NAMED else ""
+    where = f", under {', '.join(map(formatting.printable, prefixes[:NAMED]))}{more}" if prefixes else ""
+    return f"{_marks(detail)}{f', {human_bytes(size)}' if size else ''}{where}"
 
 
 @looking
@@ -127,7 +152,7 @@ def print_pass(detail: PassDetail, out: Output) -> None:
         verb = "discarded" if current.state is PassState.DISCARDED else "approved"
         out.say(f"{verb} by {current.decided_by or ''}, {moment(current.decided_at)}")
     if detail.supersedes:
-        out.say(f"supersedes {_some([str(each) for each in detail.supersedes])}")
+        out.say(f"supersedes {some([str(each) for each in detail.supersedes])}")
     _print_taken_in(detail, out)
     _print_counts(detail, out)
     _print_results(detail, out)
@@ -153,12 +178,13 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
             f"pass {current.id} discarded: {counted(marks, 'mark')} withdrawn; {by} looks at everything again"
         )
     else:
+        rest = f", {decided.withdrawn:,} withdrawn" if decided.withdrawn else ""
         print(
-            f"pass {current.id} approved: {counted(marks, 'mark')} released; each goes when it is due, if it"
-            " is still to go then, and within RECONCILER_APPROVAL_TTL"
+            f"pass {current.id} approved: {counted(marks, 'mark')} released{rest}; each goes when it is due,"
+            " if it is still to go then, and within RECONCILER_APPROVAL_TTL"
         )
     if decided.detail.supersedes and not args.json:
-        later, added = _some([str(each) for each in decided.detail.supersedes]), decided.added
+        later, added = some([str(each) for each in decided.detail.supersedes]), decided.added
         what = (
             f"{counted(added, 'mark')} added since, which this was not about"
             if added
@@ -188,7 +214,7 @@ def choice(detail: PassDetail) -> Sequence[str]:
         )
     understood = " --i-understand" if current.both_sides else ""
     return (
-        f"{counted(marks, 'mark')} wait for a decision, and {stops} until then",
+        f"{_marks(detail)} wait for a decision, and {stops} until then",
         f"to let it go: reconciler approve {chosen}{understood}",
         f"to withdraw it: reconciler discard {chosen}",
     )
@@ -207,7 +233,32 @@ def without_marks(detail: PassDetail) -> str:
         )
     if not found:
         return f"pass {current.id} found nothing"
-    return f"pass {current.id} has no mark of its own left: {OF_THE_FIRST}"
+    return f"pass {current.id} has no mark of its own left: {elsewhere(detail)}"
+
+
+def elsewhere(detail: PassDetail) -> str:
+    """Under which passes stands what went of a pass that has no deletion of its own; see `PassDetail`."""
+    first = "a key counts for the pass that found it first"
+    if detail.earlier is None:
+        return first
+    if not detail.earlier:
+        return f"{first}, and nothing that an earlier one found has gone since"
+    named = "; ".join(
+        f"{counted(objects, 'object')} and {counted(records, 'record')} under pass {pass_id} (reconciler undo"
+        f" --pass {pass_id})"
+        for pass_id, (objects, records) in [*detail.earlier.items()][-NAMED:]
+    )
+    more = f"; and {len(detail.earlier) - NAMED:,} more" if len(detail.earlier) > NAMED else ""
+    return f"{first}. What went since: {named}{more}"
+
+
+def _marks(detail: PassDetail) -> str:
+    """How many there are, with the verdicts where there are several: a trip's reason may name but one."""
+    kinds: Counter[Verdict] = Counter()
+    for (_, verdict), number in detail.marks.items():
+        kinds[verdict] += number
+    each = ", ".join(f"{number:,} {verdict}" for verdict, number in sorted(kinds.items()) if number)
+    return f"{counted(kinds.total(), 'mark')}{f' ({each})' if len(kinds) > 1 else ''}"
 
 
 def _state(current: Pass) -> tuple[str, str]:
@@ -227,7 +278,7 @@ def _print_choice(detail: PassDetail, out: Output) -> None:
 def _print_taken_in(detail: PassDetail, out: Output) -> None:
     if earlier := [str(each) for each in detail.together if each != detail.current.id]:
         out.say(
-            f"takes in the marks of {_some(earlier)}, which tripped before: one decision is about all", hang=2
+            f"takes in the marks of {some(earlier)}, which tripped before: one decision is about all", hang=2
         )
 
 
@@ -245,7 +296,8 @@ def _print_results(detail: PassDetail, out: Output) -> None:
     ]
     if rows:
         out.table(("what", "verdict", "result", "keys", "bytes"), rows, right=("keys", "bytes"))
-        if detail.current.mode is Mode.DRY_RUN:
+        went = any(each.result != WITHDRAWN for each in detail.results)
+        if went and detail.current.mode is Mode.DRY_RUN:
             out.say("found in dry run: what went of it was deleted after that was switched off")
     elif any(detail.current.tally.found.values()) and not any(detail.marks.values()):
         out.say(without_marks(detail))
@@ -276,7 +328,7 @@ def _print_counts(detail: PassDetail, out: Output) -> None:
     out.table(("prefix", "verdict", *numbers), rows, right=numbers)
 
 
-def _some(ids: Sequence[str]) -> str:
-    rest = len(ids) - NAMED
-    passes = f"pass {ids[0]}" if len(ids) == 1 else f"passes {', '.join(ids[:NAMED])}"
-    return f"{passes} and {rest} more" if rest > 0 else passes
+def some(ids: Sequence[str]) -> str:
+    """Passes by number, the first few of many: "pass 3", "passes 11 and 13", "passes 1, 2 and 7 more"."""
+    *named, last = [*ids[:NAMED], f"{len(ids) - NAMED} more"] if len(ids) > NAMED else ids
+    return f"passes {', '.join(named)} and {last}" if named else f"pass {last}"

@@ -21,9 +21,6 @@ EXPLAINED = {
 }
 
 
-OF_THE_FIRST = "a deletion counts for the pass that found its key first: `reconciler history KEY` names it"
-
-
 def ended(report: Report) -> int:
     """Say on stderr why a report is not what was hoped for. Returns its exit status."""
     status = EXIT_STATUS[report.outcome]

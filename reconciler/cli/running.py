@@ -159,12 +159,18 @@ def operator(args: argparse.Namespace) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def asks(args: argparse.Namespace) -> bool:
+    """Whether a person is to be asked: not without a terminal, nor with --yes."""
+    here = bool(sys.stdin and sys.stdin.isatty() and sys.stderr.isatty())
+    return here and not args.yes and not args.json
+
+
 def sure(args: argparse.Namespace, question: str) -> bool:
-    """Whether the person at the terminal says yes. Without a terminal, or with --yes, it is not asked.
+    """Whether the person at the terminal says yes, or is not to be asked.
 
     Called before an event loop runs, whose handler would keep the first ^C from ending the question.
     """
-    if args.yes or args.json or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not asks(args):
         return True
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in {"y", "yes"}:

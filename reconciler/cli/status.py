@@ -15,7 +15,7 @@ from datetime import datetime
 
 from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE
-from reconciler.cli.passes import choice, looked_at
+from reconciler.cli.passes import choice, looked_at, some
 from reconciler.cli.running import looking
 from reconciler.cli.types import Catalog, Output, Status
 from reconciler.model import Pass, PassKind
@@ -102,8 +102,7 @@ def _waiting(status: Status) -> Iterator[str]:
     for detail in status.waiting:
         current = detail.current
         since = waits[current.kind].since if current.kind in waits else current.finished_at
-        first = min(detail.together)
-        which = f"pass {first}" if first == current.id else f"passes {first} to {current.id}"
+        which = some([str(each) for each in detail.together])
         yield f"{current.kind} {which} tripped, first {_when(since, status.now)}: {current.trip_reason}"
         yield from choice(detail)
         yield f"to look at it: reconciler passes show {current.id}"

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, as_json, by, command
 from reconciler.cli.errors import DONE, FAILED, complain
-from reconciler.cli.reports import OF_THE_FIRST
-from reconciler.cli.types import Undone
-from reconciler.errors import ConfigError
+from reconciler.cli.passes import elsewhere
+from reconciler.cli.types import Catalog, Undone
+from reconciler.errors import ConfigError, NotDone
 from reconciler.model import Mode, Return, Returned, UndoScope
 from reconciler.model.moments import moment
 from reconciler.planning.formatting import counted, human_bytes
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         _print(shown, next(total), mode)
         if undone.touched or not undone.unknown:
             print(_summary(undone, mode, scope))
-    status = _ended(undone, mode)
+    hint = _hint(args) if undone.unknown and args.pass_id is not None else ""
+    status = _ended(undone, mode, hint)
     if mode is Mode.DRY_RUN and not args.dry_run:
         complain("nothing was restored: RECONCILER_DRY_RUN is true; set it to false for this command")
         return FAILED
@@ -143,11 +144,22 @@ def _part(scope: UndoScope) -> str:
     return f"since {moment(scope.since)}{until}"
 
 
-def _ended(undone: Undone, mode: Mode) -> int:
+@running.on_database
+async def _hint(catalog: Catalog, args: argparse.Namespace) -> str:
+    """Where to look for what a pass saw go that has no deletion of its own."""
+    from reconciler.operations import passes
+
+    try:
+        detail = await passes.show(catalog, args.pass_id)
+    except NotDone as error:
+        return f" ({error})"
+    return f" ({elsewhere(detail)})"
+
+
+def _ended(undone: Undone, mode: Mode, hint: str) -> int:
     for part in undone.unknown[:NAMED]:
         nothing = "the ledger knows of no deletion that fits; nothing to bring back"
-        first = "" if part.pass_id is None else f" ({OF_THE_FIRST}; --since TIME finds it too)"
-        complain(f"{_part(part)}: {nothing}{first}")
+        complain(f"{_part(part)}: {nothing}{hint}")
     if len(undone.unknown) > NAMED:
         complain(f"… and {len(undone.unknown) - NAMED:,} more of which it knows none")
     for each in undone.refused[:NAMED]:

@@ -53,9 +53,15 @@ class LedgerFilter:
     virtual_key_id: str | None = None
 
 
+WITHDRAWN = "withdrawn"
+"""The result of a key whose mark a person withdrew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletions:
-    """Keys of a pass with one result, `deleted`, `missing`, `restored` and so on; `bytes` where known."""
+    """Keys of a pass with one result, `deleted`, `missing`, `restored`, `withdrawn` and so on; `bytes` where
+    known.
+    """
 
     what: str
     verdict: str

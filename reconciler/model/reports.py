@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from reconciler.model.deletion import Removed
@@ -21,7 +22,9 @@ class PassDetail:
     their sizes; `examples` are the first few of each verdict, by key. `together` are the ids of those passes,
     `results` what has become of their findings by the ledger. `to_decide` is the pass to name in a decision
     about them all: the earliest after which none has added a mark. `supersedes` are passes that this one, or
-    the decision about it, has superseded.
+    the decision about it, has superseded. `due` is when the first and the last of the marks may go, None
+    without one. `earlier`: objects and records that went under the numbers of earlier passes, from its
+    beginning to the next of its kind; None unless it found something and has no result.
     """
 
     current: Pass
@@ -32,6 +35,8 @@ class PassDetail:
     results: Sequence[Deletions] = ()
     to_decide: int | None = None
     supersedes: Sequence[int] = ()
+    due: tuple[datetime, datetime] | None = None
+    earlier: Mapping[int, tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """The newest tripped pass of a kind, which stands for all of it; `since` is of the first that waits."""
+    """The tripped pass of a kind to decide about, for all of its kind; `since` is of the first that waits."""
 
     pass_id: int
     reason: str

@@ -120,12 +120,14 @@ def pass_detail(detail: model.PassDetail) -> Json:
 
 
 def decided(decision: Decided) -> Json:
-    """The pass as it is after the decision, and how many marks that was about; `added` are those of the
-    passes `supersedes`, which nobody has decided about.
+    """The pass as it is after the decision, and how many marks that was about; `withdrawn` are those that a
+    discard withdrew, or an approval by a plan besides; `added` are those of the passes `supersedes`, which
+    nobody has decided about.
     """
     return {
         **pass_summary(decision.detail),
         "marks": decision.marks,
+        "withdrawn": decision.withdrawn,
         "supersedes": list(decision.detail.supersedes),
         "added": decision.added,
     }

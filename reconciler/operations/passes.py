@@ -18,11 +18,14 @@ EXAMPLES = 5
 class Decided:
     """A pass as it is after a decision, and how many marks that released or withdrew.
 
-    `added` is how many marks the superseded passes had added, about which nobody has decided.
+    `withdrawn` is how many of them were withdrawn, by a discard, or are beside them, since the plan of an
+    approval left them out. `added` is how many marks the superseded passes had added, about which nobody has
+    decided.
     """
 
     detail: PassDetail
     marks: int
+    withdrawn: int = 0
     added: int = 0
 
 
@@ -94,8 +97,12 @@ async def progress(catalog: Catalog, current: Pass) -> Progress | None:
 async def show(catalog: Catalog, pass_id: int) -> PassDetail:
     """One pass with its marks by prefix, examples, and what was deleted of it. Raises NotDone."""
     detail = await catalog.approvals.show(pass_id)
-    ids = [*detail.together]
-    return replace(detail, results=await catalog.history.of_pass(ids, detail.current.cutoff, EXAMPLES))
+    ids, since = [*detail.together], detail.current.cutoff
+    results = await catalog.history.of_pass(ids, since, EXAMPLES)
+    found = [verdict for verdict, number in detail.current.tally.found.items() if number]
+    if not found or results:
+        return replace(detail, results=results)
+    return replace(detail, earlier=await catalog.history.of_earlier(pass_id, since, found))
 
 
 async def approve(
@@ -110,24 +117,24 @@ async def approve(
     are withdrawn. Raises NotDone: where both sides tripped, it has to be said that this is `understood`.
     """
     only = None if plan is None else planned(plan)
-    marks = await catalog.approvals.approve(pass_id, by, understood=understood, only=only)
-    return await _decided(catalog, "approve", pass_id, marks, by)
+    done = await catalog.approvals.approve(pass_id, by, understood=understood, only=only)
+    return await _decided(catalog, "approve", pass_id, *done, by=by)
 
 
-async def undecided(catalog: Catalog, pass_id: int) -> Decided:
+async def undecided(catalog: Catalog, pass_id: int, action: str = "decide") -> Decided:
     """What a decision about this pass would be about. Raises NotDone where there is none to make."""
+    await catalog.approvals.require(pass_id, action)
     detail = await catalog.approvals.show(pass_id, 0)
-    if detail.current.state is not PassState.TRIPPED:
-        state = detail.current.state
-        message = f"pass {pass_id} is {state}, not tripped: there is nothing to decide"
-        raise NotDone(ErrorKind.CONFLICT, "pass_not_tripped", message, pass_id=pass_id, state=state)
     return Decided(detail=detail, marks=sum(detail.marks.values()))
 
 
-async def _decided(catalog: Catalog, what: str, pass_id: int, marks: int, by: str) -> Decided:
+async def _decided(
+    catalog: Catalog, what: str, pass_id: int, marks: int, withdrawn: int, *, by: str
+) -> Decided:
     detail = await catalog.approvals.show(pass_id, 0)
     await catalog.orders.note(by, what, f"{detail.current.kind} pass {pass_id}, {counted(marks, 'mark')}")
-    return Decided(detail=detail, marks=marks, added=await catalog.approvals.left(detail.supersedes))
+    added = await catalog.approvals.left(detail.supersedes)
+    return Decided(detail=detail, marks=marks, withdrawn=withdrawn, added=added)
 
 
 def planned(lines: Iterable[str]) -> set[tuple[str, str]]:
@@ -147,4 +154,5 @@ def planned(lines: Iterable[str]) -> set[tuple[str, str]]:
 
 async def discard(catalog: Catalog, pass_id: int, *, by: str) -> Decided:
     """Withdraw the marks of a tripped pass. Raises NotDone."""
-    return await _decided(catalog, "discard", pass_id, await catalog.approvals.discard(pass_id, by), by)
+    withdrawn = await catalog.approvals.discard(pass_id, by)
+    return await _decided(catalog, "discard", pass_id, withdrawn, withdrawn, by=by)

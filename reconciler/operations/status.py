@@ -26,10 +26,10 @@ class ModeNow:
 class Status:
     """What the database knows of a site, at `now`.
 
-    `replicas` are those that have spoken within a minute. `waiting` is the newest tripped pass of each kind,
-    with what it takes in. `passes` are the last that ended, one of each kind. `marks` are by verdict: how
-    many, their bytes, first sighting of the oldest. `standing` is what is due, under the settings of the last
-    pass; None before the first. `went` is how many keys were deleted within `LATELY`.
+    `replicas` are those that have spoken within a minute. `waiting` is the tripped pass of each kind to
+    decide about, with what it takes in. `passes` are the last that ended, one of each kind. `marks` are by
+    verdict: how many, their bytes, first sighting of the oldest. `standing` is what is due, under the
+    settings of the last pass; None before the first. `went` is how many keys were deleted within `LATELY`.
     """
 
     now: datetime

@@ -198,7 +198,7 @@ def _undecided(tripped: Mapping[PassKind, Undecided]) -> Iterable[Metric]:
     yield _by("kind", "passes_tripped_since_timestamp_seconds", text, since)
     named = _family(
         "pass_tripped_info",
-        "The newest pass that waits for a decision, and why.",
+        "The pass to decide about, by the number to approve or discard, and why it waits.",
         "kind",
         "pass",
         "trip_reason",

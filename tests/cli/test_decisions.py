@@ -105,7 +105,8 @@ def test_a_decision_says_what_later_passes_have_added_to_it(
     alone = {"RECONCILER_DATABASE_URL": database}
     newest = reconciler("once", env=tripped)
     assert "pass 1 waits for a decision" in newest.told[-1]
-    second = int(json.loads(reconciler("passes", "--json", env=alone).out)[0]["id"])
+    assert json.loads(reconciler("passes", "--json", env=alone).out)[0]["id"] == 1
+    second = int(json.loads(reconciler("passes", "--all", "--json", env=alone).out)[0]["id"])
     assert "to let it go: reconciler approve 1" in reconciler("passes", env=alone).out
     moto_bucket.put("image/later")
     assert reconciler("once", env=tripped).status == 3
@@ -113,7 +114,7 @@ def test_a_decision_says_what_later_passes_have_added_to_it(
     assert f"to let it go: reconciler approve {third}" in reconciler("passes", env=alone).out
     approved = reconciler("approve", "1", "--by", "ada", env=alone)
     assert approved.out.splitlines()[1] == (
-        f"passes {second}, {third} superseded: 1 mark added since, which this was not about; the next pass"
+        f"passes {second} and {third} superseded: 1 mark added since, which this was not about; the next pass"
         " judges all anew"
     )
     late = reconciler("approve", str(third), env=alone)
@@ -213,10 +214,14 @@ def test_who_decided_is_shown() -> None:
 
 def test_a_pass_whose_findings_were_marked_before_says_where_they_count() -> None:
     """A live pass that finds again what a dry run had marked: it has no mark, and undo knows none of it."""
-    again = replace(detail(state=PassState.RELEASED, trip_reason=None), marks={}, examples=())
-    told = "pass 12 has no mark of its own left: a deletion counts for the pass that found its key first"
-    assert told in printed(shown.print_pass, again)
+    again = replace(detail(state=PassState.RELEASED, trip_reason=None), marks={}, examples=(), earlier={})
+    told = "pass 12 has no mark of its own left: a key counts for the pass that found it first"
+    nothing = printed(shown.print_pass, again)
+    assert f"{told}, and nothing that an earlier one found has gone since" in nothing
     assert told not in printed(shown.print_pass, detail())
+    named = shown.elsewhere(replace(again, earlier={number: (number, 1) for number in range(1, 8)}))
+    assert "1 object and 1 record under pass 1 " not in named
+    assert named.endswith("; 7 objects and 1 record under pass 7 (reconciler undo --pass 7); and 2 more")
 
 
 def test_a_pass_found_in_dry_run_says_that_what_went_of_it_went_later() -> None:
@@ -241,7 +246,9 @@ def test_a_pass_without_marks_says_why() -> None:
     assert why(state=PassState.RUNNING) == "pass 12 is still running, and has marked nothing yet"
     assert why(state=PassState.DISCARDED, decided_by="ada").endswith("withdrawn when ada discarded it")
     assert why(tally=Tally()) == "pass 12 found nothing"
-    assert why(state=PassState.RELEASED).startswith("pass 12 has no mark of its own left: a deletion counts")
+    assert why(state=PassState.RELEASED).endswith(
+        "of its own left: a key counts for the pass that found it first"
+    )
 
 
 def test_only_a_sweep_claims_to_have_looked_at_rows() -> None:

@@ -158,7 +158,9 @@ def test_a_tripped_pass_is_not_approved_by_a_person_who_says_no(
     with terminal(b"no\n", monkeypatch):
         asked = shell("approve", "2")
     assert asked.status == 1
-    assert "Approve pass 2? Its marks are deleted when they are due. [y/N]" in "".join(asked.told)
+    question = "".join(asked.told)
+    assert "Approve pass 2? It releases 1 mark, 7 B. They may go from 20" in question
+    assert "Z on. [y/N]" in question
     shown = as_json(shell, "passes", "show", "2")
     assert isinstance(shown, dict)
     assert shown["state"] == "tripped"
@@ -171,9 +173,20 @@ def test_a_tripped_pass_is_not_discarded_by_a_person_who_says_no(
     with terminal(b"no\n", monkeypatch):
         asked = shell("discard", "2")
     assert (asked.status, asked.out) == (1, "")
-    assert "Discard pass 2? Its marks are withdrawn, and nothing of it goes. [y/N]" in "".join(asked.told)
+    assert "Discard pass 2? It withdraws 1 mark, 7 B, and nothing of it goes. [y/N]" in "".join(asked.told)
     with terminal(b"", monkeypatch):
         assert shell("discard", "2", "--yes").status == 0
+
+
+@pytest.mark.parametrize("action", ["approve", "discard"])
+def test_nobody_is_asked_about_a_pass_that_does_not_wait(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    for number, told in (("99", "there is no pass 99"), ("1", f"not tripped: there is nothing to {action}")):
+        with terminal(b"y\n", monkeypatch):
+            asked = shell(action, number)
+        assert (asked.status, asked.out, len(asked.told)) == (1, "", 1)
+        assert told in asked.told[0]
 
 
 @pytest.mark.parametrize(

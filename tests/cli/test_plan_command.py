@@ -67,7 +67,14 @@ def test_an_approval_holds_for_what_the_plan_lists_and_no_more(
     assert [each.name for each in tmp_path.iterdir()] == ["plan.jsonl"]
     alone = {"RECONCILER_DATABASE_URL": database}
     approved = reconciler("approve", "1", "--plan", str(file), "--json", env=alone)
-    assert (approved.status, json.loads(approved.out)["marks"]) == (0, 2)
+    outcome = json.loads(approved.out)
+    assert (approved.status, outcome["marks"], outcome["withdrawn"]) == (0, 2, 1)
+    assert (
+        "mark withdrawn: pass 1 was approved in part by "
+        in reconciler("history", "video/orphan", env=alone).out
+    )
+    rows = [line.split() for line in reconciler("passes", "show", "1", env=alone).out.splitlines()]
+    assert ["object", "orphan", "withdrawn", "1"] in [row[:4] for row in rows]
     strict = {"RECONCILER_BREAKER__MAX_COUNT": "0"}  # or the rest is found again, and goes by itself
     assert reconciler("once", env={**tripped, **strict}).status == 3
     left = [key for key in moto_bucket.keys() if not key.startswith(".reconciler/")]  # noqa: SIM118

@@ -27,6 +27,13 @@ UPDATE reconciler.lease
 SET holder = 'pod-7', epoch = 12, acquired_at = '2026-11-01Z', expires_at = '2999-01-01Z'
 """
 
+LATER = """
+INSERT INTO reconciler.passes (id, kind, cutoff, finished_at, config_hash, mode, state, epoch, tally)
+VALUES (5, 'retention', '2026-11-05Z', '2026-11-05T01:00Z', 'h', 'live', 'released', 1, '{}'),
+       (6, 'sweep', '2026-11-06Z', '2026-11-06T01:00Z', 'h', 'live', 'tripped', 1, '{}');
+UPDATE reconciler.marks SET pass_id = 6 WHERE storage_key = 'image/1'
+"""
+
 
 def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> None:
     execute(database, SITE)
@@ -72,6 +79,10 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     assert [(each["id"], each["reason"]) for each in found["tripped"]] == [(3, "too many")]
     assert found["marks"] == {"orphan": {"keys": 3, "bytes": 21, "first_seen_at": "2026-11-02T00:00:00Z"}}
     assert found["holds"] == {"key": 1, "prefix": 0, "virtual_key": 0}
+    execute(database, LATER)
+    later = reconciler("status", env=env).out
+    assert "sweep passes 3 and 6 tripped, first" in later, "and not 5, of another kind"
+    assert "to look at it: reconciler passes show 6" in later
 
 
 def test_a_site_before_its_first_pass_has_nothing_to_tell(database: str) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from reconciler.catalog.passes.approvals import Approved
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Mark, Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
@@ -42,7 +43,15 @@ class MemoryApprovals:
             if everything or one.state is not PassState.TRIPPED or newest[one.kind] == one.id
             if state in {None, one.state} and kind in {None, one.kind}
         ]
-        return [replace(self._detail(one, ()), examples=()) for one in shown[:limit]]
+        details = [replace(self._detail(one, ()), examples=()) for one in shown[:limit]]
+        return details if everything else [self._decisive(each) for each in details]
+
+    def _decisive(self, detail: PassDetail) -> PassDetail:
+        chosen = detail.to_decide
+        if chosen is None or detail.current.state is not PassState.TRIPPED:
+            return detail
+        together = [each for each in detail.together if each <= chosen]
+        return replace(detail, current=self._database.passes[chosen], together=together)
 
     @port
     async def show(self, pass_id: int, examples: int = 5) -> PassDetail:
@@ -105,7 +114,7 @@ class MemoryApprovals:
         *,
         understood: bool = False,
         only: Collection[tuple[str, str]] | None = None,
-    ) -> int:
+    ) -> Approved:
         database = self._database
         one, together = self._decidable(pass_id, "approve")
         if any(each.both_sides for each in together) and not understood:
@@ -117,7 +126,7 @@ class MemoryApprovals:
                 each, state=PassState.RELEASED, decided_by=who, decided_at=database.now
             )
             database.stamps[each.id] = stamp
-        ids = {each.id for each in together}
+        ids, withdrawn = {each.id for each in together}, 0
         if only is not None:
             later += [
                 each
@@ -128,9 +137,11 @@ class MemoryApprovals:
                 named = row.mark.variant_of or row.mark.storage_key, row.mark.verdict
                 if row.mark.pass_id in ids and row.operation_id is None and named not in only:
                     del database.marks[key]
+                    withdrawn += 1
         self._end(later, f"pass {pass_id} was approved", pass_id)
         rows = database.marks.values()
-        return sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
+        released = sum(row.mark.pass_id in ids and row.operation_id is None for row in rows)
+        return Approved(released, withdrawn)
 
     @port
     async def discard(self, pass_id: int, who: str) -> int:

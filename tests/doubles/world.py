@@ -141,7 +141,7 @@ class World:
             if detail.current.state is not PassState.TRIPPED:
                 continue
             if approve:
-                marks += await approvals.approve(detail.current.id, "ada", understood=True)
+                marks += (await approvals.approve(detail.current.id, "ada", understood=True)).released
             else:
                 marks += await approvals.discard(detail.current.id, "ada")
         return marks

@@ -117,7 +117,8 @@ class Site:
         """As a person does, beside whoever leads; returns how many marks that releases."""
         with _environment(self.environment):
             async with app.open_database(load(kind=DatabaseSettings)) as catalog:
-                return await catalog.approvals.approve(pass_id, "ada@desk", understood=understood)
+                done = await catalog.approvals.approve(pass_id, "ada@desk", understood=understood)
+                return done.released
 
     async def discard(self, pass_id: int) -> int:
         with _environment(self.environment):

@@ -1,6 +1,6 @@
 """What the ledger has recorded: in all, of one key, of one pass. Reads only, and needs no lease."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.pass_groups import superseded
 from reconciler.model import Deletions, LedgerFilter, LedgerLine, PassKind
+from reconciler.model.history import WITHDRAWN
 
 LONGEST = 1_000
 """Lines of one key that are read, the newest."""
@@ -44,15 +45,32 @@ SELECT l.at, l.id FROM {SCHEMA}.ledger l WHERE l.mode = 'live' AND {MATCHING}
 ORDER BY l.at DESC, l.id DESC LIMIT 1 OFFSET $7
 """
 
+EVENTS = {"restored": "restored", "cancelled": WITHDRAWN}
+"""Lines whose event is the result."""
+
 FIRST = datetime.min.replace(tzinfo=UTC)
 
 # What a pass found is deleted after its cutoff, so the index on the time serves.
+# Of what was cancelled, marks that a person withdrew: a claim that gave one up belongs to an operation.
 OF_PASS = f"""
 SELECT what, verdict, event, result, count(*) AS keys, coalesce(sum(bytes), 0)::bigint AS bytes,
        (array_agg(storage_key ORDER BY storage_key))[1:$3] AS examples
 FROM {SCHEMA}.ledger
-WHERE at >= $2 AND pass_id = ANY($1::bigint[]) AND mode = 'live' AND event IN ('result', 'restored')
+WHERE at >= $2 AND pass_id = ANY($1::bigint[]) AND mode = 'live'
+  AND (event IN ('result', 'restored') OR event = 'cancelled' AND operation_id IS NULL)
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+"""
+
+# What a pass finds again keeps the number of the pass that found it first. So what went until the next pass
+# of its kind, under earlier numbers, is as near as the ledger comes to what this one saw go.
+OF_EARLIER = f"""
+SELECT pass_id, count(*) FILTER (WHERE what = 'object') AS objects,
+       count(*) FILTER (WHERE what = 'record') AS records
+FROM {SCHEMA}.ledger
+WHERE at >= $2 AND at < coalesce((SELECT min(n.cutoff) FROM {SCHEMA}.passes n JOIN {SCHEMA}.passes p
+                                  ON n.kind = p.kind AND n.id > p.id WHERE p.id = $1), 'infinity')
+  AND pass_id < $1 AND verdict = ANY($3::text[]) AND mode = 'live' AND event = 'result' AND result = 'deleted'
+GROUP BY 1 ORDER BY 1
 """
 
 
@@ -111,13 +129,23 @@ class History:
                 Deletions(
                     what=row["what"],
                     verdict=row["verdict"],
-                    result="restored" if row["event"] == "restored" else row["result"] or "",
+                    result=EVENTS.get(row["event"], row["result"] or ""),
                     keys=row["keys"],
                     bytes=row["bytes"],
                     examples=tuple(row["examples"]),
                 )
                 for row in rows
             ]
+
+    async def of_earlier(
+        self, pass_id: int, since: datetime, verdicts: Sequence[str]
+    ) -> Mapping[int, tuple[int, int]]:
+        """Objects and records of these verdicts that went under the numbers of earlier passes, from its
+        beginning, `since`, to the next of its kind.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(OF_EARLIER, pass_id, since, verdicts)
+        return {row["pass_id"]: (row["objects"], row["records"]) for row in rows}
 
 
 def _line(row: asyncpg.Record) -> LedgerLine:

@@ -6,13 +6,15 @@ excludes the two from each other; both take it in the order of the passes' ids.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
-from reconciler.catalog.pass_groups import STATE
+from reconciler.catalog.pass_groups import STATE, to_decide
 from reconciler.catalog.passes.rows import pass_from
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
@@ -74,11 +76,26 @@ SET state = 'released', released_xid = pg_current_xact_id(),
 WHERE id = ANY($1::bigint[])
 """
 
+# Written in the ledger, or a key's history would not know why it was not deleted after all.
+NOTED = f"""
+noted AS (
+    INSERT INTO {SCHEMA}.ledger
+        (epoch, event, mode, what, storage_key, verdict, reason, detail, pass_id, variant_of, owners)
+    SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'object', storage_key,
+           verdict, reason, $2, pass_id, variant_of, owners
+    FROM gone
+)
+SELECT count(*) FROM gone
+"""
+
 # Marks of these passes that a plan does not list, with its variants' records. No claim can take them yet.
 NOT_LISTED = f"""
-DELETE FROM {SCHEMA}.marks m WHERE m.pass_id = ANY($1::bigint[]) AND m.state = 'found' AND NOT EXISTS (
-    SELECT FROM unnest($2::text[], $3::text[]) AS listed (storage_key, verdict)
-    WHERE listed.storage_key = coalesce(m.variant_of, m.storage_key) AND listed.verdict = m.verdict)
+WITH gone AS (
+    DELETE FROM {SCHEMA}.marks m WHERE m.pass_id = ANY($1::bigint[]) AND m.state = 'found' AND NOT EXISTS (
+        SELECT FROM unnest($3::text[], $4::text[]) AS listed (storage_key, verdict)
+        WHERE listed.storage_key = coalesce(m.variant_of, m.storage_key) AND listed.verdict = m.verdict)
+    RETURNING *
+), {NOTED}
 """
 
 DISCARD = f"""
@@ -95,24 +112,18 @@ SET state = 'failed', finished_at = coalesce(finished_at, clock_timestamp()), su
 WHERE id = ANY($1::bigint[])
 """
 
-# Written in the ledger, or a key's history would not know why it was not deleted after all.
 WITHDRAW = f"""
 WITH gone AS (
     DELETE FROM {SCHEMA}.marks WHERE storage_key IN (
         SELECT storage_key FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'
-        ORDER BY storage_key LIMIT $2 FOR UPDATE SKIP LOCKED)
+        ORDER BY storage_key LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING *
-), noted AS (
-    INSERT INTO {SCHEMA}.ledger
-        (epoch, event, mode, what, storage_key, verdict, reason, detail, pass_id, variant_of, owners)
-    SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'object', storage_key,
-           verdict, reason, $3, pass_id, variant_of, owners
-    FROM gone
-)
-SELECT count(*) FROM gone
+), {NOTED}
 """
 
 FOUND = f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'"
+
+DUE = f"SELECT min(due_at), max(due_at) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[])"
 
 SUPERSEDED = f"SELECT id FROM {SCHEMA}.passes WHERE superseded_by = $1 AND state = 'failed' ORDER BY id"
 
@@ -121,6 +132,13 @@ NOT_TRIPPED = f"""
 SELECT {STATE} AS state, p.decided_by, p.superseded_by, s.state AS other_state, s.decided_by AS other_by
 FROM {SCHEMA}.passes p LEFT JOIN {SCHEMA}.passes s ON s.id = p.superseded_by WHERE p.id = $1
 """
+
+
+class Approved(NamedTuple):
+    """How many marks an approval has released, and how many it has withdrawn, since a plan left them out."""
+
+    released: int
+    withdrawn: int
 
 
 class PostgresApprovals:
@@ -144,10 +162,20 @@ class PostgresApprovals:
     ) -> Sequence[PassDetail]:
         """The tripped passes, then the newest of the others, of that state and kind; without examples.
 
-        Tripped passes that a later one of their kind takes in are left out, unless `everything` is
+        Of the tripped passes of a kind only the one to decide about is listed, unless `everything` is
         requested.
         """
-        return await self._details(LISTED, limit, everything, state and state.value, kind and kind.value)
+        found = await self._details(LISTED, limit, everything, state and state.value, kind and kind.value)
+        return found if everything else [await self._decisive(each) for each in found]
+
+    async def _decisive(self, detail: PassDetail) -> PassDetail:
+        """Of tripped passes the one to decide about, to which the later ones have added no mark."""
+        if detail.current.state is not PassState.TRIPPED or detail.to_decide == detail.current.id:
+            return detail
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.passes WHERE id = $1", detail.to_decide)
+        together = [each for each in detail.together if each <= (detail.to_decide or each)]
+        return replace(detail, current=pass_from(row), together=together) if row else detail
 
     async def page(
         self, before: int | None, limit: int, *, state: PassState | None = None, kind: PassKind | None = None
@@ -167,7 +195,7 @@ class PostgresApprovals:
                 marks=_sum(counts[pass_id] for pass_id in ids),
                 examples=(),
                 together=[*ids],
-                to_decide=_to_decide(ids, counts),
+                to_decide=to_decide(ids, _marked(counts)),
             )
             for current, ids in zip(passes, together, strict=True)
         ]
@@ -183,6 +211,7 @@ class PostgresApprovals:
             prefixes = current.policy.prefixes if current.policy else ()
             counts, sizes = await _counts(connection, [*ids], prefixes)
             shown = await connection.fetch(EXAMPLES, [*ids], examples)
+            due = await connection.fetchrow(DUE, [*ids])
             superseded = await connection.fetch(SUPERSEDED, pass_id)
         return PassDetail(
             current=current,
@@ -190,9 +219,15 @@ class PostgresApprovals:
             bytes=sizes,
             examples=[mark_from(each) for each in shown],
             together=[*ids],
-            to_decide=_to_decide(ids, counts),
+            to_decide=to_decide(ids, _marked(counts)),
             supersedes=[each["id"] for each in superseded],
+            due=(due[0], due[1]) if due and due[0] else None,
         )
+
+    async def require(self, pass_id: int, action: str) -> None:
+        """Raises NotDone unless there is this to do about the pass, such as `approve`: it is tripped."""
+        async with self._database.connection() as connection:
+            await _lock(connection, pass_id, action)
 
     async def left(self, ids: Sequence[int]) -> int:
         """How many marks these passes have that nothing has claimed."""
@@ -207,8 +242,8 @@ class PostgresApprovals:
         *,
         understood: bool = False,
         only: Collection[tuple[str, str]] | None = None,
-    ) -> int:
-        """Release it with a new stamp. Returns how many marks that releases.
+    ) -> Approved:
+        """Release it with a new stamp. Returns how many marks that releases, and how many it withdraws.
 
         They still wait for their due time, and each claim decides again. `only`: the storage keys with
         verdicts that are approved; all other marks of the pass are withdrawn, and a running pass ends,
@@ -216,7 +251,7 @@ class PostgresApprovals:
         wrong and that is not `understood`.
         """
 
-        async def work(connection: AnyConnection) -> int:
+        async def work(connection: AnyConnection) -> Approved:
             locked = await _lock(connection, pass_id, "approve")
             tripped = [row for row in locked if row["state"] == PassState.TRIPPED]
             together = [row for row in tripped if row["id"] <= pass_id]
@@ -224,14 +259,15 @@ class PostgresApprovals:
                 raise _not_understood(pass_id)
             ids = [row["id"] for row in together]
             later = [row["id"] for row in tripped if row["id"] > pass_id]
+            withdrawn = 0
             if only is not None:
                 keys, verdicts = [key for key, _ in only], [verdict for _, verdict in only]
-                await connection.execute(NOT_LISTED, ids, keys, verdicts)
+                why = f"pass {pass_id} was approved in part by {who}"
+                withdrawn = await connection.fetchval(NOT_LISTED, ids, why, keys, verdicts)
                 later = [row["id"] for row in locked if row["id"] not in ids]
             await connection.execute(APPROVE, ids, who)
             await connection.execute(END, later, f"pass {pass_id} was approved", pass_id)
-            released: int = await connection.fetchval(FOUND, ids)
-            return released
+            return Approved(await connection.fetchval(FOUND, ids), withdrawn)
 
         return await self._database.transaction(work)
 
@@ -259,7 +295,7 @@ class PostgresApprovals:
         withdrawn = 0
         while True:
             async with self._database.connection() as connection:
-                deleted: int = await connection.fetchval(WITHDRAW, ids, WITHDRAWN_AT_ONCE, why)
+                deleted: int = await connection.fetchval(WITHDRAW, ids, why, WITHDRAWN_AT_ONCE)
             withdrawn += deleted
             if deleted < WITHDRAWN_AT_ONCE:
                 return withdrawn
@@ -340,16 +376,8 @@ async def _together(connection: AnyConnection, current: Pass) -> Mapping[int, bo
     return {row["id"]: row["both_sides"] for row in rows}
 
 
-def _to_decide(together: Mapping[int, bool], marks: Mapping[int, Mapping[tuple[str, Verdict], int]]) -> int:
-    """The earliest of them that a decision about them all may name: what came after it has added nothing.
-
-    So the number stays the same from pass to pass, as long as nothing is added.
-    """
-    chosen, *rest = together
-    for pass_id in rest:
-        if sum(marks.get(pass_id, {}).values()) or (together[pass_id] and not together[chosen]):
-            chosen = pass_id
-    return chosen
+def _marked(counts: Mapping[int, Mapping[tuple[str, Verdict], int]]) -> set[int]:
+    return {pass_id for pass_id, marks in counts.items() if sum(marks.values())}
 
 
 async def _counts(
