@@ -173,6 +173,20 @@ async def test_a_column_whose_name_is_garbled_fails_in_one_line(ordered_site: Si
     assert await site.state() == (LIVE, LIVE)
 
 
+async def test_json_that_is_garbled_fails_in_one_line(ordered_site: Site) -> None:
+    """The driver gives it as a text; it is read with the row. Here the colon behind a name is lost."""
+    site = ordered_site
+    await site.tracked(*LIVE)
+    await site.once()
+    garbled = changing(b'"objects":', b'"objects";', Direction.ANSWER)
+    async with database_through(site, garbled) as settings:
+        report = await site.once(**settings)
+    assert report.outcome is Outcome.FAILED
+    assert "cannot be read (JSONDecodeError): bytes of it were changed on the way" in report.detail
+    assert "\n" not in report.detail
+    assert await site.state() == (LIVE, LIVE)
+
+
 @pytest.mark.timeout(240)
 async def test_a_column_with_a_changed_name_ends_no_run_by_a_traceback(site: Site) -> None:
     """Rows are read while their connection is lent: it is closed, and the next run gets the true name."""

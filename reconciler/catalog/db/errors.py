@@ -11,6 +11,7 @@ a value that a statement cannot take (22…)     BadValue: of a batch, its one k
 =============================================  ==========================================
 """
 
+import json
 import socket
 import traceback
 from collections.abc import Iterator
@@ -61,10 +62,13 @@ def garbled(error: BaseException) -> bool:
 
     A corrupted answer raises whatever goes wrong first (AssertionError, UnicodeDecodeError, struct's own),
     and the driver's state of the connection is unreliable from then on. An answer that lacks a column named
-    by our own statement, or has another, counts as well: rows are read while their connection is lent.
+    by our own statement, or has another, counts as well, and so does JSON that is none: rows are read while
+    their connection is lent.
     """
     if isinstance(error, (*DRIVER_ERRORS, OSError, ReconcilerError)):
         return False
+    if isinstance(error, json.JSONDecodeError):
+        return True
     frames = list(traceback.walk_tb(error.__traceback__))
     if not frames:
         return False
