@@ -214,7 +214,7 @@ def choice(detail: PassDetail) -> Sequence[str]:
         )
     understood = " --i-understand" if current.both_sides else ""
     return (
-        f"{_marks(detail)} wait for a decision, and {stops} until then",
+        f"{_marks(detail)} {'waits' if marks == 1 else 'wait'} for a decision, and {stops} until then",
         f"to let it go: reconciler approve {chosen}{understood}",
         f"to withdraw it: reconciler discard {chosen}",
     )

@@ -143,7 +143,7 @@ def faults(database: str, user: str, directory: Path) -> dict[str, tuple[dict[st
         "in another setting": ({"RECONCILER_BUCKET__NAME": right}, 2),
         "in the endpoint": ({"RECONCILER_BUCKET__ENDPOINT_URL": f"http://u:{SECRET_KEY}@127.0.0.1:1"}, 2),
         "the endpoint": ({"RECONCILER_BUCKET__ENDPOINT_URL": "http://127.0.0.1:1"}, 1),
-        "the bucket": ({"RECONCILER_BUCKET__NAME": "no-such-bucket"}, 3),
+        "the bucket": ({"RECONCILER_BUCKET__NAME": "no-such-bucket"}, 1),
         "a file's content": ({url: "", "RECONCILER_DATABASE_URL_FILE": str(directory / "url")}, 2),
         "a configuration file": ({url: "", "RECONCILER_CONFIG_FILE": str(directory / "config.yaml")}, 2),
         "a file's form": ({url: "", "RECONCILER_CONFIG_FILE": str(directory / "odd.yaml")}, 2),

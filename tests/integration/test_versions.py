@@ -78,7 +78,11 @@ async def test_a_killed_deletion_is_repeated_and_one_undo_removes_every_marker(
         await anyio.to_thread.run_sync(
             lambda: site.bucket.client.delete_object(Bucket=site.bucket.name, Key="image/a")
         )
-    await site.once()
+    for _ in range(3):  # On a busy machine a request may end by its time-out, and the claim waits.
+        report = await site.once()
+        if report.outcome is Outcome.CONVERGED:
+            break
+    assert report.outcome is Outcome.CONVERGED, report
     kept, markers = await versions(site, "image/a")
     assert (len(kept), len(markers)) == (1, 2 if when == "after" else 1)
     assert (await site.undo(since=LONG_AGO)).objects == 1
