@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from reconciler.api.parameters import LARGEST, Moment
+from reconciler.api.parameters import KNOWN, LARGEST, Moment
 from reconciler.api.schemas import Shape
 from reconciler.model import HoldKind
 from reconciler.settings.values import KEY_BYTES, duration
@@ -66,7 +66,7 @@ class Reason(Shape):
 class NewHold(Shape):
     """A hold to set: on one target, with a reason, until a time or until it is lifted."""
 
-    kind: HoldKind
+    kind: Annotated[HoldKind, KNOWN]
     target: Key
     reason: Text
     until: Moment | None = None
@@ -75,7 +75,7 @@ class NewHold(Shape):
 class NewHoldFor(Shape):
     """The same for so long."""
 
-    kind: HoldKind
+    kind: Annotated[HoldKind, KNOWN]
     target: Key
     reason: Text
     lasts: Lasting

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.api import listing
-from reconciler.api.parameters import NO_NUL, ByPass, Cursor, Limit, Prefix, place_of
+from reconciler.api.parameters import KNOWN, NO_NUL, ByPass, Cursor, Limit, Prefix, place_of
 from reconciler.api.site import TheSite
 from reconciler.model import Hold, HoldFilter, HoldKind
 from reconciler.operations import as_json
@@ -23,7 +23,7 @@ async def list_holds(
     site: TheSite,
     limit: Limit = None,
     cursor: Cursor = None,
-    kind: Annotated[HoldKind | None, Query(description="Only holds of this kind.")] = None,
+    kind: Annotated[HoldKind | None, KNOWN, Query(description="Only holds of this kind.")] = None,
     prefix: Prefix = "",
     author: Words = None,
     pass_id: ByPass = None,

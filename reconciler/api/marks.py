@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.api import listing
-from reconciler.api.parameters import ByPass, ByVerdict, Cursor, Limit, Prefix, StorageKey, place_of
+from reconciler.api.parameters import KNOWN, ByPass, ByVerdict, Cursor, Limit, Prefix, StorageKey, place_of
 from reconciler.api.site import Site, TheSite
 from reconciler.model import ListedMark, MarkFilter, MarkState
 from reconciler.operations import as_json, marks
@@ -23,7 +23,7 @@ async def list_marks(
     limit: Limit = None,
     cursor: Cursor = None,
     verdict: ByVerdict = None,
-    state: Annotated[MarkState | None, Query(description="Only in this state.")] = None,
+    state: Annotated[MarkState | None, KNOWN, Query(description="Only in this state.")] = None,
     prefix: Prefix = "",
     pass_id: ByPass = None,
 ) -> Response:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from reconciler.api.problems import Problem
 from reconciler.model import PassKind, Verdict
+from reconciler.model.enums import Word
 
 LARGEST = 2**63 - 1
 """What the database can count to."""
@@ -59,8 +60,19 @@ Cursor: TypeAlias = Annotated[
 Prefix: TypeAlias = Annotated[
     str, Query(max_length=1_024, pattern=NO_NUL, description="Only what begins with it.")
 ]
-ByVerdict: TypeAlias = Annotated[Verdict | None, Query(description="Only of this verdict.")]
-ByKind: TypeAlias = Annotated[PassKind | None, Query(description="Only of this kind of pass.")]
+
+
+def _known(word: Word | None) -> Word | None:
+    if word is not None and word not in {*type(word)}:
+        raise ValueError(f"must be one of {', '.join(type(word))}")
+    return word
+
+
+KNOWN = AfterValidator(_known)
+"""A word of a closed set takes what a newer program has written, but not what a caller has misspelt."""
+
+ByVerdict: TypeAlias = Annotated[Verdict | None, KNOWN, Query(description="Only of this verdict.")]
+ByKind: TypeAlias = Annotated[PassKind | None, KNOWN, Query(description="Only of this kind of pass.")]
 DryRun: TypeAlias = Annotated[bool, Query(description="Say what it would be about, and do nothing.")]
 Id: TypeAlias = Annotated[int, Path(ge=1, le=LARGEST, description="Its number.")]
 ByPass: TypeAlias = Annotated[

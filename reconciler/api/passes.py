@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.api import listing, marks
-from reconciler.api.parameters import ByKind, ByVerdict, Cursor, Id, Limit, place_of
+from reconciler.api.parameters import KNOWN, ByKind, ByVerdict, Cursor, Id, Limit, place_of
 from reconciler.api.site import TheSite
 from reconciler.model import MarkFilter, PassDetail, PassState
 from reconciler.operations import as_json, passes
@@ -22,7 +22,7 @@ async def list_passes(
     site: TheSite,
     limit: Limit = None,
     cursor: Cursor = None,
-    state: Annotated[PassState | None, Query(description="Only in this state.")] = None,
+    state: Annotated[PassState | None, KNOWN, Query(description="Only in this state.")] = None,
     kind: ByKind = None,
 ) -> Response:
     """The passes, the newest first. `state=tripped` are those that wait for a decision."""

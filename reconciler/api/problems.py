@@ -140,4 +140,7 @@ def _of_http(error: HTTPException) -> Problem:
         return Problem(404, "no_such_path", "there is no such path")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return Problem(405, "no_such_method", "this path does not take that method", error.headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # FastAPI's answer to a body whose bytes are no text; to JSON that is none it answers 422.
+        return Problem(422, "invalid", "body: it is not JSON in UTF-8")
     return Problem(error.status_code, "invalid", str(error.detail), error.headers)

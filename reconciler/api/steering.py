@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from reconciler.api.bodies import Approval, NewHold, NewHoldFor, NewPass, Reason
 from reconciler.api.jobs import accepted
-from reconciler.api.parameters import NO_NUL, DryRun, Id, StorageKey
+from reconciler.api.parameters import KNOWN, NO_NUL, DryRun, Id, StorageKey
 from reconciler.api.site import TheCaller, TheSite
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import HoldKind, PassKind
@@ -49,7 +49,7 @@ async def add_hold(site: TheSite, caller: TheCaller, body: NewHold | NewHoldFor)
 async def remove_holds(
     site: TheSite,
     caller: TheCaller,
-    kind: Annotated[HoldKind, Query(description="What the hold names.")],
+    kind: Annotated[HoldKind, KNOWN, Query(description="What the hold names.")],
     target: Annotated[str, Query(min_length=1, max_length=1_024, pattern=r"^[^\x00]+$")],
     author: Annotated[
         str | None, Query(max_length=200, pattern=NO_NUL, description="Only this author's; else all.")

@@ -180,3 +180,28 @@ async def test_the_docs_load_nothing_from_anywhere(api: Api) -> None:
     assert "GET /api/v1/status" in page
     for loader in ("<script", "<link", "<img", "@import", "url(", "http://", "https://"):
         assert loader not in page
+
+
+async def test_a_body_whose_bytes_are_no_text_is_a_problem_like_any_other(api: Api) -> None:
+    """FastAPI 0.165 answers 400 to it, which no operation describes, and 422 to text that is not JSON."""
+    for body in (b" \xff\xfe*@G", b"{"):
+        answer = await api.ask(
+            "POST",
+            "/api/v1/erasures",
+            Role.APPROVER,
+            content=body,
+            headers={"Content-Type": "application/json"},
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), body
+
+
+async def test_a_misspelt_word_is_refused_and_finds_not_nothing(api: Api) -> None:
+    for path in (
+        "passes?state=triped",
+        "passes?kind=sweap",
+        "marks?state=do",
+        "marks?verdict=x",
+        "holds?kind=x",
+    ):
+        answer = await api.get(f"/api/v1/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), path
