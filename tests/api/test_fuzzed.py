@@ -18,7 +18,7 @@ from tests.integration.site import Site
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 SECONDS = int(os.environ.get("FUZZED_SECONDS", "0"))
-"""How long it goes on. 0: the same requests each time, so that it says of a change whether that is at fault."""
+"""How long it goes on. 0: the same requests each time, so that a failure is of the change under test."""
 
 ALIKE = ("--phases", "examples,coverage,fuzzing", "--max-examples", "30", "--seed", "1")
 
