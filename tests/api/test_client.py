@@ -61,3 +61,4 @@ async def test_a_generated_client_looks_and_steers(
         client=client, pass_id=1, body=part("models").Approval(understood=False)
     )
     assert (refused.status_code, refused.parsed.code) == (403, "not_allowed")
+    await client.get_async_httpx_client().aclose()
