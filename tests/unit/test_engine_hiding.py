@@ -112,6 +112,22 @@ async def test_of_two_versions_of_one_second_the_newer_one_is_what_was_hidden() 
     assert world.bucket.objects["image/a"].size == 2
 
 
+async def test_our_marker_behind_an_upload_of_the_same_second_goes_with_what_it_hid() -> None:
+    """SeaweedFS 4.48 lists whole seconds, so neither of two versions of one second looks newer."""
+    world = World(under=policy(delete_mode=DeleteMode.VERSIONED), versioned=True, limits=OPEN)
+    world.bucket.upload("image/a", age=3 * DAY)
+    world.database.insert("image/a", age=3 * DAY, expires_at=world.around.now)
+    await world.run_once()
+    world.around.tick(DAY)
+    assert (await world.run_once()).removed.objects == 1
+    world.bucket.upload("image/a", age=4 * DAY)
+    world.database.insert("image/a")
+    assert [each.marker for each in world.bucket.versions.all_of("image/a")] == [False, True, False]
+    world.around.tick(world.runtime.undo_window)
+    await world.run_once()
+    assert [(each.marker, each.latest) for each in world.bucket.versions.all_of("image/a")] == [(False, True)]
+
+
 @pytest.mark.attack(9)
 @pytest.mark.parametrize("marker", [None, "", "null"])
 def test_a_deletion_that_names_no_delete_marker_hides_nothing_until_one_is_seen(marker: str | None) -> None:

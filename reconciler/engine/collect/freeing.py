@@ -188,11 +188,12 @@ def _is_what_was_copied(one: Version, each: HiddenObject) -> bool:
 def _markers(each: HiddenObject, found: Sequence[Version]) -> list[Version]:
     """Our markers; none if removing them would expose an older version, which nothing has asked for.
 
-    A newer version came while we deleted and was hidden by mistake: it may be exposed.
+    A newer version came while we deleted and was hidden by mistake: it may be exposed. In front of an object
+    that lies at the key no marker hides anything, whatever the times say: they may be of one second.
     """
     ours = _versions(each, found)
     rest = [one for one in found if not one.marker and one not in ours]
-    if rest and not any(_newer(one, ours, each) for one in rest):
+    if rest and not any(one.latest or _newer(one, ours, each) for one in rest):
         return []
     markers = [one for one in found if one.marker]
     if not rest and (each.erased or each.hidden.mode is DeleteMode.QUARANTINE):
