@@ -48,6 +48,7 @@ HINTS: Mapping[str, str] = {
     "paused": "POST /api/v1/resume ends the pause; GET /api/v1/status says who paused it, and why.",
     "pass_not_tripped": "GET /api/v1/passes?state=tripped lists those that wait for a decision.",
     "no_such_hold": "GET /api/v1/holds lists those in force.",
+    "holds_of_others": "`author` names the one whose hold is to go; `all_authors=true` lifts everybody's.",
     "no_such_operation": "GET /api/v1/operations lists them.",
     "claimed": "GET /api/v1/marks/{storage_key} says how it ends; POST /api/v1/undo may bring it back.",
     "idempotency_key_reused": "Take a new key for a new request.",

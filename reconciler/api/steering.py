@@ -52,15 +52,24 @@ async def remove_holds(
     kind: Annotated[HoldKind, KNOWN, Query(description="What the hold names.")],
     target: Annotated[str, Query(min_length=1, max_length=1_024, pattern=r"^[^\x00]+$")],
     author: Annotated[
-        str | None, Query(max_length=200, pattern=NO_NUL, description="Only this author's; else all.")
+        str | None, Query(max_length=200, pattern=NO_NUL, description="Only this author's.")
     ] = None,
+    all_authors: Annotated[bool, Query(description="Everybody's.")] = False,  # noqa: FBT002 - as below
     dry_run: DryRun = False,  # noqa: FBT002 - a parameter of the query
 ) -> Response:
-    """Lift the holds on a target. Marks made before go on as if there had been none: what is due may go."""
-    if dry_run:
-        total = await holds.count(site.catalog, kind, target, author=author)
-    else:
-        total = await holds.remove(site.catalog, {kind: [target]}, author=author, by=caller.name)
+    """Lift the holds on a target: the caller's, or those of `author` or `all_authors`.
+
+    Where neither is given and somebody else has a hold on it, nothing is lifted. Marks made before go on as
+    if there had been none: what is due may go.
+    """
+    total = await holds.remove(
+        site.catalog,
+        {kind: [target]},
+        by=caller.name,
+        author=author,
+        all_authors=all_authors,
+        dry_run=dry_run,
+    )
     if not total:
         raise NotDone(ErrorKind.NOT_FOUND, "no_such_hold", "no such hold is in force")
     return JSONResponse({"holds": total, "dry_run": dry_run})

@@ -66,6 +66,11 @@ SELECT count(*) FROM ended
 REMOVE_NAMED = REMOVE.format(which=NAMED, by="$4")
 LIFT = REMOVE.format(which=WANTED, by="$6")
 
+ON = f"""
+SELECT * FROM {SCHEMA}.holds WHERE {NAMED} AND (until IS NULL OR until > clock_timestamp())
+ORDER BY target, author
+"""
+
 UNKNOWN = f"""
 SELECT min(kind) FROM {SCHEMA}.holds
 WHERE kind <> ALL($1::text[]) AND (until IS NULL OR until > clock_timestamp())
@@ -144,13 +149,16 @@ class PostgresHolds:
         if owners:
             await self._database.transaction(functools.partial(_remember, self._media, owners))
 
+    async def on(self, kind: HoldKind, targets: Sequence[str]) -> Sequence[Hold]:
+        async with self._database.connection() as connection:
+            names = await _names(connection, self._media, kind, targets)
+            return [_hold_from(row) for row in await connection.fetch(ON, kind.value, names, None)]
+
     async def remove(
         self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
     ) -> int:
         async with self._database.connection() as connection:
-            names = [target for target in targets if bounds.storable(target)]
-            if kind is HoldKind.VIRTUAL_KEY:
-                names = await _as_ids(connection, self._media, names)
+            names = await _names(connection, self._media, kind, targets)
             removed: int = await connection.fetchval(REMOVE_NAMED, kind.value, names, author, by)
         if kind is HoldKind.VIRTUAL_KEY:
             await forget(self._database)
@@ -376,6 +384,14 @@ def _any(kind: HoldKind, now: str) -> str:
 
 def _in_force(alias: str, now: str) -> str:
     return f"({alias}.until IS NULL OR {alias}.until > {now})"
+
+
+async def _names(
+    connection: AnyConnection, media: MediaTables, kind: HoldKind, targets: Sequence[str]
+) -> list[str]:
+    """The targets as the holds' table has them."""
+    names = [target for target in targets if bounds.storable(target)]
+    return await _as_ids(connection, media, names) if kind is HoldKind.VIRTUAL_KEY else names
 
 
 async def _as_ids(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> list[str]:

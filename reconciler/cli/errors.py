@@ -18,6 +18,7 @@ HINTS: Mapping[str, str] = {
     "later_pass_first": "{message} (reconciler passes show {later})",
     "both_sides": "{message}: reconciler approve {pass_id} --i-understand",
     "no_target": "{message}: --key KEY, --prefix P or --virtual-key ID",
+    "holds_of_others": "{message}; --author NAME lifts one author's, --all-authors everybody's",
     "empty_target": "{message}; `reconciler pause` stops it all",
     "end_is_past": "--until: {message}",
     "reason_missing": "--reason: {message}",

@@ -56,6 +56,7 @@ def add(commands: Commands) -> None:
     removed = command(within, "remove", remove.__doc__, remove)
     _targets(removed)
     _of_author_pass_or_reason(removed)
+    removed.add_argument("--all-authors", action="store_true", help="of what is named, everybody's")
     removed.add_argument("--all", action="store_true", help="every hold that is in force, by any author")
     removed.add_argument("--dry-run", action="store_true", help="count what would be lifted, and do nothing")
     by(removed, "who lifts them")
@@ -152,11 +153,12 @@ async def list_holds(catalog: Catalog, args: argparse.Namespace) -> int:
 async def remove(catalog: Catalog, args: argparse.Namespace) -> int:
     """Lift holds.
 
-    By name, those of every author unless one is named; or all that an author, a pass or a reason has
-    left, where all that is given has to apply. The program's own holds are by 'the store', which
-    refused to delete, and by the author of an undo; both name the pass. Marks made before the hold go
-    on as if there had been none: what is due, and was seen by the last pass, may go at once. Who
-    lifted it (--by) is written in the ledger. Exits 1 where there was no such hold.
+    By name, your own (--by); where others hold it too, nothing is lifted unless --author or --all-authors
+    says whose. Or all that an author, a pass or a reason has left, where all that is given has to apply.
+    The program's own holds are by 'the store', which refused to delete, and by the author of an undo;
+    both name the pass. Marks made before the hold go on as if there had been none: what is due, and was
+    seen by the last pass, may go at once. Who lifted it (--by) is written in the ledger. Exits 1 where
+    there was no such hold, and where somebody else has one.
 
     $ reconciler hold remove --key image/cat.png
     $ reconciler hold remove --prefix image/tenant-7/ --author alice@ops
@@ -169,7 +171,14 @@ async def remove(catalog: Catalog, args: argparse.Namespace) -> int:
     named = _named(args)
     if any(named.values()):
         _only_named(args)
-        total = await holds.remove(catalog, named, author=args.author, by=operator(args))
+        total = await holds.remove(
+            catalog,
+            named,
+            by=operator(args),
+            author=args.author,
+            all_authors=args.all_authors,
+            dry_run=args.dry_run,
+        )
     else:
         wanted = _common(args)
         total = (
@@ -188,16 +197,17 @@ async def remove(catalog: Catalog, args: argparse.Namespace) -> int:
 
 
 def _only_named(args: argparse.Namespace) -> None:
-    if args.pass_id is not None or args.reason is not None or args.all or args.dry_run:
+    if args.pass_id is not None or args.reason is not None or args.all:
         raise ConfigError(
-            "--pass, --reason, --all and --dry-run are for many holds at once; a hold that is named by --key,"
-            " --prefix or --virtual-key takes --author and --by alone"
+            "--pass, --reason and --all are for many holds at once; a hold that is named by --key, --prefix"
+            " or --virtual-key takes --author or --all-authors"
         )
 
 
 def _common(args: argparse.Namespace) -> HoldFilter:
     """What the holds have in common."""
-    if args.all == any(each is not None for each in (args.author, args.pass_id, args.reason)):
+    given = any(each is not None for each in (args.author, args.pass_id, args.reason))
+    if args.all == given or args.all_authors:
         raise ConfigError(
             "say which: --key KEY, --prefix P or --virtual-key ID; or --author NAME, --pass ID, --reason TEXT"
             " (all that is given has to apply); or --all alone"

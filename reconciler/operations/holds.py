@@ -46,18 +46,34 @@ async def add(
     return Added(holds=holds, claimed=claimed)
 
 
-async def count(catalog: Catalog, kind: HoldKind, target: str, *, author: str | None) -> int:
-    """How many holds on this target `remove` would lift."""
-    wanted = HoldFilter(kind=kind, prefix=target, author=author)
-    return sum([sum(each.target == target for each in page) async for page in pages(catalog, wanted)])
+async def remove(
+    catalog: Catalog,
+    targets: Targets,
+    *,
+    by: str,
+    author: str | None = None,
+    all_authors: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Lift the holds on these targets: those of `author`, everybody's, or else those of `by`, who lifts them.
 
-
-async def remove(catalog: Catalog, targets: Targets, *, author: str | None, by: str) -> int:
-    """Lift the holds on these targets, of one author or of all. Returns how many there were."""
+    Returns how many there were. Raises NotDone where neither is said and somebody else has a hold on one of
+    the targets: nothing is lifted then, so that nobody ends a hold unawares that another person needs.
+    """
     _check(targets)
-    removed = [
-        await catalog.holds.remove(kind, names, author, by=by) for kind, names in targets.items() if names
-    ]
+    if author and all_authors:
+        raise NotDone(ErrorKind.INVALID, "author_and_all", "say one author, or all authors, but not both")
+    asked = {kind: names for kind, names in targets.items() if names}
+    standing = [each for kind, names in asked.items() for each in await catalog.holds.on(kind, names)]
+    others = sorted({each.author for each in standing} - {by})
+    if others and not (author or all_authors):
+        message = f"nothing was lifted: there are holds by others than {by}: {named(others)}"
+        raise NotDone(ErrorKind.CONFLICT, "holds_of_others", message, authors=others)
+    # Without all_authors, one that somebody else adds meanwhile stays.
+    whose = None if all_authors else author or by
+    if dry_run:
+        return sum(whose in {None, each.author} for each in standing)
+    removed = [await catalog.holds.remove(kind, names, whose, by=by) for kind, names in asked.items()]
     if sum(removed):
         await catalog.orders.note(by, "hold remove", _told(targets))
     return sum(removed)

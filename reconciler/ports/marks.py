@@ -169,6 +169,10 @@ class Holds(Protocol):
         """
         ...
 
+    async def on(self, kind: model.HoldKind, targets: Sequence[str]) -> Sequence[model.Hold]:
+        """The holds in force on these very targets, by target and author."""
+        ...
+
     async def remove(
         self, kind: model.HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
     ) -> int:

@@ -94,6 +94,27 @@ async def test_holds_keep_until_they_are_lifted(api: Api, site: Site) -> None:
     assert both.status_code == 422
 
 
+async def test_a_hold_of_somebody_else_is_lifted_only_where_that_is_said(api: Api) -> None:
+    body = {"kind": "prefix", "target": "image/", "reason": "case 7"}
+    for role in (Role.OPERATOR, Role.APPROVER):
+        assert (await api.ask("POST", f"{BASE}/holds", role, json=body)).status_code == 200
+    path = f"{BASE}/holds?kind=prefix&target=image/"
+    for dry_run in ("false", "true"):
+        refused = await api.ask("DELETE", f"{path}&dry_run={dry_run}", Role.OPERATOR)
+        problem = refused.json()
+        assert (refused.status_code, problem["code"]) == (409, "holds_of_others")
+        assert problem["fields"] == {"authors": ["approver"]}
+        assert "all_authors=true" in problem["hint"]
+    assert len((await api.get(f"{BASE}/holds")).json()["data"]) == 2
+    both = await api.ask("DELETE", f"{path}&author=approver&all_authors=true", Role.OPERATOR)
+    assert (both.status_code, both.json()["code"]) == (422, "author_and_all")
+    theirs = await api.ask("DELETE", f"{path}&author=approver", Role.OPERATOR)
+    assert theirs.json() == {"holds": 1, "dry_run": False}
+    assert (await api.ask("POST", f"{BASE}/holds", json=body)).status_code == 200
+    everybody = await api.ask("DELETE", f"{path}&all_authors=true", Role.OPERATOR)
+    assert everybody.json() == {"holds": 2, "dry_run": False}
+
+
 async def test_a_mark_is_withdrawn_with_a_reason(api: Api, site: Site) -> None:
     await site.put("image/orphan 1")
     await site.once(dry_run="true")

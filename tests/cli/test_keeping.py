@@ -172,7 +172,7 @@ def holds(shell: Shell, *options: str) -> list[dict[str, str]]:
 def test_who_lifts_a_hold_is_written_in_the_ledger_beside_what_it_was(shell: Shell, database: str) -> None:
     shell("hold", "add", "--prefix", "video/", "--reason", "case 17", "--by", "bob@ops")
     shell("hold", "remove", "--prefix", "image/")
-    assert shell("hold", "remove", "--prefix", "video/").status == 0
+    assert shell("hold", "remove", "--prefix", "video/", "--all-authors").status == 0
 
     async def noted() -> list[tuple[str, str]]:
         connection = await asyncpg.connect(database)
@@ -255,6 +255,28 @@ def test_a_hold_that_makes_no_sense_is_a_usage_error(
     assert holds(shell) == []
 
 
+def test_a_hold_of_somebody_else_is_lifted_only_where_that_is_said(shell: Shell) -> None:
+    owner = "a0000000-0000-4000-8000-000000000001"
+    targets = ("--prefix", "video/", "--key", "image/a", "--virtual-key", owner.upper())
+    for author in ("ada", "bob", "legal"):
+        assert shell("hold", "add", *targets, "--by", author, "--reason", "a case").status == 0
+    for dry_run in ((), ("--dry-run",)):
+        refused = shell("hold", "remove", *targets, "--by", "ada", *dry_run)
+        assert (refused.status, refused.out) == (1, "")
+        (told,) = refused.told
+        assert told == (
+            "reconciler: nothing was lifted: there are holds by others than ada: bob, legal;"
+            " --author NAME lifts one author's, --all-authors everybody's"
+        )
+    assert len(holds(shell)) == 9
+    theirs = (*targets, "--by", "ada", "--author", "bob")
+    assert shell("hold", "remove", *theirs, "--dry-run").out == "3 holds would be lifted\n"
+    assert shell("hold", "remove", *theirs).out == "3 holds lifted\n"
+    assert {each["author"] for each in holds(shell)} == {"ada", "legal"}
+    everybody = shell("hold", "remove", *targets, "--all-authors", "--by", "cy")
+    assert (everybody.status, everybody.out) == (0, "6 holds lifted\n")
+
+
 def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) -> None:
     for key, author, reason in (
         ("image/a", "the store", "QuotaExceeded"),
@@ -279,8 +301,9 @@ def test_holds_are_lifted_by_author_pass_and_reason_after_a_count(shell: Shell) 
         ((), "say which: --key KEY"),
         (("--all", "--author", "ada"), "or --all alone"),
         (("--by", "ada"), "say which: --key KEY"),
-        (("--key", "image/a", "--pass", "1"), "takes --author and --by alone"),
-        (("--key", "image/a", "--dry-run"), "takes --author and --by alone"),
+        (("--all", "--all-authors"), "or --all alone"),
+        (("--key", "image/a", "--pass", "1"), "takes --author or --all-authors"),
+        (("--key", "image/a", "--author", "ada", "--all-authors"), "one author, or all authors"),
     ],
 )
 def test_it_is_said_which_holds_are_to_be_lifted(shell: Shell, options: tuple[str, ...], told: str) -> None:

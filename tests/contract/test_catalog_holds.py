@@ -150,6 +150,8 @@ async def test_one_author_s_last_word_counts_and_others_stand_beside_it(side: Si
         ("alice", "second", None),
         ("bob", "a court asked for it", FAR),
     ]
+    assert await side.holds.on(HoldKind.KEY, ["image/a", "image/b"]) == found
+    assert await side.holds.on(HoldKind.PREFIX, ["image/a"]) == []
     assert await side.holds.remove(HoldKind.KEY, ["image/a"], "bob") == 1
     assert list(await side.holds.held(["image/a"])) == ["image/a"]
     assert await side.holds.remove(HoldKind.PREFIX, ["image/a"]) == 0

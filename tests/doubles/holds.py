@@ -48,17 +48,22 @@ class MemoryHolds:
         self._database.remember()
 
     @port
+    async def on(self, kind: HoldKind, targets: Sequence[str]) -> Sequence[Hold]:
+        self._database.answer()
+        return sorted(self._on(kind, targets), key=_place)
+
+    def _on(self, kind: HoldKind, targets: Sequence[str]) -> list[Hold]:
+        holds = self._database.holds_in_force()
+        return [hold for hold in holds if hold.kind is kind and hold.target in targets]
+
+    @port
     async def remove(
         self, kind: HoldKind, targets: Sequence[str], author: str | None = None, *, by: str = ""
     ) -> int:
         del by  # the double's ledger knows of deletions alone
         database = self._database
         database.answer()
-        going = [
-            hold
-            for hold in database.holds_in_force()
-            if hold.kind is kind and hold.target in targets and author in {None, hold.author}
-        ]
+        going = [hold for hold in self._on(kind, targets) if author in {None, hold.author}]
         for hold in going:
             del database.holds[hold.kind, hold.target, hold.author]
         database.remember()
