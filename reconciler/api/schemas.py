@@ -119,6 +119,18 @@ class Replica(Shape):
     phases: dict[str, str]
 
 
+class ApprovalInForce(Shape):
+    """An approval of which `marks` are left; it ends at `ends_at` for the first. Null: nobody says."""
+
+    pass_id: PassId
+    kind: Word
+    by: Person
+    at: Time
+    marks: int
+    ends_at: Time | None
+    last_ends_at: Time | None
+
+
 class DueSoon(Shape):
     """What goes next. `lasts_seconds` null: none goes now, as `stopped_by` says, or nothing tells."""
 
@@ -145,7 +157,8 @@ class ReplicaState(Shape):
 class Status(Shape):
     """How the site stands. `leader` null: no replica holds the lease; `mode` null: there was no pass yet.
 
-    `answered_by` is the replica that answers, as it knows itself; `replicas` are all, as they last said.
+    `answered_by` is the replica that answers, as it knows itself; `replicas` are all, as they last said, and
+    `last_once` what the last `reconciler once` said when it ended.
     """
 
     at: Time
@@ -155,6 +168,8 @@ class Status(Shape):
     replicas: list[Replica]
     passes: list[Pass]
     tripped: list[PassSummary]
+    approved: list[ApprovalInForce]
+    last_once: Replica | None
     due: DueSoon
     marks: dict[str, MarksOfVerdict]
     holds: Annotated[dict[str, int], Field(examples=[dict.fromkeys(HoldKind, 0)])]
@@ -616,3 +631,4 @@ class Decision(PassSummary):
     withdrawn: int
     supersedes: list[PassId]
     added: int
+    approval: ApprovalInForce | None

@@ -12,6 +12,7 @@ import anyio
 from reconciler import model
 from reconciler.app import wiring
 from reconciler.app.process import log_change, stop_on_signal
+from reconciler.app.replica_state import tell_of_once
 from reconciler.catalog.leadership.pause import PostgresPauseSwitch
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.cycle import Cycle, Progress
@@ -41,17 +42,22 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
     stopping = anyio.Event()
     started = time.monotonic()
     try:
-        async with traced_ports(settings, observer, wiring.mode_of(source)) as ports:
+        async with _traced(settings, observer, wiring.mode_of(source)) as (ports, catalog):
             limits = wiring.limits_of(settings)
             in_force = wiring.in_force_of(source, ports)
             cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
             holder = lease.holder_name()
             ttl, clock = limits.lease_ttl, ports.clock
-            got = await lease.acquire(ports.lease, holder, ttl, clock, wait, cycle.tenure)
-            if isinstance(got, model.HeldBy):
-                return progress.report(time.monotonic() - started, failed=str(lease_held(got, wait)))
-            started = time.monotonic()
-            await under_lease(ports, cycle, got, progress, stopping)
+            try:
+                got = await lease.acquire(ports.lease, holder, ttl, clock, wait, cycle.tenure)
+                if isinstance(got, model.HeldBy):
+                    return progress.report(time.monotonic() - started, failed=str(lease_held(got, wait)))
+                started = time.monotonic()
+                await under_lease(ports, cycle, got, progress, stopping)
+            except Halt as halt:
+                await tell_of_once(source, catalog, str(halt))
+                raise
+            await tell_of_once(source, catalog)
         failed = "stopped by a signal before the end" if stopping.is_set() else ""
         return progress.report(time.monotonic() - started, failed=failed)
     except (Retryable, LoginRefused) as error:
@@ -61,12 +67,12 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
 
 
 @asynccontextmanager
-async def traced_ports(
+async def _traced(
     settings: Settings, observer: Observer | None, mode: Callable[[], model.Mode]
-) -> AsyncIterator[Ports]:
+) -> AsyncIterator[tuple[Ports, Catalog]]:
     with tracing(wanted=traces_wanted()) as tracer:
-        async with wiring.open_ports(settings, observer, mode=mode) as ports:
-            yield replace(ports, tracer=tracer or ports.tracer)
+        async with wiring.open_both(settings, observer, mode) as (ports, catalog):
+            yield replace(ports, tracer=tracer or ports.tracer), catalog
 
 
 async def plan(

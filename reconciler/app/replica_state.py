@@ -4,12 +4,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import structlog
 
 from reconciler import __version__
+from reconciler.catalog.leadership.replicas import ONCE
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ReconcilerError
 from reconciler.model import SPEAKS_EVERY, Mode, PassKind, Phase, Replica
@@ -89,6 +91,7 @@ class ReplicaState(NullObserver):
             phases=dict(self._phases),
             rate=settings.max_deletes_per_second,
             blocked_by=self._blocked_by,
+            approval_ttl=settings.approval_ttl,
         )
 
 
@@ -113,6 +116,17 @@ async def leave(source: SettingsSource, state: ReplicaState, catalog: Catalog) -
             await catalog.replicas.leave(state.says(source).name)
         except ReconcilerError as error:
             log.debug("that this replica ends was not said", reason=str(error))
+
+
+async def tell_of_once(source: SettingsSource, catalog: Catalog, halted: str | None = None) -> None:
+    """Say how a `once` ended, for who asks later: until then it was no replica that anybody could see."""
+    state = ReplicaState()
+    state.halted(halted)
+    with anyio.move_on_after(LOOK_SECONDS, shield=True):
+        try:
+            await catalog.replicas.say(replace(state.says(source), name=ONCE))
+        except ReconcilerError as error:
+            log.debug("how this run ended was not said", reason=str(error))
 
 
 async def log_orders(catalog: Catalog) -> None:

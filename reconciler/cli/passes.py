@@ -20,7 +20,7 @@ from reconciler.cli.arguments import Commands, Parser, actions, as_json, by, com
 from reconciler.cli.errors import DONE
 from reconciler.cli.running import asks, looking, on_database, sure
 from reconciler.cli.types import Catalog, Decided, Output, Part
-from reconciler.model import Mode, Pass, PassDetail, PassKind, PassState, Verdict
+from reconciler.model import Approval, Mode, Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.model.history import WITHDRAWN
 from reconciler.model.moments import minute, moment
 from reconciler.planning import formatting
@@ -150,7 +150,8 @@ def print_pass(detail: PassDetail, out: Output) -> None:
     if current.decided_at is not None:
         # A tripped pass was approved before its approval ended.
         verb = "discarded" if current.state is PassState.DISCARDED else "approved"
-        out.say(f"{verb} by {current.decided_by or ''}, {moment(current.decided_at)}")
+        ends = f"; that counts {ending(detail.approval)}" if detail.approval else ""
+        out.say(f"{verb} by {current.decided_by or ''}, {moment(current.decided_at)}{ends}", hang=2)
     if detail.supersedes:
         out.say(f"supersedes {some([str(each) for each in detail.supersedes])}")
     _print_taken_in(detail, out)
@@ -179,9 +180,10 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
         )
     else:
         rest = f", {decided.withdrawn:,} withdrawn" if decided.withdrawn else ""
+        ends = f"; the approval counts {ending(decided.detail.approval)}" if decided.detail.approval else ""
         print(
             f"pass {current.id} approved: {counted(marks, 'mark')} released{rest}; each goes when it is due,"
-            " if it is still to go then, and within RECONCILER_APPROVAL_TTL"
+            f" if it is still to go then{ends}"
         )
     if decided.detail.supersedes and not args.json:
         later, added = some([str(each) for each in decided.detail.supersedes]), decided.added
@@ -192,6 +194,14 @@ def tell(decided: Decided, args: argparse.Namespace) -> int:
         )
         print(f"{later} superseded: {what}; the next pass judges all anew")
     return DONE
+
+
+def ending(approval: Approval) -> str:
+    """Until when it counts: "until 2026-12-01 14:05:00Z"."""
+    if approval.until is None:
+        return "for RECONCILER_APPROVAL_TTL from when each may go"
+    first, last = (moment(each) for each in approval.until)
+    return f"until {first}" if first == last else f"until {first}, for the last of them until {last}"
 
 
 def looked_at(current: Pass) -> str:

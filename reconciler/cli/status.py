@@ -15,7 +15,7 @@ from datetime import datetime
 
 from reconciler.cli.arguments import Commands, as_json, command
 from reconciler.cli.errors import DONE
-from reconciler.cli.passes import choice, looked_at, some
+from reconciler.cli.passes import choice, ending, looked_at, some
 from reconciler.cli.running import looking
 from reconciler.cli.types import Catalog, Output, Status
 from reconciler.model import Pass, PassKind
@@ -55,6 +55,7 @@ def print_status(status: Status, out: Output) -> None:
         ),
         *_labelled("halted", _halts(status)),
         *_labelled("for you", _waiting(status)),
+        *_labelled("approved", _approved(status)),
         ("due now", _due(status)),
         *_labelled("due next", _due_next(status)),
         *((f"next {kind}", line) for kind, line in _next(status)),
@@ -93,7 +94,8 @@ def _leader(status: Status) -> str:
 def _halts(status: Status) -> Iterator[str]:
     for each in status.halts:
         since = f" since {moment(each.halted_since)}" if each.halted_since else ""
-        yield f"{each.name}{since}: {each.halted}"
+        name = "the last `reconciler once`," if each is status.last_once else each.name
+        yield f"{name}{since}: {each.halted}"
 
 
 def _waiting(status: Status) -> Iterator[str]:
@@ -107,9 +109,18 @@ def _waiting(status: Status) -> Iterator[str]:
         yield from choice(detail)
         yield f"to look at it: reconciler passes show {current.id}"
     if status.halts:
-        yield "a replica is halted, until a person has done what is said next to it"
+        who = "`reconciler once`" if status.halts[0] is status.last_once else "a replica"
+        yield f"{who} is halted, until a person has done what is said next to it"
     elif not status.waiting:
         yield "nothing waits for a decision"
+
+
+def _approved(status: Status) -> Iterator[str]:
+    for each in status.approved:
+        yield (
+            f"{each.kind} pass {each.pass_id} by {each.by}, {moment(each.at)}: {counted(each.marks, 'mark')}"
+            f" left; that counts {ending(each)}"
+        )
 
 
 def _due(status: Status) -> str:

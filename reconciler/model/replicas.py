@@ -20,7 +20,8 @@ class Replica:
     `epoch` is that of its term, None while it does not lead. `mode_from` is the source of its mode, and
     `mode_since` when that last changed while it ran. `next_pass` is when each kind of pass begins, of those
     that are not under way; `phases` what the others are doing. `rate` is in keys a second, None for
-    unlimited. `blocked_by` names the open transaction that holds deletions back. Times but for `said_at` are
+    unlimited. `blocked_by` names the open transaction that holds deletions back. `approval_ttl` is how long
+    approvals count by its settings, None where an older program does not say it. Times but for `said_at` are
     by its own clock.
     """
 
@@ -38,6 +39,7 @@ class Replica:
     phases: Mapping[PassKind, Phase] = field(default_factory=dict)
     rate: float | None = None
     blocked_by: str = ""
+    approval_ttl: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

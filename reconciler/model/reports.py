@@ -6,11 +6,27 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.model.deletion import Removed
-from reconciler.model.enums import KeepReason, Mode, Outcome
+from reconciler.model.enums import KeepReason, Mode, Outcome, PassKind
 from reconciler.model.history import Deletions
 from reconciler.model.marks import Mark
 from reconciler.model.passes import Pass
 from reconciler.model.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's approval, of which marks are left; `pass_id` is the newest of the passes approved together.
+
+    `until` is when it ends for the first and for the last of those marks; None where no program has said how
+    long approvals count.
+    """
+
+    pass_id: int
+    kind: PassKind
+    by: str
+    at: datetime
+    marks: int
+    until: tuple[datetime, datetime] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +40,8 @@ class PassDetail:
     about them all: the earliest after which none has added a mark. `supersedes` are passes that this one, or
     the decision about it, has superseded. `due` is when the first and the last of the marks may go, None
     without one. `earlier`: objects and records that went under the numbers of earlier passes, from its
-    beginning to the next of its kind; None unless it found something and has no result.
+    beginning to the next of its kind; None unless it found something and has no result. `approval` is the one
+    by which its marks go, as long as some are left.
     """
 
     current: Pass
@@ -37,6 +54,7 @@ class PassDetail:
     supersedes: Sequence[int] = ()
     due: tuple[datetime, datetime] | None = None
     earlier: Mapping[int, tuple[int, int]] | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

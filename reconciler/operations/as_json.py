@@ -130,6 +130,7 @@ def decided(decision: Decided) -> Json:
         "withdrawn": decision.withdrawn,
         "supersedes": list(decision.detail.supersedes),
         "added": decision.added,
+        "approval": approval(decision.detail.approval) if decision.detail.approval else None,
     }
 
 
@@ -157,6 +158,8 @@ def status(of: Status) -> Json:
         "replicas": [_replica(each) for each in of.replicas],
         "passes": [_pass(each) for each in of.passes],
         "tripped": [pass_summary(each) for each in of.waiting],
+        "approved": [approval(each) for each in of.approved],
+        "last_once": _replica(of.last_once) if of.last_once else None,
         "due": {
             "now": standing.due,
             "since": timestamp(standing.oldest_due),
@@ -172,6 +175,19 @@ def status(of: Status) -> Json:
             for verdict, (keys, size, oldest) in of.marks.items()
         },
         "holds": {kind: of.holds.get(kind, 0) for kind in model.HoldKind},
+    }
+
+
+def approval(of: model.Approval) -> Json:
+    """An approval of which `marks` are left; `ends_at` is for the first of them, `last_ends_at` for the last.
+
+    Null: no program has said how long approvals count.
+    """
+    first, last = of.until or (None, None)
+    return {
+        **_fields(of, "pass_id", "kind", "by", "at", "marks"),
+        "ends_at": timestamp(first),
+        "last_ends_at": timestamp(last),
     }
 
 

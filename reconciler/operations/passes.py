@@ -8,6 +8,7 @@ from datetime import datetime
 from reconciler.catalog.open import Catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import Pass, PassDetail, PassKind, PassState, Tally
+from reconciler.operations.status import approved
 from reconciler.planning.formatting import counted
 
 EXAMPLES = 5
@@ -99,10 +100,19 @@ async def show(catalog: Catalog, pass_id: int) -> PassDetail:
     detail = await catalog.approvals.show(pass_id)
     ids, since = [*detail.together], detail.current.cutoff
     results = await catalog.history.of_pass(ids, since, EXAMPLES)
+    detail = await _with_approval(catalog, detail)
     found = [verdict for verdict, number in detail.current.tally.found.items() if number]
     if not found or results:
         return replace(detail, results=results)
     return replace(detail, earlier=await catalog.history.of_earlier(pass_id, since, found))
+
+
+async def _with_approval(catalog: Catalog, detail: PassDetail) -> PassDetail:
+    if detail.current.state is not PassState.RELEASED or detail.current.decided_at is None:
+        return detail
+    at = detail.current.decided_at
+    given = (each for each in await approved(catalog) if (each.kind, each.at) == (detail.current.kind, at))
+    return replace(detail, approval=next(given, None))
 
 
 async def approve(
@@ -131,7 +141,7 @@ async def undecided(catalog: Catalog, pass_id: int, action: str = "decide") -> D
 async def _decided(
     catalog: Catalog, what: str, pass_id: int, marks: int, withdrawn: int, *, by: str
 ) -> Decided:
-    detail = await catalog.approvals.show(pass_id, 0)
+    detail = await _with_approval(catalog, await catalog.approvals.show(pass_id, 0))
     await catalog.orders.note(by, what, f"{detail.current.kind} pass {pass_id}, {counted(marks, 'mark')}")
     added = await catalog.approvals.left(detail.supersedes)
     return Decided(detail=detail, marks=marks, withdrawn=withdrawn, added=added)

@@ -30,6 +30,7 @@ class Status:
     decide about, with what it takes in. `passes` are the last that ended, one of each kind. `marks` are by
     verdict: how many, their bytes, first sighting of the oldest. `standing` is what is due, under the
     settings of the last pass; None before the first. `went` is how many keys were deleted within `LATELY`.
+    `approved` are the approvals of which marks are left. `last_once` is what the last `once` said at its end.
     """
 
     now: datetime
@@ -43,6 +44,8 @@ class Status:
     holds: Mapping[model.HoldKind, int]
     standing: model.Standing | None
     went: int = 0
+    approved: Sequence[model.Approval] = ()
+    last_once: model.Replica | None = None
 
     @property
     def leading(self) -> model.Replica | None:
@@ -52,12 +55,13 @@ class Status:
     @property
     def speaker(self) -> model.Replica | None:
         """Whose mode is in force: the leader's, or without one that of all replicas, if they agree."""
-        agreed = len({each.mode for each in self.replicas}) == 1 and self.leader is None
-        return self.leading or (self.replicas[0] if agreed else None)
+        return _speaker(self.leader, self.replicas)
 
     @property
     def halts(self) -> Sequence[model.Replica]:
-        return [each for each in self.replicas if each.halted]
+        """The replicas that are halted, and a `once` that ended so, unless one has the lease since."""
+        once = [self.last_once] if self.last_once and self.leader is None else []
+        return [each for each in (*self.replicas, *once) if each.halted]
 
     @property
     def stopped_by(self) -> str | None:
@@ -101,6 +105,11 @@ def _of_leader(leader: model.Leader | None, replicas: Sequence[model.Replica]) -
     return next((each for each in replicas if leader is not None and each.epoch == leader.epoch), None)
 
 
+def _speaker(leader: model.Leader | None, replicas: Sequence[model.Replica]) -> model.Replica | None:
+    agreed = len({each.mode for each in replicas}) == 1 and leader is None
+    return _of_leader(leader, replicas) or (replicas[0] if agreed else None)
+
+
 async def leading(catalog: Catalog) -> model.Replica | None:
     """What the leader says of itself; None without one, or where it has said nothing lately."""
     return _of_leader(await catalog.statistics.leader(), await catalog.replicas.heard())
@@ -110,8 +119,10 @@ async def status(catalog: Catalog) -> Status:
     """Read it. Counts every mark."""
     last = [await catalog.passes.last(kind) for kind in model.PassKind]
     passes = [each for each in last if each is not None]
+    policy = _policy(passes)
     leader, replicas = await catalog.statistics.leader(), await catalog.replicas.heard()
-    standing = await _standing(catalog, passes)
+    last_once = await catalog.replicas.last_once()
+    standing = await _standing(catalog, policy)
     found = Status(
         now=await catalog.records.now(),
         leader=leader,
@@ -124,16 +135,39 @@ async def status(catalog: Catalog) -> Status:
         holds=await catalog.holds.count(),
         standing=standing,
         went=await catalog.statistics.deleted_within(LATELY),
+        last_once=last_once,
     )
-    return replace(found, mode=await _mode(catalog, found.speaker))
+    ttl = _approval_ttl(found.speaker, last_once)
+    approved = await catalog.approvals.in_force(_delay(policy), ttl)
+    return replace(found, mode=await _mode(catalog, found.speaker), approved=approved)
 
 
-async def _standing(catalog: Catalog, passes: Sequence[model.Pass]) -> model.Standing | None:
+async def approved(catalog: Catalog) -> Sequence[model.Approval]:
+    """The approvals of which marks are left, with when they end by the settings of who deletes."""
+    last = [await catalog.passes.last(kind) for kind in model.PassKind]
+    speaker = _speaker(await catalog.statistics.leader(), await catalog.replicas.heard())
+    ttl = _approval_ttl(speaker, await catalog.replicas.last_once())
+    return await catalog.approvals.in_force(_delay(_policy([each for each in last if each])), ttl)
+
+
+def _approval_ttl(*speakers: model.Replica | None) -> timedelta | None:
+    """How long approvals count, by the first of them that says it."""
+    return next((each.approval_ttl for each in speakers if each and each.approval_ttl), None)
+
+
+def _policy(passes: Sequence[model.Pass]) -> model.Policy | None:
+    """The one of the newest pass that has one."""
     judged = [each for each in passes if each.policy is not None]
-    if not judged:
+    return max(judged, key=lambda each: each.id).policy if judged else None
+
+
+def _delay(policy: model.Policy | None) -> timedelta:
+    return policy.delete_delay if policy else timedelta(0)
+
+
+async def _standing(catalog: Catalog, policy: model.Policy | None) -> model.Standing | None:
+    if policy is None:
         return None
-    policy = max(judged, key=lambda each: each.id).policy
-    assert policy is not None
     verdicts = [verdict for verdict in model.VERDICTS if policy.may_allow(verdict)]
     return await catalog.statistics.standing(policy, verdicts)
 

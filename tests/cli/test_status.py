@@ -141,6 +141,13 @@ WHERE id = 2
 """
 
 
+APPROVED = """
+UPDATE reconciler.replicas SET says = says || '{"approval_ttl": 21600}';
+UPDATE reconciler.passes SET decided_by = 'ada', decided_at = '2998-01-01Z' WHERE id = 2;
+UPDATE reconciler.marks SET due_at = '2999-01-01Z' WHERE storage_key = 'image/3'
+"""
+
+
 def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(database: str) -> None:
     """Whatever the last pass had; what a replica said minutes ago is no news."""
     execute(database, SITE, SPEAKS, "DELETE FROM reconciler.passes WHERE state = 'tripped'", POLICY)
@@ -183,7 +190,17 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
     stopped = told()["due now"]
     assert stopped.endswith("none goes now, since pass 4 found both sides wrong, and waits for a decision")
     execute(database, "UPDATE reconciler.lease SET expires_at = now()")
+    assert list(json.loads(reconciler("status", "--json", env=env).out)["approved"]) == []
+    execute(database, APPROVED)
     alone = told()
+    assert alone["approved"] == (
+        "sweep pass 2 by ada, 2998-01-01 00:00:00Z: 3 marks left;"
+        " that counts until 2998-01-01 06:00:00Z, for the last of them until 2999-01-01 06:00:00Z"
+    )
+    shown = reconciler("passes", "show", "2", env=env).out
+    assert "that counts until 2998-01-01 06:00:00Z" in " ".join(shown.split())
+    execute(database, "UPDATE reconciler.replicas SET says = says - 'approval_ttl'")
+    assert told()["approved"].endswith("that counts for RECONCILER_APPROVAL_TTL from when each may go")
     assert alone["leader"] == "no replica holds the lease, of 2 running"
     assert alone["mode"] == "live since 2026-11-01 00:00:00Z, by the runtime file /f", "all say so"
     execute(
@@ -191,3 +208,21 @@ def test_the_leader_says_its_mode_what_comes_next_and_how_long_that_takes(databa
         "UPDATE reconciler.replicas SET says = says || '{\"mode\": \"dry_run\"}' WHERE name = 'pod-8/1'",
     )
     assert told()["mode"].endswith("as the last pass had it: no replica says more")
+
+
+def test_a_run_that_halted_is_told_until_the_next_one_or_a_leader(database: str) -> None:
+    once = SPEAKS.replace("'pod-8/1', '3s'", "'once', '3h'")
+    execute(database, once, "DELETE FROM reconciler.replicas WHERE name <> 'once'")
+    env = {"RECONCILER_DATABASE_URL": database}
+
+    def told() -> str:
+        return reconciler("status", env=env).out
+
+    assert re.search(
+        r"^halted +the last `reconciler once`, since 2026-11-30 03:00:00Z: the bucket", told(), re.MULTILINE
+    )
+    assert "`reconciler once` is halted, until a person has done what is said next to it" in told()
+    found = json.loads(reconciler("status", "--json", env=env).out)
+    assert (found["replicas"], found["last_once"]["halted"][:10]) == ([], "the bucket")
+    execute(database, "UPDATE reconciler.lease SET holder = 'pod-7', expires_at = '2999-01-01Z'")
+    assert "halted" not in told()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from reconciler.errors import NotDone
 from reconciler.model import Outcome
+from reconciler.operations import passes
+from reconciler.operations.status import status
 from tests.integration.site import DAY, Site
 from tests.servers import S3Server
 
@@ -81,6 +83,37 @@ async def test_an_approval_ends_and_what_is_left_waits_again_and_says_so(site: S
     assert (await site.once(**few)).removed.objects == 6
 
 
+async def test_the_end_of_an_approval_that_is_told_is_the_one_by_which_marks_go(site: Site) -> None:
+    """Told by whoever has only the database; the run has another `APPROVAL_TTL` than the default."""
+    await site.put(*ORPHANS)
+    few = {"breaker__max_count": "5", "delete_delay": "48h", "approval_ttl": "6h"}
+    await site.once(**few)
+
+    async def ends() -> tuple[datetime, datetime]:
+        async with site.catalog() as catalog:
+            (given,) = (await status(catalog)).approved
+            assert given == (await passes.show(catalog, given.pass_id)).approval
+            assert (given.by, given.marks) == ("ada@desk", 6)
+            assert given.until is not None
+            return given.until
+
+    async def to_go(hours: float) -> None:
+        """Move all so that `hours` are left until the first end that is told."""
+        (first, _), ((now,),) = await ends(), await site.sql("SELECT now()")
+        await _later(site, hours=(first - now) / timedelta(hours=1) - hours)
+
+    await site.approve(1)
+    ((due,),) = await site.sql("SELECT max(due_at) FROM reconciler.marks")
+    assert (await ends())[1] >= due + timedelta(hours=6)
+    await to_go(-0.5)
+    assert (await site.once(**few)).outcome is Outcome.TRIPPED
+    async with site.catalog() as catalog:
+        assert not (await status(catalog)).approved
+    assert await site.approve(await site.tripped()) == 6
+    await to_go(0.5)
+    assert (await site.once(**few)).removed.objects == 6
+
+
 async def test_a_long_delay_ends_no_approval(site: Site) -> None:
     await site.put(*ORPHANS)
     await site.once(breaker__max_count="5", delete_delay="48h")
@@ -89,7 +122,7 @@ async def test_a_long_delay_ends_no_approval(site: Site) -> None:
     assert (await site.once(breaker__max_count="5", delete_delay="48h")).removed.objects == 6
 
 
-async def _later(site: Site, *, hours: int) -> None:
+async def _later(site: Site, *, hours: float) -> None:
     """As if so much time had gone by since all that was written."""
     for column in ("passes SET decided_at", "marks SET due_at", "term SET live_since"):
         name = column.rpartition(" ")[2]

@@ -71,11 +71,13 @@ async def test_a_halted_daemon_stays_alive_and_says_so(ordered_site: Site) -> No
         assert (await running.get("/healthz"))[0] == 200
 
         async def said() -> bool:
-            return bool(await ordered_site.sql("SELECT FROM reconciler.replicas WHERE says->>'halted' > ''"))
+            async with ordered_site.catalog() as catalog:
+                return any(each.halted for each in await catalog.replicas.heard())
 
         await until(said)
         assert await running.stop() == 0
-        assert await ordered_site.sql("SELECT FROM reconciler.replicas") == [], "it took away what it said"
+        async with ordered_site.catalog() as catalog:
+            assert not await catalog.replicas.heard(), "it took away what it said"
 
 
 async def test_the_runtime_file_switches_dry_run_while_it_runs(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.model import Outcome
+from reconciler.operations.status import status
 from tests.integration.site import Site, make_site
 from tests.servers import fresh_bucket
 
@@ -65,6 +66,9 @@ async def test_a_bucket_that_lost_its_marker_halts(site: Site) -> None:
     report = await site.once()
     assert report.outcome is Outcome.HALTED
     assert "identity" in report.detail
+    async with site.catalog() as catalog:
+        (halt,) = (await status(catalog)).halts
+    assert halt.halted == report.detail
 
 
 async def test_changed_prefixes_are_written_to_both_sides(ordered_site: Site) -> None:

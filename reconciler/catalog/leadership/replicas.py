@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.catalog.db.connections import Database
@@ -16,10 +16,15 @@ INSERT INTO {SCHEMA}.replicas (name, said_at, says) VALUES ($1, clock_timestamp(
 ON CONFLICT (name) DO UPDATE SET said_at = excluded.said_at, says = excluded.says
 """
 
+ONCE = "once"
+"""The name under which the last `once` of a site says how it ended. It stays for a day."""
+
 HEARD = f"""
 SELECT name, said_at, says::text AS says FROM {SCHEMA}.replicas
-WHERE said_at > clock_timestamp() - $1::interval ORDER BY name
+WHERE said_at > clock_timestamp() - $1::interval AND name <> '{ONCE}' ORDER BY name
 """
+
+LAST_ONCE = f"SELECT name, said_at, says::text AS says FROM {SCHEMA}.replicas WHERE name = '{ONCE}'"
 
 
 class PostgresReplicas:
@@ -43,6 +48,12 @@ class PostgresReplicas:
             rows = await connection.fetch(HEARD, SILENT_AFTER)
         return [_replica(row["name"], row["said_at"], json.loads(row["says"])) for row in rows]
 
+    async def last_once(self) -> Replica | None:
+        """What the last `once` that had the lease, or halted, said when it ended."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(LAST_ONCE)
+        return _replica(row["name"], row["said_at"], json.loads(row["says"])) if row else None
+
 
 def _text(replica: Replica) -> str:
     return json.dumps(
@@ -59,6 +70,7 @@ def _text(replica: Replica) -> str:
             "phases": replica.phases,
             "rate": replica.rate,
             "blocked_by": replica.blocked_by,
+            "approval_ttl": replica.approval_ttl and replica.approval_ttl.total_seconds(),
         }
     )
 
@@ -72,6 +84,7 @@ def _read(text: str | None) -> datetime | None:
 
 
 def _replica(name: str, said_at: datetime, says: Mapping[str, Any]) -> Replica:
+    ttl = says.get("approval_ttl")
     next_pass = {PassKind(kind): _read(at) for kind, at in says["next_pass"].items()}
     return Replica(
         name=name,
@@ -88,4 +101,5 @@ def _replica(name: str, said_at: datetime, says: Mapping[str, Any]) -> Replica:
         phases={PassKind(kind): Phase(phase) for kind, phase in says["phases"].items()},
         rate=says["rate"],
         blocked_by=says["blocked_by"],
+        approval_ttl=None if ttl is None else timedelta(seconds=ttl),
     )

@@ -7,6 +7,7 @@ excludes the two from each other; both take it in the order of the passes' ids.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import NamedTuple
 
 import asyncpg
@@ -15,9 +16,10 @@ from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
 from reconciler.catalog.pass_groups import STATE, to_decide
+from reconciler.catalog.passes.backlog import APPROVED
 from reconciler.catalog.passes.rows import pass_from
 from reconciler.errors import ErrorKind, NotDone
-from reconciler.model import Pass, PassDetail, PassKind, PassState, Verdict
+from reconciler.model import Approval, Pass, PassDetail, PassKind, PassState, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_end
 
 WITHDRAWN_AT_ONCE = 10_000
@@ -125,6 +127,17 @@ FOUND = f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) 
 
 DUE = f"SELECT min(due_at), max(due_at) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[])"
 
+# A claim compares with the same times (`deletion_caps`). Passes of one decision share its time.
+IN_FORCE = f"""
+SELECT max(p.id) AS id, p.kind, p.decided_by, p.decided_at, count(*) AS marks,
+    min(t.may_go) + $2::interval AS first, max(t.may_go) + $2::interval AS last
+FROM {SCHEMA}.passes p JOIN {SCHEMA}.marks m ON m.pass_id = p.id
+CROSS JOIN LATERAL (SELECT greatest(
+    m.due_at, p.decided_at, (SELECT live_since FROM {SCHEMA}.term) + $1::interval) AS may_go) t
+WHERE {APPROVED} AND m.state = 'found' AND m.variant_of IS NULL
+GROUP BY p.kind, p.decided_by, p.decided_at ORDER BY 1
+"""
+
 SUPERSEDED = f"SELECT id FROM {SCHEMA}.passes WHERE superseded_by = $1 AND state = 'failed' ORDER BY id"
 
 # A pass that is not tripped, and the decision that superseded it.
@@ -223,6 +236,22 @@ class PostgresApprovals:
             supersedes=[each["id"] for each in superseded],
             due=(due[0], due[1]) if due and due[0] else None,
         )
+
+    async def in_force(self, delay: timedelta, ttl: timedelta | None) -> Sequence[Approval]:
+        """The approvals of which marks are left, by pass. `ttl`: how long they count, if that is known."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(IN_FORCE, delay, ttl)
+        return [
+            Approval(
+                pass_id=row["id"],
+                kind=PassKind(row["kind"]),
+                by=row["decided_by"],
+                at=row["decided_at"],
+                marks=row["marks"],
+                until=(row["first"], row["last"]) if row["first"] else None,
+            )
+            for row in rows
+        ]
 
     async def require(self, pass_id: int, action: str) -> None:
         """Raises NotDone unless there is this to do about the pass, such as `approve`: it is tripped."""
