@@ -58,6 +58,9 @@ async def once(source: SettingsSource, *, wait: timedelta, observer: Observer | 
                 await tell_of_once(source, catalog, str(halt))
                 raise
             await tell_of_once(source, catalog)
+            for each in progress.tripped:
+                decide = (await catalog.approvals.show(each.pass_id, 0)).to_decide
+                progress.to_decide[each.pass_id] = decide or each.pass_id
         failed = "stopped by a signal before the end" if stopping.is_set() else ""
         return progress.report(time.monotonic() - started, failed=failed)
     except (Retryable, LoginRefused) as error:

@@ -35,6 +35,7 @@ from reconciler.model import (
     Tally,
     Term,
     Terms,
+    TrippedPass,
     Verdict,
 )
 from reconciler.model.keys import merge_prefixes
@@ -52,8 +53,10 @@ class Progress:
 
     mode: Mode
     tally: Tally = field(default_factory=Tally)
-    trips: list[str] = field(default_factory=list)
+    trips: list[TrippedPass] = field(default_factory=list)
     collected: Collected = field(default_factory=Collected)
+    to_decide: dict[int, int] = field(default_factory=dict)
+    """Of a tripped pass, the earlier one to decide about, if whoever asks for the report knows it."""
 
     def report(self, seconds: float, *, failed: str = "", halted: str = "") -> Report:
         """The report as it stands, with the reason for a failure or a halt if there was one."""
@@ -64,7 +67,7 @@ class Progress:
         outcome = reporting.outcome(
             failed=bool(failed or failures),
             halted=bool(halted),
-            tripped=bool(self._trips()),
+            tripped=bool(self.tripped),
             waiting=waiting,
         )
         kept = {**self.tally.kept}
@@ -91,9 +94,18 @@ class Progress:
             formatting.reasons(done.removed.reasons),
         )
 
+    @property
+    def tripped(self) -> Sequence[TrippedPass]:
+        """Passes that tripped, and those whose marks exceeded the caps at the claim."""
+        return [*self.trips, *self.collected.tripped]
+
     def _trips(self) -> list[str]:
-        """Trips of the passes, and of passes whose marks exceeded the caps at the claim."""
-        return [*self.trips, *(what_to_do(each.pass_id, each.reason) for each in self.collected.tripped)]
+        told, reasons = [], set[str]()
+        for each in self.tripped:
+            decide = self.to_decide.get(each.pass_id, each.pass_id)
+            told.append(what_to_do(each, decide, again=each.reason in reasons))
+            reasons.add(each.reason)
+        return told
 
     def _detail(self, outcome: Outcome) -> str:
         if outcome is Outcome.FAILED:
@@ -316,4 +328,4 @@ class Cycle:
 def _count(progress: Progress, result: PassResult) -> None:
     progress.tally += result.tally
     if result.trip is not None:
-        progress.trips.append(what_to_do(result.pass_id, result.trip.reason))
+        progress.trips.append(TrippedPass(pass_id=result.pass_id, reason=result.trip.reason))

@@ -279,6 +279,9 @@ async def test_an_emptied_table_trips(site: Site) -> None:
     assert report.outcome is Outcome.TRIPPED
     assert "no rows at all" in report.detail
     assert len(await site.keys()) == 2
+    again = (await site.once(**limits)).detail
+    assert "pass 5 tripped and adds nothing to pass 3: no rows at all" in again
+    assert "`reconciler approve 3`" in again, "the number that `passes` tells"
 
 
 @pytest.mark.incident(27)

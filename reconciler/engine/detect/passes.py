@@ -134,9 +134,14 @@ async def _release(
     return PassResult(kind=current.kind, pass_id=current.id, tally=tally, stamp=stamp)
 
 
-def what_to_do(pass_id: int, reason: str) -> str:
-    """Describe a trip in one line, with the commands that a person needs."""
+def what_to_do(tripped: model.TrippedPass, decide: int, *, again: bool = False) -> str:
+    """Describe a trip in one line, with the commands that a person needs. `decide`: the pass to decide about,
+    an earlier one where this one has added nothing. `again`: another line has given the same reason.
+    """
+    adds = "" if decide == tripped.pass_id else f" and adds nothing to pass {decide}"
+    why = " for the same reason" if again else f": {tripped.reason}"
+    end = "" if why.endswith("?") else "."
     return (
-        f"pass {pass_id} tripped: {reason}. Look at it with `reconciler passes show {pass_id}`, then"
-        f" `reconciler approve {pass_id}` or `reconciler discard {pass_id}`"
+        f"pass {tripped.pass_id} tripped{adds}{why}{end} Look at it with `reconciler passes show {decide}`,"
+        f" then `reconciler approve {decide}` or `reconciler discard {decide}`"
     )
