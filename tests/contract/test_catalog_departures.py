@@ -23,6 +23,7 @@ from reconciler.catalog.media_tables import departing, triggers
 from reconciler.catalog.media_tables.user_code import REMOVING
 from reconciler.catalog.passes import departures
 from reconciler.catalog.passes.departures import PostgresDepartures
+from reconciler.catalog.passes.mark_writer import REJOIN_MARKS
 from reconciler.embedded.client import Supervisor
 from reconciler.embedded.postgres import start_postgres
 from reconciler.errors import ConfigError
@@ -534,6 +535,29 @@ async def test_a_claim_finds_no_departure_without_reading_the_backlog(stage: Sta
         plan = await stage.sql.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *given)
     read = [each for each in nodes(json.loads(plan)[0]["Plan"]) if each.get("Alias") == "m"]
     assert [each["Index Name"] for each in read] == ["marks_departed_due_idx"]
+
+
+NOTED = """
+INSERT INTO reconciler.departures (storage_key, left_at) SELECT '2/' || n, now() FROM generate_series(1, 9) n
+RETURNING id
+"""
+
+
+@pytest.mark.parametrize("statement", ["take", "rejoin", "supersede"])
+async def test_a_pass_finds_the_marks_of_its_keys_without_reading_all(stage: Stage, statement: str) -> None:
+    """With statistics from before there were any, as when a key with ten thousand objects is deleted."""
+    await stage.sql.execute(MANY)
+    keys, ids = [f"2/{n}" for n in range(9)], [row["id"] for row in await stage.sql.fetch(NOTED)]
+    query, given = {
+        "take": (departures.TAKE, (ids,)),
+        "rejoin": (REJOIN_MARKS, (keys, ["departed"] * 9, 2, False, "departure", [False] * 9)),
+        "supersede": (departures.SUPERSEDE, (keys,)),
+    }[statement]
+    async with stage.sql.transaction():
+        await by_index(stage.sql)
+        plan = await stage.sql.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *given)
+    read = [each for each in nodes(json.loads(plan)[0]["Plan"]) if each.get("Relation Name") == "marks"]
+    assert {each["Index Name"] for each in read if "Index Name" in each} == {"marks_pkey"}
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -62,11 +62,12 @@ WHERE p.id = m.pass_id AND p.kind = 'departure' AND p.state = 'failed' AND m.sta
 """
 
 # What is deleted in seconds is not kept for a mark that waits for days. A mark that is locked stays: its
-# writer is writing the row again.
+# writer is writing the row again. Text is joined to columns of marks so that no smaller index than that of
+# the keys may answer: Postgres would read the whole of that one, in `TAKE` for each note.
 SUPERSEDE = f"""
 WITH free AS (
     SELECT m.storage_key FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
-    WHERE m.storage_key = ANY($1::text[]) AND m.state = 'found' AND m.variant_of IS NULL
+    WHERE m.storage_key = ANY($1::text[]) AND m.state || '' = 'found' AND m.variant_of IS NULL
       AND p.kind <> 'departure' AND {KNOWN}
     ORDER BY m.storage_key FOR UPDATE OF m SKIP LOCKED
 )
@@ -95,7 +96,8 @@ WITH gone AS (
 )
 UPDATE {SCHEMA}.marks m SET left_rows = nullif(coalesce(m.left_rows, '{{}}') || taken.rows, '{{}}'),
     owners = ARRAY(SELECT DISTINCT unnest(coalesce(m.owners, '{{}}') || taken.owners) ORDER BY 1)
-FROM taken WHERE m.storage_key = taken.storage_key AND m.verdict = 'departed' AND m.state = 'found'
+FROM taken
+WHERE m.storage_key = taken.storage_key AND m.verdict || '' = 'departed' AND m.state || '' = 'found'
 """
 
 # The pass that is no longer among the newest of its kind that were released.

@@ -10,6 +10,7 @@ from reconciler import model
 from reconciler.engine.detect.held import keep_held
 from reconciler.engine.detect.join.comparison import Sink
 from reconciler.engine.detect.passes import PassResult, count_rows, release, under_pass
+from reconciler.engine.detect.sightings import listed
 from reconciler.engine.runtime.context import Ports, RuntimeSettings
 from reconciler.engine.runtime.tasks import for_each
 from reconciler.errors import BadValue, KeyRefused
@@ -20,9 +21,12 @@ from reconciler.planning.reporting import found_by_prefix, rows_by_prefix, tally
 
 log = structlog.get_logger(__name__)
 
+LOOK = 10_000
+"""Notes whose objects are looked at together: what lies close together in the bucket left in any order."""
+LOOKS = 10
+"""The most of one pass: the first of a million wait for no more than that."""
 PAGE = 1_000
-PAGES = 100
-"""The most pages of one pass: the first of a million wait for no more than that."""
+"""Notes that are taken up in one transaction."""
 
 HEADS_AT_ONCE = 32
 
@@ -72,7 +76,7 @@ class Departures:
     async def survey(self, settings: RuntimeSettings, sink: Sink) -> tuple[model.Tally, set[str]]:
         """The same for `plan`: findings go to the sink; nothing is written. Returns their keys as well."""
         noted = self._ports.departures
-        page = [*await noted.pending(PAGE * PAGES), *await noted.page(PAGE * PAGES)]
+        page = [*await noted.pending(LOOK * LOOKS), *await noted.page(LOOK * LOOKS)]
         keeps, findings = await self._findings(page, settings.policy)
         tally = tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
         tally += found_by_prefix(findings, merge_prefixes(settings.policy.prefixes))
@@ -81,15 +85,16 @@ class Departures:
 
     async def _judge(self, term: model.Term, settings: RuntimeSettings, current: model.Pass) -> model.Tally:
         tally, prefixes = model.Tally(), merge_prefixes(settings.policy.prefixes)
-        for _ in range(PAGES):
-            page = await self._ports.departures.page(PAGE)
-            if not page:
+        for _ in range(LOOKS):
+            noted = await self._ports.departures.page(LOOK)
+            if not noted:
                 break
-            self._ports.observer.alive("departures")
-            keeps, findings = await self._findings(page, settings.policy)
+            keeps, findings = await self._findings(noted, settings.policy)
             tally += tally_of(findings, keeps) + await keep_held(self._ports.holds, findings)
             tally += found_by_prefix(findings, prefixes)
-            await self._record(term, current, delay(settings), page, findings)
+            for start in range(0, len(noted), PAGE):
+                page = noted[start : start + PAGE]
+                await self._record(term, current, delay(settings), page, _of(page, findings))
         return tally
 
     async def _findings(
@@ -103,11 +108,16 @@ class Departures:
         asked = [key for key in last if key not in keeps]
         records = self._ports.records
         named = {row.storage_key for row in await records.lookup(asked)} | await records.referenced(asked)
+        unnamed = {key for key in asked if key not in named}
         findings: list[model.Finding] = []
+        # For good goes only what was looked at itself: a listing may lag behind a put.
+        final = policy.delete_mode is model.DeleteMode.DIRECT
+        seen = {} if final else await listed(self._ports.listing, unnamed, merge_prefixes(policy.prefixes))
 
         async def look(key: str) -> None:
+            self._ports.observer.alive("departures")
             try:
-                stored = await self._ports.store.head(key)
+                stored = seen.get(key) or await self._ports.store.head(key)
             except KeyRefused as error:
                 log.warning(
                     "a departed record's object is left to the sweep", storage_key=key, reason=str(error)
@@ -122,7 +132,7 @@ class Departures:
             else:
                 keeps[key] = judged
 
-        await for_each([key for key in asked if key not in named], look, concurrency=HEADS_AT_ONCE)
+        await for_each([key for key in asked if key in unnamed], look, concurrency=HEADS_AT_ONCE)
         return [*keeps.values()], findings
 
     async def _record(
@@ -148,9 +158,12 @@ class Departures:
                 await self._record(term, current, after, page, ())
                 return
             for half in (page[: len(page) // 2], page[len(page) // 2 :]):
-                keys = {each.storage_key for each in half}
-                theirs = [each for each in findings if each.storage_key in keys]
-                await self._record(term, current, after, half, theirs)
+                await self._record(term, current, after, half, _of(half, findings))
+
+
+def _of(page: Sequence[model.Departed], findings: Sequence[model.Finding]) -> Sequence[model.Finding]:
+    keys = {each.storage_key for each in page}
+    return [each for each in findings if each.storage_key in keys]
 
 
 def delay(settings: RuntimeSettings) -> timedelta:
