@@ -436,7 +436,7 @@ class EngineMachine(RuleBasedStateMachine):
             report = self.run({})
             assert report is not None
             if "its approval by ada has ended" in report.detail:
-                # A mark that was due a little later than a day from then; the next day a person says it again.
+                # Its mark was due a little more than a day later; a person says it again.
                 anyio.run(self.world.decide)
                 continue
             assert report.outcome in {Outcome.CONVERGED, Outcome.PENDING}, report.detail
