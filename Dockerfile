@@ -37,7 +37,8 @@ ENV PATH=/opt/reconciler/bin:$PATH \
     PYTHONUNBUFFERED=1
 # A number, so that Kubernetes can tell that it is not root. Only /tmp needs to be writable.
 USER 65532:65532
-EXPOSE 8080
+# Metrics and probes; and the admin API, where it is on.
+EXPOSE 8080 8081
 # No HEALTHCHECK: /healthz and /readyz on port 8080 mean different things, and the platform asks each.
 ENTRYPOINT ["reconciler"]
 CMD ["run"]

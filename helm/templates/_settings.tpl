@@ -53,6 +53,7 @@ web:
 admin:
   host: {{ toJson $v.admin.host }}
   port: {{ toJson $v.admin.port }}
+  cors_origins: {{ toJson $v.admin.corsOrigins }}
   {{- if $v.admin.tokens.existingSecret }}
   tokens_file: /etc/reconciler/admin/tokens
   {{- end }}

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -50,7 +51,16 @@ STREAM_EXAMPLE = """\
 
 def build(admin: Admin) -> ASGIApp:
     """The application for one replica."""
-    return Surroundings(application(admin))
+    app: ASGIApp = application(admin)
+    if origins := admin.loaded().settings.admin.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", KEY_HEADER),
+            expose_headers=("Location", "Retry-After", "Idempotency-Replayed"),
+        )
+    return Surroundings(app)
 
 
 def application(admin: Admin) -> FastAPI:

@@ -10,11 +10,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from reconciler.api.parameters import KNOWN, LARGEST, Moment
 from reconciler.api.schemas import Shape
-from reconciler.model import HoldKind
+from reconciler.model import HoldKind, Verdict
 from reconciler.settings.values import KEY_BYTES, duration
 
 KEYS = 1_000
 """Keys of one request."""
+
+PLANNED = 10_000
+"""Findings of a plan with which a pass is approved; more are for the command."""
 
 LASTING = re.compile(r"[1-9][0-9]{0,3}[hd]")
 
@@ -81,16 +84,33 @@ class NewHoldFor(Shape):
     lasts: Lasting
 
 
-class NewPass(Shape):
-    """A pass to run soon."""
+class NewSweep(Shape):
+    """A sweep to run soon. With a `prefix`, what one would find under it, without a pass or a mark."""
 
-    kind: Literal["sweep", "retention"]
+    kind: Literal["sweep"]
+    prefix: Key | None = None
+
+
+class NewRetention(Shape):
+    """A retention pass to run soon."""
+
+    kind: Literal["retention"]
+
+
+class Planned(Shape):
+    """A finding that may go, as `reconciler plan --format jsonl` names it."""
+
+    storage_key: Key
+    verdict: Annotated[Verdict, KNOWN, Field(examples=list(Verdict))]
 
 
 class Approval(Shape):
-    """An approval. `understood` is needed where both sides were above their limits."""
+    """An approval. `understood` is needed where both sides were above their limits. With a `plan`, only what
+    it lists is released, and the rest is withdrawn.
+    """
 
     understood: bool = False
+    plan: Annotated[list[Planned], Field(min_length=1, max_length=PLANNED)] | None = None
 
 
 class Keys(Shape):

@@ -39,6 +39,7 @@ HINTS: Mapping[str, str] = {
     "too_many_failures": "Wait as many seconds as Retry-After says, then send a token that is known.",
     "unavailable": "Nothing was done. Ask again in a few seconds; GET /api/v1/status says what is known.",
     "halted": "A person has to act first: the detail says how.",
+    "not_managed": "GET /api/v1/settings has the managed prefixes, as bucket.prefixes.",
     "no_such_pass": "GET /api/v1/passes lists them.",
     "no_such_cursor": "Begin again without a cursor; one is good for the list that gave it.",
     "no_such_medium": "GET /api/v1/media/{storage_key}/explanation looks at the bucket too.",

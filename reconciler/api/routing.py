@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -45,8 +45,11 @@ class Guarded(APIRoute):
                 self._refuse_unknown(request)
                 await read_body(request)
                 if request.method == "GET":
-                    return await self._in_time(handle, request)
-                return await recorded(request, self.unique_id, partial(self._in_time, handle))
+                    return await self._in_time(partial(admin.answers.look, handle), request)
+                try:
+                    return await recorded(request, self.unique_id, partial(self._in_time, handle))
+                finally:
+                    admin.answers.forget()
             except Exception as error:  # noqa: BLE001 - each is answered, and the unforeseen logged
                 return problems.of(error).answer()
 
@@ -62,9 +65,7 @@ class Guarded(APIRoute):
                     await refused(request, self.unique_id, caller, problem)
             raise
 
-    async def _in_time(
-        self, handle: Callable[[Request], Coroutine[Any, Any, Response]], request: Request
-    ) -> Response:
+    async def _in_time(self, handle: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
         with anyio.move_on_after(REQUEST_SECONDS):
             return await handle(request)
         detail = f"this took longer than {REQUEST_SECONDS:g} s, and was given up"

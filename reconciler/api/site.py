@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 
 import anyio
 from fastapi import Depends
 from starlette.requests import Request
 
+from reconciler.api.answers import Answers
 from reconciler.api.gate import Gate
 from reconciler.catalog.open import Catalog
 from reconciler.model import Caller, Explained
@@ -18,6 +19,9 @@ from reconciler.settings import Loaded, Settings
 
 STATS_SECONDS = 60.0
 """How old statistics may be: to add them up reads the whole media table."""
+
+SHARE = 100
+"""Adding them up takes at most this part of the time: of a large table they are older."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +47,22 @@ class Replica:
 
 
 class RecentStats:
-    """The statistics, added up at most once a minute, and never twice at once."""
+    """The statistics, added up at most once a minute, less often where that takes long, never twice at once."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._alone = anyio.Lock()
-        self._made: tuple[float, Stats] | None = None
+        self._made: Stats | None = None
+        self._good_until = 0.0
 
     async def look(self, catalog: Catalog) -> Stats:
         """Raises as `operations.media.stats` does."""
         async with self._alone:
-            if self._made is None or self._monotonic() >= self._made[0] + STATS_SECONDS:
-                self._made = self._monotonic(), await stats(catalog)
-            return self._made[1]
+            begun = self._monotonic()
+            if self._made is None or begun >= self._good_until:
+                self._made = await stats(catalog)
+                self._good_until = begun + max(STATS_SECONDS, SHARE * (self._monotonic() - begun))
+            return self._made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,7 @@ class Admin:
     replica: Callable[[], Replica]
     loaded: Callable[[], Loaded[Settings]]
     recent: RecentStats
+    answers: Answers = field(default_factory=Answers)
 
 
 async def admin_of(request: Request) -> Admin:

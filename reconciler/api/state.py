@@ -40,7 +40,7 @@ async def get_status(admin: TheAdmin, site: TheSite) -> Response:
 async def get_stats(admin: TheAdmin, site: TheSite) -> Response:
     """What is stored: in all, by virtual key, provider, media type, prefix and day; and what of it is drift.
 
-    It reads the whole media table, so it is at most a minute old; `at` says since when.
+    It reads the whole media table, so it is a minute old, or older if that takes long; `at` says since when.
     """
     return JSONResponse(as_json.stats(await admin.recent.look(site.catalog)))
 

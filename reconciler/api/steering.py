@@ -8,10 +8,10 @@ from fastapi import Query
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from reconciler.api.bodies import Approval, NewHold, NewHoldFor, NewPass, Reason
+from reconciler.api.bodies import Approval, NewHold, NewHoldFor, NewRetention, NewSweep, Reason
 from reconciler.api.jobs import accepted
 from reconciler.api.parameters import KNOWN, NO_NUL, DryRun, Id, StorageKey
-from reconciler.api.site import TheCaller, TheSite
+from reconciler.api.site import TheAdmin, TheCaller, TheSite
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import HoldKind, PassKind
 from reconciler.operations import as_json, holds, jobs, marks, passes, pause
@@ -94,8 +94,18 @@ async def cancel_mark(
     return JSONResponse(as_json.cancelled(done))
 
 
-async def run_pass(site: TheSite, caller: TheCaller, body: NewPass) -> Response:
-    """Ask for a pass. The leader begins it within a second or two, or after the one that runs."""
+async def run_pass(
+    admin: TheAdmin, site: TheSite, caller: TheCaller, body: NewSweep | NewRetention
+) -> Response:
+    """Ask for a pass. The leader begins it within a second or two, or after the one that runs.
+
+    With a `prefix` no pass begins: a replica lists that part and says, as the operation's `result`, what a
+    sweep would find there. Only whole sweeps make marks.
+    """
+    if isinstance(body, NewSweep) and body.prefix is not None:
+        prefixes = admin.loaded().settings.bucket.prefixes
+        look = await jobs.ask_for_look(site.catalog, body.prefix, prefixes, author=caller.name)
+        return accepted(look)
     return accepted(await jobs.ask_for_pass(site.catalog, PassKind(body.kind), author=caller.name))
 
 
@@ -108,13 +118,15 @@ async def approve_pass(
 ) -> Response:
     """Release the marks of a tripped pass, and of those that it takes in; `marks` says how many.
 
-    They still wait until they are due, and each is decided again before it goes.
+    They still wait until they are due, and each is decided again before it goes. With a `plan`, only what it
+    lists is released; `withdrawn` says how many are not.
     """
+    given = body or Approval()
+    only = None if given.plan is None else {(each.storage_key, each.verdict.value) for each in given.plan}
     if dry_run:
-        return JSONResponse(as_json.decided(await passes.undecided(site.catalog, pass_id)))
+        return JSONResponse(as_json.decided(await passes.undecided(site.catalog, pass_id, only=only)))
     await pause.require_running(site.catalog.pauses)
-    understood = body is not None and body.understood
-    done = await passes.approve(site.catalog, pass_id, by=caller.name, understood=understood)
+    done = await passes.approve(site.catalog, pass_id, by=caller.name, understood=given.understood, only=only)
     return JSONResponse(as_json.decided(done))
 
 

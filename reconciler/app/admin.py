@@ -14,7 +14,9 @@ from reconciler.api.site import Admin, RecentStats, Replica, Site
 from reconciler.app import wiring
 from reconciler.app.first_look import sight
 from reconciler.catalog.open import Catalog, open_catalog
+from reconciler.engine.detect.plan import look
 from reconciler.engine.lead import lease
+from reconciler.engine.runtime.context import ruled
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError, Retryable
 from reconciler.model import Explained, Job, JobKind, Mode, Role
@@ -22,10 +24,12 @@ from reconciler.operations import as_json, jobs
 from reconciler.operations import erase as erasing
 from reconciler.operations import undo as undoing
 from reconciler.operations.explain import explain
+from reconciler.operations.findings import Findings
 from reconciler.operations.tokens import TokensFile
 from reconciler.settings import Settings, SettingsSource
 from reconciler.stores.s3 import Bucket, open_bucket
 from reconciler.telemetry.health import Health
+from reconciler.telemetry.observers import NullObserver
 from reconciler.telemetry.own_state import OwnState
 from reconciler.web.server import serve
 
@@ -78,13 +82,15 @@ class _Connected:
 
     @staticmethod
     async def _work(
-        source: SettingsSource, catalog: Catalog, job: Job, count: Callable[[], None]
+        source: SettingsSource, catalog: Catalog, job: Job, count: Callable[[int], None]
     ) -> Mapping[str, object]:
         """Do what a job asks for; see `operations.jobs`."""
         if job.kind is JobKind.ERASURE:
             keys = jobs.erasure_of(job)
             done = await (erasing.preview(catalog, keys) if job.dry_run else _erase(catalog, job, keys))
             return as_json.erased(done)
+        if job.kind is JobKind.LOOK:
+            return await _look(source, job, count)
         return await _undo(source, catalog, job, count)
 
 
@@ -92,8 +98,28 @@ async def _erase(catalog: Catalog, job: Job, keys: Sequence[str]) -> erasing.Era
     return await erasing.erase(catalog, keys, author=job.author)
 
 
+class _Listed(NullObserver):
+    """Counts the keys that are listed."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
+
+    def page_listed(self, keys: int) -> None:
+        self._count(keys)
+
+
+async def _look(source: SettingsSource, job: Job, count: Callable[[int], None]) -> Mapping[str, object]:
+    settings, prefix, started = source.current(), jobs.look_of(job), time.monotonic()
+    found = Findings()
+    async with wiring.open_ports(settings, _Listed(count)) as ports:
+        runtime = await ruled(wiring.runtime_settings(settings, ports.capabilities), ports.records)
+        limits, bucket = wiring.limits_of(settings), settings.bucket.name
+        tally = await look(ports, limits, runtime, bucket, found.add, prefix)
+    return as_json.look(prefix, tally, found, time.monotonic() - started)
+
+
 async def _undo(
-    source: SettingsSource, catalog: Catalog, job: Job, count: Callable[[], None]
+    source: SettingsSource, catalog: Catalog, job: Job, count: Callable[[int], None]
 ) -> Mapping[str, object]:
     settings, (scope, hold_for) = source.current(), jobs.undo_of(job)
     mode, started = Mode.DRY_RUN if job.dry_run else settings.mode(), time.monotonic()
@@ -105,7 +131,7 @@ async def _undo(
             scope,
             author=job.author,
             mode=mode,
-            emit=lambda _: count(),
+            emit=lambda _: count(1),
             note=catalog.orders.note,
             hold_for=hold_for,
         )

@@ -63,5 +63,6 @@ async def _run(catalog: Catalog, args: argparse.Namespace) -> int:
     except (OSError, UnicodeDecodeError) as error:
         message = f"--plan {args.plan}: {error}"
         raise ConfigError(message) from None
-    done = await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand, plan=lines)
+    only = None if lines is None else passes.planned(lines)
+    done = await passes.approve(catalog, args.pass_id, by=by, understood=args.i_understand, only=only)
     return tell(done, args)

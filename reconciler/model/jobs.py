@@ -9,12 +9,13 @@ from reconciler.model.enums import Word
 
 
 class JobKind(Word):
-    """What is asked for. The first two are kinds of pass."""
+    """What is asked for. The first two are kinds of pass; a look is what a sweep would find in a part."""
 
     SWEEP = "sweep"
     RETENTION = "retention"
     UNDO = "undo"
     ERASURE = "erasure"
+    LOOK = "look"
 
 
 class JobState(Word):

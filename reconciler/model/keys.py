@@ -43,6 +43,15 @@ def merge_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
     return tuple(merged)
 
 
+def managed_parts(prefix: str, prefixes: Iterable[str]) -> tuple[str, ...]:
+    """The parts of the managed prefixes whose keys begin with `prefix`; none where no key can."""
+    return merge_prefixes(
+        prefix if prefix.startswith(each) else each
+        for each in prefixes
+        if prefix.startswith(each) or each.startswith(prefix)
+    )
+
+
 def prefix_of(key: str, prefixes: Sequence[str]) -> str | None:
     """The prefix in which the key lies; prefixes do not lie inside one another (`merge_prefixes`)."""
     return next((prefix for prefix in prefixes if key.startswith(prefix)), None)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the settings are written without the engine and the catalog
     from reconciler.catalog.marks.queries import Cancelled
     from reconciler.engine.recover.undo import Undone
     from reconciler.operations.erase import Erasure
+    from reconciler.operations.findings import Findings
     from reconciler.operations.holds import Added
     from reconciler.operations.init import Looked
     from reconciler.operations.marks import Retried
@@ -433,6 +434,23 @@ def report(of: model.Report) -> Json:
 def finding(of: model.Finding, due_at: datetime) -> Json:
     """A finding of `plan`; `due_at` is when a mark written now would be due. What is kept never is."""
     return {**_fields(of, *FINDING[:-1]), "due_at": timestamp(due_at) if of.kept is None else None}
+
+
+def look(prefix: str, tally: model.Tally, found: Findings, seconds: float) -> Json:
+    """What a sweep would find under a prefix: by verdict how much, and the first few."""
+    return {
+        "prefix": prefix,
+        **_fields(tally, "objects", "records"),
+        "verdicts": {
+            verdict: {
+                "to_go": group.going,
+                **_fields(group, "kept", "bytes"),
+                "examples": [_fields(each, *FINDING[:-1], "kept") for each in group.first],
+            }
+            for verdict, group in found.groups.items()
+        },
+        "duration_seconds": round(seconds, 3),
+    }
 
 
 def settings(loaded: Loaded[Settings]) -> Json:

@@ -1,6 +1,6 @@
 """Jobs: work that is asked for, and done soon: passes by the leader, the rest by any replica."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -8,6 +8,7 @@ import anyio
 import structlog
 
 from reconciler.catalog.open import Catalog
+from reconciler.engine.detect.plan import managed
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import ErrorKind, NotDone, ReconcilerError, Retryable
 from reconciler.model import Job, JobKind, JobState, PassKind, UndoScope
@@ -20,17 +21,31 @@ LOOK_SECONDS = 1.0
 KEEP_SECONDS = 2.0
 """How often it says that it is still at one, and looks whether it was cancelled."""
 
+CHANGES = (JobKind.UNDO, JobKind.ERASURE)
+"""Jobs that need no lease, and change something. What only looks may take long, and must not hold them up."""
+
 KINDS = {PassKind.SWEEP: JobKind.SWEEP, PassKind.RETENTION: JobKind.RETENTION}
 """The passes that can be asked for. One of departures begins by itself, within seconds."""
 
 Json = Mapping[str, object]
-Work = Callable[[Job, Callable[[], None]], Awaitable[Json]]
-"""Does what a job asks for, and returns its result; it calls the function for each key looked at."""
+Count = Callable[[int], None]
+Work = Callable[[Job, Count], Awaitable[Json]]
+"""Does what a job asks for, and returns its result; it calls the function with how many keys it looked at."""
 
 
 async def ask_for_pass(catalog: Catalog, kind: PassKind, *, author: str) -> Job:
     """Ask for a pass: the leader begins it within a second or two, or once the one under way has ended."""
     return await catalog.jobs.ask(uuid4(), KINDS[kind], {}, dry_run=False, author=author)
+
+
+async def ask_for_look(catalog: Catalog, prefix: str, prefixes: Iterable[str], *, author: str) -> Job:
+    """Ask what a sweep would find under a prefix, of the managed `prefixes`, without a pass or a mark.
+
+    Only a whole sweep makes marks: its breaker, its near misses and the claims that rely on both know nothing
+    of a part. Raises NotDone where nothing under it is managed.
+    """
+    managed(prefix, prefixes)
+    return await catalog.jobs.ask(uuid4(), JobKind.LOOK, {"prefix": prefix}, dry_run=True, author=author)
 
 
 async def ask_for_undo(
@@ -78,6 +93,11 @@ def erasure_of(job: Job) -> Sequence[str]:
     return keys
 
 
+def look_of(job: Job) -> str:
+    """The prefix that a job looks at."""
+    return str(job.asked["prefix"])
+
+
 async def show(catalog: Catalog, job_id: UUID) -> Job:
     """One job. Raises NotDone."""
     return await catalog.jobs.look(job_id)
@@ -94,12 +114,18 @@ async def cancel(catalog: Catalog, job_id: UUID) -> Job:
 
 
 async def take_up(catalog: Catalog, holder: str, work: Work) -> None:
-    """Do what is asked for that needs no lease, one after the other, until cancelled. What another replica
-    began and left is done again: all of it may be repeated.
+    """Do what is asked for that needs no lease, until cancelled: changes one after the other, and looks one
+    after the other. What another replica began and left is done again: all of it may be repeated.
     """
+    async with task_group() as group:
+        for kinds in (CHANGES, (JobKind.LOOK,)):
+            group.start_soon(_take_up, catalog, holder, work, kinds)
+
+
+async def _take_up(catalog: Catalog, holder: str, work: Work, kinds: Sequence[JobKind]) -> None:
     while True:
         try:
-            job = await catalog.jobs.take(holder)
+            job = await catalog.jobs.take(holder, kinds)
             if job is not None:
                 await _do(catalog, holder, job, work)
                 continue
@@ -112,9 +138,9 @@ async def _do(catalog: Catalog, holder: str, job: Job, work: Work) -> None:
     done, state = 0, JobState.CANCELLED
     result, error = None, None
 
-    def count() -> None:
+    def count(keys: int) -> None:
         nonlocal done
-        done += 1
+        done += keys
 
     async def keep(scope: anyio.CancelScope) -> None:
         while True:

@@ -1,7 +1,7 @@
 """Passes: list them, look at one, approve or discard one that tripped. None of it takes the lease."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -121,21 +121,31 @@ async def approve(
     *,
     by: str,
     understood: bool = False,
-    plan: Iterable[str] | None = None,
+    only: Collection[tuple[str, str]] | None = None,
 ) -> Decided:
-    """Release the marks of a tripped pass. With the lines of a `plan`, only those that it lists; the others
-    are withdrawn. Raises NotDone: where both sides tripped, it has to be said that this is `understood`.
+    """Release the marks of a tripped pass; with `only`, those of these storage keys and verdicts, and the
+    others are withdrawn. Raises NotDone: where both sides tripped, it has to be said that this is
+    `understood`.
     """
-    only = None if plan is None else planned(plan)
     done = await catalog.approvals.approve(pass_id, by, understood=understood, only=only)
     return await _decided(catalog, "approve", pass_id, *done, by=by)
 
 
-async def undecided(catalog: Catalog, pass_id: int, action: str = "decide") -> Decided:
-    """What a decision about this pass would be about. Raises NotDone where there is none to make."""
+async def undecided(
+    catalog: Catalog,
+    pass_id: int,
+    action: str = "decide",
+    *,
+    only: Collection[tuple[str, str]] | None = None,
+) -> Decided:
+    """What a decision about this pass would be about; `only` as for an approval. Raises NotDone where there
+    is none to make.
+    """
     await catalog.approvals.require(pass_id, action)
     detail = await catalog.approvals.show(pass_id, 0)
-    return Decided(detail=detail, marks=sum(detail.marks.values()))
+    marks = sum(detail.marks.values())
+    listed = marks if only is None else await catalog.approvals.listed_by(detail.together, only)
+    return Decided(detail=detail, marks=listed, withdrawn=marks - listed)
 
 
 async def _decided(

@@ -263,6 +263,9 @@ class AdminSettings(Section):
     tokens_file: Annotated[str | None, written(values.file_path)] = None
     """A file of hashed bearer tokens, one a line, as `reconciler token new` writes them. It is read again
     when it changes. Default: none, and the admin API is off unless OIDC__ISSUER is set."""
+    cors_origins: Annotated[tuple[str, ...], written(values.origins)] = ()
+    """Origins of web pages whose scripts may call the admin API with a token of their own (CORS): a JSON list
+    such as `["https://console.example.org"]`. Default: none."""
     oidc: OidcSettings = OidcSettings()
 
     @property

@@ -253,6 +253,16 @@ def texts(raw: object) -> tuple[str, ...]:
     return tuple(raw)
 
 
+def origins(raw: object) -> tuple[str, ...]:
+    """Origins of web pages, as browsers send them: a scheme, a host in small letters, maybe a port."""
+    found = texts(raw)
+    for each in found:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", each):
+            message = f"{each!r} is no origin: must be https://host or https://host:port, without a path"
+            raise ValueError(message)
+    return found
+
+
 def host(raw: object) -> str:
     if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9:.%_-]{1,253}", raw):
         return raw

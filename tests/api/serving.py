@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import httpx
 
+from reconciler.api.answers import Answers
 from reconciler.api.app import build
 from reconciler.api.gate import Gate
 from reconciler.api.site import Admin, RecentStats, Replica
@@ -74,9 +75,9 @@ REPLICA = Replica(name="here/1", leading=False, halted=None, unmet=(), stuck=())
 
 
 @asynccontextmanager
-async def serving(site: Site, directory: Path) -> AsyncIterator[Api]:
+async def serving(site: Site, directory: Path, *, seconds: float = 0.0, **changes: str) -> AsyncIterator[Api]:
     """The API over this site's database and store."""
-    source = SettingsSource(site.environment)
+    source = SettingsSource(site.settings(**changes))
     settings = source.current()
     async with (
         open_catalog(catalog_config(settings)) as catalog,
@@ -87,12 +88,15 @@ async def serving(site: Site, directory: Path) -> AsyncIterator[Api]:
             return await explain(sight(settings, catalog, bucket), key)
 
         over = ApiSite(catalog=catalog, explain=look)
-        async with served(over, source, directory) as api:
+        async with served(over, source, directory, seconds=seconds) as api:
             yield api
 
 
 @asynccontextmanager
-async def served(over: ApiSite, source: SettingsSource, directory: Path) -> AsyncIterator[Api]:
+async def served(
+    over: ApiSite, source: SettingsSource, directory: Path, *, seconds: float = 0.0
+) -> AsyncIterator[Api]:
+    """The same over anything; answers are given again for so many seconds of its clock."""
     made = Tokens(directory / f"tokens-{secrets.token_hex(4)}").make()
     refusals: list[str] = []
     clock = [time.monotonic()]
@@ -102,6 +106,7 @@ async def served(over: ApiSite, source: SettingsSource, directory: Path) -> Asyn
         replica=lambda: api.replica,
         loaded=lambda: source.loaded,
         recent=RecentStats(lambda: clock[0]),
+        answers=Answers(lambda: clock[0], seconds),
     )
     port, started = free_port(), anyio.Event()
     async with anyio.create_task_group() as group:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from reconciler.api.gate import FAILURES, WINDOW_SECONDS, Gate
 from reconciler.api.limits import LARGEST_BODY
 from reconciler.api.site import Admin, RecentStats
 from reconciler.model import Role
-from tests.api.serving import REPLICA, Api
+from tests.api.serving import REPLICA, Api, serving
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -173,6 +175,24 @@ async def test_the_status_says_how_site_and_replica_stand(api: Api, site: Site) 
     ]
     assert told["mode"]["mode"] == "dry_run"
     assert told["answered_by"]["halted"] == "the bucket belongs to another database"
+
+
+async def test_no_page_of_another_site_may_read_it_unless_its_origin_is_named(
+    site: Site, tmp_path: Path
+) -> None:
+    named, other = "https://console.example.org:8443", "https://example.org"
+    before = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    allow = "access-control-allow-origin"
+    for origins, let_in in (("[]", {}), (json.dumps([named]), {named: named})):
+        async with serving(site, tmp_path, admin__cors_origins=origins) as api:
+            for origin in (named, other):
+                asked = await api.client.options("/api/v1/pause", headers={**before, "Origin": origin})
+                assert asked.headers.get(allow) == let_in.get(origin)
+                status = await api.get("/api/v1/status", headers={"Origin": origin})
+                assert (status.status_code, status.headers.get(allow)) == (200, let_in.get(origin))
+                assert "access-control-allow-credentials" not in status.headers
+                refused = await api.get("/api/v1/status", None, headers={"Origin": origin})
+                assert refused.status_code == 401
 
 
 async def test_the_docs_load_nothing_from_anywhere(api: Api) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -43,6 +44,57 @@ async def test_a_daemon_serves_it_where_tokens_are_named_and_takes_a_new_token_u
             return bool(told["answered_by"]["leading"] and told["leader"])
 
         await until(leads)
+
+
+async def test_a_look_at_a_part_says_what_a_sweep_would_find_there_and_marks_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    """Rows elsewhere name orphans of the part otherwise: in another part, outside, without the prefix."""
+    tokens, port = Tokens(tmp_path / "tokens").make(), free_port()
+    named = {"admin__tokens_file": str(tokens.file), "admin__port": str(port), "admin__host": "127.0.0.1"}
+    calm = {"sweep_interval": "1h", "retention_interval": "1h"}
+    known = {"Authorization": f"Bearer {tokens.by_role[Role.OPERATOR]}"}
+    spelled = {"image/a/1": "image/A/1", "image/a/2": "image%2Fa%2F2", "image/a/3": "a/3"}
+    async with (
+        daemon(site, **named, **calm),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client,
+    ):
+
+        async def swept() -> bool:
+            return ("sweep", "released") in [(kind, state) for _, kind, state in await site.passes()]
+
+        await until(swept)
+        await site.tracked("image/a/kept", "image/b/kept")
+        await site.put("image/a/orphan", "image/b/orphan", *spelled)
+        for key in ("image/a/gone", "image/b/gone", *spelled.values()):
+            await site.row(key)
+        before = await site.state(), await site.passes()
+        asked = await client.post(
+            "/api/v1/passes", json={"kind": "sweep", "prefix": "image/a/"}, headers=known
+        )
+        job: dict[str, Any] = {}
+
+        async def looked() -> bool:
+            job.update((await client.get(asked.headers["location"], headers=known)).json())
+            return job["ended_at"] is not None
+
+        await until(looked)
+        assert (job["state"], job["error"]) == ("done", None)
+        found = job["result"]["verdicts"]
+        assert (job["result"]["objects"], job["result"]["records"], job["done"]) == (5, 2, 5)
+        keys = [each["storage_key"] for each in found["orphan"]["examples"]]
+        assert keys == ["image/a/orphan", *spelled]
+        assert (found["orphan"]["to_go"], found["orphan"]["kept"], found["orphan"]["bytes"]) == (1, 3, 1)
+        assert {each["kept"] for each in found["orphan"]["examples"][1:]} == {"near_miss"}
+        assert [each["storage_key"] for each in found["dangling"]["examples"]] == ["image/a/gone"]
+        assert found["dangling"]["to_go"] == 1
+        _, planned = await site.plan()
+        whole = {(each.storage_key, each.kept) for each in planned if each.storage_key.startswith("image/a/")}
+        told = {(each["storage_key"], each["kept"]) for one in found.values() for each in one["examples"]}
+        assert told == whole
+        assert not await site.sql("SELECT FROM reconciler.marks")
+        assert not await site.sql("SELECT FROM reconciler.spellings")
+        assert (await site.state(), await site.passes()) == before
 
 
 async def test_what_is_asked_for_is_taken_up_by_the_daemon(site: Site, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import pytest
 
 from reconciler.api import schemas
 from reconciler.api.endpoints import ENDPOINTS
-from tests.api.serving import Api
+from tests.api.serving import Api, serving
 from tests.integration.site import DAY, Site
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +91,32 @@ async def test_lists_go_on_behind_their_cursor_and_stream_the_same(api: Api, sit
     swept = [each["id"] for each in await every(api, f"{BASE}/passes?kind=sweep", 1)]
     assert swept == sorted(swept, reverse=True)
     assert max(swept) <= newest
+
+
+async def test_an_answer_is_given_again_for_a_second_and_not_after_a_change(
+    site: Site, tmp_path: Path
+) -> None:
+    async with serving(site, tmp_path, seconds=1.0) as api:
+
+        async def targets(path: str = "/holds") -> list[str]:
+            return [hold["target"] for hold in (await api.get(BASE + path)).json()["data"]]
+
+        async def hold_elsewhere(key: str) -> None:
+            values = f"('key', '{key}', 'ada', 'why')"
+            await site.sql(f"INSERT INTO reconciler.holds (kind, target, author, reason) VALUES {values}")
+
+        assert await targets() == []
+        await hold_elsewhere("a")
+        assert await targets() == []
+        assert await targets("/holds?limit=5") == ["a"], "another question"
+        assert [line["target"] for line in await streamed(api, f"{BASE}/holds")] == ["a"]
+        assert (await api.get(f"{BASE}/holds", None)).status_code == 401
+        api.clock[0] += 1.0
+        assert await targets() == ["a"]
+        await hold_elsewhere("b")
+        asked = {"kind": "key", "target": "c", "reason": "why"}
+        assert (await api.ask("POST", f"{BASE}/holds", json=asked)).status_code == 200
+        assert await targets() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("sort", ["storage_key", "created_at", "size_bytes", "last_accessed_at"])

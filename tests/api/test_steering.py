@@ -138,6 +138,30 @@ async def test_a_dry_run_of_a_decision_decides_nothing(api: Api, site: Site) -> 
     assert await site.keys() == {"image/kept", *(f"image/orphan-{n}" for n in range(3))}
 
 
+async def test_a_pass_is_approved_as_far_as_a_plan_lists_it(api: Api, site: Site) -> None:
+    number = await tripped(site)
+    path = f"{BASE}/passes/{number}/approve"
+    plan = [
+        {"storage_key": "image/orphan-1", "verdict": "orphan"},
+        {"storage_key": "image/orphan-2", "verdict": "dangling"},
+        {"storage_key": "image/other", "verdict": "orphan"},
+    ]
+    would = (await api.ask("POST", f"{path}?dry_run=true", json={"plan": plan})).json()
+    assert (would["state"], would["marks"], would["withdrawn"]) == ("tripped", 1, 2)
+    for wrong in (
+        [],
+        [{"storage_key": "a"}],
+        [{"storage_key": "a", "verdict": "orphans"}],
+        [plan[0] | {"x": 1}],
+    ):
+        assert (await api.ask("POST", path, json={"plan": wrong})).status_code == 422
+    assert await site.tripped() == number
+    done = (await api.ask("POST", path, json={"plan": plan})).json()
+    assert (done["state"], done["marks"], done["withdrawn"]) == ("released", 1, 2)
+    marks = (await api.get(f"{BASE}/marks")).json()["data"]
+    assert [mark["storage_key"] for mark in marks] == ["image/orphan-1"]
+
+
 async def test_a_tripped_pass_is_approved_once_and_not_while_paused(api: Api, site: Site) -> None:
     number = await tripped(site)
     path = f"{BASE}/passes/{number}/approve"
@@ -249,6 +273,20 @@ async def test_long_work_waits_until_somebody_takes_it_and_can_be_cancelled(api:
         assert (await api.ask("POST", f"{BASE}/undo", json=wrong)).status_code == 422, wrong
     unknown = await api.get(f"{BASE}/operations/00000000-0000-0000-0000-000000000000")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "no_such_operation")
+
+
+async def test_a_part_is_looked_at_only_where_it_is_managed(api: Api, site: Site) -> None:
+    for prefix in ("image/2026/", "im", "video/"):
+        asked = await api.ask("POST", f"{BASE}/passes", json={"kind": "sweep", "prefix": prefix})
+        told = asked.json()
+        assert (asked.status_code, told["kind"], told["dry_run"]) == (202, "look", True)
+        assert told["asked"] == {"prefix": prefix}
+    elsewhere = await api.ask("POST", f"{BASE}/passes", json={"kind": "sweep", "prefix": "imagery/"})
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (409, "not_managed")
+    whole = await api.ask("POST", f"{BASE}/passes", json={"kind": "retention", "prefix": "image/"})
+    assert whole.status_code == 422
+    async with site.catalog() as catalog:
+        assert await catalog.jobs.wanted("leader") == set(), "no pass was asked for"
 
 
 async def test_nothing_is_erased_while_paused(api: Api, site: Site) -> None:

@@ -120,6 +120,10 @@ BY_SCHEMA: dict[str, tuple[dict[str, object], str]] = {
     "a misspelt value": ({"bucket__prefix": ["image/"]}, "bucket.prefix: * did you mean bucket.prefixes?"),
     "a value that resembles none": ({"image__sha": "1"}, "image has digest, pullPolicy, registry, repo"),
     "a section that resembles none": ({"zzz": 1}, "zzz: there is no such value; `helm show values` lists"),
+    "an origin with a path": (
+        {"admin__corsOrigins": ["https://a.example/x"]},
+        'corsOrigins[0] is "https://a.example/x": it has to be an origin',
+    ),
     "a prefix without its slash": (
         {"bucket__prefixes": ["image"]},
         'prefixes[0] is "image": it has to end in "/"',

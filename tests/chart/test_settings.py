@@ -169,6 +169,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "web.port": ("web.port", 9090, 9090),
     "admin.host": ("admin.host", "::", "::"),
     "admin.port": ("admin.port", 9091, 9091),
+    "admin.cors_origins": ("admin.corsOrigins", ["https://a.example:8443"], ("https://a.example:8443",)),
     "admin.oidc.issuer": ("admin.oidc.issuer", "https://id.example.org/x", "https://id.example.org/x"),
     "admin.oidc.audience": ("admin.oidc.audience", "media: x", "media: x"),
     "admin.oidc.role_claim": ("admin.oidc.roleClaim", "realm_access.roles", "realm_access.roles"),

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reconciler.model import KeyRange
-from reconciler.model.keys import is_managed, merge_prefixes, prefix_end
+from reconciler.model.keys import is_managed, managed_parts, merge_prefixes, prefix_end
 from reconciler.planning.ranges import split
 
 alphabet = st.sampled_from("a/.0\u00e9\ud7ff\ue000\uffff\U00010000\U0010fffe\U0010ffff")
@@ -51,6 +51,14 @@ def test_merged_prefixes_hold_each_key_exactly_once(prefixes: list[str], key: st
 
 def test_a_nested_prefix_is_not_listed_twice() -> None:
     assert merge_prefixes(["b/", "a/b/", "a/"]) == ("a/", "b/")
+
+
+@given(st.lists(keys, max_size=4), keys, keys)
+def test_parts_hold_exactly_what_is_managed_and_begins_so(prefixes: list[str], part: str, key: str) -> None:
+    parts = managed_parts(part, prefixes)
+    for each in (key, part + key, *(prefix + key for prefix in prefixes)):
+        wanted = each.startswith(part) and each.startswith(tuple(prefixes))
+        assert each.startswith(parts) == wanted if parts else not wanted
 
 
 @pytest.mark.incident(6)

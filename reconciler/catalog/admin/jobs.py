@@ -72,7 +72,7 @@ WHERE kind = $1 AND state = 'running' AND taken_by = $2
 FAIL_PASS = f"UPDATE {SCHEMA}.jobs SET error = $3 WHERE kind = $1 AND state = 'running' AND taken_by = $2"
 
 PASSES = [kind.value for kind in (JobKind.SWEEP, JobKind.RETENTION)]
-CANCELLABLE = [JobKind.UNDO.value]
+CANCELLABLE = [JobKind.UNDO.value, JobKind.LOOK.value]
 """What can end in the middle: what has come back is back, and the rest stays as it is."""
 
 
@@ -126,11 +126,10 @@ class PostgresJobs:
 
     # --- what needs no lease ----------------------------------------------------------------------
 
-    async def take(self, holder: str) -> Job | None:
-        """The oldest job that nobody works on, which is this replica's for `TAKEN` then."""
-        kinds = [JobKind.UNDO.value, JobKind.ERASURE.value]
+    async def take(self, holder: str, kinds: Sequence[JobKind]) -> Job | None:
+        """The oldest job of these kinds that nobody works on, which is this replica's for `TAKEN` then."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(TAKE, holder, TAKEN, kinds)
+            row = await connection.fetchrow(TAKE, holder, TAKEN, [kind.value for kind in kinds])
             return _order(row) if row else None
 
     async def keep(self, job: Job, holder: str, done: int) -> bool:

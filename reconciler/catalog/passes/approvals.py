@@ -90,14 +90,22 @@ noted AS (
 SELECT count(*) FROM gone
 """
 
+_IN_PLAN = """EXISTS (
+    SELECT FROM unnest({keys}::text[], {verdicts}::text[]) AS listed (storage_key, verdict)
+    WHERE listed.storage_key = coalesce(m.variant_of, m.storage_key) AND listed.verdict = m.verdict)"""
+
 # Marks of these passes that a plan does not list, with its variants' records. No claim can take them yet.
 NOT_LISTED = f"""
 WITH gone AS (
-    DELETE FROM {SCHEMA}.marks m WHERE m.pass_id = ANY($1::bigint[]) AND m.state = 'found' AND NOT EXISTS (
-        SELECT FROM unnest($3::text[], $4::text[]) AS listed (storage_key, verdict)
-        WHERE listed.storage_key = coalesce(m.variant_of, m.storage_key) AND listed.verdict = m.verdict)
+    DELETE FROM {SCHEMA}.marks m WHERE m.pass_id = ANY($1::bigint[]) AND m.state = 'found'
+                                   AND NOT {_IN_PLAN.format(keys="$3", verdicts="$4")}
     RETURNING *
 ), {NOTED}
+"""
+
+COUNT_LISTED = f"""
+SELECT count(*) FROM {SCHEMA}.marks m WHERE m.pass_id = ANY($1::bigint[]) AND m.state = 'found'
+                                        AND {_IN_PLAN.format(keys="$2", verdicts="$3")}
 """
 
 DISCARD = f"""
@@ -263,6 +271,13 @@ class PostgresApprovals:
         async with self._database.connection() as connection:
             left: int = await connection.fetchval(FOUND, ids)
         return left
+
+    async def listed_by(self, ids: Sequence[int], only: Collection[tuple[str, str]]) -> int:
+        """How many marks of these passes an approval of `only` these keys with verdicts would release."""
+        keys, verdicts = [key for key, _ in only], [verdict for _, verdict in only]
+        async with self._database.connection() as connection:
+            listed: int = await connection.fetchval(COUNT_LISTED, ids, keys, verdicts)
+        return listed
 
     async def approve(
         self,

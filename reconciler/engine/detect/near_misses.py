@@ -28,6 +28,8 @@ class Spelled:
 
     near: NearMisses
     orphans: Orphans
+    compared: tuple[str, ...]
+    """The prefixes whose rows are compared: all others may only spell an orphan's key."""
 
     async def note(self, findings: Sequence[Finding], missing: Sequence[str]) -> None:
         """Note the keys. Called before the findings are written, so that a resumed pass knows them all."""
@@ -46,7 +48,7 @@ class Spelled:
         if not await self.near.note_hidden(noted, unpaired=outside):
             return Tally()
         if outside:
-            async for keys in records.outside(noted.prefixes, PAGE):
+            async for keys in records.outside(self.compared, PAGE):
                 await self.near.note_outside(noted.pass_id, noted.folded(keys))
         async for keys in records.spelled_otherwise(noted, FURTHER):
             await self.near.note_outside(noted.pass_id, noted.folded(keys))

@@ -1,7 +1,7 @@
 """`plan`: the same comparison and the same breaker, without writing anything or taking the lease."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from reconciler.engine.detect.retention import Retention
 from reconciler.engine.detect.sweep import Sweep
 from reconciler.engine.lead import ownership
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings
+from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import (
     Backlog,
     Finding,
@@ -24,7 +25,7 @@ from reconciler.model import (
     Trip,
     Verdict,
 )
-from reconciler.model.keys import merge_prefixes, prefix_of
+from reconciler.model.keys import managed_parts, merge_prefixes, prefix_of
 from reconciler.planning import breaker
 from reconciler.planning.reporting import rows_by_prefix
 from reconciler.ports import Departures as Departing
@@ -142,6 +143,36 @@ async def survey(
         duration_seconds=ports.clock.monotonic() - started,
         detail="; ".join(trips),
     )
+
+
+async def look(
+    ports: Ports,
+    limits: Limits,
+    settings: RuntimeSettings,
+    bucket: str,
+    emit: Callable[[Sequence[Finding]], None],
+    prefix: str,
+) -> Tally:
+    """Pass what a sweep would find under a prefix to `emit`, listing nothing else; without pass, mark, lease.
+
+    Whether the breaker would stop it, only a whole sweep can tell. Raises NotDone where the prefix has
+    nothing that is managed, Halt if the bucket belongs to another database.
+    """
+    within = managed(prefix, settings.policy.prefixes)
+    await ownership.verify(ports, bucket)
+    sink = EmitSink(emit, within)
+    planned = replace(ports, near_misses=sink.gathered)
+    tally = await Sweep(planned, limits).survey(settings, sink, bucket, await ports.records.now(), within)
+    return tally + sink.settle()
+
+
+def managed(prefix: str, prefixes: Iterable[str]) -> tuple[str, ...]:
+    """The parts of the managed prefixes whose keys begin with `prefix`. Raises NotDone where none is."""
+    found = managed_parts(prefix, prefixes)
+    if not found:
+        message = f"{prefix}: no managed prefix has such keys (RECONCILER_BUCKET__PREFIXES)"
+        raise NotDone(ErrorKind.CONFLICT, "not_managed", message, prefix=prefix)
+    return found
 
 
 async def _would_trip(

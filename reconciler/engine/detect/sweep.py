@@ -102,22 +102,38 @@ class Sweep:
                 log.warning(_CONTRADICTED, reason=str(error))
         return await self._pass(term, settings, believes=False)
 
-    async def survey(self, settings: RuntimeSettings, sink: Sink, bucket: str, now: datetime) -> Tally:
-        """The same for `plan`, judged at `now`: findings go to the sink; no pass, no mark, no lease."""
+    async def survey(
+        self,
+        settings: RuntimeSettings,
+        sink: Sink,
+        bucket: str,
+        now: datetime,
+        within: tuple[str, ...] = (),
+    ) -> Tally:
+        """The same for `plan`, judged at `now`: findings go to the sink; no pass, no mark, no lease.
+
+        `within`: lists these parts of the managed prefixes alone. Keys are still spelled by the prefixes
+        themselves, and every row elsewhere may name an orphan in another spelling.
+        """
         self._require_listing()
         comparison = await self._comparison(settings, now, live=False, pass_id=PLANNED, bucket=bucket)
+        if within:
+            policy = replace(settings.policy, prefixes=within)
+            spelled = replace(comparison.spelled, compared=merge_prefixes(within))
+            comparison = replace(comparison, policy=policy, spelled=spelled)
+        policy = comparison.policy
         wanted = settings.integrity_interval is not None
         comparison = replace(comparison, integrity=replace(comparison.integrity, wanted=wanted))
-        if await self._order_for(settings.policy) is ListingOrder.NONE:
+        if await self._order_for(policy) is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
-            planned = await self._plan_ranges(settings.policy.prefixes)
+            planned = await self._plan_ranges(policy.prefixes)
             progress = [
                 RangeProgress(ordinal=i, range=span, watermark="", done=False)
                 for i, span in enumerate(planned)
             ]
             tally = await self._join_ordered(comparison, sink, progress)
-        tally += await self._outside(settings.policy)
+        tally += await self._outside(policy)
         return tally + await comparison.spelled.settle(self._ports.records, comparison.returns, tally)
 
     def _require_listing(self) -> None:
@@ -272,7 +288,7 @@ class Sweep:
             policy=policy,
             now=now,
             doubt=Doubt(ports.store, policy, now, strict=False),
-            spelled=Spelled(near=ports.near_misses, orphans=orphans),
+            spelled=Spelled(near=ports.near_misses, orphans=orphans, compared=orphans.prefixes),
             before=await earlier_policy(ports, PassKind.SWEEP, policy),
             integrity=Integrity(
                 records=ports.records, wanted=is_due(compared_at, settings.integrity_interval, now)
