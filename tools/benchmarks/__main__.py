@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import deletion, departures, listing, recovery, resting, retention, site
+from tools.benchmarks import api, deletion, departures, listing, recovery, resting, retention, site
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
@@ -46,6 +46,8 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "departures": lambda: departures.departures(
             max(20, DEPARTED // shrink), DEPARTED_AT_ONCE // shrink, ORPHANS // shrink
         ),
+        "api": lambda: api.beside_a_sweep(opened, keys, cache),
+        "stream": lambda: api.streaming(opened, keys, cache),
         "undo": lambda: recovery.undo(opened, moved),
         "purge": lambda: recovery.purge(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
@@ -66,6 +68,8 @@ NAMES = (
     "quarantine",
     "from-afar",
     "departures",
+    "api",
+    "stream",
     "undo",
     "purge",
     "rate",
