@@ -47,7 +47,7 @@ class Replica:
 
 
 class RecentStats:
-    """The statistics, added up at most once a minute, less often where that takes long, never twice at once."""
+    """The statistics, added up once a minute or less often where that takes long, and never twice at once."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
