@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from reconciler import __version__
@@ -21,6 +22,7 @@ from reconciler.api.auditing import KEY_HEADER
 from reconciler.api.endpoints import ALIASES, ALWAYS, BASE, ENDPOINTS, PROBLEMS, Endpoint
 from reconciler.api.limits import Surroundings
 from reconciler.api.listing import NDJSON, Streams
+from reconciler.api.page import routes as page
 from reconciler.api.routing import ROLE, Guarded
 from reconciler.api.site import Admin
 
@@ -83,6 +85,7 @@ def application(admin: Admin) -> FastAPI:
         _add(app, endpoint)
     app.router.add_route(f"{BASE}/openapi.json", _document, include_in_schema=False)
     app.router.add_route(f"{BASE}/docs", _docs, include_in_schema=False)
+    app.state.looks = page.add(app.router, admin)
     return app
 
 
@@ -148,7 +151,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     problem = problems.of(error)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem.headers = {"Allow": ", ".join(sorted(_methods(request)))}
-    return problem.answer()
+    return page.refused(request, problem) or problem.answer()
 
 
 def _methods(request: Request) -> set[str]:
@@ -157,6 +160,6 @@ def _methods(request: Request) -> set[str]:
     return {
         method
         for route in request.app.router.routes
-        if isinstance(route, Guarded) and route.path_regex.match(path)
+        if isinstance(route, Route) and route.path_regex.match(path)
         for method in route.methods or ()
     }

@@ -89,11 +89,13 @@ class Gate:
             raise not_allowed(caller.role, needed)
 
     async def known(self, request: Request) -> Caller:
-        """Who asks. Raises Problem: 401, or 429 after too many failures."""
-        address = address_of(request)
+        """Who asks. Raises as `admit` does."""
         given = request.headers.getlist("authorization")
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        token = token.strip() if scheme.lower() == "bearer" else ""
+        return await self.admit(token.strip() if scheme.lower() == "bearer" else "", address_of(request))
+
+    async def admit(self, token: str, address: str) -> Caller:
+        """Whose token that is; "" is none. Raises Problem: 401, or 429 after too many failures."""
         if token and (known := self._known(token)):
             return known
         if wait := self._throttle.wait(address):

@@ -35,6 +35,7 @@ from reconciler.catalog.recovery.erasure import Erasure
 from reconciler.catalog.recovery.purge import PostgresPurges
 from reconciler.catalog.recovery.recovery import PostgresRecovery
 from reconciler.catalog.statistics import PostgresStatistics
+from reconciler.catalog.trends import PostgresTrends
 from reconciler.errors import ConfigError
 
 
@@ -63,6 +64,7 @@ class Catalog:
     purges: PostgresPurges
     erasure: Erasure
     statistics: PostgresStatistics
+    trends: PostgresTrends
     replicas: PostgresReplicas
     orders: PostgresOrders
     report: SchemaReport
@@ -114,6 +116,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 purges=PostgresPurges(database, media),
                 erasure=Erasure(database, media),
                 statistics=PostgresStatistics(database, media),
+                trends=PostgresTrends(database, media),
                 replicas=PostgresReplicas(database),
                 orders=PostgresOrders(database),
                 report=report,

@@ -22,4 +22,5 @@ from reconciler.model.shapes import *
 from reconciler.model.statistics import *
 from reconciler.model.store import *
 from reconciler.model.surveyed import *
+from reconciler.model.trends import *
 from reconciler.model.verdicts import *

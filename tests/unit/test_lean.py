@@ -21,6 +21,7 @@ AWAY = {
         "html",
         "http.server",
         "httpx",
+        "jinja2",
         "joserfc",
         "logging.config",
         "multiprocessing",

@@ -39,6 +39,8 @@ print(json.dumps({
     "capabilities": status["CapEff"], "no_new_privileges": status["NoNewPrivs"], "pid": os.getpid(),
     "writable": {path: writable(path) for path in ("/", "/tmp", "/dev", package)},
     "modules": [name for name in "pip setuptools wheel hatchling".split() if importlib.util.find_spec(name)],
+    "page": sorted(os.listdir(os.path.join(package, "api", "page", "assets"))),
+    "jinja2": importlib.util.find_spec("jinja2") is not None,
     "programs": [name for name in "pip pip3 gcc cc make git".split() if shutil.which(name)],
     "package": package,
 }))
@@ -77,6 +79,8 @@ def confined(jail: Jail, python: str, tell: Tell, *, bare: bool) -> None:
     read_only = {path for path, answer in seen["writable"].items() if answer == os.strerror(errno.EROFS)}
     require(read_only == {"/", seen["package"]}, f"read-only are {sorted(read_only)}, not the root")
     require(seen["modules"] == [], f"carries {seen['modules']}")
+    page = ["icon.svg", "page.css", "page.js"]
+    require(seen["jinja2"] and seen["page"] == page, f"the status page lacks something: {seen['page']}")
     tell(
         f"as {uid}:{gid}, without capabilities, root read-only but for /tmp; the program in {seen['package']}"
     )

@@ -1,0 +1,25 @@
+// Live updates: each part of the page that has changed comes as a server-sent event. All else works without.
+"use strict";
+
+const main = document.querySelector("main[data-events]");
+
+function replace(name, html) {
+  const part = document.getElementById("live-" + name);
+  // Whoever is at a link or a table in it is not thrown out.
+  if (!part || part.contains(document.activeElement)) return;
+  const open = new Set([...part.querySelectorAll("details[open][id]")].map((each) => each.id));
+  part.innerHTML = html;
+  for (const each of part.querySelectorAll("details[id]")) each.open = open.has(each.id);
+}
+
+if (main) {
+  const live = document.getElementById("live");
+  const source = new EventSource(main.dataset.events);
+  source.addEventListener("parts", (event) => {
+    for (const [name, html] of Object.entries(JSON.parse(event.data))) replace(name, html);
+    live.textContent = "live";
+  });
+  source.addEventListener("error", () => {
+    live.textContent = source.readyState === EventSource.CLOSED ? "not live: load again" : "connecting…";
+  });
+}
