@@ -78,8 +78,8 @@ async def test_what_is_looked_at_is_kept_for_all_and_forgotten_when_something_ch
 
     kept = Kept(look, 2.0, lambda: clock[0])
     assert [await kept.now(), await kept.now()] == [1, 1]
-    clock[0] += 4.9
-    assert await kept.now() == 1, "it took a second, so it is kept for five"
+    clock[0] += 9.9
+    assert await kept.now() == 1, "it took a second, so it is kept for ten"
     clock[0] += 0.2
     assert await kept.now() == 2
     kept.forget()

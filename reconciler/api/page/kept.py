@@ -9,8 +9,8 @@ import anyio
 
 T = TypeVar("T")
 
-PATIENT = 5
-"""A look that took so long is kept for this many times as long: looking takes a sixth of the time at most."""
+PATIENT = 10
+"""A look that took so long is kept for this many times as long: looking takes a tenth of the time at most."""
 
 
 class Kept(Generic[T]):
