@@ -143,11 +143,14 @@ def test_keys_in_an_array_are_told_with_the_view_that_keeps_them(
         "CREATE TABLE media.pages (id serial PRIMARY KEY, photo_url text)",
         "INSERT INTO media.pages (photo_url) VALUES ('https://cdn.example/image/orphan.png')",
         "ALTER TABLE media.files ADD COLUMN thumbs jsonb",
-        "UPDATE media.files SET thumbs = jsonb_build_array('thumbs/' || split_part(path, '/', 2))",
+        "ALTER TABLE media.files ADD COLUMN previews jsonb",
+        "UPDATE media.files SET thumbs = jsonb_build_array('thumbs/' || split_part(path, '/', 2)),"
+        " previews = jsonb_build_object('own', 'https://cdn.example/' || path, 'small', 'small/' || path)",
     )
     fill(moto_bucket)
     for number in range(1, 30):
         moto_bucket.put(f"thumbs/{number}.png")
+        moto_bucket.put(f"small/image/{number}.png")
     path = tmp_path / "reconciler.yaml"
     ran = init(empty_database, moto_bucket, path, "--json")
     assert ran.status == 0, ran.told
@@ -156,6 +159,7 @@ def test_keys_in_an_array_are_told_with_the_view_that_keeps_them(
     written = yaml.safe_load(path.read_text())
     assert sorted(written["catalog"]["also_referenced"]) == [
         "media.albums_pictures_keys.key",
+        "media.files_previews_keys.key",
         "media.files_thumbs_keys.key",
         "media.pages_photo_url_keys.key",
     ]

@@ -252,9 +252,16 @@ def _short(column: str) -> str:
 
 
 def _others(held: Sequence[str], own: Sequence[str | None]) -> Sequence[str]:
-    """The texts that do not spell out what another column of their row says, such as its own key."""
-    said = tuple(text for text in own if text and len(text) >= TELLING)
-    return [text for text in held if not text.endswith(said)]
+    """The texts that do not spell out what another column of their row says, such as its own key, as it is or
+    as an address. What has more in front, such as `thumbs/` and that key, names another object.
+    """
+    said = [text for text in own if text and len(text) >= TELLING]
+
+    def spells(text: str, other: str) -> bool:
+        front = text.removesuffix(other)
+        return text.endswith(other) and (front in {"", "/"} or "://" in front)
+
+    return [text for text in held if not any(spells(text, other) for other in said)]
 
 
 def _texts_in(column: str, kind: str) -> str:
