@@ -97,7 +97,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     _look("/settings", state.get_settings, schemas.Settings, "state"),
     _look("/ledger", state.get_ledger, schemas.LedgerPage, "state", 404, streams=True),
     _look("/media", media.list_media, schemas.MediaPage, "media", 404, 409, streams=True),
-    _look(f"/media/{KEY}/explanation", media.explain_medium, schemas.Explanation, "media", 404),
+    _look(f"/media/{KEY}/explanation", media.explain_medium, schemas.Explanation, "media", 404, 409),
     _look(f"/media/{KEY}", media.get_medium, schemas.Medium, "media", 404),
     _look(
         "/virtual-keys/{virtual_key_id}/media",

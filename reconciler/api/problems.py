@@ -43,6 +43,7 @@ HINTS: Mapping[str, str] = {
     "no_such_pass": "GET /api/v1/passes lists them.",
     "no_such_cursor": "Begin again without a cursor; one is good for the list that gave it.",
     "no_such_medium": "GET /api/v1/media/{storage_key}/explanation looks at the bucket too.",
+    "key_refused": "GET /api/v1/media/{storage_key} has its rows, mark and hold.",
     "deleted_recoverably": "POST /api/v1/undo brings it back.",
     "both_sides": 'Mend the cause and discard the pass; or send {"understood": true} if both are to go.',
     "later_pass_first": "Decide about the later pass: `fields.later`.",

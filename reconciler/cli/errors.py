@@ -22,6 +22,7 @@ HINTS: Mapping[str, str] = {
     "empty_target": "{message}; `reconciler pause` stops it all",
     "end_is_past": "--until: {message}",
     "reason_missing": "--reason: {message}",
+    "key_refused": "{message}; `reconciler history {key}` says what was done",
     "deleted_recoverably": "{message}; `reconciler undo --key {key}` brings it back",
 }
 """What can be done on the command line about a request that was not done, by the error's code."""

@@ -1,13 +1,14 @@
 """Explain: one key's whole story, and what becomes of it. Only reads, also in dry run and while paused."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from reconciler import model
 from reconciler.catalog.open import Catalog
-from reconciler.errors import Halt, ReconcilerError
+from reconciler.errors import ErrorKind, Halt, KeyRefused, NotDone, ReconcilerError
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans, meant, spellings
 from reconciler.operations.history import history
@@ -37,7 +38,9 @@ class Sight:
 
 
 async def explain(sight: Sight, key: str) -> model.Explained:
-    """Look at both sides, and ask the rules. Raises ConfigError, Retryable, Halt where a side is away."""
+    """Look at both sides, and ask the rules. Raises ConfigError, Retryable, Halt where a side is away, and
+    NotDone where the store refuses to say whether it has this object.
+    """
     catalog = sight.catalog
     policy, doubts = await in_force(catalog, sight.policy)
     sight, unseen = replace(sight, policy=policy), [*doubts]
@@ -80,7 +83,7 @@ async def explain(sight: Sight, key: str) -> model.Explained:
 async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> model.Seen:
     """Both sides, and what keeps the key besides the rules."""
     catalog = sight.catalog
-    stored = await sight.store.head(key)
+    stored = await _stored(sight, key, unseen)
     found = [row for row in await catalog.records.lookup([key]) if row.storage_key == key]
     rows = [_counted(row, now, unseen) for row in await catalog.records.counted(found, sight.policy, now)]
     named = await catalog.records.columns_naming(key)
@@ -94,6 +97,19 @@ async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> mod
         row_missing=bool(await catalog.recovery.row_missing([key])),
         hold=(await catalog.holds.held([key])).get(key),
     )
+
+
+async def _stored(sight: Sight, key: str, unseen: list[str]) -> model.StoredObject | None:
+    try:
+        return await sight.store.head(key)
+    except KeyRefused as error:
+        if error.blame is model.Blame.MOMENT:
+            raise
+        if not error.nameless:
+            message = f"{error}: whether it has an object is not known"
+            raise NotDone(ErrorKind.CONFLICT, "key_refused", message, key=key) from None
+        unseen.append(f"its object: {error}")
+        return None
 
 
 async def _departed(
@@ -135,7 +151,9 @@ async def _near(sight: Sight, key: str) -> Sequence[model.NearKey]:
     named |= {each for each, is_row in noted.items() if is_row}
     near = []
     for each in list(dict.fromkeys([*sorted(named), *noted, *likely]))[:LOOKS]:
-        stored = await sight.store.head(each) if _is_key(each) else None
+        stored = None
+        with suppress(KeyRefused):
+            stored = await sight.store.head(each) if _is_key(each) else None
         if stored is not None or each in named:
             near.append(model.NearKey(storage_key=each, object=stored, row=each in named))
     return near

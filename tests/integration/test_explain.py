@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
 import pytest
 
 from reconciler import app
+from reconciler.app import first_look
 from reconciler.catalog import migrate
 from reconciler.cli.explain import print_explained
 from reconciler.cli.output import console
-from reconciler.model import VERDICTS, Explained, Finding, KeepReason, KeyState, Verdict
+from reconciler.errors import KeyRefused
+from reconciler.model import VERDICTS, Blame, Explained, Finding, KeepReason, KeyState, Verdict
 from reconciler.model.moments import moment
 from reconciler.operations import as_json
 from reconciler.settings import load
@@ -69,6 +72,44 @@ async def test_what_else_names_a_key_is_told_by_name(site: Site) -> None:
     assert told.outlook.now.reason == "named by public.users.avatar and by public.users.cover"
     assert as_json.explained(told)["named_by"] == list(told.seen.named)
     assert not (await explain(site, "image/other", **named)).seen.named
+
+
+async def test_a_key_that_the_store_refuses_is_not_said_to_have_no_object(site: Site) -> None:
+    """SeaweedFS refuses `..`. By the bucket's identity it is seen that the store answers."""
+    await site.once(dry_run="true")
+    await site.row("image/../up", age=HOUR)
+    env = site.settings()
+    told = await anyio.to_thread.run_sync(lambda: reconciler("explain", "image/../up", env=env))
+    assert (told.status, told.out) == (1, "")
+    (line,) = told.told
+    assert line.startswith("reconciler: HeadObject of this key was refused with ")
+    assert line.endswith(
+        "other keys are answered: whether it has an object is not known;"
+        " `reconciler history image/../up` says what was done"
+    )
+
+
+class TakesNone:
+    """A store in which the key can name nothing, as some say of `..` or of a part that is too long."""
+
+    async def head(self, key: str) -> None:
+        message = "the store takes no such key, so it has no object (InvalidURI)"
+        raise KeyRefused(f"{message}: {key}", Blame.KEY, nameless=True)
+
+    async def delete(self, *_: object) -> NoReturn:
+        raise AssertionError("it only looks")
+
+
+async def test_a_key_that_can_name_no_object_is_a_record_without_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.row("image/../up", age=HOUR)
+    seen = first_look.sight
+    monkeypatch.setattr(first_look, "sight", lambda *given: replace(seen(*given), store=TakesNone()))
+    told = await explain(site, "image/../up", grace_period="0s")
+    assert told.seen.object is None
+    assert told.rows[0].outlook.now.verdict is Verdict.DANGLING
+    assert told.unseen[0].startswith("its object: the store takes no such key")
 
 
 LEADS = """
