@@ -19,7 +19,9 @@ def add(commands: Commands) -> None:
     made = command(commands, "demo", __doc__, run)
     made.add_argument("--objects", type=whole, default=2000, metavar="N", help="how many (default 2000)")
     made.add_argument(
-        "--keep", action="store_true", help="leave the servers up until Ctrl-C, and print how to reach them"
+        "--keep",
+        action="store_true",
+        help="leave the servers up until Ctrl-C, with a daemon and its admin API, and say how to reach them",
     )
 
 

@@ -21,14 +21,14 @@ from anyio import to_thread
 
 from reconciler import app
 from reconciler.catalog import migrate
-from reconciler.demo import DemoOptions, sandbox
+from reconciler.demo import DemoOptions, daemon, sandbox
 from reconciler.demo.sandbox import logs_to, only_credentials, settings_for
 from reconciler.demo.scene import Scene, imagine
 from reconciler.demo.seed import BUCKET, DATABASE, Seeder, bucket_client, create_database, database_connection
 from reconciler.demo.show import Deletions, Screen
 from reconciler.demo.verify import Contents, Difference, converged, look, unchanged
 from reconciler.embedded.binaries import wheel_postgres, wheel_weed
-from reconciler.embedded.client import supervised, tail
+from reconciler.embedded.client import Supervisor, supervised, tail
 from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.embedded.seaweedfs import EmbeddedS3
 from reconciler.embedded.servers import start_both
@@ -129,7 +129,7 @@ async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -
             screen.say(f"the end of the reconciler's log:\n{tail(log)}")
             return 1
         if keep:
-            await _keep_up(screen, {**s3.environment(), **settings}, supervisor.directory, signals)
+            await _keep_up(screen, {**s3.environment(), **settings}, supervisor, signals)
         _suggest(screen, time.monotonic() - started)
     return 0
 
@@ -285,10 +285,16 @@ def _wrong(screen: Screen, differences: Sequence[Difference]) -> bool:
 # --- the end ------------------------------------------------------------------------------------------
 
 
-async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Path, signals: Signals) -> None:
-    """Say how to reach the servers, and wait for a signal."""
+async def _keep_up(
+    screen: Screen, environment: Mapping[str, str], supervisor: Supervisor, signals: Signals
+) -> None:
+    """Start a daemon, say how to reach it and the servers, and wait for a signal."""
     signals.expected = True
-    screen.step("The servers stay up until you end this with ^C. In another terminal:")
+    admin = await daemon.start(supervisor, environment)
+    screen.step("A daemon in dry run and the servers stay up until you end this with ^C. Its admin API:")
+    screen.say(f"{admin.address}/api/v1/docs")
+    screen.say(f"token of an approver: {admin.token}")
+    screen.step("In another terminal:")
     if in_the_way := [name for name in sandbox.IN_THE_WAY if name in os.environ]:
         screen.shell(f"unset {' '.join(in_the_way)}")
     if (program := sandbox.program()) != "reconciler":
@@ -297,9 +303,10 @@ async def _keep_up(screen: Screen, environment: Mapping[str, str], directory: Pa
         screen.shell(f"export {name}={shlex.quote(value)}")
     screen.step("and then, for example")
     screen.say("reconciler doctor")
+    screen.say("reconciler status")
     screen.say("reconciler plan      # the uploads that were in flight have no row yet: orphans by now")
-    screen.say("RECONCILER_DRY_RUN=false reconciler once")
-    screen.say(f"the logs are in {directory}")
+    screen.say(f"curl --oauth2-bearer {admin.token} {admin.address}/api/v1/drift")
+    screen.say(f"the logs are in {supervisor.directory}")
     await anyio.sleep_forever()
 
 
@@ -307,7 +314,7 @@ def _suggest(screen: Screen, seconds: float) -> None:
     program = sandbox.program()
     screen.step(f"That took {seconds:.0f} s. To try next")
     for arguments, what in (
-        ("demo --keep", "leaves the servers up, for `reconciler plan` and `once`"),
+        ("demo --keep", "leaves the servers up, and a daemon with its admin API"),
         ("demo --objects 20000", "a larger bucket"),
         ("doctor", "your own bucket and database: it says what is missing"),
     ):

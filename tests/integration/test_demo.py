@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
@@ -192,10 +195,22 @@ def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: 
         shlex.split(line)[1].split("=", 1) for line in told.splitlines() if line.startswith("export ")
     )
 
+    (docs,) = re.findall(r"http://127\.0\.0\.1:\d+/api/v1/docs", told)
+    (token,) = re.findall(r"token of an approver: (\S+)", told)
+    api = docs.removesuffix("/docs")
+    asked = urllib.request.Request(
+        f"{api}/passes", b'{"kind": "sweep"}', {"Authorization": f"Bearer {token}"}, method="POST"
+    )
+    asked.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert (answer.status, json.load(answer)["kind"]) == (202, "sweep")
+
     plan = ground.spawn(["-m", "reconciler", "plan"], env=exports)
     planned = _rest(plan)
     program.send_signal(signal.SIGINT)
     ended = _rest(program)
+    with pytest.raises(URLError):
+        urllib.request.urlopen(docs, timeout=30)
 
     assert plan.returncode == 0, planned
     assert re.search(r"objects and [\d,]+ records looked at", planned)
