@@ -260,6 +260,8 @@ class PostgresStatistics:
         does, and raises as that does.
         """
         async with patient(self._database.config) as connection:
+            # It may take its time, and the engine's own queries may not wait for its workers.
+            await connection.execute("SET max_parallel_workers_per_gather = 0")
             at: datetime = await connection.fetchval("SELECT clock_timestamp()")
             prefixes = await connection.fetchval(f"SELECT prefixes FROM {SCHEMA}.site")
             rows = await self._broken_down(connection, prefixes, top)

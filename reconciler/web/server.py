@@ -128,6 +128,7 @@ async def _serve_on(app: ASGIApp, listener: socket.socket, started: anyio.Event)
         lifespan="off",
         ws="none",
         server_header=False,
+        proxy_headers=False,  # who asks is who is connected: a header could name anybody
         timeout_graceful_shutdown=GRACE,  # type: ignore[arg-type]  # declared whole, passed on to wait_for
     )
     server = _Server(config, started)

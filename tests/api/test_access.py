@@ -177,6 +177,13 @@ async def test_the_status_says_how_site_and_replica_stand(api: Api, site: Site) 
     assert told["answered_by"]["halted"] == "the bucket belongs to another database"
 
 
+async def test_who_asks_is_who_is_connected_whatever_a_header_says(api: Api) -> None:
+    claimed = {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"}
+    await api.ask("POST", "/api/v1/pause", json={"reason": "why"}, headers=claimed)
+    (line,) = (await api.get("/api/v1/audit")).json()["data"]
+    assert line["address"] == "127.0.0.1"
+
+
 async def test_no_page_of_another_site_may_read_it_unless_its_origin_is_named(
     site: Site, tmp_path: Path
 ) -> None:
