@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     made.add_argument(
         "--keep",
         action="store_true",
-        help="leave the servers up until Ctrl-C, with a daemon and its admin API, and say how to reach them",
+        help="leave the servers up until Ctrl-C, with a daemon and its page, and say how to reach them",
     )
 
 

@@ -291,8 +291,8 @@ async def _keep_up(
     """Start a daemon, say how to reach it and the servers, and wait for a signal."""
     signals.expected = True
     admin = await daemon.start(supervisor, environment)
-    screen.step("A daemon in dry run and the servers stay up until you end this with ^C. Its admin API:")
-    screen.say(f"{admin.address}/api/v1/docs")
+    screen.step("A daemon in dry run and the servers stay up until you end this with ^C. Its page, and API:")
+    screen.say(f"{admin.address}/    {admin.address}/api/v1/docs")
     screen.say(f"token of an approver: {admin.token}")
     screen.step("In another terminal:")
     if in_the_way := [name for name in sandbox.IN_THE_WAY if name in os.environ]:
@@ -314,7 +314,7 @@ def _suggest(screen: Screen, seconds: float) -> None:
     program = sandbox.program()
     screen.step(f"That took {seconds:.0f} s. To try next")
     for arguments, what in (
-        ("demo --keep", "leaves the servers up, and a daemon with its admin API"),
+        ("demo --keep", "leaves the servers up, and a daemon with its page and API"),
         ("demo --objects 20000", "a larger bucket"),
         ("doctor", "your own bucket and database: it says what is missing"),
     ):

@@ -204,6 +204,8 @@ def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: 
     asked.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(asked, timeout=30) as answer:
         assert (answer.status, json.load(answer)["kind"]) == (202, "sweep")
+    with urllib.request.urlopen(f"{docs.removesuffix('api/v1/docs')}login", timeout=30) as answer:
+        assert "text/html" in answer.headers["content-type"]
 
     plan = ground.spawn(["-m", "reconciler", "plan"], env=exports)
     planned = _rest(plan)
