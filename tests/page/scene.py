@@ -151,6 +151,7 @@ async def _passed(
 @asynccontextmanager
 async def scene(site: Site, directory: Path, log: Path | None = None) -> AsyncIterator[Scene]:
     """The site as `play` leaves it, with a daemon whose sweep trips, and Chromium."""
+    expect.set_options(timeout=PATIENCE)
     await play(site)
     tokens, port = Tokens(directory / "tokens").make(), free_port()
     settings = {
@@ -161,7 +162,9 @@ async def scene(site: Site, directory: Path, log: Path | None = None) -> AsyncIt
     }
     async with daemon(site, log, **settings) as running, async_playwright() as playwright:
         await until(lambda: _ready(running))
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         try:
             yield Scene(site=site, address=f"http://127.0.0.1:{port}", tokens=tokens, browser=browser)
         finally:

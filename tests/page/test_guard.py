@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
-from reconciler.api.gate import FAILURES
+from reconciler.api.app import build
+from reconciler.api.gate import FAILURES, Gate
 from reconciler.api.page.rendering import ASSETS
 from reconciler.api.page.routes import FORMS, VIEWS
 from reconciler.api.page.visit import COOKIE
+from reconciler.api.site import Admin, RecentStats
+from reconciler.errors import CatalogUnavailable
 from reconciler.model import Role
-from tests.api.serving import Api, serving
+from reconciler.operations.tokens import TokensFile
+from reconciler.settings import SettingsSource
+from tests.api.serving import REPLICA, Api, Tokens, serving
 from tests.integration.site import Site, make_site
 from tests.servers import Bucket
 
@@ -262,3 +268,39 @@ async def test_live_updates_end_when_the_token_is_revoked(api: Api) -> None:
         async for _ in lines:
             """Until its end: a client that waits in vain gives up."""
     assert api.refusals[-1] == "wrong"
+
+
+async def test_where_both_sides_tripped_that_has_to_be_said_as_well(api: Api, site: Site) -> None:
+    pass_id = await tripped(site)
+    await site.sql("UPDATE reconciler.passes SET both_sides = true WHERE id = $1", pass_id)
+    shown = await look(api, f"/passes/{pass_id}")
+    assert "Both sides were above their limits at once" in shown.text
+    fields = {"confirm": "6", "form_token": await form_token(api)}
+    answer = await send(api, f"/passes/{pass_id}/approve", fields)
+    assert (answer.status_code, "above their limits at once" in answer.text) == (409, True)
+    assert await site.tripped() == pass_id
+    answer = await send(api, f"/passes/{pass_id}/approve", {**fields, "understood": "yes"})
+    assert answer.status_code == 303
+    assert (pass_id, "sweep", "released") in await site.passes()
+
+
+async def test_a_database_that_is_away_is_told_on_each_page(site: Site, tmp_path: Path) -> None:
+    def away() -> NoReturn:
+        raise CatalogUnavailable("the database cannot be reached: no route")
+
+    made, source = Tokens(tmp_path / "tokens").make(), SettingsSource(site.environment)
+    admin = Admin(
+        gate=Gate(TokensFile(str(made.file), lambda _: None), lambda _: None, time.monotonic),
+        site=away,
+        replica=lambda: REPLICA,
+        loaded=lambda: source.loaded,
+        recent=RecentStats(time.monotonic),
+    )
+    cookies = {COOKIE: made.by_role[Role.VIEWER]}
+    transport = httpx.ASGITransport(build(admin))
+    async with httpx.AsyncClient(transport=transport, base_url="http://page", cookies=cookies) as client:
+        for path in ("/", "/passes", "/marks", "/explain?key=a"):
+            answer = await client.get(path)
+            assert answer.status_code == 503, path
+            assert "the database cannot be reached: no route" in answer.text
+        assert (await client.get("/settings")).status_code == 200

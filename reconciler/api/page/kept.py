@@ -25,7 +25,7 @@ class Kept(Generic[T]):
         self._alone = anyio.Lock()
         self._until = 0.0
         self._forgotten = 0
-        self._last: T | None = None
+        self.last: T | None = None
 
     def forget(self) -> None:
         """The next look is a new one; what one that is under way finds is not kept."""
@@ -34,21 +34,21 @@ class Kept(Generic[T]):
 
     @property
     def fresh(self) -> bool:
-        return self._last is not None and self._monotonic() < self._until
+        return self.last is not None and self._monotonic() < self._until
 
     async def now(self) -> T:
         """Raises what the look raises."""
         async with self._alone:
-            if self._last is None or not self.fresh:
+            if self.last is None or not self.fresh:
                 begun, forgotten = self._monotonic(), self._forgotten
-                self._last = await self._look()
+                self.last = await self._look()
                 ended = self._monotonic()
                 if forgotten == self._forgotten:
                     self._until = ended + max(self._seconds, PATIENT * (ended - begun))
-            return self._last
+            return self.last
 
     async def within(self, seconds: float) -> T | None:
         """The same, but the last one, or None, where it takes longer."""
         with anyio.move_on_after(seconds):
             return await self.now()
-        return self._last
+        return self.last

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from typing import TypeVar
 
-import anyio
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,6 @@ from starlette.responses import Response
 from reconciler import model
 from reconciler.api.page import charts
 from reconciler.api.page.health import health
-from reconciler.api.page.kept import Kept
 from reconciler.api.page.looks import Looks, newest
 from reconciler.api.page.visit import Visit
 from reconciler.api.parameters import LARGEST
@@ -23,8 +22,6 @@ from reconciler.api.problems import Problem
 from reconciler.catalog.statistics import DAYS
 from reconciler.errors import ReconcilerError
 from reconciler.operations import audit, marks, passes
-from reconciler.operations.media import Stats
-from reconciler.operations.trends import OverTime
 from reconciler.planning.formatting import human_bytes
 from reconciler.settings import origin_text, shown, tell
 
@@ -35,7 +32,7 @@ LINES = (100, 500, 1_000)
 """So many lines of the ledger can be asked for."""
 
 SHORT_SECONDS = 1.5
-"""How long the first page waits for what is slow to add up; it is there on the next load."""
+"""How long the first page waits for each of what is slow to add up; else it comes later."""
 
 NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 
@@ -48,8 +45,9 @@ def looks_of(request: Request) -> Looks:
 async def overview(visit: Visit) -> Response:
     """Is it healthy; what would go and why; what waits for me; what went; what does it cost."""
     looks = looks_of(visit.request)
-    slow = await _slow(looks)
-    answer = visit.answer("overview.html", **slow, **await standing(visit), events="/events")
+    await looks.over_time.within(SHORT_SECONDS)
+    await looks.stored.within(SHORT_SECONDS)
+    answer = visit.answer("overview.html", **added_up(looks), **await standing(visit), events="/events")
     if not (looks.over_time.fresh and looks.stored.fresh):
         answer.background = BackgroundTask(_refresh, looks)
     return answer
@@ -68,14 +66,12 @@ async def standing(visit: Visit) -> Mapping[str, object]:
     }
 
 
-async def _slow(looks: Looks) -> Mapping[str, object]:
-    """What is added up for long, as it was last, or None."""
+def added_up(looks: Looks) -> dict[str, object]:
+    """What takes long to add up, as it was last; None where it never was."""
     found: dict[str, object] = {"over_time": None, "charts": None, "stats": None, "growth": None}
-    over_time: OverTime | None = await _if_soon(looks.over_time)
-    stored: Stats | None = await _if_soon(looks.stored)
-    if over_time is not None:
+    if (over_time := looks.over_time.last) is not None:
         found |= {"over_time": over_time, "charts": charts.all_of(over_time.trends)}
-    if stored is not None:
+    if (stored := looks.stored.last) is not None:
         breakdown = stored.stored
         days = charts.growth(breakdown.days, breakdown.at.astimezone(UTC).date(), DAYS)
         growth = charts.chart("growth", "Made by the day and still stored, bytes", days, human_bytes)
@@ -83,21 +79,12 @@ async def _slow(looks: Looks) -> Mapping[str, object]:
     return found
 
 
-T = TypeVar("T")
-
-
-async def _if_soon(kept: Kept[T]) -> T | None:
-    return await kept.within(SHORT_SECONDS)
-
-
 async def _refresh(looks: Looks) -> None:
     """What a page did not wait for. Whoever looks next is told why it cannot be had."""
-    looked: Sequence[Callable[[], Awaitable[object]]] = (looks.over_time.now, looks.stored.now)
-    for look in looked:
-        try:
-            await look()
-        except ReconcilerError:
-            await anyio.lowlevel.checkpoint()
+    with suppress(ReconcilerError):
+        await looks.over_time.now()
+    with suppress(ReconcilerError):
+        await looks.stored.now()
 
 
 async def list_passes(visit: Visit) -> Response:

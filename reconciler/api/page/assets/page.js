@@ -12,7 +12,7 @@ function replace(name, html) {
   for (const each of part.querySelectorAll("details[id]")) each.open = open.has(each.id);
 }
 
-if (main) {
+function follow() {
   const live = document.getElementById("live");
   const source = new EventSource(main.dataset.events);
   source.addEventListener("parts", (event) => {
@@ -21,5 +21,15 @@ if (main) {
   });
   source.addEventListener("error", () => {
     live.textContent = source.readyState === EventSource.CLOSED ? "not live: load again" : "connecting…";
+  });
+  return source;
+}
+
+if (main) {
+  // A browser opens few connections to one site: a page that nobody sees gives its own back.
+  let source = document.hidden ? null : follow();
+  document.addEventListener("visibilitychange", () => {
+    if (source) source.close();
+    source = document.hidden ? null : follow();
   });
 }
