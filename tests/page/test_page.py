@@ -250,24 +250,66 @@ async def test_what_is_asked_for_is_found(shown: Scene, page: Page) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("state: must be one of")
 
 
-async def test_a_mark_is_withdrawn_where_its_key_is_explained(shown: Scene, page: Page) -> None:
-    key = "video/old-0.mp4"
-    await page.goto(f"/explain?key={key}")
+async def test_what_is_withdrawn_or_discarded_may_be_found_again_by_a_pass_that_is_asked_for(
+    shown: Scene, page: Page
+) -> None:
+    withdrawn, discarded = "video/old-0.mp4", "video/old-1.mp4"
+    await page.goto(f"/explain?key={withdrawn}")
     await page.get_by_label("Reason").first.fill("a case")
     await page.get_by_role("button", name="Withdraw the mark").click()
     await expect(page.get_by_role("status")).to_contain_text("Withdrawn")
-    assert not await shown.site.sql("SELECT FROM reconciler.marks WHERE storage_key = $1", key)
-    await page.goto(f"/explain?key={key}")
+    await page.goto(f"/explain?key={withdrawn}")
     await expect(page.get_by_role("region", name="What happened to it")).to_contain_text("cancelled")
-    # Another pass may find it again, as the page has said.
+
+    trip = await shown.site.sql(
+        "INSERT INTO reconciler.passes (kind, cutoff, config_hash, mode, state, epoch, tally, trip_reason)"
+        " VALUES ('retention', now(), 'x', 'live', 'tripped', 0, '{}', 'too many') RETURNING id"
+    )
+    tripped = trip[0][0]
+    await shown.site.sql(
+        "UPDATE reconciler.marks SET pass_id = $1 WHERE storage_key = $2", tripped, discarded
+    )
+    await page.goto(f"/passes/{tripped}")
+    await page.locator("#discard").fill("1")
+    await page.get_by_role("button", name="Discard").click()
+    await expect(page.get_by_role("status")).to_contain_text("Discarded")
+    await expect(page.locator("#live-progress")).to_contain_text("discarded")
+
+    async def marked() -> set[str]:
+        rows = await shown.site.sql("SELECT storage_key FROM reconciler.marks WHERE verdict = 'expired'")
+        return {row[0] for row in rows} & {withdrawn, discarded}
+
+    assert await marked() == set()
     await page.goto("/passes")
     await page.get_by_role("button", name="Run a retention pass").click()
     await expect(page.get_by_role("status")).to_contain_text("Asked for")
 
     async def found_again() -> bool:
-        return bool(await shown.site.sql("SELECT FROM reconciler.marks WHERE storage_key = $1", key))
+        return await marked() == {withdrawn, discarded}
 
     await until(found_again)
+
+
+async def test_a_hold_is_set_found_and_lifted(shown: Scene, page: Page) -> None:
+    await page.goto("/holds")
+    new = page.get_by_role("region", name="Set a hold")
+    await new.get_by_label("Kind").select_option("prefix")
+    await new.get_by_label("Target").fill("video/")
+    await new.get_by_label("Reason").fill("an audit of films")
+    await new.get_by_label("For").fill("30d")
+    await new.get_by_role("button", name="Hold").click()
+    await expect(page.get_by_role("status")).to_contain_text("On hold")
+    row = page.get_by_role("row", name="an audit of films")
+    for target, there in (("image/", False), ("video/", True)):
+        await page.get_by_label("Target begins with").fill(target)
+        await page.get_by_role("button", name="Show", exact=True).click()
+        await expect(page.get_by_label("Target begins with")).to_have_value(target)
+        await expect(row).to_be_visible(visible=there)
+    held = await shown.site.sql("SELECT kind, target, author, until - added_at FROM reconciler.holds")
+    assert [tuple(each)[:3] for each in held] == [("prefix", "video/", "approver")]
+    await row.get_by_role("button", name="Lift").click()
+    await expect(page.get_by_role("status")).to_contain_text("Lifted")
+    assert await shown.site.sql("SELECT FROM reconciler.holds") == []
 
 
 async def test_a_pass_under_way_is_seen_to_go_on_without_loading_again(shown: Scene, page: Page) -> None:
