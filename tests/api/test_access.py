@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from reconciler.api import limits, routing
 from reconciler.api.app import application, document
 from reconciler.api.endpoints import ALIASES, ENDPOINTS
 from reconciler.api.gate import FAILURES, WINDOW_SECONDS, Gate
@@ -175,6 +177,36 @@ async def test_the_status_says_how_site_and_replica_stand(api: Api, site: Site) 
     ]
     assert told["mode"]["mode"] == "dry_run"
     assert told["answered_by"]["halted"] == "the bucket belongs to another database"
+
+
+async def test_a_body_that_does_not_come_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.0)
+    port, token = api.client.base_url.port, api.tokens.by_role[Role.OPERATOR]
+    assert port is not None
+    head = (
+        f"POST /api/v1/pause HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    )
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(head.encode())
+        answer = b""
+        with anyio.fail_after(30):
+            async for part in stream:  # until the server closes it
+                answer += part
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"too_slow"' in answer
+
+
+async def test_what_takes_too_long_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "REQUEST_SECONDS", 0.0)
+    answer = await api.get("/api/v1/status")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"]
+
+
+async def test_a_parameter_is_given_once(api: Api) -> None:
+    answer = await api.get("/api/v1/marks?limit=1&limit=2")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "query: limit is given more than once")
 
 
 async def test_who_asks_is_who_is_connected_whatever_a_header_says(api: Api) -> None:

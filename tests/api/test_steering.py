@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import anyio
 import pytest
 
 from reconciler.api.endpoints import ALIASES, ENDPOINTS
-from reconciler.model import Role
+from reconciler.model import Role, UndoScope
+from reconciler.operations.jobs import undo_of
 from tests.api.serving import Api
+from tests.api.test_looking import every
 from tests.integration.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -273,6 +278,27 @@ async def test_long_work_waits_until_somebody_takes_it_and_can_be_cancelled(api:
         assert (await api.ask("POST", f"{BASE}/undo", json=wrong)).status_code == 422, wrong
     unknown = await api.get(f"{BASE}/operations/00000000-0000-0000-0000-000000000000")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "no_such_operation")
+
+
+async def test_what_is_to_come_back_is_named_by_a_pass_or_a_time(api: Api, site: Site) -> None:
+    hour = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T02:00:00+01:00"}
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 1, tzinfo=UTC)
+    bodies: dict[UndoScope, dict[str, Any]] = {
+        UndoScope(pass_id=7): {"pass_id": 7},
+        UndoScope(since=since): {"since": hour["since"]},
+        UndoScope(since=since, until=until): hour,
+    }
+    asked = []
+    for scope, body in bodies.items():
+        told = (await api.ask("POST", f"{BASE}/undo?dry_run=true", json=body)).json()
+        async with site.catalog() as catalog:
+            job = await catalog.jobs.look(UUID(told["id"]))
+        assert (undo_of(job), job.dry_run) == ((scope, None), True)
+        asked.insert(0, told["id"])
+    assert [each["id"] for each in await every(api, f"{BASE}/operations", 1)] == asked
+    cursor = base64.urlsafe_b64encode(b'["yesterday", "x"]').decode().rstrip("=")
+    lost = await api.get(f"{BASE}/operations?cursor={cursor}")
+    assert (lost.status_code, lost.json()["code"]) == (404, "no_such_cursor")
 
 
 async def test_a_part_is_looked_at_only_where_it_is_managed(api: Api, site: Site) -> None:

@@ -6,12 +6,18 @@ import json
 import time
 from typing import Any
 
+import anyio
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from reconciler.api.oidc import AGAIN_SECONDS, KEYS_SECONDS, Described, Oidc, fetch
+from reconciler.app.admin import serve_admin
+from reconciler.errors import ConfigError
 from reconciler.model import Caller, Role
+from reconciler.settings import SettingsSource
+from reconciler.telemetry.health import Health
+from reconciler.telemetry.own_state import OwnState
 
 pytestmark = pytest.mark.anyio
 
@@ -156,3 +162,21 @@ async def test_keys_are_read_over_https_alone() -> None:
     for address in ("http://id.example.org/keys", "file:///etc/passwd", "ftp://127.0.0.1/x"):
         with pytest.raises((ValueError, OSError)):
             await fetch(address)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"AUDIENCE": "reconciler"}, {"VIEWERS": '["a"]'}, {"AUDIENCE": "", "APPROVERS": '["a"]'}]
+)
+async def test_a_provider_is_named_with_an_audience_and_with_who_may(settings: dict[str, str]) -> None:
+    named = {f"RECONCILER_ADMIN__OIDC__{name}": value for name, value in settings.items()}
+    source = SettingsSource(
+        {
+            "RECONCILER_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing",
+            "RECONCILER_BUCKET__NAME": "media",
+            "RECONCILER_BUCKET__PREFIXES": '["image/"]',
+            "RECONCILER_ADMIN__OIDC__ISSUER": ISSUER,
+            **named,
+        }
+    )
+    with pytest.raises(ConfigError, match="set RECONCILER_ADMIN__OIDC__AUDIENCE"):
+        await serve_admin(source, Health(), OwnState(), lambda _: None, started=anyio.Event())
