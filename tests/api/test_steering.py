@@ -288,7 +288,7 @@ async def test_what_is_to_come_back_is_named_by_a_pass_or_a_time(api: Api, site:
         UndoScope(since=since): {"since": hour["since"]},
         UndoScope(since=since, until=until): hour,
     }
-    asked = []
+    asked: list[str] = []
     for scope, body in bodies.items():
         told = (await api.ask("POST", f"{BASE}/undo?dry_run=true", json=body)).json()
         async with site.catalog() as catalog:
