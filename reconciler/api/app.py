@@ -20,11 +20,13 @@ from reconciler import __version__
 from reconciler.api import docs, problems, schemas
 from reconciler.api.auditing import KEY_HEADER
 from reconciler.api.endpoints import ALIASES, ALWAYS, BASE, ENDPOINTS, PROBLEMS, Endpoint
-from reconciler.api.limits import Surroundings
+from reconciler.api.limits import HEADERS
 from reconciler.api.listing import NDJSON, Streams
 from reconciler.api.page import routes as page
 from reconciler.api.routing import ROLE, Guarded
 from reconciler.api.site import Admin
+from reconciler.asgi.problems import MEDIA_TYPE
+from reconciler.asgi.surroundings import Surroundings
 
 DESCRIPTION = """\
 Look at and steer a media reconciler over HTTP, from a script, a browser or another service. Every replica
@@ -62,7 +64,7 @@ def build(admin: Admin) -> ASGIApp:
             allow_headers=("Authorization", KEY_HEADER),
             expose_headers=("Location", "Retry-After", "Idempotency-Replayed"),
         )
-    return Surroundings(app)
+    return Surroundings(app, HEADERS)
 
 
 def application(admin: Admin) -> FastAPI:
@@ -109,7 +111,7 @@ def _add(app: FastAPI, endpoint: Endpoint) -> None:
     responses |= {
         status: {
             "description": PROBLEMS[status],
-            "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in failures
     }

@@ -17,6 +17,7 @@ from reconciler.api.gate import address_of
 from reconciler.api.parameters import NO_NUL, Cursor, Limit, place_of
 from reconciler.api.problems import Problem
 from reconciler.api.site import Admin, TheSite
+from reconciler.asgi import problems as told
 from reconciler.catalog.admin.audit import Audit
 from reconciler.model import AuditLine, Caller, Change, Repeat
 from reconciler.operations import as_json, audit
@@ -43,7 +44,7 @@ async def recorded(request: Request, action: str, act: Callable[[Request], Await
     if isinstance(line, Repeat):
         return _again(line)
     answer: Response | None = None
-    problem: Problem | None = None
+    problem: told.Problem | None = None
     try:
         answer = await act(request)
     except Exception as error:  # noqa: BLE001 - answered, and written down
@@ -99,7 +100,7 @@ def _again(earlier: Repeat) -> Response:
 
 
 async def _end(
-    found: Audit, line: int, answer: Response | None, problem: Problem | None, *, keep: bool
+    found: Audit, line: int, answer: Response | None, problem: told.Problem | None, *, keep: bool
 ) -> None:
     """A request that was cut off has no answer: its line says so, and it may be sent again."""
     status = answer.status_code if answer else 499

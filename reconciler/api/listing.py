@@ -17,6 +17,7 @@ from starlette.responses import Response
 from reconciler.api import problems
 from reconciler.api.parameters import PAGE, cursor_at
 from reconciler.api.problems import Problem
+from reconciler.asgi.problems import RETRY_SECONDS
 from reconciler.operations.as_json import Json
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ def _stream(request: Request, listing: Listing[T], limit: int | None) -> Respons
     streams: Streams = request.app.state.streams
     if streams.open >= STREAMS:
         detail = f"{STREAMS} streams are under way"
-        raise Problem(503, "unavailable", detail, {"Retry-After": str(problems.RETRY_SECONDS)})
+        raise Problem(503, "unavailable", detail, {"Retry-After": str(RETRY_SECONDS)})
     return StreamingResponse(_lines(streams, listing, limit), media_type=NDJSON)
 
 

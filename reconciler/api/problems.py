@@ -1,4 +1,4 @@
-"""What went wrong with a request, as RFC 9457 wants it: a status, words, and what to do."""
+"""What went wrong with a request of the admin API, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from http import HTTPStatus
 
 import structlog
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from reconciler.asgi import problems
+from reconciler.asgi.problems import RETRY_SECONDS
 from reconciler.errors import ErrorKind, NotDone, ReconcilerError, Retryable
 from reconciler.model import Role
-from reconciler.operations.as_json import plain
 
 log = structlog.get_logger(__name__)
-
-MEDIA_TYPE = "application/problem+json"
-
-RETRY_SECONDS = 5
-"""When to ask again where database or store are away."""
 
 STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.NOT_FOUND: 404,
@@ -60,34 +55,10 @@ HINTS: Mapping[str, str] = {
 """What to do about a problem, by its code."""
 
 
-class Problem(Exception):
-    """An answer that is no success. `fields` are further members, and values of the detail."""
+class Problem(problems.Problem):
+    """A problem of the admin API."""
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        headers: Mapping[str, str] | None = None,
-        fields: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.headers = headers or {}
-        self.fields = fields or {}
-
-    def answer(self) -> JSONResponse:
-        body = {
-            "type": f"urn:media-reconciler:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": str(self),
-            "hint": HINTS.get(self.code),
-            "fields": {name: plain(value) for name, value in self.fields.items()},
-        }
-        return JSONResponse(body, self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
+    hints = HINTS
 
 
 def not_authenticated(detail: str) -> Problem:
@@ -99,10 +70,10 @@ def not_allowed(role: Role, needed: Role) -> Problem:
     return Problem(403, "not_allowed", detail, fields={"role": role, "needed": needed})
 
 
-def of(error: Exception) -> Problem:
+def of(error: Exception) -> problems.Problem:
     """The problem that an error is. An error that no one foresaw is logged, and not told."""
     match error:
-        case Problem():
+        case problems.Problem():
             return error
         case RequestValidationError():
             return invalid(error)

@@ -16,9 +16,11 @@ from starlette.responses import Response
 
 from reconciler.api import problems
 from reconciler.api.auditing import recorded, refused
-from reconciler.api.limits import read_body
+from reconciler.api.limits import LARGEST_BODY
 from reconciler.api.problems import Problem
 from reconciler.api.site import Admin
+from reconciler.asgi.bodies import read_body
+from reconciler.asgi.problems import RETRY_SECONDS
 from reconciler.errors import ReconcilerError
 from reconciler.model import Caller, Role
 
@@ -43,7 +45,7 @@ class Guarded(APIRoute):
                 await self._require(request, caller, needed)
                 request.state.caller = caller
                 self._refuse_unknown(request)
-                await read_body(request)
+                await read_body(request, LARGEST_BODY)
                 if request.method == "GET":
                     return await self._in_time(partial(admin.answers.look, handle), request)
                 try:
@@ -69,7 +71,7 @@ class Guarded(APIRoute):
         with anyio.move_on_after(REQUEST_SECONDS):
             return await handle(request)
         detail = f"this took longer than {REQUEST_SECONDS:g} s, and was given up"
-        raise Problem(503, "unavailable", detail, {"Retry-After": str(problems.RETRY_SECONDS)})
+        raise Problem(503, "unavailable", detail, {"Retry-After": str(RETRY_SECONDS)})
 
     def _refuse_unknown(self, request: Request) -> None:
         """A parameter that is misspelt must not be overlooked: it may be `dry_run`."""
