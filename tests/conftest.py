@@ -156,6 +156,7 @@ MEASURED = (
     "api/",
     "cli/",
     "contract/",
+    "media/",
     "migration/",
     "page/",
     "unit/",

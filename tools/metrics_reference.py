@@ -36,6 +36,7 @@ from reconciler.settings import Source
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics, daemon_registry
+from reconciler.telemetry.metrics.media import media_registry
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "metrics.md"
 NAMESPACE = "media_reconciler_"
@@ -54,6 +55,9 @@ loses it drops them at once. A new leader reads them from the database within se
 storage a little later; it does not export what it does not know yet. So `sum(...)` over all replicas is
 right, and a gap is a change of leader. Only the leader increments the counters of work, but every replica has
 them: use `sum(rate(...))`.
+
+`reconciler media` serves its own, the requests to the store and the calls to the database, and those of the
+process.
 
 `…_timestamp_seconds` is Unix time, 0 for never.
 """
@@ -138,6 +142,13 @@ def _registry(*, leads: bool) -> CollectorRegistry:
     return registry
 
 
+def of_media() -> Mapping[str, Metric]:
+    """What the media service exports and the daemon does not."""
+    registry, _ = media_registry(version="", operations=OPERATIONS, outcomes=OUTCOMES)
+    found = {_title(each): each for each in registry.collect()}
+    return {name: each for name, each in found.items() if name not in families(leads=False)}
+
+
 def families(*, leads: bool = True) -> Mapping[str, Metric]:
     """By the name that a reader looks for: a counter's with `_total`, an info's with `_info`."""
     return {_title(each): each for each in _registry(leads=leads).collect()}
@@ -185,7 +196,7 @@ def _rows(named: Iterable[tuple[str, Metric]]) -> Iterable[str]:
 def _values() -> Iterable[str]:
     """Each label with its values; once for each set of them, and of open sets what they are."""
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for name, family in sorted(families().items()):
+    for name, family in sorted([*families().items(), *of_media().items()]):
         if family.name.endswith("_store"):
             continue  # in the store's own words
         for label in _label_names(family):
@@ -207,6 +218,7 @@ def reference() -> str:
     sections = (
         ("Of every replica", _rows(ours)),
         ("Of the leader", _rows(only)),
+        ("Of the media service", _rows(of_media().items())),
         ("Of the process", _rows(process)),
         ("Labels", _values()),
     )

@@ -42,6 +42,8 @@ UNITS: Mapping[str, str] = {
     "max_bytes": "bytes",
     "max_objects": "objects",
     "port": "TCP port",
+    "requests": "requests",
+    "requests_per_owner": "requests",
 }
 """What numbers count, by the setting's name in its group."""
 

@@ -37,6 +37,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: daemon
 {{- end -}}
 
+{{/* The media service's pods. */}}
+{{- define "reconciler.mediaLabels" -}}
+{{ include "reconciler.matchLabels" . }}
+app.kubernetes.io/component: media
+{{- end -}}
+
 {{- define "reconciler.labels" -}}
 helm.sh/chart: {{ include "reconciler.chart" . }}
 {{ include "reconciler.matchLabels" . }}

@@ -67,6 +67,23 @@ admin:
     viewers: {{ toJson $v.admin.oidc.viewers }}
     operators: {{ toJson $v.admin.oidc.operators }}
     approvers: {{ toJson $v.admin.oidc.approvers }}
+media:
+  host: {{ toJson $v.media.host }}
+  port: {{ toJson $v.media.port }}
+  access: {{ toJson $v.media.access }}
+  owner: {{ toJson $v.media.owner }}
+  delivery: {{ toJson $v.media.delivery }}
+  {{- with $v.media.redirectUrl }}
+  redirect_url: {{ toJson . }}
+  {{- end }}
+  redirect_for: {{ toJson $v.media.redirectFor }}
+  cache_for: {{ toJson $v.media.cacheFor }}
+  {{- if $v.media.links.existingSecret }}
+  link_keys_file: /etc/reconciler/links/secrets
+  {{- end }}
+  link_for: {{ toJson $v.media.linkFor }}
+  requests: {{ toJson $v.media.requests }}
+  requests_per_owner: {{ toJson $v.media.requestsPerOwner }}
 {{- end -}}
 
 {{/* What `migrate` reads of it. */}}
@@ -96,6 +113,7 @@ catalog:
     is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}
     expires_at: {{ toJson $v.catalog.keyColumns.expiresAt }}
     group_id: {{ toJson $v.catalog.keyColumns.groupId }}
+    key_hash: {{ toJson $v.catalog.keyColumns.keyHash }}
   {{- with $v.catalog.timeZone }}
   time_zone: {{ toJson . }}
   {{- end }}

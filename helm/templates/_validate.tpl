@@ -8,7 +8,7 @@ each value, then what several values together tell. What a template below has to
 {{- include "reconciler.refuse" $faults -}}
 {{- end -}}
 {{- $parts := list -}}
-{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Nothing" -}}
+{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Nothing" -}}
 {{- $parts = append $parts (include (printf "reconciler.validate%s" .) $) -}}
 {{- end -}}
 {{- with join "" $parts | trim -}}
@@ -125,6 +125,28 @@ run in the same file included.
 {{- end -}}
 {{- if and $admin.ingress.enabled (not $admin.ingress.host) -}}
 {{- println "admin.ingress.host is not set: name the host by which the admin API is reached" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The media service, which may not say less than what deletion relies on. */}}
+{{- define "reconciler.validateMedia" -}}
+{{- $media := .Values.media -}}
+{{- if $media.enabled -}}
+{{- if and (eq $media.access "public") .Values.mediaManagement.accessControlEnabled -}}
+{{- println "media.access=public contradicts mediaManagement.accessControlEnabled=true: the media of a disabled key would still be served; use owner or signed" -}}
+{{- end -}}
+{{- if and (eq $media.access "signed") (not $media.links.existingSecret) -}}
+{{- println "media.access=signed needs media.links.existingSecret: a Secret with what links are signed with" -}}
+{{- end -}}
+{{- if or (eq $media.host "localhost") (eq $media.host "::1") (hasPrefix "127." $media.host) -}}
+{{- println (printf "media.host: %s cannot be reached from outside the pod: use 0.0.0.0, or :: where the cluster has IPv6 alone" $media.host) -}}
+{{- end -}}
+{{- if eq (int $media.port) (int .Values.web.port) -}}
+{{- println (printf "media.port and web.port are both %d: metrics and media need a port each" (int $media.port)) -}}
+{{- end -}}
+{{- if and $media.autoscaling.enabled (gt (int $media.autoscaling.minReplicas) (int $media.autoscaling.maxReplicas)) -}}
+{{- println "media.autoscaling.minReplicas is more than maxReplicas" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

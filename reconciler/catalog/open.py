@@ -26,6 +26,7 @@ from reconciler.catalog.media_tables.browsing import MediaList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
+from reconciler.catalog.media_tables.serving import ServedMedia
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.catalog.passes.departures import PostgresDepartures
@@ -59,6 +60,7 @@ class Catalog:
     audit: Audit
     mark_list: MarkList
     media_list: MediaList
+    served: ServedMedia
     history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
@@ -111,6 +113,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 audit=Audit(database),
                 mark_list=MarkList(database, media),
                 media_list=MediaList(database, media),
+                served=ServedMedia(database, media, config.tables.keys),
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),

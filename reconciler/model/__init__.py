@@ -18,6 +18,7 @@ from reconciler.model.replicas import *
 from reconciler.model.reports import *
 from reconciler.model.rules import *
 from reconciler.model.sanity import *
+from reconciler.model.serving import *
 from reconciler.model.shapes import *
 from reconciler.model.statistics import *
 from reconciler.model.store import *

@@ -204,6 +204,7 @@ class Settings(DatabaseSettings):
     lease: sections.LeaseSettings = sections.LeaseSettings()
     web: sections.WebSettings = sections.WebSettings()
     admin: sections.AdminSettings = sections.AdminSettings()
+    media: sections.MediaSettings = sections.MediaSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""
@@ -246,8 +247,10 @@ class Settings(DatabaseSettings):
             "key_shape": shape.pattern if shape else None,
             "limits": self.breaker.model_dump(),
             "bucket": [self.bucket.endpoint_url, self.bucket.name],
-            # That column is only reported.
-            "catalog": self.catalog.model_dump(exclude={"media_columns": {"content_hash"}}),
+            # The one is only reported, the other only served by.
+            "catalog": self.catalog.model_dump(
+                exclude={"media_columns": {"content_hash"}, "key_columns": {"key_hash"}}
+            ),
         }
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

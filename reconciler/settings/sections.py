@@ -14,6 +14,7 @@ from reconciler.settings.types import (
     Column,
     Columns,
     Count,
+    Duration,
     Evict,
     NoColumn,
     NoTable,
@@ -75,6 +76,9 @@ class KeyColumns(Section):
     group_id: NoColumn = "VirtualKeyGroupId"
     """The group that the key belongs to, a column of any type. Rules of retention may match it where the
     table has this column."""
+    key_hash: NoColumn = "KeyHash"
+    """The SHA-256 of the key, in lower-case hexadecimal digits: by it the media service knows who asks. Used
+    where the table has this column."""
 
 
 class CatalogSettings(Section):
@@ -272,6 +276,47 @@ class AdminSettings(Section):
     def on(self) -> bool:
         """Whether anybody could be let in."""
         return self.tokens_file is not None or self.oidc.issuer is not None
+
+
+class MediaSettings(Section):
+    """The media service, `reconciler media`: where it is served, to whom, and how. See [media](media.md)."""
+
+    host: Annotated[str, written(values.host)] = "0.0.0.0"
+    """Address on which `reconciler media` serves. All of them: who calls it comes from outside the pod."""
+    port: Annotated[int, written(values.whole(0, 65_535, "a port (0 takes a free one)"))] = 8082
+    """TCP port; 0 takes a free one. Its metrics and probes are at `WEB__PORT`."""
+    access: Annotated[
+        Literal["owner", "signed", "public"], written(values.one_of("owner", "signed", "public"))
+    ] = "owner"
+    """Who gets a medium: `owner`, who presents its virtual key; `signed`, also who has a link that the owner
+    made; `public`, everybody. Default: `owner`, since what was public once stays copied."""
+    owner: QuotaOwner = "virtual_key"
+    """Whose media a virtual key opens: its own, or those of every key of its group
+    (`CATALOG__KEY_COLUMNS__GROUP_ID`)."""
+    delivery: Annotated[Literal["stream", "redirect"], written(values.one_of("stream", "redirect"))] = (
+        "stream"
+    )
+    """`stream` sends the bytes; `redirect` sends the client to the store, by a URL that is good for
+    `REDIRECT_FOR`. Default: `stream`, since a store is seldom reachable for whoever may see a medium."""
+    redirect_url: Annotated[str | None, written(values.endpoint_url)] = None
+    """The store's address as clients reach it, for `redirect`. Default: `BUCKET__ENDPOINT_URL`."""
+    redirect_for: Annotated[timedelta, written(values.at_least(timedelta(seconds=1), "1s"))] = timedelta(
+        minutes=1
+    )
+    """How long such a URL is good. It works for whoever has it, also after a deletion has begun. 1m: it is
+    followed at once."""
+    cache_for: Duration = timedelta(minutes=1)
+    """How long a client, and for what needs no virtual key a CDN, may show a medium without asking again. 1m:
+    so long is a deleted medium still seen."""
+    link_keys_file: Annotated[str | None, written(values.file_path)] = None
+    """A file of the secrets that links are signed with, one a line, `NAME SECRET`: the first signs, all are
+    accepted. It is read again when it changes. Required for `signed`."""
+    link_for: Annotated[timedelta, written(values.at_least(timedelta(minutes=1), "1m"))] = timedelta(hours=1)
+    """How long a link is good, at most, and where its maker does not ask for less. At least 1m."""
+    requests: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 1_000
+    """Media that are sent at once; a further request is answered with 503. Each takes some 150 KiB."""
+    requests_per_owner: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 100
+    """Media of one owner that are sent at once; a further request is answered with 429."""
 
 
 class WebSettings(Section):

@@ -12,7 +12,9 @@ from reconciler.telemetry.observers import NullObserver
 CONFIGURATION = "configuration valid"
 SCHEMA = "schema at head"
 FIRST_CONTACT = "first contact made"
-"""Conditions of readiness. A standby meets all of them, like the leader."""
+TAKING = "taking requests"
+"""Conditions of readiness. A standby meets all of them, like the leader; `TAKING` is
+the media service's, which ends what it has begun before it stops."""
 
 ALWAYS: Mapping[str, timedelta] = {"leadership": timedelta(minutes=2)}
 """Loops of every replica and their allowed silence. Leadership stamps every 5 s, and one statement to an
@@ -107,6 +109,11 @@ class Health(NullObserver):
         """Record that a condition of readiness holds from now on."""
         if condition in self._unmet:
             self._unmet.remove(condition)
+
+    def miss(self, condition: str) -> None:
+        """Record that a condition of readiness does not hold, or no longer."""
+        if condition not in self._unmet:
+            self._unmet.append(condition)
 
     def stuck(self) -> Sequence[str]:
         """One line for each loop that has been silent for too long, by name."""

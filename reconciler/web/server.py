@@ -79,15 +79,23 @@ class _Server(Server):
         return nullcontext()
 
 
-async def serve(app: ASGIApp, host: str, port: int, *, section: str = "WEB", started: anyio.Event) -> None:
+async def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    *,
+    section: str = "WEB",
+    grace: float = GRACE,
+    started: anyio.Event,
+) -> None:
     """Serve until cancelled; `started` is set once requests are answered. `section` of the settings has host
-    and port.
+    and port. Requests that are open at the cancellation get `grace` seconds, and no new ones are taken.
 
     Raises ConfigError where it cannot listen on the address, before anything else happens.
     """
     listener = listen(host, port, section)
     try:
-        await _serve_on(app, listener, started)
+        await _serve_on(app, listener, grace, started)
     finally:
         listener.close()
 
@@ -119,7 +127,7 @@ def _cannot_listen(host: str, port: int, section: str, error: OSError) -> str:
     )
 
 
-async def _serve_on(app: ASGIApp, listener: socket.socket, started: anyio.Event) -> None:
+async def _serve_on(app: ASGIApp, listener: socket.socket, grace: float, started: anyio.Event) -> None:
     config = Config(
         app,
         http=_Impatient,
@@ -129,7 +137,7 @@ async def _serve_on(app: ASGIApp, listener: socket.socket, started: anyio.Event)
         ws="none",
         server_header=False,
         proxy_headers=False,  # who asks is who is connected: a header could name anybody
-        timeout_graceful_shutdown=GRACE,  # type: ignore[arg-type]  # declared whole, passed on to wait_for
+        timeout_graceful_shutdown=grace,  # type: ignore[arg-type]  # declared whole, passed on to wait_for
     )
     server = _Server(config, started)
 

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from reconciler import __version__
+from reconciler.app.media import DRAIN_SECONDS as SENDING_SECONDS
+from reconciler.app.media import LINGER_SECONDS
 from reconciler.engine.daemon import DRAIN_SECONDS, RELEASE_SECONDS
 from reconciler.telemetry.traces import FLUSH_SECONDS
 from tests.chart import schemas
@@ -81,6 +83,7 @@ def test_everything_makes_every_kind_of_object() -> None:
     assert kinds >= {
         "ConfigMap",
         "Deployment",
+        "HorizontalPodAutoscaler",
         "Job",
         "NetworkPolicy",
         "Pod",
@@ -180,10 +183,13 @@ def test_helm_test_runs_doctor_as_the_daemon_would(file: Path) -> None:
 
 @CI_FILES
 def test_what_selects_the_daemon_selects_its_pods_and_no_others(file: Path) -> None:
-    manifests = render(file=file)
-    deployment = of_kind(manifests, "Deployment")[0]
+    rendered = render(file=file)
+    manifests = [each for each in rendered if not each["metadata"]["name"].endswith("-reconciler-media")]
+    (deployment,) = of_kind(manifests, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"].items()
     others = [manifest["metadata"]["labels"] for manifest in of_kind(manifests, "Pod")]
+    media = [each for each in of_kind(rendered, "Deployment") if each is not deployment]
+    others += [each["spec"]["template"]["metadata"]["labels"] for each in media]
     others += [job["spec"]["template"]["metadata"]["labels"] for job in of_kind(manifests, "Job")]
     selectors = [deployment["spec"]["selector"]["matchLabels"]]
     selectors += [service["spec"]["selector"] for service in of_kind(manifests, "Service")]
@@ -343,6 +349,48 @@ def test_the_admin_api_has_a_service_a_port_in_the_policy_and_an_ingress_of_its_
     assert spec["tls"] == [{"hosts": ["reconciler.example.org"], "secretName": "reconciler-tls"}]
     (path,) = spec["rules"][0]["http"]["paths"]
     assert path["backend"]["service"] == {"name": "media-media-reconciler-admin", "port": {"name": "admin"}}
+
+
+MEDIA = CHART / "ci" / "media-values.yaml"
+
+
+def test_the_media_service_is_off_unless_it_is_asked_for() -> None:
+    assert not [m for m in render(file=EVERYTHING) if m["metadata"]["name"].endswith("-reconciler-media")]
+
+
+def test_the_media_service_has_pods_of_its_own_and_all_that_goes_with_them() -> None:
+    manifests = render(file=MEDIA)
+    deployment = named(manifests, "Deployment", "-media")["spec"]
+    labels = deployment["selector"]["matchLabels"]
+    daemon = named(manifests, "Deployment")["spec"]["selector"]["matchLabels"]
+    assert labels["app.kubernetes.io/component"] == "media"
+    assert daemon["app.kubernetes.io/component"] == "daemon"
+    assert "replicas" not in deployment
+    (container,) = deployment["template"]["spec"]["containers"]
+    assert container["args"] == ["media"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": 8080, "media": 9092}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "links")
+    assert mount == {"name": "links", "mountPath": "/etc/reconciler/links", "readOnly": True}
+    service = named(manifests, "Service", "-media")["spec"]
+    assert (service["type"], service["selector"]) == ("LoadBalancer", labels)
+    assert service["ports"] == [{"name": "media", "port": 8443, "targetPort": "media", "protocol": "TCP"}]
+    scaled = named(manifests, "HorizontalPodAutoscaler", "-media")["spec"]
+    assert (scaled["minReplicas"], scaled["maxReplicas"]) == (3, 20)
+    assert scaled["scaleTargetRef"]["name"] == "media-media-reconciler-media"
+    budget = named(manifests, "PodDisruptionBudget", "-media")["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]["matchLabels"]) == ("25%", labels)
+    policy = named(manifests, "NetworkPolicy", "-media")["spec"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    (rule,) = policy["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [9092]
+    assert rule["from"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+
+
+def test_pods_end_after_the_media_that_they_send() -> None:
+    spec = named(render(file=MEDIA), "Deployment", "-media")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] > LINGER_SECONDS + SENDING_SECONDS
 
 
 def test_the_tokens_are_a_directory_that_the_kubelet_swaps() -> None:

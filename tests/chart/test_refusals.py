@@ -73,6 +73,30 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
         {"admin__host": "127.0.0.1"},
         "admin.host: 127.0.0.1 cannot be reached",
     ),
+    "media for all where access is controlled": (
+        {
+            "media__enabled": True,
+            "media__access": "public",
+            "mediaManagement__accessControlEnabled": True,
+        },
+        "media.access=public contradicts mediaManagement.accessControlEnabled=true",
+    ),
+    "links that nothing signs": (
+        {"media__enabled": True, "media__access": "signed"},
+        "media.access=signed needs media.links.existingSecret",
+    ),
+    "media that nobody reaches": (
+        {"media__enabled": True, "media__host": "127.0.0.1"},
+        "media.host: 127.0.0.1 cannot be reached",
+    ),
+    "media on the port of the metrics": (
+        {"media__enabled": True, "media__port": 8080},
+        "media.port and web.port are both 8080",
+    ),
+    "more pods at least than at most": (
+        {"media__enabled": True, "media__autoscaling": {"enabled": True, "minReplicas": 20}},
+        "media.autoscaling.minReplicas is more than maxReplicas",
+    ),
     "a way to an admin API that is off": (
         {"admin__ingress": {"enabled": True, "host": "reconciler.example.org"}},
         "set admin.tokens.existingSecret or admin.oidc.issuer too",

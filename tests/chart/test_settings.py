@@ -32,6 +32,7 @@ THERE: kubelet.Sources = {
     ("ConfigMap", "internal-authority"): {"ca.crt": "a certificate"},
     ("ConfigMap", "store-authority"): {"ca.crt": "a certificate"},
     ("Secret", "admin-tokens"): {"file": "ada@ops approver sha256:" + "0" * 64},
+    ("Secret", "media-links"): {"file": "2026-11 " + "0" * 64},
     ("Secret", "gateway-database"): {"url": ADDRESS, "address": ADDRESS},
     ("Secret", "gateway-database-owner"): {"owner": ADDRESS},
     ("Secret", "reconciler-database"): {"url": ADDRESS},
@@ -83,6 +84,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "catalog.key_columns.is_enabled": ("catalog.keyColumns.isEnabled", "yes", "yes"),
     "catalog.key_columns.expires_at": ("catalog.keyColumns.expiresAt", "ends", "ends"),
     "catalog.key_columns.group_id": ("catalog.keyColumns.groupId", "team", "team"),
+    "catalog.key_columns.key_hash": ("catalog.keyColumns.keyHash", "sha256", "sha256"),
     "catalog.time_zone": ("catalog.timeZone", "America/New_York", "America/New_York"),
     "catalog.epoch_unit": ("catalog.epochUnit", "ms", "ms"),
     "operator": ("operator", "ops@example.org", "ops@example.org"),
@@ -177,10 +179,22 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "admin.oidc.viewers": ("admin.oidc.viewers", ["media"], ("media",)),
     "admin.oidc.operators": ("admin.oidc.operators", ["media: ops"], ("media: ops",)),
     "admin.oidc.approvers": ("admin.oidc.approvers", ["heads", "7"], ("heads", "7")),
+    "media.host": ("media.host", "::", "::"),
+    "media.port": ("media.port", 9092, 9092),
+    "media.access": ("media.access", "signed", "signed"),
+    "media.owner": ("media.owner", "key_group", "key_group"),
+    "media.delivery": ("media.delivery", "redirect", "redirect"),
+    "media.redirect_url": ("media.redirectUrl", "https://s3.example.org", "https://s3.example.org"),
+    "media.redirect_for": ("media.redirectFor", "5m", 300 * SECONDS),
+    "media.cache_for": ("media.cacheFor", "0s", timedelta(0)),
+    "media.link_for": ("media.linkFor", "36h", 36 * HOURS),
+    "media.requests": ("media.requests", 20_000, 20_000),
+    "media.requests_per_owner": ("media.requestsPerOwner", 7, 7),
 }
 
 ELSEWHERE: Mapping[str, str] = {
     "database_url": "comes from a Secret: database.existingSecret or database.url",
+    "media.link_keys_file": "media.links mounts that Secret, and the chart knows where",
     "admin.tokens_file": "admin.tokens mounts that Secret, and the chart knows where",
     "database_url_file": "database.asFile mounts that Secret, and the chart knows where",
 }
@@ -204,9 +218,15 @@ def asked_for() -> Mapping[str, Any]:
     return made
 
 
-def read(manifests: Sequence[Manifest], root: Path, pod: str = "Deployment") -> dict[str, str]:
+def read(
+    manifests: Sequence[Manifest], root: Path, pod: str = "Deployment", *, media: bool = False
+) -> dict[str, str]:
     """The environment of one of the pods, with its volumes laid out under `root`."""
-    (spec,) = (spec for label, spec in pods(manifests).items() if label.startswith(f"{pod} "))
+    (spec,) = (
+        spec
+        for label, spec in pods(manifests).items()
+        if label.startswith(f"{pod} ") and label.endswith("-reconciler-media") == media
+    )
     found = kubelet.sources(manifests, THERE)
     kubelet.mount(spec, root, found)
     return kubelet.environment(spec, root, found)
@@ -224,6 +244,16 @@ def test_each_value_reaches_its_setting(tmp_path: Path) -> None:
     assert {name: _at(settings, name) for name in TABLE} == {
         name: wanted for name, (_, _, wanted) in TABLE.items()
     }
+
+
+def test_the_media_service_reads_the_same_settings_and_the_secrets_of_links(tmp_path: Path) -> None:
+    manifests = render(file=CHART / "ci" / "media-values.yaml")
+    settings = load(read(manifests, tmp_path / "media", media=True))
+    daemon = load(read(manifests, tmp_path / "daemon"))
+    assert (settings.media, settings.config_hash()) == (daemon.media, daemon.config_hash())
+    assert settings.media.link_keys_file == "/etc/reconciler/links/secrets"
+    mounted = tmp_path / "media" / "etc" / "reconciler" / "links" / "secrets"
+    assert mounted.read_text().startswith("2026-11 ")
 
 
 def test_conduits_policies_are_asked_for_by_a_value(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from reconciler.api.page import rendering, views
 from reconciler.api.page.looks import STREAMS, Looks
 from reconciler.api.page.visit import Visit
 from reconciler.api.problems import Problem
+from reconciler.asgi.problems import RETRY_SECONDS
 from reconciler.errors import ReconcilerError
 
 LOOK_SECONDS = 2.0
@@ -35,7 +36,7 @@ async def events(visit: Visit) -> Response:
     looks, pass_id = views.looks_of(visit.request), views.whole(visit, "pass")
     if looks.streams >= STREAMS:
         detail = f"{STREAMS} live pages are open"
-        raise Problem(503, "unavailable", detail, {"Retry-After": str(problems.RETRY_SECONDS)})
+        raise Problem(503, "unavailable", detail, {"Retry-After": str(RETRY_SECONDS)})
     followed = _Followed(visit, looks, pass_id)
     return StreamingResponse(_events(visit, looks, followed), media_type="text/event-stream")
 

@@ -16,6 +16,7 @@ from reconciler.api.page.looks import Looks
 from reconciler.api.page.visit import View, changing, hint, looking
 from reconciler.api.problems import Problem
 from reconciler.api.site import Admin
+from reconciler.asgi.problems import Problem as AnyProblem
 from reconciler.model import Role
 
 VIEWS: Sequence[tuple[str, View]] = (
@@ -83,7 +84,7 @@ async def _asset(request: Request) -> Response:
     return Response(body, media_type=kind, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
-def refused(request: Request, problem: Problem) -> Response | None:
+def refused(request: Request, problem: AnyProblem) -> Response | None:
     """A problem with a path that is not the API's, for a browser; None for whoever else asks."""
     if request.scope["path"].startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return None

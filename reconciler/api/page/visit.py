@@ -17,12 +17,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from reconciler.api import auditing, problems
 from reconciler.api.gate import address_of
-from reconciler.api.limits import read_body
+from reconciler.api.limits import LARGEST_BODY
 from reconciler.api.page import rendering
 from reconciler.api.page.rendering import quoted
 from reconciler.api.problems import Problem
 from reconciler.api.routing import REQUEST_SECONDS
 from reconciler.api.site import Admin, Site
+from reconciler.asgi.bodies import read_body
+from reconciler.asgi.problems import MEDIA_TYPE
+from reconciler.asgi.problems import Problem as AnyProblem
 from reconciler.errors import ReconcilerError
 from reconciler.model import Caller, Role
 
@@ -126,21 +129,21 @@ def changing(view: View, action: str, needed: Role) -> Handler:
             answer = await auditing.recorded(request, action, lambda _: _in_time(view, visit))
         except Exception as error:  # noqa: BLE001 - as above
             return told(problems.of(error), visit)
-        if answer.media_type == problems.MEDIA_TYPE:
+        if answer.media_type == MEDIA_TYPE:
             return told(_read(answer), visit)
         return answer
 
     return handle
 
 
-def told(problem: Problem, visit: Visit) -> Response:
+def told(problem: AnyProblem, visit: Visit) -> Response:
     """What went wrong, as a page, with a way back to where the form was."""
     referrer = urlsplit(visit.request.headers.get("referer", ""))
     back = f"{referrer.path}?{referrer.query}" if referrer.query else referrer.path
     return visit.answer("problem.html", problem.status, problem=problem, hint=hint(problem), back=local(back))
 
 
-def hint(problem: Problem) -> str | None:
+def hint(problem: AnyProblem) -> str | None:
     return HINTS.get(problem.code)
 
 
@@ -159,7 +162,7 @@ def require_same_origin(request: Request) -> None:
 
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form; of one that is given twice, the last. Raises Problem."""
-    await read_body(request)
+    await read_body(request, LARGEST_BODY)
     try:
         pairs = parse_qsl(
             (await request.body()).decode(),
@@ -199,7 +202,7 @@ def _without_token(request: Request) -> Response:
     return RedirectResponse(f"/login?next={quoted(here)}", 303)
 
 
-def login(request: Request, problem: Problem | None = None, to: str | None = None) -> Response:
+def login(request: Request, problem: AnyProblem | None = None, to: str | None = None) -> Response:
     """The form that asks for a token."""
     wanted = local(request.query_params.get("next", "/") if to is None else to)
     values = {"problem": problem, "hint": problem and hint(problem), "next": wanted}

@@ -42,7 +42,7 @@ class MediaColumns:
 READ_COLUMNS = tuple(each.name for each in fields(MediaColumns) if each.name in READ)
 """The columns that a verdict or a rule reads, without the key."""
 
-WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider", "model", "group_id"})
+WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider", "model", "group_id", "key_hash"})
 """Columns that a schema may lack without being mapped to "": no verdict depends on them unless a rule does,
 or only later versions of the gateway have them."""
 
@@ -51,13 +51,15 @@ or only later versions of the gateway have them."""
 class KeyColumns:
     """Columns of the virtual keys' table. Without `expires_at` ("") keys do not expire.
 
-    Without `group_id` no rule matches by group; under its default name it is used where it exists.
+    Without `group_id` no rule matches by group, and without `key_hash` nobody who presents a virtual key is
+    known; under their default names they are used where they exist.
     """
 
     id: str = "Id"
     is_enabled: str = "IsEnabled"
     expires_at: str = "ExpiresAt"
     group_id: str = "VirtualKeyGroupId"
+    key_hash: str = "KeyHash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -247,6 +247,16 @@ class MediaTables:
         """When the row was made; NULL where that is unknown."""
         return self._media("created_at")
 
+    @property
+    def expires(self) -> str:
+        """When the media ends; NULL where it does not."""
+        return self._media("expires_at")
+
+    @property
+    def key_hash_type(self) -> str:
+        """The type of the hash of a virtual key, as a cast names it."""
+        return self._types.keys["key_hash"].sql
+
     def _media(self, field: str) -> str:
         column = self.media_time(field)
         return "NULL::timestamptz" if column is None else self.times.moment(column, self._kind(field))

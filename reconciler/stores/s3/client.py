@@ -23,6 +23,7 @@ from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.locks import BucketLocks
 from reconciler.stores.s3.probing.prober import BucketProber
 from reconciler.stores.s3.quarantine import BucketCopies
+from reconciler.stores.s3.reading import BucketReader
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.routing import RoutedListing, RoutedObjects, RoutedUploads, RoutedVersions
 from reconciler.stores.s3.uploads import BucketUploads
@@ -96,6 +97,7 @@ class Bucket:
         self.uploads = RoutedUploads(lambda key: self._at(key).uploads)
         self.versions = RoutedVersions(lambda key: self._at(key).versions)
         self.locks = BucketLocks(own.calls, clients.copying)
+        self.reader = BucketReader(own.calls)
         to = None if config.quarantine is None else QuarantineBucket(config.quarantine, config.name)
         self.prober = BucketProber(
             own.calls, own.listing, config.managed, None if to is None else (to, self._other(to).calls)

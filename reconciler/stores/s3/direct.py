@@ -21,7 +21,7 @@ from botocore.handlers import handle_copy_source_param, validate_bucket_name
 from botocore.utils import percent_encode
 
 from reconciler.stores.s3.hooks import error_inside_success
-from reconciler.stores.s3.signing import signed
+from reconciler.stores.s3.signing import presigned, signed
 
 _HEADERS: Final[Mapping[str, str]] = {
     "ChecksumMode": "x-amz-checksum-mode",
@@ -29,6 +29,7 @@ _HEADERS: Final[Mapping[str, str]] = {
     "CopySourceIfMatch": "x-amz-copy-source-if-match",
     "IfMatch": "If-Match",
     "IfNoneMatch": "If-None-Match",
+    "Range": "Range",
     "StorageClass": "x-amz-storage-class",
 }
 """Parameters that are sent as headers, by their names in botocore."""
@@ -68,6 +69,16 @@ class _Request:
     stream_output: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An object whose bytes are still to be read: the answer's headers in lower case, and aiohttp's response,
+    which keeps its connection until all of it is read or it is closed.
+    """
+
+    headers: Mapping[str, str]
+    raw: Any
+
+
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     """The bucket's address, and the region and service that requests to it are signed for."""
@@ -97,6 +108,40 @@ class DirectClient:
     async def head_object(self, **asked: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as botocore's
         return await self._send("HeadObject", "HEAD", asked, self._client.head_object)
 
+    async def open_object(self, **asked: Any) -> Opened:  # noqa: ANN401 - as botocore's GetObject
+        """GetObject without its bytes."""
+        answer = await self._answer("GetObject", "GET", asked, stream=True)
+        if answer is None:
+            found = await self._client.get_object(**asked)
+            return Opened(headers=found["ResponseMetadata"]["HTTPHeaders"], raw=found["Body"])
+        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            await self._read("GetObject", answer)
+        return Opened(headers=answer.headers, raw=answer.raw)
+
+    async def presigned(
+        self, method: str, bucket: str, key: str, seconds: int, query: Mapping[str, str]
+    ) -> str:
+        """A URL that lets whoever has it send that method for so long. `query` are further parameters."""
+        endpoint = self._endpoints.get(bucket) or await self._find_endpoint("GetObject", bucket)
+        if endpoint is None:
+            names = {"Bucket": bucket, "Key": key, **{_parameter(name): text for name, text in query.items()}}
+            operation = "head_object" if method == "HEAD" else "get_object"
+            made = await self._client.generate_presigned_url(operation, names, seconds, method)
+            return str(made)
+        frozen = await self._frozen()
+        url = f"{endpoint.url}/{percent_encode(key, safe='/~')}"
+        signature = presigned(
+            method,
+            endpoint.host,
+            urlsplit(url).path,
+            query,
+            credentials=(frozen.access_key, frozen.secret_key, frozen.token),
+            scope=endpoint.scope,
+            now=datetime.now(UTC),
+            seconds=seconds,
+        )
+        return f"{url}?{signature}"
+
     async def copy_object(self, **asked: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as botocore's
         return await self._send("CopyObject", "PUT", asked, self._client.copy_object)
 
@@ -109,22 +154,34 @@ class DirectClient:
     async def _send(
         self, operation: str, method: str, asked: Mapping[str, Any], otherwise: _Call
     ) -> Mapping[str, Any]:
-        bucket = asked["Bucket"]
-        endpoint = self._endpoints.get(bucket) or await self._find_endpoint(operation, bucket)
-        if endpoint is None:
-            return await otherwise(**asked)
-        request = await self._signed(method, endpoint, dict(asked))
-        answer = await self._client._endpoint.http_session.send(request)  # noqa: SLF001
-        # The answer to a HEAD has no body to say why.
-        elsewhere = method == "HEAD" and answer.status_code == HTTPStatus.BAD_REQUEST
-        if not elsewhere and answer.status_code not in _ELSEWHERE:
+        answer = await self._answer(operation, method, asked)
+        if answer is not None:
             try:
                 return await self._read(operation, answer)
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") not in _OTHER_REGION:
                     raise
-        self._endpoints.pop(bucket, None)
+            self._endpoints.pop(asked["Bucket"], None)
         return await otherwise(**asked)
+
+    async def _answer(
+        self, operation: str, method: str, asked: Mapping[str, Any], *, stream: bool = False
+    ) -> Any:  # noqa: ANN401 - aiobotocore's
+        """The answer, whatever it is; None where botocore has to send the request."""
+        bucket = asked["Bucket"]
+        endpoint = self._endpoints.get(bucket) or await self._find_endpoint(operation, bucket)
+        if endpoint is None:
+            return None
+        request = await self._signed(method, endpoint, dict(asked), stream=stream)
+        answer = await self._client._endpoint.http_session.send(request)  # noqa: SLF001
+        # The answer to a HEAD has no body to say why.
+        elsewhere = method == "HEAD" and answer.status_code == HTTPStatus.BAD_REQUEST
+        if not elsewhere and answer.status_code not in _ELSEWHERE:
+            return answer
+        if stream:
+            answer.raw.close()
+        self._endpoints.pop(bucket, None)
+        return None
 
     async def _find_endpoint(self, operation: str, bucket: str) -> _Endpoint | None:
         """Botocore's choice, cached until a request is redirected; None where botocore has to send it."""
@@ -143,11 +200,17 @@ class DirectClient:
         self._endpoints[bucket] = _Endpoint(url, host, headers, scope)
         return self._endpoints[bucket]
 
-    async def _signed(self, method: str, endpoint: _Endpoint, asked: dict[str, Any]) -> _Request:
+    async def _frozen(self) -> Any:  # noqa: ANN401 - botocore's
+        """The credentials of this moment."""
         credentials = self._client._request_signer._credentials  # noqa: SLF001
         if credentials is None:
             raise NoCredentialsError
-        frozen = await credentials.get_frozen_credentials()
+        return await credentials.get_frozen_credentials()
+
+    async def _signed(
+        self, method: str, endpoint: _Endpoint, asked: dict[str, Any], *, stream: bool
+    ) -> _Request:
+        frozen = await self._frozen()
         handle_copy_source_param(asked)
         url = endpoint.url
         if "Key" in asked:
@@ -169,7 +232,7 @@ class DirectClient:
             now=datetime.now(UTC),
         )
         headers["User-Agent"] = self._client.meta.config.user_agent
-        return _Request(method, f"{url}?{query}" if query else url, headers)
+        return _Request(method, f"{url}?{query}" if query else url, headers, stream_output=stream)
 
     async def _read(self, operation: str, answer: Any) -> Mapping[str, Any]:  # noqa: ANN401
         if operation == "CopyObject" and answer.status_code == HTTPStatus.OK:
@@ -188,6 +251,11 @@ class DirectClient:
         if response["status_code"] >= HTTPStatus.MULTIPLE_CHOICES:
             raise ClientError(parsed, operation)
         return cast("Mapping[str, Any]", parsed)
+
+
+def _parameter(name: str) -> str:
+    """How botocore calls it: ResponseContentType for response-content-type."""
+    return "".join(part.capitalize() for part in name.split("-"))
 
 
 def _signs_otherwise(config: Any) -> bool:  # noqa: ANN401 - botocore's

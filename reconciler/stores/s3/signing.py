@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
 NO_BODY: Final = hashlib.sha256(b"").hexdigest()
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -42,13 +43,50 @@ def signed(
     lines = [method, path, query, *(f"{name}:{canonical[name]}" for name in names), "", listed, NO_BODY]
     day = time[:8]
     place = "/".join((day, *scope, "aws4_request"))
-    request = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    text = f"{_ALGORITHM}\n{time}\n{place}\n{request}"
-    signature = hmac.new(_key(secret_key, day, scope), text.encode(), hashlib.sha256).hexdigest()
+    signature = _signature(lines, time, place, _key(secret_key, day, scope))
     sent["Authorization"] = (
         f"{_ALGORITHM} Credential={access_key}/{place}, SignedHeaders={listed}, Signature={signature}"
     )
     return sent
+
+
+def presigned(
+    method: str,
+    host: str,
+    path: str,
+    query: Mapping[str, str],
+    *,
+    credentials: tuple[str, str, str | None],
+    scope: tuple[str, str],
+    now: datetime,
+    seconds: int,
+) -> str:
+    """The query of a URL that is good for so long. `path` is percent-encoded as it is sent, `query` is not;
+    the rest is as for `signed`. Of the headers only the host is signed.
+    """
+    access_key, secret_key, token = credentials
+    time = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    day = time[:8]
+    place = "/".join((day, *scope, "aws4_request"))
+    given = {
+        **query,
+        "X-Amz-Algorithm": _ALGORITHM,
+        "X-Amz-Credential": f"{access_key}/{place}",
+        "X-Amz-Date": time,
+        "X-Amz-Expires": str(seconds),
+        "X-Amz-SignedHeaders": "host",
+        **({"X-Amz-Security-Token": token} if token else {}),
+    }
+    encoded = sorted((quote(name, safe="-_.~"), quote(text, safe="-_.~")) for name, text in given.items())
+    written = "&".join(f"{name}={text}" for name, text in encoded)
+    lines = [method, path, written, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"]
+    return f"{written}&X-Amz-Signature={_signature(lines, time, place, _key(secret_key, day, scope))}"
+
+
+def _signature(lines: list[str], time: str, place: str, key: bytes) -> str:
+    request = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    text = f"{_ALGORITHM}\n{time}\n{place}\n{request}"
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 @lru_cache(maxsize=4)

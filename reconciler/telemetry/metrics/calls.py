@@ -18,10 +18,10 @@ RENEWALS = ("ok", "failed", "lost")
 """`failed` is tried again while the lease lasts; `lost` ends the term."""
 
 
-class CallMetrics(NullObserver):
-    """Counts and times, of every replica."""
+class OutsideMetrics:
+    """Requests to the store and calls to the database, of whatever program."""
 
-    def _make_calls(
+    def _make_outside(
         self, registry: CollectorRegistry, operations: Sequence[str], outcomes: Sequence[str]
     ) -> None:
         self._requests = counter(
@@ -33,14 +33,6 @@ class CallMetrics(NullObserver):
             self._request_seconds.labels(operation)
             for outcome in outcomes:
                 self._requests.labels(operation, outcome)
-        self._make_database(registry)
-        self._admin_refusals = counter(
-            registry, "admin_refusals", "Requests that the admin API refused, by what of the token.", "reason"
-        )
-        for reason in REFUSALS:
-            self._admin_refusals.labels(reason)
-
-    def _make_database(self, registry: CollectorRegistry) -> None:
         self._database_calls = counter(
             registry,
             "database_calls",
@@ -51,11 +43,6 @@ class CallMetrics(NullObserver):
             self._database_calls.labels(outcome)
         text = "How long transactions and single reads took, including their retries."
         self._database_seconds = histogram(registry, "database_call_duration_seconds", text, BUCKETS)
-        self._renewals = counter(
-            registry, "lease_renewals", "Attempts of the leader to renew its lease.", "outcome"
-        )
-        for outcome in RENEWALS:
-            self._renewals.labels(outcome)
 
     def request_ended(self, operation: str, outcome: str, seconds: float) -> None:
         """Count one attempt of an operation, named as in S3 (ListObjectsV2)."""
@@ -67,6 +54,25 @@ class CallMetrics(NullObserver):
         self._database_calls.labels(outcome).inc()
         if seconds is not None:
             self._database_seconds.observe(seconds)
+
+
+class CallMetrics(OutsideMetrics, NullObserver):
+    """Counts and times, of every replica."""
+
+    def _make_calls(
+        self, registry: CollectorRegistry, operations: Sequence[str], outcomes: Sequence[str]
+    ) -> None:
+        self._make_outside(registry, operations, outcomes)
+        self._admin_refusals = counter(
+            registry, "admin_refusals", "Requests that the admin API refused, by what of the token.", "reason"
+        )
+        for reason in REFUSALS:
+            self._admin_refusals.labels(reason)
+        self._renewals = counter(
+            registry, "lease_renewals", "Attempts of the leader to renew its lease.", "outcome"
+        )
+        for outcome in RENEWALS:
+            self._renewals.labels(outcome)
 
     def admin_refused(self, reason: str) -> None:
         """Count one request of the admin API that was refused."""

@@ -1,0 +1,92 @@
+"""An object's bytes on their way to a client: little of them in memory at a time, and always let go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from reconciler.media.problems import Problem
+from reconciler.stores.s3.reading import Body
+
+
+class Places:
+    """How many media are sent at once, in all and of one owner."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._taken: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        return self._taken.total()
+
+    def take(self, owner: str) -> Callable[[], None]:
+        """A place for media of that owner; call the result to give it back. Raises Problem: 429 or 503."""
+        if self._taken[owner] >= self._most_of_one:
+            raise Problem(429, "too_many_requests", "too many media of this owner are being sent", AGAIN)
+        if self._taken.total() >= self._most:
+            raise Problem(503, "too_many_requests", "too many media are being sent", AGAIN)
+        self._taken[owner] += 1
+
+        def give_back() -> None:
+            self._taken[owner] -= 1
+            if not self._taken[owner]:
+                del self._taken[owner]
+
+        return give_back
+
+
+AGAIN = {"Retry-After": "1"}
+
+
+class Ended(Protocol):
+    """Is told how many bytes were sent, and whether these were all."""
+
+    def __call__(self, size: int, *, whole: bool) -> None: ...
+
+
+class Sent(Response):
+    """The answer that sends a body. Whatever becomes of it, the body is closed and `ended` called."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: Body, ended: Ended) -> None:
+        super().__init__(status_code=status, headers=dict(headers))
+        self.headers["Content-Length"] = str(body.medium.size)
+        self._opened = body
+        self._ended = ended
+        self._sent = 0
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Raises what sending and reading raise: the server then cuts the connection, so that the client sees
+        that something is missing.
+        """
+        try:
+            async with anyio.create_task_group() as group:
+
+                async def until_gone() -> None:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    group.cancel_scope.cancel()
+
+                group.start_soon(until_gone)
+                await self._send(send)
+                group.cancel_scope.cancel()
+        finally:
+            self._opened.close()
+            self._ended(self._sent, whole=self._sent == self._opened.medium.size)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk in self._opened.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            self._sent += len(chunk)
+            # A store that is faster than the client would never let a cancellation in: once nobody listens,
+            # `send` no longer waits, and the whole object would be read for nobody.
+            await checkpoint()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

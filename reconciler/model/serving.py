@@ -1,0 +1,65 @@
+"""Media as they are served: what the table says of one, and what the store does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A virtual key, and the group that it belongs to; either may be unknown."""
+
+    id: str | None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRow:
+    """A row that names a key, and is neither soft-deleted nor past its expiry.
+
+    `seconds_left` until its expiry, None where it has none. `owner_valid`: its virtual key exists, is enabled
+    and has not expired.
+    """
+
+    owner: Owner
+    owner_valid: bool
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What one look at the tables found of a storage key, and of the virtual key that was presented.
+
+    `caller` is None where that is unknown, disabled or expired, or where no row is live.
+    """
+
+    rows: Sequence[LiveRow]
+    caller: Owner | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMedium:
+    """An object as the store describes it, by the headers of its answer; texts are the writer's own.
+
+    `etag` with its quotes, as the store writes it.
+    """
+
+    size: int
+    etag: str
+    modified: datetime | None
+    content_type: str
+    content_encoding: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presigned:
+    """A URL to make: of which key, by which method, for how long; `answer` are headers that the store is to
+    send, by the names of S3's parameters, such as `response-content-type`.
+    """
+
+    method: str
+    key: str
+    seconds: int
+    answer: Mapping[str, str]
