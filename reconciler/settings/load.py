@@ -271,7 +271,7 @@ def _misspelt(path: Path, raw: object) -> str | None:
 
 
 def _wanted(leaf: SettingSpec) -> str:
-    purpose = leaf.meaning.split("\n")[0].split(". ")[0].rstrip(".")
+    purpose = " ".join(leaf.meaning.split()).split(". ")[0].rstrip(".")
     if leaf.field.is_required():
         return f"it is required: {purpose}"
     return f"unset it, or give it a value: {purpose}"

@@ -327,6 +327,7 @@ def test_white_space_around_a_value_is_told() -> None:
 def test_an_empty_value_is_told() -> None:
     assert "is empty; unset it" in fault("BUCKET__ENDPOINT_URL", "")
     assert "is empty; it is required" in fault("DATABASE_URL", "")
+    assert fault("BUCKET__PREFIXES", "").endswith('each ending in `/`; `[""]` is the whole bucket')
 
 
 # --- secrets ----------------------------------------------------------------------------------------
