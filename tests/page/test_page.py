@@ -209,6 +209,7 @@ async def test_one_click_pauses_with_a_reason_and_one_resumes(shown: Scene, page
     tripped = await shown.trip()
     await page.goto("/")
     await page.get_by_role("button", name="Pause deletion").click()
+    await expect(page).to_have_title("1 thing needs you · media reconciler")
     await expect(page.locator("#live-health")).to_contain_text("by approver (looking into it)")
     await page.goto(f"/passes/{tripped}")
     await page.locator("#approve").fill(str(ORPHANS))

@@ -18,6 +18,9 @@ function follow() {
   source.addEventListener("parts", (event) => {
     for (const [name, html] of Object.entries(JSON.parse(event.data))) replace(name, html);
     live.textContent = "live";
+    // A tab in the background says it too.
+    const headline = document.querySelector("h1.headline");
+    if (headline) document.title = headline.textContent + document.title.slice(document.title.indexOf(" · "));
   });
   source.addEventListener("error", () => {
     live.textContent = source.readyState === EventSource.CLOSED ? "not live: load again" : "connecting…";
