@@ -36,8 +36,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 SECONDS = float(os.environ.get("SCENARIO_SECONDS", "25"))
 MEDIA_A_SECOND = 50.0
 WRITERS = 5
-GRACE = 6.0
+GRACE = 8.0
 """Seconds for which a key has to be disabled before its media go."""
+MOMENT = (3.0, 4.5)
+"""For how long a key is disabled by mistake: without the grace its media would go."""
 
 KEEPERS, PASSERS, OTHERS = 1, 2, 3
 """Key groups: media that stay for ever, also those of a banned key; media that stay a day; the rest."""
@@ -164,12 +166,12 @@ class Truth:
         await self._enable(connection, owner, to=False)
         self.did["keys banned"] += 1
 
-    async def ban_for_a_moment(self, connection: asyncpg.Connection[asyncpg.Record], owner: Owner) -> None:
-        owner.in_hand = True
+    async def ban_for_a_moment(self, owner: Owner) -> None:
         began = time.monotonic()
-        await self._enable(connection, owner, to=False)
-        await anyio.sleep(self.chance.uniform(0.2, GRACE / 3))
-        await self._enable(connection, owner, to=True)
+        async with self.site.connected() as connection:
+            await self._enable(connection, owner, to=False)
+            await anyio.sleep(self.chance.uniform(*MOMENT))
+            await self._enable(connection, owner, to=True)
         assert time.monotonic() - began < GRACE, "this machine is too slow for this test"
         owner.in_hand = False
         self.did["keys enabled again"] += 1
@@ -223,18 +225,22 @@ class Truth:
         """Keys come and go; at least two of them always stay."""
         acts: tuple[Callable[..., Awaitable[None]], ...] = (
             self.ban,
-            self.ban_for_a_moment,
             self.delete,
             self.delete,
             self.delete_and_think_again,
             self.expire,
             self.expire,
         )
-        async with self.site.connected() as connection:
+        async with self.site.connected() as connection, anyio.create_task_group() as moments:
             while time.monotonic() < ends:
                 await self.make_owner(connection)
                 if len(staying := self.staying()) > 3:
-                    await self.chance.choice(acts)(connection, self.chance.choice(staying[:-1]))
+                    owner = self.chance.choice(staying[:-1])
+                    if self.chance.random() < 0.2:
+                        owner.in_hand = True
+                        moments.start_soon(self.ban_for_a_moment, owner)
+                    else:
+                        await self.chance.choice(acts)(connection, owner)
                 await anyio.sleep(0.3)
 
     async def watching(self) -> None:
