@@ -227,6 +227,23 @@ async def test_what_goes_is_what_one_takes_away_by_hand(
         assert found == sorted(_by_hand(rows, quota, now)), "in pages, each once"
 
 
+async def test_a_claim_of_any_few_takes_what_a_pass_takes_of_them(grouped: Stage) -> None:
+    """It sorts only what goes before them: rows of one time and rows without any are counted as ever."""
+    draw = random.Random(17)
+    now = await grouped.catalog.records.now()
+    rows = await _seed(grouped, now, draw)
+    keys = [row.key for row in rows if not row.ending]
+    for quota in LIMITS:
+        draw.shuffle(keys)
+        going = set[str]()
+        for start in range(0, len(keys), 9):
+            few = [*await grouped.catalog.records.lookup(keys[start : start + 9])]
+            counted = await grouped.catalog.records.counted(few, under(quota), now)
+            judged = [judge_record(row, under(quota), now) for row in counted]
+            going |= {each.storage_key for each in judged if each is not None and each.verdict is OVER}
+        assert going == _by_hand(rows, quota, now), quota
+
+
 @pytest.mark.attack(109)
 async def test_what_was_just_uploaded_does_not_go_for_being_never_accessed(stage: Stage) -> None:
     owner = await stage.add_owner()

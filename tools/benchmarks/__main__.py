@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import api, deletion, departures, listing, recovery, resting, retention, site
+from tools.benchmarks import api, deletion, departures, listing, quotas, recovery, resting, retention, site
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
@@ -39,6 +39,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
         "rules": lambda: retention.rules(opened, keys),
+        "quotas": lambda: quotas.quotas(opened, keys),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
         "versioned": lambda: deletion.against_s5cmd(opened, moved, "versioned"),
         "quarantine": lambda: deletion.into_quarantine(opened, moved),
@@ -63,6 +64,7 @@ NAMES = (
     "memory",
     "slow-store",
     "rules",
+    "quotas",
     "deletion",
     "versioned",
     "quarantine",

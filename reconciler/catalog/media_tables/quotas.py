@@ -84,6 +84,23 @@ FROM (SELECT k.*, {at} AS at, sum(size) OVER own AS bytes, count(*) OVER own AS 
 WHERE {chosen}
 """
 
+# Of a few keys of owners that may have millions: all rows count, and only those are sorted which go before
+# the last of these keys. A row without a date compares with none, and goes last.
+RANKED_SOME = """
+WITH k AS NOT MATERIALIZED (SELECT f.*, {at} AS at FROM ({kept}) f),
+     last AS (SELECT DISTINCT ON (owner) owner, at, created, id FROM k WHERE {chosen}
+              ORDER BY owner, at DESC, created DESC, id DESC),
+     whole AS (SELECT owner, sum(size) AS bytes, count(*) AS objects FROM k GROUP BY owner),
+     ranked AS (SELECT k.*, coalesce(sum(k.size) FILTER (WHERE k.free) OVER prior, 0) AS bytes_before,
+                       count(*) FILTER (WHERE k.free) OVER prior AS objects_before
+                FROM k JOIN last ON last.owner = k.owner
+                WHERE ((k.at, k.created, k.id) <= (last.at, last.created, last.id)) IS NOT FALSE
+                WINDOW prior AS (PARTITION BY k.owner ORDER BY k.at, k.created, k.id
+                                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
+SELECT owner, ids, size, bytes::text, objects, bytes_before::text, objects_before
+FROM ranked JOIN whole USING (owner) WHERE {chosen}
+"""
+
 NEAREST = """
 SELECT quota, owner, objects, bytes::text, share, place, reached
 FROM (SELECT o.*, row_number() OVER (PARTITION BY quota ORDER BY share DESC, owner) AS place,
@@ -149,21 +166,22 @@ async def usages(
     operation: UUID | None = None,
 ) -> Mapping[str, Usage]:
     """What the owner of each row keeps, by the row's id; rows that no quota counts are left out."""
-    wanted: dict[Quota, tuple[set[str], list[str]]] = {}
+    wanted: dict[Quota, tuple[set[str], set[str]]] = {}
     for row in rows:
         terms: Terms = policy.rules.first_for(row) or policy
         owner = _owner(row, terms.quota)
         if terms.quota is not None and owner is not None:
-            owners, ids = wanted.setdefault(terms.quota, (set(), []))
+            owners, keys = wanted.setdefault(terms.quota, (set(), set()))
             owners.add(owner)
-            ids.append(row.id)
+            keys.add(row.storage_key)
     found: dict[str, Usage] = {}
-    for quota, (owners, ids) in wanted.items():
+    for quota, (owners, keys) in wanted.items():
         values: list[object] = []
         kept = _kept(media, policy, [quota], now, values, owners=owners, operation=operation)
-        chosen = f"ids && {_given(values, ids)}::text[]"
-        ranked = await connection.fetch(RANKED.format(kept=kept, at=_at(quota), chosen=chosen), *values)
-        found |= _usages(ranked, policy)
+        # Hashed: `= ANY` of a parameter compares each of the owner's rows with each key.
+        chosen = f"(key IN (SELECT unnest({_given(values, sorted(keys))}::text[]))) IS TRUE"
+        ranked = RANKED_SOME.format(kept=kept, at=_at(quota), chosen=chosen)
+        found |= _usages(await connection.fetch(ranked, *values), policy)
     return found
 
 
