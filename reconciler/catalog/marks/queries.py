@@ -31,6 +31,7 @@ DUE_AT = (
 LISTED_COLUMNS = MARK_COLUMNS.replace("m.due_at", f"{DUE_AT} AS due_at")
 
 # The mark's state is computed only for marks that meet the other conditions, in key order from the last one.
+# That it is in order stands inside too: else each page computes it for all marks, and sorts them.
 LIST = f"""
 SELECT * FROM (
     SELECT {LISTED_COLUMNS}, m.not_before, m.attempts, m.refusals, m.last_error, m.operation_id, m.epoch,
@@ -48,6 +49,7 @@ SELECT * FROM (
       AND ($3::text IS NULL OR m.storage_key < $3)
       AND ($4::text IS NULL OR m.verdict = $4) AND ($5::bigint[] IS NULL OR m.pass_id = ANY($5))
       AND ($6::text[] IS NULL OR m.storage_key = ANY($6))
+    ORDER BY m.storage_key
 ) each
 WHERE $7::text IS NULL OR stands = $7
 ORDER BY storage_key LIMIT $8
