@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from reconciler import __version__
 from reconciler.api import docs, problems, schemas
 from reconciler.api.auditing import KEY_HEADER
-from reconciler.api.endpoints import ALIASES, ALWAYS, BASE, ENDPOINTS, PROBLEMS, Endpoint
+from reconciler.api.endpoints import ALIASES, ALWAYS, BASE, ENDPOINTS, OF_BODIES, PROBLEMS, Endpoint
 from reconciler.api.limits import HEADERS
 from reconciler.api.listing import NDJSON, Streams
 from reconciler.api.page import routes as page
@@ -103,7 +103,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _add(app: FastAPI, endpoint: Endpoint) -> None:
-    failures = sorted({*ALWAYS, *endpoint.problems})
+    failures = sorted({*ALWAYS, *endpoint.problems, *(OF_BODIES if endpoint.method == "POST" else ())})
     success: dict[str, Any] = {"model": endpoint.answer, "description": MEANT[endpoint.status]}
     if endpoint.streams:
         success["content"] = {NDJSON: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}}

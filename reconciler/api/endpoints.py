@@ -199,3 +199,6 @@ PROBLEMS: Mapping[int, str] = {
 
 ALWAYS = (401, 403, 422, 429, 503)
 """Failures of any request."""
+
+OF_BODIES = (408, 413)
+"""Further ones of what is sent with a body."""

@@ -27,9 +27,22 @@ CONFIG = """
 deterministic = true
 
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "404", "409", "423"]
+expected-statuses = ["2xx", "404", "409", "413", "423"]
+
+[checks.negative_data_rejection]
+expected-statuses = [
+  "400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"
+]
+
+[[operations]]
+include-name = "DELETE /api/v1/holds"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "404", "409", "422"]
 """
-"""What is described and well formed is done, or is refused by the state of things: no such key, paused."""
+"""What is described and well formed is done, or is refused by the state of things: no such key, paused. What
+is too large is refused for that before it is read. No document can say that `author` and `all_authors`
+exclude each other.
+"""
 
 
 @pytest.mark.timeout(SECONDS + 200)
