@@ -344,6 +344,12 @@ async def test_what_a_removal_does_besides_and_what_keeps_a_row_is_told(either: 
     assert any(TOLD[statement] in each for each in await _warned(either))
 
 
+async def test_our_own_triggers_are_no_cause_to_warn(database: str) -> None:
+    config = CatalogConfig(database_url=database)
+    await anyio.to_thread.run_sync(lambda: migrate.upgrade(config, with_triggers=True))
+    assert not any("removal" in each for each in await _warned(database))
+
+
 async def test_a_cascade_that_is_not_enforced_is_none(database: str) -> None:
     sql = await asyncpg.connect(database)
     try:

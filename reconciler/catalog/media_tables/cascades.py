@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from reconciler.catalog.db.connections import AnyConnection, Row
+from reconciler.catalog.media_tables.departing import DELETED
 
 # The media table with its partitions; then every table whose rows go with theirs, however far away. For a
 # partition its parent's constraint is reported, and not its own. A constraint that is NOT ENFORCED (Postgres
@@ -27,11 +28,13 @@ WHERE f.confrelid IN (SELECT oid FROM going)
 ORDER BY name
 """
 
-# Eight is the event DELETE. Triggers of constraints are internal, and are reported as constraints.
-TRIGGERS = """
+# Eight is the event DELETE. Triggers of constraints are internal, and are reported as constraints; ours keeps
+# no row.
+TRIGGERS = f"""
 SELECT t.tgname::text AS name FROM pg_trigger t
 WHERE t.tgrelid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid::regclass))
   AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'D' AND t.tgtype & 8 <> 0
+  AND t.tgname <> '{DELETED}'
 ORDER BY 1
 """
 
