@@ -82,6 +82,7 @@ media:
   link_keys_file: /etc/reconciler/links/secrets
   {{- end }}
   link_for: {{ toJson $v.media.linkFor }}
+  record_accesses: {{ toJson $v.media.recordAccesses }}
   requests: {{ toJson $v.media.requests }}
   requests_per_owner: {{ toJson $v.media.requestsPerOwner }}
 {{- end -}}
@@ -108,6 +109,7 @@ catalog:
     provider: {{ toJson $v.catalog.mediaColumns.provider }}
     model: {{ toJson $v.catalog.mediaColumns.model }}
     content_hash: {{ toJson $v.catalog.mediaColumns.contentHash }}
+    access_count: {{ toJson $v.catalog.mediaColumns.accessCount }}
   key_columns:
     id: {{ toJson $v.catalog.keyColumns.id }}
     is_enabled: {{ toJson $v.catalog.keyColumns.isEnabled }}

@@ -16,6 +16,7 @@ from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError, Retryable
 from reconciler.media.access import Access
 from reconciler.media.app import build
+from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.sending import Places
 from reconciler.media.site import Media, Site, Terms
@@ -34,11 +35,20 @@ CONNECTIONS = 10
 
 RECONNECT_SECONDS = 5.0
 
+RECORD_SECONDS = 5.0
+"""Between two writings of what was accessed."""
+
+AT_ONCE = 1_000
+"""Rows of one statement that writes accesses."""
+
+LAST_SECONDS = 2.0
+"""For what was accessed last, before the process ends."""
+
 LINGER_SECONDS = 3.0
 """How long new requests are still taken after a signal: whoever sends them does not know yet that we are not
 ready any more."""
 
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 18.0
 """How long media may still be sent after that."""
 
 
@@ -61,14 +71,35 @@ async def run(settings: Settings) -> None:
         group.start_soon(listen)
         await watched.wait()
         group.start_soon(connected.keep, lambda: health.meet(SCHEMA))
+        group.start_soon(_keep_recording, media)
         async with _serving(media, settings):
             log.info("serving media", host=settings.media.host, port=settings.media.port)
             health.meet(TAKING)
             await stopping.wait()
             health.miss(TAKING)
             await anyio.sleep(LINGER_SECONDS)
+        with anyio.move_on_after(LAST_SECONDS):
+            await record(media, all_of_them=True)
         group.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _keep_recording(media: Media) -> None:
+    while True:
+        await anyio.sleep(RECORD_SECONDS)
+        await record(media)
+
+
+async def record(media: Media, *, all_of_them: bool = False) -> None:
+    """Write what has been accessed to the rows; what cannot be written now is tried again."""
+    accesses = media.accesses.due(all_of_them=all_of_them)
+    try:
+        for start in range(0, len(accesses), AT_ONCE):
+            part, records = accesses[start : start + AT_ONCE], media.site().records
+            if records is not None:
+                media.accesses.wrote(part, await records.record(part))
+    except (Retryable, ConfigError, Halt) as error:
+        log.warning("accesses cannot be written, trying again", reason=str(error))
 
 
 @asynccontextmanager
@@ -115,6 +146,7 @@ def describe(settings: Settings, site: Callable[[], Site], metrics: MediaMetrics
         ),
         secrets=LinkSecrets(file, lambda reason: log.error("the links' secrets", file=file, reason=reason)),
         places=Places(asked.requests, asked.requests_per_owner),
+        accesses=Accesses(time.monotonic),
         counts=metrics,
         now=time.time,
     )
@@ -166,7 +198,13 @@ async def open_site(settings: Settings, metrics: MediaMetrics) -> AsyncIterator[
         await catalog.require_schema()
         if settings.media.access != "public":
             catalog.served.require_callers()
-        yield Site(tables=catalog.served, store=bucket.reader, outside=reached.reader)
+        recorded = settings.media.record_accesses and catalog.accesses.possible
+        yield Site(
+            tables=catalog.served,
+            store=bucket.reader,
+            outside=reached.reader,
+            records=catalog.accesses if recorded else None,
+        )
 
 
 def _store(settings: Settings, metrics: MediaMetrics) -> BucketConfig:

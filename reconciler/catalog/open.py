@@ -22,6 +22,7 @@ from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.catalog.marks.history import History
 from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.catalog.marks.queries import MarkList
+from reconciler.catalog.media_tables.accesses import RecordedAccesses
 from reconciler.catalog.media_tables.browsing import MediaList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
@@ -61,6 +62,7 @@ class Catalog:
     mark_list: MarkList
     media_list: MediaList
     served: ServedMedia
+    accesses: RecordedAccesses
     history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
@@ -114,6 +116,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 mark_list=MarkList(database, media),
                 media_list=MediaList(database, media),
                 served=ServedMedia(database, media, config.tables.keys),
+                accesses=RecordedAccesses(database, media, config.tables.media),
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),

@@ -3,7 +3,7 @@
 The media service: a role of its own beside `run`, without a lease, in as many processes as
 you like. Looks each request up in the tables, so what is deleted, disabled or expired is 404
 at once. Deletes nothing. Serves /metrics, /healthz and /readyz too, at WEB__PORT. After
-SIGTERM it takes no new request from 3 s on, gives those in hand 20 s, and exits 0.
+SIGTERM it takes no new request from 3 s on, gives those in hand 18 s, and exits 0.
 
 $ reconciler media
 $ RECONCILER_MEDIA__ACCESS=public RECONCILER_MEDIA__PORT=9082 reconciler media

@@ -59,6 +59,8 @@ async def get_medium(request: Request) -> Response:
         asked.give_back()
         media.counts.served("failed", 0)
         raise
+    if media.site().records is not None:
+        media.accesses.note(key)
     if not isinstance(answer, Sent):
         asked.give_back()
         media.counts.served("answered", 0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from reconciler.media.access import Access
+from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.sending import Places
+from reconciler.model import Access as Accessed
 from reconciler.model import Looked, Presigned, QuotaOwner
 from reconciler.stores.s3.reading import BucketReader
 
@@ -22,6 +24,14 @@ class Tables(Protocol):
         ...
 
 
+class Records(Protocol):
+    """Where accesses are written."""
+
+    async def record(self, accesses: Sequence[Accessed]) -> Collection[str]:
+        """See `catalog.media_tables.accesses`."""
+        ...
+
+
 class Signs(Protocol):
     """Who makes URLs of the store."""
 
@@ -30,9 +40,12 @@ class Signs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What is open while the database can be reached. `outside` signs for the store as clients reach it."""
+    """What is open while the database can be reached. `outside` signs for the store as clients reach it;
+    `records` is None where accesses are not written.
+    """
 
     tables: Tables
+    records: Records | None
     store: BucketReader
     outside: Signs
 
@@ -64,5 +77,6 @@ class Media:
     terms: Terms
     secrets: LinkSecrets
     places: Places
+    accesses: Accesses
     counts: Counts
     now: Callable[[], float]

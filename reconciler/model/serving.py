@@ -63,3 +63,12 @@ class Presigned:
     key: str
     seconds: int
     answer: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How often a key was accessed since that was last written, and how long ago for the last time."""
+
+    key: str
+    count: int
+    seconds_ago: float

@@ -34,8 +34,8 @@ AT_MOST_PREFIXES = 20
 class Proposal:
     """A mapping. `columns` and `key_columns` have every field, "" where there is no such column.
 
-    Only `content_hash` and `key_hash` are not proposed: neither whether ETags are MD5s nor what was hashed is
-    seen from the tables.
+    Not proposed are `content_hash` and `key_hash`, since neither whether ETags are MD5s nor what was hashed
+    is seen from the tables, and `access_count`, which no verdict reads.
 
     `generated` names the column to make for the objects' keys, "" where `key_column` holds them. `otherwise`
     are further columns that name objects by no plain key: a view has to give theirs. `notes` are lines about

@@ -247,9 +247,9 @@ class Settings(DatabaseSettings):
             "key_shape": shape.pattern if shape else None,
             "limits": self.breaker.model_dump(),
             "bucket": [self.bucket.endpoint_url, self.bucket.name],
-            # The one is only reported, the other only served by.
+            # The first is only reported, the others are the media service's.
             "catalog": self.catalog.model_dump(
-                exclude={"media_columns": {"content_hash"}, "key_columns": {"key_hash"}}
+                exclude={"media_columns": {"content_hash", "access_count"}, "key_columns": {"key_hash"}}
             ),
         }
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)

@@ -16,6 +16,7 @@ from reconciler.settings.types import (
     Count,
     Duration,
     Evict,
+    Flag,
     NoColumn,
     NoTable,
     Objects,
@@ -62,6 +63,9 @@ class MediaColumns(Section):
     """The MD5 of the object's bytes, 32 hexadecimal digits; other hashes are not compared. Map it only where
     the store's ETags are MD5s: of objects put in one part, and not encrypted with SSE-KMS or SSE-C. Default:
     none, and only sizes are compared."""
+    access_count: NoColumn = "AccessCount"
+    """How often the media was accessed, which the media service writes. Used where the table has this
+    column."""
 
 
 class KeyColumns(Section):
@@ -313,6 +317,9 @@ class MediaSettings(Section):
     accepted. It is read again when it changes. Required for `signed`."""
     link_for: Annotated[timedelta, written(values.at_least(timedelta(minutes=1), "1m"))] = timedelta(hours=1)
     """How long a link is good, at most, and where its maker does not ask for less. At least 1m."""
+    record_accesses: Flag = True
+    """Write to the rows when media were last accessed, and how often, so that what is looked at does not
+    become *stale*. The role needs `UPDATE` on these columns."""
     requests: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 1_000
     """Media that are sent at once; a further request is answered with 503. Each takes some 150 KiB."""
     requests_per_owner: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 100

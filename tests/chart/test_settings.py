@@ -78,6 +78,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "catalog.media_columns.deleted_at": ("catalog.mediaColumns.deletedAt", "gone: at", "gone: at"),
     "catalog.media_columns.media_type": ("catalog.mediaColumns.mediaType", "kind", "kind"),
     "catalog.media_columns.content_hash": ("catalog.mediaColumns.contentHash", "md5", "md5"),
+    "catalog.media_columns.access_count": ("catalog.mediaColumns.accessCount", "hits", "hits"),
     "catalog.media_columns.provider": ("catalog.mediaColumns.provider", "made_by", "made_by"),
     "catalog.media_columns.model": ("catalog.mediaColumns.model", "made_with", "made_with"),
     "catalog.key_columns.id": ("catalog.keyColumns.id", "key_id", "key_id"),
@@ -188,6 +189,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "media.redirect_for": ("media.redirectFor", "5m", 300 * SECONDS),
     "media.cache_for": ("media.cacheFor", "0s", timedelta(0)),
     "media.link_for": ("media.linkFor", "36h", 36 * HOURS),
+    "media.record_accesses": ("media.recordAccesses", False, False),
     "media.requests": ("media.requests", 20_000, 20_000),
     "media.requests_per_owner": ("media.requestsPerOwner", 7, 7),
 }

@@ -19,6 +19,7 @@ import httpx
 
 from reconciler.app.media import describe, open_site
 from reconciler.media.app import build
+from reconciler.media.site import Media
 from reconciler.settings import load
 from reconciler.telemetry.metrics.media import MediaMetrics, media_registry
 from reconciler.web.server import serve
@@ -122,10 +123,11 @@ async def fill(scene: Scene) -> None:
 
 @dataclass(slots=True)
 class Service:
-    """A client of the service, its port, and what was counted."""
+    """A client of the service, its port, what it works on, and what was counted."""
 
     client: httpx.AsyncClient
     port: int
+    media: Media
     metrics: MediaMetrics
 
     async def ask(
@@ -160,5 +162,5 @@ async def service(scene: Scene, **changes: str) -> AsyncIterator[Service]:
             await started.wait()
         address = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as client:
-            yield Service(client, port, metrics)
+            yield Service(client, port, media, metrics)
         group.cancel_scope.cancel()

@@ -60,6 +60,11 @@ async def test_it_gets_ready_serves_and_sends_to_its_end_what_it_has_begun(scene
         assert size == SIZE
         with anyio.fail_after(30):
             assert await running.process.wait() == 0
+    (found,) = await scene.site.sql(
+        'SELECT "AccessCount", "LastAccessedAt" IS NOT NULL FROM "MediaRecords" WHERE "StorageKey" = $1',
+        LARGE,
+    )
+    assert tuple(found) == (1, True)
 
 
 async def test_it_is_not_ready_before_it_knows_who_asks(scene: Scene) -> None:

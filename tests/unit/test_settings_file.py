@@ -67,7 +67,11 @@ def test_every_name_comes_back_as_it_is(tmp_path: Path) -> None:
     assert settings.database_url.get_secret_value() == ADDRESS
     assert (settings.bucket.endpoint_url, settings.bucket.region) == ("https://s3.internal", "eu")
     assert settings.bucket.prefixes == LOOKED.prefixes
-    assert settings.catalog.media_columns.model_dump() == {**COLUMNS, "content_hash": ""}
+    assert settings.catalog.media_columns.model_dump() == {
+        **COLUMNS,
+        "content_hash": "",
+        "access_count": "AccessCount",
+    }
     assert settings.catalog.key_columns.model_dump() == {
         **LOOKED.proposal.key_columns,
         "key_hash": "KeyHash",

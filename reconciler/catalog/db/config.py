@@ -21,6 +21,7 @@ class MediaColumns:
     - `last_accessed_at`: there is no proof that a row was *not* accessed lately, so none is *stale*.
     - `media_type`, `provider`, `model`: no rule matches by it, and stored media are not broken down by it.
     - `content_hash`: only sizes are compared with the objects'.
+    - `access_count`: accesses are not counted.
 
     The columns of `WHERE_PRESENT` under their default names are used where they exist.
     """
@@ -37,12 +38,15 @@ class MediaColumns:
     provider: str = "Provider"
     model: str = "Model"
     content_hash: str = ""
+    access_count: str = "AccessCount"
 
 
 READ_COLUMNS = tuple(each.name for each in fields(MediaColumns) if each.name in READ)
 """The columns that a verdict or a rule reads, without the key."""
 
-WHERE_PRESENT = frozenset({"deleted_at", "media_type", "provider", "model", "group_id", "key_hash"})
+WHERE_PRESENT = frozenset(
+    {"deleted_at", "media_type", "provider", "model", "group_id", "key_hash", "access_count"}
+)
 """Columns that a schema may lack without being mapped to "": no verdict depends on them unless a rule does,
 or only later versions of the gateway have them."""
 

@@ -21,6 +21,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "size_bytes": (*INTEGERS, "numeric"),
     "is_enabled": ("boolean", *INTEGERS, "numeric"),
     "content_hash": ("text", "varchar", "char(n)", "citext", "uuid"),
+    "access_count": (*INTEGERS, "numeric"),
     "key_hash": ("text", "varchar", "char(n)", "citext"),
 }
 """Types by column field, domains over them included; the others are times."""

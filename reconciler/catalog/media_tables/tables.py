@@ -252,6 +252,10 @@ class MediaTables:
         """When the media ends; NULL where it does not."""
         return self._media("expires_at")
 
+    def moment_of(self, field: str, parameter: str) -> str:
+        """A timestamptz as the column of that field has it."""
+        return self.times.bound(parameter, self._kind(field))
+
     @property
     def key_hash_type(self) -> str:
         """The type of the hash of a virtual key, as a cast names it."""
