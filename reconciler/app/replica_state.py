@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 2.0
 """How soon a change is said: as often as the runtime file is looked at."""
 
+LAST_WORD_SECONDS = 30.0
+"""A `once` waits so long at most until its end is said: there is no second time."""
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -122,7 +125,7 @@ async def tell_of_once(source: SettingsSource, catalog: Catalog, halted: str | N
     """Say how a `once` ended, for who asks later: until then it was no replica that anybody could see."""
     state = ReplicaState()
     state.halted(halted)
-    with anyio.move_on_after(LOOK_SECONDS, shield=True):
+    with anyio.move_on_after(LAST_WORD_SECONDS, shield=True):
         try:
             await catalog.replicas.say(replace(state.says(source), name=ONCE))
         except ReconcilerError as error:
