@@ -11,12 +11,13 @@ from typing import Any
 import anyio
 import pytest
 
-from reconciler.api import limits, routing
+from reconciler.api import routing
 from reconciler.api.app import application, document
 from reconciler.api.endpoints import ALIASES, ENDPOINTS
 from reconciler.api.gate import FAILURES, WINDOW_SECONDS, Gate
 from reconciler.api.limits import LARGEST_BODY
 from reconciler.api.site import Admin, RecentStats
+from reconciler.asgi import bodies
 from reconciler.model import Role
 from tests.api.serving import REPLICA, Api, serving
 from tests.integration.site import Site
@@ -180,7 +181,7 @@ async def test_the_status_says_how_site_and_replica_stand(api: Api, site: Site) 
 
 
 async def test_a_body_that_does_not_come_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BODY_SECONDS", 0.0)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.0)
     port, token = api.client.base_url.port, api.tokens.by_role[Role.OPERATOR]
     assert port is not None
     head = (
