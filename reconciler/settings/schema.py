@@ -189,8 +189,9 @@ class Settings(DatabaseSettings):
     """Time between two readings of the whole media table, which count what is stored by media type and
     provider. 1h: growth shows within hours, and the table is read once. At least 1m."""
     price_per_gib_month: Annotated[float, written(values.price)] = 0.0
-    """What the store charges for a GiB a month, in your currency: dashboards then show what drift costs, and
-    what is deleted and not freed yet. 0: not shown, since prices differ too much for a guess."""
+    """What the store charges for a GiB a month, in your currency: dashboards and the status page then show
+    what drift costs, and what is deleted and not freed yet. 0: not shown, since prices differ too much for a
+    guess."""
     listing_concurrency: Annotated[int, written(values.whole(1, 1_024, "key ranges at once"))] = 16
     """Key ranges listed at once. 16 streams of 50 ms a page are 300,000 keys a second."""
     delete_concurrency: Annotated[int, written(values.whole(1, 256, "batches in flight"))] = 32

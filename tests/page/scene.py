@@ -158,6 +158,7 @@ async def scene(site: Site, directory: Path, log: Path | None = None) -> AsyncIt
         "admin__tokens_file": str(tokens.file),
         "admin__port": str(port),
         "admin__host": "127.0.0.1",
+        "price_per_gib_month": "1000",
         **CAREFUL,
     }
     async with daemon(site, log, **settings) as running, async_playwright() as playwright:

@@ -73,7 +73,7 @@ async def test_the_first_page_answers_the_questions_in_their_order(shown: Scene,
     await expect(waits).to_contain_text(f"{ORPHANS} marks held back")
     await expect(page.get_by_role("region", name="What went")).to_contain_text("image/gone-3.png")
     costs = page.get_by_role("region", name="What it costs")
-    await expect(costs).to_contain_text(re.compile("Deleted, not freed yet *273.4 KiB in 4 objects"))
+    await expect(costs).to_contain_text(re.compile("not freed yet *273.4 KiB in 4 objects, 0.26 a month"))
     await expect(costs.get_by_role("row", name="video/")).to_contain_text("3")
 
 

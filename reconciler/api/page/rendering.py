@@ -67,6 +67,14 @@ def exact(at: datetime | None) -> Markup:
     )
 
 
+def a_month(size: int, price: float) -> str:
+    """What bytes cost a month, in the currency of the price for a GiB; nothing where none is set."""
+    if not price:
+        return ""
+    cost = size / 2**30 * price
+    return f", {cost:,.2f} a month" if cost >= 0.01 or not size else ", less than 0.01 a month"  # noqa: PLR2004
+
+
 def words(text: str) -> str:
     """A word of the program's as people write it."""
     return text.replace("_", " ")
@@ -82,6 +90,7 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.filters.update(
     number=lambda value: f"{value:,}",
     bytes=human_bytes,
+    a_month=a_month,
     key=printable,
     quoted=quoted,
     exact=exact,

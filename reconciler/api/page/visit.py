@@ -90,6 +90,7 @@ class Visit:
             "path": self.request.scope["path"],
             "done": self.asked("done"),
             "events": None,
+            "price": self.admin.loaded().settings.price_per_gib_month,
         }
 
 
