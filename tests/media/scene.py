@@ -101,7 +101,7 @@ async def fill(scene: Scene) -> None:
     await scene.person("disabled", enabled=False)
     await scene.person("expired", expires=now - HOUR)
     await scene.medium(ADAS, "ada")
-    await scene.medium("image/ends.png", "ada", ExpiresAt=now + timedelta(seconds=30))
+    await scene.medium("image/ends.png", "ada", ExpiresAt=now + HOUR)
     await scene.medium("image/disabled.png", "disabled")
     await scene.medium("image/expired.png", "expired")
     await scene.medium(STRANGE, "ada")

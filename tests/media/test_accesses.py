@@ -95,6 +95,7 @@ CREATE TRIGGER refusing BEFORE UPDATE ON "MediaRecords" FOR EACH ROW EXECUTE FUN
 
 async def test_accesses_are_not_written_where_they_are_not_wanted(scene: Scene) -> None:
     async with service(scene, media__record_accesses="false") as serving:
-        await serving.ask(path("image/ends.png"), scene.people["ada"].headers)
+        answer = await serving.ask(path("image/ends.png"), scene.people["ada"].headers)
+        assert answer.status_code == 200
         made: Media = serving.media
         assert made.accesses.due() == []
