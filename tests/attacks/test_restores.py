@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import anyio
 import anyio.to_thread
 import asyncpg
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from reconciler import app
 from reconciler.embedded.client import Supervisor
 from reconciler.embedded.postgres import EmbeddedPostgres
-from reconciler.errors import Halt
+from reconciler.engine.lead.seal import Sealer
+from reconciler.errors import CatalogUnavailable, Halt
 from reconciler.model import CheckStatus, Outcome
 from reconciler.settings import SettingsSource
 from tests.attacks.clusters import Cluster, start_cluster
@@ -85,6 +87,18 @@ async def halts(site: Site, what: str) -> None:
     assert (await identity_check(site))[0] is CheckStatus.OK
 
 
+async def check_until_answered(sealer: Sealer) -> None:
+    """As the watch does: a connection that the restart has cut fails when it is lent, and is replaced."""
+    with anyio.fail_after(60):
+        while True:
+            try:
+                await sealer.check()
+            except CatalogUnavailable:
+                await anyio.sleep(0.05)
+            else:
+                return
+
+
 @asynccontextmanager
 async def admin(server: EmbeddedPostgres) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(server.url())
@@ -149,7 +163,7 @@ async def test_a_leader_goes_on_through_a_failover_that_lost_nothing(
     async with open_scene(own_database, guarded=False) as scene:
         before = scene.bucket.identity
         await anyio.to_thread.run_sync(cluster.recover)
-        await scene.sealer.check()
+        await check_until_answered(scene.sealer)
         after = scene.bucket.identity
     assert before is not None
     assert before.lineage is not None
@@ -171,7 +185,7 @@ async def test_a_snapshot_that_is_put_back_under_a_leader_is_noticed(
         await scene.sealer.check()
         await anyio.to_thread.run_sync(cluster.put_back, copy)
         with pytest.raises(Halt, match="write-ahead log ends at"):
-            await scene.sealer.check()
+            await check_until_answered(scene.sealer)
         writer.terminate()
 
 
