@@ -169,9 +169,16 @@ async def load(truth: Truth) -> AsyncIterator[None]:
 
 
 async def settled(truth: Truth) -> None:
-    """Await that nothing is left to do; what a request lost is tried again later and later."""
+    """Await that nothing is left to do; what a request lost is tried again later and later.
+
+    A pass that is under way may have seen what has gone since, and would mark it once more.
+    """
+    at_rest = (
+        "SELECT 1 WHERE NOT EXISTS (SELECT FROM reconciler.marks)"
+        " AND NOT EXISTS (SELECT FROM reconciler.passes WHERE state = 'running')"
+    )
     with anyio.fail_after(120):
-        while not await truth.settled():  # noqa: ASYNC110 - servers tell it when they are asked
+        while not (await truth.site.sql(at_rest) and await truth.settled()):  # noqa: ASYNC110 - servers
             await anyio.sleep(0.2)
 
 
