@@ -36,7 +36,7 @@ class _Answer:
 
 
 class Answers:
-    """What was answered lately, by the whole path: whoever may look at all sees the same.
+    """What was answered lately, by path and query: whoever may look at all sees the same.
 
     A change that passes here makes all of it stale; what changes elsewhere is seen within `seconds`.
     """
@@ -46,7 +46,7 @@ class Answers:
     ) -> None:
         self._monotonic = monotonic
         self._seconds = seconds
-        self._known: OrderedDict[str, _Answer] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
 
     def forget(self) -> None:
         """Answer everything anew. What is being looked up now is for those who wait for it already."""
@@ -56,7 +56,7 @@ class Answers:
         """The answer, from memory where it is fresh. A stream is always found anew."""
         if NDJSON in request.headers.get("accept", ""):
             return await find(request)
-        known = self._of(f"{request.scope['path']}?{request.url.query}")
+        known = self._of((request.scope["path"], request.url.query))
         async with known.alone:
             if known.body is None or self._monotonic() >= known.at + self._seconds:
                 begun = self._monotonic()
@@ -68,9 +68,9 @@ class Answers:
             # One of its own for each: whatever surrounds a request adds to its answer's headers.
             return Response(known.body, media_type="application/json")
 
-    def _of(self, url: str) -> _Answer:
-        known = self._known.setdefault(url, _Answer())
-        self._known.move_to_end(url)
+    def _of(self, asked: tuple[str, str]) -> _Answer:
+        known = self._known.setdefault(asked, _Answer())
+        self._known.move_to_end(asked)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return known
