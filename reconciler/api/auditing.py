@@ -51,8 +51,11 @@ async def recorded(request: Request, action: str, act: Callable[[Request], Await
         problem = problems.of(error)
         answer = problem.answer()
     finally:
-        with anyio.move_on_after(SAVE_SECONDS, shield=True):
-            await _end(found, line, answer, problem, keep=key is not None)
+        try:
+            with anyio.move_on_after(SAVE_SECONDS, shield=True):
+                await _end(found, line, answer, problem, keep=key is not None)
+        finally:
+            admin.answers.forget()
     return answer
 
 

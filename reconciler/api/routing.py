@@ -48,10 +48,7 @@ class Guarded(APIRoute):
                 await read_body(request, LARGEST_BODY)
                 if request.method == "GET":
                     return await self._in_time(partial(admin.answers.look, handle), request)
-                try:
-                    return await recorded(request, self.unique_id, partial(self._in_time, handle))
-                finally:
-                    admin.answers.forget()
+                return await recorded(request, self.unique_id, partial(self._in_time, handle))
             except Exception as error:  # noqa: BLE001 - each is answered, and the unforeseen logged
                 return problems.of(error).answer()
 

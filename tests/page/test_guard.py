@@ -304,3 +304,18 @@ async def test_a_database_that_is_away_is_told_on_each_page(site: Site, tmp_path
             assert answer.status_code == 503, path
             assert "the database cannot be reached: no route" in answer.text
         assert (await client.get("/settings")).status_code == 200
+
+
+async def test_what_the_page_changed_is_answered_by_the_api_at_once(site: Site, tmp_path: Path) -> None:
+    """Answers are given again for a second of a clock that stands still here."""
+    async with serving(site, tmp_path, seconds=1.0) as api:
+        bearer = {"Authorization": f"Bearer {api.tokens.by_role[Role.APPROVER]}"}
+
+        async def paused() -> bool:
+            answer = await api.client.get("/api/v1/status", headers=bearer)
+            return bool(answer.json()["pause"]["paused"])
+
+        assert not await paused()
+        sent = await send(api, "/pause", {"reason": "a case", "form_token": await form_token(api)})
+        assert sent.status_code == 303
+        assert await paused()
