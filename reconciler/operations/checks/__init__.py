@@ -1,0 +1,31 @@
+"""Checks: one for each thing that a pass needs, made of what was found, with what mends it."""
+
+from reconciler.operations.checks.neighbours import collectors, namesakes, others
+from reconciler.operations.checks.results import attempt, fail, skip
+from reconciler.operations.checks.site import clocks, configuration, identity, pause, settings
+from reconciler.operations.checks.store import abilities, lifecycle, listed, quarantine, scratch
+from reconciler.operations.checks.tables import database, rights, rules, sides, tried
+
+__all__ = [
+    "abilities",
+    "attempt",
+    "clocks",
+    "collectors",
+    "configuration",
+    "database",
+    "fail",
+    "identity",
+    "lifecycle",
+    "listed",
+    "namesakes",
+    "others",
+    "pause",
+    "quarantine",
+    "rights",
+    "rules",
+    "scratch",
+    "settings",
+    "sides",
+    "skip",
+    "tried",
+]

@@ -1,0 +1,79 @@
+"""Checks of the site: its settings, its pause, to whom the bucket belongs, its clocks."""
+
+from collections.abc import Sequence
+
+from reconciler.model import (
+    Check,
+    Identity,
+    Lineage,
+    Mode,
+    Pause,
+)
+from reconciler.operations.checks.results import fail, ok, warn
+from reconciler.planning import formatting
+from reconciler.planning.clocks import STORE, WARN_APART, Compared
+from reconciler.settings import SettingReport, Source, origin_text, overridden, pinned
+
+CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
+
+
+def configuration(mode: Mode, prefixes: Sequence[str]) -> Sequence[Check]:
+    """The settings were read, so they are valid; what they will do is worth a line."""
+    shown = ", ".join(repr(prefix) for prefix in prefixes)
+    if mode is Mode.DRY_RUN:
+        return [ok("configuration", f"valid; dry run, nothing will be deleted; managed prefixes {shown}")]
+    return [ok("configuration", f"valid; live, what is due will be deleted; managed prefixes {shown}")]
+
+
+def settings(reports: Sequence[SettingReport]) -> Sequence[Check]:
+    """Where each value came from, and what of the environment is not in force."""
+    given: dict[str, list[str]] = {}
+    for each in reports:
+        if each.origin.source is not Source.DEFAULT:
+            given.setdefault(origin_text(each.origin), []).append(each.name.removeprefix("RECONCILER_"))
+    rest = len(reports) - sum(map(len, given.values()))
+    checks = [ok("settings", f"from {where}: {', '.join(names)}") for where, names in given.items()]
+    checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
+    checks += [ok("settings", line) for line in pinned(reports)]
+    return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(reports))]
+
+
+def pause(standing: Pause) -> Sequence[Check]:
+    """Whether an operator has stopped every deletion."""
+    if standing.paused:
+        resume = "run `reconciler resume` when they may go on"
+        return [warn("pause", f"{formatting.pause(standing)}: nothing is deleted", resume)]
+    return [ok("pause", "deletions are not paused")]
+
+
+def identity(tie: Identity | None, fault: str, lineage: Lineage) -> Sequence[Check]:
+    """Whose bucket it is: a foreign one has raised Halt before. And by what a restore would be noticed."""
+    if fault:
+        checks = [fail("identity", fault, "complete the rows first, then run `reconciler adopt-bucket`")]
+    elif tie is None:
+        checks = [ok("identity", "bucket and database are not tied yet; the first `once` or `run` ties them")]
+    else:
+        checks = [ok("identity", f"bucket and database are tied as site {tie.site_id}")]
+    untold = [UNTOLD[name] for name in UNTOLD if getattr(lineage, name) is None]
+    if untold:
+        advice = "grant this role EXECUTE on what tells it, or mind that after a restore (docs/safety.md)"
+        return [*checks, warn("restores", f"the server does not tell {', '.join(untold)}", advice)]
+    return [*checks, ok("restores", "noticed by system identifier, oids, timeline and position in the log")]
+
+
+UNTOLD = {
+    "cluster": "its system identifier (pg_control_system), which another server would not share",
+    "timeline": "its timeline (pg_walfile_name), which a recovery to a point in time raises",
+    "wal": "its position in the log (pg_current_wal_flush_lsn), which a snapshot puts back",
+}
+"""What a role or a provider may keep from us, and what goes unnoticed then."""
+
+
+def clocks(compared: Compared) -> Sequence[Check]:
+    """The database's clock, by which everything is decided, the store's and this machine's."""
+    if compared.halts:
+        return [fail("clocks", f"{compared.line}: nothing will be claimed", CLOCKS_ADVICE)]
+    if compared.warns:
+        return [warn("clocks", compared.line, CLOCKS_ADVICE)]
+    which = "database, store and this machine" if STORE in compared.ahead else "database and this machine"
+    return [ok("clocks", f"{which} agree within {WARN_APART.total_seconds():.0f} s")]
