@@ -25,7 +25,7 @@ from reconciler.catalog.marks.queries import MarkList
 from reconciler.catalog.media_tables.accesses import RecordedAccesses
 from reconciler.catalog.media_tables.browsing import MediaList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
-from reconciler.catalog.media_tables.near_misses import PostgresNearMisses
+from reconciler.catalog.media_tables.near_misses.noted import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
 from reconciler.catalog.media_tables.serving import ServedMedia
 from reconciler.catalog.media_tables.tables import MediaTables

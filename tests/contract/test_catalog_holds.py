@@ -11,7 +11,8 @@ from uuid import UUID
 import anyio
 import pytest
 
-from reconciler.catalog.holds import _holds_on, add
+from reconciler.catalog.holds import add
+from reconciler.catalog.holds.conditions import _holds_on
 from reconciler.catalog.marks import claims
 from reconciler.catalog.media_tables import locking
 from reconciler.errors import NotDone

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.catalog.db.connections import by_index
-from reconciler.catalog.media_tables.near_misses import PAIRS, SPARE
+from reconciler.catalog.media_tables.near_misses.noted import PAIRS, SPARE
 from reconciler.model import (
     KeepReason,
     KeyRange,

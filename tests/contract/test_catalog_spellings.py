@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.catalog.db.config import CatalogConfig
-from reconciler.catalog.media_tables.near_misses import twins
+from reconciler.catalog.media_tables.near_misses.twins import twins
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model.spelling import fronts, spellings
 from tests.contract.catalog import LONG_AGO, staged

@@ -12,7 +12,7 @@ import pytest
 from reconciler.catalog.db.config import TableMapping
 from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.catalog.media_tables import triggers
-from reconciler.catalog.media_tables.near_misses import WrittenSince
+from reconciler.catalog.media_tables.near_misses.written import WrittenSince
 from reconciler.model import Claim, KeepReason, Outcome, Verdict
 from tests.integration.site import Site
 

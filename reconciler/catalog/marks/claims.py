@@ -24,7 +24,8 @@ from reconciler.catalog.marks import ledger
 from reconciler.catalog.marks.ledger import Entry, Lines, Operation
 from reconciler.catalog.media_tables import quotas, references, variants
 from reconciler.catalog.media_tables.locking import LockedRows, read_locked
-from reconciler.catalog.media_tables.near_misses import twins, unnoted
+from reconciler.catalog.media_tables.near_misses.noted import unnoted
+from reconciler.catalog.media_tables.near_misses.twins import twins
 from reconciler.catalog.media_tables.records import add_rewritten, require_tables
 from reconciler.catalog.media_tables.rehearsal import Rehearsed, rehearse
 from reconciler.catalog.media_tables.tables import MediaTables

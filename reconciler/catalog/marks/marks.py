@@ -22,7 +22,8 @@ from reconciler.catalog.marks.claims import IN_FLIGHT, Claimer, needed
 from reconciler.catalog.marks.confirmation import Confirmer
 from reconciler.catalog.marks.rescue import LET_GO, count_abandoned, rescue_claim
 from reconciler.catalog.media_tables import quotas, references, rights, triggers
-from reconciler.catalog.media_tables.near_misses import WrittenSince, twins
+from reconciler.catalog.media_tables.near_misses.twins import twins
+from reconciler.catalog.media_tables.near_misses.written import WrittenSince
 from reconciler.catalog.media_tables.records import add_rewritten, lookup, require_tables
 from reconciler.catalog.media_tables.tables import MediaTables, by_key
 from reconciler.catalog.passes import deletion_caps

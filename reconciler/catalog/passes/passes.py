@@ -9,7 +9,7 @@ from reconciler.catalog.db.bounds import comparable, storable
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.leadership.fencing import stand
-from reconciler.catalog.media_tables import near_misses
+from reconciler.catalog.media_tables.near_misses.noted import note_departed
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.pass_groups import STATE
 from reconciler.catalog.passes import backlog, departures
@@ -168,7 +168,7 @@ class PostgresPasses:
             if departed:
                 going = [each.storage_key for each in sorted_out if each.kept is None]
                 await departures.make_way(connection, going)
-                await near_misses.note_departed(connection, going)
+                await note_departed(connection, going)
             if sorted_out:
                 await mark(connection, current, sorted_out, delete_delay)
             if departed:

@@ -46,7 +46,6 @@ def database(report: SchemaReport) -> Sequence[Check]:
 MANY_DEPARTURES = 1_000_000
 """Notes of rows that left, some hundred bytes each."""
 
-
 GUARDS = {
     Triggers.DISABLED: "disabled",
     Triggers.DEMOTED: "no longer ENABLE ALWAYS, so replicas' and loaders' sessions skip them",
