@@ -121,6 +121,16 @@ ENDPOINTS: Sequence[Endpoint] = (
     _change("POST", "/resume", steering.resume_deletions, OPERATOR, schemas.Pause, "pause", 409),
     _change("POST", "/holds", steering.add_hold, OPERATOR, schemas.Held, "holds", 409),
     _change("DELETE", "/holds", steering.remove_holds, OPERATOR, schemas.Lifted, "holds", 404, 409),
+    _change(
+        "POST",
+        "/virtual-keys/{virtual_key_id}/links/revoke",
+        steering.revoke_links,
+        OPERATOR,
+        schemas.LinksRevoked,
+        "media",
+        404,
+        409,
+    ),
     _change("DELETE", f"/marks/{KEY}", steering.cancel_mark, OPERATOR, schemas.Cancelled, "marks", 404, 409),
     _change("POST", "/passes", steering.run_pass, OPERATOR, schemas.Operation, "passes", 409, status=202),
     _change(

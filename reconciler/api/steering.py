@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from reconciler.api.bodies import Approval, NewHold, NewHoldFor, NewRetention, NewSweep, Reason
 from reconciler.api.jobs import accepted
-from reconciler.api.parameters import KNOWN, NO_NUL, DryRun, Id, StorageKey
+from reconciler.api.parameters import KNOWN, NO_NUL, DryRun, Id, StorageKey, VirtualKeyId
 from reconciler.api.site import TheAdmin, TheCaller, TheSite
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import HoldKind, PassKind
-from reconciler.operations import as_json, holds, jobs, marks, passes, pause
+from reconciler.operations import as_json, holds, jobs, links, marks, passes, pause
 
 
 async def pause_deletions(site: TheSite, caller: TheCaller, body: Reason) -> Response:
@@ -73,6 +73,17 @@ async def remove_holds(
     if not total:
         raise NotDone(ErrorKind.NOT_FOUND, "no_such_hold", "no such hold is in force")
     return JSONResponse({"holds": total, "dry_run": dry_run})
+
+
+async def revoke_links(
+    site: TheSite, caller: TheCaller, virtual_key_id: VirtualKeyId, body: Reason
+) -> Response:
+    """End every link made so far to the media of a virtual key, in each process of the media service at once.
+
+    What a cache was given stays there until its time is over.
+    """
+    ended = await links.revoke(site.catalog, [virtual_key_id], by=caller.name, reason=body.reason)
+    return JSONResponse({"virtual_key_ids": list(ended)})
 
 
 async def cancel_mark(

@@ -25,6 +25,7 @@ from reconciler.catalog.marks.queries import MarkList
 from reconciler.catalog.media_tables.accesses import RecordedAccesses
 from reconciler.catalog.media_tables.browsing import MediaList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
+from reconciler.catalog.media_tables.links import Links
 from reconciler.catalog.media_tables.near_misses.noted import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
 from reconciler.catalog.media_tables.serving import ServedMedia
@@ -63,6 +64,7 @@ class Catalog:
     media_list: MediaList
     served: ServedMedia
     accesses: RecordedAccesses
+    links: Links
     history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
@@ -117,6 +119,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 media_list=MediaList(database, media),
                 served=ServedMedia(database, media, config.tables.keys),
                 accesses=RecordedAccesses(database, media, config.tables.media),
+                links=Links(database, media),
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),

@@ -50,16 +50,16 @@ def presented(headers: Mapping[str, str]) -> str | None:
 
 
 def decide(
-    access: Access, looked: Looked, link: Callable[[Owner], float | None], by: QuotaOwner
+    access: Access, looked: Looked, link: Callable[[LiveRow], float | None], by: QuotaOwner
 ) -> Grant | None:
     """What lets the caller have the medium, the widest first; None where nothing does.
 
-    `link` is how long the link of the request is still good for media of that owner, None where it is not.
+    `link` is how long the link of the request is still good for the medium of that row, None where it is not.
     """
     for row in looked.rows:
         if access is Access.PUBLIC:
             return Grant(owner=row.owner, shared=True, seconds_left=row.seconds_left)
-        if access is Access.SIGNED and row.owner_valid and (seconds := link(row.owner)) is not None:
+        if access is Access.SIGNED and row.owner_valid and (seconds := link(row)) is not None:
             return Grant(owner=row.owner, shared=True, seconds_left=_sooner(seconds, row.seconds_left))
     mine = own(looked.rows, looked.caller, by)
     return None if mine is None else Grant(owner=mine.owner, shared=False, seconds_left=mine.seconds_left)

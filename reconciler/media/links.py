@@ -2,7 +2,7 @@
 
 A link carries when it ends, the name of the secret that it is signed with, and an HMAC-SHA256 over these, the
 method, the key and the owner. The owner is that of the row at the moment of the request, so a link ends when
-the medium changes hands.
+the medium changes hands. With the owner goes a number that is raised to end all of its links.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.model import LiveRow
+
 BUCKET_SECONDS = 300
 """Ends are rounded up to it, so that links made within it are the same, and a cache has them once."""
 
@@ -29,15 +31,21 @@ NUMBER = re.compile(r"[0-9]{1,12}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a link is for: a key, and the id of the virtual key that it belongs to."""
+    """What a link is for: a key, the id of the virtual key that owns it, and the number of its links."""
 
     key: str
     owner: str
+    links: int = 0
 
 
-def signature(secret: str, name: str, subject: Subject, ends: int) -> str:
+def subject(key: str, row: LiveRow) -> Subject:
+    """What a link to a medium is for, by the row that names it."""
+    return Subject(key=key, owner=row.owner.id or "", links=row.links)
+
+
+def signature(secret: str, name: str, of: Subject, ends: int) -> str:
     """Of the link to the subject that ends at that Unix time, in 43 characters that a URL can hold."""
-    text = json.dumps(["media-link-1", name, METHOD, subject.key, subject.owner, ends])
+    text = json.dumps(["media-link-1", name, METHOD, of.key, of.owner, of.links, ends])
     return _written(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest())
 
 

@@ -32,9 +32,8 @@ async def make_link(request: Request) -> Response:
     if media.terms.access is not Access.SIGNED or not secrets:
         raise Problem(409, "no_links", "this service knows no links")
     ends = links.end_of(media.now(), seconds)
-    subject = links.Subject(key=key, owner=row.owner.id or "")
     told = {
-        "path": links.make(secrets, subject, ends),
+        "path": links.make(secrets, links.subject(key, row), ends),
         "ends_at": datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z"),
     }
     return JSONResponse(told, 201)

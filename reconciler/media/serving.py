@@ -15,7 +15,7 @@ from reconciler.media.conditions import NotModified, Span, Unsatisfiable
 from reconciler.media.problems import Problem, no_such_medium, unavailable
 from reconciler.media.sending import Sent
 from reconciler.media.site import Media
-from reconciler.model import LiveRow, Owner, Presigned, StoredMedium
+from reconciler.model import LiveRow, Presigned, StoredMedium
 from reconciler.planning.formatting import counted
 from reconciler.stores.s3.reading import Body, Changed
 
@@ -89,9 +89,10 @@ async def _granted(media: Media, request: Request) -> tuple[str, Grant]:
     key = key_of(media, request)
     looked = await media.site().tables.find(key, access.presented(request.headers))
 
-    def link(owner: Owner) -> float | None:
-        subject = links.Subject(key=key, owner=owner.id or "")
-        return links.seconds_left(media.secrets.look(), subject, request.query_params, media.now())
+    def link(row: LiveRow) -> float | None:
+        return links.seconds_left(
+            media.secrets.look(), links.subject(key, row), request.query_params, media.now()
+        )
 
     grant = access.decide(media.terms.access, looked, link, media.terms.owner)
     if grant is None:

@@ -20,11 +20,12 @@ class LiveRow:
     """A row that names a key, and is neither soft-deleted nor past its expiry.
 
     `seconds_left` until its expiry, None where it has none. `owner_valid`: its virtual key exists, is enabled
-    and has not expired.
+    and has not expired. `links` is the number that good links to its media are signed with.
     """
 
     owner: Owner
     owner_valid: bool
+    links: int = 0
     seconds_left: float | None
 
 

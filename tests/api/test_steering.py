@@ -120,6 +120,18 @@ async def test_a_hold_of_somebody_else_is_lifted_only_where_that_is_said(api: Ap
     assert everybody.json() == {"holds": 2, "dry_run": False}
 
 
+async def test_links_of_a_virtual_key_are_ended_and_by_whom_is_written_down(api: Api, site: Site) -> None:
+    owner = str(await site.virtual_key())
+    path, said = f"{BASE}/virtual-keys/{owner}/links/revoke", {"reason": "posted in a forum"}
+    assert (await api.ask("POST", path, Role.VIEWER, json=said)).status_code == 403
+    done = await api.ask("POST", path, Role.OPERATOR, json=said)
+    assert (done.status_code, done.json()) == (200, {"virtual_key_ids": [owner]})
+    unknown = await api.ask("POST", f"{BASE}/virtual-keys/nobody/links/revoke", json=said)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "no_such_virtual_key")
+    (order,) = await site.sql("SELECT author, about FROM reconciler.orders WHERE what = 'links revoke'")
+    assert tuple(order) == ("operator", f"{owner}: posted in a forum")
+
+
 async def test_a_mark_is_withdrawn_with_a_reason(api: Api, site: Site) -> None:
     await site.put("image/orphan 1")
     await site.once(dry_run="true")

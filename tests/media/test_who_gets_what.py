@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import httpx
 import pytest
 
+from reconciler.errors import NotDone
 from reconciler.media import links
+from reconciler.operations.links import revoke
 from tests.media.scene import ADAS, BODY, STRANGE, Scene, Service, path, service
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +210,40 @@ async def test_what_ends_is_gone_for_the_next_request(scene: Scene) -> None:
         assert (await serving.ask(path("image/eve.png"), eve.headers)).status_code == 200
         await scene.site.sql('UPDATE "VirtualKeys" SET "IsEnabled" = false WHERE "Id" = $1', eve.id)
         assert (await serving.ask(path("image/eve.png"), eve.headers)).status_code == 404
+
+
+async def test_all_links_of_an_owner_end_at_once_in_every_process(scene: Scene) -> None:
+    eve = await scene.person("revoked")
+    await scene.medium("image/revoked.png", "revoked")
+    place, theirs = path("image/revoked.png"), link(scene, "image/bobs.png", "bob")
+    await scene.medium("image/bobs.png", "bob")
+
+    async def made(serving: Service) -> str:
+        answer = await serving.ask(f"{place}/links", eve.headers, method="POST")
+        return str(answer.json()["path"])
+
+    async def statuses(links: Sequence[str]) -> list[int]:
+        return [(await each.ask(every)).status_code for each in (one, other) for every in links]
+
+    async with service(scene, media__access=SIGNED) as one, service(scene, media__access=SIGNED) as other:
+        first, catalogue = await made(one), scene.site.catalog()
+        assert await statuses([first, theirs]) == [200] * 4
+        async with catalogue as catalog:
+            for _ in range(2):
+                ended = await revoke(catalog, [str(eve.id).upper()], by="ops", reason="posted in a forum")
+                assert ended == [str(eve.id)]
+                assert await statuses([first]) == [404, 404]
+                second = await made(other)
+                assert second != first
+                assert await statuses([second, theirs]) == [200] * 4
+                first = second
+            with pytest.raises(NotDone, match="no such virtual key"):
+                await revoke(catalog, [str(eve.id), "nobody"], by="ops", reason="a guess")
+        assert await statuses([first]) == [200, 200]
+        assert (await one.ask(place, eve.headers)).status_code == 200
+    lines = await scene.site.sql("SELECT storage_key, detail FROM reconciler.ledger WHERE reason = 'links'")
+    told = "all links to the media of this virtual key ended by ops: posted in a forum"
+    assert [tuple(line) for line in lines] == [(str(eve.id), told)] * 2
 
 
 async def test_a_group_shares_its_media_where_it_is_set_to(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from reconciler.api.schemas.steering import (
     Held,
     HoldsPage,
     Lifted,
+    LinksRevoked,
     Operation,
     OperationsPage,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "HoldsPage",
     "LedgerPage",
     "Lifted",
+    "LinksRevoked",
     "Mark",
     "MarksPage",
     "MediaOfKeyPage",

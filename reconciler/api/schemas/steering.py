@@ -44,6 +44,12 @@ class Lifted(Shape):
     dry_run: bool
 
 
+class LinksRevoked(Shape):
+    """The virtual keys whose links have ended."""
+
+    virtual_key_ids: list[str]
+
+
 class Cancelled(Shape):
     """Marks that were withdrawn, and those that were not."""
 

@@ -7,13 +7,14 @@ next request.
 from reconciler.catalog.db.config import KeyColumns, quoted
 from reconciler.catalog.db.connections import Database, Row
 from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.media_tables.links import generation
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.errors import ConfigError
 from reconciler.model import LiveRow, Looked, Owner
 
 # An object whose mark is claimed is being deleted, whatever its row still says.
 FIND = """
-SELECT {owner}::text AS owner, {group} AS owner_group, {valid} AS owner_valid,
+SELECT {owner}::text AS owner, {group} AS owner_group, {valid} AS owner_valid, {links} AS links,
        extract(epoch FROM {expires} - now())::float8 AS seconds_left,
        c.id AS caller, c.key_group AS caller_group
 FROM {media}{keys} LEFT JOIN ({caller}) c ON true
@@ -53,6 +54,7 @@ class ServedMedia:
             owner=media.owner_id,
             group=grouped,
             valid=valid,
+            links=generation(media.owner_id),
             expires=media.expires,
             media=media.media,
             keys=f" LEFT JOIN {media.keys} ON {media.owned}" if media.has_keys else "",
@@ -91,5 +93,6 @@ def _live(row: Row) -> LiveRow:
     return LiveRow(
         owner=Owner(id=row["owner"], group=row["owner_group"]),
         owner_valid=row["owner_valid"],
+        links=row["links"],
         seconds_left=row["seconds_left"],
     )

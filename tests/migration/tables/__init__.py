@@ -4,8 +4,14 @@
 first migration creates only where neither exists.
 """
 
-from tests.migration.tables import asking, leading, marking, recovering  # each registers its tables in OWN
+from tests.migration.tables import (
+    asking,
+    leading,
+    marking,
+    recovering,
+    serving,
+)  # each registers its tables in OWN
 from tests.migration.tables.columns import OWN
 from tests.migration.tables.gateway import GATEWAY
 
-__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering"]
+__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering", "serving"]
