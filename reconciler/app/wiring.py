@@ -148,6 +148,7 @@ def wire(
         jobs=catalog.jobs,
         recovery=catalog.recovery,
         purges=catalog.purges,
+        outbox=catalog.outbox,
         clock=SystemClock(),
         observer=observer,
         capabilities=capabilities,

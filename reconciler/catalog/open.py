@@ -30,6 +30,7 @@ from reconciler.catalog.media_tables.near_misses.noted import PostgresNearMisses
 from reconciler.catalog.media_tables.records import GatewayRecords
 from reconciler.catalog.media_tables.serving import ServedMedia
 from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.outbox import PostgresOutbox
 from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.catalog.passes.departures import PostgresDepartures
 from reconciler.catalog.passes.passes import PostgresPasses
@@ -68,6 +69,7 @@ class Catalog:
     history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
+    outbox: PostgresOutbox
     erasure: Erasure
     statistics: PostgresStatistics
     trends: PostgresTrends
@@ -123,6 +125,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),
+                outbox=PostgresOutbox(database),
                 erasure=Erasure(database, media),
                 statistics=PostgresStatistics(database, media),
                 trends=PostgresTrends(database, media),

@@ -116,6 +116,8 @@ def _event(line: LedgerLine) -> str:
             return f"{what} restored{result} by {line.reason}{detail}"
         case "cancelled":
             return f"mark withdrawn{detail}"
+        case "uncached":
+            return f"purged from the CDN{detail}"
         case "erased":
             return f"erasure ordered {line.detail}"
         case _:

@@ -23,6 +23,7 @@ from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, Se
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.steps import step
 from reconciler.engine.runtime.tasks import ended_by
+from reconciler.engine.tell.telling import Teller
 from reconciler.errors import Halt, PassEnded
 from reconciler.model import (
     KeepReason,
@@ -45,6 +46,9 @@ from reconciler.ports import Attribute
 log = structlog.get_logger(__name__)
 
 ABANDONED_POLL_SECONDS = 1.0
+
+TELL_SECONDS = 60.0
+"""How long a single run tells others what it did; what is left is told by the next one."""
 
 
 @dataclass(slots=True)
@@ -145,6 +149,7 @@ class Cycle:
         self._healer = Healer(ports, self._collector.guard, in_force)
         self._leftovers = Leftovers(ports, self._collector.guard, in_force, stopping)
         horizon = self._collector.wait_for_horizon
+        self.tellers = [Teller(ports, channel) for channel in ports.channels]
         self._purger = Purger(ports, self._collector.guard, in_force, stopping, limits.longest_call, horizon)
 
     def _lists_plainly(self, pass_id: int) -> bool:
@@ -160,6 +165,11 @@ class Cycle:
         await self._ports.clocks.require()
         await ownership.first_contact(self._ports, self._bucket, self._in_force().policy.prefixes)
         await self._sealer.take(term)
+        await self._open_channels(term)
+
+    async def _open_channels(self, term: Term) -> None:
+        subscriptions = [channel.subscription for channel in self._ports.channels]
+        await self._ports.outbox.open(term, subscriptions, self._in_force().ledger_retention)
 
     async def keep(self, term: Term) -> None:
         """Renew the lease until cancelled. Raises LeaseLost once another replica may have it."""
@@ -242,6 +252,9 @@ class Cycle:
             await self._finish_abandoned(term, progress)
         blocked = progress.collected.blocked or not released
         progress.collected = replace(progress.collected, blocked=blocked)
+        with anyio.move_on_after(TELL_SECONDS):
+            for teller in self.tellers:
+                await teller.tell(term)
         if progress.collected.full:
             raise Halt(progress.collected.full)
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import structlog
@@ -31,6 +32,9 @@ KEYS_SECONDS = 5.0
 
 COLLECT_SECONDS = 10.0
 """Seconds between two rounds of the collector, unless a pass was released meanwhile."""
+
+TELL_SECONDS = 2.0
+"""Seconds between two looks for messages to send."""
 
 HALT_SECONDS = 60.0
 """How often a halted daemon checks whether a person has acted."""
@@ -197,6 +201,10 @@ class Daemon:
                 seconds=DEPARTURE_SECONDS,
                 first_after=at_once,
                 bell=self._departed,
+            ),
+            *(
+                Loop(name=each.loop, act=partial(each.tell, term), seconds=TELL_SECONDS, first_after=at_once)
+                for each in self._cycle.tellers
             ),
         )
 

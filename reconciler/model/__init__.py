@@ -9,6 +9,7 @@ from reconciler.model.jobs import *
 from reconciler.model.lineage import *
 from reconciler.model.marks import *
 from reconciler.model.objects import *
+from reconciler.model.outbox import *
 from reconciler.model.passes import *
 from reconciler.model.quarantine import *
 from reconciler.model.quotas import *

@@ -8,5 +8,6 @@ from reconciler.ports.jobs import *
 from reconciler.ports.leadership import *
 from reconciler.ports.marks import *
 from reconciler.ports.observing import *
+from reconciler.ports.outbox import *
 from reconciler.ports.passes import *
 from reconciler.ports.recovery import *

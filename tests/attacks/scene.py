@@ -284,6 +284,7 @@ class Scene:
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             recovery=catalog.recovery,
             purges=catalog.purges,
+            outbox=catalog.outbox,
             clock=self.bucket.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

@@ -28,6 +28,7 @@ from reconciler.model import (
     Term,
     UndoScope,
 )
+from reconciler.ports import Channel
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket, no_other_bucket
 from tests.doubles.budget import MemoryBudget
@@ -39,6 +40,7 @@ from tests.doubles.jobs import MemoryJobs
 from tests.doubles.marks import MemoryMarks
 from tests.doubles.nearmisses import MemoryNearMisses
 from tests.doubles.observing import Act, RecordingObserver, Surroundings, crash
+from tests.doubles.outbox import MemoryOutbox
 from tests.doubles.passes import MemoryLease, MemoryPasses, MemorySite
 from tests.doubles.pause import MemoryPauseSwitch
 from tests.doubles.records import MemoryRecords, MemoryStagingArea
@@ -71,6 +73,8 @@ class World:
         self.observer = RecordingObserver()
         self.marks = MemoryMarks(self.database)
         self.jobs = MemoryJobs(self.database)
+        self.outbox = MemoryOutbox(self.database)
+        self.channels: list[Channel] = []
         self.throttles = self.new_throttles()
         self.limits = tuning(listing_concurrency=2, delete_concurrency=2)
         self.runtime = runtime(policy=under or policy(), limits=limits, config_hash="c1", rate=inf)
@@ -111,6 +115,8 @@ class World:
             holds=MemoryHolds(self.database),
             recovery=MemoryRecovery(self.database),
             purges=MemoryPurges(self.database),
+            outbox=self.outbox,
+            channels=self.channels,
             clock=self.around,
             observer=self.observer,
             capabilities=self.bucket.capabilities,

@@ -1,6 +1,6 @@
 """What the engine runs with: the ports it acts through, and the current settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
@@ -102,7 +102,9 @@ class Ports:
     jobs: ports.Jobs
     recovery: ports.Recovery
     purges: ports.Purges
+    outbox: ports.Outbox
     clock: ports.Clock
     observer: ports.Observer
     capabilities: Capabilities
     tracer: ports.Tracer = UNTRACED
+    channels: Sequence[ports.Channel] = ()

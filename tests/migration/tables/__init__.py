@@ -10,8 +10,9 @@ from tests.migration.tables import (
     marking,
     recovering,
     serving,
+    telling,
 )  # each registers its tables in OWN
 from tests.migration.tables.columns import OWN
 from tests.migration.tables.gateway import GATEWAY
 
-__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering", "serving"]
+__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering", "serving", "telling"]

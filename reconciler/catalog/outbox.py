@@ -1,0 +1,131 @@
+"""The outbox. Triggers fill it (migration 0014), so that whoever writes the ledger need not think of it.
+
+A row is deleted once it has arrived; so no reader has a place in it, which ids that are committed out of
+order could slip behind.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from reconciler.catalog.db.connections import AnyConnection, Database
+from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.leadership.fencing import stand
+from reconciler.model import Delivered, Message, Subscription, Term, Unsent
+
+FIRST_REST, LONGEST_REST = timedelta(seconds=1), timedelta(minutes=5)
+"""Of a channel whose receiver is away; it doubles."""
+
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
+"""Of a message that its receiver refused; it doubles."""
+
+OPEN = f"""
+INSERT INTO {SCHEMA}.channels (name, kinds, url_column) VALUES ($1, $2::text[], $3)
+ON CONFLICT (name) DO UPDATE
+SET kinds = excluded.kinds, url_column = excluded.url_column, due_at = clock_timestamp()
+"""
+
+CLOSE = f"DELETE FROM {SCHEMA}.channels WHERE name <> ALL($1::text[])"
+
+FORGET = f"""
+DELETE FROM {SCHEMA}.outbox o WHERE o.created_at < clock_timestamp() - $1::interval
+    AND NOT EXISTS (SELECT FROM {SCHEMA}.channels c WHERE c.name = o.channel)
+"""
+
+DUE = f"""
+SELECT o.id, o.kind, o.storage_key, o.ledger_id, o.payload::text AS payload, o.created_at, o.attempts
+FROM {SCHEMA}.outbox o
+WHERE o.channel = $1 AND o.due_at <= clock_timestamp()
+  AND EXISTS (SELECT FROM {SCHEMA}.channels c WHERE c.name = $1 AND c.due_at <= clock_timestamp())
+  AND NOT EXISTS (SELECT FROM {SCHEMA}.outbox e
+                  WHERE e.channel = $1 AND e.storage_key = o.storage_key AND e.id < o.id
+                    AND e.due_at > clock_timestamp())
+ORDER BY o.id LIMIT $2
+"""
+
+# A message has one line in the ledger at most, and so has a key whose object and row were told of at once.
+ARRIVED = f"""
+WITH gone AS (
+    DELETE FROM {SCHEMA}.outbox o USING unnest($1::bigint[], $2::text[]) AS a (id, answer)
+    WHERE o.id = a.id RETURNING o.id, o.storage_key, o.payload, a.answer
+)
+INSERT INTO {SCHEMA}.ledger
+    (operation_id, epoch, event, mode, what, storage_key, verdict, reason, detail, pass_id, owners)
+SELECT DISTINCT ON (storage_key) (payload ->> 'operation_id')::uuid, $3, 'uncached', 'live', 'object',
+    storage_key, coalesce(payload ->> 'verdict', ''), coalesce(payload ->> 'reason', ''), answer,
+    (payload ->> 'pass_id')::bigint,
+    CASE WHEN payload ? 'owners' THEN ARRAY(SELECT jsonb_array_elements_text(payload -> 'owners')) END
+FROM gone WHERE answer IS NOT NULL AND storage_key IS NOT NULL ORDER BY storage_key, id
+"""
+
+REFUSED = f"""
+UPDATE {SCHEMA}.outbox o
+SET attempts = o.attempts + 1, last_error = r.reason,
+    due_at = clock_timestamp() + least($3::interval * power(2, least(o.attempts, 20)), $4::interval)
+FROM unnest($1::bigint[], $2::text[]) AS r (id, reason) WHERE o.id = r.id
+"""
+
+AWAY = f"""
+UPDATE {SCHEMA}.channels
+SET failures = failures + 1, last_error = $2,
+    due_at = clock_timestamp() + coalesce(
+        $3::interval, least($4::interval * power(2, least(failures, 20)), $5::interval))
+WHERE name = $1
+"""
+
+WELL = f"UPDATE {SCHEMA}.channels SET failures = 0, last_error = NULL WHERE name = $1 AND failures > 0"
+
+BACKLOG = f"""
+SELECT coalesce(c.name, o.channel) AS name, coalesce(o.pending, 0) AS pending, o.oldest,
+       coalesce(c.failures, 0) AS failures, c.last_error
+FROM {SCHEMA}.channels c
+FULL JOIN (SELECT channel, count(*) AS pending, min(created_at) AS oldest FROM {SCHEMA}.outbox GROUP BY 1) o
+    ON o.channel = c.name
+"""
+
+UNSENT = ("pending", "oldest", "failures", "last_error")
+
+
+class PostgresOutbox:
+    """`ports.Outbox` on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, term: Term, subscriptions: Sequence[Subscription], keep: timedelta) -> None:
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            for each in subscriptions:
+                await connection.execute(OPEN, each.channel, list(each.kinds), each.url_column)
+            await connection.execute(CLOSE, [each.channel for each in subscriptions])
+            await connection.execute(FORGET, keep)
+
+        await self._database.transaction(work)
+
+    async def due(self, channel: str, limit: int) -> Sequence[Message]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(DUE, channel, limit)
+        return [Message(**{**row, "payload": json.loads(row["payload"])}) for row in rows]
+
+    async def settle(self, term: Term, channel: str, delivered: Delivered) -> None:
+        arrived, refused = delivered.arrived, delivered.refused
+
+        async def work(connection: AnyConnection) -> None:
+            await stand(connection, term)
+            if arrived:
+                await connection.execute(ARRIVED, list(arrived), list(arrived.values()), term.epoch)
+            if refused:
+                wait = FIRST_WAIT, LONGEST_WAIT
+                await connection.execute(REFUSED, list(refused), list(refused.values()), *wait)
+            if delivered.away:
+                rest = delivered.after, FIRST_REST, LONGEST_REST
+                await connection.execute(AWAY, channel, delivered.away, *rest)
+            else:
+                await connection.execute(WELL, channel)
+
+        await self._database.transaction(work)
+
+    async def backlog(self) -> Mapping[str, Unsent]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(BACKLOG)
+        return {row["name"]: Unsent(**{name: row[name] for name in UNSENT}) for row in rows}

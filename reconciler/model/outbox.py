@@ -1,0 +1,66 @@
+"""What is still to be told to others, a CDN or whoever listens to events, about what has happened."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+KEY_REVOKED = "key revoked"
+"""The kind of a message about a virtual key that was seen disabled for the first time. It has no storage key;
+`owners` of its payload names the virtual key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What a channel is told of: `kinds` such as `object deleted`, `object restored`, `record left`.
+
+    The words are the ledger's `what` and result, or its event where that is neither `result` nor `restored`.
+
+    `url_column`: the column of a removed row whose text is told as `url`.
+    """
+
+    channel: str
+    kinds: Sequence[str]
+    url_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One row of the outbox. Of the ledger's line (`ledger_id`) its `payload` has those that are not NULL of
+    `at`, `epoch`, `operation_id`, `pass_id`, `verdict`, `reason`, `detail`, `record_id`, `variant_of`,
+    `owners`, `bytes`, `etag` and `url`.
+    """
+
+    id: int
+    kind: str
+    storage_key: str | None
+    ledger_id: int | None
+    payload: Mapping[str, Any]
+    created_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What became of some messages, by their ids. Those that are in neither stay as they are.
+
+    `arrived` has the receiver's answer: one that is not None is kept in the ledger, as `uncached`. `refused`
+    has the reason; each is tried again alone, after ever longer waits, and later ones of its storage key wait
+    for it. `away` says why the receiver takes nothing at all; the channel rests then, for `after` if the
+    receiver said how long.
+    """
+
+    arrived: Mapping[int, str | None] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    away: str = ""
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """What a channel has still to send, since `oldest`, and its failures in a row, with the last error."""
+
+    pending: int
+    oldest: datetime | None
+    failures: int = 0
+    last_error: str | None = None
