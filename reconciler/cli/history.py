@@ -114,10 +114,9 @@ def _event(line: LedgerLine) -> str:
         case "restored":
             result = "" if line.result == "restored" else f" ({line.result})"
             return f"{what} restored{result} by {line.reason}{detail}"
-        case "cancelled":
-            return f"mark withdrawn{detail}"
-        case "uncached":
-            return f"purged from the CDN{detail}"
+        case "cancelled" | "uncached":
+            said = {"cancelled": "mark withdrawn", "uncached": "purged from the CDN"}
+            return f"{said[line.event]}{detail}"
         case "erased":
             return f"erasure ordered {line.detail}"
         case _:

@@ -1,4 +1,4 @@
-"""The outbox on a real Postgres: what fills it, in what order it is read, and that nothing leaves it unsent."""
+"""The outbox on a real Postgres: what fills it, its order, and that nothing leaves it unsent."""
 
 from __future__ import annotations
 
