@@ -15,7 +15,8 @@ class LedgerLine:
     """One line of the ledger, with the pass that it belongs to: its `kind`, its `cutoff`, and who approved
     it, if a person did; `unapproved`: it tripped, and nobody has. `event` is `intent`, `result`, `restored`,
     `purged`, `uncached`, `cancelled`, `erased` or `aborted`. Verdict and result are words as they were
-    written, maybe by a newer program. `owners` are the virtual keys of the rows that named the key when it was claimed.
+    written, maybe by a newer program. `owners` are the virtual keys of the rows that named the key when it
+    was claimed.
     """
 
     id: int
