@@ -83,6 +83,8 @@ media:
   {{- end }}
   link_for: {{ toJson $v.media.linkFor }}
   record_accesses: {{ toJson $v.media.recordAccesses }}
+  count_prefetch: {{ toJson $v.media.countPrefetch }}
+  uncounted_agents: {{ toJson $v.media.uncountedAgents }}
   requests: {{ toJson $v.media.requests }}
   requests_per_owner: {{ toJson $v.media.requestsPerOwner }}
 {{- end -}}

@@ -16,8 +16,9 @@ from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError, Retryable
 from reconciler.media.access import Access
 from reconciler.media.app import build
-from reconciler.media.counting import Accesses
+from reconciler.media.counting import Accesses, Uncounted
 from reconciler.media.links import LinkSecrets
+from reconciler.media.recording import Recorder
 from reconciler.media.sending import Places
 from reconciler.media.site import Media, Site, Terms
 from reconciler.model import QuotaOwner
@@ -37,9 +38,6 @@ RECONNECT_SECONDS = 5.0
 
 RECORD_SECONDS = 5.0
 """Between two writings of what was accessed."""
-
-AT_ONCE = 1_000
-"""Rows of one statement that writes accesses."""
 
 LAST_SECONDS = 2.0
 """For what was accessed last, before the process ends."""
@@ -79,7 +77,7 @@ async def run(settings: Settings) -> None:
             health.miss(TAKING)
             await anyio.sleep(LINGER_SECONDS)
         with anyio.move_on_after(LAST_SECONDS):
-            await record(media, all_of_them=True)
+            await media.recorder.write(all_of_them=True)
         group.cancel_scope.cancel()
     log.info("stopped")
 
@@ -87,19 +85,7 @@ async def run(settings: Settings) -> None:
 async def _keep_recording(media: Media) -> None:
     while True:
         await anyio.sleep(RECORD_SECONDS)
-        await record(media)
-
-
-async def record(media: Media, *, all_of_them: bool = False) -> None:
-    """Write what has been accessed to the rows; what cannot be written now is tried again."""
-    accesses = media.accesses.due(all_of_them=all_of_them)
-    try:
-        for start in range(0, len(accesses), AT_ONCE):
-            part, records = accesses[start : start + AT_ONCE], media.site().records
-            if records is not None:
-                media.accesses.wrote(part, await records.record(part))
-    except (Retryable, ConfigError, Halt) as error:
-        log.warning("accesses cannot be written, trying again", reason=str(error))
+        await media.recorder.write()
 
 
 @asynccontextmanager
@@ -133,6 +119,7 @@ def describe(settings: Settings, site: Callable[[], Site], metrics: MediaMetrics
             " `NAME SECRET`, such as `2026-11` and 32 random bytes in hexadecimal digits"
         )
     file = asked.link_keys_file
+    accesses = Accesses(time.monotonic)
     return Media(
         site=site,
         terms=Terms(
@@ -143,10 +130,12 @@ def describe(settings: Settings, site: Callable[[], Site], metrics: MediaMetrics
             redirect_for=asked.redirect_for,
             cache_for=asked.cache_for,
             link_for=asked.link_for,
+            uncounted=Uncounted(agents=asked.uncounted_agents, prefetch=not asked.count_prefetch),
         ),
         secrets=LinkSecrets(file, lambda reason: log.error("the links' secrets", file=file, reason=reason)),
         places=Places(asked.requests, asked.requests_per_owner),
-        accesses=Accesses(time.monotonic),
+        accesses=accesses,
+        recorder=Recorder(accesses, lambda: site().records),
         counts=metrics,
         now=time.time,
     )

@@ -27,12 +27,14 @@ class Access(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """A row that lets the caller have its medium. `shared`: so may whoever sends the same request, so that a
-    cache may answer them. `seconds_left` until that ends, None for never.
+    cache may answer them. `seconds_left` until that ends, None for never. `marked`: it is to be deleted,
+    unless the claim decides otherwise.
     """
 
     owner: Owner
     shared: bool
     seconds_left: float | None
+    marked: bool = False
 
 
 def presented(headers: Mapping[str, str]) -> str | None:
@@ -58,11 +60,15 @@ def decide(
     """
     for row in looked.rows:
         if access is Access.PUBLIC:
-            return Grant(owner=row.owner, shared=True, seconds_left=row.seconds_left)
+            return _grant(row, shared=True, seconds_left=row.seconds_left)
         if access is Access.SIGNED and row.owner_valid and (seconds := link(row)) is not None:
-            return Grant(owner=row.owner, shared=True, seconds_left=_sooner(seconds, row.seconds_left))
+            return _grant(row, shared=True, seconds_left=_sooner(seconds, row.seconds_left))
     mine = own(looked.rows, looked.caller, by)
-    return None if mine is None else Grant(owner=mine.owner, shared=False, seconds_left=mine.seconds_left)
+    return None if mine is None else _grant(mine, shared=False, seconds_left=mine.seconds_left)
+
+
+def _grant(row: LiveRow, *, shared: bool, seconds_left: float | None) -> Grant:
+    return Grant(owner=row.owner, shared=shared, seconds_left=seconds_left, marked=row.marked)
 
 
 def own(rows: Sequence[LiveRow], caller: Owner | None, by: QuotaOwner) -> LiveRow | None:

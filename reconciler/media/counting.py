@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.model import Access
@@ -15,6 +15,29 @@ STALE_SECONDS = 300.0
 
 MOST = 100_000
 """Keys that are remembered. Accesses to further ones are not counted until some are written."""
+
+
+PREFETCHING = ("sec-purpose", "purpose", "x-moz")
+"""Headers by which a browser says that nobody looks yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncounted:
+    """What asks for media without anybody looking: by parts of its name, in any case, and by what it says."""
+
+    agents: Sequence[str] = ()
+    prefetch: bool = False
+
+    def asks(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request with these headers, by their lower-case names, does not count."""
+        if self.prefetch and any("prefetch" in headers.get(name, "").lower() for name in PREFETCHING):
+            return True
+        return self.matches(headers.get("user-agent", ""))
+
+    def matches(self, agent: str) -> bool:
+        """Whether what calls itself so does not count."""
+        name = agent.lower()
+        return any(part.lower() in name for part in self.agents)
 
 
 @dataclass(slots=True)
@@ -41,11 +64,17 @@ class Accesses:
         elif len(self._seen) < MOST:
             self._seen[key] = _Seen(1, now, now)
 
-    def due(self, *, all_of_them: bool = False) -> Sequence[Access]:
+    def due(self, *, all_of_them: bool = False, only: Sequence[str] | None = None) -> Sequence[Access]:
         """What is to be written now, by key: without rows that were written within `ROW_SECONDS`, unless all
-        are wanted.
+        are wanted. `only` these keys, else any.
         """
         now = self._monotonic()
+        if only is not None:
+            return [
+                Access(key=key, count=seen.count, seconds_ago=now - seen.last)
+                for key in only
+                if (seen := self._seen.get(key)) and (all_of_them or not self._lately(key, now))
+            ]
         self._written = {key: at for key, at in self._written.items() if now - at < ROW_SECONDS}
         for key in [key for key, seen in self._seen.items() if now - seen.first >= STALE_SECONDS]:
             del self._seen[key]
@@ -54,6 +83,10 @@ class Accesses:
             for key, seen in sorted(self._seen.items())
             if all_of_them or key not in self._written
         ]
+
+    def _lately(self, key: str, now: float) -> bool:
+        at = self._written.get(key)
+        return at is not None and now - at < ROW_SECONDS
 
     def wrote(self, accesses: Sequence[Access], keys: Collection[str]) -> None:
         """Those of these accesses are written whose keys are named; what came meanwhile still counts."""

@@ -62,6 +62,10 @@ class Sent(Response):
         self._ended = ended
         self._sent = 0
 
+    def drop(self) -> None:
+        """Let the body go unsent; `ended` is not called."""
+        self._opened.close()
+
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Raises what sending and reading raise: the server then cuts the connection, so that the client sees
         that something is missing.

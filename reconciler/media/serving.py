@@ -53,18 +53,30 @@ async def get_medium(request: Request) -> Response:
         grant=grant,
         give_back=media.places.take(grant.owner.id or ""),
     )
+    answer: Response | None = None
     try:
         answer = await (_redirected(asked) if media.terms.redirects else _streamed(asked))
+        await _count(asked)
     except BaseException:
         asked.give_back()
         media.counts.served("failed", 0)
+        if isinstance(answer, Sent):
+            answer.drop()
         raise
-    if media.site().records is not None:
-        media.accesses.note(key)
     if not isinstance(answer, Sent):
         asked.give_back()
         media.counts.served("answered", 0)
     return answer
+
+
+async def _count(asked: _Asked) -> None:
+    """Count the access, and have it written first where the medium is to be deleted."""
+    media = asked.media
+    if media.site().records is None or media.terms.uncounted.asks(asked.request.headers):
+        return
+    media.accesses.note(asked.key)
+    if asked.grant.marked:
+        await media.recorder.write_marked(asked.key)
 
 
 def key_of(media: Media, request: Request) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from reconciler.media.access import Access
-from reconciler.media.counting import Accesses
+from reconciler.media.counting import Accesses, Uncounted
 from reconciler.media.links import LinkSecrets
+from reconciler.media.recording import Recorder, Records
 from reconciler.media.sending import Places
-from reconciler.model import Access as Accessed
 from reconciler.model import Looked, Presigned, QuotaOwner
 from reconciler.stores.s3.reading import BucketReader
 
@@ -21,14 +21,6 @@ class Tables(Protocol):
 
     async def find(self, key: str, caller: str | None) -> Looked:
         """See `catalog.media_tables.serving`."""
-        ...
-
-
-class Records(Protocol):
-    """Where accesses are written."""
-
-    async def record(self, accesses: Sequence[Accessed]) -> Collection[str]:
-        """See `catalog.media_tables.accesses`."""
         ...
 
 
@@ -61,6 +53,7 @@ class Terms:
     redirect_for: timedelta
     cache_for: timedelta
     link_for: timedelta
+    uncounted: Uncounted
 
 
 class Counts(Protocol):
@@ -78,5 +71,6 @@ class Media:
     secrets: LinkSecrets
     places: Places
     accesses: Accesses
+    recorder: Recorder
     counts: Counts
     now: Callable[[], float]

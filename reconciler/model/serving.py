@@ -21,11 +21,13 @@ class LiveRow:
 
     `seconds_left` until its expiry, None where it has none. `owner_valid`: its virtual key exists, is enabled
     and has not expired. `links` is the number that good links to its media are signed with.
+    `marked`: the key is marked for deletion.
     """
 
     owner: Owner
     owner_valid: bool
     links: int = 0
+    marked: bool = False
     seconds_left: float | None
 
 

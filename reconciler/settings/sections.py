@@ -320,6 +320,13 @@ class MediaSettings(Section):
     record_accesses: Flag = True
     """Write to the rows when media were last accessed, and how often, so that what is looked at does not
     become *stale*. The role needs `UPDATE` on these columns."""
+    count_prefetch: Flag = True
+    """Count what a browser asks for ahead (`Sec-Purpose` or `Purpose: prefetch`) as an access. Default: it
+    counts, since a page that is then looked at asks no more, and what nobody seems to look at goes."""
+    uncounted_agents: Annotated[tuple[str, ...], written(values.texts)] = ()
+    """Parts of the names (`User-Agent`), in any case, of what is served without counting as an access: a JSON
+    list such as `["googlebot", "ahrefs"]`. Also for `reconciler access import`. Default: none, since a name
+    that a person's browser has too would let go what is looked at."""
     requests: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 1_000
     """Media that are sent at once; a further request is answered with 503. Each takes some 150 KiB."""
     requests_per_owner: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 100

@@ -190,6 +190,8 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "media.cache_for": ("media.cacheFor", "0s", timedelta(0)),
     "media.link_for": ("media.linkFor", "36h", 36 * HOURS),
     "media.record_accesses": ("media.recordAccesses", False, False),
+    "media.count_prefetch": ("media.countPrefetch", False, False),
+    "media.uncounted_agents": ("media.uncountedAgents", ["googlebot"], ("googlebot",)),
     "media.requests": ("media.requests", 20_000, 20_000),
     "media.requests_per_owner": ("media.requestsPerOwner", 7, 7),
 }

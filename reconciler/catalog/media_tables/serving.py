@@ -15,11 +15,13 @@ from reconciler.model import LiveRow, Looked, Owner
 # An object whose mark is claimed is being deleted, whatever its row still says.
 FIND = """
 SELECT {owner}::text AS owner, {group} AS owner_group, {valid} AS owner_valid, {links} AS links,
+       d.storage_key IS NOT NULL AS marked,
        extract(epoch FROM {expires} - now())::float8 AS seconds_left,
        c.id AS caller, c.key_group AS caller_group
 FROM {media}{keys} LEFT JOIN ({caller}) c ON true
+    LEFT JOIN {schema}.marks d ON d.storage_key = $1::text
 WHERE {key} = $1::text AND {undeleted} AND coalesce({expires} > now(), true)
-  AND NOT EXISTS (SELECT FROM {schema}.marks d WHERE d.storage_key = $1::text AND d.state = 'claimed')
+  AND d.state IS DISTINCT FROM 'claimed'
 """
 
 CALLER = (
@@ -94,5 +96,6 @@ def _live(row: Row) -> LiveRow:
         owner=Owner(id=row["owner"], group=row["owner_group"]),
         owner_valid=row["owner_valid"],
         links=row["links"],
+        marked=row["marked"],
         seconds_left=row["seconds_left"],
     )
