@@ -16,6 +16,7 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations ./migrations
 COPY reconciler ./reconciler
+COPY media_reconciler ./media_reconciler
 # The environment gets no pip of its own: the base's installs into it. A builder whose packages come from
 # elsewhere mounts its pip.conf, and the authorities of its index, as secrets, which no layer keeps. Bytecode is
 # made here, because nothing can be written where the image runs, and compiling at every start costs seconds; it

@@ -38,6 +38,7 @@ from reconciler.catalog.passes.staging import PostgresStagingArea
 from reconciler.catalog.recovery.erasure import Erasure
 from reconciler.catalog.recovery.purge import PostgresPurges
 from reconciler.catalog.recovery.recovery import PostgresRecovery
+from reconciler.catalog.reservations import Reservations
 from reconciler.catalog.statistics import PostgresStatistics
 from reconciler.catalog.trends import PostgresTrends
 from reconciler.errors import ConfigError
@@ -66,6 +67,7 @@ class Catalog:
     served: ServedMedia
     accesses: RecordedAccesses
     links: Links
+    reservations: Reservations
     history: History
     recovery: PostgresRecovery
     purges: PostgresPurges
@@ -122,6 +124,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 served=ServedMedia(database, media, config.tables.keys),
                 accesses=RecordedAccesses(database, media, config.tables.media),
                 links=Links(database, media),
+                reservations=Reservations(database, media),
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),

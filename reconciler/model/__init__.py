@@ -17,6 +17,7 @@ from reconciler.model.records import *
 from reconciler.model.recovery import *
 from reconciler.model.replicas import *
 from reconciler.model.reports import *
+from reconciler.model.reservations import *
 from reconciler.model.rules import *
 from reconciler.model.sanity import *
 from reconciler.model.serving import *

@@ -63,7 +63,9 @@ class Records(Protocol):
         ...
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
-        """Those of the keys that a declared column other than the media table's key names: they are kept."""
+        """Those of the keys that a declared column other than the media table's key names, or a reservation:
+        they are kept.
+        """
         ...
 
     async def variants(self, rows: Mapping[str, str], prefixes: Sequence[str]) -> Sequence[Variant]:

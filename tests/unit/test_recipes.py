@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("reconciler", "migrations", "tests", "tools", "helm", "docs", "README.md", "pyproject.toml")
+NEEDED = (
+    "reconciler",
+    "media_reconciler",
+    "migrations",
+    "tests",
+    "tools",
+    "helm",
+    "docs",
+    "README.md",
+    "pyproject.toml",
+)
 
 SPEC = """\
     OVERSIZED = (

@@ -24,6 +24,7 @@ from reconciler.model import (
     VERDICTS,
     Evict,
     Mark,
+    Owner,
     Policy,
     Quota,
     QuotaOwner,
@@ -32,6 +33,8 @@ from reconciler.model import (
     Record,
     Terms,
     Usage,
+    VirtualKey,
+    reference_to,
 )
 
 LOCK = 5_021_387_415
@@ -183,6 +186,27 @@ async def usages(
         ranked = RANKED_SOME.format(kept=kept, at=_at(quota), chosen=chosen)
         found |= _usages(await connection.fetch(ranked, *values), policy)
     return found
+
+
+def quota_for(policy: Policy, key: str, owner: Owner, media_type: str) -> Quota | None:
+    """The quota under which an object that is about to be put would count; None where none does."""
+    key_of_it = VirtualKey(id=owner.id or "", enabled=True, expires_at=None, group=owner.group)
+    row = replace(reference_to(key), virtual_key_id=owner.id, owner=key_of_it, media_type=media_type)
+    terms: Terms = policy.rules.first_for(row) or policy
+    return terms.quota
+
+
+async def kept_by(
+    connection: AnyConnection, media: MediaTables, policy: Policy, quota: Quota, owner: str, now: datetime
+) -> tuple[int, int]:
+    """How many objects the owner keeps under the quota, and their bytes. Reads all of the owner's rows."""
+    values: list[object] = []
+    kept = _kept(media, policy, [quota], now, values, owners=[owner])
+    row = await connection.fetchrow(
+        f"SELECT count(*) AS objects, coalesce(sum(size), 0)::text AS bytes FROM ({kept}) k", *values
+    )
+    assert row is not None, "a sum has a row"
+    return row["objects"], int(row["bytes"])
 
 
 async def standings(

@@ -132,8 +132,6 @@ class GatewayRecords:
         return [Content(**row) for row in rows]
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
-        if not self._media.references:
-            return frozenset()
         async with self._database.connection() as connection:
             return frozenset(await references.named(connection, self._media, keys))
 

@@ -1,7 +1,8 @@
 """Further columns that name objects, in addition to the media table's key: an object they name is kept.
 
 Variants are further columns of the media table, such as thumbnails; the others are columns of any table.
-Their rows are never locked, judged or removed. A row protects the objects it names by being there.
+Their rows are never locked, judged or removed. A row protects the objects it names by being there. So does a
+reservation of ours (`catalog.reservations`), until its end.
 """
 
 import difflib
@@ -69,6 +70,13 @@ WITH tables AS (
                  ORDER BY n.place) AS oids
 )
 SELECT oids, ({LAGGING.format(oids="oids")}) AS lagging FROM tables
+"""
+
+
+RESERVATIONS = f"{SCHEMA}.reservations.storage_key"
+RESERVED = f"""
+SELECT storage_key AS key FROM {SCHEMA}.reservations
+WHERE storage_key = ANY($1::text[]) AND state = 'open' AND expires_at > clock_timestamp()
 """
 
 
@@ -153,28 +161,28 @@ class Inspection:
 async def named(
     connection: AnyConnection, media: MediaTables, keys: Collection[str], *, variants: bool = True
 ) -> set[str]:
-    """Which of the keys any such column names, without `variants` any other than theirs.
+    """Which of the keys any such column names, without `variants` any other than theirs; or a reservation.
 
     Raises Halt where one of the tables was replaced.
     """
     wanted = [key for key in keys if bounds.storable(key)]
-    asked = [each for each in media.references if variants or not each.variant]
-    if not asked or not wanted:
+    if not wanted:
         return set()
+    asked = [each for each in media.references if variants or not each.variant]
     await require_tables(connection, media)
-    rows = await connection.fetch(" UNION ALL ".join(map(media.names_by, asked)), wanted)
+    rows = await connection.fetch(" UNION ALL ".join((RESERVED, *map(media.names_by, asked))), wanted)
     return {row["key"] for row in rows}
 
 
 async def columns_naming(connection: AnyConnection, media: MediaTables, key: str) -> Sequence[str]:
     """Those of such columns that name the key. Raises Halt where one of the tables was replaced."""
-    if not media.references or not bounds.storable(key):
+    if not bounds.storable(key):
         return ()
     await require_tables(connection, media)
-    asked = enumerate(media.references)
-    query = " UNION ALL ".join(f"SELECT {n} AS place FROM ({media.names_by(each)}) k" for n, each in asked)
-    rows = await connection.fetch(f"{query} ORDER BY place", [key])
-    return [media.references[row["place"]].name for row in rows]
+    columns = [(RESERVATIONS, RESERVED), *((each.name, media.names_by(each)) for each in media.references)]
+    asked = (f"SELECT {n} AS place FROM ({query}) k" for n, (_, query) in enumerate(columns))
+    rows = await connection.fetch(f"{' UNION ALL '.join(asked)} ORDER BY place", [key])
+    return [columns[row["place"]][0] for row in rows]
 
 
 async def spelled_otherwise(

@@ -55,7 +55,8 @@ class Leftovers:
         return aborted
 
     async def _old(self, page: Sequence[Upload], prefix: str, now: datetime) -> list[Upload]:
-        """Uploads that may be aborted: begun long enough ago, to keys that are ours and not on hold.
+        """Uploads that may be aborted: begun long enough ago, to keys that are ours, neither on hold nor
+        reserved.
 
         An upload is never old if the store does not say when it began.
         """
@@ -65,8 +66,11 @@ class Leftovers:
         if prefix in {QUARANTINE_PREFIX, settings.policy.quarantine}:
             return old
         ours = [each for each in old if protection(each.key, settings.policy) is None]
-        held = await self._ports.holds.held([each.key for each in ours]) if ours else {}
-        return [each for each in ours if each.key not in held]
+        if not ours:
+            return []
+        keys = [each.key for each in ours]
+        kept = {*await self._ports.holds.held(keys), *await self._ports.records.referenced(keys)}
+        return [each for each in ours if each.key not in kept]
 
     async def _abort(self, term: Term, uploads: Sequence[Upload]) -> int:
         if not uploads:

@@ -9,10 +9,11 @@ from tests.migration.tables import (
     leading,
     marking,
     recovering,
+    reserving,
     serving,
     telling,
 )  # each registers its tables in OWN
 from tests.migration.tables.columns import OWN
 from tests.migration.tables.gateway import GATEWAY
 
-__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering", "serving", "telling"]
+__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering", "reserving", "serving", "telling"]

@@ -1,0 +1,1 @@
+"""What gateways import of the media reconciler: `media_reconciler.tracking`."""
