@@ -6,6 +6,7 @@
     ├── Retryable            the loop backs off and tries again
     │   ├── StoreUnavailable       the bucket's endpoint did not answer, or throttles
     │   │   └── StoreFull          no room, or no key to encrypt with: a person may have to act
+    │   ├── QueueUnavailable       the queue of the store's events did not answer, or refuses us
     │   ├── KeyRefused             the store refuses one key, and answers for its neighbours
     │   ├── CatalogUnavailable     Postgres did not answer, or cut the connection
     │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
@@ -42,6 +43,10 @@ class StoreUnavailable(Retryable):
 
 class StoreFull(StoreUnavailable):
     """The store is full, over its quota, or its encryption key is away: the message says what to do."""
+
+
+class QueueUnavailable(Retryable):
+    """The queue of the store's events cannot be read. Only freshness suffers: the sweep sees everything."""
 
 
 class KeyRefused(Retryable):

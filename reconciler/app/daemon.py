@@ -1,5 +1,7 @@
 """The daemon: it connects, leads or stands by, and answers over HTTP."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -13,16 +15,18 @@ from reconciler.app.process import log_origins, stop_on_signal
 from reconciler.app.reloading import follow_runtime_file, log_settings
 from reconciler.app.replica_state import ReplicaState, keep_telling, leave, log_orders
 from reconciler.app.wiring import in_force_of, limits_of, mode_of, open_both
+from reconciler.catalog.open import Catalog
 from reconciler.engine.cycle import Cycle
 from reconciler.engine.daemon import Daemon
+from reconciler.engine.detect.hints import HintedLooks
 from reconciler.engine.lead.capabilities import keep_probing
-from reconciler.engine.runtime.context import SettingsInForce
+from reconciler.engine.runtime.context import Ports, SettingsInForce
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.engine.runtime.throttle import Throttles
 from reconciler.errors import ConfigError, Halt, Retryable
 from reconciler.ports import Tracer
-from reconciler.settings import SettingsSource, traces_wanted
-from reconciler.stores.s3 import OPERATIONS, OUTCOMES
+from reconciler.settings import Settings, SettingsSource, traces_wanted
+from reconciler.stores.s3 import OPERATIONS, OUTCOMES, open_queue
 from reconciler.telemetry.health import CONFIGURATION, FIRST_CONTACT, PAUSE, PAUSE_SILENCE, SCHEMA, Health
 from reconciler.telemetry.limits import LimitsInForce
 from reconciler.telemetry.metrics import Metrics, daemon_registry
@@ -113,7 +117,10 @@ async def connect_and_lead(
                 in_force = in_force_of(source, ports)
                 cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)
                 statistics = catalog.statistics
-                async with task_group() as group:
+                async with (
+                    _hinted(settings, ports, catalog, in_force) as hinted,
+                    task_group() as group,
+                ):
                     metrics.limits.follow(partial(_limits_in_force, ports.throttles, in_force))
                     group.start_soon(_give_memory_back)
                     group.start_soon(recall, ports, statistics, metrics)
@@ -125,7 +132,7 @@ async def connect_and_lead(
                     group.start_soon(ports.clocks.watch)
                     group.start_soon(keep_probing, ports, settings.bucket.order, metrics.store_probed)
                     with health.watching(PAUSE, PAUSE_SILENCE):
-                        await Daemon(ports, limits, cycle, stopping).run()
+                        await Daemon(ports, limits, cycle, stopping, hinted).run()
                     group.cancel_scope.cancel()
                 await leave(source, state, catalog)
         except Halt as halt:
@@ -136,6 +143,19 @@ async def connect_and_lead(
         with anyio.move_on_after(RECONNECT_SECONDS):
             health.alive("leadership")
             await stopping.wait()
+
+
+@asynccontextmanager
+async def _hinted(
+    settings: Settings, ports: Ports, catalog: Catalog, in_force: SettingsInForce
+) -> AsyncIterator[HintedLooks | None]:
+    """What looks at keys that the store's events name, where it has a queue for them."""
+    url = settings.events.queue_url
+    if url is None:
+        yield None
+        return
+    async with open_queue(url, settings.bucket.region) as queue:
+        yield HintedLooks(ports, catalog.hints, queue, in_force, settings.bucket.name)
 
 
 async def _give_memory_back() -> None:

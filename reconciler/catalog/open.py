@@ -33,6 +33,7 @@ from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.outbox import PostgresOutbox
 from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.catalog.passes.departures import PostgresDepartures
+from reconciler.catalog.passes.hints import PostgresHints
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
 from reconciler.catalog.recovery.erasure import Erasure
@@ -51,6 +52,7 @@ class Catalog:
     records: GatewayRecords
     passes: PostgresPasses
     departures: PostgresDepartures
+    hints: PostgresHints
     near_misses: PostgresNearMisses
     approvals: PostgresApprovals
     marks: PostgresMarks
@@ -108,6 +110,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 records=GatewayRecords(database, media),
                 passes=PostgresPasses(database, media),
                 departures=PostgresDepartures(database, config),
+                hints=PostgresHints(database),
                 near_misses=PostgresNearMisses(database),
                 approvals=PostgresApprovals(database),
                 marks=PostgresMarks(database, media),

@@ -10,6 +10,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from reconciler.engine.cycle import Cycle
+from reconciler.engine.detect.hints import HintedLooks
 from reconciler.engine.detect.passes import PassResult
 from reconciler.engine.lead import lease
 from reconciler.engine.runtime.context import Limits, Ports
@@ -29,6 +30,12 @@ JOBS_SECONDS = 1.0
 
 KEYS_SECONDS = 5.0
 """Seconds between two looks for virtual keys that have been disabled, or have expired, for long enough."""
+
+EVENTS_SECONDS = 1.0
+"""Seconds between two readings of the queue of the store's events, each of which waits for a message."""
+
+HINTS_SECONDS = 5.0
+"""Seconds between two looks for hints that are due: what an event names is looked at within a minute."""
 
 COLLECT_SECONDS = 10.0
 """Seconds between two rounds of the collector, unless a pass was released meanwhile."""
@@ -52,7 +59,15 @@ RELEASE_SECONDS = 5.0
 class Daemon:
     """Leads when it can, stands by when it cannot, and idles when a person has to act."""
 
-    def __init__(self, ports: Ports, limits: Limits, cycle: Cycle, stopping: anyio.Event) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        limits: Limits,
+        cycle: Cycle,
+        stopping: anyio.Event,
+        hinted: HintedLooks | None = None,
+    ) -> None:
+        self._hinted = hinted
         self._ports = ports
         self._limits = limits
         self._cycle = cycle
@@ -141,7 +156,7 @@ class Daemon:
             drained = anyio.Event()
             group.start_soon(self._collect_until_stopped, term, drained)
             async with task_group() as kinds:
-                for loop in self._markers(term):
+                for loop in (*self._markers(term), *self._of_events()):
                     kinds.start_soon(self._loops.supervise, loop)
                 await self._stopping.wait()
                 kinds.cancel_scope.cancel()
@@ -206,6 +221,26 @@ class Daemon:
                 Loop(name=each.loop, act=partial(each.tell, term), seconds=TELL_SECONDS, first_after=at_once)
                 for each in self._cycle.tellers
             ),
+        )
+
+    def _of_events(self) -> tuple[Loop, ...]:
+        """Where the store tells of its objects by a queue."""
+        hinted = self._hinted
+        if hinted is None:
+            return ()
+
+        noted = WakeEvent()
+
+        async def read() -> None:
+            await hinted.read(noted.ring)
+
+        async def look() -> None:
+            if await hinted.look():
+                self._armed.ring()
+
+        return (
+            Loop(name="events", act=read, seconds=EVENTS_SECONDS, first_after=at_once),
+            Loop(name="hints", act=look, seconds=HINTS_SECONDS, first_after=at_once, bell=noted),
         )
 
     async def _answering(

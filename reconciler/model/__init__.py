@@ -4,6 +4,7 @@ from reconciler.model.control import *
 from reconciler.model.deletion import *
 from reconciler.model.enums import *
 from reconciler.model.explained import *
+from reconciler.model.hints import *
 from reconciler.model.history import *
 from reconciler.model.jobs import *
 from reconciler.model.lineage import *

@@ -5,7 +5,17 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from reconciler.model import Mode, Outcome, PassKind, Phase, Tally, Verdict
+from reconciler.model import (
+    HintsStanding,
+    LookResult,
+    Mode,
+    Outcome,
+    PassKind,
+    Phase,
+    Reading,
+    Tally,
+    Verdict,
+)
 
 Attribute: TypeAlias = str | int | float | bool
 
@@ -89,3 +99,12 @@ class Observer:
 
     def clocks(self, ahead: Mapping[str, float]) -> None:
         """Seconds by which other clocks are ahead of this machine's, by name."""
+
+    def queue_read(self, *, readable: bool) -> None:
+        """The queue of the store's events was read, or could not be."""
+
+    def events_read(self, reading: Reading, events: int, seconds: float | None) -> None:
+        """So many events were read, the newest that many seconds after it happened, if that is known."""
+
+    def hinted(self, looks: Mapping[LookResult, int], standing: HintsStanding) -> None:
+        """What the looks just made came to, and how the hints stand now."""

@@ -206,6 +206,7 @@ class Settings(DatabaseSettings):
     web: sections.WebSettings = sections.WebSettings()
     admin: sections.AdminSettings = sections.AdminSettings()
     media: sections.MediaSettings = sections.MediaSettings()
+    events: sections.EventsSettings = sections.EventsSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""

@@ -333,6 +333,15 @@ class MediaSettings(Section):
     """Media of one owner that are sent at once; a further request is answered with 429."""
 
 
+class EventsSettings(Section):
+    """What the store tells of its objects, and what others are told. See [events](events.md)."""
+
+    queue_url: Annotated[str | None, written(values.queue_url)] = None
+    """The URL of a queue (SQS) in which the bucket's event notifications arrive: what it names is looked at
+    within a minute, instead of at the next sweep. Messages are deleted from it, so it must be this program's
+    alone. Default: none."""
+
+
 class WebSettings(Section):
     """Where metrics and probes are served."""
 

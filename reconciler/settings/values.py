@@ -299,6 +299,19 @@ def endpoint_url(raw: object) -> str:
     return raw.rstrip("/")
 
 
+def queue_url(raw: object) -> str:
+    """`https://host/account/queue`, as SQS calls its queues."""
+    allowed = "must be a queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/media-events"
+    try:
+        url = endpoint_url(raw)
+        named = urlsplit(url).path.strip("/")
+    except ValueError:
+        raise ValueError(allowed) from None
+    if not named:
+        raise ValueError(allowed)
+    return url
+
+
 def prefixes(raw: object) -> tuple[str, ...]:
     """A JSON list in the environment, a list in YAML; at least one, none inside another."""
     if isinstance(raw, str):

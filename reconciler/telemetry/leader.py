@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from reconciler.model import (
     QUOTA_REACHED,
     VERDICTS,
+    HintsStanding,
     HoldKind,
     KeepReason,
     Lately,
@@ -50,6 +51,9 @@ class Known:
     storage: Storage | None = None
     quotas: Sequence[QuotaStanding] | None = None
     lately: Lately | None = None
+    hints: HintsStanding | None = None
+    queue_readable: bool | None = None
+    events_late: float | None = None
     next_pass: dict[PassKind, float] = field(default_factory=dict)
     phases: dict[PassKind, Phase | None] = field(default_factory=dict)
 
@@ -89,6 +93,7 @@ class LeaderGauges(Collector):
             yield _limiting(known.quotas)
         if known.lately is not None:
             yield from _happened(known.lately)
+        yield from _hinting(known)
         yield from self._recalled()
 
     def describe(self) -> Iterable[Metric]:
@@ -238,6 +243,26 @@ def _happened(lately: Lately) -> Iterable[Metric]:
     )
     restored = {f"{days}d": objects for days, objects in lately.restored.items()}
     yield _by("window", "ledger_restored_objects", text, restored)
+
+
+HINTED = (Verdict.ORPHAN, Verdict.DANGLING)
+"""What is found where an event says to look."""
+
+
+def _hinting(known: Known) -> Iterable[Metric]:
+    """Where the store tells of its objects by a queue."""
+    if known.queue_readable is not None:
+        text = "1 if the queue of the store's events answered when it was last read."
+        yield _single("event_queue_readable", text, known.queue_readable)
+    if known.events_late is not None:
+        text = "How long after it happened the newest event was read, of those last read."
+        yield _single("events_late_seconds", text, known.events_late)
+    if known.hints is not None:
+        text = "Keys that events named and that are still to be looked at, or again."
+        yield _single("hints_waiting", text, known.hints.waiting)
+        found = {verdict: known.hints.found.get(verdict, 0) for verdict in HINTED}
+        text = "Keys that events named and that the next sweep would find, by verdict."
+        yield _by("verdict", "hints_found", text, found)
 
 
 def _hiding(objects: int, size: int) -> Iterable[Metric]:

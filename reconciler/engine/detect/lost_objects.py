@@ -32,12 +32,12 @@ class Returns:
             return ()
         stored = {key: rewritten(key) if self.rewrites_keys else key for key in keys}
         hidden = await self.recovery.estranged(sorted({*stored, *stored.values()}))
-        await self._queue(sorted(hidden), "a row names it, and it is hidden")
+        await self.bring_back(sorted(hidden), "a row names it, and it is hidden")
         return {key for key, other in stored.items() if key in hidden or other in hidden}
 
     async def of_further_columns(self) -> None:
         """Queue hidden objects that a further column names: those rows are not compared with a listing."""
-        await self._queue(sorted(await self.recovery.named_besides()), "a further column names it")
+        await self.bring_back(sorted(await self.recovery.named_besides()), "a further column names it")
 
     async def keep_orphans(self, findings: list[Finding]) -> Tally:
         """Mark as kept, in place, the orphans whose row we removed because they were missing; queue them.
@@ -48,7 +48,7 @@ class Returns:
         keys, kept = list(orphans), 0
         for start in range(0, len(keys), LOOKUP_SIZE):
             row_missing = await self.recovery.row_missing(keys[start : start + LOOKUP_SIZE])
-            await self._queue(sorted(row_missing), "its row was removed, and its object is there")
+            await self.bring_back(sorted(row_missing), "its row was removed, and its object is there")
             for key in row_missing:
                 finding = findings[orphans[key]]
                 if finding.kept is None:
@@ -57,9 +57,12 @@ class Returns:
                     kept += 1
         return Tally(kept={KeepReason.RECOVERABLE: kept}) if kept else Tally()
 
-    async def _queue(self, keys: Sequence[str], reason: str) -> None:
-        if keys and await self.heals():
-            await self.recovery.queue(keys, reason)
+    async def bring_back(self, keys: Sequence[str], reason: str) -> bool:
+        """Queue these keys, if it heals; returns whether it did."""
+        if not keys or not await self.heals():
+            return False
+        await self.recovery.queue(keys, reason)
+        return True
 
 
 def returns_of(ports: Ports, *, live: bool, rewrites_keys: bool) -> Returns:

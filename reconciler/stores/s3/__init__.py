@@ -15,5 +15,6 @@ with (
 ):
     from reconciler.stores.s3.client import Bucket, open_bucket
     from reconciler.stores.s3.config import OPERATIONS, OUTCOMES, BucketConfig
+    from reconciler.stores.s3.queue import SqsQueue, open_queue
 
-__all__ = ["OPERATIONS", "OUTCOMES", "Bucket", "BucketConfig", "open_bucket"]
+__all__ = ["OPERATIONS", "OUTCOMES", "Bucket", "BucketConfig", "SqsQueue", "open_bucket", "open_queue"]

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import aioboto3
 import anyio
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError
@@ -26,6 +25,7 @@ from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.reading import BucketReader
 from reconciler.stores.s3.retries import Calls
 from reconciler.stores.s3.routing import RoutedListing, RoutedObjects, RoutedUploads, RoutedVersions
+from reconciler.stores.s3.session import Session
 from reconciler.stores.s3.uploads import BucketUploads
 from reconciler.stores.s3.versions import BucketVersions
 from reconciler.stores.s3.witness import IDENTITY_KEY, Witness
@@ -34,13 +34,6 @@ CONNECT_SECONDS: Final = 5.0
 """The longest wait for a connection; shorter where the request's time-out is shorter."""
 _ANY_REGION: Final = "us-east-1"
 """The region sent to stores with an endpoint of their own, where none is set."""
-
-
-class _Session(aioboto3.Session):  # type: ignore[misc]  # without types
-    """Without the methods for files that a client would get, whose imports take 2 MiB and 50 ms."""
-
-    def _register_default_handlers(self) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +143,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
     """
     async with AsyncExitStack() as stack:
         try:
-            session = _Session(botocore_session=hooks.raw_session())
+            session = Session(botocore_session=hooks.raw_session())
             lister = await stack.enter_async_context(_client(session, config, config.listing_concurrency))
             connections = config.delete_concurrency + SINGLES_AT_ONCE + config.copy_concurrency
             client = await stack.enter_async_context(_client(session, config, connections))
@@ -161,7 +154,7 @@ async def open_bucket(config: BucketConfig) -> AsyncIterator[Bucket]:
         yield Bucket(config, DirectClient(lister), DirectClient(client))
 
 
-def _client(session: aioboto3.Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401
+def _client(session: Session, config: BucketConfig, connections: int) -> Any:  # noqa: ANN401
     region = config.region or session.region_name or (_ANY_REGION if config.endpoint_url else None)
     return session.client(
         "s3",

@@ -33,8 +33,8 @@ NO_MATTER_FOR_ENDPOINTS: Final = ("Key", "Prefix", "CopySource")
 """Parameters that botocore's endpoint rules declare and no rule reads (1.40). Its endpoint cache uses them in
 its key all the same, so each storage key misses the cache and passes through every rule: 0.5 ms a request."""
 
-SERVICES: Final = frozenset({"oidc", "portal.sso", "s3", "signin", "sts"})
-"""Services whose regions are read: the store, and those that credentials come from."""
+SERVICES: Final = frozenset({"oidc", "portal.sso", "s3", "signin", "sqs", "sts"})
+"""Services whose regions are read: the store, its queue of events, and those that credentials come from."""
 
 DESCRIBED: Final = frozenset(config.OPERATIONS) | {"UploadPart", "CreateSession", "HeadBucket"}
 """The store's operations whose descriptions are read: ours, and two by which botocore finds a bucket's region

@@ -17,13 +17,16 @@ with (  # its own servers: 1 MiB
     from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
 from reconciler.model import (
+    HintsStanding,
     HoldKind,
     Lately,
+    LookResult,
     Outcome,
     Pass,
     PassKind,
     Phase,
     QuotaStanding,
+    Reading,
     Standing,
     Storage,
     Tally,
@@ -103,6 +106,18 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def resting(self, loop: str, seconds: float) -> None:
         if loop in set(PassKind):
             self._of_leader.known.next_pass[PassKind(loop)] = self._now() + seconds
+
+    def queue_read(self, *, readable: bool) -> None:
+        self._of_leader.known.queue_readable = readable
+
+    def events_read(self, reading: Reading, events: int, seconds: float | None) -> None:
+        self._count_events(reading, events)
+        if seconds is not None:
+            self._of_leader.known.events_late = max(0.0, seconds)
+
+    def hinted(self, looks: Mapping[LookResult, int], standing: HintsStanding) -> None:
+        self._count_looks(looks)
+        self._of_leader.known.hints = standing
 
     def standing_read(self, standing: Standing) -> None:
         """Take the state of marks and passes that the leader has just read from the database."""

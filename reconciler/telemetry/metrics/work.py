@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 
-from reconciler.model import GONE, VERDICTS, Mode, ObjectResult, Verdict
+from reconciler.model import GONE, VERDICTS, LookResult, Mode, ObjectResult, Reading, Verdict
 from reconciler.telemetry.names import counter
 from reconciler.telemetry.observers import NullObserver
 
@@ -53,6 +53,15 @@ class WorkMetrics(NullObserver):
             registry, "purged_objects", "Deleted objects that can no longer be brought back."
         )
         self._freed_bytes = counter(registry, "freed_bytes", "Bytes that purges gave back to the store.")
+        self._events = counter(
+            registry,
+            "events_read",
+            "Events of the store's queue, by what was made of them.",
+            "reading",
+        )
+        self._looks = counter(
+            registry, "hint_looks", "Looks at keys that events named, by what they came to.", "result"
+        )
         self._make_children()
 
     def _make_children(self) -> None:
@@ -63,6 +72,10 @@ class WorkMetrics(NullObserver):
             for action, results in ACTIONS.items():
                 for result in results:
                     self._actions.labels(action, result, mode)
+        for reading in Reading:
+            self._events.labels(reading)
+        for result in LookResult:
+            self._looks.labels(result)
 
     def page_listed(self, keys: int) -> None:
         self._pages.inc()
@@ -83,3 +96,10 @@ class WorkMetrics(NullObserver):
     def purged(self, objects: int, size: int) -> None:
         self._purged_objects.inc(objects)
         self._freed_bytes.inc(size)
+
+    def _count_events(self, reading: Reading, events: int) -> None:
+        self._events.labels(reading).inc(events)
+
+    def _count_looks(self, looks: Mapping[LookResult, int]) -> None:
+        for result, number in looks.items():
+            self._looks.labels(result).inc(number)

@@ -174,3 +174,21 @@ revoked_keys = Table(
     Column("first_seen_at", TIME, nullable=False),
     comment="Since when a virtual key is known to be disabled",
 )
+
+hints = Table(
+    "hints",
+    OWN,
+    Column("storage_key", KEY, primary_key=True),
+    Column("appeared", Boolean, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    Column("notes", BigInteger, nullable=False, server_default=text("1")),
+    Column("noted_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("due_at", TIME, nullable=False),
+    Column("looked_at", TIME),
+    Column("verdict", Text),
+    Column("sightings", Integer, nullable=False, server_default=text("0")),
+    Column("reason", Text),
+    Index("hints_due_idx", "due_at"),
+    Index("hints_found_idx", "looked_at", postgresql_where=text("verdict IS NOT NULL")),
+    comment="Keys that the events of the store name, to be looked at before the next sweep",
+)
