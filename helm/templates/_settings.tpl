@@ -45,6 +45,10 @@ delete_concurrency: {{ toJson $v.deleteConcurrency }}
 copy_concurrency: {{ toJson $v.copyConcurrency }}
 retention:
   source: {{ toJson $v.retention.source }}
+{{- with $v.events.queueUrl }}
+events:
+  queue_url: {{ toJson . }}
+{{- end }}
 lease:
   ttl: {{ toJson $v.lease.ttl }}
 web:

@@ -19,7 +19,7 @@ from reconciler.operations import checks, other_tables
 from reconciler.planning.quarantine import managed
 from reconciler.settings import SettingsSource
 from reconciler.settings import tell as log_settings
-from reconciler.stores.s3 import Bucket, open_bucket
+from reconciler.stores.s3 import Bucket, open_bucket, open_queue
 from reconciler.telemetry.observers import NullObserver
 
 Emit = Callable[[Check], None]
@@ -64,6 +64,8 @@ class _Doctor:
         if not await self._attempt("bucket", self._look_at_bucket):
             reached = "the bucket could not be looked at"
             self._skip((*OF_THE_BUCKET, *OF_THE_STORE, *OF_BOTH_SIDES, "other tables"), reached)
+        if (url := settings.events.queue_url) is not None:
+            await self._attempt("queue", lambda: self._look_at_queue(url))
         return self._made
 
     def _say(self, made: Sequence[Check]) -> None:
@@ -149,6 +151,10 @@ class _Doctor:
             return [checks.fail("quarantine", managed(there.bucket, own))]
         versions = None if there.versioning is Versioning.OFF else bucket.versions
         return await checks.scratch(bucket.store(found), versions, there.bucket)
+
+    async def _look_at_queue(self, url: str) -> Sequence[Check]:
+        async with open_queue(url, self._settings.bucket.region) as queue:
+            return checks.queue(await queue.waiting(), sets_aside=await queue.sets_aside())
 
     async def _look_at_both(self, bucket: Bucket, found: Capabilities) -> None:
         if self._at_head:

@@ -167,6 +167,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "listing_concurrency": ("listingConcurrency", 8, 8),
     "delete_concurrency": ("deleteConcurrency", 4, 4),
     "copy_concurrency": ("copyConcurrency", 16, 16),
+    "events.queue_url": ("events.queueUrl", "https://sqs.internal/1/media", "https://sqs.internal/1/media"),
     "lease.ttl": ("lease.ttl", "15s", 15 * SECONDS),
     "web.host": ("web.host", "::", "::"),
     "web.port": ("web.port", 9090, 9090),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
+import anyio.to_thread
 import boto3
 import pytest
 
@@ -20,6 +21,7 @@ from reconciler.errors import QueueUnavailable
 from reconciler.model import Outcome, Reading, Verdict
 from reconciler.settings import SettingsSource
 from reconciler.stores.s3 import open_queue, queue
+from tests.cli.program import reconciler
 from tests.doubles.observing import RecordingObserver
 from tests.integration.daemons import daemon, until
 from tests.integration.site import Site, _environment
@@ -171,6 +173,14 @@ async def test_past_its_grace_two_looks_tell_of_it_and_only_the_sweep_marks_it(t
         await run.step()
         assert run.heard.found == {Verdict.ORPHAN: 1, Verdict.DANGLING: 1}
         assert [key for key, _, found in await listed(run) if found] == ["image/alone", "image/gone"]
+        shown = await anyio.to_thread.run_sync(
+            lambda: reconciler("events", "hints", "--found", "--json", env=told.environment)
+        )
+        lines = [json.loads(line) for line in shown.out.splitlines()]
+        assert [(line["storage_key"], line["verdict"]) for line in lines] == [
+            ("image/alone", "orphan"),
+            ("image/gone", "dangling"),
+        ]
         assert await told.sql("SELECT FROM reconciler.marks") == [], "by no event, however often it is seen"
         report = await told.once(grace_period="0s", delete_delay="24h", dry_run="true")
         assert report.found[Verdict.ORPHAN] >= 1
@@ -238,6 +248,46 @@ async def test_poison_is_counted_and_deleted_or_left_to_the_dead_letter_queue(to
     async with running(told) as run:
         await run.hinted.read()
     assert left_in(told) == 1, "what cannot be read waits for the queue to put it away"
+
+
+async def test_the_doctor_reads_the_queue(told: Site) -> None:
+    """And takes nothing out of it."""
+    url = told.environment["RECONCILER_EVENTS__QUEUE_URL"]
+    await told.put("image/a", "image/b")
+    for settings, status, says in (
+        (told.settings(), "warn", "messages that cannot be read will be deleted"),
+        (told.settings(events__queue_url=f"{url}-absent"), "fail", "cannot be read"),
+    ):
+        with _environment(settings):
+            checks = await app.doctor(SettingsSource())
+        (check,) = [each for each in checks if each.name == "queue"]
+        assert (check.status, says in check.detail) == (status, True)
+    assert left_in(told) >= 2
+
+
+async def test_several_events_of_one_upload_are_one_hint_and_a_delete_marker_is_the_sweeps(
+    told: Site,
+) -> None:
+    """As S3 tells of a CompleteMultipartUpload, and does not tell of what becomes of a marker."""
+    client, name = told.bucket.client, told.bucket.name
+    client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    upload = client.create_multipart_upload(Bucket=name, Key="image/parts")["UploadId"]
+    of = {"Bucket": name, "Key": "image/parts", "UploadId": upload}
+    etag = client.upload_part(**of, PartNumber=1, Body=b"x")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    client.complete_multipart_upload(**of, MultipartUpload=parts)
+    await told.row("image/marked", age=timedelta(days=5))
+    told.bucket.put("image/marked")
+    async with running(told, grace_period="0s") as run:
+        await run.hinted.read()
+        assert run.heard.read[Reading.TAKEN] == 3
+        assert {key for key, _, _ in await listed(run)} == {"image/parts", "image/marked"}
+        await run.step()
+        client.delete_object(Bucket=name, Key="image/marked")
+        await run.step()
+        assert [key for key, _, _ in await listed(run)] == ["image/parts"], "no event, no hint"
+        report = await told.once(grace_period="0s", delete_delay="24h")
+        assert report.found[Verdict.DANGLING] == 1, "and the sweep has it all the same"
 
 
 async def test_a_404_of_a_bucket_that_is_not_ours_is_not_believed(told: Site) -> None:

@@ -17,6 +17,7 @@ from reconciler.model import (
     VERDICTS,
     Capabilities,
     Digest,
+    HintsStanding,
     HoldKind,
     KeepReason,
     Lately,
@@ -27,6 +28,7 @@ from reconciler.model import (
     Pass,
     PassKind,
     Phase,
+    Reading,
     Standing,
     Storage,
     StoragePart,
@@ -704,6 +706,9 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.purged(1, 1)
     both.refused(1, 1)
     both.delivered("cdn", 1, 0, away=False)
+    both.queue_read(readable=True)
+    both.events_read(Reading.TAKEN, 1, None)
+    both.hinted({}, HintsStanding())
     both.resting("sweep", 1.0)
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]

@@ -745,3 +745,8 @@ def test_a_runtime_file_that_cannot_be_read_keeps_nobody_from_the_database(
     bucket = {"RECONCILER_BUCKET__NAME": "media", "RECONCILER_BUCKET__PREFIXES": '["a/"]'}
     with pytest.raises(ConfigError, match=r"runtime\.yaml"):
         load({**environ, **bucket})
+
+
+@pytest.mark.parametrize("value", ["media-events", "https://sqs.eu-west-1.amazonaws.com/", "ftp://x/1/q"])
+def test_a_queue_has_a_url_with_its_name(value: str) -> None:
+    assert "must be a queue's URL, such as https://sqs." in fault("EVENTS__QUEUE_URL", value)

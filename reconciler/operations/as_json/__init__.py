@@ -17,7 +17,7 @@ from reconciler.operations.as_json.keys import LEDGER_LINE, explained, history, 
 from reconciler.operations.as_json.media import STORAGE_NAMES, medium, record, share, stats, storage, usage
 from reconciler.operations.as_json.passes import decided, mark, pass_detail, pass_summary, progress, verdicts
 from reconciler.operations.as_json.site import checked, drift, looked, pause, published, settings, status
-from reconciler.operations.as_json.steering import audit_line, held, hold, job
+from reconciler.operations.as_json.steering import audit_line, held, hint, hold, job
 from reconciler.operations.as_json.values import Json, plain
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "explained",
     "finding",
     "held",
+    "hint",
     "history",
     "hold",
     "job",

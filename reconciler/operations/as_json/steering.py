@@ -21,6 +21,12 @@ def hold(each: model.Hold) -> Json:
     return fields(each, "kind", "target", "reason", "author", "until", "added_at", "pass_id")
 
 
+def hint(each: model.ListedHint) -> Json:
+    """A key that an event named; `verdict` is what the last look saw, `found` whether two in a row did."""
+    names = ("storage_key", "verdict", "found", "reason", "noted_at", "looked_at", "due_at")
+    return fields(each, *names)
+
+
 def job(of: model.Job) -> Json:
     """Work that was asked for; `result` is that of the command of the same name, null until it is done."""
     return {

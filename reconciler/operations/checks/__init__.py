@@ -2,7 +2,7 @@
 
 from reconciler.operations.checks.neighbours import collectors, namesakes, others
 from reconciler.operations.checks.results import attempt, fail, skip
-from reconciler.operations.checks.site import clocks, configuration, identity, pause, settings
+from reconciler.operations.checks.site import clocks, configuration, identity, pause, queue, settings
 from reconciler.operations.checks.store import abilities, lifecycle, listed, quarantine, scratch
 from reconciler.operations.checks.tables import database, rights, rules, sides, tried
 
@@ -21,6 +21,7 @@ __all__ = [
     "others",
     "pause",
     "quarantine",
+    "queue",
     "rights",
     "rules",
     "scratch",

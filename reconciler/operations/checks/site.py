@@ -46,6 +46,15 @@ def pause(standing: Pause) -> Sequence[Check]:
     return [ok("pause", "deletions are not paused")]
 
 
+def queue(waiting: int, *, sets_aside: bool) -> Sequence[Check]:
+    """The queue of the store's events, which answers."""
+    says = f"it can be read; about {formatting.counted(waiting, 'message')} wait"
+    if sets_aside:
+        return [ok("queue", says)]
+    advice = "give it a dead-letter queue, where they could be looked at"
+    return [warn("queue", f"{says}; messages that cannot be read will be deleted", advice)]
+
+
 def identity(tie: Identity | None, fault: str, lineage: Lineage) -> Sequence[Check]:
     """Whose bucket it is: a foreign one has raised Halt before. And by what a restore would be noticed."""
     if fault:

@@ -45,7 +45,8 @@ class SqsQueue:
             )
         )
         return [
-            QueueMessage(body=each["Body"], receipt=each["ReceiptHandle"]) for each in answer.get("Messages", ())
+            QueueMessage(body=each["Body"], receipt=each["ReceiptHandle"])
+            for each in answer.get("Messages", ())
         ]
 
     async def delete(self, messages: Sequence[QueueMessage]) -> None:
