@@ -18,6 +18,7 @@ from reconciler.model import (
     DAYS,
     Capabilities,
     Evict,
+    HintsStanding,
     Lately,
     ListingOrder,
     Mode,
@@ -26,6 +27,7 @@ from reconciler.model import (
     Quota,
     QuotaOwner,
     QuotaStanding,
+    Reading,
     Standing,
     Storage,
     StoragePart,
@@ -116,6 +118,9 @@ def _leading(metrics: Metrics) -> None:
     metrics.drift({}, 0)
     metrics.refused(0, 0)
     metrics.blocked(None)
+    metrics.queue_read(readable=True)
+    metrics.events_read(Reading.TAKEN, 0, 0.0)
+    metrics.hinted({}, HintsStanding())
     undecided = Undecided(pass_id=1, reason="", since=NOW)
     metrics.standing_read(Standing(by_prefix={"image/": {}}, tripped=dict.fromkeys(PassKind, undecided)))
     metrics.lately_read(Lately(freed=dict.fromkeys(DAYS, 0), restored=dict.fromkeys(DAYS, 0)))

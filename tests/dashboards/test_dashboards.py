@@ -29,6 +29,7 @@ DASHBOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(text) for path, t
 RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
 
 NOTHING_TO_SHOW = {
+    "What events led to": "no queue tells of the bucket",
     "In dry run for": "the daemon has gone live",
     "Paused for": "nobody has paused it",
     "Decision waits for": "no pass has tripped",
@@ -36,7 +37,10 @@ NOTHING_TO_SHOW = {
 }
 """Panels that are rightly empty here."""
 
-NO_SERIES = {"MediaReconcilerStorageGrowth": "there is no yesterday"}
+NO_SERIES = {
+    "MediaReconcilerStorageGrowth": "there is no yesterday",
+    "MediaReconcilerEventQueueUnreadable": "no queue tells of the bucket",
+}
 """Rules without anything to compare here."""
 
 OF_PROMETHEUS = {"up", "ALERTS"}

@@ -134,6 +134,21 @@ STORE = Row(
             Query(expr=f"min({of('delete_batches_limit')})", legend="limit"),
             height=5,
         ),
+        graph(
+            "The store's events",
+            "Read a second, by what was made of them, where the bucket tells a queue of its objects."
+            " Unreadable: messages that are no events.",
+            Query(expr=f"sum by (reading) ({rate('events_read_total')})", legend="{{reading}}"),
+            height=5,
+            alerts=("MediaReconcilerEventQueueUnreadable",),
+        ),
+        graph(
+            "What events led to",
+            "Keys that wait for a look, and those that the next sweep would find.",
+            Query(expr=f"max({of('hints_waiting')})", legend="waiting"),
+            Query(expr=f"max by (verdict) ({of('hints_found')})", legend="{{verdict}}"),
+            height=5,
+        ),
         Panel(
             title="What the store can do",
             says="As last probed on scratch keys. Where deletion is conditional, a changed object is never"
