@@ -66,6 +66,5 @@ def _print(shown: Sequence[ListedHint], out: Output) -> None:
         )
         for each in shown
     ]
-    out.records(
-        ("key", "found", "noted", "next look", "reason"), rows, first=("key", "found", "noted", "next look")
-    )
+    headings = ("key", "found", "noted", "next look", "reason")
+    out.records(headings, rows, first=headings[:4], named=())
