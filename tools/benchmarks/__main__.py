@@ -14,7 +14,18 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.benchmarks import api, deletion, departures, listing, quotas, recovery, resting, retention, site
+from tools.benchmarks import (
+    api,
+    deletion,
+    departures,
+    listing,
+    media,
+    quotas,
+    recovery,
+    resting,
+    retention,
+    site,
+)
 from tools.benchmarks.figures import Figure, all_met, markdown, table, write_between_markers
 from tools.benchmarks.programs import ProgramFailed
 
@@ -49,6 +60,8 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         ),
         "api": lambda: api.beside_a_sweep(opened, keys, cache),
         "stream": lambda: api.streaming(opened, keys, cache),
+        "media": lambda: media.serving(opened),
+        "slow-clients": lambda: media.slow_clients(opened, max(100, media.SLOW // shrink)),
         "undo": lambda: recovery.undo(opened, moved),
         "purge": lambda: recovery.purge(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
@@ -72,6 +85,8 @@ NAMES = (
     "departures",
     "api",
     "stream",
+    "media",
+    "slow-clients",
     "undo",
     "purge",
     "rate",
