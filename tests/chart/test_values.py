@@ -122,3 +122,9 @@ def test_the_notes_say_what_is_switched_off(tmp_path: Path) -> None:
     told = notes(tmp_path, mediaManagement__enableOwnershipTracking=False, migrations__enabled=False)
     assert "enableOwnershipTracking is false" in told
     assert "run `reconciler migrate` yourself" in told
+
+
+def test_the_notes_say_how_to_open_the_status_page_where_it_is_served(tmp_path: Path) -> None:
+    command = "kubectl port-forward --namespace gateway svc/media-media-reconciler-admin 8081"
+    assert command in notes(tmp_path / "with", admin__tokens__existingSecret="tokens")
+    assert "port-forward" not in notes(tmp_path / "without")
