@@ -149,6 +149,12 @@ key: database-url
   mountPath: /etc/reconciler/admin
   readOnly: true
 {{- end }}
+{{- if .Values.cdn.token.existingSecret }}
+{{- /* The directory, so that a changed token counts without a restart. */}}
+- name: cdn-token
+  mountPath: /etc/reconciler/cdn
+  readOnly: true
+{{- end }}
 - name: tmp
   mountPath: /tmp
 {{- with .Values.extraVolumeMounts }}
@@ -182,6 +188,17 @@ key: database-url
     items:
       - key: {{ .existingSecretKey }}
         path: tokens
+{{- end }}
+{{- end }}
+{{- with .Values.cdn.token }}
+{{- if .existingSecret }}
+- name: cdn-token
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .existingSecretKey }}
+        path: token
 {{- end }}
 {{- end }}
 - name: tmp

@@ -91,6 +91,21 @@ media:
   uncounted_agents: {{ toJson $v.media.uncountedAgents }}
   requests: {{ toJson $v.media.requests }}
   requests_per_owner: {{ toJson $v.media.requestsPerOwner }}
+cdn:
+  provider: {{ toJson $v.cdn.provider }}
+  {{- with $v.cdn.url }}
+  url: {{ toJson . }}
+  {{- end }}
+  url_column: {{ toJson $v.cdn.urlColumn }}
+  zone: {{ toJson $v.cdn.zone }}
+  plan: {{ toJson $v.cdn.plan }}
+  {{- if $v.cdn.token.existingSecret }}
+  token_file: /etc/reconciler/cdn/token
+  {{- end }}
+  {{- with $v.cdn.apiUrl }}
+  api_url: {{ toJson . }}
+  {{- end }}
+  tags: {{ toJson $v.cdn.tags }}
 {{- end -}}
 
 {{/* What `migrate` reads of it. */}}

@@ -8,7 +8,7 @@ each value, then what several values together tell. What a template below has to
 {{- include "reconciler.refuse" $faults -}}
 {{- end -}}
 {{- $parts := list -}}
-{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Nothing" -}}
+{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Cdn" "Nothing" -}}
 {{- $parts = append $parts (include (printf "reconciler.validate%s" .) $) -}}
 {{- end -}}
 {{- with join "" $parts | trim -}}
@@ -147,6 +147,23 @@ run in the same file included.
 {{- if and $media.autoscaling.enabled (gt (int $media.autoscaling.minReplicas) (int $media.autoscaling.maxReplicas)) -}}
 {{- println "media.autoscaling.minReplicas is more than maxReplicas" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The CDN, whose provider has to know whom it is asked by, and about what. */}}
+{{- define "reconciler.validateCdn" -}}
+{{- $cdn := .Values.cdn -}}
+{{- if and (eq $cdn.provider "webhook") (not $cdn.apiUrl) -}}
+{{- println "cdn.provider=webhook needs cdn.apiUrl: the address that is told what to purge" -}}
+{{- end -}}
+{{- if and (not (has $cdn.provider (list "none" "webhook"))) (not $cdn.zone) -}}
+{{- println (printf "cdn.provider=%s needs cdn.zone: what the provider calls what is purged" $cdn.provider) -}}
+{{- end -}}
+{{- if and (has $cdn.provider (list "cloudflare" "fastly" "bunny")) (not $cdn.token.existingSecret) -}}
+{{- println (printf "cdn.provider=%s needs cdn.token.existingSecret: a Secret with the provider's API token" $cdn.provider) -}}
+{{- end -}}
+{{- if and (ne $cdn.provider "none") (not $cdn.url) (not $cdn.urlColumn) -}}
+{{- println "cdn.url and cdn.urlColumn are both empty: then no object has a URL to purge" -}}
 {{- end -}}
 {{- end -}}
 

@@ -19,17 +19,26 @@ from reconciler.engine.runtime.quarantine import Quarantines
 from reconciler.engine.runtime.throttle import ThrottledCopies, ThrottledListing, Throttles
 from reconciler.engine.runtime.write_guard import require_live
 from reconciler.errors import ConfigError
-from reconciler.model import QUARANTINE_PREFIX, Capabilities, DeleteMode, Mode
+from reconciler.model import (
+    QUARANTINE_PREFIX,
+    Capabilities,
+    CdnProvider,
+    CloudflarePlan,
+    DeleteMode,
+    Mode,
+)
 from reconciler.planning.lifecycle import early_removals
-from reconciler.ports import Observer
+from reconciler.ports import Channel, Observer
 from reconciler.settings import (
     DatabaseSettings,
     SchemaSettings,
     Settings,
     SettingsSource,
     database_url_now,
+    read_secret,
     split_timeout,
 )
+from reconciler.stores.cdn import CdnConfig, open_cdn
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
 from reconciler.telemetry.observers import NullObserver
 
@@ -86,7 +95,32 @@ async def open_both(
             if misfits := catalog.records.misfits(settings.policy()):
                 raise ConfigError("\n".join(misfits))
             ports = wire(catalog, bucket, found, observer, pause, throttles, delete_mode_of(settings, found))
-            yield ports, catalog
+            async with open_channels(settings, catalog) as channels:
+                yield replace(ports, channels=channels), catalog
+
+
+@asynccontextmanager
+async def open_channels(settings: Settings, catalog: Catalog) -> AsyncIterator[Sequence[Channel]]:
+    """Whoever is told of what happens, by the settings."""
+    if not settings.cdn.on:
+        yield ()
+        return
+    async with open_cdn(cdn_config(settings), catalog.outbox, SystemClock()) as cdn:
+        yield (cdn,)
+
+
+def cdn_config(settings: Settings) -> CdnConfig:
+    cdn, file = settings.cdn, settings.cdn.token_file
+    return CdnConfig(
+        provider=CdnProvider(cdn.provider),
+        zone=cdn.zone,
+        plan=CloudflarePlan(cdn.plan),
+        token=None if file is None else lambda: read_secret(file),
+        api_url=cdn.api_url,
+        template=cdn.url,
+        url_column=cdn.url_column or None,
+        tags=cdn.tags,
+    )
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:

@@ -131,7 +131,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 history=History(database),
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),
-                outbox=PostgresOutbox(database),
+                outbox=PostgresOutbox(database, media),
                 erasure=Erasure(database, media),
                 statistics=PostgresStatistics(database, media),
                 trends=PostgresTrends(database, media),

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from reconciler.media.access import HEADERS as KEY_HEADERS
 from reconciler.media.access import Grant
-from reconciler.model import StoredMedium
+from reconciler.model import StoredMedium, cache_tag
 
 SHOWN = re.compile(r"(image|video|audio)/([a-z0-9][a-z0-9!#$&^_.+-]{0,100})", re.IGNORECASE)
 """Types that a browser may show; whatever is not of them is saved."""
@@ -66,7 +66,7 @@ def of_grant(grant: Grant, cache_for: float) -> dict[str, str]:
     """What a cache is to know. The tag is what a CDN is told to forget when a virtual key ends."""
     told = {"Cache-Control": cache_control(grant, cache_for)}
     if grant.owner.id is not None:
-        told["Cache-Tag"] = f"vk-{quote(grant.owner.id, safe='')}"
+        told["Cache-Tag"] = cache_tag(grant.owner.id)
     if not grant.shared:
         told["Vary"] = VARY
     return told

@@ -1,6 +1,6 @@
 """What is still to be told to others, a CDN or whoever listens to events, about what has happened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +8,9 @@ from typing import Any
 KEY_REVOKED = "key revoked"
 """The kind of a message about a virtual key that was seen disabled for the first time. It has no storage key;
 `owners` of its payload names the virtual key."""
+
+OBJECT_REVOKED = "object revoked"
+"""The kind of a message about one medium of such a virtual key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,24 @@ class Delivered:
     has the reason; each is tried again alone, after ever longer waits, and later ones of its storage key wait
     for it. `away` says why the receiver takes nothing at all; the channel rests then, for `after` if the
     receiver said how long.
+
+    `ended` are virtual keys of which the receiver now has nothing at all, with its answer: whatever is about
+    them alone has arrived, if it is older than `ended_at`. `spread` are messages about a virtual key, to be
+    replaced by one for each of its media, of kind `object revoked`.
     """
 
     arrived: Mapping[int, str | None] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
+    ended_at: datetime | None = None
+    spread: Collection[int] = ()
     away: str = ""
     after: timedelta | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it says nothing of any message."""
+        return not (self.arrived or self.refused or self.ended or self.spread or self.away)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ class Observer:
     def purged(self, objects: int, size: int) -> None:
         """What was freed just now."""
 
-    def delivered(self, channel: str, arrived: int, refused: int, *, away: bool) -> None:
+    def delivered(self, channel: str, receiver: str, arrived: int, refused: int, *, away: bool) -> None:
         """Messages that a channel has sent just now; `away`: its receiver takes nothing at the moment."""
 
     def alive(self, loop: str) -> None:

@@ -1,7 +1,7 @@
 """What is still to be told to others, and how it is sent."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.model import Delivered, Message, Subscription, Term, Unsent
@@ -23,8 +23,18 @@ class Outbox(Protocol):
         """
         ...
 
-    async def settle(self, term: Term, channel: str, delivered: Delivered) -> None:
-        """Remove what has arrived, and put off the rest. Raises LeaseLost; then all is sent again."""
+    async def settle(self, term: Term, channel: str, delivered: Delivered) -> int:
+        """Remove what has arrived, and put off the rest. Returns how many have arrived.
+
+        Raises LeaseLost; then all is sent again.
+        """
+        ...
+
+    async def ended(self, virtual_keys: Collection[str]) -> tuple[frozenset[str], datetime]:
+        """Those that are disabled, have expired or are not there any more, and the time of that reading.
+
+        None is where there is no table of virtual keys.
+        """
         ...
 
     async def backlog(self) -> Mapping[str, Unsent]:
@@ -34,6 +44,11 @@ class Outbox(Protocol):
 
 class Channel(Protocol):
     """A receiver, and how it is told."""
+
+    @property
+    def receiver(self) -> str:
+        """Who that is, in a word, for metrics."""
+        ...
 
     @property
     def subscription(self) -> Subscription: ...

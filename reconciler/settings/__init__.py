@@ -6,7 +6,7 @@ The only package that knows pydantic. `load` is the way in; `SettingsSource` fol
 from reconciler.settings.addresses import split_timeout
 from reconciler.settings.live import Change, SettingsSource
 from reconciler.settings.load import load
-from reconciler.settings.mounted import database_url_now
+from reconciler.settings.mounted import database_url_now, read_secret
 from reconciler.settings.origins import Loaded, Origin, Source
 from reconciler.settings.report import SettingReport, origin_text, overridden, pinned, shown, sources, tell
 from reconciler.settings.schema import DatabaseSettings, SchemaSettings, Settings
@@ -29,6 +29,7 @@ __all__ = [
     "origin_text",
     "overridden",
     "pinned",
+    "read_secret",
     "shown",
     "sources",
     "split_timeout",

@@ -207,6 +207,7 @@ class Settings(DatabaseSettings):
     admin: sections.AdminSettings = sections.AdminSettings()
     media: sections.MediaSettings = sections.MediaSettings()
     events: sections.EventsSettings = sections.EventsSettings()
+    cdn: sections.CdnSettings = sections.CdnSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""

@@ -342,6 +342,60 @@ class EventsSettings(Section):
     alone. Default: none."""
 
 
+class CdnSettings(Section):
+    """A CDN that is told to forget what was deleted, and the media of a virtual key that is disabled. See
+    [the CDN](cdn.md).
+    """
+
+    provider: Annotated[
+        Literal["none", "cloudflare", "cloudfront", "fastly", "bunny", "webhook"],
+        written(values.one_of("none", "cloudflare", "cloudfront", "fastly", "bunny", "webhook")),
+    ] = "none"
+    """Whose API is asked; `webhook` is an address of your own. Default: `none`, and nothing is sent."""
+    url: Annotated[str | None, written(values.url_template)] = None
+    """The public URL of an object, with `{key}` for its storage key: `https://cdn.example/{key}`. The key is
+    percent-encoded. Default: none, and only rows tell URLs: an orphan has none then."""
+    url_column: NoColumn = "PublicUrl"
+    """The column of the media table that has a medium's public URL, which is purged too. Used where the table
+    has this column; empty for none."""
+    zone: Annotated[str, written(values.zone), MAY_BE_EMPTY] = ""
+    """What the provider calls what is purged: Cloudflare's zone, CloudFront's distribution, Fastly's service,
+    Bunny's pull zone. Required but for `webhook`."""
+    plan: Annotated[
+        Literal["free", "pro", "business", "enterprise"],
+        written(values.one_of("free", "pro", "business", "enterprise")),
+    ] = "free"
+    """Cloudflare's plan, by which its limits go. `free`: the strictest."""
+    token_file: Annotated[str | None, written(values.file_path)] = None
+    """A file with the provider's API token, which may purge and nothing else. It is read for each request.
+    Required but for `cloudfront`, which takes the usual AWS credentials, and `webhook`."""
+    api_url: Annotated[str | None, written(values.endpoint_url)] = None
+    """The webhook's address. For the others another address of their API than the public one."""
+    tags: Flag = False
+    """Whether each response bears the tag `vk-<id>` of its virtual key, as those of `reconciler media` do. A
+    key that ends is then purged by its tag, in one request for all of its media. False: a tag that no
+    response bears purges nothing."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.provider == "none":
+            return self
+        named = {
+            "ZONE": self.zone or self.provider == "webhook",
+            "TOKEN_FILE": self.token_file or self.provider in {"cloudfront", "webhook"},
+            "API_URL": self.api_url or self.provider != "webhook",
+            "URL or URL_COLUMN": self.url or self.url_column,
+        }
+        if missing := [name for name, given in named.items() if not given]:
+            raise ValueError(f"PROVIDER {self.provider} needs {', '.join(missing)}")
+        return self
+
+    @property
+    def on(self) -> bool:
+        """Whether anybody is told."""
+        return self.provider != "none"
+
+
 class WebSettings(Section):
     """Where metrics and probes are served."""
 

@@ -25,6 +25,7 @@ ISO_FORM = re.compile(
 WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 DECIMAL = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{0,100}")
 REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
 KEY_BYTES = 1024
@@ -310,6 +311,30 @@ def queue_url(raw: object) -> str:
     if not named:
         raise ValueError(allowed)
     return url
+
+
+def url_template(raw: object) -> str | None:
+    """An address with `{key}` in its path or query; None for none."""
+    if raw is None:
+        return None
+    allowed = "must be http:// or https://, a host, and {key} once behind it, without credentials or fragment"
+    if not isinstance(raw, str):
+        raise ValueError(allowed)  # noqa: TRY004 - pydantic gathers ValueErrors only
+    try:
+        parts = urlsplit(raw)
+        usable = bool(parts.hostname) and parts.scheme in {"http", "https"} and "@" not in parts.netloc
+    except ValueError:
+        usable = False
+    if not usable or raw.count("{key}") != 1 or "{key}" in parts.netloc or parts.fragment:
+        raise ValueError(allowed)
+    return raw
+
+
+def zone(raw: object) -> str:
+    """A provider's id, which is a part of a path."""
+    if isinstance(raw, str) and IDENTIFIER.fullmatch(raw):
+        return raw
+    raise ValueError("must be up to 100 letters, digits, - and _")
 
 
 def prefixes(raw: object) -> tuple[str, ...]:

@@ -321,7 +321,7 @@ def test_the_network_policy_lets_out_dns_postgres_and_the_store_alone() -> None:
 def test_the_network_policy_lets_traces_out_where_they_go_somewhere() -> None:
     spec = named(render(file=EVERYTHING), "NetworkPolicy")["spec"]
     ports = [{port["port"] for port in rule["ports"]} for rule in spec["egress"]]
-    assert ports == [{53, 5353}, {5432, 6432}, {9000}, {4318}, {443}, {3128}]
+    assert ports == [{53, 5353}, {5432, 6432}, {9000}, {4318}, {443}, {443}, {3128}]
 
 
 def test_the_admin_api_is_off_unless_somebody_may_call_it() -> None:

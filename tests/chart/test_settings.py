@@ -31,6 +31,7 @@ KEYS = {
 THERE: kubelet.Sources = {
     ("ConfigMap", "internal-authority"): {"ca.crt": "a certificate"},
     ("ConfigMap", "store-authority"): {"ca.crt": "a certificate"},
+    ("Secret", "bunny"): {"api-key": "secret"},
     ("Secret", "admin-tokens"): {"file": "ada@ops approver sha256:" + "0" * 64},
     ("Secret", "media-links"): {"file": "2026-11 " + "0" * 64},
     ("Secret", "gateway-database"): {"url": ADDRESS, "address": ADDRESS},
@@ -195,12 +196,20 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "media.uncounted_agents": ("media.uncountedAgents", ["googlebot"], ("googlebot",)),
     "media.requests": ("media.requests", 20_000, 20_000),
     "media.requests_per_owner": ("media.requestsPerOwner", 7, 7),
+    "cdn.provider": ("cdn.provider", "webhook", "webhook"),
+    "cdn.url": ("cdn.url", "https://cdn.example/x/{key}?v=1", "https://cdn.example/x/{key}?v=1"),
+    "cdn.url_column": ("cdn.urlColumn", "address", "address"),
+    "cdn.zone": ("cdn.zone", "E2-x_1", "E2-x_1"),
+    "cdn.plan": ("cdn.plan", "enterprise", "enterprise"),
+    "cdn.api_url": ("cdn.apiUrl", "http://purger:8080/x", "http://purger:8080/x"),
+    "cdn.tags": ("cdn.tags", True, True),
 }
 
 ELSEWHERE: Mapping[str, str] = {
     "database_url": "comes from a Secret: database.existingSecret or database.url",
     "media.link_keys_file": "media.links mounts that Secret, and the chart knows where",
     "admin.tokens_file": "admin.tokens mounts that Secret, and the chart knows where",
+    "cdn.token_file": "cdn.token mounts that Secret, and the chart knows where",
     "database_url_file": "database.asFile mounts that Secret, and the chart knows where",
 }
 """Settings that no value holds as it is, and why."""

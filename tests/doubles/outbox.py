@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from reconciler.model import Delivered, Message, Subscription, Term, Unsent
 from tests.doubles.database import MemoryDatabase
@@ -34,13 +34,19 @@ class MemoryOutbox:
         return [self.messages[one] for one in sorted(self.messages)][:limit]
 
     @port
-    async def settle(self, term: Term, channel: str, delivered: Delivered) -> None:
+    async def settle(self, term: Term, channel: str, delivered: Delivered) -> int:
         self._database.check(term)
         for one, answer in delivered.arrived.items():
             del self.messages[one]
             self.answers[one] = answer
         if delivered.away:
             self.away.append(delivered.away)
+        return len(delivered.arrived)
+
+    async def ended(self, virtual_keys: Collection[str]) -> tuple[frozenset[str], datetime]:
+        owners = self._database.owners
+        gone = {one for one in virtual_keys if one not in owners or not owners[one].enabled}
+        return frozenset(gone), self._database.now
 
     async def backlog(self) -> Mapping[str, Unsent]:
         oldest = min((each.created_at for each in self.messages.values()), default=None)

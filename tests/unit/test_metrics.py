@@ -705,10 +705,10 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.hidden(1, 1)
     both.purged(1, 1)
     both.refused(1, 1)
-    both.delivered("cdn", 1, 0, away=False)
     both.queue_read(readable=True)
     both.events_read(Reading.TAKEN, 1, None)
     both.hinted({}, HintsStanding())
+    both.delivered("cdn", "bunny", 1, 0, away=False)
     both.resting("sweep", 1.0)
     names = [name for number, name in told if number == 1]
     assert names == [name for number, name in told if number == 2]

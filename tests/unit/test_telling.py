@@ -23,6 +23,7 @@ class Receiver:
     answer: Callable[[Sequence[Message]], Delivered]
     sent: list[list[int]] = field(default_factory=list)
     batch: int = 2
+    receiver = "somebody"
     subscription = Subscription(channel="there", kinds=("object deleted",))
 
     async def send(self, messages: Sequence[Message]) -> Delivered:

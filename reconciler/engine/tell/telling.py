@@ -32,14 +32,14 @@ class Teller:
         while messages := await outbox.due(self.name, channel.batch):
             self._ports.observer.alive(self.loop)
             delivered = await channel.send(messages)
-            if not (delivered.arrived or delivered.refused or delivered.away):
+            if delivered.nothing:
                 message = f"channel {self.name} said nothing of {len(messages)} messages"
                 raise AssertionError(message)
+            arrived = 0
             with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_SECONDS):
-                await outbox.settle(term, self.name, delivered)
-            self._ports.observer.delivered(
-                self.name, len(delivered.arrived), len(delivered.refused), away=bool(delivered.away)
-            )
+                arrived = await outbox.settle(term, self.name, delivered)
+            refused, away = len(delivered.refused), bool(delivered.away)
+            self._ports.observer.delivered(self.name, channel.receiver, arrived, refused, away=away)
             for reason in sorted({*delivered.refused.values()}):
                 log.warning("message refused, tried again later", channel=self.name, reason=reason)
             if delivered.away:
