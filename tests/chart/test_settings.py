@@ -343,6 +343,8 @@ def _written(values: Mapping[str, Any], path: str) -> object:
 def _understood(name: str, value: object) -> object:
     """What the setting becomes when it is set to this value alone, in a file that somebody wrote by hand."""
     tree: dict[str, Any] = {"bucket": {"name": "media", "prefixes": ["a/"]}, "database_url": ADDRESS}
+    if name == "cdn.provider":
+        tree["cdn"] = {"zone": "z", "token_file": "f", "api_url": "http://there"}
     put(tree, name.split("."), _snaked(value))
     return _at(Settings(**tree), name)
 
