@@ -139,6 +139,7 @@ LONGEST = (
     "integration/test_versions.py",
     "integration/test_versions_without_ids.py",
     "attacks/test_recovery.py",
+    "integration/test_adoption.py",
     "integration/test_daemon.py",
     "integration/test_access.py",
     "integration/test_live_configuration.py",

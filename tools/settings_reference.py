@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from reconciler.model import KeyShape
+from reconciler.model import KeyShape, OwnerFrom
 from reconciler.settings import SettingReport, Settings, SettingsSource, tell
 from reconciler.settings.names import PREFIX, leaves
 from reconciler.settings.report import shown
@@ -31,6 +31,8 @@ UNITS: Mapping[str, str] = {
     "media_retention_days": "days",
     "recent_access_days": "days",
     "max_deletes_per_second": "keys a second, or `unlimited`",
+    "max_heads_per_second": "objects a second, or `unlimited`",
+    "columns": "JSON object",
     "price_per_gib_month": "your currency",
     "listing_concurrency": "key ranges",
     "delete_concurrency": "batches",
@@ -52,6 +54,7 @@ KINDS: Mapping[Any, str] = {
     timedelta: "duration",
     SecretStr: "URL",
     KeyShape: "RE2 pattern",
+    OwnerFrom: "`metadata:NAME`, `tag:NAME`, `key:PATTERN`",
     tuple: "JSON list",
     dict: "one variable a column",
     str: "text",

@@ -43,6 +43,12 @@ price_per_gib_month: {{ toJson $v.pricePerGibMonth }}
 listing_concurrency: {{ toJson $v.listingConcurrency }}
 delete_concurrency: {{ toJson $v.deleteConcurrency }}
 copy_concurrency: {{ toJson $v.copyConcurrency }}
+adoption:
+  {{- with $v.adoption.ownerFrom }}
+  owner_from: {{ toJson . }}
+  {{- end }}
+  columns: {{ toJson $v.adoption.columns }}
+  max_heads_per_second: {{ toJson $v.adoption.maxHeadsPerSecond }}
 retention:
   source: {{ toJson $v.retention.source }}
 {{- with $v.events.queueUrl }}

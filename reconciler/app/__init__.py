@@ -4,7 +4,16 @@ The daemon is in `app.daemon` and is imported only where it runs, so no other co
 server and its metrics.
 """
 
-from reconciler.app.commands import migrate, once, open_database, open_to_look, pause_switch, plan, undo
+from reconciler.app.commands import (
+    adopt,
+    migrate,
+    once,
+    open_database,
+    open_to_look,
+    pause_switch,
+    plan,
+    undo,
+)
 from reconciler.app.doctor import doctor
 from reconciler.app.first_look import explain, init
 from reconciler.app.process import SystemClock
@@ -16,6 +25,7 @@ __all__ = [
     "Catalog",
     "SystemClock",
     "Undone",
+    "adopt",
     "catalog_config",
     "doctor",
     "explain",

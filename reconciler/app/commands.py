@@ -23,6 +23,7 @@ from reconciler.engine.runtime.context import Ports, ruled
 from reconciler.engine.runtime.pause import notice_of
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import ConfigError, Halt, LoginRefused, Retryable
+from reconciler.operations import adopt as adopting
 from reconciler.operations import undo as undoing
 from reconciler.operations.ownership import lease_held
 from reconciler.ports import Observer
@@ -128,6 +129,35 @@ async def undo(
             emit=emit,
             note=catalog.orders.note,
             hold_for=hold_for,
+        )
+
+
+async def adopt(
+    source: SettingsSource,
+    *,
+    prefix: str,
+    owner: str | None,
+    author: str,
+    dry_run: bool,
+    listed: adopting.Listed,
+    settled: Callable[[Sequence[model.Adopted]], None],
+) -> model.Adoption:
+    """Make rows for objects that have none, while any replica leads; see `operations.adopt`."""
+    source.listen(log_change)
+    settings = source.current()
+    terms = settings.adoption.of_model()
+    asked = adopting.Asked(prefix=prefix, owner=owner, terms=terms, author=author, dry_run=dry_run)
+    async with wiring.open_both(settings) as (ports, catalog):
+        runtime = await ruled(wiring.in_force_of(source, ports)(), ports.records)
+        return await adopting.adopt(
+            ports,
+            catalog,
+            wiring.limits_of(settings),
+            runtime,
+            settings.bucket.name,
+            asked,
+            listed=listed,
+            settled=settled,
         )
 
 

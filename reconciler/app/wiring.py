@@ -153,6 +153,7 @@ def wire(
     return Ports(
         listing=ThrottledListing(bucket.listing, throttles.listing),
         store=bucket.store(capabilities),
+        descriptions=bucket.descriptions,
         copies=ThrottledCopies(bucket.copies.knowing(capabilities), throttles.copying),
         versions=bucket.versions,
         uploads=bucket.uploads,
@@ -181,6 +182,7 @@ def wire(
         holds=catalog.holds,
         jobs=catalog.jobs,
         recovery=catalog.recovery,
+        adoptions=catalog.adoptions,
         purges=catalog.purges,
         outbox=catalog.outbox,
         clock=SystemClock(),

@@ -36,6 +36,7 @@ from reconciler.catalog.passes.departures import PostgresDepartures
 from reconciler.catalog.passes.hints import PostgresHints
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
+from reconciler.catalog.recovery.adoption import PostgresAdoptions
 from reconciler.catalog.recovery.erasure import Erasure
 from reconciler.catalog.recovery.purge import PostgresPurges
 from reconciler.catalog.recovery.recovery import PostgresRecovery
@@ -75,6 +76,7 @@ class Catalog:
     purges: PostgresPurges
     outbox: PostgresOutbox
     erasure: Erasure
+    adoptions: PostgresAdoptions
     statistics: PostgresStatistics
     trends: PostgresTrends
     replicas: PostgresReplicas
@@ -133,6 +135,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 purges=PostgresPurges(database, media),
                 outbox=PostgresOutbox(database, media),
                 erasure=Erasure(database, media),
+                adoptions=PostgresAdoptions(database, media, config.tables),
                 statistics=PostgresStatistics(database, media),
                 trends=PostgresTrends(database, media),
                 replicas=PostgresReplicas(database),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from reconciler import __version__
 from reconciler.cli import (
+    adopt,
     adopt_bucket,
     approve,
     completion,
@@ -69,6 +70,7 @@ COMMANDS: Sequence[Callable[[Commands], None]] = (
     policy.add,
     pause.add,
     resume.add,
+    adopt.add,
     adopt_bucket.add,
     undo.add,
     erase.add,

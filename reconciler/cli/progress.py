@@ -1,12 +1,13 @@
 """A progress bar on stderr, for a person who waits at a terminal."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from reconciler.model import Mode, ObjectResult, Outcome, PassKind, Returned, Tally, Verdict
+from reconciler.model import Adopted, Mode, ObjectResult, Outcome, PassKind, Returned, Tally, Verdict
 from reconciler.planning.formatting import counted
 from reconciler.telemetry.observers import NullObserver
 
@@ -37,7 +38,7 @@ class ProgressBar(NullObserver):
             disable=not self._console.is_terminal,
         )
         self._task = self._progress.add_task("starting", total=total, counts="")
-        self._keys = self._rows = self._gone = 0
+        self._keys = self._rows = self._gone = self._found = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -77,6 +78,19 @@ class ProgressBar(NullObserver):
         self._rows += each.record_id is not None
         counts = f"{counted(self._keys, 'object')}, {counted(self._rows, 'row')}"
         self._progress.update(self._task, description="bringing back", counts=counts)
+
+    def found_without_row(self, objects: int) -> None:
+        """Objects that may be adopted, as the listing finds them."""
+        self._progress.update(self._task, description="looking for objects without a row")
+        self._found += objects
+
+    def settled(self, page: Sequence[Adopted]) -> None:
+        """Objects of an adoption, adopted or left."""
+        self._gone += len(page)
+        counts = f"{counted(self._gone, 'object')} looked at"
+        self._progress.update(
+            self._task, description="adopting", total=self._found or None, completed=self._gone, counts=counts
+        )
 
     def _show(self) -> None:
         counts = f"{counted(self._keys, 'object')}, {counted(self._rows, 'record')} looked at"

@@ -28,6 +28,23 @@ class KeyShape:
         except UnicodeEncodeError:
             return False
 
+    def group(self, key: str) -> str | None:
+        """What the first group matches, where the whole key has the shape; None where it has not."""
+        compiled = _compiled(self.pattern)
+        if isinstance(compiled, str):
+            return None
+        try:
+            found = compiled.fullmatch(key)
+        except UnicodeEncodeError:
+            return None
+        return found.group(1) if found is not None and compiled.groups else None
+
+    @property
+    def groups(self) -> int:
+        """How many groups the pattern has; 0 if it cannot be used."""
+        compiled = _compiled(self.pattern)
+        return 0 if isinstance(compiled, str) else compiled.groups
+
     @property
     def fault(self) -> str | None:
         """RE2's complaint about the pattern, None if it can be used."""

@@ -43,6 +43,17 @@ class ObjectStore(Protocol):
         ...
 
 
+class Descriptions(Protocol):
+    """What objects say of themselves."""
+
+    async def of(self, key: str, *, tags: bool = False) -> model.Described | None:
+        """The object, with its tags where they are wanted; None on 404.
+
+        Raises KeyRefused if the store refuses this key and not its neighbours, StoreUnavailable, Halt.
+        """
+        ...
+
+
 class Copies(Protocol):
     """Server-side copies, into quarantine and back."""
 

@@ -1,10 +1,27 @@
 """What the catalog knows of deleted objects and rows, and how they come back or end."""
 
-from collections.abc import Collection, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from reconciler.model import HiddenObject, Queued, Removal, Returned, Term, UndoScope, Upload
+from reconciler.model import (
+    Adoptable,
+    Adopted,
+    AdoptionTerms,
+    BegunAdoption,
+    Candidate,
+    HiddenObject,
+    Queued,
+    Record,
+    Removal,
+    Returned,
+    Term,
+    UndoScope,
+    Upload,
+)
+
+Judge = Callable[[Record, datetime], str]
+"""Why retention would take the row at its next pass; "" where it would not."""
 
 
 class Recovery(Protocol):
@@ -157,5 +174,36 @@ class Purges(Protocol):
         """Drop removed rows older than the window from the ledger, and lines older than the retention.
 
         Keeps rows whose key is on hold, or whose object is still hidden and can come back.
+        """
+        ...
+
+
+class Adoptions(Protocol):
+    """Rows made for objects that have none. What became of each is kept, so that a kill costs nothing."""
+
+    @property
+    def owned(self) -> bool:
+        """Whether a row says whose it is."""
+        ...
+
+    async def page(self, adoption: BegunAdoption, after: str, limit: int) -> Sequence[Candidate]:
+        """The next objects that are not settled yet, in the order of their keys."""
+        ...
+
+    async def adopt(
+        self,
+        adoption: BegunAdoption,
+        rows: Sequence[Adoptable],
+        left: Mapping[str, str],
+        terms: AdoptionTerms,
+        prefixes: Sequence[str],
+        judge: Judge,
+        *,
+        dry_run: bool,
+    ) -> Sequence[Adopted]:
+        """Make the rows that may be made, in one transaction with their lines of the ledger.
+
+        `left` are further keys of the page, with the reason why there is nothing to make. In dry run all is
+        tried and taken back. Raises CatalogUnavailable where the table is busy.
         """
         ...

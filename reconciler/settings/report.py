@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, SecretStr
 
-from reconciler.model import KeyShape
+from reconciler.model import KeyShape, OwnerFrom, ValueFrom
 from reconciler.model.durations import duration_text
 from reconciler.settings.load import mask
 from reconciler.settings.names import Path, SettingSpec, leaves
@@ -117,6 +117,8 @@ def _written(path: Path, value: object) -> object:
     if isinstance(value, BaseModel):
         given = [name for name in type(value).model_fields if name in value.model_fields_set]
         return {name: _written((), getattr(value, name)) for name in given}
+    if isinstance(value, Mapping):
+        return {name: _written((), each) for name, each in value.items()}
     if isinstance(value, tuple):
         return [_written((), each) for each in value]
     return _written_alone(value)
@@ -129,6 +131,8 @@ def _written_alone(value: object) -> object:
         return mask(value.get_secret_value())
     if isinstance(value, KeyShape):
         return value.pattern
+    if isinstance(value, OwnerFrom | ValueFrom):
+        return str(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

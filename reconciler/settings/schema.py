@@ -201,6 +201,7 @@ class Settings(DatabaseSettings):
     """Copies into the quarantine and out of it in flight, fewer while the store throttles.
     128: at 30 ms a copy, 4,000 keys a second."""
     quota: Annotated[sections.QuotaSettings, RUNTIME] = sections.QuotaSettings()
+    adoption: sections.AdoptionSettings = sections.AdoptionSettings()
     retention: Annotated[rules.RetentionSettings, AfterValidator(_within_reach)] = rules.RetentionSettings()
     lease: sections.LeaseSettings = sections.LeaseSettings()
     web: sections.WebSettings = sections.WebSettings()

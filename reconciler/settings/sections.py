@@ -1,13 +1,15 @@
 """The groups of settings that share a prefix: name, unit, default and why that default."""
 
+import math
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from reconciler import model
-from reconciler.model import KeyShape, ListingOrder, Quota
-from reconciler.settings import identifiers, values
+from reconciler.model import AdoptionTerms, KeyShape, ListingOrder, OwnerFrom, Quota, ValueFrom
+from reconciler.settings import adoption, identifiers, values
 from reconciler.settings.types import (
     MAY_BE_EMPTY,
     Bytes,
@@ -220,6 +222,28 @@ def quota_of(
         owner=model.QuotaOwner(owner),
         evict=model.Evict(evict),
     )
+
+
+class AdoptionSettings(Section):
+    """Rows for objects that have none, where it is known whose they are. See [adoption](adoption.md)."""
+
+    owner_from: Annotated[OwnerFrom | None, written(adoption.owner)] = None
+    """Where it is written whose an object is: `metadata:created-by` (a field of its metadata), `tag:owner` (a
+    tag), or `key:users/([^/]+)/.*`, a regular expression in RE2's syntax that the whole key matches, with the
+    virtual key's id as its first group. It counts only where there is such a virtual key. Default: none, and
+    `reconciler adopt --owner ID` names one for all."""
+    columns: Annotated[Mapping[str, ValueFrom], written(adoption.columns)] = Field(default_factory=dict)
+    """Values of columns that no other setting maps: a JSON object such as `{"Prompt": "metadata:prompt",
+    "Origin": "constant:imported", "Mime": "content_type"}`. A column without a source gets the table's
+    default. Default: `ContentType` gets the content type, where the table has such a column."""
+    max_heads_per_second: Annotated[float | None, written(values.rate)] = 3_000.0
+    """Objects a second that are looked at, or `unlimited`. 3,000: below the 5,500 that AWS promises for each
+    prefix."""
+
+    def of_model(self) -> AdoptionTerms:
+        """The terms, as the engine reads them."""
+        rate = math.inf if self.max_heads_per_second is None else self.max_heads_per_second
+        return AdoptionTerms(owner=self.owner_from, columns=self.columns, rate=rate)
 
 
 class LeaseSettings(Section):

@@ -50,6 +50,7 @@ from reconciler.model import (
 )
 from reconciler.ports import ClaimRequest, Decide
 from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Stage, no_cap, staged
+from tests.doubles.adoptions import MemoryDescriptions
 from tests.doubles.bucket import MemoryBucket, no_other_bucket
 from tests.doubles.build import LIMITS, runtime, tuning
 from tests.doubles.observing import RecordingObserver, Surroundings
@@ -262,6 +263,7 @@ class Scene:
         return Ports(
             listing=self.bucket,
             store=self.bucket,
+            descriptions=MemoryDescriptions(self.bucket),
             copies=self.bucket,
             versions=self.bucket.versions,
             uploads=self.bucket.uploads,
@@ -283,6 +285,7 @@ class Scene:
             throttles=Throttles(listing=1, deleting=1, copying=1, clock=self.bucket.around),
             pause=PauseWatch(catalog.pauses, self.bucket.around, self.observer),
             recovery=catalog.recovery,
+            adoptions=catalog.adoptions,
             purges=catalog.purges,
             outbox=catalog.outbox,
             clock=self.bucket.around,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from reconciler.model import KeyShape
+from reconciler.model import KeyShape, OwnerFrom, OwnerSource, ValueFrom, ValueSource
 from reconciler.settings import DatabaseSettings, Settings, SettingsSource, load
 from reconciler.settings.names import RUNTIME_FILE, leaves
 from reconciler.settings.rules import RetentionRule, RuleMatch
@@ -145,6 +145,17 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "quota.max_objects": ("quota.maxObjects", 5_000_000, 5_000_000),
     "quota.owner": ("quota.owner", "key_group", "key_group"),
     "quota.evict": ("quota.evict", "oldest", "oldest"),
+    "adoption.owner_from": (
+        "adoption.ownerFrom",
+        "key:users/([^/]+)/.*",
+        OwnerFrom(source=OwnerSource.KEY, name="users/([^/]+)/.*"),
+    ),
+    "adoption.columns": (
+        "adoption.columns",
+        {"Origin": "constant:a: b"},
+        {"Origin": ValueFrom(source=ValueSource.CONSTANT, name="a: b")},
+    ),
+    "adoption.max_heads_per_second": ("adoption.maxHeadsPerSecond", 2_500_000, 2_500_000.0),
     "max_deletes_per_second": ("maxDeletesPerSecond", 2_500_000, 2_500_000.0),
     "breaker.max_fraction": ("breaker.maxFraction", 0.025, 0.025),
     "breaker.max_count": ("breaker.maxCount", 1_000_000_000, 1_000_000_000),

@@ -29,6 +29,7 @@ from reconciler.model import (
     UndoScope,
 )
 from reconciler.ports import Channel
+from tests.doubles.adoptions import MemoryAdoptions, MemoryDescriptions
 from tests.doubles.approvals import MemoryApprovals
 from tests.doubles.bucket import MemoryBucket, no_other_bucket
 from tests.doubles.budget import MemoryBudget
@@ -93,6 +94,7 @@ class World:
         return Ports(
             listing=self.bucket,
             store=self.bucket,
+            descriptions=MemoryDescriptions(self.bucket),
             copies=self.bucket,
             versions=self.bucket.versions,
             uploads=self.bucket.uploads,
@@ -114,6 +116,7 @@ class World:
             pause=PauseWatch(MemoryPauseSwitch(self.database), self.around, self.observer),
             holds=MemoryHolds(self.database),
             recovery=MemoryRecovery(self.database),
+            adoptions=MemoryAdoptions(),
             purges=MemoryPurges(self.database),
             outbox=self.outbox,
             channels=self.channels,

@@ -114,7 +114,7 @@ class MediaTables:
         types = self._types.keys
         self.keys = f"{qualified(tables.keys_table)} k"
         self.key_id = f"k.{quoted(tables.keys.id)}"
-        self.key_id_type = types["id"].sql
+        self.key_id_type, self.key_id_kind = types["id"].sql, types["id"].kind
         self.key_enabled = expressions.flag(f"k.{quoted(tables.keys.is_enabled)}", types["is_enabled"].kind)
         self.owned = f"{self.key_id} = {self.as_key(self.owner_id)}"
         self.joined = (

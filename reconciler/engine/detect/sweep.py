@@ -109,14 +109,17 @@ class Sweep:
         bucket: str,
         now: datetime,
         within: tuple[str, ...] = (),
+        noted_as: int = PLANNED,
     ) -> Tally:
         """The same for `plan`, judged at `now`: findings go to the sink; no pass, no mark, no lease.
+
+        `noted_as`: the number under which spellings are noted.
 
         `within`: lists these parts of the managed prefixes alone. Keys are still spelled by the prefixes
         themselves, and every row elsewhere may name an orphan in another spelling.
         """
         self._require_listing()
-        comparison = await self._comparison(settings, now, live=False, pass_id=PLANNED, bucket=bucket)
+        comparison = await self._comparison(settings, now, live=False, pass_id=noted_as, bucket=bucket)
         if within:
             policy = replace(settings.policy, prefixes=within)
             spelled = replace(comparison.spelled, compared=merge_prefixes(within))

@@ -80,6 +80,7 @@ class Ports:
 
     listing: ports.Listing
     store: ports.ObjectStore
+    descriptions: ports.Descriptions
     copies: ports.Copies
     versions: ports.Versions
     uploads: ports.Uploads
@@ -101,6 +102,7 @@ class Ports:
     holds: ports.Holds
     jobs: ports.Jobs
     recovery: ports.Recovery
+    adoptions: ports.Adoptions
     purges: ports.Purges
     outbox: ports.Outbox
     clock: ports.Clock

@@ -13,7 +13,7 @@ from reconciler import model
 from reconciler.engine.runtime.context import Ports
 from reconciler.errors import LeaseLost, Retryable, StoreUnavailable
 from reconciler.planning import formatting
-from reconciler.ports import ClaimRequest, Decide
+from reconciler.ports import ClaimRequest, Decide, Judge
 
 SEAL_AGE = 1.0
 """Seconds for which the bucket's identity, once read, is not read again before a claim or a delete. So a
@@ -95,6 +95,28 @@ class WriteGuard:
         self._refuse_in_dry_run("withdraw a copy")
         self._refuse_without_lease()
         return await self._ports.versions.remove([copy], reveals=True)
+
+    async def adopt(
+        self,
+        adoption: model.BegunAdoption,
+        rows: Sequence[model.Adoptable],
+        left: Mapping[str, str],
+        terms: model.AdoptionTerms,
+        prefixes: Sequence[str],
+        judge: Judge,
+        *,
+        dry_run: bool,
+    ) -> Sequence[model.Adopted]:
+        """Make rows for objects that have none; see `Adoptions.adopt`. Allowed while paused: nothing goes.
+
+        `dry_run`: all is tried and taken back, which a dry run may.
+        """
+        if not dry_run:
+            self._refuse_in_dry_run("make records")
+            self._refuse_without_lease()
+        return await self._ports.adoptions.adopt(
+            adoption, rows, left, terms, prefixes, judge, dry_run=dry_run
+        )
 
     async def stopped(self) -> str | None:
         """Why nothing may be deleted at the moment; None if it may."""

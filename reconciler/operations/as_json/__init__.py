@@ -3,6 +3,7 @@
 Each function returns what JSON can hold. Every key is always there; a time is ISO 8601 in UTC.
 """
 
+from reconciler.operations.as_json.adopting import adopted, adoption
 from reconciler.operations.as_json.findings import (
     FINDING,
     cancelled,
@@ -25,6 +26,8 @@ __all__ = [
     "LEDGER_LINE",
     "STORAGE_NAMES",
     "Json",
+    "adopted",
+    "adoption",
     "audit_line",
     "cancelled",
     "checked",

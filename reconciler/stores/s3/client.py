@@ -16,6 +16,7 @@ from reconciler.stores.s3 import hooks
 from reconciler.stores.s3.clock import BucketClock
 from reconciler.stores.s3.config import BucketConfig
 from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
+from reconciler.stores.s3.describing import BucketDescriptions
 from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.identity import BucketIdentity
 from reconciler.stores.s3.listing import BucketListing
@@ -91,6 +92,7 @@ class Bucket:
         self.versions = RoutedVersions(lambda key: self._at(key).versions)
         self.locks = BucketLocks(own.calls, clients.copying)
         self.reader = BucketReader(own.calls)
+        self.descriptions = BucketDescriptions(own.calls, own.witness)
         to = None if config.quarantine is None else QuarantineBucket(config.quarantine, config.name)
         self.prober = BucketProber(
             own.calls, own.listing, config.managed, None if to is None else (to, self._other(to).calls)

@@ -108,6 +108,14 @@ class DirectClient:
     async def head_object(self, **asked: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as botocore's
         return await self._send("HeadObject", "HEAD", asked, self._client.head_object)
 
+    async def head_headers(self, **asked: Any) -> Mapping[str, str]:  # noqa: ANN401 - as botocore's HeadObject
+        """The headers alone, in lower case: to read all else of an answer takes as long as to ask for it."""
+        answer = await self._answer("HeadObject", "HEAD", asked)
+        if answer is None or answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            found = await self._client.head_object(**asked)
+            return {name.lower(): text for name, text in found["ResponseMetadata"]["HTTPHeaders"].items()}
+        return {name.lower(): text for name, text in answer.headers.items()}
+
     async def open_object(self, **asked: Any) -> Opened:  # noqa: ANN401 - as botocore's GetObject
         """GetObject without its bytes."""
         answer = await self._answer("GetObject", "GET", asked, stream=True)

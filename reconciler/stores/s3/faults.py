@@ -176,6 +176,7 @@ def _permission(operation: str) -> str:
         "ListObjectVersions": "s3:ListBucketVersions",
         "HeadObject": "s3:GetObject and s3:ListBucket",
         "GetObject": "s3:GetObject",
+        "GetObjectTagging": "s3:GetObjectTagging",
         "PutObject": "s3:PutObject",
         "CopyObject": "s3:PutObject and s3:PutObjectTagging",
     }.get(operation, "s3:DeleteObject")

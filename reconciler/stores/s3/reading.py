@@ -110,13 +110,14 @@ def _described(headers: Mapping[str, str]) -> StoredMedium:
     return StoredMedium(
         size=int(headers.get("content-length", "0")),
         etag=headers.get("etag", ""),
-        modified=_moment(headers.get("last-modified")),
+        modified=moment(headers.get("last-modified")),
         content_type=headers.get("content-type", ""),
         content_encoding=headers.get("content-encoding", ""),
     )
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment(text: str | None) -> datetime | None:
+    """A time as HTTP writes it; None where it is none."""
     try:
         return parsedate_to_datetime(text) if text else None
     except ValueError:

@@ -5,6 +5,7 @@ first migration creates only where neither exists.
 """
 
 from tests.migration.tables import (
+    adopting,
     asking,
     leading,
     marking,
@@ -16,4 +17,15 @@ from tests.migration.tables import (
 from tests.migration.tables.columns import OWN
 from tests.migration.tables.gateway import GATEWAY
 
-__all__ = ["GATEWAY", "OWN", "asking", "leading", "marking", "recovering", "reserving", "serving", "telling"]
+__all__ = [
+    "GATEWAY",
+    "OWN",
+    "adopting",
+    "asking",
+    "leading",
+    "marking",
+    "recovering",
+    "reserving",
+    "serving",
+    "telling",
+]

@@ -100,7 +100,8 @@ ledger = Table(
     Column("variant_of", KEY),
     Column("owners", ARRAY(Text)),
     CheckConstraint(
-        "event IN ('intent', 'result', 'cancelled', 'restored', 'purged', 'aborted', 'erased', 'uncached')",
+        "event IN ('intent', 'result', 'cancelled', 'restored', 'purged', 'aborted', 'erased', 'uncached',"
+        " 'adopted', 'unadopted')",
         name="ledger_event",
     ),
     CheckConstraint("what IN ('object', 'record', 'upload')", name="ledger_what"),
