@@ -16,12 +16,12 @@ from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError, Retryable
 from reconciler.media.access import Access
 from reconciler.media.app import build
-from reconciler.media.counting import Accesses, Uncounted
+from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.recording import Recorder
 from reconciler.media.sending import Places
 from reconciler.media.site import Media, Site, Terms
-from reconciler.model import QuotaOwner
+from reconciler.model import QuotaOwner, Uncounted
 from reconciler.settings import Settings
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES, BucketConfig, open_bucket
 from reconciler.telemetry.health import CONFIGURATION, SCHEMA, TAKING, Health

@@ -22,6 +22,7 @@ from reconciler.catalog.leadership.site import PostgresSite
 from reconciler.catalog.marks.history import History
 from reconciler.catalog.marks.marks import PostgresMarks
 from reconciler.catalog.marks.queries import MarkList
+from reconciler.catalog.media_tables.access_logs import AccessLogs
 from reconciler.catalog.media_tables.accesses import RecordedAccesses
 from reconciler.catalog.media_tables.browsing import MediaList
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
@@ -69,6 +70,7 @@ class Catalog:
     media_list: MediaList
     served: ServedMedia
     accesses: RecordedAccesses
+    access_logs: AccessLogs
     links: Links
     reservations: Reservations
     history: History
@@ -107,6 +109,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
     media = MediaTables(config.tables, report.types)
     lease, pauses = PostgresLease(config), PostgresPauseSwitch(config)
     async with open_database(config) as database:
+        accesses = RecordedAccesses(database, media, config.tables.media)
         try:
             yield Catalog(
                 records=GatewayRecords(database, media),
@@ -127,7 +130,8 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 mark_list=MarkList(database, media),
                 media_list=MediaList(database, media),
                 served=ServedMedia(database, media, config.tables.keys),
-                accesses=RecordedAccesses(database, media, config.tables.media),
+                accesses=accesses,
+                access_logs=AccessLogs(database, accesses),
                 links=Links(database, media),
                 reservations=Reservations(database, media),
                 history=History(database),

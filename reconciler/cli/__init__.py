@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from reconciler import __version__
 from reconciler.cli import (
+    access,
     adopt,
     adopt_bucket,
     approve,
@@ -59,6 +60,7 @@ COMMANDS: Sequence[Callable[[Commands], None]] = (
     run.add,
     media.add,
     links.add,
+    access.add,
     status.add,
     marks.add,
     hold.add,

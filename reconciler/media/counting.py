@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from reconciler.model import Access
@@ -15,29 +15,6 @@ STALE_SECONDS = 300.0
 
 MOST = 100_000
 """Keys that are remembered. Accesses to further ones are not counted until some are written."""
-
-
-PREFETCHING = ("sec-purpose", "purpose", "x-moz")
-"""Headers by which a browser says that nobody looks yet."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uncounted:
-    """What asks for media without anybody looking: by parts of its name, in any case, and by what it says."""
-
-    agents: Sequence[str] = ()
-    prefetch: bool = False
-
-    def asks(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request with these headers, by their lower-case names, does not count."""
-        if self.prefetch and any("prefetch" in headers.get(name, "").lower() for name in PREFETCHING):
-            return True
-        return self.matches(headers.get("user-agent", ""))
-
-    def matches(self, agent: str) -> bool:
-        """Whether what calls itself so does not count."""
-        name = agent.lower()
-        return any(part.lower() in name for part in self.agents)
 
 
 @dataclass(slots=True)

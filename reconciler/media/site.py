@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Protocol
 
 from reconciler.media.access import Access
-from reconciler.media.counting import Accesses, Uncounted
+from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.recording import Recorder, Records
 from reconciler.media.sending import Places
-from reconciler.model import Looked, Presigned, QuotaOwner
+from reconciler.model import Looked, Presigned, QuotaOwner, Uncounted
 from reconciler.stores.s3.reading import BucketReader
 
 

@@ -1,5 +1,6 @@
 """The values that every part of the program shares. Frozen, without behaviour that does I/O."""
 
+from reconciler.model.access_logs import *
 from reconciler.model.adoption import *
 from reconciler.model.cdn import *
 from reconciler.model.control import *

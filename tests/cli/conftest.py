@@ -1,21 +1,5 @@
 """Logging as it was: commands that run in the test's own process set it up for a captured stderr."""
 
-from __future__ import annotations
+from tests.support.own_logging import own_logging
 
-import logging
-from collections.abc import Iterator
-
-import pytest
-import structlog
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    level = root.level
-    yield
-    structlog.reset_defaults()
-    root.setLevel(level)
-    for handler in root.handlers[:]:
-        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
-            root.removeHandler(handler)
+__all__ = ["own_logging"]

@@ -13,6 +13,9 @@ from reconciler.embedded.postgres import EmbeddedPostgres
 from tests.integration.site import make_site
 from tests.media.scene import LARGE, SIZE, Scene, fill
 from tests.servers import S3Server, fresh_bucket, fresh_database
+from tests.support.own_logging import own_logging
+
+__all__ = ["own_logging"]
 
 
 @pytest.fixture(scope="module")
