@@ -97,6 +97,13 @@ media:
   uncounted_agents: {{ toJson $v.media.uncountedAgents }}
   requests: {{ toJson $v.media.requests }}
   requests_per_owner: {{ toJson $v.media.requestsPerOwner }}
+  uploads: {{ toJson $v.media.uploads.enabled }}
+  {{- with $v.media.uploads.limits }}
+  upload_limits: {{ toJson . }}
+  {{- end }}
+  upload_key: {{ toJson $v.media.uploads.key }}
+  upload_columns: {{ toJson $v.media.uploads.columns }}
+  upload_for: {{ toJson $v.media.uploads.urlFor }}
 cdn:
   provider: {{ toJson $v.cdn.provider }}
   {{- with $v.cdn.url }}

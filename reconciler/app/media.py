@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from reconciler import __version__
-from reconciler.app import wiring
+from reconciler.app import uploads, wiring
 from reconciler.app.process import stop_on_signal
 from reconciler.catalog.open import open_catalog
 from reconciler.engine.runtime.tasks import task_group
@@ -111,7 +111,9 @@ async def _serving(media: Media, settings: Settings) -> AsyncIterator[None]:
 
 
 def describe(settings: Settings, site: Callable[[], Site], metrics: MediaMetrics) -> Media:
-    """What the application works on. Raises ConfigError where links are to be signed with nothing."""
+    """What the application works on. Raises ConfigError where links are to be signed with nothing, or uploads
+    would not be managed.
+    """
     asked = settings.media
     if asked.access == "signed" and asked.link_keys_file is None:
         raise ConfigError(
@@ -131,6 +133,7 @@ def describe(settings: Settings, site: Callable[[], Site], metrics: MediaMetrics
             cache_for=asked.cache_for,
             link_for=asked.link_for,
             uncounted=Uncounted(agents=asked.uncounted_agents, prefetch=not asked.count_prefetch),
+            uploads=uploads.terms(settings),
         ),
         secrets=LinkSecrets(file, lambda reason: log.error("the links' secrets", file=file, reason=reason)),
         places=Places(asked.requests, asked.requests_per_owner),
@@ -192,6 +195,7 @@ async def open_site(settings: Settings, metrics: MediaMetrics) -> AsyncIterator[
             tables=catalog.served,
             store=bucket.reader,
             outside=reached.reader,
+            uploads=await uploads.site(settings, catalog, bucket, reached),
             records=catalog.accesses if recorded else None,
         )
 

@@ -15,10 +15,19 @@ from uuid import UUID, uuid4
 from reconciler.catalog.db.connections import AnyConnection, Database, Row, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import quotas
-from reconciler.catalog.media_tables.new_rows import NewRows, kind_of
+from reconciler.catalog.media_tables.new_rows import NewRows
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.errors import ErrorKind, NotDone
-from reconciler.model import NewReservation, Owner, Policy, QuotaOwner, Reservation, ReservationState, Stored
+from reconciler.model import (
+    NewReservation,
+    Owner,
+    Policy,
+    QuotaOwner,
+    Reservation,
+    ReservationState,
+    Stored,
+    kind_of,
+)
 
 KEPT_FOR = timedelta(days=1)
 """How long a recorded reservation is kept for a request that is repeated."""

@@ -18,8 +18,10 @@ from reconciler.asgi.problems import MEDIA_TYPE
 from reconciler.asgi.surroundings import Surroundings
 from reconciler.media import describing, problems
 from reconciler.media.making import make_link
+from reconciler.media.presigning import begin_upload, complete_upload
 from reconciler.media.serving import get_medium
 from reconciler.media.site import Media
+from reconciler.media.uploading import upload_medium
 
 DESCRIPTION = """\
 Media for those to whom they belong. Present a virtual key in `Authorization: Bearer`, `X-API-Key`, `api-key`
@@ -28,21 +30,27 @@ their slashes. Errors are `application/problem+json` (RFC 9457).
 """
 
 MEDIUM = "/v1/media/{storage_key:path}"
+MEDIA = "/v1/media"
+UPLOADS = "/v1/media/uploads"
+UPLOAD_STATUSES = (201, 401, 408, 409, 413, 415, 422, 429, 503, 507)
 
 MEANT: Mapping[int, str] = {
     200: "The medium.",
-    201: "The link.",
+    201: "What was made: a link, a medium, or an upload.",
     206: "The bytes that were asked for.",
     302: "Where the store has it, for a moment.",
     304: "The client has it.",
+    401: "There is no such virtual key, or it has ended.",
     404: "There is no such medium, or it is not the caller's.",
     408: "The body did not come in time.",
-    409: "The service knows no links.",
+    409: "The service knows no links; or the upload is still under way, is not there, or has ended.",
     413: "The body is too large.",
+    415: "Media of this type are not taken.",
     416: "The medium has no such bytes.",
     422: "The body says something else than it should.",
     429: "Too many media of this owner are being sent.",
     503: "The database or the store is away, or too much is being sent.",
+    507: "The virtual key keeps as much as its quota allows.",
 }
 
 KEY = {"name": "storage_key", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -50,6 +58,10 @@ LINK = [
     {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
     for name in ("ends", "by", "signature")
 ]
+
+REPEATED = ({"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}},)
+TYPE = {"name": "Content-Type", "in": "header", "required": True, "schema": {"type": "string"}}
+ID = {"name": "upload_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 
 
 def build(media: Media) -> ASGIApp:
@@ -72,6 +84,11 @@ def application(media: Media) -> FastAPI:
     )
     app.state.media = media
     app.router.route_class = _Answered
+    if media.terms.uploads is not None:
+        _add(app, "POST", MEDIA, upload_medium, UPLOAD_STATUSES, (*REPEATED, TYPE))
+        _add(app, "POST", UPLOADS, begin_upload, UPLOAD_STATUSES, REPEATED)
+        complete = f"{UPLOADS}/{{upload_id}}/complete"
+        _add(app, "POST", complete, complete_upload, (201, 401, 404, 408, 409, 413, 422, 503, 507), (ID,))
     # Before the media, whose path would match it too.
     _add(app, "POST", f"{MEDIUM}/links", make_link, (201, 404, 408, 409, 413, 422, 503), ())
     for method in ("GET", "HEAD"):
@@ -119,7 +136,7 @@ def _add(
         responses=responses,
         operation_id=f"{method.lower()}_{call.__name__.partition('_')[2]}",
         summary=inspect.cleandoc(call.__doc__ or "").partition("\n")[0],
-        openapi_extra={"parameters": [KEY, *parameters]},
+        openapi_extra={"parameters": [*([KEY] if path.startswith(MEDIUM) else ()), *parameters]},
     )
 
 

@@ -19,6 +19,17 @@ HINTS: Mapping[str, str] = {
     "unavailable": "Ask again in a few seconds.",
     "too_many_requests": "Wait until others have ended.",
     "not_authenticated": "Send the virtual key, such as in `Authorization: Bearer`.",
+    "too_large": "Send less.",
+    "type_not_taken": "Say in Content-Type what it is.",
+    "type_does_not_fit": "Say in Content-Type what it is.",
+    "over_quota": "Delete media of this virtual key first.",
+    "still_under_way": "Ask again in a few seconds.",
+    "idempotency_key_reused": "Use a new key for another request.",
+    "upload_ended": "Upload it again.",
+    "not_recorded": "Ask who runs the gateway; the service's log says why.",
+    "no_such_upload": "Begin a new upload.",
+    "not_uploaded": "Put the object first, with the URL and the headers of the upload.",
+    "not_as_announced": "Begin a new upload.",
 }
 """What to do about a problem, by its code."""
 

@@ -12,7 +12,8 @@ from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.recording import Recorder, Records
 from reconciler.media.sending import Places
-from reconciler.model import Looked, Presigned, QuotaOwner, Uncounted
+from reconciler.media.uploads import UploadSite, UploadTerms
+from reconciler.model import Looked, Owner, Presigned, QuotaOwner, Uncounted
 from reconciler.stores.s3.reading import BucketReader
 
 
@@ -20,6 +21,10 @@ class Tables(Protocol):
     """The gateway's rows."""
 
     async def find(self, key: str, caller: str | None) -> Looked:
+        """See `catalog.media_tables.serving`."""
+        ...
+
+    async def caller(self, presented: str) -> Owner | None:
         """See `catalog.media_tables.serving`."""
         ...
 
@@ -33,13 +38,14 @@ class Signs(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """What is open while the database can be reached. `outside` signs for the store as clients reach it;
-    `records` is None where accesses are not written.
+    `records` is None where accesses are not written, `uploads` where none are taken.
     """
 
     tables: Tables
     records: Records | None
     store: BucketReader
     outside: Signs
+    uploads: UploadSite | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +60,15 @@ class Terms:
     cache_for: timedelta
     link_for: timedelta
     uncounted: Uncounted
+    uploads: UploadTerms | None
 
 
 class Counts(Protocol):
     """Who is told of what was answered."""
 
     def served(self, outcome: str, size: int) -> None: ...
+
+    def uploaded(self, outcome: str, size: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,3 +64,12 @@ class Stored:
     content_type: str
     content_hash: str | None = None
     columns: Mapping[str, str | None] = field(default_factory=dict)
+
+
+_KINDS = frozenset({"image", "video", "audio"})
+
+
+def kind_of(content_type: str) -> str:
+    """`image`, `video` or `audio`; `other` for all else."""
+    kind = content_type.partition("/")[0].strip().lower()
+    return kind if kind in _KINDS else "other"

@@ -98,3 +98,17 @@ class Access:
     key: str
     count: int
     seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedUpload:
+    """A URL to make, by which one object can be put: of that size in bytes and that type, for so long.
+
+    `sha256` of its bytes is in Base64, as S3 wants it; None where it is not known.
+    """
+
+    key: str
+    content_type: str
+    size: int
+    sha256: str | None
+    seconds: int

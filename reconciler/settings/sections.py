@@ -306,6 +306,10 @@ class AdminSettings(Section):
         return self.tokens_file is not None or self.oidc.issuer is not None
 
 
+def _upload_limits() -> dict[str, int]:
+    return {"audio/": 1024**3, "image/": 64 * 1024**2, "video/": 5 * 1024**3}
+
+
 class MediaSettings(Section):
     """The media service, `reconciler media`: where it is served, to whom, and how. See [media](media.md)."""
 
@@ -354,7 +358,26 @@ class MediaSettings(Section):
     requests: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 1_000
     """Media that are sent at once; a further request is answered with 503. Each takes some 150 KiB."""
     requests_per_owner: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 100
-    """Media of one owner that are sent at once; a further request is answered with 429."""
+    """Media of one owner that are sent, or uploaded, at once; a further request is answered with 429."""
+    uploads: Flag = False
+    """Take uploads, and make their rows. The role needs `INSERT` on the media table. Default: off, since
+    without it the service changes no object, and of a row only what counts accesses."""
+    upload_limits: Annotated[dict[str, int], written(values.limits)] = Field(default_factory=_upload_limits)
+    """What may be uploaded: the most bytes by the beginning of the content type, such as `{"image/": "64MiB",
+    "video/mp4": "5GiB"}`. The longest that fits counts; `""` fits all types. Default: images up to 64 MiB,
+    audio to 1 GiB and video to 5 GiB."""
+    upload_key: Annotated[str, written(values.upload_key)] = "{kind}/{date}/{id}{extension}"
+    """The storage key of an upload: `{kind}` is `image`, `video`, `audio` or `other`, `{date}` the day as
+    `2026/11/30`, `{id}` made up, `{extension}` by the type. It has to lie below a managed prefix. Default: as
+    Conduit's keys."""
+    upload_columns: Annotated[dict[str, str], written(identifiers.row_filter)] = Field(default_factory=dict)
+    """Further columns of the row of an upload, by name, such as `{"Provider": "upload"}`; in a value
+    `{content_type}` stands for the type. Needed where the table requires a column that is not mapped."""
+    upload_for: Annotated[
+        timedelta, written(values.between(timedelta(minutes=1), "1m", timedelta(days=7), "7d"))
+    ] = timedelta(hours=1)
+    """How long a URL for an upload to the store is good, from 1m to 7d, S3's limit. 1h: a client takes it up
+    at once. Its reservation ends an hour later."""
 
 
 class EventsSettings(Section):

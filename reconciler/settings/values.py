@@ -41,6 +41,11 @@ LONGEST_NAME = 200
 """Bytes of a person's name."""
 
 
+UPLOAD_PARTS = ("{kind}", "{date}", "{id}", "{extension}")
+LARGEST_UPLOAD = 80 * 1024**3
+"""An upload has at most 10,000 parts, of 8 MiB."""
+
+
 def duration(raw: object) -> timedelta:
     """`90d`, `1h30m`, `PT24H`; from 0s to a hundred years."""
     if isinstance(raw, timedelta):
@@ -82,6 +87,18 @@ def at_least(least: timedelta, text: str) -> Callable[[object], timedelta]:
         parsed = duration(raw)
         if parsed < least:
             raise ValueError(f"must be at least {text}")
+        return parsed
+
+    return parse
+
+
+def between(least: timedelta, text: str, most: timedelta, most_text: str) -> Callable[[object], timedelta]:
+    """A duration from one to another, both included, which the texts spell."""
+
+    def parse(raw: object) -> timedelta:
+        parsed = duration(raw)
+        if not least <= parsed <= most:
+            raise ValueError(f"must be from {text} to {most_text}")
         return parsed
 
     return parse
@@ -252,6 +269,37 @@ def texts(raw: object) -> tuple[str, ...]:
     if not isinstance(raw, list | tuple) or not all(isinstance(each, str) and each for each in raw):
         raise ValueError(allowed)
     return tuple(raw)
+
+
+def limits(raw: object) -> dict[str, int]:
+    """Sizes by the beginning of a content type: JSON in the environment, a mapping in YAML."""
+    allowed = 'must be sizes by the beginning of a content type, such as {"image/": "64MiB"}'
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError:
+            raise ValueError(allowed) from None
+    if not isinstance(raw, dict) or not raw:
+        raise ValueError(allowed)
+    found = {}
+    for name, written in sorted(raw.items()):
+        most = size(written)
+        if not isinstance(name, str) or name != name.strip().lower() or most is None or most > LARGEST_UPLOAD:
+            raise ValueError(f"{allowed}, each at most 80GiB")
+        found[name] = most
+    return found
+
+
+def upload_key(raw: object) -> str:
+    """A storage key with parts in braces to be filled in."""
+    if not isinstance(raw, str) or not raw:
+        raise ValueError("must be a storage key with {id} in it")
+    left = raw
+    for part in UPLOAD_PARTS:
+        left = left.replace(part, "")
+    if "{id}" not in raw or "{" in left or "}" in left:
+        raise ValueError(f"must have {{id}} in it, and in braces no more than {', '.join(UPLOAD_PARTS)}")
+    return raw
 
 
 def origins(raw: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from reconciler.catalog.media_tables import columns
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.media_tables.user_code import BUSY, explained, in_their_settings, is_of
 from reconciler.errors import ConfigError, ErrorKind, NotDone
-from reconciler.model import Reservation, Stored
+from reconciler.model import Reservation, Stored, kind_of
 
 # The columns that a row has a value of whatever is inserted: a default, an identity, a default of the type.
 FILLED = """
@@ -31,14 +31,6 @@ NEW_ID = {
 KNOWN = "SELECT $1::text AS key, $2::text AS owner, $3::bigint AS size, $4::text AS hash, $5::text AS kind"
 GIVEN = 5
 """What is known of every row."""
-
-KINDS = frozenset({"image", "video", "audio"})
-
-
-def kind_of(content_type: str) -> str:
-    """`image`, `video` or `audio`; `other` for all else."""
-    kind = content_type.partition("/")[0].strip().lower()
-    return kind if kind in KINDS else "other"
 
 
 class NewRows:

@@ -51,6 +51,7 @@ class ServedMedia:
                 type=media.key_hash_type,
                 valid=valid,
             )
+        self._caller = f"{caller} AND $1::text IS NULL"
         deleted = media.media_time("deleted_at")
         self._find = FIND.format(
             owner=media.owner_id,
@@ -75,6 +76,15 @@ class ServedMedia:
                 " column, so nobody can be told from anybody; name the one with the SHA-256 of a key in"
                 " hexadecimal digits, or set RECONCILER_MEDIA__ACCESS=public"
             )
+
+    async def caller(self, presented: str) -> Owner | None:
+        """Whose the virtual key with that SHA-256 is; None where it is unknown, disabled or expired.
+
+        Raises CatalogUnavailable.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(self._caller, None, presented)
+        return None if row is None else Owner(id=row["id"], group=row["key_group"])
 
     async def find(self, key: str, caller: str | None) -> Looked:
         """The live rows that name the key. `caller` is the SHA-256 of the virtual key that was presented, in

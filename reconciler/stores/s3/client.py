@@ -30,6 +30,7 @@ from reconciler.stores.s3.session import Session
 from reconciler.stores.s3.uploads import BucketUploads
 from reconciler.stores.s3.versions import BucketVersions
 from reconciler.stores.s3.witness import IDENTITY_KEY, Witness
+from reconciler.stores.s3.writing import BucketWriter
 
 CONNECT_SECONDS: Final = 5.0
 """The longest wait for a connection; shorter where the request's time-out is shorter."""
@@ -93,6 +94,7 @@ class Bucket:
         self.locks = BucketLocks(own.calls, clients.copying)
         self.reader = BucketReader(own.calls)
         self.descriptions = BucketDescriptions(own.calls, own.witness)
+        self.writer = BucketWriter(own.calls)
         to = None if config.quarantine is None else QuarantineBucket(config.quarantine, config.name)
         self.prober = BucketProber(
             own.calls, own.listing, config.managed, None if to is None else (to, self._other(to).calls)

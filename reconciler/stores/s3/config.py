@@ -18,6 +18,7 @@ OPERATIONS: Final = (
     "GetBucketLifecycleConfiguration",
     "CopyObject",
     "CreateMultipartUpload",
+    "UploadPart",
     "UploadPartCopy",
     "ListMultipartUploads",
     "AbortMultipartUpload",

@@ -127,13 +127,22 @@ class DirectClient:
         return Opened(headers=answer.headers, raw=answer.raw)
 
     async def presigned(
-        self, method: str, bucket: str, key: str, seconds: int, query: Mapping[str, str]
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        seconds: int,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
     ) -> str:
-        """A URL that lets whoever has it send that method for so long. `query` are further parameters."""
+        """A URL that lets whoever has it send that method for so long. `query` are further parameters,
+        `headers` have to be sent with it.
+        """
         endpoint = self._endpoints.get(bucket) or await self._find_endpoint("GetObject", bucket)
         if endpoint is None:
-            names = {"Bucket": bucket, "Key": key, **{_parameter(name): text for name, text in query.items()}}
-            operation = "head_object" if method == "HEAD" else "get_object"
+            further = {**query, **(headers or {})}
+            names = {"Bucket": bucket, "Key": key, **{_parameter(name): further[name] for name in further}}
+            operation = {"HEAD": "head_object", "PUT": "put_object"}.get(method, "get_object")
             made = await self._client.generate_presigned_url(operation, names, seconds, method)
             return str(made)
         frozen = await self._frozen()
@@ -147,6 +156,7 @@ class DirectClient:
             scope=endpoint.scope,
             now=datetime.now(UTC),
             seconds=seconds,
+            headers=headers,
         )
         return f"{url}?{signature}"
 
@@ -263,6 +273,8 @@ class DirectClient:
 
 def _parameter(name: str) -> str:
     """How botocore calls it: ResponseContentType for response-content-type."""
+    if name == "x-amz-checksum-sha256":
+        return "ChecksumSHA256"
     return "".join(part.capitalize() for part in name.split("-"))
 
 

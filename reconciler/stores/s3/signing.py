@@ -60,26 +60,31 @@ def presigned(
     scope: tuple[str, str],
     now: datetime,
     seconds: int,
+    headers: Mapping[str, str] | None = None,
 ) -> str:
     """The query of a URL that is good for so long. `path` is percent-encoded as it is sent, `query` is not;
-    the rest is as for `signed`. Of the headers only the host is signed.
+    the rest is as for `signed`. Of the headers the host is signed, and these, which have to be sent as they
+    are.
     """
     access_key, secret_key, token = credentials
     time = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     day = time[:8]
     place = "/".join((day, *scope, "aws4_request"))
+    canonical = {name.lower(): " ".join(text.split()) for name, text in (headers or {}).items()}
+    canonical["host"] = host
     given = {
         **query,
         "X-Amz-Algorithm": _ALGORITHM,
         "X-Amz-Credential": f"{access_key}/{place}",
         "X-Amz-Date": time,
         "X-Amz-Expires": str(seconds),
-        "X-Amz-SignedHeaders": "host",
+        "X-Amz-SignedHeaders": ";".join(sorted(canonical)),
         **({"X-Amz-Security-Token": token} if token else {}),
     }
     encoded = sorted((quote(name, safe="-_.~"), quote(text, safe="-_.~")) for name, text in given.items())
     written = "&".join(f"{name}={text}" for name, text in encoded)
-    lines = [method, path, written, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"]
+    listed = [f"{name}:{canonical[name]}" for name in sorted(canonical)]
+    lines = [method, path, written, *listed, "", ";".join(sorted(canonical)), "UNSIGNED-PAYLOAD"]
     return f"{written}&X-Amz-Signature={_signature(lines, time, place, _key(secret_key, day, scope))}"
 
 
