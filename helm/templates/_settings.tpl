@@ -44,6 +44,7 @@ listing_concurrency: {{ toJson $v.listingConcurrency }}
 delete_concurrency: {{ toJson $v.deleteConcurrency }}
 copy_concurrency: {{ toJson $v.copyConcurrency }}
 adoption:
+  enabled: {{ toJson $v.adoption.enabled }}
   {{- with $v.adoption.ownerFrom }}
   owner_from: {{ toJson . }}
   {{- end }}

@@ -294,6 +294,7 @@ def runtime_settings(settings: Settings, found: Capabilities) -> RuntimeSettings
         limits=settings.limits(),
         config_hash=settings.config_hash(),
         rate=math.inf if rate is None else rate,
+        adoption=settings.adoption.of_model() if settings.adoption.enabled else None,
         by_group_policy=settings.retention.source == "conduit",
     )
 

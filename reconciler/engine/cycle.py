@@ -1,5 +1,6 @@
 """One pass of each kind and a collection, under one term: `once` runs it, and `run` repeats it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from reconciler.engine.lead import lease, ownership
 from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
+from reconciler.engine.recover.adopting import Adopter
 from reconciler.engine.recover.restore_queue import Healer
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce, ruled
 from reconciler.engine.runtime.pause import notice_of
@@ -26,6 +28,7 @@ from reconciler.engine.runtime.tasks import ended_by
 from reconciler.engine.tell.telling import Teller
 from reconciler.errors import Halt, PassEnded
 from reconciler.model import (
+    BegunAdoption,
     KeepReason,
     Mode,
     Outcome,
@@ -184,7 +187,39 @@ class Cycle:
         """Run one sweep, after checking the bucket's identity again and aborting old uploads."""
         await self.first_contact(term)
         await self._leftovers.run(term)
-        return await self._observed(PassKind.SWEEP, term)
+        swept = await self._observed(PassKind.SWEEP, term)
+        if swept.trip is None and swept.tally.found.get(Verdict.ADOPT):
+            await self._adopt(swept.pass_id)
+        return swept
+
+    async def _adopt(self, pass_id: int) -> None:
+        """Make the rows for the objects of a released sweep whose owners are known."""
+        settings = await ruled(self._in_force(), self._ports.records)
+        adoptions = self._ports.adoptions
+        if settings.adoption is None or settings.mode is not Mode.LIVE:
+            return
+        if not await adoptions.noted():
+            log.warning(
+                "nothing is adopted without the triggers: a row that the gateway deletes would be made again",
+                advice="reconciler migrate --install-triggers",
+            )
+            return
+        settled = Counter[str]()
+        guard, terms = self._collector.guard, settings.adoption
+        adopter = Adopter(
+            self._ports,
+            guard,
+            settings.policy,
+            terms,
+            lambda page: settled.update(each.why or "adopted" for each in page),
+            dry_run=False,
+        )
+        adoption = BegunAdoption(id=pass_id, listed=True)
+        await adoptions.listed(adoption, {})
+        async with ended_by(self._stopping):
+            await adopter.run(adoption)
+            await adoptions.end(adoption, settings.ledger_retention)
+        log.info("objects adopted", pass_id=pass_id, **settled)
 
     async def retention(self, term: Term) -> PassResult:
         """Run one retention pass."""

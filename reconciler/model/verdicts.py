@@ -165,7 +165,17 @@ class Verdict(Word):
             colour="#808080",
         ),
     )
-    ADOPT = ("adopt", UNKNOWN)
+    ADOPT = (
+        "adopt",
+        VerdictSpec(
+            found_by=None,
+            says="an object that no record names and whose owner is known: a record is made",
+            switches=(),
+            reads=(),
+            owner=OwnerRead.NOTHING,
+            colour="#808080",
+        ),
+    )
 
 
 VERDICTS = tuple(verdict for verdict in Verdict if verdict.spec.found_by is not None)

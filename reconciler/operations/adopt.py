@@ -170,7 +170,8 @@ async def _list(
     """Note what has no row, as a sweep finds it."""
     await sink.catalog.adoptions.relist(adoption)
     # What a clean-up is switched on for decides of deletions alone.
-    wanted = replace(settings, policy=replace(settings.policy, orphan_cleanup=True), integrity_interval=None)
+    policy = replace(settings.policy, orphan_cleanup=True)
+    wanted = replace(settings, policy=policy, integrity_interval=None, adoption=None)
     planned = replace(ports, near_misses=_Noting(ports.near_misses))
     now = await ports.records.now()
     tally = await Sweep(planned, limits).survey(wanted, sink, bucket, now, within, adoption.spellings)

@@ -186,6 +186,30 @@ class Adoptions(Protocol):
         """Whether a row says whose it is."""
         ...
 
+    async def noted(self) -> bool:
+        """Whether triggers note each row that leaves the table."""
+        ...
+
+    async def existing(self, owners: Collection[str]) -> Collection[str]:
+        """Those that are virtual keys, as the database writes their ids."""
+        ...
+
+    async def barred(self, keys: Sequence[str]) -> Collection[str]:
+        """Those that are never adopted: deleted, erased, departed, or undone before."""
+        ...
+
+    async def found(self, pass_id: int, found: Sequence[Candidate]) -> None:
+        """Note what a sweep found. One that is noted already stays as it is."""
+        ...
+
+    async def listed(self, adoption: BegunAdoption, passed_over: Mapping[str, int]) -> None:
+        """All candidates are noted. Leaves out what we deleted, or erased on request."""
+        ...
+
+    async def end(self, adoption: BegunAdoption, retention: timedelta) -> None:
+        """All is settled. Older adoptions are forgotten after that time."""
+        ...
+
     async def page(self, adoption: BegunAdoption, after: str, limit: int) -> Sequence[Candidate]:
         """The next objects that are not settled yet, in the order of their keys."""
         ...

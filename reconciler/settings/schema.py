@@ -54,6 +54,12 @@ def _elsewhere(quarantine: sections.QuarantineSettings, info: ValidationInfo) ->
     return quarantine
 
 
+def _known_owners(adoption: sections.AdoptionSettings) -> sections.AdoptionSettings:
+    if adoption.enabled and adoption.owner_from is None:
+        raise ValueError("ENABLED needs RECONCILER_ADOPTION__OWNER_FROM: nothing says whose objects are")
+    return adoption
+
+
 class SchemaSettings(BaseSettings):
     """What `migrate --sql` needs: the gateway's schema, and how to log."""
 
@@ -201,7 +207,9 @@ class Settings(DatabaseSettings):
     """Copies into the quarantine and out of it in flight, fewer while the store throttles.
     128: at 30 ms a copy, 4,000 keys a second."""
     quota: Annotated[sections.QuotaSettings, RUNTIME] = sections.QuotaSettings()
-    adoption: sections.AdoptionSettings = sections.AdoptionSettings()
+    adoption: Annotated[sections.AdoptionSettings, AfterValidator(_known_owners)] = (
+        sections.AdoptionSettings()
+    )
     retention: Annotated[rules.RetentionSettings, AfterValidator(_within_reach)] = rules.RetentionSettings()
     lease: sections.LeaseSettings = sections.LeaseSettings()
     web: sections.WebSettings = sections.WebSettings()
@@ -256,6 +264,8 @@ class Settings(DatabaseSettings):
                 exclude={"media_columns": {"content_hash", "access_count"}, "key_columns": {"key_hash"}}
             ),
         }
+        if self.adoption.enabled:
+            parts["adoption"] = str(self.adoption.owner_from)
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

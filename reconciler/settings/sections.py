@@ -227,6 +227,10 @@ def quota_of(
 class AdoptionSettings(Section):
     """Rows for objects that have none, where it is known whose they are. See [adoption](adoption.md)."""
 
+    enabled: Flag = False
+    """Have each sweep make a row for an object without one, where `OWNER_FROM` tells whose it is, instead of
+    marking it. It takes the triggers, so that what the gateway deletes is not made again. Default: off; then
+    `reconciler adopt` does it once."""
     owner_from: Annotated[OwnerFrom | None, written(adoption.owner)] = None
     """Where it is written whose an object is: `metadata:created-by` (a field of its metadata), `tag:owner` (a
     tag), or `key:users/([^/]+)/.*`, a regular expression in RE2's syntax that the whole key matches, with the

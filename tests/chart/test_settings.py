@@ -145,6 +145,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "quota.max_objects": ("quota.maxObjects", 5_000_000, 5_000_000),
     "quota.owner": ("quota.owner", "key_group", "key_group"),
     "quota.evict": ("quota.evict", "oldest", "oldest"),
+    "adoption.enabled": ("adoption.enabled", True, True),
     "adoption.owner_from": (
         "adoption.ownerFrom",
         "key:users/([^/]+)/.*",
@@ -361,6 +362,8 @@ def _understood(name: str, value: object) -> object:
     tree: dict[str, Any] = {"bucket": {"name": "media", "prefixes": ["a/"]}, "database_url": ADDRESS}
     if name == "cdn.provider":
         tree["cdn"] = {"zone": "z", "token_file": "f", "api_url": "http://there"}
+    if name == "adoption.enabled":
+        tree["adoption"] = {"owner_from": "tag:owner"}
     put(tree, name.split("."), _snaked(value))
     return _at(Settings(**tree), name)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 
 from reconciler.model import Adoptable, Adopted, AdoptionTerms, BegunAdoption, Candidate, Described
 from reconciler.ports import Judge
@@ -33,6 +34,24 @@ class MemoryAdoptions:
     """`ports.Adoptions` without a candidate."""
 
     owned = True
+
+    async def noted(self) -> bool:
+        return True
+
+    async def existing(self, owners: Collection[str]) -> Collection[str]:
+        return ()
+
+    async def barred(self, keys: Sequence[str]) -> Collection[str]:
+        return ()
+
+    async def found(self, pass_id: int, found: Sequence[Candidate]) -> None:
+        """Notes nothing."""
+
+    async def listed(self, adoption: BegunAdoption, passed_over: Mapping[str, int]) -> None:
+        """Notes nothing."""
+
+    async def end(self, adoption: BegunAdoption, retention: timedelta) -> None:
+        """Notes nothing."""
 
     async def page(self, adoption: BegunAdoption, after: str, limit: int) -> Sequence[Candidate]:
         return ()

@@ -10,10 +10,12 @@ import anyio
 import pytest
 
 from reconciler import app
+from reconciler.catalog.db.config import TableMapping
+from reconciler.catalog.media_tables import triggers
 from reconciler.engine.lead import ownership
 from reconciler.engine.recover import adopting
 from reconciler.errors import ConfigError, NotDone
-from reconciler.model import Adopted, Adoption
+from reconciler.model import Adopted, Adoption, Verdict
 from reconciler.operations import adopt as operations
 from reconciler.settings import SettingsSource, load
 from tests.integration.site import Site, _environment
@@ -62,6 +64,11 @@ async def waits_for_a_lock(site: Site) -> None:
         with anyio.fail_after(30):
             while not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
                 await anyio.lowlevel.checkpoint()
+
+
+async def install(site: Site) -> None:
+    async with site.connected() as connection:
+        await triggers.install(connection, TableMapping())
 
 
 @pytest.fixture
@@ -277,3 +284,40 @@ async def test_an_adopted_row_whose_object_goes_is_dangling(site: Site) -> None:
     await site.once()
     await site.once()
     assert await site.state() == ({"image/b"}, {"image/b"})
+
+
+async def test_a_sweep_adopts_what_it_knows_the_owner_of_and_marks_the_rest(site: Site) -> None:
+    owner = await site.virtual_key()
+    await put(site, "image/a", owner)
+    await put(site, "image/nobody")
+    await put(site, "image/stranger", "stranger")
+    on = {"adoption__enabled": "true", "adoption__owner_from": BY_FIELD}
+    report = await site.once(**on)
+    assert (report.found[Verdict.ADOPT], report.found[Verdict.ORPHAN], report.removed.objects) == (1, 2, 2)
+    assert await site.state() == ({"image/a"}, set()), "kept, and without the triggers not adopted"
+    await install(site)
+    dry = await site.once(**on, dry_run="true")
+    assert (dry.found[Verdict.ADOPT], await site.rows()) == (1, set())
+    live = await site.once(**on)
+    assert (live.found[Verdict.ADOPT], live.removed.objects) == (1, 0)
+    assert await site.state() == ({"image/a"}, {"image/a"})
+    settled = await site.once(**on)
+    assert settled.found.get(Verdict.ADOPT, 0) == 0
+    await site.sql('DELETE FROM "MediaRecords"')
+    gone = await site.once(**on, departure_delay="1h")
+    assert gone.found.get(Verdict.ADOPT, 0) == 0, "what its user has deleted does not come back"
+    assert await site.rows() == set()
+
+
+async def test_an_undone_adoption_is_an_orphan_again_and_no_departure(site: Site) -> None:
+    await install(site)
+    owner = await site.virtual_key()
+    await put(site, "image/a", owner)
+    on = {"adoption__enabled": "true", "adoption__owner_from": BY_FIELD}
+    await site.once(**on)
+    async with site.catalog() as catalog:
+        made = (await site.sql("SELECT max(id) FROM reconciler.adoptions"))[0][0]
+        assert await operations.undo(catalog, made, author="test", live=True) == (1, 0)
+    assert await site.sql("SELECT FROM reconciler.departures") == []
+    report = await site.once(**on, delete_delay="1d")
+    assert (report.found.get(Verdict.ADOPT, 0), report.found[Verdict.ORPHAN]) == (0, 1)

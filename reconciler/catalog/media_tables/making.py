@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from reconciler.catalog.db.config import TableMapping, literal, quoted, split_columns
 from reconciler.catalog.db.connections import AnyConnection
@@ -110,16 +109,6 @@ def plausible(owner: str, kind: str) -> bool:
     if kind == "uuid":
         return bool(_UUID.fullmatch(owner))
     return bool(owner) and "\0" not in owner
-
-
-def written(owner: str, kind: str) -> str:
-    """The id as the database writes it: a uuid may come in capitals, or without hyphens."""
-    if kind == "uuid":
-        try:
-            return str(UUID(owner.strip()))
-        except ValueError:
-            return owner
-    return owner.strip()
 
 
 def _makes_none(column: Mapping[str, object]) -> bool:

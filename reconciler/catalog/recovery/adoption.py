@@ -16,7 +16,7 @@ from reconciler.catalog.db.bounds import storable
 from reconciler.catalog.db.config import TableMapping
 from reconciler.catalog.db.connections import COLLISIONS, AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.media_tables import making, references
+from reconciler.catalog.media_tables import departing, making, references
 from reconciler.catalog.media_tables.guard import REFUSED
 from reconciler.catalog.media_tables.making import Making
 from reconciler.catalog.media_tables.near_misses.twins import twins
@@ -107,6 +107,19 @@ SELECT storage_key, '{Left.UNDONE}' FROM {SCHEMA}.adoption_objects
 WHERE storage_key = ANY($1::text[]) AND state = 'undone'
 """
 
+# What a sweep leaves to be an orphan: the same, and what an earlier adoption has found out of the ledger.
+BARRED = f"""
+{LEFT} UNION ALL
+SELECT storage_key, reason FROM {SCHEMA}.adoption_objects
+WHERE storage_key = ANY($1::text[]) AND state = 'left'
+  AND split_part(reason, ':', 1) = ANY(ARRAY['{Left.DELETED}', '{Left.ERASED}', '{Left.RETENTION}'])
+"""
+
+OF_SWEEP = f"""
+INSERT INTO {SCHEMA}.adoptions (id, asked, author, dry_run, taken_until, taken_by)
+VALUES ($1, 'sweep', 'sweep', false, '-infinity', '') ON CONFLICT DO NOTHING
+"""
+
 SETTLE = f"""
 UPDATE {SCHEMA}.adoption_objects o
 SET state = s.state, reason = s.reason, owner = s.owner, record_id = s.record_id, row_hash = s.row_hash
@@ -151,7 +164,8 @@ WHERE adoption_id = $1 AND state = 'adopted' AND storage_key > $2 ORDER BY stora
 """
 
 FORGET = f"""
-DELETE FROM {SCHEMA}.adoptions a WHERE ended_at < clock_timestamp() - $1::interval AND NOT EXISTS (
+DELETE FROM {SCHEMA}.adoptions a
+WHERE coalesce(ended_at, begun_at) < clock_timestamp() - $1::interval AND NOT EXISTS (
     SELECT FROM {SCHEMA}.adoption_objects o WHERE o.adoption_id = a.id AND o.state = 'undone')
 """
 
@@ -388,6 +402,26 @@ class PostgresAdoptions:
         return {
             row.storage_key: f"{Left.UNKNOWN_OWNER}: {row.owner}" for row in rows if row.owner not in known
         }
+
+    async def noted(self) -> bool:
+        async with self._database.connection() as connection:
+            return bool(await departing.whole(connection, self._tables))
+
+    async def existing(self, owners: Collection[str]) -> Collection[str]:
+        if not self._media.has_keys:
+            return ()
+        async with self._database.connection() as connection:
+            return await self._existing(connection, owners)
+
+    async def barred(self, keys: Sequence[str]) -> Collection[str]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(BARRED, [key for key in keys if storable(key)])
+        return {row["storage_key"] for row in rows}
+
+    async def found(self, pass_id: int, found: Sequence[Candidate]) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(OF_SWEEP, pass_id)
+        await self.stage(pass_id, found)
 
     async def exists(self, owner: str) -> bool:
         """Whether there is a virtual key of that id."""

@@ -114,4 +114,4 @@ def _remember(keys: Sequence[Folded], folds: dict[str, str], first: dict[str, st
 
 
 def _would_go(finding: Finding) -> bool:
-    return finding.verdict is Verdict.ORPHAN and finding.kept is None
+    return finding.verdict is Verdict.ADOPT or (finding.verdict is Verdict.ORPHAN and finding.kept is None)

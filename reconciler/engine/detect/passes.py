@@ -47,6 +47,10 @@ class MarkSink:
 
     async def _record(self, findings: Sequence[model.Finding], progress: model.RangeProgress | None) -> None:
         passes = self.ports.passes
+        adopted = [each for each in findings if each.verdict is model.Verdict.ADOPT]
+        if adopted and self.current.mode is model.Mode.LIVE:
+            found = [model.Candidate(storage_key=each.storage_key, size=each.bytes) for each in adopted]
+            await self.ports.adoptions.found(self.current.id, found)
         await passes.record(self.term, self.current, findings, self.delete_delay, progress)
 
     async def _record_without(

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from reconciler.engine.detect.adoptable import Adoptable
 from reconciler.engine.detect.join.comparison import Comparison, Sink
 from reconciler.engine.detect.join.doubt import Doubt
 from reconciler.engine.detect.join.integrity import Integrity, is_due, recalled
@@ -292,6 +293,9 @@ class Sweep:
             now=now,
             doubt=Doubt(ports.store, policy, now, strict=False),
             spelled=Spelled(near=ports.near_misses, orphans=orphans, compared=orphans.prefixes),
+            adoptable=Adoptable(
+                adoptions=ports.adoptions, descriptions=ports.descriptions, terms=settings.adoption
+            ),
             before=await earlier_policy(ports, PassKind.SWEEP, policy),
             integrity=Integrity(
                 records=ports.records, wanted=is_due(compared_at, settings.integrity_interval, now)

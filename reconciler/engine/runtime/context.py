@@ -11,7 +11,7 @@ from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.quarantine import Quarantines
 from reconciler.engine.runtime.steps import UNTRACED
 from reconciler.engine.runtime.throttle import Throttles
-from reconciler.model import BreakerLimits, Capabilities, Mode, Policy
+from reconciler.model import AdoptionTerms, BreakerLimits, Capabilities, Mode, Policy
 from reconciler.planning import group_policies
 
 
@@ -38,6 +38,8 @@ class RuntimeSettings:
     departure_delay: timedelta
     integrity_interval: timedelta | None
     by_group_policy: bool = False
+    adoption: AdoptionTerms | None = None
+    """How sweeps adopt objects without a row; None: they do not."""
 
 
 SettingsInForce: TypeAlias = Callable[[], RuntimeSettings]

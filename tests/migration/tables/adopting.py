@@ -48,6 +48,10 @@ adoption_objects = Table(
     Column("record_id", Text),
     Column("row_hash", Text),
     CheckConstraint("state IN ('found', 'adopted', 'left', 'undone')", name="adoption_objects_state"),
-    Index("adoption_objects_undone_idx", "storage_key", postgresql_where=text("state = 'undone'")),
+    Index(
+        "adoption_objects_left_idx",
+        "storage_key",
+        postgresql_where=text("state IN ('left', 'undone')"),
+    ),
     comment="What became of each object without a row",
 )

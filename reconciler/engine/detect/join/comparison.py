@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from reconciler.engine.detect.adoptable import Adoptable
 from reconciler.engine.detect.join.doubt import Doubt
 from reconciler.engine.detect.join.integrity import Integrity
 from reconciler.engine.detect.lost_objects import Returns
@@ -54,6 +55,7 @@ class Comparison:
     doubt: Doubt
     spelled: Spelled
     integrity: Integrity
+    adoptable: Adoptable
     page_size: int = PAGE_SIZE
     """Keys a page of the join without order: pages that end elsewhere show what a store leaves out there."""
     before: Policy | None = None
@@ -80,7 +82,8 @@ async def judge_objects(
         named = await context.records.referenced(keys)
         marked = await context.departures.marked(keys)
     left = [stored for stored in objects if stored.key not in named and stored.key not in marked]
-    verdicts = [_judge_object(context, stored) for stored in left if not context.doubt.disguises(stored)]
+    judged = [_judge_object(context, stored) for stored in left if not context.doubt.disguises(stored)]
+    verdicts = await context.adoptable.told(judged)
     prefixes = merge_prefixes(context.policy.prefixes)
     return _gather(findings, verdicts) + named_by_prefix(named, prefixes) + Tally(alone=len(verdicts))
 
