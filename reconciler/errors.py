@@ -12,6 +12,7 @@
     │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
     │   │   ├── OrderViolated      keys not strictly ascending: the sweep starts over without order
     │   │   └── ListingContradicted  rows and HEADs know of more: the sweep starts over in other pages
+    │   ├── Untold                 a CDN or another receiver cannot be told, or refuses our token
     │   ├── LeaseLost              another replica leads, or the lease could not be renewed
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
     ├── NotDone              what an operator asked for cannot be done, or not like this (exit 1 or 2)
@@ -101,6 +102,10 @@ class ErrorKind(StrEnum):
     """The request makes no sense, and the same request never will."""
     NOT_READY = "not_ready"
     """Something has to be set up first."""
+
+
+class Untold(Retryable):
+    """Whoever is to be told of what has happened does not answer, or takes no word from us."""
 
 
 class NotDone(ReconcilerError):

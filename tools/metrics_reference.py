@@ -33,6 +33,7 @@ from reconciler.model import (
     StoragePart,
     Tally,
     Undecided,
+    Unsent,
 )
 from reconciler.settings import Source
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES
@@ -98,6 +99,7 @@ def _everything_known(metrics: Metrics) -> None:
     """What every replica tells once it has reached store and database."""
     metrics.settings_in_force(Mode.LIVE, "")
     metrics.settings_read(valid=True)
+    metrics.delivered("cdn", "bunny", 0, 0, away=False)
     metrics.store_probed(
         Capabilities(
             order=ListingOrder.BYTES,
@@ -131,6 +133,7 @@ def _leading(metrics: Metrics) -> None:
     limit = Quota(name="", max_bytes=1, max_objects=None, owner=QuotaOwner.VIRTUAL_KEY, evict=Evict.NEVER)
     metrics.quotas_read([QuotaStanding(quota=limit, reached=(0, 0), nearest=())])
     metrics.holds_recalled({})
+    metrics.outbox_read({"cdn": Unsent(pending=0, oldest=None)})
     for kind in PassKind:
         released = Pass(
             id=1, kind=kind, cutoff=NOW, config_hash="", mode=Mode.LIVE, order=None, tally=Tally()

@@ -113,6 +113,7 @@ async def connect_and_lead(
                 health.meet(FIRST_CONTACT)
                 observer.halted(None)
                 metrics.store_probed(ports.capabilities)
+                metrics.channels_opened(ports.channels)
                 limits = limits_of(settings)
                 in_force = in_force_of(source, ports)
                 cycle = Cycle(ports, limits, in_force, stopping, settings.bucket.name)

@@ -19,6 +19,7 @@ from reconciler.operations import checks, other_tables
 from reconciler.planning.quarantine import managed
 from reconciler.settings import SettingsSource
 from reconciler.settings import tell as log_settings
+from reconciler.stores.cdn import verify
 from reconciler.stores.s3 import Bucket, open_bucket, open_queue
 from reconciler.telemetry.observers import NullObserver
 
@@ -66,6 +67,8 @@ class _Doctor:
             self._skip((*OF_THE_BUCKET, *OF_THE_STORE, *OF_BOTH_SIDES, "other tables"), reached)
         if (url := settings.events.queue_url) is not None:
             await self._attempt("queue", lambda: self._look_at_queue(url))
+        if settings.cdn.on:
+            await self._attempt("cdn", self._look_at_cdn)
         return self._made
 
     def _say(self, made: Sequence[Check]) -> None:
@@ -119,6 +122,10 @@ class _Doctor:
     @property
     def _at_head(self) -> bool:
         return self._report is not None and self._report.at_head and not self._report.faults
+
+    async def _look_at_cdn(self) -> Sequence[Check]:
+        config = wiring.cdn_config(self._settings)
+        return await checks.cdn(lambda: verify(config), str(config.provider))
 
     # --- the bucket -----------------------------------------------------------------------------------
 

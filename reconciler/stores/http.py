@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from reconciler import __version__
+from reconciler.errors import Untold
 
 SECONDS: Final = 30.0
 """The longest that one request may take."""
@@ -33,7 +34,7 @@ AWAY: Final = frozenset({408, 425, 429})
 """Statuses below those of servers' errors that say nothing of what was asked."""
 
 
-class Unreachable(Exception):
+class Unreachable(Untold):
     """Nobody answered, or not in time. The message says who and why, and no secret."""
 
 

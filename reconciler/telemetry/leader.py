@@ -23,6 +23,7 @@ from reconciler.model import (
     Storage,
     Tally,
     Undecided,
+    Unsent,
     Verdict,
 )
 from reconciler.telemetry.names import NAMESPACE
@@ -51,6 +52,7 @@ class Known:
     storage: Storage | None = None
     quotas: Sequence[QuotaStanding] | None = None
     lately: Lately | None = None
+    unsent: Mapping[str, Unsent] | None = None
     hints: HintsStanding | None = None
     queue_readable: bool | None = None
     events_late: float | None = None
@@ -94,6 +96,8 @@ class LeaderGauges(Collector):
         if known.lately is not None:
             yield from _happened(known.lately)
         yield from _hinting(known)
+        if known.unsent is not None:
+            yield from self._unsent(known.unsent)
         yield from self._recalled()
 
     def describe(self) -> Iterable[Metric]:
@@ -141,6 +145,14 @@ class LeaderGauges(Collector):
         ranges = {"done": standing.ranges_done, "open": standing.ranges_open}
         text = "Key ranges of the ordered sweep under way; 0 between sweeps."
         yield _by("state", "key_ranges", text, ranges)
+
+    def _unsent(self, unsent: Mapping[str, Unsent]) -> Iterable[Metric]:
+        pending = {channel: each.pending for channel, each in unsent.items()}
+        text = "Messages still to be sent, by channel; also of one that the settings no longer have."
+        yield _by("channel", "outbox_messages", text, pending)
+        ages = {channel: self._age(each.oldest) for channel, each in unsent.items()}
+        text = "How long the first of these has waited; 0 without any."
+        yield _by("channel", "outbox_oldest_age_seconds", text, ages)
 
     def _recalled(self) -> Iterable[Metric]:
         """Metrics of the last released passes, run by any replica."""

@@ -65,6 +65,7 @@ def test_every_alert_of_the_reconciler_is_there() -> None:
         "DeletionsFailing",
         "RecordLost",
         "RowsRefused",
+        "MessagesWaiting",
         "Mismatch",
         "DatabaseErrors",
         "StoreErrors",

@@ -34,6 +34,7 @@ from reconciler.model import (
     StoragePart,
     Tally,
     Undecided,
+    Unsent,
     Verdict,
     Versioning,
 )
@@ -362,6 +363,7 @@ LEADER_ONLY = {
 def lead(metrics: Metrics) -> None:
     """A term in which everything is known that a leader tells."""
     metrics.elected(7)
+    metrics.delivered("cdn", "bunny", 0, 0, away=False)
     metrics.leading(leader=True)
     metrics.drift({Verdict.ORPHAN: (3, 300, NOW)}, 2)
     metrics.refused(2, 1)
@@ -431,6 +433,22 @@ def test_what_came_back_and_what_was_freed_is_told_by_days(
     metrics.standing_read(Standing(restores=2, oldest_restore=NOW - timedelta(hours=1)))
     assert value(registry, "restores_waiting") == 2
     assert value(registry, "restores_waiting_oldest_age_seconds") == 3600
+
+
+def test_what_others_are_still_to_be_told_is_counted_by_channel(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    metrics.outbox_read({"cdn": Unsent(pending=3, oldest=NOW - timedelta(hours=1))})
+    assert value(registry, "outbox_messages", channel="cdn") == 3
+    assert value(registry, "outbox_oldest_age_seconds", channel="cdn") == 3600
+    metrics.outbox_read({"cdn": Unsent(pending=0, oldest=None)})
+    assert value(registry, "outbox_oldest_age_seconds", channel="cdn") == 0
+    metrics.delivered("cdn", "bunny", 2, 1, away=True)
+    names = {"channel": "cdn", "receiver": "bunny"}
+    assert value(registry, "messages_total", result="arrived", **names) == 2
+    assert value(registry, "messages_total", result="refused", **names) == 1
+    assert value(registry, "receiver_failures_total", **names) == 1
 
 
 def test_a_price_is_told_by_every_replica(registry: CollectorRegistry, metrics: Metrics) -> None:

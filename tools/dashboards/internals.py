@@ -211,6 +211,35 @@ DATABASE = Row(
     ),
 )
 
+TOLD = Row(
+    title="What others are told",
+    panels=(
+        graph(
+            "Messages that wait",
+            "For a CDN, or another receiver: how many, and how long the first has waited.",
+            Query(expr=f"max by (channel) ({of('outbox_messages')})", legend="{{channel}}"),
+            alerts=("MediaReconcilerMessagesWaiting",),
+        ),
+        graph(
+            "How long the first of them has waited",
+            "It grows while the receiver is away.",
+            Query(expr=f"max by (channel) ({of('outbox_oldest_age_seconds')})", legend="{{channel}}"),
+            unit="s",
+            alerts=("MediaReconcilerMessagesWaiting",),
+        ),
+        graph(
+            "Messages sent, and failures",
+            "A second. Refused: a single URL, which is tried again. Away: the receiver took nothing.",
+            Query(
+                expr=f"sum by (receiver, result) ({rate('messages_total')})",
+                legend="{{receiver}}: {{result}}",
+            ),
+            Query(expr=f"sum by (receiver) ({rate('receiver_failures_total')})", legend="{{receiver}}: away"),
+            unit="ops",
+        ),
+    ),
+)
+
 LEADER = Row(
     title="Leader and configuration",
     panels=(
@@ -299,6 +328,6 @@ INTERNALS = Dashboard(
     uid="media-reconciler-internals",
     title="Media reconciler / At work",
     says="What it is doing just now, how store and database answer, and under which settings.",
-    rows=(PASSES, RANGES, STORE, DATABASE, LEADER),
+    rows=(PASSES, RANGES, STORE, DATABASE, TOLD, LEADER),
     since="now-6h",
 )

@@ -2,13 +2,14 @@
 
 from reconciler.operations.checks.neighbours import collectors, namesakes, others
 from reconciler.operations.checks.results import attempt, fail, skip
-from reconciler.operations.checks.site import clocks, configuration, identity, pause, queue, settings
+from reconciler.operations.checks.site import cdn, clocks, configuration, identity, pause, queue, settings
 from reconciler.operations.checks.store import abilities, lifecycle, listed, quarantine, scratch
 from reconciler.operations.checks.tables import database, rights, rules, sides, tried
 
 __all__ = [
     "abilities",
     "attempt",
+    "cdn",
     "clocks",
     "collectors",
     "configuration",

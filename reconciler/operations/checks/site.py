@@ -1,7 +1,8 @@
 """Checks of the site: its settings, its pause, to whom the bucket belongs, its clocks."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from reconciler.errors import Untold
 from reconciler.model import (
     Check,
     Identity,
@@ -36,6 +37,15 @@ def settings(reports: Sequence[SettingReport]) -> Sequence[Check]:
     checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
     checks += [ok("settings", line) for line in pinned(reports)]
     return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(reports))]
+
+
+async def cdn(verify: Callable[[], Awaitable[str]], provider: str) -> Sequence[Check]:
+    """What the provider says of our token, asked without purging anything."""
+    advice = "until it is mended, what was deleted is still served from the CDN's caches"
+    try:
+        return [ok("cdn", f"{provider}: {await verify()}")]
+    except Untold as error:
+        return [fail("cdn", f"{provider}: {error}", advice)]
 
 
 def pause(standing: Pause) -> Sequence[Check]:

@@ -75,10 +75,6 @@ class CdnChannel:
         self.subscription = Subscription(channel=CHANNEL, kinds=KINDS, url_column=url_column)
         self.batch = min(LARGEST_BATCH, max(1, int(provider.url_limit.rate * SECONDS_A_BATCH)))
 
-    async def verify(self) -> str:
-        """What the provider says of our token. Raises Unreachable, Refused."""
-        return await self._provider.verify()
-
     async def send(self, messages: Sequence[Message]) -> Delivered:
         told = _Told()
         ended, ended_at = await self._ended(messages)

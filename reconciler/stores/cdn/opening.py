@@ -48,6 +48,12 @@ async def open_cdn(config: CdnConfig, owners: Owners, clock: Clock) -> AsyncIter
         )
 
 
+async def verify(config: CdnConfig) -> str:
+    """What the provider says of our token, asked without purging anything. Raises Untold."""
+    async with _opened(config) as provider:
+        return await provider.verify()
+
+
 @asynccontextmanager
 async def _opened(config: CdnConfig) -> AsyncIterator[Provider]:
     if config.provider is CdnProvider.CLOUDFRONT:

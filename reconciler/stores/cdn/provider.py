@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from reconciler.errors import Untold
 from reconciler.model import Purge
 from reconciler.stores.cdn.pace import Limit
 from reconciler.stores.http import Answer, Http, Unreachable
@@ -33,7 +34,7 @@ class Provider(Protocol):
         ...
 
 
-class Refused(Exception):
+class Refused(Untold):
     """The provider does not take the token, or does not know the zone. The message says what it said."""
 
 

@@ -30,6 +30,7 @@ from reconciler.model import (
     Standing,
     Storage,
     Tally,
+    Unsent,
 )
 from reconciler.telemetry.leader import Drift, LeaderGauges
 from reconciler.telemetry.limits import LimitGauges
@@ -131,6 +132,10 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def quotas_read(self, standings: Sequence[QuotaStanding]) -> None:
         """Take how the leader has just found quotas used."""
         self._of_leader.known.quotas = standings
+
+    def outbox_read(self, unsent: Mapping[str, Unsent]) -> None:
+        """Take what the leader has just found in the outbox, by channel."""
+        self._of_leader.known.unsent = unsent
 
     def lately_read(self, lately: Lately) -> None:
         """Take what the leader has just added up of the ledger."""

@@ -1,10 +1,11 @@
 """Counters of what was read and deleted. Every replica has them, and only the leader moves them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
 from reconciler.model import GONE, VERDICTS, LookResult, Mode, ObjectResult, Reading, Verdict
+from reconciler.ports import Channel
 from reconciler.telemetry.names import counter
 from reconciler.telemetry.observers import NullObserver
 
@@ -62,6 +63,21 @@ class WorkMetrics(NullObserver):
         self._looks = counter(
             registry, "hint_looks", "Looks at keys that events named, by what they came to.", "result"
         )
+        self._messages = counter(
+            registry,
+            "messages",
+            "Messages that a receiver was sent, by what became of them; refused ones are sent again.",
+            "channel",
+            "receiver",
+            "result",
+        )
+        self._rests = counter(
+            registry,
+            "receiver_failures",
+            "Times that a receiver took nothing at all: unreachable, throttling, or refusing our token.",
+            "channel",
+            "receiver",
+        )
         self._make_children()
 
     def _make_children(self) -> None:
@@ -92,6 +108,16 @@ class WorkMetrics(NullObserver):
         self._deleted_bytes.labels(verdict, mode).inc(size)
         if result in WENT:
             self._deleted_keys.labels(verdict, mode).inc(keys)
+
+    def channels_opened(self, channels: Sequence[Channel]) -> None:
+        """Take the channels of this replica's settings, so that each has its figures from the start."""
+        for each in channels:
+            self.delivered(each.subscription.channel, each.receiver, 0, 0, away=False)
+
+    def delivered(self, channel: str, receiver: str, arrived: int, refused: int, *, away: bool) -> None:
+        self._messages.labels(channel, receiver, "arrived").inc(arrived)
+        self._messages.labels(channel, receiver, "refused").inc(refused)
+        self._rests.labels(channel, receiver).inc(away)
 
     def purged(self, objects: int, size: int) -> None:
         self._purged_objects.inc(objects)
