@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import anyio
 import asyncpg
 import pytest
 
+from reconciler.catalog import outbox
 from reconciler.errors import LeaseLost
 from reconciler.model import Delivered, ObjectResult, Subscription, Verdict
 from tests.contract.catalog import DAY, TTL, Stage, all_go, finding
@@ -177,3 +180,63 @@ async def test_a_message_that_is_committed_late_is_read_all_the_same(stage: Stag
         await late.close()
     (message,) = await stage.catalog.outbox.due("cdn", 100)
     assert (message.storage_key, message.id < early.id) == ("image/late", True)
+
+
+# --- virtual keys ---------------------------------------------------------------------------------------
+
+
+async def test_a_disabled_key_is_spread_over_its_media_in_parts(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "SPREAD_AT_ONCE", 2)
+    await _open(stage, CDN)
+    owner = await stage.add_owner(IsEnabled=False)
+    for key in ("image/c", "image/a", "image/é"):
+        await stage.add_row(key, VirtualKeyId=owner, PublicUrl=f"https://x/{key}")
+    await stage.add_row("image/another")
+    await stage.catalog.records.observe_keys(await stage.catalog.records.now())
+    (revoked,) = await stage.catalog.outbox.due("cdn", 100)
+    for waiting in (3, 4, 3):
+        await stage.catalog.outbox.settle(stage.term, "cdn", Delivered(spread=[revoked.id]))
+        assert len(await stage.catalog.outbox.due("cdn", 100)) == waiting
+    due = await stage.catalog.outbox.due("cdn", 100)
+    assert [(each.storage_key, each.kind) for each in due] == [
+        ("image/a", "object revoked"),
+        ("image/c", "object revoked"),
+        ("image/é", "object revoked"),
+    ]
+    assert (due[2].payload["url"], due[2].payload["owners"]) == ("https://x/image/é", [str(owner)])
+    await stage.catalog.outbox.settle(stage.term, "cdn", Delivered(spread=[revoked.id]))
+    assert len(await stage.catalog.outbox.due("cdn", 100)) == 3, "done already, and not written twice"
+
+
+async def test_keys_that_are_disabled_expired_or_gone_have_ended(stage: Stage) -> None:
+    now = await stage.catalog.records.now()
+    disabled = await stage.add_owner(IsEnabled=False)
+    expired = await stage.add_owner(ExpiresAt=now - DAY)
+    later = await stage.add_owner(ExpiresAt=now + DAY)
+    asked = [str(each) for each in (stage.owner, disabled, expired, later)]
+    ended, at = await stage.catalog.outbox.ended([*asked, "gone"])
+    assert ended == {str(disabled), str(expired), "gone"}
+    assert at >= now
+
+
+async def test_what_is_about_ended_keys_alone_arrives_with_their_tag(stage: Stage) -> None:
+    await _open(stage, CDN)
+    ended, live = await stage.add_owner(), await stage.add_owner()
+    for key, owner in (("image/1", ended), ("image/2", ended), ("image/live", live), ("image/both", live)):
+        await stage.add_row(key, VirtualKeyId=owner)
+    await _deleted(stage, "image/1", "image/2", "image/live", "image/both", "image/nobody")
+    _, at = await stage.catalog.outbox.ended([str(ended)])
+    delivered = Delivered(ended={str(ended): "bunny 7 by tag"}, ended_at=at)
+    later = (
+        "UPDATE reconciler.outbox SET created_at = created_at + interval '1 minute' WHERE storage_key = $1"
+    )
+    await stage.sql.execute(later, "image/2")
+    both = "UPDATE reconciler.outbox SET payload = payload || $2 WHERE storage_key = $1"
+    await stage.sql.execute(both, "image/both", json.dumps({"owners": [str(ended), str(live)]}))
+    assert await stage.catalog.outbox.settle(stage.term, "cdn", delivered) == 2, "its object and its row"
+    left = {key for key, _ in await _kinds(stage)}
+    assert left == {"image/2", "image/live", "image/both", "image/nobody"}, "what is newer waits for the next"
+    (line,) = await stage.sql.fetch("SELECT * FROM reconciler.ledger WHERE event = 'uncached'")
+    assert (line["storage_key"], line["detail"]) == ("image/1", "bunny 7 by tag")

@@ -30,6 +30,9 @@ RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
 
 NOTHING_TO_SHOW = {
     "What events led to": "no queue tells of the bucket",
+    "Messages that wait": "nobody is told",
+    "How long the first of them has waited": "nobody is told",
+    "Messages sent, and failures": "nobody is told",
     "In dry run for": "the daemon has gone live",
     "Paused for": "nobody has paused it",
     "Decision waits for": "no pass has tripped",
@@ -38,6 +41,7 @@ NOTHING_TO_SHOW = {
 """Panels that are rightly empty here."""
 
 NO_SERIES = {
+    "MediaReconcilerMessagesWaiting": "nobody is told",
     "MediaReconcilerStorageGrowth": "there is no yesterday",
     "MediaReconcilerEventQueueUnreadable": "no queue tells of the bucket",
 }

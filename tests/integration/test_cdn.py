@@ -1,0 +1,156 @@
+"""What was deleted is purged from the CDN, whatever fails on the way; and what lives is not."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.model import Outcome
+from reconciler.stores.cdn.channel import url_of
+from tests.integration.daemons import Daemon, daemon, until
+from tests.integration.kill_at import killed_at
+from tests.integration.site import Site
+from tests.support.cdns import TOKEN, Cdn, Reply, serving
+
+pytestmark = pytest.mark.anyio
+
+AT = "https://cdn.example/{key}"
+
+
+@pytest.fixture
+def site(ordered_site: Site) -> Site:
+    """On one store: which it is makes no difference to a CDN."""
+    return ordered_site
+
+
+@pytest.fixture
+async def cdn() -> AsyncIterator[Cdn]:
+    async with serving("webhook") as served:
+        yield served
+
+
+def _told(cdn: Cdn, tmp_path: Path, **changes: str) -> dict[str, str]:
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+    told = {"provider": "webhook", "api_url": cdn.url, "url": AT, "token_file": str(token), **changes}
+    return {f"cdn__{name}": value for name, value in told.items()}
+
+
+async def _waiting(site: Site) -> int:
+    return int((await site.sql("SELECT count(*) FROM reconciler.outbox"))[0][0])
+
+
+async def _uncached(site: Site) -> set[str]:
+    found = await site.sql("SELECT storage_key FROM reconciler.ledger WHERE event = 'uncached'")
+    return {row[0] for row in found}
+
+
+async def test_what_went_is_purged_and_what_a_disabled_key_still_has(
+    site: Site, cdn: Cdn, tmp_path: Path
+) -> None:
+    past = datetime.now(UTC) - timedelta(hours=1)
+    await site.tracked("image/live")
+    await site.put("image/orphan é", "image/expired")
+    await site.row("image/expired", ExpiresAt=past, PublicUrl="https://media.example/7?v=1")
+    revoked = await site.virtual_key(enabled=False)
+    await site.tracked("image/kept-1", "image/kept-2", owner=revoked)
+    report = await site.once(revoked_key_policy="keep", **_told(cdn, tmp_path))
+    assert report.outcome is Outcome.CONVERGED
+    went = {"image/orphan é", "image/expired"}
+    hidden = {"image/kept-1", "image/kept-2"}
+    urls = {url_of(AT, key) for key in went | hidden}
+    assert {*cdn.purged} == urls | {"https://media.example/7?v=1"}
+    assert await site.keys() == {"image/live"} | hidden
+    assert (await _uncached(site), await _waiting(site)) == (went | hidden, 0)
+
+
+async def test_with_tags_one_request_forgets_a_key_that_is_gone(site: Site, cdn: Cdn, tmp_path: Path) -> None:
+    owner = await site.virtual_key(enabled=False)
+    keys = {f"image/{number}" for number in range(30)}
+    await site.tracked(*keys, owner=owner)
+    await site.tracked("image/live")
+    report = await site.once(**_told(cdn, tmp_path, tags="true"))
+    assert (report.outcome, await site.keys()) == (Outcome.CONVERGED, {"image/live"})
+    assert cdn.purged == [f"vk-{owner}"], "and no URL of the thirty"
+    assert (await _uncached(site), await _waiting(site)) == (keys, 0)
+
+
+async def test_a_cdn_that_fails_keeps_no_deletion_waiting_and_is_told_later(
+    site: Site, cdn: Cdn, tmp_path: Path
+) -> None:
+    await site.put("image/orphan")
+    cdn.next = [Reply(503)]
+    told = _told(cdn, tmp_path)
+    assert (await site.once(**told)).outcome is Outcome.CONVERGED
+    assert (await site.keys(), cdn.purged, await _waiting(site)) == (set(), [], 1)
+    ((failures, error),) = await site.sql("SELECT failures, last_error FROM reconciler.channels")
+    assert (failures, error) == (1, "503")
+    assert (await site.once(**told)).outcome is Outcome.CONVERGED
+    assert (cdn.purged, await _waiting(site)) == ([url_of(AT, "image/orphan")], 0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_sender_that_was_killed_sends_again_and_loses_nothing(
+    site: Site, cdn: Cdn, tmp_path: Path, when: str
+) -> None:
+    keys = {f"image/{number}" for number in range(150)}
+    await site.put(*keys)
+    told = _told(cdn, tmp_path)
+    await killed_at(site, "outbox", "settle", when, "once", "--json", **told)
+    sent = len(cdn.purged)
+    assert sent == 150
+    assert await _waiting(site) == (150 if when == "before" else 0)
+    await site.once(**told)
+    assert {*cdn.purged} == {url_of(AT, key) for key in keys}
+    assert len(cdn.purged) == (300 if when == "before" else 150)
+    assert (await _uncached(site), await _waiting(site)) == (keys, 0)
+
+
+@pytest.mark.soak
+async def test_a_daemon_tells_a_cdn_that_throttles_refuses_and_is_away(
+    site: Site, cdn: Cdn, tmp_path: Path
+) -> None:
+    keys = {f"image/{number:03}" for number in range(300)}
+    refused = url_of(AT, "image/207")
+    cdn.bad = {refused}
+    cdn.next = [Reply(429, None, {"Retry-After": "0"}), Reply(500), Reply(200, b"{}"), Reply(503)]
+    told = _told(cdn, tmp_path)
+    async with daemon(site, None, **told) as first:
+        await site.put(*keys)
+        await until(lambda: _sent(cdn, 50))
+        # The third answer took 100 URLs for purged, which this list does not show.
+        assert await first.stop(signal.SIGTERM) == 0
+    cdn.next = []
+    await site.put("image/late")
+    async with daemon(site, None, **told) as second:
+        await until(lambda: _only_waits(site, "image/207"))
+        await until(lambda: _uncached_is(site, (keys | {"image/late"}) - {"image/207"}))
+        ((attempts, error),) = await site.sql("SELECT attempts, last_error FROM reconciler.outbox")
+        assert (attempts, error) == (1, "no such host")
+        await until(lambda: _metric_is(second, "media_reconciler_outbox_messages", 1))
+        cdn.bad = set()
+        await site.sql("UPDATE reconciler.outbox SET due_at = clock_timestamp()")
+        await until(lambda: _uncached_is(site, keys | {"image/late"}))
+        assert await second.stop(signal.SIGTERM) == 0
+    assert await _waiting(site) == 0
+
+
+async def _sent(cdn: Cdn, number: int) -> bool:
+    return len(cdn.purged) >= number
+
+
+async def _only_waits(site: Site, key: str) -> bool:
+    return [row[0] for row in await site.sql("SELECT storage_key FROM reconciler.outbox")] == [key]
+
+
+async def _uncached_is(site: Site, keys: set[str]) -> bool:
+    return await _uncached(site) == keys
+
+
+async def _metric_is(running: Daemon, name: str, wanted: float) -> bool:
+    return await running.metric(name, channel="cdn") == wanted
