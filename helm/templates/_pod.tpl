@@ -155,6 +155,16 @@ key: database-url
   mountPath: /etc/reconciler/cdn
   readOnly: true
 {{- end }}
+{{- if .Values.erasure.signingKey.existingSecret }}
+- name: erasure-signing
+  mountPath: /etc/reconciler/erasure-signing
+  readOnly: true
+{{- end }}
+{{- if .Values.erasure.hashKey.existingSecret }}
+- name: erasure-hash
+  mountPath: /etc/reconciler/erasure-hash
+  readOnly: true
+{{- end }}
 - name: tmp
   mountPath: /tmp
 {{- with .Values.extraVolumeMounts }}
@@ -199,6 +209,17 @@ key: database-url
     items:
       - key: {{ .existingSecretKey }}
         path: token
+{{- end }}
+{{- end }}
+{{- range $name, $key := dict "signing" .Values.erasure.signingKey "hash" .Values.erasure.hashKey }}
+{{- if $key.existingSecret }}
+- name: erasure-{{ $name }}
+  secret:
+    secretName: {{ $key.existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ $key.existingSecretKey }}
+        path: key
 {{- end }}
 {{- end }}
 - name: tmp

@@ -120,6 +120,15 @@ cdn:
   api_url: {{ toJson . }}
   {{- end }}
   tags: {{ toJson $v.cdn.tags }}
+{{- if or $v.erasure.signingKey.existingSecret $v.erasure.hashKey.existingSecret }}
+erasure:
+  {{- if $v.erasure.signingKey.existingSecret }}
+  signing_key_file: /etc/reconciler/erasure-signing/key
+  {{- end }}
+  {{- if $v.erasure.hashKey.existingSecret }}
+  hash_key_file: /etc/reconciler/erasure-hash/key
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* What `migrate` reads of it. */}}

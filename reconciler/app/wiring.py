@@ -26,7 +26,9 @@ from reconciler.model import (
     CloudflarePlan,
     DeleteMode,
     Mode,
+    Notary,
 )
+from reconciler.operations.notary import FileNotary
 from reconciler.planning.lifecycle import early_removals
 from reconciler.ports import Channel, Observer
 from reconciler.settings import (
@@ -94,7 +96,8 @@ async def open_both(
                 log.warning("RECONCILER_QUARANTINE__BUCKET has no effect: the bucket keeps versions")
             if misfits := catalog.records.misfits(settings.policy()):
                 raise ConfigError("\n".join(misfits))
-            ports = wire(catalog, bucket, found, observer, pause, throttles, delete_mode_of(settings, found))
+            deleting, notary = delete_mode_of(settings, found), notary_of(settings)
+            ports = wire(catalog, bucket, found, observer, pause, throttles, deleting, notary)
             async with open_channels(settings, catalog) as channels:
                 yield replace(ports, channels=channels), catalog
 
@@ -147,6 +150,7 @@ def wire(
     pause: PauseWatch,
     throttles: Throttles,
     mode: DeleteMode,
+    notary: Notary,
 ) -> Ports:
     """`mode` is the one that `auto` stands for: without copies, the other bucket is of no matter."""
     elsewhere = capabilities.quarantine if mode is DeleteMode.QUARANTINE else None
@@ -185,10 +189,18 @@ def wire(
         adoptions=catalog.adoptions,
         purges=catalog.purges,
         outbox=catalog.outbox,
+        erasures=catalog.erasures,
+        certificates=bucket.certificates,
+        notary=notary,
         clock=SystemClock(),
         observer=observer,
         capabilities=capabilities,
     )
+
+
+def notary_of(settings: Settings) -> FileNotary:
+    """Raises ConfigError where a key cannot be used."""
+    return FileNotary(settings.erasure.signing_key_file, settings.erasure.hash_key_file)
 
 
 def bucket_config(

@@ -38,6 +38,7 @@ from reconciler.catalog.passes.hints import PostgresHints
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
 from reconciler.catalog.recovery.adoption import PostgresAdoptions
+from reconciler.catalog.recovery.cases import PostgresErasures
 from reconciler.catalog.recovery.erasure import Erasure
 from reconciler.catalog.recovery.purge import PostgresPurges
 from reconciler.catalog.recovery.recovery import PostgresRecovery
@@ -79,6 +80,7 @@ class Catalog:
     outbox: PostgresOutbox
     erasure: Erasure
     adoptions: PostgresAdoptions
+    erasures: PostgresErasures
     statistics: PostgresStatistics
     trends: PostgresTrends
     replicas: PostgresReplicas
@@ -140,6 +142,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 outbox=PostgresOutbox(database, media),
                 erasure=Erasure(database, media),
                 adoptions=PostgresAdoptions(database, media, config.tables),
+                erasures=PostgresErasures(database, media),
                 statistics=PostgresStatistics(database, media),
                 trends=PostgresTrends(database, media),
                 replicas=PostgresReplicas(database),

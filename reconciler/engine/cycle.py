@@ -9,13 +9,14 @@ import anyio
 import structlog
 
 from reconciler.engine.collect.collector import Collected, Collector
+from reconciler.engine.collect.erasing import Eraser
 from reconciler.engine.collect.multipart_cleanup import Leftovers
 from reconciler.engine.collect.purge import Purger
 from reconciler.engine.detect.departures import Departures
 from reconciler.engine.detect.passes import PassResult, count_rows, what_to_do
 from reconciler.engine.detect.retention import Retention
 from reconciler.engine.detect.sweep import Sweep
-from reconciler.engine.lead import lease, ownership
+from reconciler.engine.lead import erasures, lease, ownership
 from reconciler.engine.lead.capabilities import require_rights
 from reconciler.engine.lead.lease import Tenure
 from reconciler.engine.lead.seal import Sealer
@@ -151,6 +152,7 @@ class Cycle:
         )
         self._healer = Healer(ports, self._collector.guard, in_force)
         self._leftovers = Leftovers(ports, self._collector.guard, in_force, stopping)
+        self._eraser = Eraser(ports, self._collector.guard, in_force, bucket)
         horizon = self._collector.wait_for_horizon
         self.tellers = [Teller(ports, channel) for channel in ports.channels]
         self._purger = Purger(ports, self._collector.guard, in_force, stopping, limits.longest_call, horizon)
@@ -168,6 +170,7 @@ class Cycle:
         await self._ports.clocks.require()
         await ownership.first_contact(self._ports, self._bucket, self._in_force().policy.prefixes)
         await self._sealer.take(term)
+        await erasures.require_known(self._ports)
         await self._open_channels(term)
 
     async def _open_channels(self, term: Term) -> None:
@@ -253,10 +256,13 @@ class Cycle:
         """
         bound = {"epoch": term.epoch}
         with step(self._ports.tracer, "collection", bound=bound, mode=str(self._in_force().mode)):
+            await self._eraser.begin(term)
             await self._healer.run()
             collected = await self._collector.run(term, report_again=report_again)
+            await self._eraser.begin(term)
             await self._healer.run()
             await self._purger.run(term, awaited)
+            await self._eraser.finish(term)
             removed = collected.removed
             self._ports.tracer.note(objects=removed.objects, records=removed.records, failed=removed.failed)
         self._ports.observer.drift(await self._ports.marks.drift(), collected.waiting.marks)
@@ -274,6 +280,7 @@ class Cycle:
         """
         released = False
         async with ended_by(self._stopping):
+            await self._eraser.begin(term)
             departed = await self.departures(term)
             swept = await self.sweep(term)
             _count(progress, swept)

@@ -6,6 +6,7 @@ from reconciler.model.cdn import *
 from reconciler.model.control import *
 from reconciler.model.deletion import *
 from reconciler.model.enums import *
+from reconciler.model.erasures import *
 from reconciler.model.explained import *
 from reconciler.model.hints import *
 from reconciler.model.history import *

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from reconciler.engine.lead import ownership
+from reconciler.engine.lead import erasures, ownership
 from reconciler.engine.recover.undo import Emit, Undo, Undone
 from reconciler.engine.runtime.context import Ports, RuntimeSettings, SettingsInForce
 from reconciler.engine.runtime.write_guard import WriteGuard
@@ -38,6 +38,8 @@ async def undo(
     if await ownership.verify(ports, bucket) is None:
         message = "bucket and database are not tied to each other: nothing was ever deleted here"
         raise NotDone(ErrorKind.NOT_READY, "not_tied", message)
+
+    await erasures.require_known(ports)
 
     def runtime() -> RuntimeSettings:
         now = in_force()

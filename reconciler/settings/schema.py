@@ -217,6 +217,7 @@ class Settings(DatabaseSettings):
     media: sections.MediaSettings = sections.MediaSettings()
     events: sections.EventsSettings = sections.EventsSettings()
     cdn: sections.CdnSettings = sections.CdnSettings()
+    erasure: sections.ErasureSettings = sections.ErasureSettings()
 
     def policy(self) -> Policy:
         """The desired state, as planning reads it."""

@@ -447,6 +447,17 @@ class CdnSettings(Section):
         return self.provider != "none"
 
 
+class ErasureSettings(Section):
+    """How erasures are proven. See [erasure](erasure.md)."""
+
+    signing_key_file: Annotated[str | None, written(values.file_path)] = None
+    """An Ed25519 private key in PEM, or as a JWK, that signs the certificates of erasures. Default: none, and
+    certificates say that they are unsigned."""
+    hash_key_file: Annotated[str | None, written(values.file_path)] = None
+    """A secret of at least 16 bytes, with which certificates hash ids and storage keys: nobody without it can
+    try a guess, and `erase --replay` needs it. Default: none, and they are hashed with a salt alone."""
+
+
 class WebSettings(Section):
     """Where metrics and probes are served."""
 

@@ -53,6 +53,7 @@ from tests.contract.catalog import ALL, DAY, LONG_AGO, NOTHING, POLICY, TTL, Sta
 from tests.doubles.adoptions import MemoryDescriptions
 from tests.doubles.bucket import MemoryBucket, no_other_bucket
 from tests.doubles.build import LIMITS, runtime, tuning
+from tests.doubles.erasures import no_erasures
 from tests.doubles.observing import RecordingObserver, Surroundings
 
 WINDOW = timedelta(hours=1)
@@ -279,6 +280,7 @@ class Scene:
             lease=catalog.lease,
             site=catalog.site,
             quarantines=no_other_bucket(catalog.site, self.bucket.around),
+            **no_erasures(),
             budget=catalog.budget,
             holds=catalog.holds,
             clocks=Clocks(self.tell, self.bucket, self.bucket.around, self.observer),

@@ -34,6 +34,7 @@ THERE: kubelet.Sources = {
     ("Secret", "bunny"): {"api-key": "secret"},
     ("Secret", "admin-tokens"): {"file": "ada@ops approver sha256:" + "0" * 64},
     ("Secret", "media-links"): {"file": "2026-11 " + "0" * 64},
+    ("Secret", "erasures"): {"signing.pem": "a key", "hash": "0" * 64},
     ("Secret", "gateway-database"): {"url": ADDRESS, "address": ADDRESS},
     ("Secret", "gateway-database-owner"): {"owner": ADDRESS},
     ("Secret", "reconciler-database"): {"url": ADDRESS},
@@ -227,6 +228,8 @@ ELSEWHERE: Mapping[str, str] = {
     "media.link_keys_file": "media.links mounts that Secret, and the chart knows where",
     "admin.tokens_file": "admin.tokens mounts that Secret, and the chart knows where",
     "cdn.token_file": "cdn.token mounts that Secret, and the chart knows where",
+    "erasure.signing_key_file": "erasure.signingKey mounts that Secret, and the chart knows where",
+    "erasure.hash_key_file": "erasure.hashKey mounts that Secret, and the chart knows where",
     "database_url_file": "database.asFile mounts that Secret, and the chart knows where",
 }
 """Settings that no value holds as it is, and why."""
@@ -285,6 +288,13 @@ def test_the_media_service_reads_the_same_settings_and_the_secrets_of_links(tmp_
     assert settings.media.link_keys_file == "/etc/reconciler/links/secrets"
     mounted = tmp_path / "media" / "etc" / "reconciler" / "links" / "secrets"
     assert mounted.read_text().startswith("2026-11 ")
+
+
+def test_the_keys_of_erasures_are_mounted_where_the_settings_look(tmp_path: Path) -> None:
+    erasure = load(read(render(file=CHART / "ci" / "everything-values.yaml"), tmp_path)).erasure
+    for file, holds in ((erasure.signing_key_file, "a key"), (erasure.hash_key_file, "0" * 64)):
+        assert file is not None
+        assert (tmp_path / file.lstrip("/")).read_text() == holds
 
 
 def test_conduits_policies_are_asked_for_by_a_value(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from tests.doubles.budget import MemoryBudget
 from tests.doubles.build import LIMITS, policy, runtime, tuning
 from tests.doubles.database import MemoryDatabase
 from tests.doubles.departures import MemoryDepartures
+from tests.doubles.erasures import no_erasures
 from tests.doubles.holds import MemoryHolds
 from tests.doubles.jobs import MemoryJobs
 from tests.doubles.marks import MemoryMarks
@@ -110,6 +111,7 @@ class World:
             lease=MemoryLease(self.database),
             site=MemorySite(self.database),
             quarantines=no_other_bucket(MemorySite(self.database), self.around),
+            **no_erasures(),
             budget=MemoryBudget(self.database),
             throttles=self.throttles,
             clocks=Clocks(MemoryRecords(self.database).now, self.bucket, self.around, self.observer),

@@ -49,7 +49,7 @@ async def mark(
         if key.mark.verdict in RETENTION_VERDICTS
         for ref in key.decision.records
     }
-    named = await _named(connection, media, sorted(going))
+    named = await naming(connection, media, sorted(going))
     pairs = sorted({(going[row], key) for row, key in named if _may_go(key, prefixes)})
     if pairs:
         await connection.execute(MARK, [record for record, _ in pairs], [key for _, key in pairs], now)
@@ -62,7 +62,7 @@ async def going_along(
         return []
     pairs = [
         (key, rows[row])
-        for row, key in await _named(connection, media, sorted(rows))
+        for row, key in await naming(connection, media, sorted(rows))
         if _may_go(key, prefixes)
     ]
     keys = sorted({key for key, _ in pairs})
@@ -83,7 +83,7 @@ async def going_along(
     ]
 
 
-async def _named(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> list[tuple[str, str]]:
+async def naming(connection: AnyConnection, media: MediaTables, ids: Sequence[str]) -> list[tuple[str, str]]:
     """Row and key of each object that those rows name in a variant's column."""
     columns = ", ".join(f"m.{quoted(column)}::text" for column in media.variants)
     rows = await connection.fetch(

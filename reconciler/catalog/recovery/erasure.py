@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from reconciler.catalog import holds
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
@@ -99,18 +101,14 @@ class Erasure:
             marked = await connection.fetch(MARKED, list(keys))
             claimed = tuple(row["storage_key"] for row in marked if row["state"] == "claimed")
             unknown = await _unknown(connection, keys)
-            hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER, despite_hold)
-            await connection.execute(NO_WAY_BACK, list(keys))
-            rows = await connection.fetch(REDACT, list(keys))
-            await connection.execute(LEFT, list(keys))
-            await connection.execute(UNQUEUE, list(keys))
+            hidden, rows = await _hide_and_redact(connection, keys, despite_hold=despite_hold)
             by = {each.author for each in held.values()}
             despite = f", despite the hold of {', '.join(sorted(by))}" if by else ""
             known = [key for key in keys if key not in unknown]
             await connection.execute(NOTE, known, f"by {author}{despite}")
             returning = tuple(sorted({row["storage_key"] for row in hidden if row["returning"]}))
             return Erased(
-                objects=len(hidden), rows=len(rows), claimed=claimed, returning=returning, unknown=unknown
+                objects=len(hidden), rows=rows, claimed=claimed, returning=returning, unknown=unknown
             )
 
         return await self._database.transaction(work)
@@ -141,3 +139,26 @@ async def _unknown(connection: AnyConnection, keys: Sequence[str]) -> tuple[str,
     """Those of which nothing is recorded, ascending."""
     known = {row["storage_key"] for row in await connection.fetch(KNOWN, list(keys))}
     return tuple(sorted({*keys} - known))
+
+
+async def redact(connection: AnyConnection, keys: Sequence[str], new: Sequence[str], author: str) -> int:
+    """As an erasure does, in the caller's transaction, which knows that none of the keys is on hold.
+
+    `new` are those of which the ledger does not say so yet. Returns how many removed rows went out of it.
+    """
+    await connection.fetch(MARKED, list(keys))
+    _, rows = await _hide_and_redact(connection, keys, despite_hold=False)
+    await connection.execute(NOTE, list(new), f"by {author}")
+    return rows
+
+
+async def _hide_and_redact(
+    connection: AnyConnection, keys: Sequence[str], *, despite_hold: bool
+) -> tuple[Sequence[asyncpg.Record], int]:
+    """The hidden objects, of which no restore takes any now, and how many removed rows are forgotten."""
+    hidden = await connection.fetch(HIDE, list(keys), LEFT_AFTER, despite_hold)
+    await connection.execute(NO_WAY_BACK, list(keys))
+    rows = await connection.fetch(REDACT, list(keys))
+    await connection.execute(LEFT, list(keys))
+    await connection.execute(UNQUEUE, list(keys))
+    return hidden, len(rows)

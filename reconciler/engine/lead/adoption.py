@@ -6,7 +6,7 @@ The tie gets a new site id, so the bucket's former owner finds a stranger's iden
 withdrawn, since it was found under another tie. A later pass finds again what still should be deleted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import structlog
 
+from reconciler.engine.lead.erasures import come_back, newer
 from reconciler.engine.lead.ownership import check_tie, describe, of_quarantine, strange
 from reconciler.engine.runtime.context import Ports
 from reconciler.errors import Halt, Retryable
@@ -24,12 +25,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """The state of bucket and database before an adoption. `fault`: why they disagree, "" if they agree."""
+    """The state of bucket and database before an adoption. `fault`: why they disagree, "" if they agree.
+
+    `erasures`: copies of certificates in the bucket that this database does not know.
+    """
 
     bucket: str
     ours: Identity | None
     seen: Identity | None
     fault: str
+    erasures: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """Describe the situation to the person who has to decide."""
@@ -41,6 +46,7 @@ class Situation:
             f"why they do not agree: {self.fault}"
             if self.fault
             else "they agree: there is nothing to settle",
+            *([come_back(self.erasures)] if self.erasures else []),
         ]
 
 
@@ -61,7 +67,7 @@ async def look(ports: Ports, bucket: str) -> Situation:
             fault = fault or await _quarantine_fault(ports, ours)
     elif seen is not None and seen.site_id != await ports.site.new_id():
         fault = "the identity is another database's"
-    return Situation(bucket=bucket, ours=ours, seen=seen, fault=fault)
+    return Situation(bucket=bucket, ours=ours, seen=seen, fault=fault, erasures=await newer(ports))
 
 
 async def _quarantine_fault(ports: Ports, ours: Identity) -> str:

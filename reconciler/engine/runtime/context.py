@@ -11,7 +11,7 @@ from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.engine.runtime.quarantine import Quarantines
 from reconciler.engine.runtime.steps import UNTRACED
 from reconciler.engine.runtime.throttle import Throttles
-from reconciler.model import AdoptionTerms, BreakerLimits, Capabilities, Mode, Policy
+from reconciler.model import AdoptionTerms, BreakerLimits, Capabilities, Mode, Notary, Policy
 from reconciler.planning import group_policies
 
 
@@ -107,6 +107,9 @@ class Ports:
     adoptions: ports.Adoptions
     purges: ports.Purges
     outbox: ports.Outbox
+    erasures: ports.Erasures
+    certificates: ports.Certificates
+    notary: Notary
     clock: ports.Clock
     observer: ports.Observer
     capabilities: Capabilities

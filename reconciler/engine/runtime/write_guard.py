@@ -148,6 +148,13 @@ class WriteGuard:
             await self._refuse_while_paused("remove records")
         return await self._ports.marks.confirm(term, claim, results, decide, upload_window, hidden)
 
+    async def wipe(
+        self, term: model.Term, case: model.ErasureCase, prefixes: Sequence[str], stays: Sequence[str]
+    ) -> model.Wiped:
+        """Remove rows of an erasure that a person ordered; see `Erasures.wipe`."""
+        sealed = await self._admit_claim("erase records", term)
+        return await self._ports.erasures.wipe(sealed, case, prefixes, stays)
+
     async def _admit_claim(self, action: str, term: model.Term) -> model.Term:
         """The term with the identity's current nonce, which a claim compares with the database's."""
         self._refuse_in_dry_run(action)

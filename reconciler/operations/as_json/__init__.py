@@ -4,6 +4,7 @@ Each function returns what JSON can hold. Every key is always there; a time is I
 """
 
 from reconciler.operations.as_json.adopting import adopted, adoption
+from reconciler.operations.as_json.erasures import certificate, erasure, replay
 from reconciler.operations.as_json.findings import (
     FINDING,
     cancelled,
@@ -30,10 +31,12 @@ __all__ = [
     "adoption",
     "audit_line",
     "cancelled",
+    "certificate",
     "checked",
     "decided",
     "drift",
     "erased",
+    "erasure",
     "explained",
     "finding",
     "held",
@@ -53,6 +56,7 @@ __all__ = [
     "progress",
     "published",
     "record",
+    "replay",
     "report",
     "retried",
     "settings",

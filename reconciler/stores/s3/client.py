@@ -13,6 +13,7 @@ from reconciler import __version__
 from reconciler.errors import ConfigError
 from reconciler.model import Capabilities, CopyRequest, QuarantineBucket
 from reconciler.stores.s3 import hooks
+from reconciler.stores.s3.certificates import BucketCertificates
 from reconciler.stores.s3.clock import BucketClock
 from reconciler.stores.s3.config import BucketConfig
 from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
@@ -85,6 +86,7 @@ class Bucket:
         self._others: dict[QuarantineBucket, _Asked] = {}
         self.listing = RoutedListing(lambda key: self._at(key).listing)
         self.identity = own.identity
+        self.certificates = BucketCertificates(own.calls, own.listing)
         self.clock = BucketClock(own.calls)
         self.copies = BucketCopies(
             lambda key: self._at(key).calls, self._witness_of, clients.copying, config.copy_sizes

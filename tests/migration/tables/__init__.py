@@ -7,6 +7,7 @@ first migration creates only where neither exists.
 from tests.migration.tables import (
     adopting,
     asking,
+    erasing,
     leading,
     marking,
     recovering,
@@ -22,6 +23,7 @@ __all__ = [
     "OWN",
     "adopting",
     "asking",
+    "erasing",
     "leading",
     "marking",
     "recovering",

@@ -104,7 +104,7 @@ ledger = Table(
         " 'adopted', 'unadopted')",
         name="ledger_event",
     ),
-    CheckConstraint("what IN ('object', 'record', 'upload')", name="ledger_what"),
+    CheckConstraint("what IN ('object', 'record', 'upload', 'virtual_key')", name="ledger_what"),
     Index("ledger_at_idx", "at"),
     Index(
         "ledger_removed_idx",
