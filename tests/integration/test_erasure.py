@@ -60,14 +60,22 @@ async def test_all_that_is_a_virtual_keys_goes_and_is_certified(site: Site) -> N
     await site.tracked("image/1", "image/2", owner=owner)
     await site.tracked("image/other")
     await site.once()
+    await site.put("image/coming")
+    await site.sql(
+        "INSERT INTO reconciler.reservations (id, storage_key, owner, content_type, expires_at)"
+        " VALUES (gen_random_uuid(), 'image/coming', $1, 'image/png', now() + interval '1 hour')",
+        str(owner),
+    )
     await order(site, owner)
-    await site.once()
+    for _ in range(2):
+        await site.once()
     assert await site.state() == ({"image/other"}, {"image/other"})
+    assert await site.sql("SELECT 1 FROM reconciler.reservations") == []
     made = await certificate(site)
     assert (made["complete"], made["kept"], made["ordered"]["by"]) == (True, [], "ada")
     found = made["evidence"]
-    assert (found["bucket"]["objects_deleted"], found["database"]["rows_removed"]) == (2, 2)
-    assert (found["quarantine"]["copies"], found["quarantine"]["purged"]) == (2, 2)
+    assert (found["bucket"]["objects_deleted"], found["database"]["rows_removed"]) == (3, 2)
+    assert (found["quarantine"]["copies"], found["quarantine"]["purged"]) == (3, 3)
     assert str(owner) not in json.dumps(made), "the subject is a hash"
     assert "image/1" not in json.dumps(made)
     lines = await site.sql("SELECT owners, detail FROM reconciler.ledger WHERE what = 'virtual_key'")

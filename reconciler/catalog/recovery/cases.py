@@ -49,6 +49,13 @@ OPEN = f"SELECT {_COLUMNS} FROM {SCHEMA}.erasures e WHERE e.state = 'open' ORDER
 
 SAME = f"SELECT id FROM {SCHEMA}.erasures WHERE state = 'open' AND kind = $1 AND subject = $2::text[]"
 
+# Nothing of it is on its way any more.
+UNRESERVE = f"""
+DELETE FROM {SCHEMA}.reservations
+WHERE CASE WHEN $1 THEN owner = ANY($2::text[]) ELSE storage_key = ANY($2::text[]) END
+  AND ($3::timestamptz IS NULL OR created_at <= $3) RETURNING storage_key
+"""
+
 # With how many keys it has so far, and the number of its certificate.
 SHOW = f"""
 SELECT {_COLUMNS}, (SELECT count(*) FROM {SCHEMA}.erasure_keys k WHERE k.erasure_id = e.id) AS keys,
@@ -370,6 +377,9 @@ class PostgresErasures:
         by the next pass. Rows that are locked, on hold or outside the prefixes stay.
         """
         media = self._media
+        owned, subject = case.kind is ErasureKind.VIRTUAL_KEY, list(case.subject)
+        reserved = await connection.fetch(UNRESERVE, owned, subject, case.made_until)
+        await connection.execute(ADD_KEYS, case.id, [row["storage_key"] for row in reserved])
         where, values = self._rows_of(case)
         rows = await connection.fetch(
             f"SELECT {media.identity.text} AS id, {media.key_text} AS key, {media.owner_id}::text AS owner"
