@@ -177,8 +177,8 @@ class _Doctor:
         async with open_catalog(self._config) as catalog:
             pause = PauseWatch(catalog.pauses, SystemClock(), NullObserver())
             throttles = wiring.throttles_of(self._settings)
-            mode = wiring.delete_mode_of(self._settings, found)
-            ports = wiring.wire(catalog, bucket, found, NullObserver(), pause, throttles, mode)
+            mode, notary = wiring.delete_mode_of(self._settings, found), wiring.notary_of(self._settings)
+            ports = wiring.wire(catalog, bucket, found, NullObserver(), pause, throttles, mode, notary)
             tie = await ownership.verify(ports, self._settings.bucket.name)
             fault = (await adoption.look(ports, self._settings.bucket.name)).fault
             self._say(await self._look_at_sides(bucket, catalog))
