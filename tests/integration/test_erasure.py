@@ -20,10 +20,10 @@ from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import Halt
 from reconciler.model import Certified, ErasureKind, Hold, HoldKind, Outcome
 from tests.cli.program import Ran, reconciler
-from tests.contract.sides import keep_versions
 from tests.integration.kill_at import killed_at
 from tests.integration.site import SOON_DEAD, Site
 from tests.integration.test_gone import left
+from tests.integration.test_versions import keep_versions
 from tests.servers import fresh_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
