@@ -49,8 +49,8 @@ def upgrade() -> None:
     )
     op.execute("COMMENT ON TABLE reconciler.adoption_objects IS 'What became of each object without a row'")
     op.execute(
-        "CREATE INDEX adoption_objects_left_idx ON reconciler.adoption_objects (storage_key)"
-        " WHERE state IN ('left', 'undone')"
+        "CREATE INDEX adoption_objects_settled_idx ON reconciler.adoption_objects (storage_key)"
+        " WHERE state <> 'found'"
     )
     op.execute(
         "ALTER TABLE reconciler.ledger DROP CONSTRAINT ledger_event, ADD CONSTRAINT ledger_event"

@@ -70,17 +70,19 @@ ON CONFLICT DO NOTHING
 # a tombstone.
 DELETED = f"""
 WITH gone AS (
-    SELECT storage_key, bool_or(event = 'erased') AS erased,
+    SELECT storage_key, bool_or(event = 'erased') AS erased, bool_or(verdict = 'departed') AS departed,
            max(id) FILTER (WHERE event = 'result' AND result = 'deleted') AS deleted,
            coalesce(max(id) FILTER (WHERE event = 'restored'), 0) AS restored
     FROM {SCHEMA}.ledger
-    WHERE mode = 'live' AND what = 'object' AND event IN ('result', 'erased', 'restored') GROUP BY 1
+    WHERE mode = 'live' AND what = 'object' AND event IN ('result', 'erased', 'restored', 'cancelled')
+    GROUP BY 1
 )
 UPDATE {SCHEMA}.adoption_objects o
-SET state = 'left', reason = CASE WHEN g.erased THEN '{Left.ERASED}' ELSE '{Left.DELETED}' END
+SET state = 'left', reason = CASE WHEN g.erased THEN '{Left.ERASED}' WHEN g.departed THEN '{Left.DEPARTED}'
+                                  ELSE '{Left.DELETED}' END
 FROM gone g
 WHERE o.adoption_id = $1 AND o.state = 'found' AND o.storage_key = g.storage_key
-  AND (g.erased OR g.deleted > g.restored)
+  AND (g.erased OR g.departed OR g.deleted > g.restored)
 """
 
 # Locks the marks, so that none of them is claimed before the row is there; see the module.
@@ -90,7 +92,8 @@ SELECT m.storage_key, CASE WHEN m.verdict = 'departed' THEN '{Left.DEPARTED}'
 FROM {SCHEMA}.marks m WHERE m.storage_key = ANY($1::text[]) ORDER BY m.storage_key FOR SHARE
 """
 
-# After the marks are locked: what a confirmation has left by then is seen.
+# After the marks are locked: what a confirmation has left by then is seen. Where a row was made before and is
+# gone, somebody removed it: the notes of the triggers do not outlive the pass that reads them.
 LEFT = f"""
 SELECT storage_key, '{Left.DELETED}' AS reason FROM {SCHEMA}.tombstones
 WHERE storage_key = ANY($1::text[]) AND ends_at > clock_timestamp()
@@ -103,8 +106,9 @@ UNION ALL
 SELECT storage_key, '{Left.RESERVED}' FROM {SCHEMA}.reservations
 WHERE storage_key = ANY($1::text[]) AND state = 'open' AND expires_at > clock_timestamp()
 UNION ALL
-SELECT storage_key, '{Left.UNDONE}' FROM {SCHEMA}.adoption_objects
-WHERE storage_key = ANY($1::text[]) AND state = 'undone'
+SELECT storage_key, CASE WHEN state = 'undone' THEN '{Left.UNDONE}' ELSE '{Left.DEPARTED}' END
+FROM {SCHEMA}.adoption_objects
+WHERE storage_key = ANY($1::text[]) AND (state = 'undone' OR state = 'adopted' AND record_id IS NOT NULL)
 """
 
 # What a sweep leaves to be an orphan: the same, and what an earlier adoption has found out of the ledger.
@@ -112,7 +116,8 @@ BARRED = f"""
 {LEFT} UNION ALL
 SELECT storage_key, reason FROM {SCHEMA}.adoption_objects
 WHERE storage_key = ANY($1::text[]) AND state = 'left'
-  AND split_part(reason, ':', 1) = ANY(ARRAY['{Left.DELETED}', '{Left.ERASED}', '{Left.RETENTION}'])
+  AND split_part(reason, ':', 1) = ANY(ARRAY['{Left.DELETED}', '{Left.ERASED}', '{Left.DEPARTED}',
+                                              '{Left.RETENTION}'])
 """
 
 OF_SWEEP = f"""
@@ -391,7 +396,9 @@ class PostgresAdoptions:
         for key, other in (await twins(connection, self._media, seen, prefixes)).items():
             found[key] = f"{Left.NEAR_MISS}: a row spells it {other}"
         found |= marked
-        found |= {row["storage_key"]: row["reason"] for row in await connection.fetch(LEFT, keys)}
+        for key, reason in await connection.fetch(LEFT, keys):
+            if key not in rows_now:
+                found[key] = reason
         return found
 
     async def _without_owner(self, connection: AnyConnection, rows: Sequence[Adoptable]) -> dict[str, str]:

@@ -49,9 +49,9 @@ adoption_objects = Table(
     Column("row_hash", Text),
     CheckConstraint("state IN ('found', 'adopted', 'left', 'undone')", name="adoption_objects_state"),
     Index(
-        "adoption_objects_left_idx",
+        "adoption_objects_settled_idx",
         "storage_key",
-        postgresql_where=text("state IN ('left', 'undone')"),
+        postgresql_where=text("state <> 'found'"),
     ),
     comment="What became of each object without a row",
 )
