@@ -6,7 +6,7 @@ from dataclasses import replace
 from reconciler.app import wiring
 from reconciler.app.commands import pause_switch
 from reconciler.app.process import SystemClock
-from reconciler.catalog.media_tables import trial
+from reconciler.catalog.media_tables import served_columns, trial
 from reconciler.catalog.media_tables.creation import made_by_us
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
 from reconciler.catalog.media_tables.survey import opened as survey_of_tables
@@ -14,6 +14,7 @@ from reconciler.catalog.media_tables.triggers import Triggers
 from reconciler.catalog.open import Catalog, open_catalog
 from reconciler.engine.lead import adoption, ownership
 from reconciler.engine.runtime.pause import PauseWatch
+from reconciler.media.links import LinkSecrets
 from reconciler.model import RESERVED_PREFIX, Capabilities, Check, DeleteMode, SeenTable, Versioning
 from reconciler.operations import checks, other_tables
 from reconciler.planning.quarantine import managed
@@ -25,7 +26,7 @@ from reconciler.telemetry.observers import NullObserver
 
 Emit = Callable[[Check], None]
 
-OF_THE_TABLES = ("index", "triggers", "departures", "rights")
+OF_THE_TABLES = ("index", "triggers", "departures", "rights", "media service")
 OF_BOTH_SIDES = ("rows", "identity", "restores", "clocks")
 OF_THE_BUCKET = ("list", "head", "delete", "delete mode", "lifecycle")
 OF_THE_STORE = ("listing order", "batches", "conditional delete", "versions", "copies")
@@ -105,6 +106,12 @@ class _Doctor:
         if report.at_head:
             async with pause_switch(self._settings) as switch:
                 self._say(checks.pause(await switch.read()))
+        if not report.faults:
+            self._say(checks.served(await served_columns.look(self._config, report)))
+        if self._settings.media.access == "signed":
+            told = list[str]()
+            secrets = LinkSecrets(self._settings.media.link_keys_file, told.append).look()
+            self._say(checks.links(len(secrets), told))
         if self._at_head and report.triggers is not Triggers.ABSENT:
             self._say(checks.tried(await trial.of(self._config)))
         if report.faults:

@@ -19,8 +19,11 @@ COMMENTS: Mapping[str, str] = {
     "media_type": "storage is counted by it, and rules of retention may match it",
     "provider": "storage is counted by it, and rules of retention may match it",
     "model": "rules of retention may match it",
+    "access_count": "how often it was accessed, which the media service counts",
 }
 
+
+OF_KEYS: Mapping[str, str] = {"key_hash": "  # its SHA-256, by which the media service knows who asks"}
 
 REWRITES = (
     "the first statement rewrites the table under an exclusive lock: until it is done, nobody reads or writes"
@@ -135,7 +138,9 @@ def _keys(looked: Looked) -> Iterator[str]:
     yield "  # Media whose virtual key does not exist there is ownerless, and is deleted."
     yield f"  keys_table: {_value(made.keys_table)}"
     yield "  key_columns:"
-    yield from (f"    {name}: {_value(column)}" for name, column in made.key_columns.items())
+    yield from (
+        f"    {name}: {_value(column)}{OF_KEYS.get(name, '')}" for name, column in made.key_columns.items()
+    )
 
 
 def _value(text: str) -> str:

@@ -3,6 +3,7 @@
 Where a wrong guess could delete what is live, such as an end of validity, only the plain words are here.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from reconciler.model import SeenTable
@@ -87,6 +88,9 @@ FIELDS: Mapping[str, tuple[frozenset[str], tuple[str, ...]]] = {
 MEDIA_TYPES = ("mediatype", "contenttype", "mimetype", "mime", "kind", "filetype")
 PROVIDERS = ("provider", "providername")
 MODELS = ("model", "modelname", "modelid")
+ACCESS_COUNTS = ("accesscount", "accesses", "timesaccessed", "hitcount", "viewcount", "downloadcount")
+HASHES = ("keyhash", "hashedkey", "keysha256", "sha256", "tokenhash", "hashedtoken", "apikeyhash", "hash")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 GROUPS = ("virtualkeygroupid", "keygroupid", "groupid")
 OWNERS = (
     *("virtualkeyid", "virtualkey", "apikeyid", "apikey", "keyid", "accesskeyid", "tokenid"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from reconciler.model import KeyForm, SeenTable
 from reconciler.planning.conventions import (
+    ACCESS_COUNTS,
     BUCKETS,
     COUNTED_TIMES,
     DISABLED,
@@ -12,6 +13,7 @@ from reconciler.planning.conventions import (
     FAMILIES,
     FIELDS,
     GROUPS,
+    HASHES,
     IDS,
     INTEGERS,
     KEYS_TABLES,
@@ -20,6 +22,7 @@ from reconciler.planning.conventions import (
     MOMENTS,
     OWNERS,
     PROVIDERS,
+    SHA256,
     TEXTS,
     called,
     plainly,
@@ -79,6 +82,7 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
     columns["media_type"] = called(table, MEDIA_TYPES, None)
     columns["provider"] = called(table, PROVIDERS, None)
     columns["model"] = called(table, MODELS, None)
+    columns["access_count"] = called(table, ACCESS_COUNTS, INTEGERS)
     keys, owner = _keys_table(tables, table, notes)
     columns["virtual_key_id"] = owner
     if not table.identity:
@@ -108,7 +112,7 @@ def propose(tables: Sequence[SeenTable], named: Sequence[Evidence], bucket: str)
 
 ORDER = (
     *("id", "storage_key", "virtual_key_id", "size_bytes", "created_at", "expires_at"),
-    *("last_accessed_at", "deleted_at", "media_type", "provider", "model"),
+    *("last_accessed_at", "deleted_at", "media_type", "provider", "model", "access_count"),
 )
 """The fields of the media table, in the settings' order."""
 
@@ -209,7 +213,16 @@ def _key_columns(keys: SeenTable) -> Mapping[str, str]:
         "is_enabled": called(keys, ENABLED, FLAGS),
         "expires_at": called(keys, FIELDS["expires_at"][1], MOMENTS),
         "group_id": called(keys, GROUPS, None),
+        "key_hash": _hashes(keys),
     }
+
+
+def _hashes(keys: SeenTable) -> str:
+    """The column of SHA-256 sums in hexadecimal digits, by its name and by what it holds."""
+    column = keys.column(called(keys, HASHES, TEXTS))
+    if column is None or not all(SHA256.fullmatch(text) for text in column.texts):
+        return ""
+    return column.name
 
 
 def _filter(table: SeenTable, bucket: str) -> Mapping[str, str]:

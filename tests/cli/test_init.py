@@ -101,6 +101,7 @@ def test_its_file_leads_to_a_first_plan(empty_database: str, bucket: Bucket, tmp
         "is_enabled": "is_active",
         "expires_at": "expires_at",
         "group_id": "",
+        "key_hash": "",
     }
     assert "column       created_at: when the row was made" in ran.out
     assert "of 30 rows looked up, 29 have their object, but 'image/30.png' has not" in ran.out

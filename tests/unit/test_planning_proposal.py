@@ -68,6 +68,7 @@ GATEWAY = table(
     ExpiresAt="timestamptz",
     CreatedAt="timestamptz",
     LastAccessedAt="timestamptz",
+    AccessCount="integer",
 )
 KEYS = table(
     "public.VirtualKeys",
@@ -76,6 +77,7 @@ KEYS = table(
     IsEnabled="boolean",
     ExpiresAt="timestamptz",
     VirtualKeyGroupId="integer",
+    KeyHash="varchar",
 )
 
 
@@ -98,14 +100,28 @@ def test_the_gateways_own_tables_are_mapped_to_their_defaults() -> None:
         "media_type": "MediaType",
         "provider": "Provider",
         "model": "Model",
+        "access_count": "AccessCount",
     }
     assert found.key_columns == {
         "id": "Id",
         "is_enabled": "IsEnabled",
         "expires_at": "ExpiresAt",
         "group_id": "VirtualKeyGroupId",
+        "key_hash": "KeyHash",
     }
     assert (found.variants, found.also_referenced, found.notes) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("hashes", "taken"), [(["a" * 64], "KeyHash"), (["$2b$12$abc"], ""), ([], "KeyHash")]
+)
+def test_what_holds_something_else_than_sha_256_is_no_hash_of_virtual_keys(
+    hashes: list[str], taken: str
+) -> None:
+    keys = table(
+        "public.VirtualKeys", identity="Id", Id="integer", IsEnabled="boolean", KeyHash=("varchar", hashes)
+    )
+    assert proposed(GATEWAY, keys).key_columns["key_hash"] == taken
 
 
 def test_keys_are_found_without_a_foreign_key() -> None:

@@ -1,5 +1,6 @@
 """Checks: one for each thing that a pass needs, made of what was found, with what mends it."""
 
+from reconciler.operations.checks.media import links, served
 from reconciler.operations.checks.neighbours import collectors, namesakes, others
 from reconciler.operations.checks.results import attempt, fail, skip
 from reconciler.operations.checks.site import cdn, clocks, configuration, identity, pause, queue, settings
@@ -17,6 +18,7 @@ __all__ = [
     "fail",
     "identity",
     "lifecycle",
+    "links",
     "listed",
     "namesakes",
     "others",
@@ -26,6 +28,7 @@ __all__ = [
     "rights",
     "rules",
     "scratch",
+    "served",
     "settings",
     "sides",
     "skip",
