@@ -11,7 +11,8 @@
     │   ├── CatalogUnavailable     Postgres did not answer, or cut the connection
     │   ├── ListingBroken          a page that cannot be trusted: the pass fails, nothing is released
     │   │   ├── OrderViolated      keys not strictly ascending: the sweep starts over without order
-    │   │   └── ListingContradicted  rows and HEADs know of more: the sweep starts over in other pages
+    │   │   ├── ListingContradicted  rows and HEADs know of more: the sweep starts over in other pages
+    │   │   └── InventoryRefused     an inventory that is not to be used: the sweep waits for the next one
     │   ├── Untold                 a CDN or another receiver cannot be told, or refuses our token
     │   ├── LeaseLost              another replica leads, or the lease could not be renewed
     │   └── PassEnded              a person discarded what the running pass had built on: a new one begins
@@ -76,6 +77,10 @@ class OrderViolated(ListingBroken):
 
 class ListingContradicted(ListingBroken):
     """A listing that lacks most of the objects that rows name and HEAD finds."""
+
+
+class InventoryRefused(ListingBroken):
+    """An inventory that is damaged, incomplete, out of date or of something else; nothing of it is used."""
 
 
 class LeaseLost(Retryable):

@@ -42,6 +42,8 @@ UNITS: Mapping[str, str] = {
     "max_dangling": "records",
     "min_count": "findings",
     "max_bytes": "bytes",
+    "memory": "bytes",
+    "disk": "bytes",
     "max_objects": "objects",
     "port": "TCP port",
     "requests": "requests",

@@ -223,8 +223,12 @@ key: database-url
 {{- end }}
 {{- end }}
 - name: tmp
+{{- if eq .Values.sweep.source "list" }}
   emptyDir:
     sizeLimit: 64Mi
+{{- else }}
+  emptyDir: {}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -33,6 +33,20 @@ quarantine:
 undo_window: {{ toJson $v.undoWindow }}
 ledger_retention: {{ toJson $v.ledgerRetention }}
 abort_multipart_after: {{ toJson $v.abortMultipartAfter }}
+{{- if ne $v.sweep.source "list" }}
+sweep:
+  source: {{ toJson $v.sweep.source }}
+inventory:
+  {{- with $v.inventory.id }}
+  id: {{ toJson . }}
+  {{- end }}
+  max_age: {{ toJson $v.inventory.maxAge }}
+  memory: {{ toJson $v.inventory.memory }}
+  disk: {{ toJson $v.inventory.disk }}
+  {{- with $v.inventory.directory }}
+  directory: {{ toJson . }}
+  {{- end }}
+{{- end }}
 integrity_interval: {{ toJson $v.integrityInterval }}
 hold_for: {{ toJson $v.holdFor }}
 upload_window: {{ toJson $v.uploadWindow }}

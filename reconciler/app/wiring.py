@@ -30,7 +30,7 @@ from reconciler.model import (
 )
 from reconciler.operations.notary import FileNotary
 from reconciler.planning.lifecycle import early_removals
-from reconciler.ports import Channel, Observer
+from reconciler.ports import Channel, Inventories, Observer
 from reconciler.settings import (
     DatabaseSettings,
     SchemaSettings,
@@ -40,6 +40,7 @@ from reconciler.settings import (
     read_secret,
     split_timeout,
 )
+from reconciler.sources.inventories import InventoryConfig, S3Inventories
 from reconciler.stores.cdn import CdnConfig, open_cdn
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
 from reconciler.telemetry.observers import NullObserver
@@ -99,7 +100,8 @@ async def open_both(
             deleting, notary = delete_mode_of(settings, found), notary_of(settings)
             ports = wire(catalog, bucket, found, observer, pause, throttles, deleting, notary)
             async with open_channels(settings, catalog) as channels:
-                yield replace(ports, channels=channels), catalog
+                inventories = inventories_of(settings, bucket, catalog)
+                yield replace(ports, channels=channels, inventories=inventories), catalog
 
 
 @asynccontextmanager
@@ -123,6 +125,28 @@ def cdn_config(settings: Settings) -> CdnConfig:
         template=cdn.url,
         url_column=cdn.url_column or None,
         tags=cdn.tags,
+    )
+
+
+def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog) -> Inventories | None:
+    """What a sweep by inventory acts through; None where the bucket is listed. Raises ConfigError where the
+    extra is not installed.
+    """
+    wanted = settings.inventory
+    if settings.sweep.source == "list" or wanted.id is None:
+        return None
+    config = InventoryConfig(
+        bucket=bucket.name,
+        id=wanted.id,
+        directory=wanted.directory,
+        memory=wanted.memory,
+        disk=wanted.disk,
+    )
+    return Inventories(
+        source=S3Inventories(config, bucket.inventory_configuration, bucket.files_of),
+        export=catalog.export,
+        area=catalog.nominations,
+        max_age=wanted.max_age,
     )
 
 

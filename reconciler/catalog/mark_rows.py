@@ -11,7 +11,7 @@ from reconciler.model import VERDICTS, Mark, PassKind, PassState, Policy, Verdic
 
 MARK_COLUMNS = (
     "m.storage_key, m.verdict, m.reason, m.bytes, m.pass_id, m.object_etag, m.object_last_modified,"
-    " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at, m.variant_of, m.owners"
+    " m.first_seen_at, m.last_seen_at, m.sightings, m.due_at, m.variant_of, m.owners, m.nominated"
 )
 
 
@@ -104,4 +104,5 @@ def mark_from(row: asyncpg.Record) -> Mark:
         due_at=row["due_at"],
         variant_of=row["variant_of"],
         owners=tuple(row["owners"] or ()),
+        nominated=row["nominated"],
     )

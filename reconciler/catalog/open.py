@@ -35,6 +35,8 @@ from reconciler.catalog.outbox import PostgresOutbox
 from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.catalog.passes.departures import PostgresDepartures
 from reconciler.catalog.passes.hints import PostgresHints
+from reconciler.catalog.passes.export import PostgresExport
+from reconciler.catalog.passes.nominations import PostgresNominationArea
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
 from reconciler.catalog.recovery.adoption import PostgresAdoptions
@@ -64,6 +66,8 @@ class Catalog:
     budget: PostgresBudget
     pauses: PostgresPauseSwitch
     staging: PostgresStagingArea
+    export: PostgresExport
+    nominations: PostgresNominationArea
     holds: PostgresHolds
     jobs: PostgresJobs
     audit: Audit
@@ -113,8 +117,9 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
     async with open_database(config) as database:
         accesses = RecordedAccesses(database, media, config.tables.media)
         try:
+            records = GatewayRecords(database, media)
             yield Catalog(
-                records=GatewayRecords(database, media),
+                records=records,
                 passes=PostgresPasses(database, media),
                 departures=PostgresDepartures(database, config),
                 hints=PostgresHints(database),
@@ -126,6 +131,8 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 budget=PostgresBudget(database),
                 pauses=pauses,
                 staging=PostgresStagingArea(config, media),
+                export=PostgresExport(config, media, records),
+                nominations=PostgresNominationArea(config, media),
                 holds=PostgresHolds(database, media),
                 jobs=PostgresJobs(database),
                 audit=Audit(database),

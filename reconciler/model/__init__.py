@@ -10,6 +10,7 @@ from reconciler.model.erasures import *
 from reconciler.model.explained import *
 from reconciler.model.hints import *
 from reconciler.model.history import *
+from reconciler.model.inventories import *
 from reconciler.model.jobs import *
 from reconciler.model.lineage import *
 from reconciler.model.marks import *

@@ -17,7 +17,8 @@ class Mark:
     """The durable intention to delete one storage key, with what was seen of it.
 
     `variant_of` is the storage key of the record, itself to be deleted, that names this object in a further
-    column. `owners` are the virtual keys of the rows that named it when it was claimed.
+    column. `owners` are the virtual keys of the rows that named it when it was claimed. `nominated`: what was
+    seen of it is an inventory's word, days old, which a HEAD has to confirm before anything goes.
     """
 
     storage_key: str
@@ -33,6 +34,7 @@ class Mark:
     due_at: datetime
     variant_of: str | None = None
     owners: tuple[str, ...] = ()
+    nominated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

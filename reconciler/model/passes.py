@@ -9,6 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from reconciler.model.enums import DeleteMode, KeepReason, ListingOrder, Mode, PassKind, Word
+from reconciler.model.inventories import InventoryUsed
 from reconciler.model.objects import QUARANTINE_PREFIX, KeyRange
 from reconciler.model.quotas import Quota
 from reconciler.model.rules import NO_RULES, Rules, Terms
@@ -256,6 +257,8 @@ class Pass:
     decided_by: str | None = None
     decided_at: datetime | None = None
     superseded_by: int | None = None
+    inventory: InventoryUsed | None = None
+    """What a sweep compared the rows with, where it was no listing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

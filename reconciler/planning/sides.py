@@ -132,14 +132,14 @@ def _compared(
     First the whole (the prefixes that both passes looked at, if both counted by prefix), then each prefix.
     """
     if not (tally.by_prefix and previous.by_prefix):
-        yield "", _seen(what, tally), _seen(what, previous), _went(what, backlog), backlog
+        yield "", _seen(what, tally), _seen(what, previous), went(what, backlog), backlog
         return
     each = [
         (
             f" under {prefix!r}",
             _seen(what, tally.by_prefix[prefix]),
             _seen(what, previous.by_prefix[prefix]),
-            _went(what, backlog.by_prefix.get(prefix, NOTHING)),
+            went(what, backlog.by_prefix.get(prefix, NOTHING)),
             backlog.by_prefix.get(prefix, NOTHING),
         )
         for prefix in sorted({*tally.by_prefix} & {*previous.by_prefix})
@@ -153,7 +153,8 @@ def _seen(what: str, tally: Tally) -> int:
     return tally.objects if what == "objects" else tally.records
 
 
-def _went(what: str, backlog: Backlog) -> int:
+def went(what: str, backlog: Backlog) -> int:
+    """How much of a side we deleted since the last released pass, or in 24 h where that is not told."""
     alone = (Verdict.ORPHAN, Verdict.DEPARTED) if what == "objects" else (Verdict.DANGLING,)
     kinds = (*alone, *RETENTION_VERDICTS)
     if backlog.since is not None:

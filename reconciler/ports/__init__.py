@@ -6,6 +6,7 @@ Adapters raise only the errors of `reconciler.errors`; each retries once, bounde
 from reconciler.ports.bucket import *
 from reconciler.ports.erasures import *
 from reconciler.ports.hints import *
+from reconciler.ports.inventories import *
 from reconciler.ports.jobs import *
 from reconciler.ports.leadership import *
 from reconciler.ports.marks import *

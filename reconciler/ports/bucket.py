@@ -1,6 +1,6 @@
 """The engine's protocols for a bucket."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -158,3 +158,25 @@ class Prober(Protocol):
     """Finds out what the store can do, on scratch keys under `.reconciler/`; cleans up after itself."""
 
     async def probe(self, declared: model.ListingOrder | None = None) -> model.Capabilities: ...
+
+
+class OpenedFile(Protocol):
+    """The bytes of an object, on their way; to be closed, whatever happens."""
+
+    def chunks(self) -> AsyncGenerator[bytes]:
+        """What has come, as it comes. Raises StoreUnavailable where it ends early."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """Objects that are read whole, in a bucket that need not be the managed one."""
+
+    async def list_page(self, prefix: str, *, start_after: str = "") -> model.ObjectPage:
+        """The next page under `prefix`, after `start_after`. Raises StoreUnavailable, ListingBroken, Halt."""
+        ...
+
+    async def open(self, key: str) -> OpenedFile | None:
+        """The object's bytes; None where there is none. Raises StoreUnavailable, Halt."""
+        ...

@@ -11,6 +11,7 @@ from reconciler.model import (
     Departed,
     Finding,
     GroupPolicy,
+    InventoryUsed,
     KeyRange,
     ListingOrder,
     Mode,
@@ -204,10 +205,11 @@ class Passes(Protocol):
         mode: Mode,
         order: ListingOrder | None,
         policy: Policy | None = None,
+        inventory: InventoryUsed | None = None,
     ) -> Pass:
         """Begin a pass with a frozen cutoff; an older running pass of that kind becomes failed.
 
-        The policy is kept so that later passes can compare theirs with it.
+        The policy is kept so that later passes can compare theirs with it, and so is the inventory.
         """
         ...
 
@@ -257,6 +259,10 @@ class Passes(Protocol):
 
     async def last(self, kind: PassKind, state: PassState | None = None) -> Pass | None:
         """The newest finished pass of the kind, in that state if given."""
+        ...
+
+    async def last_inventory(self) -> InventoryUsed | None:
+        """The newest inventory that a sweep has used to its end."""
         ...
 
     async def compared_at(self) -> datetime | None:

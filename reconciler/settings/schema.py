@@ -60,6 +60,13 @@ def _known_owners(adoption: sections.AdoptionSettings) -> sections.AdoptionSetti
     return adoption
 
 
+def _configured(inventory: sections.InventorySettings, info: ValidationInfo) -> sections.InventorySettings:
+    sweep = info.data.get("sweep")
+    if sweep and sweep.source == "inventory" and inventory.id is None:
+        raise ValueError("ID is required with RECONCILER_SWEEP__SOURCE=inventory: name the configuration")
+    return inventory
+
+
 class SchemaSettings(BaseSettings):
     """What `migrate --sql` needs: the gateway's schema, and how to log."""
 
@@ -185,6 +192,10 @@ class Settings(DatabaseSettings):
     """Time between two sweeps of the bucket. 6h: a listing of 100 M keys costs half a dollar."""
     retention_interval: Duration = timedelta(minutes=5)
     """Time between two retention passes, which read indexes only."""
+    sweep: sections.SweepSettings = sections.SweepSettings()
+    inventory: Annotated[
+        sections.InventorySettings, AfterValidator(_configured), Field(validate_default=True)
+    ] = sections.InventorySettings()
     integrity_interval: Annotated[timedelta | None, written(values.interval)] = timedelta(days=7)
     """Time between two sweeps that also compare objects with their rows' sizes, and with MD5s where
     `CATALOG__MEDIA_COLUMNS__CONTENT_HASH` is mapped; or `never`. `plan` compares each time. 7d: it reads the

@@ -189,6 +189,34 @@ class BreakerSettings(Section):
     """Findings from which the fraction is checked: one orphan among five objects is no alarm."""
 
 
+class SweepSettings(Section):
+    """How a sweep learns what the bucket holds."""
+
+    source: Annotated[Literal["list", "inventory"], written(values.one_of("list", "inventory"))] = "list"
+    """`list` lists the bucket; `inventory` takes the newest S3 Inventory report instead (extra
+    `.[inventory]`). See [scale](scale.md). Default: `list`, which needs nothing configured and sees what is
+    there now."""
+
+
+class InventorySettings(Section):
+    """The bucket's inventory, where `SWEEP__SOURCE` is `inventory`. See [scale](scale.md)."""
+
+    id: Annotated[str | None, written(values.claim)] = None
+    """The id of the bucket's inventory configuration: in Parquet, ORC or CSV, without a filter, with the
+    optional fields Size, LastModifiedDate and ETag. Its destination, in the same store, is read with the same
+    credentials. Required for `inventory`."""
+    max_age: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h"))] = timedelta(hours=72)
+    """How long ago an inventory may have begun. 72h: a daily one is up to a day under way, and one may be
+    late. At least 1h."""
+    memory: Annotated[int, written(values.memory)] = 1024**3
+    """Memory that the comparison may take; what does not fit goes to disk. 1GiB; at least 512MiB."""
+    disk: Annotated[int, written(values.room)] = 40 * 1024**3
+    """What the inventory's files may take on local disk, and again what the comparison puts there. 40GiB: for
+    some 300 million objects."""
+    directory: Annotated[str | None, written(values.file_path)] = None
+    """The folder for both. Default: the system's for temporary files."""
+
+
 class QuotaSettings(Section):
     """The most that one owner may keep; off unless one of the two limits is set. See [quotas](#quotas)."""
 

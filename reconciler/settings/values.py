@@ -126,6 +126,9 @@ SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([kKMGTP]i?B|B)?", re.ASCII)
 _STEPS = {unit: place for place, unit in enumerate("KMGTP", 1)}
 
 
+LEAST_MEMORY = 512 * 1024**2
+
+
 def size(raw: object) -> int | None:
     """Bytes, as a whole number or with a unit; None stands for `none`."""
     if raw is None or raw == "none":
@@ -137,6 +140,22 @@ def size(raw: object) -> int | None:
         found = int(Decimal(number) * (1024 if "i" in unit else 1000) ** _STEPS.get(unit[0].upper(), 0))
     if not 0 < found < 2**60:
         raise ValueError("must be a number of bytes from 1 on, such as 10GiB, 500MB or 1048576, or none")
+    return found
+
+
+def room(raw: object) -> int:
+    """Bytes, without `none`."""
+    found = size(raw)
+    if found is None:
+        raise ValueError("must be a number of bytes, such as 40GiB")
+    return found
+
+
+def memory(raw: object) -> int:
+    """Bytes, as many as a comparison needs."""
+    found = room(raw)
+    if found < LEAST_MEMORY:
+        raise ValueError("must be at least 512MiB")
     return found
 
 

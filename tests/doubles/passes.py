@@ -19,6 +19,7 @@ from reconciler.model import (
     HiddenObject,
     HoldKind,
     Identity,
+    InventoryUsed,
     KeepReason,
     KeyRange,
     Lineage,
@@ -60,6 +61,7 @@ class MemoryPasses:
         mode: Mode,
         order: ListingOrder | None,
         policy: Policy | None = None,
+        inventory: InventoryUsed | None = None,
     ) -> Pass:
         database = self._database
         database.check(term)
@@ -77,6 +79,7 @@ class MemoryPasses:
             mode=mode,
             order=order,
             policy=policy,
+            inventory=inventory,
         )
         database.passes[begun.id] = begun
         if kind is PassKind.DEPARTURE:
@@ -256,6 +259,12 @@ class MemoryPasses:
             if one.kind is kind and finished:
                 return one
         return None
+
+    @port
+    async def last_inventory(self) -> InventoryUsed | None:
+        self._database.answer()
+        used = [one.inventory for one in self._database.passes.values() if one.inventory is not None]
+        return max(used, key=lambda each: each.began_at, default=None)
 
     @port
     async def compared_at(self) -> datetime | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 SCHEMA = "reconciler"
 
-HEAD_REVISION = "0019"
+HEAD_REVISION = "0020"
 """The newest migration, so that readiness is known without loading Alembic (a test compares the two)."""
 
 

@@ -15,10 +15,11 @@ INSERT_MARKS = f"""
 INSERT INTO {SCHEMA}.marks
     (storage_key, verdict, reason, bytes, object_etag, object_last_modified,
      pass_id, first_seen_at, last_seen_at, last_pass_id, last_sweep_id, confirmed_id, sightings, due_at,
-     owners)
+     owners, nominated)
 SELECT f.storage_key, f.verdict, f.reason, f.bytes, f.etag, f.modified,
        $7::bigint, seen.at, seen.at, $7, CASE WHEN $8::boolean THEN $7 END, $7, 1, seen.at + $9::interval,
-       CASE WHEN f.verdict = '{Verdict.DEPARTED}' AND f.owner IS NOT NULL THEN ARRAY[f.owner] END
+       CASE WHEN f.verdict = '{Verdict.DEPARTED}' AND f.owner IS NOT NULL THEN ARRAY[f.owner] END,
+       $11::boolean
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $10::text[])
          AS f (storage_key, verdict, reason, bytes, etag, modified, owner),
      (SELECT clock_timestamp() AS at) seen
@@ -41,9 +42,9 @@ WHERE m.storage_key = gone.storage_key AND m.pass_id = $2 AND m.state = 'found'
 # Marks found again join this pass and keep their due time. They do not join if their own pass is released,
 # or tripped and waits for a decision (an approval releases what that pass found, neither less nor more), or
 # of the other kind, whose breaker alone has counted them. A second sighting takes another complete sweep
-# with the same verdict. A key on hold is seen and joins nothing. Claimed or locked marks, and a newer
-# program's, stay as they are. Only a pass of its own kind confirms a mark: a sweep by the same verdict,
-# retention by any of its own.
+# with the same verdict; where this one is by an inventory, the other was by an earlier inventory. A key on
+# hold is seen and joins nothing. Claimed or locked marks, and a newer program's, stay as they are. Only a
+# pass of its own kind confirms a mark: a sweep by the same verdict, retention by any of its own.
 REJOIN_MARKS = f"""
 WITH again AS (
     SELECT m.storage_key,
@@ -51,7 +52,8 @@ WITH again AS (
            m.verdict = f.verdict AND $4 AS same,
            p.kind = $5 AND (m.verdict = f.verdict OR NOT $4::boolean) AS confirmed,
            m.verdict = f.verdict AND $4::boolean AND m.last_sweep_id IS DISTINCT FROM $3::bigint
-               AND s.state IN ('released', 'tripped') AND NOT f.kept AS second
+               AND s.state IN ('released', 'tripped') AND NOT f.kept
+               AND ($7::timestamptz IS NULL OR (s.inventory ->> 'began_at')::timestamptz < $7) AS second
     FROM unnest($1::text[], $2::text[], $6::boolean[]) AS f (storage_key, verdict, kept)
     JOIN {SCHEMA}.marks m ON m.storage_key = f.storage_key
     JOIN {SCHEMA}.passes p ON p.id = m.pass_id
@@ -105,6 +107,7 @@ async def mark(
         sweep,
         delete_delay,
         [each.virtual_key_id for each in new],
+        current.inventory is not None,
     )
     if int(status.rpartition(" ")[2]) < len(findings):
         await connection.execute(
@@ -115,5 +118,6 @@ async def mark(
             sweep,
             current.kind.value,
             [each.kept is not None for each in findings],
+            current.inventory and current.inventory.began_at,
         )
     await connection.execute(DROP_GONE, [each.storage_key for each in new], current.id, current.cutoff)

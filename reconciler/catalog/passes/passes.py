@@ -14,11 +14,12 @@ from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.pass_groups import STATE
 from reconciler.catalog.passes import backlog, departures
 from reconciler.catalog.passes.mark_writer import WITHDRAW_UNSEEN, mark
-from reconciler.catalog.passes.rows import pass_from, policy_text, tally_from, tally_text
+from reconciler.catalog.passes.rows import inventory_text, pass_from, policy_text, tally_from, tally_text
 from reconciler.errors import PassEnded
 from reconciler.model import (
     Backlog,
     Finding,
+    InventoryUsed,
     KeepReason,
     KeyRange,
     ListingOrder,
@@ -63,20 +64,22 @@ class PostgresPasses:
         mode: Mode,
         order: ListingOrder | None,
         policy: Policy | None = None,
+        inventory: InventoryUsed | None = None,
     ) -> Pass:
         async def work(connection: AnyConnection) -> Pass:
             await stand(connection, term)
             row = await connection.fetchrow(
                 f"INSERT INTO {SCHEMA}.passes"
-                " (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy, begun_xid)"
-                " VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6,"
-                " pg_snapshot_xmin(pg_current_snapshot())) RETURNING *",
+                " (kind, cutoff, config_hash, mode, listing_order, state, epoch, tally, policy, begun_xid,"
+                " inventory) VALUES ($1, clock_timestamp(), $2, $3, $4, 'running', $5, '{}', $6,"
+                " pg_snapshot_xmin(pg_current_snapshot()), $7) RETURNING *",
                 kind.value,
                 config_hash,
                 mode.value,
                 order.value if order else None,
                 term.epoch,
                 policy_text(policy) if policy else None,
+                inventory_text(inventory) if inventory else None,
             )
             assert row is not None
             # A pass that a crash interrupted and that was not resumed releases nothing.
@@ -250,6 +253,15 @@ class PostgresPasses:
                 state.value if state else None,
             )
             return pass_from(row) if row else None
+
+    async def last_inventory(self) -> InventoryUsed | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                f"SELECT * FROM {SCHEMA}.passes WHERE kind = 'sweep' AND inventory IS NOT NULL AND state IN"
+                " ('released', 'tripped', 'discarded')"
+                " ORDER BY (inventory ->> 'began_at')::timestamptz DESC LIMIT 1"
+            )
+            return pass_from(row).inventory if row else None
 
     async def compared_at(self) -> datetime | None:
         async with self._database.connection() as connection:

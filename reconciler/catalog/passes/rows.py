@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -35,7 +35,20 @@ def pass_from(row: asyncpg.Record) -> model.Pass:
         decided_by=row["decided_by"],
         decided_at=row["decided_at"],
         superseded_by=row["superseded_by"],
+        inventory=_inventory_from(row["inventory"]) if row["inventory"] else None,
     )
+
+
+def inventory_text(used: model.InventoryUsed) -> str:
+    """The inventory of a pass as JSON."""
+    times = {name: getattr(used, name).isoformat() for name in ("began_at", "delivered_at")}
+    return json.dumps({"name": used.name, "digest": used.digest, **times})
+
+
+def _inventory_from(text: str) -> model.InventoryUsed:
+    stored = json.loads(text)
+    times = {name: datetime.fromisoformat(stored[name]) for name in ("began_at", "delivered_at")}
+    return model.InventoryUsed(name=stored["name"], digest=stored["digest"], **times)
 
 
 def _state(row: asyncpg.Record) -> model.PassState:

@@ -87,6 +87,10 @@ class PostgresStaging:
     transaction stays open while they are marked.
     """
 
+    # The planner takes a million probes of an index in memory for cheap: three times as long at a million
+    # keys, and worse the more there are.
+    _probes = "off"
+
     def __init__(
         self, connection: Connection, config: CatalogConfig, media: MediaTables, pass_id: int | None
     ) -> None:
@@ -102,6 +106,10 @@ class PostgresStaging:
         self._sealed = False
         self._waiting: list[tuple[str, int, str, str]] = []
         self._copied = 0
+
+    @property
+    def _tables(self) -> Sequence[str]:
+        return [f"{self._table}{suffix}" for suffix in ("", "_objects", "_records")]
 
     async def create(self) -> None:
         with called(self._config):
@@ -119,8 +127,7 @@ class PostgresStaging:
         try:
             with anyio.move_on_after(self._config.connect_timeout.total_seconds()):
                 if not self._temporary:
-                    tables = ", ".join(f"{self._table}{suffix}" for suffix in ("", "_objects", "_records"))
-                    await self._connection.execute(f"DROP TABLE IF EXISTS {tables}")
+                    await self._connection.execute(f"DROP TABLE IF EXISTS {', '.join(self._tables)}")
                 await self._connection.close()
         except (OSError, *DRIVER_ERRORS):
             pass
@@ -220,9 +227,7 @@ class PostgresStaging:
         table = f"{self._table}{suffix}"
         async with self._alone:
             with called(self._config):
-                # The planner takes a million probes of an index in memory for cheap: three times as long at a
-                # million keys, and worse the more there are.
-                await self._connection.execute("SET enable_nestloop = off")
+                await self._connection.execute(f"SET enable_nestloop = {self._probes}")
                 await self._connection.execute(f"CREATE {self._kind} TABLE {table} AS {query}", *values)
                 await self._connection.execute("RESET enable_nestloop")
                 await self._require_listing()

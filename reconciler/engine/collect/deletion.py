@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from reconciler.engine.collect import absence_checks, soft_delete
 from reconciler.engine.collect.answers import Answers, for_each_alone
@@ -10,6 +10,7 @@ from reconciler.engine.runtime.context import Ports
 from reconciler.engine.runtime.write_guard import WriteGuard
 from reconciler.errors import Halt, KeyRefused, StoreFull, StoreUnavailable
 from reconciler.model import Claim, ClaimedKey, Deletion, DeletionResult, ObjectResult, StoredObject
+from reconciler.planning import inventories
 
 HEAD_CONCURRENCY = 32
 
@@ -128,8 +129,9 @@ async def _settle(
         """Whether only a HEAD can compare it; also if the call could, but refuses this ETag (R-80)."""
         return not compares or (etag is not None and not can.compares_etag(etag))
 
+    await _confirm_nominated(ports, keys, answers)
     looked_at = [key for key in keys if by_head(key.mark.object_etag) and key.decision.delete_object]
-    await _compare_by_head(ports, looked_at, answers)
+    await _compare_by_head(ports, answers.unsettled(looked_at), answers)
     for key in answers.unsettled(keys):
         if not key.decision.delete_object:
             answers.settle(key.mark.storage_key, ObjectResult.UNTOUCHED, "another record needs the object")
@@ -208,6 +210,33 @@ async def _require_marker(ports: Ports) -> None:
         raise Halt(message)
 
 
+async def _confirm_nominated(ports: Ports, keys: Sequence[ClaimedKey], answers: Answers) -> None:
+    """HEAD what an inventory alone has shown: it must be that object still, in ETag, size and time.
+
+    An object that was put again with the same bytes has the same ETag. One that is not there was not deleted
+    by us, unless this is not the first attempt.
+    """
+
+    async def look(claimed: ClaimedKey) -> None:
+        mark = claimed.mark
+        stored = await ports.store.head(mark.storage_key)
+        if stored is None:
+            if not claimed.attempts:
+                answers.settle(mark.storage_key, ObjectResult.UNTOUCHED, "there is no such object any more")
+            return
+        marked = StoredObject(
+            key=mark.storage_key,
+            size=mark.bytes,
+            etag=mark.object_etag or "",
+            last_modified=mark.object_last_modified,
+        )
+        if not inventories.same(marked, stored):
+            answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that the inventory lists")
+
+    nominated = [key for key in keys if key.mark.nominated and key.decision.delete_object]
+    await for_each_alone(answers.unsettled(nominated), look, answers, concurrency=HEAD_CONCURRENCY)
+
+
 async def _compare_by_head(
     ports: Ports, keys: Sequence[ClaimedKey], answers: Answers, copied: Mapping[str, str] | None = None
 ) -> None:
@@ -222,15 +251,10 @@ async def _compare_by_head(
             if stored.etag != copied[mark.storage_key]:
                 answers.settle(mark.storage_key, ObjectResult.CHANGED, "uploaded again during the copy")
             return
-        if stored.etag != mark.object_etag or _second(stored.last_modified) != _second(
+        if stored.etag != mark.object_etag or inventories.second(stored.last_modified) != inventories.second(
             mark.object_last_modified
         ):
             answers.settle(mark.storage_key, ObjectResult.CHANGED, "not the object that was marked")
 
     listed = [key for key in keys if copied is not None or key.mark.object_etag is not None]
     await for_each_alone(listed, look, answers, concurrency=HEAD_CONCURRENCY)
-
-
-def _second(at: datetime | None) -> datetime | None:
-    """Whole seconds, which is all that a HEAD's header carries; a listing may be finer."""
-    return at and at.replace(microsecond=0)

@@ -1,6 +1,6 @@
 """The sweep: compare bucket and rows, by key ranges that resume after a crash, or without order."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,6 +10,7 @@ from reconciler.engine.detect.adoptable import Adoptable
 from reconciler.engine.detect.join.comparison import Comparison, Sink
 from reconciler.engine.detect.join.doubt import Doubt
 from reconciler.engine.detect.join.integrity import Integrity, is_due, recalled
+from reconciler.engine.detect.join.nominated import newest, nominate
 from reconciler.engine.detect.join.ordered import ROWS_A_QUERY, OrderedJoin
 from reconciler.engine.detect.join.unordered import UnorderedJoin
 from reconciler.engine.detect.lost_objects import returns_of
@@ -27,6 +28,7 @@ from reconciler.errors import (
     ReconcilerError,
 )
 from reconciler.model import (
+    InventoryUsed,
     KeepReason,
     KeyRange,
     ListingOrder,
@@ -43,7 +45,7 @@ from reconciler.model import (
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans
 from reconciler.planning import ranges
-from reconciler.ports import PAGE_SIZE
+from reconciler.ports import PAGE_SIZE, Inventories
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +89,8 @@ class Sweep:
         Raises what made it impossible: nothing of it is released then, and an ordered pass resumes where it
         was. Raises ListingBroken if the listing does not show what is put.
         """
+        if self._ports.inventories is not None:
+            return await self._by_inventory(self._ports.inventories, term, settings)
         self._require_listing()
         if await self._order_for(settings.policy) is ListingOrder.BYTES:
             try:
@@ -119,16 +123,21 @@ class Sweep:
         `within`: lists these parts of the managed prefixes alone. Keys are still spelled by the prefixes
         themselves, and every row elsewhere may name an orphan in another spelling.
         """
-        self._require_listing()
+        inventories = None if within else self._ports.inventories
+        if inventories is None:
+            self._require_listing()
         comparison = await self._comparison(settings, now, live=False, pass_id=noted_as, bucket=bucket)
         if within:
             policy = replace(settings.policy, prefixes=within)
             spelled = replace(comparison.spelled, compared=merge_prefixes(within))
             comparison = replace(comparison, policy=policy, spelled=spelled)
         policy = comparison.policy
-        wanted = settings.integrity_interval is not None
+        wanted = settings.integrity_interval is not None and inventories is None
         comparison = replace(comparison, integrity=replace(comparison.integrity, wanted=wanted))
-        if await self._order_for(policy) is ListingOrder.NONE:
+        if inventories is not None:
+            used = await newest(self._ports, inventories)
+            tally = await self._nominate(inventories, comparison, used, sink, settings)
+        elif await self._order_for(policy) is ListingOrder.NONE:
             tally = await self._join_unordered(comparison, sink, None)
         else:
             planned = await self._plan_ranges(policy.prefixes)
@@ -139,6 +148,41 @@ class Sweep:
             tally = await self._join_ordered(comparison, sink, progress)
         tally += await self._outside(policy)
         return tally + await comparison.spelled.settle(self._ports.records, comparison.returns, tally)
+
+    async def _by_inventory(
+        self, inventories: Inventories, term: Term, settings: RuntimeSettings
+    ) -> PassResult:
+        """The same by the newest inventory. Raises InventoryRefused where that is not to be used."""
+        await self._ports.staging.clear()
+        self._plain = None
+        used = await newest(self._ports, inventories)
+        await self._ports.holds.remember()
+        with step(self._ports.tracer, "planning"):
+            current = await self._begin_new(term, settings, ListingOrder.NONE, used)
+        tie = await self._ports.site.identity()
+        live, bucket = current.mode is Mode.LIVE, tie.bucket if tie else ""
+        comparison = await self._comparison(
+            settings, current.cutoff, live=live, pass_id=current.id, bucket=bucket
+        )
+        comparison = replace(comparison, integrity=replace(comparison.integrity, wanted=False))
+
+        async def join(sink: Sink) -> Tally:
+            return await self._nominate(inventories, comparison, used, sink, settings, current.id)
+
+        with under_pass(self._ports, current):
+            return await self._compare(term, settings, current, comparison, join)
+
+    async def _nominate(
+        self,
+        inventories: Inventories,
+        comparison: Comparison,
+        used: InventoryUsed,
+        sink: Sink,
+        settings: RuntimeSettings,
+        pass_id: int | None = None,
+    ) -> Tally:
+        most = settings.limits.max_count
+        return await nominate(self._ports, inventories, comparison, used, sink, pass_id, most)
 
     def _require_listing(self) -> None:
         """Raise ListingBroken if the listing lacks what was put: finding no orphan is no convergence then."""
@@ -183,8 +227,15 @@ class Sweep:
         # The pages of each pass end elsewhere: what a store leaves out there, the next pass finds.
         pages = page_size - current.id % SPREAD
         comparison = replace(comparison, doubt=doubt, page_size=pages)
+
+        async def join(sink: Sink) -> Tally:
+            if current.order is ListingOrder.BYTES:
+                self._ports.observer.phase(PassKind.SWEEP, Phase.COMPARING)
+                return await self._join_ordered(comparison, sink, progress)
+            return await self._join_unordered(comparison, sink, current.id)
+
         with under_pass(self._ports, current):
-            compared = await self._compare(term, settings, current, progress, comparison)
+            compared = await self._compare(term, settings, current, comparison, join)
         resumed = any(each.done or each.watermark != each.range.after for each in progress)
         self._plain = current.id if comparison.classes.plain and not resumed else None
         return compared
@@ -194,17 +245,13 @@ class Sweep:
         term: Term,
         settings: RuntimeSettings,
         current: Pass,
-        progress: Sequence[RangeProgress],
         comparison: Comparison,
+        join: Callable[[Sink], Awaitable[Tally]],
     ) -> PassResult:
         delay = settings.policy.delete_delay
         sink = MarkSink(ports=self._ports, term=term, current=current, delete_delay=delay)
         try:
-            if current.order is ListingOrder.BYTES:
-                self._ports.observer.phase(PassKind.SWEEP, Phase.COMPARING)
-                tally = await self._join_ordered(comparison, sink, progress)
-            else:
-                tally = await self._join_unordered(comparison, sink, current.id)
+            tally = await join(sink)
             tally += await self._outside(settings.policy)
             tally += await comparison.spelled.settle(self._ports.records, comparison.returns, tally)
             await comparison.returns.of_further_columns()
@@ -241,9 +288,11 @@ class Sweep:
         await passes.plan_ranges(term, begun.id, planned)
         return begun, await passes.ranges(begun.id)
 
-    async def _begin_new(self, term: Term, settings: RuntimeSettings, order: ListingOrder) -> Pass:
+    async def _begin_new(
+        self, term: Term, settings: RuntimeSettings, order: ListingOrder, used: InventoryUsed | None = None
+    ) -> Pass:
         passes, config, mode = self._ports.passes, settings.config_hash, settings.mode
-        return await passes.begin(term, PassKind.SWEEP, config, mode, order, settings.policy)
+        return await passes.begin(term, PassKind.SWEEP, config, mode, order, settings.policy, used)
 
     async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
         """Draw the bounds from the rows' own keys, so that each range holds about the same number of rows."""
@@ -297,6 +346,7 @@ class Sweep:
                 adoptions=ports.adoptions, descriptions=ports.descriptions, terms=settings.adoption
             ),
             before=await earlier_policy(ports, PassKind.SWEEP, policy),
+            upload_window=settings.upload_window,
             integrity=Integrity(
                 records=ports.records, wanted=is_due(compared_at, settings.integrity_interval, now)
             ),

@@ -115,3 +115,5 @@ class Ports:
     capabilities: Capabilities
     tracer: ports.Tracer = UNTRACED
     channels: Sequence[ports.Channel] = ()
+    inventories: ports.Inventories | None = None
+    """Where sweeps take the store's inventories instead of listing the bucket."""

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError
 
 from reconciler import __version__
 from reconciler.errors import ConfigError
-from reconciler.model import Capabilities, CopyRequest, QuarantineBucket
+from reconciler.model import Capabilities, CopyRequest, InventoryConfiguration, QuarantineBucket
 from reconciler.stores.s3 import hooks
 from reconciler.stores.s3.certificates import BucketCertificates
 from reconciler.stores.s3.clock import BucketClock
@@ -20,6 +20,7 @@ from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.stores.s3.describing import BucketDescriptions
 from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.identity import BucketIdentity
+from reconciler.stores.s3.inventory import BucketFiles, inventory_configuration
 from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.locks import BucketLocks
 from reconciler.stores.s3.probing.prober import BucketProber
@@ -121,6 +122,18 @@ class Bucket:
     def own_identity_of(self, bucket: QuarantineBucket) -> BucketIdentity:
         """Where that bucket's own identity would be, if it were managed like this one."""
         return BucketIdentity(self._other(bucket).calls)
+
+    async def inventory_configuration(self, inventory: str) -> InventoryConfiguration | None:
+        """How the inventory of that id is configured; None where the bucket has none."""
+        return await inventory_configuration(self._own.calls, inventory)
+
+    def files_of(self, name: str) -> BucketFiles:
+        """What is to be read whole in that bucket of the same store."""
+        config = replace(self._config, name=name, setting="the inventory's destination")
+        return BucketFiles(
+            BucketListing(Calls(self._clients.lister, config)),
+            BucketReader(Calls(self._clients.client, config)),
+        )
 
     def _at(self, key: str) -> _Asked:
         bucket = QuarantineBucket.of_key(key, self.name)

@@ -16,6 +16,7 @@ OPERATIONS: Final = (
     "ListObjectVersions",
     "GetObjectLockConfiguration",
     "GetBucketLifecycleConfiguration",
+    "GetBucketInventoryConfiguration",
     "CopyObject",
     "CreateMultipartUpload",
     "UploadPart",

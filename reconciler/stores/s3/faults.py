@@ -177,6 +177,7 @@ def _permission(operation: str) -> str:
         "HeadObject": "s3:GetObject and s3:ListBucket",
         "GetObject": "s3:GetObject",
         "GetObjectTagging": "s3:GetObjectTagging",
+        "GetBucketInventoryConfiguration": "s3:GetInventoryConfiguration",
         "PutObject": "s3:PutObject",
         "CopyObject": "s3:PutObject and s3:PutObjectTagging",
     }.get(operation, "s3:DeleteObject")

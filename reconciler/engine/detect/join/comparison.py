@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.engine.detect.adoptable import Adoptable
@@ -14,6 +14,7 @@ from reconciler.errors import ListingBroken
 from reconciler.model import (
     Finding,
     KeepReason,
+    Nominated,
     ObjectPage,
     Policy,
     RangeProgress,
@@ -22,7 +23,7 @@ from reconciler.model import (
     Tally,
 )
 from reconciler.model.keys import merge_prefixes
-from reconciler.planning import approval_gate, drift_rules
+from reconciler.planning import approval_gate, drift_rules, inventories
 from reconciler.planning.reporting import named_by_prefix, tally_of
 from reconciler.ports import PAGE_SIZE, Departures, Holds, Listing, Observer, Records
 
@@ -61,6 +62,27 @@ class Comparison:
     before: Policy | None = None
     """The policy by which the last released pass judged, if it was a different one."""
     classes: Classes = dataclasses.field(default_factory=Classes)
+    nominated: Nominated | None = None
+    """The inventory that was compared, where it was no listing."""
+    upload_window: timedelta = timedelta(0)
+
+    def judge_object(self, stored: StoredObject) -> Finding | KeepReason:
+        """An object without a row."""
+        if self.nominated is None:
+            return drift_rules.judge_object(stored, self.policy, self.now)
+        return inventories.judge_object(stored, self.policy, self.nominated.read_at, self.upload_window)
+
+    def judge_missing(self, row: Record) -> Finding | KeepReason | None:
+        """A row without an object."""
+        if self.nominated is None:
+            return drift_rules.judge_missing(row, self.policy, self.now)
+        return inventories.judge_missing(row, self.policy, self.now, self.nominated.used.began_at)
+
+    def counts_as_missing(self, row: Record) -> bool:
+        """Whether such a row counts towards the dangling cap."""
+        if self.nominated is None:
+            return drift_rules.counts_as_missing(row, self.policy, self.now)
+        return inventories.counts_as_missing(row, self.policy, self.now, self.nominated.used.began_at)
 
     def listed(self, page: ObjectPage) -> None:
         """Count a page, and stamp the sweep's progress."""
@@ -97,15 +119,12 @@ def judge_rows(
     is `recoverable` are found, and neither count as missing nor are to be deleted.
     """
     rows = list(rows)
-    policy, now = context.policy, context.now
     verdicts = [
         _judge_row(context, row, verdict, recoverable) if isinstance(verdict, Finding) else verdict
         for row in rows
-        if (verdict := drift_rules.judge_missing(row, policy, now)) is not None
+        if (verdict := context.judge_missing(row)) is not None
     ]
-    missing = sum(
-        drift_rules.counts_as_missing(row, policy, now) for row in rows if row.storage_key not in recoverable
-    )
+    missing = sum(context.counts_as_missing(row) for row in rows if row.storage_key not in recoverable)
     return _gather(findings, verdicts) + Tally(missing=missing)
 
 
@@ -118,7 +137,7 @@ def next_token(page: ObjectPage, asked: str | None) -> str | None:
 
 
 def _judge_object(context: Comparison, stored: StoredObject) -> Finding | KeepReason:
-    verdict = drift_rules.judge_object(stored, context.policy, context.now)
+    verdict = context.judge_object(stored)
     if not isinstance(verdict, Finding):
         return verdict
     return approval_gate.split_new(verdict, stored, context.before, context.now)

@@ -47,6 +47,10 @@ class UnorderedJoin:
     async def _join(self, prefixes: Sequence[str]) -> model.Tally:
         objects, size = await self._staging.seal()
         log.info("bucket listed", objects=objects, bytes=size)
+        return await self._compared(prefixes, objects, size)
+
+    async def _compared(self, prefixes: Sequence[str], objects: int, size: int) -> model.Tally:
+        """Judge what is on one side only, of so many objects and bytes."""
         listed = {prefix: model.Tally(objects=self._listed[prefix]) for prefix in prefixes}
         seen = model.Tally(objects=objects, bytes=size, by_prefix=listed)
         unmatched, missing = self._staging.objects_without_record, self._staging.records_without_object

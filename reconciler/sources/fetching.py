@@ -1,0 +1,59 @@
+"""Fetch an inventory's files to local disk, each compared with the size and MD5 of its manifest."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+
+from reconciler.errors import InventoryRefused
+from reconciler.model import InventoryFile
+from reconciler.ports import Files
+from reconciler.sources import tasks
+
+AT_ONCE: Final = 4
+"""Files on their way at once: one stream from a store is slower than a disk, and a few fill the network."""
+
+_BLOCK: Final = 1024 * 1024
+"""Bytes written to disk at once: what comes from the store comes in smaller pieces."""
+
+
+async def fetch(files: Files, wanted: Sequence[InventoryFile], into: Path) -> list[Path]:
+    """The files, in the same order, under names of our own. Raises InventoryRefused, StoreUnavailable."""
+    paths = [into / f"listed-{number:05}" for number in range(len(wanted))]
+
+    async def fetch_one(each: tuple[InventoryFile, Path]) -> None:
+        await _fetch(files, *each)
+
+    await tasks.each(zip(wanted, paths, strict=True), fetch_one, at_once=AT_ONCE)
+    return paths
+
+
+async def _fetch(files: Files, file: InventoryFile, path: Path) -> None:
+    opened = await files.open(file.key)
+    if opened is None:
+        raise InventoryRefused(f"inventory file {file.key} is gone: did a lifecycle rule take it?")
+    digest, size, block = hashlib.md5(usedforsecurity=False), 0, bytearray()
+    try:
+        with path.open("wb") as target:
+            async for chunk in opened.chunks():
+                size += len(chunk)
+                if size > file.size:
+                    break
+                block += chunk
+                if len(block) >= _BLOCK:
+                    digest.update(block)
+                    await anyio.to_thread.run_sync(target.write, bytes(block))
+                    block.clear()
+            digest.update(block)
+            await anyio.to_thread.run_sync(target.write, bytes(block))
+    finally:
+        opened.close()
+    if size != file.size:
+        more = "more than" if size > file.size else f"{size:,} of"
+        raise InventoryRefused(f"inventory file {file.key} has {more} the {file.size:,} B of its manifest")
+    if digest.hexdigest() != file.md5:
+        raise InventoryRefused(
+            f"inventory file {file.key} has MD5 {digest.hexdigest()}, its manifest says {file.md5}"
+        )

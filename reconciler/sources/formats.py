@@ -1,0 +1,118 @@
+"""An inventory's files as Parquet of four columns: key, size, modified (milliseconds since 1970), etag.
+
+Parquet is read as it came, through a projection. CSV and ORC become Parquet first, one file after another.
+
+===========  ==========================================================================================
+Parquet      keys as they are; `last_modified_date` in UTC, with or without saying so
+ORC          keys as they are; a timestamp without a zone, in UTC
+CSV          no header; keys percent-encoded, with `+` for a blank; versions as text
+===========  ==========================================================================================
+
+Delete markers and versions that are not the latest are left out. A key that cannot be decoded is NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.errors import InventoryRefused
+from reconciler.sources import engine
+from reconciler.sources.columns import COLUMNS, Columns, plainly
+
+if TYPE_CHECKING:
+    import duckdb
+
+GROUP: Final = 100_000
+"""Rows of a row group of what is written here, by whose statistics ranges skip the rest."""
+
+
+def readable(
+    connection: duckdb.DuckDBPyConnection, form: str, columns: Columns, listed: Sequence[Path]
+) -> tuple[str, list[Path]]:
+    """SQL that reads the four columns of `{source}`, and the Parquet files that are to stand there."""
+    if form == "Parquet":
+        return _projected(listed), list(listed)
+    convert = _from_csv if form == "CSV" else _from_orc
+    return "SELECT key, size, modified, etag FROM {source}", [
+        convert(connection, columns, path) for path in listed
+    ]
+
+
+def _projected(paths: Sequence[Path]) -> str:
+    """The query over Parquet files as they came. Raises InventoryRefused where their columns differ."""
+    schemas = {tuple((field.name, str(field.type)) for field in _schema(path)) for path in paths}
+    if len(schemas) != 1:
+        raise InventoryRefused("the inventory's files do not have the same columns")
+    types = dict(schemas.pop())
+    by_plain = {plainly(name): name for name in types}
+    if lacking := [each for each in COLUMNS if each not in by_plain]:
+        raise InventoryRefused(f"the inventory's files lack the columns {', '.join(lacking)}")
+    name = {plain: '"' + each.replace('"', '""') + '"' for plain, each in by_plain.items()}
+    at = name["lastmodifieddate"]
+    # A time without a zone is UTC, and may be finer than what epoch_ms takes.
+    at = at if "tz=" in types[by_plain["lastmodifieddate"]] else f"{at}::TIMESTAMP"
+    latest = ""
+    if {"islatest", "isdeletemarker"} <= by_plain.keys():
+        latest = f" WHERE {name['islatest']} AND NOT coalesce({name['isdeletemarker']}, false)"
+    return (
+        f"SELECT {name['key']}::VARCHAR AS key, {name['size']}::BIGINT AS size, epoch_ms({at}) AS modified,"
+        f" {name['etag']}::VARCHAR AS etag FROM {{source}}{latest}"
+    )
+
+
+def _schema(path: Path) -> Iterable[Any]:
+    import pyarrow as pa  # noqa: PLC0415 - an extra of its own
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        return list(pq.read_schema(path))
+    except (pa.ArrowException, OSError) as error:
+        raise InventoryRefused(f"a file of the inventory is no Parquet: {error}") from None
+
+
+def _from_csv(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> Path:
+    target = path.with_name(f"{path.name}.parquet")
+    types = ", ".join(f"{engine.text(each)}: 'VARCHAR'" for each in columns.names)
+    latest = ""
+    if columns.versions:
+        latest = " WHERE lower(islatest) = 'true' AND lower(isdeletemarker) <> 'true'"
+    # A plus is a blank (quote_plus): url_decode leaves it. What is no UTF-8 fails the whole query.
+    connection.execute(
+        "COPY (SELECT try(url_decode(replace(key, '+', '%20'))) AS key, try_cast(size AS BIGINT) AS size,"
+        " epoch_ms(try_cast(replace(replace(lastmodifieddate, 'T', ' '), 'Z', '') AS TIMESTAMP)) AS modified,"
+        f" etag FROM read_csv({engine.text(str(path))}, columns={{{types}}}, auto_detect=false,"
+        " header=false, delim=',', quote='\"', escape='\"', compression='gzip', nullstr='')"
+        f"{latest} ORDER BY key) TO {engine.text(str(target))}"
+        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
+    )
+    path.unlink()
+    return target
+
+
+def _from_orc(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> Path:  # noqa: ARG001
+    import pyarrow as pa  # noqa: PLC0415 - an extra of its own
+    import pyarrow.parquet as pq  # noqa: PLC0415
+    from pyarrow import orc  # noqa: PLC0415
+
+    raw, target = path.with_name(f"{path.name}.raw"), path.with_name(f"{path.name}.parquet")
+    try:
+        found = orc.ORCFile(path)
+        wanted = [each for each in found.schema.names if plainly(each) in _READ]
+        with pq.ParquetWriter(raw, pa.schema([found.schema.field(each) for each in wanted])) as writer:
+            for stripe in range(found.nstripes):
+                writer.write_batch(found.read_stripe(stripe, columns=wanted))
+    except (pa.ArrowException, OSError) as error:
+        raise InventoryRefused(f"a file of the inventory is no ORC: {error}") from None
+    rows = _projected([raw]).format(source=f"read_parquet({engine.text(str(raw))})")
+    connection.execute(
+        f"COPY ({rows} ORDER BY key) TO {engine.text(str(target))}"
+        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
+    )
+    path.unlink()
+    raw.unlink()
+    return target
+
+
+_READ: Final = frozenset({"key", "size", "lastmodifieddate", "etag", "islatest", "isdeletemarker"})

@@ -1,0 +1,217 @@
+"""`ports.InventorySource` for S3 Inventory: configuration, manifest, files, export, comparison."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import anyio.to_thread
+
+from reconciler.errors import InventoryRefused
+from reconciler.model import (
+    RESERVED_PREFIX,
+    InventoryConfiguration,
+    InventoryUsed,
+    Nominated,
+    ObjectPage,
+    PrefixSeen,
+)
+from reconciler.ports import Files, RowExport
+from reconciler.sources import comparing, engine, exporting, fetching, formats, ranges
+from reconciler.sources.comparing import Comparison, Sides
+from reconciler.sources.s3_inventory import configuration
+from reconciler.sources.s3_inventory.newest import Found, newest
+from reconciler.sources.workspace import workspace
+
+_IDENTITY: Final = f"{RESERVED_PREFIX}identity.json"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+PAGE: Final = 10_000
+"""Findings of a page on their way back into the database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryConfig:
+    """`id` is the configuration's; `directory` None is the system's; `memory` and `disk` are bytes."""
+
+    bucket: str
+    id: str
+    directory: str | None
+    memory: int
+    disk: int
+
+
+class S3Inventories:
+    """The inventories that one configuration makes."""
+
+    def __init__(
+        self,
+        config: InventoryConfig,
+        ask: Callable[[str], Awaitable[InventoryConfiguration | None]],
+        files_of: Callable[[str], Files],
+    ) -> None:
+        engine.require_extra()
+        self._config = config
+        self._ask = ask
+        self._files_of = files_of
+        self._found: tuple[Found, Files] | None = None
+
+    async def newest(self) -> InventoryUsed:
+        configured = await self._ask(self._config.id)
+        fault = configuration.fault(configured, self._config.id)
+        if fault or configured is None:
+            raise InventoryRefused(fault)
+        files = self._files_of(configured.destination)
+        found = await newest(files, self._config.bucket, configured)
+        size = found.manifest.bytes
+        if size > self._config.disk:
+            raise InventoryRefused(
+                f"inventory {found.used.name} has {size:,} B: more than RECONCILER_INVENTORY__DISK"
+                f" ({self._config.disk:,})"
+            )
+        self._found = found, files
+        return found.used
+
+    @asynccontextmanager
+    async def compare(
+        self,
+        used: InventoryUsed,
+        export: RowExport,
+        prefixes: Sequence[str],
+        young: timedelta,
+        ripe: timedelta,
+    ) -> AsyncIterator[LocalDifference]:
+        assert self._found is not None, "compared is what was found"
+        found, files = self._found
+        with workspace(self._config.directory) as folder:
+            listed = await fetching.fetch(files, found.manifest.files, folder)
+            async with export.open(prefixes) as snapshot:
+                read_at = snapshot.read_at
+                if read_at < used.delivered_at:
+                    raise InventoryRefused(f"inventory {used.name} was delivered after the rows were read")
+                rows = await exporting.export(snapshot, used.began_at - ripe, folder)
+            difference = LocalDifference(Nominated(used=used, read_at=read_at))
+            work = _Work(
+                self._config, found, listed, exporting.paths(rows), prefixes, folder, _ms(read_at - young)
+            )
+            await anyio.to_thread.run_sync(work.carry_out, difference)
+            yield difference
+
+
+class LocalDifference:
+    """`ports.Compared` of files on local disk."""
+
+    def __init__(self, nominated: Nominated) -> None:
+        self.nominated = nominated
+        self.seen: Mapping[str, PrefixSeen] = {}
+        self.unreadable = 0
+        self.marked = False
+        self.found = (0, 0)
+        self._orphans: list[Path] = []
+        self._missing: list[Path] = []
+
+    def add(self, ranges_found: Sequence[comparing.Found]) -> None:
+        """Add up what the ranges held."""
+        seen: defaultdict[str, PrefixSeen] = defaultdict(PrefixSeen)
+        for each in ranges_found:
+            before = seen[each.span.prefix]
+            seen[each.span.prefix] = replace(
+                before,
+                objects=before.objects + each.objects,
+                bytes=before.bytes + each.bytes,
+                rows=before.rows + each.rows,
+                recent=before.recent + each.recent,
+                unripe=before.unripe + each.unripe,
+            )
+            self._orphans += each.orphan_files
+            self._missing += each.missing_files
+        self.seen = dict(seen)
+        self.found = sum(each.orphans for each in ranges_found), sum(each.missing for each in ranges_found)
+
+    async def orphans(self, most: int) -> AsyncIterator[ObjectPage]:
+        left = most
+        for path in self._orphans:
+            async for columns in _pages(path, ("key", "size", "modified", "etag")):
+                keys, sizes, modified, etags = columns
+                times = [_moment(each) for each in modified]
+                yield ObjectPage(keys, [size or 0 for size in sizes], [_bare(each) for each in etags], times)
+                left -= len(keys)
+                if left <= 0:
+                    return
+
+    async def missing(self, most: int) -> AsyncIterator[Sequence[str]]:
+        left = most
+        for path in self._missing:
+            async for (keys,) in _pages(path, ("key",)):
+                yield keys
+                left -= len(keys)
+                if left <= 0:
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The blocking part."""
+
+    config: InventoryConfig
+    found: Found
+    listed: Sequence[Path]
+    rows: Sequence[Path]
+    prefixes: Sequence[str]
+    folder: Path
+    young: int
+
+    def carry_out(self, difference: LocalDifference) -> None:
+        spill = self.folder / "spill"
+        with engine.connected(self.config.memory, spill, self.config.disk) as connection:
+            manifest = self.found.manifest
+            sql, listed = formats.readable(connection, manifest.format, manifest.columns, self.listed)
+            key = _column_of(sql)
+            sides = Sides(
+                listed=ranges.groups(listed, key),
+                listed_sql=sql,
+                rows=ranges.groups(self.rows, "key"),
+                young=self.young,
+            )
+            if not sides.listed:
+                raise InventoryRefused(f"inventory {self.found.used.name} names no object")
+            difference.unreadable = comparing.count(connection, sides, "key IS NULL")
+            difference.marked = comparing.count(connection, sides, f"key = '{_IDENTITY}'") > 0
+            compare = Comparison(connection, sides, self.folder).compare
+            spans = ranges.cut(ranges.managed(self.prefixes), (sides.listed, sides.rows))
+            difference.add([compare(span) for span in spans])
+
+
+def _column_of(sql: str) -> str:
+    """The name that the key has in the files."""
+    return sql.partition('"')[2].partition('"')[0] if '"' in sql else "key"
+
+
+async def _pages(path: Path, columns: Sequence[str]) -> AsyncIterator[list[list[Any]]]:
+    import pyarrow.parquet as pq  # noqa: PLC0415 - an extra of its own
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(PAGE, columns=list(columns)):
+            yield [batch.column(name).to_pylist() for name in columns]
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _moment(milliseconds: int | None) -> str:
+    """The time as a listing writes it; "" for one that is not known, or that no calendar has."""
+    try:
+        return "" if milliseconds is None else (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat()
+    except OverflowError:
+        return ""
+
+
+def _bare(etag: object) -> str:
+    return str(etag or "").strip('"')

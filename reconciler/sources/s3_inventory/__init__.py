@@ -1,0 +1,1 @@
+"""S3 Inventory: where the newest complete one is, and what it says of itself."""

@@ -1,0 +1,94 @@
+"""Find the newest complete inventory: `PREFIX/BUCKET/ID/2026-11-22T01-00Z/manifest.json` and its checksum."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from reconciler.errors import InventoryRefused
+from reconciler.model import InventoryConfiguration, InventoryUsed, parse_timestamp
+from reconciler.ports import Files
+from reconciler.sources.s3_inventory import manifest
+from reconciler.sources.s3_inventory.manifest import Manifest
+
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of a manifest that are read: one of 500 files has a tenth of a megabyte."""
+
+_FOLDER: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}Z")
+_FIRST: Final = "0"
+_BEYOND: Final = ":"
+"""The folders begin with a digit; `data/` and `hive/` come behind them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An inventory, by its manifest, whose checksum was compared."""
+
+    used: InventoryUsed
+    manifest: Manifest
+
+
+async def newest(files: Files, bucket: str, configured: InventoryConfiguration) -> Found:
+    """The newest inventory whose manifest and checksum are both there: they are written last.
+
+    Raises InventoryRefused where there is none, or where that one is not as it should be.
+    """
+    place = "/".join(each for each in (configured.prefix.strip("/"), bucket, configured.id) if each) + "/"
+    delivered = await _folders(files, place)
+    complete = [
+        folder
+        for folder, there in delivered.items()
+        if {"manifest.json", "manifest.checksum"} <= there.keys()
+    ]
+    if not complete:
+        raise InventoryRefused(
+            f"no complete inventory is under {place} in bucket {configured.destination!r}: the first one"
+            " takes up to 48 h"
+        )
+    name = f"{place}{max(complete)}/manifest.json"
+    body = await _read(files, name)
+    digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    told = (await _read(files, name.removesuffix("json") + "checksum")).decode("ascii", "replace").strip()
+    if told.lower() != digest:
+        raise InventoryRefused(
+            f"inventory {name}: its manifest's MD5 is {digest}, its checksum says {told!r}"
+        )
+    found = manifest.read(name, body)
+    if fault := manifest.fault(found, bucket, configured):
+        raise InventoryRefused(f"inventory {name} {fault}")
+    at = delivered[max(complete)]["manifest.json"]
+    if at is None or at < found.began_at:
+        raise InventoryRefused(f"inventory {name} was delivered at {at}, before it began")
+    used = InventoryUsed(name=name, digest=digest, began_at=found.began_at, delivered_at=at)
+    return Found(used=used, manifest=found)
+
+
+async def _folders(files: Files, place: str) -> dict[str, dict[str, datetime | None]]:
+    """What lies in each inventory's folder, and since when."""
+    found: dict[str, dict[str, datetime | None]] = {}
+    after = f"{place}{_FIRST}"
+    while True:
+        page = await files.list_page(place, start_after=after)
+        for key, modified in zip(page.keys, page.modified, strict=True):
+            folder, _, name = key.removeprefix(place).partition("/")
+            if _FOLDER.fullmatch(folder):
+                found.setdefault(folder, {})[name] = parse_timestamp(modified)
+        if page.next_token is None or not page.keys or page.keys[-1] >= f"{place}{_BEYOND}":
+            return found
+        after = page.keys[-1]
+
+
+async def _read(files: Files, key: str) -> bytes:
+    opened = await files.open(key)
+    if opened is None:
+        raise InventoryRefused(f"inventory file {key} is gone")
+    body = bytearray()
+    try:
+        async for chunk in opened.chunks():
+            body += chunk
+            if len(body) > LARGEST:
+                raise InventoryRefused(f"inventory file {key} is larger than any manifest")
+    finally:
+        opened.close()
+    return bytes(body)
