@@ -34,8 +34,8 @@ from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.catalog.outbox import PostgresOutbox
 from reconciler.catalog.passes.approvals import PostgresApprovals
 from reconciler.catalog.passes.departures import PostgresDepartures
-from reconciler.catalog.passes.hints import PostgresHints
 from reconciler.catalog.passes.export import PostgresExport
+from reconciler.catalog.passes.hints import PostgresHints
 from reconciler.catalog.passes.nominations import PostgresNominationArea
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea

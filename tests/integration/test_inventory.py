@@ -172,7 +172,7 @@ async def test_an_inventory_that_is_not_as_it_should_be_is_refused_as_a_whole(
     inventory.deliver(began=now - timedelta(hours=2))
     assert "before the one last used" in (await site.once()).detail
     await site.sql('DELETE FROM "MediaRecords"')
-    inventory.deliver([each for each in inventory.listed() if each.key < "image/02"])
+    inventory.deliver([each for each in inventory.listed() if (each.key or "") < "image/02"])
     report = await site.once()
     assert "since the last sweep there should be" in report.detail
     assert (await site.keys()) == everything[0] - {"image/orphan", "video/or phan+%20"}

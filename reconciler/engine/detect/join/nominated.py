@@ -72,9 +72,9 @@ async def nominate(
 
 def _seen_at(previous: model.Pass | None) -> datetime | None:
     """When what that sweep saw was there."""
-    if previous is None or previous.inventory is None:
-        return previous and previous.cutoff
-    return previous.inventory.began_at
+    if previous is None:
+        return None
+    return previous.cutoff if previous.inventory is None else previous.inventory.began_at
 
 
 async def _copied(compared: Compared, area: Nominations, most: int) -> Sequence[str]:
