@@ -150,9 +150,16 @@ class _Doctor:
             await self._attempt("quarantine", lambda: self._look_at_quarantine(bucket, found, deleting))
             self._say(checks.abilities(found, settings.bucket.order, deleting))
             self._say(checks.lifecycle(found, prefixes, deleting, settings.undo_window))
+            if settings.sweep.source != "list":
+                await self._attempt("inventory", lambda: self._look_at_inventory(bucket))
             await self._look_at_both(bucket, found)
         self._skip(OF_THE_STORE, "nothing could be tried on scratch keys")
         return []
+
+    async def _look_at_inventory(self, bucket: Bucket) -> Sequence[Check]:
+        source = wiring.inventory_source(self._settings, bucket)
+        now = SystemClock().wall_clock()
+        return checks.inventory(await source.newest(), now, self._settings.inventory.max_age)
 
     async def _look_at_quarantine(
         self, bucket: Bucket, found: Capabilities, mode: DeleteMode

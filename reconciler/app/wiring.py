@@ -129,12 +129,21 @@ def cdn_config(settings: Settings) -> CdnConfig:
 
 
 def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog) -> Inventories | None:
-    """What a sweep by inventory acts through; None where the bucket is listed. Raises ConfigError where the
-    extra is not installed.
-    """
-    wanted = settings.inventory
-    if settings.sweep.source == "list" or wanted.id is None:
+    """What a sweep by inventory acts through; None where the bucket is listed."""
+    if settings.sweep.source == "list":
         return None
+    return Inventories(
+        source=inventory_source(settings, bucket),
+        export=catalog.export,
+        area=catalog.nominations,
+        max_age=settings.inventory.max_age,
+    )
+
+
+def inventory_source(settings: Settings, bucket: Bucket) -> S3Inventories:
+    """The bucket's inventories. Raises ConfigError where the extra is not installed."""
+    wanted = settings.inventory
+    assert wanted.id is not None, "the settings have said so"
     config = InventoryConfig(
         bucket=bucket.name,
         id=wanted.id,
@@ -142,12 +151,7 @@ def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog) -> Inve
         memory=wanted.memory,
         disk=wanted.disk,
     )
-    return Inventories(
-        source=S3Inventories(config, bucket.inventory_configuration, bucket.files_of),
-        export=catalog.export,
-        area=catalog.nominations,
-        max_age=wanted.max_age,
-    )
+    return S3Inventories(config, bucket.inventory_configuration, bucket.files_of)
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:

@@ -52,6 +52,7 @@ CREATE OR REPLACE TEMP TABLE listed AS
 SELECT key, size, modified, etag FROM ({listed}) WHERE {within}
 """
 _ROWS: Final = "CREATE OR REPLACE TEMP TABLE named AS SELECT key, ripe FROM {rows} WHERE {within}"
+_NO_ROWS: Final = "(SELECT NULL::VARCHAR AS key, false AS ripe WHERE false)"
 _SEEN: Final = "SELECT count(*), coalesce(sum(size), 0)::BIGINT FROM listed"
 _NAMED: Final = "SELECT count(*) FROM named"
 _ALONE: Final = """
@@ -89,7 +90,8 @@ class Comparison:
         return _joined(span, low, high)
 
     def _compare(self, span: Span) -> Found:
-        listed, rows = self._source(self._sides.listed, span), self._source(self._sides.rows, span)
+        listed = self._source(self._sides.listed, span)
+        rows = self._source(self._sides.rows, span) if self._sides.rows else _NO_ROWS
         self._run(_LISTED.format(listed=self._sides.listed_sql.format(source=listed), within=_within(span)))
         self._run(_ROWS.format(rows=rows, within=_within(span)))
         found = Found(span=span)
@@ -113,6 +115,8 @@ class Comparison:
         """A key that divides the rows of a range. Raises InventoryRefused where it is too small for that."""
         sides = self._sides
         for groups, sql in ((sides.rows, "SELECT key FROM {source}"), (sides.listed, sides.listed_sql)):
+            if not groups:
+                continue
             each = sql.format(source=self._source(groups, span))
             within = f"SELECT key FROM ({each}) WHERE {_within(span)}"
             (rows,) = self._one(f"SELECT count(*) FROM ({within})")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.model import KeepReason, Outcome, Verdict
+from reconciler import app
+from reconciler.model import Check, CheckStatus, KeepReason, Outcome, Verdict
+from reconciler.settings import SettingsSource
 from tests.integration.site import DAY, Site
 from tests.servers import Bucket, S3Server, fresh_bucket
 from tests.support.inventories import IDENTITY, Inventory, Listed
@@ -37,6 +39,12 @@ def inventory(site: Site, delivered: Bucket) -> Inventory:
     made = Inventory(site.bucket, delivered)
     made.configure()
     return made
+
+
+async def looked_at(site: Site) -> list[Check]:
+    """What doctor says of the inventory."""
+    found = await app.doctor(SettingsSource(site.environment))
+    return [check for check in found if check.name == "inventory"]
 
 
 async def scene(site: Site) -> None:
@@ -122,8 +130,8 @@ async def test_an_inventory_that_is_not_as_it_should_be_is_refused_as_a_whole(
     lines = [*inventory.listed(), Listed(IDENTITY)]
     now, everything = datetime.now(UTC), await site.state()
 
-    async def refused(expected: str) -> None:
-        report = await site.once()
+    async def refused(expected: str, **changes: str) -> None:
+        report = await site.once(**changes)
         assert (report.outcome, report.removed.objects) == (Outcome.FAILED, 0)
         assert expected in report.detail
         assert "\n" not in report.detail
@@ -161,21 +169,32 @@ async def test_an_inventory_that_is_not_as_it_should_be_is_refused_as_a_whole(
     ):
         inventory.configure(**changes)
         await refused(expected)
-    site.bucket.client.delete_bucket_inventory_configuration(Bucket=site.bucket.name, Id="daily")
-    await refused("the bucket has no inventory configuration 'daily'")
+    await refused("the bucket has no inventory configuration 'weekly'", inventory__id="weekly")
     assert await site.state() == everything
+    assert [each.status for each in await looked_at(site)] == [CheckStatus.FAIL]
     inventory.configure()
     inventory.deliver(lines)
+    (check,) = await looked_at(site)
+    assert (check.status, "which began" in check.detail) == (CheckStatus.OK, True)
+
+
+async def test_one_that_is_older_or_smaller_than_the_last_is_refused(
+    site: Site, inventory: Inventory
+) -> None:
+    await scene(site)
+    inventory.deliver()
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.PENDING, 2)
-    # One that began before the last used, and one that has fewer than the last.
-    inventory.deliver(began=now - timedelta(hours=2))
+    kept = await site.keys()
+    inventory.deliver(began=datetime.now(UTC) - timedelta(hours=2))
     assert "before the one last used" in (await site.once()).detail
+    # The rows are gone as well: only what the last sweep saw speaks for the objects.
     await site.sql('DELETE FROM "MediaRecords"')
     inventory.deliver([each for each in inventory.listed() if (each.key or "") < "image/02"])
     report = await site.once()
+    assert report.outcome is Outcome.FAILED
     assert "since the last sweep there should be" in report.detail
-    assert (await site.keys()) == everything[0] - {"image/orphan", "video/or phan+%20"}
+    assert await site.keys() == kept
 
 
 async def test_what_changed_since_the_inventory_stays(site: Site, inventory: Inventory) -> None:

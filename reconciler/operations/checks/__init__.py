@@ -3,7 +3,16 @@
 from reconciler.operations.checks.media import links, served
 from reconciler.operations.checks.neighbours import collectors, namesakes, others
 from reconciler.operations.checks.results import attempt, fail, skip
-from reconciler.operations.checks.site import cdn, clocks, configuration, identity, pause, queue, settings
+from reconciler.operations.checks.site import (
+    cdn,
+    clocks,
+    configuration,
+    identity,
+    inventory,
+    pause,
+    queue,
+    settings,
+)
 from reconciler.operations.checks.store import abilities, lifecycle, listed, quarantine, scratch
 from reconciler.operations.checks.tables import database, rights, rules, sides, tried
 
@@ -17,6 +26,7 @@ __all__ = [
     "database",
     "fail",
     "identity",
+    "inventory",
     "lifecycle",
     "links",
     "listed",

@@ -1,20 +1,23 @@
 """Checks of the site: its settings, its pause, to whom the bucket belongs, its clocks."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 
 from reconciler.errors import Untold
 from reconciler.model import (
     Check,
     Identity,
+    InventoryUsed,
     Lineage,
     Mode,
     Pause,
 )
 from reconciler.operations.checks.results import fail, ok, warn
-from reconciler.planning import formatting
+from reconciler.planning import formatting, inventories
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
 from reconciler.settings import SettingReport, Source, origin_text, overridden, pinned
 
+LATE = "sweeps fail until the next one is delivered: are inventories still made?"
 CLOCKS_ADVICE = "keep all three in step with NTP; ages and due times go by the database's"
 
 
@@ -86,6 +89,14 @@ UNTOLD = {
     "wal": "its position in the log (pg_current_wal_flush_lsn), which a snapshot puts back",
 }
 """What a role or a provider may keep from us, and what goes unnoticed then."""
+
+
+def inventory(used: InventoryUsed, now: datetime, max_age: timedelta) -> Sequence[Check]:
+    """The newest inventory, of a configuration that was found to do."""
+    if reason := inventories.out_of_date(used, None, now, max_age):
+        return [fail("inventory", reason.partition(":")[0], LATE)]
+    age = formatting.age(now - used.began_at)
+    return [ok("inventory", f"sweeps take {used.name}, which began {age} ago")]
 
 
 def clocks(compared: Compared) -> Sequence[Check]:

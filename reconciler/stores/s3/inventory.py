@@ -11,7 +11,8 @@ from reconciler.stores.s3.reading import Body, BucketReader
 from reconciler.stores.s3.retries import Calls
 
 _OPERATION: Final = "GetBucketInventoryConfiguration"
-_NO_SUCH: Final = frozenset({"NoSuchConfiguration", "404"})
+_NO_SUCH: Final = frozenset({"NoSuchConfiguration", "NoSuchInventoryConfig", "404"})
+"""AWS's word, moto's, and none."""
 
 
 class BucketFiles:
