@@ -19,6 +19,7 @@ from reconciler.media.app import build
 from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.recording import Recorder
+from reconciler.media.remembered import Types
 from reconciler.media.sending import Places
 from reconciler.media.site import Media, Site, Terms
 from reconciler.model import QuotaOwner, Uncounted
@@ -26,6 +27,7 @@ from reconciler.settings import Settings
 from reconciler.stores.s3 import OPERATIONS, OUTCOMES, BucketConfig, open_bucket
 from reconciler.telemetry.health import CONFIGURATION, SCHEMA, TAKING, Health
 from reconciler.telemetry.metrics.media import MediaMetrics, media_registry
+from reconciler.web.quick import QuickProtocol
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
 
@@ -101,6 +103,7 @@ async def _serving(media: Media, settings: Settings) -> AsyncIterator[None]:
                 settings.media.port,
                 section="MEDIA",
                 grace=DRAIN_SECONDS,
+                protocol=QuickProtocol,
                 started=listening,
             )
 
@@ -137,6 +140,7 @@ def describe(settings: Settings, site: Callable[[], Site], metrics: MediaMetrics
         ),
         secrets=LinkSecrets(file, lambda reason: log.error("the links' secrets", file=file, reason=reason)),
         places=Places(asked.requests, asked.requests_per_owner),
+        types=Types(time.monotonic),
         accesses=accesses,
         recorder=Recorder(accesses, lambda: site().records),
         counts=metrics,

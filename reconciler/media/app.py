@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reconciler import __version__
 from reconciler.asgi.problems import MEDIA_TYPE
@@ -31,7 +31,8 @@ their slashes. Errors are `application/problem+json` (RFC 9457).
 
 MEDIUM = "/v1/media/{storage_key:path}"
 MEDIA = "/v1/media"
-UPLOADS = "/v1/media/uploads"
+UNDER = f"{MEDIA}/"
+UPLOADS = f"{UNDER}uploads"
 UPLOAD_STATUSES = (201, 401, 408, 409, 413, 415, 422, 429, 503, 507)
 
 MEANT: Mapping[int, str] = {
@@ -66,7 +67,7 @@ ID = {"name": "upload_id", "in": "path", "required": True, "schema": {"type": "s
 
 def build(media: Media) -> ASGIApp:
     """The application for one service."""
-    return Surroundings(application(media), describing.ALWAYS)
+    return Surroundings(_Short(application(media)), describing.ALWAYS)
 
 
 def application(media: Media) -> FastAPI:
@@ -97,6 +98,33 @@ def application(media: Media) -> FastAPI:
     return app
 
 
+class _Short:
+    """Answers requests for media, and leaves all else to the application, whose way to an endpoint takes as
+    long as an endpoint.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if scope["method"] not in {"GET", "HEAD"} or not path.startswith(UNDER) or len(path) == len(UNDER):
+            await self._app(scope, receive, send)
+            return
+        request = Request(
+            {**scope, "app": self._app, "path_params": {"storage_key": path[len(UNDER) :]}}, receive
+        )
+        await (await _answer(get_medium, request))(scope, receive, send)
+
+
+async def _answer(call: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
+    """The answer; every failure is one too."""
+    try:
+        return await call(request)
+    except Exception as error:  # noqa: BLE001 - each is answered, and the unforeseen logged
+        return problems.of(error).answer()
+
+
 class _Answered(APIRoute):
     """Answers every failure as a problem."""
 
@@ -104,10 +132,7 @@ class _Answered(APIRoute):
         handle = super().get_route_handler()
 
         async def answered(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Exception as error:  # noqa: BLE001 - each is answered, and the unforeseen logged
-                return problems.of(error).answer()
+            return await _answer(handle, request)
 
         return answered
 

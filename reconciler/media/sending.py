@@ -11,6 +11,8 @@ from anyio.lowlevel import checkpoint
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from reconciler.errors import StoreUnavailable
+from reconciler.media import problems
 from reconciler.media.problems import Problem
 from reconciler.stores.s3.reading import Body
 
@@ -45,6 +47,11 @@ class Places:
 
 AGAIN = {"Retry-After": "1"}
 
+AT_ONCE = 128 << 10
+"""Bytes of a body that is read to its end before any of it is sent: that takes one write, and nobody has to
+watch meanwhile whether the client is still there.
+"""
+
 
 class Ended(Protocol):
     """Is told how many bytes were sent, and whether these were all."""
@@ -66,27 +73,46 @@ class Sent(Response):
         """Let the body go unsent; `ended` is not called."""
         self._opened.close()
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what sending and reading raise: the server then cuts the connection, so that the client sees
-        that something is missing.
+        that something is missing. Of a body that is sent at once, nothing is sent then but a problem.
         """
         try:
-            async with anyio.create_task_group() as group:
-
-                async def until_gone() -> None:
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
-                    group.cancel_scope.cancel()
-
-                group.start_soon(until_gone)
-                await self._send(send)
-                group.cancel_scope.cancel()
+            if self._opened.medium.size <= AT_ONCE:
+                await self._send_at_once(scope, receive, send)
+            else:
+                await self._send_while_there(receive, send)
         finally:
             self._opened.close()
             self._ended(self._sent, whole=self._sent == self._opened.medium.size)
 
-    async def _send(self, send: Send) -> None:
+    async def _send_at_once(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = b"".join([chunk async for chunk in self._opened.chunks()])
+        except StoreUnavailable as error:
+            await problems.of(error).answer()(scope, receive, send)
+            return
+        await self._begin(send)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        self._sent = len(body)
+
+    async def _send_while_there(self, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def until_gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(until_gone)
+            await self._send(send)
+            group.cancel_scope.cancel()
+
+    async def _begin(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+    async def _send(self, send: Send) -> None:
+        await self._begin(send)
         async for chunk in self._opened.chunks():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             self._sent += len(chunk)

@@ -114,15 +114,21 @@ async def _granted(media: Media, request: Request) -> tuple[str, Grant]:
 
 async def _redirected(asked: _Asked) -> Response:
     """To the store, which is told to send it under the type and the name that we would send."""
-    medium = await _described(asked)
-    terms, told = asked.media.terms, _told(asked, medium)
+    types = asked.media.types
+    if (stored := types.get(asked.key)) is None:
+        stored = (await _described(asked)).content_type
+        types.put(asked.key, stored)
+    kind, terms = describing.content_type(stored), asked.media.terms
     seconds, left = terms.redirect_for.total_seconds(), asked.grant.seconds_left
-    names = {"Content-Type", "Content-Disposition", "Cache-Control"} & told.keys()
     wanted = Presigned(
         method=asked.request.method,
         key=asked.key,
         seconds=max(1, int(seconds if left is None else min(seconds, left))),
-        answer={f"response-{name.lower()}": told[name] for name in names},
+        answer={
+            "response-cache-control": describing.cache_control(asked.grant, terms.cache_for.total_seconds()),
+            "response-content-disposition": describing.disposition(kind, asked.key),
+            "response-content-type": kind,
+        },
     )
     place = await asked.media.site().outside.presigned(wanted)
     return Response(status_code=302, headers={"Location": place, "Cache-Control": "no-store"})

@@ -11,6 +11,7 @@ from reconciler.media.access import Access
 from reconciler.media.counting import Accesses
 from reconciler.media.links import LinkSecrets
 from reconciler.media.recording import Recorder, Records
+from reconciler.media.remembered import Types
 from reconciler.media.sending import Places
 from reconciler.media.uploads import UploadSite, UploadTerms
 from reconciler.model import Looked, Owner, Presigned, QuotaOwner, Uncounted
@@ -80,6 +81,7 @@ class Media:
     secrets: LinkSecrets
     places: Places
     accesses: Accesses
+    types: Types
     recorder: Recorder
     counts: Counts
     now: Callable[[], float]

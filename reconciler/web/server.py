@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import anyio
 from starlette.types import ASGIApp
@@ -26,19 +27,26 @@ HEAD_SECONDS = 10.0
 """How long the head of a request may take to come, from the connection or from its first byte on."""
 
 
-class _Impatient(H11Protocol):
-    """Closes a connection on which the head of a request does not come in time: uvicorn waits for ever."""
+class Impatient(asyncio.Protocol):
+    """Closes a connection on which the head of a request does not come in time: uvicorn waits for ever.
+
+    To be mixed into a protocol of uvicorn's, which has these fields.
+    """
+
+    cycle: Any
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
 
     _late: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as there
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         # None before the first request, whatever its type says.
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
+        if self.cycle is None or self.cycle.response_complete:
             self._wait_for_head()
         elif self._late is not None:
             self._late.cancel()
@@ -52,6 +60,10 @@ class _Impatient(H11Protocol):
     def _wait_for_head(self) -> None:
         if self._late is None:
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+
+class Plain(Impatient, H11Protocol):
+    """The usual protocol, in Python alone."""
 
 
 class _Server(Server):
@@ -86,16 +98,18 @@ async def serve(
     *,
     section: str = "WEB",
     grace: float = GRACE,
+    protocol: type[asyncio.Protocol] = Plain,
     started: anyio.Event,
 ) -> None:
     """Serve until cancelled; `started` is set once requests are answered. `section` of the settings has host
     and port. Requests that are open at the cancellation get `grace` seconds, and no new ones are taken.
+    `protocol` is one of uvicorn's with `Impatient` mixed in.
 
     Raises ConfigError where it cannot listen on the address, before anything else happens.
     """
     listener = listen(host, port, section)
     try:
-        await _serve_on(app, listener, grace, started)
+        await _serve_on(app, listener, grace, protocol, started)
     finally:
         listener.close()
 
@@ -127,10 +141,16 @@ def _cannot_listen(host: str, port: int, section: str, error: OSError) -> str:
     )
 
 
-async def _serve_on(app: ASGIApp, listener: socket.socket, grace: float, started: anyio.Event) -> None:
+async def _serve_on(
+    app: ASGIApp,
+    listener: socket.socket,
+    grace: float,
+    protocol: type[asyncio.Protocol],
+    started: anyio.Event,
+) -> None:
     config = Config(
         app,
-        http=_Impatient,
+        http=protocol,
         log_config=None,
         access_log=False,
         lifespan="off",

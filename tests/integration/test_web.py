@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.errors import ConfigError
 from reconciler.web import server
+from reconciler.web.quick import QuickProtocol
 from reconciler.web.routes import build_app
 from reconciler.web.server import serve
 
@@ -55,13 +57,16 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(registry: CollectorRegistry, answers: Answers) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    registry: CollectorRegistry, answers: Answers, protocol: type[asyncio.Protocol] = server.Plain
+) -> AsyncIterator[httpx.AsyncClient]:
     port = free_port()
     started = anyio.Event()
     async with anyio.create_task_group() as group:
 
         async def run() -> None:
-            await serve(build_app(registry, answers), "127.0.0.1", port, started=started)
+            app = build_app(registry, answers)
+            await serve(app, "127.0.0.1", port, protocol=protocol, started=started)
 
         group.start_soon(run)
         with anyio.fail_after(20):
@@ -157,11 +162,15 @@ async def test_cancelling_ends_it_within_a_second_with_connections_open(
         await anyio.connect_tcp("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("protocol", [server.Plain, QuickProtocol])
 async def test_a_request_whose_head_does_not_come_is_given_up_and_others_are_not(
-    registry: CollectorRegistry, answers: Answers, monkeypatch: pytest.MonkeyPatch
+    registry: CollectorRegistry,
+    answers: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: type[asyncio.Protocol],
 ) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
-    async with serving(registry, answers) as client:
+    async with serving(registry, answers, protocol) as client:
         assert (await client.get("/healthz")).status_code == 200
         port = client.base_url.port
         assert port is not None
@@ -180,3 +189,35 @@ async def test_signals_stay_with_the_program(registry: CollectorRegistry, answer
     before = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     async with serving(registry, answers):
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+async def test_a_head_that_does_not_end_is_cut_off_however_it_is_fed(
+    registry: CollectorRegistry, answers: Answers
+) -> None:
+    """A parser that keeps all of it: a name, a value, many of both, or the size of a chunk."""
+    endless = {
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: ": b"a" * 1024,
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n": b"A: a\r\n" * 200,
+        b"GET /": b"a" * 1024,
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n": b"0" * 1024,
+    }
+    async with serving(registry, answers, QuickProtocol) as client:
+        port = client.base_url.port
+        assert port is not None
+        for begun, more in endless.items():
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                with anyio.fail_after(10):
+                    await _feed(stream, begun, more)
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def _feed(stream: anyio.abc.SocketStream, begun: bytes, more: bytes) -> None:
+    """Until the connection is closed."""
+    await stream.send(begun)
+    try:
+        for _ in range(100):
+            await stream.send(more)
+        while True:
+            await stream.receive()
+    except (anyio.BrokenResourceError, anyio.EndOfStream):
+        return

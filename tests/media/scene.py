@@ -22,6 +22,7 @@ from reconciler.media.app import build
 from reconciler.media.site import Media
 from reconciler.settings import load
 from reconciler.telemetry.metrics.media import MediaMetrics, media_registry
+from reconciler.web.quick import QuickProtocol
 from reconciler.web.server import serve
 from tests.contract.guarded import CLAIM
 from tests.integration.daemons import free_port
@@ -90,6 +91,10 @@ class Scene:
 
         await anyio.to_thread.run_sync(put)
 
+    def remove(self, key: str) -> None:
+        """The object alone."""
+        self.site.bucket.client.delete_object(Bucket=self.site.bucket.name, Key=key)
+
 
 async def fill(scene: Scene) -> None:
     """Everything that is looked at."""
@@ -155,7 +160,9 @@ async def service(scene: Scene, **changes: str) -> AsyncIterator[Service]:
         media = describe(settings, lambda: opened, metrics)
 
         async def run() -> None:
-            await serve(build(media), "127.0.0.1", port, section="MEDIA", started=started)
+            await serve(
+                build(media), "127.0.0.1", port, section="MEDIA", protocol=QuickProtocol, started=started
+            )
 
         group.start_soon(run)
         with anyio.fail_after(20):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.asgi import surroundings
 from reconciler.errors import StoreUnavailable
-from reconciler.media import sending
+from reconciler.media import remembered, sending
 from reconciler.model import StoredMedium
 from reconciler.stores.s3.reading import Body, BucketReader
 from tests.integration.daemons import until
@@ -128,6 +128,32 @@ async def test_a_url_of_the_store_is_good_for_its_method_and_signed_as_it_is(sce
         assert (await serving_.ask(path(ADAS), ada)).headers["location"].startswith(f"{outside}/")
 
 
+async def test_a_redirect_remembers_a_type_for_a_moment_and_nothing_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, ada, bob = "image/kind.png", scene.people["ada"], scene.people["bob"]
+    await scene.medium(key, "ada")
+    async with service(scene, media__delivery="redirect") as serving_:
+
+        async def ask(headers: Mapping[str, str]) -> httpx.Response:
+            answer = await serving_.ask(path(key), headers)
+            return await serving_.ask(answer.headers["location"]) if answer.status_code == 302 else answer
+
+        assert (await ask(ada.headers)).headers["content-type"] == "image/png"
+        assert (await ask(bob.headers)).status_code == 404
+        await scene.put(key, "image/gif")
+        assert (await ask(ada.headers)).headers["content-type"] == "image/png"
+        monkeypatch.setattr(remembered, "SECONDS", 0)
+        assert (await ask(ada.headers)).headers["content-type"] == "image/gif"
+        monkeypatch.undo()
+        await ask(ada.headers)
+        await anyio.to_thread.run_sync(scene.remove, key)
+        assert (await ask(ada.headers)).status_code == 404
+        await scene.site.sql('DELETE FROM "MediaRecords" WHERE "StorageKey" = $1', key)
+        answer = await serving_.ask(path(key), ada.headers)
+        assert (answer.status_code, answer.json()["code"]) == (404, "no_such_medium")
+
+
 async def test_what_is_replaced_meanwhile_is_sent_as_it_is_now(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,8 +257,10 @@ async def test_a_client_that_reads_nothing_is_cut_off(
 
 
 async def test_a_client_can_tell_that_the_store_broke_off(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A short body is not begun; of a long one, some has been sent already."""
+
     async def breaking(_: Body) -> AsyncIterator[bytes]:
         yield BODY[:10]
         raise StoreUnavailable("gone")
@@ -240,8 +268,11 @@ async def test_a_client_can_tell_that_the_store_broke_off(
     monkeypatch.setattr(Body, "chunks", breaking)
     async with service(scene) as serving_:
         with pytest.raises(httpx.RemoteProtocolError):
-            await serving_.ask(path(ADAS), scene.people["ada"].headers)
+            await serving_.ask(path(LARGE), scene.people["ada"].headers)
         assert counted(serving_, "cut") == 1
+        answer = await serving_.ask(path(ADAS), scene.people["ada"].headers)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert counted(serving_, "cut") == 2
 
 
 async def test_places_are_given_back_whatever_fails(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """What the service of media asks: whether a key may be served now, and to whom. Reads only.
 
 Nothing of it is kept: a row that leaves, a virtual key that is disabled, a deletion that begins count for the
-next request.
+next request. Requests that come at the same time are looked up by one statement.
 """
+
+from collections.abc import Sequence
 
 from reconciler.catalog.db.config import KeyColumns, quoted
 from reconciler.catalog.db.connections import Database, Row
 from reconciler.catalog.db.schema import SCHEMA
+from reconciler.catalog.db.together import Together
 from reconciler.catalog.media_tables.links import generation
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.errors import ConfigError
@@ -14,20 +17,23 @@ from reconciler.model import LiveRow, Looked, Owner
 
 # An object whose mark is claimed is being deleted, whatever its row still says.
 FIND = """
-SELECT {owner}::text AS owner, {group} AS owner_group, {valid} AS owner_valid, {links} AS links,
-       d.storage_key IS NOT NULL AS marked,
-       extract(epoch FROM {expires} - now())::float8 AS seconds_left,
-       c.id AS caller, c.key_group AS caller_group
-FROM {media}{keys} LEFT JOIN ({caller}) c ON true
-    LEFT JOIN {schema}.marks d ON d.storage_key = $1::text
-WHERE {key} = $1::text AND {undeleted} AND coalesce({expires} > now(), true)
-  AND d.state IS DISTINCT FROM 'claimed'
+SELECT asked.place, live.* FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (key, caller, place)
+CROSS JOIN LATERAL (
+  SELECT {owner}::text AS owner, {group} AS owner_group, {valid} AS owner_valid, {links} AS links,
+         d.storage_key IS NOT NULL AS marked,
+         extract(epoch FROM {expires} - now())::float8 AS seconds_left,
+         c.id AS caller, c.key_group AS caller_group
+  FROM {media}{keys} LEFT JOIN LATERAL ({caller}) c ON true
+      LEFT JOIN {schema}.marks d ON d.storage_key = asked.key
+  WHERE {key} = asked.key AND {undeleted} AND coalesce({expires} > now(), true)
+    AND d.state IS DISTINCT FROM 'claimed'
+) live
 """
 
-CALLER = (
-    "SELECT {id}::text AS id, {group} AS key_group FROM {keys} WHERE {hash} = $2::text::{type} AND {valid}"
-)
-NOBODY = "SELECT NULL::text AS id, NULL::text AS key_group WHERE $2::text IS NULL AND false"
+CALLER = """
+SELECT {id}::text AS id, {group} AS key_group FROM {keys} WHERE {hash} = asked.caller::{type} AND {valid}
+"""
+NOBODY = "SELECT NULL::text AS id, NULL::text AS key_group WHERE false"
 
 
 class ServedMedia:
@@ -35,6 +41,7 @@ class ServedMedia:
 
     def __init__(self, database: Database, media: MediaTables, keys: KeyColumns) -> None:
         self._database = database
+        self._together = Together(self._found)
         self._knows_callers = media.has_keys and media.key_time("key_hash") is not None
         self._named = keys.key_hash
         group = (media.has_keys and media.key_time("group_id")) or None
@@ -51,7 +58,7 @@ class ServedMedia:
                 type=media.key_hash_type,
                 valid=valid,
             )
-        self._caller = f"{caller} AND $1::text IS NULL"
+        self._caller = f"SELECT c.* FROM (SELECT $1::text AS caller) asked CROSS JOIN LATERAL ({caller}) c"
         deleted = media.media_time("deleted_at")
         self._find = FIND.format(
             owner=media.owner_id,
@@ -83,22 +90,33 @@ class ServedMedia:
         Raises CatalogUnavailable.
         """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(self._caller, None, presented)
+            row = await connection.fetchrow(self._caller, presented)
         return None if row is None else Owner(id=row["id"], group=row["key_group"])
 
     async def find(self, key: str, caller: str | None) -> Looked:
         """The live rows that name the key. `caller` is the SHA-256 of the virtual key that was presented, in
-        hexadecimal digits. Raises CatalogUnavailable.
+        hexadecimal digits. Raises CatalogUnavailable, BadValue.
         """
+        return await self._together((key, caller))
+
+    async def _found(self, asked: Sequence[tuple[str, str | None]]) -> Sequence[Looked]:
+        keys, callers = [key for key, _ in asked], [caller for _, caller in asked]
         async with self._database.connection() as connection:
-            rows = await connection.fetch(self._find, key, caller)
-        known = rows[0] if rows else None
-        return Looked(
-            rows=[_live(row) for row in rows],
-            caller=None
-            if known is None or known["caller"] is None
-            else Owner(id=known["caller"], group=known["caller_group"]),
-        )
+            rows = await connection.fetch(self._find, keys, callers)
+        by_place: list[list[Row]] = [[] for _ in asked]
+        for row in rows:
+            by_place[row["place"] - 1].append(row)
+        return [_looked(found) for found in by_place]
+
+
+def _looked(rows: Sequence[Row]) -> Looked:
+    known = rows[0] if rows else None
+    return Looked(
+        rows=[_live(row) for row in rows],
+        caller=None
+        if known is None or known["caller"] is None
+        else Owner(id=known["caller"], group=known["caller_group"]),
+    )
 
 
 def _live(row: Row) -> LiveRow:

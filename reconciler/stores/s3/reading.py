@@ -14,6 +14,13 @@ from reconciler.stores.s3.direct import Opened
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.retries import Calls
 
+PIECE: Final = 32 << 10
+"""Bytes of a long body that are read at a time. The event loop reads eight times as much, and aiohttp keeps
+half of that again: with a thousand clients that hardly read, a gigabyte."""
+
+LONG: Final = 128 << 10
+"""Bytes from which on a body is read in such pieces."""
+
 CUT: Final = "the store's answer was cut off"
 
 
@@ -31,6 +38,11 @@ class Body:
     def __init__(self, opened: Opened) -> None:
         self.medium = _described(opened.headers)
         self._raw = opened.raw
+        self._transport: Any = None
+        if self.medium.size > LONG and self._raw.connection is not None:
+            self._transport = self._raw.connection.transport
+            self._transport.max_size = PIECE
+            self._raw.content._low_water = self._raw.content._high_water = PIECE  # noqa: SLF001 - of one answer
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """What has come, as it comes: up to 128 KiB each. Raises StoreUnavailable where it ends early."""
@@ -42,6 +54,9 @@ class Body:
 
     def close(self) -> None:
         """Give the connection back, or close it where bytes are left. Does not wait."""
+        if self._transport is not None:
+            del self._transport.max_size
+            self._transport = None
         self._raw.close()
 
 
