@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from anyio import to_thread
 
 from reconciler import app
 from reconciler.catalog import migrate
-from reconciler.demo import DemoOptions, daemon, sandbox
+from reconciler.demo import DemoOptions, daemon, sandbox, serving
 from reconciler.demo.sandbox import logs_to, only_credentials, settings_for
 from reconciler.demo.scene import Scene, imagine
 from reconciler.demo.seed import BUCKET, DATABASE, Seeder, bucket_client, create_database, database_connection
@@ -124,12 +124,14 @@ async def _play(screen: Screen, scene: Scene, signals: Signals, *, keep: bool) -
         settings = settings_for(postgres, s3, scene)
         with only_credentials(s3.environment()), logs_to(supervisor.directory / "reconciler.log") as log:
             async with _stage(screen, scene, postgres, s3, settings, signals) as stage:
-                done = await _acts(stage)
+                done, token = await _acts(stage), stage.seeder.token
         if not done:
             screen.say(f"the end of the reconciler's log:\n{tail(log)}")
             return 1
         if keep:
-            await _keep_up(screen, {**s3.environment(), **settings}, supervisor, signals)
+            kept = {**s3.environment(), **settings}
+            serve = partial(serving.start, supervisor, kept, scene, token)
+            await _keep_up(screen, kept, supervisor, signals, serve)
         _suggest(screen, time.monotonic() - started)
     return 0
 
@@ -286,14 +288,22 @@ def _wrong(screen: Screen, differences: Sequence[Difference]) -> bool:
 
 
 async def _keep_up(
-    screen: Screen, environment: Mapping[str, str], supervisor: Supervisor, signals: Signals
+    screen: Screen,
+    environment: Mapping[str, str],
+    supervisor: Supervisor,
+    signals: Signals,
+    serve: Callable[[], Awaitable[serving.Served]],
 ) -> None:
-    """Start a daemon, say how to reach it and the servers, and wait for a signal."""
+    """Start a daemon and the media service, say how to reach them and the servers, and wait for a signal."""
     signals.expected = True
     admin = await daemon.start(supervisor, environment)
+    served = await serve()
     screen.step("A daemon in dry run and the servers stay up until you end this with ^C. Its page, and API:")
     screen.say(f"{admin.address}/    {admin.address}/api/v1/docs")
     screen.say(f"token of an approver: {admin.token}")
+    screen.step("The media service is up too. It gives a medium to its owner, and a stranger gets 404:")
+    for command in served.commands:
+        screen.shell(command)
     screen.step("In another terminal:")
     if in_the_way := [name for name in sandbox.IN_THE_WAY if name in os.environ]:
         screen.shell(f"unset {' '.join(in_the_way)}")
@@ -314,7 +324,7 @@ def _suggest(screen: Screen, seconds: float) -> None:
     program = sandbox.program()
     screen.step(f"That took {seconds:.0f} s. To try next")
     for arguments, what in (
-        ("demo --keep", "leaves the servers up, and a daemon with its page and API"),
+        ("demo --keep", "leaves the servers up, a daemon with its page and API, and the media service"),
         ("demo --objects 20000", "a larger bucket"),
         ("doctor", "your own bucket and database: it says what is missing"),
     ):

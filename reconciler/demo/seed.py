@@ -78,6 +78,8 @@ class Seeder:
         self._client = client
         self._connection = connection
         self._owners = {owner: uuid4() for owner in Owner}
+        self.token = f"condt_{uuid4()}"
+        """The virtual key that is active, as its owner presents it."""
 
     async def store(self, stored: Callable[[int], None], orphans_stored: Callable[[], None]) -> None:
         """Store everything except fresh media. `stored` is called for each object."""
@@ -100,7 +102,8 @@ class Seeder:
         now: datetime = await self._connection.fetchval("SELECT now()")
         long_ago = now - timedelta(days=400)
         for owner in (Owner.ACTIVE, Owner.DISABLED, Owner.EXPIRED):
-            digest = hashlib.sha256(f"condt_{uuid4()}".encode()).hexdigest()
+            token = self.token if owner is Owner.ACTIVE else f"condt_{uuid4()}"
+            digest = hashlib.sha256(token.encode()).hexdigest()
             expires = now - timedelta(days=30) if owner is Owner.EXPIRED else None
             enabled = owner is not Owner.DISABLED
             await self._connection.execute(

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import pytest
 
@@ -206,6 +206,15 @@ def test_kept_servers_take_commands_from_another_terminal_until_the_end(ground: 
         assert (answer.status, json.load(answer)["kind"]) == (202, "sweep")
     with urllib.request.urlopen(f"{docs.removesuffix('api/v1/docs')}login", timeout=30) as answer:
         assert "text/html" in answer.headers["content-type"]
+
+    curls = [shlex.split(line) for line in told.splitlines() if "/v1/media/" in line]
+    assert [words[0] for words in curls] == ["curl", "curl"]
+    owned, strange = (urllib.request.Request(words[-1]) for words in curls)
+    owned.add_header(*next(word.split(": ") for word in curls[0] if word.startswith("X-API-Key: ")))
+    with urllib.request.urlopen(owned, timeout=30) as answer:
+        assert (answer.status, len(answer.read()) > 0) == (200, True)
+    with pytest.raises(HTTPError, match="404"):
+        urllib.request.urlopen(strange, timeout=30)
 
     plan = ground.spawn(["-m", "reconciler", "plan"], env=exports)
     planned = _rest(plan)
