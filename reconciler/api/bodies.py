@@ -119,6 +119,20 @@ class Keys(Shape):
     keys: Annotated[list[Key], Field(min_length=1, max_length=KEYS)]
 
 
+class EraseOwner(Shape):
+    """All that is this virtual key's, live or not, with proof. `reason` stands in the certificate."""
+
+    virtual_key_id: Key
+    reason: Text | None = None
+
+
+class EraseMedia(Shape):
+    """These storage keys, whosever they are, live or not, with proof."""
+
+    media: Annotated[list[Key], Field(min_length=1, max_length=KEYS)]
+    reason: Text | None = None
+
+
 class UndoKeys(Keys):
     """These keys are to come back."""
 

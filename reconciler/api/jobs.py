@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.api import listing
-from reconciler.api.bodies import Keys, UndoKeys, UndoPass, UndoSpan
+from reconciler.api.bodies import EraseMedia, EraseOwner, Keys, UndoKeys, UndoPass, UndoSpan
 from reconciler.api.parameters import Cursor, DryRun, Limit, no_such_cursor, place_of
 from reconciler.api.site import TheCaller, TheSite
-from reconciler.model import Job, JobKind, UndoScope
-from reconciler.operations import as_json, pause
+from reconciler.model import ErasureCase, ErasureKind, Job, JobKind, UndoScope
+from reconciler.operations import as_json, erasures, pause
 from reconciler.operations import jobs as asking
 from reconciler.planning.formatting import timestamp
 
+ErasureId = Annotated[UUID, Path(description="Its id.")]
 OperationId = Annotated[UUID, Path(description="Its id.")]
 
 
@@ -58,18 +59,62 @@ def _scope(body: UndoKeys | UndoPass | UndoSpan) -> UndoScope:
 async def erase(
     site: TheSite,
     caller: TheCaller,
-    body: Keys,
+    body: Keys | EraseOwner | EraseMedia,
     dry_run: DryRun = False,  # noqa: FBT002 - as above
 ) -> Response:
     """Make sure that deleted keys never come back: what is hidden of them is purged. It cannot be undone.
 
-    Nothing is erased where one of the keys is on hold. Live objects and rows are left alone.
+    Nothing is erased where one of the keys is on hold. Live objects and rows are left alone, unless a
+    `virtual_key_id` or `media` is named: that is an erasure with proof, which the leader does. The operation
+    is done once it is written down, and its `result` has the `id` for `/erasures/{erasure_id}`.
     """
     if not dry_run:
         await pause.require_running(site.catalog.pauses)
+    if isinstance(body, Keys):
+        job = await asking.ask_for_erasure(site.catalog, body.keys, dry_run=dry_run, author=caller.name)
+        return accepted(job)
+    owned = isinstance(body, EraseOwner)
+    kind = ErasureKind.VIRTUAL_KEY if owned else ErasureKind.KEYS
+    subject = [body.virtual_key_id] if isinstance(body, EraseOwner) else body.media
+    reason = body.reason or ""
     return accepted(
-        await asking.ask_for_erasure(site.catalog, body.keys, dry_run=dry_run, author=caller.name)
+        await asking.ask_for_proof(site.catalog, kind, subject, reason, dry_run=dry_run, author=caller.name)
     )
+
+
+async def replay_erasures(
+    site: TheSite,
+    caller: TheCaller,
+    dry_run: DryRun = False,  # noqa: FBT002 - as above
+) -> Response:
+    """Erase again what a restored backup brought back, by the certificates in the bucket.
+
+    In dry run it only says what is back. A certificate that cannot be trusted fails the operation.
+    """
+    return accepted(await asking.ask_for_replay(site.catalog, dry_run=dry_run, author=caller.name))
+
+
+async def list_erasures(
+    request: Request, site: TheSite, limit: Limit = None, cursor: Cursor = None
+) -> Response:
+    """The erasures with proof, the newest first, without their certificates."""
+    place = place_of(cursor, str, str)
+    begin = None if place is None else _place(str(place[0]), str(place[1]))
+
+    async def page(last: ErasureCase | None, size: int) -> Sequence[ErasureCase]:
+        before = (last.ordered_at, last.id) if last else (begin.asked_at, begin.id) if begin else None
+        return await erasures.page(site.catalog, size, before)
+
+    those: listing.Listing[ErasureCase] = listing.Listing(
+        page=page, told=as_json.erasure, place=lambda one: (timestamp(one.ordered_at) or "", str(one.id))
+    )
+    return await listing.answer(request, those, limit)
+
+
+async def get_erasure(site: TheSite, erasure_id: ErasureId) -> Response:
+    """One erasure with proof; `document` is its certificate, with digest and signature, null before."""
+    case = await erasures.show(site.catalog, erasure_id)
+    return JSONResponse(as_json.erasure(case, await erasures.document(site.catalog, erasure_id)))
 
 
 async def list_operations(

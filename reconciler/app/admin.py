@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import structlog
@@ -19,12 +20,13 @@ from reconciler.engine.lead import lease
 from reconciler.engine.runtime.context import ruled
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import CatalogUnavailable, ConfigError, Halt, ReconcilerError, Retryable
-from reconciler.model import Explained, Job, JobKind, Mode, Role
-from reconciler.operations import as_json, jobs
+from reconciler.model import ErasureKind, Explained, Job, JobKind, Mode, Role
+from reconciler.operations import as_json, erasures, jobs
 from reconciler.operations import erase as erasing
 from reconciler.operations import undo as undoing
 from reconciler.operations.explain import explain
 from reconciler.operations.findings import Findings
+from reconciler.operations.notary import Verifier
 from reconciler.operations.tokens import TokensFile
 from reconciler.settings import Settings, SettingsSource
 from reconciler.stores.s3 import Bucket, open_bucket
@@ -85,6 +87,10 @@ class _Connected:
         source: SettingsSource, catalog: Catalog, job: Job, count: Callable[[int], None]
     ) -> Mapping[str, object]:
         """Do what a job asks for; see `operations.jobs`."""
+        if job.kind is JobKind.ERASURE and jobs.is_replay(job):
+            return await _replay(source, catalog, job)
+        if job.kind is JobKind.ERASURE and (asked := jobs.proof_of(job)) is not None:
+            return await _prove(catalog, job, *asked)
         if job.kind is JobKind.ERASURE:
             keys = jobs.erasure_of(job)
             done = await (erasing.preview(catalog, keys) if job.dry_run else _erase(catalog, job, keys))
@@ -96,6 +102,24 @@ class _Connected:
 
 async def _erase(catalog: Catalog, job: Job, keys: Sequence[str]) -> erasing.Erasure:
     return await erasing.erase(catalog, keys, author=job.author)
+
+
+async def _prove(
+    catalog: Catalog, job: Job, kind: ErasureKind, subject: Sequence[str], reason: str
+) -> Mapping[str, object]:
+    if job.dry_run:
+        would = await erasures.preview(catalog, kind, subject)
+        return {"rows": would.rows, "held": would.held}
+    return as_json.erasure(await erasures.order(catalog, kind, subject, author=job.author, reason=reason))
+
+
+async def _replay(source: SettingsSource, catalog: Catalog, job: Job) -> Mapping[str, object]:
+    settings = source.current()
+    own = settings.erasure.signing_key_file
+    verifier = Verifier([] if own is None else [Path(own)])
+    async with wiring.open_ports(settings) as ports:
+        done = await erasures.replay(ports, catalog, verifier, author=job.author, dry_run=job.dry_run)
+    return as_json.replay(done, dry_run=job.dry_run)
 
 
 class _Listed(NullObserver):

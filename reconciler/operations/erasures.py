@@ -54,9 +54,28 @@ async def show(catalog: Catalog, case_id: UUID) -> ErasureCase:
     return found[0]
 
 
-async def page(catalog: Catalog, limit: int = 100) -> Sequence[ErasureCase]:
-    """The erasures, the newest first."""
-    return await catalog.erasures.page(limit=limit)
+async def page(
+    catalog: Catalog, limit: int = 100, before: tuple[datetime, UUID] | None = None
+) -> Sequence[ErasureCase]:
+    """The erasures, the newest first, behind the one that was ordered then and has that id."""
+    return await catalog.erasures.page(limit=limit, before=before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an erasure would be about: rows of the subject, and whether a hold keeps any of it."""
+
+    rows: int
+    held: bool
+
+
+async def preview(catalog: Catalog, kind: ErasureKind, subject: Sequence[str]) -> Preview:
+    """What `order` would be about, without ordering it."""
+    if kind is ErasureKind.VIRTUAL_KEY:
+        rows, _ = await catalog.media_list.usage(subject[0])
+    else:
+        rows = len(await catalog.records.lookup(subject))
+    return Preview(rows=rows, held=await catalog.erasures.held(kind, subject))
 
 
 async def document(catalog: Catalog, case_id: UUID) -> Mapping[str, Any] | None:

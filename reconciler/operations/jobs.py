@@ -11,7 +11,7 @@ from reconciler.catalog.open import Catalog
 from reconciler.engine.detect.plan import managed
 from reconciler.engine.runtime.tasks import task_group
 from reconciler.errors import ErrorKind, NotDone, ReconcilerError, Retryable
-from reconciler.model import Job, JobKind, JobState, PassKind, UndoScope
+from reconciler.model import ErasureKind, Job, JobKind, JobState, PassKind, UndoScope
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +84,33 @@ async def ask_for_erasure(catalog: Catalog, keys: Sequence[str], *, dry_run: boo
         raise NotDone(ErrorKind.INVALID, "no_target", "say which keys")
     asked = {"keys": list(dict.fromkeys(keys))}
     return await catalog.jobs.ask(uuid4(), JobKind.ERASURE, asked, dry_run=dry_run, author=author)
+
+
+async def ask_for_proof(
+    catalog: Catalog, kind: ErasureKind, subject: Sequence[str], reason: str, *, dry_run: bool, author: str
+) -> Job:
+    """Ask for an erasure with proof, which the leader does once it is written down."""
+    asked = {"erase": str(kind), "subject": list(dict.fromkeys(subject)), "reason": reason}
+    return await catalog.jobs.ask(uuid4(), JobKind.ERASURE, asked, dry_run=dry_run, author=author)
+
+
+async def ask_for_replay(catalog: Catalog, *, dry_run: bool, author: str) -> Job:
+    """Ask that what came back with a backup is erased again."""
+    return await catalog.jobs.ask(uuid4(), JobKind.ERASURE, {"replay": True}, dry_run=dry_run, author=author)
+
+
+def is_replay(job: Job) -> bool:
+    """Whether a job for an erasure is one again, after a restore."""
+    return "replay" in job.asked
+
+
+def proof_of(job: Job) -> tuple[ErasureKind, Sequence[str], str] | None:
+    """What kind, subject and reason a job has erased with proof; None where it asks for none."""
+    if "erase" not in job.asked:
+        return None
+    subject = job.asked["subject"]
+    assert isinstance(subject, list)
+    return ErasureKind(str(job.asked["erase"])), subject, str(job.asked["reason"])
 
 
 def erasure_of(job: Job) -> Sequence[str]:

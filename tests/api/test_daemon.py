@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -97,6 +99,24 @@ async def test_a_look_at_a_part_says_what_a_sweep_would_find_there_and_marks_not
         assert (await site.state(), await site.passes()) == before
 
 
+Done = Callable[[str, dict[str, object]], Awaitable[dict[str, Any]]]
+
+
+async def prove(client: httpx.AsyncClient, done: Done) -> None:
+    """An erasure with proof: the operation ends once it is written down."""
+    media = {"media": ["image/other"], "reason": "a request"}
+    would = await done("/api/v1/erasures?dry_run=true", media)
+    assert would["result"] == {"rows": 0, "held": False}
+    assert (await client.get("/api/v1/erasures")).json()["data"] == []
+    ordered = (await done("/api/v1/erasures", media))["result"]
+    case = (await client.get(f"/api/v1/erasures/{ordered['id']}")).json()
+    assert (case["kind"], case["author"], case["reason"]) == ("keys", "approver", "a request")
+    assert [each["id"] for each in (await client.get("/api/v1/erasures")).json()["data"]] == [ordered["id"]]
+    replayed = await done("/api/v1/erasures/replay?dry_run=true", {})
+    assert replayed["result"]["certificates"] == []
+    assert (await client.get(f"/api/v1/erasures/{UUID(int=7)}")).json()["code"] == "no_such_erasure"
+
+
 async def test_what_is_asked_for_is_taken_up_by_the_daemon(site: Site, tmp_path: Path) -> None:
     """A sweep, and an undo and an erasure of what it found."""
     tokens, port = Tokens(tmp_path / "tokens").make(), free_port()
@@ -115,10 +135,10 @@ async def test_what_is_asked_for_is_taken_up_by_the_daemon(site: Site, tmp_path:
         await until(swept)
         await site.put("image/orphan")
 
-        async def done(path: str, body: dict[str, object]) -> dict[str, object]:
+        async def done(path: str, body: dict[str, object]) -> dict[str, Any]:
             answer = await client.post(path, json=body)
             assert answer.status_code == 202, answer.text
-            told: dict[str, object] = {}
+            told: dict[str, Any] = {}
 
             async def ended() -> bool:
                 told.update((await client.get(answer.headers["location"])).json())
@@ -135,15 +155,19 @@ async def test_what_is_asked_for_is_taken_up_by_the_daemon(site: Site, tmp_path:
 
         await until(gone)
         undone = await done("/api/v1/undo?dry_run=true", {"keys": ["image/orphan"]})
-        assert (undone["result"]["mode"], undone["result"]["objects"]) == ("dry_run", 1)  # type: ignore[index]
+        assert (undone["result"]["mode"], undone["result"]["objects"]) == ("dry_run", 1)
         assert await gone()
         undone = await done("/api/v1/undo", {"keys": ["image/orphan"]})
-        assert (undone["done"], undone["result"]["outcome"]) == (1, "complete")  # type: ignore[index]
+        assert (undone["done"], undone["result"]["outcome"]) == (1, "complete")
         assert not await gone()
         held = await done("/api/v1/erasures", {"keys": ["image/orphan"]})
-        assert list(held["result"]["held"]) == ["image/orphan"]  # type: ignore[index]
+        assert list(held["result"]["held"]) == ["image/orphan"]
+        await prove(client, done)
         audit = (await client.get("/api/v1/audit")).json()["data"]
         assert [(line["action"], line["status"]) for line in audit] == [
+            ("replay_erasures", 202),
+            ("erase", 202),
+            ("erase", 202),
             ("erase", 202),
             ("undo", 202),
             ("undo", 202),

@@ -8,6 +8,8 @@ from reconciler.api.schemas.site import Pause, Paused, Settings, Status
 from reconciler.api.schemas.steering import (
     AuditPage,
     Cancelled,
+    Erasure,
+    ErasuresPage,
     Held,
     HoldsPage,
     Lifted,
@@ -22,6 +24,8 @@ __all__ = [
     "CleanUp",
     "Decision",
     "Drift",
+    "Erasure",
+    "ErasuresPage",
     "Explanation",
     "Held",
     "HoldsPage",

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from reconciler.api.schemas.shape import Key, NextCursor, Person, Shape, Time, Word
-from reconciler.model import HoldKind, JobKind, JobState
+from reconciler.model import ErasureKind, ErasureState, HoldKind, JobKind, JobState
 
 
 class Hold(Shape):
@@ -56,6 +56,38 @@ class Cancelled(Shape):
     cancelled: list[Key]
     claimed: list[Key]
     unmarked: list[Key]
+
+
+class Erasure(Shape):
+    """An erasure with proof. `subject` is empty once it is done; `waits_for`: why it is not done; `replays`:
+    the digest of the certificate that it repeats; `certificate`: the number of its own; `document`: that
+    certificate, where one erasure was asked for.
+    """
+
+    id: UUID
+    kind: Annotated[Word, Field(examples=list(ErasureKind))]
+    state: Annotated[Word, Field(examples=list(ErasureState))]
+    author: Person
+    reason: str
+    ordered_at: Time
+    finished_at: Time | None
+    replays: str | None
+    keys: int
+    subject: list[Key]
+    waits_for: str | None
+    rows_removed: int
+    texts_removed: int
+    versions_removed: int
+    uploads_aborted: int
+    certificate: int | None
+    document: dict[str, Any] | None
+
+
+class ErasuresPage(Shape):
+    """A part of the erasures."""
+
+    data: list[Erasure]
+    next_cursor: NextCursor
 
 
 class Operation(Shape):

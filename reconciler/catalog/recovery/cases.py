@@ -63,6 +63,12 @@ SELECT {_COLUMNS}, (SELECT count(*) FROM {SCHEMA}.erasure_keys k WHERE k.erasure
 FROM {SCHEMA}.erasures e
 """
 
+PAGE = f"""
+{SHOW} WHERE ($2::uuid[] IS NULL OR e.id = ANY($2))
+  AND ($3::timestamptz IS NULL OR (e.ordered_at, e.id) < ($3, $4::uuid))
+ORDER BY e.ordered_at DESC, e.id DESC LIMIT $1
+"""
+
 KEYS = f"SELECT storage_key FROM {SCHEMA}.erasure_keys WHERE erasure_id = $1 ORDER BY storage_key"
 
 ADD_KEYS = f"""
@@ -285,14 +291,16 @@ class PostgresErasures:
                 ]
             return bool(await holds.held(connection, self._media, keys))
 
-    async def page(self, ids: Sequence[UUID] | None = None, limit: int = 100) -> Sequence[ErasureCase]:
-        """The erasures, the newest first, or those with these ids."""
-        where = "" if ids is None else " WHERE e.id = ANY($2::uuid[])"
-        values = [] if ids is None else [list(ids)]
+    async def page(
+        self,
+        ids: Sequence[UUID] | None = None,
+        limit: int = 100,
+        before: tuple[datetime, UUID] | None = None,
+    ) -> Sequence[ErasureCase]:
+        """The erasures, the newest first, or those with these ids; behind time and id `before`."""
+        at, last = before or (None, None)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"{SHOW}{where} ORDER BY e.ordered_at DESC, e.id LIMIT $1", limit, *values
-            )
+            rows = await connection.fetch(PAGE, limit, None if ids is None else list(ids), at, last)
             return [_case(row) for row in rows]
 
     async def certificates(
