@@ -99,7 +99,7 @@ async def test_a_look_at_a_part_says_what_a_sweep_would_find_there_and_marks_not
         assert (await site.state(), await site.passes()) == before
 
 
-Done = Callable[[str, dict[str, object]], Awaitable[dict[str, Any]]]
+Done = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 async def prove(client: httpx.AsyncClient, done: Done) -> None:
@@ -135,14 +135,14 @@ async def test_what_is_asked_for_is_taken_up_by_the_daemon(site: Site, tmp_path:
         await until(swept)
         await site.put("image/orphan")
 
-        async def done(path: str, body: dict[str, object]) -> dict[str, Any]:
+        async def done(path: str, body: dict[str, Any]) -> dict[str, Any]:
             answer = await client.post(path, json=body)
             assert answer.status_code == 202, answer.text
             told: dict[str, Any] = {}
 
             async def ended() -> bool:
                 told.update((await client.get(answer.headers["location"])).json())
-                return told["state"] == "done"
+                return bool(told["state"] == "done")
 
             await until(ended)
             return told
