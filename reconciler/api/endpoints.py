@@ -160,7 +160,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     _change("POST", "/erasures", jobs.erase, APPROVER, schemas.Operation, "operations", 409, 423, status=202),
     _change(
         "POST",
-        "/erasures/replay",
+        "/certificates/replay",
         jobs.replay_erasures,
         APPROVER,
         schemas.Operation,

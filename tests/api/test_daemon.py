@@ -112,7 +112,7 @@ async def prove(client: httpx.AsyncClient, done: Done) -> None:
     case = (await client.get(f"/api/v1/erasures/{ordered['id']}")).json()
     assert (case["kind"], case["author"], case["reason"]) == ("keys", "approver", "a request")
     assert [each["id"] for each in (await client.get("/api/v1/erasures")).json()["data"]] == [ordered["id"]]
-    replayed = await done("/api/v1/erasures/replay?dry_run=true", {})
+    replayed = await done("/api/v1/certificates/replay?dry_run=true", {})
     assert replayed["result"]["certificates"] == []
     assert (await client.get(f"/api/v1/erasures/{UUID(int=7)}")).json()["code"] == "no_such_erasure"
 
