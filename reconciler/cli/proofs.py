@@ -79,16 +79,14 @@ def _certified(case: ErasureCase, certificate: Mapping[str, object], *, quiet: b
     kept = certificate["kept"]
     assert isinstance(kept, list)
     if not quiet:
-        print(f"certificate {case.number}: {_told(case)}; `--export` writes it to a file")
+        rows = f"{counted(case.rows_removed, 'row')} removed"
+        rest = ", and all that was stored of them" if certificate["complete"] else ", and not all of the rest"
+        print(f"certificate {case.number}: {rows}{rest}; `--export` writes it to a file")
     reasons = sorted({each["why"] for each in kept})
     for why in reasons:
         stay = sum(each["why"] == why for each in kept)
         complain(f"{counted(stay, 'key')} stay: {why}")
     return DONE if certificate["complete"] else FAILED
-
-
-def _told(case: ErasureCase) -> str:
-    return f"{counted(case.rows_removed, 'row')} removed, and all that was stored of them"
 
 
 @on_database

@@ -142,8 +142,8 @@ FROM {SCHEMA}.ledger WHERE storage_key = ANY($1::text[])
 # What a CDN was asked to forget, and what it said; and what it has not answered.
 UNCACHED = f"""
 SELECT count(DISTINCT storage_key) AS answered, max(detail) AS answer, max(at) AS answered_at,
-       (SELECT count(*) FROM {SCHEMA}.outbox o
-        WHERE o.channel = '{CDN}' AND o.storage_key = ANY($1::text[])) AS waiting
+       (SELECT count(*) FROM {SCHEMA}.outbox o JOIN {SCHEMA}.channels c ON c.name = o.channel
+        WHERE c.name = '{CDN}' AND o.storage_key = ANY($1::text[])) AS waiting
 FROM {SCHEMA}.ledger WHERE event = 'uncached' AND storage_key = ANY($1::text[]) AND at >= $2
 """
 
