@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     made = command(within, "import", import_.__doc__, import_)
     made.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders, or s3://BUCKET/PREFIX")
     made.add_argument(
-        "--url", required=True, metavar="URL", help="how URLs name media, such as https://cdn.example/{key}"
+        "--url", metavar="URL", help="how URLs name media, as https://cdn.example/{key} (default: CDN__URL)"
     )
     as_json(made, "the counts")
 
@@ -52,12 +52,14 @@ def import_(args: argparse.Namespace) -> int:
     from reconciler.cli import running
     from reconciler.planning.access_logs import Address
 
+    settings = running.settings_of(args)
+    if (url := args.url or settings.cdn.url) is None:
+        raise ConfigError("say how URLs name media: --url https://cdn.example/{key}, or RECONCILER_CDN__URL")
     try:
-        address = Address.of(args.url)
+        address = Address.of(url)
     except ValueError as error:
         message = f"--url {error}"
         raise ConfigError(message) from None
-    settings = running.settings_of(args)
     from rich.console import Console
 
     from reconciler.app.access_logs import import_accesses

@@ -284,6 +284,11 @@ def test_the_command_says_what_it_did(
     assert told == (0, ["1 log, 2 new lines", "1 access written", "  1 access to keys without a row"])
     status, (shown,) = ran("--url", "https://cdn.example/{key}", "--json", str(log))
     assert (status, json.loads(shown)["lines"]) == (0, 0)
+    status, (shown,) = ran(str(log))
+    assert (status, "RECONCILER_CDN__URL" in shown) == (2, True)
+    with monkeypatch.context() as named:
+        named.setenv("RECONCILER_CDN__URL", "https://cdn.example/{key}")
+        assert ran(str(log))[0] == 0
     status, (shown,) = ran("--url", "https://cdn.example/", str(log))
     assert (status, "https://cdn.example/{key}" in shown) == (2, True)
     write(log, "hello\nworld\n")
